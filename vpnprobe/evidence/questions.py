@@ -1,0 +1,40 @@
+"""The questions that vpnprobe asks of a path, and which messages answer them.
+
+One list for live runs and captures. A packet question is answered by counting fresh packets sent and received, a conversation question by
+the messages that the initiator gets back.
+"""
+
+from typing import Final
+
+from vpnprobe.evidence.sightings import Question
+from vpnprobe.observations.schema import Transport
+
+GRE_BARE: Final = Question("gre", "passthrough", Transport.GRE, None, "bare")
+"""Enhanced GRE is not used: version 0 with our payload, sent by itself."""
+GRE_IN_CALL: Final = Question("gre", "passthrough", Transport.GRE, None, "in-call")
+"""Enhanced GRE (RFC 2637 section 4.1) with the Call IDs of a call that was set up on tcp/1723 just before."""
+PPTP_LCP: Final = Question("pptp", "lcp", Transport.GRE, None, "in-call")
+ESP: Final = Question("esp", "passthrough", Transport.ESP)
+PPTP_CONTROL: Final = Question("pptp", "control", Transport.TCP, 1723)
+L2TP_CONTROL: Final = Question("l2tp", "control", Transport.UDP, 1701)
+ESP_IN_UDP: Final = Question("ike", "esp-in-udp", Transport.UDP, 4500)
+
+
+def udp_reach(port: int) -> Question:
+    return Question("udp", "reach", Transport.UDP, port)
+
+
+def tcp_reach(port: int) -> Question:
+    return Question("tcp", "reach", Transport.TCP, port)
+
+
+def ikev1_main(port: int) -> Question:
+    return Question("ike", "ikev1-main", Transport.UDP, port)
+
+
+def ikev2_init(port: int) -> Question:
+    return Question("ike", "ikev2-init", Transport.UDP, port)
+
+
+def openvpn_reset(transport: Transport, port: int) -> Question:
+    return Question("openvpn", "reset", transport, port)

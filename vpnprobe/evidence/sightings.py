@@ -1,0 +1,66 @@
+"""One probe packet, or one message of a conversation, as one end saw it leave or come.
+
+Sightings are what the two agents exchange over the control channel and what a capture is decoded into. The join is by `question` (what is
+being asked) and `key` (the nonce): a sighting at the server whose key the client never sent counts for nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from vpnprobe.observations.schema import Direction, Transport
+
+
+class Vantage(StrEnum):
+    """Which end saw it."""
+
+    CLIENT = "client"
+    SERVER = "server"
+
+
+class Movement(StrEnum):
+    SENT = "sent"
+    RECEIVED = "received"
+
+
+class Question(NamedTuple):
+    """What a packet asks of the path. Names of probe and check are those of the published list."""
+
+    probe: str
+    check: str
+    transport: Transport
+    port: int | None = None
+    """The server's port; None: the protocol has none."""
+    form: str = ""
+    """Tells apart what shares probe, check, transport and port: `bare` and `in-call` of gre/passthrough; otherwise empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One packet or message at one end."""
+
+    vantage: Vantage
+    movement: Movement
+    at: float
+    """Seconds: since the run began at that end (live), or Unix time (offline)."""
+    question: Question
+    key: str
+    """The nonce: of the packet (our payload, SPI and number, LCP magic number) or of the conversation (session ID, SPI, host name)."""
+    message: str = ""
+    """The message's name in the standard (SCCRQ, P_ACK_V1, ...); empty for a plain probe payload."""
+    size: int = 0
+    """Bytes of the IP payload's own payload (UDP payload, GRE packet, ...)."""
+    ttl: int | None = None
+    """IP TTL as sent or as it arrived; None: not known."""
+    stepped: bool = False
+    """A copy sent with a TTL too small to arrive, to find a place: no trial of the path, and no loss."""
+    peer: tuple[str, int | None] | None = None
+    """Address and port of the other end as seen from here (a NAT shows itself as a difference)."""
+    detail: Mapping[str, int | str] = field(default_factory=dict)
+    """Numbers in the message that matter to a join: call_id, peer_call_id, result_code, notify, ..."""
+
+    @property
+    def direction(self) -> Direction:
+        from_client = (self.vantage is Vantage.CLIENT) == (self.movement is Movement.SENT)
+        return Direction.C2S if from_client else Direction.S2C
