@@ -1,1 +1,8 @@
-"""To be written."""
+"""The paired ends of a live run.
+
+- `token`: the secret and the certificate's fingerprint that pair a client with a server
+- `control`: the versioned, length-checked messages between the two, and the client's end of the channel, which outlives stalled connections
+- `records`: sightings, refusals and traces as messages
+- `server`, `sessions`, `responders`: the server agent; `remote` starts it at the other end of an ssh connection
+- `client`: a run from pairing to the judged observations; `stepping`, `keeping`: traces and captures of both ends
+"""

@@ -50,12 +50,16 @@ class Tracker(Generic[StateT]):
 
     def saw(self, sender: Sender, message: object, *, now: float) -> bool:
         """Records the message and moves along the table; returns whether the table expected it."""
-        following = self._table.get((self.state, sender, type(message)))
+        following = self._table.get((self.state, sender, self.kind(sender, message)))
         if len(self.steps) < self.KEPT_STEPS:
             self.steps.append(Step(now, sender, message, expected=following is not None))
         if following is not None:
             self.state = following
         return following is not None
+
+    def kind(self, sender: Sender, message: object) -> type:
+        """What the table knows the message by: its type, unless a protocol tells messages of one type apart (a reply that refuses)."""
+        return type(message)
 
 
 @dataclass(slots=True)

@@ -38,3 +38,7 @@ def ikev2_init(port: int) -> Question:
 
 def openvpn_reset(transport: Transport, port: int) -> Question:
     return Question("openvpn", "reset", transport, port)
+
+
+ICMP_ECHO: Final = Question("path", "echo", Transport.ICMP)
+"""Copies of ICMP echo requests: the kind to compare a trace with where nothing else passes."""

@@ -1,6 +1,7 @@
 """Our own probe payload: a fixed head and a fresh nonce, padded to the size that is to be tried.
 
-Layout (all sizes in bytes): magic 2 ("vp"), session tag 4, number 8, padding to the wanted size. The shortest is 14 bytes, the size of a
+Layout (all sizes in bytes): magic 2 ("vp"), session tag 4, number 8, padding to the wanted size. The two highest bits of the number tell an
+answer to a payload, and a payload that was sent before anything had opened the way for it. The shortest is 14 bytes, the size of a
 plain OpenVPN hard reset, so a decoy of every VPN's first packet can be made. The first byte, 0x76, is outside the opcodes of OpenVPN
 (0x08 to 0x5f), the message types of WireGuard (1 to 4) and the header of L2TP (0xc8, 0x00 to 0x02, 0x40 to 0x42), so that a filter
 that looks for those does not hit it by chance. The padding is drawn from the nonce (SHA-256 in counter mode), so both ends can
@@ -8,7 +9,7 @@ tell it from a truncated or altered packet and it does not compress.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from vpnprobe.errors import DecodeError
@@ -17,6 +18,10 @@ from vpnprobe.wire.cursor import Cursor
 MAGIC: Final = b"vp"
 SHORTEST: Final = 14
 """Bytes: magic, session tag and number without padding."""
+ANSWER: Final = 1 << 63
+"""Bit of the number: this answers the payload with the same number without it. Not an echo, so a reflected packet is no answer."""
+UNSOLICITED: Final = 1 << 62
+"""Bit of the number: sent towards the client before the client had sent any of its kind: a stateful firewall may drop these alone."""
 
 
 def padding(head: bytes, size: int) -> bytes:
@@ -40,6 +45,22 @@ class NoncePayload:
     def key(self) -> str:
         """What both ends know this packet by: session tag and number in hex, 24 digits."""
         return f"{self.session_tag:08x}{self.number:016x}"
+
+    @property
+    def is_answer(self) -> bool:
+        return bool(self.number & ANSWER)
+
+    @property
+    def is_unsolicited(self) -> bool:
+        return bool(self.number & UNSOLICITED)
+
+    def answer(self) -> Self:
+        """What the other end sends back: the same size, another number."""
+        return replace(self, number=self.number | ANSWER)
+
+    def question_key(self) -> str:
+        """The key of the payload that this one answers (its own, where it is no answer)."""
+        return replace(self, number=self.number & ~ANSWER).key
 
     def encode(self) -> bytes:
         head = MAGIC + self.session_tag.to_bytes(4, "big") + self.number.to_bytes(8, "big")

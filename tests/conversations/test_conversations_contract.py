@@ -1,0 +1,81 @@
+"""The tracker that every table is ridden with, and the retransmission timer."""
+
+from enum import Enum
+
+from vpnprobe.conversations.contract import Retransmission, Sender, Step, Tracker
+
+
+class State(Enum):
+    IDLE = "idle"
+    ASKED = "asked"
+    ANSWERED = "answered"
+
+
+TABLE = {
+    (State.IDLE, Sender.INITIATOR, str): State.ASKED,
+    (State.ASKED, Sender.RESPONDER, int): State.ANSWERED,
+}
+
+
+def test_the_other_of_both() -> None:
+    assert [sender.other.other for sender in Sender] == list(Sender)
+    assert Sender.INITIATOR.other is Sender.RESPONDER
+
+
+def test_the_tracker_moves_along_the_table() -> None:
+    tracker = Tracker(TABLE, State.IDLE)
+    states = [tracker.state]
+    for sender, message, now in ((Sender.INITIATOR, "hello", 1.0), (Sender.RESPONDER, 5, 2.0)):
+        assert tracker.saw(sender, message, now=now)
+        states.append(tracker.state)
+    assert states == [State.IDLE, State.ASKED, State.ANSWERED]
+    assert tracker.steps == [Step(1.0, Sender.INITIATOR, "hello", expected=True), Step(2.0, Sender.RESPONDER, 5, expected=True)]
+
+
+def test_the_unexpected_is_recorded_and_moves_nothing() -> None:
+    tracker = Tracker(TABLE, State.IDLE)
+    assert not tracker.saw(Sender.RESPONDER, 5, now=1.0)
+    assert not tracker.saw(Sender.INITIATOR, 5, now=1.0)
+    assert tracker.state is State.IDLE
+    assert [step.expected for step in tracker.steps] == [False, False]
+
+
+def test_a_protocol_may_tell_messages_of_one_type_apart() -> None:
+    class Shouting:
+        """A kind of message."""
+
+    class Listener(Tracker[State]):
+        def kind(self, sender: Sender, message: object) -> type:
+            return Shouting if isinstance(message, str) and message.isupper() else super().kind(sender, message)
+
+    tracker = Listener({**TABLE, (State.IDLE, Sender.INITIATOR, Shouting): State.ANSWERED}, State.IDLE)
+    assert tracker.saw(Sender.INITIATOR, "HELLO", now=0.0)
+    assert tracker.state is State.ANSWERED
+
+
+def test_a_peer_that_never_stops_does_not_fill_the_memory_and_still_moves_the_state() -> None:
+    tracker = Tracker(TABLE, State.IDLE)
+    for _ in range(Tracker.KEPT_STEPS + 5):
+        tracker.saw(Sender.RESPONDER, 5, now=0.0)
+    tracker.saw(Sender.INITIATOR, "hello", now=0.0)
+    assert len(tracker.steps) == Tracker.KEPT_STEPS
+    assert tracker.state is State.ASKED
+
+
+def test_copies_are_due_at_doubling_intervals() -> None:
+    timer = Retransmission(1.0, attempts=3)
+    assert not timer.again(100.0)
+    timer.began(10.0)
+    sent = [now / 2 for now in range(20, 60) if timer.again(now / 2)]
+    assert sent == [11.0, 13.0]
+    assert (timer.sent, timer.due) == (3, None)
+
+
+def test_one_attempt_and_a_stopped_timer_are_never_due() -> None:
+    once, stopped = Retransmission(1.0, attempts=1), Retransmission(1.0, attempts=3)
+    once.began(0.0)
+    stopped.began(0.0)
+    assert stopped.due == 1.0
+    stopped.stop()
+    assert not once.again(99.0)
+    assert not stopped.again(99.0)

@@ -1,0 +1,123 @@
+"""Topologies as nftables rulesets: the texts, and that the kernel takes them."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from vpnprobe.errors import CannotRun
+from vpnprobe.lab.namespaces import require_tools
+from vpnprobe.lab.nftables import ruleset, rulesets
+from vpnprobe.lab.scenario import load, names
+from vpnprobe.transports.topology import Action, Filter, Hook, Link, Nat, StatefulFirewall, Topology
+
+RICH = Topology(
+    routers=2,
+    links=(Link(loss=0.1), Link(loss=0.2), Link(loss=0.3)),
+    filters=(
+        Filter(at="r1", action=Action.REJECT_ADMIN, protocol=47, longer_than=1000),
+        Filter(at="r1", hook=Hook.PREROUTING, action=Action.REJECT_RST, protocol=6, direction="c2s", ports=(1723, 443)),
+        Filter(at="r1", payload_offset=3, payload=bytes(range(1, 21)), payload_mask=b"\xf0" * 20),
+        Filter(at="r1", payload_offset=0, payload=bytes(range(1, 21)), protocol=17),
+        Filter(at="r2", except_ports=(7117, 22), except_protocols=(1, 50), probability=0.25),
+        Filter(at="server", hook=Hook.INPUT, protocol=47),
+        Filter(at="client", hook=Hook.OUTPUT, protocol=50, direction="c2s"),
+    ),
+    nats=(Nat(at="r1", pptp_helper=True),),
+    firewalls=(StatefulFirewall(at="r2"),),
+    silent_routers=("r1",),
+)
+
+
+def rule_lines(text: str) -> list[str]:
+    """Lines that are rules: neither heads nor ends nor what stands in an object."""
+    return [line.strip() for line in text.splitlines() if line.startswith("    ") and not line.strip().startswith(("type ", "l3proto "))]
+
+
+def test_an_unfiltered_chain_needs_no_rules() -> None:
+    assert rulesets(Topology()) == {}
+
+
+def test_only_the_hosts_that_filter_have_rules() -> None:
+    assert list(rulesets(RICH)) == ["client", "r1", "r2", "server"]
+
+
+@pytest.mark.parametrize("host", RICH.names())
+def test_every_rule_counts(host: str) -> None:
+    rules = rule_lines(ruleset(RICH, host))
+    assert rules
+    assert all("counter" in rule.split() for rule in rules)
+
+
+def test_a_protocol_filter_in_one_direction() -> None:
+    text = ruleset(Topology(filters=(Filter(at="r3", protocol=47, direction="s2c"),)), "r3")
+    assert 'iifname "to-server" meta l4proto 47 counter goto act_0' in rule_lines(text)
+    assert "type filter hook forward priority 0; policy accept;" in text
+
+
+def test_output_is_told_by_the_interface_that_packets_leave_by() -> None:
+    text = ruleset(Topology(filters=(Filter(at="client", hook=Hook.OUTPUT, direction="c2s"),)), "client")
+    assert 'oifname "to-server" counter goto act_0' in rule_lines(text)
+
+
+def test_source_and_destination_port_are_two_rules() -> None:
+    text = ruleset(Topology(filters=(Filter(at="r1", ports=(1194,)),)), "r1")
+    assert rule_lines(text)[1:3] == [
+        "meta l4proto { tcp, udp } th sport { 1194 } counter goto act_0",
+        "meta l4proto { tcp, udp } th dport { 1194 } counter goto act_0",
+    ]
+
+
+def test_what_is_spared_returns_before_anything_else() -> None:
+    rules = rule_lines(ruleset(Topology(filters=(Filter(at="r1", except_ports=(7117,), except_protocols=(1,)),)), "r1"))
+    assert [rule.split()[-1] for rule in rules[1:4]] == ["return"] * 3
+    assert rules[4] == "counter goto act_0"
+
+
+def test_a_payload_is_matched_behind_the_transport_header_in_bits() -> None:
+    planted = Filter(at="r2", protocol=17, payload_offset=4, payload=b"\x38", payload_mask=b"\xf8")
+    assert "meta l4proto 17 @ih,32,8 & 0xf8 == 0x38 counter goto act_0" in ruleset(Topology(filters=(planted,)), "r2")
+
+
+def test_a_mask_blanks_the_pattern_too() -> None:
+    planted = Filter(at="r2", protocol=17, payload_offset=0, payload=b"\x3f", payload_mask=b"\xf8")
+    assert "@ih,0,8 & 0xf8 == 0x38" in ruleset(Topology(filters=(planted,)), "r2")
+
+
+def test_random_loss_is_a_share_of_a_million() -> None:
+    text = ruleset(Topology(filters=(Filter(at="r2", probability=0.2),)), "r2")
+    assert 'numgen random mod 1000000 < 200000 counter drop comment "acts"' in rule_lines(text)
+
+
+def test_each_link_loses_once_in_each_direction() -> None:
+    """Never at an end host, whose capture must show what it sent and nothing that was lost."""
+    lossy = Topology(routers=2, links=(Link(loss=0.1), Link(loss=0.2), Link(loss=0.3)))
+    found = {host: [rule.split(" counter")[0] for rule in rule_lines(text)] for host, text in rulesets(lossy).items()}
+    share = "numgen random mod 1000000 <"
+    assert found == {
+        "r1": [f'iifname "to-client" {share} 100000', f'iifname "to-server" {share} 200000', f'oifname "to-client" {share} 100000'],
+        "r2": [f'iifname "to-client" {share} 200000', f'iifname "to-server" {share} 300000', f'oifname "to-server" {share} 300000'],
+    }
+
+
+@pytest.fixture(scope="module")
+def empty_namespace() -> Iterator[str]:
+    try:
+        require_tools()
+    except CannotRun as lack:
+        pytest.skip(str(lack))
+    name = f"vplab-nft-{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    yield name
+    subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("topology", [RICH, *(load(name).topology for name in names())], ids=["rich", *names()])
+def test_the_kernel_takes_every_ruleset(empty_namespace: str, topology: Topology) -> None:
+    for host, text in rulesets(topology).items():
+        done = subprocess.run(
+            ["ip", "netns", "exec", empty_namespace, "nft", "-c", "-f", "-"], input=text, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{host}: {done.stderr}\n{text}"

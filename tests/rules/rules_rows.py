@@ -1,0 +1,103 @@
+"""Observations written by hand, as the probes report them, for the tests of the rules."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from vpnprobe.observations.schema import Cause, Direction, Feasibility, Location, Observation, Outcome, Transport, Verdict
+from vpnprobe.rules import Decision
+
+PORTS = (1194, 443, 53, 80, 8443, 51194)
+BOTH = (Direction.BOTH,)
+EACH_WAY = (Direction.C2S, Direction.S2C)
+Key = tuple[str, str, Transport, int | None, str | None, Direction]
+
+
+def row(
+    check: str,
+    transport: Transport,
+    outcome: Outcome,
+    *,
+    port: int | None = None,
+    form: str | None = None,
+    direction: Direction = Direction.BOTH,
+    cause: Cause | None = None,
+    sent: int | None = 20,
+    received: int | None = None,
+    error_bound: float | None = None,
+    location: Location | None = None,
+    detail: Mapping[str, object] | None = None,
+    name: str | None = None,
+) -> Observation:
+    """`check` is `probe/check`; the id tells everything that sets the row apart."""
+    probe, of_it = check.split("/")
+    arrived = {Outcome.PASS: sent, Outcome.DEGRADED: 15}.get(outcome, 0) if received is None else received
+    return Observation(
+        id=name or "-".join(str(part) for part in (probe, of_it, form, transport, port, direction) if part is not None),
+        probe=probe,
+        check=of_it,
+        direction=direction,
+        transport=transport,
+        outcome=outcome,
+        port=port,
+        cause=cause,
+        sent=sent,
+        received=arrived if sent is not None else None,
+        error_bound=error_bound,
+        location=location,
+        detail={**({"form": form} if form else {}), **(detail or {})},
+    )
+
+
+def clean(ports: Iterable[int] = PORTS) -> list[Observation]:
+    """Everything passes, and there is no NAT."""
+    return path({}, ports)
+
+
+def questions(ports: Iterable[int] = PORTS) -> list[Key]:
+    """All that a run asks."""
+    tcp, udp, gre = Transport.TCP, Transport.UDP, Transport.GRE
+    asked: list[tuple[str, str, Transport, int | None, str | None, Sequence[Direction]]] = [
+        ("tcp", "reach", tcp, 1723, None, BOTH),
+        ("pptp", "control", tcp, 1723, None, BOTH),
+        ("pptp", "lcp", gre, None, "in-call", EACH_WAY),
+        ("gre", "passthrough", gre, None, "in-call", EACH_WAY),
+        ("gre", "passthrough", gre, None, "bare", EACH_WAY),
+        ("esp", "passthrough", Transport.ESP, None, None, EACH_WAY),
+        ("l2tp", "control", udp, 1701, None, BOTH),
+        ("ike", "ikev1-main", udp, 500, None, BOTH),
+        ("ike", "ikev1-main", udp, 4500, None, BOTH),
+        ("ike", "ikev2-init", udp, 500, None, BOTH),
+        ("ike", "esp-in-udp", udp, 4500, None, EACH_WAY),
+        ("nat", "mapping", udp, None, None, BOTH),
+    ]
+    asked += [("udp", "reach", udp, port, None, EACH_WAY) for port in (500, 1701, 4500, *ports)]
+    asked += [("tcp", "reach", tcp, port, None, BOTH) for port in ports]
+    asked += [("openvpn", "reset", transport, port, None, BOTH) for transport in (udp, tcp) for port in ports]
+    return [(probe, check, transport, port, form, way) for probe, check, transport, port, form, ways in asked for way in ways]
+
+
+def path(outcomes: Mapping[str, tuple[Outcome, Cause | None]], ports: Iterable[int] = PORTS) -> list[Observation]:
+    """Everything passes, except what is named: `probe/check` with as many of `transport`, `port`, `form`, `direction` as are given.
+
+    The last name in the mapping that fits a question decides.
+    """
+    rows = []
+    for probe, check, transport, port, form, direction in questions(ports):
+        outcome, cause = Outcome.PASS, None
+        words = {f"{probe}/{check}", str(transport), str(port), str(form), str(direction)}
+        for name, told in outcomes.items():
+            if set(name.split()) <= words:
+                outcome, cause = told
+        rows.append(row(f"{probe}/{check}", transport, outcome, port=port, form=form, direction=direction, cause=cause))
+    return rows
+
+
+def verdict(decision: Decision, protocol: str) -> Verdict:
+    return next(one for one in decision.verdicts if one.protocol == protocol)
+
+
+def feasibility(decision: Decision) -> dict[str, Feasibility]:
+    return {one.protocol: one.feasibility for one in decision.verdicts}
+
+
+def said(decision: Decision, protocol: str) -> str:
+    return " ".join(reason.text for reason in verdict(decision, protocol).because)

@@ -1,0 +1,189 @@
+"""Kleene's tables, the reading of rows, and the folds of a rule."""
+
+import itertools
+from collections.abc import Mapping
+
+import pytest
+
+from rules_rows import row
+from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
+from vpnprobe.rules.logic import Finding, Reading, Value, conjunction, disjunction, evaluate, truth_of
+from vpnprobe.rules.model import CANDIDATE, Fold, Look, Need, Repeats, Rule, Sentences, Setting, Source, Truth, Way, Weight
+
+T, F, U = Truth.TRUE, Truth.FALSE, Truth.UNKNOWN
+UDP = Transport.UDP
+
+
+@pytest.mark.parametrize(
+    ("outcome", "cause", "expected"),
+    [
+        (Outcome.PASS, None, T),
+        (Outcome.DEGRADED, Cause.LOSS, T),
+        (Outcome.BLOCKED, Cause.PORT, F),
+        (Outcome.REFUSED, Cause.PORT, F),
+        (Outcome.REFUSED, Cause.NO_LISTENER, U),
+        (Outcome.NO_ANSWER, None, U),
+        (Outcome.SKIPPED, None, U),
+        (Outcome.ERROR, None, U),
+    ],
+)
+def test_what_an_outcome_says(outcome: Outcome, cause: Cause | None, expected: Truth) -> None:
+    assert truth_of(row("udp/reach", UDP, outcome, cause=cause)) is expected
+
+
+@pytest.mark.parametrize("values", list(itertools.product(Truth, repeat=3)))
+def test_the_three_valued_tables(values: tuple[Truth, ...]) -> None:
+    made = [Value(truth) for truth in values]
+    assert conjunction(made).truth is (F if F in values else U if U in values else T)
+    assert disjunction(made).truth is (T if T in values else U if U in values else F)
+
+
+def test_nothing_at_all_is_unknown() -> None:
+    assert conjunction([]).truth is U
+    assert disjunction([]).truth is U
+
+
+def look(name: str = "a", way: Way = Way.EITHER, repeats: Repeats = Repeats.ANY, *, reads: Mapping[Outcome, Truth] | None = None) -> Look:
+    return Look(name, name, "udp", "reach", UDP, None, name, way, repeats, reads)
+
+
+def rows_of(*told: tuple[str, Direction, Outcome]) -> list[Observation]:
+    return [row("udp/reach", UDP, outcome, form=form, direction=way, name=f"{number}") for number, (form, way, outcome) in enumerate(told)]
+
+
+C2S, S2C, BOTH = Direction.C2S, Direction.S2C, Direction.BOTH
+
+
+@pytest.mark.parametrize(
+    ("way", "told", "expected"),
+    [
+        (Way.BOTH, [("a", C2S, Outcome.PASS)], U),
+        (Way.BOTH, [("a", C2S, Outcome.PASS), ("a", S2C, Outcome.PASS)], T),
+        (Way.BOTH, [("a", BOTH, Outcome.PASS)], T),
+        (Way.BOTH, [("a", BOTH, Outcome.BLOCKED)], F),
+        (Way.BOTH, [("a", S2C, Outcome.BLOCKED)], F),
+        (Way.C2S, [("a", C2S, Outcome.PASS), ("a", S2C, Outcome.BLOCKED)], T),
+        (Way.S2C, [("a", C2S, Outcome.PASS), ("a", S2C, Outcome.BLOCKED)], F),
+        (Way.EITHER, [("a", C2S, Outcome.PASS), ("a", S2C, Outcome.BLOCKED)], T),
+        (Way.EITHER, [("b", C2S, Outcome.PASS)], U),
+    ],
+)
+def test_directions(way: Way, told: list[tuple[str, Direction, Outcome]], expected: Truth) -> None:
+    assert Reading({"a": look(way=way)}, rows_of(*told), 1).value("a").truth is expected
+
+
+@pytest.mark.parametrize(
+    ("repeats", "outcomes", "expected"),
+    [
+        (Repeats.ANY, [Outcome.PASS, Outcome.BLOCKED], T),
+        (Repeats.ALL, [Outcome.PASS, Outcome.BLOCKED], F),
+        (Repeats.ANY, [Outcome.BLOCKED, Outcome.NO_ANSWER], U),
+        (Repeats.ANY, [Outcome.BLOCKED, Outcome.SKIPPED], F),
+        (Repeats.ALL, [Outcome.PASS, Outcome.ERROR], T),
+        (Repeats.ANY, [Outcome.SKIPPED], U),
+    ],
+)
+def test_several_rows_of_one_question(repeats: Repeats, outcomes: list[Outcome], expected: Truth) -> None:
+    rows = rows_of(*(("a", C2S, outcome) for outcome in outcomes))
+    assert Reading({"a": look(repeats=repeats)}, rows, 1).value("a").truth is expected
+
+
+def test_of_repeated_rows_the_one_without_loss_counts() -> None:
+    rows = rows_of(("a", C2S, Outcome.DEGRADED), ("a", C2S, Outcome.PASS))
+    assert Reading({"a": look()}, rows, 1).value("a").degraded == ()
+    assert Reading({"a": look()}, rows[:1], 1).value("a").degraded == (rows[0],)
+
+
+def test_outcomes_can_be_read_otherwise() -> None:
+    reading = Reading({"a": look(reads={Outcome.DEGRADED: F})}, rows_of(("a", C2S, Outcome.DEGRADED)), 1)
+    assert reading.value("a").truth is F
+
+
+def test_a_candidate_look_sees_its_own_port_and_what_was_tried_on_none() -> None:
+    candidate = Look("a", "a", "udp", "reach", UDP, CANDIDATE, way=Way.EITHER)
+    rows = [row("udp/reach", UDP, Outcome.PASS, port=443), row("udp/reach", UDP, Outcome.SKIPPED)]
+    assert Reading({"a": candidate}, rows, 443).rows("a") == tuple(rows)
+    assert Reading({"a": candidate}, rows, 1194).rows("a") == (rows[1],)
+
+
+def rule(fold: Fold, *sources: Source) -> Rule:
+    return Rule("r", "p", "?", Need.REQUIRED, Weight.DECISIVE, fold, sources, Sentences("", "", ""), {})
+
+
+def finding(fold: Fold, outcomes: str, *sources: Source) -> Finding:
+    """`outcomes`: for looks a, b, c: T, F, U or - (no row)."""
+    words = {"T": Outcome.PASS, "F": Outcome.BLOCKED, "U": Outcome.NO_ANSWER, "L": Outcome.DEGRADED}
+    told = [(name, C2S, words[letter]) for name, letter in zip("abc", outcomes, strict=False) if letter != "-"]
+    found = evaluate(rule(fold, *sources), Reading({name: look(name) for name in "abc"}, rows_of(*told), 1))
+    assert found is not None
+    return found
+
+
+A, B, C = Source("a"), Source("b"), Source("c")
+
+
+@pytest.mark.parametrize(
+    ("fold", "outcomes", "expected", "told_by"),
+    [
+        (Fold.FIRST, "TF", T, A),
+        (Fold.FIRST, "UF", F, B),
+        (Fold.FIRST, "-F", F, B),
+        (Fold.FIRST, "-U", U, B),
+        (Fold.FIRST, "--", U, A),
+        (Fold.ANY, "FT", T, B),
+        (Fold.ANY, "FU", U, A),
+        (Fold.ANY, "FF", F, A),
+        (Fold.ANY, "F-", U, A),
+        (Fold.ANY, "LT", T, B),
+        (Fold.ALL, "TT", T, A),
+        (Fold.ALL, "TF", F, B),
+        (Fold.ALL, "TU", U, B),
+    ],
+)
+def test_folds(fold: Fold, outcomes: str, expected: Truth, told_by: Source) -> None:
+    found = finding(fold, outcomes, A, B)
+    assert (found.truth, found.source) == (expected, told_by)
+
+
+def test_a_stand_in_counts_only_where_the_first_choice_was_not_tried() -> None:
+    stand_in = Source("b", instead_of="a")
+    assert finding(Fold.FIRST, "UT", A, stand_in).truth is U
+    assert finding(Fold.FIRST, "-T", A, stand_in).truth is T
+
+
+def test_falsifiers_falsify_only_the_unknown_and_prove_nothing() -> None:
+    source = Source("a", falsified_by=("b", "c"))
+    assert [finding(Fold.FIRST, outcomes, source).truth for outcomes in ("UTF", "TFF", "-TT", "-F-")] == [F, T, U, F]
+
+
+def test_proof_only_never_falsifies() -> None:
+    assert [finding(Fold.FIRST, outcomes, Source("a", proof_only=True)).truth for outcomes in "TFU"] == [T, U, U]
+
+
+def test_a_source_whose_condition_does_not_hold_is_left_out_and_says_why() -> None:
+    source = Source("a", when={"b": frozenset({T})}, unmet="because of b")
+    met, unmet, unseen = (finding(Fold.ANY, outcomes, source) for outcomes in ("TT", "TF", "FF"))
+    assert (met.truth, met.unmet, [one.id for one in met.rows]) == (T, None, ["0", "1"])
+    assert (unmet.truth, unmet.unmet, [one.id for one in unmet.rows]) == (U, "because of b", ["0", "1"])
+    assert (unseen.truth, unseen.unmet, unseen.source, unseen.rows) == (U, None, None, ())
+
+
+@pytest.mark.parametrize(
+    ("fold", "outcomes", "settings"),
+    [
+        (Fold.ANY, "TT", {}),
+        (Fold.ANY, "FT", {"x": 1}),
+        (Fold.FIRST, "FT", {}),
+        (Fold.FIRST, "-T", {"x": 1}),
+        (Fold.ALL, "TT", {"x": 1}),
+        (Fold.ALL, "TF", {}),
+    ],
+)
+def test_settings_are_those_of_what_proved_it(fold: Fold, outcomes: str, settings: dict[str, Setting]) -> None:
+    assert finding(fold, outcomes, A, Source("b", settings={"x": 1})).settings == settings
+
+
+def test_a_rule_that_does_not_apply_finds_nothing() -> None:
+    conditional = Rule("r", "p", "?", Need.INFORMATIVE, Weight.STRONG, Fold.ANY, (A,), Sentences("", "", ""), {}, {"b": frozenset({T})})
+    reading = Reading({name: look(name) for name in "ab"}, rows_of(("a", C2S, Outcome.PASS)), 1)
+    assert evaluate(conditional, reading) is None

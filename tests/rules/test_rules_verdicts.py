@@ -1,0 +1,247 @@
+"""Each protocol's requirements, one case at a time."""
+
+import pytest
+
+from rules_rows import feasibility, row, said, verdict
+from vpnprobe.observations.schema import Cause, Direction, Feasibility, Observation, Outcome, Transport
+from vpnprobe.rules import Decision, decide, load_default
+
+TCP, UDP, GRE, ESP = Transport.TCP, Transport.UDP, Transport.GRE, Transport.ESP
+PASS, BLOCKED, REFUSED, DEGRADED = Outcome.PASS, Outcome.BLOCKED, Outcome.REFUSED, Outcome.DEGRADED
+NO_ANSWER, SKIPPED, ERROR = Outcome.NO_ANSWER, Outcome.SKIPPED, Outcome.ERROR
+C2S, S2C = Direction.C2S, Direction.S2C
+OK, LIMITED, BAD, OPEN = Feasibility.FEASIBLE, Feasibility.DEGRADED, Feasibility.INFEASIBLE, Feasibility.UNKNOWN
+
+CONTROL = row("pptp/control", TCP, PASS, port=1723)
+NO_NAT = row("nat/mapping", UDP, PASS)
+NAT = row("nat/mapping", UDP, DEGRADED)
+
+
+def settle(*rows: Observation, ports: tuple[int, ...] = (), control_port: int | None = None) -> Decision:
+    return decide(rows, rules=load_default(), ports=ports, control_port=control_port)
+
+
+def gre(outcome: Outcome, form: str, *ways: Direction) -> list[Observation]:
+    return [row("gre/passthrough", GRE, outcome, form=form, direction=way) for way in ways or (C2S, S2C)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([*gre(PASS, "in-call")], OK),
+        ([*gre(PASS, "in-call", C2S)], OPEN),
+        ([*gre(PASS, "in-call", C2S), *gre(BLOCKED, "in-call", S2C)], BAD),
+        ([*gre(PASS, "in-call"), *gre(BLOCKED, "bare")], OK),
+        ([*gre(PASS, "bare")], OPEN),
+        ([*gre(PASS, "bare"), NO_NAT], OK),
+        ([*gre(PASS, "bare"), NAT], OPEN),
+        ([*gre(PASS, "bare"), NO_NAT, *gre(NO_ANSWER, "in-call")], OPEN),
+        ([*gre(PASS, "bare"), NO_NAT, *gre(SKIPPED, "in-call")], OK),
+        ([*gre(PASS, "bare", C2S), *gre(BLOCKED, "bare", S2C)], BAD),
+        ([*gre(BLOCKED, "bare"), NAT], BAD),
+        ([*gre(REFUSED, "in-call")], BAD),
+        ([*gre(PASS, "in-call", Direction.BOTH)], OK),
+        ([*gre(DEGRADED, "in-call", C2S), *gre(PASS, "in-call", S2C)], LIMITED),
+        ([row("pptp/lcp", GRE, PASS, form="in-call")], OK),
+        ([row("pptp/lcp", GRE, BLOCKED, form="in-call")], BAD),
+        ([*gre(PASS, "in-call"), row("pptp/lcp", GRE, BLOCKED, form="in-call")], BAD),
+        ([*gre(PASS, "in-call"), row("pptp/lcp", GRE, NO_ANSWER, form="in-call")], OK),
+        ([], OPEN),
+    ],
+)
+def test_pptp_needs_gre_both_ways_inside_the_call(rows: list[Observation], expected: Feasibility) -> None:
+    assert verdict(settle(CONTROL, *rows), "pptp").feasibility is expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([], OPEN),
+        ([row("tcp/reach", TCP, BLOCKED, port=1723)], BAD),
+        ([row("tcp/reach", TCP, REFUSED, port=1723, cause=Cause.PORT)], BAD),
+        ([row("tcp/reach", TCP, REFUSED, port=1723, cause=Cause.NO_LISTENER)], OPEN),
+        ([row("tcp/reach", TCP, PASS, port=1723)], OPEN),
+        ([row("tcp/reach", TCP, BLOCKED, port=80)], OPEN),
+        ([row("pptp/control", TCP, SKIPPED), row("tcp/reach", TCP, BLOCKED, port=1723)], BAD),
+        ([row("pptp/control", TCP, PASS, port=1723), row("tcp/reach", TCP, BLOCKED, port=1723)], OK),
+        ([row("pptp/control", TCP, BLOCKED, port=1723)], BAD),
+        ([row("pptp/control", TCP, REFUSED, port=1723, cause=Cause.NO_LISTENER)], OPEN),
+    ],
+)
+def test_pptp_needs_its_control_connection(rows: list[Observation], expected: Feasibility) -> None:
+    assert verdict(settle(*gre(PASS, "in-call"), *rows), "pptp").feasibility is expected
+
+
+def test_a_port_where_nothing_listens_is_told_with_what_to_do() -> None:
+    decision = settle(row("pptp/control", TCP, REFUSED, port=1723, cause=Cause.NO_LISTENER))
+    assert "nothing listens there; start a server or let the server agent listen" in said(decision, "pptp")
+
+
+def test_bare_gre_behind_a_nat_is_told_to_be_no_evidence_and_names_the_nat() -> None:
+    decision = settle(CONTROL, NAT, *gre(PASS, "bare"))
+    reason = next(one for one in verdict(decision, "pptp").because if one.rule == "pptp-gre")
+    assert "not tried inside a call" in reason.text
+    assert {NAT.id, *(one.id for one in gre(PASS, "bare"))} == set(reason.observations)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([row("l2tp/control", UDP, PASS, port=1701)], OK),
+        ([row("l2tp/control", UDP, DEGRADED, port=1701)], LIMITED),
+        ([row("l2tp/control", UDP, NO_ANSWER, port=1701)], OPEN),
+        ([row("udp/reach", UDP, BLOCKED, port=1701, direction=S2C)], BAD),
+        ([row("udp/reach", UDP, PASS, port=1701, direction=C2S)], OPEN),
+        ([row("l2tp/control", UDP, BLOCKED, port=1701, direction=C2S)], BAD),
+    ],
+)
+def test_l2tp_needs_its_control_connection_both_ways(rows: list[Observation], expected: Feasibility) -> None:
+    assert verdict(settle(*rows), "l2tp").feasibility is expected
+
+
+def esp(outcome: Outcome, *ways: Direction) -> list[Observation]:
+    return [row("esp/passthrough", ESP, outcome, direction=way) for way in ways or (C2S, S2C)]
+
+
+def in_udp(outcome: Outcome) -> list[Observation]:
+    return [row("ike/esp-in-udp", UDP, outcome, port=4500, direction=way) for way in (C2S, S2C)]
+
+
+IKE = row("ike/ikev1-main", UDP, PASS, port=500)
+FORCED = {"force_udp_encapsulation": True, "port": 500}
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected", "settings"),
+    [
+        ([*esp(PASS)], OK, {"port": 500}),
+        ([*esp(PASS), NO_NAT, *in_udp(BLOCKED)], OK, {"port": 500}),
+        ([*esp(BLOCKED), *in_udp(PASS), NAT], OK, {"port": 500}),
+        ([*esp(PASS), *in_udp(BLOCKED), NAT], BAD, None),
+        ([*esp(PASS), NAT], OPEN, None),
+        ([*esp(BLOCKED), *in_udp(PASS), NO_NAT], LIMITED, FORCED),
+        ([*esp(BLOCKED), *in_udp(PASS)], LIMITED, FORCED),
+        ([*esp(BLOCKED, S2C), *in_udp(PASS), NO_NAT], LIMITED, FORCED),
+        ([*esp(DEGRADED), *in_udp(PASS), NO_NAT], LIMITED, {"port": 500}),
+        ([*esp(BLOCKED), *in_udp(BLOCKED)], BAD, None),
+        ([*esp(BLOCKED)], OPEN, None),
+        ([*esp(BLOCKED), row("udp/reach", UDP, BLOCKED, port=4500, direction=C2S)], BAD, None),
+        ([*esp(PASS), row("nat/mapping", UDP, BLOCKED)], OK, {"port": 500}),
+    ],
+)
+def test_l2tp_ipsec_needs_esp_or_esp_in_udp(rows: list[Observation], expected: Feasibility, settings: dict[str, object] | None) -> None:
+    decision = settle(IKE, *rows)
+    assert verdict(decision, "l2tp-ipsec").feasibility is expected
+    assert (dict(decision.recommendation.settings) if decision.recommendation else None) == settings
+
+
+def test_the_nat_that_makes_ipsec_encapsulate_is_named_as_evidence() -> None:
+    decision = settle(IKE, *in_udp(PASS), NAT)
+    assert NAT.id in verdict(decision, "l2tp-ipsec").because[1].observations
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([row("ike/ikev1-main", UDP, BLOCKED, port=500), row("ike/ikev1-main", UDP, PASS, port=4500)], LIMITED),
+        ([row("ike/ikev1-main", UDP, BLOCKED, port=500), row("ike/ikev1-main", UDP, BLOCKED, port=4500)], BAD),
+        ([row("ike/ikev1-main", UDP, BLOCKED, port=500)], OPEN),
+        ([row("udp/reach", UDP, BLOCKED, port=500, direction=C2S), row("ike/ikev1-main", UDP, BLOCKED, port=4500)], BAD),
+        ([row("ike/ikev2-init", UDP, PASS, port=500)], OPEN),
+        ([row("ike/ikev1-main", UDP, NO_ANSWER, port=500)], OPEN),
+    ],
+)
+def test_l2tp_ipsec_needs_ikev1(rows: list[Observation], expected: Feasibility) -> None:
+    assert verdict(settle(*esp(PASS), *rows), "l2tp-ipsec").feasibility is expected
+
+
+def test_ikev1_on_4500_alone_is_a_setting() -> None:
+    recommendation = settle(*esp(PASS), row("ike/ikev1-main", UDP, PASS, port=4500)).recommendation
+    assert recommendation is not None
+    assert recommendation.settings["ike_port"] == 4500
+
+
+def test_ikev2_is_told_about_only_where_ikev1_is_not_answered() -> None:
+    ikev2 = row("ike/ikev2-init", UDP, PASS, port=500)
+    silent = settle(*esp(PASS), row("ike/ikev1-main", UDP, NO_ANSWER, port=500), ikev2)
+    assert "IKEv2 is answered where IKEv1 is not" in said(silent, "l2tp-ipsec")
+    assert "IKEv2" not in said(settle(*esp(PASS), IKE, ikev2), "l2tp-ipsec")
+
+
+def reset(transport: Transport, outcome: Outcome, port: int, cause: Cause | None = None) -> Observation:
+    return row("openvpn/reset", transport, outcome, port=port, cause=cause)
+
+
+def reach(outcome: Outcome, port: int, direction: Direction = C2S) -> Observation:
+    return row("udp/reach", UDP, outcome, port=port, direction=direction)
+
+
+@pytest.mark.parametrize(
+    ("rows", "ports", "expected", "port"),
+    [
+        ([reset(UDP, PASS, 1194), reset(UDP, PASS, 443)], (), OK, 1194),
+        ([reset(UDP, BLOCKED, 1194), reset(UDP, PASS, 443)], (), LIMITED, 443),
+        ([reset(UDP, PASS, 53), reset(UDP, PASS, 443), reset(UDP, BLOCKED, 1194)], (53, 443, 1194), LIMITED, 443),
+        ([reset(UDP, PASS, 80), reset(UDP, PASS, 53)], (80, 53), LIMITED, 80),
+        ([reset(UDP, PASS, 80), reset(UDP, PASS, 53)], (53, 80), LIMITED, 53),
+        ([reset(UDP, BLOCKED, 1194), reset(UDP, BLOCKED, 443)], (), BAD, 1194),
+        ([reset(UDP, BLOCKED, 1194), reset(UDP, NO_ANSWER, 443)], (), OPEN, 443),
+        ([reset(UDP, BLOCKED, 1194), reset(UDP, SKIPPED, 443)], (), OPEN, 443),
+        ([reset(UDP, BLOCKED, 1194)], (1194, 443), OPEN, 443),
+        ([reach(BLOCKED, 1194), reach(BLOCKED, 443)], (), BAD, 1194),
+        ([reach(BLOCKED, 500), reach(BLOCKED, 1701)], (), OPEN, 1194),
+        ([reach(BLOCKED, 1194), reset(UDP, PASS, 1194)], (), OK, 1194),
+        ([reset(UDP, BLOCKED, 1194), reach(PASS, 443)], (), OPEN, 443),
+        ([reset(UDP, REFUSED, 1194, Cause.NO_LISTENER)], (), OPEN, 1194),
+        ([row("openvpn/reset", UDP, SKIPPED, detail={"reason": "not asked for"})], (), OPEN, 1194),
+        ([reset(TCP, BLOCKED, 1194)], (), OPEN, 1194),
+        ([], (), OPEN, 1194),
+    ],
+)
+def test_openvpn_needs_one_port_that_answers(rows: list[Observation], ports: tuple[int, ...], expected: Feasibility, port: int) -> None:
+    found = verdict(settle(*rows, ports=ports), "openvpn-udp")
+    assert (found.feasibility, found.port) == (expected, port)
+
+
+def test_another_port_is_a_setting_and_the_default_port_is_told_about() -> None:
+    decision = settle(reset(TCP, BLOCKED, 1194), reset(TCP, PASS, 443))
+    assert decision.recommendation is not None
+    assert (decision.recommendation.protocol, decision.recommendation.port) == ("openvpn-tcp", 443)
+    assert decision.recommendation.settings == {"port": 443}
+    assert "set to port 443: the default port 1194" in said(decision, "openvpn-tcp")
+    assert "does not get through on tcp/1194" in said(decision, "openvpn-tcp")
+
+
+def test_the_control_port_is_no_candidate() -> None:
+    rows = [reset(TCP, BLOCKED, 1194), reset(TCP, PASS, 8443)]
+    assert feasibility(settle(*rows, ports=(1194, 8443), control_port=8443))["openvpn-tcp"] is BAD
+    assert feasibility(settle(*rows, ports=(1194, 8443)))["openvpn-tcp"] is LIMITED
+
+
+def test_limits_other_than_loss_are_named() -> None:
+    slow = row("openvpn/reset", UDP, DEGRADED, port=1194, cause=Cause.RATE)
+    decision = settle(slow, reset(TCP, PASS, 1194))
+    assert "works within limits (cause: rate)" in said(decision, "openvpn-udp")
+    assert decision.recommendation is not None
+    assert decision.recommendation.protocol == "openvpn-tcp"
+    assert any("works within limits" in text for text in decision.recommendation.because)
+
+
+def test_loss_that_was_not_counted_claims_no_share() -> None:
+    decision = settle(row("openvpn/reset", UDP, DEGRADED, port=1194, sent=None))
+    assert "share not counted" in said(decision, "openvpn-udp")
+
+
+def test_failing_ports_are_told_in_one_sentence_with_their_sum() -> None:
+    rows = [reset(UDP, BLOCKED, port, Cause.PAYLOAD) for port in (1194, 443, 53)]
+    because = verdict(settle(*rows), "openvpn-udp").because
+    assert len(because) == 1
+    assert "udp/1194, 443 and 53: both ways 0 of 60 attempts succeeded" in because[0].text
+    assert len(because[0].observations) == 3
+
+
+def test_protocols_without_sound_encryption_say_so() -> None:
+    decision = settle(CONTROL, *gre(PASS, "in-call"), row("l2tp/control", UDP, PASS, port=1701))
+    assert verdict(decision, "pptp").because[-1].rule == "security"
+    assert "works, do not use" in said(decision, "pptp")
+    assert "encrypts nothing" in said(decision, "l2tp")

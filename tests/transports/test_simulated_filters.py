@@ -1,0 +1,179 @@
+"""Filters: what fits, where they stand, what they answer, and what captures see of them."""
+
+import asyncio
+from ipaddress import IPv4Address
+
+import pytest
+from simulated_support import Ends, expired_at, ignore, simulate, udp_packet
+
+from vpnprobe.transports.door import ConnectError, ConnectFailure, Datagram, Packet
+from vpnprobe.transports.simulated.filters import fits
+from vpnprobe.transports.topology import CLIENT, SERVER, Action, Filter, Hook, Topology
+from vpnprobe.wire.icmp import DestinationUnreachable, Unreachable
+from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpSegment, UdpDatagram, mss_option
+
+A = IPv4Address("192.0.2.1")
+B = IPv4Address("198.51.100.7")
+UDP = IPv4Packet(A, B, IpProtocol.UDP, payload=UdpDatagram(40000, 1194, b"\x38ABCD").encode(A, B))
+TCP = IPv4Packet(A, B, IpProtocol.TCP, payload=TcpSegment(1723, 50000, 1, options=mss_option(1000), payload=b"\0\0\x1a\x2b").encode(A, B))
+GRE = IPv4Packet(A, B, IpProtocol.GRE, payload=b"\x38" * 60)
+
+
+@pytest.mark.parametrize(
+    ("rule", "packet", "expected"),
+    [
+        (Filter("r1"), UDP, True),
+        (Filter("r1", protocol=47), GRE, True),
+        (Filter("r1", protocol=47), UDP, False),
+        (Filter("r1", except_protocols=(6, 17)), GRE, True),
+        (Filter("r1", except_protocols=(6, 17)), TCP, False),
+        (Filter("r1", direction="c2s"), UDP, True),
+        (Filter("r1", direction="s2c"), UDP, False),
+        (Filter("r1", ports=(500, 1194)), UDP, True),
+        (Filter("r1", ports=(1723,)), TCP, True),
+        (Filter("r1", ports=(500,)), UDP, False),
+        (Filter("r1", ports=(500,)), GRE, False),
+        (Filter("r1", except_ports=(443,)), UDP, True),
+        (Filter("r1", except_ports=(1194,)), UDP, False),
+        (Filter("r1", except_ports=(1194,)), GRE, True),
+        (Filter("r1", longer_than=33), UDP, False),
+        (Filter("r1", longer_than=32), UDP, True),
+        (Filter("r1", payload=b"\x38"), UDP, True),
+        (Filter("r1", payload=b"\x3f", payload_mask=b"\xf8"), UDP, True),
+        (Filter("r1", payload=b"\x3f"), UDP, False),
+        (Filter("r1", payload=b"\x38"), GRE, False),
+        (Filter("r1", payload_offset=2, payload=b"\x1a\x2b"), TCP, True),
+        (Filter("r1", payload_offset=3, payload=b"CD"), UDP, True),
+        (Filter("r1", payload_offset=4, payload=b"DE"), UDP, False),
+    ],
+)
+def test_what_fits(rule: Filter, packet: IPv4Packet, expected: bool) -> None:
+    assert fits(rule, packet, "c2s") is expected
+
+
+def test_an_unreadable_header_has_no_ports() -> None:
+    assert not fits(Filter("r1", ports=(500,)), IPv4Packet(A, B, IpProtocol.UDP, payload=b"\1"), "c2s")
+
+
+@pytest.mark.parametrize(("hook", "answers"), [(Hook.FORWARD, ["10.78.0.2", "10.78.1.2"]), (Hook.PREROUTING, ["10.78.0.2"])])
+def test_a_forward_drop_answers_ttl_first_and_a_prerouting_drop_does_not(hook: Hook, answers: list[str]) -> None:
+    async def story(ends: Ends) -> Ends:
+        for ttl in (1, 2, 3, 4):
+            ends.client.send_packet(udp_packet(ends, ttl=ttl))
+        await asyncio.sleep(1)
+        return ends
+
+    assert expired_at(simulate(Topology(filters=(Filter("r2", hook=hook, protocol=17),)), story).client_icmp) == answers
+
+
+def test_direction_and_protocol_of_a_drop() -> None:
+    async def story(ends: Ends) -> tuple[int, int]:
+        at_client: list[Datagram] = []
+        at_server: list[Datagram] = []
+        client, server = ends.client.raw(47, at_client.append), ends.server.raw(47, at_server.append)
+        client.send(b"\0\0\x08\0", ends.server_address)
+        server.send(b"\0\0\x08\0", ends.client_address)
+        await asyncio.sleep(1)
+        return len(at_client), len(at_server)
+
+    assert simulate(Topology(filters=(Filter("r3", protocol=47, direction="s2c"),)), story) == (0, 1)
+
+
+def test_reject_admin_comes_from_the_router() -> None:
+    async def story(ends: Ends) -> Ends:
+        ends.client.send_packet(udp_packet(ends, port=500))
+        await asyncio.sleep(1)
+        return ends
+
+    ends = simulate(Topology(filters=(Filter("r2", Action.REJECT_ADMIN, ports=(500,)),)), story)
+    ((source, message),) = ends.client_icmp
+    assert source == IPv4Address("10.78.1.2")
+    assert isinstance(message, DestinationUnreachable)
+    assert (message.code, message.quote.ports) == (Unreachable.ADMINISTRATIVELY_PROHIBITED, (40000, 500))
+
+
+@pytest.mark.parametrize(
+    ("action", "failure"),
+    [
+        (Action.DROP, ConnectFailure.TIMED_OUT),
+        (Action.REJECT_RST, ConnectFailure.REFUSED),
+        (Action.REJECT_ADMIN, ConnectFailure.UNREACHABLE),
+    ],
+)
+@pytest.mark.parametrize("hook", [Hook.FORWARD, Hook.PREROUTING])
+def test_tcp_meets_each_action(action: Action, failure: ConnectFailure, hook: Hook) -> None:
+    async def story(ends: Ends) -> tuple[ConnectFailure, float]:
+        await ends.server.listen(ignore, port=1723)
+        with pytest.raises(ConnectError) as caught:
+            await ends.client.connect(ends.at_server(1723), deadline_s=8)
+        return caught.value.failure, ends.client.now()
+
+    got, at = simulate(Topology(filters=(Filter("r2", action, hook, ports=(1723,)),)), story)
+    assert got is failure
+    assert at == pytest.approx(8.0) if failure is ConnectFailure.TIMED_OUT else at < 0.1
+
+
+def test_a_payload_filter_that_resets_kills_an_open_connection() -> None:
+    async def story(ends: Ends) -> ConnectFailure:
+        await ends.server.listen(ignore, port=443)
+        stream = await ends.client.connect(ends.at_server(443), deadline_s=8)
+        await stream.send(b"\0\x0e\x38rest")
+        with pytest.raises(ConnectError) as caught:
+            await stream.receive()
+        return caught.value.failure
+
+    rule = Filter("r2", Action.REJECT_RST, payload_offset=2, payload=b"\x38", payload_mask=b"\xf8")
+    assert simulate(Topology(filters=(rule,)), story) is ConnectFailure.RESET
+
+
+def test_probability_is_a_share() -> None:
+    async def story(ends: Ends) -> int:
+        got: list[Datagram] = []
+        await ends.server.udp(got.append, port=500)
+        for _ in range(1000):
+            ends.client.send_packet(udp_packet(ends))
+        await asyncio.sleep(1)
+        return len(got)
+
+    assert 640 < simulate(Topology(filters=(Filter("r1", probability=0.3),)), story) < 760
+
+
+def test_a_host_firewall_drops_behind_the_capture_on_the_way_in_and_before_it_on_the_way_out() -> None:
+    async def story(ends: Ends) -> tuple[int, list[bool], list[bool]]:
+        at_server: list[Datagram] = []
+        client_wire: list[Packet] = []
+        server_wire: list[Packet] = []
+        await ends.server.udp(at_server.append, port=500)
+        ends.server.raw(17, at_server.append)
+        ends.client.capture(ends.server_address, client_wire.append)
+        ends.server.capture(ends.client_address, server_wire.append)
+        client = await ends.client.udp(ignore)
+        client.send(b"dropped at the server", ends.at_server(500))
+        client.send(b"never leaves", ends.at_server(4500))
+        await asyncio.sleep(1)
+        return len(at_server), [packet.outgoing for packet in client_wire], [packet.outgoing for packet in server_wire]
+
+    filters = (Filter(SERVER, hook=Hook.INPUT, ports=(500,)), Filter(CLIENT, hook=Hook.OUTPUT, ports=(4500,)))
+    assert simulate(Topology(filters=filters), story) == (0, [True], [False])
+
+
+def test_a_host_firewall_that_rejects_answers_in_its_own_name() -> None:
+    async def story(ends: Ends) -> Ends:
+        ends.client.send_packet(udp_packet(ends, port=500))
+        await asyncio.sleep(1)
+        return ends
+
+    ends = simulate(Topology(filters=(Filter(SERVER, Action.REJECT_ADMIN, Hook.INPUT, ports=(500,)),)), story)
+    ((source, message),) = ends.client_icmp
+    assert source == ends.server_address
+    assert isinstance(message, DestinationUnreachable)
+
+
+def test_an_output_filter_that_rejects_tells_the_sender_at_once() -> None:
+    async def story(ends: Ends) -> tuple[ConnectFailure, float]:
+        with pytest.raises(ConnectError) as caught:
+            await ends.client.connect(ends.at_server(1723), deadline_s=8)
+        return caught.value.failure, ends.client.now()
+
+    rule = Filter(CLIENT, Action.REJECT_RST, Hook.OUTPUT, ports=(1723,))
+    assert simulate(Topology(filters=(rule,)), story) == (ConnectFailure.REFUSED, 0.0)

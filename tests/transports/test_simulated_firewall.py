@@ -1,0 +1,92 @@
+"""The stateful firewall: the client's side opens, the server's side may answer."""
+
+import asyncio
+from ipaddress import IPv4Address
+
+import pytest
+from simulated_support import Ends, enhanced_gre, expired_at, ignore, plain_gre, simulate, udp_packet
+
+from vpnprobe.transports.door import ConnectError, ConnectFailure, Datagram, Endpoint
+from vpnprobe.transports.simulated.firewall import Firewall
+from vpnprobe.transports.topology import StatefulFirewall, Topology
+from vpnprobe.wire.ip import IpProtocol, IPv4Packet
+
+WALLED = Topology(firewalls=(StatefulFirewall("r2"),))
+
+
+def test_udp_from_outside_passes_only_as_an_answer() -> None:
+    async def story(ends: Ends) -> list[bytes]:
+        got: list[bytes] = []
+        client = await ends.client.udp(lambda datagram: got.append(datagram.data), port=4500)
+        server = await ends.server.udp(ignore, port=4500)
+        other = await ends.server.udp(ignore, port=500)
+        server.send(b"unasked", Endpoint(ends.client_address, 4500))
+        await asyncio.sleep(1)
+        client.send(b"open", ends.at_server(4500))
+        await asyncio.sleep(1)
+        server.send(b"answer", Endpoint(ends.client_address, 4500))
+        other.send(b"other port", Endpoint(ends.client_address, 4500))
+        await asyncio.sleep(1)
+        return got
+
+    assert simulate(WALLED, story) == [b"answer"]
+
+
+def test_tcp_connects_from_inside_only() -> None:
+    async def story(ends: Ends) -> ConnectFailure:
+        await ends.server.listen(ignore, port=1723)
+        await ends.client.listen(ignore, port=1723)
+        (await ends.client.connect(ends.at_server(1723), deadline_s=3)).abort()
+        with pytest.raises(ConnectError) as caught:
+            await ends.server.connect(Endpoint(ends.client_address, 1723), deadline_s=3)
+        return caught.value.failure
+
+    assert simulate(WALLED, story) is ConnectFailure.TIMED_OUT
+
+
+@pytest.mark.parametrize(
+    ("protocol", "outgoing", "answer"),
+    [
+        (IpProtocol.GRE, plain_gre(), plain_gre(b"backback")),
+        (IpProtocol.GRE, enhanced_gre(1), enhanced_gre(2)),
+        (IpProtocol.ESP, b"\0\0\x10\0\0\0\0\1", b"\0\0\x20\0\0\0\0\1"),
+    ],
+)
+def test_gre_and_esp_go_by_addresses(protocol: int, outgoing: bytes, answer: bytes) -> None:
+    async def story(ends: Ends) -> tuple[list[Datagram], list[Datagram]]:
+        got: list[Datagram] = []
+        client, server = ends.client.raw(protocol, got.append), ends.server.raw(protocol, ignore)
+        server.send(answer, ends.client_address)
+        await asyncio.sleep(1)
+        before = list(got)
+        client.send(outgoing, ends.server_address)
+        await asyncio.sleep(1)
+        server.send(answer, ends.client_address)
+        await asyncio.sleep(1)
+        return before, got
+
+    before, after = simulate(WALLED, story)
+    assert before == []
+    assert [datagram.data for datagram in after] == [answer]
+
+
+def test_icmp_errors_pass_where_they_are_about_a_known_flow() -> None:
+    async def story(ends: Ends) -> Ends:
+        for ttl in (1, 2, 3, 4):
+            ends.client.send_packet(udp_packet(ends, ttl=ttl))
+        await asyncio.sleep(1)
+        return ends
+
+    ends = simulate(WALLED, story)
+    assert expired_at(ends.client_icmp) == ["10.78.0.2", "10.78.1.2", "10.78.2.2"]
+    assert len(ends.client_icmp) == 4
+
+
+def test_by_call_id_the_answer_to_enhanced_gre_is_another_flow() -> None:
+    inside, outside = IPv4Address("10.0.0.1"), IPv4Address("198.51.100.7")
+    by_call_id, by_addresses = Firewall(lambda: 0.0, by_call_id=True), Firewall(lambda: 0.0)
+    for firewall in (by_call_id, by_addresses):
+        assert firewall.passes(IPv4Packet(inside, outside, IpProtocol.GRE, payload=enhanced_gre(1)), from_client_side=True)
+    answer = IPv4Packet(outside, inside, IpProtocol.GRE, payload=enhanced_gre(2))
+    assert not by_call_id.passes(answer, from_client_side=False)
+    assert by_addresses.passes(answer, from_client_side=False)

@@ -1,0 +1,67 @@
+"""Our own probe payload: both ends know it by its key, and nothing else is taken for it."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vpnprobe.errors import DecodeError
+from vpnprobe.wire.nonce import ANSWER, SHORTEST, UNSOLICITED, NoncePayload
+
+PAYLOADS = st.builds(NoncePayload, st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1), st.integers(SHORTEST, 1500))
+
+
+@given(PAYLOADS)
+def test_round_trip(payload: NoncePayload) -> None:
+    data = payload.encode()
+    assert len(data) == payload.size
+    assert NoncePayload.decode(data) == payload
+
+
+@given(PAYLOADS, st.integers(0, 1499), st.integers(1, 255))
+def test_an_altered_packet_is_not_taken_for_the_one_that_was_sent(payload: NoncePayload, at: int, flip: int) -> None:
+    data = bytearray(payload.encode())
+    data[at % len(data)] ^= flip
+    try:
+        decoded = NoncePayload.decode(bytes(data))
+    except DecodeError:
+        return
+    assert decoded.key != payload.key
+
+
+@given(st.binary(max_size=100))
+def test_hostile_bytes_cause_nothing_but_a_decode_error(data: bytes) -> None:
+    with pytest.raises(DecodeError):
+        NoncePayload.decode(data)
+
+
+def test_a_truncated_packet_is_refused() -> None:
+    data = NoncePayload(1, 2, 40).encode()
+    with pytest.raises(DecodeError, match="number"):
+        NoncePayload.decode(data[:13])
+    assert NoncePayload.decode(data[:20]) == NoncePayload(1, 2, 20)
+
+
+def test_the_key_and_the_head() -> None:
+    payload = NoncePayload(0xA1, 0xB2)
+    assert payload.key == "000000a1" + "00000000000000b2"
+    assert payload.encode() == b"vp" + bytes.fromhex(payload.key)
+    assert payload.encode()[0] >> 3 not in range(1, 12)
+
+
+@given(PAYLOADS)
+def test_an_answer_has_a_key_of_its_own_and_names_its_question(payload: NoncePayload) -> None:
+    question = replace(payload, number=payload.number & ~ANSWER)
+    answer = question.answer()
+    assert answer.is_answer
+    assert not question.is_answer
+    assert answer.size == question.size
+    assert answer.key != question.key
+    assert answer.question_key() == question.question_key() == question.key
+    assert answer.is_unsolicited == question.is_unsolicited
+
+
+def test_an_unsolicited_payload_is_marked() -> None:
+    assert NoncePayload(1, 5 | UNSOLICITED).is_unsolicited
+    assert not NoncePayload(1, 5 | ANSWER).is_unsolicited

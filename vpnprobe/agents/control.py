@@ -1,0 +1,185 @@
+"""The control channel's messages: JSON objects behind a 4-byte length, over any stream.
+
+The client asks, the server answers; each request has a number, and a request that is sent twice (over a second connection, because the
+first one stalled) is carried out once and answered the same. A frame's length is checked before anything is read: MOST_BYTES.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from vpnprobe.errors import CannotRun, DecodeError
+from vpnprobe.transports.door import ConnectError, TcpStream
+
+VERSION: Final = 1
+"""Of this protocol; both ends must speak the same."""
+MOST_BYTES: Final = 4 << 20
+STALLED_S: Final = 0.8
+"""Least time without an answer after which a request goes over a second connection."""
+MOST_CONNECTIONS: Final = 6
+REQUEST_DEADLINE_S: Final = 30.0
+
+Message = Mapping[str, Any]
+
+
+def encode_frame(message: Message) -> bytes:
+    body = json.dumps(message, separators=(",", ":")).encode()
+    return len(body).to_bytes(4, "big") + body
+
+
+class FrameReader:
+    """Takes chunks, gives whole messages."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    def feed(self, chunk: bytes) -> list[Message]:
+        """The messages that are complete now. Raises DecodeError for a length or a body that is not one of ours."""
+        self._buffer += chunk
+        messages: list[Message] = []
+        while len(self._buffer) >= 4:
+            length = int.from_bytes(self._buffer[:4], "big")
+            if length > MOST_BYTES:
+                raise DecodeError("length", 0, f"{length} bytes are more than a control message can have")
+            if len(self._buffer) < 4 + length:
+                break
+            messages.append(_object(self._buffer[4 : 4 + length]))
+            self._buffer = self._buffer[4 + length :]
+        return messages
+
+
+def _object(body: bytes) -> Message:
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError):
+        raise DecodeError("body", 4, "is not JSON") from None
+    if not isinstance(message, dict):
+        raise DecodeError("body", 4, "is not an object")
+    return message
+
+
+Connector = Callable[[], Awaitable[TcpStream]]
+"""Opens and authenticates one connection of the control channel."""
+
+
+class Channel:
+    """The client's end: requests with answers, over as many connections as it takes.
+
+    The connection that answered last is used first. Where an answer is late, another connection is opened and the request repeated there.
+    """
+
+    def __init__(self, connect: Connector, *, deadline_s: float = REQUEST_DEADLINE_S) -> None:
+        self._connect = connect
+        self._deadline_s = deadline_s
+        self._streams: list[TcpStream] = []
+        self._readers: dict[TcpStream, asyncio.Task[None]] = {}
+        self._waiting: dict[int, asyncio.Future[Message]] = {}
+        self._number = 0
+        self._opened = 0
+        self.rtt_s = 0.0
+        """Least time between a request and its answer, seconds; 0 before the first."""
+
+    async def open(self) -> None:
+        """Opens the first connection; where it stalls a second one races it. Raises what the connector raises."""
+        attempts: set[asyncio.Task[TcpStream]] = set()
+        loop = asyncio.get_running_loop()
+        error: BaseException | None = None
+        for _ in range(MOST_CONNECTIONS):
+            attempts.add(loop.create_task(_connected(self._connect)))
+            done, attempts = await asyncio.wait(attempts, timeout=3.0, return_when=asyncio.FIRST_COMPLETED)
+            for attempt in done:
+                if attempt.exception() is None:
+                    self._adopt(attempt.result())
+                else:
+                    error = attempt.exception()
+            if self._streams or (error is not None and not attempts):
+                break
+        for attempt in attempts:
+            attempt.cancel()
+        if not self._streams:
+            raise error or CannotRun(
+                "the peer did not answer on its control port: is `vpnprobe serve` running there, and is the port open?"
+            )
+
+    def _adopt(self, stream: TcpStream) -> None:
+        self._opened += 1
+        self._streams.insert(0, stream)
+        self._readers[stream] = asyncio.get_running_loop().create_task(self._read(stream))
+
+    async def _read(self, stream: TcpStream) -> None:
+        reader = FrameReader()
+        try:
+            while chunk := await stream.receive():
+                for message in reader.feed(chunk):
+                    waiting = self._waiting.get(int(message.get("answers", -1)))
+                    if waiting is not None and not waiting.done():
+                        waiting.set_result(message)
+                        self._streams.sort(key=lambda s: s is not stream)
+        except (ConnectError, DecodeError, ValueError, TypeError):
+            pass
+        self._drop(stream)
+
+    def _drop(self, stream: TcpStream) -> None:
+        if stream in self._streams:
+            self._streams.remove(stream)
+        reader = self._readers.pop(stream, None)
+        if reader is not None and reader is not asyncio.current_task():
+            reader.cancel()
+        stream.abort()
+
+    async def request(self, kind: str, **arguments: object) -> Message:
+        """Asks and awaits the answer. Raises CannotRun where the peer is gone or says that it cannot."""
+        loop = asyncio.get_running_loop()
+        self._number += 1
+        number = self._number
+        answer: asyncio.Future[Message] = loop.create_future()
+        self._waiting[number] = answer
+        began = loop.time()
+        patience = max(STALLED_S, 4 * self.rtt_s) + float(str(arguments.pop("expect_s", 0.0)))
+        try:
+            while not answer.done():
+                await self._send(encode_frame({"number": number, "ask": kind, **arguments}), loop.time() - began)
+                await asyncio.wait([answer], timeout=patience)
+                if not answer.done() and loop.time() - began > self._deadline_s:
+                    raise CannotRun(f"the peer stopped answering ({kind}): was it stopped, or the control port closed on the way?")
+        finally:
+            del self._waiting[number]
+        took = loop.time() - began
+        self.rtt_s = min(self.rtt_s or took, took)
+        result = answer.result()
+        if "error" in result:
+            raise CannotRun(f"the peer cannot: {result['error']}")
+        return result
+
+    async def _send(self, frame: bytes, waited_s: float) -> None:
+        """Sends over the best connection; a repetition goes over a new one where one can be had."""
+        if not self._streams or (waited_s and self._opened < MOST_CONNECTIONS):
+            try:
+                async with asyncio.timeout(self._deadline_s / 3):
+                    self._adopt(await self._connect())
+            except (ConnectError, CannotRun, TimeoutError) as error:
+                if not self._streams:
+                    raise CannotRun("the peer is gone: was `vpnprobe serve` stopped there?") from error
+        for stream in self._streams[:1]:
+            try:
+                await stream.send(frame)
+            except ConnectError:
+                self._drop(stream)
+
+    def segments(self) -> tuple[int, int]:
+        """Segments that this end sent, and of those sent again, over all connections that are still open."""
+        known = [counted for stream in self._streams if (counted := stream.segments()) is not None]
+        return sum(sent for sent, _ in known), sum(again for _, again in known)
+
+    async def close(self) -> None:
+        for stream in list(self._streams):
+            reader = self._readers.pop(stream, None)
+            if reader is not None:
+                reader.cancel()
+            await stream.close()
+        self._streams.clear()
+
+
+async def _connected(connect: Connector) -> TcpStream:
+    return await connect()

@@ -1,0 +1,114 @@
+"""The server agent as the client's probes see it: requests over the control channel, with all that comes back checked."""
+
+import base64
+from collections.abc import Sequence
+from typing import Final
+
+from vpnprobe.agents.control import VERSION, Channel, Message
+from vpnprobe.agents.records import question_row, read_all, read_refusal, read_sighting, read_trace
+from vpnprobe.errors import CannotRun, DecodeError
+from vpnprobe.evidence.records import EndRecord, PortState, Refusal, Trace
+from vpnprobe.evidence.sightings import Question, Sighting, Vantage
+from vpnprobe.evidence.statistics import Background
+from vpnprobe.observations.schema import Transport
+from vpnprobe.probes.context import Job, WantedPort
+
+PORTS_OPEN_S: Final = 300.0
+"""How long the server keeps the probe ports open, should the client vanish."""
+
+
+class RemotePeer:
+    """A server agent at the other end of a control channel."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.about: Message = {}
+        """What it said of itself: version, capabilities, whether it captures, the client's address as it sees it."""
+        self._sightings: list[Sighting] = []
+        self._refusals: list[Refusal] = []
+        self._segments: dict[str, int] = {"sent": 0, "again": 0}
+
+    @property
+    def rtt_s(self) -> float:
+        return self.channel.rtt_s or 0.05
+
+    @property
+    def seen_as(self) -> str | None:
+        seen = self.about.get("seen_as")
+        return str(seen) if seen else None
+
+    @property
+    def captures(self) -> bool:
+        """Whether it sees the wire."""
+        return bool(self.about.get("captures"))
+
+    async def open(self, ports: Sequence[WantedPort]) -> dict[tuple[Transport, int], PortState]:
+        """Has probe ports opened; who is behind each."""
+        answer = await self._ask("open", ports=[[port.transport.value, port.port] for port in ports], seconds=PORTS_OPEN_S)
+        rows = read_all(answer.get("ports"), lambda row: ((Transport(row[0]), int(row[1])), PortState(row[2])))
+        return dict(rows)
+
+    async def send(
+        self, job: Job, *, count: int, spacing_s: float, port: int = 0, to: tuple[str, int] | None = None, unsolicited: bool = False
+    ) -> None:
+        arguments = {"count": count, "spacing_s": spacing_s, "port": port, "to": to, "unsolicited": unsolicited}
+        await self._ask("send", job=job.value, expect_s=count * spacing_s, **arguments)
+
+    async def refresh(self) -> EndRecord:
+        more = True
+        while more:
+            answer = await self._ask("rows", since=len(self._sightings), refused=len(self._refusals))
+            rows = read_all(answer.get("rows"), read_sighting)
+            # What the server says of the client's own packets is not its to say.
+            self._sightings += [row for row in rows if row.vantage is Vantage.SERVER]
+            self._refusals += read_all(answer.get("refusals"), read_refusal)
+            more = bool(answer.get("more")) and bool(rows)
+        return self.record()
+
+    def record(self) -> EndRecord:
+        """The server's record as far as it is known here."""
+        return EndRecord(tuple(self._sightings), tuple(self._refusals), sees_closed_ports=self.captures)
+
+    async def trace(self, question: Question, *, highest_ttl: int) -> Trace | None:
+        patience_s = 1.5 * self.rtt_s + 0.05
+        answer = await self._ask(
+            "trace", question=question_row(question), highest_ttl=highest_ttl, patience_s=patience_s, expect_s=2 * patience_s + 0.5
+        )
+        if answer.get("trace") is None:
+            return None
+        return read_all([answer["trace"]], read_trace)[0]
+
+    async def capture(self) -> bytes | None:
+        """The server's capture as a pcap file; None: it may not capture."""
+        data, total = b"", 1
+        while len(data) < total:
+            answer = await self._ask("capture", offset=len(data))
+            if not answer.get("kept"):
+                return None
+            chunk = base64.b64decode(str(answer.get("data")))
+            data, total = data + chunk, int(str(answer.get("total")))
+            if not chunk:
+                break
+        return data
+
+    async def bye(self) -> None:
+        await self._ask("bye")
+
+    def background(self) -> Background:
+        """Loss of the server's own control segments."""
+        return Background(self._segments["again"], max(0, self._segments["sent"] - self._segments["again"]))
+
+    async def _ask(self, kind: str, **arguments: object) -> Message:
+        try:
+            answer = await self.channel.request(kind, **arguments)
+            segments = answer.get("segments")
+            if isinstance(segments, list) and len(segments) == 2 and int(segments[0]) > self._segments["sent"]:
+                self._segments = {"sent": int(segments[0]), "again": int(segments[1])}
+        except (DecodeError, ValueError, TypeError) as error:
+            raise CannotRun(f"the peer answered {kind} with something that cannot be read: {error}") from error
+        return answer
+
+
+def hello(session: str, tag: int) -> dict[str, object]:
+    """The first message of a connection."""
+    return {"number": 0, "ask": "hello", "version": VERSION, "session": session, "tag": tag}

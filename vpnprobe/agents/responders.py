@@ -1,0 +1,250 @@
+"""What the server agent answers on its probe ports: one universal responder a port, told apart by the first bytes that come.
+
+Nothing is answered to a stranger: only packets of paired sessions are. Each port is opened once, for all clients, on request and for a
+bounded time. A port that another program has is left to it and reported.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from vpnprobe.agents.sessions import Session, Sessions
+from vpnprobe.conversations import ikev1, ikev2, l2tp, openvpn, pptp
+from vpnprobe.conversations.contract import Conversation, Sender
+from vpnprobe.errors import DecodeError
+from vpnprobe.evidence import identify, questions
+from vpnprobe.evidence.records import PortState
+from vpnprobe.evidence.sightings import Question
+from vpnprobe.observations.schema import Transport
+from vpnprobe.probes.call import Call
+from vpnprobe.probes.context import WantedPort
+from vpnprobe.probes.conversing import over_stream
+from vpnprobe.probes.tcp import attempt_key
+from vpnprobe.transports.door import Closable, ConnectError, Datagram, Door, Endpoint, PortUnavailable, RawPort, TcpStream, UdpPort
+from vpnprobe.wire.isakmp import NON_ESP_MARKER
+from vpnprobe.wire.nonce import MAGIC, NoncePayload
+
+MOST_CONVERSATIONS: Final = 512
+"""Under way at one port; the oldest is forgotten."""
+STREAM_DEADLINE_S: Final = 120.0
+L2TP_PORT: Final = 1701
+PPTP_PORT: Final = 1723
+IKE_PORTS: Final = (500, 4500)
+NAT_T_PORT: Final = 4500
+FRAME_LENGTH: Final = 2
+"""Bytes of length before each OpenVPN packet over TCP."""
+
+
+class UdpResponder:
+    """One UDP port."""
+
+    def __init__(self, door: Door, sessions: Sessions, number: int) -> None:
+        self.door = door
+        self.sessions = sessions
+        self.number = number
+        self.port: UdpPort | None = None
+        self._conversations: dict[Endpoint, tuple[Conversation, Question]] = {}
+
+    async def open(self) -> None:
+        """Raises PortUnavailable."""
+        self.port = await self.door.udp(self.came, port=self.number)
+
+    def close(self) -> None:
+        if self.port is not None:
+            self.port.close()
+
+    def came(self, datagram: Datagram) -> None:
+        """Whatever comes; strangers get nothing."""
+        if self._nonce(datagram):
+            return
+        for session in self.sessions.of(datagram.source.address)[:1]:
+            if self.number == NAT_T_PORT and not datagram.data.startswith(NON_ESP_MARKER):
+                self._esp(session, datagram)
+            else:
+                self._converse(session, datagram)
+
+    def _nonce(self, datagram: Datagram) -> bool:
+        identity = identify.nonce(questions.udp_reach(self.number), datagram.data)
+        if identity is None:
+            return False
+        for session in self.sessions.of(datagram.source.address, identity.session_tag):
+            session.endpoints[self.number] = datagram.source
+            session.recorder.arrived([identity], datagram)
+            if self.port is not None and not NoncePayload.decode(datagram.data).is_answer:
+                session.sender.answer(self.port, datagram.source, identity.question, datagram.data)
+        return True
+
+    def _esp(self, session: Session, datagram: Datagram) -> None:
+        identity = identify.esp(questions.ESP_IN_UDP, datagram.data)
+        if session.recorder.arrived([identity], datagram) and self.port is not None:
+            session.sender.esp_in_udp(self.port, datagram.source)
+
+    def _converse(self, session: Session, datagram: Datagram) -> None:
+        found = self._of(datagram)
+        if found is None or self.port is None:
+            return
+        conversation, question = found
+        conversation.receive(datagram.data, self.door.now())
+        waiting = conversation.data_to_send(self.door.now())
+        session.recorder.steps(conversation, question, Sender.RESPONDER, remote=datagram.source)
+        for data in waiting:
+            self.port.send(data, datagram.source)
+
+    def _of(self, datagram: Datagram) -> tuple[Conversation, Question] | None:
+        """The conversation that a datagram belongs to, begun where it opens one."""
+        known = self._conversations.get(datagram.source)
+        if known is not None:
+            return known
+        begun = self._begin(datagram.data)
+        if begun is not None:
+            if len(self._conversations) >= MOST_CONVERSATIONS:
+                self._conversations.pop(next(iter(self._conversations)))
+            self._conversations[datagram.source] = begun
+        return begun
+
+    def _begin(self, data: bytes) -> tuple[Conversation, Question] | None:
+        entropy = self.door.entropy
+        if self.number == L2TP_PORT and l2tp.Responder.claims(data):
+            numbers = [1 + int.from_bytes(entropy(2), "big") % 65535 for _ in range(2)]
+            return l2tp.Responder(tunnel_id=numbers[0], session_id=numbers[1], retransmit_after_s=1.0), questions.L2TP_CONTROL
+        if self.number in IKE_PORTS:
+            marker = self.number == NAT_T_PORT
+            if ikev1.Responder.claims(data, non_esp_marker=marker):
+                return ikev1.Responder(entropy=entropy(ikev1.ENTROPY_BYTES), non_esp_marker=marker), questions.ikev1_main(self.number)
+            if ikev2.Responder.claims(data, non_esp_marker=marker):
+                return ikev2.Responder(entropy=entropy(ikev2.ENTROPY_BYTES), non_esp_marker=marker), questions.ikev2_init(self.number)
+        elif openvpn.Responder.claims(data):
+            return openvpn.Responder(session_id=entropy(8), stream=False), questions.openvpn_reset(Transport.UDP, self.number)
+        return None
+
+
+class TcpResponder:
+    """One TCP port."""
+
+    def __init__(self, door: Door, sessions: Sessions, number: int, gre: Callable[[], RawPort | None]) -> None:
+        self.door = door
+        self.sessions = sessions
+        self.number = number
+        self._gre = gre
+        self._listener: Closable | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Raises PortUnavailable."""
+        self._listener = await self.door.listen(self._connected, port=self.number)
+
+    def close(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+        for task in self._tasks:
+            task.cancel()
+
+    def _connected(self, stream: TcpStream) -> None:
+        sessions = self.sessions.of(stream.remote.address)
+        if not sessions:
+            stream.abort()
+            return
+        task = asyncio.get_running_loop().create_task(self._serve(stream, sessions[0]))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        for session in sessions:
+            key, question = attempt_key(stream.remote), questions.tcp_reach(self.number)
+            session.recorder.received(question, key, message="SYN", source=stream.remote)
+            session.recorder.sent(question, key, message="SYN-ACK", to=stream.remote)
+
+    async def _serve(self, stream: TcpStream, session: Session) -> None:
+        try:
+            async with asyncio.timeout(STREAM_DEADLINE_S):
+                await self._by_first_bytes(stream, session)
+        except (ConnectError, TimeoutError, DecodeError):
+            pass
+        finally:
+            stream.abort()
+
+    async def _by_first_bytes(self, stream: TcpStream, session: Session) -> None:
+        first = await stream.receive()
+        if not first:
+            await stream.close()
+        elif first.startswith(MAGIC):
+            await self._nonce(stream, session, first)
+            await stream.receive()
+        elif self.number == PPTP_PORT:
+            await self._pptp(stream, session, first)
+        elif openvpn.Responder.claims(first[FRAME_LENGTH:]):
+            question = questions.openvpn_reset(Transport.TCP, self.number)
+            conversation = openvpn.Responder(session_id=self.door.entropy(8), stream=True)
+            await over_stream(session.recorder, stream, conversation, question, Sender.RESPONDER, first=first)
+
+    async def _nonce(self, stream: TcpStream, session: Session, first: bytes) -> None:
+        payload = NoncePayload.decode(first)
+        question = questions.tcp_reach(self.number)
+        for owner in self.sessions.of(stream.remote.address, payload.session_tag):
+            owner.recorder.received(question, payload.key, message="payload", size=payload.size, source=stream.remote)
+            owner.recorder.sent(question, payload.answer().key, message="payload", size=payload.size, to=stream.remote)
+        await stream.send(payload.answer().encode())
+
+    async def _pptp(self, stream: TcpStream, session: Session, first: bytes) -> None:
+        raw = self._gre()
+        conversation = pptp.Responder(1 + int.from_bytes(self.door.entropy(2), "big") % 0xFFFE)
+
+        def watch() -> None:
+            if raw is not None and conversation.state is pptp.State.CALL_UP and conversation.peer_call_id is not None:
+                numbers = {"call_id": conversation.call_id, "peer_call_id": conversation.peer_call_id}
+                session.calls.append(Call(session.recorder, raw, stream.remote.address, Sender.RESPONDER, **numbers))
+            elif not task.done():
+                asyncio.get_running_loop().call_later(0.002, watch)
+
+        task = asyncio.get_running_loop().create_task(
+            over_stream(session.recorder, stream, conversation, questions.PPTP_CONTROL, Sender.RESPONDER, first=first)
+        )
+        watch()
+        try:
+            await task
+        finally:
+            task.cancel()
+
+
+class Responders:
+    """All probe ports of one server agent."""
+
+    def __init__(self, door: Door, sessions: Sessions, gre: Callable[[], RawPort | None]) -> None:
+        self._door = door
+        self._sessions = sessions
+        self._gre = gre
+        self._open: dict[WantedPort, UdpResponder | TcpResponder] = {}
+        self._reserved: set[int] = set()
+
+    def reserve(self, port: int) -> None:
+        """The control port: never a probe port."""
+        self._reserved.add(port)
+
+    async def open(self, wanted: WantedPort) -> PortState:
+        """Opens a port, or finds that it is open, another program's, or not to be had."""
+        if wanted in self._open:
+            return PortState.OURS
+        if wanted.transport is Transport.TCP and wanted.port in self._reserved:
+            return PortState.CLOSED
+        responder: UdpResponder | TcpResponder
+        if wanted.transport is Transport.UDP:
+            responder = UdpResponder(self._door, self._sessions, wanted.port)
+        else:
+            responder = TcpResponder(self._door, self._sessions, wanted.port, self._gre)
+        try:
+            await responder.open()
+        except PortUnavailable as error:
+            return PortState.DAEMON if error.in_use else PortState.CLOSED
+        self._open[wanted] = responder
+        return PortState.OURS
+
+    def udp(self, number: int) -> UdpPort | None:
+        """The open UDP port of that number; None: there is none."""
+        responder = self._open.get(WantedPort(Transport.UDP, number))
+        return responder.port if isinstance(responder, UdpResponder) else None
+
+    def keep_only(self, wanted: set[WantedPort]) -> None:
+        """Closes what no session wants any more."""
+        for port in [port for port in self._open if port not in wanted]:
+            self._open.pop(port).close()
+
+    def close(self) -> None:
+        self.keep_only(set())

@@ -1,0 +1,308 @@
+"""The server agent: serves paired clients until it is stopped. Standard library alone.
+
+It is handed authenticated streams (TLS with a token, or the two pipes of an ssh connection), each of which speaks the control protocol.
+What it does for a client: opens probe ports for a bounded time, sends probe packets towards it, traces the way to it, and hands over
+what it recorded. One client's trouble never touches another's.
+"""
+
+import asyncio
+import base64
+import contextlib
+import platform
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from vpnprobe import __version__
+from vpnprobe.agents.control import VERSION, FrameReader, Message, encode_frame
+from vpnprobe.agents.records import question_row, read_question, refusal_row, sighting_row, trace_row
+from vpnprobe.agents.responders import Responders
+from vpnprobe.agents.sessions import MOST_ANSWERS, Session, Sessions
+from vpnprobe.errors import CannotRun, DecodeError
+from vpnprobe.evidence import identify, questions
+from vpnprobe.evidence.records import Refusal, RefusalKind, Trace
+from vpnprobe.evidence.sightings import Question
+from vpnprobe.observations.schema import Direction, Transport
+from vpnprobe.probes.context import Job, WantedPort
+from vpnprobe.probes.crafting import Crafter
+from vpnprobe.probes.pcap import encode_pcap
+from vpnprobe.probes.sending import bare_gre, esp
+from vpnprobe.probes.stepping import HIGHEST_TTL, IcmpTap, question_of
+from vpnprobe.probes.witnessing import witness
+from vpnprobe.transports.door import Address, Capability, ConnectError, Datagram, Door, Endpoint, RawPort, TcpStream
+from vpnprobe.wire.icmp import Quote
+
+IDLE_S: Final = 60.0
+"""A session that no connection belongs to any more is kept so long for the client to come back."""
+CHUNK_BYTES: Final = 1 << 18
+MOST_PACKETS: Final = 200
+"""Of one request to send."""
+ROWS_A_TIME: Final = 5000
+MOST_PORTS: Final = 64
+
+
+class ServerAgent:
+    """One server agent on one host."""
+
+    def __init__(self, door: Door) -> None:
+        self.door = door
+        self.sessions = Sessions(door)
+        self.responders = Responders(door, self.sessions, lambda: self._gre)
+        self._gre: RawPort | None = None
+        self._esp: RawPort | None = None
+        self._icmp: IcmpTap | None = None
+        self.no_raw = ""
+        """Why there are no raw sockets; empty: there are."""
+        self._handlers: Mapping[str, Callable[[Session, Message], Awaitable[dict[str, object]]]] = {
+            "open": self._open,
+            "send": self._send,
+            "rows": self._rows,
+            "trace": self._trace,
+            "capture": self._capture,
+            "bye": self._bye,
+        }
+        self.ended = 0
+        """Sessions that came to their end."""
+
+    def start(self) -> None:
+        """Opens the raw sockets, without which the kernel refuses GRE and ESP; where it may not, that is told to every client."""
+        try:
+            self._gre = self.door.raw(47, self._gre_came)
+            self._esp = self.door.raw(50, self._esp_came)
+            self._icmp = IcmpTap(self.door, self._unreachable)
+        except CannotRun as error:
+            self.no_raw = str(error)
+
+    def close(self) -> None:
+        for session in self.sessions.everybody():
+            self.sessions.end(session)
+        self.responders.close()
+        for closable in (self._gre, self._esp, self._icmp):
+            if closable is not None:
+                closable.close()
+
+    def _gre_came(self, datagram: Datagram) -> None:
+        identities = identify.gre(datagram.data)
+        tag = next((i.session_tag for i in identities if i.session_tag is not None), None)
+        for session in self.sessions.of(datagram.source.address, tag):
+            if not any(call.received(datagram) for call in session.calls):
+                session.recorder.arrived([i for i in identities if i.question == questions.GRE_BARE], datagram)
+
+    def _esp_came(self, datagram: Datagram) -> None:
+        identity = identify.esp(questions.ESP, datagram.data)
+        if identity is not None:
+            for session in self.sessions.of(datagram.source.address, identity.session_tag):
+                session.recorder.arrived([identity], datagram)
+
+    def _unreachable(self, quote: Quote, source: Address, kind: RefusalKind) -> None:
+        question = question_of(quote, server_port=lambda server, _: server)
+        if question is not None:
+            for session in self.sessions.of(quote.destination):
+                session.recorder.refused(Refusal(question, Direction.S2C, kind, str(source)))
+
+    async def serve(self, stream: TcpStream, *, client: Address | None = None) -> None:
+        """Speaks with one client over one authenticated stream until it ends. `client`: its address, where the stream does not know it."""
+        session: Session | None = None
+        reader = FrameReader()
+        tasks: set[asyncio.Task[None]] = set()
+        try:
+            while chunk := await stream.receive():
+                for message in reader.feed(chunk):
+                    if session is None:
+                        session = await self._hello(stream, message, client)
+                        if session is None:
+                            return
+                        session.connections += 1
+                        continue
+                    task = asyncio.get_running_loop().create_task(self._answer(stream, session, message))
+                    tasks.add(task)
+                    task.add_done_callback(tasks.discard)
+        except (ConnectError, DecodeError, ValueError, TypeError, KeyError):
+            pass
+        finally:
+            stream.abort()
+            if session is not None:
+                self._left(session)
+
+    def _left(self, session: Session) -> None:
+        """A connection of the session ended; a session without any is forgotten after a while."""
+        session.connections -= 1
+        if session.connections <= 0:
+            asyncio.get_running_loop().call_later(IDLE_S, self._forget, session)
+
+    def _forget(self, session: Session) -> None:
+        if session.connections <= 0 and self.sessions.get(session.name) is session:
+            self._end(session)
+
+    def _end(self, session: Session) -> None:
+        self.sessions.end(session)
+        self.responders.keep_only({WantedPort(*port) for other in self.sessions.everybody() for port in other.ports})
+        self.ended += 1
+
+    async def _hello(self, stream: TcpStream, message: Message, client: Address | None) -> Session | None:
+        """The first message of a connection: begins a session, or joins the one that another connection began."""
+        number = int(message["number"])
+        if message.get("ask") != "hello" or message.get("version") != VERSION:
+            problem = f"version mismatch: this is vpnprobe {__version__} (protocol {VERSION}): install the same version at both ends"
+            await stream.send(encode_frame({"answers": number, "error": problem, "version": __version__}))
+            return None
+        name, tag = str(message["session"])[:64], int(message["tag"])
+        address = client or stream.remote.address
+        session = self.sessions.get(name)
+        if session is None:
+            if self.sessions.full:
+                await stream.send(encode_frame({"answers": number, "error": "too many clients at once: try again in a minute"}))
+                return None
+            session = self.sessions.begin(name, address, tag)
+            self._begin_capture(session)
+        await stream.send(encode_frame({"answers": number, **self._about(session)}))
+        return session
+
+    def _begin_capture(self, session: Session) -> None:
+        if Capability.CAPTURE in self.door.capabilities:
+            with contextlib.suppress(CannotRun):
+                session.capture = self.door.capture(session.address, session.keeper)
+
+    def _about(self, session: Session) -> dict[str, object]:
+        return {
+            "version": __version__,
+            "seen_as": str(session.address),
+            "capabilities": sorted(self.door.capabilities),
+            "no_raw": self.no_raw,
+            "captures": session.sees_wire,
+            "platform": platform.system(),
+        }
+
+    async def _answer(self, stream: TcpStream, session: Session, message: Message) -> None:
+        """Carries a request out once, however often it comes, and answers over the connection that it came on."""
+        number = int(message["number"])
+        session.heard = self.door.now()
+        answer = session.answers.get(number)
+        if answer is None:
+            answer = asyncio.get_running_loop().create_future()
+            session.answers[number] = answer
+            while len(session.answers) > MOST_ANSWERS:
+                session.answers.pop(next(iter(session.answers)))
+            answer.set_result(await self._carry_out(session, message))
+        with contextlib.suppress(ConnectError):
+            await stream.send(encode_frame({"answers": number, "segments": stream.segments(), **await asyncio.shield(answer)}))
+
+    async def _carry_out(self, session: Session, message: Message) -> dict[str, object]:
+        handler = self._handlers.get(str(message.get("ask")))
+        if handler is None:
+            return {"error": f"unknown request {str(message.get('ask'))[:40]!r}"}
+        try:
+            return await handler(session, message)
+        except (CannotRun, DecodeError) as error:
+            return {"error": str(error)}
+        except (KeyError, ValueError, TypeError, IndexError) as error:
+            return {"error": f"request {message.get('ask')} does not fit: {error!r}"}
+
+    async def _open(self, session: Session, message: Message) -> dict[str, object]:
+        states = []
+        for transport, number in list(message["ports"])[:MOST_PORTS]:
+            wanted = WantedPort(Transport(transport), int(number))
+            if not 0 < wanted.port < 65536:
+                raise DecodeError("port", 0, f"{wanted.port} is none")
+            state = await self.responders.open(wanted)
+            session.ports[wanted] = state
+            states.append([transport, wanted.port, state.value])
+        asyncio.get_running_loop().call_later(float(message["seconds"]), self._close_ports, session)
+        if not session.keeper.listeners:
+            session.keeper.listeners.append(lambda packet: witness(packet, session.recorder, session.ports))
+        return {"ports": states}
+
+    def _close_ports(self, session: Session) -> None:
+        """The time that the client asked for is over."""
+        session.ports.clear()
+        self.responders.keep_only({WantedPort(*port) for other in self.sessions.everybody() for port in other.ports})
+
+    async def _send(self, session: Session, message: Message) -> dict[str, object]:
+        job, count = Job(message["job"]), min(int(message["count"]), MOST_PACKETS)
+        port, to = int(message["port"]), message.get("to")
+        send_one = self._sending(session, job, port, to, unsolicited=bool(message["unsolicited"]))
+        if send_one is None:
+            return {"sent": 0}
+        for number in range(count):
+            if number:
+                await asyncio.sleep(min(1.0, float(message["spacing_s"])))
+            send_one()
+        return {"sent": count}
+
+    def _sending(self, session: Session, job: Job, port: int, to: Any, *, unsolicited: bool) -> Callable[[], None] | None:  # noqa: ANN401
+        """What sends one packet of a job; None: it cannot be sent."""
+        sender, address = session.sender, session.address
+        if job is Job.BARE_GRE and (gre := self._gre) is not None:
+            return lambda: sender.bare_gre(gre, address, unsolicited=unsolicited)
+        if job is Job.ESP and (raw := self._esp) is not None:
+            return lambda: sender.esp(raw, address, unsolicited=unsolicited)
+        if job is Job.IN_CALL_GRE and session.calls:
+            return session.calls[-1].request
+        if job in (Job.UDP, Job.ESP_IN_UDP) and (udp := self.responders.udp(port)) is not None:
+            # Only ever to the client's own address: nobody else can be sent anything through this agent.
+            told = Endpoint(address, int(to[1])) if to is not None else None
+            endpoint = session.endpoints.get(port) or told
+            if endpoint is not None:
+                if job is Job.UDP:
+                    return lambda: sender.nonce(udp, endpoint, questions.udp_reach(port), size=14)
+                return lambda: sender.esp_in_udp(udp, endpoint)
+        return None
+
+    async def _rows(self, session: Session, message: Message) -> dict[str, object]:
+        recorder, since, refused = session.recorder, int(message["since"]), int(message["refused"])
+        rows = recorder.sightings[since : since + ROWS_A_TIME]
+        return {
+            "rows": [sighting_row(sighting) for sighting in rows],
+            "more": since + len(rows) < len(recorder.sightings),
+            "refusals": [refusal_row(refusal) for refusal in recorder.refusals[refused:]],
+            "dropped": recorder.dropped,
+        }
+
+    async def _trace(self, session: Session, message: Message) -> dict[str, object]:
+        question = read_question(message["question"])
+        craft = self._crafting(session, question)
+        if self._icmp is None or craft is None:
+            return {"trace": None}
+        trace: Trace = await self._icmp.step(
+            session.recorder,
+            question,
+            Direction.S2C,
+            craft,
+            source=self.door.source_address(session.address),
+            destination=session.address,
+            highest_ttl=max(1, min(HIGHEST_TTL, int(message["highest_ttl"]))),
+            patience_s=min(2.0, float(message["patience_s"])),
+        )
+        return {"trace": trace_row(trace), "question": question_row(question)}
+
+    def _crafting(self, session: Session, question: Question) -> Crafter | None:
+        """What makes one more packet of a kind towards the client; None: it cannot be made."""
+        from vpnprobe.probes.crafting import echo, in_call, udp_nonce
+
+        nonces = session.sender.nonces
+        if question == questions.GRE_BARE:
+            return lambda _: bare_gre(nonces.fresh())
+        if question == questions.ESP:
+            return lambda _: esp(nonces.fresh(), nonces.spi())
+        if question == questions.GRE_IN_CALL and session.calls:
+            return in_call(session.calls[-1])
+        if question == questions.ICMP_ECHO:
+            return echo(nonces)
+        if question.probe == "udp" and question.port in session.endpoints:
+            source = Endpoint(self.door.source_address(session.address), question.port)
+            return udp_nonce(nonces, source, session.endpoints[question.port], question)
+        return None
+
+    async def _capture(self, session: Session, message: Message) -> dict[str, object]:
+        if session.packed is None:
+            session.packed = encode_pcap(session.keeper.within(session.scope()))
+        offset = int(message["offset"])
+        chunk = session.packed[offset : offset + CHUNK_BYTES]
+        return {"data": base64.b64encode(chunk).decode(), "total": len(session.packed), "kept": session.sees_wire}
+
+    async def _bye(self, session: Session, _: Message) -> dict[str, object]:
+        asyncio.get_running_loop().call_later(0.5, self._end_once, session)
+        return {}
+
+    def _end_once(self, session: Session) -> None:
+        if self.sessions.get(session.name) is session:
+            self._end(session)

@@ -1,0 +1,123 @@
+"""Where packets vanish: TTL-stepped copies of what fails, beside a kind that passes, from both ends.
+
+Few kinds are traced, one a transport and direction, since routers answer about six copies in a burst and then one a second: the copies of
+one kind would starve the next.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from vpnprobe.evidence import questions
+from vpnprobe.evidence.causes import FAILED, PASSED
+from vpnprobe.evidence.judge import judge
+from vpnprobe.evidence.records import Trace
+from vpnprobe.evidence.sightings import Question
+from vpnprobe.observations.schema import Direction, Observation, Transport
+from vpnprobe.probes import crafting
+from vpnprobe.probes.context import Path
+from vpnprobe.probes.crafting import Crafter
+from vpnprobe.probes.sending import Crafted, bare_gre, esp
+from vpnprobe.probes.stepping import IcmpTap, distance, with_reach
+from vpnprobe.transports.door import Endpoint
+
+MOST_KINDS: Final = 4
+"""Failing kinds that are traced in one direction."""
+
+
+async def trace_both_ways(path: Path, tap: IcmpTap) -> None:
+    """Traces what fails and something that passes, in both directions at once, and puts the traces among the path's facts."""
+    await path.sync()
+    record = path.recorder.record(sees_closed_ports=path.client_sees_wire)
+    found = judge(record, path.server_record, replace(path.facts, skips=tuple(path.skips)))
+    there = [_from_client(path, tap, q, distance(path.server_record)) for q in kinds_to_trace(found, Direction.C2S)]
+    back = [_from_server(path, q, distance(record)) for q in kinds_to_trace(found, Direction.S2C)] if path.peer is not None else []
+    traces = [trace for trace in await asyncio.gather(*there, *back) if trace is not None]
+    await path.sync()
+    client = path.recorder.record()
+    ends = {Direction.C2S: (client, path.server_record), Direction.S2C: (path.server_record, client)}
+    path.facts = replace(path.facts, traces=tuple(with_reach(trace, *ends[trace.direction]) for trace in traces))
+
+
+def kinds_to_trace(found: Sequence[Observation], way: Direction) -> list[Question]:
+    """A kind that passes first, to compare with; then what fails, at most one a transport and cause."""
+    kinds = [_passing(found, way)]
+    seen: set[tuple[Transport, str]] = set()
+    for observation in sorted(found, key=_in_call_first):
+        lost_way = observation.detail.get("lost_direction", observation.direction)
+        question = Question(
+            observation.probe, observation.check, observation.transport, observation.port, observation.detail.get("form", "")
+        )
+        if observation.outcome not in FAILED or lost_way not in (way, Direction.BOTH) or not _can_be_copied(question):
+            continue
+        group = (observation.transport, str(observation.cause))
+        if group not in seen and len(kinds) <= MOST_KINDS:
+            seen.add(group)
+            kinds.append(question)
+    return kinds
+
+
+def _in_call_first(observation: Observation) -> bool:
+    return observation.detail.get("form") != "in-call"
+
+
+def _can_be_copied(question: Question) -> bool:
+    return question.check in ("reach", "passthrough") or (question.check == "reset" and question.transport is Transport.UDP)
+
+
+def _passing(found: Sequence[Observation], way: Direction) -> Question:
+    """A UDP port that passes; where none does, ICMP echo, which nearly always does."""
+    passing = [o for o in found if o.probe == "udp" and o.check == "reach" and o.direction is way and o.outcome in PASSED]
+    return questions.udp_reach(passing[0].port) if passing and passing[0].port is not None else questions.ICMP_ECHO
+
+
+async def _from_client(path: Path, tap: IcmpTap, question: Question, highest_ttl: int) -> Trace | None:
+    craft = _crafter(path, question)
+    if craft is None:
+        return None
+    return await tap.step(
+        path.recorder,
+        question,
+        Direction.C2S,
+        craft,
+        source=path.door.source_address(path.peer_address),
+        destination=path.peer_address,
+        highest_ttl=highest_ttl,
+        patience_s=path.settle_s,
+    )
+
+
+async def _from_server(path: Path, question: Question, highest_ttl: int) -> Trace | None:
+    assert path.peer is not None
+    return await path.peer.trace(question, highest_ttl=highest_ttl)
+
+
+def _crafter(path: Path, question: Question) -> Crafter | None:
+    """What makes copies of a kind of packet from the client; None: it cannot be made."""
+    nonces = path.nonces
+    own = path.door.source_address(path.peer_address)
+    if question == questions.GRE_BARE:
+        return lambda _: bare_gre(nonces.fresh())
+    if question == questions.ESP:
+        return lambda _: esp(nonces.fresh(), nonces.spi())
+    if question == questions.ICMP_ECHO:
+        return crafting.echo(nonces)
+    if question == questions.GRE_IN_CALL and (make := path.in_call_crafted) is not None:
+        return lambda _: _in_call(make())
+    if question.port is None:
+        return None
+    remote = Endpoint(path.peer_address, question.port)
+    if question.probe == "tcp":
+        return crafting.tcp_syn(nonces, Endpoint(own, 0), remote, question)
+    local = path.udp_locals.get(question.port)
+    if local is None:
+        return None
+    source = Endpoint(own, local.port)
+    make_udp = crafting.openvpn_reset if question.probe == "openvpn" else crafting.udp_nonce
+    return make_udp(nonces, source, remote, question)
+
+
+def _in_call(made: tuple[bytes, str]) -> Crafted:
+    payload, key = made
+    return Crafted(47, payload, questions.GRE_IN_CALL, key, "Configure-Request")

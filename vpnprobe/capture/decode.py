@@ -1,0 +1,247 @@
+"""Frames of one capture to sightings, refusals and conversation summaries.
+
+One pass over the frames hands each to the follower of its protocol; what they spot becomes sightings at the end, when it is known who the
+client is and at which end the capture was taken. ICMP errors are tied to the packets that they quote. Live recorders and this decoder
+read packets through the same functions of `vpnprobe.evidence`, so both give the same questions, keys and names.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from vpnprobe.capture.ends import Ends, EndsFinder
+from vpnprobe.capture.followers.base import STEPPED_TTL_LIMIT, End, Spot
+from vpnprobe.capture.followers.gre import GreFollower
+from vpnprobe.capture.followers.ipsec import IpsecFollower
+from vpnprobe.capture.followers.tcp import RESET, TcpFollower
+from vpnprobe.capture.followers.udp import UdpFollower
+from vpnprobe.capture.frames import Frame
+from vpnprobe.errors import DecodeError
+from vpnprobe.evidence.questions import ESP, GRE_BARE, GRE_IN_CALL, tcp_reach, udp_reach
+from vpnprobe.evidence.records import EndRecord, Refusal, RefusalKind
+from vpnprobe.evidence.sightings import Movement, Question, Sighting, Vantage
+from vpnprobe.observations.schema import ConversationSummary, Direction
+from vpnprobe.wire.icmp import DestinationUnreachable, Quote, TimeExceeded, Unreachable, decode_icmp, decode_icmpv6
+from vpnprobe.wire.ip import IpProtocol
+
+SPOTS_LIMIT: Final = 300_000
+"""Most packets of one capture that are judged."""
+ICMP_LIMIT: Final = 10_000
+USUAL_TTL_LEAST: Final = 33
+"""A sender whose highest TTL is below this is far away, and its low TTLs say nothing."""
+_PROHIBITED: Final = frozenset((Unreachable.NET_PROHIBITED, Unreachable.HOST_PROHIBITED, Unreachable.ADMINISTRATIVELY_PROHIBITED))
+_KINDS: Final[Mapping[int, RefusalKind]] = {
+    Unreachable.PROTOCOL: RefusalKind.PROTOCOL_UNREACHABLE,
+    Unreachable.PORT: RefusalKind.PORT_UNREACHABLE,
+    **dict.fromkeys(_PROHIBITED, RefusalKind.PROHIBITED),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class IcmpError:
+    """A time-exceeded or unreachable message."""
+
+    number: int
+    at: float
+    source: str
+    """Who sent it."""
+    destination: str
+    kind: RefusalKind | None
+    """None: time exceeded."""
+    quote: Quote
+
+
+class Decoder:
+    """One capture, frame by frame."""
+
+    def __init__(self) -> None:
+        self.finder = EndsFinder()
+        self.icmp_errors: list[IcmpError] = []
+        self.frames = 0
+        self.cut = False
+        """More was spotted than is kept."""
+        self._spots: list[Spot] = []
+        self._gre = GreFollower()
+        self._ipsec = IpsecFollower()
+        self._tcp = TcpFollower()
+        self._udp = UdpFollower(self._ipsec)
+
+    def take(self, frame: Frame) -> None:
+        self.frames += 1
+        self.finder.take(frame)
+        for spot in self._spotted(frame):
+            if len(self._spots) < SPOTS_LIMIT:
+                self._spots.append(spot)
+            else:
+                self.cut = True
+
+    def _spotted(self, frame: Frame) -> Iterable[Spot]:
+        match frame.protocol:
+            case IpProtocol.TCP:
+                return self._tcp.take(frame)
+            case IpProtocol.UDP:
+                return self._udp.take(frame)
+            case IpProtocol.GRE:
+                return self._gre.take(frame)
+            case IpProtocol.ESP | IpProtocol.AH:
+                return self._ipsec.take(frame)
+            case IpProtocol.ICMP | IpProtocol.ICMPV6:
+                self._icmp(frame)
+        return ()
+
+    def _icmp(self, frame: Frame) -> None:
+        decode = decode_icmp if frame.protocol == IpProtocol.ICMP else decode_icmpv6
+        try:
+            message = decode(frame.data)
+        except DecodeError:
+            return
+        if len(self.icmp_errors) >= ICMP_LIMIT:
+            return
+        match message:
+            case TimeExceeded(quote=quote):
+                kind = None
+            case DestinationUnreachable(code=code, quote=quote) if code != Unreachable.FRAGMENTATION_NEEDED:
+                kind = _KINDS.get(code, RefusalKind.UNREACHABLE)
+            case _:
+                return
+        self.icmp_errors.append(IcmpError(frame.number, frame.at, frame.source, frame.destination, kind, quote))
+
+    @property
+    def spots(self) -> list[Spot]:
+        """In the order of their frames."""
+        return self._spots
+
+    @property
+    def own(self) -> bool:
+        """Whether the capture holds payloads of a vpnprobe run."""
+        return any(spot.own for spot in self._spots)
+
+    def ends(self) -> Ends | None:
+        return self.finder.ends(self._spots)
+
+    def conversations(self) -> list[ConversationSummary]:
+        """All VPN conversations, in the order of their first frames."""
+        clients = {
+            spot.source[0] if spot.from_client else spot.destination[0]: None for spot in self._spots if spot.from_client is not None
+        }
+        pairs = {(spot.source[0], spot.destination[0]) for spot in self._spots if spot.from_client is not None}
+        for talk in (*self._gre.talks(), *self._ipsec.talks()):
+            addresses = (talk.ends[0][0], talk.ends[1][0])
+            openers = [end for end in talk.ends if end[0] in clients]
+            if talk.client is None and len(openers) == 1 and (addresses in pairs or addresses[::-1] in pairs):
+                talk.client = openers[0]
+        found = [*self._tcp.summaries(), *self._udp.summaries(), *self._gre.summaries(), *self._ipsec.summaries()]
+        return sorted(_beside_pptp(found), key=lambda summary: (summary.first_frame or 0, summary.protocol))
+
+    def record(self, ends: Ends, vantage: Vantage) -> EndRecord:
+        """What the capture says as the record of one end."""
+        own = self.own
+        between = {ends.client, ends.server}
+        ours = [spot for spot in self._spots if {spot.source[0], spot.destination[0]} == between]
+        sightings = tuple(self._sighting(spot, ends, vantage, own=own) for spot in ours if spot.message != RESET)
+        refusals = [*self._resets(ours, ends, vantage), *self._refusals(ours, ends, vantage)]
+        return EndRecord(sightings, tuple(dict.fromkeys(refusals)), witness=True, sees_closed_ports=True)
+
+    def _sighting(self, spot: Spot, ends: Ends, vantage: Vantage, *, own: bool) -> Sighting:
+        from_client = spot.source[0] == ends.client
+        sent = from_client == (vantage is Vantage.CLIENT)
+        return Sighting(
+            vantage=vantage,
+            movement=Movement.SENT if sent else Movement.RECEIVED,
+            at=spot.at,
+            question=_question(spot, ends),
+            key=_key(spot, own=own),
+            message=spot.message,
+            size=spot.size,
+            ttl=spot.ttl,
+            stepped=self.stepped(spot),
+            peer=spot.destination if sent else spot.source,
+            detail=spot.detail,
+        )
+
+    def stepped(self, spot: Spot) -> bool:
+        """Whether a packet is a copy with a small TTL: far below that of its sender's other packets."""
+        usual = self.finder.highest_ttl.get(spot.source[0], 0)
+        return spot.ttl is not None and spot.ttl <= STEPPED_TTL_LIMIT and usual >= USUAL_TTL_LEAST
+
+    def _resets(self, spots: Iterable[Spot], ends: Ends, vantage: Vantage) -> Iterable[Refusal]:
+        """RSTs that answered SYNs of the client's."""
+        if vantage is Vantage.CLIENT:
+            for spot in spots:
+                if spot.message == RESET and spot.source[0] == ends.server:
+                    yield Refusal(_question(spot, ends), Direction.C2S, RefusalKind.RST, spot.source[0], spot.key)
+
+    def _refusals(self, spots: Iterable[Spot], ends: Ends, vantage: Vantage) -> Iterable[Refusal]:
+        """ICMP errors about what this end sent."""
+        here, there = (ends.client, ends.server) if vantage is Vantage.CLIENT else (ends.server, ends.client)
+        direction = Direction.C2S if vantage is Vantage.CLIENT else Direction.S2C
+        quoted = QuotedSpots(spots)
+        for error in self.icmp_errors:
+            if error.kind is None or (str(error.quote.source), str(error.quote.destination)) != (here, there):
+                continue
+            for question, key in quoted.of(error.quote, ends, own=self.own):
+                yield Refusal(question, direction, error.kind, error.source, key)
+
+
+class QuotedSpots:
+    """Finds the packets that ICMP errors quote: by IP identification where it tells, else by their flow."""
+
+    def __init__(self, spots: Iterable[Spot]) -> None:
+        self._by_identification: dict[tuple[object, ...], list[Spot]] = {}
+        self._by_flow: dict[tuple[object, ...], list[Spot]] = {}
+        for spot in spots:
+            flow = (spot.source, spot.destination, spot.protocol)
+            self._by_identification.setdefault((*flow, spot.identification), []).append(spot)
+            last = self._by_flow.setdefault(flow, [])
+            last[:] = [*last[-3:], spot]
+
+    def spots(self, quote: Quote) -> list[Spot]:
+        """The packets that may have been quoted, likeliest first; empty: none is known."""
+        ports = quote.ports or (None, None)
+        source: End = (str(quote.source), ports[0])
+        destination: End = (str(quote.destination), ports[1])
+        flow = (source, destination, quote.protocol)
+        if quote.identification:
+            exact = self._by_identification.get((*flow, quote.identification))
+            if exact:
+                return exact
+        return self._by_flow.get(flow, [])[-1:]
+
+    def of(self, quote: Quote, ends: Ends, *, own: bool) -> list[tuple[Question, str]]:
+        """Questions and keys of what was quoted; of packets that the capture does not hold, by protocol and port alone."""
+        found = [(_question(spot, ends), _key(spot, own=own)) for spot in self.spots(quote)]
+        if found:
+            return found
+        port = (quote.ports or (0, 0))[1 if str(quote.source) == ends.client else 0]
+        match quote.protocol:
+            case IpProtocol.GRE:
+                enhanced = len(quote.first_bytes) >= 2 and quote.first_bytes[1] & 7 == 1
+                return [(GRE_IN_CALL if enhanced else GRE_BARE, "")]
+            case IpProtocol.ESP:
+                return [(ESP, "")]
+            case IpProtocol.TCP:
+                return [(tcp_reach(port), "")]
+            case IpProtocol.UDP:
+                return [(udp_reach(port), "")]
+        return []
+
+
+def _key(spot: Spot, *, own: bool) -> str:
+    return spot.own_key if own and spot.own_key else spot.key
+
+
+def _question(spot: Spot, ends: Ends) -> Question:
+    port = spot.destination[1] if spot.source[0] == ends.client else spot.source[1]
+    return spot.ask(port or 0)
+
+
+def _beside_pptp(found: Iterable[ConversationSummary]) -> Iterable[ConversationSummary]:
+    """GRE beside a PPTP control connection of the same two hosts names it."""
+    summaries = list(found)
+    calls = {frozenset((s.client.address, s.server.address)): s for s in summaries if s.protocol == "pptp"}
+    for summary in summaries:
+        call = calls.get(frozenset((summary.client.address, summary.server.address)))
+        if summary.protocol == "gre" and summary.detail.get("gre_version") == 1 and call is not None:
+            yield replace(summary, detail={**summary.detail, "pptp": f"{call.client.address}:{call.client.port}"})
+        else:
+            yield summary

@@ -1,0 +1,187 @@
+"""What the followers of all protocols share: spots, talks, and the interface.
+
+A `Spot` becomes a sighting once client, server and vantage are known. A `Talk` counts the frames of one conversation and becomes its
+summary. Both are bounded in number: a capture of a scan must not fill the memory.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import Any, Final, Protocol
+
+from vpnprobe.capture.frames import Frame
+from vpnprobe.evidence.sightings import Question
+from vpnprobe.observations.schema import ConversationEndpoint, ConversationSummary, Transport
+
+TALKS_LIMIT: Final = 50_000
+"""Most conversations of one protocol that are followed in one capture."""
+STEPPED_TTL_LIMIT: Final = 32
+EARLIEST_DATE: Final = 366 * 86_400.0
+"""Times below are those of printed traces without dates."""
+
+End = tuple[str, int | None]
+"""Address and port; None: the protocol has no ports."""
+Ask = Callable[[int], Question]
+"""The question that a packet belongs to, by the server's port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """One packet or message on the wire."""
+
+    number: int
+    at: float
+    source: End
+    destination: End
+    ask: Ask
+    key: str
+    message: str = ""
+    size: int = 0
+    ttl: int | None = None
+    identification: int | None = None
+    protocol: int = 0
+    """IP protocol number."""
+    detail: Mapping[str, int | str] = field(default_factory=dict)
+    from_client: bool | None = None
+    """Whether the message itself shows its sender to be the client (True) or the server (False); None: it does not."""
+    own_key: str = ""
+    """The key that counts instead where the capture is of a run of ours, which uses every such nonce once; empty: `key` does."""
+    own: bool = False
+    """Whether this is a payload of ours."""
+
+
+def spot(
+    frame: Frame,
+    ask: Ask,
+    key: str,
+    message: str = "",
+    *,
+    detail: Mapping[str, int | str] | None = None,
+    from_client: bool | None = None,
+    sender: End | None = None,
+    receiver: End | None = None,
+    at: float | None = None,
+    own_key: str = "",
+    own: bool = False,
+) -> Spot:
+    """The spot of a frame, or of a message that `frame` completes; `sender` and `receiver` where those are not the frame's own."""
+    source_port, destination_port = frame.ports
+    return Spot(
+        number=frame.number,
+        at=frame.at if at is None else at,
+        source=sender or (frame.source, source_port),
+        destination=receiver or (frame.destination, destination_port),
+        ask=ask,
+        key=key,
+        message=message,
+        size=frame.length,
+        ttl=frame.ttl,
+        identification=frame.identification,
+        protocol=frame.protocol,
+        detail=detail or {},
+        from_client=from_client,
+        own_key=own_key,
+        own=own,
+    )
+
+
+def seems_stepped(frame: Frame) -> bool:
+    """Whether the TTL is so small that the packet may be a copy which was meant to expire on the way."""
+    return frame.ttl is not None and frame.ttl <= STEPPED_TTL_LIMIT
+
+
+def always(question: Question) -> Ask:
+    """The same question whatever the port."""
+    return lambda _port: question
+
+
+class Talk:
+    """The frames of one conversation, counted by their sender."""
+
+    def __init__(self, protocol: str, transport: Transport, source: End, destination: End) -> None:
+        self.protocol = protocol
+        self.transport = transport
+        self.ends = (source, destination)
+        self.client: End | None = None
+        """Who opened it; None: nothing shows that."""
+        self.counts = {source: 0, destination: 0}
+        self.first_frame = self.last_frame = 0
+        self.first_at = self.last_at = 0.0
+
+    def count(self, frame: Frame, sender: End) -> None:
+        if not any(self.counts.values()):
+            self.first_frame, self.first_at = frame.number, frame.at
+        self.counts[sender] += 1
+        self.last_frame, self.last_at = frame.number, max(self.last_at, frame.at)
+
+    def adopt(self, counts: Mapping[End, int], first: Frame | None, last: Frame | None = None) -> None:
+        """Takes over what was counted before the protocol was known."""
+        for end, count in counts.items():
+            self.counts[end] += count
+        if first is not None:
+            last = last or first
+            self.first_frame, self.first_at = first.number, first.at
+            self.last_frame, self.last_at = last.number, last.at
+
+    def other(self, end: End) -> End:
+        return self.ends[1] if end == self.ends[0] else self.ends[0]
+
+    @property
+    def both_ways(self) -> bool:
+        return all(self.counts.values())
+
+    def guessed_client(self) -> End:
+        """The client, or the lower-numbered end where nothing shows who it is."""
+        return self.client if self.client is not None else min(self.ends, key=_order)
+
+    def summary(self, stage: str, detail: Mapping[str, Any] | None = None, findings: Iterable[str] = ()) -> ConversationSummary:
+        client = self.guessed_client()
+        server = self.other(client)
+        dated = self.first_at >= EARLIEST_DATE
+        return ConversationSummary(
+            protocol=self.protocol,
+            client=ConversationEndpoint(*client),
+            server=ConversationEndpoint(*server),
+            stage=stage,
+            transport=self.transport,
+            frames_c2s=self.counts[client],
+            frames_s2c=self.counts[server] if server != client else 0,
+            first_frame=self.first_frame or None,
+            last_frame=self.last_frame or None,
+            started=datetime.fromtimestamp(self.first_at, UTC).isoformat().replace("+00:00", "Z") if dated else None,
+            duration_s=round(max(0.0, self.last_at - self.first_at), 6),
+            detail={"client_known": self.client is not None, **(detail or {})},
+            findings=tuple(findings),
+        )
+
+
+class Follower(Protocol):
+    """Follows all conversations of one protocol."""
+
+    def take(self, frame: Frame) -> Iterable[Spot]:
+        """What a frame of this protocol shows; nothing where it is none of it."""
+        ...
+
+    def summaries(self) -> Iterable[ConversationSummary]:
+        """The conversations so far."""
+        ...
+
+
+def _order(end: End) -> tuple[int, int, str, int]:
+    try:
+        address = ip_address(end[0].partition("%")[0])
+    except ValueError:
+        return (9, 0, end[0], end[1] or 0)
+    return (address.version, int(address), "", end[1] or 0)
+
+
+def ends_of(frame: Frame) -> tuple[End, End]:
+    """Sender and receiver with their ports."""
+    source_port, destination_port = frame.ports
+    return (frame.source, source_port), (frame.destination, destination_port)
+
+
+def pair(first: End, second: End) -> tuple[End, End]:
+    """The same for both directions."""
+    return (first, second) if _order(first) <= _order(second) else (second, first)

@@ -1,0 +1,102 @@
+"""IKE (RFC 2408, RFC 7296) in captures: the trackers of `vpnprobe.conversations.ikev1` and `ikev2`, one conversation an initiator SPI.
+
+A conversation may move from port 500 to 4500; its endpoints are those of its first message.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from vpnprobe.capture.followers.base import TALKS_LIMIT, Ask, End, Spot, Talk, ends_of, seems_stepped, spot
+from vpnprobe.capture.frames import Frame
+from vpnprobe.conversations.contract import Sender
+from vpnprobe.conversations.ikev1 import Ikev1Tracker
+from vpnprobe.conversations.ikev2 import Ikev2Tracker
+from vpnprobe.conversations.isakmp import header_sender
+from vpnprobe.errors import DecodeError
+from vpnprobe.evidence.messages import describe
+from vpnprobe.evidence.questions import ikev1_main, ikev2_init
+from vpnprobe.observations.schema import ConversationSummary, Transport
+from vpnprobe.wire.isakmp import HEADER, NO_SPI, IsakmpHeader
+
+LENGTH_LIMIT: Final = 65_535
+
+
+def readable_header(payload: bytes) -> IsakmpHeader | None:
+    """The header of what may be an ISAKMP message; None: it is none."""
+    try:
+        header = IsakmpHeader.decode(payload)
+    except DecodeError:
+        return None
+    fits = HEADER <= header.length <= LENGTH_LIMIT and header.initiator_spi != NO_SPI
+    return header if fits and 1 <= header.major_version <= 3 else None
+
+
+class _Conversation:
+    def __init__(self, frame: Frame, header: IsakmpHeader) -> None:
+        source, destination = ends_of(frame)
+        self.version = header.major_version
+        name = {1: "ikev1", 2: "ikev2"}.get(self.version, "isakmp-other")
+        self.talk = Talk(name, Transport.UDP, source, destination)
+        self.tracker: Ikev1Tracker | Ikev2Tracker = Ikev1Tracker() if self.version == 1 else Ikev2Tracker()
+        self.client = source
+        self.exchanges: dict[str, int] = {}
+        self.natted = False
+        self._seen: set[tuple[Sender, str, End, bool]] = set()
+
+    def _end_of(self, frame: Frame) -> End:
+        """The talk's end that sent the frame, whatever its port is by now."""
+        source, _ = ends_of(frame)
+        if source in self.talk.ends or self.talk.ends[0][0] == self.talk.ends[1][0]:
+            return source if source in self.talk.ends else self.talk.ends[0]
+        return self.talk.ends[0] if frame.source == self.talk.ends[0][0] else self.talk.ends[1]
+
+    def take(self, frame: Frame, header: IsakmpHeader, payload: bytes) -> Iterable[Spot]:
+        end = self._end_of(frame)
+        sender = header_sender(header)
+        if sender is not None and self.talk.client is None:
+            self.client = self.talk.client = end if sender is Sender.INITIATOR else self.talk.other(end)
+        sender = sender or (Sender.INITIATOR if end == self.client else Sender.RESPONDER)
+        self.talk.count(frame, end)
+        self.natted |= 4500 in frame.ports
+        label = f"{header.exchange_type}/{sender.value}"
+        self.exchanges[label] = self.exchanges.get(label, 0) + 1
+        if self.version not in (1, 2) or header.major_version != self.version:
+            return
+        message = self.tracker.saw_datagram(sender, payload, now=frame.at)
+        name, detail = describe(message)
+        kind = (sender, name, ends_of(frame)[1 if sender is Sender.INITIATOR else 0], seems_stepped(frame))
+        if kind not in self._seen:
+            self._seen.add(kind)
+            ask: Ask = ikev1_main if self.version == 1 else ikev2_init
+            yield spot(frame, ask, header.initiator_spi.hex(), name, detail=detail, from_client=self._from_client(sender))
+
+    def _from_client(self, sender: Sender) -> bool | None:
+        return sender is Sender.INITIATOR if self.talk.client is not None else None
+
+    def summary(self, spi: bytes) -> ConversationSummary:
+        stage = self.tracker.state.value if self.version in (1, 2) else "other"
+        return self.talk.summary(stage, {"initiator_spi": spi.hex(), "udp_4500": self.natted, "exchanges": self.exchanges})
+
+
+class IkeFollower:
+    """All IKE of a capture."""
+
+    def __init__(self) -> None:
+        self._conversations: dict[tuple[bytes, frozenset[str]], _Conversation] = {}
+
+    def take(self, frame: Frame, payload: bytes) -> Iterable[Spot]:
+        """A datagram of port 500, or of 4500 without its non-ESP marker."""
+        header = readable_header(payload)
+        if header is None:
+            return ()
+        slot = (header.initiator_spi, frozenset((frame.source, frame.destination)))
+        conversation = self._conversations.get(slot)
+        if conversation is None:
+            if len(self._conversations) >= TALKS_LIMIT:
+                return ()
+            conversation = self._conversations[slot] = _Conversation(frame, header)
+        return conversation.take(frame, header, payload)
+
+    def summaries(self) -> Iterable[ConversationSummary]:
+        for (spi, _), conversation in self._conversations.items():
+            yield conversation.summary(spi)

@@ -1,0 +1,99 @@
+"""One IP packet as typed fields. Every later step sees frames, whether they come from a capture file or from tcpdump's printed text.
+
+Addresses are text: printed traces have names where addresses were, and only equality matters here. What a capture cut, or a printed line
+does not tell, is missing from `data`, and `length` says how long it was.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from vpnprobe.capture.files import CapturedPacket
+from vpnprobe.errors import DecodeError
+from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpSegment, UdpDatagram, decode_ip
+
+USUAL_TTLS: Final = (32, 64, 128, 255)
+"""What systems set at the sender."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One IP packet."""
+
+    number: int
+    """1-based number in its capture, or of its packet line in a printed trace."""
+    at: float
+    """Unix time, seconds; of a printed trace without dates: since midnight of its first day."""
+    source: str
+    """Address or name."""
+    destination: str
+    protocol: int
+    """IP protocol number of `data`."""
+    data: bytes
+    """What follows the IP header, as far as it is known."""
+    length: int
+    """Bytes that follow the IP header on the wire, at least `len(data)`."""
+    ttl: int | None = None
+    """None: not known."""
+    identification: int | None = None
+    """IPv4 identification; None: IPv6, or not known."""
+    outgoing: bool | None = None
+    """Whether the capturing host sent it; None: the capture does not tell."""
+
+    @cached_property
+    def tcp(self) -> TcpSegment | None:
+        """The segment; None: another protocol, or cut within its header."""
+        if self.protocol != IpProtocol.TCP:
+            return None
+        try:
+            return TcpSegment.decode(self.data)
+        except DecodeError:
+            return None
+
+    @cached_property
+    def udp(self) -> UdpDatagram | None:
+        """The datagram; None: another protocol, or cut within its header."""
+        if self.protocol != IpProtocol.UDP:
+            return None
+        try:
+            return UdpDatagram.decode(self.data)
+        except DecodeError:
+            return None
+
+    @property
+    def tcp_payload_length(self) -> int:
+        """Bytes of TCP payload on the wire; 0 where this is no TCP."""
+        segment = self.tcp
+        if segment is None:
+            return 0
+        return self.length - len(self.data) + len(segment.payload) if not segment.truncated else 0
+
+    @property
+    def ports(self) -> tuple[int | None, int | None]:
+        """Source and destination port; None: the protocol has none."""
+        header = self.tcp or self.udp
+        return (header.source_port, header.destination_port) if header is not None else (None, None)
+
+
+def frame_of(packet: CapturedPacket) -> Frame | None:
+    """The frame of a captured packet; None: later fragments, and what is no IP packet after all."""
+    try:
+        ip = decode_ip(packet.data)
+    except DecodeError:
+        return None
+    if not ip.first_fragment:
+        return None
+    identification = ip.identification if isinstance(ip, IPv4Packet) else None
+    length = len(ip.payload) + ip.missing
+    return Frame(
+        number=packet.number,
+        at=packet.at,
+        source=str(ip.source),
+        destination=str(ip.destination),
+        protocol=ip.protocol,
+        data=ip.payload,
+        length=length,
+        ttl=ip.ttl,
+        identification=identification,
+        outgoing=packet.outgoing,
+    )

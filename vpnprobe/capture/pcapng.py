@@ -1,0 +1,145 @@
+"""Records of a pcapng file (draft-ietf-opsawg-pcapng): sections, interfaces and the three packet blocks.
+
+Both byte orders, which may change with each section; several interfaces, each with its link type, time resolution and offset. Other
+blocks and all other options are passed over without being held. A block whose two lengths differ is damage: reading stops there.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from vpnprobe.capture.pcap import RECORD_LIMIT_BYTES, Record
+from vpnprobe.capture.sources import Source
+from vpnprobe.errors import DecodeError
+from vpnprobe.wire.cursor import Cursor
+
+SECTION_HEADER: Final = 0x0A0D0D0A
+SECTION_MAGIC: Final = SECTION_HEADER.to_bytes(4, "big")
+INTERFACE_DESCRIPTION: Final = 1
+OBSOLETE_PACKET: Final = 2
+SIMPLE_PACKET: Final = 3
+ENHANCED_PACKET: Final = 6
+
+BYTE_ORDER_MAGIC: Final = 0x1A2B3C4D
+IF_TSRESOL: Final = 9
+IF_TSOFFSET: Final = 14
+OPTIONS_LIMIT_BYTES: Final = 65_536
+"""Most bytes of an interface description that are looked at."""
+INTERFACES_LIMIT: Final = 4096
+
+Order = Literal["big", "little"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Interface:
+    linktype: int
+    snaplen: int
+    """Bytes; 0: no limit."""
+    tick_s: float = 1e-6
+    offset_s: int = 0
+
+
+def records(source: Source) -> Iterator[Record]:
+    """The packets of all sections in their order. Raises DecodeError at damage; all packets before it have been given."""
+    return _Reader(source).records()
+
+
+class _Reader:
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._order: Order = "little"
+        self._interfaces: list[_Interface] = []
+        self._last_at = 0.0
+        self._number = 0
+
+    def records(self) -> Iterator[Record]:
+        while head := self._source.take_up_to(8):
+            start = self._source.offset - len(head)
+            if len(head) < 8:
+                raise DecodeError("block header", start, "ends early")
+            if head[:4] == SECTION_MAGIC:
+                self._section(self._source.take(4, "byte-order magic"), start)
+                length, body = self._int(head[4:8]), self._int(head[4:8]) - 16
+            else:
+                length, body = self._int(head[4:8]), self._int(head[4:8]) - 12
+            if length < 12 or length % 4 or body < 0:
+                raise DecodeError("block total length", start + 4, f"is {length}")
+            record = self._block(self._int(head[:4]) if head[:4] != SECTION_MAGIC else SECTION_HEADER, body)
+            if record is not None:
+                yield record
+            if self._int(self._source.take(4, "closing block length")) != length:
+                raise DecodeError("closing block length", self._source.offset - 4, f"is not {length}")
+
+    def _int(self, data: bytes) -> int:
+        return int.from_bytes(data, self._order)
+
+    def _section(self, magic: bytes, start: int) -> None:
+        if int.from_bytes(magic, "big") == BYTE_ORDER_MAGIC:
+            self._order = "big"
+        elif int.from_bytes(magic, "little") == BYTE_ORDER_MAGIC:
+            self._order = "little"
+        else:
+            raise DecodeError("byte-order magic", start + 8, f"is {magic.hex()}")
+        self._interfaces = []
+
+    def _block(self, kind: int, body_bytes: int) -> Record | None:
+        """Takes the whole body of a block."""
+        match kind:
+            case 1:
+                self._interface(body_bytes)
+            case 2 | 3 | 6:
+                return self._packet(kind, body_bytes)
+            case _:
+                self._source.skip(body_bytes, "block")
+        return None
+
+    def _interface(self, body_bytes: int) -> None:
+        looked_at = min(body_bytes, OPTIONS_LIMIT_BYTES)
+        body = self._source.take(looked_at, "interface description")
+        self._source.skip(body_bytes - looked_at, "interface description")
+        if len(body) < 8 or len(self._interfaces) >= INTERFACES_LIMIT:
+            raise DecodeError("interface description", self._source.offset - body_bytes, "is too short, or one too many")
+        tick_s, offset_s = self._time_options(Cursor(body, 8))
+        self._interfaces.append(_Interface(self._int(body[:2]), self._int(body[4:8]), tick_s, offset_s))
+
+    def _time_options(self, cursor: Cursor) -> tuple[float, int]:
+        tick_s, offset_s = 1e-6, 0
+        while cursor.left >= 4:
+            code, size = self._int(cursor.take(2, "option code")), self._int(cursor.take(2, "option length"))
+            if code == 0 or size > cursor.left:
+                break
+            value = cursor.take(size, "option value")
+            cursor.take(min(cursor.left, -size % 4), "option padding")
+            if code == IF_TSRESOL and size == 1:
+                tick_s = 2.0 ** -(value[0] & 0x7F) if value[0] & 0x80 else 10.0 ** -value[0]
+            elif code == IF_TSOFFSET and size == 8:
+                offset_s = int.from_bytes(value, self._order, signed=True)
+        return tick_s, offset_s
+
+    def _packet(self, kind: int, body_bytes: int) -> Record:
+        self._number += 1
+        start = self._source.offset
+        fixed_bytes = 4 if kind == SIMPLE_PACKET else 20
+        if body_bytes < fixed_bytes:
+            raise DecodeError(f"packet {self._number}", start, f"has a body of {body_bytes} bytes")
+        fixed = self._source.take(fixed_bytes, f"packet {self._number}")
+        at, captured, on_wire, interface = self._fixed(kind, fixed, body_bytes - fixed_bytes, start)
+        if captured > min(RECORD_LIMIT_BYTES, body_bytes - fixed_bytes):
+            raise DecodeError(f"packet {self._number}", start, f"claims {captured} bytes in a body of {body_bytes}")
+        data = self._source.take(captured, f"packet {self._number}")
+        self._source.skip(body_bytes - fixed_bytes - captured, f"packet {self._number}")
+        self._last_at = at
+        return Record(self._number, at, interface.linktype, data, max(on_wire, captured))
+
+    def _fixed(self, kind: int, fixed: bytes, left: int, start: int) -> tuple[float, int, int, _Interface]:
+        """Time, captured length, length on the wire, interface: from the fields before the packet data."""
+        index = 0 if kind == SIMPLE_PACKET else self._int(fixed[:2] if kind == OBSOLETE_PACKET else fixed[:4])
+        if index >= len(self._interfaces):
+            raise DecodeError(f"packet {self._number}", start, f"names interface {index}, {len(self._interfaces)} are described")
+        interface = self._interfaces[index]
+        if kind == SIMPLE_PACKET:
+            on_wire = self._int(fixed)
+            captured = min(on_wire, interface.snaplen or on_wire, left)
+            return self._last_at, captured, on_wire, interface  # section 4.4: it has no time of its own
+        ticks = self._int(fixed[4:8]) << 32 | self._int(fixed[8:12])
+        return interface.offset_s + ticks * interface.tick_s, self._int(fixed[12:16]), self._int(fixed[16:20]), interface

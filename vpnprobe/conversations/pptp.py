@@ -1,0 +1,352 @@
+"""PPTP's control connection (RFC 2637 section 3) on TCP port 1723: one table, three riders.
+
+The initiator is the PNS, which opens the connection and places an outgoing call; the responder is the PAC. States are the published stages,
+and a state is the furthest point that the messages show: a call that was cleared stays `call-up`. A reply that refuses is another kind of
+message than one that grants. The stream is taken in any chunks; once it cannot be cut into messages, `broken` says why and the rest is
+ignored. TCP repeats what is lost, so nothing here has a timer.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from typing import ClassVar, Final
+
+from vpnprobe.conversations.contract import Sender, Step, Tracker
+from vpnprobe.errors import DecodeError
+from vpnprobe.wire.pptp import (
+    MESSAGES,
+    PROTOCOL_VERSION,
+    SUCCESSFUL,
+    CallClearRequest,
+    CallDisconnectNotify,
+    ControlMessage,
+    EchoReply,
+    EchoRequest,
+    IncomingCallConnected,
+    IncomingCallReply,
+    IncomingCallRequest,
+    OutgoingCallReply,
+    OutgoingCallRequest,
+    SetLinkInfo,
+    StartControlConnectionReply,
+    StartControlConnectionRequest,
+    StopControlConnectionReply,
+    StopControlConnectionRequest,
+    WanErrorNotify,
+    decode_message,
+    split_messages,
+)
+
+HOST_NAME_PREFIX: Final = "vpnprobe-"
+"""Our Host Name is this and the nonce in hex."""
+VENDOR_NAME: Final = b"vpnprobe"
+
+GENERAL_ERROR: Final = 2
+"""Result Code: the Error Code says more (section 2.16)."""
+CHANNEL_EXISTS: Final = 3
+"""Result Code of an SCCRP."""
+VERSION_NOT_SUPPORTED: Final = 5
+"""Result Code of an SCCRP."""
+NOT_CONNECTED: Final = 1
+"""Error Code: no control connection exists yet."""
+NO_RESOURCE: Final = 4
+"""Error Code: this end has no room for another call."""
+
+
+class State(Enum):
+    """How far the control connection got."""
+
+    IDLE = "idle"
+    CONTROL_REQUESTED = "sccrq-unanswered"
+    CONTROL_REJECTED = "control-rejected"
+    CONTROL_UP = "control-up"
+    CALL_REQUESTED = "ocrq-unanswered"
+    CALL_REJECTED = "call-rejected"
+    CALL_UP = "call-up"
+    MIDSTREAM = "midstream-control"
+    """What was seen first was no SCCRQ: a capture that begins in the middle."""
+
+
+class ControlRefusal:
+    """A kind of message: an SCCRP whose Result Code is not 1 (section 2.2)."""
+
+
+class CallRefusal:
+    """A kind of message: an OCRP or ICRP whose Result Code is not 1 (sections 2.8 and 2.10)."""
+
+
+_I: Final = Sender.INITIATOR
+_R: Final = Sender.RESPONDER
+_AFTER_CONTROL_UP: Final = (State.CONTROL_UP, State.CALL_REQUESTED, State.CALL_REJECTED, State.CALL_UP)
+
+Row = tuple[State, Sender, type]
+
+TRANSITIONS: Final[dict[Row, State]] = {
+    # The control connection and its upkeep: these never lead back.
+    **{(state, sender, kind): state for state in _AFTER_CONTROL_UP for sender in Sender for kind in (EchoRequest, EchoReply)},
+    **{
+        (state, sender, kind): state
+        for state in (State.CONTROL_REQUESTED, State.CONTROL_REJECTED, *_AFTER_CONTROL_UP)
+        for sender in Sender
+        for kind in (StopControlConnectionRequest, StopControlConnectionReply)
+    },
+    (State.IDLE, _I, StartControlConnectionRequest): State.CONTROL_REQUESTED,
+    (State.CONTROL_REQUESTED, _R, StartControlConnectionReply): State.CONTROL_UP,
+    (State.CONTROL_REQUESTED, _R, ControlRefusal): State.CONTROL_REJECTED,
+    (State.CONTROL_REQUESTED, _R, StopControlConnectionRequest): State.CONTROL_REJECTED,
+    # The outgoing call, and further ones on the same connection.
+    (State.CONTROL_UP, _I, OutgoingCallRequest): State.CALL_REQUESTED,
+    (State.CALL_REQUESTED, _I, OutgoingCallRequest): State.CALL_REQUESTED,
+    (State.CALL_REJECTED, _I, OutgoingCallRequest): State.CALL_REJECTED,
+    (State.CALL_UP, _I, OutgoingCallRequest): State.CALL_UP,
+    (State.CALL_REQUESTED, _R, OutgoingCallReply): State.CALL_UP,
+    (State.CALL_REJECTED, _R, OutgoingCallReply): State.CALL_UP,
+    (State.CALL_UP, _R, OutgoingCallReply): State.CALL_UP,
+    (State.CALL_REQUESTED, _R, CallRefusal): State.CALL_REJECTED,
+    (State.CALL_REJECTED, _R, CallRefusal): State.CALL_REJECTED,
+    (State.CALL_UP, _R, CallRefusal): State.CALL_UP,
+    (State.CALL_REQUESTED, _R, CallDisconnectNotify): State.CALL_REJECTED,
+    (State.CALL_REQUESTED, _I, CallClearRequest): State.CALL_REQUESTED,
+    # The incoming call, which the PAC asks for.
+    (State.CONTROL_UP, _R, IncomingCallRequest): State.CONTROL_UP,
+    (State.CONTROL_UP, _I, IncomingCallReply): State.CONTROL_UP,
+    (State.CONTROL_UP, _I, CallRefusal): State.CALL_REJECTED,
+    (State.CONTROL_UP, _R, IncomingCallConnected): State.CALL_UP,
+    # While a call is up.
+    (State.CALL_UP, _I, SetLinkInfo): State.CALL_UP,
+    (State.CALL_UP, _R, WanErrorNotify): State.CALL_UP,
+    (State.CALL_UP, _I, CallClearRequest): State.CALL_UP,
+    (State.CALL_UP, _R, CallDisconnectNotify): State.CALL_UP,
+    # A capture that begins in the middle.
+    **{
+        (state, sender, kind): State.MIDSTREAM
+        for state in (State.IDLE, State.MIDSTREAM)
+        for sender in Sender
+        for kind in (*MESSAGES, ControlRefusal, CallRefusal)
+        if (sender, kind) != (_I, StartControlConnectionRequest)
+    },
+}
+"""(state, who sent it, kind of message) -> state."""
+
+
+class PptpTracker(Tracker[State]):
+    """Follows the control connection through both directions of a TCP stream, in whatever chunks they come."""
+
+    def __init__(self) -> None:
+        super().__init__(TRANSITIONS, State.IDLE)
+        self._buffers = {sender: b"" for sender in Sender}
+        self.broken: dict[Sender, DecodeError] = {}
+        """Why a direction of the stream cannot be read any further."""
+
+    def kind(self, sender: Sender, message: object) -> type:
+        match message:
+            case StartControlConnectionReply(result_code=result) if result != SUCCESSFUL:
+                return ControlRefusal
+            case OutgoingCallReply(result_code=result) | IncomingCallReply(result_code=result) if result != SUCCESSFUL:
+                return CallRefusal
+            case _:
+                return type(message)
+
+    def saw_chunk(self, sender: Sender, chunk: bytes, *, now: float) -> list[ControlMessage]:
+        """Records the messages that `chunk` completes and returns them.
+
+        A message that cannot be read is recorded as its DecodeError; the stream goes on where its framing is intact.
+        """
+        return list(self.messages(sender, chunk, now=now))
+
+    def messages(self, sender: Sender, chunk: bytes, *, now: float) -> Iterator[ControlMessage]:
+        """`saw_chunk` one by one: each message is given when it was recorded and the next was not, so it can be answered in its place.
+
+        To be run to its end.
+        """
+        for data in self._whole_messages(sender, chunk, now):
+            try:
+                message = decode_message(data)
+            except DecodeError as error:
+                self.saw(sender, error, now=now)
+                continue
+            self.saw(sender, message, now=now)
+            yield message
+
+    def _whole_messages(self, sender: Sender, chunk: bytes, now: float) -> Iterator[bytes]:
+        if sender in self.broken:
+            return
+        buffer = self._buffers[sender] + chunk
+        try:
+            while (split := split_messages(buffer))[0]:
+                buffer = split[1]
+                yield from split[0]
+        except DecodeError as error:
+            buffer, self.broken[sender] = b"", error
+            self.saw(sender, error, now=now)
+        self._buffers[sender] = buffer
+
+
+def host_name(nonce: str) -> str:
+    """The Host Name that carries a nonce in hex, at most 55 digits."""
+    return HOST_NAME_PREFIX + nonce
+
+
+def key_of(message: object) -> str:
+    """The nonce in the Host Name of an SCCRQ of ours; empty for any other message or name."""
+    if not isinstance(message, StartControlConnectionRequest):
+        return ""
+    prefix = HOST_NAME_PREFIX.encode()
+    nonce = message.host_name.removeprefix(prefix)
+    if nonce == message.host_name or not nonce or nonce.strip(b"0123456789abcdef"):
+        return ""
+    return nonce.decode("ascii")
+
+
+class _End(ABC):
+    """What both ends share. The contract is that of `vpnprobe.conversations.contract.Conversation`."""
+
+    SENDER: ClassVar[Sender]
+
+    def __init__(self, call_id: int) -> None:
+        self.call_id = call_id
+        """Our Call ID: what GRE towards us carries."""
+        self.peer_call_id: int | None = None
+        """The peer's Call ID: what GRE towards it must carry; None: not known yet."""
+        self.peer_call_id_seen: int | None = None
+        """Our Call ID as the peer's message says it; another number than `call_id` means that a NAT rewrote it. None: not said yet."""
+        self.result_code: int | None = None
+        """Of the last SCCRP or OCRP that was sent or received; None: there was none."""
+        self.finished = False
+        """A Stop-Control-Connection-Request was answered, by either end: nothing is left but to close the TCP connection."""
+        self.tracker = PptpTracker()
+        self._key = ""
+        self._outbox: list[bytes] = []
+        self._told = 0
+
+    @property
+    def state(self) -> State:
+        return self.tracker.state
+
+    @property
+    def key(self) -> str:
+        """The nonce of the initiator's Host Name; empty where it is not ours."""
+        return self._key
+
+    @property
+    def broken(self) -> DecodeError | None:
+        """Why the peer's stream cannot be read any further; None: it can."""
+        return self.tracker.broken.get(self.SENDER.other)
+
+    def receive(self, data: bytes, now: float) -> None:
+        for message in self.tracker.messages(self.SENDER.other, data, now=now):
+            self._answer(message, now)
+
+    def data_to_send(self, now: float) -> Sequence[bytes]:
+        """The messages to write since the last call, in order."""
+        outbox, self._outbox = self._outbox, []
+        return outbox
+
+    def next_timer(self) -> float | None:
+        return None
+
+    def handle_timer(self, now: float) -> None:
+        """Nothing is ever due: TCP repeats what is lost."""
+        return
+
+    def events(self) -> Sequence[Step]:
+        told, self._told = self._told, len(self.tracker.steps)
+        return self.tracker.steps[told:]
+
+    def _send(self, message: ControlMessage, now: float) -> None:
+        self.tracker.saw(self.SENDER, message, now=now)
+        self._outbox.append(message.encode())
+
+    def _answer(self, message: ControlMessage, now: float) -> None:
+        match message:
+            case EchoRequest(identifier):
+                self._send(EchoReply(identifier), now)
+            case StopControlConnectionRequest():
+                self._send(StopControlConnectionReply(), now)
+                self.finished = True
+            case StopControlConnectionReply():
+                self.finished = True
+            case _:
+                self._answer_own(message, now)
+
+    @abstractmethod
+    def _answer_own(self, message: ControlMessage, now: float) -> None:
+        """Answers what only this role answers."""
+
+
+class Initiator(_End):
+    """The client's end, the PNS: SCCRQ, then OCRQ once the control connection is up, then Set-Link-Info once the call is."""
+
+    SENDER: ClassVar[Sender] = Sender.INITIATOR
+
+    def __init__(self, host_name: str, call_id: int) -> None:
+        super().__init__(call_id)
+        self._request = StartControlConnectionRequest(host_name=host_name.encode(), vendor_name=VENDOR_NAME)
+        self._key = key_of(self._request)
+
+    def start(self, now: float) -> None:
+        self._send(self._request, now)
+
+    def hang_up(self, now: float) -> None:
+        """Clears the call, where one is up, and asks for the end of the control connection."""
+        if self.state is State.CALL_UP:
+            self._send(CallClearRequest(self.call_id), now)
+        self._send(StopControlConnectionRequest(), now)
+
+    def _answer_own(self, message: ControlMessage, now: float) -> None:
+        match message:
+            case StartControlConnectionReply(result_code=result):
+                self.result_code = result
+                if self.state is State.CONTROL_UP:
+                    self._send(OutgoingCallRequest(self.call_id), now)
+            case OutgoingCallReply(call_id=peer, peer_call_id=seen, result_code=result):
+                self.result_code, self.peer_call_id_seen = result, seen
+                if self.state is State.CALL_UP and self.peer_call_id is None:
+                    self.peer_call_id = peer
+                    self._send(SetLinkInfo(peer), now)
+            case _:
+                return
+
+
+class Responder(_End):
+    """The server's end, the PAC: grants what is asked in its order, refuses what comes out of it."""
+
+    SENDER: ClassVar[Sender] = Sender.RESPONDER
+
+    def __init__(self, call_id: int, host_name: str = "vpnprobe") -> None:
+        super().__init__(call_id)
+        self._host_name = host_name.encode()
+
+    def start(self, now: float) -> None:
+        """Nothing: the responder waits."""
+
+    def _answer_own(self, message: ControlMessage, now: float) -> None:
+        match message:
+            case StartControlConnectionRequest():
+                self._answer_start(message, now)
+            case OutgoingCallRequest(call_id=peer):
+                self._answer_call(peer, now)
+            case SetLinkInfo(peer_call_id=seen):
+                self.peer_call_id_seen = seen
+            case CallClearRequest():
+                self._send(CallDisconnectNotify(self.call_id), now)
+            case _:
+                return
+
+    def _answer_start(self, request: StartControlConnectionRequest, now: float) -> None:
+        if self.state is not State.CONTROL_REQUESTED:
+            result = CHANNEL_EXISTS
+        elif request.protocol_version != PROTOCOL_VERSION:
+            result = VERSION_NOT_SUPPORTED
+        else:
+            result, self._key = SUCCESSFUL, key_of(request)
+        self.result_code = result
+        self._send(StartControlConnectionReply(result_code=result, host_name=self._host_name, vendor_name=VENDOR_NAME), now)
+
+    def _answer_call(self, peer_call_id: int, now: float) -> None:
+        if self.state is State.CALL_REQUESTED:
+            self.peer_call_id, self.result_code = peer_call_id, SUCCESSFUL
+            self._send(OutgoingCallReply(self.call_id, peer_call_id), now)
+        else:
+            error = NO_RESOURCE if self.state is State.CALL_UP else NOT_CONNECTED
+            self._send(OutgoingCallReply(self.call_id, peer_call_id, result_code=GENERAL_ERROR, error_code=error), now)

@@ -1,0 +1,174 @@
+"""Why and where something does not pass: each failing observation is compared with what passes beside it.
+
+The control experiments: the same payload on another port, another payload on the same port, another IP protocol between the same
+addresses, the same question in a tunnel-less form. And the TTL-stepped copies: the last router that answered for the failing kind, and the
+next one, known from a kind that passes.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from vpnprobe.evidence.records import PathFacts, PortState, RefusalKind, Trace
+from vpnprobe.observations.schema import Cause, Direction, Location, Observation, Outcome, Transport
+
+FAILED: Final = frozenset({Outcome.BLOCKED, Outcome.REFUSED})
+PASSED: Final = frozenset({Outcome.PASS, Outcome.DEGRADED})
+
+
+def explain(observations: Sequence[Observation], facts: PathFacts) -> list[Observation]:
+    """The same observations with causes, places, and what the path itself showed (NAT, traces) added."""
+    explained = [_located(_with_cause(o, observations, facts), facts) if o.outcome in FAILED else o for o in observations]
+    return [*explained, *nat_observations(explained, facts), *trace_observations(facts)]
+
+
+def _with_cause(observation: Observation, others: Sequence[Observation], facts: PathFacts) -> Observation:
+    if observation.cause is not None:
+        return observation
+    cause, why = _cause(observation, others, facts)
+    return replace(observation, cause=cause, detail={**observation.detail, **({"compared_with": why} if why else {})})
+
+
+def _cause(failed: Observation, others: Sequence[Observation], facts: PathFacts) -> tuple[Cause, list[str]]:
+    """The cause, and the ids of the observations that tell it."""
+    way = failed.detail.get("lost_direction", failed.direction)
+    passing = [o for o in others if o.outcome in PASSED and o.id != failed.id and _covers(o, way)]
+    if _by_the_peer(failed, facts):
+        return Cause.NO_LISTENER, []
+    if failed.transport is Transport.GRE:
+        return _cause_of_gre(failed, others, passing, facts)
+    if failed.transport is Transport.ESP:
+        return _cause_of_protocol(passing, facts)
+    if failed.check != "reach":
+        return _cause_of_payload(failed, others, passing)
+    same = [o for o in passing if o.check == "reach" and o.transport is failed.transport]
+    if same or failed.transport is Transport.TCP:
+        # The control channel is a TCP connection to another port, and it passes.
+        return Cause.PORT, _ids(same)
+    return _cause_of_protocol(passing, facts)
+
+
+def _cause_of_gre(
+    failed: Observation, others: Sequence[Observation], passing: Sequence[Observation], facts: PathFacts
+) -> tuple[Cause, list[str]]:
+    bare = next((o for o in passing if o.probe == "gre" and o.detail.get("form") == "bare"), None)
+    in_call = failed.detail.get("form") == "in-call" or failed.check == "lcp"
+    if in_call and failed.direction is Direction.S2C and facts.nat:
+        client_to_server = [o for o in others if o.probe == "gre" and o.direction is Direction.C2S and o.outcome in PASSED]
+        refused_by_nat = failed.detail.get("by") is not None and failed.detail.get("by") == facts.client_seen_as
+        if refused_by_nat or (client_to_server and (bare is not None or _reaches_nat(failed, facts))):
+            return Cause.NAT, _ids(client_to_server)
+    if in_call and bare is not None:
+        return Cause.PAYLOAD, [bare.id]
+    return _cause_of_protocol(passing, facts)
+
+
+def _reaches_nat(failed: Observation, facts: PathFacts) -> bool:
+    """Whether the last router that answered for the failing packets is the one whose address stands for the client."""
+    trace = _trace_of(failed, facts)
+    last = _last_answer(trace) if trace is not None else None
+    return last is not None and last[1] == facts.client_seen_as
+
+
+def _cause_of_protocol(passing: Sequence[Observation], facts: PathFacts) -> tuple[Cause, list[str]]:
+    other = [o for o in passing if o.transport in (Transport.TCP, Transport.UDP) and o.check == "reach"]
+    controls = bool(facts.background)
+    return (Cause.IP_PROTOCOL, _ids(other)) if other or controls else (Cause.UNKNOWN, [])
+
+
+def _cause_of_payload(failed: Observation, others: Sequence[Observation], passing: Sequence[Observation]) -> tuple[Cause, list[str]]:
+    """A conversation that fails: as its port does, or for what it says."""
+    reach = [o for o in others if o.check == "reach" and o.transport is failed.transport and o.port == failed.port]
+    failing = next((o for o in reach if o.outcome in FAILED), None)
+    if failing is not None:
+        same_kind = [o for o in passing if o.check == "reach" and o.transport is failed.transport]
+        return (Cause.PORT, _ids(same_kind)) if same_kind or failed.transport is Transport.TCP else (Cause.IP_PROTOCOL, [failing.id])
+    decoys = [o for o in reach if o.outcome in PASSED and _covers(o, failed.detail.get("lost_direction", failed.direction))]
+    return (Cause.PAYLOAD, _ids(decoys)) if decoys else (Cause.UNKNOWN, [])
+
+
+def _by_the_peer(failed: Observation, facts: PathFacts) -> bool:
+    """A refusal that the addressed host made itself, for want of a listener."""
+    if failed.outcome is not Outcome.REFUSED or failed.direction is Direction.S2C:
+        return False
+    if failed.detail.get("refusal") == RefusalKind.PROHIBITED.value:
+        return False
+    state = facts.port_state(failed.transport, failed.port)
+    if failed.port is None:
+        return failed.detail.get("refusal") == RefusalKind.PROTOCOL_UNREACHABLE.value and failed.detail.get("by_peer") is not False
+    return state is not PortState.OURS and not failed.detail.get("by_router")
+
+
+def _covers(observation: Observation, way: Direction | str) -> bool:
+    return way == Direction.BOTH or observation.direction in (way, Direction.BOTH)
+
+
+def _ids(observations: Iterable[Observation]) -> list[str]:
+    return [observation.id for observation in observations][:3]
+
+
+def _last_answer(trace: Trace) -> tuple[int, str] | None:
+    answers = [(ttl, address) for ttl, address in trace.hops.items() if address is not None]
+    return max(answers) if answers else None
+
+
+def _trace_of(failed: Observation, facts: PathFacts) -> Trace | None:
+    """The trace of this very kind of packet, else of one that fails alike."""
+    way = Direction(failed.detail.get("lost_direction", failed.direction))
+    fitting = [t for t in facts.traces if t.direction is (Direction.C2S if way is Direction.BOTH else way) and t.reached is None]
+    same = [t for t in fitting if t.question.probe == failed.probe and t.question.check == failed.check and t.question.port == failed.port]
+    alike = [t for t in fitting if t.question.transport is failed.transport]
+    exact = [t for t in same if t.question.form == failed.detail.get("form", "")]
+    return next(iter([*exact, *same, *alike]), None)
+
+
+def _located(failed: Observation, facts: PathFacts) -> Observation:
+    trace = _trace_of(failed, facts)
+    if trace is None:
+        return failed
+    last = _last_answer(trace) or (0, None)
+    passing = [t for t in facts.traces if t.direction is trace.direction and t.reached is not None]
+    following = next((t.hops[last[0] + 1] for t in passing if t.hops.get(last[0] + 1) is not None), None)
+    return replace(failed, location=Location(last_hop=last[0], last_address=last[1], next_address=following))
+
+
+def nat_observations(observations: Sequence[Observation], facts: PathFacts) -> list[Observation]:
+    """nat/mapping: whether the server sees the client at the client's own address."""
+    if facts.nat is None:
+        return []
+    detail: dict[str, Any] = {"client_address": facts.client_address, "seen_as": facts.client_seen_as}
+    return [
+        Observation(
+            id="nat-mapping-ip-both",
+            probe="nat",
+            check="mapping",
+            direction=Direction.BOTH,
+            transport=Transport.IP,
+            outcome=Outcome.DEGRADED if facts.nat else Outcome.PASS,
+            cause=Cause.NAT if facts.nat else None,
+            detail={**detail, "translated": facts.nat},
+        )
+    ]
+
+
+def trace_observations(facts: PathFacts) -> list[Observation]:
+    """path/trace: the routers that answered, one observation a kind of packet and direction."""
+    return [
+        Observation(
+            id=f"path-trace-{number}-{trace.question.transport}-{trace.direction}",
+            probe="path",
+            check="trace",
+            direction=trace.direction,
+            transport=trace.question.transport,
+            port=trace.question.port,
+            outcome=Outcome.PASS if trace.reached is not None else Outcome.DEGRADED,
+            sent=len(trace.hops),
+            received=sum(address is not None for address in trace.hops.values()),
+            detail={
+                "of": "/".join(part for part in (trace.question.probe, trace.question.check, trace.question.form) if part),
+                "hops": [{"ttl": ttl, "address": address} for ttl, address in sorted(trace.hops.items())],
+                "reached": trace.reached,
+            },
+        )
+        for number, trace in enumerate(facts.traces, 1)
+    ]

@@ -1,0 +1,115 @@
+"""What a packet is to us: the question that it belongs to, its key and its message's name.
+
+Live recorders at the sockets and the decoder of captures read packets through these functions, so both give the same sightings.
+Total: bytes that are none of ours, or broken, give nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from vpnprobe.errors import DecodeError
+from vpnprobe.evidence import questions
+from vpnprobe.evidence.sightings import Question
+from vpnprobe.wire.esp import EspPacket
+from vpnprobe.wire.gre import EnhancedGre, Gre, decode_gre
+from vpnprobe.wire.nonce import NoncePayload
+from vpnprobe.wire.ppp import (
+    PROTOCOL_LCP,
+    ConfigureAck,
+    ConfigureNak,
+    ConfigureReject,
+    ConfigureRequest,
+    EchoReply,
+    EchoRequest,
+    LcpPacket,
+    PppFrame,
+    decode_lcp,
+)
+
+UNSOLICITED: Final = "unsolicited"
+"""Message name of a probe payload that was sent before anything had opened the way for it."""
+BARE_PROTOCOL: Final = 0x88B5
+"""EtherType of our bare GRE packets: local experimental EtherType 1 (RFC 9542 appendix B)."""
+
+LCP_NAMES: Final[Mapping[type, str]] = {
+    ConfigureRequest: "Configure-Request",
+    ConfigureAck: "Configure-Ack",
+    ConfigureNak: "Configure-Nak",
+    ConfigureReject: "Configure-Reject",
+    EchoRequest: "Echo-Request",
+    EchoReply: "Echo-Reply",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What one packet is."""
+
+    question: Question
+    key: str
+    message: str = ""
+    detail: Mapping[str, int | str] = field(default_factory=dict)
+    session_tag: int | None = None
+    """Of our own payload; None: the packet has none of ours."""
+
+
+def nonce(question: Question, data: bytes) -> Identity | None:
+    """A payload of ours that asks `question`; None: not ours."""
+    try:
+        payload = NoncePayload.decode(data)
+    except DecodeError:
+        return None
+    return Identity(question, payload.key, UNSOLICITED if payload.is_unsolicited else "", session_tag=payload.session_tag)
+
+
+def gre(data: bytes) -> tuple[Identity, ...]:
+    """A GRE packet: bare with our payload, or of a PPTP call. LCP in a call answers two questions at once. Empty: foreign or broken."""
+    try:
+        packet = decode_gre(data)
+    except DecodeError:
+        return ()
+    if isinstance(packet, Gre):
+        ours = nonce(questions.GRE_BARE, packet.payload) if packet.protocol == BARE_PROTOCOL else None
+        return (ours,) if ours is not None else ()
+    return in_call(packet)
+
+
+def in_call(packet: EnhancedGre) -> tuple[Identity, ...]:
+    """A packet of a PPTP call: known by the Magic-Number of its LCP packet, else by Call ID and sequence number."""
+    detail = {"call_id": packet.call_id}
+    lcp = lcp_of(packet)
+    if lcp is None:
+        if packet.sequence_number is None:
+            return ()
+        return (Identity(questions.GRE_IN_CALL, f"{packet.call_id:04x}{packet.sequence_number:08x}", "", detail),)
+    name, magic = LCP_NAMES.get(type(lcp), "LCP"), getattr(lcp, "magic_number", None)
+    numbered = f"{packet.call_id:04x}{packet.sequence_number or 0:08x}"
+    key = f"{magic:08x}" if magic else numbered
+    return (Identity(questions.GRE_IN_CALL, key, name, detail), Identity(questions.PPTP_LCP, key, name, detail))
+
+
+def lcp_of(packet: EnhancedGre) -> LcpPacket | None:
+    """The LCP packet in a PPTP call's GRE packet; None: it carries none."""
+    try:
+        frame = PppFrame.decode(packet.payload)
+        return decode_lcp(frame.information) if frame.protocol == PROTOCOL_LCP else None
+    except DecodeError:
+        return None
+
+
+def esp_key(packet: EspPacket) -> str:
+    """SPI and sequence number, 16 hex digits."""
+    return f"{packet.spi:08x}{packet.sequence_number:08x}"
+
+
+def esp(question: Question, data: bytes) -> Identity | None:
+    """An ESP packet, by itself or in UDP; None: broken, or a reserved SPI."""
+    try:
+        packet = EspPacket.decode(data)
+    except DecodeError:
+        return None
+    if packet.reserved:
+        return None
+    ours = nonce(question, packet.rest)
+    return Identity(question, esp_key(packet), ours.message if ours else "", session_tag=ours.session_tag if ours else None)

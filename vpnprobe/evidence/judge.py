@@ -1,0 +1,261 @@
+"""Joins the two ends' records into observations: outcome, cause, place and error bound of every question.
+
+The same function serves live runs and captures. It states facts and never decides about a protocol: that is for the rules.
+'Blocked' needs the receiving end's word and an error bound from the background loss of the path; without the word it is 'no-answer'.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from vpnprobe.evidence import questions
+from vpnprobe.evidence.causes import explain
+from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, Skip
+from vpnprobe.evidence.sightings import Question
+from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background, round_trip
+from vpnprobe.evidence.tally import Tally, background, round_trip_ms, tally
+from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
+from vpnprobe.wire.nonce import ANSWER
+
+LOSS_WORTH_A_WORD: Final = 0.05
+"""Share of lost packets from which on, with at least two of them, a passing question is called degraded."""
+TRIALS_WITHOUT_BACKGROUND: Final = 8
+"""Where nothing at all passes in a capture there is no background to compare with: so many fresh packets must be missing."""
+
+REFUSED_ANSWERS: Final = frozenset({"control-rejected", "call-rejected"})
+
+
+class Judge:
+    """One judgement: both records, counted, and what is known of the path."""
+
+    def __init__(self, client: EndRecord, server: EndRecord, facts: PathFacts) -> None:
+        self.ends = {Direction.C2S: (client, server), Direction.S2C: (server, client)}
+        """Sender and receiver of each direction."""
+        self.facts = facts
+        daemons = frozenset(q for q in _questions(client, server) if self._port_state(q) is PortState.DAEMON)
+        self.tallies = tally(client, server, joined=facts.joined, trusted=daemons)
+        self.loss = {way: self._background(way) for way in (Direction.C2S, Direction.S2C)}
+
+    def _port_state(self, question: Question) -> PortState:
+        if question in (questions.GRE_IN_CALL, questions.PPTP_LCP):
+            return self.facts.port_state(Transport.TCP, questions.PPTP_CONTROL.port)
+        return self.facts.port_state(question.transport, question.port)
+
+    def _background(self, way: Direction) -> Background:
+        # TCP repeats what is lost, so its counts say nothing of the path's loss.
+        packets = (t for q, t in self.tallies.items() if q.check in PACKET_CHECKS and q.transport is not Transport.TCP)
+        return background(packets, way) + self.facts.background.get(way, Background())
+
+    def witnesses(self, question: Question, way: Direction) -> bool:
+        """Whether the receiving end would have seen it, had it come."""
+        receiver = self.ends[way][1]
+        if not receiver.witness:
+            return False
+        if way is Direction.S2C:
+            return True
+        state = self.facts.port_state(question.transport, question.port)
+        return receiver.sees_closed_ports or state in (PortState.OURS, PortState.UNKNOWN)
+
+    def silence(self, question: Question, way: Direction, trials: int, loss: Background) -> tuple[Outcome, float | None]:
+        """What it means that none of `trials` fresh packets came."""
+        if not self.witnesses(question, way):
+            return Outcome.NO_ANSWER, None
+        if not loss.measured:
+            enough = trials >= (TRIALS_WITHOUT_BACKGROUND if self.ends[way][1].sightings else LEAST_TRIALS)
+            return (Outcome.BLOCKED if enough and not self.facts.joined else Outcome.NO_ANSWER), None
+        bound = loss.chance_of_losing_all(trials)
+        proven = trials >= LEAST_TRIALS and bound <= ERROR_BOUND
+        return (Outcome.BLOCKED if proven else Outcome.NO_ANSWER), bound
+
+    def refusal(self, question: Question, way: Direction) -> Refusal | None:
+        """The first refusal of this kind of packet, if there was one."""
+        of_it = (r for r in self.ends[way][0].refusals if r.question == question and r.direction is way)
+        return next(of_it, None)
+
+    def packet_question(self, question: Question, way: Direction) -> Observation | None:
+        """A question that is answered by counting: reach and passthrough, one direction."""
+        tally_of_it = self.tallies.get(question, Tally())
+        count = tally_of_it.total(way)
+        if not count.sent and not count.received:
+            return None
+        sent = max(len(count.sent), len(count.received))
+        detail: dict[str, Any] = {"form": question.form} if question.form else {}
+        early = tally_of_it.count(way, "unsolicited")
+        if early.sent:
+            detail["unsolicited"] = {"sent": len(early.sent), "received": len(early.received)}
+        found = self._blank(question, way, sent=sent, received=len(count.received), detail=detail)
+        if count.received:
+            lossy = count.lost >= 2 and count.lost / sent > LOSS_WORTH_A_WORD
+            found = replace(found, outcome=Outcome.DEGRADED, cause=Cause.LOSS) if lossy else replace(found, outcome=Outcome.PASS)
+            if way is Direction.S2C:
+                there = tally_of_it.total(Direction.C2S)
+                answers = {key: _answered_key(key) for key in count.received}
+                found = replace(found, rtt_ms=round_trip_ms(there, count, answers=answers))
+            return found
+        return self._not_received(found, question, way, sent)
+
+    def _not_received(self, found: Observation, question: Question, way: Direction, trials: int) -> Observation:
+        outcome, bound = self.silence(question, way, trials, self.loss[way])
+        refusal = self.refusal(question, way)
+        if refusal is None:
+            return replace(found, outcome=outcome, error_bound=bound)
+        return replace(found, outcome=Outcome.REFUSED, error_bound=bound, detail={**found.detail, **_by(refusal)})
+
+    def connection(self, question: Question) -> Observation | None:
+        """tcp/reach: connections that came up, were refused or stayed silent."""
+        tally_of_it = self.tallies.get(question, Tally())
+        there, back = tally_of_it.count(Direction.C2S, "SYN"), tally_of_it.count(Direction.S2C, "SYN-ACK")
+        if not there.sent and not back.received:
+            return None
+        found = self._blank(question, Direction.BOTH, sent=len(there.sent), received=len(back.received), detail={})
+        arrived = len(there.received)
+        if self.ends[Direction.S2C][0].witness and there.sent:
+            found = replace(found, detail={"arrived_at_server": arrived})
+        if back.received:
+            return replace(found, outcome=Outcome.PASS, rtt_ms=round_trip_ms(there, back))
+        refusal = self.refusal(question, Direction.C2S)
+        both = round_trip(self.loss[Direction.C2S], self.loss[Direction.S2C])
+        outcome, bound = self.silence(question, Direction.C2S, len(there.sent), both)
+        if refusal is not None:
+            return replace(found, outcome=Outcome.REFUSED, error_bound=bound, detail={**found.detail, **_by(refusal)})
+        lost_way = Direction.S2C if arrived else Direction.C2S
+        return replace(found, outcome=outcome, error_bound=bound, detail={**found.detail, "lost_direction": lost_way.value})
+
+    def conversation(self, question: Question) -> Observation | None:
+        """A question that is answered by the messages that the client gets back."""
+        tally_of_it = self.tallies.get(question, Tally())
+        goals = GOALS[question.check]
+        there = tally_of_it.total(Direction.C2S)
+        back = tally_of_it.total(Direction.S2C)
+        if not there.sent and not back.received:
+            return None
+        answered = {key for message in goals for key in tally_of_it.count(Direction.S2C, message).received}
+        found = self._blank(question, Direction.BOTH, sent=len(there.sent), received=len(answered), detail=self._messages(tally_of_it))
+        if answered:
+            return replace(found, outcome=Outcome.PASS, rtt_ms=self._first_round_trip(tally_of_it))
+        refusal = self.refusal(question, Direction.C2S)
+        if refusal is not None:
+            return replace(found, outcome=Outcome.REFUSED, detail={**found.detail, **_by(refusal)})
+        if refused := next((m for m in tally_of_it.messages(Direction.S2C) if m in REFUSALS and back.received), None):
+            return replace(found, outcome=Outcome.REFUSED, detail={**found.detail, "by": "peer", "message": refused})
+        return self._where_it_stopped(found, question, tally_of_it)
+
+    def _where_it_stopped(self, found: Observation, question: Question, tally_of_it: Tally) -> Observation:
+        """The first message that was sent and never came decides; none such means that the other end did not answer."""
+        steps = [(count, way, message) for (way, message), count in tally_of_it.counts.items() if count.sent and not count.received]
+        for count, way, message in sorted(steps, key=lambda step: min(step[0].sent.values())):
+            outcome, bound = self.silence(question, way, len(count.sent), self.loss[way])
+            detail = {**found.detail, "lost_direction": way.value, "lost_message": message}
+            if outcome is Outcome.BLOCKED:
+                return replace(found, outcome=outcome, error_bound=bound, sent=len(count.sent), detail=detail)
+            if not found.error_bound:
+                found = replace(found, error_bound=bound)
+        return replace(found, outcome=Outcome.NO_ANSWER)
+
+    def _first_round_trip(self, tally_of_it: Tally) -> float | None:
+        sent = [count for (way, _), count in tally_of_it.counts.items() if way is Direction.C2S and count.sent]
+        came = [count for (way, _), count in tally_of_it.counts.items() if way is Direction.S2C and count.received]
+        if not sent or not came:
+            return None
+        return round_trip_ms(min(sent, key=lambda c: min(c.sent.values())), min(came, key=lambda c: min(c.received.values())))
+
+    def _messages(self, tally_of_it: Tally) -> dict[str, Any]:
+        """What each end sent and got, message by message, with the numbers of the last one."""
+        messages = [
+            {"message": message, "direction": way.value, "sent": len(count.sent), "received": len(count.received)}
+            for (way, message), count in tally_of_it.counts.items()
+        ]
+        numbers = {f"{s.message} at {s.vantage}": dict(s.detail) for s in tally_of_it.details.values() if s.detail}
+        return {"messages": messages} | ({"numbers": numbers} if numbers else {})
+
+    def _blank(self, question: Question, way: Direction, *, sent: int, received: int, detail: Mapping[str, Any]) -> Observation:
+        state = self._port_state(question)
+        told = {"port_state": state.value} if question.port is not None and state in (PortState.DAEMON, PortState.CLOSED) else {}
+        return Observation(
+            id=identifier(question, way),
+            probe=question.probe,
+            check=question.check,
+            direction=way,
+            transport=question.transport,
+            port=question.port,
+            outcome=Outcome.NO_ANSWER,
+            sent=sent,
+            received=received,
+            detail={**told, **detail},
+        )
+
+    def all(self) -> list[Observation]:
+        """Every question that was asked, without causes and places."""
+        found: list[Observation | None] = []
+        for question in sorted(self.tallies, key=_order):
+            if question.check == "reach" and question.transport is Transport.TCP:
+                found.append(self.connection(question))
+            elif question.check in PACKET_CHECKS:
+                found.extend(self.packet_question(question, way) for way in (Direction.C2S, Direction.S2C))
+            elif question.check in GOALS:
+                found.append(self.conversation(question))
+        return [observation for observation in found if observation is not None]
+
+
+PACKET_CHECKS: Final = frozenset({"reach", "passthrough", "lcp", "esp-in-udp"})
+GOALS: Final[Mapping[str, frozenset[str]]] = {
+    "control": frozenset({"OCRP", "ICRP"}),
+    "ikev1-main": frozenset({"main-answer", "notify"}),
+    "ikev2-init": frozenset({"sa_init-answer", "notify"}),
+    "reset": frozenset({"P_CONTROL_HARD_RESET_SERVER_V2", "P_CONTROL_HARD_RESET_SERVER_V1"}),
+}
+"""Conversation checks, and the messages of which one must come back."""
+REFUSALS: Final = frozenset({"SCCRP-refused", "OCRP-refused", "StopCCN", "CDN", "closed"})
+"""Messages by which the other end itself refuses."""
+
+
+def _questions(client: EndRecord, server: EndRecord) -> set[Question]:
+    return {sighting.question for end in (client, server) for sighting in end.sightings}
+
+
+def _order(question: Question) -> tuple[str, str, str, int, str]:
+    return (question.probe, question.check, question.transport.value, question.port or 0, question.form)
+
+
+def _answered_key(key: str) -> str:
+    """The key of the payload that an answer of ours belongs to; other keys stay as they are."""
+    if len(key) != 24:
+        return key
+    return f"{key[:8]}{int(key[8:], 16) & ~ANSWER:016x}"
+
+
+def _by(refusal: Refusal) -> dict[str, Any]:
+    return {"refusal": refusal.kind.value, "by": refusal.by}
+
+
+def identifier(question: Question, way: Direction) -> str:
+    """The observation's id: every part of the question that it answers."""
+    parts = [question.probe, question.check, question.form, question.transport.value]
+    parts += [str(question.port)] if question.port is not None else []
+    return "-".join([part for part in parts if part] + [way.value])
+
+
+def skipped(skip: Skip) -> Observation:
+    """An observation that says that nothing was tried, and why."""
+    question = skip.question
+    form = {"form": question.form} if question.form else {}
+    return Observation(
+        id=identifier(question, skip.direction),
+        probe=question.probe,
+        check=question.check,
+        direction=skip.direction,
+        transport=question.transport,
+        port=question.port,
+        outcome=Outcome.SKIPPED,
+        detail={"reason": skip.reason, **form},
+    )
+
+
+def judge(client: EndRecord, server: EndRecord, facts: PathFacts) -> list[Observation]:
+    """All observations that follow from two records of one path, ordered by probe, check and port; ids are unique."""
+    judgement = Judge(client, server, facts)
+    found = judgement.all()
+    measured = {observation.id for observation in found}
+    unmeasured: Sequence[Observation] = [skipped(skip) for skip in facts.skips]
+    found += [observation for observation in unmeasured if observation.id not in measured]
+    return explain(found, facts)

@@ -1,0 +1,111 @@
+"""What goes into a judgement: each end's record, and what is known of the path besides packets.
+
+`EndRecord` is one end's word. `PathFacts` holds what only a live run knows (who listens, the control channel's own loss, the address that
+the server saw) and what the TTL-stepped copies found. Plain data, so that both can cross the control channel and be filled from captures.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from vpnprobe.evidence.sightings import Question, Sighting
+from vpnprobe.evidence.statistics import Background
+from vpnprobe.observations.schema import Direction, Transport
+
+
+class PortState(StrEnum):
+    """Who is behind a port of the server."""
+
+    OURS = "ours"
+    """The server agent's responder."""
+    DAEMON = "daemon"
+    """Another program has it: it is probed as it is."""
+    CLOSED = "closed"
+    """The server agent could not open it (no privilege)."""
+    UNKNOWN = "unknown"
+    """No server agent, or a capture."""
+
+
+class RefusalKind(StrEnum):
+    RST = "rst"
+    PORT_UNREACHABLE = "port-unreachable"
+    PROTOCOL_UNREACHABLE = "protocol-unreachable"
+    PROHIBITED = "prohibited"
+    """ICMP destination unreachable, codes 9, 10, 13."""
+    UNREACHABLE = "unreachable"
+    """Any other ICMP destination unreachable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An RST or an ICMP error that is tied to a packet of ours, by its quote or by the connection that it belongs to."""
+
+    question: Question
+    direction: Direction
+    """Of the packet that was refused."""
+    kind: RefusalKind
+    by: str | None
+    """Address that the refusal came from; None: the kernel did not tell."""
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EndRecord:
+    """One end's word on what left it and what came."""
+
+    sightings: tuple[Sighting, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    witness: bool = True
+    """False: there is no record of this end (no agent, or it was lost), so its silence says nothing."""
+    sees_closed_ports: bool = False
+    """It records from the wire, so it sees what comes for ports that are not its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """A question that was not tried, and why."""
+
+    question: Question
+    direction: Direction
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """How far copies of one kind of packet got, by the routers' time-exceeded messages."""
+
+    question: Question
+    """The kind of packet that was copied."""
+    direction: Direction
+    hops: Mapping[int, str | None]
+    """TTL to the address that answered; None: nobody answered for this TTL."""
+    reached: int | None = None
+    """The lowest TTL with which it reached the other end; None: it never did."""
+
+
+@dataclass(frozen=True, slots=True)
+class PathFacts:
+    """What is known of the path besides packets."""
+
+    ports: Mapping[tuple[Transport, int], PortState] = field(default_factory=dict)
+    background: Mapping[Direction, Background] = field(default_factory=dict)
+    """Loss of the control channel's own segments, by direction."""
+    client_address: str | None = None
+    """The client's own address."""
+    client_seen_as: str | None = None
+    """The address that the server sees the client at; None: not known."""
+    traces: tuple[Trace, ...] = ()
+    skips: tuple[Skip, ...] = ()
+    joined: bool = True
+    """True: both records are of one run and are joined by key, so that what the other end never sent counts for nothing. False: captures
+    that may be of two attempts."""
+
+    @property
+    def nat(self) -> bool | None:
+        """Whether the client's address is translated; None: not known."""
+        if self.client_address is None or self.client_seen_as is None:
+            return None
+        return self.client_address != self.client_seen_as
+
+    def port_state(self, transport: Transport, port: int | None) -> PortState:
+        return self.ports.get((transport, port), PortState.UNKNOWN) if port is not None else PortState.OURS

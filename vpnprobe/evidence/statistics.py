@@ -1,0 +1,56 @@
+"""How sure we are that what never arrived is blocked and not merely unlucky.
+
+Background loss is measured on what does pass in the same direction. With `lost` of `lost + passed` packets gone and a uniform prior, the
+loss rate has the distribution Beta(lost + 1, passed + 1); the probability that `trials` further independent packets all go missing by
+bad luck alone is its moment E[p^trials], which has a closed form. That number is the error bound of a 'blocked'.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+ERROR_BOUND: Final = 1e-6
+"""What a 'blocked' must reach by default."""
+LEAST_TRIALS: Final = 4
+"""Fresh nonces below which nothing is called blocked: a payload filter hits one random payload in 32 by chance."""
+MOST_TRIALS: Final = 64
+"""A path that needs more than this to tell blocked from lossy is called neither."""
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """Loss of what does pass, in one direction."""
+
+    lost: int = 0
+    passed: int = 0
+
+    def __add__(self, other: "Background") -> "Background":
+        return Background(self.lost + other.lost, self.passed + other.passed)
+
+    @property
+    def measured(self) -> bool:
+        """Whether anything at all passed: without that there is nothing to compare with."""
+        return self.passed > 0
+
+    def chance_of_losing_all(self, trials: int) -> float:
+        """Probability, 0 to 1, that `trials` independent packets are all lost by background loss alone: E[p^trials] under Beta."""
+        chance = 1.0
+        for trial in range(trials):
+            chance *= (self.lost + 1 + trial) / (self.lost + self.passed + 2 + trial)
+        return chance
+
+    def trials_needed(self, bound: float = ERROR_BOUND) -> int:
+        """How many trials separate blocked from lossy at `bound`; at least LEAST_TRIALS, at most MOST_TRIALS."""
+        for trials in range(LEAST_TRIALS, MOST_TRIALS):
+            if self.chance_of_losing_all(trials) <= bound:
+                return trials
+        return MOST_TRIALS
+
+
+def round_trip(there: Background, back: Background) -> Background:
+    """The loss of something that must arrive and be answered: it is lost where either way loses it."""
+    total = min(there.lost + there.passed, back.lost + back.passed)
+    if total == 0:
+        return Background()
+    kept = (there.passed / (there.lost + there.passed)) * (back.passed / (back.lost + back.passed))
+    passed = int(total * kept)
+    return Background(total - passed, passed)

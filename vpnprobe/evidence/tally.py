@@ -1,0 +1,113 @@
+"""Counts of fresh packets, by question, message and direction: what left one end and what of it came at the other.
+
+A packet counts as received only where the sending end's record has its key (joined records), so a forged, reflected or foreign row adds
+nothing. Copies with the same key count once. TTL-stepped copies count for nothing.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from vpnprobe.evidence.identify import UNSOLICITED
+from vpnprobe.evidence.records import EndRecord
+from vpnprobe.evidence.sightings import Movement, Question, Sighting
+from vpnprobe.evidence.statistics import Background
+from vpnprobe.observations.schema import Direction
+
+
+@dataclass(slots=True)
+class Count:
+    """Fresh packets of one kind in one direction."""
+
+    sent: dict[str, float] = field(default_factory=dict)
+    """Key to the time it left, on the sender's clock."""
+    received: dict[str, float] = field(default_factory=dict)
+    """Key to the time it came, on the receiver's clock."""
+
+    @property
+    def lost(self) -> int:
+        return max(0, len(self.sent) - len(self.received))
+
+    def background(self) -> Background:
+        """What this kind says of the path's loss: nothing, unless some of it passes."""
+        return Background(self.lost, len(self.received)) if self.received else Background()
+
+
+@dataclass(slots=True)
+class Tally:
+    """All counts of one question."""
+
+    counts: dict[tuple[Direction, str], Count] = field(default_factory=lambda: defaultdict(Count))
+    """By direction and message name."""
+    details: dict[tuple[Direction, str], Sighting] = field(default_factory=dict)
+    """The last sighting at the receiving end of each."""
+
+    def total(self, direction: Direction) -> Count:
+        """All messages in one direction together, without the unsolicited ones."""
+        whole = Count()
+        for (way, message), count in self.counts.items():
+            if way is direction and message != UNSOLICITED:
+                whole.sent.update(count.sent)
+                whole.received.update(count.received)
+        return whole
+
+    def messages(self, direction: Direction) -> list[str]:
+        """Message names seen in one direction."""
+        return [message for way, message in self.counts if way is direction]
+
+    def count(self, direction: Direction, message: str) -> Count:
+        return self.counts.get((direction, message), Count())
+
+
+def _own(sightings: Iterable[Sighting]) -> Iterable[Sighting]:
+    return (sighting for sighting in sightings if not sighting.stepped)
+
+
+def tally(client: EndRecord, server: EndRecord, *, joined: bool, trusted: frozenset[Question] = frozenset()) -> dict[Question, Tally]:
+    """Counts by question.
+
+    `trusted`: questions whose server-side packets come from another program than ours, so that the server agent has no record of sending
+    them: what the client received counts there without a join.
+    """
+    result: dict[Question, Tally] = defaultdict(Tally)
+    everything: Sequence[Sighting] = sorted(
+        (*_own(client.sightings), *_own(server.sightings)), key=lambda s: s.movement is Movement.RECEIVED
+    )
+    keys_sent: dict[tuple[Question, Direction], set[str]] = defaultdict(set)
+    for sighting in everything:
+        of_question = result[sighting.question]
+        slot = (sighting.direction, sighting.message)
+        if sighting.movement is Movement.SENT:
+            of_question.counts[slot].sent.setdefault(sighting.key, sighting.at)
+            keys_sent[sighting.question, sighting.direction].add(sighting.key)
+        elif not joined or sighting.question in trusted or _was_sent(sighting, keys_sent, server):
+            of_question.counts[slot].received.setdefault(sighting.key, sighting.at)
+            of_question.details[slot] = sighting
+    return dict(result)
+
+
+def _was_sent(sighting: Sighting, keys_sent: Mapping[tuple[Question, Direction], set[str]], server: EndRecord) -> bool:
+    if sighting.key in keys_sent.get((sighting.question, sighting.direction), ()):
+        return True
+    # An answer carries the key of the conversation that the client began: where nobody recorded it at the server, that key proves it.
+    unrecorded = not server.witness or bool(sighting.message)
+    return sighting.direction is Direction.S2C and unrecorded and sighting.key in keys_sent.get((sighting.question, Direction.C2S), ())
+
+
+def background(tallies: Iterable[Tally], direction: Direction) -> Background:
+    """Loss of all that passes in one direction."""
+    return sum((t.total(direction).background() for t in tallies), Background())
+
+
+def round_trip_ms(there: Count, back: Count, *, answers: Mapping[str, str] | None = None) -> float | None:
+    """Median of the times between sending a key and receiving its answer at the same end, milliseconds; None: no pair.
+
+    `answers`: from the key of an answer to the key that it answers, where they differ.
+    """
+    times = [
+        at - there.sent[asked]
+        for key, at in back.received.items()
+        if (asked := (answers or {}).get(key, key)) in there.sent and at >= there.sent[asked]
+    ]
+    return round(1000 * median(times), 3) if times else None

@@ -1,0 +1,182 @@
+"""A topology's filters, NATs, stateful firewalls, silent routers and link losses as nftables rulesets, one text per host. Pure.
+
+Every rule counts. The rules that act on a packet carry the comment `acts`, so that a run can show that its filters met something.
+Interfaces are called `to-client` and `to-server` on every host. IPv4 alone, as the topology is.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Final, assert_never
+
+from vpnprobe.transports.topology import CLIENT, SERVER, Action, Filter, Hook, Nat, Topology
+
+TO_CLIENT: Final = "to-client"
+TO_SERVER: Final = "to-server"
+ACTS: Final = 'comment "acts"'
+TABLE: Final = "vpnprobe"
+
+PARTS: Final = 1_000_000
+"""A share of packets is `numgen random mod PARTS < share * PARTS`."""
+
+_WITH_PORTS: Final = "meta l4proto { tcp, udp }"
+_LONGEST_MATCH_BYTES: Final = 8
+"""Longer payloads are matched in pieces: a raw payload expression has a largest width."""
+
+
+def rulesets(topology: Topology) -> dict[str, str]:
+    """The ruleset of each host that needs one."""
+    texts = {host: ruleset(topology, host) for host in topology.names()}
+    return {host: text for host, text in texts.items() if text}
+
+
+def ruleset(topology: Topology, host: str) -> str:
+    """What `nft -f -` in the host's namespace takes; empty: no rules."""
+    blocks = [
+        *_filters(topology, host),
+        *chain.from_iterable(_nat(nat) for nat in topology.nats if nat.at == host),
+        *(_firewall() for firewall in topology.firewalls if firewall.at == host),
+        *(_silence() for router in topology.silent_routers if router == host),
+        *_losses(topology, host),
+    ]
+    return "\n".join([f"table ip {TABLE} {{", *blocks, "}", ""]) if blocks else ""
+
+
+def _block(head: str, *lines: str) -> str:
+    """A chain or an object of the table; each rule ends in a newline, which nft demands before the brace."""
+    return "\n".join([f"  {head} {{", *(f"    {line}" for line in lines), "  }"])
+
+
+def _base_chain(name: str, hook: str, *rules: str, kind: str = "filter", priority: int = 0) -> str:
+    return _block(f"chain {name}", f"type {kind} hook {hook} priority {priority}; policy accept;", *rules)
+
+
+def _filters(topology: Topology, host: str) -> Iterator[str]:
+    """A chain for each filter, before the base chains that jump to them in the order of the file."""
+    numbered = [(number, planted) for number, planted in enumerate(topology.filters) if planted.at == host]
+    for number, planted in numbered:
+        yield from _filter(number, planted)
+    for hook in Hook:
+        jumps = [f"counter jump filter_{number}" for number, planted in numbered if planted.hook is hook]
+        if jumps:
+            yield _base_chain(f"on_{hook}", hook, *jumps)
+
+
+def _filter(number: int, planted: Filter) -> Iterator[str]:
+    """What is spared returns; what fits goes to the action, once even where both its ports fit."""
+    spared = [f"meta l4proto {{ {_set(planted.except_protocols)} }} counter return"] if planted.except_protocols else []
+    spared += [f"{match} counter return" for match in _ports(planted.except_ports)]
+    matches = [" ".join([*_conditions(planted), match]).strip() for match in _ports(planted.ports) or [""]]
+    yield _block(f"chain act_{number}", *_actions(planted))
+    yield _block(f"chain filter_{number}", *spared, *(f"{match} counter goto act_{number}".strip() for match in matches))
+
+
+def _ports(ports: Sequence[int]) -> list[str]:
+    """Two matches, either of which is enough: source and destination. Conditions on both in one rule would mean both."""
+    return [f"{_WITH_PORTS} th {end} {{ {_set(ports)} }}" for end in ("sport", "dport")] if ports else []
+
+
+def _conditions(planted: Filter) -> Iterator[str]:
+    if planted.direction is not None:
+        yield _direction(planted.hook, planted.direction)
+    if planted.protocol is not None:
+        yield f"meta l4proto {planted.protocol}"
+    if planted.longer_than is not None:
+        yield f"meta length > {planted.longer_than}"
+    if planted.payload and planted.payload_offset is not None:
+        yield from _payload(planted, planted.payload_offset)
+
+
+def _direction(hook: Hook, direction: str) -> str:
+    """The interface that packets of a direction come from or, for what the host itself sends, leave by."""
+    towards_server = direction == "c2s"
+    match hook:
+        case Hook.OUTPUT:
+            return f'oifname "{TO_SERVER if towards_server else TO_CLIENT}"'
+        case Hook.FORWARD | Hook.PREROUTING | Hook.INPUT:
+            return f'iifname "{TO_CLIENT if towards_server else TO_SERVER}"'
+        case _:
+            assert_never(hook)
+
+
+def _payload(planted: Filter, offset: int) -> Iterator[str]:
+    """`@ih` is what follows the TCP or UDP header; offsets and lengths are in bits."""
+    if planted.protocol is None:
+        yield _WITH_PORTS
+    mask = planted.payload_mask or b"\xff" * len(planted.payload)
+    for start in range(0, len(planted.payload), _LONGEST_MATCH_BYTES):
+        piece = slice(start, start + _LONGEST_MATCH_BYTES)
+        bits = int.from_bytes(mask[piece])
+        wanted = int.from_bytes(planted.payload[piece]) & bits
+        field = f"@ih,{8 * (offset + start)},{8 * len(mask[piece])}"
+        yield f"{field} == {wanted:#x}" if set(mask[piece]) == {0xFF} else f"{field} & {bits:#x} == {wanted:#x}"
+
+
+def _actions(planted: Filter) -> Iterator[str]:
+    yield f"{_share(planted.probability)}counter {_verdict(planted.action)} {ACTS}"
+
+
+def _share(probability: float) -> str:
+    return "" if probability >= 1 else f"numgen random mod {PARTS} < {round(probability * PARTS)} "
+
+
+def _verdict(action: Action) -> str:
+    match action:
+        case Action.DROP:
+            return "drop"
+        case Action.REJECT_RST:
+            return "reject with tcp reset"
+        case Action.REJECT_ADMIN:
+            return "reject with icmp type admin-prohibited"
+        case _:
+            assert_never(action)
+
+
+def _nat(nat: Nat) -> Iterator[str]:
+    yield _base_chain("nat_out", "postrouting", f'oifname "{TO_SERVER}" counter masquerade {ACTS}', kind="nat", priority=100)
+    if nat.pptp_helper:
+        yield _block("ct helper pptp_alg", 'type "pptp" protocol tcp;', "l3proto ip;")
+        # After connection tracking (-200), which must know the flow before a helper can be set for it.
+        yield _base_chain("nat_alg", "prerouting", 'tcp dport 1723 counter ct helper set "pptp_alg"', priority=-150)
+
+
+def _firewall() -> str:
+    """Later than the filters: what they drop opens no flow."""
+    return _base_chain(
+        "firewall",
+        "forward",
+        f'iifname "{TO_SERVER}" ct state established,related counter accept',
+        f'iifname "{TO_SERVER}" counter drop {ACTS}',
+        priority=10,
+    )
+
+
+def _silence() -> str:
+    errors = "{ destination-unreachable, time-exceeded, parameter-problem }"
+    return _base_chain("silence", "output", f"icmp type {errors} counter drop {ACTS}")
+
+
+def _losses(topology: Topology, host: str) -> Iterator[str]:
+    """Link loss, at the router beside the link: an end host's own capture must still show what it sent, and nothing that was lost.
+
+    A router loses what comes in over a link to another router or from an end host, and what goes out to an end host.
+    """
+    if host in (CLIENT, SERVER):
+        return
+    position = topology.names().index(host)
+    nearer, farther = topology.link(position - 1).loss, topology.link(position).loss
+    incoming = [_loss("iifname", TO_CLIENT, nearer), _loss("iifname", TO_SERVER, farther)]
+    outgoing = [
+        _loss("oifname", TO_CLIENT, nearer if position == 1 else 0),
+        _loss("oifname", TO_SERVER, farther if position == topology.routers else 0),
+    ]
+    for hook, rules in (("prerouting", incoming), ("postrouting", outgoing)):
+        if any(rules):
+            yield _base_chain(f"loss_{hook}", hook, *filter(None, rules), priority=-300)
+
+
+def _loss(key: str, interface: str, share: float) -> str:
+    return f'{key} "{interface}" {_share(share)}counter drop {ACTS}' if share > 0 else ""
+
+
+def _set(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))

@@ -1,0 +1,67 @@
+"""GRE inside one PPTP call, at either end: LCP in enhanced GRE with the Call IDs that the control connection agreed on.
+
+Both ends run this same code: they send Configure-Requests, each with a fresh Magic-Number (so each is a trial of its own), and
+acknowledge the other's. RFC 2637 section 4, RFC 1661 section 5.
+"""
+
+from vpnprobe.conversations.contract import Sender
+from vpnprobe.conversations.lcp import LcpEnd
+from vpnprobe.errors import DecodeError
+from vpnprobe.evidence import identify
+from vpnprobe.probes.recorder import Recorder
+from vpnprobe.transports.door import Address, Datagram, Endpoint, RawPort
+from vpnprobe.wire.gre import EnhancedGre
+
+
+class Call:
+    """One end of one call's GRE."""
+
+    def __init__(self, recorder: Recorder, raw: RawPort, peer: Address, own: Sender, *, call_id: int, peer_call_id: int) -> None:
+        self.recorder = recorder
+        self.raw = raw
+        self.peer = peer
+        self.call_id = call_id
+        """Ours: what GRE towards us carries."""
+        self.peer_call_id = peer_call_id
+        """The other end's: what GRE from us carries."""
+        self._lcp = LcpEnd(own)
+        self._sequence = 0
+        self._identifier = 0
+
+    def _wrap(self, frame: bytes) -> EnhancedGre:
+        packet = EnhancedGre(self.peer_call_id, self._sequence, None, frame)
+        self._sequence += 1
+        return packet
+
+    def _send(self, packet: EnhancedGre) -> None:
+        data = packet.encode()
+        for identity in identify.in_call(packet):
+            self.recorder.sent(
+                identity.question, identity.key, message=identity.message, size=len(data), to=Endpoint(self.peer, 0), detail=identity.detail
+            )
+        self.raw.send(data, self.peer)
+
+    def fresh(self) -> EnhancedGre:
+        """A Configure-Request with a Magic-Number that was never used before."""
+        door = self.recorder.door
+        magic = int.from_bytes(door.entropy(4), "big") | 1
+        self._identifier = self._identifier % 255 + 1
+        return self._wrap(self._lcp.request(magic=magic, identifier=self._identifier, now=door.now()))
+
+    def request(self) -> None:
+        """Sends one."""
+        self._send(self.fresh())
+
+    def received(self, datagram: Datagram) -> bool:
+        """Takes a GRE packet from the peer; returns whether it belongs to this call."""
+        try:
+            packet = EnhancedGre.decode(datagram.data)
+        except DecodeError:
+            return False
+        if packet.call_id != self.call_id:
+            return False
+        self.recorder.arrived(identify.in_call(packet), datagram)
+        self._lcp.receive(packet.payload, self.recorder.door.now())
+        for frame in self._lcp.data_to_send(self.recorder.door.now()):
+            self._send(self._wrap(frame))
+        return True

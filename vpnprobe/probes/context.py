@@ -1,0 +1,224 @@
+"""What a probe is given: the path to one peer, the other end's help, and how much more is needed to be sure.
+
+`Path` is the client's view. `Peer` is the server agent as the probes see it (None in `--solo`); the agents implement it over the control
+channel. A probe sends its fresh packets and asks `needed` how many more it takes: none once something came through, none once
+silence is proven, and never more than MOST_TRIALS.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, NamedTuple, Protocol
+
+from vpnprobe.evidence.judge import Judge
+from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Skip, Trace
+from vpnprobe.evidence.sightings import Question
+from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS, Background
+from vpnprobe.observations.schema import Direction, Transport
+from vpnprobe.probes.recorder import Recorder
+from vpnprobe.probes.sending import Nonces, PacketSender
+from vpnprobe.transports.door import Address, Closable, Datagram, Door, Endpoint, RawPort, UdpPort
+
+FIRST_TRIALS: Final = 6
+"""Fresh packets of each kind before anybody asks whether they came."""
+SPACING_S: Final = 0.03
+"""Between packets of one kind: loss comes in bursts."""
+SPREAD_S: Final = 1.0
+"""Over how long the packets of a kind that never comes are spread at the least."""
+MOST_ROUNDS: Final = 8
+"""Of asking for more: a peer that does not send what it is asked to must not keep a run from ending."""
+SOLO_ANSWER_S: Final = 1.0
+"""How long an answer is waited for where no agent can say what arrived."""
+
+
+class Responder(StrEnum):
+    """What the server agent can open on request."""
+
+    TCP = "tcp"
+    UDP = "udp"
+
+
+class WantedPort(NamedTuple):
+    """A port that the server agent is asked to open: what answers there follows from the first bytes that come."""
+
+    transport: Transport
+    port: int
+
+
+class Job(StrEnum):
+    """Packets that the server agent is asked to send."""
+
+    BARE_GRE = "gre-bare"
+    IN_CALL_GRE = "gre-in-call"
+    ESP = "esp"
+    UDP = "udp"
+    ESP_IN_UDP = "esp-in-udp"
+
+
+class Peer(Protocol):
+    """The server agent, as the probes see it."""
+
+    @property
+    def rtt_s(self) -> float:
+        """Round-trip time of the control channel, seconds; the least that was measured."""
+        ...
+
+    async def send(
+        self, job: Job, *, count: int, spacing_s: float, port: int = 0, to: tuple[str, int] | None = None, unsolicited: bool = False
+    ) -> None:
+        """Has the server send fresh packets; returns when they have left. `to`: where to, for UDP where nothing came from the client."""
+        ...
+
+    async def refresh(self) -> EndRecord:
+        """The server's whole record as it stands."""
+        ...
+
+    async def trace(self, question: Question, *, highest_ttl: int) -> Trace | None:
+        """TTL-stepped copies of one kind of packet from the server; None: it cannot."""
+        ...
+
+
+class RawPorts(NamedTuple):
+    """Raw sockets of the client, open for the whole run: without one the kernel refuses the protocol."""
+
+    gre: RawPort
+    esp: RawPort
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the user chose."""
+
+    openvpn_ports: tuple[int, ...]
+    """Candidate OpenVPN ports, the preferred one first."""
+    names: frozenset[str] = frozenset()
+    """Probes to run; empty: all."""
+
+    def wants(self, name: str) -> bool:
+        return not self.names or name in self.names
+
+
+@dataclass(slots=True)
+class Path:
+    """The path to one peer, for as long as a run takes."""
+
+    door: Door
+    peer_address: Address
+    settings: Settings
+    recorder: Recorder
+    nonces: Nonces
+    peer: Peer | None
+    raw: RawPorts | None
+    """None: no privilege; `no_raw` says why."""
+    no_raw: str = ""
+    facts: PathFacts = field(default_factory=PathFacts)
+    server_record: EndRecord = field(default_factory=lambda: EndRecord(witness=False))
+    client_sees_wire: bool = False
+    skips: list[Skip] = field(default_factory=list)
+    gre_listeners: list[Callable[[Datagram], None]] = field(default_factory=list)
+    """Called with every GRE packet that comes from the peer."""
+    flows: set[tuple[Transport, int]] = field(default_factory=set)
+    """Local ports that probes use: what is captured is kept by them."""
+    in_call: Callable[[], None] | None = None
+    """Sends one fresh LCP packet in the PPTP call that is up; None: no call is up."""
+    in_call_crafted: Callable[[], tuple[bytes, str]] | None = None
+    """Payload and key of one, for a TTL-stepped copy."""
+    udp_locals: dict[int, Endpoint] = field(default_factory=dict)
+    """By server port: the local end that `udp/reach` uses."""
+    _open: list[Closable] = field(default_factory=list)
+    _sync: asyncio.Task[None] | None = None
+
+    @property
+    def sender(self) -> PacketSender:
+        return PacketSender(self.recorder, self.nonces)
+
+    @property
+    def settle_s(self) -> float:
+        """How long what was just sent may still be under way, seconds."""
+        return SOLO_ANSWER_S if self.peer is None else 1.5 * self.peer.rtt_s + 0.03
+
+    def endpoint(self, port: int) -> Endpoint:
+        return Endpoint(self.peer_address, port)
+
+    def port_state(self, transport: Transport, port: int) -> PortState:
+        return self.facts.port_state(transport, port)
+
+    def skip(self, question: Question, reason: str, *ways: Direction) -> None:
+        self.skips.extend(Skip(question, way, reason) for way in ways or (Direction.BOTH,))
+
+    def keep(self, closable: Closable) -> None:
+        """Leaves a socket open until the run ends, so that late answers are not refused."""
+        self._open.append(closable)
+
+    async def udp(self, on_datagram: Callable[[Datagram], None], on_refused: Callable[[Endpoint], None] | None = None) -> UdpPort:
+        """A UDP port of its own, kept until the run ends."""
+        port = await self.door.udp(on_datagram, address=self.door.source_address(self.peer_address), on_refused=on_refused)
+        self.flows.add((Transport.UDP, port.local.port))
+        self.keep(port)
+        return port
+
+    def close(self) -> None:
+        for closable in self._open:
+            closable.close()
+        self._open.clear()
+
+    def judge(self) -> Judge:
+        """The judgement of what both ends have recorded so far."""
+        return Judge(self.recorder.record(sees_closed_ports=self.client_sees_wire), self.server_record, self.facts)
+
+    async def sync(self) -> None:
+        """Waits until what was sent can have arrived, then gets the server's record. Callers at about the same time share one request."""
+        waiting = asyncio.get_running_loop().create_task(asyncio.sleep(self.settle_s))
+        await waiting
+        if self.peer is None:
+            return
+        if self._sync is None or self._sync.done():
+            self._sync = asyncio.get_running_loop().create_task(self._refresh())
+        await asyncio.shield(self._sync)
+
+    async def _refresh(self) -> None:
+        assert self.peer is not None
+        self.server_record = await self.peer.refresh()
+
+    async def burst(self, send_one: Callable[[], Awaitable[None] | None], count: int, *, spacing_s: float = SPACING_S) -> None:
+        """Sends `count` fresh packets, spaced in time."""
+        for number in range(count):
+            if number:
+                await asyncio.sleep(spacing_s)
+            sending = send_one()
+            if sending is not None:
+                await sending
+
+    async def needed(self, question: Question, way: Direction) -> int:
+        """How many more fresh packets of this kind it takes to be sure; 0: enough. Asks the server first what it got."""
+        await self.sync()
+        judgement = self.judge()
+        counted = judgement.tallies.get(question)
+        count = counted.total(way) if counted is not None else None
+        if count is None or count.received or not judgement.witnesses(question, way):
+            return 0
+        return missing(judgement.loss[way], len(count.sent))
+
+    async def until_sure(self, question: Question, way: Direction, send: Callable[[int, float], Awaitable[None]]) -> None:
+        """First trials, then as many more as it takes. `send(count, spacing_s)` sends them in the given direction."""
+        await send(FIRST_TRIALS, SPACING_S)
+        for _ in range(MOST_ROUNDS):
+            if not (more := await self.needed(question, way)):
+                return
+            await send(more, max(SPACING_S, SPREAD_S / more))
+
+
+def missing(loss: Background, sent: int) -> int:
+    """How many more trials separate blocked from lossy, given those that were sent without any coming; 0: enough, or no use."""
+    if not loss.measured and sent >= LEAST_TRIALS:
+        return 0
+    return max(0, min(loss.trials_needed(), MOST_TRIALS) - sent)
+
+
+async def gather_all(tasks: Sequence[Awaitable[None]]) -> None:
+    """Runs all to their end; the first failure is raised once all have ended."""
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result

@@ -1,0 +1,72 @@
+"""Makes single packets of each kind for TTL-stepped copies: what follows the IP header, with a fresh nonce each."""
+
+from collections.abc import Callable
+
+from vpnprobe.evidence import identify, questions
+from vpnprobe.evidence.sightings import Question
+from vpnprobe.probes.call import Call
+from vpnprobe.probes.sending import Crafted, Nonces
+from vpnprobe.transports.door import Endpoint
+from vpnprobe.wire.icmp import EchoRequest
+from vpnprobe.wire.ip import IpProtocol, TcpFlag, TcpSegment, UdpDatagram
+from vpnprobe.wire.openvpn import HardResetClientV2, Reliable
+
+Crafter = Callable[[int], Crafted]
+"""From the IP identification that the copy will have to the copy."""
+
+
+def echo(nonces: Nonces) -> Crafter:
+    """ICMP echo requests; the sequence number is the IP identification, by which the reply is matched."""
+
+    def craft(identification: int) -> Crafted:
+        payload = nonces.fresh()
+        request = EchoRequest(nonces.session_tag & 0xFFFF, identification, payload.encode())
+        return Crafted(int(IpProtocol.ICMP), request.encode(), questions.ICMP_ECHO, payload.key)
+
+    return craft
+
+
+def udp_nonce(nonces: Nonces, source: Endpoint, destination: Endpoint, question: Question) -> Crafter:
+    """UDP datagrams with our payload, from a port that is open."""
+
+    def craft(_: int) -> Crafted:
+        payload = nonces.fresh()
+        datagram = UdpDatagram(source.port, destination.port, payload.encode())
+        return Crafted(int(IpProtocol.UDP), datagram.encode(source.address, destination.address), question, payload.key)
+
+    return craft
+
+
+def openvpn_reset(nonces: Nonces, source: Endpoint, destination: Endpoint, question: Question) -> Crafter:
+    """Plain hard resets of OpenVPN over UDP, each of a session of its own."""
+
+    def craft(_: int) -> Crafted:
+        session_id = nonces.fresh().number.to_bytes(8, "big")
+        reset = HardResetClientV2.plain(session_id, Reliable())
+        datagram = UdpDatagram(source.port, destination.port, reset.encode())
+        return Crafted(int(IpProtocol.UDP), datagram.encode(source.address, destination.address), question, session_id.hex(), reset.name)
+
+    return craft
+
+
+def tcp_syn(nonces: Nonces, source: Endpoint, destination: Endpoint, question: Question) -> Crafter:
+    """SYNs, each from another port; the kernel resets what one of them brings up."""
+
+    def craft(_: int) -> Crafted:
+        number = nonces.fresh().number
+        port = 32768 + number % 28000
+        segment = TcpSegment(port, destination.port, number & 0xFFFFFFFF, 0, TcpFlag.SYN)
+        return Crafted(int(IpProtocol.TCP), segment.encode(source.address, destination.address), question, f"port-{port}", "SYN")
+
+    return craft
+
+
+def in_call(call: Call) -> Crafter:
+    """LCP Configure-Requests in the enhanced GRE of a call that is up."""
+
+    def craft(_: int) -> Crafted:
+        packet = call.fresh()
+        identity = identify.in_call(packet)[0]
+        return Crafted(int(IpProtocol.GRE), packet.encode(), questions.GRE_IN_CALL, identity.key, identity.message)
+
+    return craft

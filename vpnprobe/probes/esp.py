@@ -1,0 +1,39 @@
+"""esp/passthrough: does ESP (IP protocol 50) pass by itself, each way?
+
+One packet an SPI, a fresh SPI each: SPIs are one-way, and stateful firewalls may pass the server's only after the client's, or never, so
+some of the server's leave before the client has sent any.
+"""
+
+from vpnprobe.evidence.questions import ESP
+from vpnprobe.observations.schema import Direction
+from vpnprobe.probes.context import FIRST_TRIALS, Job, Path, Settings, WantedPort, gather_all
+from vpnprobe.probes.gre import UNSOLICITED_TRIALS
+
+
+class EspPassthrough:
+    """The probe `esp`, check `passthrough`."""
+
+    name = "esp"
+
+    def ports(self, _: Settings) -> list[WantedPort]:
+        return []
+
+    async def run(self, path: Path) -> None:
+        if path.raw is None:
+            path.skip(ESP, path.no_raw, Direction.C2S, Direction.S2C)
+            return
+        raw = path.raw.esp
+
+        async def send(count: int, spacing_s: float) -> None:
+            await path.burst(lambda: path.sender.esp(raw, path.peer_address), count, spacing_s=spacing_s)
+
+        if path.peer is None:
+            await send(FIRST_TRIALS, 0.05)
+            return
+        peer = path.peer
+
+        async def send_back(count: int, spacing_s: float) -> None:
+            await peer.send(Job.ESP, count=count, spacing_s=spacing_s)
+
+        await peer.send(Job.ESP, count=UNSOLICITED_TRIALS, spacing_s=0.02, unsolicited=True)
+        await gather_all([path.until_sure(ESP, Direction.C2S, send), path.until_sure(ESP, Direction.S2C, send_back)])

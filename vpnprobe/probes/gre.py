@@ -1,0 +1,49 @@
+"""gre/passthrough, bare: does GRE (IP protocol 47) pass by itself, each way?
+
+Version 0 packets with our payload, sent by both ends at once; some of the server's leave before the client has sent any, to find
+firewalls that let in only what was asked for. GRE inside a PPTP call is asked by the probe `pptp`, which has the call.
+"""
+
+from typing import Final
+
+from vpnprobe.evidence import identify
+from vpnprobe.evidence.questions import GRE_BARE
+from vpnprobe.observations.schema import Direction
+from vpnprobe.probes.context import FIRST_TRIALS, Job, Path, Settings, WantedPort, gather_all
+from vpnprobe.transports.door import Datagram
+
+UNSOLICITED_TRIALS: Final = 2
+
+
+class GrePassthrough:
+    """The probe `gre`, check `passthrough`, form `bare`."""
+
+    name: Final = "gre"
+
+    def ports(self, _: Settings) -> list[WantedPort]:
+        return []
+
+    async def run(self, path: Path) -> None:
+        if path.raw is None:
+            path.skip(GRE_BARE, path.no_raw, Direction.C2S, Direction.S2C)
+            return
+        raw = path.raw.gre
+
+        def came(datagram: Datagram) -> None:
+            path.recorder.arrived([i for i in identify.gre(datagram.data) if i.question == GRE_BARE], datagram)
+
+        path.gre_listeners.append(came)
+
+        async def send(count: int, spacing_s: float) -> None:
+            await path.burst(lambda: path.sender.bare_gre(raw, path.peer_address), count, spacing_s=spacing_s)
+
+        if path.peer is None:
+            await send(FIRST_TRIALS, 0.05)
+            return
+        peer = path.peer
+
+        async def send_back(count: int, spacing_s: float) -> None:
+            await peer.send(Job.BARE_GRE, count=count, spacing_s=spacing_s)
+
+        await peer.send(Job.BARE_GRE, count=UNSOLICITED_TRIALS, spacing_s=0.02, unsolicited=True)
+        await gather_all([path.until_sure(GRE_BARE, Direction.C2S, send), path.until_sure(GRE_BARE, Direction.S2C, send_back)])

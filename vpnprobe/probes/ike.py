@@ -1,0 +1,77 @@
+"""ike/ikev1-main, ike/ikev2-init and ike/esp-in-udp: does IKE get an answer, and does ESP pass inside UDP 4500?
+
+The first exchange of IKEv1 main mode (L2TP/IPsec in practice) and IKE_SA_INIT of IKEv2, on udp/500 and on udp/4500 with the non-ESP marker
+(RFC 3948 section 2.2). An error notification or a cookie proves that both ways pass. Few requests, each with a fresh SPI: servers stop
+answering a client with many half-open exchanges.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from vpnprobe.conversations import ikev1, ikev2
+from vpnprobe.evidence import identify
+from vpnprobe.evidence.questions import ESP_IN_UDP, ikev1_main, ikev2_init
+from vpnprobe.evidence.records import PortState
+from vpnprobe.evidence.sightings import Question
+from vpnprobe.observations.schema import Direction, Transport
+from vpnprobe.probes.context import Job, Path, Settings, WantedPort, gather_all
+from vpnprobe.probes.conversing import over_udp, until_sure
+from vpnprobe.transports.door import Datagram
+
+PORTS: Final = (500, 4500)
+NAT_T_PORT: Final = 4500
+
+
+class IkeProbe:
+    """The probe `ike`."""
+
+    name: Final = "ike"
+
+    def ports(self, _: Settings) -> list[WantedPort]:
+        return [WantedPort(Transport.UDP, port) for port in PORTS]
+
+    async def run(self, path: Path) -> None:
+        await gather_all([*(self._port(path, port) for port in PORTS), self._esp_in_udp(path)])
+
+    async def _port(self, path: Path, port: int) -> None:
+        """Both versions, one after the other: together they would count as one burst of half-open exchanges."""
+        await until_sure(path, ikev1_main(port), self._attempt(path, ikev1_main(port)))
+        await until_sure(path, ikev2_init(port), self._attempt(path, ikev2_init(port)))
+
+    def _attempt(self, path: Path, question: Question) -> Callable[[], Awaitable[None]]:
+        marker = question.port == NAT_T_PORT
+
+        async def attempt() -> None:
+            conversation: ikev1.Initiator | ikev2.Initiator
+            if question.check == "ikev1-main":
+                conversation = ikev1.Initiator(entropy=path.door.entropy(ikev1.ENTROPY_BYTES), non_esp_marker=marker)
+            else:
+                conversation = ikev2.Initiator(entropy=path.door.entropy(ikev2.ENTROPY_BYTES), non_esp_marker=marker)
+            await over_udp(path, conversation, question, finished=lambda: conversation.answered)
+
+        return attempt
+
+    async def _esp_in_udp(self, path: Path) -> None:
+        """ESP as it looks behind a NAT; the server agent answers each packet with one of its own."""
+        if path.peer is None or path.port_state(Transport.UDP, NAT_T_PORT) is PortState.DAEMON:
+            reason = "only a server agent on the port can say what arrived"
+            path.skip(ESP_IN_UDP, reason, Direction.C2S, Direction.S2C)
+            return
+        remote, peer = path.endpoint(NAT_T_PORT), path.peer
+
+        def came(datagram: Datagram) -> None:
+            if datagram.source == remote:
+                path.recorder.arrived([identify.esp(ESP_IN_UDP, datagram.data)], datagram)
+
+        port = await path.udp(came)
+
+        async def send(count: int, spacing_s: float) -> None:
+            await path.burst(lambda: path.sender.esp_in_udp(port, remote), count, spacing_s=spacing_s)
+
+        async def send_back(count: int, spacing_s: float) -> None:
+            await peer.send(Job.ESP_IN_UDP, port=NAT_T_PORT, count=count, spacing_s=spacing_s)
+
+        await path.until_sure(ESP_IN_UDP, Direction.C2S, send)
+        tally = path.judge().tallies.get(ESP_IN_UDP)
+        if tally is not None and tally.total(Direction.C2S).received and not tally.total(Direction.S2C).received:
+            await path.until_sure(ESP_IN_UDP, Direction.S2C, send_back)

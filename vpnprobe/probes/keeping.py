@@ -1,0 +1,140 @@
+"""Keeps the packets of a run as one end's wire showed them: those of the probes and nothing else.
+
+Everything to and from the peer is held in memory while the run lasts (bounded); which of it belongs to the probes is decided at the
+end, when all ports and Call IDs are known. A tunnel, a web page or a shell between the same two hosts is left out.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from vpnprobe.errors import DecodeError
+from vpnprobe.evidence import identify, questions
+from vpnprobe.observations.schema import Transport
+from vpnprobe.transports.door import Address, Packet
+from vpnprobe.wire.gre import EnhancedGre, decode_gre
+from vpnprobe.wire.icmp import DestinationUnreachable, EchoReply, EchoRequest, TimeExceeded, decode_icmp
+from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpSegment, UdpDatagram, decode_ip
+from vpnprobe.wire.nonce import MAGIC
+
+MOST_BYTES: Final = 32 << 20
+"""Held in memory of one run at one end."""
+TRANSPORTS: Final = {int(IpProtocol.TCP): Transport.TCP, int(IpProtocol.UDP): Transport.UDP}
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What belongs to the probes of one run, as one end sees it."""
+
+    peer: str
+    """The other end's address as it is seen here."""
+    server_ports: frozenset[tuple[Transport, int]]
+    client_ports: frozenset[tuple[Transport, int]] | None
+    """None: not known at the server, where a NAT may have changed them."""
+    call_ids: frozenset[int]
+
+
+class Keeper:
+    """Takes packets from a capture."""
+
+    def __init__(self) -> None:
+        self.packets: list[Packet] = []
+        self.listeners: list[Callable[[Packet], None]] = []
+        self.left_out = 0
+        """Packets beyond MOST_BYTES that were not kept."""
+        self._bytes = 0
+
+    def __call__(self, packet: Packet) -> None:
+        for listener in self.listeners:
+            listener(packet)
+        if self._bytes + len(packet.data) > MOST_BYTES:
+            self.left_out += 1
+            return
+        self._bytes += len(packet.data)
+        self.packets.append(packet)
+
+    def within(self, scope: Scope) -> list[Packet]:
+        """The packets of the probes, in the order in which they were seen."""
+        return [packet for packet in self.packets if belongs(packet.data, scope, outgoing=packet.outgoing)]
+
+
+def belongs(data: bytes, scope: Scope, *, outgoing: bool) -> bool:
+    """Whether an IP packet is one of the probes', or an ICMP message about one."""
+    try:
+        packet = decode_ip(data)
+    except DecodeError:
+        return False
+    if packet.protocol == IpProtocol.ICMP:
+        return _icmp_belongs(packet.payload, scope, outgoing=outgoing)
+    if str(packet.destination if outgoing else packet.source) != scope.peer:
+        return False
+    return _belongs(packet.protocol, packet.payload, scope)
+
+
+def _belongs(protocol: int, payload: bytes, scope: Scope) -> bool:
+    if protocol in TRANSPORTS:
+        return _ports_fit(protocol, payload, scope)
+    if protocol == IpProtocol.GRE:
+        return _gre_belongs(payload, scope)
+    if protocol == IpProtocol.ESP:
+        found = identify.esp(questions.ESP, payload)
+        # A quote in an ICMP message may hold no more than SPI and sequence number.
+        return found is not None and (found.session_tag is not None or len(payload) <= 8)
+    return False
+
+
+def _ports_fit(protocol: int, payload: bytes, scope: Scope) -> bool:
+    if len(payload) < 4:
+        return False
+    transport = TRANSPORTS[protocol]
+    first, second = int.from_bytes(payload[:2], "big"), int.from_bytes(payload[2:4], "big")
+    for server, client in ((first, second), (second, first)):
+        known = scope.client_ports is None or (transport, client) in scope.client_ports
+        if known and (transport, server) in scope.server_ports:
+            return True
+    return False
+
+
+def _gre_belongs(payload: bytes, scope: Scope) -> bool:
+    try:
+        packet = decode_gre(payload)
+    except DecodeError:
+        return False
+    if isinstance(packet, EnhancedGre):
+        return packet.call_id in scope.call_ids
+    return packet.protocol == identify.BARE_PROTOCOL
+
+
+def _icmp_belongs(payload: bytes, scope: Scope, *, outgoing: bool) -> bool:
+    try:
+        message = decode_icmp(payload)
+    except DecodeError:
+        return False
+    match message:
+        case EchoRequest(data=data) | EchoReply(data=data):
+            return data.startswith(MAGIC)
+        case TimeExceeded(quote=quote) | DestinationUnreachable(quote=quote):
+            # The quote of a packet that came in for us has our address as its destination, of one that we sent as its source.
+            other = quote.source if outgoing else quote.destination
+            return str(other) == scope.peer and _belongs(quote.protocol, quote.first_bytes, scope)
+        case _:
+            return False
+
+
+def transport_ports(packet: IPv4Packet) -> tuple[Transport, int, int] | None:
+    """Transport, source and destination port of a TCP or UDP packet; None: another protocol, or too short."""
+    try:
+        if packet.protocol == IpProtocol.UDP:
+            datagram = UdpDatagram.decode(packet.payload)
+            return Transport.UDP, datagram.source_port, datagram.destination_port
+        if packet.protocol == IpProtocol.TCP:
+            segment = TcpSegment.decode(packet.payload)
+            return Transport.TCP, segment.source_port, segment.destination_port
+    except DecodeError:
+        return None
+    return None
+
+
+def address_text(address: Address) -> str:
+    """The address as it stands in a scope."""
+    return str(address)

@@ -1,0 +1,40 @@
+"""l2tp/control: a bare L2TP tunnel and call on udp/1701, from SCCRQ to ICCN (RFC 2661).
+
+Says nothing about L2TP over IPsec, whose 1701 is only inside ESP; and many servers drop bare 1701 on purpose, so no SCCRP is not 'blocked'
+unless the server agent itself would have answered.
+"""
+
+from typing import Final
+
+from vpnprobe.conversations.l2tp import Initiator, State
+from vpnprobe.evidence.questions import L2TP_CONTROL
+from vpnprobe.observations.schema import Transport
+from vpnprobe.probes.context import Path, Settings, WantedPort
+from vpnprobe.probes.conversing import over_udp, until_sure
+
+PORT: Final = 1701
+COPIES: Final = 4
+"""Of a message that is not acknowledged."""
+
+
+class L2tpProbe:
+    """The probe `l2tp`."""
+
+    name: Final = "l2tp"
+
+    def ports(self, _: Settings) -> list[WantedPort]:
+        return [WantedPort(Transport.UDP, PORT)]
+
+    async def run(self, path: Path) -> None:
+        async def attempt() -> None:
+            numbers = [1 + int.from_bytes(path.door.entropy(2), "big") % 65535 for _ in range(2)]
+            conversation = Initiator(
+                nonce=path.door.entropy(8).hex(),
+                tunnel_id=numbers[0],
+                session_id=numbers[1],
+                retransmit_after_s=path.settle_s,
+                attempts=COPIES,
+            )
+            await over_udp(path, conversation, L2TP_CONTROL, finished=lambda: conversation.state is State.SESSION_UP)
+
+        await until_sure(path, L2TP_CONTROL, attempt)

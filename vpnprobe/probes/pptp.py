@@ -1,0 +1,133 @@
+"""pptp/control, pptp/lcp and gre/passthrough in a call: a real PPTP call, as far as it gets without logging in.
+
+The control connection on tcp/1723 is brought up and a call placed (RFC 2637); then LCP goes both ways in enhanced GRE with the call's own
+Call IDs, two different ones that are not zero, as a NAT without a PPTP helper has to be told from a filter. The call stays up until the run
+ends, so that its packets can be traced.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from vpnprobe.conversations.contract import Sender
+from vpnprobe.conversations.pptp import Initiator, State
+from vpnprobe.evidence import identify
+from vpnprobe.evidence.questions import GRE_IN_CALL, PPTP_CONTROL, PPTP_LCP
+from vpnprobe.evidence.records import PortState
+from vpnprobe.observations.schema import Direction, Transport
+from vpnprobe.probes.call import Call
+from vpnprobe.probes.context import FIRST_TRIALS, Job, Path, Settings, WantedPort, gather_all
+from vpnprobe.probes.conversing import over_stream, until_sure
+from vpnprobe.transports.door import ConnectError, Datagram, Endpoint, TcpStream
+
+PORT: Final = 1723
+DEADLINE_S: Final = 8.0
+PPPD_STARTS_S: Final = 2.0
+"""A server starts its pppd once the call is up; that one's first Configure-Request comes soon after."""
+
+
+class PptpProbe:
+    """The probe `pptp`."""
+
+    name: Final = "pptp"
+
+    def ports(self, _: Settings) -> list[WantedPort]:
+        return [WantedPort(Transport.TCP, PORT)]
+
+    async def run(self, path: Path) -> None:
+        calls = Calls(path)
+        await until_sure(path, PPTP_CONTROL, calls.attempt)
+        if PPTP_CONTROL not in path.judge().tallies:
+            path.skip(PPTP_CONTROL, f"no TCP connection to port {PORT} came up")
+        if path.raw is None:
+            path.skip(GRE_IN_CALL, path.no_raw, Direction.C2S, Direction.S2C)
+        elif calls.call is None:
+            path.skip(GRE_IN_CALL, "no PPTP call came up", Direction.C2S, Direction.S2C)
+        else:
+            await calls.pass_lcp(calls.call)
+
+
+class Calls:
+    """Attempts at a call; the first that comes up is kept."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.call: Call | None = None
+
+    async def attempt(self) -> None:
+        path = self.path
+        conversation = Initiator(f"vpnprobe-{path.door.entropy(8).hex()}", 1 + int.from_bytes(path.door.entropy(2), "big") % 0xFFFE)
+
+        def bound(local: Endpoint) -> None:
+            path.flows.add((Transport.TCP, local.port))
+
+        stream = await path.door.connect(path.endpoint(PORT), deadline_s=min(DEADLINE_S, 20 * path.settle_s), on_bound=bound)
+        running = asyncio.get_running_loop().create_task(_quietly(path, stream, conversation))
+        path.keep(_ControlConnection(stream, running))
+        patience = path.door.now() + max(1.0, 6 * path.settle_s)
+        while conversation.state is not State.CALL_UP and not running.done() and path.door.now() < patience:
+            await asyncio.sleep(0.005)
+        if conversation.state is State.CALL_UP and self.call is None and path.raw is not None:
+            self._up(conversation)
+
+    def _up(self, conversation: Initiator) -> None:
+        path = self.path
+        assert path.raw is not None
+        assert conversation.peer_call_id is not None
+        call = Call(
+            path.recorder,
+            path.raw.gre,
+            path.peer_address,
+            Sender.INITIATOR,
+            call_id=conversation.call_id,
+            peer_call_id=conversation.peer_call_id,
+        )
+
+        def came(datagram: Datagram) -> None:
+            call.received(datagram)
+
+        def crafted() -> tuple[bytes, str]:
+            packet = call.fresh()
+            return packet.encode(), identify.in_call(packet)[0].key
+
+        path.gre_listeners.append(came)
+        path.in_call, path.in_call_crafted = call.request, crafted
+        self.call = call
+
+    async def pass_lcp(self, call: Call) -> None:
+        """Sends LCP both ways until it is sure whether it passes."""
+        path = self.path
+
+        async def send(count: int, spacing_s: float) -> None:
+            await path.burst(call.request, count, spacing_s=spacing_s)
+
+        if path.peer is None or path.port_state(Transport.TCP, PORT) is PortState.DAEMON:
+            await send(FIRST_TRIALS, 0.1)
+            await asyncio.sleep(PPPD_STARTS_S)
+            return
+        peer = path.peer
+
+        async def send_back(count: int, spacing_s: float) -> None:
+            await peer.send(Job.IN_CALL_GRE, count=count, spacing_s=spacing_s)
+
+        await gather_all([path.until_sure(GRE_IN_CALL, Direction.C2S, send), path.until_sure(PPTP_LCP, Direction.S2C, send_back)])
+
+
+async def _quietly(path: Path, stream: TcpStream, conversation: Initiator) -> None:
+    """Runs the control connection until it ends; how it ended is in the record."""
+    try:
+        await over_stream(path.recorder, stream, conversation, PPTP_CONTROL, Sender.INITIATOR)
+    except ConnectError:
+        return
+
+
+@dataclass(frozen=True, slots=True)
+class _ControlConnection:
+    """What must go when the run ends."""
+
+    stream: TcpStream
+    running: asyncio.Task[None]
+
+    def close(self) -> None:
+        self.running.cancel()
+        self.stream.abort()

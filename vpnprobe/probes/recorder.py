@@ -1,0 +1,100 @@
+"""One end's own record of what left it and what came, kept while a run goes on.
+
+The list only grows, so that the other end can ask for what is new; it is bounded, since its length is in a stranger's hands at the server.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from vpnprobe.conversations.contract import Conversation, Sender
+from vpnprobe.evidence.identify import Identity
+from vpnprobe.evidence.messages import describe
+from vpnprobe.evidence.records import EndRecord, Refusal
+from vpnprobe.evidence.sightings import Movement, Question, Sighting, Vantage
+from vpnprobe.transports.door import Datagram, Door, Endpoint
+
+MOST_ROWS: Final = 50_000
+
+
+class Recorder:
+    """Sightings and refusals at one end."""
+
+    def __init__(self, door: Door, vantage: Vantage) -> None:
+        self.door = door
+        self.vantage = vantage
+        self.began = door.now()
+        self.sightings: list[Sighting] = []
+        self.refusals: list[Refusal] = []
+        self.dropped = 0
+        """Rows beyond MOST_ROWS that were not kept."""
+
+    def _keep(self, sighting: Sighting) -> None:
+        if len(self.sightings) < MOST_ROWS:
+            self.sightings.append(sighting)
+        else:
+            self.dropped += 1
+
+    def sent(
+        self,
+        question: Question,
+        key: str,
+        *,
+        message: str = "",
+        size: int = 0,
+        ttl: int | None = None,
+        to: Endpoint | None = None,
+        detail: Mapping[str, int | str] | None = None,
+    ) -> None:
+        """A packet or message that left; with `ttl` it is a TTL-stepped copy."""
+        at = self.door.now() - self.began
+        peer = (str(to.address), to.port) if to is not None else None
+        stepped = ttl is not None
+        self._keep(Sighting(self.vantage, Movement.SENT, at, question, key, message, size, ttl, stepped, peer, detail or {}))
+
+    def received(
+        self,
+        question: Question,
+        key: str,
+        *,
+        message: str = "",
+        size: int = 0,
+        ttl: int | None = None,
+        source: Endpoint | None = None,
+        detail: Mapping[str, int | str] | None = None,
+    ) -> None:
+        """A packet or message that came."""
+        at = self.door.now() - self.began
+        peer = (str(source.address), source.port) if source is not None else None
+        self._keep(Sighting(self.vantage, Movement.RECEIVED, at, question, key, message, size, ttl, False, peer, detail or {}))
+
+    def arrived(self, identities: Iterable[Identity | None], datagram: Datagram) -> bool:
+        """Records what a datagram was identified as; returns whether it was anything."""
+        found = [identity for identity in identities if identity is not None]
+        for identity in found:
+            self.received(
+                identity.question,
+                identity.key,
+                message=identity.message,
+                size=len(datagram.data),
+                ttl=datagram.ttl,
+                source=datagram.source,
+                detail=identity.detail,
+            )
+        return bool(found)
+
+    def steps(self, conversation: Conversation, question: Question, own: Sender, *, remote: Endpoint | None = None) -> None:
+        """Records the messages that a conversation has sent and received since the last call."""
+        for step in conversation.events():
+            name, detail = describe(step.message)
+            if step.sender is own:
+                self.sent(question, conversation.key, message=name, to=remote, detail=detail)
+            else:
+                self.received(question, conversation.key, message=name, source=remote, detail=detail)
+
+    def refused(self, refusal: Refusal) -> None:
+        if refusal not in self.refusals and len(self.refusals) < MOST_ROWS:
+            self.refusals.append(refusal)
+
+    def record(self, *, sees_closed_ports: bool = False) -> EndRecord:
+        """The record as it stands."""
+        return EndRecord(tuple(self.sightings), tuple(self.refusals), sees_closed_ports=sees_closed_ports)

@@ -1,0 +1,97 @@
+"""Sends fresh probe packets of each kind and records them: the same code for both ends and both directions.
+
+Each packet carries a nonce of its own (and ESP an SPI of its own), so packets are independent trials of the path.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from vpnprobe.evidence import identify, questions
+from vpnprobe.evidence.identify import BARE_PROTOCOL
+from vpnprobe.evidence.sightings import Question
+from vpnprobe.probes.recorder import Recorder
+from vpnprobe.transports.door import Address, Door, Endpoint, RawPort, UdpPort
+from vpnprobe.wire.esp import FIRST_USABLE_SPI, EspPacket
+from vpnprobe.wire.gre import Gre
+from vpnprobe.wire.nonce import ANSWER, UNSOLICITED, NoncePayload
+
+PAYLOAD_BYTES: Final = 56
+"""Of GRE and ESP probe packets: about an LCP packet's or a ping's size."""
+
+
+class Nonces:
+    """Fresh payloads of one session."""
+
+    def __init__(self, door: Door, session_tag: int) -> None:
+        self._door = door
+        self.session_tag = session_tag
+
+    def fresh(self, size: int = PAYLOAD_BYTES, *, unsolicited: bool = False) -> NoncePayload:
+        """A payload whose number was never used before (62 random bits)."""
+        number = int.from_bytes(self._door.entropy(8), "big") & ~(ANSWER | UNSOLICITED)
+        return NoncePayload(self.session_tag, number | (UNSOLICITED if unsolicited else 0), size)
+
+    def spi(self) -> int:
+        """A fresh SPI outside the reserved ones."""
+        return max(FIRST_USABLE_SPI, int.from_bytes(self._door.entropy(4), "big"))
+
+
+@dataclass(frozen=True, slots=True)
+class Crafted:
+    """One packet's payload behind the IP header, and what it is."""
+
+    protocol: int
+    payload: bytes
+    question: Question
+    key: str
+    message: str = ""
+
+
+def bare_gre(payload: NoncePayload) -> Crafted:
+    """A version 0 GRE packet with our payload."""
+    message = identify.UNSOLICITED if payload.is_unsolicited else ""
+    return Crafted(47, Gre(BARE_PROTOCOL, payload.encode()).encode(), questions.GRE_BARE, payload.key, message)
+
+
+def esp(payload: NoncePayload, spi: int, question: Question = questions.ESP) -> Crafted:
+    """The first ESP packet of an association of its own, with our payload as its ciphertext."""
+    packet = EspPacket(spi, 1, payload.encode())
+    message = identify.UNSOLICITED if payload.is_unsolicited else ""
+    return Crafted(50, packet.encode(), question, identify.esp_key(packet), message)
+
+
+class PacketSender:
+    """Sends one fresh packet a call."""
+
+    def __init__(self, recorder: Recorder, nonces: Nonces) -> None:
+        self.recorder = recorder
+        self.nonces = nonces
+
+    def _sent(self, crafted: Crafted, to: Endpoint) -> None:
+        self.recorder.sent(crafted.question, crafted.key, message=crafted.message, size=len(crafted.payload), to=to)
+
+    def bare_gre(self, raw: RawPort, to: Address, *, unsolicited: bool = False) -> None:
+        crafted = bare_gre(self.nonces.fresh(unsolicited=unsolicited))
+        self._sent(crafted, Endpoint(to, 0))
+        raw.send(crafted.payload, to)
+
+    def esp(self, raw: RawPort, to: Address, *, unsolicited: bool = False) -> None:
+        crafted = esp(self.nonces.fresh(unsolicited=unsolicited), self.nonces.spi())
+        self._sent(crafted, Endpoint(to, 0))
+        raw.send(crafted.payload, to)
+
+    def esp_in_udp(self, port: UdpPort, to: Endpoint) -> None:
+        crafted = esp(self.nonces.fresh(), self.nonces.spi(), questions.ESP_IN_UDP)
+        self._sent(crafted, to)
+        port.send(crafted.payload, to)
+
+    def nonce(self, port: UdpPort, to: Endpoint, question: Question, *, size: int) -> None:
+        payload = self.nonces.fresh(size)
+        self.recorder.sent(question, payload.key, size=size, to=to)
+        port.send(payload.encode(), to)
+
+    def answer(self, port: UdpPort, to: Endpoint, question: Question, received: bytes) -> None:
+        """Answers a payload of ours; `received` must be one."""
+        payload = NoncePayload.decode(received).answer()
+        self.recorder.sent(question, payload.key, size=payload.size, to=to)
+        port.send(payload.encode(), to)

@@ -1,0 +1,164 @@
+"""TTL stepping: copies of one kind of packet with TTLs 1, 2, 3, ..., matched to the routers' time-exceeded messages by their quotes.
+
+Each copy has an IP identification of its own, which every quote carries (RFC 792: the IP header and 8 bytes). Copies are paced and
+few: Linux routers answer about 6 in a burst and then one a second for each asker, and a hop that does not answer is no evidence of a
+drop. The same tap ties ICMP errors to our packets.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from vpnprobe.errors import DecodeError
+from vpnprobe.evidence import questions
+from vpnprobe.evidence.records import EndRecord, RefusalKind, Trace
+from vpnprobe.evidence.sightings import Movement, Question
+from vpnprobe.observations.schema import Direction
+from vpnprobe.probes.recorder import Recorder
+from vpnprobe.probes.sending import Crafted
+from vpnprobe.transports.door import Address, Datagram, Door, Endpoint
+from vpnprobe.wire.icmp import DestinationUnreachable, EchoReply, Quote, TimeExceeded, Unreachable, decode_icmp
+from vpnprobe.wire.ip import IpProtocol, IPv4Packet
+
+PACE_S: Final = 0.004
+ROUNDS: Final = 2
+"""Times that a hop is asked which has not answered."""
+UNKNOWN_DISTANCE: Final = 16
+HIGHEST_TTL: Final = 30
+INITIAL_TTLS: Final = (64, 128, 255)
+
+KINDS: Final = {
+    Unreachable.PROTOCOL: RefusalKind.PROTOCOL_UNREACHABLE,
+    Unreachable.PORT: RefusalKind.PORT_UNREACHABLE,
+    Unreachable.NET_PROHIBITED: RefusalKind.PROHIBITED,
+    Unreachable.HOST_PROHIBITED: RefusalKind.PROHIBITED,
+    Unreachable.ADMINISTRATIVELY_PROHIBITED: RefusalKind.PROHIBITED,
+}
+
+OnUnreachable = Callable[[Quote, Address, RefusalKind], None]
+
+
+@dataclass(slots=True)
+class Stepped:
+    """One trace under way."""
+
+    question: Question
+    direction: Direction
+    hops: dict[int, str | None] = field(default_factory=dict)
+    reached: int | None = None
+    """Set by an echo reply; for other kinds the other end's record tells."""
+
+
+class IcmpTap:
+    """One end's raw ICMP socket: answers to TTL-stepped copies, and refusals of what was sent."""
+
+    def __init__(self, door: Door, on_unreachable: OnUnreachable) -> None:
+        """Raises CannotRun without Capability.RAW_IP."""
+        self.door = door
+        self._on_unreachable = on_unreachable
+        self._copies: dict[int, tuple[Stepped, int]] = {}
+        self._identification = int.from_bytes(door.entropy(2), "big")
+        self._raw = door.raw(1, self._came)
+
+    def close(self) -> None:
+        self._raw.close()
+
+    def _came(self, datagram: Datagram) -> None:
+        try:
+            message = decode_icmp(datagram.data)
+        except DecodeError:
+            return
+        match message:
+            case TimeExceeded(quote=quote):
+                self._answered(quote.identification, str(datagram.source.address))
+            case DestinationUnreachable(code=code, quote=quote):
+                self._on_unreachable(quote, datagram.source.address, unreachable_kind(code))
+            case EchoReply(sequence=sequence):
+                self._echoed(sequence)
+            case _:
+                return
+
+    def _answered(self, identification: int | None, address: str) -> None:
+        if identification is not None and identification in self._copies:
+            trace, ttl = self._copies[identification]
+            trace.hops[ttl] = trace.hops.get(ttl) or address
+
+    def _echoed(self, sequence: int) -> None:
+        if sequence in self._copies:
+            trace, ttl = self._copies[sequence]
+            trace.reached = min(ttl, trace.reached or ttl)
+
+    def next_identification(self) -> int:
+        """1 to 65535, each once in a long while."""
+        self._identification = self._identification % 65535 + 1
+        return self._identification
+
+    async def step(
+        self,
+        recorder: Recorder,
+        question: Question,
+        direction: Direction,
+        craft: Callable[[int], Crafted],
+        *,
+        source: Address,
+        destination: Address,
+        highest_ttl: int,
+        patience_s: float,
+    ) -> Trace:
+        """Sends one copy for each TTL, and one more where nobody answered; `craft(identification)` makes each copy with a fresh nonce."""
+        trace = Stepped(question, direction)
+        for round_number in range(ROUNDS):
+            wanted = [ttl for ttl in range(1, highest_ttl + 1) if trace.hops.get(ttl) is None and ttl < (trace.reached or 999)]
+            for ttl in wanted:
+                self._send(recorder, trace, craft, source, destination, ttl)
+                await asyncio.sleep(PACE_S)
+            await asyncio.sleep(patience_s if round_number == 0 else max(patience_s, 0.1))
+        return Trace(question, direction, dict(sorted(trace.hops.items())), trace.reached)
+
+    def _send(
+        self, recorder: Recorder, trace: Stepped, craft: Callable[[int], Crafted], source: Address, destination: Address, ttl: int
+    ) -> None:
+        identification = self.next_identification()
+        crafted = craft(identification)
+        trace.hops.setdefault(ttl, None)
+        self._copies[identification] = (trace, ttl)
+        recorder.sent(trace.question, crafted.key, message=crafted.message, size=len(crafted.payload), ttl=ttl, to=Endpoint(destination, 0))
+        if source.version == 4 and destination.version == 4:
+            packet = IPv4Packet(source, destination, crafted.protocol, ttl, identification, crafted.payload)
+            self.door.send_packet(packet.encode())
+
+
+def question_of(quote: Quote, *, server_port: Callable[[int, int], int]) -> Question | None:
+    """What a quoted packet of ours asked; `server_port(source, destination)` picks the server's. None: none of ours."""
+    if quote.protocol == IpProtocol.GRE:
+        enhanced = len(quote.first_bytes) > 1 and quote.first_bytes[1] & 7 == 1
+        return questions.GRE_IN_CALL if enhanced else questions.GRE_BARE
+    if quote.protocol == IpProtocol.ESP:
+        return questions.ESP
+    if quote.ports is None:
+        return None
+    port = server_port(*quote.ports)
+    return questions.udp_reach(port) if quote.protocol == IpProtocol.UDP else questions.tcp_reach(port)
+
+
+def unreachable_kind(code: int) -> RefusalKind:
+    """What a destination-unreachable code says (RFC 792, RFC 1812 section 5.2.7.1)."""
+    return next((kind for known, kind in KINDS.items() if known == code), RefusalKind.UNREACHABLE)
+
+
+def distance(record: EndRecord) -> int:
+    """Hops to the sender of what this end received, from the TTL that was left; UNKNOWN_DISTANCE where no TTL is known."""
+    left = [s.ttl for s in record.sightings if s.movement is Movement.RECEIVED and s.ttl]
+    if not left:
+        return UNKNOWN_DISTANCE
+    initial = next(ttl for ttl in INITIAL_TTLS if ttl >= max(left))
+    return min(HIGHEST_TTL, initial - max(left) + 1)
+
+
+def with_reach(trace: Trace, sender: EndRecord, receiver: EndRecord) -> Trace:
+    """The trace with the lowest TTL that the receiving end's record shows to have arrived."""
+    ttls = {s.key: s.ttl for s in sender.sightings if s.stepped and s.question == trace.question and s.ttl is not None}
+    came = [ttls[s.key] for s in receiver.sightings if s.movement is Movement.RECEIVED and s.key in ttls]
+    reached = [ttl for ttl in [*came, trace.reached] if ttl is not None]
+    return Trace(trace.question, trace.direction, trace.hops, min(reached, default=None))

@@ -1,0 +1,138 @@
+"""tcp/reach: does a TCP connection to a port come up, and does a payload of ours get through it and back?
+
+Fresh connections, each from a port of its own, are started one after another and the first that comes up ends the question. Where none
+does, the server's record says whether their SYNs arrived.
+"""
+
+import asyncio
+from typing import Final
+
+from vpnprobe.evidence.questions import tcp_reach
+from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
+from vpnprobe.evidence.sightings import Question
+from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS, round_trip
+from vpnprobe.observations.schema import Direction, Transport
+from vpnprobe.probes.context import Path, Settings, WantedPort, gather_all, missing
+from vpnprobe.transports.door import ConnectError, ConnectFailure, Endpoint, TcpStream
+from vpnprobe.wire.nonce import NoncePayload
+
+PPTP_PORT: Final = 1723
+GAP_S: Final = 0.08
+"""Between the starts of two connections."""
+CONNECT_DEADLINE_S: Final = 8.0
+PAYLOAD_BYTES: Final = 32
+REFUSALS_ENOUGH: Final = 4
+
+
+def attempt_key(local: Endpoint) -> str:
+    """What both ends know a connection by, where no NAT changes the client's port."""
+    return f"port-{local.port}"
+
+
+class TcpReach:
+    """The probe `tcp`, check `reach`."""
+
+    name: Final = "tcp"
+
+    def ports(self, settings: Settings) -> list[WantedPort]:
+        return [WantedPort(Transport.TCP, port) for port in dict.fromkeys((PPTP_PORT, *settings.openvpn_ports))]
+
+    async def run(self, path: Path) -> None:
+        await gather_all([Connections(path, tcp_reach(wanted.port)).run() for wanted in self.ports(path.settings)])
+
+
+class Connections:
+    """All connections to one port."""
+
+    def __init__(self, path: Path, question: Question) -> None:
+        assert question.port is not None
+        self.path = path
+        self.question = question
+        self.remote = path.endpoint(question.port)
+        self.up = asyncio.Event()
+        """Set once a connection came up, or enough were refused."""
+        self.refusals = 0
+        self.made = 0
+
+    async def run(self) -> None:
+        running: list[asyncio.Task[None]] = []
+        more = LEAST_TRIALS
+        try:
+            while more > 0 and not self.up.is_set():
+                running += await self._start(more)
+                if not self.up.is_set():
+                    await self._wait(self.path.settle_s)
+                await self.path.sync()
+                more = self._missing()
+            if self.up.is_set():
+                await asyncio.wait(running, timeout=max(0.5, 4 * self.path.settle_s))
+        finally:
+            for task in running:
+                task.cancel()
+
+    async def _start(self, count: int) -> list[asyncio.Task[None]]:
+        started = []
+        for _ in range(count):
+            started.append(asyncio.get_running_loop().create_task(self._attempt()))
+            self.made += 1
+            await self._wait(max(GAP_S, self.path.settle_s if self.path.peer is None else 0.0))
+            if self.up.is_set():
+                break
+        return started
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self.up.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def _missing(self) -> int:
+        judgement = self.path.judge()
+        if not judgement.witnesses(self.question, Direction.C2S):
+            return 0
+        both = round_trip(judgement.loss[Direction.C2S], judgement.loss[Direction.S2C])
+        return min(missing(both, self.made), MOST_TRIALS - self.made)
+
+    async def _attempt(self) -> None:
+        path, key = self.path, ""
+
+        def bound(local: Endpoint) -> None:
+            nonlocal key
+            key = attempt_key(local)
+            path.flows.add((Transport.TCP, local.port))
+            path.recorder.sent(self.question, key, message="SYN", to=self.remote)
+
+        try:
+            stream = await path.door.connect(self.remote, deadline_s=CONNECT_DEADLINE_S, on_bound=bound)
+        except ConnectError as error:
+            self._failed(error, key)
+            return
+        path.recorder.received(self.question, key, message="SYN-ACK", source=self.remote)
+        self.up.set()
+        try:
+            if path.port_state(Transport.TCP, self.remote.port) is PortState.OURS:
+                await self._exchange(stream)
+        except ConnectError:
+            return
+        finally:
+            await stream.close()
+
+    def _failed(self, error: ConnectError, key: str) -> None:
+        kinds = {ConnectFailure.REFUSED: RefusalKind.RST, ConnectFailure.UNREACHABLE: RefusalKind.UNREACHABLE}
+        kind = kinds.get(error.failure)
+        if kind is None:
+            return
+        self.path.recorder.refused(Refusal(self.question, Direction.C2S, kind, None, key))
+        self.refusals += 1
+        if self.refusals >= REFUSALS_ENOUGH:
+            self.up.set()
+
+    async def _exchange(self, stream: TcpStream) -> None:
+        """Sends a payload of ours through the connection and awaits the answer."""
+        payload = self.path.nonces.fresh(PAYLOAD_BYTES)
+        self.path.recorder.sent(self.question, payload.key, message="payload", size=payload.size, to=self.remote)
+        await stream.send(payload.encode())
+        answer = await stream.receive()
+        if answer == payload.answer().encode():
+            received = NoncePayload.decode(answer)
+            self.path.recorder.received(self.question, received.key, message="payload", size=received.size, source=self.remote)

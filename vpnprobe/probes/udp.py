@@ -1,0 +1,87 @@
+"""udp/reach: does a UDP datagram get through to a port, and an answer back?
+
+Fresh numbered payloads of two sizes go to every port that matters: the shortest, and the size of the first message of the VPN protocol
+that lives there, so that a filter on size or content shows as a difference. The server agent answers each. Where nothing arrives, the
+server sends to the client unasked, so that the way back is measured too.
+"""
+
+from typing import Final
+
+from vpnprobe.evidence import identify
+from vpnprobe.evidence.questions import udp_reach
+from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
+from vpnprobe.evidence.sightings import Question
+from vpnprobe.observations.schema import Direction, Transport
+from vpnprobe.probes.context import Job, Path, Settings, WantedPort, gather_all
+from vpnprobe.transports.door import Datagram, Endpoint
+from vpnprobe.wire.nonce import SHORTEST
+
+VPN_PORTS: Final = (500, 4500, 1701)
+"""IKE, IKE and ESP behind a NAT (RFC 3948), L2TP."""
+DECOY_BYTES: Final = {500: 300, 4500: 300, 1701: 100}
+"""About the size of the first message of the protocol at that port; elsewhere that of a plain OpenVPN reset, the shortest."""
+
+
+class UdpReach:
+    """The probe `udp`, check `reach`."""
+
+    name: Final = "udp"
+
+    def ports(self, settings: Settings) -> list[WantedPort]:
+        return [WantedPort(Transport.UDP, port) for port in dict.fromkeys((*VPN_PORTS, *settings.openvpn_ports))]
+
+    async def run(self, path: Path) -> None:
+        await gather_all([self._port(path, wanted.port) for wanted in self.ports(path.settings)])
+
+    async def _port(self, path: Path, number: int) -> None:
+        question = udp_reach(number)
+        if path.peer is None:
+            return  # Without an agent only the VPN protocols' own messages can be answered: their probes ask.
+        if path.port_state(Transport.UDP, number) is PortState.CLOSED and not path.server_record.sees_closed_ports:
+            path.skip(question, "the server agent may not open this port", Direction.C2S, Direction.S2C)
+            return
+        remote = path.endpoint(number)
+        sizes = (SHORTEST, DECOY_BYTES.get(number, SHORTEST))
+
+        def came(datagram: Datagram) -> None:
+            if datagram.source == remote:
+                path.recorder.arrived([identify.nonce(question, datagram.data)], datagram)
+
+        def refused(_: Endpoint) -> None:
+            path.recorder.refused(Refusal(question, Direction.C2S, RefusalKind.PORT_UNREACHABLE, None))
+
+        port = await path.udp(came, refused)
+        path.udp_locals[number] = port.local
+        count = 0
+
+        async def send(trials: int, spacing_s: float) -> None:
+            def one() -> None:
+                nonlocal count
+                path.sender.nonce(port, remote, question, size=sizes[count % 2])
+                count += 1
+
+            await path.burst(one, trials, spacing_s=spacing_s)
+
+        await path.until_sure(question, Direction.C2S, send)
+        await self._way_back(path, question, port.local)
+
+    async def _way_back(self, path: Path, question: Question, local: Endpoint) -> None:
+        """Measures server to client where no answer came: more answers, or packets of the server's own."""
+        assert path.peer is not None
+        if path.port_state(Transport.UDP, question.port or 0) is not PortState.OURS:
+            return
+        tally = path.judge().tallies.get(question)
+        if tally is None or tally.total(Direction.S2C).received:
+            return
+        arrived = bool(tally.total(Direction.C2S).received)
+        if not arrived and path.facts.nat:
+            reason = "nothing arrived from the client, and behind its NAT the server has no address to send to"
+            path.skip(question, reason, Direction.S2C)
+            return
+        to = None if arrived else (str(local.address), local.port)
+        peer = path.peer
+
+        async def send(trials: int, spacing_s: float) -> None:
+            await peer.send(Job.UDP, port=question.port or 0, count=trials, spacing_s=spacing_s, to=to)
+
+        await path.until_sure(question, Direction.S2C, send)

@@ -1,0 +1,101 @@
+"""The verdict on a terminal: headline, protocols, where packets vanish, warnings and next steps. Fits the width that it is given.
+
+Text from strangers is made visible first, so nothing in it can move the cursor; colour is the caller's choice and never the only sign.
+"""
+
+from collections.abc import Iterable
+from textwrap import wrap
+from typing import Final
+
+from vpnprobe.observations.schema import Result
+from vpnprobe.report.rows import Anchors, VerdictLine, verdict_lines
+from vpnprobe.report.story import Headline, headline, next_steps, skipped, vanishings
+from vpnprobe.report.words import Mark, mode_words, visible
+
+LEAST_WIDTH: Final = 40
+RESET: Final = "\x1b[0m"
+COLOURS: Final = {"good": "\x1b[32m", "fair": "\x1b[33m", "bad": "\x1b[31m", "mute": "\x1b[2m", "strong": "\x1b[1m"}
+SYMBOLS: Final = {"good": "✓", "fair": "◐", "bad": "✕", "mute": "?"}
+
+
+def render_text(result: Result, *, colour: bool, width: int) -> str:
+    """The verdict as lines of at most `width` columns (not under 40), ending in a line feed."""
+    page = _Page(colour=colour, width=max(width, LEAST_WIDTH))
+    if not result.complete:
+        page.paragraph("Incomplete: this run was interrupted; what is missing says nothing about the path.", tone="fair")
+        page.gap()
+    _headline(page, headline(result))
+    lines = verdict_lines(result.verdicts, result.recommendation, Anchors(result.observations))
+    if lines:
+        page.gap()
+        _protocols(page, lines)
+    page.block("Where packets vanish", (one.sentence for one in vanishings(result)))
+    for capture in result.run.captures if not result.verdicts else ():
+        alone = verdict_lines(capture.verdicts, None, Anchors(result.observations))
+        page.block(capture.file, (f"{line.name} {line.mark.word}: {line.reasons[0].text}" for line in alone))
+    page.block("Captures with a problem", (f"{one.file}: {one.problem}" for one in result.run.captures if one.problem))
+    page.block("Warnings", result.recommendation.warnings if result.recommendation else ())
+    page.block("Not measured", (f"{'; '.join(questions)}: {reason}" for reason, questions in skipped(result)))
+    page.block("What to do next", next_steps(result))
+    page.gap()
+    page.paragraph(f"{mode_words(result.run.mode)} It took {result.run.duration_s:.3g} s.", tone="mute")
+    return page.text()
+
+
+def _headline(page: "_Page", said: Headline) -> None:
+    page.paragraph(f"{SYMBOLS[said.tone]} {said.sentence}", tone=said.tone, strong=True, hanging=2)
+    if said.reason:
+        page.paragraph(said.reason, indent=2)
+
+
+def _protocols(page: "_Page", lines: Iterable[VerdictLine]) -> None:
+    """A line a protocol: mark, name, verdict, port; and its first reason below."""
+    for line in lines:
+        port = f", {line.port}" if line.port and line.mark.tone in ("good", "fair") else ""
+        page.marked(line.mark, f"{line.name[:40]:<18} {line.mark.word}{port}")
+        page.paragraph(line.reasons[0].text, indent=4, tone="mute")
+
+
+class _Page:
+    """Collects wrapped lines."""
+
+    def __init__(self, *, colour: bool, width: int) -> None:
+        self._colour = colour
+        self._width = width
+        self._lines: list[str] = []
+
+    def paragraph(self, words: str, *, tone: str = "", indent: int = 0, hanging: int = 0, strong: bool = False) -> None:
+        """Wrapped text; `hanging`: columns by which lines after the first are indented further."""
+        found = wrap(
+            visible(words),
+            self._width,
+            initial_indent=" " * indent,
+            subsequent_indent=" " * (indent + hanging),
+            break_on_hyphens=False,
+        )
+        self._lines += [self._painted(line, *(["strong"] if strong else []), tone) for line in found]
+
+    def marked(self, mark: Mark, words: str) -> None:
+        """A line that begins with a mark in its colour."""
+        room = self._width - 4
+        shown = words if len(words) <= room else f"{words[: room - 1]}…"
+        self._lines.append(f"  {self._painted(mark.symbol, mark.tone)} {shown}")
+
+    def block(self, title: str, items: Iterable[str]) -> None:
+        """A titled list; nothing where there are no items."""
+        found = list(items)
+        if found:
+            self.gap()
+            self.paragraph(title, strong=True)
+            for item in found:
+                self.paragraph(item, indent=2, hanging=2)
+
+    def gap(self) -> None:
+        self._lines.append("")
+
+    def text(self) -> str:
+        return "\n".join(self._lines) + "\n"
+
+    def _painted(self, words: str, *tones: str) -> str:
+        codes = "".join(COLOURS[tone] for tone in tones if tone)
+        return f"{codes}{words}{RESET}" if self._colour and codes else words

@@ -1,0 +1,267 @@
+"""The words of a report: how protocols, questions, outcomes, causes and bounds are said. Shared by the HTML report and the terminal text.
+
+Everything that comes from a capture, a peer or a loaded document goes through `visible` before it is shown: control characters and
+direction overrides come out as their escapes, so that no text can move a cursor or turn a line round.
+"""
+
+import json
+import math
+import unicodedata
+from collections.abc import Mapping
+from typing import Final, NamedTuple, assert_never
+
+from vpnprobe.observations.schema import Cause, Direction, Feasibility, Mode, Observation, Outcome, Transport
+
+LONGEST_TEXT: Final = 1000
+"""Characters of one value that are shown; the document has the rest."""
+PROTOCOLS: Final[Mapping[str, str]] = {
+    "pptp": "PPTP",
+    "l2tp": "L2TP",
+    "l2tp-ipsec": "L2TP over IPsec",
+    "openvpn-udp": "OpenVPN over UDP",
+    "openvpn-tcp": "OpenVPN over TCP",
+    "wireguard": "WireGuard",
+    "ikev2": "IKEv2",
+    "sstp": "SSTP",
+    "openconnect": "OpenConnect",
+    "ssh": "SSH",
+}
+PROBES: Final[Mapping[str, str]] = {
+    "tcp": "TCP ports",
+    "udp": "UDP ports",
+    "gre": "GRE, IP protocol 47",
+    "esp": "ESP, IP protocol 50",
+    "pptp": "PPTP",
+    "l2tp": "L2TP",
+    "ike": "IKE",
+    "openvpn": "OpenVPN",
+    "wireguard": "WireGuard",
+    "path": "The path",
+    "mtu": "Packet sizes",
+    "nat": "Address translation",
+    "quality": "Quality",
+}
+CHECKS: Final[Mapping[tuple[str, str], str]] = {
+    ("gre", "passthrough"): "GRE passthrough",
+    ("esp", "passthrough"): "ESP passthrough",
+    ("pptp", "control"): "PPTP control connection",
+    ("pptp", "lcp"): "PPP LCP inside GRE",
+    ("l2tp", "control"): "L2TP control connection",
+    ("ike", "ikev1-main"): "IKEv1 main mode",
+    ("ike", "ikev2-init"): "IKEv2 IKE_SA_INIT",
+    ("ike", "esp-in-udp"): "ESP in UDP",
+    ("openvpn", "reset"): "OpenVPN reset",
+    ("openvpn", "handshake"): "OpenVPN handshake",
+    ("openvpn", "data"): "OpenVPN data channel",
+    ("path", "trace"): "TTL-stepped trace",
+}
+SETTINGS: Final[Mapping[str, str]] = {
+    "port": "server port",
+    "path_mtu": "largest IP packet that passes, bytes",
+    "tun_mtu": "tun-mtu, bytes",
+    "mssfix": "mssfix, bytes",
+    "keepalive": "keepalive, seconds",
+    "wrap": "control channel wrap",
+}
+NMAP_AND_GRE: Final = (
+    "nmap proves nothing about IP protocol 47 (GRE): it says open|filtered when GRE passes to a listener and when a router drops it, "
+    "and closed when the path is open and nobody listens."
+)
+
+
+class Mark(NamedTuple):
+    """A state as a symbol and a word, so that colour is never the only sign, and the class that colours it."""
+
+    symbol: str
+    word: str
+    tone: str
+    """`good`, `fair`, `bad` or `mute`."""
+
+
+def feasibility_mark(feasibility: Feasibility) -> Mark:
+    match feasibility:
+        case Feasibility.FEASIBLE:
+            return Mark("✓", "works", "good")
+        case Feasibility.DEGRADED:
+            return Mark("◐", "works with limits", "fair")
+        case Feasibility.INFEASIBLE:
+            return Mark("✕", "does not work", "bad")
+        case Feasibility.UNKNOWN:
+            return Mark("?", "not known", "mute")
+        case _:
+            assert_never(feasibility)
+
+
+def outcome_mark(outcome: Outcome) -> Mark:
+    match outcome:
+        case Outcome.PASS:
+            return Mark("✓", "passed", "good")
+        case Outcome.BLOCKED:
+            return Mark("✕", "blocked", "bad")
+        case Outcome.REFUSED:
+            return Mark("⊘", "refused", "bad")
+        case Outcome.NO_ANSWER:
+            return Mark("?", "no answer", "mute")
+        case Outcome.DEGRADED:
+            return Mark("◐", "with limits", "fair")
+        case Outcome.SKIPPED:
+            return Mark("-", "skipped", "mute")
+        case Outcome.ERROR:
+            return Mark("!", "probe failed", "fair")
+        case _:
+            assert_never(outcome)
+
+
+def cause_words(cause: Cause) -> str:
+    match cause:
+        case Cause.IP_PROTOCOL:
+            return "a filter on the IP protocol"
+        case Cause.PORT:
+            return "a filter on the port"
+        case Cause.PAYLOAD:
+            return "a filter on the payload"
+        case Cause.SIZE:
+            return "a limit on packet size"
+        case Cause.RATE:
+            return "a limit on rate"
+        case Cause.NAT:
+            return "address translation"
+        case Cause.HOST_FIREWALL:
+            return "the host's own firewall"
+        case Cause.NO_LISTENER:
+            return "nothing listens there"
+        case Cause.LOSS:
+            return "packet loss"
+        case Cause.UNKNOWN:
+            return "not known"
+        case _:
+            assert_never(cause)
+
+
+def direction_words(direction: Direction) -> str:
+    match direction:
+        case Direction.C2S:
+            return "client → server"
+        case Direction.S2C:
+            return "server → client"
+        case Direction.BOTH:
+            return "both ways"
+        case _:
+            assert_never(direction)
+
+
+def mode_words(mode: Mode) -> str:
+    match mode:
+        case Mode.PAIRED:
+            return "Agents at both ends: each recorded what it sent and what it got, and the two records were joined."
+        case Mode.SOLO:
+            return "From the client alone, with no agent at the server: an answer or a refusal proves, silence does not."
+        case Mode.OFFLINE:
+            return "From captures, offline: nothing was sent."
+        case Mode.SIMULATED:
+            return "Both agents in a simulated network on one machine, in virtual time."
+        case _:
+            assert_never(mode)
+
+
+def protocol_name(protocol: str) -> str:
+    return PROTOCOLS.get(protocol) or visible(protocol)
+
+
+def probe_name(probe: str) -> str:
+    return PROBES.get(probe) or visible(probe)
+
+
+def question_words(row: Observation) -> str:
+    """What the observation asks, with its transport and port, without its direction."""
+    port = f" port {row.port}" if row.port is not None else ""
+    carrier = row.transport.value.upper()
+    named = CHECKS.get((row.probe, row.check))
+    match row.check:
+        case "nmap":
+            words = f"nmap on {carrier}{port}"
+        case "reach":
+            words = f"{carrier}{port}"
+        case "trace":
+            words = f"{named or visible(row.check)}, {carrier}"
+        case _ if named and row.transport in (Transport.GRE, Transport.ESP):
+            words = named
+        case "esp-in-udp":
+            words = f"ESP in UDP,{port}"
+        case _:
+            words = f"{named or visible(row.check)}, {carrier}{port}"
+    return words + form_words(row.detail.get("form"))
+
+
+def form_words(form: object) -> str:
+    match form:
+        case "bare":
+            return ", by itself"
+        case "in-call":
+            return ", inside a real call"
+        case str() if form:
+            return f", {visible(form)}"
+        case _:
+            return ""
+
+
+def port_words(port: int | None, protocol: str) -> str:
+    """The port with its transport as far as the protocol's name gives it; empty without a port."""
+    if port is None:
+        return ""
+    match protocol:
+        case "openvpn-tcp" | "pptp" | "sstp" | "ssh":
+            return f"TCP {port}"
+        case "openvpn-udp" | "l2tp" | "l2tp-ipsec" | "wireguard" | "ikev2":
+            return f"UDP {port}"
+        case _:
+            return str(port)
+
+
+def bound_words(bound: float | None) -> str:
+    """The error bound rounded up to one significant digit, as `6e-7`; empty where there is none."""
+    if bound is None or not math.isfinite(bound) or bound < 0:
+        return ""
+    if bound == 0:
+        return "0"
+    exponent = math.floor(math.log10(bound))
+    if exponent < -300:
+        return "1e-300"
+    digit = math.ceil(round(bound / 10.0**exponent, 6))
+    if digit == 10:
+        digit, exponent = 1, exponent + 1
+    return f"{digit}e{exponent}" if exponent < -2 else f"{digit * 10.0**exponent:.{max(0, -exponent)}f}"
+
+
+def visible(value: object) -> str:
+    """The value as text in which every character shows: controls, format characters and surrogates as escapes.
+
+    At most LONGEST_TEXT characters; what is visible already stays as it is.
+    """
+    text = value if isinstance(value, str) else str(value)
+    shown = "".join(_visible_character(character) for character in text[: LONGEST_TEXT + 1])
+    return shown if len(shown) <= LONGEST_TEXT else f"{shown[: LONGEST_TEXT - 40]}… ({len(text)} characters)"
+
+
+def value_words(value: object) -> str:
+    """A value of `detail`, `settings` or an end, as one line."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case str() | int() | float():
+            return visible(value)
+        case list() | tuple() if all(isinstance(item, str | int | float) for item in value):
+            return visible(", ".join(str(item) for item in value)) or "none"
+        case _:
+            return visible(json.dumps(value, default=str, ensure_ascii=False))
+
+
+def _visible_character(character: str) -> str:
+    if character.isprintable():
+        return character
+    if unicodedata.category(character) == "Zs" or character in "\n\t":
+        return " "
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

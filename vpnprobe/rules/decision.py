@@ -1,0 +1,90 @@
+"""`decide`: observations -> verdicts, ranking, recommendation.
+
+Invariant: a function of its arguments; the order of the observations does not matter.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from vpnprobe.observations.schema import Feasibility, Observation, Recommendation, Verdict
+from vpnprobe.rules.model import RuleSet
+from vpnprobe.rules.ranking import Ranked, Wishes, check_wishes, rank, recommend
+from vpnprobe.rules.verdicts import Judgement, judge, with_control_port
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the observations come to."""
+
+    verdicts: tuple[Verdict, ...]
+    """One for each protocol that the rules know, in their order."""
+    recommendation: Recommendation | None
+    """None: nothing that may be recommended is shown to work."""
+    warnings: tuple[str, ...] = ()
+    """What to say besides, also where nothing is recommended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deliberation:
+    """The whole way to a decision, for `explain`."""
+
+    judgements: tuple[Judgement, ...]
+    ranked: tuple[Ranked, ...]
+    wishes: Wishes
+    decision: Decision
+
+
+def decide(
+    observations: Sequence[Observation],
+    *,
+    rules: RuleSet,
+    preset: str = "modern",
+    prefer: Sequence[str] = (),
+    client_os: Sequence[str] = (),
+    consider: Sequence[str] = (),
+    ports: Sequence[int] = (),
+    control_port: int | None = None,
+) -> Decision:
+    """The verdict for each protocol, and what to use.
+
+    `prefer`: criteria that count as much as all others together, or `no-` before one that counts nothing. `ports`: the candidate OpenVPN
+    ports that were asked about, in order; one without a row is unknown; empty: those that the observations name. `control_port`: the port
+    that vpnprobe's own control connection passed on, which is no candidate; None: there was none. Raises UsageError for a name that is
+    not known.
+    """
+    wishes = check_wishes(rules, preset=preset, prefer=prefer, client_os=client_os, consider=consider)
+    return deliberate(observations, rules, wishes, ports=ports, control_port=control_port).decision
+
+
+def deliberate(
+    observations: Sequence[Observation], rules: RuleSet, wishes: Wishes, *, ports: Sequence[int] = (), control_port: int | None = None
+) -> Deliberation:
+    """`decide` with every step kept."""
+    rows = sorted(observations, key=lambda row: (len(row.id), row.id, repr(row)))
+    judged = [judge(profile, rows, rules, ports=ports, control_port=control_port) for profile in rules.profiles.values()]
+    advice = with_control_port(judged, rules, control_port)
+    if advice is not None:
+        protocol, reason = advice
+        judged = [
+            replace(one, verdict=replace(one.verdict, because=(*one.verdict.because, reason))) if one.profile.name == protocol else one
+            for one in judged
+        ]
+    ranked = rank(judged, wishes)
+    warnings = (*([advice[1].text] if advice is not None else []), *_unsettled(judged))
+    recommendation = recommend(judged, ranked, wishes, warnings)
+    if recommendation is None:
+        warnings = (
+            *(f"{one.profile.title} works, but is not recommended: {' '.join(one.against)}" for one in ranked if one.against),
+            *warnings,
+        )
+    else:
+        warnings = recommendation.warnings
+    scores = {one.profile.name: one.score for one in ranked}
+    verdicts = tuple(replace(one.verdict, score=scores.get(one.profile.name)) for one in judged)
+    return Deliberation(tuple(judged), ranked, wishes, Decision(verdicts, recommendation, warnings))
+
+
+def _unsettled(judgements: Sequence[Judgement]) -> list[str]:
+    """What was not measured, or not to an end."""
+    unknown = [one for one in judgements if one.verdict.feasibility is Feasibility.UNKNOWN]
+    return [f"{one.profile.title} is not settled: {one.verdict.because[0].text}" for one in unknown]

@@ -1,0 +1,264 @@
+"""Three-valued reading of observations (Kleene's strong logic): a row, a look, a rule.
+
+`Reading` answers looks for one candidate port; `evaluate` folds a rule's sources into a `Finding`. Pure, and independent of the order of
+the observations.
+
+Invariant: unknown is neither true nor false. A row that was not measured adds nothing where another row of its direction was, and nothing
+but a row that is shown to fail makes anything false.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, assert_never
+
+from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
+from vpnprobe.rules.model import CANDIDATE, Condition, Fold, Look, Repeats, Rule, Setting, Source, Truth, Way
+
+NOT_TRIED: Final = frozenset({Outcome.SKIPPED, Outcome.ERROR})
+
+
+def truth_of(row: Observation, look: Look | None = None) -> Truth:
+    """What a row says: whether what it is about works."""
+    if look is not None and look.reads is not None and row.outcome in look.reads:
+        return look.reads[row.outcome]
+    match row.outcome:
+        case Outcome.PASS | Outcome.DEGRADED:
+            return Truth.TRUE
+        case Outcome.BLOCKED:
+            return Truth.FALSE
+        case Outcome.REFUSED:
+            # The path carried the packet and the refusal: the question is what happens once something listens.
+            return Truth.UNKNOWN if row.cause is Cause.NO_LISTENER else Truth.FALSE
+        case Outcome.NO_ANSWER | Outcome.SKIPPED | Outcome.ERROR:
+            return Truth.UNKNOWN
+        case _:
+            assert_never(row.outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The rows of one look that a value rests on."""
+
+    look: Look
+    rows: tuple[Observation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A truth and what it rests on; of an unknown, all that was looked at."""
+
+    truth: Truth
+    parts: tuple[Part, ...] = ()
+    degraded: tuple[Observation, ...] = ()
+    """Rows that are true with loss or limits."""
+
+    @property
+    def rows(self) -> tuple[Observation, ...]:
+        return distinct(row for part in self.parts for row in part.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a rule says on one port."""
+
+    rule: Rule
+    port: int
+    value: Value
+    source: Source | None
+    """The source that decided, or that is told about; None: none applied."""
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    """What must be set for it to be true; empty: the defaults do."""
+    grounds: tuple[Observation, ...] = ()
+    """Rows that the source's condition rests on."""
+    unmet: str | None = None
+    """Why a true look did not count."""
+
+    @property
+    def truth(self) -> Truth:
+        return self.value.truth
+
+    @property
+    def rows(self) -> tuple[Observation, ...]:
+        """All that it rests on."""
+        return distinct((*self.value.rows, *self.grounds))
+
+
+def distinct(rows: Iterable[Observation]) -> tuple[Observation, ...]:
+    """The rows without repetition, in their order (a row may hold a mapping and have no hash)."""
+    return tuple({row.id: row for row in rows}.values())
+
+
+def joined(truth: Truth, values: Iterable[Value]) -> Value:
+    """One value of that truth that rests on all of these."""
+    parts: dict[str, Part] = {}
+    degraded: list[Observation] = []
+    for value in values:
+        degraded.extend(value.degraded)
+        for part in value.parts:
+            before = parts[part.look.name].rows if part.look.name in parts else ()
+            parts[part.look.name] = Part(part.look, distinct((*before, *part.rows)))
+    return Value(truth, tuple(parts.values()), distinct(degraded))
+
+
+def conjunction(values: Sequence[Value]) -> Value:
+    """False where one is false, true where all are (and there is one), else unknown."""
+    if false := [value for value in values if value.truth is Truth.FALSE]:
+        return joined(Truth.FALSE, false)
+    every = bool(values) and all(value.truth is Truth.TRUE for value in values)
+    return joined(Truth.TRUE if every else Truth.UNKNOWN, values)
+
+
+def disjunction(values: Sequence[Value]) -> Value:
+    """True where one is true, false where all are (and there is one), else unknown. Those without loss or limits are preferred."""
+    if true := [value for value in values if value.truth is Truth.TRUE]:
+        return joined(Truth.TRUE, [value for value in true if not value.degraded] or true)
+    every = bool(values) and all(value.truth is Truth.FALSE for value in values)
+    return joined(Truth.FALSE if every else Truth.UNKNOWN, values)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The observations as the looks see them, for one candidate port."""
+
+    looks: Mapping[str, Look]
+    observations: Sequence[Observation]
+    port: int
+    _known: dict[str, Value] = field(default_factory=dict)
+
+    def value(self, name: str) -> Value:
+        """What the look says."""
+        if name not in self._known:
+            self._known[name] = self._read(self.looks[name])
+        return self._known[name]
+
+    def rows(self, name: str) -> tuple[Observation, ...]:
+        look = self.looks[name]
+        return tuple(row for row in self.observations if fits(row, look, self.port))
+
+    def holds(self, condition: Condition | None) -> bool:
+        return condition is None or all(self.value(name).truth in truths for name, truths in condition.items())
+
+    def tried(self, name: str) -> bool:
+        return any(row.outcome not in NOT_TRIED for row in self.rows(name))
+
+    def _read(self, look: Look) -> Value:
+        rows = self.rows(look.name)
+        match look.way:
+            case Way.BOTH:
+                return conjunction([_repeats(look, _of_direction(rows, direction)) for direction in (Direction.C2S, Direction.S2C)])
+            case Way.EITHER:
+                return _repeats(look, rows)
+            case Way.C2S:
+                return _repeats(look, _of_direction(rows, Direction.C2S))
+            case Way.S2C:
+                return _repeats(look, _of_direction(rows, Direction.S2C))
+            case _:
+                assert_never(look.way)
+
+
+def fits(row: Observation, look: Look, port: int) -> bool:
+    """Whether a look sees a row. A row that was not tried may leave out its port and its form: it then speaks for all of them."""
+    untried = row.outcome in NOT_TRIED
+    wanted = port if look.port == CANDIDATE else look.port
+    form = row.detail.get("form")
+    return (
+        row.probe == look.probe
+        and row.check == look.check
+        and look.transport in (None, row.transport)
+        and (wanted in (None, row.port) or (untried and row.port is None))
+        and (look.form in (None, form) or (untried and form is None))
+    )
+
+
+def _of_direction(rows: Sequence[Observation], direction: Direction) -> tuple[Observation, ...]:
+    return tuple(row for row in rows if row.direction in (direction, Direction.BOTH))
+
+
+def _repeats(look: Look, rows: Sequence[Observation]) -> Value:
+    """One value of several rows of the same question."""
+    told = [row for row in rows if row.outcome not in NOT_TRIED] or rows
+    values = [_row_value(look, row) for row in told]
+    match look.repeats:
+        case Repeats.ANY:
+            return disjunction(values)
+        case Repeats.ALL:
+            return conjunction(values)
+        case _:
+            assert_never(look.repeats)
+
+
+def _row_value(look: Look, row: Observation) -> Value:
+    truth = truth_of(row, look)
+    degraded = (row,) if truth is Truth.TRUE and row.outcome is Outcome.DEGRADED else ()
+    return Value(truth, (Part(look, (row,)),), degraded)
+
+
+def evaluate(rule: Rule, reading: Reading) -> Finding | None:
+    """What a rule says on the reading's port; None: it does not apply."""
+    if not reading.holds(rule.when):
+        return None
+    weighed = [(source, _weigh(source, reading)) for source in rule.sources if _applies(source, reading)]
+    source, value = _fold(rule.fold, weighed)
+    settings = _settings(rule.fold, source, weighed) if value.truth is Truth.TRUE else {}
+    finding = Finding(rule, reading.port, value, source, settings, _grounds(source, reading))
+    return _with_unmet(finding, reading) if value.truth is Truth.UNKNOWN else finding
+
+
+def _grounds(source: Source | None, reading: Reading) -> tuple[Observation, ...]:
+    names = source.when or () if source is not None else ()
+    return distinct(row for name in names if reading.value(name).truth is not Truth.UNKNOWN for row in reading.value(name).rows)
+
+
+def _applies(source: Source, reading: Reading) -> bool:
+    return reading.holds(source.when) and (source.instead_of is None or not reading.tried(source.instead_of))
+
+
+def _weigh(source: Source, reading: Reading) -> Value:
+    value = reading.value(source.look)
+    if value.truth is Truth.UNKNOWN:
+        against = [other for name in source.falsified_by if (other := reading.value(name)).truth is Truth.FALSE]
+        return joined(Truth.FALSE, against) if against else value
+    if value.truth is Truth.FALSE and source.proof_only:
+        return Value(Truth.UNKNOWN, value.parts)
+    return value
+
+
+Weighed = tuple[Source, Value]
+
+
+def _settings(fold: Fold, told: Source | None, weighed: Sequence[Weighed]) -> dict[str, Setting]:
+    sources = [source for source, _ in weighed if fold is Fold.ALL or source is told]
+    return {name: value for source in sources for name, value in (source.settings or {}).items()}
+
+
+def _fold(fold: Fold, weighed: Sequence[Weighed]) -> tuple[Source | None, Value]:
+    """The truth of the sources together, and the source that it is told by."""
+    values = [value for _, value in weighed]
+    match fold:
+        case Fold.FIRST:
+            return next(((source, value) for source, value in weighed if value.truth is not Truth.UNKNOWN), _told(weighed))
+        case Fold.ANY:
+            if true := [one for one in weighed if one[1].truth is Truth.TRUE]:
+                return min(true, key=lambda one: bool(one[0].settings or one[1].degraded))
+            return _told(weighed)[0], disjunction(values)
+        case Fold.ALL:
+            value = conjunction(values)
+            return _told([one for one in weighed if one[1].truth is value.truth])[0], value
+        case _:
+            assert_never(fold)
+
+
+def _told(weighed: Sequence[Weighed]) -> tuple[Source | None, Value]:
+    """Of several that decide nothing by themselves: the first that saw anything."""
+    seen = [one for one in weighed if one[1].parts] or weighed
+    return seen[0] if seen else (None, Value(Truth.UNKNOWN))
+
+
+def _with_unmet(finding: Finding, reading: Reading) -> Finding:
+    """Adds why a source that would have proved it did not count."""
+    for source in finding.rule.sources:
+        value = reading.value(source.look)
+        if source.unmet is not None and value.truth is Truth.TRUE and not reading.holds(source.when):
+            grounds = tuple(row for name in source.when or () for row in reading.value(name).rows)
+            return replace(finding, value=joined(Truth.UNKNOWN, (finding.value, value)), grounds=grounds, unmet=source.unmet)
+    return finding

@@ -1,0 +1,283 @@
+"""Rules as data: what each protocol requires of the path, what it costs, and the sentences that explain it.
+
+A `Look` picks observations and reads them as true, false or unknown. A `Rule` folds looks into one truth for one protocol. A `Profile` says
+what a protocol costs and where its clients are; a `Preset` says what counts how much. All of it is read from TOML by `loader`; nothing
+here judges.
+
+Invariant: a `RuleSet` that `loader` returns is complete: every name that it uses is defined in it, and every protocol has a required rule.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from vpnprobe.observations.schema import Cause, Outcome, Transport
+
+SCHEMA: Final = "vpnprobe.rules/1"
+
+Setting = bool | int | str
+
+KNOWN_CHECKS: Final[Mapping[str, tuple[str, ...]]] = {
+    "tcp": ("reach", "nmap"),
+    "udp": ("reach", "nmap"),
+    "gre": ("passthrough",),
+    "esp": ("passthrough",),
+    "pptp": ("control", "lcp"),
+    "l2tp": ("control",),
+    "ike": ("ikev1-main", "ikev2-init", "esp-in-udp"),
+    "openvpn": ("reset", "handshake", "data"),
+    "wireguard": ("handshake", "data"),
+    "path": ("trace",),
+    "mtu": ("path-mtu", "black-hole"),
+    "nat": ("mapping", "alg", "idle-timeout"),
+    "quality": ("loss", "delay", "throughput"),
+}
+"""The published names of probes and of their checks: a rule that looks at anything else can never be measured."""
+
+
+class Truth(StrEnum):
+    TRUE = "true"
+    FALSE = "false"
+    UNKNOWN = "unknown"
+    """Not measured, or measured without an answer to the question."""
+
+
+class Way(StrEnum):
+    """Which directions a look needs."""
+
+    BOTH = "both"
+    """Client to server and server to client, each of them. A row of direction `both` counts for either."""
+    EITHER = "either"
+    """Rows of all directions are read together."""
+    C2S = "c2s"
+    S2C = "s2c"
+
+
+class Repeats(StrEnum):
+    """How several rows of the same question and direction are read."""
+
+    ANY = "any"
+    """One that is true suffices."""
+    ALL = "all"
+    """One that is false suffices to be false."""
+
+
+class Fold(StrEnum):
+    """How the sources of a rule make one truth."""
+
+    FIRST = "first"
+    """The first source that is true or false."""
+    ANY = "any"
+    ALL = "all"
+
+
+class Need(StrEnum):
+    """What a rule means for the verdict."""
+
+    REQUIRED = "required"
+    """True is needed; false fails the protocol, unknown leaves it unknown."""
+    IF_MEASURED = "if-measured"
+    """False fails the protocol; unknown says nothing."""
+    INFORMATIVE = "informative"
+    """Only its sentence counts, and only where it is true."""
+
+
+class Weight(StrEnum):
+    """How much a rule's word is worth to a reader; reasons are given in this order."""
+
+    DECISIVE = "decisive"
+    STRONG = "strong"
+    SUPPORTING = "supporting"
+
+
+class Criterion(StrEnum):
+    EASE = "ease"
+    SPEED = "speed"
+    SECURITY = "security"
+    STABILITY = "stability"
+    ADAPTABILITY = "adaptability"
+
+
+class Security(StrEnum):
+    """What a protocol does for the secrecy of what it carries."""
+
+    SOUND = "sound"
+    NONE = "none"
+    """No encryption at all."""
+    BROKEN = "broken"
+    """Encryption that is known to be broken."""
+
+
+class Treatment(StrEnum):
+    """What a preset does with a protocol whose security is not sound."""
+
+    ALLOW = "allow"
+    LAST = "last"
+    """Ranked behind every protocol with sound security."""
+    EXCLUDE = "exclude"
+    """Never recommended, unless the security criterion is set aside by name."""
+
+
+class Support(StrEnum):
+    """What a client operating system has for a protocol."""
+
+    BUILT_IN = "built-in"
+    DEPRECATED = "deprecated"
+    BY_HAND = "by-hand"
+    """Built in, but it needs a setting that its dialogues do not offer."""
+    APP = "app"
+    """With an application or a package."""
+    NONE = "none"
+
+
+class ClientOs(StrEnum):
+    WINDOWS = "windows"
+    MACOS = "macos"
+    IOS = "ios"
+    ANDROID = "android"
+    LINUX = "linux"
+
+
+CANDIDATE: Final = "candidate"
+"""In place of a look's port: the candidate port that is being judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Which observations answer a question, and how they are read."""
+
+    name: str
+    what: str
+    """A noun phrase for sentences; may hold `{port}`."""
+    probe: str
+    check: str
+    transport: Transport | None = None
+    """None: any."""
+    port: int | str | None = None
+    """A number, `CANDIDATE`, or None: any."""
+    form: str | None = None
+    """`detail.form`; None: any."""
+    way: Way = Way.BOTH
+    repeats: Repeats = Repeats.ANY
+    reads: Mapping[Outcome, Truth] | None = None
+    """Outcomes that are read otherwise than usual; None: as usual."""
+    unit: str = "packet"
+    """What `sent` and `received` count, in the singular."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sentences:
+    """Templates for each truth; None: say what the rule says."""
+
+    true: str | None = None
+    false: str | None = None
+    unknown: str | None = None
+
+    def of(self, truth: Truth) -> str | None:
+        return {Truth.TRUE: self.true, Truth.FALSE: self.false, Truth.UNKNOWN: self.unknown}[truth]
+
+
+Condition = Mapping[str, frozenset[Truth]]
+"""Name of a look -> the truths that it must have one of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One way to answer a rule's question."""
+
+    look: str
+    falsified_by: tuple[str, ...] = ()
+    """Looks that make it false where it is itself unknown. They never make it true."""
+    proof_only: bool = False
+    """A false look is unknown here."""
+    instead_of: str | None = None
+    """Counts only where this look was not tried."""
+    when: Condition | None = None
+    """Counts only where this holds."""
+    unmet: str | None = None
+    """Why a true look does not count where `when` does not hold."""
+    settings: Mapping[str, Setting] | None = None
+    """What must be set for it to work; None: the defaults do."""
+    sentences: Sentences = Sentences()
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    id: str
+    protocol: str
+    question: str
+    need: Need
+    weight: Weight
+    fold: Fold
+    sources: tuple[Source, ...]
+    sentences: Sentences
+    """All three are given."""
+    advice: Mapping[Cause, str]
+    """What to add where it is false for this cause."""
+    when: Condition | None = None
+    """None: always applies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    support: Support
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What is known about a protocol before anything is measured."""
+
+    name: str
+    title: str
+    candidate: bool
+    """May be recommended without being named by `--consider`."""
+    default_port: int
+    per_port: bool
+    """Judged on each candidate port by itself."""
+    ports: tuple[int, ...]
+    """The usual candidate ports."""
+    preferred_ports: tuple[int, ...]
+    """Candidate ports that are judged first, best first; the others come after them in the order given."""
+    security: Security
+    security_note: str
+    """Empty where the security is sound."""
+    scores: Mapping[Criterion, float]
+    """0 to 1, higher is better."""
+    clients: Mapping[ClientOs, Client]
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """What counts how much."""
+
+    name: str
+    title: str
+    weights: Mapping[Criterion, float]
+    treatment: Mapping[Security, Treatment]
+    scores: Mapping[str, Mapping[Criterion, float]]
+    """Protocol -> scores that replace those of its profile."""
+    clients_penalty: Mapping[Support, float]
+    """Taken off the score of a protocol on an operating system that was named; `none` excludes instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """All rules, in the order of the file."""
+
+    looks: Mapping[str, Look]
+    rules: Mapping[str, Rule]
+    profiles: Mapping[str, Profile]
+    presets: Mapping[str, Preset]
+    why: Mapping[str, str]
+    """Why something is unknown, in words; keys are those of `sentences.Why`."""
+    causes: Mapping[Cause, str]
+    remarks: Mapping[str, str]
+    added: tuple[str, ...] = ()
+    """Ids of rules that a user's file added."""
+    overridden: tuple[str, ...] = ()
+    """Ids of rules that a user's file changed."""
+
+    def rules_of(self, protocol: str) -> tuple[Rule, ...]:
+        return tuple(rule for rule in self.rules.values() if rule.protocol == protocol)

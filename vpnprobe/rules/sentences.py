@@ -1,0 +1,182 @@
+"""Findings in words: the fact first, then numbers, direction, place and error bound.
+
+The sentences themselves are data; what is filled into their placeholders is made here. Findings of one rule that differ in nothing but the
+port are told in one sentence.
+
+Invariant: numbers, hops and addresses are those of the observations that the finding rests on, and of no others.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from vpnprobe.observations.schema import Cause, Direction, Location, Observation, Outcome, Reason
+from vpnprobe.rules.logic import Finding, Part, Value, distinct, joined, truth_of
+from vpnprobe.rules.model import Look, RuleSet, Truth
+
+DIRECTION_WORDS: Final[Mapping[Direction, str]] = {
+    Direction.C2S: "client to server",
+    Direction.S2C: "server to client",
+    Direction.BOTH: "both ways",
+}
+SENDER: Final[Mapping[Direction, str]] = {
+    Direction.C2S: "the client",
+    Direction.S2C: "the server",
+    Direction.BOTH: "the sender",
+}
+
+
+def listed(words: Iterable[object]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    texts = [str(word) for word in words]
+    return " and ".join([", ".join(texts[:-1]), texts[-1]]) if len(texts) > 1 else "".join(texts)
+
+
+def told(findings: Sequence[Finding], rules: RuleSet) -> Reason:
+    """One reason for findings of one rule and one truth, on one or several ports."""
+    first = findings[0]
+    ports = listed(dict.fromkeys(finding.port for finding in findings))
+    value = joined(first.truth, [finding.value for finding in findings])
+    profile = rules.profiles[first.rule.protocol]
+    own = first.source.sentences.of(first.truth) if first.source is not None else None
+    template = own or first.rule.sentences.of(first.truth) or ""
+    usual = first.rule.sources[0].look if first.source is None else first.source.look
+    words = {"protocol": profile.title, "port": ports, "default_port": str(profile.default_port), **in_words(value, usual, ports)}
+    words["why"] = filled(first.unmet, words) if first.unmet is not None else why(value, rules)
+    sentences = [filled(template, words), *(filled(text, words) for text in _advice(first, value, rules))]
+    return Reason(
+        first.rule.id, " ".join(sentences), tuple(row.id for row in distinct(row for finding in findings for row in finding.rows))
+    )
+
+
+def grouped(findings: Iterable[Finding]) -> tuple[tuple[Finding, ...], ...]:
+    """Findings that one sentence can tell: the same rule, truth, source, outcomes and causes, in the order of the first of each."""
+    groups: dict[tuple[object, ...], list[Finding]] = {}
+    for finding in findings:
+        state = frozenset((row.outcome, row.cause, row.direction) for row in finding.value.rows)
+        looks = tuple(part.look.name for part in finding.value.parts)
+        look = finding.source.look if finding.source is not None else ""
+        groups.setdefault((finding.rule.id, finding.truth, look, looks, state, finding.unmet), []).append(finding)
+    return tuple(tuple(group) for group in groups.values())
+
+
+def filled(template: str, words: Mapping[str, str]) -> str:
+    """The template with its placeholders filled; one that has no meaning here is left empty."""
+    return template.format_map(_Words(words))
+
+
+class _Words(dict[str, str]):
+    def __missing__(self, key: str) -> str:
+        return ""
+
+
+def in_words(value: Value, usual: str, ports: str) -> dict[str, str]:
+    """The placeholders `evidence`, `numbers`, `place` and `bound` of a value. Looks other than the usual one are named."""
+    telling = [Part(part.look, rows) for part in value.parts if (rows := _telling(part, value.truth))]
+    named = [(filled(part.look.what, {"port": ports}) + ": " if part.look.name != usual else "", part) for part in telling]
+    rows = distinct(row for part in telling for row in part.rows)
+    bound = _bound(rows)
+    evidence = "; ".join(name + "; ".join(_numbers(part, place=True)) for name, part in named)
+    return {
+        "numbers": "; ".join(name + "; ".join(_numbers(part, place=False)) for name, part in named),
+        "place": _distinct_places(rows),
+        "bound": bound,
+        "evidence": f"{evidence}; {bound}" if bound else evidence or "nothing was seen",
+    }
+
+
+def _telling(part: Part, truth: Truth) -> tuple[Observation, ...]:
+    """Of an unknown value all rows; else those that say so."""
+    return part.rows if truth is Truth.UNKNOWN else tuple(row for row in part.rows if truth_of(row, part.look) is truth)
+
+
+def _numbers(part: Part, *, place: bool) -> list[str]:
+    """One clause for each direction, of all its rows together."""
+    found = []
+    for direction in Direction:
+        rows = [row for row in part.rows if row.direction is direction]
+        if rows:
+            lost = _lost(direction, rows, _distinct_places(rows) if place else "")
+            found.append(f"{DIRECTION_WORDS[direction]} {_counted(part.look, rows)}{_refusers(rows)}{lost}")
+    return found
+
+
+def _lost(direction: Direction, rows: Sequence[Observation], where: str) -> str:
+    """Where, and of a conversation in which direction."""
+    ways = dict.fromkeys(DIRECTION_WORDS[way] for row in rows if (way := lost_direction(row)) is not direction)
+    words = [*([f"from {listed(ways)}"] if ways else []), *([where] if where else [])]
+    return f", lost {', '.join(words)}" if words else ""
+
+
+def _counted(look: Look, rows: Sequence[Observation]) -> str:
+    """`3 of 40 packets arrived`; where nothing was counted, the outcome."""
+    if any(row.sent is None for row in rows):
+        return listed(dict.fromkeys(str(row.outcome) for row in rows))
+    sent = sum(row.sent or 0 for row in rows)
+    things = look.unit if sent == 1 else f"{look.unit}s"
+    if any(row.received is None for row in rows):
+        return f"{sent} {things} sent, {listed(dict.fromkeys(str(row.outcome) for row in rows))}"
+    done = "arrived" if look.unit == "packet" else "succeeded"
+    return f"{sum(row.received or 0 for row in rows)} of {sent} {things} {done}"
+
+
+def _refusers(rows: Iterable[Observation]) -> str:
+    refused = [row for row in rows if row.outcome is Outcome.REFUSED]
+    by = dict.fromkeys("the other end" if row.detail["by"] == "peer" else str(row.detail["by"]) for row in refused if row.detail.get("by"))
+    return f", refused by {listed(by)}" if by else ", refused" if refused else ""
+
+
+def _distinct_places(rows: Iterable[Observation]) -> str:
+    return listed(dict.fromkeys(place(row.location, lost_direction(row)) for row in rows if row.location is not None))
+
+
+def lost_direction(row: Observation) -> Direction:
+    """The direction in which it was lost: a conversation goes both ways and fails in one, which `detail.lost_direction` names."""
+    named = row.detail.get("lost_direction")
+    return Direction(named) if named in (Direction.C2S, Direction.S2C) else row.direction
+
+
+def place(location: Location, direction: Direction) -> str:
+    """`between 10.0.1.2 (hop 2 from the client) and 10.0.2.2`; the next hop only where it is known."""
+    sender = SENDER[direction]
+    hop = f"hop {location.last_hop} from {sender}"
+    last = (
+        sender if location.last_hop == 0 else f"{location.last_address} ({hop})" if location.last_address else f"an unnamed router ({hop})"
+    )
+    return f"between {last} and {location.next_address}" if location.next_address else f"after {last}"
+
+
+def _bound(rows: Iterable[Observation]) -> str:
+    bounds = [row.error_bound for row in rows if row.error_bound is not None]
+    return f"error bound {max(bounds):.1g}" if bounds else ""
+
+
+def why(value: Value, rules: RuleSet) -> str:
+    """Why a value is unknown, by what is most worth knowing."""
+    open_rows = [row for row in value.rows if truth_of(row) is Truth.UNKNOWN]
+    for key, fits in (
+        ("no-listener", [row for row in open_rows if row.cause is Cause.NO_LISTENER]),
+        ("no-answer", [row for row in open_rows if row.outcome is Outcome.NO_ANSWER]),
+        ("error", [row for row in open_rows if row.outcome is Outcome.ERROR]),
+        ("skipped", [row for row in open_rows if row.outcome is Outcome.SKIPPED]),
+    ):
+        if fits:
+            return filled(rules.why[key], {"reason": _reasons(fits), "sent": _sent(fits)})
+    return filled(rules.why["not-measured"], {})
+
+
+def _reasons(rows: Iterable[Observation]) -> str:
+    return listed(dict.fromkeys(str(row.detail.get("reason") or "no reason given") for row in rows))
+
+
+def _sent(rows: Iterable[Observation]) -> str:
+    counts = [row.sent for row in rows if row.sent is not None]
+    return f"{sum(counts)} sent" if counts else "what was sent"
+
+
+def _advice(finding: Finding, value: Value, rules: RuleSet) -> list[str]:
+    """What the causes of a failure suggest, each once."""
+    if finding.truth is not Truth.FALSE:
+        return []
+    causes = dict.fromkeys(row.cause for row in value.rows if row.cause is not None and truth_of(row) is Truth.FALSE)
+    texts = (finding.rule.advice.get(cause) or rules.causes.get(cause) for cause in causes)
+    return [text for text in dict.fromkeys(texts) if text]

@@ -1,0 +1,132 @@
+"""Virtual time: an asyncio event loop whose clock jumps to the next timer, and the queue of what is to happen in the network.
+
+Nothing waits on the wall clock. When nothing is ready and no timer is set, nothing can ever happen again, and `Stalled` says so.
+Threads and subprocesses are not waited for: what runs in virtual time stays on the loop.
+"""
+
+import asyncio
+import heapq
+import selectors
+from collections.abc import Callable, Coroutine
+from itertools import count
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+
+RESOLUTION_S: Final = 1e-9
+"""Timers closer together than this are one instant."""
+
+
+class Stalled(RuntimeError):
+    """Every task waits for something that cannot come: nothing is on its way and no timer runs."""
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    """Instead of sleeping, adds the time-out to the clock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready: list[tuple[selectors.SelectorKey, int]] = super().select(0)
+        if ready or timeout == 0:
+            return ready
+        if timeout is None:
+            waiting = ", ".join(sorted(task.get_name() for task in asyncio.all_tasks(asyncio.get_running_loop()))) or "none"
+            raise Stalled(f"nothing is left to happen at {self.now:.6f} s of virtual time; waiting tasks: {waiting}")
+        self.now += timeout
+        return ready
+
+
+class VirtualEventLoop(asyncio.SelectorEventLoop):
+    """Starts at 0 s."""
+
+    def __init__(self) -> None:
+        self._jumping = _JumpingSelector()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.now
+
+
+def run_virtual(main: Coroutine[Any, Any, T]) -> T:
+    """Runs `main` to its end in virtual time, as `asyncio.run` does in real time. Raises Stalled."""
+    with asyncio.Runner(loop_factory=VirtualEventLoop) as runner:
+        return runner.run(main)
+
+
+class Timer:
+    """An action that is due at a time, unless it is cancelled first."""
+
+    __slots__ = ("action", "cancelled")
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        self.action = action
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class EventQueue:
+    """What is to happen, in order of time; what is due at one instant happens in the order in which it was put in.
+
+    The event loop's own heap does not keep that order, and packets sent at one instant must not overtake each other.
+    Bound to the loop that is running when it is first used.
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._numbers = count()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._origin = 0.0
+        self._handle: asyncio.TimerHandle | None = None
+        self._running = False
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._origin = self._loop.time()
+        return self._loop
+
+    def now(self) -> float:
+        """Seconds on the loop's clock."""
+        return self.loop.time()
+
+    def elapsed(self) -> float:
+        """Seconds since the queue was first used."""
+        return self.loop.time() - self._origin
+
+    def after(self, delay_s: float, action: Callable[[], None]) -> Timer:
+        timer = Timer(action)
+        heapq.heappush(self._heap, (self.now() + delay_s, next(self._numbers), timer))
+        if not self._running:
+            self._arm()
+        return timer
+
+    def _arm(self) -> None:
+        while self._heap and self._heap[0][2].cancelled:
+            heapq.heappop(self._heap)
+        if not self._heap:
+            return
+        due = self._heap[0][0]
+        if self._handle is not None:
+            if self._handle.when() <= due:
+                return
+            self._handle.cancel()
+        self._handle = self.loop.call_at(due, self._run)
+
+    def _run(self) -> None:
+        self._handle = None
+        self._running = True
+        limit = self.now() + RESOLUTION_S
+        try:
+            while self._heap and self._heap[0][0] <= limit:
+                timer = heapq.heappop(self._heap)[2]
+                if not timer.cancelled:
+                    timer.action()
+        finally:
+            self._running = False
+            self._arm()

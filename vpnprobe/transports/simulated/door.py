@@ -1,0 +1,189 @@
+"""`Door` on a host of the simulated network: the probes cannot tell it from the operating system's."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import IPv4Address
+from typing import Final, NoReturn
+
+from vpnprobe.errors import CannotRun, ExitStatus
+from vpnprobe.transports.door import (
+    Address,
+    Capability,
+    Closable,
+    ConnectError,
+    ConnectFailure,
+    Datagram,
+    Door,
+    Endpoint,
+    OnConnection,
+    OnDatagram,
+    OnPacket,
+    PortUnavailable,
+    RawPort,
+    TcpStream,
+    UdpPort,
+)
+from vpnprobe.transports.simulated.host import EPOCH, Host, RawSocket, Tap, UdpSocket
+from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
+
+_FIRST_FREE_PORT: Final = 1024
+
+
+class _UdpPort:
+    def __init__(self, host: Host, socket: UdpSocket) -> None:
+        self._host = host
+        self._socket = socket
+
+    @property
+    def local(self) -> Endpoint:
+        return Endpoint(self._host.address, self._socket.port)
+
+    def send(self, data: bytes, to: Endpoint, *, ttl: int | None = None) -> None:
+        open_now = self._host.sockets.udp.get(self._socket.port) is self._socket
+        if open_now and isinstance(to.address, IPv4Address):
+            datagram = UdpDatagram(self._socket.port, to.port, data)
+            self._host.send(IpProtocol.UDP, datagram.encode(self._host.address, to.address), to.address, ttl=ttl)
+
+    def close(self) -> None:
+        if self._host.sockets.udp.get(self._socket.port) is self._socket:
+            del self._host.sockets.udp[self._socket.port]
+
+
+class _RawPort:
+    def __init__(self, host: Host, socket: RawSocket) -> None:
+        self._host = host
+        self._socket = socket
+
+    def send(self, payload: bytes, to: Address, *, ttl: int | None = None) -> None:
+        if self._socket in self._host.sockets.raw:
+            self._host.send(self._socket.protocol, payload, to, ttl=ttl)
+
+    def close(self) -> None:
+        if self._socket in self._host.sockets.raw:
+            self._host.sockets.raw.remove(self._socket)
+
+
+class _Closing:
+    """Closes what `close` closes, once."""
+
+    def __init__(self, close: Callable[[], object]) -> None:
+        self._close: Callable[[], object] | None = close
+
+    def close(self) -> None:
+        if self._close is not None:
+            self._close()
+            self._close = None
+
+
+class SimulatedDoor:
+    """One end's access to the simulated network."""
+
+    def __init__(self, host: Host, capabilities: frozenset[Capability], chance: random.Random) -> None:
+        self._host = host
+        self._capabilities = capabilities
+        self._chance = chance
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return self._capabilities
+
+    def now(self) -> float:
+        return self._host.events.now()
+
+    def unix_time(self) -> float:
+        return EPOCH + self._host.events.elapsed()
+
+    def entropy(self, count: int) -> bytes:
+        return self._chance.randbytes(count)
+
+    def source_address(self, remote: Address) -> Address:
+        return self._host.address
+
+    async def udp(
+        self,
+        on_datagram: OnDatagram,
+        *,
+        port: int = 0,
+        address: Address | None = None,
+        on_refused: Callable[[Endpoint], None] | None = None,
+    ) -> UdpPort:
+        sockets = self._host.sockets.udp
+        self._check_port(port, address, taken=port in sockets)
+        socket = UdpSocket(port or self._host.spare_port(sockets.__contains__), on_datagram, on_refused)
+        sockets[socket.port] = socket
+        return _UdpPort(self._host, socket)
+
+    async def connect(self, remote: Endpoint, *, deadline_s: float, on_bound: Callable[[Endpoint], None] | None = None) -> TcpStream:
+        if not isinstance(remote.address, IPv4Address):
+            raise ConnectError(ConnectFailure.UNREACHABLE, remote)
+        connection = self._host.open_connection(self._host.spare_port(self._host.tcp_port_taken), remote)
+        if on_bound is not None:
+            on_bound(connection.local)
+        try:
+            async with asyncio.timeout(deadline_s):
+                await connection.connect()
+        except TimeoutError:
+            connection.give_up()
+            raise ConnectError(ConnectFailure.TIMED_OUT, remote) from None
+        except asyncio.CancelledError:
+            connection.give_up()
+            raise
+        return connection
+
+    async def listen(self, on_connection: OnConnection, *, port: int, address: Address | None = None) -> Closable:
+        listeners = self._host.sockets.listeners
+        self._check_port(port, address, taken=port in listeners)
+        port = port or self._host.spare_port(self._host.tcp_port_taken)
+        listeners[port] = on_connection
+        return _Closing(lambda: listeners.pop(port, None))
+
+    def raw(self, protocol: int, on_datagram: OnDatagram, *, version: int = 4) -> RawPort:
+        self._require(Capability.RAW_IP, f"open a raw socket for IP protocol {protocol}")
+        socket = RawSocket(protocol, on_datagram if version == 4 else _nothing)
+        self._host.sockets.raw.append(socket)
+        return _RawPort(self._host, socket)
+
+    def send_packet(self, packet: bytes) -> None:
+        self._require(Capability.RAW_IP, "send a whole IP packet")
+        whole = IPv4Packet.decode(packet)
+        self._host.send_packet(
+            replace(
+                whole,
+                source=self._host.address if whole.source.is_unspecified else whole.source,
+                identification=whole.identification or self._host.next_identification(),
+                missing=0,
+            )
+        )
+
+    def capture(self, peer: Address, on_packet: OnPacket) -> Closable:
+        self._require(Capability.CAPTURE, "see the packets on the wire")
+        taps = self._host.sockets.taps
+        tap = Tap(peer, on_packet)
+        taps.append(tap)
+        return _Closing(lambda: taps.remove(tap))
+
+    def _check_port(self, port: int, address: Address | None, *, taken: bool) -> None:
+        if address is not None and not address.is_unspecified and address != self._host.address:
+            raise PortUnavailable(port, in_use=False)
+        if 0 < port < _FIRST_FREE_PORT and Capability.LOW_PORTS not in self._capabilities:
+            raise PortUnavailable(port, in_use=False)
+        if taken:
+            raise PortUnavailable(port, in_use=True)
+
+    def _require(self, capability: Capability, what: str) -> None:
+        if capability not in self._capabilities:
+            _refuse(capability, what)
+
+
+def _refuse(capability: Capability, what: str) -> NoReturn:
+    raise CannotRun(f"cannot {what}: this end of the simulated network lacks {capability}", status=ExitStatus.MISSING)
+
+
+def _nothing(datagram: Datagram) -> None:
+    """A raw IPv6 socket never gets anything here."""
+
+
+DOOR: Final[type[Door]] = SimulatedDoor
+"""For the type checker: it is a whole `Door`."""

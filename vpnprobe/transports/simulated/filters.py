@@ -1,0 +1,72 @@
+"""Whether a packet fits a filter of the topology, and whether the filter acts on it."""
+
+import random
+from dataclasses import dataclass
+
+from vpnprobe.errors import DecodeError
+from vpnprobe.transports.topology import Filter, Hook
+from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpSegment, UdpDatagram
+
+
+@dataclass(frozen=True, slots=True)
+class _Upper:
+    """What a filter reads above IP: both ports and the payload of TCP or UDP; no ports: another protocol, or unreadable."""
+
+    ports: tuple[int, ...] = ()
+    payload: bytes = b""
+
+
+def _upper(packet: IPv4Packet) -> _Upper:
+    try:
+        if packet.protocol == IpProtocol.TCP:
+            segment = TcpSegment.decode(packet.payload)
+            return _Upper((segment.source_port, segment.destination_port), segment.payload)
+        if packet.protocol == IpProtocol.UDP:
+            datagram = UdpDatagram.decode(packet.payload)
+            return _Upper((datagram.source_port, datagram.destination_port), datagram.payload)
+    except DecodeError:
+        pass
+    return _Upper()
+
+
+def _payload_fits(rule: Filter, payload: bytes) -> bool:
+    start = rule.payload_offset or 0
+    found = payload[start : start + len(rule.payload)]
+    if len(found) < len(rule.payload):
+        return False
+    mask = rule.payload_mask or b"\xff" * len(rule.payload)
+    return all(one & bits == other & bits for one, other, bits in zip(found, rule.payload, mask, strict=True))
+
+
+def fits(rule: Filter, packet: IPv4Packet, direction: str) -> bool:
+    """Whether the packet, moving in `direction` (`c2s` or `s2c`), fits every condition of the rule; chance is not asked."""
+    if rule.protocol is not None and packet.protocol != rule.protocol:
+        return False
+    if packet.protocol in rule.except_protocols:
+        return False
+    if rule.direction is not None and direction != rule.direction:
+        return False
+    if rule.longer_than is not None and packet.total_length <= rule.longer_than:
+        return False
+    if not (rule.ports or rule.except_ports or rule.payload):
+        return True
+    upper = _upper(packet)
+    if rule.ports and not set(rule.ports).intersection(upper.ports):
+        return False
+    if set(rule.except_ports).intersection(upper.ports):
+        return False
+    return not rule.payload or (bool(upper.ports) and _payload_fits(rule, upper.payload))
+
+
+class FilterChain:
+    """The filters of one host, asked in order; the first that acts decides."""
+
+    def __init__(self, name: str, filters: tuple[Filter, ...], *, seed: int) -> None:
+        self._rules = [(rule, random.Random(f"{seed}/filter/{name}/{number}")) for number, rule in enumerate(filters) if rule.at == name]
+
+    def verdict(self, hook: Hook, packet: IPv4Packet, direction: str) -> Filter | None:
+        """The filter that acts on the packet in this hook; None: it passes."""
+        for rule, chance in self._rules:
+            if rule.hook is hook and fits(rule, packet, direction) and (rule.probability >= 1 or chance.random() < rule.probability):
+                return rule
+        return None

@@ -1,0 +1,17 @@
+"""The door to the operating system's network: asyncio and the standard library's sockets.
+
+door.py        SystemDoor, which joins the rest to the interface in `vpnprobe.transports.door`
+addresses.py   endpoints to and from the socket module's tuples
+datagrams.py   what UDP and raw sockets share: TTLs, source addresses, ICMP errors
+sockets.py     UDP ports over both address families
+streams.py     TCP: connecting, listening, byte streams (TLS rides on them too)
+raw.py         raw IP sockets and whole packets
+capturing.py   packets on the wire (AF_PACKET)
+linux.py       numbers of the Linux socket interface that the socket module does not name
+
+Everything works on Linux; on other systems with BSD sockets UDP and TCP work, raw IP and capture are missing capabilities.
+"""
+
+from vpnprobe.transports.system.door import SystemDoor
+
+__all__ = ["SystemDoor"]
