@@ -50,7 +50,7 @@ def test_a_key_that_nobody_asked_for_is_refused_with_the_nearest_one() -> None:
         table.text("description")
         table.done()
 
-    assert problem("descripton = 'x'", read) == "some.toml: descripton: unknown key; did you mean 'description'?"
+    assert problem("descriptions = 'x'", read) == "some.toml: descriptions: unknown key; did you mean 'description'?"
 
 
 def test_what_is_not_toml_is_said_with_line_and_column() -> None:

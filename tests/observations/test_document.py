@@ -6,7 +6,7 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -235,22 +235,18 @@ def test_a_write_that_fails_midway_leaves_the_folder_as_it_was(existing: bool, t
 @pytest.mark.parametrize(
     ("place", "words"),
     [
-        (lambda folder: folder, "it is a folder"),
-        (lambda folder: folder / "file" / "report.html", "not a directory"),
-        (lambda folder: folder / "absent" / "report.html", "no such file"),
-        (lambda folder: folder / ("n" * 255), "file name too long"),
+        (".", "it is a folder"),
+        ("file/report.html", "not a directory"),
+        ("absent/report.html", "no such file"),
+        ("n" * 256, "name too long"),
     ],
 )
-def test_places_that_cannot_be_written_are_named(place: Callable[[Path], Path], words: str, tmp_path: Path) -> None:
+def test_places_that_cannot_be_written_are_named(place: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    if "too long" in words:
-        tmp_path = tmp_path / ("d" * 250)
-        tmp_path.mkdir()
-        words = "cannot write"
-        (tmp_path / ("n" * 255)).mkdir()
     with pytest.raises(UsageError, match=words) as refusal:
-        document.write_atomically(place(tmp_path), b"")
+        document.write_atomically(tmp_path / place, b"")
     assert "\n" not in str(refusal.value)
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_a_folder_where_a_file_stands_and_names_with_a_path_are_refused(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-
 from rules_rows import clean
+
 from vpnprobe.cli.rules import rules
 from vpnprobe.errors import ExitStatus, UsageError
 from vpnprobe.observations.document import encode
@@ -19,7 +19,7 @@ def run(*arguments: str) -> str:
     return done.output
 
 
-@pytest.fixture()
+@pytest.fixture
 def saved(tmp_path: Path) -> Path:
     decision = decide(clean(), rules=load_default())
     document = Result(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from rules_rows import clean, path
+
 from vpnprobe.observations.schema import Cause, Feasibility, Mode, Observation, Outcome, Result, Run
 from vpnprobe.rules import RuleSet, decide, explain, load_default
 from vpnprobe.rules.explain import listing
@@ -21,14 +22,13 @@ NOTHING = path({name: (Outcome.BLOCKED, Cause.UNKNOWN) for name in ("tcp", "udp"
 
 def test_each_rule_is_told_with_its_truth_and_its_observations() -> None:
     text = explain(result(SEED), load_default())
-    assert (
-        "PPTP (pptp): infeasible\n  pptp-control (required, decisive): true\n    pptp-control-tcp-1723-both pptp/control tcp/1723 both: pass, 20 of 20"
-        in text
-    )
-    assert (
-        "  pptp-gre (required, decisive): false\n    gre-passthrough-in-call-gre-c2s gre/passthrough gre c2s: blocked (ip-protocol), 0 of 20"
-        in text
-    )
+    assert text.splitlines()[:5] == [
+        "PPTP (pptp): infeasible",
+        "  pptp-control (required, decisive): true",
+        "    pptp-control-tcp-1723-both pptp/control tcp/1723 both: pass, 20 of 20",
+        "  pptp-gre (required, decisive): false",
+        "    gre-passthrough-in-call-gre-c2s gre/passthrough gre c2s: blocked (ip-protocol), 0 of 20",
+    ]
     assert "openvpn-udp-reset on port 443 (required, decisive): true" in text
     assert "  1. OpenVPN over UDP 0.86 (ease 0.5, speed 0.7, security 1, stability 0.9, adaptability 0.8)" in text
     assert "Recommended: openvpn-udp, port 1194" in text

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from rules_rows import clean, feasibility, row, verdict
+
 from vpnprobe.errors import ExitStatus, UsageError
 from vpnprobe.observations.schema import Feasibility, Outcome, Transport
 from vpnprobe.rules import decide, load, load_default
@@ -36,14 +36,14 @@ unknown = "Whether WireGuard's handshake gets through is not known: {why}."
 """
 
 
-@pytest.fixture()
+@pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "own.toml"
 
 
 def complaint(file: Path, text: str) -> str:
     file.write_text(text)
-    with pytest.raises(UsageError, match=".") as caught:
+    with pytest.raises(UsageError) as caught:
         load(file)
     assert caught.value.status is ExitStatus.UNREADABLE
     message = str(caught.value)
@@ -156,7 +156,7 @@ def test_a_file_that_is_no_rules_file(file: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="longer than"):
         load(file)
     file.write_text("a = " + "[" * 100_000)
-    with pytest.raises(UsageError, match="nested too deep|not TOML"):
+    with pytest.raises(UsageError, match=r"nested too deep|not TOML"):
         load(file)
     for path, message in ((tmp_path / "none.toml", "No such file"), (tmp_path, "Is a directory"), ("a\0b", "no file name")):
         with pytest.raises(UsageError, match=message) as caught:
@@ -183,8 +183,9 @@ def _toml(value: object) -> str:
 def test_any_toml_gives_rules_or_one_line(tmp_path: Path, lines: list[tuple[list[str], object]]) -> None:
     file = tmp_path / "any.toml"
     file.write_text("\n".join(f"{'.'.join(keys)} = {_toml(value)}" for keys, value in lines))
+    told: UsageError | None = None
     try:
         load(file)
-    except UsageError as told:
-        assert told.status is ExitStatus.UNREADABLE
-        assert "\n" not in str(told)
+    except UsageError as problem:
+        told = problem
+    assert told is None or (told.status is ExitStatus.UNREADABLE and "\n" not in str(told))

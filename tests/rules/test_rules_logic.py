@@ -4,8 +4,8 @@ import itertools
 from collections.abc import Mapping
 
 import pytest
-
 from rules_rows import row
+
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 from vpnprobe.rules.logic import Finding, Reading, Value, conjunction, disjunction, evaluate, truth_of
 from vpnprobe.rules.model import CANDIDATE, Fold, Look, Need, Repeats, Rule, Sentences, Setting, Source, Truth, Way, Weight

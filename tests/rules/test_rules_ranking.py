@@ -1,10 +1,11 @@
 """Presets, wishes, clients, and what is recommended for which reasons."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-
 from rules_rows import clean, path, row, said, verdict
+
 from vpnprobe.errors import ExitStatus, UsageError
 from vpnprobe.observations.schema import Cause, Outcome, Recommendation, Transport
 from vpnprobe.rules import RuleSet, check_wishes, decide, load_default
@@ -17,7 +18,7 @@ NO_IPSEC = {"ike/ikev1-main": BLOCKED}
 ONLY_PPTP = NO_OPENVPN | NO_IPSEC | {"l2tp/control": BLOCKED}
 
 
-def recommended(outcomes: dict[str, tuple[Outcome, Cause | None]], **wishes: object) -> Recommendation | None:
+def recommended(outcomes: Mapping[str, tuple[Outcome, Cause | None]], **wishes: object) -> Recommendation | None:
     return decide(path(outcomes), rules=load_default(), **wishes).recommendation  # type: ignore[arg-type]
 
 
@@ -43,7 +44,7 @@ def recommended(outcomes: dict[str, tuple[Outcome, Cause | None]], **wishes: obj
         (ONLY_PPTP, {"prefer": ["no-security"], "client_os": ["macOS"]}, None),
     ],
 )
-def test_what_is_recommended(outcomes: dict[str, tuple[Outcome, Cause | None]], wishes: dict[str, object], protocol: str | None) -> None:
+def test_what_is_recommended(outcomes: Mapping[str, tuple[Outcome, Cause | None]], wishes: dict[str, object], protocol: str | None) -> None:
     found = recommended(outcomes, **wishes)
     assert (found.protocol if found else None) == protocol
 
@@ -101,7 +102,7 @@ def test_a_client_without_a_note_is_still_told() -> None:
         system: replace(client, support=rules.profiles["pptp"].clients[system].support) for system, client in profile.clients.items()
     }
     changed = replace(rules, profiles={**rules.profiles, "openvpn-udp": replace(profile, clients=doubtful)})
-    found = decide(clean(), rules=changed, client_os=["windows"]).recommendation
+    found = decide(path({"openvpn/reset tcp": BLOCKED}), rules=changed, client_os=["windows"]).recommendation
     assert found is not None
     assert "On windows, support for OpenVPN over UDP is: deprecated." in found.warnings
     excluded = decide(clean(), rules=changed, client_os=["macos"]).recommendation
@@ -183,7 +184,7 @@ def test_the_wishes_are_named_in_the_reasons() -> None:
     ],
 )
 def test_wishes_that_are_not_known(wishes: dict[str, object], message: str) -> None:
-    with pytest.raises(UsageError, match=".") as caught:
+    with pytest.raises(UsageError) as caught:
         check_wishes(load_default(), **wishes)  # type: ignore[arg-type]
     assert message in str(caught.value)
     assert caught.value.status is ExitStatus.USAGE

@@ -1,8 +1,10 @@
 """The planted networks of the acceptance scenarios, as the observations that come out of them."""
 
-import pytest
+from collections.abc import Mapping
 
+import pytest
 from rules_rows import PORTS, feasibility, path, row, said, verdict
+
 from vpnprobe.observations.schema import Cause, Direction, Feasibility, Location, Outcome, Transport
 from vpnprobe.rules import decide, load_default
 
@@ -12,7 +14,8 @@ ALL = {"pptp": OK, "l2tp": OK, "l2tp-ipsec": OK, "openvpn-udp": OK, "openvpn-tcp
 UDP = {"udp": (BLOCKED, Cause.IP_PROTOCOL)}
 LOST = (DEGRADED, Cause.LOSS)
 
-SCENARIOS = {
+Told = Mapping[str, tuple[Outcome, Cause | None]]
+SCENARIOS: dict[str, tuple[Told, dict[str, Feasibility], str | None]] = {
     "clean": ({}, ALL, "openvpn-udp"),
     "gre-filtered": ({"gre": (BLOCKED, Cause.IP_PROTOCOL)}, ALL | {"pptp": BAD}, "openvpn-udp"),
     "gre-one-way": ({"gre s2c": (BLOCKED, Cause.IP_PROTOCOL)}, ALL | {"pptp": BAD}, "openvpn-udp"),

@@ -1,8 +1,8 @@
 """Numbers, hops, directions and bounds in words."""
 
 import pytest
-
 from rules_rows import row, said, verdict
+
 from vpnprobe.observations.schema import Cause, Direction, Location, Observation, Outcome, Transport
 from vpnprobe.rules import decide, load_default
 from vpnprobe.rules.sentences import filled, listed, place

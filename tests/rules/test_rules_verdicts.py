@@ -1,8 +1,8 @@
 """Each protocol's requirements, one case at a time."""
 
 import pytest
-
 from rules_rows import feasibility, row, said, verdict
+
 from vpnprobe.observations.schema import Cause, Direction, Feasibility, Observation, Outcome, Transport
 from vpnprobe.rules import Decision, decide, load_default
 

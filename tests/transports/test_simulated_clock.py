@@ -67,10 +67,13 @@ def test_earlier_and_cancelled_events() -> None:
         def note(name: str) -> None:
             order.append((name, round(events.now(), 6)))
 
+        def from_an_event() -> None:
+            events.after(0.25, lambda: note("from an event"))
+
         events.after(2.0, lambda: note("late"))
         cancelled = events.after(1.5, lambda: note("cancelled"))
         events.after(1.0, lambda: note("early"))
-        events.after(1.0, lambda: events.after(0.25, lambda: note("from an event")) and None)
+        events.after(1.0, from_an_event)
         cancelled.cancel()
         await asyncio.sleep(3)
         return order

@@ -61,6 +61,7 @@ def test_each_router_answers_for_its_ttl_with_a_quote(ttl: int) -> None:
     assert (quote.source, quote.destination, quote.identification, quote.ports) == (
         ends.client_address, ends.server_address, 4711, (40000, 500),
     )  # fmt: skip
+    assert isinstance(quote.packet, IPv4Packet)
     assert (len(quote.first_bytes), quote.packet.total_length, quote.packet.ttl) == (528, 1028, 1)
 
 

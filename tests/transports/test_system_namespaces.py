@@ -50,7 +50,7 @@ def _no_rules() -> Iterator[None]:
 
 
 def input_rule(rule: str) -> str:
-    return f"table inet t {{ chain c {{ type filter hook input priority 0\n{rule}\n}} }}\n"
+    return f"table inet t {{\nchain c {{\ntype filter hook input priority 0\n{rule}\n}}\n}}\n"
 
 
 async def failure() -> ConnectFailure:

@@ -85,6 +85,12 @@ def test_a_cut_quote_names_its_place() -> None:
     assert (caught.value.field, caught.value.offset) == ("quoted IPv4 header", 10)
 
 
+@pytest.mark.parametrize("data", [b"", b"\x03\x01\0", b"\x08\0\0\0\0\0"])
+def test_less_than_a_header(data: bytes) -> None:
+    with pytest.raises(DecodeError, match="ICMP header"):
+        decode_icmp(data)
+
+
 def test_extensions_after_the_quote_are_left_out() -> None:
     """RFC 4884: the length attribute says where the quoted datagram ends and MPLS labels begin."""
     quoted = IPv4Packet(A, B, IpProtocol.GRE, 1, 9, b"y" * 12, missing=500).encode()

@@ -195,3 +195,24 @@ def test_scapy_reads_what_we_write_and_the_reverse() -> None:
     udp = inet.IP(src=str(A), dst=str(B), ttl=9, id=5) / inet.UDP(sport=500, dport=4500) / b"payload"
     packet = IPv4Packet.decode(bytes(udp))
     assert packet == IPv4Packet(A, B, 17, 9, 5, UdpDatagram(500, 4500, b"payload").encode(A, B))
+
+
+def test_ipv6_pseudo_header_and_udp_without_a_checksum() -> None:
+    source, destination = IPv6Address("2001:db8::1"), IPv6Address("2001:db8::2")
+    encoded = UdpDatagram(500, 500, b"isakmp").encode(source, destination)
+    assert checksum_fits(source, destination, IpProtocol.UDP, encoded)
+    assert not checksum_fits(source, IPv6Address("2001:db8::3"), IpProtocol.UDP, encoded)
+    assert checksum_fits(A, B, IpProtocol.UDP, encoded[:6] + b"\0\0" + encoded[8:])
+
+
+def test_ipv6_payload_length_zero_is_all_that_is_there() -> None:
+    packet = IPv6Packet.decode(ipv6(47, b"gre", length=0))
+    assert (packet.payload, packet.missing, packet.truncated) == (b"gre", 0, False)
+
+
+def test_flags_and_truncation_of_what_is_whole() -> None:
+    segment = TcpSegment(1, 2, 3, flags=TcpFlag.SYN | TcpFlag.ACK)
+    assert (segment.has(TcpFlag.SYN), segment.has(TcpFlag.FIN), segment.truncated) == (True, False, False)
+    assert not UdpDatagram(1, 2).truncated
+    assert not IPv4Packet(A, B, 47).truncated
+    assert IPv4Packet(A, B, 47, fragment_offset=3).first_fragment is False

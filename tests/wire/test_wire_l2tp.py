@@ -50,12 +50,7 @@ DATA = st.builds(
 )
 
 SCCRQ_OF_XL2TPD = bytes.fromhex(
-    "c80200630000000000000000"
-    "8008000000000001"
-    "8008000000020100"
-    "800a0000000300000003"
-    "800a0000000400000000"
-    "00080000000606 90".replace(" ", "")
+    "c8020063000000000000000080080000000000018008000000020100800a0000000300000003800a000000040000000000080000000606 90".replace(" ", "")
     + "800800000007766d"
     + "001300000008"
     + b"xelerance.com".hex()
@@ -65,6 +60,13 @@ SCCRQ_OF_XL2TPD = bytes.fromhex(
 """As xl2tpd 1.3.18 sends it."""
 
 
+def attempt(data: bytes) -> ControlMessage | DataMessage | DecodeError:
+    try:
+        return decode_l2tp(data)
+    except DecodeError as error:
+        return error
+
+
 @given(CONTROL | DATA)
 def test_what_is_encoded_is_decoded_again(message: ControlMessage | DataMessage) -> None:
     assert decode_l2tp(message.encode()) == message
@@ -72,10 +74,9 @@ def test_what_is_encoded_is_decoded_again(message: ControlMessage | DataMessage)
 
 @given(st.binary(max_size=80))
 def test_any_bytes_give_a_message_or_a_decode_error(data: bytes) -> None:
-    try:
-        message = decode_l2tp(data)
-    except DecodeError as error:
-        assert 0 <= error.offset <= len(data)
+    message = attempt(data)
+    if isinstance(message, DecodeError):
+        assert 0 <= message.offset <= len(data)
     else:
         assert decode_l2tp(message.encode()) == message
 
@@ -184,4 +185,4 @@ def test_scapy_reads_our_header_alike() -> None:
     data = message.encode()
     theirs = L2TP(data)
     assert (theirs.version, theirs.len, theirs.tunnel_id, theirs.session_id, theirs.ns, theirs.nr) == (2, len(data), 0x1234, 0x0102, 7, 9)
-    assert str(theirs.hdr) == "control+length+sequence"
+    assert set(str(theirs.hdr).split("+")) == {"control", "length", "sequence"}

@@ -19,7 +19,6 @@ from vpnprobe.evidence import identify, questions
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.records import EndRecord, PathFacts, Refusal, RefusalKind
 from vpnprobe.evidence.sightings import Vantage
-from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
 from vpnprobe.probes.catalogue import Probe, chosen, ports_of
 from vpnprobe.probes.context import Path, RawPorts, Settings, WantedPort
@@ -54,16 +53,17 @@ class Measured:
 class Greeter:
     """Opens control connections that all begin with the hello of one session."""
 
-    def __init__(self, connect: Connector, session: str, tag: int) -> None:
+    def __init__(self, connect: Connector, session: str, tag: int, credentials: Callable[[], Message]) -> None:
         self._connect = connect
-        self._hello = encode_frame(hello(session, tag))
+        self._credentials = credentials
+        self._hello = hello(session, tag)
         self.about: Message = {}
         """What the server said of itself, last."""
 
     async def __call__(self) -> TcpStream:
         """Raises CannotRun where the peer refuses or is no vpnprobe, ConnectError where it cannot be reached."""
         stream = await self._connect()
-        await stream.send(self._hello)
+        await stream.send(encode_frame({**self._hello, **self._credentials()}))
         reader = FrameReader()
         try:
             while chunk := await stream.receive():
@@ -91,6 +91,8 @@ class Run:
     connect: Connector | None
     """Opens an authenticated control connection; None: `--solo`."""
     tell: OnProgress
+    credentials: Callable[[], Message] = dict
+    """What proves the secret, in the first message of each control connection."""
     second_opinion: SecondOpinion | None = None
     keeper: Keeper = field(default_factory=Keeper)
     failures: list[Observation] = field(default_factory=list)
@@ -110,6 +112,8 @@ class Run:
             await self._probe(path, peer)
         except asyncio.CancelledError:
             problem = "interrupted"
+            if (task := asyncio.current_task()) is not None:
+                task.uncancel()
         except CannotRun as error:
             problem, lost = str(error), True
         try:
@@ -118,7 +122,7 @@ class Run:
             self._close(path)
 
     async def _pair(self, connect: Connector, tag: int) -> RemotePeer:
-        greeter = Greeter(connect, self.door.entropy(16).hex(), tag)
+        greeter = Greeter(connect, self.door.entropy(16).hex(), tag, self.credentials)
         channel = Channel(greeter)
         began = self.door.now()
         await channel.open()
@@ -173,9 +177,10 @@ class Run:
         wanted = ports_of(probes, self.settings)
         if peer is not None:
             ports = await peer.open(wanted)
-            path.facts = replace(path.facts, ports=ports, background=_background(peer))
+            path.facts = replace(path.facts, ports=ports, background=peer.background())
         self.tell(f"probing {self.peer_address} with {', '.join(probe.name for probe in probes)}")
-        await asyncio.gather(*(self._guarded(probe, path) for probe in probes))
+        measuring = [] if peer is None else [peer.measure_background()]
+        await asyncio.gather(*(self._guarded(probe, path) for probe in probes), *measuring)
         if self.second_opinion is not None:
             self.opinions = asyncio.get_running_loop().create_task(self.second_opinion(wanted))
         if self.tap is not None:
@@ -206,7 +211,7 @@ class Run:
         if self.sees_wire:
             captures["client.pcap"] = encode_pcap(self.keeper.within(self._scope(path)))
         if peer is not None:
-            path.facts = replace(path.facts, background=_background(peer))
+            path.facts = replace(path.facts, background=peer.background())
             await peer.channel.close()
         facts = replace(path.facts, skips=tuple(path.skips))
         observations = judge(path.recorder.record(sees_closed_ports=self.sees_wire), path.server_record, facts)
@@ -251,11 +256,6 @@ class Run:
         path.close()
         for closable in self.closables:
             closable.close()
-
-
-def _background(peer: RemotePeer) -> dict[Direction, Background]:
-    sent, again = peer.channel.segments()
-    return {Direction.C2S: Background(again, max(0, sent - again)), Direction.S2C: peer.background()}
 
 
 def _about_server(peer: RemotePeer | None, address: Address) -> dict[str, Any]:

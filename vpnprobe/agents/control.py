@@ -15,6 +15,8 @@ from vpnprobe.transports.door import ConnectError, TcpStream
 VERSION: Final = 1
 """Of this protocol; both ends must speak the same."""
 MOST_BYTES: Final = 4 << 20
+STRANGER_BYTES: Final = 4096
+"""Of the first message of a connection, before its sender has proved anything."""
 STALLED_S: Final = 0.8
 """Least time without an answer after which a request goes over a second connection."""
 MOST_CONNECTIONS: Final = 6
@@ -31,7 +33,9 @@ def encode_frame(message: Message) -> bytes:
 class FrameReader:
     """Takes chunks, gives whole messages."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, most_bytes: int = MOST_BYTES) -> None:
+        self.most_bytes = most_bytes
+        """A longer message ends the stream; a stranger is not given much."""
         self._buffer = b""
 
     def feed(self, chunk: bytes) -> list[Message]:
@@ -40,7 +44,7 @@ class FrameReader:
         messages: list[Message] = []
         while len(self._buffer) >= 4:
             length = int.from_bytes(self._buffer[:4], "big")
-            if length > MOST_BYTES:
+            if length > self.most_bytes:
                 raise DecodeError("length", 0, f"{length} bytes are more than a control message can have")
             if len(self._buffer) < 4 + length:
                 break

@@ -1,5 +1,6 @@
 """The server agent as the client's probes see it: requests over the control channel, with all that comes back checked."""
 
+import asyncio
 import base64
 from collections.abc import Sequence
 from typing import Final
@@ -10,11 +11,14 @@ from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.evidence.records import EndRecord, PortState, Refusal, Trace
 from vpnprobe.evidence.sightings import Question, Sighting, Vantage
 from vpnprobe.evidence.statistics import Background
-from vpnprobe.observations.schema import Transport
+from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Job, WantedPort
 
 PORTS_OPEN_S: Final = 300.0
 """How long the server keeps the probe ports open, should the client vanish."""
+
+BACKGROUND_REQUESTS: Final = 20
+BACKGROUND_SPACING_S: Final = 0.01
 
 
 class RemotePeer:
@@ -94,9 +98,20 @@ class RemotePeer:
     async def bye(self) -> None:
         await self._ask("bye")
 
-    def background(self) -> Background:
-        """Loss of the server's own control segments."""
-        return Background(self._segments["again"], max(0, self._segments["sent"] - self._segments["again"]))
+    def background(self) -> dict[Direction, Background]:
+        """Loss of the control channel's segments: ours by our own count, the server's by its."""
+        sent, again = self.channel.segments()
+        theirs = self._segments
+        return {
+            Direction.C2S: Background(again, max(0, sent - again)),
+            Direction.S2C: Background(theirs["again"], max(0, theirs["sent"] - theirs["again"])),
+        }
+
+    async def measure_background(self) -> None:
+        """A run of small requests: where nothing else passes, the channel's own loss and delay are all there is to compare with."""
+        for _ in range(BACKGROUND_REQUESTS):
+            await self._ask("ping")
+            await asyncio.sleep(BACKGROUND_SPACING_S)
 
     async def _ask(self, kind: str, **arguments: object) -> Message:
         try:

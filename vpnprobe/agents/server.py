@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from vpnprobe import __version__
-from vpnprobe.agents.control import VERSION, FrameReader, Message, encode_frame
+from vpnprobe.agents.control import MOST_BYTES, STRANGER_BYTES, VERSION, FrameReader, Message, encode_frame
 from vpnprobe.agents.records import question_row, read_question, refusal_row, sighting_row, trace_row
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import MOST_ANSWERS, Session, Sessions
@@ -40,11 +40,16 @@ ROWS_A_TIME: Final = 5000
 MOST_PORTS: Final = 64
 
 
+Admission = Callable[[TcpStream, Message], bool]
+
+
 class ServerAgent:
     """One server agent on one host."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, *, admits: Admission | None = None) -> None:
         self.door = door
+        self._admits = admits
+        """Whether the first message of a connection proves the secret; None: the streams are authenticated already."""
         self.sessions = Sessions(door)
         self.responders = Responders(door, self.sessions, lambda: self._gre)
         self._gre: RawPort | None = None
@@ -59,6 +64,7 @@ class ServerAgent:
             "trace": self._trace,
             "capture": self._capture,
             "bye": self._bye,
+            "ping": self._ping,
         }
         self.ended = 0
         """Sessions that came to their end."""
@@ -102,7 +108,7 @@ class ServerAgent:
     async def serve(self, stream: TcpStream, *, client: Address | None = None) -> None:
         """Speaks with one client over one authenticated stream until it ends. `client`: its address, where the stream does not know it."""
         session: Session | None = None
-        reader = FrameReader()
+        reader = FrameReader(most_bytes=STRANGER_BYTES)
         tasks: set[asyncio.Task[None]] = set()
         try:
             while chunk := await stream.receive():
@@ -111,6 +117,7 @@ class ServerAgent:
                         session = await self._hello(stream, message, client)
                         if session is None:
                             return
+                        reader.most_bytes = MOST_BYTES
                         session.connections += 1
                         continue
                     task = asyncio.get_running_loop().create_task(self._answer(stream, session, message))
@@ -140,6 +147,8 @@ class ServerAgent:
 
     async def _hello(self, stream: TcpStream, message: Message, client: Address | None) -> Session | None:
         """The first message of a connection: begins a session, or joins the one that another connection began."""
+        if self._admits is not None and not self._admits(stream, message):
+            return None  # Nothing is answered to a stranger.
         number = int(message["number"])
         if message.get("ask") != "hello" or message.get("version") != VERSION:
             problem = f"version mismatch: this is vpnprobe {__version__} (protocol {VERSION}): install the same version at both ends"
@@ -259,6 +268,8 @@ class ServerAgent:
 
     async def _trace(self, session: Session, message: Message) -> dict[str, object]:
         question = read_question(message["question"])
+        if (to := message.get("to")) is not None and question.port is not None:
+            session.endpoints.setdefault(question.port, Endpoint(session.address, int(to[1])))
         craft = self._crafting(session, question)
         if self._icmp is None or craft is None:
             return {"trace": None}
@@ -298,6 +309,9 @@ class ServerAgent:
         offset = int(message["offset"])
         chunk = session.packed[offset : offset + CHUNK_BYTES]
         return {"data": base64.b64encode(chunk).decode(), "total": len(session.packed), "kept": session.sees_wire}
+
+    async def _ping(self, _: Session, __: Message) -> dict[str, object]:
+        return {}
 
     async def _bye(self, session: Session, _: Message) -> dict[str, object]:
         asyncio.get_running_loop().call_later(0.5, self._end_once, session)

@@ -16,6 +16,7 @@ from vpnprobe.capture.followers.ipsec import IpsecFollower
 from vpnprobe.capture.followers.tcp import RESET, TcpFollower
 from vpnprobe.capture.followers.udp import UdpFollower
 from vpnprobe.capture.frames import Frame
+from vpnprobe.capture.streams import connection_key
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.questions import ESP, GRE_BARE, GRE_IN_CALL, tcp_reach, udp_reach
 from vpnprobe.evidence.records import EndRecord, Refusal, RefusalKind
@@ -27,6 +28,8 @@ from vpnprobe.wire.ip import IpProtocol
 SPOTS_LIMIT: Final = 300_000
 """Most packets of one capture that are judged."""
 ICMP_LIMIT: Final = 10_000
+SEGMENTS_LIMIT: Final = 50_000
+"""Most TCP segments that background loss is measured on."""
 USUAL_TTL_LEAST: Final = 33
 """A sender whose highest TTL is below this is far away, and its low TTLs say nothing."""
 _PROHIBITED: Final = frozenset((Unreachable.NET_PROHIBITED, Unreachable.HOST_PROHIBITED, Unreachable.ADMINISTRATIVELY_PROHIBITED))
@@ -58,8 +61,11 @@ class Decoder:
         self.finder = EndsFinder()
         self.icmp_errors: list[IcmpError] = []
         self.frames = 0
+        self.segments: dict[tuple[str, object], set[object]] = {}
+        """TCP segments by sender and connection, known by what no NAT changes."""
         self.cut = False
         """More was spotted than is kept."""
+        self._segments_kept = 0
         self._spots: list[Spot] = []
         self._gre = GreFollower()
         self._ipsec = IpsecFollower()
@@ -78,6 +84,7 @@ class Decoder:
     def _spotted(self, frame: Frame) -> Iterable[Spot]:
         match frame.protocol:
             case IpProtocol.TCP:
+                self._segment(frame)
                 return self._tcp.take(frame)
             case IpProtocol.UDP:
                 return self._udp.take(frame)
@@ -105,6 +112,14 @@ class Decoder:
             case _:
                 return
         self.icmp_errors.append(IcmpError(frame.number, frame.at, frame.source, frame.destination, kind, quote))
+
+    def _segment(self, frame: Frame) -> None:
+        segment = frame.tcp
+        if segment is None or self._segments_kept >= SEGMENTS_LIMIT or (frame.ttl or USUAL_TTL_LEAST) < USUAL_TTL_LEAST:
+            return
+        self._segments_kept += 1
+        identity = (segment.sequence, segment.flags, frame.tcp_payload_length, frame.identification)
+        self.segments.setdefault((frame.source, (connection_key(frame))), set()).add(identity)
 
     @property
     def spots(self) -> list[Spot]:
@@ -163,6 +178,10 @@ class Decoder:
         """Whether a packet is a copy with a small TTL: far below that of its sender's other packets."""
         usual = self.finder.highest_ttl.get(spot.source[0], 0)
         return spot.ttl is not None and spot.ttl <= STEPPED_TTL_LIMIT and usual >= USUAL_TTL_LEAST
+
+    def question(self, spot: Spot, ends: Ends) -> Question:
+        """What a packet asks, now that it is known which end is the client."""
+        return _question(spot, ends)
 
     def _resets(self, spots: Iterable[Spot], ends: Ends, vantage: Vantage) -> Iterable[Refusal]:
         """RSTs that answered SYNs of the client's."""

@@ -114,8 +114,8 @@ class EndsFinder:
             return here[0]
         if len(known) == 2 and not here:
             return None
-        if len(known) == 1 and not here:
-            return next(address for address, ttl in zip(pair, ttls, strict=True) if ttl is None)
+        if len(known) == 1:
+            return here[0] if here else next(address for address, ttl in zip(pair, ttls, strict=True) if ttl is None)
         return self._faster(pair)
 
     def _faster(self, pair: tuple[str, str]) -> str | None:

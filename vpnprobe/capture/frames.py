@@ -12,8 +12,9 @@ from vpnprobe.capture.files import CapturedPacket
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpSegment, UdpDatagram, decode_ip
 
-USUAL_TTLS: Final = (32, 64, 128, 255)
-"""What systems set at the sender."""
+IP_IN_IP: Final = frozenset((4, 41))
+"""IPv4 (RFC 2003) and IPv6 (RFC 4213) within IP."""
+TUNNELS_LIMIT: Final = 4
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,13 @@ def frame_of(packet: CapturedPacket) -> Frame | None:
         ip = decode_ip(packet.data)
     except DecodeError:
         return None
+    for _ in range(TUNNELS_LIMIT):
+        if ip.protocol not in IP_IN_IP or not ip.first_fragment:
+            break
+        try:
+            ip = decode_ip(ip.payload)
+        except DecodeError:
+            return None
     if not ip.first_fragment:
         return None
     identification = ip.identification if isinstance(ip, IPv4Packet) else None

@@ -1,1 +1,98 @@
-"""To be written."""
+"""The command line: parse, call one function, print.
+
+Commands are loaded when they are used, and heavy libraries by the function that needs them, so `vpnprobe --help` costs hardly more than
+click itself. An error is one line on standard error and an exit status of `vpnprobe.errors.ExitStatus`, never a traceback (which
+VPNPROBE_DEBUG=1 shows).
+"""
+
+import os
+import sys
+from importlib import import_module
+from typing import Final
+
+import click
+
+from vpnprobe import __version__
+from vpnprobe.errors import CannotRun, ExitStatus, UsageError
+
+COMMANDS: Final = {
+    "analyze": "Analyses captures offline.",
+    "demo": "Runs both agents in a simulated network.",
+    "doctor": "Says what this machine can and cannot probe.",
+    "lab": "Builds scenarios out of real network namespaces (Linux, root).",
+    "report": "Renders the HTML report of a saved result again.",
+    "rules": "Shows, explains and checks the rules behind verdicts.",
+    "run": "Probes the path to a peer and says which VPN works.",
+    "serve": "Waits for clients and answers their probes.",
+}
+"""Name to first line of help; module and function bear the command's name."""
+INTERRUPTED: Final = 130
+"""128 + SIGINT, as shells have it."""
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name and imports each when it is called for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(f"vpnprobe.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="vpnprobe", message="%(prog)s %(version)s")
+def vpnprobe() -> None:
+    """Finds which VPN protocol works between this client and that server, proves it, and says what stops the others.
+
+    \b
+    Try it here:        vpnprobe demo
+    On the server:      vpnprobe serve
+    On the client:      vpnprobe run --peer HOST
+    No agent there:     vpnprobe run --peer ssh://HOST   or   vpnprobe run --solo --peer HOST
+    """
+
+
+def main() -> None:
+    """Runs the command line and ends the process with its exit status."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Runs one command line; returns the exit status."""
+    try:
+        status = vpnprobe.main(arguments, prog_name="vpnprobe", standalone_mode=False)
+        sys.stdout.flush()
+        return int(status) if isinstance(status, int) else ExitStatus.FINISHED
+    except (CannotRun, UsageError) as error:
+        return _say(str(error), error.status)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx is not None else "vpnprobe"
+        return _say(f"{error.format_message()} See '{where} --help'.", ExitStatus.USAGE)
+    except click.ClickException as error:
+        return _say(error.format_message(), ExitStatus.USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        return _say("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has gone: there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitStatus.FINISHED
+    except Exception as error:
+        if os.environ.get("VPNPROBE_DEBUG"):
+            raise
+        return _say(f"internal error: {type(error).__name__}: {error}; this is a bug (VPNPROBE_DEBUG=1 shows where)", ExitStatus.BUG)
+
+
+def _say(message: str, status: int) -> int:
+    click.echo("error: " + " ".join(message.split()), err=True)
+    return int(status)

@@ -1,10 +1,14 @@
 """`vpnprobe rules`: the rules, why a result came out as it did, and whether a rules file is valid."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from vpnprobe.rules.model import RuleSet
+if TYPE_CHECKING:
+    from vpnprobe.rules import RuleSet
 
 RULES_FILE = click.option("--rules", "rules_file", metavar="FILE", help="Rules of your own, merged over the default ones.")
 

@@ -161,7 +161,7 @@ def trace_observations(facts: PathFacts) -> list[Observation]:
             direction=trace.direction,
             transport=trace.question.transport,
             port=trace.question.port,
-            outcome=Outcome.PASS if trace.reached is not None else Outcome.DEGRADED,
+            outcome=Outcome.PASS if trace.reached is not None else Outcome.NO_ANSWER,
             sent=len(trace.hops),
             received=sum(address is not None for address in trace.hops.values()),
             detail={

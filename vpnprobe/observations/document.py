@@ -75,7 +75,7 @@ def decode(data: bytes, *, source: str = "the result") -> Result:
 
 def read(path: Path) -> Result:
     """Reads a document, or that of a result folder. Raises UsageError (UNREADABLE)."""
-    file = path / RESULT_FILE if path.is_dir() else path
+    file = path / RESULT_FILE if os.path.isdir(path) else path
     try:
         with file.open("rb") as stream:
             data = stream.read(LARGEST_DOCUMENT + 1)
@@ -92,9 +92,10 @@ def write_atomically(path: Path, data: bytes) -> None:
     What is not a regular file (a pipe, a terminal) is written to directly: there is nothing to rename.
     """
     target = Path(os.path.realpath(path))
-    if target.is_dir():
+    # os.path answers False where pathlib raises: for names too long and folders that may not be looked into.
+    if os.path.isdir(target):
         raise UsageError(f"cannot write {path}: it is a folder; name a file in it")
-    if target.exists() and not target.is_file():
+    if os.path.exists(target) and not os.path.isfile(target):
         _write_directly(target, data)
         return
     staged = _stage(target, data)
@@ -239,7 +240,7 @@ def _make_folder(folder: Path) -> list[Path]:
     """Makes the folder and those above it; returns the ones that were made, innermost first."""
     missing: list[Path] = []
     for candidate in (folder, *folder.parents):
-        if candidate.exists():
+        if os.path.exists(candidate):
             break
         missing.append(candidate)
     try:

@@ -6,8 +6,8 @@ silence is proven, and never more than MOST_TRIALS.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
@@ -15,6 +15,7 @@ from vpnprobe.evidence.judge import Judge
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Skip, Trace
 from vpnprobe.evidence.sightings import Question
 from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS, Background
+from vpnprobe.evidence.tally import Count
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.probes.sending import Nonces, PacketSender
@@ -26,6 +27,8 @@ SPACING_S: Final = 0.03
 """Between packets of one kind: loss comes in bursts."""
 SPREAD_S: Final = 1.0
 """Over how long the packets of a kind that never comes are spread at the least."""
+AT_LEAST_MORE: Final = 4
+"""Packets that follow the first ones over SPREAD_S where none of those came, however few would do."""
 MOST_ROUNDS: Final = 8
 """Of asking for more: a peer that does not send what it is asked to must not keep a run from ending."""
 SOLO_ANSWER_S: Final = 1.0
@@ -72,6 +75,10 @@ class Peer(Protocol):
 
     async def refresh(self) -> EndRecord:
         """The server's whole record as it stands."""
+        ...
+
+    def background(self) -> Mapping[Direction, Background]:
+        """Loss of the control channel's own segments, by direction, as it stands."""
         ...
 
     async def trace(self, question: Question, *, highest_ttl: int) -> Trace | None:
@@ -180,6 +187,7 @@ class Path:
     async def _refresh(self) -> None:
         assert self.peer is not None
         self.server_record = await self.peer.refresh()
+        self.facts = replace(self.facts, background=self.peer.background())
 
     async def burst(self, send_one: Callable[[], Awaitable[None] | None], count: int, *, spacing_s: float = SPACING_S) -> None:
         """Sends `count` fresh packets, spaced in time."""
@@ -198,7 +206,10 @@ class Path:
         count = counted.total(way) if counted is not None else None
         if count is None or count.received or not judgement.witnesses(question, way):
             return 0
-        return missing(judgement.loss[way], len(count.sent))
+        more = missing(judgement.loss[way], len(count.sent))
+        if not more and count.sent and _span(count) < SPREAD_S and len(count.sent) < MOST_TRIALS:
+            return AT_LEAST_MORE
+        return more
 
     async def until_sure(self, question: Question, way: Direction, send: Callable[[int, float], Awaitable[None]]) -> None:
         """First trials, then as many more as it takes. `send(count, spacing_s)` sends them in the given direction."""
@@ -206,7 +217,12 @@ class Path:
         for _ in range(MOST_ROUNDS):
             if not (more := await self.needed(question, way)):
                 return
-            await send(more, max(SPACING_S, SPREAD_S / more))
+            await send(more, max(SPACING_S, SPREAD_S / (more - 0.5)))
+
+
+def _span(count: Count) -> float:
+    """Seconds between the first and the last packet that was sent."""
+    return max(count.sent.values()) - min(count.sent.values())
 
 
 def missing(loss: Background, sent: int) -> int:

@@ -73,11 +73,11 @@ class Exploration:
         file = self.folder / CAPTURES[vantage]
         if not file.is_file():
             raise UsageError(f"{file} is not there: this run kept no packets of the {vantage}", status=ExitStatus.UNREADABLE)
-        from scapy.error import Scapy_Exception
-        from scapy.utils import PcapReader
+        from scapy.all import PcapReader, Scapy_Exception
 
         try:
-            with PcapReader(str(file)) as reader:
+            # Scapy does not close a file that it cannot read when it opened it itself.
+            with file.open("rb") as stream, PcapReader(stream) as reader:
                 return list(reader)
         except Scapy_Exception as problem:
             raise UsageError(f"cannot read {file} as a capture: {visible(str(problem))}", status=ExitStatus.UNREADABLE) from problem

@@ -68,7 +68,7 @@ def check_wishes(
     aside = frozenset(_named("criterion", name.removeprefix(SET_ASIDE), Criterion) for name in prefer if name.startswith(SET_ASIDE))
     wanted = frozenset(_named("criterion", name, Criterion) for name in prefer if not name.startswith(SET_ASIDE))
     for criterion in sorted(wanted & aside):
-        raise UsageError(f"criterion {criterion!r} is both preferred and set aside: say one of them")
+        raise UsageError(f"criterion '{criterion}' is both preferred and set aside: say one of them")
     systems = tuple(dict.fromkeys(_named("client operating system", name.lower(), ClientOs) for name in client_os))
     return Wishes(rules.presets[preset], wanted, aside, systems, frozenset(consider))
 

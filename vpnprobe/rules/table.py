@@ -39,7 +39,7 @@ def refuse(message: str) -> NoReturn:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """`did you mean 'x'?` where something near is known, else the known words."""
-    words = list(known)
+    words = [str(name) for name in known]
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(words) or 'none'}"
 

@@ -12,7 +12,8 @@ from ipaddress import ip_address
 
 def arguments_for(version: int, *, tcp: bool, udp: bool, privileged: bool) -> str:
     """nmap's options: no name lookups, no host discovery, and what this user may do."""
-    options = ["-n", "-Pn", "-T4", "--max-retries", "2"]
+    # -vvv: otherwise more than 25 ports in one state are left out of the list.
+    options = ["-n", "-Pn", "-T4", "--max-retries", "2", "-vvv"]
     if version == 6:
         options.append("-6")
     if tcp:

@@ -129,7 +129,7 @@ class Talk:
 
     @property
     def both_ways(self) -> bool:
-        return all(self.counts.values())
+        return len(self.counts) == 2 and all(self.counts.values())
 
     def guessed_client(self) -> End:
         """The client, or the lower-numbered end where nothing shows who it is."""

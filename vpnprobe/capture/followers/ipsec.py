@@ -25,9 +25,10 @@ class IpsecFollower:
         source, destination = (frame.source, None), (frame.destination, None)
         if frame.protocol == IpProtocol.ESP and len(frame.data) >= 8:
             found = identify.esp(ESP, frame.data)
+            if frame.data[:4] != bytes(4):  # reserved SPIs are seen in tests and in some systems
+                self._count("esp", Transport.ESP, frame, source, destination, frame.data[:4])
             if found is None:
                 return
-            self._count("esp", Transport.ESP, frame, source, destination, frame.data[:4])
             yield spot(frame, always(ESP), found.key, found.message, own=found.session_tag is not None)
         elif frame.protocol == IpProtocol.AH and len(frame.data) >= 12:
             self._count("ah", Transport.IP, frame, source, destination, frame.data[4:8])

@@ -76,7 +76,7 @@ class L2tpFollower:
             version = version_of(payload)
         except DecodeError:
             return ()
-        if version == L2TP_V3 and payload[0] & TYPE_BIT >> 8:
+        if (version == L2TP_V3 and payload[0] & TYPE_BIT >> 8) or slot in self._version_3:
             self._version_3.setdefault(slot, Talk("l2tpv3", Transport.UDP, source, destination)).count(frame, source)
             return ()
         if version != VERSION or int.from_bytes(payload[:2], "big") & RESERVED_BITS:

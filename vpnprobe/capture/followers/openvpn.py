@@ -21,13 +21,15 @@ from vpnprobe.wire.openvpn import PORT, ControlPacket, Opcode, Packet, peek
 
 PLAIN_RESET_BYTES: Final = 14
 TLS_CRYPT_RESET_BYTES: Final = 54
-TLS_CRYPT_V2_LEAST_BYTES: Final = 200
-"""A V3 reset carries the client's wrapped key, a few hundred bytes."""
+WRAPPED_KEY_LEAST_BYTES: Final = 100
+"""A V3 reset ends with the client's wrapped key, a few hundred bytes, whose last two bytes are its length."""
+V3_RESET_BYTES: Final = range(PLAIN_RESET_BYTES, 101)
+"""Of a V3 reset without the wrapped key."""
 WITHOUT_HMAC_BYTES: Final = 22
 """Of a tls-auth reset; its HMAC comes to that."""
 HMAC_BYTES: Final = frozenset((16, 20, 28, 32, 48, 64))
-FIRST_PACKET_IDS: Final = (b"\x00\x00\x00\x01", b"\x0f\x00\x00\x01", b"\x0f\x00\x00\x00")
-"""Of the replay protection; those with 0x0f tell a tls-crypt-v2 server that the client can resend its key."""
+FIRST_PACKET_ID: Final = b"\x00\x00\x00\x01"
+"""Of the replay protection."""
 MIDSTREAM_LEAST: Final = 3
 """Data packets alone are taken for OpenVPN from so many on."""
 DATA_OPCODES: Final = frozenset((Opcode.DATA_V1, Opcode.DATA_V2))
@@ -45,10 +47,11 @@ def is_client_reset(packet: bytes) -> bool:
     if opcode in (Opcode.HARD_RESET_CLIENT_V2, Opcode.HARD_RESET_CLIENT_V1):
         if size == PLAIN_RESET_BYTES:
             return packet[9:] == bytes(5)
-        if size == TLS_CRYPT_RESET_BYTES and packet[9:13] == FIRST_PACKET_IDS[0]:
+        if size == TLS_CRYPT_RESET_BYTES and packet[9:13] == FIRST_PACKET_ID:
             return True
         return size - WITHOUT_HMAC_BYTES in HMAC_BYTES and packet[-5:] == bytes(5)
-    return opcode is Opcode.HARD_RESET_CLIENT_V3 and size >= TLS_CRYPT_V2_LEAST_BYTES and packet[9:13] in FIRST_PACKET_IDS
+    wrapped_key = int.from_bytes(packet[-2:], "big")
+    return opcode is Opcode.HARD_RESET_CLIENT_V3 and wrapped_key >= WRAPPED_KEY_LEAST_BYTES and size - wrapped_key in V3_RESET_BYTES
 
 
 def looks_like_openvpn_tcp(chunk: bytes) -> bool:

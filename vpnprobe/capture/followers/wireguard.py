@@ -41,7 +41,6 @@ def message_type(payload: bytes, length: int) -> MessageType | None:
 class _Tunnel:
     talk: Talk
     counts: dict[tuple[End, MessageType], int] = field(default_factory=dict)
-    began_with_handshake: bool = False
     rising: int = 0
     """Data messages whose counter is above the last one's for the same receiver."""
     last: dict[tuple[End, bytes], int] = field(default_factory=dict)
@@ -57,7 +56,7 @@ class _Tunnel:
     @property
     def stage(self) -> str:
         senders = {end for (end, kind) in self.counts if kind is MessageType.DATA}
-        prefix = "" if self.began_with_handshake else "midstream-"
+        prefix = "" if self.total(MessageType.INITIATION) or self.total(MessageType.RESPONSE) else "midstream-"
         if senders:
             return f"{prefix}data-{'both-ways' if len(senders) > 1 else 'one-way'}"
         return "handshake-complete" if self.total(MessageType.RESPONSE) else "initiation-unanswered"
@@ -81,7 +80,6 @@ class WireguardFollower:
             if len(self._tunnels) >= TALKS_LIMIT:
                 return False
             tunnel = self._tunnels[slot] = _Tunnel(Talk("wireguard", Transport.UDP, source, destination))
-            tunnel.began_with_handshake = kind is not MessageType.DATA
         self._count(tunnel, frame, source, kind, payload)
         return True
 

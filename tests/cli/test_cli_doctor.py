@@ -1,0 +1,108 @@
+"""doctor: what it finds, and the command it names for each lack."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from vpnprobe.cli.doctor import DropPolicy, check_program, doctor, drop_policies, install_command, read_os_release
+from vpnprobe.transports.capabilities import found
+
+RULESET = """table ip nat {
+	chain POSTROUTING {
+		type nat hook postrouting priority srcnat; policy accept;
+	}
+}
+table inet filter {
+	chain helper {
+		drop
+	}
+	chain input {
+		type filter hook input priority filter; policy drop;
+		ct state established,related accept
+	}
+	chain forward {
+		type filter hook forward priority filter; policy drop;
+	}
+	chain out {
+		type filter hook output priority filter; policy drop;
+	}
+}
+"""
+
+
+def test_every_check_has_a_state_and_every_lack_a_command() -> None:
+    done = CliRunner().invoke(doctor, ["--json"])
+    assert done.exit_code == 0
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    expected = {"python", "raw-ip", "capture", "low-ports", "ipv6", "nmap", "openvpn", "ssh", "local-firewall"}
+    assert set(checks) == expected
+    assert all(check["state"] in ("ok", "missing", "note", "unknown") for check in checks.values())
+    assert all(check["mend"] for check in checks.values() if check["state"] == "missing")
+    assert {name for name in ("raw-ip", "capture", "low-ports") if checks[name]["state"] == "ok"} == {str(one) for one in found()}
+
+
+def test_text_names_what_json_names() -> None:
+    done = CliRunner().invoke(doctor, [])
+    assert done.exit_code == 0
+    assert all(name in done.stdout for name in ("raw-ip", "nmap", "local-firewall"))
+    assert "\x1b" not in done.stdout
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give privileges up")
+def test_without_privileges_and_programs_each_lack_is_mended_by_one_command(tmp_path: Path) -> None:
+    program = "import vpnprobe.cli.doctor as d; d._which = lambda name: None; d.doctor()"
+    done = subprocess.run(
+        ["setpriv", "--reuid=65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-c", program, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    for name in ("raw-ip", "capture", "low-ports"):
+        assert checks[name]["state"] == "missing"
+        assert checks[name]["mend"].startswith("sudo setcap cap_net_raw,cap_net_bind_service+ep /")
+    assert checks["nmap"]["state"] == "missing"
+    assert checks["nmap"]["mend"].endswith("nmap")
+    assert checks["local-firewall"]["state"] in ("unknown", "note")
+
+
+@pytest.mark.parametrize(
+    ("release", "package", "expected"),
+    [
+        ({"ID": "debian"}, "nmap", "apt install nmap"),
+        ({"ID": "ubuntu", "ID_LIKE": "debian"}, "ssh", "apt install openssh-client"),
+        ({"ID": "linuxmint", "ID_LIKE": "ubuntu debian"}, "nmap", "apt install nmap"),
+        ({"ID": "rocky", "ID_LIKE": "rhel centos fedora"}, "ssh", "dnf install openssh-clients"),
+        ({"ID": "opensuse-leap", "ID_LIKE": "suse opensuse"}, "openvpn", "zypper install openvpn"),
+        ({"ID": "alpine"}, "nmap", "apk add nmap"),
+        ({}, "nmap", "install the package nmap"),
+    ],
+)
+def test_how_a_package_is_installed(release: dict[str, str], package: str, expected: str) -> None:
+    assert install_command(package, release).removeprefix("sudo ") == expected
+
+
+def test_os_release_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "os-release"
+    path.write_text("# comment=1\nID=debian\nNAME=\"Debian GNU/Linux\"\nID_LIKE='a b'\n\n")
+    assert read_os_release(path) == {"ID": "debian", "NAME": "Debian GNU/Linux", "ID_LIKE": "a b"}
+    assert read_os_release(tmp_path / "missing") == {}
+
+
+def test_chains_that_drop_by_default_are_found() -> None:
+    assert drop_policies(RULESET) == [DropPolicy("inet", "filter", "input", "input"), DropPolicy("inet", "filter", "out", "output")]
+    assert drop_policies("") == []
+
+
+def test_a_missing_program_names_its_package() -> None:
+    check = check_program("vpsys-no-such-program", "nothing depends on it", "--version", {"ID": "debian"})
+    assert (check.state.value, check.detail) == ("missing", "not installed: nothing depends on it")
+    assert check.mend is not None
+    assert check.mend.endswith("apt install vpsys-no-such-program")

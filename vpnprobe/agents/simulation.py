@@ -1,0 +1,63 @@
+"""Both agents in a simulated network: the same agents and probes as in a live run, without privilege or peer.
+
+The control channel is a TCP connection of the simulated network to CONTROL_PORT, so filters and loss on the path meet it too; it
+carries no TLS, since nobody but the two ends is there.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+
+from vpnprobe.agents.client import Measured, OnProgress, Run
+from vpnprobe.agents.server import ServerAgent
+from vpnprobe.probes.context import Settings
+from vpnprobe.transports.door import Capability, Endpoint, TcpStream
+from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
+from vpnprobe.transports.topology import CLIENT, SERVER, Topology
+
+CONTROL_PORT = 7117
+CONNECT_DEADLINE_S = 12.0
+
+
+def measure_simulated(
+    topology: Topology,
+    *,
+    seed: int,
+    settings: Settings,
+    tell: OnProgress,
+    capabilities: Mapping[str, frozenset[Capability]] | None = None,
+    paired: bool = True,
+) -> tuple[Measured, float]:
+    """What a run over this network finds, and how long it took there, seconds of virtual time. The same seed gives the same run."""
+    return run_virtual(_measure(SimulatedNetwork(topology, seed=seed, capabilities=capabilities), topology, settings, tell, paired=paired))
+
+
+async def _measure(
+    network: SimulatedNetwork, topology: Topology, settings: Settings, tell: OnProgress, *, paired: bool
+) -> tuple[Measured, float]:
+    client, server = network.door(CLIENT), network.door(SERVER)
+    agent = ServerAgent(server)
+    serving: set[asyncio.Task[None]] = set()
+
+    def connected(stream: TcpStream) -> None:
+        task = asyncio.get_running_loop().create_task(agent.serve(stream))
+        serving.add(task)
+        task.add_done_callback(serving.discard)
+
+    async def connect() -> TcpStream:
+        return await client.connect(Endpoint(topology.server_address, CONTROL_PORT), deadline_s=CONNECT_DEADLINE_S)
+
+    if paired:
+        agent.start()
+        await server.listen(connected, port=CONTROL_PORT)
+        agent.responders.reserve(CONTROL_PORT)
+    began = client.now()
+    run = Run(client, topology.server_address, settings, connect if paired else None, tell)
+    measured = await run.measure()
+    took = client.now() - began
+    for task in list(serving):
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    agent.close()
+    return measured, took

@@ -1,0 +1,251 @@
+"""What one capture says, and what the captures of both ends say together: observations, conversations, and what they rest on.
+
+Pure but for reading files. One end alone cannot show that what it sent did not arrive: its silence is `no-answer`. Two ends are joined
+packet by packet where they are of the same attempt, which their nonces show; of two attempts only what each end sent and what it got can
+be compared, and `Examined.joined` says so. An end whose capture holds no packet saw nothing. Verdicts are for `vpnprobe.rules`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import PurePath
+from typing import Final
+
+from vpnprobe.capture.background import background_of
+from vpnprobe.capture.decode import Decoder
+from vpnprobe.capture.ends import Ends
+from vpnprobe.capture.placing import traces_of
+from vpnprobe.capture.reading import Capture, Trace
+from vpnprobe.evidence.judge import judge
+from vpnprobe.evidence.questions import GRE_IN_CALL, PPTP_LCP
+from vpnprobe.evidence.records import EndRecord, PathFacts
+from vpnprobe.evidence.sightings import Movement, Question, Vantage
+from vpnprobe.observations.schema import ConversationSummary, Direction, Evidence, Observation
+
+EVIDENCE_KEPT: Final = 4
+"""Frames of each capture that are named beside an observation."""
+SILENT: Final = EndRecord(witness=False)
+"""The record of an end that nobody captured at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One end's traces."""
+
+    file: str
+    traces: tuple[Trace, ...]
+    ends: Ends | None
+    """None: there is no VPN traffic in them."""
+    started: str | None
+    """When its first packet was seen: date and time in UTC, or the time of day of a trace without dates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What captures say."""
+
+    observations: tuple[Observation, ...]
+    conversations: tuple[ConversationSummary, ...]
+    client: Side | None
+    """None: nobody captured there."""
+    server: Side | None
+    joined: bool = True
+    """False: the two ends' captures have no packet in common, as those of two attempts."""
+
+    @property
+    def ends(self) -> Ends | None:
+        """The addresses as the client's end has them."""
+        sides = [side.ends for side in (self.client, self.server) if side is not None and side.ends is not None]
+        return sides[0] if sides else None
+
+
+def examine(capture: Capture) -> tuple[Examined, Vantage | None]:
+    """One input by itself, and the end that it was taken at (None: not known, or both).
+
+    A printed text with a trace of each end is a pair.
+    """
+    groups = _by_vantage(capture.traces)
+    conversations = _conversations([capture])
+    clients, servers = groups[Vantage.CLIENT], groups[Vantage.SERVER]
+    if clients and servers:
+        pair = _compare(_side(capture, clients), _side(capture, servers))
+        return replace(pair, conversations=conversations), None
+    if not clients and not servers:
+        return Examined((), conversations, None, None), None
+    vantage = Vantage.CLIENT if clients else Vantage.SERVER
+    return replace(_alone(capture, vantage), conversations=conversations), vantage
+
+
+def examine_at(capture: Capture, vantage: Vantage) -> Examined:
+    """One capture that the caller knows to be of one end."""
+    return replace(_alone(capture, vantage), conversations=_conversations([capture]))
+
+
+def examine_pair(client: Capture, server: Capture) -> Examined:
+    """The captures of both ends."""
+    pair = _compare(_side(client, client.traces), _side(server, server.traces))
+    return replace(pair, conversations=_conversations([client, server]))
+
+
+def _by_vantage(traces: Sequence[Trace]) -> dict[Vantage | None, list[Trace]]:
+    groups: dict[Vantage | None, list[Trace]] = {Vantage.CLIENT: [], Vantage.SERVER: [], None: []}
+    for trace in traces:
+        ends = trace.ends
+        groups[trace.vantage(ends) if ends is not None else None].append(trace)
+    return groups
+
+
+def _side(capture: Capture, traces: Sequence[Trace]) -> Side:
+    ends = next((trace.ends for trace in traces if trace.ends is not None), None)
+    seen = [trace for trace in traces if trace.first_at is not None]
+    return Side(capture.file, tuple(traces), ends, _started(seen[0]) if seen else None)
+
+
+def _started(trace: Trace) -> str:
+    moment = datetime.fromtimestamp(trace.first_at or 0.0, UTC)
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if trace.dated else f"{moment:%H:%M:%S}"
+
+
+def _alone(capture: Capture, vantage: Vantage) -> Examined:
+    side = _side(capture, capture.traces)
+    if side.ends is None:
+        return Examined((), (), None, None)
+    side = replace(side, ends=_known(side, vantage))
+    own = _record(side, vantage)
+    is_client = vantage is Vantage.CLIENT
+    records = (own, SILENT) if is_client else (SILENT, own)
+    assert side.ends is not None
+    facts = PathFacts(client_address=side.ends.client) if is_client else PathFacts(client_seen_as=side.ends.client)
+    facts = replace(facts, traces=tuple(traces_of(_decoders(side), side.ends, vantage, SILENT)))
+    observations = judge(*records, facts)
+    return Examined(
+        observations=_with_evidence(observations, [(side, own)]),
+        conversations=(),
+        client=side if is_client else None,
+        server=None if is_client else side,
+    )
+
+
+def _known(side: Side, vantage: Vantage) -> Ends | None:
+    """The ends, where who the client is follows from where the capture was taken."""
+    if side.ends is None or side.ends.client_known:
+        return side.ends
+    local = next((found for d in _decoders(side) if (found := d.finder.local(side.ends)) is not None), None)
+    is_client = (local == side.ends.client) == (vantage is Vantage.CLIENT)
+    if local is None or is_client:
+        return side.ends
+    return Ends(client=side.ends.server, server=side.ends.client)
+
+
+def _compare(client: Side, server: Side) -> Examined:
+    client, server = _oriented(client, server, Vantage.CLIENT), _oriented(server, client, Vantage.SERVER)
+    records = _record(client, Vantage.CLIENT), _record(server, Vantage.SERVER)
+    joined = _have_common_packets(*records)
+    facts = PathFacts(
+        client_address=client.ends.client if client.ends is not None else None,
+        client_seen_as=server.ends.client if server.ends is not None else None,
+        background=background_of(_decoders(client), _decoders(server), client.ends, server.ends) if joined else {},
+        traces=(
+            *(traces_of(_decoders(client), client.ends, Vantage.CLIENT, records[1]) if client.ends is not None else ()),
+            *(traces_of(_decoders(server), server.ends, Vantage.SERVER, records[0]) if server.ends is not None else ()),
+        ),
+        joined=joined,
+    )
+    observations = judge(*records, facts)
+    return Examined(
+        observations=_with_evidence(observations, [(client, records[0]), (server, records[1])]),
+        conversations=(),
+        client=client,
+        server=server,
+        joined=joined,
+    )
+
+
+def _oriented(side: Side, other: Side, vantage: Vantage) -> Side:
+    """Takes over from the other end who the client is, where this one does not show it."""
+    if side.ends is None or side.ends.client_known:
+        return side
+    if other.ends is not None and other.ends.client_known:
+        ours = (side.ends.client, side.ends.server)
+        if other.ends.client == ours[1] or other.ends.server == ours[0]:
+            return replace(side, ends=Ends(ours[1], ours[0]))
+        if other.ends.client == ours[0] or other.ends.server == ours[1]:
+            return replace(side, ends=Ends(*ours))
+    return replace(side, ends=_known(side, vantage))
+
+
+def _decoders(side: Side) -> list[Decoder]:
+    return [trace.decoder for trace in side.traces]
+
+
+def _record(side: Side, vantage: Vantage) -> EndRecord:
+    """All traces of one end as its record; one without VPN packets says that nothing was sent and nothing came."""
+    if side.ends is None:
+        return EndRecord(witness=True, sees_closed_ports=True)
+    records = [decoder.record(side.ends, vantage) for decoder in _decoders(side)]
+    return EndRecord(
+        sightings=tuple(sighting for record in records for sighting in record.sightings),
+        refusals=tuple(refusal for record in records for refusal in record.refusals),
+        witness=True,
+        sees_closed_ports=True,
+    )
+
+
+def _have_common_packets(client: EndRecord, server: EndRecord) -> bool:
+    """Whether a packet that one end sent is known to have come to the other: then both are of one attempt."""
+    return any(
+        _keys(sender, Movement.SENT) & _keys(receiver, Movement.RECEIVED) for sender, receiver in ((client, server), (server, client))
+    )
+
+
+def _keys(record: EndRecord, movement: Movement) -> set[tuple[Question, str, str]]:
+    """What tells packets apart. The sequence numbers of foreign GRE do not: they begin anew with every call."""
+    return {
+        (s.question, s.message, s.key)
+        for s in record.sightings
+        if s.movement is movement and (s.question not in (GRE_IN_CALL, PPTP_LCP) or "-" not in s.key)
+    }
+
+
+def _conversations(captures: Iterable[Capture]) -> tuple[ConversationSummary, ...]:
+    return tuple(
+        replace(summary, capture=PurePath(capture.file).name)
+        for capture in captures
+        for trace in capture.traces
+        for summary in trace.decoder.conversations()
+    )
+
+
+def _with_evidence(observations: Sequence[Observation], sides: Sequence[tuple[Side, EndRecord]]) -> tuple[Observation, ...]:
+    """The first frames of each observation's packets, by capture."""
+    frames: dict[tuple[str, str, str, int | None, str, Direction], dict[Evidence, None]] = {}
+    for side, record in sides:
+        numbers = _frame_numbers(side)
+        name = PurePath(side.file).name
+        for sighting in record.sightings:
+            question = sighting.question
+            number = numbers.get((sighting.at, sighting.key.partition("-")[0]))
+            if number is None or sighting.stepped:
+                continue
+            for way in (sighting.direction, Direction.BOTH):
+                slot = (question.probe, question.check, question.transport.value, question.port, question.form, way)
+                kept = frames.setdefault(slot, {})
+                if sum(evidence.capture == name for evidence in kept) < EVIDENCE_KEPT:
+                    kept[Evidence(name, number)] = None
+    return tuple(replace(o, evidence=tuple(frames.get(_slot(o), ()))) for o in observations)
+
+
+def _slot(observation: Observation) -> tuple[str, str, str, int | None, str, Direction]:
+    form = str(observation.detail.get("form", ""))
+    if (observation.probe, observation.check) == ("pptp", "lcp"):
+        form = PPTP_LCP.form
+    return (observation.probe, observation.check, observation.transport.value, observation.port, form, observation.direction)
+
+
+def _frame_numbers(side: Side) -> dict[tuple[float, str], int]:
+    return {
+        (spot.at, key.partition("-")[0]): spot.number
+        for decoder in reversed(_decoders(side))
+        for spot in reversed(decoder.spots)
+        for key in {spot.key, spot.own_key}
+    }

@@ -1,0 +1,148 @@
+"""One input, of any format, read to its end: a `Capture` with a decoder for each trace in it.
+
+A capture file is one trace. A printed text may hold several, each by itself: people paste what they saw at the client and what they saw
+at the server one after the other.
+"""
+
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from vpnprobe.capture.decode import Decoder
+from vpnprobe.capture.ends import Ends
+from vpnprobe.capture.files import CaptureFormat, CaptureReader, open_source, read_packets
+from vpnprobe.capture.frames import frame_of
+from vpnprobe.capture.sources import CHUNK_BYTES, Source, unreadable
+from vpnprobe.capture.tcpdump_text import PrintedTrace, parse
+from vpnprobe.errors import DecodeError
+from vpnprobe.evidence.sightings import Vantage
+
+TEXT_LIMIT_BYTES: Final = 256 << 20
+
+
+@dataclass(slots=True)
+class Trace:
+    """What was captured in one run of a capture program."""
+
+    decoder: Decoder
+    first_at: float | None
+    """Unix time, or since midnight where `dated` is not set; None: no packets."""
+    named: Vantage | None = None
+    """The end that the text itself says it was taken at."""
+    dated: bool = True
+
+    @property
+    def ends(self) -> Ends | None:
+        return self.decoder.ends()
+
+    def vantage(self, ends: Ends) -> Vantage | None:
+        """At which end it was taken; None: nothing shows it."""
+        return self.named or self.decoder.finder.vantage(ends)
+
+
+@dataclass(slots=True)
+class Capture:
+    """One input."""
+
+    file: str
+    format: CaptureFormat
+    linktype: str | None
+    packets: int
+    readable: bool
+    problem: str | None
+    traces: tuple[Trace, ...] = ()
+
+
+def read_capture(path: Path) -> Capture:
+    """Reads a capture to its end. Raises UsageError, status UNREADABLE, for what is none."""
+    source, capture_format = open_source(path)
+    if capture_format is CaptureFormat.TCPDUMP_TEXT:
+        with source:
+            return _read_text(path, source)
+    source.close()
+    with read_packets(path) as reader:
+        return _read_packets(reader)
+
+
+def _read_packets(reader: CaptureReader) -> Capture:
+    decoder = Decoder()
+    first_at: float | None = None
+    for packet in reader:
+        first_at = packet.at if first_at is None else first_at
+        frame = frame_of(packet)
+        if frame is not None:
+            decoder.take(frame)
+    problem = reader.problem or ("only part of its packets was judged: it holds very many" if decoder.cut else None)
+    trace = Trace(decoder, first_at)
+    return Capture(reader.file, reader.format, reader.linktype, reader.packets, reader.readable, problem, (trace,))
+
+
+def _read_text(path: Path, source: Source) -> Capture:
+    problem: str | None = None
+    lines = _Lines(source)
+    printed = parse(lines)
+    if not printed.packet_lines:
+        raise unreadable(path, "is text without one packet line of tcpdump: give what tcpdump printed, or a pcap file")
+    if lines.failure is not None:
+        problem = f"{printed.packet_lines} packet lines were read, then {lines.failure}"
+    elif printed.unread:
+        problem = f"{printed.unread} of {printed.packet_lines} packet lines are of a kind that is not read"
+    traces = tuple(_trace_of(trace) for trace in printed.traces)
+    return Capture(str(path), CaptureFormat.TCPDUMP_TEXT, None, printed.packet_lines, lines.failure is None, problem, traces)
+
+
+class _Lines:
+    """The lines of a source, as far as it can be read."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.failure: DecodeError | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        rest = b""
+        try:
+            while (chunk := self._source.take_up_to(CHUNK_BYTES)) and self._source.offset < TEXT_LIMIT_BYTES:
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from (line.decode("utf-8", "replace") for line in lines)
+                rest = rest[:CHUNK_BYTES]
+        except DecodeError as error:
+            self.failure = error
+        if rest:
+            yield rest.decode("utf-8", "replace")
+
+
+def _trace_of(printed: PrintedTrace) -> Trace:
+    decoder = Decoder()
+    for frame in printed.frames:
+        decoder.take(frame)
+    return Trace(decoder, printed.frames[0].at if printed.frames else None, printed.named, printed.dated)
+
+
+def read_text(text: str) -> tuple[Trace, ...]:
+    """The traces of a printed text."""
+    return tuple(_trace_of(trace) for trace in parse(io.StringIO(text)).traces)
+
+
+def captures_in(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
+    """The files to read, folders opened, and whether each was named by itself. Other files of a folder are left out by their names."""
+    for path in paths:
+        if not path.is_dir():
+            yield path, True
+            continue
+        for file in sorted(path.rglob("*")):
+            if file.is_file() and is_capture_name(file):
+                yield file, False
+
+
+CAPTURE_SUFFIXES: Final = frozenset((".pcap", ".pcapng", ".cap", ".dmp", ".dump", ".ntar", ".snoop", ".trc", ".txt", ".log"))
+COMPRESSED_SUFFIXES: Final = frozenset((".gz", ".zst", ".zstd"))
+
+
+def is_capture_name(path: Path) -> bool:
+    """Whether a file in a folder is worth opening."""
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    if suffixes and suffixes[-1] in COMPRESSED_SUFFIXES:
+        suffixes.pop()
+    return bool(suffixes) and suffixes[-1] in CAPTURE_SUFFIXES

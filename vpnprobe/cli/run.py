@@ -1,0 +1,219 @@
+"""`vpnprobe run`: the client agent. Pairs with a server agent, or probes alone, and says which VPN works."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from vpnprobe.cli.options import (
+    OPENVPN_PORTS,
+    Judging,
+    Output,
+    judging_of,
+    judging_options,
+    output_of,
+    output_options,
+    probes_for,
+    probing_options,
+)
+from vpnprobe.cli.serve import DEFAULT_CONTROL_PORT
+from vpnprobe.errors import CannotRun, UsageError
+
+if TYPE_CHECKING:
+    from vpnprobe.agents.client import Measured
+    from vpnprobe.agents.control import Connector
+    from vpnprobe.observations.schema import Observation
+    from vpnprobe.probes.context import Settings, WantedPort
+    from vpnprobe.transports.door import Address, TcpStream
+
+SSH: Final = "ssh://"
+NMAP_DEADLINE_S: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a run is asked for."""
+
+    peer: str
+    control_port: int
+    token_file: Path | None
+    solo: bool
+    quiet: bool
+
+    def tell(self, text: str) -> None:
+        if not self.quiet:
+            click.echo(text, err=True)
+
+
+@click.command()
+@click.option("--peer", required=True, metavar="HOST|ssh://[USER@]HOST", help="Where `vpnprobe serve` runs, or where ssh is to start it.")
+@click.option("--solo", is_flag=True, help="Probe HOST with no server agent there: answers prove, silence says unknown.")
+@click.option("--control-port", type=click.IntRange(1, 65535), default=DEFAULT_CONTROL_PORT, show_default=True)
+@click.option("--token-file", type=click.Path(path_type=Path), help="The server's token [default: VPNPROBE_TOKEN, then token-HOST, token].")
+@probing_options
+@output_options
+@judging_options
+def run(
+    peer: str,
+    solo: bool,
+    control_port: int,
+    token_file: Path | None,
+    only: tuple[str, ...],
+    skip: tuple[str, ...],
+    ports: tuple[int, ...],
+    folder: Path | None,
+    as_json: bool,
+    quiet: bool,
+    no_color: bool,
+    rules_file: Path | None,
+    preset: str,
+    prefer: tuple[str, ...],
+    client_os: tuple[str, ...],
+    consider: tuple[str, ...],
+) -> int:
+    """Probes the path to a peer and says which VPN works.
+
+    Both ends record every probe packet, so what is lost is placed: in this direction, between these two routers. Needs the server's token
+    (made by `vpnprobe serve`), or ssh. Run it as root where GRE and ESP are to be measured; without, the rest is still done.
+    """
+    from vpnprobe.cli.finishing import rule_set
+
+    if solo and peer.startswith(SSH):
+        raise UsageError("--solo needs no agent at the peer: give it a plain host name, or leave --solo out")
+    output = output_of(folder, as_json=as_json, quiet=quiet, no_color=no_color)
+    judging = judging_of(rules_file, preset, prefer, client_os, consider)
+    rule_set(judging)
+    names, protocols = probes_for(only, skip)
+    wanted = Wanted(peer, control_port, token_file, solo, quiet)
+    return asyncio.run(_run(wanted, names, protocols, ports, output, judging))
+
+
+async def _run(
+    wanted: Wanted, names: frozenset[str], protocols: Sequence[str], further: Sequence[int], output: Output, judging: Judging
+) -> int:
+    from vpnprobe.cli.finishing import decided, now, publish, result_of, rule_set, status_of
+    from vpnprobe.errors import ExitStatus
+    from vpnprobe.observations.schema import Mode
+    from vpnprobe.probes.context import Settings
+
+    control_port = None if wanted.solo or wanted.peer.startswith(SSH) else wanted.control_port
+    ports = tuple(port for port in dict.fromkeys((*OPENVPN_PORTS, *further)) if port != control_port)
+    started = now()
+    measured, took = await _measured(wanted, Settings(ports, names))
+    decision = decided(measured.observations, judging, rule_set(judging), ports=ports, control_port=control_port, protocols=protocols)
+    name = wanted.peer.removeprefix(SSH)
+    result = result_of(
+        decision,
+        measured.observations,
+        mode=Mode.SOLO if wanted.solo else Mode.PAIRED,
+        started=started,
+        duration_s=took,
+        name=name,
+        client=measured.client,
+        server=measured.server and {**measured.server, **({"control_port": control_port} if control_port else {})},
+        complete=measured.complete,
+    )
+    publish(result, output, name=name, started=started, captures=measured.captures)
+    if measured.complete:
+        return status_of(result.verdicts)
+    click.echo(f"error: the run is incomplete: {measured.problem}", err=True)
+    return ExitStatus.NO_PEER if measured.peer_lost else 130
+
+
+async def _measured(wanted: Wanted, settings: "Settings") -> "tuple[Measured, float]":
+    """Pairs and measures; Ctrl-C ends the measuring, not the run."""
+    import os
+    import signal
+
+    from vpnprobe.agents.client import Run
+    from vpnprobe.agents.pairing import connector, credentials
+    from vpnprobe.agents.token import client_token
+    from vpnprobe.transports.door import Endpoint
+    from vpnprobe.transports.system import SystemDoor
+
+    door = SystemDoor()
+    began = door.now()
+    if wanted.peer.startswith(SSH):
+        address, connect = await _through_ssh(wanted)
+        run = Run(door, address, settings, connect, wanted.tell, second_opinion=nmap_opinion(address))
+    else:
+        address = await resolve(wanted.peer)
+        if wanted.solo:
+            run = Run(door, address, settings, None, wanted.tell, second_opinion=nmap_opinion(address))
+        else:
+            token = client_token(wanted.token_file, os.environ, wanted.peer)
+            connect_tls = connector(door, Endpoint(address, wanted.control_port), token)
+            run = Run(door, address, settings, connect_tls, wanted.tell, credentials(token), second_opinion=nmap_opinion(address))
+    measuring = asyncio.get_running_loop().create_task(run.measure())
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, measuring.cancel)
+    try:
+        return await measuring, door.now() - began
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    finally:
+        door.close()
+
+
+async def _through_ssh(wanted: Wanted) -> "tuple[Address, Connector]":
+    """Starts the server agent through ssh; its pipe is the one control connection."""
+    from vpnprobe.transports.ssh import SshTarget, start_agent
+
+    target = SshTarget.parse(wanted.peer)
+    wanted.tell(f"starting the server agent at {target} through ssh")
+    agent = await start_agent(target)
+    wanted.tell(f"server agent {agent.way} at {agent.address}")
+    streams = [agent.stream]
+
+    async def connect() -> "TcpStream":
+        if not streams:
+            raise CannotRun("the ssh connection to the peer is stalled or gone")
+        return streams.pop()
+
+    return agent.address, connect
+
+
+async def resolve(host: str) -> "Address":
+    """The IPv4 address of a host. Raises CannotRun where there is none."""
+    import socket
+    from ipaddress import ip_address
+
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        problem = error.strerror if isinstance(error, OSError) and error.strerror else "no valid name"
+        raise CannotRun(f"the host {host!r} is not known ({problem}): check the name, or give its address") from None
+    addresses = [ip_address(entry[4][0]) for entry in found]
+    fours = [address for address in addresses if address.version == 4]
+    if not fours:
+        raise CannotRun(f"{host} has no IPv4 address, and probing over IPv6 is not built: give an IPv4 address of it")
+    return fours[0]
+
+
+def nmap_opinion(address: "Address") -> "Callable[[Sequence[WantedPort]], Coroutine[Any, Any, list[Observation]]]":
+    """nmap's own word on the ports, as observations; empty where nmap is not installed."""
+
+    async def ask(ports: "Sequence[WantedPort]") -> "list[Observation]":
+        from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
+        from vpnprobe.transports.nmap import scan
+
+        by_transport = {t: [port.port for port in ports if port.transport is t] for t in (Transport.TCP, Transport.UDP)}
+        found = await scan(str(address), by_transport[Transport.TCP], by_transport[Transport.UDP], deadline_s=NMAP_DEADLINE_S)
+        outcomes = {"open": Outcome.PASS, "closed": Outcome.REFUSED}
+        return [
+            Observation(
+                id=f"{port.transport}-nmap-{port.port}",
+                probe=port.transport,
+                check="nmap",
+                direction=Direction.BOTH,
+                transport=Transport(port.transport),
+                port=port.port,
+                outcome=outcomes.get(port.state, Outcome.NO_ANSWER),
+                detail={"state": port.state, "reason": port.reason},
+            )
+            for port in found or ()
+        ]
+
+    return ask
