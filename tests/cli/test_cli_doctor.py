@@ -2,6 +2,8 @@
 
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -106,3 +108,23 @@ def test_a_missing_program_names_its_package() -> None:
     assert (check.state.value, check.detail) == ("missing", "not installed: nothing depends on it")
     assert check.mend is not None
     assert check.mend.endswith("apt install vpsys-no-such-program")
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("nft"), reason="needs root and nft for a network namespace")
+def test_a_firewall_that_drops_is_named_and_the_command_mends_it() -> None:
+    name = f"vpsys-d{os.getpid()}"
+    inside = ["ip", "netns", "exec", name]
+    program = "import vpnprobe.cli.doctor as d; d._ufw_enabled = d._firewalld_active = lambda: False; d.doctor()"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        subprocess.run([*inside, "nft", "-f", "-"], input=RULESET, text=True, check=True)
+        done = subprocess.run([*inside, sys.executable, "-c", program, "--json"], capture_output=True, text=True, check=True)
+        check = next(check for check in json.loads(done.stdout)["checks"] if check["name"] == "local-firewall")
+        assert check["state"] == "note"
+        assert "drops by default on input (inet filter input)" in check["detail"]
+        subprocess.run([*inside, *shlex.split(check["mend"])], check=True)
+        after = subprocess.run([*inside, "nft", "list", "chain", "inet", "filter", "input"], capture_output=True, text=True, check=True)
+        assert "meta l4proto gre accept" in after.stdout
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], check=True)

@@ -11,7 +11,7 @@ from vpnprobe.wire.ikev1 import Exchange, Notify, PayloadType, decode_ikev1, mai
 from vpnprobe.wire.isakmp import ENCRYPTION_FLAG, NO_SPI, IsakmpMessage, MalformedPayloads, Payload, with_marker
 
 CLIENT, SERVER = Sender.INITIATOR, Sender.RESPONDER
-SPI, OTHER_SPI = b"initiate", b"responde"
+SPI, OTHER_SPI = b"initiate", b"answerer"
 BOTH_PORTS = pytest.mark.parametrize("marker", [False, True], ids=["500", "4500"])
 
 

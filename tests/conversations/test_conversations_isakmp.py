@@ -15,16 +15,16 @@ CLIENT, SERVER = Sender.INITIATOR, Sender.RESPONDER
     [
         (2, 34, INITIATOR_FLAG, NO_SPI, 33, CLIENT),
         (2, 34, RESPONSE_FLAG, NO_SPI, 41, SERVER),
-        (2, 35, 0, b"responde", 46, CLIENT),  # the flag was forgotten, but only an initiator asks for this
-        (2, 43, INITIATOR_FLAG | RESPONSE_FLAG, b"responde", 46, SERVER),
-        (2, 37, INITIATOR_FLAG | RESPONSE_FLAG, b"responde", 46, CLIENT),
-        (2, 36, 0, b"responde", 46, SERVER),
+        (2, 35, 0, b"answerer", 46, CLIENT),  # the flag was forgotten, but only an initiator asks for this
+        (2, 43, INITIATOR_FLAG | RESPONSE_FLAG, b"answerer", 46, SERVER),
+        (2, 37, INITIATOR_FLAG | RESPONSE_FLAG, b"answerer", 46, CLIENT),
+        (2, 36, 0, b"answerer", 46, SERVER),
         (1, 2, 0, NO_SPI, 1, CLIENT),
         (1, 2, 0, NO_SPI, 13, CLIENT),
-        (1, 4, 0, b"responde", 1, SERVER),
-        (1, 2, 0, b"responde", 4, None),
+        (1, 4, 0, b"answerer", 1, SERVER),
+        (1, 2, 0, b"answerer", 4, None),
         (1, 5, 0, NO_SPI, 11, None),
-        (1, 32, 1, b"responde", 8, None),
+        (1, 32, 1, b"answerer", 8, None),
     ],
 )
 def test_who_sent_it(version: int, exchange: int, flags: int, responder_spi: bytes, next_payload: int, sender: Sender | None) -> None:

@@ -21,7 +21,7 @@ T = TypeVar("T")
 LOOPBACK = IPv4Address("127.0.0.1")
 LOOPBACK6 = IPv6Address("::1")
 PATIENCE_S = 5.0
-LEFT, RIGHT = "vpsys-l", "vpsys-r"
+LEFT, RIGHT = f"vpsys-l{os.getpid()}", f"vpsys-r{os.getpid()}"
 LEFT_ADDRESS, RIGHT_ADDRESS, RIGHT_SECOND = IPv4Address("10.79.0.1"), IPv4Address("10.79.0.2"), IPv4Address("10.79.0.3")
 
 needs_raw = pytest.mark.skipif(not may_open_raw(), reason="needs raw IP sockets (CAP_NET_RAW)")

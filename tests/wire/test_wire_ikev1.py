@@ -30,7 +30,7 @@ U8, U16 = st.integers(0, 255), st.integers(0, 0xFFFF)
 ATTRIBUTES = st.lists(st.builds(Attribute, st.integers(0, 0x7FFF), U16 | st.binary(max_size=8)), max_size=4).map(tuple)
 TRANSFORMS = st.lists(st.builds(Transform, U8, ATTRIBUTES, U8), min_size=1, max_size=4).map(tuple)
 PROPOSALS = st.lists(st.builds(Proposal, U8, TRANSFORMS, U8, st.binary(max_size=8)), min_size=1, max_size=3).map(tuple)
-INITIATOR, RESPONDER = b"initiate", b"responde"
+INITIATOR, RESPONDER = b"initiate", b"answerer"
 
 
 @given(st.builds(SecurityAssociation, PROPOSALS))

@@ -35,7 +35,7 @@ U8, U16 = st.integers(0, 255), st.integers(0, 0xFFFF)
 ATTRIBUTES = st.lists(st.builds(Attribute, st.integers(0, 0x7FFF), U16 | st.binary(max_size=8)), max_size=2).map(tuple)
 TRANSFORMS = st.lists(st.builds(Transform, U8, U16, ATTRIBUTES), min_size=1, max_size=5).map(tuple)
 PROPOSALS = st.lists(st.builds(Proposal, U8, TRANSFORMS, U8, st.binary(max_size=8)), min_size=1, max_size=3).map(tuple)
-INITIATOR, RESPONDER = b"initiate", b"responde"
+INITIATOR, RESPONDER = b"initiate", b"answerer"
 PUBLIC, NONCE = bytes(range(256)), b"n" * 32
 HASHES = (b"s" * 20, b"d" * 20)
 

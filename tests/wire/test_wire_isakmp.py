@@ -171,8 +171,8 @@ def test_scapy_reads_our_chain_alike() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from scapy.layers.isakmp import ISAKMP, ISAKMP_payload_VendorID
-    message = IsakmpMessage(b"initiate", b"responde", 2, (Payload(13, b"one"), Payload(13, b"two")), message_id=7)
+    message = IsakmpMessage(b"initiate", b"answerer", 2, (Payload(13, b"one"), Payload(13, b"two")), message_id=7)
     theirs = ISAKMP(message.encode())
-    assert (theirs.init_cookie, theirs.resp_cookie, theirs.exch_type, theirs.id) == (b"initiate", b"responde", 2, 7)
+    assert (theirs.init_cookie, theirs.resp_cookie, theirs.exch_type, theirs.id) == (b"initiate", b"answerer", 2, 7)
     assert theirs.length == len(message.encode())
     assert [bytes(theirs.getlayer(ISAKMP_payload_VendorID, index).VendorID) for index in (1, 2)] == [b"one", b"two"]

@@ -19,6 +19,7 @@ PORTS_OPEN_S: Final = 300.0
 
 BACKGROUND_REQUESTS: Final = 20
 BACKGROUND_SPACING_S: Final = 0.01
+BACKGROUND_PATIENCE_S: Final = 0.5
 
 
 class RemotePeer:
@@ -108,10 +109,20 @@ class RemotePeer:
         }
 
     async def measure_background(self) -> None:
-        """A run of small requests: where nothing else passes, the channel's own loss and delay are all there is to compare with."""
+        """A run of small requests: where nothing else passes, the channel's own loss and delay are all there is to compare with.
+
+        Each goes out whether or not the one before was answered, and none is waited for longer than BACKGROUND_PATIENCE_S.
+        """
+        pings: list[asyncio.Task[Message]] = []
         for _ in range(BACKGROUND_REQUESTS):
-            await self._ask("ping")
+            pings.append(asyncio.get_running_loop().create_task(self._ask("ping")))
             await asyncio.sleep(BACKGROUND_SPACING_S)
+        _, late = await asyncio.wait(pings, timeout=BACKGROUND_PATIENCE_S)
+        for ping in late:
+            ping.cancel()
+        for ping in pings:
+            if ping.done() and not ping.cancelled() and (problem := ping.exception()) is not None:
+                raise problem
 
     async def _ask(self, kind: str, **arguments: object) -> Message:
         try:

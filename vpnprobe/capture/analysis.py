@@ -8,7 +8,6 @@ be compared, and `Examined.joined` says so. An end whose capture holds no packet
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import PurePath
 from typing import Final
 
 from vpnprobe.capture.background import background_of
@@ -141,6 +140,8 @@ def _compare(client: Side, server: Side) -> Examined:
     client, server = _oriented(client, server, Vantage.CLIENT), _oriented(server, client, Vantage.SERVER)
     records = _record(client, Vantage.CLIENT), _record(server, Vantage.SERVER)
     joined = _have_common_packets(*records)
+    if not joined:
+        records = _as_witness(client, records[0]), _as_witness(server, records[1])
     facts = PathFacts(
         client_address=client.ends.client if client.ends is not None else None,
         client_seen_as=server.ends.client if server.ends is not None else None,
@@ -151,7 +152,7 @@ def _compare(client: Side, server: Side) -> Examined:
         ),
         joined=joined,
     )
-    observations = judge(*records, facts)
+    observations = judge(*records, facts) if joined else [_of_two_attempts(o) for o in judge(*records, facts)]
     return Examined(
         observations=_with_evidence(observations, [(client, records[0]), (server, records[1])]),
         conversations=(),
@@ -159,6 +160,12 @@ def _compare(client: Side, server: Side) -> Examined:
         server=server,
         joined=joined,
     )
+
+
+def _of_two_attempts(observation: Observation) -> Observation:
+    """What the packets of one attempt are at the other end cannot be said of two."""
+    detail = {name: value for name, value in observation.detail.items() if name != "arrived_at_server"}
+    return replace(observation, detail={**detail, "joined": False})
 
 
 def _oriented(side: Side, other: Side, vantage: Vantage) -> Side:
@@ -191,6 +198,18 @@ def _record(side: Side, vantage: Vantage) -> EndRecord:
     )
 
 
+def _as_witness(side: Side, record: EndRecord) -> EndRecord:
+    """A capture of another attempt says what did not come only if the other end was sending meanwhile.
+
+    It was, where anything of it came. A run of ours has both ends send, and an empty capture is one end's word that it saw nothing.
+    """
+    if side.ends is None or any(decoder.own for decoder in _decoders(side)):
+        return record
+    between = {(side.ends.client, side.ends.server), (side.ends.server, side.ends.client)}
+    both_ways = all(any(way in decoder.finder.ways for decoder in _decoders(side)) for way in between)
+    return replace(record, witness=both_ways)
+
+
 def _have_common_packets(client: EndRecord, server: EndRecord) -> bool:
     """Whether a packet that one end sent is known to have come to the other: then both are of one attempt."""
     return any(
@@ -209,7 +228,7 @@ def _keys(record: EndRecord, movement: Movement) -> set[tuple[Question, str, str
 
 def _conversations(captures: Iterable[Capture]) -> tuple[ConversationSummary, ...]:
     return tuple(
-        replace(summary, capture=PurePath(capture.file).name)
+        replace(summary, capture=capture.file)
         for capture in captures
         for trace in capture.traces
         for summary in trace.decoder.conversations()
@@ -221,7 +240,7 @@ def _with_evidence(observations: Sequence[Observation], sides: Sequence[tuple[Si
     frames: dict[tuple[str, str, str, int | None, str, Direction], dict[Evidence, None]] = {}
     for side, record in sides:
         numbers = _frame_numbers(side)
-        name = PurePath(side.file).name
+        name = side.file
         for sighting in record.sightings:
             question = sighting.question
             number = numbers.get((sighting.at, sighting.key.partition("-")[0]))

@@ -41,6 +41,8 @@ class EndsFinder:
     def __init__(self) -> None:
         self.highest_ttl: dict[str, int] = {}
         """By source address; copies with a stepped TTL do not lower it."""
+        self.ways: set[tuple[str, str]] = set()
+        """Source and destination of all that was seen."""
         self._outgoing: Counter[str] = Counter()
         self._incoming: Counter[str] = Counter()
         self._servers: dict[Pair, Counter[str]] = defaultdict(Counter)
@@ -55,6 +57,8 @@ class EndsFinder:
         if frame.outgoing is not None:
             (self._outgoing if frame.outgoing else self._incoming)[frame.source] += 1
         ends = frozenset((frame.source, frame.destination))
+        if len(self.ways) < PAIRS_LIMIT:
+            self.ways.add((frame.source, frame.destination))
         if len(ends) == 2 and (ends in self._servers or len(self._servers) < PAIRS_LIMIT):
             self._ports(frame, ends)
             if frame.protocol == IpProtocol.TCP:

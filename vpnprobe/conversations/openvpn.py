@@ -338,10 +338,8 @@ class Responder(_End):
             self._send(HardResetServerV2.plain(self.session_id, acknowledgment), now)
 
 
-def plain_reset(packet: Packet) -> Reliable | None:
-    """The reliability layer of a client's first reset that nothing wraps; None: it is wrapped, or no such reset."""
-    if not isinstance(packet, HardResetClientV2):
-        return None
+def plain_reset(packet: HardResetClientV2) -> Reliable | None:
+    """The reliability layer of a client's first reset that nothing wraps; None: it is wrapped, or acknowledges something."""
     try:
         layer = packet.reliable()
     except DecodeError:

@@ -219,6 +219,11 @@ class Path:
                 return
             await send(more, max(SPACING_S, SPREAD_S / (more - 0.5)))
 
+    async def after_client(self, question: Question, send_back: Callable[[int, float], Awaitable[None]]) -> None:
+        """Server to client, once the client's first packet has had time to open the way through NATs and stateful firewalls."""
+        await asyncio.sleep(self.settle_s)
+        await self.until_sure(question, Direction.S2C, send_back)
+
 
 def _span(count: Count) -> float:
     """Seconds between the first and the last packet that was sent."""

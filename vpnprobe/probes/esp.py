@@ -4,16 +4,18 @@ One packet an SPI, a fresh SPI each: SPIs are one-way, and stateful firewalls ma
 some of the server's leave before the client has sent any.
 """
 
+from typing import Final
+
 from vpnprobe.evidence.questions import ESP
 from vpnprobe.observations.schema import Direction
 from vpnprobe.probes.context import FIRST_TRIALS, Job, Path, Settings, WantedPort, gather_all
-from vpnprobe.probes.gre import UNSOLICITED_TRIALS
+from vpnprobe.probes.gre import unsolicited
 
 
 class EspPassthrough:
     """The probe `esp`, check `passthrough`."""
 
-    name = "esp"
+    name: Final = "esp"
 
     def ports(self, _: Settings) -> list[WantedPort]:
         return []
@@ -35,5 +37,5 @@ class EspPassthrough:
         async def send_back(count: int, spacing_s: float) -> None:
             await peer.send(Job.ESP, count=count, spacing_s=spacing_s)
 
-        await peer.send(Job.ESP, count=UNSOLICITED_TRIALS, spacing_s=0.02, unsolicited=True)
-        await gather_all([path.until_sure(ESP, Direction.C2S, send), path.until_sure(ESP, Direction.S2C, send_back)])
+        await unsolicited(path, peer, Job.ESP)
+        await gather_all([path.until_sure(ESP, Direction.C2S, send), path.after_client(ESP, send_back)])

@@ -9,7 +9,7 @@ from typing import Final
 from vpnprobe.evidence import identify
 from vpnprobe.evidence.questions import GRE_BARE
 from vpnprobe.observations.schema import Direction
-from vpnprobe.probes.context import FIRST_TRIALS, Job, Path, Settings, WantedPort, gather_all
+from vpnprobe.probes.context import FIRST_TRIALS, Job, Path, Peer, Settings, WantedPort, gather_all
 from vpnprobe.transports.door import Datagram
 
 UNSOLICITED_TRIALS: Final = 2
@@ -45,5 +45,14 @@ class GrePassthrough:
         async def send_back(count: int, spacing_s: float) -> None:
             await peer.send(Job.BARE_GRE, count=count, spacing_s=spacing_s)
 
-        await peer.send(Job.BARE_GRE, count=UNSOLICITED_TRIALS, spacing_s=0.02, unsolicited=True)
-        await gather_all([path.until_sure(GRE_BARE, Direction.C2S, send), path.until_sure(GRE_BARE, Direction.S2C, send_back)])
+        await unsolicited(path, peer, Job.BARE_GRE)
+        await gather_all([path.until_sure(GRE_BARE, Direction.C2S, send), path.after_client(GRE_BARE, send_back)])
+
+
+async def unsolicited(path: Path, peer: Peer, job: Job) -> None:
+    """Has the server send a few packets before the client has sent any of the kind.
+
+    Not through a NAT: there they would be taken for the NAT's own traffic, and the entry that they leave stands in the client's way.
+    """
+    if not path.facts.nat:
+        await peer.send(job, count=UNSOLICITED_TRIALS, spacing_s=0.02, unsolicited=True)

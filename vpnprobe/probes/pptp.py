@@ -110,7 +110,7 @@ class Calls:
         async def send_back(count: int, spacing_s: float) -> None:
             await peer.send(Job.IN_CALL_GRE, count=count, spacing_s=spacing_s)
 
-        await gather_all([path.until_sure(GRE_IN_CALL, Direction.C2S, send), path.until_sure(PPTP_LCP, Direction.S2C, send_back)])
+        await gather_all([path.until_sure(GRE_IN_CALL, Direction.C2S, send), path.after_client(PPTP_LCP, send_back)])
 
 
 async def _quietly(path: Path, stream: TcpStream, conversation: Initiator) -> None:

@@ -60,6 +60,7 @@ class Exploration:
             axes.barh(names, widths, left=left, label=mark.word, color=TONES[mark.tone], edgecolor="white", hatch=HATCHES.get(value))
             left = [start + width for start, width in zip(left, widths, strict=True)]
         axes.set_xlabel("observations")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_title("How the probes came out")
         axes.spines[["top", "right"]].set_visible(False)
         if order:

@@ -149,7 +149,7 @@ def evidence_line(row: Observation, anchors: Anchors) -> EvidenceLine:
 
 def _mark(row: Observation) -> Mark:
     if row.check == "trace" and row.outcome is Outcome.DEGRADED:
-        return Mark("◐", "stops on the way", "fair")
+        return Mark("◐", "stops midway", "fair")
     return outcome_mark(row.outcome)
 
 

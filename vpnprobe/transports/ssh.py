@@ -21,9 +21,12 @@ from vpnprobe.errors import CannotRun, ExitStatus, UsageError
 from vpnprobe.transports.bundle import FIRST_STAGE, transmission
 from vpnprobe.transports.door import Address, ConnectError, ConnectFailure, Endpoint
 
-_SCHEME: Final = "ssh://"
-_USER: Final = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.@+-]{0,63}")
-_HOST: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
+_TARGET: Final = re.compile(
+    r"ssh://(?:(?P<user>[A-Za-z0-9_.][A-Za-z0-9_.@+-]{0,63})@)?"
+    r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?)\]|(?P<host>[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}))"
+    r"(?::(?P<port>[0-9]{1,5}))?/?"
+)
+"""What could be taken for an option of ssh, or for shell syntax, does not fit."""
 _GREETING: Final = "vpnprobe-ssh"
 _GREETING_LINE_BYTES: Final = 8192
 _NOISE_BYTES: Final = 256 * 1024
@@ -62,16 +65,13 @@ class SshTarget:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises UsageError. What could be taken for an option or for shell syntax is no host."""
-        rest = text.removeprefix(_SCHEME).removesuffix("/")
-        user, at, place = rest.rpartition("@")
-        host, port = _split_port(place)
-        valid_host = _HOST.fullmatch(host) is not None or _is_ipv6(host)
-        if not text.startswith(_SCHEME) or (at and not _USER.fullmatch(user)) or not valid_host:
+        """Raises UsageError."""
+        found = _TARGET.fullmatch(text)
+        if found is None or (found["ipv6"] is not None and not _is_ipv6(found["ipv6"])):
             raise UsageError(f"{text!r} is not of the form ssh://[USER@]HOST[:PORT]")
-        if port is not None and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+        if found["port"] is not None and not 1 <= int(found["port"]) <= 65535:
             raise UsageError(f"{text!r}: the port is not a number from 1 to 65535")
-        return cls(host, user or None, None if port is None else int(port))
+        return cls(found["ipv6"] or found["host"], found["user"], None if found["port"] is None else int(found["port"]))
 
     @property
     def arguments(self) -> list[str]:
@@ -86,18 +86,10 @@ class SshTarget:
 
 def _is_ipv6(host: str) -> bool:
     try:
-        ipaddress.IPv6Address(host.partition("%")[0])
+        ipaddress.IPv6Address(host)
     except ValueError:
         return False
-    return re.fullmatch(r"[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]+)?", host) is not None
-
-
-def _split_port(place: str) -> tuple[str, str | None]:
-    if place.startswith("["):
-        host, _, rest = place[1:].partition("]")
-        return host, rest.removeprefix(":") if rest else None
-    host, colon, port = place.partition(":")
-    return host, port if colon else None
+    return True
 
 
 class Greeting(NamedTuple):
