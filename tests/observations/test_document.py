@@ -81,6 +81,12 @@ def test_detail_takes_addresses_mappings_and_sets() -> None:
     assert written["observations"][0]["detail"] == {"by": "10.0.0.1", "way": "c2s", "in": {"a": [1]}, "3": "a/b"}
 
 
+def test_what_has_no_place_in_json_is_a_mistake_of_ours() -> None:
+    row = replace(seed_result().observations[0], detail={"socket": object()})
+    with pytest.raises(NotImplementedError, match="object has no place"):
+        document.encode(replace(seed_result(), observations=(row,)))
+
+
 def test_undecodable_names_become_replacement_characters() -> None:
     result = SAMPLES["hostile"]()
     assert "\ufffd\ufffd.pcap" in document.encode(result).decode("utf-8")
@@ -109,6 +115,7 @@ BAD = {
     "cut off": (document.encode(seed_result())[:5000], "not whole JSON"),
     "not UTF-8": (b'{"schema": "\xff"}', "not JSON"),
     "deep": (b"[" * 200_000, "not JSON"),
+    "deep detail": (changed("observations", 0, "detail", value={"a": json.loads("[" * 100 + "]" * 100)}), "more than 50 levels"),
     "no object": (b"[]", "not an object"),
     "no schema": (b"{}", 'no "schema"'),
     "later schema": (changed("schema", value="vpnprobe.result/2"), "vpnprobe.result/2"),

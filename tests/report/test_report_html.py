@@ -140,6 +140,20 @@ def test_an_interrupted_run_has_a_banner() -> None:
     assert "Incomplete" not in page_of(seed_result()).text
 
 
+@pytest.mark.parametrize(
+    ("started", "shown"),
+    [
+        ("2026-03-14T09:26:53.729Z", "2026-03-14 09:26:53 UTC"),
+        ("2026-03-14T09:26:53+02:00", "2026-03-14 07:26:53 UTC"),
+        ("0001-01-01T00:00:00+02:00", "0001-01-01T00:00:00+02:00"),
+        ("some day", "some day"),
+    ],
+)
+def test_the_beginning_is_shown_to_the_second(started: str, shown: str) -> None:
+    base = seed_result()
+    assert shown in page_of(replace(base, run=replace(base.run, started=started))).text
+
+
 def test_captures_show_their_problems_and_their_own_verdicts() -> None:
     text = page_of(offline_result()).text
     assert "record 18 ends after 12 of its 62 bytes" in text

@@ -111,6 +111,8 @@ def test_a_port_that_came_out_otherwise_has_its_own_line() -> None:
     lines = {line.question: line.counts for line in exchanges(replace(result, observations=rows))}
     assert lines["UDP port 53"] == {C2S: Count(8, 3), S2C: Count(8, 8)}
     assert "UDP ports 80, 443, 500, 1194, 1701, 4500, 8443, 51194" in lines
+    assert next(iter(lines)) == "UDP port 53"
+    assert "IKEv1 main mode, UDP ports 500, 4500" in lines
 
 
 @pytest.mark.parametrize(("count", "percent"), [(Count(0, 0), 0), (Count(8, 4), 50), (Count(4, 9), 100)])

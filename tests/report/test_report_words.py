@@ -63,7 +63,10 @@ def test_long_text_is_cut_and_says_so() -> None:
         (1420, "1420"),
         (["raw-ip", "capture"], "raw-ip, capture"),
         ([], "none"),
-        ({"a": [1]}, '{"a": [1]}'),
+        ({"a": [1]}, "a (1)"),
+        ({"SCCRP at client": {"tunnel_id": 7, "deep": {"x": {"y": 1}}}}, 'SCCRP at client (tunnel_id 7, deep ({"x": {"y": 1}}))'),
+        ([{"a": 1}], '[{"a": 1}]'),
+        ({}, "none"),
         ("\x1b[2J", "\\x1b[2J"),
     ],
 )

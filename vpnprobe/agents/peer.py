@@ -54,9 +54,17 @@ class RemotePeer:
         return dict(rows)
 
     async def send(
-        self, job: Job, *, count: int, spacing_s: float, port: int = 0, to: tuple[str, int] | None = None, unsolicited: bool = False
+        self,
+        job: Job,
+        *,
+        count: int,
+        spacing_s: float,
+        port: int = 0,
+        to: tuple[str, int] | None = None,
+        call_id: int = 0,
+        unsolicited: bool = False,
     ) -> None:
-        arguments = {"count": count, "spacing_s": spacing_s, "port": port, "to": to, "unsolicited": unsolicited}
+        arguments = {"count": count, "spacing_s": spacing_s, "port": port, "to": to, "call_id": call_id, "unsolicited": unsolicited}
         await self._ask("send", job=job.value, expect_s=count * spacing_s, **arguments)
 
     async def refresh(self) -> EndRecord:

@@ -228,7 +228,7 @@ class ServerAgent:
     async def _send(self, session: Session, message: Message) -> dict[str, object]:
         job, count = Job(message["job"]), min(int(message["count"]), MOST_PACKETS)
         port, to = int(message["port"]), message.get("to")
-        send_one = self._sending(session, job, port, to, unsolicited=bool(message["unsolicited"]))
+        send_one = self._sending(session, job, port, to, call_id=int(message["call_id"]), unsolicited=bool(message["unsolicited"]))
         if send_one is None:
             return {"sent": 0}
         for number in range(count):
@@ -237,7 +237,16 @@ class ServerAgent:
             send_one()
         return {"sent": count}
 
-    def _sending(self, session: Session, job: Job, port: int, to: Any, *, unsolicited: bool) -> Callable[[], None] | None:  # noqa: ANN401
+    def _sending(
+        self,
+        session: Session,
+        job: Job,
+        port: int,
+        to: Any,  # noqa: ANN401
+        *,
+        call_id: int,
+        unsolicited: bool,
+    ) -> Callable[[], None] | None:
         """What sends one packet of a job; None: it cannot be sent."""
         sender, address = session.sender, session.address
         if job is Job.BARE_GRE and (gre := self._gre) is not None:
@@ -245,6 +254,8 @@ class ServerAgent:
         if job is Job.ESP and (raw := self._esp) is not None:
             return lambda: sender.esp(raw, address, unsolicited=unsolicited)
         if job is Job.IN_CALL_GRE and session.calls:
+            # A NAT's helper may have changed the number on the way: then the newest call is meant.
+            session.calls.sort(key=lambda call: call.call_id == call_id)
             return session.calls[-1].request
         if job in (Job.UDP, Job.ESP_IN_UDP) and (udp := self.responders.udp(port)) is not None:
             # Only ever to the client's own address: nobody else can be sent anything through this agent.

@@ -205,7 +205,7 @@ def _explained(verdict: Verdict, examined: "Examined") -> Verdict:
 def _what_to_run(verdict: Verdict, examined: "Examined") -> Reason:
     host = examined.ends.server if examined.ends is not None else "HOST"
     run = f"run `vpnprobe serve` on the server and `vpnprobe run --peer {host}` on the client"
-    if any(reason.observations for reason in verdict.because):
+    if any(not one.startswith("nat-") for reason in verdict.because for one in reason.observations):
         both = "both ends' captures of one attempt, given with --client FILE --server FILE, show what arrived; or "
         one_sided = examined.client is None or examined.server is None
         return Reason(NOT_IN_CAPTURE, f"To know: {both if one_sided else ''}{run}.")

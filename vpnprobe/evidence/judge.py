@@ -114,6 +114,9 @@ class Judge:
         if back.received:
             return replace(found, outcome=Outcome.PASS, rtt_ms=round_trip_ms(there, back))
         refusal = self.refusal(question, Direction.C2S)
+        if refusal is not None and not arrived and self.ends[Direction.C2S][1].witness and self.ends[Direction.C2S][1].sees_closed_ports:
+            # The server's own wire never showed the SYN: somebody before it answered in its name.
+            found = replace(found, detail={**found.detail, "by_router": True})
         both = round_trip(self.loss[Direction.C2S], self.loss[Direction.S2C])
         outcome, bound = self.silence(question, Direction.C2S, len(there.sent), both)
         if refusal is not None:

@@ -11,7 +11,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from datetime import datetime
 from importlib.resources import files
 from ipaddress import IPv4Address, IPv6Address
@@ -28,6 +28,8 @@ TABLE_FILE: Final = "observations.csv"
 MADE_AGAIN: Final = "name the result.json, or the folder with it, of a `vpnprobe run`, `demo` or `analyze`"
 LARGEST_DOCUMENT: Final = 512 * 1024 * 1024
 """Bytes. A file that never ends is refused before it is read."""
+DEEPEST: Final = 50
+"""Levels of nesting."""
 CAPTURE_FORMATS: Final = ("pcap", "pcapng", "tcpdump-text")
 VANTAGES: Final = ("client", "server", "unknown")
 
@@ -60,6 +62,7 @@ def decode(data: bytes, *, source: str = "the result") -> Result:
     try:
         document = msgspec.json.decode(data)
         _require_this_schema(document, source)
+        _require_shallow(document)
         result = msgspec.convert(document, Result)
         _require_ranges(result)
     except msgspec.ValidationError as problem:
@@ -129,12 +132,11 @@ def write_folder(result: Result, folder: Path, *, report: bytes, captures: Mappi
 
 
 def _as_text(value: object) -> object:
+    """What the library does not know by itself; any other type in `detail` is a mistake in our own code."""
     if isinstance(value, IPv4Address | IPv6Address | PurePath):
         return str(value)
     if isinstance(value, Mapping):
         return dict(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return {member.name: getattr(value, member.name) for member in fields(value)}
     raise NotImplementedError(f"{type(value).__name__} has no place in a result document")
 
 
@@ -164,6 +166,18 @@ def _require_this_schema(document: object, source: str) -> None:
         raise _unreadable(source, what)
     if "complete" not in document:
         raise _unreadable(source, '"complete" is missing at $')
+
+
+def _require_shallow(document: object) -> None:
+    """Whoever walks a document must not run out of stack for what a stranger nested in `detail`."""
+    level = [document]
+    for _ in range(DEEPEST):
+        level = [
+            inner for outer in level if isinstance(outer, dict | list) for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return
+    raise _OutOfRange(f"it is nested more than {DEEPEST} levels deep")
 
 
 def _require_ranges(result: Result) -> None:

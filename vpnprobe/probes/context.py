@@ -68,9 +68,20 @@ class Peer(Protocol):
         ...
 
     async def send(
-        self, job: Job, *, count: int, spacing_s: float, port: int = 0, to: tuple[str, int] | None = None, unsolicited: bool = False
+        self,
+        job: Job,
+        *,
+        count: int,
+        spacing_s: float,
+        port: int = 0,
+        to: tuple[str, int] | None = None,
+        call_id: int = 0,
+        unsolicited: bool = False,
     ) -> None:
-        """Has the server send fresh packets; returns when they have left. `to`: where to, for UDP where nothing came from the client."""
+        """Has the server send fresh packets; returns when they have left.
+
+        `to`: where to, for UDP where nothing came from the client. `call_id`: the server's, of the PPTP call to send in.
+        """
         ...
 
     async def refresh(self) -> EndRecord:

@@ -63,11 +63,14 @@ class Calls:
 
         stream = await path.door.connect(path.endpoint(PORT), deadline_s=min(DEADLINE_S, 20 * path.settle_s), on_bound=bound)
         running = asyncio.get_running_loop().create_task(_quietly(path, stream, conversation))
-        path.keep(_ControlConnection(stream, running))
+        connection = _ControlConnection(stream, running)
+        path.keep(connection)
         patience = path.door.now() + max(1.0, 6 * path.settle_s)
         while conversation.state is not State.CALL_UP and not running.done() and path.door.now() < patience:
             await asyncio.sleep(0.005)
-        if conversation.state is State.CALL_UP and self.call is None and path.raw is not None:
+        if self.call is not None:
+            connection.close()  # Another attempt was faster; one call is enough.
+        elif conversation.state is State.CALL_UP and path.raw is not None:
             self._up(conversation)
 
     def _up(self, conversation: Initiator) -> None:
@@ -108,7 +111,7 @@ class Calls:
         peer = path.peer
 
         async def send_back(count: int, spacing_s: float) -> None:
-            await peer.send(Job.IN_CALL_GRE, count=count, spacing_s=spacing_s)
+            await peer.send(Job.IN_CALL_GRE, count=count, spacing_s=spacing_s, call_id=call.peer_call_id)
 
         await gather_all([path.until_sure(GRE_IN_CALL, Direction.C2S, send), path.after_client(PPTP_LCP, send_back)])
 

@@ -47,6 +47,7 @@ class Exploration:
     def plot_outcomes(self, ax: "Axes | None" = None) -> "Axes":
         """How many observations of each probe came out how, as stacked bars; draws on `ax`, or on a new figure."""
         from matplotlib import pyplot
+        from matplotlib.ticker import MaxNLocator
 
         axes = pyplot.subplots(figsize=(8, 4.5))[1] if ax is None else ax
         counts = self.observations.groupby(["probe", "outcome"]).size().unstack(fill_value=0)
@@ -60,7 +61,7 @@ class Exploration:
             axes.barh(names, widths, left=left, label=mark.word, color=TONES[mark.tone], edgecolor="white", hatch=HATCHES.get(value))
             left = [start + width for start, width in zip(left, widths, strict=True)]
         axes.set_xlabel("observations")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title("How the probes came out")
         axes.spines[["top", "right"]].set_visible(False)
         if order:

@@ -5,6 +5,7 @@ templates and the style sheet are package data in `templates/`.
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from vpnprobe.observations.schema import Result
@@ -82,7 +83,7 @@ def _context(result: Result) -> Mapping[str, Any]:
         "skipped": skipped(result),
         "mode": mode_words(result.run.mode),
         "ends": [(name, _end(end)) for name, end in (("Client", result.run.client), ("Server", result.run.server)) if end],
-        "started": visible(result.run.started).replace("T", " ").replace("Z", " UTC"),
+        "started": _moment(result.run.started),
     }
 
 
@@ -91,6 +92,14 @@ def _settings(result: Result) -> list[tuple[str, str, str]]:
     advice = result.recommendation
     found = advice.settings.items() if advice else ()
     return [(visible(name), value_words(value), SETTINGS.get(name, "")) for name, value in found]
+
+
+def _moment(text: str) -> str:
+    """An RFC 3339 moment to the second, in UTC; what is none stays as it is."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError):
+        return visible(text)
 
 
 def _end(end: Mapping[str, Any]) -> list[tuple[str, str]]:

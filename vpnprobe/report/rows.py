@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from vpnprobe.observations.schema import Feasibility, Observation, Outcome, Recommendation, Result, Verdict
-from vpnprobe.report.story import place_in_order, place_words
+from vpnprobe.report.story import is_stopped, place_in_order, place_words
 from vpnprobe.report.words import (
     Mark,
     bound_words,
@@ -114,9 +114,10 @@ def verdict_lines(verdicts: Iterable[Verdict], advice: Recommendation | None, an
 
 
 def evidence_groups(result: Result, anchors: Anchors) -> tuple[EvidenceGroup, ...]:
-    """All observations by probe, in the document's order; what does not pass stands first within its probe."""
+    """All observations by probe; probes of which something was stopped come first, and within a probe what does not pass."""
+    stopped = {row.probe for row in result.observations if is_stopped(row)}
     groups: dict[str, list[Observation]] = {}
-    for row in result.observations:
+    for row in sorted(result.observations, key=lambda row: row.probe not in stopped):
         groups.setdefault(row.probe, []).append(row)
     return tuple(
         EvidenceGroup(

@@ -63,8 +63,11 @@ class Exchange:
 
     question: str
     counts: Mapping[Direction, Count]
-    rows: int = 1
-    """How many questions stand in this line."""
+
+    @property
+    def lossy(self) -> bool:
+        """Whether anything that was sent did not arrive."""
+        return any(count.received < count.sent for count in self.counts.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,25 +187,25 @@ def summed(rows: Iterable[Observation]) -> tuple[str, ...]:
 
 
 def exchanges(result: Result) -> tuple[Exchange, ...]:
-    """What each end sent and got, a question a line; ports of one transport that came out the same share a line."""
+    """What each end sent and got, a question a line, losses first; ports on which one question came out the same share a line."""
     counts: dict[tuple[object, ...], dict[Direction, Count]] = {}
     first: dict[tuple[object, ...], Observation] = {}
     for row in result.observations:
         if row.sent is None or row.probe == "path" or row.check == "nmap":
             continue
-        key: tuple[object, ...] = (row.probe, row.check, row.transport, row.port, str(row.detail.get("form", "")))
+        key: tuple[object, ...] = (row.probe, row.check, row.transport, str(row.detail.get("form", "")), row.port)
         first.setdefault(key, row)
         counts.setdefault(key, {})[row.direction] = Count(row.sent, row.received or 0)
     merged: dict[tuple[object, ...], list[tuple[object, ...]]] = {}
     for key, found in counts.items():
         alike = tuple(sorted((way.value, count.sent, count.received) for way, count in found.items()))
-        alike_key: tuple[object, ...] = ("reach", first[key].transport, alike) if first[key].check == "reach" else (*key, alike)
-        merged.setdefault(alike_key, []).append(key)
-    return tuple(Exchange(_shared_question([first[key] for key in keys]), counts[keys[0]], len(keys)) for keys in merged.values())
+        merged.setdefault((*key[:-1], alike), []).append(key)
+    lines = [Exchange(question_words(first[keys[0]], ports=_ports(keys)), counts[keys[0]]) for keys in merged.values()]
+    return tuple(sorted(lines, key=lambda line: not line.lossy))
 
 
-def _shared_question(rows: Sequence[Observation]) -> str:
-    return question_words(rows[0]) if len(rows) == 1 else listed(summed(rows))
+def _ports(keys: Sequence[tuple[object, ...]]) -> tuple[int, ...]:
+    return tuple(sorted(key[-1] for key in keys if isinstance(key[-1], int)))
 
 
 def second_opinions(result: Result) -> tuple[SecondOpinion, ...]:

@@ -7,11 +7,13 @@ direction overrides come out as their escapes, so that no text can move a cursor
 import json
 import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, assert_never
 
 from vpnprobe.observations.schema import Cause, Direction, Feasibility, Mode, Observation, Outcome, Transport
 
+DEEPEST: Final = 2
+"""Levels of nested values that are put in words; what is deeper is shown as JSON."""
 LONGEST_TEXT: Final = 1000
 """Characters of one value that are shown; the document has the rest."""
 PROTOCOLS: Final[Mapping[str, str]] = {
@@ -172,9 +174,13 @@ def probe_name(probe: str) -> str:
     return PROBES.get(probe) or visible(probe)
 
 
-def question_words(row: Observation) -> str:
-    """What the observation asks, with its transport and port, without its direction."""
-    port = f" port {row.port}" if row.port is not None else ""
+def question_words(row: Observation, *, ports: Sequence[int] = ()) -> str:
+    """What the observation asks, with its transport and port, without its direction.
+
+    `ports`: the ports to name where the words stand for several observations that differ in nothing else.
+    """
+    found = ports or ([row.port] if row.port is not None else [])
+    port = f" port{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}" if found else ""
     carrier = row.transport.value.upper()
     named = CHECKS.get((row.probe, row.check))
     match row.check:
@@ -243,7 +249,7 @@ def visible(value: object) -> str:
     return shown if len(shown) <= LONGEST_TEXT else f"{shown[: LONGEST_TEXT - 40]}… ({len(text)} characters)"
 
 
-def value_words(value: object) -> str:
+def value_words(value: object, *, depth: int = 0) -> str:
     """A value of `detail`, `settings` or an end, as one line."""
     match value:
         case None:
@@ -254,8 +260,15 @@ def value_words(value: object) -> str:
             return visible(value)
         case list() | tuple() if all(isinstance(item, str | int | float) for item in value):
             return visible(", ".join(str(item) for item in value)) or "none"
+        case Mapping() if depth < DEEPEST:
+            return visible(", ".join(_pair(str(key), item, depth) for key, item in value.items())) or "none"
         case _:
             return visible(json.dumps(value, default=str, ensure_ascii=False))
+
+
+def _pair(key: str, value: object, depth: int) -> str:
+    inner = value_words(value, depth=depth + 1)
+    return f"{key} ({inner})" if isinstance(value, Mapping | list | tuple) else f"{key} {inner}"
 
 
 def _visible_character(character: str) -> str:

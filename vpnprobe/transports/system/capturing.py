@@ -7,7 +7,6 @@ passes several devices of this host (a bridge and its port, a VLAN and the devic
 
 import asyncio
 import contextlib
-import ctypes
 import socket
 import struct
 import sys
@@ -15,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.transports.bpf import NOTHING, peer_program
 from vpnprobe.transports.capabilities import lacking
 from vpnprobe.transports.door import Address, Capability, OnPacket, Packet
@@ -109,6 +109,11 @@ def _empty(sock: socket.socket) -> None:
 
 def _attach(sock: socket.socket, program: bytes) -> None:
     """Hands a BPF program to the kernel (struct sock_fprog)."""
+    try:
+        import ctypes
+    except ImportError as exc:  # Small builds of Python come without it.
+        sock.close()
+        raise CannotRun("packets cannot be captured: this Python has no ctypes, install it", status=ExitStatus.MISSING) from exc
     instructions = ctypes.create_string_buffer(program, len(program))
     sock.setsockopt(socket.SOL_SOCKET, linux.SO_ATTACH_FILTER, struct.pack("@HP", len(program) // 8, ctypes.addressof(instructions)))
 

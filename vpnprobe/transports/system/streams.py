@@ -8,15 +8,17 @@ import asyncio
 import contextlib
 import errno
 import socket
-import ssl
 import struct
 from collections.abc import Callable, Coroutine
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from vpnprobe.transports.door import Address, ConnectError, ConnectFailure, Endpoint, OnConnection, PortUnavailable
 from vpnprobe.transports.system import linux
 from vpnprobe.transports.system.addresses import FAMILIES, from_socket, to_socket
 from vpnprobe.transports.system.sockets import bound_sockets
+
+if TYPE_CHECKING:
+    import ssl  # Small builds of Python come without it, and only TLS needs it.
 
 BUFFERED_BYTES: Final = 256 * 1024
 """Unread bytes at which reading pauses: a peer that never stops talking must not fill the memory."""
@@ -266,7 +268,7 @@ async def connect_stream(
 
 
 async def accepted_stream(
-    sock: socket.socket, *, tls: ssl.SSLContext | None = None, handshake_deadline_s: float | None = None
+    sock: socket.socket, *, tls: "ssl.SSLContext | None" = None, handshake_deadline_s: float | None = None
 ) -> ByteStream | None:
     """The stream on an accepted socket; None (and the socket closed) where the connection, or the TLS handshake on it, came to nothing."""
     loop = asyncio.get_running_loop()
