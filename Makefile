@@ -1,0 +1,48 @@
+# Two commands: `make demo` shows what vpnprobe does, `make test` proves that it does it.
+# Everything is installed into .venv here; system packages for the tests are installed by `make test` when it runs as root.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := vpnprobe-results/demo
+
+.PHONY: demo test lint check bench clean
+
+demo: $(VENV)/installed
+	$(BIN)/vpnprobe demo -o $(DEMO)
+
+test: $(VENV)/installed-dev
+	sh tools/system-packages.sh
+	$(MAKE) lint
+	$(MAKE) check
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+check: $(VENV)/installed-dev
+	sh tools/run-tests.sh $(BIN)
+
+bench: $(VENV)/installed
+	sh benchmarks/run.sh $(BIN)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "vpnprobe needs Python 3.11 or newer: apt install python3 (or name one: make PYTHON=python3.12 $(MAKECMDGOALS))" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "$(PYTHON) lacks its venv module: apt install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,notebook]'
+	@touch $@ $(VENV)/installed
+
+clean:
+	rm -rf $(VENV) .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache vpnprobe-results
