@@ -15,6 +15,7 @@ from vpnprobe.capture.decode import Decoder
 from vpnprobe.capture.ends import Ends
 from vpnprobe.capture.placing import traces_of
 from vpnprobe.capture.reading import Capture, Trace
+from vpnprobe.capture.unheard import heard, with_host_firewall
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.questions import GRE_IN_CALL, PPTP_LCP
 from vpnprobe.evidence.records import EndRecord, PathFacts
@@ -152,7 +153,10 @@ def _compare(client: Side, server: Side) -> Examined:
         ),
         joined=joined,
     )
-    observations = judge(*records, facts) if joined else [_of_two_attempts(o) for o in judge(*records, facts)]
+    observations: Sequence[Observation] = judge(heard(records[0]), heard(records[1]), facts)
+    observations = with_host_firewall(observations, *records)
+    if not joined:
+        observations = [_of_two_attempts(observation) for observation in observations]
     return Examined(
         observations=_with_evidence(observations, [(client, records[0]), (server, records[1])]),
         conversations=(),

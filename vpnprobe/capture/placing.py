@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from vpnprobe.capture.decode import Decoder, QuotedSpots
 from vpnprobe.capture.ends import Ends
+from vpnprobe.evidence.questions import PPTP_LCP
 from vpnprobe.evidence.records import EndRecord, Trace
 from vpnprobe.evidence.sightings import Movement, Question, Vantage
 from vpnprobe.observations.schema import Direction
@@ -14,6 +15,8 @@ def traces_of(decoders: Sequence[Decoder], ends: Ends, vantage: Vantage, other: 
     here = ends.client if vantage is Vantage.CLIENT else ends.server
     direction = Direction.C2S if vantage is Vantage.CLIENT else Direction.S2C
     for question, hops in _hops(decoders, ends, here).items():
+        if question == PPTP_LCP:
+            continue  # the same packets as those of GRE in a call
         sent = {
             s.key: s.ttl
             for decoder in decoders
