@@ -48,7 +48,7 @@ def test_tcp_connects_from_inside_only() -> None:
     ("protocol", "outgoing", "answer"),
     [
         (IpProtocol.GRE, plain_gre(), plain_gre(b"backback")),
-        (IpProtocol.GRE, enhanced_gre(1), enhanced_gre(2)),
+        (IpProtocol.GRE, enhanced_gre(0), enhanced_gre(0)),
         (IpProtocol.ESP, b"\0\0\x10\0\0\0\0\1", b"\0\0\x20\0\0\0\0\1"),
     ],
 )
@@ -68,6 +68,21 @@ def test_gre_and_esp_go_by_addresses(protocol: int, outgoing: bytes, answer: byt
     before, after = simulate(WALLED, story)
     assert before == []
     assert [datagram.data for datagram in after] == [answer]
+
+
+def test_enhanced_gre_of_the_server_never_passes() -> None:
+    """As nf_conntrack without a PPTP helper: the server's Call ID opens with no packet of the client's."""
+
+    async def story(ends: Ends) -> list[Datagram]:
+        got: list[Datagram] = []
+        client, server = ends.client.raw(IpProtocol.GRE, got.append), ends.server.raw(IpProtocol.GRE, ignore)
+        client.send(enhanced_gre(1), ends.server_address)
+        await asyncio.sleep(1)
+        server.send(enhanced_gre(2), ends.client_address)
+        await asyncio.sleep(1)
+        return got
+
+    assert simulate(WALLED, story) == []
 
 
 def test_icmp_errors_pass_where_they_are_about_a_known_flow() -> None:

@@ -93,7 +93,7 @@ class SimulatedNetwork:
             self._limit(),
             silent=name in self.topology.silent_routers,
             nat=Masquerade(sides.server_address, self.events.now, pptp_helper=nat.pptp_helper) if nat else None,
-            firewall=Firewall(self.events.now, by_call_id=True) if any(firewall.at == name for firewall in self.topology.firewalls) else None,
+            firewall=Firewall(self.events.now) if any(firewall.at == name for firewall in self.topology.firewalls) else None,
         )
 
     def _way(self, position: int, address: IPv4Address) -> str | None:
