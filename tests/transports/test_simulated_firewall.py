@@ -1,15 +1,13 @@
 """The stateful firewall: the client's side opens, the server's side may answer."""
 
 import asyncio
-from ipaddress import IPv4Address
 
 import pytest
 from simulated_support import Ends, enhanced_gre, expired_at, ignore, plain_gre, simulate, udp_packet
 
 from vpnprobe.transports.door import ConnectError, ConnectFailure, Datagram, Endpoint
-from vpnprobe.transports.simulated.firewall import Firewall
 from vpnprobe.transports.topology import StatefulFirewall, Topology
-from vpnprobe.wire.ip import IpProtocol, IPv4Packet
+from vpnprobe.wire.ip import IpProtocol
 
 WALLED = Topology(firewalls=(StatefulFirewall("r2"),))
 
@@ -95,13 +93,3 @@ def test_icmp_errors_pass_where_they_are_about_a_known_flow() -> None:
     ends = simulate(WALLED, story)
     assert expired_at(ends.client_icmp) == ["10.78.0.2", "10.78.1.2", "10.78.2.2"]
     assert len(ends.client_icmp) == 4
-
-
-def test_by_call_id_the_answer_to_enhanced_gre_is_another_flow() -> None:
-    inside, outside = IPv4Address("10.0.0.1"), IPv4Address("198.51.100.7")
-    by_call_id, by_addresses = Firewall(lambda: 0.0, by_call_id=True), Firewall(lambda: 0.0)
-    for firewall in (by_call_id, by_addresses):
-        assert firewall.passes(IPv4Packet(inside, outside, IpProtocol.GRE, payload=enhanced_gre(1)), from_client_side=True)
-    answer = IPv4Packet(outside, inside, IpProtocol.GRE, payload=enhanced_gre(2))
-    assert not by_call_id.passes(answer, from_client_side=False)
-    assert by_addresses.passes(answer, from_client_side=False)
