@@ -76,6 +76,9 @@ def run_command(arguments: list[str]) -> int:
         return _say(str(error), error.status)
     except click.exceptions.Exit as error:
         return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return ExitStatus.USAGE
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx is not None else "vpnprobe"
         return _say(f"{error.format_message()} See '{where} --help'.", ExitStatus.USAGE)

@@ -33,6 +33,8 @@ def _cause(failed: Observation, others: Sequence[Observation], facts: PathFacts)
     """The cause, and the ids of the observations that tell it."""
     way = failed.detail.get("lost_direction", failed.direction)
     passing = [o for o in others if o.outcome in PASSED and o.id != failed.id and _covers(o, way)]
+    if failed.detail.get("by") == "peer":
+        return Cause.UNKNOWN, []  # Its own refusal, in its protocol's words: nothing on the path.
     if _by_the_peer(failed, facts):
         return Cause.NO_LISTENER, []
     if failed.transport is Transport.GRE:
@@ -41,6 +43,10 @@ def _cause(failed: Observation, others: Sequence[Observation], facts: PathFacts)
         return _cause_of_protocol(passing, facts)
     if failed.check != "reach":
         return _cause_of_payload(failed, others, passing)
+    said_otherwise = [o for o in passing if o.transport is failed.transport and o.port == failed.port]
+    if said_otherwise:
+        # A VPN protocol's own messages pass on this very port: it is what ours say that is filtered.
+        return Cause.PAYLOAD, _ids(said_otherwise)
     same = [o for o in passing if o.check == "reach" and o.transport is failed.transport]
     if same or failed.transport is Transport.TCP:
         # The control channel is a TCP connection to another port, and it passes.
@@ -126,8 +132,10 @@ def _located(failed: Observation, facts: PathFacts) -> Observation:
     trace = _trace_of(failed, facts)
     if trace is None:
         return failed
-    last = _last_answer(trace) or (0, None)
     passing = [t for t in facts.traces if t.direction is trace.direction and t.reached is not None]
+    # A router that refuses spends its few ICMP errors on that: its refusal places it as well as its answer to a small TTL would.
+    refused_at = [(ttl, address) for t in passing for ttl, address in t.hops.items() if address and address == failed.detail.get("by")]
+    last = max([_last_answer(trace) or (0, None), *refused_at], key=lambda hop: hop[0])
     following = next((t.hops[last[0] + 1] for t in passing if t.hops.get(last[0] + 1) is not None), None)
     return replace(failed, location=Location(last_hop=last[0], last_address=last[1], next_address=following))
 
