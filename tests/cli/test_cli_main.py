@@ -1,0 +1,152 @@
+"""The command line as a whole: exit statuses, one-line errors, what is printed where."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from vpnprobe import __version__
+from vpnprobe.cli import run_command
+from vpnprobe.errors import ExitStatus
+
+SCHEMA = json.loads(files("vpnprobe.observations").joinpath("result.schema.json").read_text())
+
+
+def vpnprobe(
+    arguments: Sequence[str], *, cwd: Path | None = None, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "vpnprobe", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, **(environment or {})},
+        check=False,
+    )
+
+
+def error_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on standard error; anything more fails."""
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_version_and_help_go_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["--version"]) == 0
+    assert capsys.readouterr().out == f"vpnprobe {__version__}\n"
+    assert run_command(["--help"]) == 0
+    told = capsys.readouterr().out
+    assert "vpnprobe serve" in told
+    assert "provision" not in told
+
+
+def test_no_arguments_show_the_help_and_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command([]) == ExitStatus.USAGE
+    assert "Commands:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["nonsense"], ExitStatus.USAGE, "nonsense"),
+        (["run"], ExitStatus.USAGE, "--peer"),
+        (["run", "--peer", "h", "--port", "70000"], ExitStatus.USAGE, "70000"),
+        (["run", "--peer", "ssh://h", "--solo"], ExitStatus.USAGE, "--solo"),
+        (["run", "--peer", "127.0.0.1", "--only", "pttp"], ExitStatus.USAGE, "did you mean pptp"),
+        (["demo", "--scenario", "nowhere"], ExitStatus.USAGE, "nowhere"),
+        (["demo", "--prefer", "sped"], ExitStatus.USAGE, "speed"),
+        (["demo", "--preset", "future"], ExitStatus.USAGE, "future"),
+        (["demo", "--rules", "/nonexistent/rules.toml"], ExitStatus.UNREADABLE, "/nonexistent/rules.toml"),
+        (["report", "/nonexistent/result.json"], ExitStatus.UNREADABLE, "/nonexistent/result.json"),
+        (["analyze"], ExitStatus.USAGE, "--client"),
+        (["analyze", "/nonexistent.pcap"], ExitStatus.UNREADABLE, "/nonexistent.pcap"),
+        (["serve", "--listen", "nowhere"], ExitStatus.USAGE, "nowhere"),
+    ],
+)
+def test_bad_input_gets_one_line_and_its_status(
+    arguments: list[str],
+    status: ExitStatus,
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_command(arguments) == status
+    assert words in error_line(capsys)
+    assert list(tmp_path.iterdir()) == [], "something was half written"
+
+
+def test_demo_prints_the_verdict_and_writes_the_whole_folder(tmp_path: Path) -> None:
+    done = vpnprobe(["demo", "-o", "out", "--quiet"], cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert "Use OpenVPN over UDP" in done.stdout
+    assert done.stdout.rstrip().endswith("Report: out/report.html")
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {
+        "result.json",
+        "report.html",
+        "observations.csv",
+        "client.pcap",
+        "server.pcap",
+    }
+    jsonschema.validate(json.loads((tmp_path / "out" / "result.json").read_text()), SCHEMA)
+
+
+def test_json_is_the_document_and_nothing_else(tmp_path: Path) -> None:
+    done = vpnprobe(["demo", "--scenario", "all-blocked", "--json"], cwd=tmp_path)
+    document = json.loads(done.stdout)
+    jsonschema.validate(document, SCHEMA)
+    assert done.returncode == ExitStatus.NOTHING_WORKS
+    assert {verdict["feasibility"] for verdict in document["verdicts"]} == {"infeasible"}
+    assert "probing" in done.stderr
+    assert [folder.name.split("-", 1)[1] for folder in (tmp_path / "vpnprobe-results").iterdir()] == ["demo-all-blocked"]
+
+
+def test_demo_repeats_itself_for_a_seed(tmp_path: Path) -> None:
+    first, second = (
+        json.loads(vpnprobe(["demo", "--scenario", "lossy", "--seed", "7", "--json", "-o", name], cwd=tmp_path).stdout) for name in "ab"
+    )
+    assert first["observations"] == second["observations"]
+
+
+def test_a_full_disk_costs_nobody_the_verdict(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_text("in the way")
+    done = vpnprobe(["demo", "-o", str(target), "--json", "--quiet"], cwd=tmp_path)
+    assert json.loads(done.stdout)["complete"] is True
+    assert done.returncode == ExitStatus.USAGE
+    assert len(done.stderr.splitlines()) == 1
+    assert str(target) in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m vpnprobe demo --json --quiet -o out | head -c 1",
+        shell=True,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "{"
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_there(shell: str) -> None:
+    done = vpnprobe([], environment={"_VPNPROBE_COMPLETE": f"{shell}_source"})
+    assert "_VPNPROBE_COMPLETE" in done.stdout
+
+
+def test_colours_only_on_a_terminal_and_never_with_no_color(tmp_path: Path) -> None:
+    done = vpnprobe(["demo", "--quiet", "-o", "out"], cwd=tmp_path, environment={"NO_COLOR": "1"})
+    assert "\x1b[" not in done.stdout
