@@ -6,12 +6,14 @@ The map, in the order in which bytes become verdicts:
 - `pcap`, `pcapng`, `linktypes`: records of a capture file, and the IP packet within a link-layer frame
 - `files`: `read_packets`, which recognises the format; `encode_pcap`, the writer
 - `frames`: one IP packet as typed fields, `Frame`; every later step sees frames only
-- `tcpdump_text`: the same frames from tcpdump's printed text
+- `tcpdump_text`, `printed`: the same frames from tcpdump's printed text
+- `reading`: one input of any format, read to its end
 - `streams`: TCP segments put in order
+- `followers`: one a protocol; what is to be seen in its frames, and its conversations, with the trackers of `vpnprobe.conversations`
 - `ends`: which address is the client, and at which end the capture was taken
-- `decode`: frames to `vpnprobe.evidence.sightings.Sighting`
-- `conversations`: frames to `ConversationSummary`, with the trackers of `vpnprobe.conversations`
-- `analysis`: files in, `vpnprobe.observations.schema.Result` out
+- `decode`: frames to `vpnprobe.evidence.sightings.Sighting` and `ConversationSummary`
+- `background`, `placing`, `unheard`: loss of what passes, TTL-stepped copies, and what a host's own firewall keeps from its programs
+- `analysis`: captures in, observations and conversations out; verdicts are for `vpnprobe.rules`
 
 Nothing here opens a network. A hostile length, a truncated file or an endless one ends the reading, never the process.
 """

@@ -42,13 +42,17 @@ class _Gunzip:
         self._compressed = compressed
         self._inflate = zlib.decompressobj(wbits=31)
         self._waiting = b""
+        self._taken = 0
 
     def read(self, count: int, /) -> bytes:
         while True:
-            waiting = self._waiting or self._compressed.read(CHUNK_BYTES)
+            waiting = self._waiting
+            if not waiting:
+                waiting = self._compressed.read(CHUNK_BYTES)
+                self._taken += len(waiting)
             if not waiting:
                 if not self._inflate.eof:
-                    raise DecodeError("gzip stream", 0, "ends early")
+                    raise DecodeError("gzip stream", self._taken, "ends early")
                 return b""
             if self._inflate.eof:
                 if not waiting.startswith(GZIP_MAGIC[:1]):
@@ -57,7 +61,7 @@ class _Gunzip:
             try:
                 data = self._inflate.decompress(waiting, count)
             except zlib.error as error:
-                raise DecodeError("gzip stream", 0, "is damaged") from error
+                raise DecodeError("gzip stream", self._taken, "is damaged") from error
             self._waiting = self._inflate.unused_data if self._inflate.eof else self._inflate.unconsumed_tail
             if data:
                 return data

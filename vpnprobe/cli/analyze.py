@@ -149,19 +149,20 @@ class Analysis:
         from vpnprobe.capture.reading import captures_in
 
         read: list[Found] = []
+        any_read = False
         problems: list[UsageError] = []
         failed = False
         for path, named in captures_in(_existing(paths)):
             try:
                 read.append(self._file(path))
+                any_read = True
             except UsageError as error:
                 problems.append(error)
                 failed |= named
                 listed = _unreadable_file(path, error, named=named)
                 if listed is not None:
                     read.append(Found((listed,), (), ()))
-        readable = [found for found in read if found.captures[0].packets or found.captures[0].readable]
-        if not readable:
+        if not any_read:
             raise _none_readable(paths, problems)
         lines = tuple(str(error) for error in problems) if failed else ()
         if len(read) == 1:

@@ -17,7 +17,7 @@ from vpnprobe.evidence.messages import describe
 from vpnprobe.evidence.questions import openvpn_reset
 from vpnprobe.evidence.sightings import Question
 from vpnprobe.observations.schema import ConversationSummary, Transport
-from vpnprobe.wire.openvpn import PORT, ControlPacket, Opcode, Packet, peek
+from vpnprobe.wire.openvpn import PORT, ControlPacket, Opcode, Packet, peek, split_frames
 
 PLAIN_RESET_BYTES: Final = 14
 TLS_CRYPT_RESET_BYTES: Final = 54
@@ -104,10 +104,23 @@ class TcpSession(_Session):
         super().__init__(client, server, Transport.TCP)
         self.talk.client = client
         self._closed = False
+        self._rest: dict[End, bytes] = {client: b"", server: b""}
 
     def take(self, frame: Frame, chunk: Chunk) -> Iterable[Spot]:
-        packets = self.tracker.saw_chunk(self.sender(chunk.sender), chunk.data, now=chunk.at)
-        return self.spots(frame, chunk.sender, packets, chunk.at)
+        for packet in self._packets(chunk):
+            seen = self.tracker.saw_datagram(self.sender(chunk.sender), packet, now=chunk.at)
+            if not isinstance(seen, DecodeError):
+                yield from self.spots(frame, chunk.sender, (seen,), chunk.at)
+
+    def _packets(self, chunk: Chunk) -> list[bytes]:
+        """The packets that a chunk completes. Behind a gap in the capture the next packet most likely begins with its segment."""
+        before = b"" if chunk.after_gap else self._rest[chunk.sender]
+        try:
+            packets, self._rest[chunk.sender] = split_frames(before + chunk.data)
+        except DecodeError:
+            self._rest[chunk.sender] = b""
+            return []
+        return packets
 
     def ended(self, frame: Frame, connection: Connection) -> Iterable[Spot]:
         """A server that closes without a byte after the client's reset has refused it."""

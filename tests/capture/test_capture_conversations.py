@@ -1,0 +1,142 @@
+"""Conversations in captures: what each protocol's packets come to, and what must not be taken for a VPN."""
+
+import os
+
+import pytest
+from capture_packets import CLIENT, SERVER, connection, decoded, ip, tcp, udp
+
+from vpnprobe.conversations import ikev2, openvpn, pptp
+from vpnprobe.evidence.questions import openvpn_reset
+from vpnprobe.observations.schema import Transport
+from vpnprobe.wire import l2tp
+from vpnprobe.wire.gre import EnhancedGre
+from vpnprobe.wire.ip import IpProtocol, TcpFlag
+from vpnprobe.wire.openvpn import DataV2, HardResetClientV2, HardResetServerV2, Reliable, frame
+from vpnprobe.wire.pptp import OutgoingCallReply, OutgoingCallRequest, StartControlConnectionReply, StartControlConnectionRequest
+
+
+def stages(packets: list[bytes]) -> list[tuple[str, str]]:
+    return [(summary.protocol, summary.stage) for summary in decoded(packets).conversations()]
+
+
+def test_a_pptp_call_and_its_gre() -> None:
+    call = connection(
+        [
+            (False, StartControlConnectionRequest().encode()),
+            (True, StartControlConnectionReply().encode()),
+            (False, OutgoingCallRequest(call_id=7).encode()),
+            (True, OutgoingCallReply(call_id=9, peer_call_id=7).encode()),
+        ]
+    )
+    gre = [ip(EnhancedGre(9, number, None, b"\xff\x03\xc0\x21\x09").encode(), IpProtocol.GRE) for number in range(3)]
+    control, data = decoded(call + gre).conversations()
+    assert (control.protocol, control.stage, control.frames_c2s, control.frames_s2c) == ("pptp", "call-up", 4, 3)
+    assert (control.client.address, control.client.port, control.server.port) == (str(CLIENT), 40000, 1723)
+    assert control.detail["server_call_id"] == 9
+    assert (data.protocol, data.stage, data.frames_c2s, data.frames_s2c) == ("gre", "one-way", 3, 0)
+    assert data.detail["gre_version"] == 1
+    assert data.detail["client_known"] is True
+    assert data.detail["pptp"] == f"{CLIENT}:40000"
+
+
+def test_a_call_id_that_a_nat_rewrote_shows() -> None:
+    call = [(False, OutgoingCallRequest(call_id=7).encode()), (True, OutgoingCallReply(call_id=9, peer_call_id=54944).encode())]
+    (control,) = decoded(connection(call)).conversations()
+    assert (control.detail["call_id"], control.detail["call_id_seen_by_server"]) == (7, 54944)
+    assert control.stage == pptp.State.MIDSTREAM.value
+
+
+def test_a_refused_call_and_an_unanswered_request() -> None:
+    refused = connection(
+        [(False, StartControlConnectionRequest().encode()), (True, StartControlConnectionReply(result_code=2).encode())], port=40001
+    )
+    silent = connection([(False, StartControlConnectionRequest().encode())], port=40002)
+    assert stages(refused + silent) == [("pptp", "control-rejected"), ("pptp", "sccrq-unanswered")]
+
+
+def test_a_connection_on_1723_whose_beginning_is_not_there() -> None:
+    keepalive = [tcp(sequence=348, acknowledgment=189), tcp(sequence=189, acknowledgment=349, back=True)]
+    assert stages(keepalive) == [("pptp", "midstream-control")]
+    assert stages(connection([])) == []
+
+
+def test_openvpn_over_udp_and_tcp() -> None:
+    client, server = os.urandom(8), os.urandom(8)
+    reset = HardResetClientV2.plain(client, Reliable()).encode()
+    answer = HardResetServerV2.plain(server, Reliable((0,), client)).encode()
+    data = DataV2(0, os.urandom(60)).encode()
+    over_udp = [udp(reset, 5000, 443), udp(answer, 443, 5000, back=True), udp(data, 5000, 443)]
+    assert stages(over_udp) == [("openvpn-udp", "data-one-way")]
+    over_tcp = connection([(False, frame(reset)), (True, frame(answer))], server_port=443)
+    assert stages(over_tcp) == [("openvpn-tcp", "server-reset")]
+    spots = [spot for spot in decoded(over_udp).spots if spot.ask(443) == openvpn_reset(Transport.UDP, 443)]
+    assert [(spot.key, spot.message) for spot in spots[:2]] == [
+        (client.hex(), "P_CONTROL_HARD_RESET_CLIENT_V2"),
+        (client.hex(), "P_CONTROL_HARD_RESET_SERVER_V2"),
+    ]
+
+
+def test_a_server_that_closes_after_a_reset_has_refused_it() -> None:
+    packets = connection([(False, frame(HardResetClientV2.plain(os.urandom(8), Reliable()).encode()))], server_port=1194)
+    packets.append(tcp(sequence=5001, acknowledgment=1017, flags=TcpFlag.FIN | TcpFlag.ACK, server_port=1194, back=True))
+    assert openvpn.StreamClosed.name in [spot.message for spot in decoded(packets).spots]
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        pytest.param(bytes([0x38]) + b"\x07" * 13, id="size and opcode of a plain reset, packet ID not zero"),
+        pytest.param(bytes([0x38]) + b"\x07" * 41, id="size and opcode of a tls-auth reset"),
+        pytest.param(bytes([0x3A]) + bytes(13), id="a key ID that no reset has"),
+        pytest.param(bytes([0x50]) + b"\x07" * 300, id="a V3 reset without a wrapped key"),
+        pytest.param(bytes([0x40]) + b"\x07" * 25, id="a server reset alone, or a QUIC packet"),
+        pytest.param(b"\x12\x34\x01\x00\x00\x01" + bytes(6), id="a DNS query"),
+    ],
+)
+def test_what_only_begins_like_openvpn_is_none(packet: bytes) -> None:
+    assert stages([udp(packet, 5000, 443), udp(packet, 443, 5000, back=True)]) == []
+
+
+def test_l2tp_stages_and_version_3() -> None:
+    request = l2tp.StartControlConnectionRequest(0, 0, 0, 0, l2tp.tunnel_avps(host_name=b"x", assigned_tunnel_id=5)).encode()
+    assert stages([udp(request, 5000, 1701)]) == [("l2tp", "sccrq-unanswered")]
+    assert stages([udp(l2tp.ZeroLengthBody(1, 0, 0, 0).encode(), 5000, 1701)]) == [("l2tp", "midstream-control")]
+    assert stages([udp(l2tp.DataMessage(1, 1, b"\xff\x03\x00\x21").encode(), 5000, 1701)]) == [("l2tp", "midstream-data")]
+    version_3 = b"\xc8\x03" + request[2:]
+    assert stages([udp(version_3, 5000, 1701)]) == [("l2tpv3", "other")]
+
+
+def test_the_one_that_sends_the_sccrq_is_the_client_whatever_its_port() -> None:
+    request = l2tp.StartControlConnectionRequest(0, 0, 0, 0, l2tp.tunnel_avps(host_name=b"x", assigned_tunnel_id=5)).encode()
+    (tunnel,) = decoded([udp(request, 1701, 1701, back=True)]).conversations()
+    assert (tunnel.client.address, tunnel.frames_c2s) == (str(SERVER), 1)
+
+
+def test_ike_on_500_and_behind_the_marker_on_4500() -> None:
+    entropy = os.urandom(ikev2.ENTROPY_BYTES)
+    initiator = ikev2.Initiator(entropy=entropy)
+    initiator.start(0.0)
+    (request,) = initiator.data_to_send(0.0)
+    responder = ikev2.Responder(entropy=os.urandom(ikev2.ENTROPY_BYTES))
+    responder.receive(request, 0.1)
+    (answer,) = responder.data_to_send(0.1)
+    assert stages([udp(request, 500, 500), udp(answer, 500, 500, back=True)]) == [("ikev2", "sa_init-answered")]
+    (alone,) = decoded([udp(bytes(4) + request, 4500, 4500)]).conversations()
+    assert (alone.stage, alone.detail["initiator_spi"], alone.detail["udp_4500"]) == ("sa_init-unanswered", entropy[:8].hex(), True)
+
+
+def test_esp_ah_and_esp_in_udp() -> None:
+    esp = b"\x12\x34\x56\x78\x00\x00\x00\x01" + os.urandom(24)
+    ah = bytes((17, 4, 0, 0)) + esp
+    packets = [ip(esp, IpProtocol.ESP), ip(esp, IpProtocol.ESP, source=SERVER, destination=CLIENT), ip(ah, IpProtocol.AH)]
+    packets += [udp(esp, 4500, 4500), udp(b"\xff", 4500, 4500)]
+    assert sorted(stages(packets)) == [("ah", "one-way"), ("esp", "both-ways"), ("esp-udp", "one-way")]
+
+
+def test_wireguard() -> None:
+    initiation, response = b"\x01\0\0\0" + os.urandom(144), b"\x02\0\0\0" + os.urandom(88)
+    data = [b"\x04\0\0\0\x01\x02\x03\x04" + number.to_bytes(8, "little") + os.urandom(32) for number in range(4)]
+    assert stages([udp(initiation, 5000, 51820)]) == [("wireguard", "initiation-unanswered")]
+    assert stages([udp(initiation, 5000, 51820), udp(response, 51820, 5000, back=True)]) == [("wireguard", "handshake-complete")]
+    assert stages([udp(packet, 5000, 51820) for packet in data]) == [("wireguard", "midstream-data-one-way")]
+    assert stages([udp(data[0], 5000, 51820)]) == []
