@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.capture import linktypes, sources
-from vpnprobe.capture.files import CapturedPacket, CaptureFormat, encode_pcap, read_packets
+from vpnprobe.capture.files import CapturedPacket, CaptureFormat, read_packets
 from vpnprobe.capture.sources import Source
 from vpnprobe.errors import DecodeError, ExitStatus, UsageError
+from vpnprobe.probes.pcap import encode_pcap
 from vpnprobe.transports.door import Packet
 from vpnprobe.wire.ip import IPv4Packet
 
@@ -155,7 +156,7 @@ def test_any_bytes_behind_a_header_end_in_packets_or_a_problem(tmp_path_factory:
 
 def test_gzip_of_several_members_and_zstd(tmp_path: Path) -> None:
     whole = pcap(PACKETS)
-    two = gzip.compress(whole[:50]) + gzip.compress(whole[50:])
+    two = gzip.compress(whole[:50], mtime=0) + gzip.compress(whole[50:], mtime=0)
     assert len(read(written(tmp_path, two, "two.gz"))[0]) == 3
     if shutil.which("zstd") is None:
         pytest.skip("the program zstd is not installed")
@@ -198,7 +199,7 @@ def test_what_unpacks_without_end_is_bounded(tmp_path: Path, monkeypatch: pytest
         (os.urandom(8) + b"\x00\x01\x02", "binary file"),
         (b"To whom it may concern", "looks like text"),
         (pcap([])[:11], "ends within its header"),
-        (gzip.compress(b""), "nothing that can be unpacked"),
+        (gzip.compress(b"", mtime=0), "nothing that can be unpacked"),
     ],
 )
 def test_what_is_no_capture_is_told_in_one_line(tmp_path: Path, data: bytes, words: str) -> None:

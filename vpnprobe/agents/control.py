@@ -17,9 +17,13 @@ VERSION: Final = 1
 MOST_BYTES: Final = 4 << 20
 STRANGER_BYTES: Final = 4096
 """Of the first message of a connection, before its sender has proved anything."""
-STALLED_S: Final = 0.8
-"""Least time without an answer after which a request goes over a second connection."""
-MOST_CONNECTIONS: Final = 6
+STALLED_S: Final = 0.4
+"""Least time without an answer after which a request is repeated over another connection: twice the least retransmission time-out of TCP."""
+LONGEST_PATIENCE_S: Final = 3.0
+MOST_CONNECTIONS: Final = 12
+"""Opened in one run, one after another."""
+OPENING_S: Final = 1.5
+"""Without a connection after which another attempt races the first."""
 REQUEST_DEADLINE_S: Final = 30.0
 
 Message = Mapping[str, Any]
@@ -81,6 +85,7 @@ class Channel:
         self._waiting: dict[int, asyncio.Future[Message]] = {}
         self._number = 0
         self._opened = 0
+        self._opening: asyncio.Task[None] | None = None
         self.rtt_s = 0.0
         """Least time between a request and its answer, seconds; 0 before the first."""
 
@@ -91,7 +96,7 @@ class Channel:
         error: BaseException | None = None
         for _ in range(MOST_CONNECTIONS):
             attempts.add(loop.create_task(_connected(self._connect)))
-            done, attempts = await asyncio.wait(attempts, timeout=3.0, return_when=asyncio.FIRST_COMPLETED)
+            done, attempts = await asyncio.wait(attempts, timeout=OPENING_S, return_when=asyncio.FIRST_COMPLETED)
             for attempt in done:
                 if attempt.exception() is None:
                     self._adopt(attempt.result())
@@ -108,7 +113,7 @@ class Channel:
 
     def _adopt(self, stream: TcpStream) -> None:
         self._opened += 1
-        self._streams.insert(0, stream)
+        self._streams.append(stream)
         self._readers[stream] = asyncio.get_running_loop().create_task(self._read(stream))
 
     async def _read(self, stream: TcpStream) -> None:
@@ -132,20 +137,25 @@ class Channel:
             reader.cancel()
         stream.abort()
 
-    async def request(self, kind: str, **arguments: object) -> Message:
-        """Asks and awaits the answer. Raises CannotRun where the peer is gone or says that it cannot."""
+    async def request(self, kind: str, *, expect_s: float = 0.0, **arguments: object) -> Message:
+        """Asks and awaits the answer. `expect_s`: how long the peer is busy with it.
+
+        Raises CannotRun where the peer is gone or says that it cannot.
+        """
         loop = asyncio.get_running_loop()
         self._number += 1
         number = self._number
         answer: asyncio.Future[Message] = loop.create_future()
         self._waiting[number] = answer
-        began = loop.time()
-        patience = max(STALLED_S, 4 * self.rtt_s) + float(str(arguments.pop("expect_s", 0.0)))
+        began, repetition = loop.time(), 0
+        patience = max(STALLED_S, 4 * self.rtt_s) + expect_s
+        frame = encode_frame({"number": number, "ask": kind, **arguments})
         try:
             while not answer.done():
-                await self._send(encode_frame({"number": number, "ask": kind, **arguments}), loop.time() - began)
+                await self._send(frame, repetition)
                 await asyncio.wait([answer], timeout=patience)
-                if not answer.done() and loop.time() - began > self._deadline_s:
+                repetition, patience = repetition + 1, min(1.5 * patience, LONGEST_PATIENCE_S + expect_s)
+                if not answer.done() and loop.time() - began > self._deadline_s + expect_s:
                     raise CannotRun(f"the peer stopped answering ({kind}): was it stopped, or the control port closed on the way?")
         finally:
             del self._waiting[number]
@@ -156,20 +166,36 @@ class Channel:
             raise CannotRun(f"the peer cannot: {result['error']}")
         return result
 
-    async def _send(self, frame: bytes, waited_s: float) -> None:
-        """Sends over the best connection; a repetition goes over a new one where one can be had."""
-        if not self._streams or (waited_s and self._opened < MOST_CONNECTIONS):
-            try:
-                async with asyncio.timeout(self._deadline_s / 3):
-                    self._adopt(await self._connect())
-            except (ConnectError, CannotRun, TimeoutError) as error:
-                if not self._streams:
-                    raise CannotRun("the peer is gone: was `vpnprobe serve` stopped there?") from error
-        for stream in self._streams[:1]:
-            try:
-                await stream.send(frame)
-            except ConnectError:
-                self._drop(stream)
+    async def _send(self, frame: bytes, repetition: int) -> None:
+        """Sends over the connection that answered last; each repetition over the next one, while a further one is opened."""
+        if not self._streams:
+            await self._reconnect()
+        elif repetition:
+            self._reinforce()
+        stream = self._streams[repetition % len(self._streams)]
+        try:
+            await stream.send(frame)
+        except ConnectError:
+            self._drop(stream)
+
+    async def _reconnect(self) -> None:
+        """The last connection is gone: raises CannotRun where no other can be had."""
+        try:
+            async with asyncio.timeout(self._deadline_s / 3):
+                self._adopt(await self._connect())
+        except (ConnectError, CannotRun, TimeoutError) as error:
+            raise CannotRun("the peer is gone: was `vpnprobe serve` stopped there?") from error
+
+    def _reinforce(self) -> None:
+        """Opens one more connection in the background, unless that is under way."""
+        if self._opened < MOST_CONNECTIONS and (self._opening is None or self._opening.done()):
+            self._opening = asyncio.get_running_loop().create_task(self._open_another())
+
+    async def _open_another(self) -> None:
+        try:
+            self._adopt(await self._connect())
+        except (ConnectError, CannotRun):
+            return  # The others go on being tried.
 
     def segments(self) -> tuple[int, int]:
         """Segments that this end sent, and of those sent again, over all connections that are still open."""
@@ -177,6 +203,8 @@ class Channel:
         return sum(sent for sent, _ in known), sum(again for _, again in known)
 
     async def close(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
         for stream in list(self._streams):
             reader = self._readers.pop(stream, None)
             if reader is not None:

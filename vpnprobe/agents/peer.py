@@ -20,6 +20,8 @@ PORTS_OPEN_S: Final = 300.0
 BACKGROUND_REQUESTS: Final = 20
 BACKGROUND_SPACING_S: Final = 0.01
 BACKGROUND_PATIENCE_S: Final = 0.5
+CAPTURE_PATIENCE_S: Final = 2.0
+"""A capture takes longer to hand over than other answers."""
 
 
 class RemotePeer:
@@ -95,7 +97,7 @@ class RemotePeer:
         """The server's capture as a pcap file; None: it may not capture."""
         data, total = b"", 1
         while len(data) < total:
-            answer = await self._ask("capture", offset=len(data))
+            answer = await self._ask("capture", offset=len(data), expect_s=CAPTURE_PATIENCE_S + 20 * self.rtt_s)
             if not answer.get("kept"):
                 return None
             chunk = base64.b64decode(str(answer.get("data")))
@@ -132,9 +134,9 @@ class RemotePeer:
             if ping.done() and not ping.cancelled() and (problem := ping.exception()) is not None:
                 raise problem
 
-    async def _ask(self, kind: str, **arguments: object) -> Message:
+    async def _ask(self, kind: str, *, expect_s: float = 0.0, **arguments: object) -> Message:
         try:
-            answer = await self.channel.request(kind, **arguments)
+            answer = await self.channel.request(kind, expect_s=expect_s, **arguments)
             segments = answer.get("segments")
             if isinstance(segments, list) and len(segments) == 2 and int(segments[0]) > self._segments["sent"]:
                 self._segments = {"sent": int(segments[0]), "again": int(segments[1])}

@@ -4,7 +4,7 @@ The map, in the order in which bytes become verdicts:
 
 - `sources`: a file, pipe or device as bounded bytes, with gzip and zstd taken off
 - `pcap`, `pcapng`, `linktypes`: records of a capture file, and the IP packet within a link-layer frame
-- `files`: `read_packets`, which recognises the format; `encode_pcap`, the writer
+- `files`: `read_packets`, which recognises the format (the writer is `vpnprobe.probes.pcap`)
 - `frames`: one IP packet as typed fields, `Frame`; every later step sees frames only
 - `tcpdump_text`, `printed`: the same frames from tcpdump's printed text
 - `reading`: one input of any format, read to its end

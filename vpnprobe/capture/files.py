@@ -13,11 +13,11 @@ from types import TracebackType
 from typing import Final, Self, assert_never
 
 from vpnprobe.capture import linktypes, pcap, pcapng
-from vpnprobe.capture.pcap import Record, encode_pcap
+from vpnprobe.capture.pcap import Record
 from vpnprobe.capture.sources import Source, unreadable
 from vpnprobe.errors import DecodeError
 
-__all__ = ["CaptureFormat", "CaptureReader", "CapturedPacket", "encode_pcap", "read_packets", "recognise"]
+__all__ = ["CaptureFormat", "CaptureReader", "CapturedPacket", "read_packets", "recognise"]
 
 PACKETS_LIMIT: Final = 50_000_000
 """Most records read from one file."""

@@ -4,13 +4,12 @@ Both byte orders, microseconds and nanoseconds, and the variant with longer reco
 claims more than `RECORD_LIMIT_BYTES`, or a long run of empty ones, is damage: reading stops there and what came before stands.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from vpnprobe.capture.sources import Source
 from vpnprobe.errors import DecodeError
-from vpnprobe.transports.door import Packet
 
 RECORD_LIMIT_BYTES: Final = 262_144
 """Most bytes that one record may hold, as libpcap has it (MAXIMUM_SNAPLEN)."""
@@ -70,18 +69,3 @@ def records(source: Source) -> Iterator[Record]:
         source.skip(extra_bytes, f"record {count}")
         data = source.take(captured, f"record {count}")
         yield Record(count, seconds + fraction * unit_s, linktype, data, max(on_wire, captured))
-
-
-def encode_pcap(packets: Iterable[Packet]) -> bytes:
-    """Whole IP packets as a capture file: big-endian, nanoseconds, link type RAW. No packets give a file of one header."""
-    pieces = [b"".join(field.to_bytes(size, "big") for field, size in _FILE_HEADER)]
-    for packet in packets:
-        seconds, nanoseconds = divmod(round(packet.at * 1_000_000_000), 1_000_000_000)
-        data = packet.data[:SNAPLEN_BYTES]
-        pieces += [field.to_bytes(4, "big") for field in (seconds & 0xFFFFFFFF, nanoseconds, len(data), len(packet.data))]
-        pieces.append(data)
-    return b"".join(pieces)
-
-
-_FILE_HEADER: Final = ((NANOSECONDS, 4), (2, 2), (4, 2), (0, 4), (0, 4), (SNAPLEN_BYTES, 4), (LINKTYPE_RAW, 4))
-"""Magic, version 2.4, two fields that are always zero, snapshot length, link type."""
