@@ -1,12 +1,13 @@
 """Loss of the TCP segments that both captures of one run should hold: what a live run knows from its control channel.
 
-Only connections of which something arrived count: those of a port that is filtered say nothing about the path. Segments are told apart by
-what no NAT changes: sequence number, flags, length and IP identification.
+Only what arrived at least once counts, with all its repetitions: a connection to a filtered port and a message that a filter knows are
+repeated without end, and say nothing of the path. Segments are told apart by what no NAT changes: sequence number, flags, length and
+IP identification.
 """
 
 from collections.abc import Iterable, Mapping
 
-from vpnprobe.capture.decode import Decoder
+from vpnprobe.capture.decode import Decoder, Segment
 from vpnprobe.capture.ends import Ends
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction
@@ -25,9 +26,9 @@ def background_of(
     }
 
 
-def _segments(decoders: Iterable[Decoder], sender: str) -> dict[object, set[object]]:
+def _segments(decoders: Iterable[Decoder], sender: str) -> dict[object, set[Segment]]:
     """Segments of one sender, by connection."""
-    found: dict[object, set[object]] = {}
+    found: dict[object, set[Segment]] = {}
     for decoder in decoders:
         for (address, connection), segments in decoder.segments.items():
             if address == sender:
@@ -35,12 +36,13 @@ def _segments(decoders: Iterable[Decoder], sender: str) -> dict[object, set[obje
     return found
 
 
-def _loss(sent: Mapping[object, set[object]], received: Mapping[object, set[object]]) -> Background:
-    arrived = set().union(*received.values()) if received else set()
+def _loss(sent: Mapping[object, set[Segment]], received: Mapping[object, set[Segment]]) -> Background:
+    arrived: set[Segment] = set().union(*received.values())
+    came_once = {(segment.sequence, segment.length) for segment in arrived}
     passed = lost = 0
     for segments in sent.values():
-        came = len(segments & arrived)
-        if came:
-            passed += came
-            lost += len(segments) - came
+        comparable = {segment for segment in segments if (segment.sequence, segment.length) in came_once}
+        came = len(comparable & arrived)
+        passed += came
+        lost += len(comparable) - came
     return Background(lost, passed)

@@ -7,7 +7,7 @@ read packets through the same functions of `vpnprobe.evidence`, so both give the
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from vpnprobe.capture.ends import Ends, EndsFinder
 from vpnprobe.capture.followers.base import STEPPED_TTL_LIMIT, End, Spot
@@ -54,6 +54,17 @@ class IcmpError:
     quote: Quote
 
 
+class Segment(NamedTuple):
+    """A TCP segment by what no NAT changes."""
+
+    sequence: int
+    length: int
+    """Bytes of payload."""
+    flags: int
+    identification: int | None
+    """Of its IP packet: another one for each repetition."""
+
+
 class Decoder:
     """One capture, frame by frame."""
 
@@ -61,7 +72,7 @@ class Decoder:
         self.finder = EndsFinder()
         self.icmp_errors: list[IcmpError] = []
         self.frames = 0
-        self.segments: dict[tuple[str, object], set[object]] = {}
+        self.segments: dict[tuple[str, object], set[Segment]] = {}
         """TCP segments by sender and connection, known by what no NAT changes."""
         self.cut = False
         """More was spotted than is kept."""
@@ -118,7 +129,7 @@ class Decoder:
         if segment is None or self._segments_kept >= SEGMENTS_LIMIT or (frame.ttl or USUAL_TTL_LEAST) < USUAL_TTL_LEAST:
             return
         self._segments_kept += 1
-        identity = (segment.sequence, segment.flags, frame.tcp_payload_length, frame.identification)
+        identity = Segment(segment.sequence, frame.tcp_payload_length, segment.flags, frame.identification)
         self.segments.setdefault((frame.source, (connection_key(frame))), set()).add(identity)
 
     @property
