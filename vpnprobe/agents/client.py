@@ -5,10 +5,11 @@ for the rules. An interrupted run, or one whose peer vanished, still gives what 
 """
 
 import asyncio
+import contextlib
 import platform
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from vpnprobe import __version__
 from vpnprobe.agents.control import Channel, Connector, FrameReader, Message, encode_frame
@@ -17,7 +18,7 @@ from vpnprobe.agents.tracing import trace_both_ways
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.evidence import identify, questions
 from vpnprobe.evidence.judge import judge
-from vpnprobe.evidence.records import EndRecord, PathFacts, Refusal, RefusalKind
+from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
 from vpnprobe.evidence.sightings import Vantage
 from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
 from vpnprobe.probes.catalogue import Probe, chosen, ports_of
@@ -27,8 +28,14 @@ from vpnprobe.probes.pcap import encode_pcap
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.probes.sending import Nonces
 from vpnprobe.probes.stepping import IcmpTap, question_of
-from vpnprobe.transports.door import Address, Closable, Datagram, Door, TcpStream
+from vpnprobe.probes.udp import VPN_PORTS
+from vpnprobe.transports.door import Address, Closable, ConnectError, Datagram, Door, TcpStream
 from vpnprobe.wire.icmp import Quote
+
+LAST_WORDS_S: Final = 5.0
+"""How long an interrupted run waits for the server agent's record."""
+GOODBYE_S: Final = 1.0
+"""How long the last word to the server agent may take."""
 
 OnProgress = Callable[[str], None]
 SecondOpinion = Callable[[Sequence[WantedPort]], Coroutine[Any, Any, list[Observation]]]
@@ -63,14 +70,18 @@ class Greeter:
     async def __call__(self) -> TcpStream:
         """Raises CannotRun where the peer refuses or is no vpnprobe, ConnectError where it cannot be reached."""
         stream = await self._connect()
-        await stream.send(encode_frame({**self._hello, **self._credentials()}))
         reader = FrameReader()
         try:
+            await stream.send(encode_frame({**self._hello, **self._credentials()}))
             while chunk := await stream.receive():
                 if messages := reader.feed(chunk):
                     return self._greeted(stream, messages[0])
         except DecodeError:
+            stream.abort()
             raise CannotRun("what answers on the peer's control port is no vpnprobe: is the port right?") from None
+        except ConnectError:
+            pass  # Closed without a word, as at the end of the stream.
+        stream.abort()
         raise CannotRun("the peer closed the connection: its token differs from ours; copy the token file of the server again")
 
     def _greeted(self, stream: TcpStream, answer: Message) -> TcpStream:
@@ -127,7 +138,7 @@ class Run:
         began = self.door.now()
         await channel.open()
         channel.rtt_s = self.door.now() - began
-        peer = RemotePeer(channel)
+        peer = RemotePeer(channel, self.door.now)
         peer.about = greeter.about
         return peer
 
@@ -137,8 +148,9 @@ class Run:
         self._open_raw(path)
         self._begin_capture(path)
         own = str(self.door.source_address(self.peer_address))
-        path.facts = PathFacts(client_address=own, client_seen_as=peer.seen_as if peer else None)
-        path.server_record = EndRecord(witness=peer is not None, sees_closed_ports=bool(peer and peer.captures))
+        seen_as = peer.seen_as if peer else None
+        path.facts = PathFacts(client_address=own, client_seen_as=seen_as, server_address=str(self.peer_address))
+        path.server_record = peer.record() if peer is not None else EndRecord(witness=False)
         return path
 
     def _open_raw(self, path: Path) -> None:
@@ -182,7 +194,7 @@ class Run:
         measuring = [] if peer is None else [peer.measure_background()]
         await asyncio.gather(*(self._guarded(probe, path) for probe in probes), *measuring)
         if self.second_opinion is not None:
-            self.opinions = asyncio.get_running_loop().create_task(self.second_opinion(wanted))
+            self.opinions = asyncio.get_running_loop().create_task(self.second_opinion(fit_to_scan(wanted, path)))
         if self.tap is not None:
             self.tell("tracing where packets vanish")
             await trace_both_ways(path, self.tap)
@@ -202,11 +214,11 @@ class Run:
         captures: dict[str, bytes] = {}
         if peer is not None and not lost:
             try:
-                path.server_record = replace(await peer.refresh(), sees_closed_ports=peer.captures)
-                if (server_capture := await peer.capture()) is not None:
-                    captures["server.pcap"] = server_capture
-                await peer.bye()
-            except CannotRun as error:
+                async with asyncio.timeout(LAST_WORDS_S if problem else None):
+                    if problem:
+                        await asyncio.sleep(path.settle_s)  # What was just sent may still be under way.
+                    captures |= await self._last_words(path, peer)
+            except (CannotRun, TimeoutError) as error:
                 problem, lost = problem or str(error), True
         if self.sees_wire:
             captures["client.pcap"] = encode_pcap(self.keeper.within(self._scope(path)))
@@ -214,7 +226,10 @@ class Run:
             path.facts = replace(path.facts, background=peer.background())
             await peer.channel.close()
         facts = replace(path.facts, skips=tuple(path.skips))
-        observations = judge(path.recorder.record(sees_closed_ports=self.sees_wire), path.server_record, facts)
+        client = path.client_record()
+        if lost and peer is not None:
+            client = client.until(peer.refreshed_at - path.recorder.began - path.settle_s)
+        observations = judge(client, path.server_record, facts)
         opinions = await self._opinions()
         return Measured(
             observations=(*observations, *self.failures, *opinions),
@@ -225,6 +240,18 @@ class Run:
             problem=problem,
             peer_lost=lost,
         )
+
+    async def _last_words(self, path: Path, peer: RemotePeer) -> dict[str, bytes]:
+        """The server's final record, and its capture, where it has one."""
+        path.server_record = await peer.refresh()
+        server_capture = await peer.capture()
+        await self._say_goodbye(peer)
+        return {} if server_capture is None else {"server.pcap": server_capture}
+
+    async def _say_goodbye(self, peer: RemotePeer) -> None:
+        """Lets the server agent end the session at once; without a word it does so by itself after a while, so nothing depends on it."""
+        with contextlib.suppress(CannotRun, TimeoutError):
+            await asyncio.wait_for(peer.bye(), GOODBYE_S)
 
     async def _opinions(self) -> list[Observation]:
         """What the second opinion has come to by now; it is not waited for."""
@@ -256,6 +283,16 @@ class Run:
         path.close()
         for closable in self.closables:
             closable.close()
+
+
+def fit_to_scan(wanted: Sequence[WantedPort], path: Path) -> list[WantedPort]:
+    """The ports that a scanner may ask too: L2TP's and IKE's only where the server agent answers them.
+
+    A scanner leaves half open what it opens: that counts against us where servers limit it, and L2TP of SoftEther 5.01 answers nobody any
+    more after nmap's SCCRQ.
+    """
+    delicate = {WantedPort(Transport.UDP, port) for port in VPN_PORTS}
+    return [port for port in wanted if port not in delicate or path.port_state(*port) is PortState.OURS]
 
 
 def _about_server(peer: RemotePeer | None, address: Address) -> dict[str, Any]:

@@ -7,7 +7,7 @@ first one stalled) is carried out once and answered the same. A frame's length i
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.transports.door import ConnectError, TcpStream
@@ -18,7 +18,7 @@ MOST_BYTES: Final = 4 << 20
 STRANGER_BYTES: Final = 4096
 """Of the first message of a connection, before its sender has proved anything."""
 STALLED_S: Final = 0.4
-"""Least time without an answer after which a request is repeated over another connection: twice the least retransmission time-out of TCP."""
+"""Least time without an answer after which a request is repeated over another connection: twice TCP's least retransmission time-out."""
 LONGEST_PATIENCE_S: Final = 3.0
 MOST_CONNECTIONS: Final = 12
 """Opened in one run, one after another."""
@@ -59,12 +59,17 @@ class FrameReader:
 
 def _object(body: bytes) -> Message:
     try:
-        message = json.loads(body)
+        message = json.loads(body, parse_constant=_no_number)
     except (ValueError, RecursionError):
         raise DecodeError("body", 4, "is not JSON") from None
     if not isinstance(message, dict):
         raise DecodeError("body", 4, "is not an object")
     return message
+
+
+def _no_number(name: str) -> NoReturn:
+    """NaN and Infinity are none of JSON (RFC 8259 section 6), and no clock can be set by them."""
+    raise ValueError(name)
 
 
 Connector = Callable[[], Awaitable[TcpStream]]
@@ -82,7 +87,8 @@ class Channel:
         self._deadline_s = deadline_s
         self._streams: list[TcpStream] = []
         self._readers: dict[TcpStream, asyncio.Task[None]] = {}
-        self._waiting: dict[int, asyncio.Future[Message]] = {}
+        self._waiting: dict[int, tuple[bytes, asyncio.Future[Message]]] = {}
+        """By request number: its frame, and its answer."""
         self._number = 0
         self._opened = 0
         self._opening: asyncio.Task[None] | None = None
@@ -94,18 +100,20 @@ class Channel:
         attempts: set[asyncio.Task[TcpStream]] = set()
         loop = asyncio.get_running_loop()
         error: BaseException | None = None
-        for _ in range(MOST_CONNECTIONS):
-            attempts.add(loop.create_task(_connected(self._connect)))
-            done, attempts = await asyncio.wait(attempts, timeout=OPENING_S, return_when=asyncio.FIRST_COMPLETED)
-            for attempt in done:
-                if attempt.exception() is None:
-                    self._adopt(attempt.result())
-                else:
-                    error = attempt.exception()
-            if self._streams or (error is not None and not attempts):
-                break
-        for attempt in attempts:
-            attempt.cancel()
+        try:
+            for _ in range(MOST_CONNECTIONS):
+                attempts.add(loop.create_task(_connected(self._connect)))
+                done, attempts = await asyncio.wait(attempts, timeout=OPENING_S, return_when=asyncio.FIRST_COMPLETED)
+                for attempt in done:
+                    if attempt.exception() is None:
+                        self._adopt(attempt.result())
+                    else:
+                        error = attempt.exception()
+                if self._streams or (error is not None and not attempts):
+                    break
+        finally:
+            for attempt in attempts:
+                attempt.cancel()
         if not self._streams:
             raise error or CannotRun(
                 "the peer did not answer on its control port: is `vpnprobe serve` running there, and is the port open?"
@@ -121,11 +129,11 @@ class Channel:
         try:
             while chunk := await stream.receive():
                 for message in reader.feed(chunk):
-                    waiting = self._waiting.get(int(message.get("answers", -1)))
+                    _, waiting = self._waiting.get(int(message.get("answers", -1)), (b"", None))
                     if waiting is not None and not waiting.done():
                         waiting.set_result(message)
                         self._streams.sort(key=lambda s: s is not stream)
-        except (ConnectError, DecodeError, ValueError, TypeError):
+        except (ConnectError, DecodeError, ValueError, TypeError, OverflowError):
             pass
         self._drop(stream)
 
@@ -146,10 +154,10 @@ class Channel:
         self._number += 1
         number = self._number
         answer: asyncio.Future[Message] = loop.create_future()
-        self._waiting[number] = answer
         began, repetition = loop.time(), 0
         patience = max(STALLED_S, 4 * self.rtt_s) + expect_s
         frame = encode_frame({"number": number, "ask": kind, **arguments})
+        self._waiting[number] = (frame, answer)
         try:
             while not answer.done():
                 await self._send(frame, repetition)
@@ -192,8 +200,13 @@ class Channel:
             self._opening = asyncio.get_running_loop().create_task(self._open_another())
 
     async def _open_another(self) -> None:
+        """Everything that still waits goes out once more over the new connection: the others may have died without a word."""
         try:
-            self._adopt(await self._connect())
+            stream = await self._connect()
+            self._adopt(stream)
+            for frame, answer in list(self._waiting.values()):
+                if not answer.done():
+                    await stream.send(frame)
         except (ConnectError, CannotRun):
             return  # The others go on being tried.
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import base64
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from vpnprobe.agents.control import VERSION, Channel, Message
@@ -27,12 +28,17 @@ CAPTURE_PATIENCE_S: Final = 2.0
 class RemotePeer:
     """A server agent at the other end of a control channel."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, now: Callable[[], float]) -> None:
         self.channel = channel
+        self._now = now
+        self.refreshed_at = -math.inf
+        """When the record was asked for that is known here, on the clock `now`."""
         self.about: Message = {}
         """What it said of itself: version, capabilities, whether it captures, the client's address as it sees it."""
         self._sightings: list[Sighting] = []
         self._refusals: list[Refusal] = []
+        self._overflowed = False
+        """It saw more than it could keep: what is not in its record may have come all the same."""
         self._segments: dict[str, int] = {"sent": 0, "again": 0}
 
     @property
@@ -48,6 +54,11 @@ class RemotePeer:
     def captures(self) -> bool:
         """Whether it sees the wire."""
         return bool(self.about.get("captures"))
+
+    @property
+    def no_raw(self) -> str:
+        """Why it has no raw sockets; empty: it has."""
+        return str(self.about.get("no_raw") or "")
 
     async def open(self, ports: Sequence[WantedPort]) -> dict[tuple[Transport, int], PortState]:
         """Has probe ports opened; who is behind each."""
@@ -70,19 +81,31 @@ class RemotePeer:
         await self._ask("send", job=job.value, expect_s=count * spacing_s, **arguments)
 
     async def refresh(self) -> EndRecord:
-        more = True
+        began, more = self._now(), True
         while more:
-            answer = await self._ask("rows", since=len(self._sightings), refused=len(self._refusals))
+            since, refused = len(self._sightings), len(self._refusals)
+            answer = await self._ask("rows", since=since, refused=refused)
             rows = read_all(answer.get("rows"), read_sighting)
-            # What the server says of the client's own packets is not its to say.
-            self._sightings += [row for row in rows if row.vantage is Vantage.SERVER]
-            self._refusals += read_all(answer.get("refusals"), read_refusal)
+            refusals = read_all(answer.get("refusals"), read_refusal)
+            # By their numbers, since another request may have fetched the same rows meanwhile.
+            self._sightings[since : since + len(rows)] = rows
+            self._refusals[refused : refused + len(refusals)] = refusals
+            self._overflowed = self._overflowed or bool(answer.get("dropped"))
             more = bool(answer.get("more")) and bool(rows)
+        self.refreshed_at = max(self.refreshed_at, began)
         return self.record()
 
     def record(self) -> EndRecord:
         """The server's record as far as it is known here."""
-        return EndRecord(tuple(self._sightings), tuple(self._refusals), sees_closed_ports=self.captures)
+        # What the server says of the client's own packets is not its to say.
+        sightings = tuple(sighting for sighting in self._sightings if sighting.vantage is Vantage.SERVER)
+        return EndRecord(
+            sightings,
+            tuple(self._refusals),
+            witness=not self._overflowed,
+            sees_closed_ports=self.captures,
+            sees_raw=not self.no_raw,
+        )
 
     async def trace(self, question: Question, *, highest_ttl: int) -> Trace | None:
         patience_s = 1.5 * self.rtt_s + 0.05

@@ -84,6 +84,6 @@ def read_all(rows: object, read: Callable[[Sequence[Any]], T]) -> list[T]:
     for number, row in enumerate(rows):
         try:
             result.append(read(row))
-        except (ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
+        except (ValueError, TypeError, AttributeError, LookupError, OverflowError) as error:
             raise DecodeError("row", number, f"does not fit: {error}") from None
     return result

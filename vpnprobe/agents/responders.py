@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from vpnprobe.agents.sessions import Session, Sessions
+from vpnprobe.agents.sessions import OwnersRecorder, Sessions
 from vpnprobe.conversations import ikev1, ikev2, l2tp, openvpn, pptp
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.errors import DecodeError
@@ -57,11 +57,11 @@ class UdpResponder:
         """Whatever comes; strangers get nothing."""
         if self._nonce(datagram):
             return
-        for session in self.sessions.of(datagram.source.address)[:1]:
-            if self.number == NAT_T_PORT and not datagram.data.startswith(NON_ESP_MARKER):
-                self._esp(session, datagram)
-            else:
-                self._converse(session, datagram)
+        if self.number == NAT_T_PORT and not datagram.data.startswith(NON_ESP_MARKER):
+            self._esp(datagram)
+            return
+        if self.sessions.of(datagram.source.address):
+            self._converse(datagram)
 
     def _nonce(self, datagram: Datagram) -> bool:
         identity = identify.nonce(questions.udp_reach(self.number), datagram.data)
@@ -74,33 +74,52 @@ class UdpResponder:
                 session.sender.answer(self.port, datagram.source, identity.question, datagram.data)
         return True
 
-    def _esp(self, session: Session, datagram: Datagram) -> None:
+    def _esp(self, datagram: Datagram) -> None:
+        """ESP with our own payload; what a scanner at the same address sends is none of ours."""
         identity = identify.esp(questions.ESP_IN_UDP, datagram.data)
-        if session.recorder.arrived([identity], datagram) and self.port is not None:
-            session.sender.esp_in_udp(self.port, datagram.source)
+        if identity is None or identity.session_tag is None:
+            return
+        for session in self.sessions.of(datagram.source.address, identity.session_tag):
+            session.esp_in_udp = datagram.source
+            session.recorder.arrived([identity], datagram)
+            if self.port is not None:
+                session.sender.esp_in_udp(self.port, datagram.source)
 
-    def _converse(self, session: Session, datagram: Datagram) -> None:
+    def _converse(self, datagram: Datagram) -> None:
         found = self._of(datagram)
         if found is None or self.port is None:
             return
         conversation, question = found
         conversation.receive(datagram.data, self.door.now())
+        owner = self.sessions.of_conversation(datagram.source.address, conversation.key)
+        if owner is None:
+            return
         waiting = conversation.data_to_send(self.door.now())
-        session.recorder.steps(conversation, question, Sender.RESPONDER, remote=datagram.source)
+        owner.recorder.steps(conversation, question, Sender.RESPONDER, remote=datagram.source)
         for data in waiting:
             self.port.send(data, datagram.source)
 
     def _of(self, datagram: Datagram) -> tuple[Conversation, Question] | None:
         """The conversation that a datagram belongs to, begun where it opens one."""
         known = self._conversations.get(datagram.source)
-        if known is not None:
+        key = self._opens(datagram.data)
+        if known is not None and key in ("", known[0].key):
             return known
         begun = self._begin(datagram.data)
         if begun is not None:
             if len(self._conversations) >= MOST_CONVERSATIONS:
                 self._conversations.pop(next(iter(self._conversations)))
             self._conversations[datagram.source] = begun
-        return begun
+        return begun or known
+
+    def _opens(self, data: bytes) -> str:
+        """The key of the conversation that a datagram begins; empty: it begins none. A client's port may have been another's before."""
+        if self.number == L2TP_PORT:
+            return l2tp.opening(data)
+        if self.number in IKE_PORTS:
+            marker = self.number == NAT_T_PORT
+            return ikev1.opening(data, non_esp_marker=marker) or ikev2.opening(data, non_esp_marker=marker)
+        return openvpn.opening(data)
 
     def _begin(self, data: bytes) -> tuple[Conversation, Question] | None:
         entropy = self.door.entropy
@@ -144,7 +163,7 @@ class TcpResponder:
         if not sessions:
             stream.abort()
             return
-        task = asyncio.get_running_loop().create_task(self._serve(stream, sessions[0]))
+        task = asyncio.get_running_loop().create_task(self._serve(stream))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         for session in sessions:
@@ -152,30 +171,31 @@ class TcpResponder:
             session.recorder.received(question, key, message="SYN", source=stream.remote)
             session.recorder.sent(question, key, message="SYN-ACK", to=stream.remote)
 
-    async def _serve(self, stream: TcpStream, session: Session) -> None:
+    async def _serve(self, stream: TcpStream) -> None:
         try:
             async with asyncio.timeout(STREAM_DEADLINE_S):
-                await self._by_first_bytes(stream, session)
+                await self._by_first_bytes(stream)
         except (ConnectError, TimeoutError, DecodeError):
             pass
         finally:
             stream.abort()
 
-    async def _by_first_bytes(self, stream: TcpStream, session: Session) -> None:
+    async def _by_first_bytes(self, stream: TcpStream) -> None:
+        recorder = OwnersRecorder(self.sessions, self.door, stream.remote.address)
         first = await stream.receive()
         if not first:
             await stream.close()
         elif first.startswith(MAGIC):
-            await self._nonce(stream, session, first)
+            await self._nonce(stream, first)
             await stream.receive()
         elif self.number == PPTP_PORT:
-            await self._pptp(stream, session, first)
+            await self._pptp(stream, recorder, first)
         elif openvpn.Responder.claims(first[FRAME_LENGTH:]):
             question = questions.openvpn_reset(Transport.TCP, self.number)
             conversation = openvpn.Responder(session_id=self.door.entropy(8), stream=True)
-            await over_stream(session.recorder, stream, conversation, question, Sender.RESPONDER, first=first)
+            await over_stream(recorder, stream, conversation, question, Sender.RESPONDER, first=first)
 
-    async def _nonce(self, stream: TcpStream, session: Session, first: bytes) -> None:
+    async def _nonce(self, stream: TcpStream, first: bytes) -> None:
         payload = NoncePayload.decode(first)
         question = questions.tcp_reach(self.number)
         for owner in self.sessions.of(stream.remote.address, payload.session_tag):
@@ -183,19 +203,20 @@ class TcpResponder:
             owner.recorder.sent(question, payload.answer().key, message="payload", size=payload.size, to=stream.remote)
         await stream.send(payload.answer().encode())
 
-    async def _pptp(self, stream: TcpStream, session: Session, first: bytes) -> None:
-        raw = self._gre()
+    async def _pptp(self, stream: TcpStream, recorder: OwnersRecorder, first: bytes) -> None:
+        raw, client = self._gre(), stream.remote.address
         conversation = pptp.Responder(1 + int.from_bytes(self.door.entropy(2), "big") % 0xFFFE)
 
         def watch() -> None:
             if raw is not None and conversation.state is pptp.State.CALL_UP and conversation.peer_call_id is not None:
                 numbers = {"call_id": conversation.call_id, "peer_call_id": conversation.peer_call_id}
-                session.calls.append(Call(session.recorder, raw, stream.remote.address, Sender.RESPONDER, **numbers))
+                if (owner := self.sessions.of_conversation(client, conversation.key)) is not None:
+                    owner.calls.append(Call(owner.recorder, raw, client, Sender.RESPONDER, **numbers))
             elif not task.done():
                 asyncio.get_running_loop().call_later(0.002, watch)
 
         task = asyncio.get_running_loop().create_task(
-            over_stream(session.recorder, stream, conversation, questions.PPTP_CONTROL, Sender.RESPONDER, first=first)
+            over_stream(recorder, stream, conversation, questions.PPTP_CONTROL, Sender.RESPONDER, first=first)
         )
         watch()
         try:
@@ -213,6 +234,7 @@ class Responders:
         self._gre = gre
         self._open: dict[WantedPort, UdpResponder | TcpResponder] = {}
         self._reserved: set[int] = set()
+        self._one_at_a_time = asyncio.Lock()
 
     def reserve(self, port: int) -> None:
         """The control port: never a probe port."""
@@ -220,6 +242,11 @@ class Responders:
 
     async def open(self, wanted: WantedPort) -> PortState:
         """Opens a port, or finds that it is open, another program's, or not to be had."""
+        # Two clients that ask for a port at once must not take each other's for another program's.
+        async with self._one_at_a_time:
+            return await self._opened(wanted)
+
+    async def _opened(self, wanted: WantedPort) -> PortState:
         if wanted in self._open:
             return PortState.OURS
         if wanted.transport is Transport.TCP and wanted.port in self._reserved:

@@ -17,27 +17,35 @@ from vpnprobe.agents.control import MOST_BYTES, STRANGER_BYTES, VERSION, FrameRe
 from vpnprobe.agents.records import question_row, read_question, refusal_row, sighting_row, trace_row
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import MOST_ANSWERS, Session, Sessions
+from vpnprobe.conversations.contract import Sender
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.evidence import identify, questions
-from vpnprobe.evidence.records import Refusal, RefusalKind, Trace
+from vpnprobe.evidence.records import PortState, Refusal, RefusalKind, Trace
 from vpnprobe.evidence.sightings import Question
 from vpnprobe.observations.schema import Direction, Transport
+from vpnprobe.probes.call import Call
 from vpnprobe.probes.context import Job, WantedPort
 from vpnprobe.probes.crafting import Crafter
 from vpnprobe.probes.pcap import encode_pcap
-from vpnprobe.probes.sending import bare_gre, esp
+from vpnprobe.probes.sending import BesidePort, bare_gre, esp
 from vpnprobe.probes.stepping import HIGHEST_TTL, IcmpTap, question_of
-from vpnprobe.probes.witnessing import witness
-from vpnprobe.transports.door import Address, Capability, ConnectError, Datagram, Door, Endpoint, RawPort, TcpStream
+from vpnprobe.probes.witnessing import Witness
+from vpnprobe.transports.door import Address, Capability, ConnectError, Datagram, Door, Endpoint, RawPort, TcpStream, UdpPort
 from vpnprobe.wire.icmp import Quote
+from vpnprobe.wire.nonce import SHORTEST
 
 IDLE_S: Final = 60.0
-"""A session that no connection belongs to any more is kept so long for the client to come back."""
+"""A session that nothing is heard of is kept so long for the client to come back."""
+LONGEST_OPEN_S: Final = 600.0
+"""For which a client may have probe ports opened at a time."""
+MOST_AT_ONCE: Final = 64
+"""Requests of one client under way; further ones wait unread."""
 CHUNK_BYTES: Final = 1 << 18
 MOST_PACKETS: Final = 200
 """Of one request to send."""
 ROWS_A_TIME: Final = 5000
-MOST_PORTS: Final = 64
+MOST_PORTS: Final = 256
+"""Probe ports of one client."""
 
 
 Admission = Callable[[TcpStream, Message], bool]
@@ -91,7 +99,8 @@ class ServerAgent:
         tag = next((i.session_tag for i in identities if i.session_tag is not None), None)
         for session in self.sessions.of(datagram.source.address, tag):
             if not any(call.received(datagram) for call in session.calls):
-                session.recorder.arrived([i for i in identities if i.question == questions.GRE_BARE], datagram)
+                others = session.witness.in_call(datagram.data, Sender.INITIATOR) if session.witness is not None else ()
+                session.recorder.arrived([*(i for i in identities if i.question == questions.GRE_BARE), *others], datagram)
 
     def _esp_came(self, datagram: Datagram) -> None:
         identity = identify.esp(questions.ESP, datagram.data)
@@ -109,7 +118,6 @@ class ServerAgent:
         """Speaks with one client over one authenticated stream until it ends. `client`: its address, where the stream does not know it."""
         session: Session | None = None
         reader = FrameReader(most_bytes=STRANGER_BYTES)
-        tasks: set[asyncio.Task[None]] = set()
         try:
             while chunk := await stream.receive():
                 for message in reader.feed(chunk):
@@ -118,27 +126,36 @@ class ServerAgent:
                         if session is None:
                             return
                         reader.most_bytes = MOST_BYTES
-                        session.connections += 1
-                        continue
-                    task = asyncio.get_running_loop().create_task(self._answer(stream, session, message))
-                    tasks.add(task)
-                    task.add_done_callback(tasks.discard)
-        except (ConnectError, DecodeError, ValueError, TypeError, KeyError):
+                        session.streams.add(stream)
+                    else:
+                        await self._take_on(stream, session, message)
+        except (ConnectError, DecodeError, ValueError, TypeError, KeyError, OverflowError):
             pass
         finally:
             stream.abort()
             if session is not None:
-                self._left(session)
+                session.streams.discard(stream)
 
-    def _left(self, session: Session) -> None:
-        """A connection of the session ended; a session without any is forgotten after a while."""
-        session.connections -= 1
-        if session.connections <= 0:
-            asyncio.get_running_loop().call_later(IDLE_S, self._forget, session)
+    async def _take_on(self, stream: TcpStream, session: Session, message: Message) -> None:
+        """Begins to carry out one request; waits where a client has too many under way."""
+        session.heard = self.door.now()
+        task = asyncio.get_running_loop().create_task(self._answer(stream, session, int(message["number"]), message))
+        session.tasks.add(task)
+        task.add_done_callback(session.tasks.discard)
+        if len(session.tasks) >= MOST_AT_ONCE:
+            await asyncio.wait(session.tasks, return_when=asyncio.FIRST_COMPLETED)
 
-    def _forget(self, session: Session) -> None:
-        if session.connections <= 0 and self.sessions.get(session.name) is session:
+    def _look_after(self, session: Session) -> None:
+        """Ends a session that was not heard of for a while: its client vanished, or came to its end without a word."""
+        if self.sessions.get(session.name) is not session:
+            return
+        silent_s = self.door.now() - session.heard
+        if silent_s >= IDLE_S:
             self._end(session)
+            for stream in list(session.streams):
+                stream.abort()
+        else:
+            asyncio.get_running_loop().call_later(max(1.0, IDLE_S - silent_s), self._look_after, session)
 
     def _end(self, session: Session) -> None:
         self.sessions.end(session)
@@ -163,6 +180,8 @@ class ServerAgent:
                 return None
             session = self.sessions.begin(name, address, tag)
             self._begin_capture(session)
+            self._look_after(session)
+        session.heard = self.door.now()
         await stream.send(encode_frame({"answers": number, **self._about(session)}))
         return session
 
@@ -181,10 +200,8 @@ class ServerAgent:
             "platform": platform.system(),
         }
 
-    async def _answer(self, stream: TcpStream, session: Session, message: Message) -> None:
+    async def _answer(self, stream: TcpStream, session: Session, number: int, message: Message) -> None:
         """Carries a request out once, however often it comes, and answers over the connection that it came on."""
-        number = int(message["number"])
-        session.heard = self.door.now()
         answer = session.answers.get(number)
         if answer is None:
             answer = asyncio.get_running_loop().create_future()
@@ -201,23 +218,28 @@ class ServerAgent:
             return {"error": f"unknown request {str(message.get('ask'))[:40]!r}"}
         try:
             return await handler(session, message)
-        except (CannotRun, DecodeError) as error:
+        except (CannotRun, DecodeError, OSError) as error:
             return {"error": str(error)}
-        except (KeyError, ValueError, TypeError, IndexError) as error:
+        except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
             return {"error": f"request {message.get('ask')} does not fit: {error!r}"}
+        except Exception as error:  # A bug of ours must reach the one who can report it, and nobody else.
+            return {"error": f"internal error: {type(error).__name__}: {error}; this is a bug"}
 
     async def _open(self, session: Session, message: Message) -> dict[str, object]:
-        states = []
-        for transport, number in list(message["ports"])[:MOST_PORTS]:
+        states, seconds = [], min(float(message["seconds"]), LONGEST_OPEN_S)
+        for transport, number in list(message["ports"]):
             wanted = WantedPort(Transport(transport), int(number))
             if not 0 < wanted.port < 65536:
                 raise DecodeError("port", 0, f"{wanted.port} is none")
+            if wanted not in session.ports and len(session.ports) >= MOST_PORTS:
+                raise DecodeError("ports", 0, f"are more than the {MOST_PORTS} that one client may have")
             state = await self.responders.open(wanted)
             session.ports[wanted] = state
             states.append([transport, wanted.port, state.value])
-        asyncio.get_running_loop().call_later(float(message["seconds"]), self._close_ports, session)
+        asyncio.get_running_loop().call_later(seconds, self._close_ports, session)
         if not session.keeper.listeners:
-            session.keeper.listeners.append(lambda packet: witness(packet, session.recorder, session.ports))
+            session.witness = Witness(session.recorder, session.ports)
+            session.keeper.listeners.append(session.witness)
         return {"ports": states}
 
     def _close_ports(self, session: Session) -> None:
@@ -253,19 +275,45 @@ class ServerAgent:
             return lambda: sender.bare_gre(gre, address, unsolicited=unsolicited)
         if job is Job.ESP and (raw := self._esp) is not None:
             return lambda: sender.esp(raw, address, unsolicited=unsolicited)
-        if job is Job.IN_CALL_GRE and session.calls:
+        if job is Job.IN_CALL_GRE and (call := self._call(session, call_id)) is not None:
+            return call.request
+        told = Endpoint(address, int(to[1])) if to is not None else None
+        udp, endpoint = self._udp(session, port), self._endpoint(session, job, port) or told
+        if udp is None or endpoint is None:
+            return None
+        question, known, at = questions.udp_reach(port), endpoint, udp
+        if job is Job.UDP:
+            return lambda: sender.nonce(at, known, question, size=SHORTEST)
+        return (lambda: sender.esp_in_udp(at, known)) if job is Job.ESP_IN_UDP else None
+
+    def _endpoint(self, session: Session, job: Job, port: int) -> Endpoint | None:
+        """Where the client's own packets of that kind came from last.
+
+        Only ever the client's own address: nobody else can be sent anything through this agent.
+        """
+        witnessed = session.witness.endpoints if session.witness is not None else {}
+        if job is Job.ESP_IN_UDP:
+            return session.esp_in_udp or witnessed.get(questions.ESP_IN_UDP)
+        return session.endpoints.get(port) or witnessed.get(questions.udp_reach(port))
+
+    def _udp(self, session: Session, port: int) -> UdpPort | None:
+        """What sends from a UDP port: ours, or beside the program that has it. None: neither can be."""
+        if (ours := self.responders.udp(port)) is not None:
+            return ours
+        another = session.ports.get((Transport.UDP, port)) is PortState.DAEMON
+        return BesidePort(self.door, port, session.address) if another and not self.no_raw else None
+
+    def _call(self, session: Session, call_id: int | None = None) -> Call | None:
+        """The call that a client means, else its newest one; of another program's calls, one to send beside it. None: there is none."""
+        if session.calls:
             # A NAT's helper may have changed the number on the way: then the newest call is meant.
             session.calls.sort(key=lambda call: call.call_id == call_id)
-            return session.calls[-1].request
-        if job in (Job.UDP, Job.ESP_IN_UDP) and (udp := self.responders.udp(port)) is not None:
-            # Only ever to the client's own address: nobody else can be sent anything through this agent.
-            told = Endpoint(address, int(to[1])) if to is not None else None
-            endpoint = session.endpoints.get(port) or told
-            if endpoint is not None:
-                if job is Job.UDP:
-                    return lambda: sender.nonce(udp, endpoint, questions.udp_reach(port), size=14)
-                return lambda: sender.esp_in_udp(udp, endpoint)
-        return None
+            return session.calls[-1]
+        others = session.witness.calls if session.witness is not None else []
+        if not others or self._gre is None:
+            return None
+        own, peer = max(others, key=lambda call: call[0] == call_id)
+        return Call(session.recorder, self._gre, session.address, Sender.RESPONDER, call_id=own, peer_call_id=peer)
 
     async def _rows(self, session: Session, message: Message) -> dict[str, object]:
         recorder, since, refused = session.recorder, int(message["since"]), int(message["refused"])
@@ -305,13 +353,12 @@ class ServerAgent:
             return lambda _: bare_gre(nonces.fresh())
         if question == questions.ESP:
             return lambda _: esp(nonces.fresh(), nonces.spi())
-        if question == questions.GRE_IN_CALL and session.calls:
-            return in_call(session.calls[-1])
+        if question == questions.GRE_IN_CALL and (call := self._call(session)) is not None:
+            return in_call(call)
         if question == questions.ICMP_ECHO:
             return echo(nonces)
-        if question.probe == "udp" and question.port in session.endpoints:
-            source = Endpoint(self.door.source_address(session.address), question.port)
-            return udp_nonce(nonces, source, session.endpoints[question.port], question)
+        if question.probe == "udp" and question.port is not None and (to := self._endpoint(session, Job.UDP, question.port)) is not None:
+            return udp_nonce(nonces, Endpoint(self.door.source_address(session.address), question.port), to, question)
         return None
 
     async def _capture(self, session: Session, message: Message) -> dict[str, object]:

@@ -1,21 +1,24 @@
 """What the server agent knows of one client: who it is, what it asked for, and what was seen of it.
 
-Responders and raw sockets are shared by all clients. A packet finds its session by the tag in our own payload, else by its source
-address; two clients behind one address both get the row, and each keeps what carries its own nonces.
+Responders and raw sockets are shared by all clients, and several may be behind one address. A packet finds its session by the tag in our
+own payload, a conversation by its key, which ends in the tag. What has neither (a SYN) is told to every session of its source address,
+and each client keeps what carries its own nonces.
 """
 
 import asyncio
 from dataclasses import dataclass, field
 from typing import Final
 
+from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.evidence.records import PortState
-from vpnprobe.evidence.sightings import Vantage
+from vpnprobe.evidence.sightings import Question, Vantage
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.call import Call
 from vpnprobe.probes.keeping import Keeper, Scope
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.probes.sending import Nonces, PacketSender
-from vpnprobe.transports.door import Address, Closable, Door, Endpoint
+from vpnprobe.probes.witnessing import Witness
+from vpnprobe.transports.door import Address, Closable, Door, Endpoint, TcpStream
 
 MOST_SESSIONS: Final = 64
 MOST_ANSWERS: Final = 512
@@ -36,12 +39,17 @@ class Session:
     ports: dict[tuple[Transport, int], PortState] = field(default_factory=dict)
     endpoints: dict[int, Endpoint] = field(default_factory=dict)
     """By server UDP port: where the client's payloads came from last."""
+    esp_in_udp: Endpoint | None = None
+    """Where the client's ESP in UDP came from last."""
     calls: list[Call] = field(default_factory=list)
     keeper: Keeper = field(default_factory=Keeper)
+    witness: Witness | None = None
+    """Reads from the wire what is for ports of other programs; None: no port was asked for yet."""
     capture: Closable | None = None
     answers: dict[int, "asyncio.Future[dict[str, object]]"] = field(default_factory=dict)
     """By request number: what was answered, or is being worked on."""
-    connections: int = 0
+    streams: set[TcpStream] = field(default_factory=set)
+    """Its control connections."""
     heard: float = 0.0
     """When the client last asked for anything, on the door's clock."""
     packed: bytes | None = None
@@ -59,7 +67,8 @@ class Session:
     def scope(self) -> Scope:
         """Which captured packets belong to this client's probes."""
         calls = {call_id for call in self.calls for call_id in (call.call_id, call.peer_call_id)}
-        return Scope(str(self.address), frozenset(self.ports), None, frozenset(calls))
+        others = self.witness.call_ids if self.witness is not None else frozenset()
+        return Scope(str(self.address), frozenset(self.ports), None, frozenset(calls | others))
 
     def close(self) -> None:
         for task in self.tasks:
@@ -67,6 +76,20 @@ class Session:
         if self.capture is not None:
             self.capture.close()
             self.capture = None
+
+
+class OwnersRecorder(Recorder):
+    """Records the messages of a conversation at the session whose client began it, as soon as that is known."""
+
+    def __init__(self, sessions: "Sessions", door: Door, address: Address) -> None:
+        super().__init__(door, Vantage.SERVER)
+        self._sessions = sessions
+        self._address = address
+
+    def steps(self, conversation: Conversation, question: Question, own: Sender, *, remote: Endpoint | None = None) -> None:
+        owner = self._sessions.of_conversation(self._address, conversation.key)
+        if owner is not None:
+            owner.recorder.steps(conversation, question, own, remote=remote)
 
 
 class Sessions:
@@ -99,6 +122,10 @@ class Sessions:
         if tag is not None:
             return [session for session in everybody if session.tag == tag]
         return [session for session in everybody if session.address == address]
+
+    def of_conversation(self, address: Address, key: str) -> Session | None:
+        """The session whose client began the conversation of that key, which ends in the session's tag; None: nobody's here."""
+        return next((session for session in self.of(address) if key.endswith(f"{session.tag:08x}")), None)
 
     def everybody(self) -> list[Session]:
         return list(self._by_name.values())

@@ -9,9 +9,11 @@ import contextlib
 from collections.abc import Mapping
 
 from vpnprobe.agents.client import Measured, OnProgress, Run
+from vpnprobe.agents.pairing import why_not
 from vpnprobe.agents.server import ServerAgent
+from vpnprobe.errors import CannotRun
 from vpnprobe.probes.context import Settings
-from vpnprobe.transports.door import Capability, Endpoint, TcpStream
+from vpnprobe.transports.door import Capability, ConnectError, Endpoint, TcpStream
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
 from vpnprobe.transports.topology import CLIENT, SERVER, Topology
 
@@ -45,7 +47,11 @@ async def _measure(
         task.add_done_callback(serving.discard)
 
     async def connect() -> TcpStream:
-        return await client.connect(Endpoint(topology.server_address, CONTROL_PORT), deadline_s=CONNECT_DEADLINE_S)
+        remote = Endpoint(topology.server_address, CONTROL_PORT)
+        try:
+            return await client.connect(remote, deadline_s=CONNECT_DEADLINE_S)
+        except ConnectError as error:
+            raise CannotRun(why_not(remote, error.failure)) from error
 
     if paired:
         agent.start()

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from vpnprobe.evidence import questions
-from vpnprobe.evidence.causes import FAILED, PASSED
+from vpnprobe.evidence.causes import FAILED, PASSED, refused_at_the_end
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.records import Trace
 from vpnprobe.evidence.sightings import Question
@@ -29,7 +29,7 @@ MOST_KINDS: Final = 4
 async def trace_both_ways(path: Path, tap: IcmpTap) -> None:
     """Traces what fails and something that passes, in both directions at once, and puts the traces among the path's facts."""
     await path.sync()
-    record = path.recorder.record(sees_closed_ports=path.client_sees_wire)
+    record = path.client_record()
     found = judge(record, path.server_record, replace(path.facts, skips=tuple(path.skips)))
     there = [_from_client(path, tap, q, distance(path.server_record)) for q in kinds_to_trace(found, Direction.C2S)]
     back = [_from_server(path, q, distance(record)) for q in kinds_to_trace(found, Direction.S2C)] if path.peer is not None else []
@@ -49,7 +49,12 @@ def kinds_to_trace(found: Sequence[Observation], way: Direction) -> list[Questio
         question = Question(
             observation.probe, observation.check, observation.transport, observation.port, observation.detail.get("form", "")
         )
-        if observation.outcome not in FAILED or lost_way not in (way, Direction.BOTH) or not _can_be_copied(question):
+        if (
+            observation.outcome not in FAILED
+            or refused_at_the_end(observation)
+            or lost_way not in (way, Direction.BOTH)
+            or not _can_be_copied(question)
+        ):
             continue
         group = (observation.transport, str(observation.cause))
         if group not in seen and len(kinds) <= MOST_KINDS:

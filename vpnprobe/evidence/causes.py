@@ -37,18 +37,20 @@ def _cause(failed: Observation, others: Sequence[Observation], facts: PathFacts)
         return Cause.UNKNOWN, []  # Its own refusal, in its protocol's words: nothing on the path.
     if _by_the_peer(failed, facts):
         return Cause.NO_LISTENER, []
+    if failed.detail.get("refusal") == RefusalKind.PROHIBITED.value and failed.detail.get("by") == (facts.server_address or ""):
+        return Cause.HOST_FIREWALL, []
     if failed.transport is Transport.GRE:
         return _cause_of_gre(failed, others, passing, facts)
     if failed.transport is Transport.ESP:
         return _cause_of_protocol(passing, facts)
     if failed.check != "reach":
-        return _cause_of_payload(failed, others, passing)
+        return _cause_of_payload(failed, others, passing, controls=bool(facts.background))
     said_otherwise = [o for o in passing if o.transport is failed.transport and o.port == failed.port]
     if said_otherwise:
         # A VPN protocol's own messages pass on this very port: it is what ours say that is filtered.
         return Cause.PAYLOAD, _ids(said_otherwise)
     same = [o for o in passing if o.check == "reach" and o.transport is failed.transport]
-    if same or failed.transport is Transport.TCP:
+    if same or (failed.transport is Transport.TCP and facts.background):
         # The control channel is a TCP connection to another port, and it passes.
         return Cause.PORT, _ids(same)
     return _cause_of_protocol(passing, facts)
@@ -82,22 +84,32 @@ def _cause_of_protocol(passing: Sequence[Observation], facts: PathFacts) -> tupl
     return (Cause.IP_PROTOCOL, _ids(other)) if other or controls else (Cause.UNKNOWN, [])
 
 
-def _cause_of_payload(failed: Observation, others: Sequence[Observation], passing: Sequence[Observation]) -> tuple[Cause, list[str]]:
-    """A conversation that fails: as its port does, or for what it says."""
+def _cause_of_payload(
+    failed: Observation, others: Sequence[Observation], passing: Sequence[Observation], *, controls: bool
+) -> tuple[Cause, list[str]]:
+    """A conversation that fails: as its port does, or for what it says. `controls`: a control channel passes, over TCP."""
     reach = [o for o in others if o.check == "reach" and o.transport is failed.transport and o.port == failed.port]
     failing = next((o for o in reach if o.outcome in FAILED), None)
     if failing is not None:
         same_kind = [o for o in passing if o.check == "reach" and o.transport is failed.transport]
-        return (Cause.PORT, _ids(same_kind)) if same_kind or failed.transport is Transport.TCP else (Cause.IP_PROTOCOL, [failing.id])
+        by_port = same_kind or (failed.transport is Transport.TCP and controls)
+        return (Cause.PORT, _ids(same_kind)) if by_port else (Cause.IP_PROTOCOL, [failing.id])
     decoys = [o for o in reach if o.outcome in PASSED and _covers(o, failed.detail.get("lost_direction", failed.direction))]
     return (Cause.PAYLOAD, _ids(decoys)) if decoys else (Cause.UNKNOWN, [])
 
 
 def _by_the_peer(failed: Observation, facts: PathFacts) -> bool:
     """A refusal that the addressed host made itself, for want of a listener."""
-    if failed.outcome is not Outcome.REFUSED or failed.direction is Direction.S2C:
+    if failed.outcome is not Outcome.REFUSED:
         return False
+    if failed.direction is Direction.S2C:
+        # The client's own kernel, which has no socket for the protocol; a NAT that is known to be there may have said it instead.
+        refused = failed.detail.get("refusal") == RefusalKind.PROTOCOL_UNREACHABLE.value
+        return refused and not facts.nat and failed.detail.get("by") in {facts.client_address, facts.client_seen_as} - {None}
     if failed.detail.get("refusal") == RefusalKind.PROHIBITED.value:
+        return False
+    by = failed.detail.get("by")
+    if None not in (by, facts.server_address) and by != facts.server_address:
         return False
     state = facts.port_state(failed.transport, failed.port)
     if failed.port is None:
@@ -128,9 +140,15 @@ def _trace_of(failed: Observation, facts: PathFacts) -> Trace | None:
     return next(iter([*exact, *same, *alike]), None)
 
 
+def refused_at_the_end(failed: Observation) -> bool:
+    """Whether the addressed host itself refused: its packets vanish nowhere."""
+    by_its_firewall = failed.outcome is Outcome.REFUSED and failed.cause is Cause.HOST_FIREWALL
+    return failed.cause is Cause.NO_LISTENER or failed.detail.get("by") == "peer" or by_its_firewall
+
+
 def _located(failed: Observation, facts: PathFacts) -> Observation:
     trace = _trace_of(failed, facts)
-    if trace is None:
+    if trace is None or refused_at_the_end(failed):
         return failed
     passing = [t for t in facts.traces if t.direction is trace.direction and t.reached is not None]
     # A router that refuses spends its few ICMP errors on that: its refusal places it as well as its answer to a small TTL would.

@@ -40,6 +40,9 @@ LCP_NAMES: Final[Mapping[type, str]] = {
     EchoRequest: "Echo-Request",
     EchoReply: "Echo-Reply",
 }
+LCP_REQUEST: Final = LCP_NAMES[ConfigureRequest]
+LCP_ANSWERS: Final = frozenset({LCP_NAMES[ConfigureAck], LCP_NAMES[ConfigureNak], LCP_NAMES[ConfigureReject]})
+"""Carry the Magic-Number of the request that they answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,12 +49,11 @@ class Judge:
     def witnesses(self, question: Question, way: Direction) -> bool:
         """Whether the receiving end would have seen it, had it come."""
         receiver = self.ends[way][1]
-        if not receiver.witness:
+        if not receiver.witness or (_is_raw(question) and not receiver.sees_raw):
             return False
         if way is Direction.S2C:
             return True
-        state = self.facts.port_state(question.transport, question.port)
-        return receiver.sees_closed_ports or state in (PortState.OURS, PortState.UNKNOWN)
+        return receiver.sees_closed_ports or self._port_state(question) in (PortState.OURS, PortState.UNKNOWN)
 
     def silence(self, question: Question, way: Direction, trials: int, loss: Background) -> tuple[Outcome, float | None]:
         """What it means that none of `trials` fresh packets came."""
@@ -68,9 +67,13 @@ class Judge:
         return (Outcome.BLOCKED if proven else Outcome.NO_ANSWER), bound
 
     def refusal(self, question: Question, way: Direction) -> Refusal | None:
-        """The first refusal of this kind of packet, if there was one."""
-        of_it = (r for r in self.ends[way][0].refusals if r.question == question and r.direction is way)
-        return next(of_it, None)
+        """The refusal of this kind of packet, if there was one: one whose sender is known, else the first.
+
+        ICMP errors about UDP quote a port and not the conversation that it was sent in.
+        """
+        kinds = {question} | ({questions.udp_reach(question.port)} if question.port and question.transport is Transport.UDP else set())
+        of_it = [r for r in self.ends[way][0].refusals if r.question in kinds and r.direction is way]
+        return min(of_it, key=lambda refusal: refusal.by is None, default=None)
 
     def packet_question(self, question: Question, way: Direction) -> Observation | None:
         """A question that is answered by counting: reach and passthrough, one direction."""
@@ -78,6 +81,8 @@ class Judge:
         count = tally_of_it.total(way)
         if not count.sent and not count.received:
             return None
+        if way is Direction.S2C and _is_raw(question) and not self.ends[way][1].sees_raw and not count.received:
+            return None  # The client refuses what it may not receive: that says nothing of the path.
         sent = max(len(count.sent), len(count.received))
         detail: dict[str, Any] = {"form": question.form} if question.form else {}
         early = tally_of_it.count(way, "unsolicited")
@@ -139,8 +144,15 @@ class Judge:
         refusal = self.refusal(question, Direction.C2S)
         if refusal is not None:
             return replace(found, outcome=Outcome.REFUSED, detail={**found.detail, **_by(refusal)})
-        if refused := next((m for m in tally_of_it.messages(Direction.S2C) if m in REFUSALS and back.received), None):
-            return replace(found, outcome=Outcome.REFUSED, detail={**found.detail, "by": "peer", "message": refused})
+        if there.sent and self.witnesses(question, Direction.C2S):
+            found = replace(found, detail={**found.detail, "arrived_at_server": len(there.received)})
+        refused = next(
+            (m for m in tally_of_it.messages(Direction.S2C) if m in REFUSALS and tally_of_it.count(Direction.S2C, m).received), None
+        )
+        # Where the server's end saw nothing come, somebody before it closed the connection in its name.
+        if refused is not None and found.detail.get("arrived_at_server") != 0:
+            wrapped = {"consistent_with": WRAPPED_OPENVPN} if refused == CLOSED else {}
+            return replace(found, outcome=Outcome.REFUSED, detail={**found.detail, "by": "peer", "message": refused, **wrapped})
         return self._where_it_stopped(found, question, tally_of_it)
 
     def _where_it_stopped(self, found: Observation, question: Question, tally_of_it: Tally) -> Observation:
@@ -208,12 +220,20 @@ GOALS: Final[Mapping[str, frozenset[str]]] = {
     "reset": frozenset({"P_CONTROL_HARD_RESET_SERVER_V2", "P_CONTROL_HARD_RESET_SERVER_V1"}),
 }
 """Conversation checks, and the messages of which one must come back."""
-REFUSALS: Final = frozenset({"SCCRP-refused", "OCRP-refused", "StopCCN", "CDN", "closed"})
+CLOSED: Final = "FIN"
+"""The end of a TCP connection whose server has not sent a byte."""
+REFUSALS: Final = frozenset({"SCCRP-refused", "OCRP-refused", "StopCCN", "CDN", CLOSED})
 """Messages by which the other end itself refuses."""
+WRAPPED_OPENVPN: Final = "an OpenVPN server that wants its control channel wrapped (tls-auth, tls-crypt); other services close at once too"
 
 
 def _questions(client: EndRecord, server: EndRecord) -> set[Question]:
     return {sighting.question for end in (client, server) for sighting in end.sightings}
+
+
+def _is_raw(question: Question) -> bool:
+    """Whether it takes raw sockets to send and to see."""
+    return question.transport in (Transport.GRE, Transport.ESP)
 
 
 def _order(question: Question) -> tuple[str, str, str, int, str]:

@@ -40,5 +40,7 @@ def openvpn_reset(transport: Transport, port: int) -> Question:
     return Question("openvpn", "reset", transport, port)
 
 
+CONVERSATIONS: Final = frozenset({"control", "ikev1-main", "ikev2-init", "reset"})
+"""Checks that are conversations: every message of one has the key that the client gave it."""
 ICMP_ECHO: Final = Question("path", "echo", Transport.ICMP)
 """Copies of ICMP echo requests: the kind to compare a trace with where nothing else passes."""

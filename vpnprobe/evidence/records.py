@@ -5,10 +5,10 @@ the server saw) and what the TTL-stepped copies found. Plain data, so that both 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from vpnprobe.evidence.sightings import Question, Sighting
+from vpnprobe.evidence.sightings import Movement, Question, Sighting
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction, Transport
 
@@ -47,6 +47,8 @@ class Refusal:
     by: str | None
     """Address that the refusal came from; None: the kernel did not tell."""
     key: str = ""
+    at: float = field(default=0.0, compare=False)
+    """Seconds on that end's clock, as in sightings; 0: not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,13 @@ class EndRecord:
     """False: there is no record of this end (no agent, or it was lost), so its silence says nothing."""
     sees_closed_ports: bool = False
     """It records from the wire, so it sees what comes for ports that are not its own."""
+    sees_raw: bool = True
+    """It sees GRE and ESP. False: it may not open raw sockets, so that its silence about these says nothing."""
+
+    def until(self, at: float) -> "EndRecord":
+        """The record without what left or was refused after `at`: the other end was lost then, so nobody can say what became of it."""
+        sightings = tuple(s for s in self.sightings if s.at <= at or s.movement is Movement.RECEIVED)
+        return replace(self, sightings=sightings, refusals=tuple(refusal for refusal in self.refusals if refusal.at <= at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +103,8 @@ class PathFacts:
     """The client's own address."""
     client_seen_as: str | None = None
     """The address that the server sees the client at; None: not known."""
+    server_address: str | None = None
+    """The server's address as the client reaches it; None: not known."""
     traces: tuple[Trace, ...] = ()
     skips: tuple[Skip, ...] = ()
     joined: bool = True

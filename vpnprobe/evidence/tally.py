@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from vpnprobe.evidence.identify import UNSOLICITED
+from vpnprobe.evidence.identify import LCP_ANSWERS, LCP_REQUEST, UNSOLICITED
+from vpnprobe.evidence.questions import CONVERSATIONS
 from vpnprobe.evidence.records import EndRecord
 from vpnprobe.evidence.sightings import Movement, Question, Sighting
 from vpnprobe.evidence.statistics import Background
@@ -71,9 +72,8 @@ def tally(client: EndRecord, server: EndRecord, *, joined: bool, trusted: frozen
     them: what the client received counts there without a join.
     """
     result: dict[Question, Tally] = defaultdict(Tally)
-    everything: Sequence[Sighting] = sorted(
-        (*_own(client.sightings), *_own(server.sightings)), key=lambda s: s.movement is Movement.RECEIVED
-    )
+    at_server = _begun_by(client, server) if joined and client.witness else server.sightings
+    everything: Sequence[Sighting] = sorted((*_own(client.sightings), *_own(at_server)), key=lambda s: s.movement is Movement.RECEIVED)
     keys_sent: dict[tuple[Question, Direction], set[str]] = defaultdict(set)
     for sighting in everything:
         of_question = result[sighting.question]
@@ -81,10 +81,34 @@ def tally(client: EndRecord, server: EndRecord, *, joined: bool, trusted: frozen
         if sighting.movement is Movement.SENT:
             of_question.counts[slot].sent.setdefault(sighting.key, sighting.at)
             keys_sent[sighting.question, sighting.direction].add(sighting.key)
-        elif not joined or sighting.question in trusted or _was_sent(sighting, keys_sent, server):
+        elif not joined or _comes_from_another(sighting, trusted) or _was_sent(sighting, keys_sent, server):
             of_question.counts[slot].received.setdefault(sighting.key, sighting.at)
             of_question.details[slot] = sighting
+    for of_question in result.values():
+        _count_acknowledged(of_question)
     return dict(result)
+
+
+def _begun_by(client: EndRecord, server: EndRecord) -> Iterable[Sighting]:
+    """The server's sightings without those of conversations that the client never began: a scanner's beside us, another user's."""
+    began = {(s.question, s.key) for s in client.sightings if s.movement is Movement.SENT}
+    return (s for s in server.sightings if s.question.check not in CONVERSATIONS or (s.question, s.key) in began)
+
+
+def _comes_from_another(sighting: Sighting, trusted: frozenset[Question]) -> bool:
+    return sighting.direction is Direction.S2C and sighting.question in trusted
+
+
+def _count_acknowledged(of_question: Tally) -> None:
+    """An answer with the Magic-Number of a Configure-Request proves that the request came, whoever kept a record there."""
+    for way in (Direction.C2S, Direction.S2C):
+        back = Direction.S2C if way is Direction.C2S else Direction.C2S
+        answered = {key: at for name in LCP_ANSWERS for key, at in of_question.count(back, name).received.items()}
+        if not answered:
+            continue
+        request = of_question.counts[way, LCP_REQUEST]
+        for key in answered.keys() & request.sent.keys():
+            request.received.setdefault(key, answered[key])
 
 
 def _was_sent(sighting: Sighting, keys_sent: Mapping[tuple[Question, Direction], set[str]], server: EndRecord) -> bool:

@@ -24,6 +24,11 @@ class Call:
         """Ours: what GRE towards us carries."""
         self.peer_call_id = peer_call_id
         """The other end's: what GRE from us carries."""
+        self.heard = False
+        """Whether any GRE of the call has come from the other end."""
+        self.acknowledged = False
+        """Whether the other end has answered a Configure-Request of ours."""
+        self._requested: set[str] = set()
         self._lcp = LcpEnd(own)
         self._sequence = 0
         self._identifier = 0
@@ -46,6 +51,7 @@ class Call:
         door = self.recorder.door
         magic = int.from_bytes(door.entropy(4), "big") | 1
         self._identifier = self._identifier % 255 + 1
+        self._requested.add(f"{magic:08x}")
         return self._wrap(self._lcp.request(magic=magic, identifier=self._identifier, now=door.now()))
 
     def request(self) -> None:
@@ -60,7 +66,10 @@ class Call:
             return False
         if packet.call_id != self.call_id:
             return False
-        self.recorder.arrived(identify.in_call(packet), datagram)
+        self.heard = True
+        identities = identify.in_call(packet)
+        self.acknowledged |= any(i.message in identify.LCP_ANSWERS and i.key in self._requested for i in identities)
+        self.recorder.arrived(identities, datagram)
         self._lcp.receive(packet.payload, self.recorder.door.now())
         for frame in self._lcp.data_to_send(self.recorder.door.now()):
             self._send(self._wrap(frame))

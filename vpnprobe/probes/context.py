@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
 from vpnprobe.evidence.judge import Judge
-from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Skip, Trace
+from vpnprobe.evidence.questions import tcp_reach
+from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKind, Skip, Trace
 from vpnprobe.evidence.sightings import Question
 from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS, Background
 from vpnprobe.evidence.tally import Count
@@ -27,12 +28,16 @@ SPACING_S: Final = 0.03
 """Between packets of one kind: loss comes in bursts."""
 SPREAD_S: Final = 1.0
 """Over how long the packets of a kind that never comes are spread at the least."""
+SURE_TRIALS: Final = 8
+"""Fresh packets before silence is called proven, however good the path: captures without any background demand as many."""
 AT_LEAST_MORE: Final = 4
 """Packets that follow the first ones over SPREAD_S where none of those came, however few would do."""
 MOST_ROUNDS: Final = 8
 """Of asking for more: a peer that does not send what it is asked to must not keep a run from ending."""
 SOLO_ANSWER_S: Final = 1.0
 """How long an answer is waited for where no agent can say what arrived."""
+SOLO_CONNECT_S: Final = 4.0
+"""How long a TCP connection may take there: its SYN is sent three times by then."""
 
 
 class Responder(StrEnum):
@@ -65,6 +70,11 @@ class Peer(Protocol):
     @property
     def rtt_s(self) -> float:
         """Round-trip time of the control channel, seconds; the least that was measured."""
+        ...
+
+    @property
+    def no_raw(self) -> str:
+        """Why it can neither send nor see GRE and ESP; empty: it can."""
         ...
 
     async def send(
@@ -156,14 +166,42 @@ class Path:
         """How long what was just sent may still be under way, seconds."""
         return SOLO_ANSWER_S if self.peer is None else 1.5 * self.peer.rtt_s + 0.03
 
+    def connect_s(self, most_s: float) -> float:
+        """How long a TCP connection of a conversation may take, seconds; at most `most_s`."""
+        return min(most_s, SOLO_CONNECT_S if self.peer is None else 20 * self.settle_s)
+
+    def unconnected(self, port: int) -> str:
+        """Why a conversation over TCP was not begun."""
+        kinds = {refusal.kind for refusal in self.recorder.refusals if refusal.question == tcp_reach(port)}
+        if RefusalKind.RST in kinds:
+            return "the connection was refused: nothing listens there"
+        return "the connection was refused" if kinds else "no TCP connection to this port came up"
+
     def endpoint(self, port: int) -> Endpoint:
         return Endpoint(self.peer_address, port)
 
     def port_state(self, transport: Transport, port: int) -> PortState:
         return self.facts.port_state(transport, port)
 
+    def sends_from(self, port: int) -> bool:
+        """Whether the server agent can send UDP from a port, its own or another program's, and see what comes there."""
+        if self.peer is None:
+            return False
+        state = self.port_state(Transport.UDP, port)
+        beside = state is PortState.DAEMON and self.server_record.sees_closed_ports and not self.peer.no_raw
+        return state is PortState.OURS or beside
+
     def skip(self, question: Question, reason: str, *ways: Direction) -> None:
         self.skips.extend(Skip(question, way, reason) for way in ways or (Direction.BOTH,))
+
+    def one_sided(self, *questions: Question) -> bool:
+        """Whether no agent at the server can send or see GRE and ESP; where there is one, what it lacks is told."""
+        if self.peer is None:
+            return True
+        if self.peer.no_raw:
+            for question in questions:
+                self.skip(question, f"at the server: {self.peer.no_raw}", Direction.S2C)
+        return bool(self.peer.no_raw)
 
     def keep(self, closable: Closable) -> None:
         """Leaves a socket open until the run ends, so that late answers are not refused."""
@@ -181,9 +219,13 @@ class Path:
             closable.close()
         self._open.clear()
 
+    def client_record(self) -> EndRecord:
+        """The client's own record so far."""
+        return self.recorder.record(sees_closed_ports=self.client_sees_wire, sees_raw=self.raw is not None)
+
     def judge(self) -> Judge:
         """The judgement of what both ends have recorded so far."""
-        return Judge(self.recorder.record(sees_closed_ports=self.client_sees_wire), self.server_record, self.facts)
+        return Judge(self.client_record(), self.server_record, self.facts)
 
     async def sync(self) -> None:
         """Waits until what was sent can have arrived, then gets the server's record. Callers at about the same time share one request."""
@@ -245,7 +287,7 @@ def missing(loss: Background, sent: int) -> int:
     """How many more trials separate blocked from lossy, given those that were sent without any coming; 0: enough, or no use."""
     if not loss.measured and sent >= LEAST_TRIALS:
         return 0
-    return max(0, min(loss.trials_needed(), MOST_TRIALS) - sent)
+    return max(0, min(max(loss.trials_needed(), SURE_TRIALS), MOST_TRIALS) - sent)
 
 
 async def gather_all(tasks: Sequence[Awaitable[None]]) -> None:

@@ -5,11 +5,12 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from vpnprobe.conversations.contract import Conversation, Sender
-from vpnprobe.evidence.judge import GOALS
+from vpnprobe.evidence.judge import GOALS, Judge
+from vpnprobe.evidence.questions import tcp_reach
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.evidence.sightings import Question
 from vpnprobe.evidence.statistics import MOST_TRIALS
-from vpnprobe.observations.schema import Direction
+from vpnprobe.observations.schema import Direction, Outcome, Transport
 from vpnprobe.probes.context import Path, missing
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.transports.door import ConnectError, Datagram, Endpoint, TcpStream
@@ -20,12 +21,24 @@ GAP_S: Final = 0.06
 DAEMON_ATTEMPTS: Final = 4
 """Against another program's server: some stop answering a client with many half-open conversations."""
 DAEMON_GAP_S: Final = 0.3
+MOST_CONNECTIONS: Final = 12
+"""TCP connections that are tried for one conversation where none comes up in time."""
 MOST_ATTEMPTS: Final = 24
 """Conversations in all, where some messages pass and the end is never reached."""
 
 
-async def over_udp(path: Path, conversation: Conversation, question: Question, *, finished: Callable[[], bool]) -> None:
-    """Runs the initiator against the server's port until `finished` or silence; what comes later is still recorded."""
+async def over_udp(
+    path: Path,
+    conversation: Conversation,
+    question: Question,
+    *,
+    finished: Callable[[], bool],
+    closing: Callable[[float], None] | None = None,
+) -> None:
+    """Runs the initiator against the server's port until `finished` or silence; what comes later is still recorded.
+
+    `closing(now)` has it say goodbye: some servers keep what is left open, and serve nobody any more.
+    """
     assert question.port is not None
     remote = path.endpoint(question.port)
     progress = asyncio.Event()
@@ -49,6 +62,16 @@ async def over_udp(path: Path, conversation: Conversation, question: Question, *
     port = await path.udp(came, refused)
     conversation.start(path.door.now())
     send_all()
+    await _until(path, conversation, finished, progress, send_all)
+    if closing is not None:
+        closing(path.door.now())
+        send_all()
+
+
+async def _until(
+    path: Path, conversation: Conversation, finished: Callable[[], bool], progress: asyncio.Event, send_all: Callable[[], None]
+) -> None:
+    """Waits for `finished`, repeating what is due; returns where nothing more is to be waited for."""
     while not finished():
         timer = conversation.next_timer()
         patience = path.settle_s if timer is None else max(0.0, timer - path.door.now())
@@ -57,7 +80,8 @@ async def over_udp(path: Path, conversation: Conversation, question: Question, *
         except TimeoutError:
             if timer is None:
                 return
-            conversation.handle_timer(path.door.now())
+            # A clock may wake us a hair too early: then the timer is not due by its reading, for ever.
+            conversation.handle_timer(max(timer, path.door.now()))
             send_all()
         progress.clear()
 
@@ -81,12 +105,12 @@ async def over_stream(
             return
 
 
-def still_needed(path: Path, question: Question) -> int:
-    """How many more fresh conversations it takes to be sure; 0: enough."""
+def still_needed(path: Path, question: Question, made: int) -> int:
+    """How many more fresh conversations it takes to be sure, `made` having been tried; 0: enough."""
     judgement = path.judge()
     tally = judgement.tallies.get(question)
     if tally is None:
-        return 0
+        return _connections_needed(path, judgement, question, made)
     if any(tally.count(Direction.S2C, goal).received for goal in GOALS[question.check]):
         return 0
     tried = max((len(count.sent) for count in tally.counts.values()), default=0)
@@ -95,6 +119,15 @@ def still_needed(path: Path, question: Question) -> int:
         return min(max(missing(judgement.loss[way], sent) for way, sent in lost), MOST_TRIALS - tried)
     progressing = any(count.received for count in tally.counts.values()) and path.peer is not None
     return 2 if progressing and tried < MOST_ATTEMPTS else 0
+
+
+def _connections_needed(path: Path, judgement: Judge, question: Question, made: int) -> int:
+    """No connection came up in time to converse over: bad luck, where the port itself passes or is not yet settled."""
+    if path.peer is None or question.transport is not Transport.TCP or question.port is None or made >= MOST_CONNECTIONS:
+        return 0
+    reach = judgement.connection(tcp_reach(question.port))
+    unsettled = reach is not None and reach.outcome in (Outcome.PASS, Outcome.NO_ANSWER)
+    return FIRST_ATTEMPTS if unsettled else 0
 
 
 async def until_sure(path: Path, question: Question, attempt: Callable[[], Awaitable[None]]) -> None:
@@ -107,7 +140,7 @@ async def until_sure(path: Path, question: Question, attempt: Callable[[], Await
         await _staggered(path, question, attempt, more, gap)
         made += more
         await path.sync()
-        more = still_needed(path, question)
+        more = still_needed(path, question, made)
         if daemon or path.peer is None:
             more = min(more, DAEMON_ATTEMPTS - made)
 

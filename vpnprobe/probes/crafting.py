@@ -41,7 +41,7 @@ def openvpn_reset(nonces: Nonces, source: Endpoint, destination: Endpoint, quest
     """Plain hard resets of OpenVPN over UDP, each of a session of its own."""
 
     def craft(_: int) -> Crafted:
-        session_id = nonces.fresh().number.to_bytes(8, "big")
+        session_id = nonces.conversation()
         reset = HardResetClientV2.plain(session_id, Reliable())
         datagram = UdpDatagram(source.port, destination.port, reset.encode())
         return Crafted(int(IpProtocol.UDP), datagram.encode(source.address, destination.address), question, session_id.hex(), reset.name)

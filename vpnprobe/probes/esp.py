@@ -29,7 +29,7 @@ class EspPassthrough:
         async def send(count: int, spacing_s: float) -> None:
             await path.burst(lambda: path.sender.esp(raw, path.peer_address), count, spacing_s=spacing_s)
 
-        if path.peer is None:
+        if path.peer is None or path.one_sided(ESP):
             await send(FIRST_TRIALS, 0.05)
             return
         peer = path.peer

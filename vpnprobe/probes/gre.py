@@ -37,7 +37,7 @@ class GrePassthrough:
         async def send(count: int, spacing_s: float) -> None:
             await path.burst(lambda: path.sender.bare_gre(raw, path.peer_address), count, spacing_s=spacing_s)
 
-        if path.peer is None:
+        if path.peer is None or path.one_sided(GRE_BARE):
             await send(FIRST_TRIALS, 0.05)
             return
         peer = path.peer

@@ -11,7 +11,6 @@ from typing import Final
 from vpnprobe.conversations import ikev1, ikev2
 from vpnprobe.evidence import identify
 from vpnprobe.evidence.questions import ESP_IN_UDP, ikev1_main, ikev2_init
-from vpnprobe.evidence.records import PortState
 from vpnprobe.evidence.sightings import Question
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Job, Path, Settings, WantedPort, gather_all
@@ -44,17 +43,18 @@ class IkeProbe:
         async def attempt() -> None:
             conversation: ikev1.Initiator | ikev2.Initiator
             if question.check == "ikev1-main":
-                conversation = ikev1.Initiator(entropy=path.door.entropy(ikev1.ENTROPY_BYTES), non_esp_marker=marker)
+                conversation = ikev1.Initiator(entropy=path.nonces.conversation(), non_esp_marker=marker)
             else:
-                conversation = ikev2.Initiator(entropy=path.door.entropy(ikev2.ENTROPY_BYTES), non_esp_marker=marker)
+                entropy = path.nonces.conversation() + path.door.entropy(ikev2.ENTROPY_BYTES)
+                conversation = ikev2.Initiator(entropy=entropy, non_esp_marker=marker)
             await over_udp(path, conversation, question, finished=lambda: conversation.answered)
 
         return attempt
 
     async def _esp_in_udp(self, path: Path) -> None:
-        """ESP as it looks behind a NAT; the server agent answers each packet with one of its own."""
-        if path.peer is None or path.port_state(Transport.UDP, NAT_T_PORT) is PortState.DAEMON:
-            reason = "only a server agent on the port can say what arrived"
+        """ESP as it looks behind a NAT; the server agent answers each packet, or sends its own beside the program that has the port."""
+        if path.peer is None or not path.sends_from(NAT_T_PORT):
+            reason = "only a server agent that has the port, or sees the wire, can say what arrived"
             path.skip(ESP_IN_UDP, reason, Direction.C2S, Direction.S2C)
             return
         remote, peer = path.endpoint(NAT_T_PORT), path.peer

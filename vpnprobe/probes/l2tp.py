@@ -13,6 +13,8 @@ from vpnprobe.probes.context import Path, Settings, WantedPort
 from vpnprobe.probes.conversing import over_udp, until_sure
 
 PORT: Final = 1701
+RETRANSMIT_AFTER_S: Final = 0.4
+"""The longest; the copies after the first follow at twice the time each."""
 COPIES: Final = 4
 """Of a message that is not acknowledged."""
 
@@ -29,12 +31,14 @@ class L2tpProbe:
         async def attempt() -> None:
             numbers = [1 + int.from_bytes(path.door.entropy(2), "big") % 65535 for _ in range(2)]
             conversation = Initiator(
-                nonce=path.door.entropy(8).hex(),
+                nonce=path.nonces.conversation().hex(),
                 tunnel_id=numbers[0],
                 session_id=numbers[1],
-                retransmit_after_s=path.settle_s,
+                retransmit_after_s=min(path.settle_s, RETRANSMIT_AFTER_S),
                 attempts=COPIES,
             )
-            await over_udp(path, conversation, L2TP_CONTROL, finished=lambda: conversation.state is State.SESSION_UP)
+            await over_udp(
+                path, conversation, L2TP_CONTROL, finished=lambda: conversation.state is State.SESSION_UP, closing=conversation.close
+            )
 
         await until_sure(path, L2TP_CONTROL, attempt)

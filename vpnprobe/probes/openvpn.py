@@ -36,11 +36,11 @@ class OpenvpnProbe:
         attempt = self._over_udp if wanted.transport is Transport.UDP else self._over_tcp
         await until_sure(path, question, attempt(path, question))
         if question not in path.judge().tallies:
-            path.skip(question, "no TCP connection to this port came up")
+            path.skip(question, path.unconnected(wanted.port))
 
     def _over_udp(self, path: Path, question: Question) -> Callable[[], Awaitable[None]]:
         async def attempt() -> None:
-            conversation = Initiator(session_id=path.door.entropy(8), stream=False)
+            conversation = Initiator(session_id=path.nonces.conversation(), stream=False)
             await over_udp(path, conversation, question, finished=lambda: conversation.answered)
 
         return attempt
@@ -51,9 +51,9 @@ class OpenvpnProbe:
                 path.flows.add((Transport.TCP, local.port))
 
             assert question.port is not None
-            deadline_s = min(CONNECT_DEADLINE_S, 20 * path.settle_s)
+            deadline_s = path.connect_s(CONNECT_DEADLINE_S)
             stream = await path.door.connect(path.endpoint(question.port), deadline_s=deadline_s, on_bound=bound)
-            conversation = Initiator(session_id=path.door.entropy(8), stream=True)
+            conversation = Initiator(session_id=path.nonces.conversation(), stream=True)
             try:
                 async with asyncio.timeout(max(1.0, 6 * path.settle_s)):
                     await self._until_answered(path, stream, conversation, question)

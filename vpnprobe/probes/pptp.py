@@ -6,6 +6,7 @@ ends, so that its packets can be traced.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +17,7 @@ from vpnprobe.evidence.questions import GRE_IN_CALL, PPTP_CONTROL, PPTP_LCP
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.call import Call
-from vpnprobe.probes.context import FIRST_TRIALS, Job, Path, Settings, WantedPort, gather_all
+from vpnprobe.probes.context import Job, Path, Settings, WantedPort, gather_all
 from vpnprobe.probes.conversing import over_stream, until_sure
 from vpnprobe.transports.door import ConnectError, Datagram, Endpoint, TcpStream
 
@@ -24,6 +25,9 @@ PORT: Final = 1723
 DEADLINE_S: Final = 8.0
 PPPD_STARTS_S: Final = 2.0
 """A server starts its pppd once the call is up; that one's first Configure-Request comes soon after."""
+ENDED: Final = "the server ended the call right after it had come up, before any GRE: its pppd may not start"
+LISTENING_S: Final = 0.2
+"""Between requests to a pppd that has not been heard: each of its answers is a trial of the way back."""
 
 
 class PptpProbe:
@@ -38,7 +42,7 @@ class PptpProbe:
         calls = Calls(path)
         await until_sure(path, PPTP_CONTROL, calls.attempt)
         if PPTP_CONTROL not in path.judge().tallies:
-            path.skip(PPTP_CONTROL, f"no TCP connection to port {PORT} came up")
+            path.skip(PPTP_CONTROL, path.unconnected(PORT))
         if path.raw is None:
             path.skip(GRE_IN_CALL, path.no_raw, Direction.C2S, Direction.S2C)
         elif calls.call is None:
@@ -53,15 +57,17 @@ class Calls:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.call: Call | None = None
+        self._connection: _ControlConnection | None = None
+        """The call's."""
 
     async def attempt(self) -> None:
         path = self.path
-        conversation = Initiator(f"vpnprobe-{path.door.entropy(8).hex()}", 1 + int.from_bytes(path.door.entropy(2), "big") % 0xFFFE)
+        conversation = Initiator(f"vpnprobe-{path.nonces.conversation().hex()}", 1 + int.from_bytes(path.door.entropy(2), "big") % 0xFFFE)
 
         def bound(local: Endpoint) -> None:
             path.flows.add((Transport.TCP, local.port))
 
-        stream = await path.door.connect(path.endpoint(PORT), deadline_s=min(DEADLINE_S, 20 * path.settle_s), on_bound=bound)
+        stream = await path.door.connect(path.endpoint(PORT), deadline_s=path.connect_s(DEADLINE_S), on_bound=bound)
         running = asyncio.get_running_loop().create_task(_quietly(path, stream, conversation))
         connection = _ControlConnection(stream, running)
         path.keep(connection)
@@ -71,6 +77,7 @@ class Calls:
         if self.call is not None:
             connection.close()  # Another attempt was faster; one call is enough.
         elif conversation.state is State.CALL_UP and path.raw is not None:
+            self._connection = connection
             self._up(conversation)
 
     def _up(self, conversation: Initiator) -> None:
@@ -104,16 +111,56 @@ class Calls:
         async def send(count: int, spacing_s: float) -> None:
             await path.burst(call.request, count, spacing_s=spacing_s)
 
-        if path.peer is None or path.port_state(Transport.TCP, PORT) is PortState.DAEMON:
-            await send(FIRST_TRIALS, 0.1)
-            await asyncio.sleep(PPPD_STARTS_S)
-            return
-        peer = path.peer
-
         async def send_back(count: int, spacing_s: float) -> None:
-            await peer.send(Job.IN_CALL_GRE, count=count, spacing_s=spacing_s, call_id=call.peer_call_id)
+            if path.peer is not None:
+                await path.peer.send(Job.IN_CALL_GRE, count=count, spacing_s=spacing_s, call_id=call.peer_call_id)
 
-        await gather_all([path.until_sure(GRE_IN_CALL, Direction.C2S, send), path.after_client(PPTP_LCP, send_back)])
+        forth = path.until_sure(GRE_IN_CALL, Direction.C2S, send)
+        if path.peer is None or path.port_state(Transport.TCP, PORT) is PortState.DAEMON:
+            await gather_all([forth, self._hear_pppd(call, send_back)])
+        elif path.one_sided(GRE_IN_CALL, PPTP_LCP):
+            await forth
+        else:
+            await gather_all([forth, path.after_client(PPTP_LCP, send_back)])
+
+    async def _hear_pppd(self, call: Call, send_back: Callable[[int, float], Awaitable[None]]) -> None:
+        """Waits for another program's pppd until it was heard and acknowledged us, or ends the call, or its time is over.
+
+        Where the server's wire shows that it speaks and nothing of it comes, the server agent sends beside it in the same call: a pppd
+        repeats itself every few seconds, too seldom to be sure by.
+        """
+        path = self.path
+        deadline = path.door.now() + PPPD_STARTS_S
+        while not call.acknowledged and path.door.now() < deadline:
+            if self.ended:
+                if not call.heard:
+                    path.skip(PPTP_LCP, ENDED, Direction.S2C)
+                    path.skip(GRE_IN_CALL, ENDED, Direction.S2C)
+                return
+            await asyncio.sleep(LISTENING_S)
+            call.request()
+            if path.peer is None or call.acknowledged:
+                continue
+            await path.sync()
+            if not call.heard and self._seen(Direction.S2C, sent=True):
+                await path.until_sure(PPTP_LCP, Direction.S2C, send_back)
+                return
+            witnessed = path.judge().witnesses(PPTP_LCP, Direction.C2S)
+            if call.heard and witnessed and not self._seen(Direction.C2S, sent=False):
+                return  # Nothing of ours gets there, so there is nothing to acknowledge.
+
+    def _seen(self, way: Direction, *, sent: bool) -> bool:
+        """Whether any of the call's LCP is known to have left, or to have come."""
+        tally = self.path.judge().tallies.get(PPTP_LCP)
+        if tally is None:
+            return False
+        count = tally.total(way)
+        return bool(count.sent if sent else count.received)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the server closed the control connection of the call, and the call with it."""
+        return self._connection is not None and self._connection.running.done()
 
 
 async def _quietly(path: Path, stream: TcpStream, conversation: Initiator) -> None:

@@ -4,6 +4,7 @@ The list only grows, so that the other end can ask for what is new; it is bounde
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from vpnprobe.conversations.contract import Conversation, Sender
@@ -93,8 +94,8 @@ class Recorder:
 
     def refused(self, refusal: Refusal) -> None:
         if refusal not in self.refusals and len(self.refusals) < MOST_ROWS:
-            self.refusals.append(refusal)
+            self.refusals.append(replace(refusal, at=self.door.now() - self.began))
 
-    def record(self, *, sees_closed_ports: bool = False) -> EndRecord:
+    def record(self, *, sees_closed_ports: bool = False, sees_raw: bool = True) -> EndRecord:
         """The record as it stands."""
-        return EndRecord(tuple(self.sightings), tuple(self.refusals), sees_closed_ports=sees_closed_ports)
+        return EndRecord(tuple(self.sightings), tuple(self.refusals), sees_closed_ports=sees_closed_ports, sees_raw=sees_raw)

@@ -13,10 +13,12 @@ from vpnprobe.probes.recorder import Recorder
 from vpnprobe.transports.door import Address, Door, Endpoint, RawPort, UdpPort
 from vpnprobe.wire.esp import FIRST_USABLE_SPI, EspPacket
 from vpnprobe.wire.gre import Gre
+from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
 from vpnprobe.wire.nonce import ANSWER, UNSOLICITED, NoncePayload
 
 PAYLOAD_BYTES: Final = 56
 """Of GRE and ESP probe packets: about an LCP packet's or a ping's size."""
+USUAL_TTL: Final = 64
 
 
 class Nonces:
@@ -30,6 +32,13 @@ class Nonces:
         """A payload whose number was never used before (62 random bits)."""
         number = int.from_bytes(self._door.entropy(8), "big") & ~(ANSWER | UNSOLICITED)
         return NoncePayload(self.session_tag, number | (UNSOLICITED if unsolicited else 0), size)
+
+    def conversation(self) -> bytes:
+        """Eight bytes that name one conversation: four fresh ones, then the session tag, by which the server agent knows whose it is.
+
+        The fresh ones come first, so that a filter that looks at the first byte meets another one each time.
+        """
+        return self._door.entropy(4) + self.session_tag.to_bytes(4, "big")
 
     def spi(self) -> int:
         """A fresh SPI outside the reserved ones."""
@@ -58,6 +67,29 @@ def esp(payload: NoncePayload, spi: int, question: Question = questions.ESP) -> 
     packet = EspPacket(spi, 1, payload.encode())
     message = identify.UNSOLICITED if payload.is_unsolicited else ""
     return Crafted(50, packet.encode(), question, identify.esp_key(packet), message)
+
+
+class BesidePort:
+    """Sends UDP from a port that another program has, by whole IP packets: what it would send, as far as the path can tell.
+
+    For IPv4; what is for an IPv6 address is not sent.
+    """
+
+    def __init__(self, door: Door, number: int, remote: Address) -> None:
+        self._door = door
+        self.local = Endpoint(door.source_address(remote), number)
+
+    def send(self, data: bytes, to: Endpoint, *, ttl: int | None = None) -> None:
+        source, destination = self.local.address, to.address
+        if source.version == 4 and destination.version == 4:
+            datagram = UdpDatagram(self.local.port, to.port, data).encode(source, destination)
+            identification = int.from_bytes(self._door.entropy(2), "big")
+            self._door.send_packet(
+                IPv4Packet(source, destination, int(IpProtocol.UDP), ttl or USUAL_TTL, identification, datagram).encode()
+            )
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class PacketSender:

@@ -68,7 +68,7 @@ class UdpReach:
     async def _way_back(self, path: Path, question: Question, local: Endpoint) -> None:
         """Measures server to client where no answer came: more answers, or packets of the server's own."""
         assert path.peer is not None
-        if path.port_state(Transport.UDP, question.port or 0) is not PortState.OURS:
+        if not path.sends_from(question.port or 0):
             return
         tally = path.judge().tallies.get(question)
         if tally is None or tally.total(Direction.S2C).received:

@@ -1,77 +1,255 @@
-"""What the wire shows of ports that are not the server agent's own: it has no socket there, but its capture sees what comes.
+"""What the wire shows of ports that are not the server agent's own: it has no socket there, but its capture sees what comes and goes.
 
-Another program's port (a real VPN server) and a port that could not be opened are witnessed alike: our own payloads, the first message of
-each UDP protocol by its key, and SYNs. Packets that leave are not read: what a daemon answers is its own business.
+Another program's port (a real VPN server) and a port that could not be opened are witnessed alike: our own payloads, SYNs, and the messages
+of each protocol's opening in both directions, by the key that the client gave the conversation. Where another program has tcp/1723, so is
+GRE in the calls that it granted us (RFC 2637). What a daemon sends is recorded as sent by the server's end: it left there. What comes has
+come to the host: whether its own firewall lets it in, only an answer shows.
+
+Conversations without a key of their own (other clients' PPTP, wrapped OpenVPN) are left out. Total: bytes that cannot be read give nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
 
-from vpnprobe.conversations import ikev1, ikev2, l2tp
+from vpnprobe.conversations import isakmp, l2tp, openvpn, pptp
+from vpnprobe.conversations.contract import Sender
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import identify, questions
 from vpnprobe.evidence.identify import Identity
+from vpnprobe.evidence.messages import describe
 from vpnprobe.evidence.records import PortState
+from vpnprobe.evidence.sightings import Question
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.recorder import Recorder
-from vpnprobe.probes.tcp import attempt_key
+from vpnprobe.probes.tcp import PPTP_PORT, attempt_key
 from vpnprobe.transports.door import Endpoint, Packet
+from vpnprobe.wire.gre import EnhancedGre
+from vpnprobe.wire.ikev1 import decode_ikev1
+from vpnprobe.wire.ikev2 import decode_ikev2
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment, UdpDatagram
-from vpnprobe.wire.openvpn import HardResetClientV2, Opcode, peek
+from vpnprobe.wire.isakmp import IsakmpMessage
+from vpnprobe.wire.openvpn import ControlPacket, HardResetClientV2, decode_openvpn, split_frames
+from vpnprobe.wire.pptp import SUCCESSFUL, OutgoingCallReply
+
+Ports = Mapping[tuple[Transport, int], PortState]
+SlotT = TypeVar("SlotT")
+FlowT = TypeVar("FlowT")
+
+FOREIGN: Final = frozenset({PortState.DAEMON, PortState.CLOSED})
+IKE_PORTS: Final = (500, 4500)
+HIGHEST_STEPPED_TTL: Final = 32
+"""No system begins with a TTL this small."""
+MOST_FLOWS: Final = 512
+"""Client ports that are followed at once; the oldest is forgotten."""
+MOST_PENDING: Final = 16
+"""TCP segments of one direction that are held until the one before them comes."""
 
 
-def witness(packet: Packet, recorder: Recorder, ports: Mapping[tuple[Transport, int], PortState]) -> None:
-    """Records what an incoming packet is, where it is for a port that is not the agent's own."""
-    if packet.outgoing:
-        return
-    try:
-        ip = IPv4Packet.decode(packet.data)
-        if ip.protocol == IpProtocol.UDP:
+class Stream:
+    """One direction of a TCP connection, put in order as far as the wire showed it from its SYN on."""
+
+    def __init__(self) -> None:
+        self._next: int | None = None
+        self._pending: dict[int, bytes] = {}
+
+    def began(self, sequence: int) -> None:
+        """A SYN was seen."""
+        self._next = (sequence + 1) & 0xFFFFFFFF
+
+    def put(self, sequence: int, payload: bytes) -> bytes:
+        """What a segment completes; empty: nothing new, or a gap stands before it."""
+        if self._next is None or not payload or len(self._pending) >= MOST_PENDING:
+            return b""
+        self._pending[sequence] = payload
+        whole = b""
+        while (chunk := self._pending.pop(self._next, None)) is not None:
+            whole += chunk
+            self._next = (self._next + len(chunk)) & 0xFFFFFFFF
+        return whole
+
+
+@dataclass(slots=True)
+class TcpFlow:
+    """One connection to a port that is not ours."""
+
+    streams: dict[Sender, Stream] = field(default_factory=lambda: {sender: Stream() for sender in Sender})
+    heard: set[Sender] = field(default_factory=set)
+    """Who has sent any payload."""
+    control: pptp.PptpTracker = field(default_factory=pptp.PptpTracker)
+    frames: dict[Sender, bytes] = field(default_factory=lambda: dict.fromkeys(Sender, b""))
+    """OpenVPN: what is left of each stream behind its last whole packet."""
+    key: str = ""
+
+
+class Witness:
+    """Follows what one client's packets show at ports that are not the server agent's."""
+
+    def __init__(self, recorder: Recorder, ports: Ports) -> None:
+        self._recorder = recorder
+        self._ports = ports
+        self._tcp: dict[tuple[int, int], TcpFlow] = {}
+        self._tunnels: dict[int, l2tp.L2tpTracker] = {}
+        """By the client's port."""
+        self.endpoints: dict[Question, Endpoint] = {}
+        """By UDP question: where the client's payloads came from last."""
+        self.calls: list[tuple[int, int]] = []
+        """Calls that another program granted to our client: its own Call ID and the client's, as both stand at this end."""
+
+    @property
+    def call_ids(self) -> frozenset[int]:
+        """Both ends' Call IDs of these calls."""
+        return frozenset(call_id for call in self.calls for call_id in call)
+
+    def __call__(self, packet: Packet) -> None:
+        """Records what a packet is, where it is for or from a port that is not the agent's own."""
+        try:
+            ip = IPv4Packet.decode(packet.data)
+            if packet.outgoing and ip.ttl <= HIGHEST_STEPPED_TTL:
+                return  # A TTL-stepped copy of the agent's own, recorded where it was sent.
+            sender = Sender.RESPONDER if packet.outgoing else Sender.INITIATOR
+            for identity, client_port in self._identified(ip, sender):
+                client = Endpoint(ip.destination if packet.outgoing else ip.source, client_port)
+                self._record(identity, sender, client, ip.ttl)
+        except DecodeError:
+            return
+
+    def _record(self, identity: Identity, sender: Sender, client: Endpoint, ttl: int) -> None:
+        if sender is Sender.RESPONDER:
+            self._recorder.sent(identity.question, identity.key, message=identity.message, to=client, detail=identity.detail)
+        else:
+            if identity.session_tag is not None:
+                self.endpoints[identity.question] = client
+            self._recorder.received(
+                identity.question, identity.key, message=identity.message, ttl=ttl, source=client, detail=identity.detail
+            )
+
+    def _identified(self, ip: IPv4Packet, sender: Sender) -> Iterator[tuple[Identity, int]]:
+        """What a packet is, with the client's port."""
+        if ip.protocol == IpProtocol.GRE and sender is Sender.RESPONDER:
+            yield from ((identity, 0) for identity in self.in_call(ip.payload, sender))
+        elif ip.protocol == IpProtocol.UDP:
             datagram = UdpDatagram.decode(ip.payload)
-            port, source = datagram.destination_port, Endpoint(ip.source, datagram.source_port)
-            identity = first_message(port, datagram.payload) if _foreign(ports, Transport.UDP, port) else None
+            client, server = _client_first(sender, datagram.source_port, datagram.destination_port)
+            if self._foreign(Transport.UDP, server):
+                yield from ((identity, client) for identity in self._of_datagram(server, client, datagram.payload, sender))
         elif ip.protocol == IpProtocol.TCP:
             segment = TcpSegment.decode(ip.payload)
-            port, source = segment.destination_port, Endpoint(ip.source, segment.source_port)
-            identity = _opening(segment, source) if _foreign(ports, Transport.TCP, port) else None
+            client, server = _client_first(sender, segment.source_port, segment.destination_port)
+            if self._foreign(Transport.TCP, server):
+                yield from ((identity, client) for identity in self._of_segment(server, client, segment, sender, ip))
+
+    def _foreign(self, transport: Transport, port: int) -> bool:
+        return self._ports.get((transport, port)) in FOREIGN
+
+    def in_call(self, data: bytes, sender: Sender) -> tuple[Identity, ...]:
+        """GRE of a call that another program granted to our client; empty: it is none.
+
+        What comes is to be taken from a raw socket: it gets only what this host's own firewall lets in, as the other program does.
+        """
+        try:
+            packet = EnhancedGre.decode(data)
+        except DecodeError:
+            return ()
+        # GRE carries the Call ID of the end that it is for.
+        position = 0 if sender is Sender.INITIATOR else 1
+        return identify.in_call(packet) if any(call[position] == packet.call_id for call in self.calls) else ()
+
+    def _of_datagram(self, port: int, client: int, data: bytes, sender: Sender) -> Iterator[Identity]:
+        from_client = sender is Sender.INITIATOR
+        if from_client and (ours := identify.nonce(questions.udp_reach(port), data)) is not None:
+            yield ours
+        elif port in IKE_PORTS:
+            yield from _isakmp_or_esp(port, data)
+        elif port == questions.L2TP_CONTROL.port:
+            yield from self._l2tp(client, data, sender)
         else:
+            yield from _openvpn(questions.openvpn_reset(Transport.UDP, port), data, sender)
+
+    def _l2tp(self, client: int, data: bytes, sender: Sender) -> Iterator[Identity]:
+        tunnel = self._tunnels.get(client)
+        if tunnel is None or (sender is Sender.INITIATOR and l2tp.opening(data) not in ("", tunnel.key)):
+            tunnel = _kept(self._tunnels, client, l2tp.L2tpTracker())
+        message = tunnel.saw_datagram(sender, data, now=0.0)
+        name, detail = describe(message)
+        if tunnel.key and not isinstance(message, DecodeError):
+            yield Identity(questions.L2TP_CONTROL, tunnel.key, name, detail)
+
+    def _of_segment(self, port: int, client: int, segment: TcpSegment, sender: Sender, ip: IPv4Packet) -> Iterator[Identity]:
+        slot = (client, port)
+        if segment.has(TcpFlag.SYN):
+            if sender is Sender.INITIATOR:
+                yield Identity(questions.tcp_reach(port), attempt_key(Endpoint(ip.source, client)), "SYN")
+                if slot not in self._tcp:
+                    _kept(self._tcp, slot, TcpFlow())
+            if slot in self._tcp:
+                self._tcp[slot].streams[sender].began(segment.sequence)
             return
-    except DecodeError:
-        return
-    if identity is not None:
-        recorder.received(identity.question, identity.key, message=identity.message, ttl=ip.ttl, source=source)
+        flow = self._tcp.get(slot)
+        if flow is None:
+            return
+        if segment.payload:
+            flow.heard.add(sender)
+        chunk = flow.streams[sender].put(segment.sequence, segment.payload)
+        if chunk:
+            yield from self._pptp(flow, chunk, sender) if port == PPTP_PORT else _openvpn_stream(flow, port, chunk, sender)
+        refused = segment.has(TcpFlag.FIN) and sender is Sender.RESPONDER and Sender.RESPONDER not in flow.heard
+        if refused and flow.key and port != PPTP_PORT:
+            yield Identity(questions.openvpn_reset(Transport.TCP, port), flow.key, openvpn.StreamClosed.name)
+
+    def _pptp(self, flow: TcpFlow, chunk: bytes, sender: Sender) -> Iterator[Identity]:
+        for message in flow.control.saw_chunk(sender, chunk, now=0.0):
+            flow.key = flow.key or pptp.key_of(message)
+            if not flow.key:
+                continue
+            name, detail = describe(message)
+            yield Identity(questions.PPTP_CONTROL, flow.key, name, detail)
+            if isinstance(message, OutgoingCallReply) and message.result_code == SUCCESSFUL and len(self.calls) < MOST_FLOWS:
+                self.calls.append((message.call_id, message.peer_call_id))
 
 
-def _foreign(ports: Mapping[tuple[Transport, int], PortState], transport: Transport, port: int) -> bool:
-    return ports.get((transport, port)) in (PortState.DAEMON, PortState.CLOSED)
+def _client_first(sender: Sender, source: int, destination: int) -> tuple[int, int]:
+    return (source, destination) if sender is Sender.INITIATOR else (destination, source)
 
 
-def _opening(segment: TcpSegment, source: Endpoint) -> Identity | None:
-    if not segment.has(TcpFlag.SYN) or segment.has(TcpFlag.ACK):
-        return None
-    return Identity(questions.tcp_reach(segment.destination_port), attempt_key(source), "SYN")
+def _kept(flows: dict[SlotT, FlowT], slot: SlotT, flow: FlowT) -> FlowT:
+    """Puts a flow among the others, and the oldest out where they are too many."""
+    if len(flows) >= MOST_FLOWS:
+        flows.pop(next(iter(flows)))
+    flows[slot] = flow
+    return flow
 
 
-def first_message(port: int, data: bytes) -> Identity | None:
-    """What a datagram for a UDP port of the server begins: our payload, or the first message of a VPN protocol. None: neither."""
-    if (ours := identify.nonce(questions.udp_reach(port), data)) is not None:
-        return ours
-    if port == questions.L2TP_CONTROL.port:
-        key = l2tp.opening(data)
-        return Identity(questions.L2TP_CONTROL, key, "SCCRQ") if key else None
-    if port in (500, 4500):
-        marker = port == questions.ESP_IN_UDP.port
-        if key := ikev1.opening(data, non_esp_marker=marker):
-            return Identity(questions.ikev1_main(port), key, "main")
-        key = ikev2.opening(data, non_esp_marker=marker)
-        return Identity(questions.ikev2_init(port), key, "sa_init") if key else None
-    return _openvpn_reset(port, data)
-
-
-def _openvpn_reset(port: int, data: bytes) -> Identity | None:
+def _isakmp_or_esp(port: int, data: bytes) -> Iterator[Identity]:
+    """IKE by its initiator's SPI; on 4500 also ESP with our own payload."""
     try:
-        opcode, _, session_id = peek(data)
+        message = isakmp.bare(data, non_esp_marker=port == questions.ESP_IN_UDP.port)
     except DecodeError:
-        return None
-    if opcode is not Opcode.HARD_RESET_CLIENT_V2 or session_id is None:
-        return None
-    return Identity(questions.openvpn_reset(Transport.UDP, port), session_id.hex(), HardResetClientV2.name)
+        esp = identify.esp(questions.ESP_IN_UDP, data)
+        if esp is not None and esp.session_tag is not None:
+            yield esp
+        return
+    for question, decode in ((questions.ikev1_main(port), decode_ikev1), (questions.ikev2_init(port), decode_ikev2)):
+        decoded = isakmp.read(message, decode)
+        if isinstance(decoded, IsakmpMessage):
+            name, detail = describe(decoded)
+            yield Identity(question, decoded.key, name, detail)
+
+
+def _openvpn(question: Question, data: bytes, sender: Sender) -> Iterator[Identity]:
+    """A packet of the control channel by the client's session ID, where it stands in clear."""
+    packet = decode_openvpn(data)
+    if not isinstance(packet, ControlPacket):
+        return
+    session_id = packet.session_id if sender is Sender.INITIATOR else packet.remote_session_id()
+    if session_id is not None:
+        yield Identity(question, session_id.hex(), packet.name)
+
+
+def _openvpn_stream(flow: TcpFlow, port: int, chunk: bytes, sender: Sender) -> Iterator[Identity]:
+    packets, flow.frames[sender] = split_frames(flow.frames[sender] + chunk)
+    for data in packets:
+        for identity in _openvpn(questions.openvpn_reset(Transport.TCP, port), data, sender):
+            if identity.message == HardResetClientV2.name:
+                flow.key = identity.key
+            yield identity

@@ -42,7 +42,7 @@ from vpnprobe.rules.model import (
 from vpnprobe.rules.table import Table, refuse
 
 MAX_BYTES: Final = 1_000_000
-WHY_KEYS: Final = ("not-measured", "skipped", "error", "no-answer", "no-listener")
+WHY_KEYS: Final = ("not-measured", "skipped", "error", "no-answer", "no-listener", "refused", "unanswered")
 REMARK_KEYS: Final = ("loss", "limit", "other-port", "control-port")
 
 Content = Mapping[str, object]

@@ -28,11 +28,16 @@ def truth_of(row: Observation, look: Look | None = None) -> Truth:
             return Truth.FALSE
         case Outcome.REFUSED:
             # The path carried the packet and the refusal: the question is what happens once something listens.
-            return Truth.UNKNOWN if row.cause is Cause.NO_LISTENER else Truth.FALSE
+            return Truth.UNKNOWN if row.cause is Cause.NO_LISTENER or by_the_peer(row) else Truth.FALSE
         case Outcome.NO_ANSWER | Outcome.SKIPPED | Outcome.ERROR:
             return Truth.UNKNOWN
         case _:
             assert_never(row.outcome)
+
+
+def by_the_peer(row: Observation) -> bool:
+    """Whether the server itself refused, in its protocol's own words, and nothing on the path did."""
+    return row.outcome is Outcome.REFUSED and row.detail.get("by") == "peer" and row.cause in (None, Cause.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)

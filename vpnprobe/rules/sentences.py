@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from vpnprobe.observations.schema import Cause, Direction, Location, Observation, Outcome, Reason
-from vpnprobe.rules.logic import Finding, Part, Value, distinct, joined, truth_of
+from vpnprobe.rules.logic import Finding, Part, Value, by_the_peer, distinct, joined, truth_of
 from vpnprobe.rules.model import Look, RuleSet, Truth
 
 DIRECTION_WORDS: Final[Mapping[Direction, str]] = {
@@ -155,17 +155,26 @@ def why(value: Value, rules: RuleSet) -> str:
     open_rows = [row for row in value.rows if truth_of(row) is Truth.UNKNOWN]
     for key, fits in (
         ("no-listener", [row for row in open_rows if row.cause is Cause.NO_LISTENER]),
+        ("refused", [row for row in open_rows if by_the_peer(row)]),
+        ("unanswered", [row for row in open_rows if row.outcome is Outcome.NO_ANSWER and row.detail.get("arrived_at_server")]),
         ("no-answer", [row for row in open_rows if row.outcome is Outcome.NO_ANSWER]),
         ("error", [row for row in open_rows if row.outcome is Outcome.ERROR]),
         ("skipped", [row for row in open_rows if row.outcome is Outcome.SKIPPED]),
     ):
         if fits:
-            return filled(rules.why[key], {"reason": _reasons(fits), "sent": _sent(fits)})
+            return filled(rules.why[key], {"reason": _reasons(fits), "sent": _sent(fits), "refusal": _refusals(fits)})
     return filled(rules.why["not-measured"], {})
 
 
 def _reasons(rows: Iterable[Observation]) -> str:
     return listed(dict.fromkeys(str(row.detail.get("reason") or "no reason given") for row in rows))
+
+
+def _refusals(rows: Iterable[Observation]) -> str:
+    """The refusing messages, and what they are consistent with."""
+    likely = dict.fromkeys(str(row.detail["consistent_with"]) for row in rows if row.detail.get("consistent_with"))
+    messages = listed(dict.fromkeys(str(row.detail.get("message") or row.detail.get("refusal") or "a refusal") for row in rows))
+    return f"{messages}, consistent with {listed(likely)}" if likely else messages
 
 
 def _sent(rows: Iterable[Observation]) -> str:

@@ -29,6 +29,7 @@ PLACEHOLDERS: Final = (
     "sent",
     "share",
     "limit",
+    "refusal",
 )
 """What a sentence may hold in braces; `default.toml` says what each of them is."""
 

@@ -1,0 +1,95 @@
+"""What every test may use: `requires`, by which a test names what it needs of the machine.
+
+`@pytest.mark.requires("namespaces", "nmap")` on a test (or in a module's `pytestmark`) skips it where one of them is missing, with the
+capability's name in the reason, so that a skip is never taken for a pass. Where the environment has CI=true it is a failure instead: there
+everything is to be had. The fixture `requires` is the same thing as a function, for what turns out only while the test runs.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import pytest
+from hypothesis import settings
+
+# A loaded machine is slow, not wrong: how long one example takes proves nothing about the code.
+settings.register_profile("vpnprobe", deadline=None)
+settings.load_profile("vpnprobe")
+
+
+def _namespaces() -> str:
+    from vpnprobe.errors import CannotRun
+    from vpnprobe.lab.namespaces import require_tools
+
+    try:
+        require_tools()
+    except CannotRun as lack:
+        return str(lack)
+    return ""
+
+
+def _raw_ip() -> str:
+    from vpnprobe.transports.capabilities import may_open_raw
+
+    return "" if may_open_raw() else "raw IP sockets (CAP_NET_RAW) may not be opened"
+
+
+def _command(name: str, package: str = "") -> Callable[[], str]:
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    return lambda: "" if shutil.which(name, path=path) else f"{name} is not installed: sudo apt install {package or name}"
+
+
+CAPABILITIES: Final[Mapping[str, Callable[[], str]]] = {
+    "namespaces": _namespaces,
+    "raw-ip": _raw_ip,
+    "ethtool": _command("ethtool"),
+    "nmap": _command("nmap"),
+    "tcpdump": _command("tcpdump"),
+    "tshark": _command("tshark"),
+}
+"""Name to what says why it is missing; empty: it is there."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"requires(*names): needs these of the machine: {', '.join(CAPABILITIES)}")
+
+
+def lacking(name: str, why: str) -> None:
+    """Ends the test: a visible skip, or a failure where CI=true."""
+    message = f"needs {name}: {why}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
+
+
+def _require(*names: str) -> None:
+    for name in names:
+        if why := CAPABILITIES[name]():
+            lacking(name, why)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("requires"):
+        _require(*mark.args)
+
+
+@pytest.fixture(scope="session")
+def requires() -> Callable[..., None]:
+    """`requires("nmap")`; `requires("netem", why="...")` where the test itself has found that it is missing."""
+
+    def require(*names: str, why: str = "") -> None:
+        if why:
+            lacking(", ".join(names), why)
+        _require(*names)
+
+    return require
+
+
+@pytest.fixture(scope="session")
+def package_root() -> Path:
+    """The folder `vpnprobe`."""
+    import vpnprobe
+
+    return Path(vpnprobe.__file__).parent

@@ -1,0 +1,88 @@
+"""Sightings by hand: what one end sent and what of it came at the other, in few words."""
+
+from collections.abc import Iterable, Sequence
+
+from vpnprobe.evidence.judge import judge
+from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal
+from vpnprobe.evidence.sightings import Movement, Question, Sighting, Vantage
+from vpnprobe.evidence.statistics import Background
+from vpnprobe.observations.schema import Direction, Observation, Transport
+
+C2S, S2C, BOTH = Direction.C2S, Direction.S2C, Direction.BOTH
+CLIENT, SERVER = Vantage.CLIENT, Vantage.SERVER
+SENT, RECEIVED = Movement.SENT, Movement.RECEIVED
+CLEAR = {C2S: Background(0, 2000), S2C: Background(0, 2000)}
+"""A background without loss, long enough to prove a block with four packets."""
+
+
+def keys(count: int, *, start: int = 0) -> list[str]:
+    """`count` nonces."""
+    return [f"{number:024x}" for number in range(start + 1, start + count + 1)]
+
+
+def seen(
+    vantage: Vantage,
+    movement: Movement,
+    question: Question,
+    names: Iterable[str],
+    *,
+    message: str = "",
+    at: float = 0.0,
+    step_s: float = 0.01,
+    stepped: bool = False,
+    ttl: int | None = None,
+    detail: dict[str, int | str] | None = None,
+) -> list[Sighting]:
+    """One sighting a key, `step_s` apart."""
+    return [
+        Sighting(vantage, movement, at + number * step_s, question, key, message, 14, ttl, stepped, None, detail or {})
+        for number, key in enumerate(names)
+    ]
+
+
+def trip(question: Question, way: Direction, sent: Sequence[str], came: Sequence[str], *, message: str = "", at: float = 0.0) -> list[Sighting]:
+    """What the sender's and the receiver's record say of packets in one direction."""
+    sender, receiver = (CLIENT, SERVER) if way is C2S else (SERVER, CLIENT)
+    return [
+        *seen(sender, SENT, question, sent, message=message, at=at),
+        *seen(receiver, RECEIVED, question, came, message=message, at=at + 0.001),
+    ]
+
+
+def ends(
+    sightings: Iterable[Sighting], *, refusals: Sequence[Refusal] = (), witness: bool = True, sees: bool = False
+) -> tuple[EndRecord, EndRecord]:
+    """The two records; `refusals` go to the end that sent the refused packet."""
+    rows = list(sightings)
+    return (
+        EndRecord(
+            tuple(s for s in rows if s.vantage is CLIENT), tuple(r for r in refusals if r.direction is not S2C), sees_closed_ports=sees
+        ),
+        EndRecord(
+            tuple(s for s in rows if s.vantage is SERVER),
+            tuple(r for r in refusals if r.direction is S2C),
+            witness=witness,
+            sees_closed_ports=sees,
+        ),
+    )
+
+
+def facts_with(
+    *, ports: dict[tuple[Transport, int], PortState] | None = None, background: dict[Direction, Background] | None = None, joined: bool = True
+) -> PathFacts:
+    return PathFacts(ports=ports or {}, background=CLEAR if background is None else background, joined=joined)
+
+
+def judged(
+    sightings: Iterable[Sighting],
+    facts: PathFacts | None = None,
+    *,
+    refusals: Sequence[Refusal] = (),
+    witness: bool = True,
+    sees: bool = False,
+) -> dict[str, Observation]:
+    """The observations by their ids."""
+    client, server = ends(sightings, refusals=refusals, witness=witness, sees=sees)
+    found = judge(client, server, facts_with() if facts is None else facts)
+    assert len({observation.id for observation in found}) == len(found)
+    return {observation.id: observation for observation in found}

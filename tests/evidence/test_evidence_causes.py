@@ -1,0 +1,256 @@
+"""Every cause by its control experiment, and places by TTL-stepped copies."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from evidence_support import BOTH, C2S, CLEAR, S2C
+
+from vpnprobe.evidence import questions
+from vpnprobe.evidence.causes import explain
+from vpnprobe.evidence.judge import identifier
+from vpnprobe.evidence.records import PathFacts, PortState, RefusalKind, Trace
+from vpnprobe.evidence.sightings import Question
+from vpnprobe.observations.schema import Cause, Direction, Location, Observation, Outcome, Transport
+
+BLOCKED, PASS, REFUSED, DEGRADED, NO_ANSWER = (
+    Outcome.BLOCKED,
+    Outcome.PASS,
+    Outcome.REFUSED,
+    Outcome.DEGRADED,
+    Outcome.NO_ANSWER,
+)
+UDP_500, UDP_1194 = questions.udp_reach(500), questions.udp_reach(1194)
+TCP_443, TCP_1723 = questions.tcp_reach(443), questions.tcp_reach(1723)
+RESET = questions.openvpn_reset(Transport.UDP, 1194)
+PATH = PathFacts(background=CLEAR, client_address="10.0.0.1", client_seen_as="10.0.0.1")
+NATTED = replace(PATH, client_seen_as="192.0.2.7")
+
+
+def row(question: Question, way: Direction, outcome: Outcome, cause: Cause | None = None, **detail: Any) -> Observation:
+    told: Mapping[str, Any] = {**({"form": question.form} if question.form else {}), **detail}
+    return Observation(
+        identifier(question, way), question.probe, question.check, way, question.transport, outcome, question.port, cause, detail=told
+    )
+
+
+def explained(failed: Observation, *others: Observation, facts: PathFacts = PATH) -> Observation:
+    return next(o for o in explain([failed, *others], facts) if o.id == failed.id)
+
+
+def cause_of(failed: Observation, *others: Observation, facts: PathFacts = PATH) -> Cause | None:
+    return explained(failed, *others, facts=facts).cause
+
+
+class TestCauses:
+    def test_another_protocol_passes_between_the_same_addresses(self) -> None:
+        udp = row(UDP_500, C2S, PASS)
+        failed = explained(row(questions.GRE_BARE, C2S, BLOCKED), udp)
+        assert (failed.cause, failed.detail["compared_with"]) == (Cause.IP_PROTOCOL, [udp.id])
+
+    def test_the_control_channel_is_enough_to_compare_with(self) -> None:
+        assert cause_of(row(questions.ESP, C2S, BLOCKED)) is Cause.IP_PROTOCOL
+
+    def test_with_nothing_to_compare_with_nothing_is_said(self) -> None:
+        assert cause_of(row(questions.ESP, C2S, BLOCKED), facts=PathFacts()) is Cause.UNKNOWN
+
+    def test_what_passes_the_other_way_is_no_comparison(self) -> None:
+        assert cause_of(row(questions.ESP, C2S, BLOCKED), row(UDP_500, S2C, PASS), facts=PathFacts()) is Cause.UNKNOWN
+
+    def test_another_port_passes(self) -> None:
+        other = row(UDP_500, C2S, PASS)
+        failed = explained(row(UDP_1194, C2S, BLOCKED), other)
+        assert (failed.cause, failed.detail["compared_with"]) == (Cause.PORT, [other.id])
+
+    def test_no_port_passes(self) -> None:
+        assert cause_of(row(UDP_1194, C2S, BLOCKED), row(UDP_500, C2S, BLOCKED), row(TCP_443, BOTH, PASS)) is Cause.IP_PROTOCOL
+
+    def test_a_tcp_port_that_fails_fails_beside_the_control_port(self) -> None:
+        failed = explained(row(TCP_1723, BOTH, BLOCKED, lost_direction="c2s"))
+        assert (failed.cause, "compared_with" in failed.detail) == (Cause.PORT, False)
+
+    def test_the_protocols_own_messages_pass_on_the_port_where_ours_do_not(self) -> None:
+        own = row(RESET, BOTH, PASS)
+        assert cause_of(row(UDP_1194, C2S, BLOCKED), own) is Cause.PAYLOAD
+
+    def test_a_decoy_passes_on_the_same_port(self) -> None:
+        decoy = row(UDP_1194, C2S, PASS)
+        failed = explained(row(RESET, BOTH, BLOCKED, lost_direction="c2s"), decoy)
+        assert (failed.cause, failed.detail["compared_with"]) == (Cause.PAYLOAD, [decoy.id])
+
+    def test_a_decoy_that_passes_the_other_way_tells_nothing(self) -> None:
+        assert cause_of(row(RESET, BOTH, BLOCKED, lost_direction="s2c"), row(UDP_1194, C2S, PASS)) is Cause.UNKNOWN
+
+    def test_a_decoy_on_another_port_tells_nothing(self) -> None:
+        assert cause_of(row(RESET, BOTH, BLOCKED, lost_direction="c2s"), row(UDP_500, C2S, PASS)) is Cause.UNKNOWN
+
+    def test_a_conversation_fails_as_its_port_does(self) -> None:
+        failed = row(RESET, BOTH, BLOCKED, lost_direction="c2s")
+        assert cause_of(failed, row(UDP_1194, C2S, BLOCKED), row(UDP_500, C2S, PASS)) is Cause.PORT
+        assert cause_of(failed, row(UDP_1194, C2S, BLOCKED)) is Cause.IP_PROTOCOL
+        over_tcp = row(questions.PPTP_CONTROL, BOTH, BLOCKED, lost_direction="c2s")
+        assert cause_of(over_tcp, row(TCP_1723, BOTH, BLOCKED, lost_direction="c2s")) is Cause.PORT
+
+    def test_a_cause_that_is_known_stays(self) -> None:
+        assert cause_of(row(UDP_500, C2S, REFUSED, Cause.HOST_FIREWALL)) is Cause.HOST_FIREWALL
+
+    def test_what_passes_needs_no_cause(self) -> None:
+        assert explained(row(UDP_500, C2S, PASS)).cause is None
+        assert explained(row(UDP_500, C2S, DEGRADED, Cause.LOSS)).cause is Cause.LOSS
+        assert explained(row(UDP_500, C2S, NO_ANSWER)).cause is None
+
+
+class TestRefusals:
+    def test_the_peer_refuses_in_its_protocols_words(self) -> None:
+        assert cause_of(row(questions.L2TP_CONTROL, BOTH, REFUSED, by="peer", message="StopCCN")) is Cause.UNKNOWN
+
+    @pytest.mark.parametrize("state", [PortState.CLOSED, PortState.UNKNOWN, PortState.DAEMON])
+    def test_nobody_listens(self, state: PortState) -> None:
+        facts = replace(PATH, ports={(Transport.TCP, 443): state})
+        assert cause_of(row(TCP_443, BOTH, REFUSED, refusal=RefusalKind.RST.value), facts=facts) is Cause.NO_LISTENER
+
+    def test_a_port_of_ours_is_not_refused_by_the_peer(self) -> None:
+        facts = replace(PATH, ports={(Transport.TCP, 443): PortState.OURS})
+        assert cause_of(row(TCP_443, BOTH, REFUSED, refusal=RefusalKind.RST.value), facts=facts) is Cause.PORT
+
+    def test_a_router_refused_in_the_servers_name(self) -> None:
+        facts = replace(PATH, ports={(Transport.TCP, 443): PortState.CLOSED})
+        assert cause_of(row(TCP_443, BOTH, REFUSED, refusal=RefusalKind.RST.value, by_router=True), facts=facts) is Cause.PORT
+
+    def test_prohibited_is_a_filters_word(self) -> None:
+        failed = row(UDP_1194, C2S, REFUSED, refusal=RefusalKind.PROHIBITED.value)
+        assert cause_of(failed, row(UDP_500, C2S, PASS)) is Cause.PORT
+
+    def test_what_the_client_refuses_is_no_missing_listener(self) -> None:
+        failed = row(questions.ESP, S2C, REFUSED, refusal=RefusalKind.PROTOCOL_UNREACHABLE.value)
+        assert cause_of(failed) is Cause.IP_PROTOCOL
+
+    def test_no_program_for_the_protocol(self) -> None:
+        failed = row(questions.ESP, C2S, REFUSED, refusal=RefusalKind.PROTOCOL_UNREACHABLE.value)
+        assert cause_of(failed) is Cause.NO_LISTENER
+
+    def test_protocol_unreachable_from_somebody_else_is_a_filter(self) -> None:
+        failed = row(questions.ESP, C2S, REFUSED, refusal=RefusalKind.PROTOCOL_UNREACHABLE.value, by_peer=False)
+        assert cause_of(failed) is Cause.IP_PROTOCOL
+
+
+class TestNat:
+    BARE = row(questions.GRE_BARE, S2C, PASS)
+    THERE = row(questions.GRE_IN_CALL, C2S, PASS)
+    LOST = row(questions.GRE_IN_CALL, S2C, BLOCKED)
+
+    def test_a_nat_without_helper(self) -> None:
+        failed = explained(self.LOST, self.THERE, self.BARE, facts=NATTED)
+        assert (failed.cause, failed.detail["compared_with"]) == (Cause.NAT, [self.THERE.id])
+
+    def test_the_same_without_a_nat_is_a_filter_on_enhanced_gre(self) -> None:
+        assert cause_of(self.LOST, self.THERE, self.BARE) is Cause.PAYLOAD
+
+    def test_gre_that_does_not_even_get_there_is_not_the_nats_doing(self) -> None:
+        assert cause_of(self.LOST, facts=NATTED) is Cause.IP_PROTOCOL
+
+    def test_gre_that_dies_before_the_nat_is_not_the_nats_doing(self) -> None:
+        trace = Trace(questions.GRE_IN_CALL, S2C, {1: "10.0.3.1", 2: "10.0.2.1", 3: None})
+        assert cause_of(self.LOST, self.THERE, facts=replace(NATTED, traces=(trace,))) is Cause.IP_PROTOCOL
+
+    def test_gre_that_reaches_the_nat_and_no_farther_is(self) -> None:
+        trace = Trace(questions.GRE_IN_CALL, S2C, {1: "10.0.3.1", 2: "192.0.2.7", 3: None})
+        assert cause_of(self.LOST, self.THERE, facts=replace(NATTED, traces=(trace,))) is Cause.NAT
+
+    def test_a_trace_without_an_answer_tells_nothing(self) -> None:
+        trace = Trace(questions.GRE_IN_CALL, S2C, {1: None, 2: None})
+        assert cause_of(self.LOST, self.THERE, facts=replace(NATTED, traces=(trace,))) is Cause.IP_PROTOCOL
+
+    def test_the_nat_says_so_itself(self) -> None:
+        refused = row(questions.GRE_IN_CALL, S2C, REFUSED, refusal=RefusalKind.PROTOCOL_UNREACHABLE.value, by="192.0.2.7")
+        assert cause_of(refused, facts=NATTED) is Cause.NAT
+
+    def test_lcp_is_in_the_call_too(self) -> None:
+        assert cause_of(row(questions.PPTP_LCP, S2C, BLOCKED), self.THERE, self.BARE, facts=NATTED) is Cause.NAT
+
+    def test_bare_gre_that_is_lost_behind_a_nat(self) -> None:
+        assert cause_of(row(questions.GRE_BARE, S2C, BLOCKED), self.THERE, facts=NATTED) is Cause.IP_PROTOCOL
+
+
+class TestPlaces:
+    """Client - r1 10.0.0.254 - r2 10.0.1.254 - r3 10.0.2.254 - server."""
+
+    PASSING = Trace(UDP_500, C2S, {1: "10.0.0.254", 2: "10.0.1.254", 3: "10.0.2.254", 4: None}, reached=4)
+    FAILING = Trace(questions.GRE_BARE, C2S, {1: "10.0.0.254", 2: "10.0.1.254", 3: None, 4: None})
+    LOST = row(questions.GRE_BARE, C2S, BLOCKED)
+
+    def place(self, failed: Observation, *traces: Trace) -> Location | None:
+        return explained(failed, facts=replace(PATH, traces=traces)).location
+
+    def test_the_last_router_that_it_reaches_and_the_next(self) -> None:
+        assert self.place(self.LOST, self.PASSING, self.FAILING) == Location(2, "10.0.1.254", "10.0.2.254")
+
+    def test_without_a_kind_that_passes_the_next_is_not_known(self) -> None:
+        assert self.place(self.LOST, self.FAILING) == Location(2, "10.0.1.254", None)
+
+    def test_where_no_router_answers_it_is_the_sender(self) -> None:
+        silent = Trace(questions.GRE_BARE, C2S, {1: None, 2: None})
+        assert self.place(self.LOST, self.PASSING, silent) == Location(0, None, "10.0.0.254")
+
+    def test_a_trace_of_the_other_direction_is_not_its_own(self) -> None:
+        assert self.place(self.LOST, replace(self.FAILING, direction=S2C)) is None
+
+    def test_a_trace_that_arrived_is_none_of_what_fails(self) -> None:
+        assert self.place(self.LOST, replace(self.FAILING, reached=4)) is None
+
+    def test_a_kind_of_the_same_transport_fails_alike(self) -> None:
+        assert self.place(row(questions.PPTP_LCP, C2S, BLOCKED), self.FAILING) == Location(2, "10.0.1.254")
+        assert self.place(row(questions.ESP, C2S, BLOCKED), self.FAILING) is None
+
+    def test_its_own_trace_comes_before_one_of_its_kin(self) -> None:
+        own = Trace(questions.GRE_IN_CALL, C2S, {1: "10.0.0.254", 2: None})
+        assert self.place(row(questions.GRE_IN_CALL, C2S, BLOCKED), self.FAILING, own) == Location(1, "10.0.0.254")
+
+    def test_what_fails_both_ways_is_placed_from_the_client(self) -> None:
+        syns = Trace(TCP_443, C2S, {1: "10.0.0.254", 2: None})
+        assert self.place(row(TCP_443, BOTH, BLOCKED), syns) == Location(1, "10.0.0.254")
+
+    def test_what_is_lost_on_the_way_back_is_placed_from_the_server(self) -> None:
+        back = Trace(TCP_443, S2C, {1: "10.0.2.254", 2: None})
+        assert self.place(row(TCP_443, BOTH, BLOCKED, lost_direction="s2c"), back) == Location(1, "10.0.2.254")
+
+    def test_a_refusal_places_as_well_as_an_answer(self) -> None:
+        starved = Trace(questions.GRE_BARE, C2S, {1: "10.0.0.254", 2: None})
+        refused = row(questions.GRE_BARE, C2S, REFUSED, refusal=RefusalKind.PROHIBITED.value, by="10.0.1.254")
+        assert self.place(refused, self.PASSING, starved) == Location(2, "10.0.1.254", "10.0.2.254")
+
+
+class TestPathRows:
+    def mapping(self, facts: PathFacts) -> Observation | None:
+        return next((o for o in explain([], facts) if o.probe == "nat"), None)
+
+    def test_a_nat(self) -> None:
+        found = self.mapping(NATTED)
+        assert found is not None
+        assert (found.outcome, found.cause, found.detail["translated"]) == (DEGRADED, Cause.NAT, True)
+        assert found.detail["seen_as"] == "192.0.2.7"
+
+    def test_no_nat(self) -> None:
+        found = self.mapping(PATH)
+        assert found is not None
+        assert (found.outcome, found.cause, found.detail["translated"]) == (PASS, None, False)
+
+    @pytest.mark.parametrize("facts", [PathFacts(), replace(PATH, client_seen_as=None), replace(PATH, client_address=None)])
+    def test_not_known(self, facts: PathFacts) -> None:
+        assert facts.nat is None
+        assert self.mapping(facts) is None
+
+    def test_traces(self) -> None:
+        facts = replace(PATH, traces=(TestPlaces.PASSING, TestPlaces.FAILING))
+        passing, failing = (o for o in explain([], facts) if o.probe == "path")
+        assert (passing.id, passing.outcome, passing.port) == ("path-trace-1-udp-c2s", PASS, 500)
+        assert (passing.detail["of"], passing.detail["reached"]) == ("udp/reach", 4)
+        assert (failing.outcome, failing.sent, failing.received) == (NO_ANSWER, 4, 2)
+        assert failing.detail["of"] == "gre/passthrough/bare"
+        assert failing.detail["hops"][0] == {"ttl": 1, "address": "10.0.0.254"}
+
+
+def test_a_port_that_was_not_asked_about_is_unknown() -> None:
+    assert PATH.port_state(Transport.UDP, 53) is PortState.UNKNOWN
+    assert PATH.port_state(Transport.GRE, None) is PortState.OURS

@@ -1,0 +1,408 @@
+"""Every outcome from both ends' records; what 'blocked' needs; and that strangers' rows change nothing."""
+
+import pytest
+from evidence_support import BOTH, C2S, CLEAR, CLIENT, RECEIVED, S2C, SENT, SERVER, ends, facts_with, judged, keys, seen, trip
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vpnprobe.evidence import questions
+from vpnprobe.evidence.judge import CLOSED, GOALS, PACKET_CHECKS, Judge, identifier, judge, skipped
+from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind, Skip
+from vpnprobe.evidence.sightings import Question, Sighting
+from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background
+from vpnprobe.observations.schema import Cause, Direction, Outcome, Transport
+from vpnprobe.wire.nonce import ANSWER
+
+UDP = questions.udp_reach(500)
+TCP = questions.tcp_reach(443)
+RESET = questions.openvpn_reset(Transport.UDP, 1194)
+GRE_C2S = "gre-passthrough-bare-gre-c2s"
+RESET_ID = "openvpn-reset-udp-1194-both"
+DAEMON = {(Transport.TCP, 1723): PortState.DAEMON}
+
+
+class TestPackets:
+    def test_pass(self) -> None:
+        found = judged(trip(questions.GRE_BARE, C2S, keys(6), keys(6)))[GRE_C2S]
+        assert (found.outcome, found.sent, found.received, found.error_bound) == (Outcome.PASS, 6, 6, None)
+        assert found.detail == {"form": "bare"}
+
+    def test_blocked_by_the_peers_word(self) -> None:
+        found = judged(trip(questions.GRE_BARE, C2S, keys(6), []))[GRE_C2S]
+        assert found.outcome is Outcome.BLOCKED
+        assert found.error_bound is not None
+        assert found.error_bound <= ERROR_BOUND
+
+    def test_one_lost_packet_of_six_is_worth_no_word(self) -> None:
+        assert judged(trip(questions.GRE_BARE, C2S, keys(6), keys(5)))[GRE_C2S].outcome is Outcome.PASS
+
+    def test_two_lost_packets_of_six_are(self) -> None:
+        found = judged(trip(questions.GRE_BARE, C2S, keys(6), keys(4)))[GRE_C2S]
+        assert (found.outcome, found.cause) == (Outcome.DEGRADED, Cause.LOSS)
+
+    def test_two_lost_packets_of_a_hundred_are_not(self) -> None:
+        assert judged(trip(questions.GRE_BARE, C2S, keys(100), keys(98)))[GRE_C2S].outcome is Outcome.PASS
+
+    def test_silence_on_a_lossy_path_is_not_yet_blocked(self) -> None:
+        facts = facts_with(background={C2S: Background(20, 80)})
+        found = judged(trip(questions.GRE_BARE, C2S, keys(6), []), facts)[GRE_C2S]
+        assert found.outcome is Outcome.NO_ANSWER
+        assert found.error_bound is not None
+        assert found.error_bound > ERROR_BOUND
+
+    def test_enough_of_it_is(self) -> None:
+        facts = facts_with(background={C2S: Background(20, 80)})
+        trials = Background(20, 80).trials_needed()
+        assert judged(trip(questions.GRE_BARE, C2S, keys(trials), []), facts)[GRE_C2S].outcome is Outcome.BLOCKED
+        assert judged(trip(questions.GRE_BARE, C2S, keys(trials - 1), []), facts)[GRE_C2S].outcome is Outcome.NO_ANSWER
+
+    def test_three_packets_prove_nothing_on_the_clearest_path(self) -> None:
+        facts = facts_with(background={C2S: Background(0, 10**6)})
+        assert judged(trip(questions.GRE_BARE, C2S, keys(3), []), facts)[GRE_C2S].outcome is Outcome.NO_ANSWER
+
+    def test_without_the_peers_word_silence_says_nothing(self) -> None:
+        found = judged(trip(questions.GRE_BARE, C2S, keys(20), []), witness=False)[GRE_C2S]
+        assert (found.outcome, found.error_bound) == (Outcome.NO_ANSWER, None)
+
+    def test_without_anything_that_passes_there_is_no_bound(self) -> None:
+        found = judged(trip(questions.GRE_BARE, C2S, keys(20), []), facts_with(background={}))[GRE_C2S]
+        assert (found.outcome, found.error_bound) == (Outcome.NO_ANSWER, None)
+
+    @pytest.mark.parametrize(("count", "heard", "outcome"), [(4, 0, "blocked"), (3, 0, "no-answer"), (7, 1, "no-answer"), (8, 1, "blocked")])
+    def test_two_captures_with_nothing_else_in_them(self, count: int, heard: int, outcome: str) -> None:
+        """Where the other end's capture shows that it was at work, more is asked of silence than where it is empty."""
+        rows = [*trip(questions.GRE_IN_CALL, C2S, keys(count), []), *seen(SERVER, SENT, questions.GRE_IN_CALL, keys(heard, start=50))]
+        found = judged(rows, facts_with(background={}, joined=False))["gre-passthrough-in-call-gre-c2s"]
+        assert found.outcome == outcome
+
+    def test_refused(self) -> None:
+        refusal = Refusal(questions.ESP, C2S, RefusalKind.PROTOCOL_UNREACHABLE, "10.0.0.9")
+        found = judged(trip(questions.ESP, C2S, keys(6), []), refusals=[refusal])["esp-passthrough-esp-c2s"]
+        assert found.outcome is Outcome.REFUSED
+        assert (found.detail["refusal"], found.detail["by"]) == ("protocol-unreachable", "10.0.0.9")
+
+    def test_a_refusal_that_did_not_hold_is_no_refusal(self) -> None:
+        refusal = Refusal(questions.ESP, C2S, RefusalKind.PROTOCOL_UNREACHABLE, "10.0.0.9")
+        found = judged(trip(questions.ESP, C2S, keys(6), keys(6)), refusals=[refusal])["esp-passthrough-esp-c2s"]
+        assert found.outcome is Outcome.PASS
+
+    def test_a_refusal_of_the_other_direction_is_not_this_ones(self) -> None:
+        refusal = Refusal(questions.ESP, S2C, RefusalKind.PROTOCOL_UNREACHABLE, "10.0.0.9")
+        assert judged(trip(questions.ESP, C2S, keys(6), []), refusals=[refusal])["esp-passthrough-esp-c2s"].outcome is Outcome.BLOCKED
+
+    def test_unsolicited_packets_stand_beside_the_count(self) -> None:
+        rows = [*trip(questions.ESP, S2C, keys(2), [], message="unsolicited"), *trip(questions.ESP, S2C, keys(4, start=9), keys(4, start=9))]
+        found = judged(rows)["esp-passthrough-esp-s2c"]
+        assert (found.outcome, found.sent) == (Outcome.PASS, 4)
+        assert found.detail == {"unsolicited": {"sent": 2, "received": 0}}
+
+    def test_an_answer_tells_the_round_trip(self) -> None:
+        numbers = range(1, 4)
+        asked = [f"{7:08x}{number:016x}" for number in numbers]
+        answers = [f"{7:08x}{number | ANSWER:016x}" for number in numbers]
+        rows = [
+            *trip(UDP, C2S, asked, asked),
+            *seen(SERVER, SENT, UDP, answers, at=0.002),
+            *seen(CLIENT, RECEIVED, UDP, answers, at=0.005),
+        ]
+        assert judged(rows)["udp-reach-udp-500-s2c"].rtt_ms == pytest.approx(5.0)
+
+    def test_a_question_of_which_nothing_left_is_no_observation(self) -> None:
+        assert judged(seen(SERVER, RECEIVED, questions.GRE_BARE, ["stranger"])) == {}
+
+    @pytest.mark.parametrize("sees", [False, True])
+    def test_a_port_that_nobody_could_open_is_witnessed_on_the_wire_alone(self, sees: bool) -> None:
+        facts = facts_with(ports={(Transport.UDP, 500): PortState.CLOSED})
+        found = judged(trip(UDP, C2S, keys(6), []), facts, sees=sees)["udp-reach-udp-500-c2s"]
+        assert found.outcome is (Outcome.BLOCKED if sees else Outcome.NO_ANSWER)
+        assert found.detail == {"port_state": "closed"}
+
+
+class TestConnections:
+    def test_pass(self) -> None:
+        rows = [*trip(TCP, C2S, ["port-1"], ["port-1"], message="SYN"), *trip(TCP, S2C, ["port-1"], ["port-1"], message="SYN-ACK", at=0.004)]
+        found = judged(rows)["tcp-reach-tcp-443-both"]
+        assert (found.outcome, found.sent, found.received, found.rtt_ms) == (Outcome.PASS, 1, 1, pytest.approx(5.0))
+        assert found.detail == {"arrived_at_server": 1}
+
+    def test_blocked_on_the_way_there(self) -> None:
+        found = judged(trip(TCP, C2S, keys(4), [], message="SYN"))["tcp-reach-tcp-443-both"]
+        assert (found.outcome, found.detail["lost_direction"], found.detail["arrived_at_server"]) == (Outcome.BLOCKED, "c2s", 0)
+
+    def test_blocked_on_the_way_back(self) -> None:
+        rows = [*trip(TCP, C2S, keys(4), keys(4), message="SYN"), *trip(TCP, S2C, keys(4), [], message="SYN-ACK")]
+        found = judged(rows)["tcp-reach-tcp-443-both"]
+        assert (found.outcome, found.detail["lost_direction"], found.detail["arrived_at_server"]) == (Outcome.BLOCKED, "s2c", 4)
+
+    def test_loss_either_way_counts_into_the_bound(self) -> None:
+        rows = trip(TCP, C2S, keys(6), [], message="SYN")
+        clear = judged(rows)["tcp-reach-tcp-443-both"].error_bound
+        lossy_back = judged(rows, facts_with(background={C2S: CLEAR[C2S], S2C: Background(30, 70)}))["tcp-reach-tcp-443-both"].error_bound
+        assert clear is not None
+        assert lossy_back is not None
+        assert clear < lossy_back
+
+    def test_refused_by_the_server(self) -> None:
+        refusal = Refusal(TCP, C2S, RefusalKind.RST, None, "port-1")
+        rows = trip(TCP, C2S, ["port-1"], ["port-1"], message="SYN")
+        found = judged(rows, refusals=[refusal], sees=True)["tcp-reach-tcp-443-both"]
+        assert found.outcome is Outcome.REFUSED
+        assert "by_router" not in found.detail
+
+    def test_refused_before_the_server(self) -> None:
+        refusal = Refusal(TCP, C2S, RefusalKind.RST, None, "port-1")
+        found = judged(trip(TCP, C2S, ["port-1"], [], message="SYN"), refusals=[refusal], sees=True)["tcp-reach-tcp-443-both"]
+        assert (found.outcome, found.detail["by_router"]) == (Outcome.REFUSED, True)
+
+    def test_without_an_agent_nobody_says_what_arrived(self) -> None:
+        found = judged(trip(TCP, C2S, keys(8), [], message="SYN"), witness=False)["tcp-reach-tcp-443-both"]
+        assert found.outcome is Outcome.NO_ANSWER
+        assert "arrived_at_server" not in found.detail
+
+    def test_a_capture_that_holds_only_the_answer(self) -> None:
+        rows = seen(CLIENT, RECEIVED, TCP, ["port-1"], message="SYN-ACK")
+        assert judged(rows, facts_with(joined=False))["tcp-reach-tcp-443-both"].outcome is Outcome.PASS
+
+    def test_strangers_connections_are_no_observation(self) -> None:
+        assert judged(seen(SERVER, RECEIVED, TCP, ["port-9"], message="SYN")) == {}
+
+
+def conversed(question: Question, *messages: tuple[Direction, str, int, int]) -> list[Sighting]:
+    """Messages of conversations: direction, name, how many were sent and how many came, each 10 ms after the one before."""
+    rows: list[Sighting] = []
+    for number, (way, name, sent, came) in enumerate(messages):
+        rows += trip(question, way, keys(sent), keys(came), message=name, at=0.01 * number)
+    return rows
+
+
+class TestConversations:
+    def test_pass(self) -> None:
+        rows = conversed(RESET, (C2S, "P_CONTROL_HARD_RESET_CLIENT_V2", 2, 2), (S2C, "P_CONTROL_HARD_RESET_SERVER_V2", 2, 1))
+        found = judged(rows)[RESET_ID]
+        assert (found.outcome, found.sent, found.received, found.rtt_ms) == (Outcome.PASS, 2, 1, pytest.approx(11.0))
+        assert found.detail["messages"][0] == {"message": "P_CONTROL_HARD_RESET_CLIENT_V2", "direction": "c2s", "sent": 2, "received": 2}
+
+    def test_the_first_message_is_lost(self) -> None:
+        found = judged(conversed(RESET, (C2S, "P_CONTROL_HARD_RESET_CLIENT_V2", 6, 0)))[RESET_ID]
+        assert (found.outcome, found.detail["lost_direction"]) == (Outcome.BLOCKED, "c2s")
+        assert found.detail["lost_message"] == "P_CONTROL_HARD_RESET_CLIENT_V2"
+
+    def test_the_answer_is_lost(self) -> None:
+        rows = conversed(RESET, (C2S, "P_CONTROL_HARD_RESET_CLIENT_V2", 6, 6), (S2C, "P_CONTROL_HARD_RESET_SERVER_V2", 6, 0))
+        found = judged(rows)[RESET_ID]
+        assert (found.outcome, found.detail["lost_direction"]) == (Outcome.BLOCKED, "s2c")
+
+    def test_the_peer_got_it_and_does_not_answer(self) -> None:
+        found = judged(conversed(RESET, (C2S, "P_CONTROL_HARD_RESET_CLIENT_V2", 6, 6)))[RESET_ID]
+        assert (found.outcome, found.error_bound, found.detail["arrived_at_server"]) == (Outcome.NO_ANSWER, None, 6)
+
+    def test_too_few_to_say(self) -> None:
+        found = judged(conversed(RESET, (C2S, "P_CONTROL_HARD_RESET_CLIENT_V2", 2, 0)))[RESET_ID]
+        assert found.outcome is Outcome.NO_ANSWER
+        assert found.error_bound is not None
+
+    def test_the_first_bound_that_is_known_is_told(self) -> None:
+        rows = conversed(RESET, (C2S, "P_CONTROL_HARD_RESET_CLIENT_V2", 3, 0), (S2C, "P_CONTROL_HARD_RESET_SERVER_V2", 1, 0))
+        assert judged(rows)[RESET_ID].error_bound == CLEAR[C2S].chance_of_losing_all(3)
+
+    def test_refused_by_icmp(self) -> None:
+        refusal = Refusal(RESET, C2S, RefusalKind.PORT_UNREACHABLE, "10.0.0.9")
+        found = judged(conversed(RESET, (C2S, "P_CONTROL_HARD_RESET_CLIENT_V2", 2, 0)), refusals=[refusal])[RESET_ID]
+        assert (found.outcome, found.detail["refusal"]) == (Outcome.REFUSED, "port-unreachable")
+
+    @pytest.mark.parametrize(
+        ("question", "refusing"),
+        [
+            (questions.PPTP_CONTROL, "SCCRP-refused"),
+            (questions.PPTP_CONTROL, "OCRP-refused"),
+            (questions.L2TP_CONTROL, "StopCCN"),
+            (questions.L2TP_CONTROL, "CDN"),
+        ],
+    )
+    def test_refused_in_the_protocols_own_words(self, question: Question, refusing: str) -> None:
+        rows = conversed(question, (C2S, "SCCRQ", 1, 1), (S2C, refusing, 1, 1))
+        found = judged(rows)[identifier(question, BOTH)]
+        assert (found.outcome, found.detail["by"], found.detail["message"]) == (Outcome.REFUSED, "peer", refusing)
+        assert "consistent_with" not in found.detail
+
+    def test_a_connection_that_is_closed_at_once_may_be_a_wrapped_openvpn(self) -> None:
+        question = questions.openvpn_reset(Transport.TCP, 443)
+        rows = conversed(question, (C2S, "P_CONTROL_HARD_RESET_CLIENT_V2", 1, 1), (S2C, CLOSED, 1, 1))
+        found = judged(rows)["openvpn-reset-tcp-443-both"]
+        assert found.outcome is Outcome.REFUSED
+        assert "tls-crypt" in found.detail["consistent_with"]
+
+    def test_one_that_somebody_before_the_server_closed_is_none(self) -> None:
+        question = questions.openvpn_reset(Transport.TCP, 443)
+        rows = [
+            *conversed(question, (C2S, "P_CONTROL_HARD_RESET_CLIENT_V2", 6, 0)),
+            *seen(CLIENT, RECEIVED, question, keys(1), message=CLOSED, at=0.02),
+        ]
+        assert judged(rows)["openvpn-reset-tcp-443-both"].outcome is Outcome.BLOCKED
+
+    def test_a_refusal_that_never_came_is_none(self) -> None:
+        rows = conversed(questions.L2TP_CONTROL, (C2S, "SCCRQ", 1, 1), (S2C, "StopCCN", 1, 0))
+        assert judged(rows)["l2tp-control-udp-1701-both"].outcome is Outcome.NO_ANSWER
+
+    def test_the_numbers_of_messages_are_told(self) -> None:
+        rows = [
+            *conversed(questions.PPTP_CONTROL, (C2S, "OCRQ", 1, 0)),
+            *seen(SERVER, RECEIVED, questions.PPTP_CONTROL, keys(1), message="OCRQ", detail={"call_id": 1234}),
+        ]
+        assert judged(rows)["pptp-control-tcp-1723-both"].detail["numbers"] == {"OCRQ at server": {"call_id": 1234}}
+
+    def test_a_conversation_of_which_only_the_answer_is_there(self) -> None:
+        rows = seen(CLIENT, RECEIVED, questions.PPTP_CONTROL, keys(1), message="OCRP")
+        found = judged(rows, facts_with(joined=False))["pptp-control-tcp-1723-both"]
+        assert (found.outcome, found.rtt_ms) == (Outcome.PASS, None)
+
+    def test_strangers_conversations_are_no_observation(self) -> None:
+        assert judged(seen(SERVER, RECEIVED, RESET, keys(3), message="P_CONTROL_HARD_RESET_CLIENT_V2")) == {}
+
+    def test_a_real_server_speaks_for_itself(self) -> None:
+        """It keeps no record for us: what the client got from it counts."""
+        rows = [
+            *seen(CLIENT, SENT, questions.PPTP_CONTROL, keys(1), message="OCRQ"),
+            *seen(CLIENT, RECEIVED, questions.PPTP_CONTROL, keys(1), message="OCRP", at=0.01),
+            *seen(CLIENT, RECEIVED, questions.PPTP_LCP, keys(2, start=70), message="Configure-Request", at=0.02),
+        ]
+        found = judged(rows, facts_with(ports=DAEMON))
+        assert found["pptp-control-tcp-1723-both"].outcome is Outcome.PASS
+        assert found["pptp-control-tcp-1723-both"].detail["port_state"] == "daemon"
+        assert found["pptp-lcp-in-call-gre-s2c"].outcome is Outcome.PASS
+
+    @pytest.mark.parametrize(("sees", "outcome"), [(True, Outcome.BLOCKED), (False, Outcome.NO_ANSWER)])
+    def test_what_a_real_server_got_only_the_wire_can_say(self, sees: bool, outcome: Outcome) -> None:
+        rows = trip(questions.GRE_IN_CALL, C2S, keys(6), [])
+        assert judged(rows, facts_with(ports=DAEMON), sees=sees)["gre-passthrough-in-call-gre-c2s"].outcome is outcome
+
+
+def test_every_check_is_either_counted_or_conversed() -> None:
+    assert not PACKET_CHECKS & GOALS.keys()
+    assert GOALS.keys() == questions.CONVERSATIONS
+
+
+def test_a_question_that_nobody_judges_gives_nothing() -> None:
+    assert judged(trip(questions.ICMP_ECHO, C2S, keys(3), keys(3))) == {}
+
+
+def test_skips_are_told_unless_it_was_measured_after_all() -> None:
+    facts = PathFacts(
+        background=CLEAR, skips=(Skip(questions.GRE_BARE, C2S, "no privilege"), Skip(questions.GRE_IN_CALL, S2C, "no PPTP call came up"))
+    )
+    found = judged(trip(questions.GRE_BARE, C2S, keys(6), keys(6)), facts)
+    assert found[GRE_C2S].outcome is Outcome.PASS
+    assert found["gre-passthrough-in-call-gre-s2c"] == skipped(facts.skips[1])
+    assert found["gre-passthrough-in-call-gre-s2c"].detail == {"reason": "no PPTP call came up", "form": "in-call"}
+
+
+def test_a_skip_without_a_form_has_none() -> None:
+    assert skipped(Skip(questions.ESP, C2S, "no privilege")).detail == {"reason": "no privilege"}
+
+
+def test_ids_have_every_part_of_the_question() -> None:
+    assert identifier(questions.GRE_IN_CALL, C2S) == "gre-passthrough-in-call-gre-c2s"
+    assert identifier(RESET, BOTH) == RESET_ID
+
+
+def test_the_background_is_what_passes_and_the_control_channels_own() -> None:
+    client, server = ends([*trip(questions.ESP, C2S, keys(6), keys(5)), *trip(TCP, C2S, keys(9), keys(1), message="SYN")])
+    judgement = Judge(client, server, facts_with(background={C2S: Background(1, 10)}))
+    assert judgement.loss == {C2S: Background(2, 15), S2C: Background()}
+
+
+# ------------------------------------------------------------------------------------------------ for any rows whatever
+
+QUESTIONS = [questions.GRE_BARE, questions.GRE_IN_CALL, questions.ESP, UDP, TCP, RESET, questions.PPTP_CONTROL, questions.PPTP_LCP]
+MESSAGES = {
+    "reach": ["SYN", "SYN-ACK", "payload", ""],
+    "control": ["SCCRQ", "SCCRP", "OCRP", "SCCRP-refused"],
+    "reset": ["P_CONTROL_HARD_RESET_CLIENT_V2", "P_CONTROL_HARD_RESET_SERVER_V2", CLOSED],
+}
+own_keys = st.sampled_from(keys(12))
+foreign_keys = st.sampled_from(keys(12, start=900))
+states = st.dictionaries(
+    st.sampled_from([(Transport.UDP, 500), (Transport.TCP, 443), (Transport.TCP, 1723), (Transport.UDP, 1194)]), st.sampled_from(PortState)
+)
+losses = st.builds(Background, st.integers(0, 60), st.integers(0, 400))
+
+
+@st.composite
+def sightings(draw: st.DrawFn, key: st.SearchStrategy[str] = own_keys) -> Sighting:
+    question = draw(st.sampled_from(QUESTIONS))
+    message = draw(st.sampled_from(MESSAGES.get(question.check, ["", "Configure-Request", "Configure-Ack", "unsolicited"])))
+    vantage, movement = draw(st.sampled_from([CLIENT, SERVER])), draw(st.sampled_from([SENT, RECEIVED]))
+    at = draw(st.floats(0, 10))
+    return Sighting(vantage, movement, at, question, draw(key), message, stepped=draw(st.booleans()) and movement is SENT)
+
+
+records = st.lists(sightings(), max_size=40)
+
+
+@st.composite
+def refusals(draw: st.DrawFn) -> Refusal:
+    question = draw(st.sampled_from(QUESTIONS))
+    return Refusal(question, draw(st.sampled_from([C2S, S2C])), draw(st.sampled_from(RefusalKind)), draw(st.sampled_from([None, "10.0.0.9"])))
+
+
+@st.composite
+def strangers(draw: st.DrawFn) -> Sighting:
+    """A row of the server's with a nonce that the client never used."""
+    row = draw(sightings(foreign_keys))
+    return Sighting(SERVER, RECEIVED, row.at, row.question, row.key, row.message)
+
+
+@given(records, st.lists(strangers(), max_size=12), states, losses, st.lists(refusals(), max_size=4), st.booleans())
+def test_a_server_row_without_our_nonce_never_changes_an_observation(
+    rows: list[Sighting],
+    foreign: list[Sighting],
+    ports: dict[tuple[Transport, int], PortState],
+    loss: Background,
+    refused: list[Refusal],
+    sees: bool,
+) -> None:
+    facts = facts_with(ports=ports, background={C2S: loss, S2C: loss})
+    assert judged(rows, facts, refusals=refused, sees=sees) == judged([*rows, *foreign], facts, refusals=refused, sees=sees)
+
+
+@given(records, states, losses, st.booleans(), st.booleans(), st.lists(refusals(), max_size=4))
+def test_blocked_is_never_said_lightly(
+    rows: list[Sighting],
+    ports: dict[tuple[Transport, int], PortState],
+    loss: Background,
+    witness: bool,
+    sees: bool,
+    refused: list[Refusal],
+) -> None:
+    """Not without the receiving end's word, not with fewer than four fresh keys, not with a bound above 1e-6."""
+    facts = facts_with(ports=ports, background={C2S: loss, S2C: loss})
+    for found in judged(rows, facts, refusals=refused, witness=witness, sees=sees).values():
+        if found.outcome is not Outcome.BLOCKED:
+            continue
+        lost_way = found.detail.get("lost_direction", found.direction)
+        assert witness or lost_way == S2C
+        assert found.error_bound is not None
+        assert found.error_bound <= ERROR_BOUND
+        assert found.sent is not None
+        assert found.sent >= LEAST_TRIALS
+        state = ports.get((found.transport, found.port or 0), PortState.OURS)
+        assert lost_way == S2C or sees or state in (PortState.OURS, PortState.UNKNOWN)
+
+
+@given(records, losses)
+def test_what_never_left_is_never_lost(rows: list[Sighting], loss: Background) -> None:
+    facts = facts_with(background={C2S: loss, S2C: loss})
+    received = [row for row in rows if row.movement is RECEIVED]
+    assert judged(received, facts) == {}
+
+
+@given(records, losses)
+def test_the_order_of_rows_does_not_matter(rows: list[Sighting], loss: Background) -> None:
+    facts = facts_with(background={C2S: loss, S2C: loss})
+    forwards = {name: (o.outcome, o.sent, o.received, o.error_bound) for name, o in judged(rows, facts).items()}
+    backwards = {name: (o.outcome, o.sent, o.received, o.error_bound) for name, o in judged(rows[::-1], facts).items()}
+    assert forwards == backwards
+
+
+def test_an_empty_record_gives_an_empty_judgement() -> None:
+    assert judge(EndRecord(), EndRecord(), PathFacts()) == []
