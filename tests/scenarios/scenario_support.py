@@ -1,0 +1,85 @@
+"""Plays scenarios: in the simulated network, and in namespaces with the installed program, as a user would."""
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from vpnprobe.lab.namespaces import Lab
+from vpnprobe.lab.scenario import load
+
+SIMULATED_SEEDS: Final[Mapping[str, tuple[int, ...]]] = {"lossy": tuple(range(1, 9)), "clean": (1, 2, 3), "seed": (1, 2, 3)}
+"""Chance shows where there is loss."""
+CONTROL_PORT: Final = 7117
+PATIENCE_S: Final = 120
+
+
+@dataclass(frozen=True)
+class Played:
+    """A finished run."""
+
+    document: Mapping[str, Any]
+    status: int
+    folder: Path
+
+    @property
+    def feasibility(self) -> dict[str, str]:
+        return verdicts(self.document)
+
+    def offline(self) -> dict[str, str]:
+        """What the two captures of the run come to."""
+        ends = ["--client", str(self.folder / "client.pcap"), "--server", str(self.folder / "server.pcap")]
+        return verdicts(json.loads(vpnprobe("analyze", *ends, "--json").stdout))
+
+
+def verdicts(document: Mapping[str, Any]) -> dict[str, str]:
+    return {verdict["protocol"]: verdict["feasibility"] for verdict in document["verdicts"]}
+
+
+def alike(found: Mapping[str, str], *, lossy: bool) -> dict[str, str]:
+    """Under planted loss feasible and degraded count alike."""
+    return {protocol: "feasible" if lossy and feasibility == "degraded" else feasibility for protocol, feasibility in found.items()}
+
+
+def vpnprobe(*arguments: str, inside: list[str] | None = None) -> subprocess.CompletedProcess[str]:
+    command = [*(inside or []), sys.executable, "-m", "vpnprobe", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+
+
+def simulated(name: str, folder: Path, *, seed: int = 1) -> Played:
+    done = vpnprobe("demo", "--scenario", name, "--seed", str(seed), "--json", "--quiet", "-o", str(folder / "out"))
+    assert done.stderr == ""
+    return Played(json.loads(done.stdout), done.returncode, folder / "out")
+
+
+@contextlib.contextmanager
+def serving(lab: Lab, token: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """`vpnprobe serve` on the lab's server, once it accepts clients."""
+    command = [*lab.exec_prefix("server"), sys.executable, "-m", "vpnprobe", "serve", "--token-file", str(token), *arguments]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert server.stdout is not None
+        assert server.stdout.readline().startswith("ready")
+        yield server
+    finally:
+        server.terminate()
+        server.wait(10)
+        assert server.stdout is not None
+        server.stdout.close()
+
+
+def in_namespaces(name: str, folder: Path, *, prefix: str) -> tuple[Played, dict[str, int]]:
+    """The run, and how many packets each filter acted on, by host."""
+    topology = load(name).topology
+    with Lab(topology, prefix) as lab:
+        token = folder / "token"
+        with serving(lab, token):
+            peer = ["--peer", str(topology.server_address), "--token-file", str(token)]
+            done = vpnprobe("run", *peer, "--json", "--quiet", "-o", str(folder / "out"), inside=lab.exec_prefix("client"))
+        acted = {host: lab.acted(host) for host in topology.names()}
+    assert done.stdout, done.stderr
+    return Played(json.loads(done.stdout), done.returncode, folder / "out"), acted

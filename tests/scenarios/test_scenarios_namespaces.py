@@ -1,0 +1,30 @@
+"""Every built-in scenario in network namespaces, with the program as a user runs it: the same verdicts as simulated, and offline."""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import jsonschema
+import pytest
+from scenario_support import alike, in_namespaces, simulated
+
+from vpnprobe.lab.expectation import shortfalls
+from vpnprobe.lab.scenario import load, names
+
+pytestmark = [pytest.mark.root, pytest.mark.requires("namespaces")]
+
+SCHEMA = json.loads(files("vpnprobe.observations").joinpath("result.schema.json").read_text())
+FILES = {"result.json", "report.html", "observations.csv", "client.pcap", "server.pcap"}
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_scenario_gives_what_it_expects_and_the_same_verdicts_as_simulated_and_offline(name: str, tmp_path: Path) -> None:
+    expectation, topology = load(name).expectation, load(name).topology
+    played, acted = in_namespaces(name, tmp_path, prefix="vpscen")
+    jsonschema.validate(played.document, SCHEMA, format_checker=jsonschema.FormatChecker())
+    assert shortfalls(played.document, played.status, expectation) == []
+    assert {file.name for file in played.folder.iterdir()} == FILES
+    assert all(acted[filter_.at] for filter_ in topology.filters), f"a filter that acted on nothing proves nothing: {acted}"
+    live = alike(played.feasibility, lossy=expectation.lossy)
+    assert alike(simulated(name, tmp_path / "simulated").feasibility, lossy=expectation.lossy) == live
+    assert alike(played.offline(), lossy=expectation.lossy) == live
