@@ -196,7 +196,7 @@ class TestChannel:
         async def story(both: Agents) -> None:
             channel = both.channel()
             await channel.open()
-            with pytest.raises(CannotRun, match="the peer cannot: unknown request 'dance'"):
+            with pytest.raises(CannotRun, match="the peer cannot dance: unknown request 'dance'"):
                 await channel.request("dance")
 
         simulated(story)

@@ -265,10 +265,20 @@ class TestRequests:
             talk = await both.talk()
             send = {"ask": "send", "job": "esp", "count": 1, "spacing_s": 0, "port": 0, "call_id": 0, "unsolicited": False}
             first = await talk.ask(number=7, **send)
-            return first, await talk.ask(number=7, ask="ping")
+            return first, await talk.ask(number=7, **{**send, "count": 5})
 
         first, again = simulated(story)
         assert first["sent"] == again["sent"] == 1
+
+    def test_a_question_that_changes_nothing_is_answered_anew(self) -> None:
+        async def story(both: Agents) -> tuple[int, int]:
+            talk = await both.talk()
+            before = await talk.ask(number=7, ask="rows", since=0, refused=0)
+            await talk.ask(number=8, ask="send", job="esp", count=2, spacing_s=0, port=0, call_id=0, unsolicited=False)
+            after = await talk.ask(number=7, ask="rows", since=0, refused=0)
+            return len(before["rows"]), len(after["rows"])
+
+        assert simulated(story) == (0, 2)
 
     def test_ports_are_open_for_a_bounded_time(self) -> None:
         async def story(both: Agents) -> tuple[bool, bool, bool]:

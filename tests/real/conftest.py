@@ -38,7 +38,7 @@ def clean_lab() -> Iterator[Lab]:
         require_tools()
     except CannotRun as lack:
         pytest.skip(str(lack))
-    with Lab(load("clean").topology, f"vplab-real-{os.getpid()}") as lab:
+    with Lab(load("clean").topology, f"vprl-real-{os.getpid()}") as lab:
         yield lab
 
 

@@ -67,10 +67,11 @@ class Ran:
         return {(row["message"], row["direction"]): (row["sent"], row["received"]) for row in rows}
 
     def offline(self) -> dict[str, str]:
-        """The feasibility that the run's own captures come to."""
+        """The feasibility that the run's own captures come to, for the protocols that it asked about."""
         ends = [f"--{end}={self.folder / end}.pcap" for end in ("client", "server") if (self.folder / f"{end}.pcap").exists()]
         done = subprocess.run([*PROGRAM, "analyze", *ends, "--json"], capture_output=True, text=True, check=False, timeout=PATIENCE_S)
-        return {verdict["protocol"]: verdict["feasibility"] for verdict in json.loads(done.stdout)["verdicts"]}
+        found = {verdict["protocol"]: verdict["feasibility"] for verdict in json.loads(done.stdout)["verdicts"]}
+        return {protocol: found[protocol] for protocol in self.feasibility}
 
 
 @contextmanager
@@ -96,10 +97,15 @@ def run(lab: Lab, folder: Path, *options: str, prefix: Sequence[str] = (), envir
     peer = () if "--peer" in options else ("--peer", str(lab.topology.server_address))
     command = [*lab.exec_prefix(CLIENT), *prefix, *PROGRAM, "run", *peer, "--json", "-o", str(out), *options]
     done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=PATIENCE_S, env={**os.environ, **(environment or {})}
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+        env={**os.environ, "VPNPROBE_DEBUG": "", **(environment or {})},
     )
-    assert "Traceback" not in done.stderr
-    assert "internal error" not in done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    assert "internal error" not in done.stderr, done.stderr
     return Ran(done.returncode, done.stdout, done.stderr, out)
 
 
@@ -111,5 +117,5 @@ def anybodys_folder() -> Iterator[Path]:
     if subprocess.run([*WITHOUT_ROOT, *PROGRAM, "--version"], capture_output=True, check=False).returncode:
         pytest.skip("a user without privilege may not read this installation")
     with TemporaryDirectory(prefix="vpnprobe-nobody-") as name:
-        os.chmod(name, 0o777)  # noqa: S103
+        os.chmod(name, 0o777)
         yield Path(name)

@@ -23,7 +23,7 @@ from vpnprobe.evidence.sightings import Vantage
 from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
 from vpnprobe.probes.catalogue import Probe, chosen, ports_of
 from vpnprobe.probes.context import Path, RawPorts, Settings, WantedPort
-from vpnprobe.probes.keeping import Keeper, Scope
+from vpnprobe.probes.keeping import Keeper, Scope, never_left
 from vpnprobe.probes.pcap import encode_pcap
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.probes.sending import Nonces
@@ -81,6 +81,9 @@ class Greeter:
             raise CannotRun("what answers on the peer's control port is no vpnprobe: is the port right?") from None
         except ConnectError:
             pass  # Closed without a word, as at the end of the stream.
+        except BaseException:
+            stream.abort()
+            raise
         stream.abort()
         raise CannotRun("the peer closed the connection: its token differs from ours; copy the token file of the server again")
 
@@ -110,7 +113,8 @@ class Run:
     closables: list[Closable] = field(default_factory=list)
     sees_wire: bool = False
     no_capture: str = ""
-    opinions: "asyncio.Task[list[Observation]] | None" = None
+    opinions: "list[asyncio.Task[list[Observation]]]" = field(default_factory=list)
+    """One a transport: closed UDP ports take a scanner long, and must not cost its word on TCP."""
     tap: IcmpTap | None = None
 
     async def measure(self) -> Measured:
@@ -192,9 +196,11 @@ class Run:
             path.facts = replace(path.facts, ports=ports, background=peer.background())
         self.tell(f"probing {self.peer_address} with {', '.join(probe.name for probe in probes)}")
         measuring = [] if peer is None else [peer.measure_background()]
-        await asyncio.gather(*(self._guarded(probe, path) for probe in probes), *measuring)
+        await _together([*(self._guarded(probe, path) for probe in probes), *measuring])
         if self.second_opinion is not None:
-            self.opinions = asyncio.get_running_loop().create_task(self.second_opinion(fit_to_scan(wanted, path)))
+            scanned = fit_to_scan(wanted, path)
+            by_transport = ([port for port in scanned if port.transport is kind] for kind in (Transport.TCP, Transport.UDP))
+            self.opinions = [asyncio.get_running_loop().create_task(self.second_opinion(some)) for some in by_transport if some]
         if self.tap is not None:
             self.tell("tracing where packets vanish")
             await trace_both_ways(path, self.tap)
@@ -227,6 +233,8 @@ class Run:
             await peer.channel.close()
         facts = replace(path.facts, skips=tuple(path.skips))
         client = path.client_record()
+        if self.sees_wire:
+            client = replace(client, unsent=never_left(self.keeper.left, client.sightings))
         if lost and peer is not None:
             client = client.until(peer.refreshed_at - path.recorder.began - path.settle_s)
         observations = judge(client, path.server_record, facts)
@@ -244,7 +252,7 @@ class Run:
     async def _last_words(self, path: Path, peer: RemotePeer) -> dict[str, bytes]:
         """The server's final record, and its capture, where it has one."""
         path.server_record = await peer.refresh()
-        server_capture = await peer.capture()
+        server_capture = await peer.capture(None if path.facts.nat else path.flows)
         await self._say_goodbye(peer)
         return {} if server_capture is None else {"server.pcap": server_capture}
 
@@ -255,14 +263,13 @@ class Run:
 
     async def _opinions(self) -> list[Observation]:
         """What the second opinion has come to by now; it is not waited for."""
-        if self.opinions is None:
-            return []
-        if not self.opinions.done():
-            self.opinions.cancel()
-            await asyncio.wait([self.opinions])
-        if self.opinions.cancelled() or self.opinions.exception() is not None:
-            return []
-        return self.opinions.result()
+        unfinished = [opinion for opinion in self.opinions if not opinion.done()]
+        for opinion in unfinished:
+            opinion.cancel()
+        if unfinished:
+            await asyncio.wait(unfinished)
+        told = (opinion for opinion in self.opinions if not opinion.cancelled() and opinion.exception() is None)
+        return [observation for opinion in told for observation in opinion.result()]
 
     def _scope(self, path: Path) -> Scope:
         ports = frozenset((port.transport, port.port) for port in ports_of(chosen(self.settings), self.settings))
@@ -293,6 +300,17 @@ def fit_to_scan(wanted: Sequence[WantedPort], path: Path) -> list[WantedPort]:
     """
     delicate = {WantedPort(Transport.UDP, port) for port in VPN_PORTS}
     return [port for port in wanted if port not in delicate or path.port_state(*port) is PortState.OURS]
+
+
+async def _together(work: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Runs all at once; the first that fails ends the others, and its error is raised."""
+    running = [asyncio.get_running_loop().create_task(coroutine) for coroutine in work]
+    try:
+        await asyncio.gather(*running)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 def _about_server(peer: RemotePeer | None, address: Address) -> dict[str, Any]:

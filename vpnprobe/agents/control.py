@@ -6,10 +6,10 @@ first one stalled) is carried out once and answered the same. A frame's length i
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, NoReturn
 
-from vpnprobe.errors import CannotRun, DecodeError
+from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.transports.door import ConnectError, TcpStream
 
 VERSION: Final = 1
@@ -92,32 +92,45 @@ class Channel:
         self._number = 0
         self._opened = 0
         self._opening: asyncio.Task[None] | None = None
+        self._past = (0, 0)
         self.rtt_s = 0.0
         """Least time between a request and its answer, seconds; 0 before the first."""
 
     async def open(self) -> None:
-        """Opens the first connection; where it stalls a second one races it. Raises what the connector raises."""
+        """Opens the first connection; where it takes long, others race it. Raises what the connector raises once none is left."""
         attempts: set[asyncio.Task[TcpStream]] = set()
         loop = asyncio.get_running_loop()
         error: BaseException | None = None
         try:
             for _ in range(MOST_CONNECTIONS):
                 attempts.add(loop.create_task(_connected(self._connect)))
-                done, attempts = await asyncio.wait(attempts, timeout=OPENING_S, return_when=asyncio.FIRST_COMPLETED)
-                for attempt in done:
-                    if attempt.exception() is None:
-                        self._adopt(attempt.result())
-                    else:
-                        error = attempt.exception()
-                if self._streams or (error is not None and not attempts):
+                until = loop.time() + OPENING_S
+                while attempts and not self._streams and loop.time() < until:
+                    done, attempts = await asyncio.wait(attempts, timeout=until - loop.time(), return_when=asyncio.FIRST_COMPLETED)
+                    error = self._settle(done) or error
+                if self._streams or not attempts:
                     break
+            if attempts and not self._streams:
+                done, attempts = await asyncio.wait(attempts, timeout=self._deadline_s / 3)
+                error = self._settle(done) or error
         finally:
             for attempt in attempts:
                 attempt.cancel()
+            await asyncio.gather(*attempts, return_exceptions=True)
         if not self._streams:
             raise error or CannotRun(
                 "the peer did not answer on its control port: is `vpnprobe serve` running there, and is the port open?"
             )
+
+    def _settle(self, attempts: Iterable[asyncio.Task[TcpStream]]) -> BaseException | None:
+        """Takes over the connections of attempts that have ended; returns why the last of the others failed."""
+        error: BaseException | None = None
+        for attempt in attempts:
+            if (problem := attempt.exception()) is None:
+                self._adopt(attempt.result())
+            else:
+                error = problem
+        return error
 
     def _adopt(self, stream: TcpStream) -> None:
         self._opened += 1
@@ -140,6 +153,7 @@ class Channel:
     def _drop(self, stream: TcpStream) -> None:
         if stream in self._streams:
             self._streams.remove(stream)
+            self._count_past(stream)
         reader = self._readers.pop(stream, None)
         if reader is not None and reader is not asyncio.current_task():
             reader.cancel()
@@ -171,7 +185,8 @@ class Channel:
         self.rtt_s = min(self.rtt_s or took, took)
         result = answer.result()
         if "error" in result:
-            raise CannotRun(f"the peer cannot: {result['error']}")
+            # It is there and answers: only this it cannot.
+            raise CannotRun(f"the peer cannot {kind}: {result['error']}", status=ExitStatus.MISSING)
         return result
 
     async def _send(self, frame: bytes, repetition: int) -> None:
@@ -210,14 +225,20 @@ class Channel:
         except (ConnectError, CannotRun):
             return  # The others go on being tried.
 
+    def _count_past(self, stream: TcpStream) -> None:
+        """Keeps what a connection that is given up has counted: the stalled ones are where the loss was."""
+        if (counted := stream.segments()) is not None:
+            self._past = (self._past[0] + counted[0], self._past[1] + counted[1])
+
     def segments(self) -> tuple[int, int]:
-        """Segments that this end sent, and of those sent again, over all connections that are still open."""
+        """Segments that this end sent, and of those sent again, over all connections of the run."""
         known = [counted for stream in self._streams if (counted := stream.segments()) is not None]
-        return sum(sent for sent, _ in known), sum(again for _, again in known)
+        return self._past[0] + sum(sent for sent, _ in known), self._past[1] + sum(again for _, again in known)
 
     async def close(self) -> None:
         if self._opening is not None:
             self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
         for stream in list(self._streams):
             reader = self._readers.pop(stream, None)
             if reader is not None:

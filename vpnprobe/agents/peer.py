@@ -2,18 +2,20 @@
 
 import asyncio
 import base64
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from vpnprobe.agents.control import VERSION, Channel, Message
-from vpnprobe.agents.records import question_row, read_all, read_refusal, read_sighting, read_trace
+from vpnprobe.agents.records import question_row, read_all, read_question, read_refusal, read_sighting, read_trace
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.evidence.records import EndRecord, PortState, Refusal, Trace
 from vpnprobe.evidence.sightings import Question, Sighting, Vantage
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Job, WantedPort
+from vpnprobe.probes.recorder import MOST_ROWS
 
 PORTS_OPEN_S: Final = 300.0
 """How long the server keeps the probe ports open, should the client vanish."""
@@ -21,6 +23,7 @@ PORTS_OPEN_S: Final = 300.0
 BACKGROUND_REQUESTS: Final = 20
 BACKGROUND_SPACING_S: Final = 0.01
 BACKGROUND_PATIENCE_S: Final = 0.5
+MOST_CAPTURE_BYTES: Final = 64 << 20
 CAPTURE_PATIENCE_S: Final = 2.0
 """A capture takes longer to hand over than other answers."""
 
@@ -39,6 +42,9 @@ class RemotePeer:
         self._refusals: list[Refusal] = []
         self._overflowed = False
         """It saw more than it could keep: what is not in its record may have come all the same."""
+        self._seen_as = ""
+        self._unheard: frozenset[Question] = frozenset()
+        self._unsent: frozenset[Question] = frozenset()
         self._segments: dict[str, int] = {"sent": 0, "again": 0}
 
     @property
@@ -47,8 +53,8 @@ class RemotePeer:
 
     @property
     def seen_as(self) -> str | None:
-        seen = self.about.get("seen_as")
-        return str(seen) if seen else None
+        """The client's address as the server sees it: of the control channel, or of probes that came from another."""
+        return self._seen_as or str(self.about.get("seen_as") or "") or None
 
     @property
     def captures(self) -> bool:
@@ -63,8 +69,8 @@ class RemotePeer:
     async def open(self, ports: Sequence[WantedPort]) -> dict[tuple[Transport, int], PortState]:
         """Has probe ports opened; who is behind each."""
         answer = await self._ask("open", ports=[[port.transport.value, port.port] for port in ports], seconds=PORTS_OPEN_S)
-        rows = read_all(answer.get("ports"), lambda row: ((Transport(row[0]), int(row[1])), PortState(row[2])))
-        return dict(rows)
+        with _readable("open"):
+            return dict(read_all(answer.get("ports"), lambda row: ((Transport(row[0]), int(row[1])), PortState(row[2]))))
 
     async def send(
         self,
@@ -85,13 +91,19 @@ class RemotePeer:
         while more:
             since, refused = len(self._sightings), len(self._refusals)
             answer = await self._ask("rows", since=since, refused=refused)
-            rows = read_all(answer.get("rows"), read_sighting)
-            refusals = read_all(answer.get("refusals"), read_refusal)
+            with _readable("rows"):
+                rows = read_all(answer.get("rows"), read_sighting)
+                refusals = read_all(answer.get("refusals"), read_refusal)
             # By their numbers, since another request may have fetched the same rows meanwhile.
             self._sightings[since : since + len(rows)] = rows
             self._refusals[refused : refused + len(refusals)] = refusals
-            self._overflowed = self._overflowed or bool(answer.get("dropped"))
-            more = bool(answer.get("more")) and bool(rows)
+            too_many = len(self._sightings) > MOST_ROWS or len(self._refusals) > MOST_ROWS
+            self._overflowed = self._overflowed or too_many or bool(answer.get("dropped"))
+            with _readable("rows"):
+                self._unheard = frozenset(read_all(answer.get("unheard", []), read_question))
+                self._unsent = frozenset(read_all(answer.get("unsent", []), read_question))
+            self._seen_as = str(answer.get("seen_as") or "") or self._seen_as
+            more = bool(answer.get("more")) and bool(rows or refusals) and not too_many
         self.refreshed_at = max(self.refreshed_at, began)
         return self.record()
 
@@ -104,6 +116,8 @@ class RemotePeer:
             tuple(self._refusals),
             witness=not self._overflowed,
             sees_closed_ports=self.captures,
+            unheard=self._unheard,
+            unsent=self._unsent,
             sees_raw=not self.no_raw,
         )
 
@@ -114,18 +128,24 @@ class RemotePeer:
         )
         if answer.get("trace") is None:
             return None
-        return read_all([answer["trace"]], read_trace)[0]
+        with _readable("trace"):
+            return read_all([answer["trace"]], read_trace)[0]
 
-    async def capture(self) -> bytes | None:
-        """The server's capture as a pcap file; None: it may not capture."""
+    async def capture(self, client_ports: Iterable[tuple[Transport, int]] | None) -> bytes | None:
+        """The server's capture as a pcap file; None: it may not capture.
+
+        `client_ports`: those that the probes used, by which the server tells them from other traffic; None: a NAT changes them.
+        """
+        ports = None if client_ports is None else [[transport.value, port] for transport, port in client_ports]
         data, total = b"", 1
         while len(data) < total:
-            answer = await self._ask("capture", offset=len(data), expect_s=CAPTURE_PATIENCE_S + 20 * self.rtt_s)
+            answer = await self._ask("capture", offset=len(data), client_ports=ports, expect_s=CAPTURE_PATIENCE_S + 20 * self.rtt_s)
             if not answer.get("kept"):
                 return None
-            chunk = base64.b64decode(str(answer.get("data")))
-            data, total = data + chunk, int(str(answer.get("total")))
-            if not chunk:
+            with _readable("capture"):
+                chunk = base64.b64decode(str(answer.get("data")), validate=True)
+                data, total = data + chunk, int(str(answer.get("total")))
+            if not chunk or len(data) > MOST_CAPTURE_BYTES:
                 break
         return data
 
@@ -147,25 +167,35 @@ class RemotePeer:
         Each goes out whether or not the one before was answered, and none is waited for longer than BACKGROUND_PATIENCE_S.
         """
         pings: list[asyncio.Task[Message]] = []
-        for _ in range(BACKGROUND_REQUESTS):
-            pings.append(asyncio.get_running_loop().create_task(self._ask("ping")))
-            await asyncio.sleep(BACKGROUND_SPACING_S)
-        _, late = await asyncio.wait(pings, timeout=BACKGROUND_PATIENCE_S)
-        for ping in late:
-            ping.cancel()
-        for ping in pings:
-            if ping.done() and not ping.cancelled() and (problem := ping.exception()) is not None:
-                raise problem
+        try:
+            for _ in range(BACKGROUND_REQUESTS):
+                pings.append(asyncio.get_running_loop().create_task(self._ask("ping")))
+                await asyncio.sleep(BACKGROUND_SPACING_S)
+            await asyncio.wait(pings, timeout=BACKGROUND_PATIENCE_S)
+        finally:
+            for ping in pings:
+                ping.cancel()
+            answers = await asyncio.gather(*pings, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, CannotRun):
+                raise answer
 
     async def _ask(self, kind: str, *, expect_s: float = 0.0, **arguments: object) -> Message:
-        try:
-            answer = await self.channel.request(kind, expect_s=expect_s, **arguments)
-            segments = answer.get("segments")
+        answer = await self.channel.request(kind, expect_s=expect_s, **arguments)
+        segments = answer.get("segments")
+        with _readable(kind):
             if isinstance(segments, list) and len(segments) == 2 and int(segments[0]) > self._segments["sent"]:
                 self._segments = {"sent": int(segments[0]), "again": int(segments[1])}
-        except (DecodeError, ValueError, TypeError) as error:
-            raise CannotRun(f"the peer answered {kind} with something that cannot be read: {error}") from error
         return answer
+
+
+@contextlib.contextmanager
+def _readable(kind: str) -> Iterator[None]:
+    """Whatever is wrong with an answer is one line, and the peer's fault."""
+    try:
+        yield
+    except (DecodeError, ValueError, TypeError) as error:
+        raise CannotRun(f"the peer answered {kind} with something that cannot be read: {error}") from error
 
 
 def hello(session: str, tag: int) -> dict[str, object]:

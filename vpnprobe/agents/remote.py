@@ -79,12 +79,14 @@ async def serve_pipes() -> None:
     ends = client_of(os.environ.get("SSH_CONNECTION", ""))
     nowhere: Address = ip_address("0.0.0.0")
     remote, local = ends or (Endpoint(nowhere, 0), Endpoint(nowhere, 0))
-    agent = ServerAgent(SystemDoor())
+    door = SystemDoor()
+    agent = ServerAgent(door)
     agent.start()
     try:
         await agent.serve(await _pipes(local, remote))
     finally:
         agent.close()
+        door.close()
 
 
 def main() -> int:

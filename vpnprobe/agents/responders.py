@@ -68,8 +68,10 @@ class UdpResponder:
         if identity is None:
             return False
         for session in self.sessions.of(datagram.source.address, identity.session_tag):
-            session.endpoints[self.number] = datagram.source
             session.recorder.arrived([identity], datagram)
+            if datagram.source.address != session.address:
+                continue  # Recorded, but never answered: a forged source address must not make this agent send to a third party.
+            session.endpoints[self.number] = datagram.source
             if self.port is not None and not NoncePayload.decode(datagram.data).is_answer:
                 session.sender.answer(self.port, datagram.source, identity.question, datagram.data)
         return True
@@ -80,9 +82,9 @@ class UdpResponder:
         if identity is None or identity.session_tag is None:
             return
         for session in self.sessions.of(datagram.source.address, identity.session_tag):
-            session.esp_in_udp = datagram.source
             session.recorder.arrived([identity], datagram)
-            if self.port is not None:
+            if datagram.source.address == session.address and self.port is not None:
+                session.esp_in_udp = datagram.source
                 session.sender.esp_in_udp(self.port, datagram.source)
 
     def _converse(self, datagram: Datagram) -> None:

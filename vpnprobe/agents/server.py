@@ -9,7 +9,7 @@ import asyncio
 import base64
 import contextlib
 import platform
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 
 from vpnprobe import __version__
@@ -21,11 +21,12 @@ from vpnprobe.conversations.contract import Sender
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.evidence import identify, questions
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind, Trace
-from vpnprobe.evidence.sightings import Question
+from vpnprobe.evidence.sightings import Movement, Question
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.call import Call
 from vpnprobe.probes.context import Job, WantedPort
 from vpnprobe.probes.crafting import Crafter
+from vpnprobe.probes.keeping import never_left
 from vpnprobe.probes.pcap import encode_pcap
 from vpnprobe.probes.sending import BesidePort, bare_gre, esp
 from vpnprobe.probes.stepping import HIGHEST_TTL, IcmpTap, question_of
@@ -41,6 +42,8 @@ LONGEST_OPEN_S: Final = 600.0
 MOST_AT_ONCE: Final = 64
 """Requests of one client under way; further ones wait unread."""
 CHUNK_BYTES: Final = 1 << 18
+REPEATABLE: Final = frozenset({"rows", "capture", "ping"})
+"""Requests that change nothing."""
 MOST_PACKETS: Final = 200
 """Of one request to send."""
 ROWS_A_TIME: Final = 5000
@@ -202,6 +205,10 @@ class ServerAgent:
 
     async def _answer(self, stream: TcpStream, session: Session, number: int, message: Message) -> None:
         """Carries a request out once, however often it comes, and answers over the connection that it came on."""
+        if str(message.get("ask")) in REPEATABLE:
+            # Carried out again where they come again: their answers are too large to keep, or too many.
+            await self._reply(stream, number, await self._carry_out(session, message))
+            return
         answer = session.answers.get(number)
         if answer is None:
             answer = asyncio.get_running_loop().create_future()
@@ -209,8 +216,11 @@ class ServerAgent:
             while len(session.answers) > MOST_ANSWERS:
                 session.answers.pop(next(iter(session.answers)))
             answer.set_result(await self._carry_out(session, message))
+        await self._reply(stream, number, await asyncio.shield(answer))
+
+    async def _reply(self, stream: TcpStream, number: int, answer: Mapping[str, object]) -> None:
         with contextlib.suppress(ConnectError):
-            await stream.send(encode_frame({"answers": number, "segments": stream.segments(), **await asyncio.shield(answer)}))
+            await stream.send(encode_frame({"answers": number, "segments": stream.segments(), **answer}))
 
     async def _carry_out(self, session: Session, message: Message) -> dict[str, object]:
         handler = self._handlers.get(str(message.get("ask")))
@@ -318,12 +328,28 @@ class ServerAgent:
     async def _rows(self, session: Session, message: Message) -> dict[str, object]:
         recorder, since, refused = session.recorder, int(message["since"]), int(message["refused"])
         rows = recorder.sightings[since : since + ROWS_A_TIME]
+        refusals = recorder.refusals[refused : refused + ROWS_A_TIME]
         return {
             "rows": [sighting_row(sighting) for sighting in rows],
-            "more": since + len(rows) < len(recorder.sightings),
-            "refusals": [refusal_row(refusal) for refusal in recorder.refusals[refused:]],
+            "refusals": [refusal_row(refusal) for refusal in refusals],
+            "more": since + len(rows) < len(recorder.sightings) or refused + len(refusals) < len(recorder.refusals),
             "dropped": recorder.dropped,
+            "unheard": [question_row(question) for question in self._unheard(session)],
+            "unsent": [question_row(question) for question in self._unsent(session)],
         }
+
+    def _unsent(self, session: Session) -> Collection[Question]:
+        """What was sent from here and never seen on this host's wire."""
+        if not session.sees_wire:
+            return ()
+        return never_left(session.keeper.left, session.recorder.sightings)
+
+    def _unheard(self, session: Session) -> list[Question]:
+        """What came to this host's wire for the agent's own ports and never to its sockets."""
+        if session.witness is None:
+            return []
+        received = {s.question for s in session.recorder.sightings if s.movement is Movement.RECEIVED}
+        return session.witness.unheard(received)
 
     async def _trace(self, session: Session, message: Message) -> dict[str, object]:
         question = read_question(message["question"])
@@ -363,7 +389,9 @@ class ServerAgent:
 
     async def _capture(self, session: Session, message: Message) -> dict[str, object]:
         if session.packed is None:
-            session.packed = encode_pcap(session.keeper.within(session.scope()))
+            told = message.get("client_ports")
+            ports = None if told is None else frozenset((Transport(transport), int(port)) for transport, port in told)
+            session.packed = encode_pcap(session.keeper.within(session.scope(ports)))
         offset = int(message["offset"])
         chunk = session.packed[offset : offset + CHUNK_BYTES]
         return {"data": base64.b64encode(chunk).decode(), "total": len(session.packed), "kept": session.sees_wire}

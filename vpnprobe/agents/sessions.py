@@ -64,11 +64,17 @@ class Session:
     def sees_wire(self) -> bool:
         return self.capture is not None
 
-    def scope(self) -> Scope:
-        """Which captured packets belong to this client's probes."""
+    def scope(self, client_ports: frozenset[tuple[Transport, int]] | None) -> Scope:
+        """Which captured packets belong to this client's probes.
+
+        `client_ports`: those that the client says it used; None: a NAT may have changed them, and those count that its probes came from.
+        """
+        if client_ports is None:
+            peers = {(s.question.transport, s.peer[1]) for s in self.recorder.sightings if s.peer is not None}
+            client_ports = frozenset((transport, port) for transport, port in peers if port is not None)
         calls = {call_id for call in self.calls for call_id in (call.call_id, call.peer_call_id)}
         others = self.witness.call_ids if self.witness is not None else frozenset()
-        return Scope(str(self.address), frozenset(self.ports), None, frozenset(calls | others))
+        return Scope(str(self.address), frozenset(self.ports), client_ports, frozenset(calls | others))
 
     def close(self) -> None:
         for task in self.tasks:

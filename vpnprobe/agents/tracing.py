@@ -114,7 +114,7 @@ def _crafter(path: Path, question: Question) -> Crafter | None:
         return None
     remote = Endpoint(path.peer_address, question.port)
     if question.probe == "tcp":
-        return crafting.tcp_syn(nonces, Endpoint(own, 0), remote, question)
+        return crafting.tcp_syn(nonces, Endpoint(own, 0), remote, question, using=path.flows)
     local = path.udp_locals.get(question.port)
     if local is None:
         return None

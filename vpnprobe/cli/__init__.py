@@ -97,5 +97,8 @@ def run_command(arguments: list[str]) -> int:
 
 
 def _say(message: str, status: int) -> int:
-    click.echo("error: " + " ".join(message.split()), err=True)
+    from vpnprobe.report.words import visible
+
+    # A peer's words may be in it: nothing of them may move the cursor.
+    click.echo("error: " + visible(" ".join(message.split())), err=True)
     return int(status)

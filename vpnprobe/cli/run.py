@@ -44,8 +44,10 @@ class Wanted:
     quiet: bool
 
     def tell(self, text: str) -> None:
+        from vpnprobe.report.words import visible
+
         if not self.quiet:
-            click.echo(text, err=True)
+            click.echo(visible(text), err=True)
 
 
 @click.command()
@@ -119,7 +121,9 @@ async def _run(
     publish(result, output, name=name, started=started, captures=measured.captures)
     if measured.complete:
         return status_of(result.verdicts)
-    click.echo(f"error: the run is incomplete: {measured.problem}", err=True)
+    from vpnprobe.report.words import visible
+
+    click.echo(f"error: the run is incomplete: {visible(measured.problem)}", err=True)
     return ExitStatus.NO_PEER if measured.peer_lost else 130
 
 

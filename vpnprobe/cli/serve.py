@@ -55,7 +55,8 @@ async def _serve(address: str | None, control_port: int, token_file: Path | None
     where = _address(address)
     path = token_file or default_token_path(os.environ)
     token, pem_path = server_token(path)
-    agent = ServerAgent(SystemDoor(), admits=admission(token))
+    door = SystemDoor()
+    agent = ServerAgent(door, admits=admission(token))
     agent.start()
     try:
         listener = await listen(agent, pem_path, port=control_port, address=where)
@@ -68,6 +69,7 @@ async def _serve(address: str | None, control_port: int, token_file: Path | None
         listener.close()
     finally:
         agent.close()
+        door.close()
 
 
 def _address(text: str | None) -> "Address | None":

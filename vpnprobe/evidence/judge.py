@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from vpnprobe.evidence import questions
 from vpnprobe.evidence.causes import explain
-from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, Skip
-from vpnprobe.evidence.sightings import Question
+from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind, Skip
+from vpnprobe.evidence.sightings import Movement, Question
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background, round_trip
 from vpnprobe.evidence.tally import Tally, background, round_trip_ms, tally
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
@@ -19,10 +19,12 @@ from vpnprobe.wire.nonce import ANSWER
 
 LOSS_WORTH_A_WORD: Final = 0.05
 """Share of lost packets from which on, with at least two of them, a passing question is called degraded."""
+UNHEARD: Final = "it reached the host and not the agent there: the host's own firewall keeps it"
+UNSENT: Final = "it was sent and never left the host: the host's own firewall keeps it"
+ANOTHER: Final = "connections come up, but the agent behind the port sees none: something in between answers in its name"
+UNANSWERED: Final = "the connection reached the host, which answered nothing: its own firewall, or nothing listens"
 TRIALS_WITHOUT_BACKGROUND: Final = 8
 """Where nothing at all passes in a capture there is no background to compare with: so many fresh packets must be missing."""
-
-REFUSED_ANSWERS: Final = frozenset({"control-rejected", "call-rejected"})
 
 
 class Judge:
@@ -35,6 +37,8 @@ class Judge:
         daemons = frozenset(q for q in _questions(client, server) if self._port_state(q) is PortState.DAEMON)
         self.tallies = tally(client, server, joined=facts.joined, trusted=daemons)
         self.loss = {way: self._background(way) for way in (Direction.C2S, Direction.S2C)}
+        self.elsewhere = _came_from_elsewhere(server, facts)
+        """Whether probes reach the server from another address than the control channel (a jump host, a carrier's pool of addresses)."""
 
     def _port_state(self, question: Question) -> PortState:
         if question in (questions.GRE_IN_CALL, questions.PPTP_LCP):
@@ -43,7 +47,9 @@ class Judge:
 
     def _background(self, way: Direction) -> Background:
         # TCP repeats what is lost, so its counts say nothing of the path's loss.
-        packets = (t for q, t in self.tallies.items() if q.check in PACKET_CHECKS and q.transport is not Transport.TCP)
+        # LCP is the same packets as GRE in the call.
+        counted = PACKET_CHECKS - {questions.PPTP_LCP.check}
+        packets = (t for q, t in self.tallies.items() if q.check in counted and q.transport is not Transport.TCP)
         return background(packets, way) + self.facts.background.get(way, Background())
 
     def witnesses(self, question: Question, way: Direction) -> bool:
@@ -51,13 +57,16 @@ class Judge:
         receiver = self.ends[way][1]
         if not receiver.witness or (_is_raw(question) and not receiver.sees_raw):
             return False
+        if self.elsewhere and (way is Direction.S2C or question.check not in KNOWN_BY_TAG or question.transport is Transport.TCP):
+            # Only what carries our tag finds its session from there, and what the server sends goes to the address that it knows.
+            return False
         if way is Direction.S2C:
             return True
         return receiver.sees_closed_ports or self._port_state(question) in (PortState.OURS, PortState.UNKNOWN)
 
     def silence(self, question: Question, way: Direction, trials: int, loss: Background) -> tuple[Outcome, float | None]:
         """What it means that none of `trials` fresh packets came."""
-        if not self.witnesses(question, way):
+        if not self.witnesses(question, way) or self._kept_by_host(question, way):
             return Outcome.NO_ANSWER, None
         if not loss.measured:
             enough = trials >= (TRIALS_WITHOUT_BACKGROUND if self.ends[way][1].sightings else LEAST_TRIALS)
@@ -65,6 +74,16 @@ class Judge:
         bound = loss.chance_of_losing_all(trials)
         proven = trials >= LEAST_TRIALS and bound <= ERROR_BOUND
         return (Outcome.BLOCKED if proven else Outcome.NO_ANSWER), bound
+
+    def _kept_by_host(self, question: Question, way: Direction) -> str:
+        """Which end's own firewall is shown to keep packets of this kind, in words; empty: neither."""
+        sender, receiver = self.ends[way]
+        kinds = {question}
+        if question.transport is Transport.UDP and question.port is not None:
+            kinds.add(questions.udp_reach(question.port))
+        if question == questions.PPTP_LCP:
+            kinds.add(questions.GRE_IN_CALL)
+        return UNHEARD if kinds & receiver.unheard else UNSENT if kinds & sender.unsent else ""
 
     def refusal(self, question: Question, way: Direction) -> Refusal | None:
         """The refusal of this kind of packet, if there was one: one whose sender is known, else the first.
@@ -101,10 +120,18 @@ class Judge:
 
     def _not_received(self, found: Observation, question: Question, way: Direction, trials: int) -> Observation:
         outcome, bound = self.silence(question, way, trials, self.loss[way])
+        return self._refused_or(replace(found, outcome=outcome, error_bound=bound), question, way)
+
+    def _refused_or(self, silent: Observation, question: Question, way: Direction) -> Observation:
+        """The same as a refusal where there was one. A router's single 'unreachable' stands only where the silence is proven too."""
+        if kept := self._kept_by_host(question, way):
+            return replace(silent, cause=Cause.HOST_FIREWALL, detail={**silent.detail, "reason": kept})
         refusal = self.refusal(question, way)
         if refusal is None:
-            return replace(found, outcome=outcome, error_bound=bound)
-        return replace(found, outcome=Outcome.REFUSED, error_bound=bound, detail={**found.detail, **_by(refusal)})
+            return silent
+        told = replace(silent, detail={**silent.detail, **_by(refusal)})
+        passing = refusal.kind is RefusalKind.UNREACHABLE and self.ends[way][1].witness and silent.outcome is not Outcome.BLOCKED
+        return told if passing else replace(told, outcome=Outcome.REFUSED)
 
     def connection(self, question: Question) -> Observation | None:
         """tcp/reach: connections that came up, were refused or stayed silent."""
@@ -112,22 +139,31 @@ class Judge:
         there, back = tally_of_it.count(Direction.C2S, "SYN"), tally_of_it.count(Direction.S2C, "SYN-ACK")
         if not there.sent and not back.received:
             return None
-        found = self._blank(question, Direction.BOTH, sent=len(there.sent), received=len(back.received), detail={})
+        server = self.ends[Direction.C2S][1]
         arrived = len(there.received)
-        if self.ends[Direction.S2C][0].witness and there.sent:
-            found = replace(found, detail={"arrived_at_server": arrived})
+        detail = {"arrived_at_server": arrived} if server.witness and there.sent else {}
+        found = self._blank(question, Direction.BOTH, sent=len(there.sent), received=len(back.received), detail=detail)
+        if back.received and self._answered_by_another(question, tally_of_it):
+            return replace(found, outcome=Outcome.NO_ANSWER, detail={**detail, "reason": ANOTHER})
         if back.received:
             return replace(found, outcome=Outcome.PASS, rtt_ms=round_trip_ms(there, back))
-        refusal = self.refusal(question, Direction.C2S)
-        if refusal is not None and not arrived and self.ends[Direction.C2S][1].witness and self.ends[Direction.C2S][1].sees_closed_ports:
+        if not arrived and server.witness and server.sees_closed_ports and self.refusal(question, Direction.C2S) is not None:
             # The server's own wire never showed the SYN: somebody before it answered in its name.
-            found = replace(found, detail={**found.detail, "by_router": True})
+            found = replace(found, detail={**detail, "by_router": True})
+        if arrived and not back.sent:
+            unanswered = replace(found, outcome=Outcome.NO_ANSWER, detail={**detail, "reason": UNANSWERED})
+            return self._refused_or(unanswered, question, Direction.C2S)
         both = round_trip(self.loss[Direction.C2S], self.loss[Direction.S2C])
         outcome, bound = self.silence(question, Direction.C2S, len(there.sent), both)
-        if refusal is not None:
-            return replace(found, outcome=Outcome.REFUSED, error_bound=bound, detail={**found.detail, **_by(refusal)})
         lost_way = Direction.S2C if arrived else Direction.C2S
-        return replace(found, outcome=outcome, error_bound=bound, detail={**found.detail, "lost_direction": lost_way.value})
+        silent = replace(found, outcome=outcome, error_bound=bound, detail={**found.detail, "lost_direction": lost_way.value})
+        return self._refused_or(silent, question, Direction.C2S)
+
+    def _answered_by_another(self, question: Question, tally_of_it: Tally) -> bool:
+        """Whether connections to a port of our own came up, and the server agent never saw one: a proxy or portal in between took them."""
+        if not self.facts.joined or self._port_state(question) is not PortState.OURS or not self.ends[Direction.C2S][1].witness:
+            return False
+        return not tally_of_it.total(Direction.C2S).received
 
     def conversation(self, question: Question) -> Observation | None:
         """A question that is answered by the messages that the client gets back."""
@@ -142,7 +178,7 @@ class Judge:
         if answered:
             return replace(found, outcome=Outcome.PASS, rtt_ms=self._first_round_trip(tally_of_it))
         refusal = self.refusal(question, Direction.C2S)
-        if refusal is not None:
+        if refusal is not None and refusal.kind is not RefusalKind.UNREACHABLE:
             return replace(found, outcome=Outcome.REFUSED, detail={**found.detail, **_by(refusal)})
         if there.sent and self.witnesses(question, Direction.C2S):
             found = replace(found, detail={**found.detail, "arrived_at_server": len(there.received)})
@@ -153,7 +189,7 @@ class Judge:
         if refused is not None and found.detail.get("arrived_at_server") != 0:
             wrapped = {"consistent_with": WRAPPED_OPENVPN} if refused == CLOSED else {}
             return replace(found, outcome=Outcome.REFUSED, detail={**found.detail, "by": "peer", "message": refused, **wrapped})
-        return self._where_it_stopped(found, question, tally_of_it)
+        return self._refused_or(self._where_it_stopped(found, question, tally_of_it), question, Direction.C2S)
 
     def _where_it_stopped(self, found: Observation, question: Question, tally_of_it: Tally) -> Observation:
         """The first message that was sent and never came decides; none such means that the other end did not answer."""
@@ -225,6 +261,18 @@ CLOSED: Final = "FIN"
 REFUSALS: Final = frozenset({"SCCRP-refused", "OCRP-refused", "StopCCN", "CDN", CLOSED})
 """Messages by which the other end itself refuses."""
 WRAPPED_OPENVPN: Final = "an OpenVPN server that wants its control channel wrapped (tls-auth, tls-crypt); other services close at once too"
+
+
+KNOWN_BY_TAG: Final = frozenset({"reach", "passthrough", "esp-in-udp"})
+"""Checks whose packets carry the session's tag, so that the server knows them from any address."""
+
+
+def _came_from_elsewhere(server: EndRecord, facts: PathFacts) -> bool:
+    seen = facts.client_seen_as
+    if seen is None or not facts.joined:
+        return False
+    arrived = (s for s in server.sightings if s.movement is Movement.RECEIVED and s.question.transport is Transport.UDP and not s.message)
+    return any(sighting.peer is not None and sighting.peer[0] != seen for sighting in arrived)
 
 
 def _questions(client: EndRecord, server: EndRecord) -> set[Question]:

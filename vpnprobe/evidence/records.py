@@ -61,6 +61,10 @@ class EndRecord:
     """False: there is no record of this end (no agent, or it was lost), so its silence says nothing."""
     sees_closed_ports: bool = False
     """It records from the wire, so it sees what comes for ports that are not its own."""
+    unheard: frozenset[Question] = frozenset()
+    """Questions whose packets reached this host's wire and never its agent's socket: its own firewall keeps them."""
+    unsent: frozenset[Question] = frozenset()
+    """Questions whose packets its agent sent and its own wire never showed: its own firewall keeps them."""
     sees_raw: bool = True
     """It sees GRE and ESP. False: it may not open raw sockets, so that its silence about these says nothing."""
 

@@ -40,13 +40,6 @@ SOLO_CONNECT_S: Final = 4.0
 """How long a TCP connection may take there: its SYN is sent three times by then."""
 
 
-class Responder(StrEnum):
-    """What the server agent can open on request."""
-
-    TCP = "tcp"
-    UDP = "udp"
-
-
 class WantedPort(NamedTuple):
     """A port that the server agent is asked to open: what answers there follows from the first bytes that come."""
 
@@ -148,8 +141,6 @@ class Path:
     """Called with every GRE packet that comes from the peer."""
     flows: set[tuple[Transport, int]] = field(default_factory=set)
     """Local ports that probes use: what is captured is kept by them."""
-    in_call: Callable[[], None] | None = None
-    """Sends one fresh LCP packet in the PPTP call that is up; None: no call is up."""
     in_call_crafted: Callable[[], tuple[bytes, str]] | None = None
     """Payload and key of one, for a TTL-stepped copy."""
     udp_locals: dict[int, Endpoint] = field(default_factory=dict)
@@ -218,6 +209,8 @@ class Path:
         for closable in self._open:
             closable.close()
         self._open.clear()
+        if self._sync is not None:
+            self._sync.cancel()
 
     def client_record(self) -> EndRecord:
         """The client's own record so far."""
@@ -235,6 +228,7 @@ class Path:
             return
         if self._sync is None or self._sync.done():
             self._sync = asyncio.get_running_loop().create_task(self._refresh())
+            self._sync.add_done_callback(_noted)
         await asyncio.shield(self._sync)
 
     async def _refresh(self) -> None:
@@ -259,10 +253,7 @@ class Path:
         count = counted.total(way) if counted is not None else None
         if count is None or count.received or not judgement.witnesses(question, way):
             return 0
-        more = missing(judgement.loss[way], len(count.sent))
-        if not more and count.sent and _span(count) < SPREAD_S and len(count.sent) < MOST_TRIALS:
-            return AT_LEAST_MORE
-        return more
+        return missing(judgement.loss[way], count)
 
     async def until_sure(self, question: Question, way: Direction, send: Callable[[int, float], Awaitable[None]]) -> None:
         """First trials, then as many more as it takes. `send(count, spacing_s)` sends them in the given direction."""
@@ -270,7 +261,7 @@ class Path:
         for _ in range(MOST_ROUNDS):
             if not (more := await self.needed(question, way)):
                 return
-            await send(more, max(SPACING_S, SPREAD_S / (more - 0.5)))
+            await send(more, spaced(more, SPACING_S))
 
     async def after_client(self, question: Question, send_back: Callable[[int, float], Awaitable[None]]) -> None:
         """Server to client, once the client's first packet has had time to open the way through NATs and stateful firewalls."""
@@ -278,16 +269,29 @@ class Path:
         await self.until_sure(question, Direction.S2C, send_back)
 
 
-def _span(count: Count) -> float:
-    """Seconds between the first and the last packet that was sent."""
-    return max(count.sent.values()) - min(count.sent.values())
+def _noted(task: "asyncio.Task[None]") -> None:
+    """Whoever waits gets the error; where nobody does any more, it is none."""
+    if not task.cancelled():
+        task.exception()
 
 
-def missing(loss: Background, sent: int) -> int:
-    """How many more trials separate blocked from lossy, given those that were sent without any coming; 0: enough, or no use."""
+def missing(loss: Background, count: Count) -> int:
+    """How many more trials separate blocked from lossy, given those that were sent without any coming; 0: enough, or no use.
+
+    However few would do, they are spread over SPREAD_S: an outage of a moment is no filter.
+    """
+    sent = len(count.sent)
     if not loss.measured and sent >= LEAST_TRIALS:
         return 0
-    return max(0, min(max(loss.trials_needed(), SURE_TRIALS), MOST_TRIALS) - sent)
+    more = max(0, min(max(loss.trials_needed(), SURE_TRIALS), MOST_TRIALS) - sent)
+    if more or not sent or sent >= MOST_TRIALS:
+        return more
+    return AT_LEAST_MORE if max(count.sent.values()) - min(count.sent.values()) < SPREAD_S else 0
+
+
+def spaced(more: int, least_s: float) -> float:
+    """Seconds between `more` further trials, so that they are spread over SPREAD_S."""
+    return max(least_s, SPREAD_S / (more - 0.5))
 
 
 async def gather_all(tasks: Sequence[Awaitable[None]]) -> None:

@@ -11,7 +11,7 @@ from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.evidence.sightings import Question
 from vpnprobe.evidence.statistics import MOST_TRIALS
 from vpnprobe.observations.schema import Direction, Outcome, Transport
-from vpnprobe.probes.context import Path, missing
+from vpnprobe.probes.context import Path, missing, spaced
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.transports.door import ConnectError, Datagram, Endpoint, TcpStream
 
@@ -114,9 +114,9 @@ def still_needed(path: Path, question: Question, made: int) -> int:
     if any(tally.count(Direction.S2C, goal).received for goal in GOALS[question.check]):
         return 0
     tried = max((len(count.sent) for count in tally.counts.values()), default=0)
-    lost = [(way, len(c.sent)) for (way, _), c in tally.counts.items() if c.sent and not c.received and judgement.witnesses(question, way)]
+    lost = [(way, c) for (way, _), c in tally.counts.items() if c.sent and not c.received and judgement.witnesses(question, way)]
     if lost:
-        return min(max(missing(judgement.loss[way], sent) for way, sent in lost), MOST_TRIALS - tried)
+        return min(max(missing(judgement.loss[way], count) for way, count in lost), MOST_TRIALS - tried)
     progressing = any(count.received for count in tally.counts.values()) and path.peer is not None
     return 2 if progressing and tried < MOST_ATTEMPTS else 0
 
@@ -143,19 +143,26 @@ async def until_sure(path: Path, question: Question, attempt: Callable[[], Await
         more = still_needed(path, question, made)
         if daemon or path.peer is None:
             more = min(more, DAEMON_ATTEMPTS - made)
+        elif more > FIRST_ATTEMPTS:
+            gap = spaced(more, GAP_S)
 
 
 async def _staggered(path: Path, question: Question, attempt: Callable[[], Awaitable[None]], count: int, gap_s: float) -> None:
     """Starts attempts one after another without waiting for silence; stops starting once the goal is reached."""
     running: list[asyncio.Task[None]] = []
     goals = GOALS[question.check]
-    for number in range(count):
-        if number:
-            await asyncio.sleep(gap_s)
-        if any(s.question == question and s.message in goals and s.peer and s.movement == "received" for s in path.recorder.sightings):
-            break
-        running.append(asyncio.get_running_loop().create_task(_unless_gone(attempt())))
-    await asyncio.gather(*running)
+    try:
+        for number in range(count):
+            if number:
+                await asyncio.sleep(gap_s)
+            if any(s.question == question and s.message in goals and s.peer and s.movement == "received" for s in path.recorder.sightings):
+                break
+            running.append(asyncio.get_running_loop().create_task(_unless_gone(attempt())))
+        await asyncio.gather(*running)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 async def _unless_gone(attempt: Awaitable[None]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from vpnprobe.evidence import identify, questions
 from vpnprobe.evidence.sightings import Question
+from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.call import Call
 from vpnprobe.probes.sending import Crafted, Nonces
 from vpnprobe.transports.door import Endpoint
@@ -49,12 +50,13 @@ def openvpn_reset(nonces: Nonces, source: Endpoint, destination: Endpoint, quest
     return craft
 
 
-def tcp_syn(nonces: Nonces, source: Endpoint, destination: Endpoint, question: Question) -> Crafter:
-    """SYNs, each from another port; the kernel resets what one of them brings up."""
+def tcp_syn(nonces: Nonces, source: Endpoint, destination: Endpoint, question: Question, *, using: set[tuple[Transport, int]]) -> Crafter:
+    """SYNs, each from another port, which is put into `using`; the kernel resets what one of them brings up."""
 
     def craft(_: int) -> Crafted:
         number = nonces.fresh().number
         port = 32768 + number % 28000
+        using.add((Transport.TCP, port))
         segment = TcpSegment(port, destination.port, number & 0xFFFFFFFF, 0, TcpFlag.SYN)
         return Crafted(int(IpProtocol.TCP), segment.encode(source.address, destination.address), question, f"port-{port}", "SYN")
 

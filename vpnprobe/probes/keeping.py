@@ -4,17 +4,20 @@ Everything to and from the peer is held in memory while the run lasts (bounded);
 end, when all ports and Call IDs are known. A tunnel, a web page or a shell between the same two hosts is left out.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import identify, questions
+from vpnprobe.evidence.sightings import Movement, Question, Sighting
+from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
-from vpnprobe.transports.door import Address, Packet
+from vpnprobe.transports.door import Packet
 from vpnprobe.wire.gre import EnhancedGre, decode_gre
 from vpnprobe.wire.icmp import DestinationUnreachable, EchoReply, EchoRequest, TimeExceeded, decode_icmp
-from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpSegment, UdpDatagram, decode_ip
+from vpnprobe.wire.ip import IpProtocol, decode_ip
 from vpnprobe.wire.nonce import MAGIC
 
 MOST_BYTES: Final = 32 << 20
@@ -29,15 +32,21 @@ class Scope:
     peer: str
     """The other end's address as it is seen here."""
     server_ports: frozenset[tuple[Transport, int]]
-    client_ports: frozenset[tuple[Transport, int]] | None
-    """None: not known at the server, where a NAT may have changed them."""
+    client_ports: frozenset[tuple[Transport, int]]
+    """As they are seen here."""
     call_ids: frozenset[int]
+
+
+Slot = tuple[int, int | None]
+"""IP protocol, and for UDP a port."""
 
 
 class Keeper:
     """Takes packets from a capture."""
 
     def __init__(self) -> None:
+        self.left: set[Slot] = set()
+        """What kinds of packets this end's wire showed to leave."""
         self.packets: list[Packet] = []
         self.listeners: list[Callable[[Packet], None]] = []
         self.left_out = 0
@@ -47,6 +56,8 @@ class Keeper:
     def __call__(self, packet: Packet) -> None:
         for listener in self.listeners:
             listener(packet)
+        if packet.outgoing:
+            self.left.update(_slots(packet.data))
         if self._bytes + len(packet.data) > MOST_BYTES:
             self.left_out += 1
             return
@@ -89,8 +100,7 @@ def _ports_fit(protocol: int, payload: bytes, scope: Scope) -> bool:
     transport = TRANSPORTS[protocol]
     first, second = int.from_bytes(payload[:2], "big"), int.from_bytes(payload[2:4], "big")
     for server, client in ((first, second), (second, first)):
-        known = scope.client_ports is None or (transport, client) in scope.client_ports
-        if known and (transport, server) in scope.server_ports:
+        if (transport, client) in scope.client_ports and (transport, server) in scope.server_ports:
             return True
     return False
 
@@ -121,20 +131,22 @@ def _icmp_belongs(payload: bytes, scope: Scope, *, outgoing: bool) -> bool:
             return False
 
 
-def transport_ports(packet: IPv4Packet) -> tuple[Transport, int, int] | None:
-    """Transport, source and destination port of a TCP or UDP packet; None: another protocol, or too short."""
+def never_left(left: Container[Slot], sightings: Iterable[Sighting]) -> frozenset[Question]:
+    """Questions of which this end sent LEAST_TRIALS or more, and its own wire showed none: GRE, ESP, and UDP by port."""
+    sent = Counter(s.question for s in sightings if s.movement is Movement.SENT and s.question.transport in PROTOCOLS)
+    kept = (question for question, count in sent.items() if count >= LEAST_TRIALS)
+    return frozenset(question for question in kept if (PROTOCOLS[question.transport], question.port) not in left)
+
+
+def _slots(data: bytes) -> list[Slot]:
+    """IP protocol, and for UDP either port, of a packet."""
     try:
-        if packet.protocol == IpProtocol.UDP:
-            datagram = UdpDatagram.decode(packet.payload)
-            return Transport.UDP, datagram.source_port, datagram.destination_port
-        if packet.protocol == IpProtocol.TCP:
-            segment = TcpSegment.decode(packet.payload)
-            return Transport.TCP, segment.source_port, segment.destination_port
+        packet = decode_ip(data)
     except DecodeError:
-        return None
-    return None
+        return []
+    if packet.protocol != IpProtocol.UDP or len(packet.payload) < 4:
+        return [(packet.protocol, None)]
+    return [(packet.protocol, int.from_bytes(packet.payload[at : at + 2], "big")) for at in (0, 2)]
 
 
-def address_text(address: Address) -> str:
-    """The address as it stands in a scope."""
-    return str(address)
+PROTOCOLS: Final = {Transport.UDP: int(IpProtocol.UDP), Transport.GRE: int(IpProtocol.GRE), Transport.ESP: int(IpProtocol.ESP)}

@@ -75,3 +75,4 @@ class OpenvpnProbe:
                 path.recorder.steps(conversation, question, Sender.INITIATOR, remote=stream.remote)
         finally:
             running.cancel()
+            await asyncio.gather(running, return_exceptions=True)

@@ -43,6 +43,8 @@ class PptpProbe:
         await until_sure(path, PPTP_CONTROL, calls.attempt)
         if PPTP_CONTROL not in path.judge().tallies:
             path.skip(PPTP_CONTROL, path.unconnected(PORT))
+        if path.raw is not None:
+            calls.take_late()
         if path.raw is None:
             path.skip(GRE_IN_CALL, path.no_raw, Direction.C2S, Direction.S2C)
         elif calls.call is None:
@@ -59,6 +61,8 @@ class Calls:
         self.call: Call | None = None
         self._connection: _ControlConnection | None = None
         """The call's."""
+        self._late: list[tuple[Initiator, _ControlConnection]] = []
+        """Whose call had not come up in time: on a loaded machine it may have since."""
 
     async def attempt(self) -> None:
         path = self.path
@@ -76,9 +80,18 @@ class Calls:
             await asyncio.sleep(0.005)
         if self.call is not None:
             connection.close()  # Another attempt was faster; one call is enough.
-        elif conversation.state is State.CALL_UP and path.raw is not None:
+        elif conversation.state is not State.CALL_UP:
+            self._late.append((conversation, connection))
+        elif path.raw is not None:
             self._connection = connection
             self._up(conversation)
+
+    def take_late(self) -> None:
+        """Keeps a call that came up after its attempt was given up, where there is no other."""
+        for conversation, connection in self._late:
+            if self.call is None and conversation.state is State.CALL_UP and not connection.running.done():
+                self._connection = connection
+                self._up(conversation)
 
     def _up(self, conversation: Initiator) -> None:
         path = self.path
@@ -101,7 +114,7 @@ class Calls:
             return packet.encode(), identify.in_call(packet)[0].key
 
         path.gre_listeners.append(came)
-        path.in_call, path.in_call_crafted = call.request, crafted
+        path.in_call_crafted = crafted
         self.call = call
 
     async def pass_lcp(self, call: Call) -> None:

@@ -8,7 +8,7 @@ drop. The same tap ties ICMP errors to our packets.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import questions
@@ -50,6 +50,15 @@ class Stepped:
     """Set by an echo reply; for other kinds the other end's record tells."""
 
 
+class Copy(NamedTuple):
+    """One TTL-stepped packet that was sent."""
+
+    trace: Stepped
+    ttl: int
+    destination: Address
+    protocol: int
+
+
 class IcmpTap:
     """One end's raw ICMP socket: answers to TTL-stepped copies, and refusals of what was sent."""
 
@@ -57,7 +66,8 @@ class IcmpTap:
         """Raises CannotRun without Capability.RAW_IP."""
         self.door = door
         self._on_unreachable = on_unreachable
-        self._copies: dict[int, tuple[Stepped, int]] = {}
+        self._copies: dict[int, Copy] = {}
+        """Those of traces under way, by IP identification."""
         self._identification = int.from_bytes(door.entropy(2), "big")
         self._raw = door.raw(1, self._came)
 
@@ -71,23 +81,24 @@ class IcmpTap:
             return
         match message:
             case TimeExceeded(quote=quote):
-                self._answered(quote.identification, str(datagram.source.address))
+                self._answered(quote, str(datagram.source.address))
             case DestinationUnreachable(code=code, quote=quote):
                 self._on_unreachable(quote, datagram.source.address, unreachable_kind(code))
             case EchoReply(sequence=sequence):
-                self._echoed(sequence)
+                self._echoed(sequence, datagram.source.address)
             case _:
                 return
 
-    def _answered(self, identification: int | None, address: str) -> None:
-        if identification is not None and identification in self._copies:
-            trace, ttl = self._copies[identification]
-            trace.hops[ttl] = trace.hops.get(ttl) or address
+    def _answered(self, quote: Quote, address: str) -> None:
+        copy = self._copies.get(quote.identification or 0)
+        # Others on this host trace too: the identification alone is 16 bits that anybody may use.
+        if copy is not None and (quote.destination, quote.protocol) == (copy.destination, copy.protocol):
+            copy.trace.hops[copy.ttl] = copy.trace.hops.get(copy.ttl) or address
 
-    def _echoed(self, sequence: int) -> None:
-        if sequence in self._copies:
-            trace, ttl = self._copies[sequence]
-            trace.reached = min(ttl, trace.reached or ttl)
+    def _echoed(self, sequence: int, source: Address) -> None:
+        copy = self._copies.get(sequence)
+        if copy is not None and source == copy.destination:
+            copy.trace.reached = min(copy.ttl, copy.trace.reached or copy.ttl)
 
     def next_identification(self) -> int:
         """1 to 65535, each once in a long while."""
@@ -114,6 +125,8 @@ class IcmpTap:
                 self._send(recorder, trace, craft, source, destination, ttl)
                 await asyncio.sleep(PACE_S)
             await asyncio.sleep(patience_s if round_number == 0 else max(patience_s, 0.1))
+        for identification in [number for number, copy in self._copies.items() if copy.trace is trace]:
+            del self._copies[identification]
         return Trace(question, direction, dict(sorted(trace.hops.items())), trace.reached)
 
     def _send(
@@ -122,7 +135,7 @@ class IcmpTap:
         identification = self.next_identification()
         crafted = craft(identification)
         trace.hops.setdefault(ttl, None)
-        self._copies[identification] = (trace, ttl)
+        self._copies[identification] = Copy(trace, ttl, destination, crafted.protocol)
         recorder.sent(trace.question, crafted.key, message=crafted.message, size=len(crafted.payload), ttl=ttl, to=Endpoint(destination, 0))
         if source.version == 4 and destination.version == 4:
             packet = IPv4Packet(source, destination, crafted.protocol, ttl, identification, crafted.payload)

@@ -12,7 +12,7 @@ from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.evidence.sightings import Question
 from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS, round_trip
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Path, Settings, WantedPort, gather_all, missing
+from vpnprobe.probes.context import Path, Settings, WantedPort, gather_all, missing, spaced
 from vpnprobe.transports.door import ConnectError, ConnectFailure, Endpoint, TcpStream
 from vpnprobe.wire.nonce import NoncePayload
 
@@ -69,13 +69,15 @@ class Connections:
         finally:
             for task in running:
                 task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
     async def _start(self, count: int) -> list[asyncio.Task[None]]:
         started = []
         for _ in range(count):
             started.append(asyncio.get_running_loop().create_task(self._attempt()))
             self.made += 1
-            await self._wait(max(GAP_S, self.path.settle_s if self.path.peer is None else 0.0))
+            least_s = max(GAP_S, self.path.settle_s if self.path.peer is None else 0.0)
+            await self._wait(least_s if self.made <= LEAST_TRIALS else spaced(count, least_s))
             if self.up.is_set():
                 break
         return started
@@ -91,7 +93,8 @@ class Connections:
         if not judgement.witnesses(self.question, Direction.C2S):
             return 0
         both = round_trip(judgement.loss[Direction.C2S], judgement.loss[Direction.S2C])
-        return min(missing(both, self.made), MOST_TRIALS - self.made)
+        tally = judgement.tallies.get(self.question)
+        return min(missing(both, tally.count(Direction.C2S, "SYN")), MOST_TRIALS - self.made) if tally is not None else 0
 
     async def _attempt(self) -> None:
         path, key = self.path, ""

@@ -8,7 +8,7 @@ come to the host: whether its own firewall lets it in, only an answer shows.
 Conversations without a key of their own (other clients' PPTP, wrapped OpenVPN) are left out. Total: bytes that cannot be read give nothing.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -20,6 +20,7 @@ from vpnprobe.evidence.identify import Identity
 from vpnprobe.evidence.messages import describe
 from vpnprobe.evidence.records import PortState
 from vpnprobe.evidence.sightings import Question
+from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.probes.tcp import PPTP_PORT, attempt_key
@@ -93,6 +94,8 @@ class Witness:
         """By the client's port."""
         self.endpoints: dict[Question, Endpoint] = {}
         """By UDP question: where the client's payloads came from last."""
+        self.on_wire: dict[Question, int] = {}
+        """Packets of ours that came for the agent's own UDP ports."""
         self.calls: list[tuple[int, int]] = []
         """Calls that another program granted to our client: its own Call ID and the client's, as both stand at this end."""
 
@@ -133,11 +136,27 @@ class Witness:
             client, server = _client_first(sender, datagram.source_port, datagram.destination_port)
             if self._foreign(Transport.UDP, server):
                 yield from ((identity, client) for identity in self._of_datagram(server, client, datagram.payload, sender))
+            elif sender is Sender.INITIATOR and (Transport.UDP, server) in self._ports:
+                self._note(server, datagram.payload)
         elif ip.protocol == IpProtocol.TCP:
             segment = TcpSegment.decode(ip.payload)
             client, server = _client_first(sender, segment.source_port, segment.destination_port)
             if self._foreign(Transport.TCP, server):
                 yield from ((identity, client) for identity in self._of_segment(server, client, segment, sender, ip))
+            elif (Transport.TCP, server) in self._ports and segment.has(TcpFlag.SYN):
+                yield _handshake(server, client, ip, sender), client
+
+    def _note(self, port: int, data: bytes) -> None:
+        """Keeps in mind that a packet of ours came for a port of the agent's own, whether or not its socket gets it."""
+        ours = identify.nonce(questions.udp_reach(port), data)
+        if ours is None and port == questions.ESP_IN_UDP.port:
+            ours = identify.esp(questions.ESP_IN_UDP, data)
+        if ours is not None and ours.session_tag is not None:
+            self.on_wire[ours.question] = self.on_wire.get(ours.question, 0) + 1
+
+    def unheard(self, heard: Container[Question]) -> list[Question]:
+        """Questions whose packets came to this host, LEAST_TRIALS or more, of which the agent's sockets `heard` none."""
+        return [question for question, count in self.on_wire.items() if count >= LEAST_TRIALS and question not in heard]
 
     def _foreign(self, transport: Transport, port: int) -> bool:
         return self._ports.get((transport, port)) in FOREIGN
@@ -178,10 +197,9 @@ class Witness:
     def _of_segment(self, port: int, client: int, segment: TcpSegment, sender: Sender, ip: IPv4Packet) -> Iterator[Identity]:
         slot = (client, port)
         if segment.has(TcpFlag.SYN):
-            if sender is Sender.INITIATOR:
-                yield Identity(questions.tcp_reach(port), attempt_key(Endpoint(ip.source, client)), "SYN")
-                if slot not in self._tcp:
-                    _kept(self._tcp, slot, TcpFlow())
+            yield _handshake(port, client, ip, sender)
+            if sender is Sender.INITIATOR and slot not in self._tcp:
+                _kept(self._tcp, slot, TcpFlow())
             if slot in self._tcp:
                 self._tcp[slot].streams[sender].began(segment.sequence)
             return
@@ -206,6 +224,13 @@ class Witness:
             yield Identity(questions.PPTP_CONTROL, flow.key, name, detail)
             if isinstance(message, OutgoingCallReply) and message.result_code == SUCCESSFUL and len(self.calls) < MOST_FLOWS:
                 self.calls.append((message.call_id, message.peer_call_id))
+
+
+def _handshake(port: int, client: int, ip: IPv4Packet, sender: Sender) -> Identity:
+    """A SYN of the client's, or the answer to one."""
+    if sender is Sender.INITIATOR:
+        return Identity(questions.tcp_reach(port), attempt_key(Endpoint(ip.source, client)), "SYN")
+    return Identity(questions.tcp_reach(port), attempt_key(Endpoint(ip.destination, client)), "SYN-ACK")
 
 
 def _client_first(sender: Sender, source: int, destination: int) -> tuple[int, int]:

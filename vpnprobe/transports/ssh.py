@@ -8,8 +8,10 @@ memfd_create. ssh itself asks on the terminal what it has to ask; its own config
 import asyncio
 import contextlib
 import ipaddress
+import os
 import re
 import shlex
+import signal
 import socket
 from collections import deque
 from collections.abc import Sequence
@@ -190,8 +192,9 @@ class SshStream:
 
     def abort(self) -> None:
         if self._process.returncode is None:
+            # Not Process.terminate: it may collect the exit status that asyncio is about to ask for.
             with contextlib.suppress(ProcessLookupError):
-                self._process.terminate()
+                os.kill(self._process.pid, signal.SIGTERM)
 
     async def exit_status(self) -> int:
         """ssh's: 255 for an error of its own, otherwise the remote command's."""

@@ -150,16 +150,16 @@ async def connect_tls(
     loop = asyncio.get_running_loop()
     until = loop.time() + deadline_s
     sock = await connected_socket(remote, source=source, deadline_s=deadline_s, segment_bytes=segment_bytes)
+    stream = ByteStream(encrypted=True)
     try:
         async with asyncio.timeout_at(until):
-            transport, stream = await loop.create_connection(
-                lambda: ByteStream(encrypted=True), sock=sock, ssl=client_context(), server_hostname=_NAME
-            )
+            transport, _ = await loop.create_connection(lambda: stream, sock=sock, ssl=client_context(), server_hostname=_NAME)
     except OSError as exc:
-        sock.close()
+        stream.abort()
         raise _handshake_error(exc, remote) from exc
     except BaseException:
-        sock.close()
+        # The event loop has the socket and closes it; closed under its feet, another socket could get the number that it still watches.
+        stream.abort()
         raise
     tls: ssl.SSLObject = transport.get_extra_info("ssl_object")
     shown = hashlib.sha256(tls.getpeercert(binary_form=True) or b"").hexdigest()
