@@ -135,7 +135,7 @@ def test_refused_silent_and_hung_up(certificate: Certificate) -> None:
     asyncio.run(main())
 
 
-def test_strangers_are_limited_and_admitted_peers_are_not(
+def test_the_oldest_stranger_gives_way_and_admitted_peers_do_not(
     context: ssl.SSLContext, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tls, "STRANGERS", 2)
@@ -143,17 +143,20 @@ def test_strangers_are_limited_and_admitted_peers_are_not(
     async def main() -> None:
         accepted: asyncio.Queue[TlsStream] = asyncio.Queue()
         listener = await listen_tls(accepted.put_nowait, port=0, context=context)
-        clients = [await connected(listener, certificate.fingerprint) for _ in range(2)]
-        servers = [await soon(accepted.get()) for _ in range(2)]
+        clients, servers = [], []
+        for _ in range(4):
+            clients.append(await soon(connected(listener, certificate.fingerprint)))
+            servers.append(await soon(accepted.get()))
+            if len(servers) == 1:
+                servers[0].admit()
+                await asyncio.sleep(0)
         assert listener.strangers == 2
-        with pytest.raises(ConnectError):
-            await connected(listener, certificate.fingerprint)
-        servers[0].admit()
-        servers[0].admit()
-        clients.append(await soon(connected_when_possible(listener, certificate.fingerprint)))
-        servers.append(await soon(accepted.get()))
+        # The second connection was the oldest stranger when the fourth came.
+        assert await ended(clients[1])
         await clients[0].send(b"still here")
         assert await soon(servers[0].receive()) == b"still here"
+        await clients[3].send(b"and so am I")
+        assert await soon(servers[3].receive()) == b"and so am I"
         for stream in (*clients, *servers):
             await stream.close()
         listener.close()
@@ -161,10 +164,12 @@ def test_strangers_are_limited_and_admitted_peers_are_not(
     asyncio.run(main())
 
 
-async def connected_when_possible(listener: TlsListener, fingerprint: str) -> TlsStream:
-    while True:
-        with contextlib.suppress(ConnectError):
-            return await connected(listener, fingerprint)
+async def ended(stream: TlsStream) -> bool:
+    """Whether the other end has closed the stream, with a reset or without."""
+    try:
+        return not await soon(stream.receive())
+    except ConnectError:
+        return True
 
 
 def test_a_stranger_that_says_nothing_is_cut_off(context: ssl.SSLContext, certificate: Certificate) -> None:

@@ -117,15 +117,15 @@ class ServerAgent:
             for session in self.sessions.of(quote.destination):
                 session.recorder.refused(Refusal(question, Direction.S2C, kind, str(source)))
 
-    async def serve(self, stream: TcpStream, *, client: Address | None = None) -> None:
-        """Speaks with one client over one authenticated stream until it ends. `client`: its address, where the stream does not know it."""
+    async def serve(self, stream: TcpStream) -> None:
+        """Speaks with one client over one authenticated stream until it ends."""
         session: Session | None = None
         reader = FrameReader(most_bytes=STRANGER_BYTES)
         try:
             while chunk := await stream.receive():
                 for message in reader.feed(chunk):
                     if session is None:
-                        session = await self._hello(stream, message, client)
+                        session = await self._hello(stream, message)
                         if session is None:
                             return
                         reader.most_bytes = MOST_BYTES
@@ -165,7 +165,7 @@ class ServerAgent:
         self.responders.keep_only({WantedPort(*port) for other in self.sessions.everybody() for port in other.ports})
         self.ended += 1
 
-    async def _hello(self, stream: TcpStream, message: Message, client: Address | None) -> Session | None:
+    async def _hello(self, stream: TcpStream, message: Message) -> Session | None:
         """The first message of a connection: begins a session, or joins the one that another connection began."""
         if self._admits is not None and not self._admits(stream, message):
             return None  # Nothing is answered to a stranger.
@@ -175,7 +175,7 @@ class ServerAgent:
             await stream.send(encode_frame({"answers": number, "error": problem, "version": __version__}))
             return None
         name, tag = str(message["session"])[:64], int(message["tag"])
-        address = client or stream.remote.address
+        address = stream.remote.address
         session = self.sessions.get(name)
         if session is None:
             if self.sessions.full:

@@ -2,7 +2,8 @@
 
 One line of text, `vpnprobe1:SECRET:FINGERPRINT` (base64url without padding; SHA-256 in hex), in a file that only its owner may read. The
 server keeps key and certificate beside it in `FILE.server.pem`; a client needs the token alone. The client proves the secret by
-HMAC-SHA256 (RFC 2104) over the server's nonce and certificate, so that the secret itself never travels.
+HMAC-SHA256 (RFC 2104) over a nonce of the client's and the server's certificate, so that the secret itself never travels. That a proof is
+fresh follows from TLS: it is only ever seen by the server of that certificate.
 """
 
 import base64
@@ -63,7 +64,7 @@ class Token:
 
 
 def proof(secret: bytes, fingerprint: str, nonce: bytes) -> bytes:
-    """32 bytes that only a holder of the secret can give for this nonce of the server of that certificate."""
+    """32 bytes that only a holder of the secret can give for this nonce, at the server of that certificate."""
     return hmac.digest(secret, _CONTEXT + bytes.fromhex(fingerprint) + nonce, hashlib.sha256)
 
 

@@ -43,6 +43,8 @@ HIGHEST_STEPPED_TTL: Final = 32
 """No system begins with a TTL this small."""
 MOST_FLOWS: Final = 512
 """Client ports that are followed at once; the oldest is forgotten."""
+SEQUENCES: Final = 1 << 32
+"""Sequence numbers of TCP, which wrap around."""
 MOST_PENDING: Final = 16
 """TCP segments of one direction that are held until the one before them comes."""
 
@@ -56,18 +58,24 @@ class Stream:
 
     def began(self, sequence: int) -> None:
         """A SYN was seen."""
-        self._next = (sequence + 1) & 0xFFFFFFFF
+        self._next = (sequence + 1) % SEQUENCES
 
     def put(self, sequence: int, payload: bytes) -> bytes:
         """What a segment completes; empty: nothing new, or a gap stands before it."""
-        if self._next is None or not payload or len(self._pending) >= MOST_PENDING:
+        if self._next is None or not payload:
             return b""
-        self._pending[sequence] = payload
+        if len(self._pending) < MOST_PENDING or sequence == self._next:
+            self._pending[sequence] = payload
         whole = b""
-        while (chunk := self._pending.pop(self._next, None)) is not None:
-            whole += chunk
-            self._next = (self._next + len(chunk)) & 0xFFFFFFFF
+        while (start := self._due(self._next)) is not None:
+            new = self._pending.pop(start)[(self._next - start) % SEQUENCES :]
+            whole += new
+            self._next = (self._next + len(new)) % SEQUENCES
         return whole
+
+    def _due(self, sequence: int) -> int | None:
+        """Where a segment begins that holds this sequence number or lies before it; None: all lie behind."""
+        return next((start for start in self._pending if (sequence - start) % SEQUENCES < SEQUENCES // 2), None)
 
 
 @dataclass(slots=True)

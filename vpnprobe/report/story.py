@@ -11,6 +11,8 @@ from vpnprobe.observations.schema import Cause, Direction, Feasibility, Mode, Ob
 from vpnprobe.report.words import cause_words, direction_words, outcome_mark, protocol_name, question_words, visible
 
 WORKS: Final = (Feasibility.FEASIBLE, Feasibility.DEGRADED)
+CONTROL_PORT_RULE: Final = "control-port"
+"""The rule by which a verdict advises to use the port of vpnprobe's own control connection."""
 ORDER: Final = {protocol.value: place for place, protocol in enumerate(Protocol)}
 
 
@@ -268,6 +270,9 @@ def next_steps(result: Result) -> tuple[str, ...]:
         steps.append(f"Silence proves nothing by itself: start `vpnprobe serve` at the server, and {listed(unknown)} can be told.")
     if any("raw-ip" in reason or "CAP_NET_RAW" in reason for reason, _ in skipped(result)):
         steps.append("Run it with CAP_NET_RAW (as root) to measure what was skipped; `vpnprobe doctor` names the command.")
+    if kept := [question_words(o) for o in result.observations if o.cause is Cause.HOST_FIREWALL]:
+        steps.append(f"Open the host's own firewall for {listed(list(dict.fromkeys(kept)))}: the path is not what stops it.")
+    steps += [reason.text for verdict in result.verdicts for reason in verdict.because if reason.rule == CONTROL_PORT_RULE]
     return tuple(steps)
 
 

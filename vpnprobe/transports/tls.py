@@ -31,10 +31,10 @@ SEGMENT_BYTES: Final = 536
 """The largest TCP segment both ways: what every IPv4 path must carry (RFC 9293 section 3.7.1)."""
 HANDSHAKE_DEADLINE_S: Final = 10.0
 """Seconds from accepting to the end of the handshake."""
-ADMISSION_DEADLINE_S: Final = 30.0
+ADMISSION_DEADLINE_S: Final = 10.0
 """Seconds from the handshake until the peer has to be admitted."""
 STRANGERS: Final = 64
-"""Connections whose peer has not been admitted yet, at once; more are closed unread."""
+"""Connections whose peer has not been admitted yet, at once; the oldest gives way to a further one."""
 _LIFETIME_DAYS: Final = 3653
 _NAME: Final = "vpnprobe"
 _DER_SEQUENCE: Final = b"\x30"
@@ -194,7 +194,8 @@ class TlsListener:
         self._on_connection = on_connection
         self._context = context
         self._admission_deadline_s = admission_deadline_s
-        self._strangers = 0
+        self._waiting: dict[asyncio.Task[None], None] = {}
+        """In the order in which they came."""
         self._listener = Listener(listening_sockets(port=port, address=address, segment_bytes=segment_bytes), self._welcome)
 
     @property
@@ -204,21 +205,25 @@ class TlsListener:
     @property
     def strangers(self) -> int:
         """How many connections wait to be admitted."""
-        return self._strangers
+        return len(self._waiting)
 
     def close(self) -> None:
         """Stops accepting; connections that were handed over live on."""
         self._listener.close()
 
     async def _welcome(self, sock: socket.socket, remote: Endpoint) -> None:
-        if self._strangers >= STRANGERS:
-            sock.close()
-            return
-        self._strangers += 1
+        """Where too many wait to be admitted, who has waited longest gives up its place: idle strangers keep nobody out."""
+        if len(self._waiting) >= STRANGERS:
+            next(iter(self._waiting)).cancel()
+        task = asyncio.current_task()
+        assert task is not None
+        self._waiting[task] = None
         try:
             await self._handshake_and_admission(sock, remote)
+        except asyncio.CancelledError:
+            sock.close()
         finally:
-            self._strangers -= 1
+            del self._waiting[task]
 
     async def _handshake_and_admission(self, sock: socket.socket, remote: Endpoint) -> None:
         stream = await accepted_stream(sock, tls=self._context, handshake_deadline_s=HANDSHAKE_DEADLINE_S)
@@ -232,7 +237,7 @@ class TlsListener:
             await asyncio.wait_for(settled.wait(), self._admission_deadline_s)
         except TimeoutError:
             tls.abort()
-        except Exception:
+        except BaseException:
             tls.abort()
             raise
 
