@@ -171,7 +171,8 @@ class Run:
 
         def unreachable(quote: Quote, source: Address, kind: RefusalKind) -> None:
             question = question_of(quote, server_port=lambda _, server: server)
-            if question is not None and quote.destination == self.peer_address:
+            ours = quote.ports is None or (question is not None and (question.transport, quote.ports[0]) in path.flows)
+            if question is not None and ours and quote.destination == self.peer_address:
                 path.recorder.refused(Refusal(question, Direction.C2S, kind, str(source)))
 
         try:

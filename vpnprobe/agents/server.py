@@ -115,7 +115,8 @@ class ServerAgent:
         question = question_of(quote, server_port=lambda server, _: server)
         if question is not None:
             for session in self.sessions.of(quote.destination):
-                session.recorder.refused(Refusal(question, Direction.S2C, kind, str(source)))
+                if question.port is None or (question.transport, question.port) in session.ports:
+                    session.recorder.refused(Refusal(question, Direction.S2C, kind, str(source)))
 
     async def serve(self, stream: TcpStream) -> None:
         """Speaks with one client over one authenticated stream until it ends."""
