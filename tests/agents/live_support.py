@@ -76,7 +76,9 @@ class Process:
         return any("Traceback" in line or "never retrieved" in line or "Exception" in line for line in self.err)
 
 
-def start(lab: Lab | None, host: str, *arguments: str | Path, environment: dict[str, str] | None = None, stdin: int = subprocess.DEVNULL) -> Process:
+def start(
+    lab: Lab | None, host: str, *arguments: str | Path, environment: dict[str, str] | None = None, stdin: int = subprocess.DEVNULL
+) -> Process:
     """`vpnprobe ARGUMENTS` on a host of the lab; None: here."""
     prefix = lab.exec_prefix(host) if lab is not None else []
     command = [*prefix, *VPNPROBE, *map(str, arguments)]

@@ -165,9 +165,9 @@ json_values = st.recursive(
 fields = st.sampled_from(
     ["ports", "seconds", "job", "count", "port", "to", "call_id", "unsolicited", "since", "refused", "question", "highest_ttl", "offset"]
 )
-requests = st.fixed_dictionaries(
-    {"ask": st.sampled_from(["open", "send", "rows", "trace", "capture", "ping"])}, optional={}
-).flatmap(lambda base: st.dictionaries(fields, json_values, max_size=8).map(lambda more: {**more, **base}))
+requests = st.fixed_dictionaries({"ask": st.sampled_from(["open", "send", "rows", "trace", "capture", "ping"])}, optional={}).flatmap(
+    lambda base: st.dictionaries(fields, json_values, max_size=8).map(lambda more: {**more, **base})
+)
 
 
 class TestHostileClients:

@@ -155,9 +155,7 @@ def test_it_measures_with_everything_else_blocked() -> None:
 @pytest.mark.parametrize("options", [["-I", "-S"], ["-I", "-S", "-X", "utf8=0"], ["-I", "-S", "-W", "error"]], ids=" ".join)
 def test_it_measures_as_the_file_that_goes_through_ssh(options: list[str]) -> None:
     command = [sys.executable, *options, "-c", FIRST_STAGE]
-    measured, errors = asyncio.run(
-        over_pipes(command, first=transmission(), address=LOOPBACK, client=LOOPBACK, settings=HIGH_PORTS)
-    )
+    measured, errors = asyncio.run(over_pipes(command, first=transmission(), address=LOOPBACK, client=LOOPBACK, settings=HIGH_PORTS))
     check(measured, errors)
     assert errors == ""
     assert {"tcp/reach/tcp", "udp/reach/udp", "openvpn/reset/udp", "openvpn/reset/tcp"} <= passing(measured)

@@ -40,7 +40,9 @@ def seen(
     ]
 
 
-def trip(question: Question, way: Direction, sent: Sequence[str], came: Sequence[str], *, message: str = "", at: float = 0.0) -> list[Sighting]:
+def trip(
+    question: Question, way: Direction, sent: Sequence[str], came: Sequence[str], *, message: str = "", at: float = 0.0
+) -> list[Sighting]:
     """What the sender's and the receiver's record say of packets in one direction."""
     sender, receiver = (CLIENT, SERVER) if way is C2S else (SERVER, CLIENT)
     return [
@@ -68,7 +70,10 @@ def ends(
 
 
 def facts_with(
-    *, ports: dict[tuple[Transport, int], PortState] | None = None, background: dict[Direction, Background] | None = None, joined: bool = True
+    *,
+    ports: dict[tuple[Transport, int], PortState] | None = None,
+    background: dict[Direction, Background] | None = None,
+    joined: bool = True,
 ) -> PathFacts:
     return PathFacts(ports=ports or {}, background=CLEAR if background is None else background, joined=joined)
 

@@ -68,7 +68,9 @@ class TestPackets:
         found = judged(trip(questions.GRE_BARE, C2S, keys(20), []), facts_with(background={}))[GRE_C2S]
         assert (found.outcome, found.error_bound) == (Outcome.NO_ANSWER, None)
 
-    @pytest.mark.parametrize(("count", "heard", "outcome"), [(4, 0, "blocked"), (3, 0, "no-answer"), (7, 1, "no-answer"), (8, 1, "blocked")])
+    @pytest.mark.parametrize(
+        ("count", "heard", "outcome"), [(4, 0, "blocked"), (3, 0, "no-answer"), (7, 1, "no-answer"), (8, 1, "blocked")]
+    )
     def test_two_captures_with_nothing_else_in_them(self, count: int, heard: int, outcome: str) -> None:
         """Where the other end's capture shows that it was at work, more is asked of silence than where it is empty."""
         rows = [*trip(questions.GRE_IN_CALL, C2S, keys(count), []), *seen(SERVER, SENT, questions.GRE_IN_CALL, keys(heard, start=50))]
@@ -91,7 +93,10 @@ class TestPackets:
         assert judged(trip(questions.ESP, C2S, keys(6), []), refusals=[refusal])["esp-passthrough-esp-c2s"].outcome is Outcome.BLOCKED
 
     def test_unsolicited_packets_stand_beside_the_count(self) -> None:
-        rows = [*trip(questions.ESP, S2C, keys(2), [], message="unsolicited"), *trip(questions.ESP, S2C, keys(4, start=9), keys(4, start=9))]
+        rows = [
+            *trip(questions.ESP, S2C, keys(2), [], message="unsolicited"),
+            *trip(questions.ESP, S2C, keys(4, start=9), keys(4, start=9)),
+        ]
         found = judged(rows)["esp-passthrough-esp-s2c"]
         assert (found.outcome, found.sent) == (Outcome.PASS, 4)
         assert found.detail == {"unsolicited": {"sent": 2, "received": 0}}
@@ -120,7 +125,10 @@ class TestPackets:
 
 class TestConnections:
     def test_pass(self) -> None:
-        rows = [*trip(TCP, C2S, ["port-1"], ["port-1"], message="SYN"), *trip(TCP, S2C, ["port-1"], ["port-1"], message="SYN-ACK", at=0.004)]
+        rows = [
+            *trip(TCP, C2S, ["port-1"], ["port-1"], message="SYN"),
+            *trip(TCP, S2C, ["port-1"], ["port-1"], message="SYN-ACK", at=0.004),
+        ]
         found = judged(rows)["tcp-reach-tcp-443-both"]
         assert (found.outcome, found.sent, found.received, found.rtt_ms) == (Outcome.PASS, 1, 1, pytest.approx(5.0))
         assert found.detail == {"arrived_at_server": 1}
@@ -342,7 +350,9 @@ records = st.lists(sightings(), max_size=40)
 @st.composite
 def refusals(draw: st.DrawFn) -> Refusal:
     question = draw(st.sampled_from(QUESTIONS))
-    return Refusal(question, draw(st.sampled_from([C2S, S2C])), draw(st.sampled_from(RefusalKind)), draw(st.sampled_from([None, "10.0.0.9"])))
+    return Refusal(
+        question, draw(st.sampled_from([C2S, S2C])), draw(st.sampled_from(RefusalKind)), draw(st.sampled_from([None, "10.0.0.9"]))
+    )
 
 
 @st.composite

@@ -39,7 +39,10 @@ def test_a_copy_counts_at_the_time_of_the_first() -> None:
 
 
 def test_stepped_copies_are_no_trials_and_no_loss() -> None:
-    rows = [*trip(questions.GRE_BARE, C2S, keys(2), keys(2)), *seen(CLIENT, SENT, questions.GRE_BARE, keys(9, start=50), stepped=True, ttl=3)]
+    rows = [
+        *trip(questions.GRE_BARE, C2S, keys(2), keys(2)),
+        *seen(CLIENT, SENT, questions.GRE_BARE, keys(9, start=50), stepped=True, ttl=3),
+    ]
     count = of(rows, questions.GRE_BARE).total(C2S)
     assert (len(count.sent), count.lost) == (2, 0)
 

@@ -16,11 +16,11 @@ from vpnprobe import __version__
 from vpnprobe.errors import CannotRun, ExitStatus, UsageError
 
 COMMANDS: Final = {
-    "analyze": "Analyses captures offline.",
+    "analyze": "Analyses captures: pcap or pcapng, plain or compressed, or what tcpdump printed.",
     "demo": "Runs both agents in a simulated network.",
-    "doctor": "Says what this machine can and cannot probe.",
+    "doctor": "Says what this machine can and cannot probe, and the one command that mends each lack.",
     "lab": "Builds scenarios out of real network namespaces (Linux, root).",
-    "report": "Renders the HTML report of a saved result again.",
+    "report": "Renders the HTML report of RESULT, a result folder or its result.json, again.",
     "rules": "Shows, explains and checks the rules behind verdicts.",
     "run": "Probes the path to a peer and says which VPN works.",
     "serve": "Waits for clients and answers their probes.",

@@ -258,7 +258,7 @@ def _print(checks: list[Check]) -> None:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 def doctor(as_json: bool) -> None:
-    """Say what this machine can and cannot probe, and the one command that mends each lack."""
+    """Says what this machine can and cannot probe, and the one command that mends each lack."""
     checks = examine()
     if as_json:
         click.echo(json.dumps({"checks": [asdict(check) for check in checks]}, indent=2))

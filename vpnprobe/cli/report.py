@@ -16,7 +16,7 @@ import click
     help="Where the report goes; - is standard output. Default: report.html beside the result.",
 )
 def report(result: Path, output: Path | None) -> None:
-    """Render the HTML report of RESULT, a result folder or its result.json, again."""
+    """Renders the HTML report of RESULT, a result folder or its result.json, again."""
     from vpnprobe.observations import document
     from vpnprobe.report.html import render
 

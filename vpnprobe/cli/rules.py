@@ -15,7 +15,7 @@ RULES_FILE = click.option("--rules", "rules_file", metavar="FILE", help="Rules o
 
 @click.group()
 def rules() -> None:
-    """The rules that turn observations into verdicts."""
+    """Shows, explains and checks the rules behind verdicts."""
 
 
 @rules.command("list")
