@@ -89,7 +89,7 @@ class TestWithoutPrivileges:
 
 
 class TestManyClients:
-    @pytest.mark.parametrize(("count", "scenario"), [(2, "clean"), (2, "seed"), (20, "clean"), (4, "lossy")])
+    @pytest.mark.parametrize(("count", "scenario"), [(2, "clean"), (2, "seed"), (8, "clean"), (4, "lossy")])
     def test_at_once_behind_one_address(self, count: int, scenario: str) -> None:
         """Each comes to what one alone comes to: no packet of another is taken for its own or counted as lost."""
 
@@ -215,7 +215,7 @@ class TestInterruptions:
         async def story(both: Agents) -> tuple[Measured, float]:
             running = asyncio.get_running_loop().create_task(both.run().measure())
             await asyncio.sleep(0.1)
-            both.network._hosts[SERVER].receive = lambda _: None  # type: ignore[method-assign]
+            both.network._hosts[SERVER].receive = lambda packet: None  # type: ignore[method-assign]
             await asyncio.sleep(1)
             began = both.client.now()
             running.cancel()

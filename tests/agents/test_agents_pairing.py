@@ -206,6 +206,25 @@ def test_a_control_port_that_is_taken(tmp_path: Path) -> None:
     served(tmp_path, story)
 
 
+def test_two_clients_that_want_a_port_at_once_both_get_it(tmp_path: Path) -> None:
+    """Neither takes the other's for another program's."""
+    wanted = [["udp", 20053], ["tcp", 20443], ["udp", 20500]]
+
+    async def story(server: Server) -> list[object]:
+        talks = []
+        for number in (1, 2):
+            talk = await server.stranger()
+            await talk.ask(**{**hello(f"{number:032x}", number), **credentials(server.token)()})
+            talks.append(talk)
+        answers = await asyncio.gather(*(talk.ask(number=1, ask="open", ports=wanted, seconds=60) for talk in talks))
+        for talk in talks:
+            await talk.stream.close()
+        return [answer["ports"] for answer in answers]
+
+    first, second = served(tmp_path, story)
+    assert first == second == [[*port, "ours"] for port in wanted]
+
+
 def test_many_strangers_do_not_keep_a_client_out(tmp_path: Path) -> None:
     """They hold their connections without a word; a client still gets in beside them."""
 

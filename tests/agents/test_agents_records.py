@@ -105,6 +105,14 @@ def test_the_row_is_named() -> None:
         read_all([good, ["bad"]], read_refusal)
 
 
+@pytest.mark.parametrize("ttl", [-1, 256, 1 << 40, "64", []])
+def test_a_ttl_is_one_byte(ttl: object) -> None:
+    row = sighting_row(Sighting(Vantage.SERVER, Movement.SENT, 0.0, Question("tcp", "reach", Transport.TCP, 80), "k"))
+    row[7] = ttl
+    with pytest.raises(DecodeError, match="row at offset 0"):
+        read_all([row], read_sighting)
+
+
 def test_a_number_beyond_all_bounds() -> None:
     """JSON's 1e999 is infinity here."""
     row = sighting_row(Sighting(Vantage.SERVER, Movement.SENT, 0.0, Question("tcp", "reach", Transport.TCP, 80), "k"))

@@ -30,7 +30,9 @@ from vpnprobe.transports.topology import CLIENT, SERVER, Topology
 
 LOOPBACK: Final = IPv4Address("127.0.0.1")
 PATIENCE_S: Final = 60.0
-HIGH_PORTS: Final = Settings((11940, 14430), frozenset({"tcp", "udp", "openvpn"}))
+OWN_PORT: Final = 12_000 + os.getpid() % 8_000
+"""Tests run side by side, and what another agent has it does not answer for."""
+HIGH_PORTS: Final = Settings((OWN_PORT, OWN_PORT + 8_000), frozenset({"tcp", "udp", "openvpn"}))
 EVERYTHING: Final = Settings((1194, 443))
 SEEN: Final = "foreign modules: "
 

@@ -118,6 +118,12 @@ class TestRefusals:
         facts = replace(PATH, ports={(Transport.TCP, 443): PortState.CLOSED})
         assert cause_of(row(TCP_443, BOTH, REFUSED, refusal=RefusalKind.RST.value, by_router=True), facts=facts) is Cause.PORT
 
+    def test_a_refusal_from_before_the_server_is_no_missing_listener(self) -> None:
+        facts = replace(PATH, server_address="10.0.9.1", ports={(Transport.UDP, 1194): PortState.CLOSED})
+        failed = row(UDP_1194, C2S, REFUSED, refusal=RefusalKind.PORT_UNREACHABLE.value, by="10.0.5.1")
+        assert cause_of(failed, row(UDP_500, C2S, PASS), facts=facts) is Cause.PORT
+        assert cause_of(replace(failed, detail={**failed.detail, "by": "10.0.9.1"}), facts=facts) is Cause.NO_LISTENER
+
     def test_prohibited_is_a_filters_word(self) -> None:
         failed = row(UDP_1194, C2S, REFUSED, refusal=RefusalKind.PROHIBITED.value)
         assert cause_of(failed, row(UDP_500, C2S, PASS)) is Cause.PORT

@@ -99,7 +99,7 @@ def test_a_silent_host_is_unknown_in_time_with_the_next_step(tmp_path: Path) -> 
 
 
 def test_a_router_that_prohibits_is_named(tmp_path: Path) -> None:
-    ran = alone(tmp_path, Filter(at="r1", action=Action.REJECT_ADMIN, except_protocols=(ICMP,)), only="pptp")
+    ran = alone(tmp_path, Filter(at="r1", action=Action.REJECT_ADMIN, except_protocols=(ICMP,)), only="tcp")
     row = ran.row("tcp-reach-tcp-1723-both")
     assert (row["outcome"], row["detail"]["by"], row["detail"]["refusal"]) == ("refused", "10.78.0.2", "prohibited")
     assert ran.feasibility["pptp"] == "infeasible"
@@ -107,7 +107,7 @@ def test_a_router_that_prohibits_is_named(tmp_path: Path) -> None:
 
 
 def test_a_host_that_prohibits_has_a_firewall_of_its_own(tmp_path: Path) -> None:
-    ran = alone(tmp_path, Filter(at="server", hook=Hook.INPUT, action=Action.REJECT_ADMIN, except_protocols=(ICMP,)), only="pptp")
+    ran = alone(tmp_path, Filter(at="server", hook=Hook.INPUT, action=Action.REJECT_ADMIN, except_protocols=(ICMP,)), only="tcp")
     row = ran.row("tcp-reach-tcp-1723-both")
     assert (row["outcome"], row["cause"]) == ("refused", "host-firewall")
     assert row.get("location") is None

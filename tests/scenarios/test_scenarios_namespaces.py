@@ -34,7 +34,7 @@ def test_a_scenario_gives_what_it_expects_and_the_same_verdicts_as_simulated_and
     jsonschema.validate(played.document, SCHEMA, format_checker=jsonschema.FormatChecker())
     assert shortfalls(played.document, played.status, expectation) == []
     assert {file.name for file in played.folder.iterdir()} == FILES
-    planted = {planted.at for planted in (*topology.filters, *topology.nats)}
+    planted = {planted.at for planted in topology.filters} | {nat.at for nat in topology.nats}
     assert all(acted[host] for host in planted), f"a filter that acted on nothing proves nothing: {acted}"
     live = alike(played.feasibility, lossy=expectation.lossy)
     assert alike(simulated(name).feasibility, lossy=expectation.lossy) == live

@@ -50,11 +50,17 @@ def read_sighting(row: Sequence[Any]) -> Sighting:
         str(key),
         str(message),
         int(size),
-        None if ttl is None else int(ttl),
+        None if ttl is None else _ttl(ttl),
         bool(stepped),
         None if peer is None else (str(peer[0]), None if peer[1] is None else int(peer[1])),
         {str(name): value if isinstance(value, int) else str(value) for name, value in detail.items()},
     )
+
+
+def _ttl(value: int) -> int:
+    if not 0 <= value <= 255:
+        raise ValueError(f"{value} is no TTL")
+    return int(value)
 
 
 def refusal_row(refusal: Refusal) -> Row:

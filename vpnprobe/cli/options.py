@@ -94,7 +94,7 @@ def probes_for(only: Sequence[str], skip: Sequence[str]) -> tuple[frozenset[str]
     for name in (*wanted, *unwanted):
         if name not in probes and name not in NEEDED_BY:
             near = get_close_matches(name, [*NEEDED_BY, *probes], 1)
-            hint = f": did you mean {near[0]}?" if near else f": known are {', '.join([*NEEDED_BY, *sorted(probes)])}"
+            hint = f": did you mean {near[0]}?" if near else f": known are {', '.join(dict.fromkeys([*NEEDED_BY, *sorted(probes)]))}"
             raise UsageError(f"there is no protocol or probe {name!r}{hint}")
     protocols = [name for name in NEEDED_BY if name not in unwanted and (not wanted or name in wanted or _by_probe(name, wanted))]
     running = {probe for protocol in protocols for probe in NEEDED_BY[protocol]}

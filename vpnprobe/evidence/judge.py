@@ -37,7 +37,7 @@ class Judge:
         daemons = frozenset(q for q in _questions(client, server) if self._port_state(q) is PortState.DAEMON)
         self.tallies = tally(client, server, joined=facts.joined, trusted=daemons)
         self.loss = {way: self._background(way) for way in (Direction.C2S, Direction.S2C)}
-        self.elsewhere = _came_from_elsewhere(server, facts)
+        self.elsewhere = _came_from_elsewhere(client, server, facts)
         """Whether probes reach the server from another address than the control channel (a jump host, a carrier's pool of addresses)."""
 
     def _port_state(self, question: Question) -> PortState:
@@ -267,11 +267,12 @@ KNOWN_BY_TAG: Final = frozenset({"reach", "passthrough", "esp-in-udp"})
 """Checks whose packets carry the session's tag, so that the server knows them from any address."""
 
 
-def _came_from_elsewhere(server: EndRecord, facts: PathFacts) -> bool:
+def _came_from_elsewhere(client: EndRecord, server: EndRecord, facts: PathFacts) -> bool:
     seen = facts.client_seen_as
     if seen is None or not facts.joined:
         return False
-    arrived = (s for s in server.sightings if s.movement is Movement.RECEIVED and s.question.transport is Transport.UDP and not s.message)
+    ours = {s.key for s in client.sightings if s.movement is Movement.SENT and s.question.transport is Transport.UDP and not s.message}
+    arrived = (s for s in server.sightings if s.movement is Movement.RECEIVED and s.key in ours)
     return any(sighting.peer is not None and sighting.peer[0] != seen for sighting in arrived)
 
 

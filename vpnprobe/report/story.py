@@ -13,6 +13,8 @@ from vpnprobe.report.words import cause_words, direction_words, outcome_mark, pr
 WORKS: Final = (Feasibility.FEASIBLE, Feasibility.DEGRADED)
 CONTROL_PORT_RULE: Final = "control-port"
 """The rule by which a verdict advises to use the port of vpnprobe's own control connection."""
+AT_THE_SERVER: Final = "at the server: "
+"""How the reason begins where it is the server agent that lacks something."""
 ORDER: Final = {protocol.value: place for place, protocol in enumerate(Protocol)}
 
 
@@ -267,9 +269,15 @@ def next_steps(result: Result) -> tuple[str, ...]:
     if result.run.mode is Mode.OFFLINE and (unknown or not result.verdicts):
         steps.append("A capture shows only what was tried: `vpnprobe serve` at the server and `vpnprobe run --peer HOST` measure the rest.")
     if result.run.mode is Mode.SOLO and unknown:
-        steps.append(f"Silence proves nothing by itself: start `vpnprobe serve` at the server, and {listed(unknown)} can be told.")
-    if any("raw-ip" in reason or "CAP_NET_RAW" in reason for reason, _ in skipped(result)):
+        steps.append(
+            "Silence proves nothing by itself: try `vpnprobe run --peer ssh://HOST`, or start `vpnprobe serve` at the server, and "
+            f"{listed(unknown)} can be told."
+        )
+    lacking = [reason for reason, _ in skipped(result) if "cap_net_raw" in reason.lower() or "raw-ip" in reason]
+    if any(not reason.startswith(AT_THE_SERVER) for reason in lacking):
         steps.append("Run it with CAP_NET_RAW (as root) to measure what was skipped; `vpnprobe doctor` names the command.")
+    if any(reason.startswith(AT_THE_SERVER) for reason in lacking):
+        steps.append("Run the server agent with CAP_NET_RAW (as root): without it GRE and ESP cannot be measured.")
     if kept := [question_words(o) for o in result.observations if o.cause is Cause.HOST_FIREWALL]:
         steps.append(f"Open the host's own firewall for {listed(list(dict.fromkeys(kept)))}: the path is not what stops it.")
     steps += [reason.text for verdict in result.verdicts for reason in verdict.because if reason.rule == CONTROL_PORT_RULE]

@@ -1,0 +1,196 @@
+"""What an end could have seen: without raw sockets, behind its own firewall, from another address, with somebody answering in its name."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from evidence_support import C2S, CLEAR, CLIENT, RECEIVED, S2C, SENT, SERVER, ends, facts_with, judged, keys, seen, trip
+
+from vpnprobe.evidence import questions
+from vpnprobe.evidence.judge import ANOTHER, UNANSWERED, UNHEARD, UNSENT, judge
+from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
+from vpnprobe.evidence.sightings import Question, Sighting
+from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
+
+UDP = questions.udp_reach(500)
+TCP = questions.tcp_reach(443)
+OURS = {(Transport.TCP, 443): PortState.OURS, (Transport.UDP, 500): PortState.OURS}
+PATH = PathFacts(background=CLEAR, ports=OURS, client_address="10.0.0.1", client_seen_as="10.0.0.1", server_address="10.0.9.1")
+RESET = questions.openvpn_reset(Transport.UDP, 500)
+
+
+Said = Callable[[EndRecord], EndRecord]
+
+
+def as_it_is(end: EndRecord) -> EndRecord:
+    return end
+
+
+def without_raw(end: EndRecord) -> EndRecord:
+    return replace(end, sees_raw=False)
+
+
+def unheard(*kinds: Question) -> Said:
+    return lambda end: replace(end, unheard=frozenset(kinds))
+
+
+def unsent(*kinds: Question) -> Said:
+    return lambda end: replace(end, unsent=frozenset(kinds))
+
+
+def at_ends(rows: list[Sighting], facts: PathFacts = PATH, *, client: Said = as_it_is, server: Said = as_it_is) -> dict[str, Observation]:
+    """Judged with something said of the ends."""
+    one, other = ends(rows)
+    return {o.id: o for o in judge(client(one), server(other), facts)}
+
+
+class TestWithoutRawSockets:
+    def test_a_server_that_sees_no_gre_says_nothing_by_its_silence(self) -> None:
+        found = at_ends(trip(questions.GRE_BARE, C2S, keys(20), []), server=without_raw)
+        assert found["gre-passthrough-bare-gre-c2s"].outcome is Outcome.NO_ANSWER
+        assert found["gre-passthrough-bare-gre-c2s"].error_bound is None
+
+    def test_its_silence_about_udp_still_does(self) -> None:
+        found = at_ends(trip(UDP, C2S, keys(20), []), server=without_raw)
+        assert found["udp-reach-udp-500-c2s"].outcome is Outcome.BLOCKED
+
+    def test_what_a_client_may_not_receive_is_no_observation(self) -> None:
+        """Its kernel refuses what the server sends: that says nothing of the path."""
+        assert "esp-passthrough-esp-s2c" not in at_ends(trip(questions.ESP, S2C, keys(6), []), client=without_raw)
+
+    def test_what_came_all_the_same_is(self) -> None:
+        found = at_ends(trip(questions.ESP, S2C, keys(6), keys(6)), client=without_raw)
+        assert found["esp-passthrough-esp-s2c"].outcome is Outcome.PASS
+
+
+class TestOwnFirewalls:
+    @pytest.mark.parametrize(
+        ("client", "server", "reason"), [(as_it_is, unheard(questions.ESP), UNHEARD), (unsent(questions.ESP), as_it_is, UNSENT)]
+    )
+    def test_a_host_that_keeps_packets_from_its_agent_blocks_no_path(self, client: Said, server: Said, reason: str) -> None:
+        found = at_ends(trip(questions.ESP, C2S, keys(20), []), client=client, server=server)["esp-passthrough-esp-c2s"]
+        assert (found.outcome, found.cause, found.detail["reason"]) == (Outcome.NO_ANSWER, Cause.HOST_FIREWALL, reason)
+
+    def test_a_conversation_is_kept_with_its_port(self) -> None:
+        rows = trip(RESET, C2S, keys(20), [], message="P_CONTROL_HARD_RESET_CLIENT_V2")
+        found = at_ends(rows, server=unheard(UDP))["openvpn-reset-udp-500-both"]
+        assert (found.outcome, found.cause) == (Outcome.NO_ANSWER, Cause.HOST_FIREWALL)
+
+    def test_lcp_is_kept_with_its_call(self) -> None:
+        rows = trip(questions.PPTP_LCP, C2S, keys(20), [], message="Configure-Request")
+        found = at_ends(rows, server=unheard(questions.GRE_IN_CALL))["pptp-lcp-in-call-gre-c2s"]
+        assert found.cause is Cause.HOST_FIREWALL
+
+    def test_what_passes_is_kept_by_nobody(self) -> None:
+        found = at_ends(trip(questions.ESP, C2S, keys(6), keys(6)), server=unheard(questions.ESP))
+        assert found["esp-passthrough-esp-c2s"].outcome is Outcome.PASS
+
+    def test_the_servers_own_prohibition_is_its_firewalls(self) -> None:
+        refusal = Refusal(UDP, C2S, RefusalKind.PROHIBITED, "10.0.9.1")
+        found = judged(trip(UDP, C2S, keys(6), []), PATH, refusals=[refusal])["udp-reach-udp-500-c2s"]
+        assert (found.outcome, found.cause) == (Outcome.REFUSED, Cause.HOST_FIREWALL)
+
+    def test_another_hosts_prohibition_is_a_filter(self) -> None:
+        refusal = Refusal(UDP, C2S, RefusalKind.PROHIBITED, "10.0.5.1")
+        found = judged(trip(UDP, C2S, keys(6), []), PATH, refusals=[refusal])["udp-reach-udp-500-c2s"]
+        assert (found.outcome, found.cause) == (Outcome.REFUSED, Cause.IP_PROTOCOL)
+
+
+def from_elsewhere(question: Question, names: list[str]) -> list[Sighting]:
+    """Payloads that came to the server from another address than the control channel did."""
+    came = seen(SERVER, RECEIVED, question, names)
+    return [*seen(CLIENT, SENT, question, names), *(replace(row, peer=("192.0.2.77", 4000)) for row in came)]
+
+
+class TestAnotherAddress:
+    """A jump host, or a carrier's pool of addresses."""
+
+    BESIDE = from_elsewhere(questions.udp_reach(53), keys(4, start=500))
+
+    def test_what_carries_our_tag_is_still_known(self) -> None:
+        found = at_ends([*self.BESIDE, *trip(UDP, C2S, keys(8), [])])
+        assert found["udp-reach-udp-500-c2s"].outcome is Outcome.BLOCKED
+
+    @pytest.mark.parametrize("way", [C2S, S2C])
+    def test_what_does_not_is_not(self, way: Direction) -> None:
+        rows = trip(RESET, way, keys(8), [], message="P_CONTROL_HARD_RESET_CLIENT_V2" if way is C2S else "P_CONTROL_HARD_RESET_SERVER_V2")
+        rows += seen(CLIENT, SENT, RESET, keys(8), message="P_CONTROL_HARD_RESET_CLIENT_V2")
+        found = at_ends([*self.BESIDE, *rows])
+        assert found["openvpn-reset-udp-500-both"].outcome is Outcome.NO_ANSWER
+
+    def test_syns_are_not_either(self) -> None:
+        found = at_ends([*self.BESIDE, *trip(TCP, C2S, keys(8), [], message="SYN")])
+        assert found["tcp-reach-tcp-443-both"].outcome is Outcome.NO_ANSWER
+
+    def test_what_the_server_sends_goes_to_the_address_that_it_knows(self) -> None:
+        found = at_ends([*self.BESIDE, *trip(questions.ESP, S2C, keys(8), [])])
+        assert found["esp-passthrough-esp-s2c"].outcome is Outcome.NO_ANSWER
+
+    def test_a_strangers_packet_from_there_changes_nothing(self) -> None:
+        stranger = replace(seen(SERVER, RECEIVED, UDP, ["not-ours"])[0], peer=("192.0.2.77", 4000))
+        found = at_ends([stranger, *trip(TCP, C2S, keys(8), [], message="SYN")])
+        assert found["tcp-reach-tcp-443-both"].outcome is Outcome.BLOCKED
+
+    def test_in_captures_of_two_attempts_addresses_say_nothing(self) -> None:
+        found = at_ends([*self.BESIDE, *trip(TCP, C2S, keys(8), [], message="SYN")], replace(PATH, joined=False))
+        assert found["tcp-reach-tcp-443-both"].outcome is Outcome.BLOCKED
+
+
+class TestConnections:
+    def test_somebody_in_between_answers_in_the_servers_name(self) -> None:
+        rows = [*seen(CLIENT, SENT, TCP, keys(2), message="SYN"), *seen(CLIENT, RECEIVED, TCP, keys(2), message="SYN-ACK")]
+        found = at_ends(rows)["tcp-reach-tcp-443-both"]
+        assert (found.outcome, found.detail["reason"]) == (Outcome.NO_ANSWER, ANOTHER)
+
+    @pytest.mark.parametrize("state", [PortState.DAEMON, PortState.UNKNOWN])
+    def test_another_programs_port_is_its_own_to_answer(self, state: PortState) -> None:
+        rows = [*seen(CLIENT, SENT, TCP, keys(2), message="SYN"), *seen(CLIENT, RECEIVED, TCP, keys(2), message="SYN-ACK")]
+        assert at_ends(rows, replace(PATH, ports={(Transport.TCP, 443): state}))["tcp-reach-tcp-443-both"].outcome is Outcome.PASS
+
+    def test_a_host_that_got_the_syn_and_answered_nothing(self) -> None:
+        found = at_ends(trip(TCP, C2S, keys(6), keys(6), message="SYN"))["tcp-reach-tcp-443-both"]
+        assert (found.outcome, found.detail["reason"]) == (Outcome.NO_ANSWER, UNANSWERED)
+
+
+class TestRoutersWords:
+    def test_a_single_unreachable_stands_only_where_silence_is_proven_too(self) -> None:
+        refusal = Refusal(UDP, C2S, RefusalKind.UNREACHABLE, "10.0.5.1")
+        few = judged(trip(UDP, C2S, keys(2), []), facts_with(), refusals=[refusal])["udp-reach-udp-500-c2s"]
+        many = judged(trip(UDP, C2S, keys(20), []), facts_with(), refusals=[refusal])["udp-reach-udp-500-c2s"]
+        assert (few.outcome, few.detail["by"]) == (Outcome.NO_ANSWER, "10.0.5.1")
+        assert (many.outcome, many.detail["by"]) == (Outcome.REFUSED, "10.0.5.1")
+
+    def test_without_an_agent_it_is_all_there_is(self) -> None:
+        refusal = Refusal(UDP, C2S, RefusalKind.UNREACHABLE, "10.0.5.1")
+        found = judged(trip(UDP, C2S, keys(2), []), facts_with(), refusals=[refusal], witness=False)["udp-reach-udp-500-c2s"]
+        assert found.outcome is Outcome.REFUSED
+
+    def test_one_that_says_who_it_is_comes_before_one_that_does_not(self) -> None:
+        refusals = [Refusal(UDP, C2S, RefusalKind.PORT_UNREACHABLE, None), Refusal(UDP, C2S, RefusalKind.PROHIBITED, "10.0.5.1")]
+        found = judged(trip(UDP, C2S, keys(6), []), facts_with(), refusals=refusals)["udp-reach-udp-500-c2s"]
+        assert found.detail["by"] == "10.0.5.1"
+
+    def test_a_refused_port_refuses_its_conversations(self) -> None:
+        refusal = Refusal(UDP, C2S, RefusalKind.PORT_UNREACHABLE, "10.0.9.1")
+        rows = trip(RESET, C2S, keys(2), [], message="P_CONTROL_HARD_RESET_CLIENT_V2")
+        assert judged(rows, facts_with(), refusals=[refusal])["openvpn-reset-udp-500-both"].outcome is Outcome.REFUSED
+
+
+def test_what_the_client_lacks_a_socket_for_its_own_kernel_refuses() -> None:
+    refusal = Refusal(questions.ESP, S2C, RefusalKind.PROTOCOL_UNREACHABLE, "10.0.0.1")
+    found = judged(trip(questions.ESP, S2C, keys(6), []), PATH, refusals=[refusal])["esp-passthrough-esp-s2c"]
+    assert (found.outcome, found.cause) == (Outcome.REFUSED, Cause.NO_LISTENER)
+    behind_nat = replace(PATH, client_seen_as="192.0.2.7")
+    by_nat = Refusal(questions.ESP, S2C, RefusalKind.PROTOCOL_UNREACHABLE, "192.0.2.7")
+    found = judged(trip(questions.ESP, S2C, keys(6), []), behind_nat, refusals=[by_nat])["esp-passthrough-esp-s2c"]
+    assert found.cause is not Cause.NO_LISTENER
+
+
+def test_a_record_up_to_a_time() -> None:
+    client, _ = ends(
+        [*seen(CLIENT, SENT, UDP, ["a"], at=1.0), *seen(CLIENT, SENT, UDP, ["b"], at=3.0), *seen(CLIENT, RECEIVED, UDP, ["c"], at=4.0)],
+        refusals=[replace(Refusal(UDP, C2S, RefusalKind.RST, None), at=5.0)],
+    )
+    cut = client.until(2.0)
+    assert [row.key for row in cut.sightings] == ["a", "c"]
+    assert cut.refusals == ()

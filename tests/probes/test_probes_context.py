@@ -1,0 +1,280 @@
+"""How many packets it takes to be sure: more where the path loses some, spread in time, and never without end."""
+
+import asyncio
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vpnprobe.evidence import questions
+from vpnprobe.evidence.records import EndRecord, PathFacts, Refusal, RefusalKind, Trace
+from vpnprobe.evidence.sightings import Movement, Question, Sighting, Vantage
+from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, MOST_TRIALS, Background
+from vpnprobe.evidence.tally import Count
+from vpnprobe.observations.schema import Direction, Transport
+from vpnprobe.probes.context import (
+    AT_LEAST_MORE,
+    FIRST_TRIALS,
+    MOST_ROUNDS,
+    SPREAD_S,
+    SURE_TRIALS,
+    Job,
+    Path,
+    Settings,
+    gather_all,
+    missing,
+    spaced,
+)
+from vpnprobe.probes.recorder import Recorder
+from vpnprobe.probes.sending import Nonces
+from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
+from vpnprobe.transports.topology import CLIENT, Topology
+
+C2S = Direction.C2S
+CLEAR = Background(0, 500)
+
+
+def count(sent: int, *, over_s: float = 2.0) -> Count:
+    return Count(sent={str(number): over_s * number / max(1, sent - 1) for number in range(sent)})
+
+
+@given(st.integers(0, 80), st.integers(0, 40), st.integers(1, 600), st.floats(0, 5))
+def test_what_is_missing_suffices(sent: int, lost: int, passed: int, over_s: float) -> None:
+    """Once that many more were sent, over the time that it takes, nothing is missing and the bound is reached (or cannot be)."""
+    loss, already = Background(lost, passed), count(sent, over_s=over_s)
+    more = missing(loss, already)
+    assert 0 <= more <= MOST_TRIALS
+    total = count(sent + more, over_s=max(over_s, SPREAD_S))
+    if sent + more >= SURE_TRIALS:
+        assert missing(loss, total) == 0
+        assert loss.chance_of_losing_all(sent + more) <= ERROR_BOUND or sent + more >= MOST_TRIALS
+
+
+def test_without_anything_that_passes_there_is_no_use_in_more() -> None:
+    assert missing(Background(), count(LEAST_TRIALS)) == 0
+    assert missing(Background(), count(1)) > 0
+
+
+def test_what_came_in_a_moment_is_followed_up() -> None:
+    """An outage of a moment is no filter."""
+    assert missing(CLEAR, count(20, over_s=SPREAD_S / 4)) == AT_LEAST_MORE
+    assert missing(CLEAR, count(20, over_s=SPREAD_S)) == 0
+    assert missing(CLEAR, count(MOST_TRIALS, over_s=0.1)) == 0
+
+
+@given(st.integers(1, 64))
+def test_the_spacing_spreads_them(more: int) -> None:
+    assert spaced(more, 0.03) * more >= SPREAD_S
+    assert spaced(more, 0.03) >= 0.03
+
+
+class Peer:
+    """A server agent that says what it is told to say."""
+
+    rtt_s = 0.01
+    no_raw = ""
+
+    def __init__(self) -> None:
+        self.rows: list[Sighting] = []
+        self.refreshed = 0
+        self.loss = {C2S: CLEAR, Direction.S2C: CLEAR}
+
+    async def send(
+        self,
+        job: Job,
+        *,
+        count: int,
+        spacing_s: float,
+        port: int = 0,
+        to: tuple[str, int] | None = None,
+        call_id: int = 0,
+        unsolicited: bool = False,
+    ) -> None:
+        return
+
+    async def refresh(self) -> EndRecord:
+        self.refreshed += 1
+        await asyncio.sleep(self.rtt_s)
+        return EndRecord(tuple(self.rows))
+
+    def background(self) -> Mapping[Direction, Background]:
+        return self.loss
+
+    async def trace(self, question: Question, *, highest_ttl: int) -> Trace | None:
+        return None
+
+
+def path_with(peer: Peer | None) -> Path:
+    door = SimulatedNetwork(Topology(), seed=1).door(CLIENT)
+    recorder = Recorder(door, Vantage.CLIENT)
+    facts = PathFacts(background=peer.background()) if peer is not None else PathFacts()
+    path = Path(door, Topology().server_address, Settings(()), recorder, Nonces(door, 1), peer, None, facts=facts)
+    if peer is not None:
+        path.server_record = EndRecord()
+    return path
+
+
+class Asking:
+    """Packets of one question, sent as `until_sure` asks for them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.bursts: list[int] = []
+
+    async def send(self, trials: int, spacing_s: float) -> None:
+        self.bursts.append(trials)
+
+        def one() -> None:
+            self.path.recorder.sent(questions.udp_reach(53), self.path.nonces.fresh().key)
+
+        await self.path.burst(one, trials, spacing_s=spacing_s)
+
+
+def asked(peer: Peer | None, *, arrive: int | None = None) -> tuple[list[int], float]:
+    """The bursts it took, and how long; `arrive`: the number of the packet that comes through."""
+
+    async def main() -> tuple[list[int], float]:
+        path = path_with(peer)
+        asking = Asking(path)
+        began = path.door.now()
+
+        async def deliver() -> None:
+            while arrive is not None and peer is not None:
+                await asyncio.sleep(0.001)
+                rows = path.recorder.sightings
+                if len(rows) > arrive:
+                    peer.rows.append(Sighting(Vantage.SERVER, Movement.RECEIVED, 0.0, questions.udp_reach(53), rows[arrive].key))
+                    return
+
+        delivering = asyncio.get_running_loop().create_task(deliver())
+        await path.until_sure(questions.udp_reach(53), C2S, asking.send)
+        delivering.cancel()
+        path.close()
+        return asking.bursts, path.door.now() - began
+
+    return run_virtual(main())
+
+
+def test_what_comes_through_ends_the_question() -> None:
+    bursts, took = asked(Peer(), arrive=0)
+    assert bursts == [FIRST_TRIALS]
+    assert took < 0.5
+
+
+def test_one_that_comes_late_ends_it_too() -> None:
+    bursts, _ = asked(Peer(), arrive=FIRST_TRIALS + 1)
+    assert len(bursts) == 2
+
+
+def test_silence_is_proven_over_a_second() -> None:
+    bursts, took = asked(Peer())
+    assert sum(bursts) >= SURE_TRIALS
+    assert SPREAD_S <= took < 3 * SPREAD_S
+
+
+def test_a_lossy_path_takes_more() -> None:
+    peer = Peer()
+    peer.loss = {C2S: Background(30, 70), Direction.S2C: CLEAR}
+    lossy, _ = asked(peer)
+    clear, _ = asked(Peer())
+    assert sum(lossy) > sum(clear)
+    assert sum(lossy) <= MOST_TRIALS
+
+
+def test_without_an_agent_nobody_can_say_more() -> None:
+    bursts, _ = asked(None)
+    assert bursts == [FIRST_TRIALS]
+
+
+def test_a_peer_that_does_not_send_what_it_is_asked_to_keeps_nobody() -> None:
+    async def main() -> int:
+        path, rounds = path_with(Peer()), 0
+        path.recorder.received(questions.GRE_BARE, "x")
+
+        async def send(_: int, __: float) -> None:
+            nonlocal rounds
+            rounds += 1
+
+        await path.until_sure(questions.GRE_BARE, Direction.S2C, send)
+        return rounds
+
+    assert run_virtual(main()) <= MOST_ROUNDS + 1
+
+
+def test_those_who_ask_at_the_same_time_share_one_answer() -> None:
+    async def main() -> int:
+        peer = Peer()
+        path = path_with(peer)
+        await asyncio.gather(*(path.sync() for _ in range(20)))
+        await path.sync()
+        return peer.refreshed
+
+    assert run_virtual(main()) == 2
+
+
+def test_a_lost_peer_is_told_to_all_who_ask() -> None:
+    from vpnprobe.errors import CannotRun
+
+    class Lost(Peer):
+        async def refresh(self) -> EndRecord:
+            raise CannotRun("the peer is gone")
+
+    async def main() -> list[BaseException | None]:
+        path = path_with(Lost())
+        return await asyncio.gather(*(path.sync() for _ in range(3)), return_exceptions=True)
+
+    assert [str(error) for error in run_virtual(main())] == ["the peer is gone"] * 3
+
+
+@pytest.mark.parametrize(
+    ("kinds", "words"),
+    [((), "no TCP connection"), ((RefusalKind.RST,), "nothing listens"), ((RefusalKind.UNREACHABLE,), "was refused")],
+)
+def test_why_nothing_was_said_over_tcp(kinds: tuple[RefusalKind, ...], words: str) -> None:
+    async def main() -> str:
+        path = path_with(Peer())
+        for kind in kinds:
+            path.recorder.refused(Refusal(questions.tcp_reach(80), C2S, kind, None))
+        return path.unconnected(80)
+
+    assert words in run_virtual(main())
+
+
+def test_everything_runs_to_its_end_before_the_first_failure_is_told() -> None:
+    async def main() -> bool:
+        ended = False
+
+        async def fails() -> None:
+            raise OSError("first")
+
+        async def ends() -> None:
+            nonlocal ended
+            await asyncio.sleep(1)
+            ended = True
+
+        with pytest.raises(OSError, match="first"):
+            await gather_all([fails(), ends()])
+        return ended
+
+    assert run_virtual(main())
+
+
+def test_what_the_user_chose() -> None:
+    assert Settings(()).wants("gre")
+    assert not Settings((), frozenset({"udp"})).wants("gre")
+
+
+def test_sockets_are_open_until_the_run_ends() -> None:
+    async def main() -> tuple[set[tuple[Transport, int]], bool]:
+        path = path_with(Peer())
+        port = await path.udp(lambda _: None)
+        flows = set(path.flows)
+        path.close()
+        again = await path.door.udp(lambda _: None, port=port.local.port)
+        again.close()
+        return flows, True
+
+    flows, reopened = run_virtual(main())
+    assert len(flows) == 1
+    assert reopened

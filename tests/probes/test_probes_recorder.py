@@ -1,0 +1,117 @@
+"""One end's record: what it keeps of packets, messages and refusals, and that it is bounded."""
+
+import asyncio
+
+import pytest
+
+from vpnprobe.conversations import openvpn
+from vpnprobe.conversations.contract import Sender
+from vpnprobe.evidence import identify, questions
+from vpnprobe.evidence.records import Refusal, RefusalKind
+from vpnprobe.evidence.sightings import Movement, Vantage
+from vpnprobe.observations.schema import Direction, Transport
+from vpnprobe.probes import recorder as module
+from vpnprobe.probes.recorder import Recorder
+from vpnprobe.transports.door import Datagram, Endpoint
+from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
+from vpnprobe.transports.topology import CLIENT, Topology
+from vpnprobe.wire.nonce import NoncePayload
+
+UDP = questions.udp_reach(53)
+SERVER = Endpoint(Topology().server_address, 53)
+
+
+def test_what_left_and_what_came() -> None:
+    async def main() -> None:
+        kept = Recorder(SimulatedNetwork(Topology(), seed=1).door(CLIENT), Vantage.CLIENT)
+        kept.sent(UDP, "n1", size=14, to=SERVER)
+        kept.received(UDP, "n1", size=14, ttl=61, source=SERVER, detail={"call_id": 5})
+        left, came = kept.sightings
+        assert (left.movement, left.direction, left.peer, left.stepped) == (Movement.SENT, Direction.C2S, (str(SERVER.address), 53), False)
+        assert (came.movement, came.direction, came.ttl, came.detail) == (Movement.RECEIVED, Direction.S2C, 61, {"call_id": 5})
+
+    run_virtual(main())
+
+
+def test_a_packet_with_a_ttl_of_ours_is_a_stepped_copy() -> None:
+    async def main() -> None:
+        kept = Recorder(SimulatedNetwork(Topology(), seed=1).door(CLIENT), Vantage.CLIENT)
+        kept.sent(UDP, "n1", ttl=3)
+        assert kept.sightings[0].stepped
+        assert kept.sightings[0].peer is None
+
+    run_virtual(main())
+
+
+def test_a_datagram_is_recorded_as_what_it_was_identified_as() -> None:
+    async def main() -> None:
+        kept = Recorder(SimulatedNetwork(Topology(), seed=1).door(CLIENT), Vantage.SERVER)
+        payload = NoncePayload(7, 1)
+        datagram = Datagram(payload.encode(), SERVER, 0.0, 60)
+        assert kept.arrived([identify.nonce(UDP, datagram.data)], datagram)
+        assert not kept.arrived([identify.nonce(UDP, b"noise")], datagram)
+        (row,) = kept.sightings
+        assert (row.key, row.size, row.ttl, row.peer) == (payload.key, 14, 60, (str(SERVER.address), 53))
+
+    run_virtual(main())
+
+
+def test_messages_of_a_conversation_are_recorded_once() -> None:
+    async def main() -> None:
+        kept = Recorder(SimulatedNetwork(Topology(), seed=1).door(CLIENT), Vantage.CLIENT)
+        question = questions.openvpn_reset(Transport.UDP, 1194)
+        client, server = openvpn.Initiator(session_id=b"c" * 8, stream=False), openvpn.Responder(session_id=b"s" * 8, stream=False)
+        client.start(0.0)
+        for data in client.data_to_send(0.0):
+            server.receive(data, 0.0)
+        for data in server.data_to_send(0.0):
+            client.receive(data, 0.0)
+        for _ in range(2):
+            kept.steps(client, question, Sender.INITIATOR, remote=SERVER)
+        assert [(row.movement.value, row.message, row.key) for row in kept.sightings[:2]] == [
+            ("sent", "P_CONTROL_HARD_RESET_CLIENT_V2", "63" * 8),
+            ("received", "P_CONTROL_HARD_RESET_SERVER_V2", "63" * 8),
+        ]
+        assert len(kept.sightings) == 3  # with the acknowledgment
+
+    run_virtual(main())
+
+
+def test_a_refusal_is_kept_once_with_its_time() -> None:
+    async def main() -> None:
+        kept = Recorder(SimulatedNetwork(Topology(), seed=1).door(CLIENT), Vantage.CLIENT)
+        refusal = Refusal(UDP, Direction.C2S, RefusalKind.PORT_UNREACHABLE, None)
+        kept.refused(refusal)
+        kept.refused(refusal)
+        kept.refused(Refusal(UDP, Direction.C2S, RefusalKind.PROHIBITED, None))
+        assert len(kept.refusals) == 2
+        assert kept.record().refusals[0] == refusal
+
+    run_virtual(main())
+
+
+def test_the_record_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        kept = Recorder(SimulatedNetwork(Topology(), seed=1).door(CLIENT), Vantage.SERVER)
+        for number in range(5):
+            kept.received(UDP, str(number))
+        assert (len(kept.sightings), kept.dropped) == (3, 2)
+
+    monkeypatch.setattr(module, "MOST_ROWS", 3)
+    run_virtual(main())
+
+
+def test_what_was_sent_after_the_peer_was_lost_is_nobodys_to_judge() -> None:
+    async def main() -> None:
+        kept = Recorder(SimulatedNetwork(Topology(), seed=1).door(CLIENT), Vantage.CLIENT)
+        kept.sent(UDP, "early")
+        await asyncio.sleep(2)
+        kept.sent(UDP, "late")
+        kept.received(UDP, "late")
+        kept.refused(Refusal(UDP, Direction.C2S, RefusalKind.PORT_UNREACHABLE, None))
+        cut = kept.record().until(1.0)
+        assert [(row.movement.value, row.key) for row in cut.sightings] == [("sent", "early"), ("received", "late")]
+        assert cut.refusals == ()
+        assert len(kept.record().until(3.0).sightings) == 3
+
+    run_virtual(main())

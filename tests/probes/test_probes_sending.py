@@ -1,0 +1,134 @@
+"""Fresh packets of each kind: every one is a trial of its own, is recorded as sent, and is what it is recorded as."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from vpnprobe.evidence import identify, questions
+from vpnprobe.evidence.sightings import Vantage
+from vpnprobe.probes.recorder import Recorder
+from vpnprobe.probes.sending import BesidePort, Nonces, PacketSender, bare_gre, esp
+from vpnprobe.transports.door import Datagram, Endpoint
+from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
+from vpnprobe.transports.topology import CLIENT, SERVER, Topology
+from vpnprobe.wire.esp import FIRST_USABLE_SPI, EspPacket
+from vpnprobe.wire.nonce import NoncePayload
+
+T = TypeVar("T")
+TAG = 0xABCD1234
+PORT = 4500
+
+
+class Ends:
+    """A client that sends, and a server that keeps what comes."""
+
+    def __init__(self) -> None:
+        network = SimulatedNetwork(Topology(), seed=1)
+        self.door, self.server = network.door(CLIENT), network.door(SERVER)
+        self.recorder = Recorder(self.door, Vantage.CLIENT)
+        self.nonces = Nonces(self.door, TAG)
+        self.sender = PacketSender(self.recorder, self.nonces)
+        self.remote = Endpoint(Topology().server_address, PORT)
+        self.came: list[Datagram] = []
+
+    def keys(self) -> list[str]:
+        return [row.key for row in self.recorder.sightings]
+
+
+def story(tell: Callable[[Ends], Coroutine[Any, Any, T]]) -> T:
+    async def main() -> T:
+        return await tell(Ends())
+
+    return run_virtual(main())
+
+
+def test_every_packet_is_another_trial() -> None:
+    async def tell(ends: Ends) -> None:
+        raw = ends.door.raw(47, lambda _: None)
+        ends.server.raw(47, ends.came.append)
+        for _ in range(20):
+            ends.sender.bare_gre(raw, ends.remote.address)
+        await asyncio.sleep(1)
+        arrived = [identity.key for datagram in ends.came for identity in identify.gre(datagram.data)]
+        assert arrived == ends.keys()
+        assert len(set(arrived)) == 20
+        assert {row.question for row in ends.recorder.sightings} == {questions.GRE_BARE}
+
+    story(tell)
+
+
+def test_esp_has_another_spi_each_time() -> None:
+    async def tell(ends: Ends) -> None:
+        raw = ends.door.raw(50, lambda _: None)
+        ends.server.raw(50, ends.came.append)
+        for _ in range(20):
+            ends.sender.esp(raw, ends.remote.address)
+        await asyncio.sleep(1)
+        packets = [EspPacket.decode(datagram.data) for datagram in ends.came]
+        assert len({packet.spi for packet in packets}) == 20
+        assert all(packet.spi >= FIRST_USABLE_SPI for packet in packets)
+        assert [identify.esp_key(packet) for packet in packets] == ends.keys()
+
+    story(tell)
+
+
+def test_esp_in_udp_and_payloads() -> None:
+    async def tell(ends: Ends) -> None:
+        port = await ends.door.udp(lambda _: None)
+        await ends.server.udp(ends.came.append, port=PORT)
+        ends.sender.esp_in_udp(port, ends.remote)
+        ends.sender.nonce(port, ends.remote, questions.udp_reach(PORT), size=300)
+        await asyncio.sleep(1)
+        encapsulated, payload = ends.came
+        found = identify.esp(questions.ESP_IN_UDP, encapsulated.data)
+        assert found is not None
+        assert [found.key, NoncePayload.decode(payload.data).key] == ends.keys()
+        assert len(payload.data) == 300
+        assert [row.peer for row in ends.recorder.sightings] == [(str(ends.remote.address), PORT)] * 2
+
+    story(tell)
+
+
+def test_an_answer_is_no_echo() -> None:
+    async def tell(ends: Ends) -> None:
+        port = await ends.door.udp(lambda _: None)
+        asked = ends.nonces.fresh(40)
+        ends.sender.answer(port, ends.remote, questions.udp_reach(PORT), asked.encode())
+        assert ends.keys() == [asked.answer().key]
+        assert ends.keys() != [asked.key]
+
+    story(tell)
+
+
+def test_unsolicited_packets_say_so() -> None:
+    async def tell(ends: Ends) -> None:
+        payload = ends.nonces.fresh(unsolicited=True)
+        assert bare_gre(payload).message == esp(payload, 4096).message == identify.UNSOLICITED
+        assert bare_gre(ends.nonces.fresh()).message == ""
+
+    story(tell)
+
+
+def test_a_conversations_name_ends_in_the_session_and_begins_with_chance() -> None:
+    """A filter on the first byte meets another one each time, and the server agent knows whose it is."""
+
+    async def tell(ends: Ends) -> None:
+        names = [ends.nonces.conversation() for _ in range(64)]
+        assert {name[4:] for name in names} == {TAG.to_bytes(4, "big")}
+        assert len({name[:4] for name in names}) == 64
+        assert len({name[0] for name in names}) > 16
+
+    story(tell)
+
+
+def test_beside_another_program_a_packet_looks_as_if_it_came_from_its_port() -> None:
+    async def tell(ends: Ends) -> None:
+        await ends.server.udp(ends.came.append, port=PORT)
+        beside = BesidePort(ends.door, 1194, ends.remote.address)
+        beside.send(b"hello", ends.remote)
+        await asyncio.sleep(1)
+        (datagram,) = ends.came
+        assert (datagram.source, datagram.data) == (Endpoint(Topology().client_address, 1194), b"hello")
+        beside.close()
+
+    story(tell)

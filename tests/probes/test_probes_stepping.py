@@ -1,0 +1,245 @@
+"""TTL-stepped copies in simulated networks: which routers answer, what arrived, and quotes that are none of ours."""
+
+import asyncio
+from ipaddress import IPv4Address
+
+import pytest
+
+from vpnprobe.evidence import questions
+from vpnprobe.evidence.records import EndRecord, RefusalKind, Trace
+from vpnprobe.evidence.sightings import Movement, Question, Sighting, Vantage
+from vpnprobe.observations.schema import Direction, Transport
+from vpnprobe.probes.crafting import echo, openvpn_reset, tcp_syn, udp_nonce
+from vpnprobe.probes.recorder import Recorder
+from vpnprobe.probes.sending import Crafted, Nonces, bare_gre, esp
+from vpnprobe.probes.stepping import (
+    HIGHEST_TTL,
+    UNKNOWN_DISTANCE,
+    IcmpTap,
+    distance,
+    question_of,
+    unreachable_kind,
+    with_reach,
+)
+from vpnprobe.transports.door import Address, Datagram, Endpoint
+from vpnprobe.transports.simulated import SimulatedDoor, SimulatedNetwork, run_virtual
+from vpnprobe.transports.topology import CLIENT, SERVER, Action, Filter, Hook, Topology
+from vpnprobe.wire.icmp import Quote
+from vpnprobe.wire.ip import IPv4Packet
+
+GRE = 47
+ROUTERS = {1: "10.78.0.2", 2: "10.78.1.2", 3: "10.78.2.2"}
+
+
+class Stepper:
+    """The client's tap in a simulated network, whose server listens for GRE and ESP."""
+
+    def __init__(self, topology: Topology) -> None:
+        network = SimulatedNetwork(topology, seed=1)
+        self.topology = topology
+        self.door: SimulatedDoor = network.door(CLIENT)
+        self.recorder = Recorder(self.door, Vantage.CLIENT)
+        self.nonces = Nonces(self.door, 7)
+        self.refusals: list[tuple[Quote, Address, RefusalKind]] = []
+        self.tap = IcmpTap(self.door, lambda *refusal: self.refusals.append(refusal))
+        self.arrived: list[Datagram] = []
+        self.ports: set[tuple[Transport, int]] = set()
+        for protocol in (GRE, 50):
+            network.door(SERVER).raw(protocol, self.arrived.append)
+
+    async def trace(self, kind: str, highest_ttl: int = 4) -> Trace:
+        own, peer = self.topology.client_address, self.topology.server_address
+        udp = questions.udp_reach(500)
+        crafters = {
+            "gre": (questions.GRE_BARE, lambda _: bare_gre(self.nonces.fresh())),
+            "esp": (questions.ESP, lambda _: esp(self.nonces.fresh(), self.nonces.spi())),
+            "echo": (questions.ICMP_ECHO, echo(self.nonces)),
+            "udp": (udp, udp_nonce(self.nonces, Endpoint(own, 40000), Endpoint(peer, 500), udp)),
+            "reset": (udp, openvpn_reset(self.nonces, Endpoint(own, 40000), Endpoint(peer, 500), udp)),
+            "syn": (
+                questions.tcp_reach(80),
+                tcp_syn(self.nonces, Endpoint(own, 0), Endpoint(peer, 80), questions.tcp_reach(80), using=self.ports),
+            ),
+        }
+        question, craft = crafters[kind]
+        ends = {"source": own, "destination": peer}
+        return await self.tap.step(self.recorder, question, Direction.C2S, craft, highest_ttl=highest_ttl, patience_s=0.1, **ends)
+
+
+def traced(topology: Topology, *kinds: str) -> list[Trace]:
+    async def main() -> list[Trace]:
+        stepper = Stepper(topology)
+        return [await stepper.trace(kind) for kind in kinds]
+
+    return run_virtual(main())
+
+
+def dropping(at: str, protocol: int = GRE, hook: Hook = Hook.FORWARD) -> Topology:
+    return Topology(filters=(Filter(at=at, protocol=protocol, hook=hook),))
+
+
+@pytest.mark.parametrize("kind", ["gre", "esp", "echo", "udp", "reset", "syn"])
+def test_every_kind_names_the_routers(kind: str) -> None:
+    (trace,) = traced(Topology(), kind)
+    assert {ttl: trace.hops[ttl] for ttl in (1, 2, 3)} == ROUTERS
+
+
+def test_what_a_router_drops_it_still_answers_for() -> None:
+    (trace,) = traced(dropping("r2"), "gre")
+    assert trace.hops == {1: ROUTERS[1], 2: ROUTERS[2], 3: None, 4: None}
+
+
+def test_unless_it_drops_it_before_it_looks_at_the_ttl() -> None:
+    (trace,) = traced(dropping("r2", hook=Hook.PREROUTING), "gre")
+    assert trace.hops == {1: ROUTERS[1], 2: None, 3: None, 4: None}
+
+
+def test_two_kinds_at_once_are_told_apart() -> None:
+    async def main() -> list[Trace]:
+        stepper = Stepper(dropping("r2"))
+        return list(await asyncio.gather(stepper.trace("gre"), stepper.trace("echo")))
+
+    failing, passing = run_virtual(main())
+    assert failing.hops[3] is None
+    assert passing.hops[3] == ROUTERS[3]
+    assert passing.reached == 4
+
+
+def test_an_echo_reply_says_where_the_path_ends() -> None:
+    (trace,) = traced(Topology(routers=2), "echo")
+    assert trace.reached == 3
+    assert trace.hops[3] is None
+
+
+def test_a_hop_that_did_not_answer_is_asked_once_more() -> None:
+    async def main() -> int:
+        stepper = Stepper(Topology(silent_routers=("r2",)))
+        await stepper.trace("gre")
+        return len(stepper.recorder.sightings)
+
+    # Four, and those of hops 2 and 4 once more.
+    assert run_virtual(main()) == 6
+
+
+def test_every_copy_is_recorded_as_one() -> None:
+    async def main() -> list[Sighting]:
+        stepper = Stepper(Topology())
+        await stepper.trace("gre")
+        return stepper.recorder.sightings
+
+    rows = run_virtual(main())
+    assert all(row.stepped and row.ttl is not None for row in rows)
+    assert len({row.key for row in rows}) == len(rows)
+
+
+def test_a_prohibition_is_handed_on_with_who_said_it() -> None:
+    async def main() -> list[tuple[Quote, Address, RefusalKind]]:
+        stepper = Stepper(Topology(filters=(Filter(at="r2", protocol=GRE, action=Action.REJECT_ADMIN),)))
+        await stepper.trace("gre")
+        return stepper.refusals
+
+    refusals = run_virtual(main())
+    assert refusals
+    for quote, router, kind in refusals:
+        assert (question_of(quote, server_port=max), str(router), kind) == (questions.GRE_BARE, "10.78.1.2", RefusalKind.PROHIBITED)
+
+
+def test_somebody_elses_time_exceeded_is_not_ours() -> None:
+    """Another program on this host traces with the same IP identification, to another place or in another protocol."""
+
+    async def main() -> Trace:
+        stepper = Stepper(Topology(silent_routers=("r1", "r2", "r3")))
+        own, peer = stepper.topology.client_address, stepper.topology.server_address
+        tracing = asyncio.get_running_loop().create_task(stepper.trace("gre"))
+        await asyncio.sleep(0.05)
+        for identification in range(65536):
+            if identification in stepper.tap._copies:
+                for protocol, destination in ((17, peer), (GRE, IPv4Address("10.78.2.1"))):
+                    quoted = IPv4Packet(own, destination, protocol, 1, identification, b"\0" * 8).encode()[:28]
+                    stepper.tap._came(Datagram(b"\x0b\0\0\0\0\0\0\0" + quoted, Endpoint(IPv4Address("10.78.0.2"), 0), 0.0))
+        return await tracing
+
+    assert set(run_virtual(main()).hops.values()) == {None}
+
+
+def test_the_tap_closes() -> None:
+    async def main() -> None:
+        stepper = Stepper(Topology())
+        stepper.tap.close()
+        stepper.tap._came(Datagram(b"\x03", Endpoint(stepper.topology.server_address, 0), 0.0))
+        stepper.tap._came(Datagram(b"\x08\x00\x00\x00\x00\x01\x00\x01ping", Endpoint(stepper.topology.server_address, 0), 0.0))
+        assert stepper.refusals == []
+
+    run_virtual(main())
+
+
+def quote(protocol: int, first: bytes) -> Quote:
+    return Quote(IPv4Packet(IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2"), protocol, 1, 5, first))
+
+
+@pytest.mark.parametrize(
+    ("quoted", "question"),
+    [
+        (quote(GRE, b"\x00\x00\x88\xb5data"), questions.GRE_BARE),
+        (quote(GRE, b"\x30\x01\x88\x0b\0\x04\x04\xd2"), questions.GRE_IN_CALL),
+        (quote(GRE, b"\x00"), questions.GRE_BARE),
+        (quote(50, b"\0\0\x10\0\0\0\0\1"), questions.ESP),
+        (quote(17, b"\x9c\x40\x01\xf4\0\0\0\0"), questions.udp_reach(500)),
+        (quote(6, b"\x9c\x40\x06\xbb\0\0\0\0"), questions.tcp_reach(1723)),
+        (quote(17, b"\x9c"), None),
+        (quote(132, b"\x9c\x40\x01\xf4\0\0\0\0"), None),
+    ],
+)
+def test_what_a_quote_is_about(quoted: Quote, question: Question | None) -> None:
+    assert question_of(quoted, server_port=lambda _, server: server) == question
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (2, RefusalKind.PROTOCOL_UNREACHABLE),
+        (3, RefusalKind.PORT_UNREACHABLE),
+        (9, RefusalKind.PROHIBITED),
+        (10, RefusalKind.PROHIBITED),
+        (13, RefusalKind.PROHIBITED),
+        (0, RefusalKind.UNREACHABLE),
+        (1, RefusalKind.UNREACHABLE),
+        (200, RefusalKind.UNREACHABLE),
+    ],
+)
+def test_what_a_code_says(code: int, kind: RefusalKind) -> None:
+    assert unreachable_kind(code) is kind
+
+
+def came(*ttls: int | None) -> EndRecord:
+    return EndRecord(tuple(Sighting(Vantage.CLIENT, Movement.RECEIVED, 0.0, questions.ESP, str(ttl), ttl=ttl) for ttl in ttls))
+
+
+@pytest.mark.parametrize(
+    ("ttls", "hops"), [((61,), 4), ((64,), 1), ((125, 120), 4), ((252,), 4), ((129,), HIGHEST_TTL), ((None,), 16), ((), 16)]
+)
+def test_how_far_the_other_end_is(ttls: tuple[int | None, ...], hops: int) -> None:
+    assert distance(came(*ttls)) == hops
+    assert UNKNOWN_DISTANCE == 16
+
+
+def test_what_the_receiving_end_got_of_the_copies() -> None:
+    trace = Trace(questions.ESP, Direction.C2S, {1: "a", 2: "b", 3: None, 4: None})
+    copies = tuple(Sighting(Vantage.CLIENT, Movement.SENT, 0.0, questions.ESP, f"k{ttl}", ttl=ttl, stepped=True) for ttl in (1, 2, 3, 4))
+    got = EndRecord(tuple(Sighting(Vantage.SERVER, Movement.RECEIVED, 0.0, questions.ESP, key) for key in ("k4", "k3", "foreign")))
+    assert with_reach(trace, EndRecord(copies), got).reached == 3
+    assert with_reach(trace, EndRecord(copies), EndRecord()).reached is None
+    assert with_reach(Trace(questions.ESP, Direction.C2S, {}, 2), EndRecord(copies), got).reached == 2
+
+
+def test_crafted_copies_of_syns_leave_from_different_ports() -> None:
+    async def main() -> tuple[list[Crafted], set[tuple[Transport, int]]]:
+        nonces = Nonces(SimulatedNetwork(Topology(), seed=1).door(CLIENT), 7)
+        ends = Endpoint(IPv4Address("192.0.2.1"), 0), Endpoint(IPv4Address("192.0.2.2"), 80)
+        ports: set[tuple[Transport, int]] = set()
+        craft = tcp_syn(nonces, *ends, questions.tcp_reach(80), using=ports)
+        return [craft(1) for _ in range(8)], ports
+
+    copies, ports = run_virtual(main())
+    assert {crafted.key for crafted in copies} == {f"port-{port}" for _, port in ports}
+    assert len(ports) == 8
