@@ -6,7 +6,9 @@ from collections.abc import Sequence
 import pytest
 from agents_support import FEW_PORTS, Agents, of_probe, outcomes, silent, simulated
 
-from vpnprobe.agents.client import Measured, Run
+from vpnprobe.agents.client import Measured
+from vpnprobe.agents.control import Message
+from vpnprobe.agents.sessions import Session
 from vpnprobe.agents.simulation import measure_simulated
 from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.lab.scenario import load
@@ -148,6 +150,56 @@ class TestPairing:
         assert found.server == {"address": "10.78.3.2"}
         assert not {Outcome.BLOCKED} & {o.outcome for o in found.observations}
         assert set(feasibility(found).values()) <= {Feasibility.UNKNOWN, Feasibility.INFEASIBLE}
+
+
+class TestBrokenPeers:
+    """A server agent that answers, and not what it should: one line, and what was measured up to then."""
+
+    @pytest.mark.parametrize(
+        ("kind", "answer"),
+        [
+            ("open", {"ports": 5}),
+            ("open", {"ports": [["udp", 53]]}),
+            ("open", {}),
+            ("rows", {"rows": "x", "refusals": []}),
+            ("rows", {"rows": [[1, 2, 3]], "refusals": [], "more": True}),
+            ("rows", {"rows": [], "refusals": [["tcp"]]}),
+            ("rows", {"rows": [], "refusals": [], "unheard": 7}),
+            ("capture", {"kept": True, "data": "!!", "total": 9}),
+            ("capture", {"kept": True, "data": "", "total": "x"}),
+            ("ping", {"error": "I do not like you"}),
+        ],
+        ids=str,
+    )
+    def test_garbage_is_one_line(self, kind: str, answer: dict[str, object]) -> None:
+        async def broken(*_: object) -> dict[str, object]:
+            return answer
+
+        async def story(both: Agents) -> Measured:
+            both.agent._handlers = {**both.agent._handlers, kind: broken}
+            return await both.run().measure()
+
+        found = simulated(story)
+        assert not found.complete
+        assert found.problem.startswith("the peer")
+        assert "\n" not in found.problem
+        assert not [o for o in found.observations if o.outcome in (Outcome.BLOCKED, Outcome.REFUSED)]
+
+    def test_endless_rows_come_to_an_end(self) -> None:
+        """A row for ever, always with more to come."""
+
+        async def story(both: Agents) -> Measured:
+            rows = both.agent._handlers["rows"]
+
+            async def endless(session: Session, message: Message) -> dict[str, object]:
+                answer = await rows(session, {**message, "since": 0})
+                return {**answer, "more": True}
+
+            both.agent._handlers = {**both.agent._handlers, "rows": endless}
+            return await both.run().measure()
+
+        found = simulated(story)
+        assert Outcome.BLOCKED not in {o.outcome for o in found.observations}
 
 
 def dies_after(both: Agents, seconds: float) -> None:
@@ -302,6 +354,3 @@ def test_the_same_seed_gives_the_same_run() -> None:
     first, second = measured(load("lossy").topology), measured(load("lossy").topology)
     assert first.observations == second.observations
     assert first.captures == second.captures
-
-
-_ = Run

@@ -5,7 +5,7 @@ answer to a payload, and a payload that was sent before anything had opened the 
 plain OpenVPN hard reset, so a decoy of every VPN's first packet can be made. The first byte, 0x76, is outside the opcodes of OpenVPN
 (0x08 to 0x5f), the message types of WireGuard (1 to 4) and the header of L2TP (0xc8, 0x00 to 0x02, 0x40 to 0x42), so that a filter
 that looks for those does not hit it by chance. The padding is drawn from the nonce (SHA-256 in counter mode), so both ends can
-tell it from a truncated or altered packet and it does not compress.
+tell it from an altered packet, and it does not compress.
 """
 
 import hashlib

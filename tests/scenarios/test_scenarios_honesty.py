@@ -1,0 +1,58 @@
+"""Networks drawn by chance: what nobody filters is never called blocked, and a filter's kind alone is, whatever else goes wrong."""
+
+import random
+
+import pytest
+
+from vpnprobe.agents.client import Measured
+from vpnprobe.agents.simulation import measure_simulated
+from vpnprobe.observations.schema import Outcome, Transport
+from vpnprobe.probes.context import Settings
+from vpnprobe.transports.door import Capability
+from vpnprobe.transports.topology import CLIENT, SERVER, Filter, Link, Topology
+
+PROTOCOLS = {Transport.UDP: 17, Transport.GRE: 47, Transport.ESP: 50}
+
+
+def measured(topology: Topology, seed: int, *, capabilities: dict[str, frozenset[Capability]] | None = None) -> Measured:
+    found, _ = measure_simulated(topology, seed=seed, settings=Settings((1194, 443)), tell=lambda _: None, capabilities=capabilities)
+    assert found.complete, found.problem
+    return found
+
+
+def blocked(found: Measured) -> set[Transport]:
+    return {observation.transport for observation in found.observations if observation.outcome is Outcome.BLOCKED}
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_without_a_filter_nothing_is_blocked(seed: int) -> None:
+    """Loss of up to a third each way, delays of a satellite link, and privileges that either end may lack."""
+    chance = random.Random(seed)
+    routers = chance.randint(1, 5)
+    loss = chance.choice([0.0, 0.05, 0.2, 0.33])
+    topology = Topology(
+        routers=routers,
+        filters=(Filter(at="r1", probability=loss),) if loss else (),
+        links=tuple(Link(delay_s=chance.choice([0.0001, 0.005, 0.06])) for _ in range(routers + 1)),
+    )
+    lacking = {
+        end: frozenset(capability for capability in Capability if chance.random() < 0.7)
+        for end in (CLIENT, SERVER)
+        if chance.random() < 0.4
+    }
+    assert blocked(measured(topology, seed, capabilities=lacking)) == set()
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.15])
+@pytest.mark.parametrize("way", ["c2s", "s2c", None])
+@pytest.mark.parametrize("kind", PROTOCOLS)
+def test_a_filter_blocks_its_kind_alone(kind: Transport, way: str | None, loss: float) -> None:
+    planted = Filter(at="r2", protocol=PROTOCOLS[kind], direction=way)
+    chance = (Filter(at="r1", probability=loss),) if loss else ()
+    assert blocked(measured(Topology(filters=(planted, *chance)), 3)) == {kind}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_outage_of_a_moment_is_no_filter(seed: int) -> None:
+    """Half of everything is lost: too much to be sure of anything, so nothing is."""
+    assert blocked(measured(Topology(filters=(Filter(at="r2", protocol=17, probability=0.5),)), seed)) == set()
