@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := vpnprobe-results/demo
 
-.PHONY: demo test lint check bench clean
+.PHONY: demo test lint check bench fuzz clean
 
 demo: $(VENV)/installed
 	$(BIN)/vpnprobe demo -o $(DEMO)
@@ -28,6 +28,9 @@ check: $(VENV)/installed-dev
 
 bench: $(VENV)/installed
 	sh benchmarks/run.sh $(BIN)
+
+fuzz: $(VENV)/installed-dev
+	$(BIN)/pytest -n auto --hypothesis-profile=fuzz tests/wire tests/conversations tests/capture tests/observations
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

@@ -74,6 +74,14 @@ def test_a_lost_response_leaves_the_two_logs_apart() -> None:
     assert not client.answered
 
 
+def test_a_message_of_the_responder_that_answers_nothing_leaves_the_request_open() -> None:
+    client = Initiator(entropy=ENTROPY, attempts=2, retransmit_after_s=0.5)
+    client.start(0.0)
+    client.receive(INFORMATIONAL[1], 0.1)
+    assert not client.answered
+    assert client.next_timer() == 0.5
+
+
 def test_a_repetition_gets_the_same_answer() -> None:
     client, server = Initiator(entropy=ENTROPY, attempts=2, retransmit_after_s=0.5), Responder(entropy=SERVER_ENTROPY)
     client.start(0.0)
