@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 from agents_support import FEW_PORTS, Agents, of_probe, outcomes, silent, simulated
 
+from vpnprobe.agents import peer
 from vpnprobe.agents.client import Measured
 from vpnprobe.agents.control import Message
 from vpnprobe.agents.sessions import Session
@@ -185,8 +186,9 @@ class TestBrokenPeers:
         assert "\n" not in found.problem
         assert not [o for o in found.observations if o.outcome in (Outcome.BLOCKED, Outcome.REFUSED)]
 
-    def test_endless_rows_come_to_an_end(self) -> None:
+    def test_endless_rows_come_to_an_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A row for ever, always with more to come."""
+        monkeypatch.setattr(peer, "MOST_ROWS", 2000)  # as many as there may be take long to read
 
         async def story(both: Agents) -> Measured:
             rows = both.agent._handlers["rows"]
