@@ -5,7 +5,7 @@ tls-auth nor tls-crypt wraps it: so a packet keeps it as `body`, and `reliable()
 length in two bytes (`split_frames`, `frame`). A plain client reset has 14 bytes and a plain server reset 26.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import ClassVar, Final, Self
 
@@ -78,6 +78,8 @@ class ControlPacket:
     """All after the session ID: plain, or wrapped by tls-auth, tls-crypt or tls-crypt-v2."""
     key_id: int = 0
     """0 to 7: counts the renegotiations of a session; 0 in resets."""
+    number: int | None = field(default=None, compare=False)
+    """Its packet ID, where whoever decoded it could read that inside its wrap; None: nobody did, or it has none."""
 
     def encode(self) -> bytes:
         return bytes([self.opcode << OPCODE_SHIFT | self.key_id]) + self.session_id + self.body
@@ -183,6 +185,10 @@ class DataV1:
     opcode: ClassVar[Opcode] = Opcode.DATA_V1
     payload: bytes
     key_id: int = 0
+    number: int | None = field(default=None, compare=False)
+    """Its packet ID, where whoever decoded it told; None: nobody did."""
+    answers: int | None = field(default=None, compare=False)
+    """The packet ID of the other end's packet that this one answers, known to who holds the keys; None: not known."""
 
     def encode(self) -> bytes:
         return bytes([self.opcode << OPCODE_SHIFT | self.key_id]) + self.payload
@@ -198,6 +204,10 @@ class DataV2:
     """0 to 2**24 - 1; 0xffffff: none."""
     payload: bytes
     key_id: int = 0
+    number: int | None = field(default=None, compare=False)
+    """Its packet ID, where whoever decoded it told; None: nobody did."""
+    answers: int | None = field(default=None, compare=False)
+    """The packet ID of the other end's packet that this one answers, known to who holds the keys; None: not known."""
 
     def encode(self) -> bytes:
         return bytes([self.opcode << OPCODE_SHIFT | self.key_id]) + self.peer_id.to_bytes(3, "big") + self.payload
