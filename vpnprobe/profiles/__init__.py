@@ -1,0 +1,14 @@
+"""OpenVPN client profiles (`.ovpn`) as they exist in the wild, read into one frozen `Profile`.
+
+- `ovpn`: `read_profile` and `parse_profile`; everything else is reached through them
+- `model`: the profile and its parts
+- `lexing`: lines, quoting, comments, inline blocks
+- `known`: the options of OpenVPN 2.x, how many arguments they take, and those that are understood but not carried out
+- `connections`: remotes and `<connection>` blocks
+- `keys`: what inline blocks and key files hold: PEM, PKCS#12, static keys, fingerprints, names and passwords
+- `checks`: ciphers of the data channel, and what is asked of the server's certificate
+- `files`: bounded reading of the files that a profile names
+- `errors`: `ProfileError`, one line with file, line, problem and mend
+
+Any text gives a `Profile` or a `ProfileError`. Nothing is executed, and no file is read but the profile and those that it names.
+"""

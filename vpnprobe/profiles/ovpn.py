@@ -1,0 +1,117 @@
+"""Reads an OpenVPN client profile: a file, or the text of one.
+
+`read_profile(path)` and `parse_profile(text, ...)` give a `Profile`, or raise `ProfileError`. What is broken in a line that is
+interpreted is an error, and so is what no client could connect with; what OpenVPN would do and vpnprobe does not is a note; what no
+OpenVPN 2.x knows is listed and never fatal.
+"""
+
+import codecs
+from pathlib import Path
+from typing import Final
+
+from vpnprobe.profiles.checks import data_ciphers, data_settings, server_checks
+from vpnprobe.profiles.connections import forced, read_connections
+from vpnprobe.profiles.errors import Place, ProfileError
+from vpnprobe.profiles.files import read_file
+from vpnprobe.profiles.keys import credentials, tls_material
+from vpnprobe.profiles.known import KNOWN, NOTED, SERVERS
+from vpnprobe.profiles.lexing import Statement, statements
+from vpnprobe.profiles.model import Note, Profile, Unknown
+from vpnprobe.profiles.options import Options, check_arguments
+
+GIVE_CLIENT: Final = "give the client's profile, which the server's tools write for each client"
+
+
+def read_profile(path: Path) -> Profile:
+    """The profile in a file; files that it names are looked for in its folder. Raises ProfileError."""
+    try:
+        data = read_file(path)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "is no name that a file can have"
+        raise ProfileError(str(path), 0, f"cannot be read: {reason}", "name a readable .ovpn file") from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ProfileError(str(path), 0, "is UTF-16, which OpenVPN does not read", "save it as UTF-8")
+    return parse_profile(data.decode("utf-8", "surrogateescape"), folder=path.parent, file=str(path))
+
+
+def parse_profile(text: str, *, folder: Path, file: str) -> Profile:
+    """The profile that a text is; `file` names it in messages. Raises ProfileError."""
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ProfileError(file, line, "has a NUL byte: this is no text", "give the .ovpn file itself, saved as plain text")
+    listed = list(statements(text, file=file))
+    options = Options(listed)
+    _check_role(options, file)
+    for statement in listed:
+        check_arguments(statement)
+    connections = read_connections(listed, folder=folder, file=file)
+    everything = sorted((*listed, *connections.inside), key=lambda statement: statement.line)
+    return Profile(
+        file=file,
+        remotes=forced(connections.remotes, options.last("proto-force")),
+        tls=tls_material(options, folder=folder, file=file),
+        wrapping=connections.wrapping,
+        auth=options.word("auth", "SHA1").upper().removeprefix("RSA-"),
+        ciphers=data_ciphers(options),
+        checks=server_checks(options),
+        credentials=credentials(options, folder),
+        data=data_settings(options),
+        pull="client" in options or "pull" in options,
+        random="remote-random" in options,
+        random_hostname="remote-random-hostname" in options,
+        float="float" in options,
+        nobind="nobind" in options,
+        auth_nocache="auth-nocache" in options,
+        push_peer_info="push-peer-info" in options,
+        environment=_environment(options),
+        notes=tuple(sorted((*_notes(everything, options), *connections.notes))),
+        unknown=tuple(Unknown(one.line, _clean(one.option), _clean(one.text)) for one in everything if one.option not in KNOWN),
+    )
+
+
+def _check_role(options: Options, file: str) -> None:
+    """Raises ProfileError for what is not the profile of a client that speaks TLS."""
+    client = options.last("client", "tls-client", "pull")
+    servers = [statement for option in SERVERS for statement in options.all(option)]
+    servers += [statement for statement in options.all("mode") if statement.arguments == ("server",)]
+    if client is None:
+        servers += options.all("dh")
+    if servers:
+        first = min(servers, key=lambda statement: statement.line)
+        raise first.place.wrong(f"{first.option} is a server's: this is the profile of a server", GIVE_CLIENT)
+    if (secret := options.last("secret")) is not None:
+        raise secret.place.wrong(
+            "secret is OpenVPN's static-key mode: no TLS, nothing to negotiate, and OpenVPN 2.7 has it switched off",
+            "set up certificates or peer fingerprints, and give that client's profile",
+        )
+    if client is None and "remote" not in options and "connection" not in options:
+        raise Place(file, 0).wrong("there is no remote, so no server to connect to", "give an OpenVPN client profile (.ovpn)")
+    if client is None:
+        raise Place(file, 0).wrong("says neither client nor tls-client: OpenVPN would not speak TLS", "add a line: client")
+
+
+def _environment(options: Options) -> tuple[tuple[str, str], ...]:
+    """`setenv-safe` sets names that begin with `OPENVPN_`."""
+    lines = sorted((*options.all("setenv"), *options.all("setenv-safe")), key=lambda statement: statement.line)
+    return tuple(
+        (("OPENVPN_" if one.option == "setenv-safe" else "") + one.arguments[0], one.arguments[1] if len(one.arguments) > 1 else "")
+        for one in lines
+    )
+
+
+def _notes(everything: list[Statement], options: Options) -> list[Note]:
+    notes = [Note(statement.line, f"{statement.option} {NOTED[statement.option]}") for statement in everything if statement.option in NOTED]
+    notes += [Note(one.line, "dh is a server's, and is passed over") for one in options.all("dh")]
+    if data_settings(options).device == "tap" and (device := options.last("dev", "dev-type")) is not None:
+        notes.append(Note(device.line, "the device is a TAP, which carries Ethernet frames: vpnprobe sends none through it"))
+    ciphers = data_ciphers(options)
+    if not ciphers.offered and (listed := options.last("data-ciphers", "ncp-ciphers")) is not None:
+        notes.append(Note(listed.line, "no cipher of the list is one that vpnprobe can do"))
+    if (challenge := options.last("static-challenge")) is not None:
+        notes.append(Note(challenge.line, "static-challenge asks for a second factor, whose answer goes along with the password"))
+    return notes
+
+
+def _clean(text: str) -> str:
+    """Without the halves of surrogate pairs that bytes beyond UTF-8 came in as."""
+    return text.encode("utf-8", "replace").decode()
