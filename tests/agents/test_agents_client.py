@@ -355,4 +355,16 @@ def test_what_both_ends_say_of_themselves() -> None:
 def test_the_same_seed_gives_the_same_run() -> None:
     first, second = measured(load("lossy").topology), measured(load("lossy").topology)
     assert first.observations == second.observations
-    assert first.captures == second.captures
+    assert set(first.captures) == set(second.captures) == {"client.pcap", "server.pcap"}
+    for end, capture in first.captures.items():
+        assert heads(capture) == heads(second.captures[end])
+
+
+def heads(capture: bytes) -> list[tuple[bytes, bytes]]:
+    """Time, length and IP header of each packet: what TLS says, and so every checksum behind it, is different each time."""
+    found, at = [], 24
+    while at < len(capture):
+        kept = int.from_bytes(capture[at + 8 : at + 12], "big")
+        found.append((capture[at : at + 16], capture[at + 16 : at + 36]))
+        at += 16 + kept
+    return found

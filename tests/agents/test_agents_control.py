@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.agents.control import MOST_BYTES, Channel, FrameReader, encode_frame
+from vpnprobe.agents.records import unpacked
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.transports.door import ConnectError, ConnectFailure, Endpoint, TcpStream
 from vpnprobe.transports.topology import Filter, Link, Topology
@@ -120,8 +121,9 @@ class TestChannel:
             await talk.stream.close()
             channel = both.channel()
             await channel.open()
-            rows = (await channel.request("rows", since=0, refused=0))["rows"]
+            rows = unpacked((await channel.request("rows", since=0, refused=0))["rows"])
             await channel.close()
+            assert isinstance(rows, list)
             return len(rows)
 
         assert simulated(story, LOSSY, seed=seed) == 2000

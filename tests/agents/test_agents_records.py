@@ -1,6 +1,10 @@
 """Rows on the control channel: they come back as they were, and anything else is a DecodeError."""
 
+import base64
 import json
+import random
+import tracemalloc
+import zlib
 from typing import Any
 
 import pytest
@@ -8,6 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.agents.records import (
+    FEW_ROWS,
+    MOST_UNPACKED_BYTES,
+    Row,
+    inflated,
+    packed,
     question_row,
     read_all,
     read_question,
@@ -17,6 +26,7 @@ from vpnprobe.agents.records import (
     refusal_row,
     sighting_row,
     trace_row,
+    unpacked,
 )
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.records import Refusal, RefusalKind, Trace
@@ -119,3 +129,98 @@ def test_a_number_beyond_all_bounds() -> None:
     row[6] = json.loads("1e999")
     with pytest.raises(DecodeError, match="row at offset 0"):
         read_all([row], read_sighting)
+
+
+def many(count: int) -> list[Row]:
+    return [["openvpn", number, None, "ü"] for number in range(count)]
+
+
+@pytest.mark.parametrize("count", [0, 1, FEW_ROWS, FEW_ROWS + 1, 3000])
+def test_rows_come_back_whether_they_were_packed_or_not(count: int) -> None:
+    rows = packed(many(count))
+    assert isinstance(rows, str) is (count > FEW_ROWS)
+    assert unpacked(over_the_wire(rows)) == many(count)
+
+
+def test_packing_is_worth_it() -> None:
+    assert len(json.dumps(packed(many(3000)))) * 4 < len(json.dumps(many(3000)))
+
+
+def as_text(content: bytes) -> str:
+    return base64.b64encode(zlib.compress(content)).decode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "!",
+        "no base64",
+        "aGVsbG8=",
+        as_text(b""),
+        as_text(b"no JSON"),
+        as_text(b"\xff\xfe"),
+        as_text(b"[1"),
+        as_text(b"[" * 200_000),
+        as_text(b"[[]]")[:-8],
+        "\N{GREEK SMALL LETTER ALPHA}" * 4,
+    ],
+)
+def test_what_cannot_be_unpacked(text: str) -> None:
+    with pytest.raises(DecodeError, match="rows at offset 0: cannot be unpacked"):
+        unpacked(text)
+
+
+@pytest.mark.parametrize("value", [None, 5, [], {"a": 1}, [["row"]]])
+def test_what_was_never_packed_is_left_to_who_reads_rows(value: object) -> None:
+    assert unpacked(value) is value
+
+
+@given(st.text(max_size=60) | st.binary(max_size=60).map(lambda data: base64.b64encode(data).decode()))
+def test_any_text_is_unpacked_or_a_decode_error(text: str) -> None:
+    try:
+        unpacked(text)
+    except DecodeError as error:
+        assert error.field == "rows"
+
+
+@pytest.mark.parametrize("size", [1, 10, 1000, 100_000])
+@pytest.mark.parametrize("level", [0, 9])
+def test_what_was_compressed_comes_back_up_to_the_limit(size: int, level: int) -> None:
+    data = bytes(size)
+    assert inflated(zlib.compress(data, level), most_bytes=size) == data
+    if size > 1:
+        with pytest.raises(DecodeError, match="is too much"):
+            inflated(zlib.compress(data, level), most_bytes=size - 1)
+
+
+def test_a_bomb_is_not_inflated_beyond_the_limit() -> None:
+    """A thousandth of what it claims to be."""
+    bomb = zlib.compress(bytes(40 << 20), 9)
+    assert len(bomb) < 50_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(DecodeError, match="compressed data at offset 65536: is too much"):
+            inflated(bomb, most_bytes=1 << 16)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_bomb_among_rows() -> None:
+    with pytest.raises(DecodeError, match="is too much"):
+        unpacked(as_text(b"[" + b"0," * (MOST_UNPACKED_BYTES // 2) + b"0]"))
+
+
+@pytest.mark.parametrize("cut", [1, 4, 10])
+def test_what_is_cut_short_is_not_taken_for_whole(cut: int) -> None:
+    with pytest.raises(DecodeError, match="is cut short"):
+        inflated(zlib.compress(random.Random(1).randbytes(500))[:-cut], most_bytes=1000)
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes_are_inflated_or_a_decode_error(data: bytes) -> None:
+    try:
+        assert len(inflated(data, most_bytes=50)) <= 50
+    except DecodeError as error:
+        assert error.field == "compressed data"

@@ -35,6 +35,9 @@ OWN_PORT: Final = 12_000 + os.getpid() % 8_000
 HIGH_PORTS: Final = Settings((OWN_PORT, OWN_PORT + 8_000), frozenset({"tcp", "udp", "openvpn"}))
 EVERYTHING: Final = Settings((1194, 443))
 SEEN: Final = "foreign modules: "
+CRYPTOGRAPHY: Final = "blocked: cryptography"
+"""Looked for, and done without: the system's own libcrypto takes its place."""
+WHOLE_SESSIONS: Final = {f"openvpn/{check}/{transport}" for check in ("reset", "handshake", "data") for transport in ("udp", "tcp")}
 
 BLOCK: Final = """
 import sys
@@ -127,7 +130,7 @@ async def over_pipes(command: list[str], *, first: bytes, address: Address, clie
 
 def check(measured: Measured, errors: str) -> None:
     assert measured.complete, measured.problem
-    assert "blocked: " not in errors
+    assert set(errors.splitlines()) <= {SEEN, CRYPTOGRAPHY}
     assert "Traceback" not in errors
 
 
@@ -150,8 +153,8 @@ def test_the_hook_blocks() -> None:
 def test_it_measures_with_everything_else_blocked() -> None:
     measured, errors = asyncio.run(over_pipes(hooked(REMOTE), first=b"", address=LOOPBACK, client=LOOPBACK, settings=HIGH_PORTS))
     check(measured, errors)
-    assert errors.splitlines() == [SEEN]
-    assert {"tcp/reach/tcp", "udp/reach/udp", "openvpn/reset/udp", "openvpn/reset/tcp"} <= passing(measured)
+    assert errors.splitlines()[-1] == SEEN
+    assert {"tcp/reach/tcp", "udp/reach/udp"} | WHOLE_SESSIONS <= passing(measured)
 
 
 @pytest.mark.parametrize("options", [["-I", "-S"], ["-I", "-S", "-X", "utf8=0"], ["-I", "-S", "-W", "error"]], ids=" ".join)
@@ -160,7 +163,7 @@ def test_it_measures_as_the_file_that_goes_through_ssh(options: list[str]) -> No
     measured, errors = asyncio.run(over_pipes(command, first=transmission(), address=LOOPBACK, client=LOOPBACK, settings=HIGH_PORTS))
     check(measured, errors)
     assert errors == ""
-    assert {"tcp/reach/tcp", "udp/reach/udp", "openvpn/reset/udp", "openvpn/reset/tcp"} <= passing(measured)
+    assert {"tcp/reach/tcp", "udp/reach/udp"} | WHOLE_SESSIONS <= passing(measured)
 
 
 def test_nothing_is_left_behind_by_the_file(tmp_path: Path) -> None:
@@ -187,7 +190,7 @@ def test_it_measures_every_protocol_in_a_namespace(tmp_path: Path) -> None:
                 over_pipes(command, first=b"", address=topology.server_address, client=topology.client_address, settings=EVERYTHING)
             )
     check(measured, errors)
-    assert errors.splitlines() == [SEEN]
+    assert errors.splitlines()[-1] == SEEN
     assert {o.outcome for o in measured.observations} == {Outcome.PASS}
     assert passing(measured) >= {
         "tcp/reach/tcp",
@@ -254,5 +257,5 @@ asyncio.run(main())
 
     measured, errors = asyncio.run(story())
     check(measured, errors)
-    assert errors.splitlines() == [SEEN]
+    assert errors.splitlines()[-1] == SEEN
     assert {"tcp/reach/tcp", "udp/reach/udp", "openvpn/reset/tcp"} <= passing(measured)

@@ -202,7 +202,7 @@ def test_what_is_asked_for_is_checked_before_anything_is_sent(
 @pytest.mark.parametrize(
     ("peer", "status", "said"),
     [
-        ([], ExitStatus.USAGE, "Missing option '--peer'"),
+        ([], ExitStatus.USAGE, "name the peer: --peer HOST"),
         (["--peer", "no-such-host.invalid"], ExitStatus.NO_PEER, "the host 'no-such-host.invalid' is not known"),
         (["--peer", "a b"], ExitStatus.NO_PEER, "the host 'a b' is not known"),
         (["--peer", "no-such-host.invalid", "--solo"], ExitStatus.NO_PEER, "is not known"),

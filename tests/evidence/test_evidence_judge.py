@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.evidence import questions
-from vpnprobe.evidence.judge import CLOSED, GOALS, PACKET_CHECKS, Judge, identifier, judge, skipped
+from vpnprobe.evidence.judge import CLOSED, GOALS, PACKET_CHECKS, Judge, judge
+from vpnprobe.evidence.naming import identifier, skipped
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind, Skip
 from vpnprobe.evidence.sightings import Question, Sighting
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background

@@ -121,3 +121,14 @@ def test_the_kernel_takes_every_ruleset(empty_namespace: str, topology: Topology
             ["ip", "netns", "exec", empty_namespace, "nft", "-c", "-f", "-"], input=text, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{host}: {done.stderr}\n{text}"
+
+
+def test_the_first_packets_of_a_flow_are_spared_by_connection_tracking() -> None:
+    """It counts both directions of a flow together, the packet itself among them."""
+    planted = Filter(at="r2", protocol=17, after_packets=80, payload_offset=0, payload=b"\x48", payload_mask=b"\xf8")
+    text = ruleset(Topology(filters=(planted,)), "r2")
+    assert "meta l4proto 17 ct packets > 80 @ih,0,8 & 0xf8 == 0x48 counter goto act_0" in rule_lines(text)
+
+
+def test_none_are_spared_where_nothing_is_said() -> None:
+    assert "ct packets" not in ruleset(Topology(filters=(Filter(at="r2", protocol=17),)), "r2")

@@ -13,7 +13,8 @@ from vpnprobe.transports.topology import Topology
 
 NAMED = (
     *("all-blocked", "clean", "esp-blocked", "gre-one-way", "gre-prerouting", "host-firewall", "lossy", "nat-with-alg", "nat-without-alg"),
-    *("no-icmp", "openvpn-dpi", "port-1194-blocked", "pptp-refused", "seed", "stateful-firewall", "udp-blocked"),
+    *("no-icmp", "openvpn-cut", "openvpn-data-dropped", "openvpn-data-one-way", "openvpn-dpi", "openvpn-large-dropped"),
+    *("openvpn-tcp-data-dropped", "port-1194-blocked", "pptp-refused", "seed", "stateful-firewall", "udp-blocked"),
 )
 
 

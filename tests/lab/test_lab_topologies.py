@@ -110,3 +110,26 @@ def test_a_mistake_is_one_line_that_names_file_key_and_remedy(text: str, message
     assert str(caught.value).startswith("t.toml: ")
     assert "\n" not in str(caught.value)
     assert caught.value.status is ExitStatus.UNREADABLE
+
+
+def test_a_filter_may_spare_the_first_packets_of_each_flow() -> None:
+    text = "filters = [{ at = 'r1', protocol = 'udp', after_packets = 80 }, { at = 'r1', after_packets = 0 }, { at = 'r1' }]"
+    assert [planted.after_packets for planted in topology(text).filters] == [80, 0, None]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("filters = [{ at = 'r1', after_packets = -1 }]", "filters[0].after_packets: is -1, must be a whole number, 0 to 1000000"),
+        ("filters = [{ at = 'r1', after_packets = 1.5 }]", "filters[0].after_packets: is 1.5, must be a whole number, 0 to 1000000"),
+        ("filters = [{ at = 'r1', after_packet = 8 }]", "filters[0].after_packet: unknown key; did you mean 'after_packets'?"),
+        (
+            "filters = [{ at = 'r1', hook = 'prerouting', after_packets = 8 }]",
+            "filters[0].hook: is 'prerouting', with after_packets it must be another: packets are counted behind it",
+        ),
+    ],
+)
+def test_a_mistake_about_the_first_packets(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        topology(text)
+    assert message in str(caught.value)

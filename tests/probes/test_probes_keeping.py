@@ -12,13 +12,15 @@ from vpnprobe.evidence.sightings import Movement, Question, Sighting, Vantage
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes import keeping
-from vpnprobe.probes.keeping import Keeper, Scope, belongs, never_left
+from vpnprobe.probes.keeping import CIPHERTEXT_KEPT, Keeper, Scope, belongs, never_left, without_ciphertext
+from vpnprobe.probes.pcap import encode_pcap
 from vpnprobe.transports.door import Packet
 from vpnprobe.wire.esp import EspPacket
 from vpnprobe.wire.gre import EnhancedGre, Gre
 from vpnprobe.wire.icmp import EchoRequest
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment, UdpDatagram
 from vpnprobe.wire.nonce import NoncePayload
+from vpnprobe.wire.openvpn import ControlV1, DataV1, DataV2, Reliable, frame
 
 OWN, PEER, ROUTER, OTHER = (IPv4Address(text) for text in ("192.0.2.1", "198.51.100.2", "203.0.113.9", "203.0.113.77"))
 SCOPE = Scope(
@@ -161,3 +163,94 @@ class TestNeverLeft:
         keeper = Keeper()
         keeper(Packet(ip(IpProtocol.ESP, ESP_OURS, outgoing=False), 0.0, False))
         assert never_left(keeper.left, sent(questions.ESP, 6)) == {questions.ESP}
+
+
+class TestCiphertext:
+    """Of OpenVPN's data packets the head alone is kept, with the size that they had."""
+
+    DATA = DataV2(7, bytes(range(200)) * 2).encode()
+    UDP_HEADERS, TCP_HEADERS = 28, 42
+    """Up to the opcode; over TCP with the packet's length."""
+
+    def over_udp(self, data: bytes, *, client: int = 40000, server: int = 1194, outgoing: bool = True) -> Packet:
+        return Packet(ip(IpProtocol.UDP, udp(client, server, data=data, outgoing=outgoing), outgoing=outgoing), 5.0, outgoing)
+
+    def over_tcp(self, data: bytes, *, options: bytes = b"") -> Packet:
+        segment = TcpSegment(41000, 443, 1, 0, TcpFlag.ACK, options=options, payload=data).encode(OWN, PEER)
+        return Packet(ip(IpProtocol.TCP, segment), 5.0, True)
+
+    @pytest.mark.parametrize("data", [DATA, DataV1(bytes(300)).encode(), DataV2(7, bytes(300), 5).encode()])
+    @pytest.mark.parametrize("outgoing", [True, False])
+    def test_over_udp(self, data: bytes, outgoing: bool) -> None:
+        whole = self.over_udp(data, outgoing=outgoing)
+        kept = without_ciphertext(whole)
+        assert kept.data == whole.data[: self.UDP_HEADERS + CIPHERTEXT_KEPT]
+        assert (kept.cut, kept.at, kept.outgoing) == (len(data) - CIPHERTEXT_KEPT, 5.0, outgoing)
+
+    @pytest.mark.parametrize("options", [b"", b"\x01\x01\x08\x0a" + bytes(8)])
+    def test_over_tcp_where_a_segment_is_one_packet(self, options: bytes) -> None:
+        whole = self.over_tcp(frame(self.DATA), options=options)
+        kept = without_ciphertext(whole)
+        assert kept.data == whole.data[: self.TCP_HEADERS + len(options) + CIPHERTEXT_KEPT]
+        assert len(kept.data) + kept.cut == len(whole.data)
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            frame(DATA) + frame(DATA),
+            frame(DATA)[:-1],
+            frame(DATA) + b"\0",
+            DATA,
+            frame(ControlV1.plain(bytes(8), Reliable((), None, 1, bytes(400))).encode()),
+            b"",
+            b"\0",
+            b"\0\0",
+        ],
+        ids=["two", "part", "and-more", "no-length", "control", "nothing", "half-a-length", "empty-packet"],
+    )
+    def test_other_segments_stay_whole(self, data: bytes) -> None:
+        assert without_ciphertext(self.over_tcp(data)) == self.over_tcp(data)
+
+    @pytest.mark.parametrize(
+        "data", [DataV2(7, bytes(CIPHERTEXT_KEPT - 4)).encode(), ControlV1.plain(bytes(8), Reliable((), None, 1, bytes(400))).encode(), b""]
+    )
+    def test_short_ones_and_control_packets_stay_whole(self, data: bytes) -> None:
+        assert without_ciphertext(self.over_udp(data)) == self.over_udp(data)
+
+    @pytest.mark.parametrize("port", [500, 1701, 4500])
+    @pytest.mark.parametrize("swapped", [True, False])
+    def test_other_protocols_have_such_a_first_byte_too(self, port: int, swapped: bool) -> None:
+        packet = self.over_udp(self.DATA, client=port, server=40000) if swapped else self.over_udp(self.DATA, server=port)
+        assert without_ciphertext(packet) == packet
+
+    @pytest.mark.parametrize("first", [b"\x46", b"\x65"])
+    def test_headers_with_options_and_other_versions_stay_whole(self, first: bytes) -> None:
+        packet = self.over_udp(self.DATA)
+        other = Packet(first + packet.data[1:], packet.at, packet.outgoing)
+        assert without_ciphertext(other) == other
+
+    def test_gre_stays_whole(self) -> None:
+        packet = Packet(ip(IpProtocol.GRE, self.DATA), 5.0, True)
+        assert without_ciphertext(packet) == packet
+
+    def test_a_header_that_claims_more_than_there_is(self) -> None:
+        """A TCP header of 60 bytes in a packet of 40."""
+        packet = self.over_tcp(b"")
+        odd = Packet(packet.data[:32] + b"\xf0" + packet.data[33:], packet.at, packet.outgoing)
+        assert without_ciphertext(odd) == odd
+
+    @given(st.binary(max_size=200), st.sampled_from([IpProtocol.UDP, IpProtocol.TCP]))
+    def test_nothing_but_the_end_is_ever_cut(self, payload: bytes, protocol: int) -> None:
+        packet = Packet(ip(protocol, payload), 0.0, True)
+        kept = without_ciphertext(packet)
+        assert packet.data.startswith(kept.data)
+        assert len(kept.data) + kept.cut == len(packet.data)
+
+    def test_a_capture_says_how_long_they_were(self) -> None:
+        keeper, scope = Keeper(), Scope(str(PEER), frozenset({(Transport.UDP, 1194)}), frozenset({(Transport.UDP, 40000)}), frozenset())
+        whole = self.over_udp(self.DATA)
+        keeper(whole)
+        written = encode_pcap(keeper.within(scope))
+        kept, on_the_wire = (int.from_bytes(written[at : at + 4], "big") for at in (32, 36))
+        assert (kept, on_the_wire) == (self.UDP_HEADERS + CIPHERTEXT_KEPT, len(whole.data))
+        assert len(written) == 40 + kept

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
+from openvpn_matrix_support import Matrix, running_matrix
+from softether_support import SoftEther, softether
 
 from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.lab.daemons import Daemon, Wrap, openvpn, pptpd, strongswan, xl2tpd
@@ -89,3 +91,24 @@ def openvpn_tcp_tls_crypt_server(clean_lab: Lab) -> Iterator[Daemon]:
     """tcp/1194, tls-crypt: closes on strangers."""
     with started(openvpn(clean_lab, transport=Transport.TCP, wrap=Wrap.TLS_CRYPT)) as daemon:
         yield daemon
+
+
+@pytest.fixture(scope="session")
+def openvpn_matrix() -> Iterator[Matrix]:
+    """All servers of the matrix, in a lab of their own."""
+    with running_matrix() as matrix:
+        yield matrix
+
+
+@pytest.fixture(scope="session")
+def softether_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftEther]:
+    """Slow to start, and it takes many ports: in a lab of its own."""
+    try:
+        require_tools()
+    except CannotRun as lack:
+        pytest.skip(str(lack))
+    with (
+        Lab(load("clean").topology, f"vprl-softether-{os.getpid()}") as lab,
+        softether(lab, tmp_path_factory.mktemp("softether")) as server,
+    ):
+        yield server

@@ -71,7 +71,9 @@ def questions(ports: Iterable[int] = PORTS) -> list[Key]:
     ]
     asked += [("udp", "reach", udp, port, None, EACH_WAY) for port in (500, 1701, 4500, *ports)]
     asked += [("tcp", "reach", tcp, port, None, BOTH) for port in ports]
-    asked += [("openvpn", "reset", transport, port, None, BOTH) for transport in (udp, tcp) for port in ports]
+    for transport in (udp, tcp):
+        asked += [("openvpn", check, transport, port, None, BOTH) for check in ("reset", "handshake") for port in ports]
+        asked += [("openvpn", "data", transport, port, None, EACH_WAY) for port in ports]
     return [(probe, check, transport, port, form, way) for probe, check, transport, port, form, ways in asked for way in ways]
 
 
@@ -89,6 +91,41 @@ def path(outcomes: Mapping[str, tuple[Outcome, Cause | None]], ports: Iterable[i
                 outcome, cause = told
         rows.append(row(f"{probe}/{check}", transport, outcome, port=port, form=form, direction=direction, cause=cause))
     return rows
+
+
+def openvpn(
+    transport: Transport,
+    port: int,
+    *,
+    reset: Outcome = Outcome.PASS,
+    handshake: Outcome | None = Outcome.PASS,
+    data: Outcome | None = Outcome.PASS,
+    back: Outcome | None = None,
+    cause: Cause | None = None,
+    form: Mapping[str, object] | None = None,
+    detail: Mapping[str, object] | None = None,
+) -> list[Observation]:
+    """The steps of OpenVPN sessions on one port. `back`: data to the client, else as to the server; None: there is no such row.
+
+    `cause` and `detail` are those of what does not pass; `form`: wrap or profile.
+    """
+    told: list[tuple[str, Outcome | None, Direction]] = [("reset", reset, Direction.BOTH), ("handshake", handshake, Direction.BOTH)]
+    told += [("data", data, Direction.C2S), ("data", back or data, Direction.S2C)]
+    marks = "-".join(str(value) for value in (form or {}).values())
+    return [
+        row(
+            f"openvpn/{check}",
+            transport,
+            outcome,
+            port=port,
+            direction=way,
+            cause=cause if outcome is not Outcome.PASS else None,
+            detail={**(form or {}), **((detail or {}) if outcome is not Outcome.PASS else {})},
+            name=f"openvpn-{check}-{transport}-{port}-{way}" + (f"-{marks}" if marks else ""),
+        )
+        for check, outcome, way in told
+        if outcome is not None
+    ]
 
 
 def verdict(decision: Decision, protocol: str) -> Verdict:

@@ -88,7 +88,7 @@ def test_the_order_of_the_observations_does_not_matter(rows: list[Observation], 
 def test_every_verdict_names_its_rules_and_observations_that_exist(rows: list[Observation], ports: tuple[int, ...]) -> None:
     decision = settle(rows, ports)
     known = {one.id for one in rows}
-    remarks = {"loss", "limit", "other-port", "security", "control-port"}
+    remarks = {"loss", "limit", "other-port", "security", "control-port"} | {f"failure.{name}" for name in RULES.failures}
     for verdict in decision.verdicts:
         assert verdict.because
         for reason in verdict.because:

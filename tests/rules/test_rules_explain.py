@@ -29,7 +29,7 @@ def test_each_rule_is_told_with_its_truth_and_its_observations() -> None:
         "  pptp-gre (required, decisive): false",
         "    gre-passthrough-in-call-gre-c2s gre/passthrough gre c2s: blocked (ip-protocol), 0 of 20",
     ]
-    assert "openvpn-udp-reset on port 443 (required, decisive): true" in text
+    assert "openvpn-udp-reset on port 443 (required, strong): true" in text
     assert "  1. OpenVPN over UDP 0.86 (ease 0.5, speed 0.7, security 1, stability 0.9, adaptability 0.8)" in text
     assert "Recommended: openvpn-udp, port 1194" in text
     assert "The document says" not in text

@@ -1,7 +1,9 @@
 """Each protocol's requirements, one case at a time."""
 
+from dataclasses import replace
+
 import pytest
-from rules_rows import feasibility, row, said, verdict
+from rules_rows import feasibility, openvpn, row, said, verdict
 
 from vpnprobe.observations.schema import Cause, Direction, Feasibility, Observation, Outcome, Transport
 from vpnprobe.rules import Decision, decide, load_default
@@ -179,18 +181,18 @@ def reach(outcome: Outcome, port: int, direction: Direction = C2S) -> Observatio
 @pytest.mark.parametrize(
     ("rows", "ports", "expected", "port"),
     [
-        ([reset(UDP, PASS, 1194), reset(UDP, PASS, 443)], (), OK, 1194),
-        ([reset(UDP, BLOCKED, 1194), reset(UDP, PASS, 443)], (), LIMITED, 443),
-        ([reset(UDP, PASS, 53), reset(UDP, PASS, 443), reset(UDP, BLOCKED, 1194)], (53, 443, 1194), LIMITED, 443),
-        ([reset(UDP, PASS, 80), reset(UDP, PASS, 53)], (80, 53), LIMITED, 80),
-        ([reset(UDP, PASS, 80), reset(UDP, PASS, 53)], (53, 80), LIMITED, 53),
+        ([*openvpn(UDP, 1194), *openvpn(UDP, 443)], (), OK, 1194),
+        ([reset(UDP, BLOCKED, 1194), *openvpn(UDP, 443)], (), LIMITED, 443),
+        ([*openvpn(UDP, 53), *openvpn(UDP, 443), reset(UDP, BLOCKED, 1194)], (53, 443, 1194), LIMITED, 443),
+        ([*openvpn(UDP, 80), *openvpn(UDP, 53)], (80, 53), LIMITED, 80),
+        ([*openvpn(UDP, 80), *openvpn(UDP, 53)], (53, 80), LIMITED, 53),
         ([reset(UDP, BLOCKED, 1194), reset(UDP, BLOCKED, 443)], (), BAD, 1194),
         ([reset(UDP, BLOCKED, 1194), reset(UDP, NO_ANSWER, 443)], (), OPEN, 443),
         ([reset(UDP, BLOCKED, 1194), reset(UDP, SKIPPED, 443)], (), OPEN, 443),
         ([reset(UDP, BLOCKED, 1194)], (1194, 443), OPEN, 443),
         ([reach(BLOCKED, 1194), reach(BLOCKED, 443)], (), BAD, 1194),
         ([reach(BLOCKED, 500), reach(BLOCKED, 1701)], (), OPEN, 1194),
-        ([reach(BLOCKED, 1194), reset(UDP, PASS, 1194)], (), OK, 1194),
+        ([reach(BLOCKED, 1194), *openvpn(UDP, 1194)], (), OK, 1194),
         ([reset(UDP, BLOCKED, 1194), reach(PASS, 443)], (), OPEN, 443),
         ([reset(UDP, REFUSED, 1194, Cause.NO_LISTENER)], (), OPEN, 1194),
         ([row("openvpn/reset", UDP, SKIPPED, detail={"reason": "not asked for"})], (), OPEN, 1194),
@@ -204,23 +206,23 @@ def test_openvpn_needs_one_port_that_answers(rows: list[Observation], ports: tup
 
 
 def test_another_port_is_a_setting_and_the_default_port_is_told_about() -> None:
-    decision = settle(reset(TCP, BLOCKED, 1194), reset(TCP, PASS, 443))
+    decision = settle(reset(TCP, BLOCKED, 1194), *openvpn(TCP, 443))
     assert decision.recommendation is not None
     assert (decision.recommendation.protocol, decision.recommendation.port) == ("openvpn-tcp", 443)
-    assert decision.recommendation.settings == {"port": 443}
+    assert decision.recommendation.settings == {"port": 443, "wrap": "none"}
     assert "set to port 443: the default port 1194" in said(decision, "openvpn-tcp")
     assert "does not get through on tcp/1194" in said(decision, "openvpn-tcp")
 
 
 def test_the_control_port_is_no_candidate() -> None:
-    rows = [reset(TCP, BLOCKED, 1194), reset(TCP, PASS, 8443)]
+    rows = [reset(TCP, BLOCKED, 1194), *openvpn(TCP, 8443)]
     assert feasibility(settle(*rows, ports=(1194, 8443), control_port=8443))["openvpn-tcp"] is BAD
     assert feasibility(settle(*rows, ports=(1194, 8443)))["openvpn-tcp"] is LIMITED
 
 
 def test_limits_other_than_loss_are_named() -> None:
-    slow = row("openvpn/reset", UDP, DEGRADED, port=1194, cause=Cause.RATE)
-    decision = settle(slow, reset(TCP, PASS, 1194))
+    slow = openvpn(UDP, 1194, data=DEGRADED, cause=Cause.RATE)
+    decision = settle(*slow, *openvpn(TCP, 1194))
     assert "works within limits (cause: rate)" in said(decision, "openvpn-udp")
     assert decision.recommendation is not None
     assert decision.recommendation.protocol == "openvpn-tcp"
@@ -228,7 +230,8 @@ def test_limits_other_than_loss_are_named() -> None:
 
 
 def test_loss_that_was_not_counted_claims_no_share() -> None:
-    decision = settle(row("openvpn/reset", UDP, DEGRADED, port=1194, sent=None))
+    rows = [replace(one, sent=None, received=None) for one in openvpn(UDP, 1194, data=DEGRADED)]
+    decision = settle(*rows)
     assert "share not counted" in said(decision, "openvpn-udp")
 
 

@@ -7,7 +7,7 @@ import pytest
 from simulated_support import Ends, expired_at, ignore, simulate, udp_packet
 
 from vpnprobe.transports.door import ConnectError, ConnectFailure, Datagram, Packet
-from vpnprobe.transports.simulated.filters import fits
+from vpnprobe.transports.simulated.filters import FilterChain, fits
 from vpnprobe.transports.topology import CLIENT, SERVER, Action, Filter, Hook, Topology
 from vpnprobe.wire.icmp import DestinationUnreachable, Unreachable
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpSegment, UdpDatagram, mss_option
@@ -177,3 +177,60 @@ def test_an_output_filter_that_rejects_tells_the_sender_at_once() -> None:
 
     rule = Filter(CLIENT, Action.REJECT_RST, Hook.OUTPUT, ports=(1723,))
     assert simulate(Topology(filters=(rule,)), story) == (ConnectFailure.REFUSED, 0.0)
+
+
+def flow(client: int = 40000, server: int = 1194, *, back: bool = False, protocol: int = IpProtocol.UDP) -> IPv4Packet:
+    ends, ports = ((B, A), (server, client)) if back else ((A, B), (client, server))
+    if protocol == IpProtocol.UDP:
+        return IPv4Packet(*ends, protocol, payload=UdpDatagram(*ports, b"data").encode(*ends))
+    if protocol == IpProtocol.TCP:
+        return IPv4Packet(*ends, protocol, payload=TcpSegment(*ports, 1, payload=b"data").encode(*ends))
+    return IPv4Packet(*ends, protocol, payload=b"data")
+
+
+def acted(chain: FilterChain, packets: list[IPv4Packet]) -> list[bool]:
+    return [chain.verdict(Hook.FORWARD, packet, "c2s" if packet.source == A else "s2c") is not None for packet in packets]
+
+
+class TestAfterPackets:
+    """A filter that spares the first packets of each flow."""
+
+    @pytest.mark.parametrize("spared", [0, 1, 3])
+    @pytest.mark.parametrize("protocol", [IpProtocol.UDP, IpProtocol.TCP, IpProtocol.GRE])
+    def test_so_many_are_spared(self, spared: int, protocol: int) -> None:
+        chain = FilterChain("r1", (Filter("r1", after_packets=spared),), seed=1)
+        assert acted(chain, [flow(protocol=protocol)] * 5) == [number >= spared for number in range(5)]
+
+    def test_both_directions_count_together(self) -> None:
+        chain = FilterChain("r1", (Filter("r1", direction="c2s", after_packets=4),), seed=1)
+        packets = [flow(), flow(back=True)] * 3
+        assert acted(chain, packets) == [False, False, False, False, True, False]
+
+    def test_each_flow_counts_by_itself(self) -> None:
+        chain = FilterChain("r1", (Filter("r1", after_packets=2),), seed=1)
+        assert acted(chain, [flow(), flow(), flow(40001), flow(server=443), flow(protocol=IpProtocol.TCP), flow()]) == [False] * 5 + [True]
+
+    def test_packets_that_do_not_fit_count_too(self) -> None:
+        """As connection tracking counts them: a handshake may use the spared ones up."""
+        chain = FilterChain("r1", (Filter("r1", longer_than=100, after_packets=2),), seed=1)
+        long = IPv4Packet(A, B, IpProtocol.UDP, payload=UdpDatagram(40000, 1194, bytes(200)).encode(A, B))
+        assert acted(chain, [flow(), flow(), long, flow()]) == [False, False, True, False]
+
+    def test_a_packet_counts_once_whatever_filters_there_are(self) -> None:
+        filters = (Filter("r1", after_packets=3), Filter("r1", after_packets=1, direction="s2c"), Filter("r2", after_packets=0))
+        assert acted(FilterChain("r1", filters, seed=1), [flow(), flow(), flow(), flow()]) == [False, False, False, True]
+        assert acted(FilterChain("r1", filters, seed=1), [flow(), flow(back=True)]) == [False, True]
+
+    def test_in_a_network(self) -> None:
+        async def story(ends: Ends) -> list[str]:
+            got: list[str] = []
+            await ends.server.udp(lambda datagram: got.append(datagram.data.decode()), port=1194)
+            for name in ("one", "two"):
+                client = await ends.client.udp(ignore)
+                for number in range(4):
+                    client.send(f"{name} {number}".encode(), ends.at_server(1194))
+            await asyncio.sleep(1)
+            return got
+
+        filters = (Filter("r2", protocol=17, after_packets=2),)
+        assert simulate(Topology(filters=filters), story) == ["one 0", "one 1", "two 0", "two 1"]

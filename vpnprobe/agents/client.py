@@ -18,12 +18,15 @@ from vpnprobe.agents.tracing import trace_both_ways
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.evidence import identify, questions
 from vpnprobe.evidence.judge import judge
+from vpnprobe.evidence.named import with_names
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
 from vpnprobe.evidence.sightings import Vantage
 from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
 from vpnprobe.probes.catalogue import Probe, chosen, ports_of
 from vpnprobe.probes.context import Path, RawPorts, Settings, WantedPort
 from vpnprobe.probes.keeping import Keeper, Scope, never_left
+from vpnprobe.probes.openvpn import OpenvpnProbe
+from vpnprobe.probes.openvpn_material import make_material
 from vpnprobe.probes.pcap import encode_pcap
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.probes.sending import Nonces
@@ -193,16 +196,21 @@ class Run:
         probes = chosen(self.settings)
         wanted = ports_of(probes, self.settings)
         if peer is not None:
-            ports = await peer.open(wanted)
+            material = make_material(self.door.entropy) if self.settings.wants(OpenvpnProbe.name) else None
+            ports = await peer.open(wanted, material.server.encode() if material is not None else None)
+            path.material, path.no_openvpn = (material, "") if not peer.no_openvpn else (None, f"at the server: {peer.no_openvpn}")
             path.facts = replace(path.facts, ports=ports, background=peer.background())
-        self.tell(f"probing {self.peer_address} with {', '.join(probe.name for probe in probes)}")
+        trial = self.settings.trial
+        whom = trial.profile.file if trial is not None and self.settings.only_trial else str(self.peer_address)
+        self.tell(f"probing {whom} with {', '.join(probe.name for probe in probes)}")
         measuring = [] if peer is None else [peer.measure_background()]
         await _together([*(self._guarded(probe, path) for probe in probes), *measuring])
         if self.second_opinion is not None:
             scanned = fit_to_scan(wanted, path)
             by_transport = ([port for port in scanned if port.transport is kind] for kind in (Transport.TCP, Transport.UDP))
             self.opinions = [asyncio.get_running_loop().create_task(self.second_opinion(some)) for some in by_transport if some]
-        if self.tap is not None:
+        silent = {"silent", "unreachable"} & {name.code for name in path.named}
+        if self.tap is not None and (silent or not self.settings.only_trial):
             self.tell("tracing where packets vanish")
             await trace_both_ways(path, self.tap)
 
@@ -241,7 +249,7 @@ class Run:
         observations = judge(client, path.server_record, facts)
         opinions = await self._opinions()
         return Measured(
-            observations=(*observations, *self.failures, *opinions),
+            observations=(*with_names(observations, path.named), *self.failures, *opinions),
             captures=captures,
             client=self._about_client(path),
             server=_about_server(peer, self.peer_address),
@@ -318,7 +326,8 @@ def _about_server(peer: RemotePeer | None, address: Address) -> dict[str, Any]:
     if peer is None:
         return {"address": str(address)}
     told = {name: peer.about[name] for name in ("version", "platform", "capabilities", "no_raw", "seen_as") if peer.about.get(name)}
-    capture = "server.pcap" if peer.captures else f"none: {peer.about.get('no_raw') or 'the server agent may not capture'}"
+    lack = peer.no_capture or ("" if peer.captures else str(peer.about.get("no_raw") or "the server agent may not capture"))
+    capture = f"none: {lack}" if lack else "server.pcap"
     return {"address": str(address), "rtt_ms": round(1000 * peer.rtt_s, 3), "capture": capture, **told}
 
 

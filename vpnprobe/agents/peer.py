@@ -4,11 +4,11 @@ import asyncio
 import base64
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from vpnprobe.agents.control import VERSION, Channel, Message
-from vpnprobe.agents.records import question_row, read_all, read_question, read_refusal, read_sighting, read_trace
+from vpnprobe.agents.records import inflated, question_row, read_all, read_question, read_refusal, read_sighting, read_trace, unpacked
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.evidence.records import EndRecord, PortState, Refusal, Trace
 from vpnprobe.evidence.sightings import Question, Sighting, Vantage
@@ -25,7 +25,9 @@ BACKGROUND_SPACING_S: Final = 0.01
 BACKGROUND_PATIENCE_S: Final = 0.5
 MOST_CAPTURE_BYTES: Final = 64 << 20
 CAPTURE_PATIENCE_S: Final = 2.0
-"""A capture takes longer to hand over than other answers."""
+"""A part of a capture takes longer to hand over than other answers."""
+CAPTURE_DEADLINE_S: Final = 40.0
+"""For the whole of it: the verdict stands without, and a path that bad is not to keep anybody from it."""
 
 
 class RemotePeer:
@@ -46,6 +48,10 @@ class RemotePeer:
         self._unheard: frozenset[Question] = frozenset()
         self._unsent: frozenset[Question] = frozenset()
         self._segments: dict[str, int] = {"sent": 0, "again": 0}
+        self.no_capture = ""
+        """Why its capture could not be had though it has one; empty: nothing stands against it."""
+        self.no_openvpn = "no ports were opened"
+        """Why OpenVPN sessions cannot come up there; empty: they can."""
 
     @property
     def rtt_s(self) -> float:
@@ -66,9 +72,11 @@ class RemotePeer:
         """Why it has no raw sockets; empty: it has."""
         return str(self.about.get("no_raw") or "")
 
-    async def open(self, ports: Sequence[WantedPort]) -> dict[tuple[Transport, int], PortState]:
-        """Has probe ports opened; who is behind each."""
-        answer = await self._ask("open", ports=[[port.transport.value, port.port] for port in ports], seconds=PORTS_OPEN_S)
+    async def open(self, ports: Sequence[WantedPort], openvpn: Mapping[str, str] | None = None) -> dict[tuple[Transport, int], PortState]:
+        """Has probe ports opened; who is behind each. `openvpn`: what the server needs for whole OpenVPN sessions."""
+        wanted = [[port.transport.value, port.port] for port in ports]
+        answer = await self._ask("open", ports=wanted, seconds=PORTS_OPEN_S, openvpn=openvpn)
+        self.no_openvpn = str(answer.get("no_openvpn") or "")
         with _readable("open"):
             return dict(read_all(answer.get("ports"), lambda row: ((Transport(row[0]), int(row[1])), PortState(row[2]))))
 
@@ -92,7 +100,7 @@ class RemotePeer:
             since, refused = len(self._sightings), len(self._refusals)
             answer = await self._ask("rows", since=since, refused=refused)
             with _readable("rows"):
-                rows = read_all(answer.get("rows"), read_sighting)
+                rows = read_all(unpacked(answer.get("rows")), read_sighting)
                 refusals = read_all(answer.get("refusals"), read_refusal)
             # By their numbers, since another request may have fetched the same rows meanwhile.
             self._sightings[since : since + len(rows)] = rows
@@ -137,8 +145,11 @@ class RemotePeer:
         `client_ports`: those that the probes used, by which the server tells them from other traffic; None: a NAT changes them.
         """
         ports = None if client_ports is None else [[transport.value, port] for transport, port in client_ports]
-        data, total = b"", 1
+        data, total, began = b"", 1, self._now()
         while len(data) < total:
+            if self._now() - began > CAPTURE_DEADLINE_S:
+                self.no_capture = "the path is too slow to hand it over"
+                return None
             answer = await self._ask("capture", offset=len(data), client_ports=ports, expect_s=CAPTURE_PATIENCE_S + 20 * self.rtt_s)
             if not answer.get("kept"):
                 return None
@@ -147,7 +158,8 @@ class RemotePeer:
                 data, total = data + chunk, int(str(answer.get("total")))
             if not chunk or len(data) > MOST_CAPTURE_BYTES:
                 break
-        return data
+        with _readable("capture"):
+            return inflated(data, most_bytes=MOST_CAPTURE_BYTES)
 
     async def bye(self) -> None:
         await self._ask("bye")

@@ -3,13 +3,19 @@
 What comes in is from the peer, which may be broken or hostile: anything that does not fit raises DecodeError.
 """
 
+import base64
+import json
+import zlib
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.records import Refusal, RefusalKind, Trace
 from vpnprobe.evidence.sightings import Movement, Question, Sighting, Vantage
 from vpnprobe.observations.schema import Direction, Transport
+
+FEW_ROWS: Final = 100
+MOST_UNPACKED_BYTES: Final = 16 << 20
 
 T = TypeVar("T")
 Row = list[Any]
@@ -80,6 +86,36 @@ def read_trace(row: Sequence[Any]) -> Trace:
     question, direction, hops, reached = row
     answered = {int(ttl): None if address is None else str(address) for ttl, address in hops}
     return Trace(read_question(question), Direction(direction), answered, None if reached is None else int(reached))
+
+
+def packed(rows: list[Row]) -> list[Row] | str:
+    """Many rows as compressed text, since they repeat themselves: over a bad path each segment counts. Few stay as they are."""
+    if len(rows) <= FEW_ROWS:
+        return rows
+    return base64.b64encode(zlib.compress(json.dumps(rows, separators=(",", ":")).encode())).decode()
+
+
+def unpacked(rows: object) -> object:
+    """The reverse of `packed`. Raises DecodeError where it cannot be read, or holds more than MOST_UNPACKED_BYTES."""
+    if not isinstance(rows, str):
+        return rows
+    try:
+        found: object = json.loads(inflated(base64.b64decode(rows, validate=True), most_bytes=MOST_UNPACKED_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise DecodeError("rows", 0, f"cannot be unpacked: {error}") from None
+    return found
+
+
+def inflated(data: bytes, *, most_bytes: int) -> bytes:
+    """The reverse of `zlib.compress`. Raises DecodeError where it cannot be, or gives more than `most_bytes`."""
+    try:
+        inflater = zlib.decompressobj()
+        whole = inflater.decompress(data, most_bytes)
+    except zlib.error as error:
+        raise DecodeError("compressed data", 0, str(error)) from None
+    if inflater.unconsumed_tail or not inflater.eof:
+        raise DecodeError("compressed data", len(whole), "is too much" if inflater.unconsumed_tail else "is cut short")
+    return whole
 
 
 def read_all(rows: object, read: Callable[[Sequence[Any]], T]) -> list[T]:

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from vpnprobe.agents import openvpn_responder
 from vpnprobe.agents.sessions import OwnersRecorder, Sessions
 from vpnprobe.conversations import ikev1, ikev2, l2tp, openvpn, pptp
 from vpnprobe.conversations.contract import Conversation, Sender
@@ -44,6 +45,7 @@ class UdpResponder:
         self.number = number
         self.port: UdpPort | None = None
         self._conversations: dict[Endpoint, tuple[Conversation, Question]] = {}
+        self._timers: dict[Endpoint, asyncio.TimerHandle] = {}
 
     async def open(self) -> None:
         """Raises PortUnavailable."""
@@ -52,6 +54,8 @@ class UdpResponder:
     def close(self) -> None:
         if self.port is not None:
             self.port.close()
+        for timer in self._timers.values():
+            timer.cancel()
 
     def came(self, datagram: Datagram) -> None:
         """Whatever comes; strangers get nothing."""
@@ -91,15 +95,31 @@ class UdpResponder:
         found = self._of(datagram)
         if found is None or self.port is None:
             return
-        conversation, question = found
-        conversation.receive(datagram.data, self.door.now())
-        owner = self.sessions.of_conversation(datagram.source.address, conversation.key)
-        if owner is None:
+        found[0].receive(datagram.data, self.door.now())
+        self._carry_on(datagram.source, *found)
+
+    def _carry_on(self, client: Endpoint, conversation: Conversation, question: Question) -> None:
+        """Sends what a conversation has to say, and wakes it when something is due."""
+        owner = self.sessions.of_conversation(client.address, conversation.key)
+        if owner is None or self.port is None:
             return
         waiting = conversation.data_to_send(self.door.now())
-        owner.recorder.steps(conversation, question, Sender.RESPONDER, remote=datagram.source)
+        owner.recorder.steps(conversation, question, Sender.RESPONDER, remote=client)
         for data in waiting:
-            self.port.send(data, datagram.source)
+            self.port.send(data, client)
+        if (timer := self._timers.pop(client, None)) is not None:
+            timer.cancel()
+        if (due := conversation.next_timer()) is not None:
+            pause_s = max(0.0, due - self.door.now())
+            self._timers[client] = asyncio.get_running_loop().call_later(pause_s, self._due, client, conversation, question, due)
+
+    def _due(self, client: Endpoint, conversation: Conversation, question: Question, due: float) -> None:
+        """A timer that another conversation from the same end has not taken over."""
+        self._timers.pop(client, None)
+        if self._conversations.get(client) == (conversation, question):
+            # A clock may wake us a hair too early: then nothing would be due by its reading.
+            conversation.handle_timer(max(due, self.door.now()))
+            self._carry_on(client, conversation, question)
 
     def _of(self, datagram: Datagram) -> tuple[Conversation, Question] | None:
         """The conversation that a datagram belongs to, begun where it opens one."""
@@ -107,7 +127,7 @@ class UdpResponder:
         key = self._opens(datagram.data)
         if known is not None and key in ("", known[0].key):
             return known
-        begun = self._begin(datagram.data)
+        begun = self._begin(datagram)
         if begun is not None:
             if len(self._conversations) >= MOST_CONVERSATIONS:
                 self._conversations.pop(next(iter(self._conversations)))
@@ -121,10 +141,10 @@ class UdpResponder:
         if self.number in IKE_PORTS:
             marker = self.number == NAT_T_PORT
             return ikev1.opening(data, non_esp_marker=marker) or ikev2.opening(data, non_esp_marker=marker)
-        return openvpn.opening(data)
+        return openvpn.session_of(data) if openvpn_responder.wrap_of(data) is not None else ""
 
-    def _begin(self, data: bytes) -> tuple[Conversation, Question] | None:
-        entropy = self.door.entropy
+    def _begin(self, datagram: Datagram) -> tuple[Conversation, Question] | None:
+        entropy, data = self.door.entropy, datagram.data
         if self.number == L2TP_PORT and l2tp.Responder.claims(data):
             numbers = [1 + int.from_bytes(entropy(2), "big") % 65535 for _ in range(2)]
             return l2tp.Responder(tunnel_id=numbers[0], session_id=numbers[1], retransmit_after_s=1.0), questions.L2TP_CONTROL
@@ -134,7 +154,11 @@ class UdpResponder:
                 return ikev1.Responder(entropy=entropy(ikev1.ENTROPY_BYTES), non_esp_marker=marker), questions.ikev1_main(self.number)
             if ikev2.Responder.claims(data, non_esp_marker=marker):
                 return ikev2.Responder(entropy=entropy(ikev2.ENTROPY_BYTES), non_esp_marker=marker), questions.ikev2_init(self.number)
-        elif openvpn.Responder.claims(data):
+            return None
+        owner = self.sessions.of_conversation(datagram.source.address, openvpn.session_of(data))
+        if owner is not None and (begun := openvpn_responder.begin(self.door, owner, data, transport=Transport.UDP, port=self.number)):
+            return begun
+        if openvpn.Responder.claims(data):
             return openvpn.Responder(session_id=entropy(8), stream=False), questions.openvpn_reset(Transport.UDP, self.number)
         return None
 
@@ -192,10 +216,20 @@ class TcpResponder:
             await stream.receive()
         elif self.number == PPTP_PORT:
             await self._pptp(stream, recorder, first)
-        elif openvpn.Responder.claims(first[FRAME_LENGTH:]):
-            question = questions.openvpn_reset(Transport.TCP, self.number)
-            conversation = openvpn.Responder(session_id=self.door.entropy(8), stream=True)
-            await over_stream(recorder, stream, conversation, question, Sender.RESPONDER, first=first)
+        else:
+            await self._openvpn(stream, recorder, first)
+
+    async def _openvpn(self, stream: TcpStream, recorder: OwnersRecorder, first: bytes) -> None:
+        packet = first[FRAME_LENGTH:]
+        question = questions.openvpn_reset(Transport.TCP, self.number)
+        owner = self.sessions.of_conversation(stream.remote.address, openvpn.session_of(packet))
+        begun: tuple[Conversation, Question] | None = None
+        if owner is not None:
+            begun = openvpn_responder.begin(self.door, owner, packet, transport=Transport.TCP, port=self.number)
+        if begun is None and openvpn.Responder.claims(packet):
+            begun = openvpn.Responder(session_id=self.door.entropy(8), stream=True), question
+        if begun is not None:
+            await over_stream(recorder, stream, *begun, Sender.RESPONDER, first=first)
 
     async def _nonce(self, stream: TcpStream, first: bytes) -> None:
         payload = NoncePayload.decode(first)

@@ -9,31 +9,30 @@ import asyncio
 import base64
 import contextlib
 import platform
+import zlib
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Final
+from typing import Final
 
 from vpnprobe import __version__
 from vpnprobe.agents.control import MOST_BYTES, STRANGER_BYTES, VERSION, FrameReader, Message, encode_frame
-from vpnprobe.agents.records import question_row, read_question, refusal_row, sighting_row, trace_row
+from vpnprobe.agents.openvpn_responder import accept
+from vpnprobe.agents.outgoing import Outgoing, RawSockets
+from vpnprobe.agents.records import packed, question_row, refusal_row, sighting_row
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import MOST_ANSWERS, Session, Sessions
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.evidence import identify, questions
-from vpnprobe.evidence.records import PortState, Refusal, RefusalKind, Trace
+from vpnprobe.evidence.records import Refusal, RefusalKind
 from vpnprobe.evidence.sightings import Movement, Question
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.call import Call
-from vpnprobe.probes.context import Job, WantedPort
-from vpnprobe.probes.crafting import Crafter
+from vpnprobe.probes.context import WantedPort
 from vpnprobe.probes.keeping import never_left
 from vpnprobe.probes.pcap import encode_pcap
-from vpnprobe.probes.sending import BesidePort, bare_gre, esp
-from vpnprobe.probes.stepping import HIGHEST_TTL, IcmpTap, question_of
+from vpnprobe.probes.stepping import IcmpTap, question_of
 from vpnprobe.probes.witnessing import Witness
-from vpnprobe.transports.door import Address, Capability, ConnectError, Datagram, Door, Endpoint, RawPort, TcpStream, UdpPort
+from vpnprobe.transports.door import Address, Capability, ConnectError, Datagram, Door, TcpStream
 from vpnprobe.wire.icmp import Quote
-from vpnprobe.wire.nonce import SHORTEST
 
 IDLE_S: Final = 60.0
 """A session that nothing is heard of is kept so long for the client to come back."""
@@ -41,11 +40,10 @@ LONGEST_OPEN_S: Final = 600.0
 """For which a client may have probe ports opened at a time."""
 MOST_AT_ONCE: Final = 64
 """Requests of one client under way; further ones wait unread."""
-CHUNK_BYTES: Final = 1 << 18
+CHUNK_BYTES: Final = 1 << 14
+"""Of a capture in one answer: what even a bad path carries within the time that answers may take."""
 REPEATABLE: Final = frozenset({"rows", "capture", "ping"})
 """Requests that change nothing."""
-MOST_PACKETS: Final = 200
-"""Of one request to send."""
 ROWS_A_TIME: Final = 5000
 MOST_PORTS: Final = 256
 """Probe ports of one client."""
@@ -62,17 +60,14 @@ class ServerAgent:
         self._admits = admits
         """Whether the first message of a connection proves the secret; None: the streams are authenticated already."""
         self.sessions = Sessions(door)
-        self.responders = Responders(door, self.sessions, lambda: self._gre)
-        self._gre: RawPort | None = None
-        self._esp: RawPort | None = None
-        self._icmp: IcmpTap | None = None
-        self.no_raw = ""
-        """Why there are no raw sockets; empty: there are."""
+        self._raw = RawSockets()
+        self.responders = Responders(door, self.sessions, lambda: self._raw.gre)
+        self._outgoing = Outgoing(door, self.responders, self._raw)
         self._handlers: Mapping[str, Callable[[Session, Message], Awaitable[dict[str, object]]]] = {
             "open": self._open,
-            "send": self._send,
+            "send": self._outgoing.send,
             "rows": self._rows,
-            "trace": self._trace,
+            "trace": self._outgoing.trace,
             "capture": self._capture,
             "bye": self._bye,
             "ping": self._ping,
@@ -80,22 +75,26 @@ class ServerAgent:
         self.ended = 0
         """Sessions that came to their end."""
 
+    @property
+    def no_raw(self) -> str:
+        """Why there are no raw sockets; empty: there are."""
+        return self._raw.lack
+
     def start(self) -> None:
         """Opens the raw sockets, without which the kernel refuses GRE and ESP; where it may not, that is told to every client."""
         try:
-            self._gre = self.door.raw(47, self._gre_came)
-            self._esp = self.door.raw(50, self._esp_came)
-            self._icmp = IcmpTap(self.door, self._unreachable)
+            self._raw.gre = self.door.raw(47, self._gre_came)
+            self._raw.esp = self.door.raw(50, self._esp_came)
+            self._raw.icmp = IcmpTap(self.door, self._unreachable)
+            self._raw.lack = ""
         except CannotRun as error:
-            self.no_raw = str(error)
+            self._raw.lack = str(error)
 
     def close(self) -> None:
         for session in self.sessions.everybody():
             self.sessions.end(session)
         self.responders.close()
-        for closable in (self._gre, self._esp, self._icmp):
-            if closable is not None:
-                closable.close()
+        self._raw.close()
 
     def _gre_came(self, datagram: Datagram) -> None:
         identities = identify.gre(datagram.data)
@@ -199,7 +198,7 @@ class ServerAgent:
             "version": __version__,
             "seen_as": str(session.address),
             "capabilities": sorted(self.door.capabilities),
-            "no_raw": self.no_raw,
+            "no_raw": self._raw.lack,
             "captures": session.sees_wire,
             "platform": platform.system(),
         }
@@ -251,87 +250,29 @@ class ServerAgent:
         if not session.keeper.listeners:
             session.witness = Witness(session.recorder, session.ports)
             session.keeper.listeners.append(session.witness)
-        return {"ports": states}
+        return {"ports": states, "no_openvpn": self._accept_openvpn(session, message.get("openvpn"))}
+
+    def _accept_openvpn(self, session: Session, keys: object) -> str:
+        """Why this client's OpenVPN sessions cannot come up here; empty: they can."""
+        if keys is None:
+            return "the client handed over no keys"
+        try:
+            session.openvpn = accept(keys)
+        except (CannotRun, DecodeError) as error:
+            return str(error)
+        return ""
 
     def _close_ports(self, session: Session) -> None:
         """The time that the client asked for is over."""
         session.ports.clear()
         self.responders.keep_only({WantedPort(*port) for other in self.sessions.everybody() for port in other.ports})
 
-    async def _send(self, session: Session, message: Message) -> dict[str, object]:
-        job, count = Job(message["job"]), min(int(message["count"]), MOST_PACKETS)
-        port, to = int(message["port"]), message.get("to")
-        send_one = self._sending(session, job, port, to, call_id=int(message["call_id"]), unsolicited=bool(message["unsolicited"]))
-        if send_one is None:
-            return {"sent": 0}
-        for number in range(count):
-            if number:
-                await asyncio.sleep(min(1.0, float(message["spacing_s"])))
-            send_one()
-        return {"sent": count}
-
-    def _sending(
-        self,
-        session: Session,
-        job: Job,
-        port: int,
-        to: Any,  # noqa: ANN401
-        *,
-        call_id: int,
-        unsolicited: bool,
-    ) -> Callable[[], None] | None:
-        """What sends one packet of a job; None: it cannot be sent."""
-        sender, address = session.sender, session.address
-        if job is Job.BARE_GRE and (gre := self._gre) is not None:
-            return lambda: sender.bare_gre(gre, address, unsolicited=unsolicited)
-        if job is Job.ESP and (raw := self._esp) is not None:
-            return lambda: sender.esp(raw, address, unsolicited=unsolicited)
-        if job is Job.IN_CALL_GRE and (call := self._call(session, call_id)) is not None:
-            return call.request
-        told = Endpoint(address, int(to[1])) if to is not None else None
-        udp, endpoint = self._udp(session, port), self._endpoint(session, job, port) or told
-        if udp is None or endpoint is None:
-            return None
-        question, known, at = questions.udp_reach(port), endpoint, udp
-        if job is Job.UDP:
-            return lambda: sender.nonce(at, known, question, size=SHORTEST)
-        return (lambda: sender.esp_in_udp(at, known)) if job is Job.ESP_IN_UDP else None
-
-    def _endpoint(self, session: Session, job: Job, port: int) -> Endpoint | None:
-        """Where the client's own packets of that kind came from last.
-
-        Only ever the client's own address: nobody else can be sent anything through this agent.
-        """
-        witnessed = session.witness.endpoints if session.witness is not None else {}
-        if job is Job.ESP_IN_UDP:
-            return session.esp_in_udp or witnessed.get(questions.ESP_IN_UDP)
-        return session.endpoints.get(port) or witnessed.get(questions.udp_reach(port))
-
-    def _udp(self, session: Session, port: int) -> UdpPort | None:
-        """What sends from a UDP port: ours, or beside the program that has it. None: neither can be."""
-        if (ours := self.responders.udp(port)) is not None:
-            return ours
-        another = session.ports.get((Transport.UDP, port)) is PortState.DAEMON
-        return BesidePort(self.door, port, session.address) if another and not self.no_raw else None
-
-    def _call(self, session: Session, call_id: int | None = None) -> Call | None:
-        """The call that a client means, else its newest one; of another program's calls, one to send beside it. None: there is none."""
-        if session.calls:
-            # A NAT's helper may have changed the number on the way: then the newest call is meant.
-            session.calls.sort(key=lambda call: call.call_id == call_id)
-            return session.calls[-1]
-        others = session.witness.calls if session.witness is not None else []
-        if not others or self._gre is None:
-            return None
-        own, peer = max(others, key=lambda call: call[0] == call_id)
-        return Call(session.recorder, self._gre, session.address, Sender.RESPONDER, call_id=own, peer_call_id=peer)
-
     async def _rows(self, session: Session, message: Message) -> dict[str, object]:
         recorder, since, refused = session.recorder, int(message["since"]), int(message["refused"])
         rows = recorder.sightings[since : since + ROWS_A_TIME]
         refusals = recorder.refusals[refused : refused + ROWS_A_TIME]
         return {
-            "rows": [sighting_row(sighting) for sighting in rows],
+            "rows": packed([sighting_row(sighting) for sighting in rows]),
             "refusals": [refusal_row(refusal) for refusal in refusals],
             "more": since + len(rows) < len(recorder.sightings) or refused + len(refusals) < len(recorder.refusals),
             "dropped": recorder.dropped,
@@ -352,47 +293,12 @@ class ServerAgent:
         received = {s.question for s in session.recorder.sightings if s.movement is Movement.RECEIVED}
         return session.witness.unheard(received)
 
-    async def _trace(self, session: Session, message: Message) -> dict[str, object]:
-        question = read_question(message["question"])
-        if (to := message.get("to")) is not None and question.port is not None:
-            session.endpoints.setdefault(question.port, Endpoint(session.address, int(to[1])))
-        craft = self._crafting(session, question)
-        if self._icmp is None or craft is None:
-            return {"trace": None}
-        trace: Trace = await self._icmp.step(
-            session.recorder,
-            question,
-            Direction.S2C,
-            craft,
-            source=self.door.source_address(session.address),
-            destination=session.address,
-            highest_ttl=max(1, min(HIGHEST_TTL, int(message["highest_ttl"]))),
-            patience_s=min(2.0, float(message["patience_s"])),
-        )
-        return {"trace": trace_row(trace), "question": question_row(question)}
-
-    def _crafting(self, session: Session, question: Question) -> Crafter | None:
-        """What makes one more packet of a kind towards the client; None: it cannot be made."""
-        from vpnprobe.probes.crafting import echo, in_call, udp_nonce
-
-        nonces = session.sender.nonces
-        if question == questions.GRE_BARE:
-            return lambda _: bare_gre(nonces.fresh())
-        if question == questions.ESP:
-            return lambda _: esp(nonces.fresh(), nonces.spi())
-        if question == questions.GRE_IN_CALL and (call := self._call(session)) is not None:
-            return in_call(call)
-        if question == questions.ICMP_ECHO:
-            return echo(nonces)
-        if question.probe == "udp" and question.port is not None and (to := self._endpoint(session, Job.UDP, question.port)) is not None:
-            return udp_nonce(nonces, Endpoint(self.door.source_address(session.address), question.port), to, question)
-        return None
-
     async def _capture(self, session: Session, message: Message) -> dict[str, object]:
         if session.packed is None:
             told = message.get("client_ports")
             ports = None if told is None else frozenset((Transport(transport), int(port)) for transport, port in told)
-            session.packed = encode_pcap(session.keeper.within(session.scope(ports)))
+            # Repetitions of lost segments are most of a capture on a bad path.
+            session.packed = zlib.compress(encode_pcap(session.keeper.within(session.scope(ports))), 9)
         offset = int(message["offset"])
         chunk = session.packed[offset : offset + CHUNK_BYTES]
         return {"data": base64.b64encode(chunk).decode(), "total": len(session.packed), "kept": session.sees_wire}

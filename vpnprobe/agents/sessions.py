@@ -7,7 +7,7 @@ and each client keeps what carries its own nonces.
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.evidence.records import PortState
@@ -19,6 +19,9 @@ from vpnprobe.probes.recorder import Recorder
 from vpnprobe.probes.sending import Nonces, PacketSender
 from vpnprobe.probes.witnessing import Witness
 from vpnprobe.transports.door import Address, Closable, Door, Endpoint, TcpStream
+
+if TYPE_CHECKING:
+    from vpnprobe.agents.openvpn_responder import Acceptance
 
 MOST_SESSIONS: Final = 64
 MOST_ANSWERS: Final = 512
@@ -52,6 +55,8 @@ class Session:
     """Its control connections."""
     heard: float = 0.0
     """When the client last asked for anything, on the door's clock."""
+    openvpn: "Acceptance | None" = None
+    """What lets its OpenVPN sessions come up; None: it handed over nothing, and only resets are answered."""
     packed: bytes | None = None
     """The capture as it is handed over."""
     tasks: set["asyncio.Task[None]"] = field(default_factory=set)

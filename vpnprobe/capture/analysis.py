@@ -13,6 +13,7 @@ from typing import Final
 from vpnprobe.capture.background import background_of
 from vpnprobe.capture.decode import Decoder
 from vpnprobe.capture.ends import Ends
+from vpnprobe.capture.followers.openvpn_data import while_watched, with_answers
 from vpnprobe.capture.placing import traces_of
 from vpnprobe.capture.reading import Capture, Trace
 from vpnprobe.capture.unheard import heard, with_host_firewall
@@ -113,7 +114,9 @@ def _alone(capture: Capture, vantage: Vantage) -> Examined:
     side = replace(side, ends=_known(side, vantage))
     own = _record(side, vantage)
     is_client = vantage is Vantage.CLIENT
-    records = (own, SILENT) if is_client else (SILENT, own)
+    # Of a run of ours the server sends requests of its own: what seems an answer need not be one.
+    other = SILENT if any(decoder.own for decoder in _decoders(side)) else with_answers(own)
+    records = (own, other) if is_client else (SILENT, own)
     assert side.ends is not None
     facts = PathFacts(client_address=side.ends.client) if is_client else PathFacts(client_seen_as=side.ends.client)
     facts = replace(facts, traces=tuple(traces_of(_decoders(side), side.ends, vantage, SILENT)))
@@ -143,6 +146,7 @@ def _compare(client: Side, server: Side) -> Examined:
     joined = _have_common_packets(*records)
     if not joined:
         records = _as_witness(client, records[0]), _as_witness(server, records[1])
+    records = while_watched(records[0], records[1], _watched(server)), while_watched(records[1], records[0], _watched(client))
     facts = PathFacts(
         client_address=client.ends.client if client.ends is not None else None,
         client_seen_as=server.ends.client if server.ends is not None else None,
@@ -202,6 +206,12 @@ def _record(side: Side, vantage: Vantage) -> EndRecord:
     )
 
 
+def _watched(side: Side) -> tuple[float, float] | None:
+    """From its first to its last frame; None: there is none, and the end saw nothing all the time."""
+    seen = [decoder for decoder in _decoders(side) if decoder.frames]
+    return (min(one.first_at for one in seen), max(one.last_at for one in seen)) if seen else None
+
+
 def _as_witness(side: Side, record: EndRecord) -> EndRecord:
     """A capture of another attempt says what did not come only if the other end was sending meanwhile.
 
@@ -259,7 +269,7 @@ def _with_evidence(observations: Sequence[Observation], sides: Sequence[tuple[Si
 
 
 def _slot(observation: Observation) -> tuple[str, str, str, int | None, str, Direction]:
-    form = str(observation.detail.get("form", ""))
+    form = str(observation.detail.get("form") or observation.detail.get("wrap") or "")
     if (observation.probe, observation.check) == ("pptp", "lcp"):
         form = PPTP_LCP.form
     return (observation.probe, observation.check, observation.transport.value, observation.port, form, observation.direction)

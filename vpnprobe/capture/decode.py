@@ -72,6 +72,9 @@ class Decoder:
         self.finder = EndsFinder()
         self.icmp_errors: list[IcmpError] = []
         self.frames = 0
+        self.first_at = float("inf")
+        self.last_at = float("-inf")
+        """When its first and last frame were seen, as `Frame.at`."""
         self.segments: dict[tuple[str, object], set[Segment]] = {}
         """TCP segments by sender and connection, known by what no NAT changes."""
         self.cut = False
@@ -85,6 +88,7 @@ class Decoder:
 
     def take(self, frame: Frame) -> None:
         self.frames += 1
+        self.first_at, self.last_at = min(self.first_at, frame.at), max(self.last_at, frame.at)
         self.finder.take(frame)
         for spot in self._spotted(frame):
             if len(self._spots) < SPOTS_LIMIT:

@@ -35,6 +35,8 @@ class Chunk:
     data: bytes
     after_gap: bool = False
     """Bytes before these are missing from the capture."""
+    missing: int = 0
+    """Bytes of the segment behind these that the capture cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class Direction:
             held, known = found
             data = held.data[known:]
             if data:
-                chunks.append(Chunk(self.sender, held.at, data, self._gap))
+                chunks.append(Chunk(self.sender, held.at, data, self._gap, held.length - len(held.data)))
                 self.payload_bytes += len(data)
             self._next = ((self._next or 0) + held.length - known) % SEQUENCE_SPACE
             self._gap = len(held.data) < held.length

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +19,7 @@ from vpnprobe.cli.options import (
     probes_for,
     probing_options,
 )
+from vpnprobe.cli.profile import trial_of
 from vpnprobe.cli.serve import DEFAULT_CONTROL_PORT
 from vpnprobe.errors import CannotRun, UsageError
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from vpnprobe.agents.control import Connector
     from vpnprobe.observations.schema import Observation
     from vpnprobe.probes.context import Settings, WantedPort
+    from vpnprobe.probes.openvpn_trial import Trial
     from vpnprobe.transports.door import Address, TcpStream
 
 SSH: Final = "ssh://"
@@ -42,6 +44,8 @@ class Wanted:
     token_file: Path | None
     solo: bool
     quiet: bool
+    alone: bool = False
+    """There is nothing but a profile: its first remote is the peer."""
 
     def tell(self, text: str) -> None:
         from vpnprobe.report.words import visible
@@ -51,16 +55,18 @@ class Wanted:
 
 
 @click.command()
-@click.option("--peer", required=True, metavar="HOST|ssh://[USER@]HOST", help="Where `vpnprobe serve` runs, or where ssh is to start it.")
+@click.option("--peer", metavar="HOST|ssh://[USER@]HOST", help="Where `vpnprobe serve` runs, or where ssh is to start it.")
 @click.option("--solo", is_flag=True, help="Probe HOST with no server agent there: answers prove, silence says unknown.")
+@click.option("--profile", metavar="FILE.ovpn", type=click.Path(path_type=Path), help="Also try an existing OpenVPN server as its client.")
 @click.option("--control-port", type=click.IntRange(1, 65535), default=DEFAULT_CONTROL_PORT, show_default=True)
 @click.option("--token-file", type=click.Path(path_type=Path), help="The server's token [default: VPNPROBE_TOKEN, then token-HOST, token].")
 @probing_options
 @output_options
 @judging_options
 def run(
-    peer: str,
+    peer: str | None,
     solo: bool,
+    profile: Path | None,
     control_port: int,
     token_file: Path | None,
     only: tuple[str, ...],
@@ -80,21 +86,41 @@ def run(
 
     Both ends record every probe packet, so what is lost is placed: in this direction, between these two routers. Needs the server's token
     (made by `vpnprobe serve`), or ssh. Run it as root where GRE and ESP are to be measured; without, the rest is still done.
+
+    `vpnprobe run --solo --profile client.ovpn` needs nothing else: it tries the servers of the profile and names what stops a session.
     """
     from vpnprobe.cli.finishing import rule_set
 
-    if solo and peer.startswith(SSH):
+    if peer is None and not (solo and profile is not None):
+        raise UsageError("name the peer: --peer HOST, or try an OpenVPN server by itself: --solo --profile FILE.ovpn")
+    if solo and peer is not None and peer.startswith(SSH):
         raise UsageError("--solo needs no agent at the peer: give it a plain host name, or leave --solo out")
     output = output_of(folder, as_json=as_json, quiet=quiet, no_color=no_color)
     judging = judging_of(rules_file, preset, prefer, client_os, consider)
     rule_set(judging)
     names, protocols = probes_for(only, skip)
-    wanted = Wanted(peer, control_port, token_file, solo, quiet)
-    return asyncio.run(_run(wanted, names, protocols, ports, output, judging))
+    wanted = Wanted(peer or "", control_port, token_file, solo, quiet)
+    trial = trial_of(profile, wanted.tell) if profile is not None else None
+    if peer is None and trial is not None:
+        names, protocols = _of_trial(trial, names, protocols)
+        wanted = replace(wanted, peer=trial.remotes[0].host, alone=True)
+    return asyncio.run(_run(wanted, names, protocols, ports, trial, output, judging))
+
+
+def _of_trial(trial: "Trial", names: frozenset[str], protocols: Sequence[str]) -> tuple[frozenset[str], tuple[str, ...]]:
+    """The probes and protocols of a run that tries a profile and nothing else, unless more was asked for by name."""
+    own = tuple(dict.fromkeys(f"openvpn-{remote.transport}" for remote in trial.remotes))
+    return names | {"openvpn"}, tuple(dict.fromkeys((*own, *protocols))) if names else own
 
 
 async def _run(
-    wanted: Wanted, names: frozenset[str], protocols: Sequence[str], further: Sequence[int], output: Output, judging: Judging
+    wanted: Wanted,
+    names: frozenset[str],
+    protocols: Sequence[str],
+    further: Sequence[int],
+    trial: "Trial | None",
+    output: Output,
+    judging: Judging,
 ) -> int:
     from vpnprobe.cli.finishing import decided, now, publish, result_of, rule_set, status_of
     from vpnprobe.errors import ExitStatus
@@ -102,9 +128,11 @@ async def _run(
     from vpnprobe.probes.context import Settings
 
     control_port = None if wanted.solo or wanted.peer.startswith(SSH) else wanted.control_port
+    of_trial = [remote.port for remote in trial.remotes] if trial is not None else []
     ports = tuple(port for port in dict.fromkeys((*OPENVPN_PORTS, *further)) if port != control_port)
     started = now()
-    measured, took = await _measured(wanted, Settings(ports, names))
+    measured, took = await _measured(wanted, Settings(ports, names, trial, only_trial=wanted.alone))
+    ports = tuple(dict.fromkeys((*of_trial, *ports)))
     decision = decided(measured.observations, judging, rule_set(judging), ports=ports, control_port=control_port, protocols=protocols)
     name = wanted.peer.removeprefix(SSH)
     result = result_of(
@@ -144,8 +172,10 @@ async def _measured(wanted: Wanted, settings: "Settings") -> "tuple[Measured, fl
         address, connect = await _through_ssh(wanted)
         run = Run(door, address, settings, connect, wanted.tell, second_opinion=nmap_opinion(address))
     else:
-        address = await resolve(wanted.peer)
-        if wanted.solo:
+        address = await first_address(settings.trial) if wanted.alone and settings.trial else await resolve(wanted.peer)
+        if wanted.alone:
+            run = Run(door, address, settings, None, wanted.tell)
+        elif wanted.solo:
             run = Run(door, address, settings, None, wanted.tell, second_opinion=nmap_opinion(address))
         else:
             token = client_token(wanted.token_file, os.environ, wanted.peer)
@@ -177,6 +207,17 @@ async def _through_ssh(wanted: Wanted) -> "tuple[Address, Connector]":
         return streams.pop()
 
     return agent.address, connect
+
+
+async def first_address(trial: "Trial") -> "Address":
+    """The IPv4 address of the first remote that has one; the unspecified one where none has: the trial then says so by name."""
+    from ipaddress import IPv4Address
+
+    for remote in trial.remotes:
+        for address in await trial.resolve(remote.host, remote.family):
+            if address.version == 4:
+                return address
+    return IPv4Address(0)
 
 
 async def resolve(host: str) -> "Address":

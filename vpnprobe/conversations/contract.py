@@ -35,6 +35,8 @@ class Step:
     """The decoded message, of the protocol's own `wire` types, or the DecodeError where it could not be read."""
     expected: bool
     """False: the table has no such step here (a duplicate, a reordering, a capture begun in the middle)."""
+    size: int = 0
+    """Bytes of the datagram, or of the packet in the stream; 0: not told."""
 
 
 class Tracker(Generic[StateT]):
@@ -43,16 +45,17 @@ class Tracker(Generic[StateT]):
     KEPT_STEPS: Final = 1000
     """Steps that are kept; later ones still move the state. A peer that never stops talking must not fill the memory."""
 
-    def __init__(self, table: Mapping[tuple[StateT, Sender, type], StateT], start: StateT) -> None:
+    def __init__(self, table: Mapping[tuple[StateT, Sender, type], StateT], start: StateT, *, kept_steps: int = KEPT_STEPS) -> None:
         self._table = table
+        self._kept_steps = kept_steps
         self.state = start
         self.steps: list[Step] = []
 
-    def saw(self, sender: Sender, message: object, *, now: float) -> bool:
+    def saw(self, sender: Sender, message: object, *, now: float, size: int = 0) -> bool:
         """Records the message and moves along the table; returns whether the table expected it."""
         following = self._table.get((self.state, sender, self.kind(sender, message)))
-        if len(self.steps) < self.KEPT_STEPS:
-            self.steps.append(Step(now, sender, message, expected=following is not None))
+        if len(self.steps) < self._kept_steps:
+            self.steps.append(Step(now, sender, message, expected=following is not None, size=size))
         if following is not None:
             self.state = following
         return following is not None

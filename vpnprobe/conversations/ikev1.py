@@ -107,10 +107,10 @@ class Ikev1Tracker(IsakmpTracker[State]):
         super().__init__(TRANSITIONS, State.IDLE, decode_ikev1)
         self._quick: set[Sender] = set()
 
-    def saw(self, sender: Sender, message: object, *, now: float) -> bool:
+    def saw(self, sender: Sender, message: object, *, now: float, size: int = 0) -> bool:
         if self._plain_kind(message) is QuickMode:
             self._quick.add(sender)
-        return super().saw(sender, message, now=now)
+        return super().saw(sender, message, now=now, size=size)
 
     def kind(self, sender: Sender, message: object) -> type:
         kind = self._plain_kind(message)

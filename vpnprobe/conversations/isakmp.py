@@ -57,13 +57,13 @@ class IsakmpTracker(Tracker[StateT], Generic[StateT]):
         self.key = ""
         """The initiator's SPI, 16 hex digits; empty: no message could be read."""
 
-    def saw(self, sender: Sender, message: object, *, now: float) -> bool:
+    def saw(self, sender: Sender, message: object, *, now: float, size: int = 0) -> bool:
         match message:
             case IsakmpMessage(initiator_spi=spi) | MalformedPayloads(header=IsakmpHeader(initiator_spi=spi)):
                 self.key = self.key or spi.hex()
             case _:
                 pass
-        return super().saw(sender, message, now=now)
+        return super().saw(sender, message, now=now, size=size)
 
     def saw_datagram(self, sender: Sender, data: bytes, *, now: float) -> IsakmpMessage | DecodeError:
         """Records what a message (without non-ESP marker) is, or why it cannot be read."""

@@ -135,9 +135,9 @@ class L2tpTracker(Tracker[State]):
         self.key = ""
         """`key_of` the first SCCRQ; empty: none was seen."""
 
-    def saw(self, sender: Sender, message: object, *, now: float) -> bool:
+    def saw(self, sender: Sender, message: object, *, now: float, size: int = 0) -> bool:
         self.key = self.key or key_of(message)
-        return super().saw(sender, message, now=now)
+        return super().saw(sender, message, now=now, size=size)
 
     def saw_datagram(self, sender: Sender, data: bytes, *, now: float) -> ControlMessage | DataMessage | DecodeError:
         """Records what a datagram holds, or why it cannot be read."""

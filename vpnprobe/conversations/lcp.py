@@ -89,10 +89,10 @@ class LcpTracker(Tracker[State]):
         super().__init__(TRANSITIONS, State.INITIAL)
         self._requested: dict[tuple[Sender, int], tuple[LcpOption, ...]] = {}
 
-    def saw(self, sender: Sender, message: object, *, now: float) -> bool:
+    def saw(self, sender: Sender, message: object, *, now: float, size: int = 0) -> bool:
         if isinstance(message, ConfigureRequest):
             self._requested[sender, message.identifier] = message.options
-        return super().saw(sender, message, now=now)
+        return super().saw(sender, message, now=now, size=size)
 
     def kind(self, sender: Sender, message: object) -> type:
         match message:

@@ -61,6 +61,12 @@ class StreamClosed:
     name: ClassVar[str] = "FIN"
 
 
+class KeysAgreed:
+    """A step of an end that can read inside TLS: it has the peer's key method 2 message, so both can make data packets."""
+
+    NAME: ClassVar[str] = "key-method-2"
+
+
 class ControlBothWays:
     """A kind of message: a part of the TLS stream from one end, after one of the other end's."""
 
@@ -81,9 +87,9 @@ _DATA_STATES: Final = (State.DATA_ONE_WAY, State.DATA_BOTH_WAYS, State.MIDSTREAM
 _ACKNOWLEDGED: Final = (State.SERVER_RESET, State.CONTROL_ONE_WAY, State.CONTROL_BOTH_WAYS, *_DATA_STATES)
 
 TRANSITIONS: Final[dict[tuple[State, Sender, type], State]] = {
-    # Acknowledgments and the end of the stream lead nowhere.
+    # Acknowledgments, the end of the stream and what TLS hides lead nowhere.
     **{(state, sender, AckV1): state for state in _ACKNOWLEDGED for sender in Sender},
-    **{(state, sender, StreamClosed): state for state in State for sender in Sender},
+    **{(state, sender, kind): state for state in State for sender in Sender for kind in (StreamClosed, KeysAgreed)},
     # The resets.
     **{(State.IDLE, _I, kind): State.CLIENT_RESET for kind in _CLIENT_RESETS},
     **{(state, _R, kind): State.SERVER_RESET for state in (State.IDLE, State.CLIENT_RESET) for kind in _SERVER_RESETS},
@@ -116,8 +122,8 @@ TRANSITIONS: Final[dict[tuple[State, Sender, type], State]] = {
 class OpenvpnTracker(Tracker[State]):
     """Follows the packets of one pair of ports, or of one TCP connection in whatever chunks they come."""
 
-    def __init__(self) -> None:
-        super().__init__(TRANSITIONS, State.IDLE)
+    def __init__(self, *, kept_steps: int = Tracker.KEPT_STEPS) -> None:
+        super().__init__(TRANSITIONS, State.IDLE, kept_steps=kept_steps)
         self.key = ""
         """The client's session ID, 16 hex digits; empty while neither its own packets nor a plain server reset have shown it."""
         self.broken: dict[Sender, DecodeError] = {}
@@ -126,13 +132,13 @@ class OpenvpnTracker(Tracker[State]):
         self._lost: set[Sender] = set()
         self._spoke: set[tuple[Sender, type]] = set()
 
-    def saw(self, sender: Sender, message: object, *, now: float) -> bool:
+    def saw(self, sender: Sender, message: object, *, now: float, size: int = 0) -> bool:
         if isinstance(message, ControlPacket):
             client = message.session_id if sender is Sender.INITIATOR else message.remote_session_id()
             self.key = self.key or (client or b"").hex()
         if (shared := _shared_kind(message)) is not None:
             self._spoke.add((sender, shared))
-        return super().saw(sender, message, now=now)
+        return super().saw(sender, message, now=now, size=size)
 
     def kind(self, sender: Sender, message: object) -> type:
         shared = _shared_kind(message)

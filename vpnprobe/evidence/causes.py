@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from vpnprobe.evidence.naming import STEPS
 from vpnprobe.evidence.records import PathFacts, PortState, RefusalKind, Trace
 from vpnprobe.observations.schema import Cause, Direction, Location, Observation, Outcome, Transport
 
@@ -88,6 +89,8 @@ def _cause_of_payload(
     failed: Observation, others: Sequence[Observation], passing: Sequence[Observation], *, controls: bool
 ) -> tuple[Cause, list[str]]:
     """A conversation that fails: as its port does, or for what it says. `controls`: a control channel passes, over TCP."""
+    if begun := [o for o in passing if _is_earlier_step(o, failed)]:
+        return Cause.PAYLOAD, _ids(begun)
     reach = [o for o in others if o.check == "reach" and o.transport is failed.transport and o.port == failed.port]
     failing = next((o for o in reach if o.outcome in FAILED), None)
     if failing is not None:
@@ -96,6 +99,14 @@ def _cause_of_payload(
         return (Cause.PORT, _ids(same_kind)) if by_port else (Cause.IP_PROTOCOL, [failing.id])
     decoys = [o for o in reach if o.outcome in PASSED and _covers(o, failed.detail.get("lost_direction", failed.direction))]
     return (Cause.PAYLOAD, _ids(decoys)) if decoys else (Cause.UNKNOWN, [])
+
+
+def _is_earlier_step(other: Observation, failed: Observation) -> bool:
+    """Whether it is a step of the very sessions that fail later: what they say then is what does not pass."""
+    same = (other.probe, other.transport, other.port) == (failed.probe, failed.transport, failed.port)
+    alike = all(other.detail.get(key) == failed.detail.get(key) for key in ("wrap", "profile", "remote"))
+    in_order = failed.check in STEPS and other.check in STEPS[: STEPS.index(failed.check)]
+    return failed.probe == "openvpn" and same and alike and in_order
 
 
 def _by_the_peer(failed: Observation, facts: PathFacts) -> bool:

@@ -8,17 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from vpnprobe.conversations.openvpn import KeysAgreed
 from vpnprobe.evidence import questions
 from vpnprobe.evidence.causes import explain
-from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind, Skip
+from vpnprobe.evidence.data import LOSS_WORTH_A_WORD, DataRun, Limit
+from vpnprobe.evidence.naming import earlier_steps, form_detail, identifier, skipped
+from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
 from vpnprobe.evidence.sightings import Movement, Question
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background, round_trip
 from vpnprobe.evidence.tally import Tally, background, round_trip_ms, tally
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 from vpnprobe.wire.nonce import ANSWER
 
-LOSS_WORTH_A_WORD: Final = 0.05
-"""Share of lost packets from which on, with at least two of them, a passing question is called degraded."""
 UNHEARD: Final = "it reached the host and not the agent there: the host's own firewall keeps it"
 UNSENT: Final = "it was sent and never left the host: the host's own firewall keeps it"
 ANOTHER: Final = "connections come up, but the agent behind the port sees none: something in between answers in its name"
@@ -47,7 +48,7 @@ class Judge:
 
     def _background(self, way: Direction) -> Background:
         # TCP repeats what is lost, so its counts say nothing of the path's loss.
-        # LCP is the same packets as GRE in the call.
+        # LCP is the same packets as GRE in the call. Of data packets it may be the size or the number that is limited: no loss of the path.
         counted = PACKET_CHECKS - {questions.PPTP_LCP.check}
         packets = (t for q, t in self.tallies.items() if q.check in counted and q.transport is not Transport.TCP)
         return background(packets, way) + self.facts.background.get(way, Background())
@@ -88,9 +89,10 @@ class Judge:
     def refusal(self, question: Question, way: Direction) -> Refusal | None:
         """The refusal of this kind of packet, if there was one: one whose sender is known, else the first.
 
-        ICMP errors about UDP quote a port and not the conversation that it was sent in.
+        ICMP errors about UDP quote a port and not the conversation that it was sent in; an RST is of a connection, whatever was said in it.
         """
-        kinds = {question} | ({questions.udp_reach(question.port)} if question.port and question.transport is Transport.UDP else set())
+        kinds = {question, *earlier_steps(question)}
+        kinds |= {questions.udp_reach(question.port)} if question.port and question.transport is Transport.UDP else set()
         of_it = [r for r in self.ends[way][0].refusals if r.question in kinds and r.direction is way]
         return min(of_it, key=lambda refusal: refusal.by is None, default=None)
 
@@ -103,7 +105,7 @@ class Judge:
         if way is Direction.S2C and _is_raw(question) and not self.ends[way][1].sees_raw and not count.received:
             return None  # The client refuses what it may not receive: that says nothing of the path.
         sent = max(len(count.sent), len(count.received))
-        detail: dict[str, Any] = {"form": question.form} if question.form else {}
+        detail: dict[str, Any] = form_detail(question)
         early = tally_of_it.count(way, "unsolicited")
         if early.sent:
             detail["unsolicited"] = {"sent": len(early.sent), "received": len(early.received)}
@@ -174,7 +176,8 @@ class Judge:
         if not there.sent and not back.received:
             return None
         answered = {key for message in goals for key in tally_of_it.count(Direction.S2C, message).received}
-        found = self._blank(question, Direction.BOTH, sent=len(there.sent), received=len(answered), detail=self._messages(tally_of_it))
+        detail = {**form_detail(question), **self._messages(tally_of_it)}
+        found = self._blank(question, Direction.BOTH, sent=len(there.sent), received=len(answered), detail=detail)
         if answered:
             return replace(found, outcome=Outcome.PASS, rtt_ms=self._first_round_trip(tally_of_it))
         refusal = self.refusal(question, Direction.C2S)
@@ -190,6 +193,26 @@ class Judge:
             wrapped = {"consistent_with": WRAPPED_OPENVPN} if refused == CLOSED else {}
             return replace(found, outcome=Outcome.REFUSED, detail={**found.detail, "by": "peer", "message": refused, **wrapped})
         return self._refused_or(self._where_it_stopped(found, question, tally_of_it), question, Direction.C2S)
+
+    def data(self, question: Question, way: Direction) -> Observation | None:
+        """openvpn/data, one direction: passes, with loss, up to a size (degraded), cut after some packets, or nothing of it came (blocked).
+
+        Where nobody kept a record at the receiving end, a packet came if it was answered: what is missing may then be the answer
+        (`detail.round_trip`).
+        """
+        count = self.tallies.get(question, Tally()).total(way)
+        if not count.sent and not count.received:
+            return None
+        run = DataRun.of(count, stream=question.transport is Transport.TCP)
+        detail = {**form_detail(question), **run.detail()}
+        detail |= {"round_trip": True} if count.sent and not self.witnesses(question, way) else {}
+        found = self._blank(question, way, sent=len(run.packets), received=len(count.received), detail=detail)
+        if not count.received:
+            return self._not_received(found, question, way, run.trials)
+        limit = None if self._kept_by_host(question, way) else run.limit(self.loss[way])
+        if limit is None:
+            return replace(found, outcome=Outcome.DEGRADED, cause=Cause.LOSS) if run.lossy else replace(found, outcome=Outcome.PASS)
+        return _limited(found, limit)
 
     def _where_it_stopped(self, found: Observation, question: Question, tally_of_it: Tally) -> Observation:
         """The first message that was sent and never came decides; none such means that the other end did not answer."""
@@ -243,6 +266,8 @@ class Judge:
                 found.append(self.connection(question))
             elif question.check in PACKET_CHECKS:
                 found.extend(self.packet_question(question, way) for way in (Direction.C2S, Direction.S2C))
+            elif question.check == "data":
+                found.extend(self.data(question, way) for way in (Direction.C2S, Direction.S2C))
             elif question.check in GOALS:
                 found.append(self.conversation(question))
         return [observation for observation in found if observation is not None]
@@ -254,6 +279,7 @@ GOALS: Final[Mapping[str, frozenset[str]]] = {
     "ikev1-main": frozenset({"main-answer", "notify"}),
     "ikev2-init": frozenset({"sa_init-answer", "notify"}),
     "reset": frozenset({"P_CONTROL_HARD_RESET_SERVER_V2", "P_CONTROL_HARD_RESET_SERVER_V1"}),
+    "handshake": frozenset({KeysAgreed.NAME}),
 }
 """Conversation checks, and the messages of which one must come back."""
 CLOSED: Final = "FIN"
@@ -296,31 +322,13 @@ def _answered_key(key: str) -> str:
     return f"{key[:8]}{int(key[8:], 16) & ~ANSWER:016x}"
 
 
+def _limited(found: Observation, limit: Limit) -> Observation:
+    detail = {**found.detail, **limit.detail}
+    return replace(found, outcome=limit.outcome, cause=limit.cause, error_bound=limit.error_bound, detail=detail)
+
+
 def _by(refusal: Refusal) -> dict[str, Any]:
     return {"refusal": refusal.kind.value, "by": refusal.by}
-
-
-def identifier(question: Question, way: Direction) -> str:
-    """The observation's id: every part of the question that it answers."""
-    parts = [question.probe, question.check, question.form, question.transport.value]
-    parts += [str(question.port)] if question.port is not None else []
-    return "-".join([part for part in parts if part] + [way.value])
-
-
-def skipped(skip: Skip) -> Observation:
-    """An observation that says that nothing was tried, and why."""
-    question = skip.question
-    form = {"form": question.form} if question.form else {}
-    return Observation(
-        id=identifier(question, skip.direction),
-        probe=question.probe,
-        check=question.check,
-        direction=skip.direction,
-        transport=question.transport,
-        port=question.port,
-        outcome=Outcome.SKIPPED,
-        detail={"reason": skip.reason, **form},
-    )
 
 
 def judge(client: EndRecord, server: EndRecord, facts: PathFacts) -> list[Observation]:

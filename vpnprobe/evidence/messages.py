@@ -7,6 +7,9 @@ it answers. A reply that refuses has `-refused` behind its name.
 from collections.abc import Mapping
 from typing import Final
 
+from vpnprobe.conversations.openvpn import KeysAgreed
+from vpnprobe.evidence.questions import openvpn_data, openvpn_handshake
+from vpnprobe.evidence.sightings import Question
 from vpnprobe.wire import isakmp, l2tp, openvpn, pptp
 
 MAIN_MODE: Final = 2
@@ -15,6 +18,9 @@ SA_INIT: Final = 34
 """Exchange type IKE_SA_INIT (RFC 7296 section 3.1)."""
 SA_PAYLOADS: Final = frozenset({1, 33})
 """Payload type of the Security Association, IKEv1 and IKEv2."""
+
+OF_SESSION: Final = "."
+"""Stands between the conversation's key and what tells a data packet apart."""
 
 Described = tuple[str, Mapping[str, int | str]]
 
@@ -30,12 +36,37 @@ def describe(message: object) -> Described:
             return message.name, {"tunnel_id": message.tunnel_id}
         case isakmp.IsakmpMessage():
             return _isakmp(message)
-        case openvpn.ControlPacket():
-            return message.name, {}
+        case openvpn.ControlV1() | openvpn.ControlWkcV1() if message.number is not None:
+            # The parts of the TLS stream are told apart, so that the one that never comes can be named.
+            return f"{openvpn.ControlV1.name}[{message.number}]", {}
+        case openvpn.DataV1() | openvpn.DataV2():
+            return message.name, {} if message.answers is None else {"answers": message.answers}
         case Exception():
             return "unreadable", {"problem": str(message)}
         case _:
             return str(getattr(message, "NAME", getattr(message, "name", type(message).__name__))), {}
+
+
+def placed(question: Question, message: object) -> tuple[Question, str]:
+    """Which question of its conversation a message bears on, and what its key has behind the conversation's.
+
+    `question`: the conversation's own, of OpenVPN its reset. Data packets are trials of their own, known by key ID and packet ID.
+    """
+    if question.probe != "openvpn":
+        return question, ""
+    assert question.port is not None
+    match message:
+        case openvpn.ControlV1() | openvpn.ControlWkcV1() | openvpn.SoftResetV1() | KeysAgreed():
+            return openvpn_handshake(question.transport, question.port, question.form), ""
+        case openvpn.DataV1() | openvpn.DataV2():
+            return openvpn_data(question.transport, question.port, question.form), data_suffix(message.key_id, message.number)
+        case _:
+            return question, ""
+
+
+def data_suffix(key_id: int, number: int | None) -> str:
+    """What the key of a data packet has behind the key of its conversation."""
+    return f"{OF_SESSION}{key_id}{OF_SESSION}{number or 0:x}"
 
 
 def _pptp_reply(message: pptp.StartControlConnectionReply | pptp.OutgoingCallReply) -> Described:

@@ -36,11 +36,22 @@ def ikev2_init(port: int) -> Question:
     return Question("ike", "ikev2-init", Transport.UDP, port)
 
 
-def openvpn_reset(transport: Transport, port: int) -> Question:
-    return Question("openvpn", "reset", transport, port)
+def openvpn_reset(transport: Transport, port: int, wrap: str = "") -> Question:
+    """`wrap`: tls-crypt, tls-crypt-v2; empty: plain."""
+    return Question("openvpn", "reset", transport, port, wrap)
 
 
-CONVERSATIONS: Final = frozenset({"control", "ikev1-main", "ikev2-init", "reset"})
+def openvpn_handshake(transport: Transport, port: int, wrap: str = "") -> Question:
+    """From the first TLS record to the server's key method 2 message."""
+    return Question("openvpn", "handshake", transport, port, wrap)
+
+
+def openvpn_data(transport: Transport, port: int, wrap: str = "") -> Question:
+    """Data packets, each direction by itself."""
+    return Question("openvpn", "data", transport, port, wrap)
+
+
+CONVERSATIONS: Final = frozenset({"control", "ikev1-main", "ikev2-init", "reset", "handshake"})
 """Checks that are conversations: every message of one has the key that the client gave it."""
 ICMP_ECHO: Final = Question("path", "echo", Transport.ICMP)
 """Copies of ICMP echo requests: the kind to compare a trace with where nothing else passes."""

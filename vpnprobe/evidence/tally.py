@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from vpnprobe.evidence.identify import LCP_ANSWERS, LCP_REQUEST, UNSOLICITED
+from vpnprobe.evidence.messages import OF_SESSION
 from vpnprobe.evidence.questions import CONVERSATIONS
 from vpnprobe.evidence.records import EndRecord
 from vpnprobe.evidence.sightings import Movement, Question, Sighting
@@ -25,6 +26,8 @@ class Count:
     """Key to the time it left, on the sender's clock."""
     received: dict[str, float] = field(default_factory=dict)
     """Key to the time it came, on the receiver's clock."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Key to bytes, where they are known."""
 
     @property
     def lost(self) -> int:
@@ -51,6 +54,7 @@ class Tally:
             if way is direction and message != UNSOLICITED:
                 whole.sent.update(count.sent)
                 whole.received.update(count.received)
+                whole.sizes.update(count.sizes)
         return whole
 
     def messages(self, direction: Direction) -> list[str]:
@@ -80,10 +84,16 @@ def tally(client: EndRecord, server: EndRecord, *, joined: bool, trusted: frozen
         slot = (sighting.direction, sighting.message)
         if sighting.movement is Movement.SENT:
             of_question.counts[slot].sent.setdefault(sighting.key, sighting.at)
-            keys_sent[sighting.question, sighting.direction].add(sighting.key)
+            keys_sent[sighting.question, sighting.direction].add(session_part(sighting.key))
         elif not joined or _comes_from_another(sighting, trusted) or _was_sent(sighting, keys_sent, server):
             of_question.counts[slot].received.setdefault(sighting.key, sighting.at)
             of_question.details[slot] = sighting
+            if "answers" in sighting.detail:
+                _count_answered(of_question, sighting)
+        else:
+            continue
+        if sighting.size:
+            of_question.counts[slot].sizes[sighting.key] = sighting.size
     for of_question in result.values():
         _count_acknowledged(of_question)
     return dict(result)
@@ -111,12 +121,27 @@ def _count_acknowledged(of_question: Tally) -> None:
             request.received.setdefault(key, answered[key])
 
 
+def _count_answered(of_question: Tally, answer: Sighting) -> None:
+    """An answer that only the holder of the session's keys can make proves that the packet it answers came."""
+    key = f"{answer.key.rpartition(OF_SESSION)[0]}{OF_SESSION}{int(answer.detail['answers']):x}"
+    other = Direction.S2C if answer.direction is Direction.C2S else Direction.C2S
+    for (way, _), count in of_question.counts.items():
+        if way is other and key in count.sent:
+            count.received.setdefault(key, answer.at)
+
+
+def session_part(key: str) -> str:
+    """The key of the conversation that a packet belongs to; a key without parts is its own."""
+    return key.partition(OF_SESSION)[0]
+
+
 def _was_sent(sighting: Sighting, keys_sent: Mapping[tuple[Question, Direction], set[str]], server: EndRecord) -> bool:
-    if sighting.key in keys_sent.get((sighting.question, sighting.direction), ()):
+    key = session_part(sighting.key)
+    if key in keys_sent.get((sighting.question, sighting.direction), ()):
         return True
     # An answer carries the key of the conversation that the client began: where nobody recorded it at the server, that key proves it.
     unrecorded = not server.witness or bool(sighting.message)
-    return sighting.direction is Direction.S2C and unrecorded and sighting.key in keys_sent.get((sighting.question, Direction.C2S), ())
+    return sighting.direction is Direction.S2C and unrecorded and key in keys_sent.get((sighting.question, Direction.C2S), ())
 
 
 def background(tallies: Iterable[Tally], direction: Direction) -> Background:

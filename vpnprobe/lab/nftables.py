@@ -82,6 +82,8 @@ def _conditions(planted: Filter) -> Iterator[str]:
         yield f"meta l4proto {planted.protocol}"
     if planted.longer_than is not None:
         yield f"meta length > {planted.longer_than}"
+    if planted.after_packets is not None:
+        yield f"ct packets > {planted.after_packets}"
     if planted.payload and planted.payload_offset is not None:
         yield from _payload(planted, planted.payload_offset)
 

@@ -87,6 +87,7 @@ def _filter(table: Table, names: tuple[str, ...]) -> Filter:
         payload=table.octets("payload"),
         payload_mask=table.octets("payload_mask"),
         longer_than=table.whole("longer_than", 0, low=0, high=65535) if table.has("longer_than") else None,
+        after_packets=table.whole("after_packets", 0, low=0, high=1_000_000) if table.has("after_packets") else None,
         probability=table.number("probability", 1.0, low=0, high=1),
     )
     table.done()
@@ -100,6 +101,8 @@ def _check_filter(table: Table, planted: Filter) -> None:
     if at_end != (planted.hook in (Hook.INPUT, Hook.OUTPUT)):
         fitting = "input or output" if at_end else "forward or prerouting"
         table.fail("hook", f"is {planted.hook.value!r}, on {planted.at} it must be {fitting}")
+    if planted.after_packets is not None and planted.hook is Hook.PREROUTING:
+        table.fail("hook", "is 'prerouting', with after_packets it must be another: packets are counted behind it")
     if planted.action is Action.REJECT_RST and planted.protocol != TCP:
         table.fail("action", "reject-rst needs protocol = 'tcp'")
     if (planted.ports or planted.payload) and planted.protocol not in (TCP, UDP, None):

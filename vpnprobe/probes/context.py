@@ -9,9 +9,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from vpnprobe.evidence.judge import Judge
+from vpnprobe.evidence.named import Named
 from vpnprobe.evidence.questions import tcp_reach
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKind, Skip, Trace
 from vpnprobe.evidence.sightings import Question
@@ -21,6 +22,10 @@ from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.probes.sending import Nonces, PacketSender
 from vpnprobe.transports.door import Address, Closable, Datagram, Door, Endpoint, RawPort, UdpPort
+
+if TYPE_CHECKING:
+    from vpnprobe.probes.openvpn_material import Material
+    from vpnprobe.probes.openvpn_trial import Trial
 
 FIRST_TRIALS: Final = 6
 """Fresh packets of each kind before anybody asks whether they came."""
@@ -115,9 +120,23 @@ class Settings:
     """Candidate OpenVPN ports, the preferred one first."""
     names: frozenset[str] = frozenset()
     """Probes to run; empty: all."""
+    trial: "Trial | None" = None
+    """An existing OpenVPN server to try with its own profile."""
+    only_trial: bool = False
+    """Of OpenVPN, nothing but that."""
 
     def wants(self, name: str) -> bool:
         return not self.names or name in self.names
+
+
+class _Judged(NamedTuple):
+    """A judgement, and what it rests on."""
+
+    known: tuple[int, int]
+    """Sightings and refusals of the client's record."""
+    server: EndRecord
+    facts: PathFacts
+    judgement: Judge
 
 
 @dataclass(slots=True)
@@ -143,10 +162,16 @@ class Path:
     """Local ports that probes use: what is captured is kept by them."""
     in_call_crafted: Callable[[], tuple[bytes, str]] | None = None
     """Payload and key of one, for a TTL-stepped copy."""
+    material: "Material | None" = None
+    """What whole OpenVPN sessions with the server agent take; None: `no_openvpn` says why there are none."""
+    no_openvpn: str = "there is no server agent"
+    named: list[Named] = field(default_factory=list)
+    """Failures that a probe knows by name."""
     udp_locals: dict[int, Endpoint] = field(default_factory=dict)
     """By server port: the local end that `udp/reach` uses."""
     _open: list[Closable] = field(default_factory=list)
     _sync: asyncio.Task[None] | None = None
+    _judged: "_Judged | None" = None
 
     @property
     def sender(self) -> PacketSender:
@@ -217,8 +242,13 @@ class Path:
         return self.recorder.record(sees_closed_ports=self.client_sees_wire, sees_raw=self.raw is not None)
 
     def judge(self) -> Judge:
-        """The judgement of what both ends have recorded so far."""
-        return Judge(self.client_record(), self.server_record, self.facts)
+        """The judgement of what both ends have recorded so far; the same one until anything is added."""
+        known = (len(self.recorder.sightings), len(self.recorder.refusals))
+        judged = self._judged
+        if judged is None or judged.known != known or judged.server is not self.server_record or judged.facts is not self.facts:
+            judgement = Judge(self.client_record(), self.server_record, self.facts)
+            self._judged = judged = _Judged(known, self.server_record, self.facts, judgement)
+        return judged.judgement
 
     async def sync(self) -> None:
         """Waits until what was sent can have arrived, then gets the server's record. Callers at about the same time share one request."""

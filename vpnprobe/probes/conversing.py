@@ -13,8 +13,10 @@ from vpnprobe.evidence.statistics import MOST_TRIALS
 from vpnprobe.observations.schema import Direction, Outcome, Transport
 from vpnprobe.probes.context import Path, missing, spaced
 from vpnprobe.probes.recorder import Recorder
-from vpnprobe.transports.door import ConnectError, Datagram, Endpoint, TcpStream
+from vpnprobe.transports.door import ConnectError, Datagram, Door, Endpoint, TcpStream
 
+CLOCK_SLACK_S: Final = 0.002
+"""A timer that is due within this is due."""
 FIRST_ATTEMPTS: Final = 2
 GAP_S: Final = 0.06
 """Between the starts of two attempts."""
@@ -34,9 +36,11 @@ async def over_udp(
     *,
     finished: Callable[[], bool],
     closing: Callable[[float], None] | None = None,
+    glance_s: float | None = None,
 ) -> None:
     """Runs the initiator against the server's port until `finished` or silence; what comes later is still recorded.
 
+    `glance_s`: where given, silence alone ends nothing, and `finished` is asked again so often.
     `closing(now)` has it say goodbye: some servers keep what is left open, and serve nobody any more.
     """
     assert question.port is not None
@@ -62,37 +66,55 @@ async def over_udp(
     port = await path.udp(came, refused)
     conversation.start(path.door.now())
     send_all()
-    await _until(path, conversation, finished, progress, send_all)
+    await _until(path, conversation, finished, progress, send_all, glance_s)
     if closing is not None:
         closing(path.door.now())
         send_all()
 
 
 async def _until(
-    path: Path, conversation: Conversation, finished: Callable[[], bool], progress: asyncio.Event, send_all: Callable[[], None]
+    path: Path,
+    conversation: Conversation,
+    finished: Callable[[], bool],
+    progress: asyncio.Event,
+    send_all: Callable[[], None],
+    glance_s: float | None,
 ) -> None:
     """Waits for `finished`, repeating what is due; returns where nothing more is to be waited for."""
     while not finished():
         timer = conversation.next_timer()
-        patience = path.settle_s if timer is None else max(0.0, timer - path.door.now())
+        silence_s = path.settle_s if glance_s is None else glance_s
+        patience = silence_s if timer is None else max(0.0, timer - path.door.now())
         try:
-            await asyncio.wait_for(progress.wait(), patience)
+            await asyncio.wait_for(progress.wait(), patience if glance_s is None else min(glance_s, patience))
         except TimeoutError:
-            if timer is None:
+            if timer is None and glance_s is None:
                 return
             # A clock may wake us a hair too early: then the timer is not due by its reading, for ever.
-            conversation.handle_timer(max(timer, path.door.now()))
-            send_all()
+            if timer is not None and timer - path.door.now() < CLOCK_SLACK_S:
+                conversation.handle_timer(max(timer, path.door.now()))
+                send_all()
         progress.clear()
 
 
 async def over_stream(
-    recorder: Recorder, stream: TcpStream, conversation: Conversation, question: Question, own: Sender, *, first: bytes = b""
+    recorder: Recorder,
+    stream: TcpStream,
+    conversation: Conversation,
+    question: Question,
+    own: Sender,
+    *,
+    first: bytes = b"",
+    finished: Callable[[], bool] = lambda: False,
+    glance_s: float | None = None,
 ) -> None:
-    """Runs one end over a stream until the stream ends; `first`: bytes that were read from it already. The caller bounds the time."""
+    """Runs one end over a stream until `finished` or the stream's end; the caller bounds the time.
+
+    `first`: bytes that were read from it already. `glance_s`: `finished` is asked again so often, where nothing else happens.
+    """
     door = recorder.door
     conversation.start(door.now())
-    chunk = first
+    chunk: bytes | None = first
     while True:
         if chunk:
             conversation.receive(chunk, door.now())
@@ -100,9 +122,30 @@ async def over_stream(
         recorder.steps(conversation, question, own, remote=stream.remote)
         for data in waiting:
             await stream.send(data)
-        chunk = await stream.receive()
-        if not chunk:
+        if finished():
             return
+        chunk = await _chunk_or_timer(stream, conversation, door, glance_s)
+        if chunk == b"":
+            return
+
+
+async def _chunk_or_timer(stream: TcpStream, conversation: Conversation, door: Door, glance_s: float | None) -> bytes | None:
+    """The next chunk, empty at the end; None: something was due before, and has been seen to."""
+    due = conversation.next_timer()
+    pauses = [pause for pause in (None if due is None else due - door.now(), glance_s) if pause is not None]
+    if not pauses:
+        return await stream.receive()
+    receiving = asyncio.ensure_future(stream.receive())
+    try:
+        done, _ = await asyncio.wait({receiving}, timeout=max(0.0, min(pauses)))
+        if done:
+            return receiving.result()
+        # A clock may wake us a hair too early: then nothing would be due by its reading.
+        if due is not None and due - door.now() < CLOCK_SLACK_S:
+            conversation.handle_timer(max(due, door.now()))
+        return None
+    finally:
+        receiving.cancel()
 
 
 def still_needed(path: Path, question: Question, made: int) -> int:

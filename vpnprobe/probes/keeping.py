@@ -6,7 +6,7 @@ end, when all ports and Call IDs are known. A tunnel, a web page or a shell betw
 
 from collections import Counter
 from collections.abc import Callable, Container, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from vpnprobe.errors import DecodeError
@@ -22,6 +22,17 @@ from vpnprobe.wire.nonce import MAGIC
 
 MOST_BYTES: Final = 32 << 20
 """Held in memory of one run at one end."""
+IPV4_WITHOUT_OPTIONS: Final = 0x45
+IPV4_HEADER: Final = 20
+UDP_HEADER: Final = 8
+TCP_HEADER_LEAST: Final = 20
+FRAME_LENGTH: Final = 2
+"""Bytes of length before each OpenVPN packet over TCP."""
+CIPHERTEXT_KEPT: Final = 48
+"""Bytes of an OpenVPN data packet that are kept: its head, packet ID, tag, and some of what follows."""
+DATA_OPCODES: Final = frozenset({6, 9})
+OTHERS_PORTS: Final = frozenset({500, 1701, 4500})
+"""Where such a first byte means another thing."""
 TRANSPORTS: Final = {int(IpProtocol.TCP): Transport.TCP, int(IpProtocol.UDP): Transport.UDP}
 
 
@@ -65,8 +76,31 @@ class Keeper:
         self.packets.append(packet)
 
     def within(self, scope: Scope) -> list[Packet]:
-        """The packets of the probes, in the order in which they were seen."""
-        return [packet for packet in self.packets if belongs(packet.data, scope, outgoing=packet.outgoing)]
+        """The packets of the probes, in the order in which they were seen, without ciphertext that nobody can read."""
+        return [without_ciphertext(packet) for packet in self.packets if belongs(packet.data, scope, outgoing=packet.outgoing)]
+
+
+def without_ciphertext(packet: Packet) -> Packet:
+    """The same packet; of OpenVPN's data packets the head alone: what follows is most of a capture, and tells nothing.
+
+    Over TCP only where a segment holds one whole packet, so that where the next begins stays known.
+    """
+    data = packet.data
+    if len(data) < IPV4_HEADER + TCP_HEADER_LEAST or data[0] != IPV4_WITHOUT_OPTIONS:
+        return packet
+    ports = {int.from_bytes(data[at : at + 2], "big") for at in (IPV4_HEADER, IPV4_HEADER + 2)}
+    if data[9] == IpProtocol.UDP and not ports & OTHERS_PORTS:
+        start = IPV4_HEADER + UDP_HEADER
+    elif data[9] == IpProtocol.TCP:
+        start = IPV4_HEADER + (data[IPV4_HEADER + 12] >> 4) * 4 + FRAME_LENGTH
+        if int.from_bytes(data[start - FRAME_LENGTH : start], "big") != len(data) - start:
+            return packet
+    else:
+        return packet
+    end = start + CIPHERTEXT_KEPT
+    if len(data) <= end or data[start] >> 3 not in DATA_OPCODES:
+        return packet
+    return replace(packet, data=data[:end], cut=len(data) - end)
 
 
 def belongs(data: bytes, scope: Scope, *, outgoing: bool) -> bool:

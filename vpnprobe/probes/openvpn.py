@@ -1,7 +1,8 @@
-"""openvpn/reset: does a plain OpenVPN hard reset get its answer, over UDP and over TCP, on each candidate port?
+"""openvpn: whole sessions with the server agent on each candidate port, over UDP and TCP; resets alone where another program answers.
 
-Few per port: a 2.6 server answers at most 100 first packets in 10 s. A server that wants its control channel wrapped (tls-auth,
-tls-crypt) stays silent over UDP and closes a TCP connection at once; the server agent answers plain resets.
+Plain first. The wraps follow on the preferred port, and wherever plain does not pass though the port does: tls-crypt-v2 begins with
+another opcode, and both hide what TLS shows. Few resets per port: a 2.6 server answers at most 100 first packets in 10 s, one that wants
+its control channel wrapped stays silent over UDP and closes a TCP connection at once.
 """
 
 import asyncio
@@ -10,14 +11,26 @@ from typing import Final
 
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.openvpn import Initiator
-from vpnprobe.evidence.questions import openvpn_reset
+from vpnprobe.evidence.judge import Judge
+from vpnprobe.evidence.questions import openvpn_reset, tcp_reach, udp_reach
+from vpnprobe.evidence.records import PortState
 from vpnprobe.evidence.sightings import Question
-from vpnprobe.observations.schema import Transport
+from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Path, Settings, WantedPort, gather_all
 from vpnprobe.probes.conversing import over_stream, over_udp, until_sure
+from vpnprobe.probes.openvpn_material import WRAPS, Material
+from vpnprobe.probes.openvpn_sessions import ECHOES, LONG_RUN, Sessions, questions_of
+from vpnprobe.probes.openvpn_trial import ProfileProbe
 from vpnprobe.transports.door import ConnectError, Endpoint, TcpStream
 
 CONNECT_DEADLINE_S: Final = 8.0
+
+
+def _port_passes(judgement: Judge, wanted: WantedPort) -> bool:
+    """Whether anything at all came through to this port."""
+    reach = tcp_reach(wanted.port) if wanted.transport is Transport.TCP else udp_reach(wanted.port)
+    counted = judgement.tallies.get(reach)
+    return counted is not None and bool(counted.total(Direction.C2S).received)
 
 
 class OpenvpnProbe:
@@ -26,10 +39,56 @@ class OpenvpnProbe:
     name: Final = "openvpn"
 
     def ports(self, settings: Settings) -> list[WantedPort]:
+        trial = settings.trial
+        of_profile = [WantedPort(remote.transport, remote.port) for remote in trial.remotes] if trial is not None else []
+        return list(dict.fromkeys([*self._candidates(settings), *of_profile]))
+
+    def _candidates(self, settings: Settings) -> list[WantedPort]:
+        if settings.only_trial:
+            return []
         return [WantedPort(transport, port) for port in settings.openvpn_ports for transport in (Transport.UDP, Transport.TCP)]
 
     async def run(self, path: Path) -> None:
-        await gather_all([self._port(path, wanted) for wanted in self.ports(path.settings)])
+        trial = path.settings.trial
+        await gather_all([self._run_candidates(path), *([ProfileProbe(path, trial).run()] if trial is not None else [])])
+
+    async def _run_candidates(self, path: Path) -> None:
+        ports = self._candidates(path.settings)
+        material = path.material
+        ours = [w for w in ports if material is not None and path.port_state(*w) is PortState.OURS]
+        await gather_all([self._resets(path, wanted) for wanted in ports if wanted not in ours])
+        if material is not None:
+            await gather_all(
+                [self._sessions(path, material, [w for w in ours if w.transport is t]) for t in (Transport.UDP, Transport.TCP)]
+            )
+
+    async def _sessions(self, path: Path, material: Material, ports: list[WantedPort]) -> None:
+        """All ports of one transport; `ports` in the order of preference."""
+        plain = [Sessions(path, material, wanted) for wanted in ports]
+        await gather_all([sessions.run(echoes=ECHOES if number else LONG_RUN) for number, sessions in enumerate(plain)])
+        judgement = path.judge()
+        passing = [sessions for sessions in plain if sessions.passes(judgement)]
+        if plain[0] not in passing:
+            # What stops the preferred port after some packets may stop the others as well.
+            await gather_all([sessions.run(echoes=LONG_RUN) for sessions in passing])
+            judgement = path.judge()
+            passing = [sessions for sessions in passing if sessions.passes(judgement)]
+        for sessions in plain:
+            if sessions.reset not in judgement.tallies:
+                path.skip(sessions.reset, path.unconnected(sessions.wanted.port))
+        wrapped = [s.wanted for s in plain if s is plain[0] or (s not in passing and _port_passes(judgement, s.wanted))]
+        # Where plain passes a wrap is a choice; where it does not, the wrap has to prove as much.
+        echoes = ECHOES if plain[0] in passing else LONG_RUN
+        await gather_all([Sessions(path, material, wanted, wrap).run(echoes=echoes) for wanted in wrapped for wrap in WRAPS])
+
+    async def _resets(self, path: Path, wanted: WantedPort) -> None:
+        """Resets alone: nobody at the other end has keys that fit ours."""
+        handshake, data = questions_of(wanted)
+        another = path.port_state(*wanted) is PortState.DAEMON
+        why = "another program answers there: its own profile tells more (--profile FILE.ovpn)" if another else path.no_openvpn
+        path.skip(handshake, why)
+        path.skip(data, why, Direction.C2S, Direction.S2C)
+        await self._port(path, wanted)
 
     async def _port(self, path: Path, wanted: WantedPort) -> None:
         question = openvpn_reset(wanted.transport, wanted.port)

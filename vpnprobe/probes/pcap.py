@@ -18,5 +18,5 @@ def encode_pcap(packets: Iterable[Packet]) -> bytes:
     for packet in packets:
         seconds, nanoseconds = divmod(round(packet.at * 1_000_000_000), 1_000_000_000)
         kept = packet.data[:SNAPLEN_BYTES]
-        pieces += [struct.pack(">IIII", seconds & 0xFFFFFFFF, nanoseconds, len(kept), len(packet.data)), kept]
+        pieces += [struct.pack(">IIII", seconds & 0xFFFFFFFF, nanoseconds, len(kept), len(packet.data) + packet.cut), kept]
     return b"".join(pieces)

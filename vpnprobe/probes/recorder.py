@@ -9,7 +9,7 @@ from typing import Final
 
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.evidence.identify import Identity
-from vpnprobe.evidence.messages import describe
+from vpnprobe.evidence.messages import describe, placed
 from vpnprobe.evidence.records import EndRecord, Refusal
 from vpnprobe.evidence.sightings import Movement, Question, Sighting, Vantage
 from vpnprobe.transports.door import Datagram, Door, Endpoint
@@ -87,10 +87,12 @@ class Recorder:
         """Records the messages that a conversation has sent and received since the last call."""
         for step in conversation.events():
             name, detail = describe(step.message)
+            asked, suffix = placed(question, step.message)
+            key = conversation.key + suffix
             if step.sender is own:
-                self.sent(question, conversation.key, message=name, to=remote, detail=detail)
+                self.sent(asked, key, message=name, size=step.size, to=remote, detail=detail)
             else:
-                self.received(question, conversation.key, message=name, source=remote, detail=detail)
+                self.received(asked, key, message=name, size=step.size, source=remote, detail=detail)
 
     def refused(self, refusal: Refusal) -> None:
         if refusal not in self.refusals and len(self.refusals) < MOST_ROWS:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from vpnprobe.observations.schema import Feasibility, Observation, Outcome, Recommendation, Result, Verdict
+from vpnprobe.report.sessions import SAID, message_facts, session_facts
 from vpnprobe.report.story import is_stopped, place_in_order, place_words
 from vpnprobe.report.words import (
     Mark,
@@ -24,7 +25,7 @@ from vpnprobe.report.words import (
     visible,
 )
 
-SAID_ELSEWHERE: Final = frozenset({"form", "hops", "reached", "messages", "compared_with", "lost_direction", "state"})
+SAID_ELSEWHERE: Final = frozenset({"form", "hops", "reached", "messages", "compared_with", "lost_direction", "state"}) | SAID
 """Keys of `detail` that have a sentence of their own."""
 SHOWN_FIRST: Final = {Feasibility.FEASIBLE: 0, Feasibility.DEGRADED: 1, Feasibility.INFEASIBLE: 2, Feasibility.UNKNOWN: 3}
 """What is shown stands before what is not known."""
@@ -156,7 +157,8 @@ def _mark(row: Observation) -> Mark:
 
 def _facts(row: Observation) -> Iterable[str]:
     yield _counts(row)
-    yield from _messages(row.detail.get("messages"))
+    yield from message_facts(row.detail.get("messages"))
+    yield from session_facts(row)
     yield _hops(row.detail)
     yield f"median round trip {row.rtt_ms:.3g} ms" if row.rtt_ms is not None else ""
     lost_way = {"c2s": "lost on the way to the server", "s2c": "lost on the way back"}.get(str(row.detail.get("lost_direction")))
@@ -176,15 +178,6 @@ def _counts(row: Observation) -> str:
     if row.check == "trace":
         return f"{row.received or 0} of {row.sent} hops answered"
     return f"{row.sent} sent, {row.received or 0} {'answered' if row.direction.value == 'both' else 'arrived'}"
-
-
-def _messages(messages: object) -> Iterable[str]:
-    """Message by message: `SCCRQ → 1 of 1`."""
-    for message in messages if isinstance(messages, list | tuple) else ():
-        if isinstance(message, Mapping):
-            arrow = {"c2s": "→", "s2c": "←"}.get(str(message.get("direction")), "")
-            counts = f"{value_words(message.get('received'))} of {value_words(message.get('sent'))}"
-            yield f"{visible(message.get('message', ''))} {arrow} {counts}"
 
 
 def _hops(detail: Mapping[str, object]) -> str:

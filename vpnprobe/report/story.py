@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from vpnprobe.observations.schema import Cause, Direction, Feasibility, Mode, Observation, Outcome, Protocol, Result, Transport
-from vpnprobe.report.words import cause_words, direction_words, outcome_mark, protocol_name, question_words, visible
+from vpnprobe.report.words import cause_words, direction_words, outcome_mark, protocol_name, question_words, session_words, visible
 
 WORKS: Final = (Feasibility.FEASIBLE, Feasibility.DEGRADED)
 CONTROL_PORT_RULE: Final = "control-port"
 """The rule by which a verdict advises to use the port of vpnprobe's own control connection."""
+FAILURE_RULES: Final = "failure."
+"""How the rules begin that name a failure and say what to change."""
 AT_THE_SERVER: Final = "at the server: "
 """How the reason begins where it is the server agent that lacks something."""
 ORDER: Final = {protocol.value: place for place, protocol in enumerate(Protocol)}
@@ -197,7 +199,8 @@ def exchanges(result: Result) -> tuple[Exchange, ...]:
     for row in result.observations:
         if row.sent is None or row.probe == "path" or row.check == "nmap":
             continue
-        key: tuple[object, ...] = (row.probe, row.check, row.transport, str(row.detail.get("form", "")), row.port)
+        form = str(row.detail.get("form", "")) + session_words(row.detail)
+        key: tuple[object, ...] = (row.probe, row.check, row.transport, form, row.port)
         first.setdefault(key, row)
         counts.setdefault(key, {})[row.direction] = Count(row.sent, row.received or 0)
     merged: dict[tuple[object, ...], list[tuple[object, ...]]] = {}
@@ -280,8 +283,9 @@ def next_steps(result: Result) -> tuple[str, ...]:
         steps.append("Run the server agent with CAP_NET_RAW (as root): without it GRE and ESP cannot be measured.")
     if kept := [question_words(o) for o in result.observations if o.cause is Cause.HOST_FIREWALL]:
         steps.append(f"Open the host's own firewall for {listed(list(dict.fromkeys(kept)))}: the path is not what stops it.")
-    steps += [reason.text for verdict in result.verdicts for reason in verdict.because if reason.rule == CONTROL_PORT_RULE]
-    return tuple(steps)
+    reasons = [reason for verdict in result.verdicts for reason in verdict.because]
+    steps += [reason.text for reason in reasons if reason.rule == CONTROL_PORT_RULE or reason.rule.startswith(FAILURE_RULES)]
+    return tuple(dict.fromkeys(steps))
 
 
 def place_in_order(protocol: str) -> tuple[int, str]:

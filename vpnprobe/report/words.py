@@ -196,7 +196,7 @@ def question_words(row: Observation, *, ports: Sequence[int] = ()) -> str:
             words = f"ESP in UDP,{port}"
         case _:
             words = f"{named or visible(row.check)}, {carrier}{port}"
-    return words + form_words(row.detail.get("form"))
+    return words + form_words(row.detail.get("form")) + session_words(row.detail)
 
 
 def form_words(form: object) -> str:
@@ -209,6 +209,13 @@ def form_words(form: object) -> str:
             return f", {visible(form)}"
         case _:
             return ""
+
+
+def session_words(detail: Mapping[str, object]) -> str:
+    """The wrap of an OpenVPN session, or that it is of the user's own profile; empty where it is plain."""
+    wrap, remote = detail.get("wrap"), detail.get("remote")
+    profile = f", with the profile{f', remote {visible(remote)}' if remote else ''}" if detail.get("profile") is True else ""
+    return (f", in {visible(wrap)}" if wrap else "") + profile
 
 
 def port_words(port: int | None, protocol: str) -> str:

@@ -11,6 +11,7 @@ from vpnprobe.rules.decision import Deliberation, deliberate
 from vpnprobe.rules.logic import Finding
 from vpnprobe.rules.model import Criterion, RuleSet
 from vpnprobe.rules.ranking import Ranked, check_wishes, may_be_recommended, weights
+from vpnprobe.rules.sentences import form_words
 from vpnprobe.rules.verdicts import Judgement
 
 
@@ -45,7 +46,7 @@ def _judgement(judgement: Judgement, said: str | None) -> list[str]:
 
 
 def _finding(finding: Finding, *, per_port: bool) -> list[str]:
-    where = f" on port {finding.port}" if per_port else ""
+    where = (f" on port {finding.port}" if per_port else "") + form_words(finding.form)
     rule = finding.rule
     lines = [f"  {rule.id}{where} ({rule.need}, {rule.weight}): {finding.truth}"]
     return [*lines, *(f"    {_row(row)}" for row in finding.rows)]

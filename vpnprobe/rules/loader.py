@@ -22,6 +22,8 @@ from vpnprobe.rules.model import (
     ClientOs,
     Condition,
     Criterion,
+    Derived,
+    Failure,
     Fold,
     Look,
     Need,
@@ -43,7 +45,8 @@ from vpnprobe.rules.table import Table, refuse
 
 MAX_BYTES: Final = 1_000_000
 WHY_KEYS: Final = ("not-measured", "skipped", "error", "no-answer", "no-listener", "refused", "unanswered")
-REMARK_KEYS: Final = ("loss", "limit", "other-port", "control-port")
+REMARK_KEYS: Final = ("loss", "limit", "other-port", "control-port", "wrap", "profile", "failure", "said", "sizes", "cut")
+LARGEST_TAKEN_OFF: Final = 1000
 
 Content = Mapping[str, object]
 
@@ -116,11 +119,12 @@ def _rule_set(file: str, content: Content, *, default_rules: Iterable[str] = (),
     rules = {
         name: rule
         for name, table in top.table("rule").tables().items()
-        if (rule := _rule(name, table, tuple(looks), tuple(profiles))) is not None
+        if (rule := _rule(name, table, tuple(looks), tuple(profiles), _names(content, "rule"))) is not None
     }
     presets = {name: _preset(name, table, tuple(profiles)) for name, table in top.table("preset").tables().items()}
     why, remarks = (_sentences(top.table(key), keys) for key, keys in (("why", WHY_KEYS), ("remark", REMARK_KEYS)))
     causes = _causes(top.table("cause"))
+    failures = {name: _failure(table) for name, table in top.table("failure").tables().items()}
     top.finish()
     for name in profiles:
         if not any(rule.protocol == name and rule.need is Need.REQUIRED for rule in rules.values()):
@@ -135,6 +139,7 @@ def _rule_set(file: str, content: Content, *, default_rules: Iterable[str] = (),
         why=why,
         causes=causes,
         remarks=remarks,
+        failures=failures,
         added=tuple(name for name in own if name not in known),
         overridden=tuple(name for name in own if name in known),
     )
@@ -190,7 +195,7 @@ def _source(table: Table, looks: tuple[str, ...]) -> Source:
     return source
 
 
-def _rule(name: str, table: Table, looks: tuple[str, ...], protocols: tuple[str, ...]) -> Rule | None:
+def _rule(name: str, table: Table, looks: tuple[str, ...], protocols: tuple[str, ...], rules: tuple[str, ...]) -> Rule | None:
     """None: the rule is not enabled."""
     enabled = table.flag("enabled", default=True)
     rule = Rule(
@@ -204,6 +209,8 @@ def _rule(name: str, table: Table, looks: tuple[str, ...], protocols: tuple[str,
         sentences=Sentences(table.template("true"), table.template("false"), table.template("unknown")),
         advice=_causes(table.table("advice")),
         when=_condition(table, looks),
+        after=table.name("after", rules) if table.has("after") else None,
+        derived={name: _derived(one) for name, one in table.table("derived").tables().items()},
     )
     table.finish()
     if rule.need is Need.REQUIRED and rule.when is not None:
@@ -211,6 +218,24 @@ def _rule(name: str, table: Table, looks: tuple[str, ...], protocols: tuple[str,
     if not rule.sources:
         table.refuse("sources is empty: name at least one look")
     return rule if enabled else None
+
+
+def _derived(table: Table) -> Derived:
+    derived = Derived(table.text("from"), table.whole("less", low=0, high=LARGEST_TAKEN_OFF))
+    table.finish()
+    return derived
+
+
+def _failure(table: Table) -> Failure:
+    failure = Failure(
+        what=table.template("what"),
+        advice=table.template("advice"),
+        check=table.optional_text("check"),
+        outcomes=table.choices("outcomes", Outcome) if table.has("check") else frozenset(),
+        cause=table.optional_choice("cause", Cause),
+    )
+    table.finish()
+    return failure
 
 
 def _causes(table: Table) -> Mapping[Cause, str]:
@@ -247,6 +272,7 @@ def _profile(name: str, table: Table) -> Profile:
         per_port=table.flag("per_port", default=False),
         ports=table.ports("ports"),
         preferred_ports=table.ports("preferred_ports"),
+        wraps=table.words("wraps"),
         security=table.choice("security", Security, Security.SOUND),
         security_note=table.text("security_note", ""),
         scores=_scores(table.table("score")),

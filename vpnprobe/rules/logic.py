@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, assert_never
 
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
-from vpnprobe.rules.model import CANDIDATE, Condition, Fold, Look, Repeats, Rule, Setting, Source, Truth, Way
+from vpnprobe.rules.model import CANDIDATE, PLAIN, PROFILE, Condition, Fold, Look, Repeats, Rule, Setting, Source, Truth, Way
 
 NOT_TRIED: Final = frozenset({Outcome.SKIPPED, Outcome.ERROR})
 
@@ -77,6 +77,8 @@ class Finding:
     """Rows that the source's condition rests on."""
     unmet: str | None = None
     """Why a true look did not count."""
+    form: str = PLAIN
+    """The form that was judged."""
 
     @property
     def truth(self) -> Truth:
@@ -123,11 +125,12 @@ def disjunction(values: Sequence[Value]) -> Value:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The observations as the looks see them, for one candidate port."""
+    """The observations as the looks see them, for one candidate port and form."""
 
     looks: Mapping[str, Look]
     observations: Sequence[Observation]
     port: int
+    form: str = PLAIN
     _known: dict[str, Value] = field(default_factory=dict)
 
     def value(self, name: str) -> Value:
@@ -138,7 +141,7 @@ class Reading:
 
     def rows(self, name: str) -> tuple[Observation, ...]:
         look = self.looks[name]
-        return tuple(row for row in self.observations if fits(row, look, self.port))
+        return tuple(row for row in self.observations if fits(row, look, self.port, self.form))
 
     def holds(self, condition: Condition | None) -> bool:
         return condition is None or all(self.value(name).truth in truths for name, truths in condition.items())
@@ -161,17 +164,25 @@ class Reading:
                 assert_never(look.way)
 
 
-def fits(row: Observation, look: Look, port: int) -> bool:
+def form_of(row: Observation) -> str:
+    """What the row is wrapped in, whose profile it is about, or its other form; PLAIN: none of these."""
+    if row.detail.get("profile"):
+        remote = row.detail.get("remote")
+        return f"{PROFILE}-{remote}" if remote else PROFILE
+    return str(row.detail.get("wrap") or row.detail.get("form") or PLAIN)
+
+
+def fits(row: Observation, look: Look, port: int, form: str = PLAIN) -> bool:
     """Whether a look sees a row. A row that was not tried may leave out its port and its form: it then speaks for all of them."""
     untried = row.outcome in NOT_TRIED
     wanted = port if look.port == CANDIDATE else look.port
-    form = row.detail.get("form")
+    wanted_form, own_form = (form if look.form == CANDIDATE else look.form), form_of(row)
     return (
         row.probe == look.probe
         and row.check == look.check
         and look.transport in (None, row.transport)
         and (wanted in (None, row.port) or (untried and row.port is None))
-        and (look.form in (None, form) or (untried and form is None))
+        and (wanted_form in (None, own_form) or (untried and own_form == PLAIN))
     )
 
 
@@ -205,8 +216,19 @@ def evaluate(rule: Rule, reading: Reading) -> Finding | None:
     weighed = [(source, _weigh(source, reading)) for source in rule.sources if _applies(source, reading)]
     source, value = _fold(rule.fold, weighed)
     settings = _settings(rule.fold, source, weighed) if value.truth is Truth.TRUE else {}
-    finding = Finding(rule, reading.port, value, source, settings, _grounds(source, reading))
+    settings |= _derived(rule, value)
+    finding = Finding(rule, reading.port, value, source, settings, _grounds(source, reading), form=reading.form)
     return _with_unmet(finding, reading) if value.truth is Truth.UNKNOWN else finding
+
+
+def _derived(rule: Rule, value: Value) -> dict[str, Setting]:
+    """Settings that follow from the numbers of what works within limits."""
+    found: dict[str, Setting] = {}
+    for name, derived in rule.derived.items():
+        numbers = [number for row in value.degraded if isinstance(number := row.detail.get(derived.source), int)]
+        if numbers:
+            found[name] = min(numbers) - derived.less
+    return found
 
 
 def _grounds(source: Source | None, reading: Reading) -> tuple[Observation, ...]:

@@ -8,7 +8,7 @@ Invariant: a `RuleSet` that `loader` returns is complete: every name that it use
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -140,7 +140,11 @@ class ClientOs(StrEnum):
 
 
 CANDIDATE: Final = "candidate"
-"""In place of a look's port: the candidate port that is being judged."""
+"""In place of a look's port or form: the candidate that is being judged."""
+PLAIN: Final = ""
+"""The form of what is wrapped in nothing and of no profile."""
+PROFILE: Final = "profile"
+"""How the form of what was asked of an existing server, with the user's own profile, begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +161,7 @@ class Look:
     port: int | str | None = None
     """A number, `CANDIDATE`, or None: any."""
     form: str | None = None
-    """`detail.form`; None: any."""
+    """`detail.form`, `CANDIDATE` (the wrap, or the profile, of an OpenVPN session), or None: any."""
     way: Way = Way.BOTH
     repeats: Repeats = Repeats.ANY
     reads: Mapping[Outcome, Truth] | None = None
@@ -203,6 +207,32 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Derived:
+    """A setting that a measured number gives."""
+
+    source: str
+    """Key of `detail`; the least of all rows counts."""
+    less: int
+    """What is taken off it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failure that has a name: what happened, and what to change."""
+
+    what: str
+    advice: str
+    check: str | None = None
+    """Rows of this check are failures of this name by what came of them; None: only rows that bear the name (`detail.failure`)."""
+    outcomes: frozenset[Outcome] = frozenset()
+    cause: Cause | None = None
+    """None: any."""
+
+    def describes(self, check: str, outcome: Outcome, cause: Cause | None) -> bool:
+        return check == self.check and outcome in self.outcomes and self.cause in (None, cause)
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     id: str
     protocol: str
@@ -217,6 +247,10 @@ class Rule:
     """What to add where it is false for this cause."""
     when: Condition | None = None
     """None: always applies."""
+    after: str | None = None
+    """An earlier step: where that rule is not true, nothing is said of this one being unknown. None: it is no later step."""
+    derived: Mapping[str, Derived] = field(default_factory=dict)
+    """Settings by name, where a row that is degraded has the number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +274,8 @@ class Profile:
     """The usual candidate ports."""
     preferred_ports: tuple[int, ...]
     """Candidate ports that are judged first, best first; the others come after them in the order given."""
+    wraps: tuple[str, ...]
+    """What its control channel may be wrapped in, the strongest first; each is judged by itself. Empty: nothing of the kind."""
     security: Security
     security_note: str
     """Empty where the security is sound."""
@@ -274,6 +310,8 @@ class RuleSet:
     """Why something is unknown, in words; keys are those of `sentences.Why`."""
     causes: Mapping[Cause, str]
     remarks: Mapping[str, str]
+    failures: Mapping[str, Failure]
+    """By name; the first that describes a row counts."""
     added: tuple[str, ...] = ()
     """Ids of rules that a user's file added."""
     overridden: tuple[str, ...] = ()

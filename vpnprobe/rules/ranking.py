@@ -156,7 +156,7 @@ def recommend(judgements: Sequence[Judgement], ranked: Sequence[Ranked], wishes:
         tuple(one.judgement.verdict.protocol for one in ranked),
         because,
         verdict.port,
-        {"port": verdict.port, **best.judgement.settings},
+        {"port": verdict.port, **best.judgement.advised, **best.judgement.settings},
         (*_warnings_about(best, wishes), *warnings),
     )
 
@@ -198,7 +198,7 @@ def _warnings_about(best: Ranked, wishes: Wishes) -> list[str]:
     profile = best.profile
     reasons: dict[str, Reason] = {reason.rule: reason for reason in best.judgement.verdict.because}
     security = [profile.security_note] if profile.security is not Security.SOUND else []
-    path = [reasons[key].text for key in ("loss", "limit", "other-port") if key in reasons]
+    path = [reasons[key].text for key in ("loss", "limit", "other-port", "wrap") if key in reasons]
     doubtful = (Support.DEPRECATED, Support.BY_HAND, Support.NONE)
     clients = [_note(profile, system) for system in wishes.client_os or ClientOs if _support(profile, system) in doubtful]
     return [*security, *path, *clients]

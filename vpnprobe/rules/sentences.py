@@ -11,7 +11,7 @@ from typing import Final
 
 from vpnprobe.observations.schema import Cause, Direction, Location, Observation, Outcome, Reason
 from vpnprobe.rules.logic import Finding, Part, Value, by_the_peer, distinct, joined, truth_of
-from vpnprobe.rules.model import Look, RuleSet, Truth
+from vpnprobe.rules.model import PLAIN, PROFILE, Look, RuleSet, Truth
 
 DIRECTION_WORDS: Final[Mapping[Direction, str]] = {
     Direction.C2S: "client to server",
@@ -40,7 +40,13 @@ def told(findings: Sequence[Finding], rules: RuleSet) -> Reason:
     own = first.source.sentences.of(first.truth) if first.source is not None else None
     template = own or first.rule.sentences.of(first.truth) or ""
     usual = first.rule.sources[0].look if first.source is None else first.source.look
-    words = {"protocol": profile.title, "port": ports, "default_port": str(profile.default_port), **in_words(value, usual, ports)}
+    words = {
+        "protocol": profile.title,
+        "port": ports,
+        "default_port": str(profile.default_port),
+        "wrapped": form_words(first.form),
+        **in_words(value, usual, ports, first.form),
+    }
     words["why"] = filled(first.unmet, words) if first.unmet is not None else why(value, rules)
     sentences = [filled(template, words), *(filled(text, words) for text in _advice(first, value, rules))]
     return Reason(
@@ -48,14 +54,22 @@ def told(findings: Sequence[Finding], rules: RuleSet) -> Reason:
     )
 
 
+def form_words(form: str) -> str:
+    """What is said behind the name of what was tried: ` in tls-crypt`, ` with the profile`; empty where it is plain."""
+    if form.startswith(PROFILE):
+        remote = form.removeprefix(PROFILE).removeprefix("-")
+        return f" with the profile's remote {remote}" if remote else " with the profile"
+    return f" in {form}" if form != PLAIN else ""
+
+
 def grouped(findings: Iterable[Finding]) -> tuple[tuple[Finding, ...], ...]:
-    """Findings that one sentence can tell: the same rule, truth, source, outcomes and causes, in the order of the first of each."""
+    """Findings that one sentence can tell: the same rule, form, truth, source, outcomes and causes, in the order of the first of each."""
     groups: dict[tuple[object, ...], list[Finding]] = {}
     for finding in findings:
         state = frozenset((row.outcome, row.cause, row.direction) for row in finding.value.rows)
         looks = tuple(part.look.name for part in finding.value.parts)
         look = finding.source.look if finding.source is not None else ""
-        groups.setdefault((finding.rule.id, finding.truth, look, looks, state, finding.unmet), []).append(finding)
+        groups.setdefault((finding.rule.id, finding.form, finding.truth, look, looks, state, finding.unmet), []).append(finding)
     return tuple(tuple(group) for group in groups.values())
 
 
@@ -69,10 +83,11 @@ class _Words(dict[str, str]):
         return ""
 
 
-def in_words(value: Value, usual: str, ports: str) -> dict[str, str]:
+def in_words(value: Value, usual: str, ports: str, form: str = PLAIN) -> dict[str, str]:
     """The placeholders `evidence`, `numbers`, `place` and `bound` of a value. Looks other than the usual one are named."""
     telling = [Part(part.look, rows) for part in value.parts if (rows := _telling(part, value.truth))]
-    named = [(filled(part.look.what, {"port": ports}) + ": " if part.look.name != usual else "", part) for part in telling]
+    about = {"port": ports, "wrapped": form_words(form)}
+    named = [(filled(part.look.what, about) + ": " if part.look.name != usual else "", part) for part in telling]
     rows = distinct(row for part in telling for row in part.rows)
     bound = _bound(rows)
     evidence = "; ".join(name + "; ".join(_numbers(part, place=True)) for name, part in named)

@@ -30,6 +30,16 @@ PLACEHOLDERS: Final = (
     "share",
     "limit",
     "refusal",
+    "wrap",
+    "wrapped",
+    "what",
+    "advice",
+    "said",
+    "sizes",
+    "cut",
+    "largest_passing",
+    "smallest_lost",
+    "cut_after",
 )
 """What a sentence may hold in braces; `default.toml` says what each of them is."""
 
@@ -94,6 +104,12 @@ class Table:
         value = self._content[key]
         return word if value == word else self._as_port(key, value, f" or {word!r}")
 
+    def whole(self, key: str, *, low: int, high: int) -> int:
+        value = self._get(key, None)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            self._wrong(key, value, f"a whole number from {low} to {high}")
+        return value
+
     def ports(self, key: str) -> tuple[int, ...]:
         return tuple(self._as_port(key, value) for value in self._list(key))
 
@@ -137,6 +153,10 @@ class Table:
     def names(self, key: str, known: Sequence[str]) -> tuple[str, ...]:
         """A list of names out of `known`; empty where the key is absent."""
         return tuple(self._as_name(key, word, known) for word in self._list(key))
+
+    def words(self, key: str) -> tuple[str, ...]:
+        """A list of words; empty where the key is absent."""
+        return tuple(value if isinstance(value, str) else self._wrong(key, value, "a string") for value in self._list(key))
 
     def table(self, key: str) -> "Table":
         """The table at `key`; an empty one where it is absent."""

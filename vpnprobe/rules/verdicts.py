@@ -1,29 +1,38 @@
 """One verdict for each protocol, out of its rules and the observations.
 
-A protocol that is judged port by port is feasible where one candidate port is, and infeasible only where every one is shown to fail.
+A protocol that is judged port by port is feasible where one candidate port is, and infeasible only where every one is shown to fail. What
+can be wrapped is judged wrap by wrap on each port, plain first; an existing server that was tried with the user's own profile counts where
+it works, and fails nothing but itself.
 `feasible`: with the defaults; `degraded`: with loss or limits, or only with a setting other than the default; `unknown`: neither is shown.
 
 Invariant: every verdict has a reason, and nothing that was not measured fails it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vpnprobe.observations.schema import Cause, Feasibility, Observation, Reason, Verdict
-from vpnprobe.rules.logic import Finding, Part, Reading, Value, distinct, evaluate, fits
-from vpnprobe.rules.model import CANDIDATE, Need, Profile, RuleSet, Security, Setting, Truth, Weight
-from vpnprobe.rules.sentences import filled, grouped, in_words, told
+from vpnprobe.rules.candidates import Candidate, candidates, was_tried
+from vpnprobe.rules.failures import failures
+from vpnprobe.rules.logic import Finding, Part, Reading, Value, distinct, evaluate
+from vpnprobe.rules.model import PLAIN, PROFILE, Need, Profile, RuleSet, Security, Setting, Truth, Weight
+from vpnprobe.rules.sentences import filled, form_words, grouped, in_words, told
 
 _WEIGHTS = list(Weight)
 
 
 @dataclass(frozen=True, slots=True)
 class PortFindings:
-    """What the rules of a protocol say on one port."""
+    """What the rules of a protocol say on one port, in one form."""
 
     port: int
     truth: Truth
     findings: tuple[Finding, ...]
+    form: str = PLAIN
+
+    @property
+    def rows(self) -> tuple[Observation, ...]:
+        return distinct(row for finding in self.findings for row in finding.value.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,8 @@ class Judgement:
     """What it rests on that works with loss; all that passes shares that."""
     limited: tuple[Observation, ...] = ()
     """What it rests on that works within limits other than loss."""
+    advised: Mapping[str, Setting] = field(default_factory=dict)
+    """What is best set, though it works without."""
 
     @property
     def works(self) -> bool:
@@ -50,51 +61,39 @@ def judge(
     profile: Profile, observations: Sequence[Observation], rules: RuleSet, *, ports: Sequence[int] = (), control_port: int | None = None
 ) -> Judgement:
     """The verdict for one protocol. `ports`: the candidate ports that were asked about; empty: those that the observations name."""
-    candidates = _candidates(profile, observations, rules, ports=ports, control_port=control_port)
-    judged = tuple(_on_port(profile, port, observations, rules) for port in candidates)
-    working = next((one for one in judged if one.truth is Truth.TRUE), None)
-    if working is not None:
-        return _working(profile, judged, working, rules)
-    failed = all(one.truth is Truth.FALSE for one in judged)
-    shown = [one for one in judged if failed or one.truth is Truth.UNKNOWN]
-    verdict = Verdict(
-        profile.name, Feasibility.INFEASIBLE if failed else Feasibility.UNKNOWN, _reasons(judged, shown[0].truth, rules), shown[0].port
+    found = candidates(profile, observations, rules, ports=ports, control_port=control_port)
+    judged = tuple(_on_port(profile, candidate, observations, rules) for candidate in found)
+    plain_was_tried = any(was_tried(profile, candidate, observations, rules) for candidate in found if candidate.form == PLAIN)
+    working = [_working(profile, judged, one, rules, wrap_is_setting=plain_was_tried) for one in judged if one.truth is Truth.TRUE]
+    if working:
+        return next((one for one in working if one.verdict.feasibility is Feasibility.FEASIBLE), working[0])
+    # What fails at an existing server may be its own set-up: it decides only where nothing else was tried.
+    deciding = [one for one in judged if not _is_existing(one)] or judged
+    failed = all(one.truth is Truth.FALSE for one in deciding)
+    shown = [one for one in deciding if failed or one.truth is Truth.UNKNOWN]
+    because = (
+        *_reasons(deciding, shown[0].truth, rules),
+        *_reasons([one for one in judged if one not in deciding], Truth.FALSE, rules),
+        *failures(distinct(row for one in judged for row in one.rows), profile, rules),
     )
-    return Judgement(profile, verdict, judged, {})
+    return Judgement(
+        profile,
+        Verdict(profile.name, Feasibility.INFEASIBLE if failed else Feasibility.UNKNOWN, because, shown[0].port),
+        judged,
+        {},
+    )
 
 
-def _candidates(
-    profile: Profile, observations: Sequence[Observation], rules: RuleSet, *, ports: Sequence[int], control_port: int | None
-) -> list[int]:
-    """The ports to judge, best first; never empty."""
-    if not profile.per_port:
-        return [profile.default_port]
-    wanted = list(ports) if ports else sorted(_ports_seen(profile, observations, rules))
-    known = [port for port in dict.fromkeys(profile.preferred_ports) if port in wanted]
-    found = [port for port in dict.fromkeys((*known, *wanted)) if port != control_port]
-    return found or [profile.default_port]
+def _is_existing(one: PortFindings) -> bool:
+    return one.form.startswith(PROFILE)
 
 
-def _ports_seen(profile: Profile, observations: Sequence[Observation], rules: RuleSet) -> set[int]:
-    """Ports with a row of the question itself, and the usual candidates with a row that could falsify it."""
-    sources = [source for rule in rules.rules_of(profile.name) for source in rule.sources]
-    direct = {name for source in sources if rules.looks[name := source.look].port == CANDIDATE}
-    against = {name for source in sources for name in source.falsified_by if rules.looks[name].port == CANDIDATE}
-    seen: set[int] = set()
-    for row in observations:
-        if row.port is not None:
-            matching = {name for name in direct | against if fits(row, rules.looks[name], row.port)}
-            if matching & direct or (matching and row.port in profile.ports):
-                seen.add(row.port)
-    return seen
-
-
-def _on_port(profile: Profile, port: int, observations: Sequence[Observation], rules: RuleSet) -> PortFindings:
-    reading = Reading(rules.looks, observations, port)
+def _on_port(profile: Profile, candidate: Candidate, observations: Sequence[Observation], rules: RuleSet) -> PortFindings:
+    reading = Reading(rules.looks, observations, candidate.port, candidate.form)
     findings = tuple(finding for rule in rules.rules_of(profile.name) if (finding := evaluate(rule, reading)) is not None)
     counting = [finding.truth for finding in findings if _counts(finding)]
     truth = next((truth for truth in (Truth.FALSE, Truth.UNKNOWN) if truth in counting), Truth.TRUE)
-    return PortFindings(port, truth, findings)
+    return PortFindings(candidate.port, truth, findings, candidate.form)
 
 
 def _counts(finding: Finding) -> bool:
@@ -102,39 +101,60 @@ def _counts(finding: Finding) -> bool:
     return need is Need.REQUIRED or (need is Need.IF_MEASURED and finding.truth is not Truth.UNKNOWN)
 
 
-def _told_about(finding: Finding) -> bool:
+def _told_about(finding: Finding, one: PortFindings) -> bool:
+    if finding.truth is Truth.UNKNOWN and any(
+        before.rule.id == finding.rule.after and before.truth is not Truth.TRUE for before in one.findings
+    ):
+        return False
     return _counts(finding) or (finding.rule.need is Need.INFORMATIVE and finding.truth is Truth.TRUE)
 
 
 def _reasons(judged: Sequence[PortFindings], deciding: Truth, rules: RuleSet) -> tuple[Reason, ...]:
     """The findings of all these ports in words, those of the deciding truth first."""
-    findings = [finding for one in judged for finding in one.findings if _told_about(finding)]
+    findings = [finding for one in judged for finding in one.findings if _told_about(finding, one)]
     findings.sort(key=lambda finding: (finding.truth is not deciding, finding.truth is Truth.TRUE, _WEIGHTS.index(finding.rule.weight)))
     return tuple(told(group, rules) for group in grouped(findings))
 
 
-def _working(profile: Profile, judged: tuple[PortFindings, ...], working: PortFindings, rules: RuleSet) -> Judgement:
-    """The verdict where at least one port works."""
+def _working(
+    profile: Profile, judged: tuple[PortFindings, ...], working: PortFindings, rules: RuleSet, *, wrap_is_setting: bool
+) -> Judgement:
+    """The verdict where this port works. `wrap_is_setting`: it was tried plain too, and that is not shown to work."""
     rests_on = [finding for finding in working.findings if _counts(finding)]
     settings = {name: value for finding in rests_on for name, value in finding.settings.items()}
-    elsewhere = working.port != profile.default_port
-    if elsewhere:
-        settings["port"] = working.port
+    existing = _is_existing(working)
+    elsewhere = working.port != profile.default_port and not existing
+    wrapped = wrap_is_setting and working.form in profile.wraps
+    settings |= {"port": working.port} if elsewhere else {}
+    settings |= {"wrap": working.form} if wrapped else {}
     degraded = distinct(row for finding in rests_on for row in finding.value.degraded)
     lossy = tuple(row for row in degraded if row.cause in (None, Cause.LOSS))
     limited = tuple(row for row in degraded if row.cause not in (None, Cause.LOSS))
     preferred = judged[: judged.index(working)]
+    others = [one for one in judged if _is_existing(one) and one is not working and one not in preferred]
+    failing = distinct(row for one in (working, *preferred, *others) for row in one.rows)
     because = (
         *_reasons([working], Truth.TRUE, rules),
+        *(_remark("profile", profile, working, rules, ()) if existing else ()),
         *(_remark("other-port", profile, working, rules, ()) if elsewhere else ()),
+        *(_remark("wrap", profile, working, rules, ()) if wrapped else ()),
         *(_remark("loss", profile, working, rules, lossy) if lossy else ()),
         *(_remark("limit", profile, working, rules, limited) if limited else ()),
         *_reasons(preferred, Truth.FALSE, rules),
+        *_reasons(others, Truth.FALSE, rules),
+        *failures(failing, profile, rules),
         *([Reason("security", profile.security_note)] if profile.security is not Security.SOUND else []),
     )
     feasibility = Feasibility.DEGRADED if settings or degraded else Feasibility.FEASIBLE
     verdict = Verdict(profile.name, feasibility, because, working.port)
-    return Judgement(profile, verdict, judged, settings, lossy, limited)
+    return Judgement(profile, verdict, judged, settings, lossy, limited, _advised(profile, judged, working))
+
+
+def _advised(profile: Profile, judged: Sequence[PortFindings], working: PortFindings) -> dict[str, Setting]:
+    """The strongest wrap that passes whole on the port that works; nothing where only an existing server does."""
+    passing = {one.form for one in judged if one.port == working.port and one.truth is Truth.TRUE}
+    strongest = next((wrap for wrap in profile.wraps if wrap in passing), "none" if PLAIN in passing else None)
+    return {"wrap": strongest} if profile.wraps and strongest is not None else {}
 
 
 def _remark(key: str, profile: Profile, working: PortFindings, rules: RuleSet, rows: tuple[Observation, ...]) -> tuple[Reason, ...]:
@@ -151,7 +171,9 @@ def _remark(key: str, profile: Profile, working: PortFindings, rules: RuleSet, r
         "default_port": str(profile.default_port),
         "share": _share_lost(rows),
         "limit": ", ".join(dict.fromkeys(str(row.cause) for row in rows)),
-        **in_words(Value(Truth.TRUE, tuple(parts)), "", port),
+        "wrap": working.form,
+        "wrapped": form_words(working.form),
+        **in_words(Value(Truth.TRUE, tuple(parts)), "", port, working.form),
     }
     return (Reason(key, filled(rules.remarks[key], words), tuple(row.id for row in rows)),)
 

@@ -80,6 +80,8 @@ class Packet:
     at: float
     """Unix time, seconds."""
     outgoing: bool
+    cut: int = 0
+    """Bytes at its end that are left out of `data`."""
 
 
 class UdpPort(Protocol):

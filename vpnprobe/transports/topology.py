@@ -57,6 +57,8 @@ class Filter:
     """As long as `payload`; empty: all bits."""
     longer_than: int | None = None
     """Bytes of the IP packet: what is longer fits."""
+    after_packets: int | None = None
+    """Spares the first so many packets of each TCP or UDP flow, whatever they are, both directions counted together."""
     probability: float = 1.0
     """Random loss: the share of fitting packets that it acts on, 0 to 1."""
 

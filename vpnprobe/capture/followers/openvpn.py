@@ -1,23 +1,43 @@
 """OpenVPN in captures, over UDP and TCP: the tracker of `vpnprobe.conversations.openvpn` on whatever begins like a client's hard reset.
 
+The wrap follows from the form of that reset. A part of the TLS stream is told by its packet ID where nothing wraps it; that the client has
+got the server's key method 2 message, which is encrypted, shows in its first data packet.
+
 Many other protocols have a first byte that is an opcode of OpenVPN. So a conversation is taken for one only where it begins with a reset of
 the exact form that plain, tls-auth, tls-crypt or tls-crypt-v2 clients send, or, of data alone, on its registered port.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
 from typing import Final
 
-from vpnprobe.capture.followers.base import TALKS_LIMIT, Ask, End, Spot, Talk, ends_of, pair, seems_stepped, spot
+from vpnprobe.capture.followers.base import TALKS_LIMIT, End, Spot, Talk, ends_of, pair, seems_stepped, spot
+from vpnprobe.capture.followers.openvpn_data import DataPackets
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.streams import Chunk, Connection
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.openvpn import OpenvpnTracker, State, StreamClosed
+from vpnprobe.conversations.openvpn import KeysAgreed, OpenvpnTracker, State, StreamClosed
 from vpnprobe.errors import DecodeError
-from vpnprobe.evidence.messages import describe
+from vpnprobe.evidence.messages import describe, placed
 from vpnprobe.evidence.questions import openvpn_reset
 from vpnprobe.evidence.sightings import Question
 from vpnprobe.observations.schema import ConversationSummary, Transport
-from vpnprobe.wire.openvpn import PORT, ControlPacket, Opcode, Packet, peek, split_frames
+from vpnprobe.wire.openvpn import (
+    PORT,
+    ControlPacket,
+    ControlV1,
+    DataV1,
+    DataV2,
+    HardResetClientV1,
+    HardResetClientV2,
+    HardResetClientV3,
+    Opcode,
+    Packet,
+    peek,
+    split_frames,
+)
+from vpnprobe.wire.openvpn_wrap import Wrap
 
 PLAIN_RESET_BYTES: Final = 14
 TLS_CRYPT_RESET_BYTES: Final = 54
@@ -32,6 +52,11 @@ FIRST_PACKET_ID: Final = b"\x00\x00\x00\x01"
 """Of the replay protection."""
 MIDSTREAM_LEAST: Final = 3
 """Data packets alone are taken for OpenVPN from so many on."""
+KINDS_LIMIT: Final = 2000
+"""Most messages of a conversation that are told apart."""
+UDP_HEADER: Final = 8
+UNKNOWN_SESSION: Final = "0" * 16
+"""In place of a session ID that the capture does not hold."""
 DATA_OPCODES: Final = frozenset((Opcode.DATA_V1, Opcode.DATA_V2))
 
 
@@ -60,37 +85,83 @@ def looks_like_openvpn_tcp(chunk: bytes) -> bool:
     return len(chunk) >= 2 + length and is_client_reset(chunk[2 : 2 + length])
 
 
-def _ask(transport: Transport) -> Ask:
-    def question(port: int) -> Question:
-        return openvpn_reset(transport, port)
+def wrap_of(reset: HardResetClientV1 | HardResetClientV2 | HardResetClientV3) -> str:
+    """What the client's control channel is wrapped in, by the form of its reset, as questions have it; empty: nothing."""
+    if isinstance(reset, HardResetClientV3):
+        return Wrap.TLS_CRYPT_V2.value
+    match len(reset.encode()):
+        case 14:
+            return ""
+        case 54 if reset.body[:4] == FIRST_PACKET_ID:
+            return Wrap.TLS_CRYPT.value
+        case _:
+            return Wrap.TLS_AUTH.value
 
-    return question
+
+def _asked(message: object, transport: Transport, wrap: str, port: int) -> Question:
+    return placed(openvpn_reset(transport, port, wrap), message)[0]
 
 
 class _Session:
-    """One conversation."""
+    """One conversation, or one after another between the same two ports."""
 
     def __init__(self, client: End, server: End, transport: Transport) -> None:
         name = "openvpn-udp" if transport is Transport.UDP else "openvpn-tcp"
         self.talk = Talk(name, transport, client, server)
         self.client = client
-        self.tracker = OpenvpnTracker()
-        self._ask = _ask(transport)
-        self._seen: set[tuple[Sender, str, bool]] = set()
+        self.tracker = OpenvpnTracker(kept_steps=0)
+        self._transport = transport
+        self._wrap = ""
+        self._key = ""
+        self._data = DataPackets(begun=False)
+        self._seen: set[tuple[str, Sender, str, bool]] = set()
 
     def sender(self, end: End) -> Sender:
         return Sender.INITIATOR if end == self.client else Sender.RESPONDER
 
-    def spots(self, frame: Frame, end: End, packets: Iterable[Packet | StreamClosed], at: float) -> Iterable[Spot]:
-        """One spot for the first of each kind of message from each end."""
-        for packet in packets:
-            name, _ = describe(packet)
-            kind = (self.sender(end), name, seems_stepped(frame))
-            if kind not in self._seen:
-                self._seen.add(kind)
-                key = self.tracker.key or (packet.session_id.hex() if isinstance(packet, ControlPacket) else "")
-                from_client = end == self.client if self.talk.client is not None else None
-                yield spot(frame, self._ask, key, name, from_client=from_client, at=at, sender=end, receiver=self.talk.other(end))
+    def spots(self, frame: Frame, end: End, packet: Packet | StreamClosed, at: float, *, size: int = 0) -> Iterable[Spot]:
+        """One spot for the first of each message from each end, and one for each data packet. `size`: bytes of the packet."""
+        if isinstance(packet, HardResetClientV1 | HardResetClientV2 | HardResetClientV3):
+            self._begins(packet)
+        if isinstance(packet, DataV1 | DataV2):
+            yield from self._data_spots(frame, end, packet, at, size)
+        elif isinstance(packet, ControlV1) and not self._wrap:
+            yield from self._first(frame, end, replace(packet, number=_number(packet)), at)
+        else:
+            yield from self._first(frame, end, packet, at)
+
+    def _begins(self, reset: HardResetClientV1 | HardResetClientV2 | HardResetClientV3) -> None:
+        key = reset.session_id.hex()
+        if key != self._key:
+            self._key, self._wrap, self._data = key, wrap_of(reset), DataPackets(begun=True)
+
+    def _data_spots(self, frame: Frame, end: End, packet: DataV1 | DataV2, at: float, size: int) -> Iterable[Spot]:
+        if self.talk.client is not None and end == self.client:
+            # It can only have keys from the server's key method 2 message.
+            yield from self._first(frame, self.talk.other(end), KeysAgreed(), at)
+        kept = self._data.take(self.sender(end), packet, size=size, at=at)
+        if kept is not None:
+            suffix, detail = kept
+            yield replace(self._spot(frame, end, packet, at), key=self._session_key(packet) + suffix, size=size, detail=detail)
+
+    def _first(self, frame: Frame, end: End, message: Packet | StreamClosed | KeysAgreed, at: float) -> Iterable[Spot]:
+        found = self._spot(frame, end, message, at)
+        kind = (found.key, self.sender(end), found.message, seems_stepped(frame))
+        if kind not in self._seen and len(self._seen) < KINDS_LIMIT:
+            self._seen.add(kind)
+            yield found
+
+    def _spot(self, frame: Frame, end: End, message: Packet | StreamClosed | KeysAgreed, at: float) -> Spot:
+        name, _ = describe(message)
+        from_client = end == self.client if self.talk.client is not None else None
+        ask = partial(_asked, message, self._transport, self._wrap)
+        key = self._session_key(message)
+        return spot(frame, ask, key, name, from_client=from_client, at=at, sender=end, receiver=self.talk.other(end))
+
+    def _session_key(self, message: object) -> str:
+        """The client's session ID, as far as the capture shows it."""
+        own = message.session_id.hex() if isinstance(message, ControlPacket) else UNKNOWN_SESSION
+        return self._key or self.tracker.key or own
 
     def summary(self) -> ConversationSummary:
         detail = {"session_id": self.tracker.key} if self.tracker.key else {}
@@ -105,18 +176,23 @@ class TcpSession(_Session):
         self.talk.client = client
         self._closed = False
         self._rest: dict[End, bytes] = {client: b"", server: b""}
+        self._filled = dict.fromkeys(self._rest, False)
 
     def take(self, frame: Frame, chunk: Chunk) -> Iterable[Spot]:
         for packet in self._packets(chunk):
             seen = self.tracker.saw_datagram(self.sender(chunk.sender), packet, now=chunk.at)
             if not isinstance(seen, DecodeError):
-                yield from self.spots(frame, chunk.sender, (seen,), chunk.at)
+                yield from self.spots(frame, chunk.sender, seen, chunk.at, size=len(packet))
 
     def _packets(self, chunk: Chunk) -> list[bytes]:
-        """The packets that a chunk completes. Behind a gap in the capture the next packet most likely begins with its segment."""
-        before = b"" if chunk.after_gap else self._rest[chunk.sender]
+        """The packets that a chunk completes. Behind a gap in the capture the next packet most likely begins with its segment.
+
+        What a capture cut off a segment counts with zeros: heads of data packets are at the front, and nobody reads what follows.
+        """
+        filled, self._filled[chunk.sender] = self._filled[chunk.sender], chunk.missing > 0
+        before = b"" if chunk.after_gap and not filled else self._rest[chunk.sender]
         try:
-            packets, self._rest[chunk.sender] = split_frames(before + chunk.data)
+            packets, self._rest[chunk.sender] = split_frames(before + chunk.data + bytes(chunk.missing))
         except DecodeError:
             self._rest[chunk.sender] = b""
             return []
@@ -130,7 +206,7 @@ class TcpSession(_Session):
             return ()
         self._closed = True
         self.tracker.saw(Sender.RESPONDER, StreamClosed(), now=frame.at)
-        return self.spots(frame, server, (StreamClosed(),), frame.at)
+        return self.spots(frame, server, StreamClosed(), frame.at)
 
 
 class UdpFollower:
@@ -153,7 +229,7 @@ class UdpFollower:
         if isinstance(packet, DecodeError):
             return ()
         session.talk.count(frame, source)
-        return session.spots(frame, source, (packet,), frame.at)
+        return session.spots(frame, source, packet, frame.at, size=frame.length - UDP_HEADER)
 
     def _begins(self, source: End, destination: End, payload: bytes) -> _Session | None:
         if is_client_reset(payload):
@@ -174,6 +250,13 @@ class UdpFollower:
             enough = sum(session.talk.counts.values()) >= MIDSTREAM_LEAST
             if session.talk.client is not None or enough:
                 yield session.summary()
+
+
+def _number(packet: ControlV1) -> int | None:
+    try:
+        return packet.reliable().packet_id
+    except DecodeError:
+        return None
 
 
 def _is_data(payload: bytes) -> bool:

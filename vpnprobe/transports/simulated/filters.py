@@ -1,6 +1,7 @@
 """Whether a packet fits a filter of the topology, and whether the filter acts on it."""
 
 import random
+from collections import defaultdict
 from dataclasses import dataclass
 
 from vpnprobe.errors import DecodeError
@@ -62,11 +63,24 @@ class FilterChain:
     """The filters of one host, asked in order; the first that acts decides."""
 
     def __init__(self, name: str, filters: tuple[Filter, ...], *, seed: int) -> None:
+        self._flows: dict[tuple[object, ...], int] = defaultdict(int)
+        """Packets of each flow so far, counted where some filter asks for them."""
+        self._counts = any(rule.at == name and rule.after_packets is not None for rule in filters)
         self._rules = [(rule, random.Random(f"{seed}/filter/{name}/{number}")) for number, rule in enumerate(filters) if rule.at == name]
 
     def verdict(self, hook: Hook, packet: IPv4Packet, direction: str) -> Filter | None:
         """The filter that acts on the packet in this hook; None: it passes."""
+        before = self._count(packet) if self._counts and hook is not Hook.PREROUTING else 0
         for rule, chance in self._rules:
-            if rule.hook is hook and fits(rule, packet, direction) and (rule.probability >= 1 or chance.random() < rule.probability):
+            if rule.hook is not hook or before < (rule.after_packets or 0) or not fits(rule, packet, direction):
+                continue
+            if rule.probability >= 1 or chance.random() < rule.probability:
                 return rule
         return None
+
+    def _count(self, packet: IPv4Packet) -> int:
+        """Packets of the same flow before this one, as connection tracking counts them: both directions together."""
+        upper = _upper(packet)
+        flow = (packet.protocol, *sorted(zip((packet.source, packet.destination), upper.ports or (0, 0), strict=True)))
+        self._flows[flow] += 1
+        return self._flows[flow] - 1

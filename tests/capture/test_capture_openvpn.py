@@ -1,0 +1,299 @@
+"""OpenVPN sessions in captures: wraps, the parts of the handshake, data packets, and what one or two captures of them come to."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from capture_packets import CLIENT, SERVER, connection, decoded, frames, pcap, udp, written
+
+from vpnprobe.capture.analysis import examine_at, examine_pair
+from vpnprobe.capture.followers.base import Spot
+from vpnprobe.capture.followers.openvpn_data import EVERY, FIRST, FOLLOWS, MOST, DataPackets
+from vpnprobe.capture.frames import Frame
+from vpnprobe.capture.reading import read_capture
+from vpnprobe.conversations.contract import Sender
+from vpnprobe.evidence.questions import openvpn_data, openvpn_handshake, openvpn_reset
+from vpnprobe.evidence.sightings import Vantage
+from vpnprobe.observations.schema import Cause, Feasibility, Observation, Outcome, Transport
+from vpnprobe.rules import decide, load_default
+from vpnprobe.wire.openvpn import (
+    AckV1,
+    ControlV1,
+    ControlWkcV1,
+    DataV1,
+    DataV2,
+    HardResetClientV2,
+    HardResetClientV3,
+    HardResetServerV2,
+    Packet,
+    Reliable,
+    frame,
+)
+
+UDP, TCP = Transport.UDP, Transport.TCP
+ONE, TWO = bytes(range(8)), bytes(range(8, 16))
+KEY = ONE.hex()
+Said = tuple[bool, Packet]
+"""Whether the server says it, and what."""
+
+
+def data(number: int, size: int = 100, *, key_id: int = 0) -> DataV2:
+    """A data packet of `size` bytes."""
+    return DataV2(1, number.to_bytes(4, "big") + bytes(size - 8), key_id)
+
+
+def opening(client: bytes = ONE, server: bytes = TWO) -> list[Said]:
+    """A plain session up to the TLS stream, with two parts of it each way."""
+    parts: list[Said] = [
+        (back, ControlV1.plain(server if back else client, Reliable((), None, number, b"\x16\x03\x01" + bytes(20))))
+        for number in (1, 2)
+        for back in (False, True)
+    ]
+    return [
+        (False, HardResetClientV2.plain(client, Reliable())),
+        (True, HardResetServerV2.plain(server, Reliable((0,), client))),
+        *parts,
+        (False, AckV1.plain(client, Reliable((1,), server, None))),
+    ]
+
+
+def exchange(count: int, size: int = 100) -> list[Said]:
+    """Requests and answers, `count` of each."""
+    return [(back, data(number, size)) for number in range(1, count + 1) for back in (False, True)]
+
+
+def over_udp(said: Sequence[Said], *, port: int = 5000, server_port: int = 1194) -> list[bytes]:
+    return [udp(packet.encode(), *((server_port, port) if back else (port, server_port)), back=back) for back, packet in said]
+
+
+def over_tcp(said: Sequence[Said], *, port: int = 40000) -> list[bytes]:
+    return connection([(back, frame(packet.encode())) for back, packet in said], port=port, server_port=1194)
+
+
+def spotted(packets: Sequence[bytes], check: str) -> list[Spot]:
+    return [spot for spot in decoded(packets).spots if spot.ask(1194).check == check]
+
+
+@pytest.mark.parametrize(("wrapped", "transport"), [(over_udp, UDP), (over_tcp, TCP)])
+def test_the_parts_of_a_plain_handshake_are_told_apart(wrapped: Callable[[Sequence[Said]], list[bytes]], transport: Transport) -> None:
+    spots = spotted(wrapped([*opening(), *opening()[2:4], *exchange(1)]), "handshake")
+    assert {spot.ask(1194) for spot in spots} == {openvpn_handshake(transport, 1194)}
+    assert {spot.key for spot in spots} == {KEY}
+    told = [(spot.message, spot.from_client) for spot in spots]
+    assert told == [
+        ("P_CONTROL_V1[1]", True),
+        ("P_CONTROL_V1[1]", False),
+        ("P_CONTROL_V1[2]", True),
+        ("P_CONTROL_V1[2]", False),
+        ("key-method-2", False),
+    ]
+
+
+def test_keys_show_only_in_the_clients_own_data() -> None:
+    assert "key-method-2" not in [spot.message for spot in spotted(over_udp([*opening(), (True, data(1))]), "handshake")]
+
+
+@pytest.mark.parametrize(("wrapped", "transport"), [(over_udp, UDP), (over_tcp, TCP)])
+def test_every_data_packet_is_a_spot_with_its_number_and_size(
+    wrapped: Callable[[Sequence[Said]], list[bytes]], transport: Transport
+) -> None:
+    said: list[Said] = [*opening(), (False, data(1, 60)), (False, data(2, 1400)), (True, data(1, 80)), (False, data(2, 1400))]
+    said.append((True, data(1, 90, key_id=1)))
+    spots = spotted(wrapped(said), "data")
+    assert {spot.ask(1194) for spot in spots} == {openvpn_data(transport, 1194)}
+    assert [(spot.key, spot.size, spot.from_client) for spot in spots] == [
+        (f"{KEY}.0.1", 60, True),
+        (f"{KEY}.0.2", 1400, True),
+        (f"{KEY}.0.1", 80, False),
+        (f"{KEY}.1.1", 90, False),
+    ]
+
+
+def wrapped_reset(body: bytes) -> HardResetClientV2:
+    return HardResetClientV2(ONE, body)
+
+
+TLS_AUTH = wrapped_reset(bytes(range(1, 21)) + b"\0\0\0\x01" + b"\x65\0\0\0" + bytes(5))
+TLS_AUTH_SHA256 = wrapped_reset(bytes(range(1, 33)) + b"\0\0\0\x01" + b"\x65\0\0\0" + bytes(5))
+TLS_CRYPT = wrapped_reset(b"\0\0\0\x01" + bytes(range(1, 42)))
+TLS_CRYPT_V2 = HardResetClientV3(ONE, b"\x0f\0\0\x01" + bytes(range(1, 42)) + bytes(290) + (292).to_bytes(2, "big"))
+
+
+@pytest.mark.parametrize(
+    ("reset", "wrap"),
+    [
+        (HardResetClientV2.plain(ONE, Reliable()), ""),
+        (TLS_AUTH, "tls-auth"),
+        (TLS_AUTH_SHA256, "tls-auth"),
+        (TLS_CRYPT, "tls-crypt"),
+        (TLS_CRYPT_V2, "tls-crypt-v2"),
+    ],
+)
+def test_the_wrap_follows_from_the_form_of_the_reset(reset: HardResetClientV2 | HardResetClientV3, wrap: str) -> None:
+    said: list[Said] = [(False, reset), (True, HardResetServerV2(TWO, bytes(range(40)))), *exchange(1)]
+    spots = decoded(over_udp(said)).spots
+    assert [spot.ask(1194) for spot in spots] == [
+        openvpn_reset(UDP, 1194, wrap),
+        openvpn_reset(UDP, 1194, wrap),
+        openvpn_handshake(UDP, 1194, wrap),
+        openvpn_data(UDP, 1194, wrap),
+        openvpn_data(UDP, 1194, wrap),
+    ]
+
+
+def test_a_wrapped_handshake_is_told_once_each_way() -> None:
+    parts: list[Said] = [(back, ControlV1(TWO if back else ONE, bytes([place]) * 60)) for place in range(3) for back in (False, True)]
+    spots = spotted(over_udp([(False, TLS_CRYPT), *parts]), "handshake")
+    assert [(spot.message, spot.from_client) for spot in spots] == [("P_CONTROL_V1", True), ("P_CONTROL_V1", False)]
+    again = spotted(over_udp([(False, TLS_CRYPT_V2), (False, ControlWkcV1(ONE, bytes(400)))]), "handshake")
+    assert [spot.message for spot in again] == ["P_CONTROL_WKC_V1"]
+
+
+def test_a_plain_part_that_cannot_be_read_has_no_number() -> None:
+    broken: Said = (False, ControlV1(ONE, b"\xff" * 30))
+    assert [spot.message for spot in spotted(over_udp([opening()[0], broken]), "handshake")] == ["P_CONTROL_V1"]
+
+
+def test_a_client_that_begins_anew_from_the_same_port_is_another_session() -> None:
+    other = bytes(range(100, 108))
+    spots = decoded(over_udp([*opening(), *exchange(1), *opening(other), (False, data(1))])).spots
+    keys = [spot.key for spot in spots]
+    assert f"{KEY}.0.1" in keys
+    assert f"{other.hex()}.0.1" in keys
+    resets = [spot.key for spot in spots if spot.message.startswith("P_CONTROL_HARD_RESET_CLIENT")]
+    assert resets == [KEY, other.hex()]
+
+
+def test_data_without_a_beginning_has_no_client_and_a_key_of_its_own() -> None:
+    packets = over_udp([(back, DataV1(number.to_bytes(4, "big") + bytes(60))) for number in (4, 5, 8) for back in (False, True)])
+    spots = decoded(packets).spots
+    assert [(spot.key, spot.from_client) for spot in spots] == [
+        ("0" * 16 + ".0.4", None),
+        ("0" * 16 + ".0.4", None),
+        ("0" * 16 + ".0.8", None),
+        ("0" * 16 + ".0.8", None),
+    ]
+
+
+def kept(packets: DataPackets, numbers: Sequence[int]) -> list[int]:
+    found = (packets.take(Sender.INITIATOR, data(number), size=100, at=0.0) for number in numbers)
+    return [int(one[0].rpartition(".")[2], 16) for one in found if one is not None]
+
+
+def test_both_ends_keep_the_same_packets_of_a_long_session() -> None:
+    sent, came = range(1, 5 * EVERY), [number for number in range(1, 5 * EVERY) if number % 7]
+    at_client, at_server = kept(DataPackets(begun=True), sent), kept(DataPackets(begun=True), came)
+    assert at_client == [*range(1, FIRST + 1), *(EVERY * place for place in range(1, 5))]
+    assert set(at_client) & set(came) <= set(at_server)
+
+
+def test_the_memory_of_one_session_is_bounded() -> None:
+    assert len(kept(DataPackets(begun=True), [EVERY * number for number in range(1, 3 * MOST)])) == MOST
+    assert len(kept(DataPackets(begun=False), range(1, 6 * MOST))) == MOST
+
+
+@pytest.mark.parametrize(
+    ("size", "after_s", "answer_size", "expected"),
+    [(100, 0.5, 80, {FOLLOWS: 7}), (100, 1.5, 80, {}), (40, 0.5, 80, {}), (100, 0.5, 40, {}), (100, -0.5, 80, {})],
+)
+def test_what_may_be_an_answer(size: int, after_s: float, answer_size: int, expected: dict[str, int]) -> None:
+    packets = DataPackets(begun=True)
+    packets.take(Sender.INITIATOR, data(7, size), size=size, at=10.0)
+    found = packets.take(Sender.RESPONDER, data(1, answer_size), size=answer_size, at=10.0 + after_s)
+    assert found == (".0.1", expected)
+    again = packets.take(Sender.RESPONDER, data(2), size=100, at=10.6)
+    assert again is not None
+    assert not again[1] or not expected
+
+
+# Verdicts.
+
+
+def sides(folder: Path, at_client: Sequence[bytes], at_server: Sequence[bytes]) -> list[Observation]:
+    client, server = (written(folder, pcap(packets), name) for packets, name in ((at_client, "c.pcap"), (at_server, "s.pcap")))
+    return list(examine_pair(read_capture(client), read_capture(server)).observations)
+
+
+def alone(folder: Path, packets: Sequence[bytes], vantage: Vantage = Vantage.CLIENT) -> list[Observation]:
+    return list(examine_at(read_capture(written(folder, pcap(packets))), vantage).observations)
+
+
+def openvpn_verdict(rows: Sequence[Observation]) -> Feasibility:
+    decision = decide(rows, rules=load_default())
+    return next(verdict.feasibility for verdict in decision.verdicts if verdict.protocol == "openvpn-udp")
+
+
+def rows_by_id(rows: Sequence[Observation]) -> dict[str, Observation]:
+    return {row.id: row for row in rows}
+
+
+def test_two_captures_of_a_whole_session_are_feasible(tmp_path: Path) -> None:
+    packets = over_udp([*opening(), *exchange(10)])
+    rows = sides(tmp_path, packets, packets)
+    assert openvpn_verdict(rows) is Feasibility.FEASIBLE
+    found = rows_by_id(rows)
+    assert found["openvpn-handshake-udp-1194-both"].outcome is Outcome.PASS
+    for way in ("c2s", "s2c"):
+        row = found[f"openvpn-data-udp-1194-{way}"]
+        assert (row.outcome, row.sent, row.received, row.detail["sessions"]) == (Outcome.PASS, 10, 10, 1)
+        assert row.evidence
+
+
+def test_data_that_no_capture_at_the_other_end_shows_is_blocked(tmp_path: Path) -> None:
+    """Another TCP connection passes between the two, as the background."""
+    beside = connection([(back, bytes(200)) for _ in range(80) for back in (False, True)], server_port=80)
+    requests = [(False, data(number)) for number in range(1, 30)]
+    later = [udp(b"x", 9, 9)] * 60
+    rows = sides(tmp_path, [*beside, *over_udp([*opening(), *requests])], [*beside, *over_udp(opening()), *later])
+    row = rows_by_id(rows)["openvpn-data-udp-1194-c2s"]
+    assert (row.outcome, row.received) == (Outcome.BLOCKED, 0)
+    assert row.cause is Cause.PAYLOAD
+    assert rows_by_id(rows)["openvpn-handshake-udp-1194-both"].outcome is Outcome.PASS
+    assert openvpn_verdict(rows) is Feasibility.INFEASIBLE
+
+
+def test_a_servers_capture_that_ends_early_is_no_cut(tmp_path: Path) -> None:
+    whole = over_udp([*opening(), *exchange(40)])
+    row = rows_by_id(sides(tmp_path, whole, whole[:30]))["openvpn-data-udp-1194-c2s"]
+    assert (row.outcome, row.sent, row.received) == (Outcome.PASS, 12, 12)
+
+
+def test_a_session_that_goes_on_unheard_while_the_server_captures_is_cut(tmp_path: Path) -> None:
+    whole = over_udp([*opening(), *exchange(40)])
+    later = [udp(b"x", 9, 9)] * 90
+    row = rows_by_id(sides(tmp_path, whole, [*whole[:30], *later]))["openvpn-data-udp-1194-c2s"]
+    assert (row.outcome, row.cause, row.detail["cut_after"]) == (Outcome.BLOCKED, Cause.RATE, 12)
+
+
+def test_a_clients_capture_alone_counts_answers_in_kind(tmp_path: Path) -> None:
+    rows = alone(tmp_path, over_udp([*opening(), *exchange(4)]))
+    assert openvpn_verdict(rows) is Feasibility.FEASIBLE
+    row = rows_by_id(rows)["openvpn-data-udp-1194-c2s"]
+    assert (row.outcome, row.sent, row.received) == (Outcome.PASS, 4, 4)
+
+
+@pytest.mark.parametrize("said", [exchange(3), exchange(12, 40), [(True, data(number)) for number in range(1, 12)]])
+def test_too_few_answers_or_pings_alone_prove_nothing_to_the_server(tmp_path: Path, said: list[Said]) -> None:
+    packets = over_udp([*opening(), (False, data(50, 40)), *said])
+    assert openvpn_verdict(alone(tmp_path, packets)) is Feasibility.UNKNOWN
+
+
+def test_a_servers_capture_alone_does_not_tell_what_came_to_the_client(tmp_path: Path) -> None:
+    packets = over_udp([*opening(), *exchange(12)])
+    assert openvpn_verdict(alone(tmp_path, packets, Vantage.SERVER)) is Feasibility.UNKNOWN
+
+
+def test_wraps_have_rows_and_evidence_of_their_own(tmp_path: Path) -> None:
+    said: list[Said] = [(False, TLS_CRYPT), (True, HardResetServerV2(TWO, bytes(range(40)))), *exchange(10)]
+    packets = over_udp(said)
+    rows = rows_by_id(sides(tmp_path, packets, packets))
+    row = rows["openvpn-data-tls-crypt-udp-1194-c2s"]
+    assert row.detail["wrap"] == "tls-crypt"
+    assert row.evidence
+
+
+def test_cut_frames_keep_their_size_on_the_wire() -> None:
+    found = frames(over_udp([*opening(), (False, data(1, 1400))]))
+    last: Frame = found[-1]
+    assert last.length == 1408
+    assert {str(CLIENT), str(SERVER)} == {last.source, last.destination}

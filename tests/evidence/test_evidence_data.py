@@ -1,0 +1,280 @@
+"""OpenVPN's handshake and data in two records: what passes, what is limited, what is cut, and where a conversation stopped."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+from evidence_support import C2S, CLIENT, RECEIVED, S2C, SENT, SERVER, facts_with, judged, trip
+
+from vpnprobe.evidence import questions
+from vpnprobe.evidence.data import DataRun
+from vpnprobe.evidence.messages import data_suffix
+from vpnprobe.evidence.naming import identifier
+from vpnprobe.evidence.records import PathFacts, Refusal, RefusalKind
+from vpnprobe.evidence.sightings import Sighting, Vantage
+from vpnprobe.evidence.statistics import Background
+from vpnprobe.evidence.tally import Count
+from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
+
+TCP, UDP = Transport.TCP, Transport.UDP
+SIZES = (128, 576, 1200, 1400, 1450, 1492)
+CARRIER = {UDP: 28, TCP: 54}
+Passes = Callable[[int, int], bool]
+"""From the place in the session (from 0) and the outer size to whether the packet comes."""
+
+
+def packets(
+    transport: Transport = UDP,
+    way: Direction = C2S,
+    *,
+    count: int = 24,
+    sessions: int = 1,
+    passes: Passes = lambda place, size: True,
+    wrap: str = "",
+    first: int = 1,
+    sizes: Sequence[int] = SIZES,
+) -> list[Sighting]:
+    """Sessions that send `count` packets each, the sizes in turn."""
+    question = questions.openvpn_data(transport, 1194, wrap)
+    sender, receiver = (CLIENT, SERVER) if way is C2S else (SERVER, CLIENT)
+    found = []
+    for session in range(first, first + sessions):
+        for place in range(count):
+            outer = sizes[place % len(sizes)]
+            key, at = f"{session:016x}" + data_suffix(0, place + 1), session + place * 0.003
+            size = outer - CARRIER[transport]
+            found.append(Sighting(sender, SENT, at, question, key, "P_DATA_V2", size))
+            if passes(place, outer):
+                found.append(Sighting(receiver, RECEIVED, at + 0.001, question, key, "P_DATA_V2", size))
+    return found
+
+
+def row_of(rows: Sequence[Sighting], way: Direction = C2S, facts: PathFacts | None = None, *, witness: bool = True) -> Observation:
+    question = rows[0].question
+    return judged(rows, facts, witness=witness)[identifier(question, way)]
+
+
+def short(row: Observation) -> tuple[Outcome, Cause | None]:
+    return row.outcome, row.cause
+
+
+@pytest.mark.parametrize("transport", [UDP, TCP])
+@pytest.mark.parametrize("way", [C2S, S2C])
+def test_data_that_all_comes_passes_and_tells_its_sizes(transport: Transport, way: Direction) -> None:
+    row = row_of(packets(transport, way), way)
+    assert (row.outcome, row.sent, row.received) == (Outcome.PASS, 24, 24)
+    assert row.detail == {"sessions": 1, "by_size": {str(size): [4, 4] for size in SIZES}}
+
+
+def test_many_sizes_are_told_as_ranges() -> None:
+    row = row_of(packets(count=40, sizes=range(100, 1600, 50)))
+    assert list(row.detail["by_size"]) == ["1-128", "129-576", "577-1200", "1201-1400", "1401-1450", "1451-1500", "over 1500"]
+    assert sum(sent for sent, _ in row.detail["by_size"].values()) == 40
+
+
+def test_sizes_that_are_not_known_are_left_out() -> None:
+    rows = [replace(row, size=0) for row in packets()]
+    assert row_of(rows).detail == {"sessions": 1, "by_size": {}}
+
+
+@pytest.mark.parametrize(("lost", "expected"), [({5}, (Outcome.PASS, None)), ({5, 11}, (Outcome.DEGRADED, Cause.LOSS))])
+def test_scattered_loss(lost: set[int], expected: tuple[Outcome, Cause | None]) -> None:
+    row = row_of(packets(passes=lambda place, _: place not in lost))
+    assert short(row) == expected
+    assert row.received == 24 - len(lost)
+
+
+def test_large_packets_that_all_vanish_are_a_limit_on_size() -> None:
+    row = row_of(packets(passes=lambda _, size: size <= 1400))
+    assert short(row) == (Outcome.DEGRADED, Cause.SIZE)
+    assert (row.detail["largest_passing"], row.detail["smallest_lost"]) == (1400, 1450)
+    assert row.error_bound is not None
+    assert row.error_bound <= 1e-6
+
+
+def test_a_few_large_packets_that_vanish_prove_nothing() -> None:
+    row = row_of(packets(count=7, passes=lambda _, size: size <= 1400))
+    assert short(row) == (Outcome.DEGRADED, Cause.LOSS)
+    assert "largest_passing" not in row.detail
+
+
+def test_large_packets_prove_nothing_on_a_path_that_loses_as_much() -> None:
+    lossy = facts_with(background={C2S: Background(400, 600)})
+    row = row_of(packets(passes=lambda _, size: size <= 1400), facts=lossy)
+    assert short(row) == (Outcome.DEGRADED, Cause.LOSS)
+
+
+@pytest.mark.parametrize("sessions", [1, 3])
+def test_a_session_that_ends_after_some_packets_is_cut(sessions: int) -> None:
+    row = row_of(packets(sessions=sessions, passes=lambda place, _: place < 10))
+    assert short(row) == (Outcome.BLOCKED, Cause.RATE)
+    assert row.detail["cut_after"] == 10
+    assert row.received == 10 * sessions
+
+
+def test_a_session_that_got_beyond_shows_that_there_is_no_cut() -> None:
+    rows = [*packets(passes=lambda place, _: place < 10), *packets(first=2)]
+    assert short(row_of(rows)) == (Outcome.DEGRADED, Cause.LOSS)
+
+
+def test_a_session_that_is_too_short_says_nothing_of_a_cut() -> None:
+    rows = [*packets(passes=lambda place, _: place < 10), *packets(first=2, count=6)]
+    row = row_of(rows)
+    assert (short(row), row.detail["cut_after"]) == ((Outcome.BLOCKED, Cause.RATE), 10)
+
+
+def test_too_few_packets_behind_the_last_one_are_no_cut() -> None:
+    assert row_of(packets(passes=lambda place, _: place < 17)).cause is Cause.LOSS
+
+
+def test_a_cut_behind_a_limit_on_size_is_a_cut() -> None:
+    row = row_of(packets(count=48, passes=lambda place, size: place < 20 and size <= 1400))
+    assert (short(row), row.detail["cut_after"]) == ((Outcome.BLOCKED, Cause.RATE), 14)
+
+
+@pytest.mark.parametrize(
+    ("transport", "count", "sessions", "expected"),
+    [(UDP, 24, 1, Outcome.BLOCKED), (UDP, 3, 1, Outcome.NO_ANSWER), (TCP, 24, 3, Outcome.NO_ANSWER), (TCP, 24, 4, Outcome.BLOCKED)],
+)
+def test_data_of_which_nothing_comes(transport: Transport, count: int, sessions: int, expected: Outcome) -> None:
+    row = row_of(packets(transport, count=count, sessions=sessions, passes=lambda *_: False))
+    assert (row.outcome, row.received) == (expected, 0)
+
+
+@pytest.mark.parametrize(
+    ("sessions", "stops", "expected"),
+    [
+        (4, lambda place, _: place < 10, (Outcome.BLOCKED, Cause.RATE)),
+        (4, lambda place, _: place < 3, (Outcome.DEGRADED, Cause.SIZE)),
+        (3, lambda place, _: place < 10, (Outcome.PASS, None)),
+    ],
+)
+def test_streams_that_stall(sessions: int, stops: Passes, expected: tuple[Outcome, Cause | None]) -> None:
+    row = row_of(packets(TCP, sessions=sessions, passes=stops))
+    assert short(row) == expected
+    if expected[1] is Cause.RATE:
+        assert row.detail["cut_after"] == 10
+    if expected[1] is Cause.SIZE:
+        assert (row.detail["largest_passing"], row.detail["smallest_lost"]) == (1200, 1400)
+
+
+def test_one_stream_that_completes_shows_that_nothing_stalls_them() -> None:
+    rows = [*packets(TCP, sessions=4, passes=lambda place, _: place < 10), *packets(TCP, first=9)]
+    assert short(row_of(rows)) == (Outcome.PASS, None)
+
+
+def test_stalls_prove_nothing_without_a_background() -> None:
+    rows = packets(TCP, sessions=4, passes=lambda place, _: place < 10)
+    assert short(row_of(rows, facts=facts_with(background={}))) == (Outcome.PASS, None)
+
+
+def test_losses_by_size_are_no_loss_of_the_path() -> None:
+    silent = trip(questions.udp_reach(443), C2S, [f"{number:024x}" for number in range(8)], [])
+    rows = judged([*packets(count=240, passes=lambda _, size: size <= 1400), *silent])
+    assert rows["udp-reach-udp-443-c2s"].outcome is Outcome.BLOCKED
+
+
+def answered(count: int, *, size_limit: int = 1500) -> list[Sighting]:
+    """Echo requests of the client alone, and the answers that came; the server keeps no record."""
+    question = questions.openvpn_data(UDP, 1194, "profile")
+    found = []
+    for row in packets(count=count):
+        sent = replace(row, question=question)
+        if row.movement is SENT:
+            found.append(sent)
+        elif row.size + 28 <= size_limit:
+            number = int(row.key.rpartition(".")[2], 16)
+            key = row.key.partition(".")[0] + data_suffix(0, 1000 + number)
+            found.append(replace(sent, vantage=Vantage.CLIENT, key=key, detail={"answers": number}))
+    return found
+
+
+def test_answers_prove_without_an_agent_at_the_server() -> None:
+    rows = judged(answered(24), facts_with(background={}), witness=False)
+    there, back = rows["openvpn-data-profile-udp-1194-c2s"], rows["openvpn-data-profile-udp-1194-s2c"]
+    assert (there.outcome, there.received, back.outcome, back.received) == (Outcome.PASS, 24, Outcome.PASS, 24)
+    assert (there.detail["profile"], there.detail["round_trip"]) == (True, True)
+    assert "round_trip" not in back.detail
+
+
+def test_large_requests_without_answers_are_a_limit_of_the_round_trip() -> None:
+    rows = judged(answered(102, size_limit=1400), facts_with(background={}), witness=False)
+    row = rows["openvpn-data-profile-udp-1194-c2s"]
+    assert (short(row), row.detail["largest_passing"]) == ((Outcome.DEGRADED, Cause.SIZE), 1400)
+
+
+def test_no_answer_at_all_proves_nothing_without_an_agent_at_the_server() -> None:
+    row = row_of(packets(passes=lambda *_: False), witness=False)
+    assert short(row) == (Outcome.NO_ANSWER, None)
+
+
+def test_the_order_is_that_of_the_sender() -> None:
+    count = Count({"a.0.2": 2.0, "a.0.1": 1.0}, {"a.0.1": 1.5}, {"a.0.1": 100, "a.0.2": 200})
+    (session,) = DataRun.of(count, stream=False).sessions
+    assert [(packet.size, packet.came) for packet in session] == [(128, True), (228, False)]
+
+
+# The handshake.
+
+KEYS = [f"{number:016x}" for number in range(1, 9)]
+
+
+def handshake(*messages: tuple[Direction, str, int], wrap: str = "") -> list[Sighting]:
+    """Messages in their order: direction, name, and at how many of eight sessions they come."""
+    question = questions.openvpn_handshake(UDP, 1194, wrap)
+    return [
+        one
+        for place, (way, name, came) in enumerate(messages)
+        for one in trip(question, way, KEYS, KEYS[:came], message=name, at=float(place))
+    ]
+
+
+def reset(wrap: str = "") -> list[Sighting]:
+    question = questions.openvpn_reset(UDP, 1194, wrap)
+    return [
+        *trip(question, C2S, KEYS, KEYS, message="P_CONTROL_HARD_RESET_CLIENT_V2"),
+        *trip(question, S2C, KEYS, KEYS, message="P_CONTROL_HARD_RESET_SERVER_V2"),
+    ]
+
+
+def test_a_handshake_passes_with_the_servers_key_message() -> None:
+    rows = judged([*reset(), *handshake((C2S, "P_CONTROL_V1[1]", 8), (S2C, "P_CONTROL_V1[1]", 8), (S2C, "key-method-2", 1))])
+    assert rows["openvpn-handshake-udp-1194-both"].outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize("wrap", ["", "tls-crypt"])
+@pytest.mark.parametrize(
+    ("messages", "lost"),
+    [
+        ([(C2S, "P_CONTROL_V1[1]", 0)], ("c2s", "P_CONTROL_V1[1]")),
+        ([(C2S, "P_CONTROL_V1[1]", 8), (S2C, "P_CONTROL_V1[1]", 8), (S2C, "P_CONTROL_V1[2]", 0)], ("s2c", "P_CONTROL_V1[2]")),
+    ],
+)
+def test_a_handshake_stops_at_the_first_part_that_never_comes(
+    wrap: str, messages: list[tuple[Direction, str, int]], lost: tuple[str, str]
+) -> None:
+    rows = judged([*reset(wrap), *handshake(*messages, wrap=wrap)])
+    row = rows[identifier(questions.openvpn_handshake(UDP, 1194, wrap), Direction.BOTH)]
+    assert short(row) == (Outcome.BLOCKED, Cause.PAYLOAD)
+    assert (row.detail["lost_direction"], row.detail["lost_message"]) == lost
+    assert row.detail.get("wrap", "") == wrap
+    assert any(name.startswith("openvpn-reset") for name in row.detail["compared_with"])
+
+
+def test_a_handshake_whose_parts_all_come_and_that_does_not_end_is_unanswered() -> None:
+    rows = judged([*reset(), *handshake((C2S, "P_CONTROL_V1[1]", 8))])
+    assert rows["openvpn-handshake-udp-1194-both"].outcome is Outcome.NO_ANSWER
+
+
+def test_a_reset_of_the_connection_is_of_the_step_that_it_ends() -> None:
+    asked = replace(handshake((C2S, "P_CONTROL_V1[1]", 0))[0])
+    refusal = Refusal(questions.openvpn_reset(UDP, 1194), C2S, RefusalKind.RST, "10.0.0.1")
+    row = judged([*reset(), asked], refusals=[refusal])["openvpn-handshake-udp-1194-both"]
+    assert (row.outcome, row.detail["by"]) == (Outcome.REFUSED, "10.0.0.1")
+
+
+@pytest.mark.parametrize(("wrap", "before"), [("", True), ("tls-crypt", False)])
+def test_blocked_data_is_filtered_for_what_it_says_where_the_same_sessions_began(wrap: str, before: bool) -> None:
+    rows = judged([*reset(wrap), *packets(passes=lambda *_: False)])
+    row = rows["openvpn-data-udp-1194-c2s"]
+    assert short(row) == (Outcome.BLOCKED, Cause.PAYLOAD if before else Cause.UNKNOWN)

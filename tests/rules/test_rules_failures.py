@@ -1,0 +1,84 @@
+"""Failures that have a name: which rows bear one, and how it is told."""
+
+import pytest
+from rules_rows import openvpn, row, verdict
+
+from vpnprobe.conversations.openvpn_failures import FailureCode
+from vpnprobe.observations.schema import Cause, Feasibility, Observation, Outcome, Reason, Transport
+from vpnprobe.rules import Decision, decide, load_default
+
+TCP, UDP = Transport.TCP, Transport.UDP
+PASS, BLOCKED, REFUSED, NO_ANSWER = Outcome.PASS, Outcome.BLOCKED, Outcome.REFUSED, Outcome.NO_ANSWER
+SKIPPED, ERROR = Outcome.SKIPPED, Outcome.ERROR
+BAD = Feasibility.INFEASIBLE
+CRYPT, PROFILE = {"wrap": "tls-crypt"}, {"profile": True}
+
+
+def settle(*rows: Observation, ports: tuple[int, ...] = ()) -> Decision:
+    return decide(rows, rules=load_default(), ports=ports)
+
+
+def failures_in(decision: Decision, protocol: str = "openvpn-udp") -> list[Reason]:
+    return [reason for reason in verdict(decision, protocol).because if reason.rule.startswith("failure.")]
+
+
+def test_a_cut_is_named_with_its_number() -> None:
+    decision = settle(*openvpn(UDP, 1194, data=BLOCKED, cause=Cause.RATE, detail={"cut_after": 12}))
+    assert verdict(decision, "openvpn-udp").feasibility is BAD
+    assert [reason.rule for reason in failures_in(decision)] == ["failure.data-cut"]
+    assert "the connection is cut (12 passed)." in failures_in(decision)[0].text
+
+
+def test_one_failure_in_all_wraps_and_on_all_ports_is_told_once() -> None:
+    rows = [one for port in (1194, 443) for form in (None, CRYPT) for one in openvpn(UDP, port, data=BLOCKED, form=form)]
+    (reason,) = failures_in(settle(*rows))
+    assert reason.rule == "failure.data-dead"
+    assert reason.text.startswith("OpenVPN over UDP, port 1194 and 443: The handshake is fine and the data is dead")
+    assert len(reason.observations) == 8
+
+
+@pytest.mark.parametrize(
+    ("form", "outcome", "told"),
+    [(PROFILE, REFUSED, True), (PROFILE, PASS, True), (None, NO_ANSWER, True), (None, BLOCKED, False), (None, PASS, False)],
+)
+def test_a_borne_name_counts_unless_the_path_is_shown_to_fail(form: dict[str, object] | None, outcome: Outcome, told: bool) -> None:
+    bearing = row(
+        "openvpn/handshake",
+        UDP,
+        outcome,
+        port=1194,
+        detail={**(form or {}), "by": "peer", "failure": "renegotiation-asked", "said": "SOFT RESET"},
+    )
+    rows = openvpn(UDP, 1194, form=form, handshake=None, data=PASS if outcome is PASS else None)
+    reasons = failures_in(settle(bearing, *rows))
+    assert [reason.rule for reason in reasons] == (["failure.renegotiation-asked"] if told else [])
+    assert all('The words were "SOFT RESET".' in reason.text for reason in reasons)
+
+
+def test_a_name_without_port_is_told_for_the_default_port_and_an_unknown_name_is_not() -> None:
+    nowhere = row("openvpn/reset", UDP, ERROR, sent=None, detail={"profile": True, "failure": "name-not-resolved"})
+    (reason,) = failures_in(settle(nowhere))
+    assert "port 1194" in reason.text
+    assert "no address" in reason.text
+    assert failures_in(settle(row("openvpn/reset", UDP, ERROR, sent=None, detail={"failure": "no-such-name"}))) == []
+
+
+def test_every_failure_has_both_sentences() -> None:
+    known = load_default().failures
+    assert set(known) == {*FailureCode, "data-dead", "data-large-dead", "data-cut", "renegotiation-asked"}
+    for name, failure in known.items():
+        for sentence in (failure.what, failure.advice):
+            assert sentence.endswith("."), name
+            assert len(sentence) > 20, name
+
+
+def test_a_borne_name_without_numbers_leaves_them_out() -> None:
+    detail = {"failure": "data-large-dead", "said": "1400 bytes pass"}
+    (reason,) = failures_in(settle(*openvpn(UDP, 443, data=NO_ANSWER, form=PROFILE, detail=detail)))
+    assert 'large ones do not. The words were "1400 bytes pass".' in reason.text
+
+
+def test_silence_ranks_its_reasons() -> None:
+    advice = load_default().failures["silent"].advice
+    places = [advice.index(word) for word in ("filter on the path", "key direction", "server is down")]
+    assert places == sorted(places)

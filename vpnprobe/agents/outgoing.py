@@ -1,0 +1,156 @@
+"""What the server agent sends on a client's word: fresh packets of each kind towards it, and TTL-stepped copies that trace the way.
+
+Only ever towards the client's own address: nobody else can be sent anything through this agent. Standard library alone.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from vpnprobe.agents.control import Message
+from vpnprobe.agents.records import question_row, read_question, trace_row
+from vpnprobe.agents.responders import Responders
+from vpnprobe.agents.sessions import Session
+from vpnprobe.conversations.contract import Sender
+from vpnprobe.evidence import questions
+from vpnprobe.evidence.records import PortState, Trace
+from vpnprobe.evidence.sightings import Question
+from vpnprobe.observations.schema import Direction, Transport
+from vpnprobe.probes.call import Call
+from vpnprobe.probes.context import Job
+from vpnprobe.probes.crafting import Crafter, echo, in_call, udp_nonce
+from vpnprobe.probes.sending import BesidePort, bare_gre, esp
+from vpnprobe.probes.stepping import HIGHEST_TTL, IcmpTap
+from vpnprobe.transports.door import Door, Endpoint, RawPort, UdpPort
+from vpnprobe.wire.nonce import SHORTEST
+
+MOST_PACKETS: Final = 200
+"""Of one request to send."""
+
+
+@dataclass(slots=True)
+class RawSockets:
+    """The server agent's raw sockets."""
+
+    gre: RawPort | None = None
+    esp: RawPort | None = None
+    icmp: IcmpTap | None = None
+    lack: str = "the raw sockets are not open"
+    """Why there are none; empty: there are."""
+
+    def close(self) -> None:
+        for closable in (self.gre, self.esp, self.icmp):
+            if closable is not None:
+                closable.close()
+
+
+class Outgoing:
+    """All that one server agent sends by itself."""
+
+    def __init__(self, door: Door, responders: Responders, raw: RawSockets) -> None:
+        self._door = door
+        self._responders = responders
+        self._raw = raw
+
+    async def send(self, session: Session, message: Message) -> dict[str, object]:
+        job, count = Job(message["job"]), min(int(message["count"]), MOST_PACKETS)
+        port, to = int(message["port"]), message.get("to")
+        send_one = self._sending(session, job, port, to, call_id=int(message["call_id"]), unsolicited=bool(message["unsolicited"]))
+        if send_one is None:
+            return {"sent": 0}
+        for number in range(count):
+            if number:
+                await asyncio.sleep(min(1.0, float(message["spacing_s"])))
+            send_one()
+        return {"sent": count}
+
+    def _sending(
+        self,
+        session: Session,
+        job: Job,
+        port: int,
+        to: Any,  # noqa: ANN401
+        *,
+        call_id: int,
+        unsolicited: bool,
+    ) -> Callable[[], None] | None:
+        """What sends one packet of a job; None: it cannot be sent."""
+        sender, address = session.sender, session.address
+        if job is Job.BARE_GRE and (gre := self._raw.gre) is not None:
+            return lambda: sender.bare_gre(gre, address, unsolicited=unsolicited)
+        if job is Job.ESP and (raw := self._raw.esp) is not None:
+            return lambda: sender.esp(raw, address, unsolicited=unsolicited)
+        if job is Job.IN_CALL_GRE and (call := self._call(session, call_id)) is not None:
+            return call.request
+        told = Endpoint(address, int(to[1])) if to is not None else None
+        udp, endpoint = self._udp(session, port), self._endpoint(session, job, port) or told
+        if udp is None or endpoint is None:
+            return None
+        question, known, at = questions.udp_reach(port), endpoint, udp
+        if job is Job.UDP:
+            return lambda: sender.nonce(at, known, question, size=SHORTEST)
+        return (lambda: sender.esp_in_udp(at, known)) if job is Job.ESP_IN_UDP else None
+
+    def _endpoint(self, session: Session, job: Job, port: int) -> Endpoint | None:
+        """Where the client's own packets of that kind came from last.
+
+        Only ever the client's own address: nobody else can be sent anything through this agent.
+        """
+        witnessed = session.witness.endpoints if session.witness is not None else {}
+        if job is Job.ESP_IN_UDP:
+            return session.esp_in_udp or witnessed.get(questions.ESP_IN_UDP)
+        return session.endpoints.get(port) or witnessed.get(questions.udp_reach(port))
+
+    def _udp(self, session: Session, port: int) -> UdpPort | None:
+        """What sends from a UDP port: ours, or beside the program that has it. None: neither can be."""
+        if (ours := self._responders.udp(port)) is not None:
+            return ours
+        another = session.ports.get((Transport.UDP, port)) is PortState.DAEMON
+        return BesidePort(self._door, port, session.address) if another and not self._raw.lack else None
+
+    def _call(self, session: Session, call_id: int | None = None) -> Call | None:
+        """The call that a client means, else its newest one; of another program's calls, one to send beside it. None: there is none."""
+        if session.calls:
+            # A NAT's helper may have changed the number on the way: then the newest call is meant.
+            session.calls.sort(key=lambda call: call.call_id == call_id)
+            return session.calls[-1]
+        others = session.witness.calls if session.witness is not None else []
+        if not others or self._raw.gre is None:
+            return None
+        own, peer = max(others, key=lambda call: call[0] == call_id)
+        return Call(session.recorder, self._raw.gre, session.address, Sender.RESPONDER, call_id=own, peer_call_id=peer)
+
+    async def trace(self, session: Session, message: Message) -> dict[str, object]:
+        question = read_question(message["question"])
+        if (to := message.get("to")) is not None and question.port is not None:
+            session.endpoints.setdefault(question.port, Endpoint(session.address, int(to[1])))
+        craft = self._crafting(session, question)
+        if self._raw.icmp is None or craft is None:
+            return {"trace": None}
+        trace: Trace = await self._raw.icmp.step(
+            session.recorder,
+            question,
+            Direction.S2C,
+            craft,
+            source=self._door.source_address(session.address),
+            destination=session.address,
+            highest_ttl=max(1, min(HIGHEST_TTL, int(message["highest_ttl"]))),
+            patience_s=min(2.0, float(message["patience_s"])),
+        )
+        return {"trace": trace_row(trace), "question": question_row(question)}
+
+    def _crafting(self, session: Session, question: Question) -> Crafter | None:
+        """What makes one more packet of a kind towards the client; None: it cannot be made."""
+        nonces = session.sender.nonces
+        if question == questions.GRE_BARE:
+            return lambda _: bare_gre(nonces.fresh())
+        if question == questions.ESP:
+            return lambda _: esp(nonces.fresh(), nonces.spi())
+        if question == questions.GRE_IN_CALL and (call := self._call(session)) is not None:
+            return in_call(call)
+        if question == questions.ICMP_ECHO:
+            return echo(nonces)
+        if question.probe == "udp" and question.port is not None and (to := self._endpoint(session, Job.UDP, question.port)) is not None:
+            return udp_nonce(nonces, Endpoint(self._door.source_address(session.address), question.port), to, question)
+        return None

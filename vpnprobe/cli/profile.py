@@ -1,0 +1,65 @@
+"""What `--profile FILE.ovpn` means: the profile is read, what it leaves open is asked, and what is passed over is told."""
+
+import sys
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vpnprobe.probes.openvpn_trial import Trial
+    from vpnprobe.profiles.model import Profile
+    from vpnprobe.transports.door import Address
+
+
+def trial_of(path: Path, tell: Callable[[str], None]) -> "Trial":
+    """Reads the profile, and asks on the terminal for what it wants asked. Raises ProfileError."""
+    from vpnprobe.probes.openvpn_trial import MOST_REMOTES, Trial
+    from vpnprobe.profiles.ovpn import read_profile
+
+    profile = read_profile(path)
+    for note in profile.notes:
+        tell(f"{path}:{note.line}: {note.text}" if note.line else f"{path}: {note.text}")
+    for unknown in profile.unknown:
+        tell(f"{path}:{unknown.line}: {unknown.option} is no option of OpenVPN 2: passed over")
+    if profile.unsupported_ciphers:
+        tell(f"{path}: data ciphers that vpnprobe cannot do are left out: {', '.join(profile.unsupported_ciphers)}")
+    if len(profile.remotes) > MOST_REMOTES:
+        tell(f"{path}: the first {MOST_REMOTES} of {len(profile.remotes)} remotes are tried")
+    username, password = _credentials(profile)
+    trial = Trial(profile, addresses_of, username, password, _passphrase(profile))
+    trial.context()  # What cannot be used is told before anything is sent.
+    return trial
+
+
+def _credentials(profile: "Profile") -> tuple[str, str]:
+    """User name and password; empty where nobody can be asked: then the server's answer tells that it wants them."""
+    known = profile.credentials
+    if not known.wanted or not sys.stdin.isatty():
+        return known.username or "", known.password or ""
+    username = known.username or click.prompt("User name", err=True)
+    return username, known.password or click.prompt(f"Password of {username}", hide_input=True, err=True)
+
+
+def _passphrase(profile: "Profile") -> str | None:
+    if not profile.tls.key_is_encrypted or profile.tls.passphrase is not None or not sys.stdin.isatty():
+        return None
+    passphrase: str = click.prompt("Passphrase of the private key", hide_input=True, err=True)
+    return passphrase
+
+
+async def addresses_of(host: str, family: str) -> "Sequence[Address]":
+    """All addresses of a host, in the resolver's order; empty: it is not known."""
+    import asyncio
+    import socket
+
+    wanted = {"4": socket.AF_INET, "6": socket.AF_INET6}.get(family, socket.AF_UNSPEC)
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM, family=wanted)
+    except (OSError, UnicodeError):
+        return ()
+    return [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]

@@ -1,0 +1,70 @@
+"""How an OpenVPN session fails, by name: one closed list for probes, reports and tests.
+
+A failure is a fact of the conversation (what was said, or which step was not answered), never a guess at its reason: possible reasons are
+for the rules.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class FailureCode(StrEnum):
+    """The step that failed, and how."""
+
+    NAME_NOT_RESOLVED = "name-not-resolved"
+    PORT_REFUSED = "port-refused"
+    UNREACHABLE = "unreachable"
+    """No TCP connection, or an ICMP unreachable for UDP."""
+    SILENT = "silent"
+    """Nothing answers the client's reset."""
+    CLOSED_AT_ONCE = "closed-at-once"
+    """The server closes the TCP connection without a byte: what one that wants its control channel wrapped does to a reset that is not."""
+    NOT_OPENVPN = "not-openvpn"
+    """What answers is no OpenVPN packet."""
+    ANSWER_UNREADABLE = "answer-unreadable"
+    """OpenVPN packets come, but their HMAC does not fit the key."""
+    WRONG_WRAP = "wrong-wrap"
+    """The server answers where the control channel is wrapped otherwise; the detail says how."""
+    TLS_SILENT = "tls-silent"
+    """The reset is answered, and then nothing is: the TLS handshake does not begin."""
+    TLS_STALLED = "tls-stalled"
+    """The TLS handshake begins and does not end."""
+    CERTIFICATE_EXPIRED = "certificate-expired"
+    CERTIFICATE_NOT_YET_VALID = "certificate-not-yet-valid"
+    CERTIFICATE_WRONG_CA = "certificate-wrong-ca"
+    CERTIFICATE_WRONG_NAME = "certificate-wrong-name"
+    CERTIFICATE_WRONG_PURPOSE = "certificate-wrong-purpose"
+    CERTIFICATE_WRONG_FINGERPRINT = "certificate-wrong-fingerprint"
+    CERTIFICATE_REVOKED = "certificate-revoked"
+    CERTIFICATE_WEAK = "certificate-weak"
+    CERTIFICATE_REJECTED = "certificate-rejected"
+    """Another check of the server's certificate failed; the detail has the library's words."""
+    CLIENT_CERTIFICATE_EXPIRED = "client-certificate-expired"
+    CLIENT_CERTIFICATE_REFUSED = "client-certificate-refused"
+    TLS_VERSION = "tls-version"
+    TLS_NO_COMMON_CIPHER = "tls-no-common-cipher"
+    TLS_BROKEN = "tls-broken"
+    """Another TLS error or alert; the detail has the library's words."""
+    KEYS_UNREADABLE = "keys-unreadable"
+    """What comes inside TLS is no key method 2 message."""
+    CREDENTIALS_WANTED = "credentials-wanted"
+    CREDENTIALS_REFUSED = "credentials-refused"
+    CHALLENGE_WANTED = "challenge-wanted"
+    """A second factor, or a sign-in in a browser."""
+    NO_COMMON_DATA_CIPHER = "no-common-data-cipher"
+    KEYS_UNANSWERED = "keys-unanswered"
+    """TLS is up, and the server does not answer the client's key message."""
+    NO_PUSH_REPLY = "no-push-reply"
+    RESTART_ASKED = "restart-asked"
+    HALTED = "halted"
+    CLOSED_BY_PEER = "closed-by-peer"
+    """The server ended the session, or the connection, in the middle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failure."""
+
+    code: FailureCode
+    detail: str = ""
+    """What was said, in the words of the peer or of the library; empty: the code says it all."""

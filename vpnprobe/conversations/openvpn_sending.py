@@ -1,0 +1,196 @@
+"""What an end of an OpenVPN session says: control packets of its negotiations, wrapped and numbered, and data packets.
+
+Whatever an end has to say is put in the outbox by `_flush`, which follows everything that comes or falls due. Nothing grows by what the
+peer does: beyond the window packets wait, and where too many wait the session has failed.
+"""
+
+import ssl
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import ClassVar, Final
+
+from vpnprobe.conversations.contract import Sender
+from vpnprobe.conversations.openvpn import OpenvpnTracker
+from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
+from vpnprobe.conversations.openvpn_negotiation import Negotiation, Stage, Wrapping
+from vpnprobe.conversations.openvpn_reliable import Reliability
+from vpnprobe.conversations.openvpn_tls import TlsFailed
+from vpnprobe.wire.openvpn import AckV1, ControlPacket, ControlV1, DataV1, DataV2, Reliable, SoftResetV1, decode_openvpn, frame
+from vpnprobe.wire.openvpn_data import Compression, DataChannel, packet_number
+from vpnprobe.wire.openvpn_keying import KeySource
+from vpnprobe.wire.openvpn_wrap import Wrapper
+
+CONTROL_PAYLOAD: Final = 1100
+"""Bytes of the TLS stream in one control packet: with every wrap it stays within OpenVPN's `max-packet-size`, 1250."""
+RETRANSMIT_AFTER_S: Final = 1.0
+DATA_HEAD: Final = 8
+"""Bytes of a data packet up to its packet ID, of either version."""
+MOST_WAITING: Final = 256
+"""Control packets that may wait for a place in the window: the longest chain of certificates needs fewer."""
+KEPT_STEPS: Final = 20_000
+
+
+class SendingEnd(ABC):
+    """The half of one end that speaks, and what it knows."""
+
+    SENDER: ClassVar[Sender]
+
+    def __init__(
+        self,
+        *,
+        session_id: bytes,
+        stream: bool,
+        wrapping: Wrapping,
+        context: ssl.SSLContext,
+        entropy: Callable[[int], bytes],
+        unix_time_at_zero: float,
+        retransmit_after_s: float = RETRANSMIT_AFTER_S,
+    ) -> None:
+        """`session_id`: ours, 8 random bytes; `unix_time_at_zero`: Unix time when the caller's clock shows 0."""
+        self.session_id = session_id
+        self.stream = stream
+        self.wrapping = wrapping
+        self.wrapper: Wrapper = wrapping.wrapper(server=self.SENDER is Sender.RESPONDER)
+        self.remote_session_id: bytes | None = None
+        self.tracker = OpenvpnTracker(kept_steps=KEPT_STEPS)
+        self.stage = Stage.IDLE
+        self.failure: Failure | None = None
+        """The first; None: none so far."""
+        self.peer_closed = False
+        self.bytes_received = 0
+        self.unreadable = 0
+        """Packets whose HMAC does not fit our key, or that cannot be read otherwise."""
+        self.renegotiations_asked = 0
+        self.pings_received = 0
+        self.peer_id: int | None = None
+        self.compression = Compression.NONE
+        self.largest_control_bytes = 0
+        self._context = context
+        self._entropy = entropy
+        self._unix_time_at_zero = unix_time_at_zero
+        self._retransmit_after_s = retransmit_after_s
+        self._negotiations: dict[int, Negotiation] = {}
+        self._outbox: list[bytes] = []
+        self._told = 0
+        self._first = b""
+        """What came first, as far as its opcode."""
+        self._acknowledged_by: bytes | None = None
+        """The session that acknowledged a packet of ours; None: none did."""
+
+    def data_to_send(self, now: float) -> Sequence[bytes]:
+        """The datagrams, or chunks of the stream, to send since the last call."""
+        outbox, self._outbox = self._outbox, []
+        return outbox
+
+    def renegotiate(self, now: float) -> bool:
+        """Begins a negotiation of new keys by a soft reset; False: the last one has no keys yet, and nothing is begun."""
+        if self._newest is None or self._newest.channel is None:
+            return False
+        self._renew(self._newest)
+        self._flush(now)
+        return True
+
+    @abstractmethod
+    def _all_acknowledged(self, negotiation: Negotiation, now: float) -> None:
+        """The peer has everything that we said in a negotiation whose keys are made."""
+
+    def _renew(self, newest: Negotiation) -> None:
+        """Begins the next negotiation. Two live: this one, and the one whose keys are in use until then."""
+        self._negotiations = {newest.key_id: newest}
+        self._begin_negotiation(newest.next_key_id).reliability.queue(SoftResetV1)
+
+    @property
+    def _newest(self) -> Negotiation | None:
+        return next(reversed(self._negotiations.values()), None)
+
+    def _begin_negotiation(self, key_id: int) -> Negotiation:
+        reliability = Reliability(stream=self.stream, retransmit_after_s=self._retransmit_after_s)
+        pre_master = self._entropy(48) if self.SENDER is Sender.INITIATOR else b""
+        own = KeySource(pre_master, self._entropy(32), self._entropy(32))
+        self._negotiations[key_id] = negotiation = Negotiation(key_id, reliability, own)
+        return negotiation
+
+    def _flush(self, now: float) -> None:
+        """Puts everything that is to leave into the outbox."""
+        for negotiation in list(self._negotiations.values()):
+            self._pack_tls(negotiation)
+            for kind, number, payload in negotiation.reliability.to_send(now):
+                acks = negotiation.reliability.acknowledgments(with_payload=True)
+                self._send_control(kind, negotiation.key_id, Reliable(acks, self.remote_session_id if acks else None, number, payload), now)
+            while negotiation.reliability.has_acknowledgments:
+                acks = negotiation.reliability.acknowledgments(with_payload=False)
+                self._send_control(AckV1, negotiation.key_id, Reliable(acks, self.remote_session_id, None), now)
+            if negotiation.channel is not None and negotiation.reliability.all_acknowledged:
+                self._all_acknowledged(negotiation, now)
+
+    def _pack_tls(self, negotiation: Negotiation) -> None:
+        """Cuts what TLS has to say into control packets."""
+        waiting = negotiation.tls.to_send() if negotiation.tls is not None else b""
+        while waiting:
+            room, kind = self._room_and_kind(negotiation)
+            negotiation.reliability.queue(kind, waiting[:room])
+            waiting = waiting[room:]
+        if negotiation.reliability.waiting > MOST_WAITING:
+            self._fail(FailureCode.TLS_BROKEN, f"the peer leaves more than {MOST_WAITING} packets unacknowledged")
+
+    def _room_and_kind(self, negotiation: Negotiation) -> tuple[int, type[ControlPacket]]:
+        """Bytes of the TLS stream that the next control packet takes, and what it is."""
+        return CONTROL_PAYLOAD, ControlV1
+
+    def _send_control(self, kind: type[ControlPacket], key_id: int, layer: Reliable, now: float) -> None:
+        head = bytes([kind.opcode << 3 | key_id]) + self.session_id
+        data = self.wrapper.wrap(head, layer.encode(), unix_time=int(now + self._unix_time_at_zero))
+        packet = kind(self.session_id, data[len(head) :], key_id)
+        data = self._with_wrapped_key(packet, data)
+        self._saw(self.SENDER, packet, layer, now, len(data))
+        self._emit(data)
+
+    def _with_wrapped_key(self, packet: ControlPacket, data: bytes) -> bytes:
+        """The packet as it goes out; a tls-crypt-v2 client adds its wrapped key to some."""
+        return data
+
+    def _emit(self, data: bytes) -> None:
+        self.largest_control_bytes = max(self.largest_control_bytes, len(data))
+        self._outbox.append(frame(data) if self.stream else data)
+
+    def send_payload(self, payload: bytes, now: float) -> int | None:
+        """Sends one tunnel packet and returns its packet ID; None: there are no keys yet, and nothing is sent."""
+        channel = self.channel
+        if channel is None:
+            return None
+        data = channel.seal(self.compression.add(payload))
+        self._saw_data(self.SENDER, data, now)
+        self._outbox.append(frame(data) if self.stream else data)
+        return channel.sent
+
+    @property
+    def channel(self) -> DataChannel | None:
+        """The newest whose keys the peer has too, to send under; None: there is none yet."""
+        newest_first = reversed(self._negotiations.values())
+        return next((negotiation.channel for negotiation in newest_first if negotiation.in_use), None)
+
+    def _saw(self, sender: Sender, packet: ControlPacket, layer: Reliable, now: float, size: int) -> None:
+        self.tracker.saw(sender, replace(packet, body=b"", number=layer.packet_id), now=now, size=size)
+
+    def _saw_data(self, sender: Sender, data: bytes, now: float, *, answers: int | None = None) -> None:
+        """Keeps the head alone: what follows the packet ID is long, and nobody reads it again."""
+        packet = decode_openvpn(data[:DATA_HEAD])
+        assert isinstance(packet, DataV1 | DataV2)
+        self.tracker.saw(sender, replace(packet, number=packet_number(data), answers=answers), now=now, size=len(data))
+
+    def _say(self, negotiation: Negotiation, plain: bytes) -> None:
+        """Says something inside TLS, where that can still be."""
+        try:
+            if negotiation.tls is not None and self.failure is None:
+                negotiation.tls.write(plain)
+        except TlsFailed as failed:
+            self._fail(failed.failure.code, failed.failure.detail)
+
+    def _reach(self, stage: Stage) -> None:
+        self.stage = max(self.stage, stage)
+
+    def _fail(self, code: FailureCode, detail: str = "") -> None:
+        """The first failure stays."""
+        if self.failure is None:
+            self.failure = Failure(code, detail)

@@ -1,0 +1,118 @@
+"""What both ends of a paired run need to speak OpenVPN to the end: certificates and keys, made by the client for this one run.
+
+The server's half goes over the control channel, which has proven both ends to each other, so nothing else has to be trusted: each end
+accepts the one certificate of the other. The server agent needs no more than the standard library to use it.
+"""
+
+import base64
+import datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from vpnprobe.conversations.openvpn_session import Wrapping
+from vpnprobe.conversations.openvpn_tls import Identity
+from vpnprobe.errors import DecodeError
+from vpnprobe.wire.openvpn_keys import ClientKeyV2, ServerKeyV2, StaticKey
+from vpnprobe.wire.openvpn_wrap import Wrap
+
+WRAPS: Final = (Wrap.TLS_CRYPT_V2, Wrap.TLS_CRYPT)
+"""Tried besides plain, the one that differs most from it first."""
+LIFETIME: Final = datetime.timedelta(days=2)
+FILLER_BYTES: Final = 500
+"""The server's certificate is as large as those of real servers, so that a control packet of full size is tried."""
+MOST_PEM_BYTES: Final = 16384
+_COMMENT: Final = "2.16.840.1.113730.1.13"
+"""Netscape's certificate comment: an extension that nobody acts on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerHalf:
+    """What the server agent gets."""
+
+    identity: Identity
+    client_certificate_pem: bytes
+    tls_crypt: StaticKey
+    server_key: ServerKeyV2
+
+    def wrapping(self, wrap: Wrap) -> Wrapping:
+        return Wrapping(wrap, key=self.tls_crypt, server_key=self.server_key)
+
+    def encode(self) -> dict[str, str]:
+        """As a part of a control message."""
+        parts = {
+            "certificate": self.identity.certificate_pem,
+            "key": self.identity.key_pem,
+            "client_certificate": self.client_certificate_pem,
+            "tls_crypt": self.tls_crypt.data,
+            "tls_crypt_v2": self.server_key.data,
+        }
+        return {name: base64.b64encode(part).decode() for name, part in parts.items()}
+
+    @classmethod
+    def decode(cls, message: Mapping[str, object]) -> "ServerHalf":
+        """Raises DecodeError."""
+
+        def part(name: str) -> bytes:
+            text = message.get(name)
+            if not isinstance(text, str) or len(text) > MOST_PEM_BYTES:
+                raise DecodeError(name, 0, "is missing or too long")
+            try:
+                return base64.b64decode(text, validate=True)
+            except ValueError as error:
+                raise DecodeError(name, 0, str(error)) from error
+
+        return cls(
+            Identity(part("certificate"), part("key")),
+            part("client_certificate"),
+            StaticKey(part("tls_crypt")),
+            ServerKeyV2(part("tls_crypt_v2")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Both halves."""
+
+    server: ServerHalf
+    identity: Identity
+    """The client's."""
+    client_key: ClientKeyV2
+
+    def wrapping(self, wrap: Wrap) -> Wrapping:
+        """The client's."""
+        return Wrapping(wrap, key=self.server.tls_crypt, client_key=self.client_key)
+
+
+def make_material(entropy: Callable[[int], bytes]) -> Material:
+    """Fresh, for one run. Needs `cryptography`."""
+    server_key = ServerKeyV2(entropy(128))
+    identity = _self_signed("vpnprobe client", entropy, filler=b"")
+    half = ServerHalf(
+        identity=_self_signed("vpnprobe server", entropy, filler=entropy(FILLER_BYTES)),
+        client_certificate_pem=identity.certificate_pem,
+        tls_crypt=StaticKey(entropy(256)),
+        server_key=server_key,
+    )
+    return Material(half, identity, server_key.wrap(StaticKey(entropy(256))))
+
+
+def _self_signed(name: str, entropy: Callable[[int], bytes], *, filler: bytes) -> Identity:
+    """Ed25519: its signatures have one size, so that a simulated run repeats itself to the byte."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.from_private_bytes(entropy(32))
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    # A day back: the clocks of the two hosts need not agree, and either end accepts this one certificate alone.
+    start = datetime.datetime.now(datetime.UTC).replace(hour=0, minute=0, second=0, microsecond=0) - datetime.timedelta(days=1)
+    builder = x509.CertificateBuilder(
+        subject, subject, key.public_key(), 1 + int.from_bytes(entropy(8), "big"), start, start + 2 * LIFETIME
+    )
+    if filler:
+        comment = x509.UnrecognizedExtension(x509.ObjectIdentifier(_COMMENT), filler)
+        builder = builder.add_extension(comment, critical=False)
+    certificate = builder.sign(key, None)
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return Identity(certificate.public_bytes(serialization.Encoding.PEM), private)

@@ -1,0 +1,200 @@
+"""Whole OpenVPN sessions with the server agent: reset, TLS, keys, and data both ways, in one wrap on one port.
+
+Each attempt is a fresh session. One that comes to its end is enough; where something is missing, further ones follow until it is shown
+not to pass, spread in time as all trials are. A session ends when both ends' echo requests are answered, or when nothing comes any more.
+"""
+
+import asyncio
+from typing import Final
+
+from vpnprobe import __version__
+from vpnprobe.conversations.contract import Sender
+from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
+from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
+from vpnprobe.conversations.openvpn_session import Stage
+from vpnprobe.conversations.openvpn_tls import certificate_fingerprint, client_context
+from vpnprobe.evidence.judge import Judge
+from vpnprobe.evidence.questions import openvpn_data, openvpn_handshake, openvpn_reset
+from vpnprobe.evidence.sightings import Question
+from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS
+from vpnprobe.evidence.tally import session_part
+from vpnprobe.observations.schema import Direction, Outcome, Transport
+from vpnprobe.probes.context import Path, WantedPort, missing
+from vpnprobe.probes.conversing import GAP_S, over_stream, over_udp, still_needed
+from vpnprobe.probes.openvpn_material import Material
+from vpnprobe.transports.door import ConnectError, Endpoint
+from vpnprobe.wire.openvpn_wrap import Wrap
+
+ECHOES: Final = 6
+"""Echo requests of each end in a session: one of each size."""
+LONG_RUN: Final = 102
+"""Those of the client where the port is to be relied on: some networks cut after a number of packets."""
+CONNECT_DEADLINE_S: Final = 8.0
+RETRANSMIT_LEAST_S: Final = 0.15
+STALLED_S: Final = 1.2
+"""Nothing comes for so long: then a session that had begun ends."""
+GLANCE_S: Final = 0.05
+"""How often it is looked at whether a session is over, where nothing else happens."""
+MOST_SESSIONS: Final = 24
+SESSION_DEADLINE_S: Final = 20.0
+MOST_STALLED_S: Final = 6.0
+
+
+class Watch:
+    """Says when a session is over."""
+
+    def __init__(self, path: Path, client: Client, server_echoes: int) -> None:
+        self._path = path
+        self._client = client
+        self._server_echoes = server_echoes
+        self._heard = path.door.now()
+        self._bytes = 0
+        self._began = self._heard
+
+    def over(self) -> bool:
+        client, now = self._client, self._path.door.now()
+        if client.bytes_received != self._bytes:
+            self._bytes, self._heard = client.bytes_received, now
+        if client.failure is not None or (client.run.all_answered and client.requests_answered >= self._server_echoes):
+            return True
+        return now - self._heard > self._patience_s() or now - self._began > SESSION_DEADLINE_S
+
+    def _patience_s(self) -> float:
+        """How long nothing may come: little where all is sent and only answers are out."""
+        settle_s = self._path.settle_s
+        if self._client.run.all_sent and not self._client.stream:
+            return 2 * settle_s
+        if self._client.stage < Stage.ANSWERED and not self._client.stream:
+            return max(2 * RETRANSMIT_LEAST_S, 3 * settle_s)
+        return min(MOST_STALLED_S, max(STALLED_S, 8 * settle_s))
+
+
+class Sessions:
+    """The sessions on one port, in one wrap."""
+
+    def __init__(self, path: Path, material: Material, wanted: WantedPort, wrap: Wrap = Wrap.NONE) -> None:
+        form = "" if wrap is Wrap.NONE else wrap.value
+        self.wanted = wanted
+        self.wrap = wrap
+        self.reset = openvpn_reset(wanted.transport, wanted.port, form)
+        self.handshake = openvpn_handshake(wanted.transport, wanted.port, form)
+        self.data = openvpn_data(wanted.transport, wanted.port, form)
+        self._path = path
+        self._material = material
+        self._context = client_context(ca_pem=None, identity=material.identity)
+        self._made = 0
+
+    async def run(self, *, echoes: int = ECHOES) -> None:
+        """Sessions until it is sure what passes."""
+        more, gap_s = 1, GAP_S
+        while more:
+            await self._attempts(more, gap_s, echoes)
+            echoes = min(echoes, ECHOES)  # One long run is enough; what is still to be shown takes sessions, not packets.
+            await self._path.sync()
+            more = min(self._more(self._path.judge()), MOST_SESSIONS - self._made)
+            gap_s = max(GAP_S, 1.0 / more) if more > 1 else GAP_S
+
+    def passes(self, judgement: Judge) -> bool:
+        """Whether data went both ways, and to the end."""
+        found = [judgement.data(self.data, way) for way in (Direction.C2S, Direction.S2C)]
+        return all(row is not None and row.outcome in (Outcome.PASS, Outcome.DEGRADED) for row in found)
+
+    async def _attempts(self, count: int, gap_s: float, echoes: int) -> None:
+        running: list[asyncio.Task[None]] = []
+        try:
+            for number in range(count):
+                if number:
+                    await asyncio.sleep(gap_s)
+                self._made += 1
+                attempt = self._over_udp(echoes) if self.wanted.transport is Transport.UDP else self._over_tcp(echoes)
+                running.append(asyncio.get_running_loop().create_task(attempt))
+            await asyncio.gather(*running)
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    def _client(self, echoes: int) -> Client:
+        path = self._path
+        pinned = self._material.server.identity.fingerprint
+
+        def check(certificate: bytes) -> Failure | None:
+            fits = certificate_fingerprint(certificate) == pinned
+            return None if fits else Failure(FailureCode.CERTIFICATE_WRONG_FINGERPRINT)
+
+        client = Client(
+            session_id=path.nonces.conversation(),
+            stream=self.wanted.transport is Transport.TCP,
+            wrapping=self._material.wrapping(self.wrap),
+            context=self._context,
+            entropy=path.door.entropy,
+            unix_time_at_zero=path.door.unix_time() - path.door.now(),
+            offer=ClientOffer(program=f"vpnprobe {__version__}", echoes=echoes, check_certificate=check),
+            retransmit_after_s=max(RETRANSMIT_LEAST_S, 1.5 * path.settle_s),
+        )
+        client.short_replies = True
+        return client
+
+    async def _over_udp(self, echoes: int) -> None:
+        client = self._client(echoes)
+        watch = Watch(self._path, client, ECHOES)
+        await over_udp(self._path, client, self.reset, finished=watch.over, closing=client.goodbye, glance_s=GLANCE_S)
+
+    async def _over_tcp(self, echoes: int) -> None:
+        path = self._path
+
+        def bound(local: Endpoint) -> None:
+            path.flows.add((Transport.TCP, local.port))
+
+        try:
+            deadline_s = path.connect_s(CONNECT_DEADLINE_S)
+            stream = await path.door.connect(path.endpoint(self.wanted.port), deadline_s=deadline_s, on_bound=bound)
+        except ConnectError:
+            return
+        client = self._client(echoes)
+        watch = Watch(path, client, ECHOES)
+        try:
+            await over_stream(path.recorder, stream, client, self.reset, Sender.INITIATOR, finished=watch.over, glance_s=GLANCE_S)
+            if not watch.over():
+                client.closed_by_peer(path.door.now())
+                path.recorder.steps(client, self.reset, Sender.INITIATOR, remote=stream.remote)
+        except ConnectError:
+            pass  # Reset: the record says how far it got.
+        finally:
+            await stream.close()
+
+    def _more(self, judgement: Judge) -> int:
+        """How many further sessions it takes; 0: enough."""
+        for question in (self.reset, self.handshake):
+            found = judgement.conversation(question)
+            if found is None or found.outcome is not Outcome.PASS:
+                return still_needed(self._path, question, self._made)
+        return max(self._more_data(judgement, way) for way in (Direction.C2S, Direction.S2C))
+
+    def _more_data(self, judgement: Judge, way: Direction) -> int:
+        counted = judgement.tallies.get(self.data)
+        count = counted.total(way) if counted is not None else None
+        if count is None or not count.sent or not judgement.witnesses(self.data, way):
+            return 0
+        if self.wanted.transport is Transport.TCP:
+            sessions = {session_part(key) for key in count.sent}
+            lost = {session_part(key) for key in count.sent.keys() - count.received.keys()}
+            return max(0, LEAST_TRIALS - len(sessions)) if lost == sessions else 0
+        if not count.received:
+            return -(-missing(judgement.loss[way], count) // ECHOES)
+        return self._more_of_a_size(judgement, way)
+
+    def _more_of_a_size(self, judgement: Judge, way: Direction) -> int:
+        """Sessions that it takes to tell whether packets above some size are lost by chance."""
+        counted = judgement.tallies[self.data].total(way)
+        largest = max((counted.sizes.get(key, 0) for key in counted.received), default=0)
+        above = sum(1 for key in counted.sent if counted.sizes.get(key, 0) > largest)
+        if not above:
+            return 0
+        wanted = min(max(judgement.loss[way].trials_needed(), LEAST_TRIALS), MOST_TRIALS)
+        return max(0, wanted - above)
+
+
+def questions_of(wanted: WantedPort) -> tuple[Question, Question]:
+    """Handshake and data of a port, plain."""
+    return openvpn_handshake(*wanted), openvpn_data(*wanted)

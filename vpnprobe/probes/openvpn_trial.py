@@ -1,0 +1,325 @@
+"""An existing OpenVPN server, tried with the user's own profile: how far a session gets, and the name of what stops it.
+
+Each remote of the profile is tried: its name is resolved, a whole session is begun, and echo requests of several sizes go to the server's
+address in the tunnel. The server is another program, so nobody but its answers tells what came there. What fails is told by name
+(`Named`), beside the observations of the same questions that every other OpenVPN session has.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from vpnprobe import __version__
+from vpnprobe.conversations.contract import Sender
+from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
+from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
+from vpnprobe.conversations.openvpn_session import Stage, Wrapping
+from vpnprobe.evidence.named import Named
+from vpnprobe.evidence.naming import PROFILE
+from vpnprobe.evidence.questions import openvpn_data, openvpn_handshake, openvpn_reset
+from vpnprobe.evidence.records import Refusal, RefusalKind
+from vpnprobe.evidence.sightings import Question, Vantage
+from vpnprobe.observations.schema import Direction, Transport
+from vpnprobe.probes.context import Path
+from vpnprobe.probes.conversing import over_stream, over_udp
+from vpnprobe.probes.openvpn_findings import CLOSED_AT, DataFailure, client_certificate_failure, data_failure, told_of
+from vpnprobe.probes.recorder import Recorder
+from vpnprobe.profiles.model import Profile, Remote
+from vpnprobe.profiles.verification import certificate_check, tls_context
+from vpnprobe.transports.door import Address, ConnectError, ConnectFailure, Endpoint
+from vpnprobe.wire.openvpn_keys import ClientKeyV2, KeyDirection, StaticKey
+from vpnprobe.wire.openvpn_wrap import Wrap
+
+if TYPE_CHECKING:
+    pass
+
+ECHOES: Final = 102
+"""Echo requests, the sizes in turn."""
+MOST_REMOTES: Final = 8
+AT_ONCE: Final = 3
+RESET_PATIENCE_S: Final = 4.0
+"""The reset is sent four times by then."""
+PATIENCE_S: Final = 8.0
+"""Silence after which a session that had begun is given up: its packets were repeated several times by then."""
+TAIL_S: Final = 1.5
+"""Silence after which no echo is waited for any more."""
+PING_PATIENCE_S: Final = 12.0
+"""How long a server's own keep-alive is waited for where no echo comes back."""
+CONNECT_DEADLINE_S: Final = 8.0
+GLANCE_S: Final = 0.05
+TLS_AUTH_DIGESTS: Final = ("SHA1", "SHA256", "SHA512")
+RETRANSMIT_AFTER_S: Final = 0.5
+
+Resolve = Callable[[str, str], Awaitable[Sequence[Address]]]
+"""Addresses of a name, by family ("4", "6" or either); empty: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What is tried."""
+
+    profile: Profile
+    resolve: Resolve
+    username: str = ""
+    password: str = field(default="", repr=False)
+    passphrase: str | None = field(default=None, repr=False)
+    """Of the private key."""
+    echoes: int = ECHOES
+
+    @property
+    def remotes(self) -> tuple[Remote, ...]:
+        return self.profile.remotes[:MOST_REMOTES]
+
+    def context(self) -> ssl.SSLContext:
+        """Raises ProfileError."""
+        return tls_context(self.profile, passphrase=self.passphrase)
+
+
+def form_of(number: int) -> str:
+    """The form of the questions about the remote of that number, from 0 on."""
+    return PROFILE if number == 0 else f"{PROFILE}-{number + 1}"
+
+
+class ProfileProbe:
+    """Tries one profile's remotes."""
+
+    def __init__(self, path: Path, trial: Trial) -> None:
+        self._path = path
+        self._trial = trial
+        self._context = trial.context()
+
+    async def run(self) -> None:
+        """Never raises for what the network or the server does."""
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def one(number: int, remote: Remote) -> None:
+            async with gate:
+                await RemoteTrial(self._path, self._trial, self._context, remote, form_of(number)).run()
+
+        await asyncio.gather(*(one(number, remote) for number, remote in enumerate(self._trial.remotes)))
+
+
+class RemoteTrial:
+    """One remote."""
+
+    def __init__(self, path: Path, trial: Trial, context: ssl.SSLContext, remote: Remote, form: str) -> None:
+        self._path = path
+        self._trial = trial
+        self._context = context
+        self._remote = remote
+        self._refused: Failure | None = None
+        self.reset = openvpn_reset(remote.transport, remote.port, form)
+        self.handshake = openvpn_handshake(remote.transport, remote.port, form)
+        self.data = openvpn_data(remote.transport, remote.port, form)
+
+    async def run(self) -> None:
+        addresses = await self._trial.resolve(self._remote.host, self._remote.family)
+        usable = [address for address in addresses if address.version == 4]
+        if not usable:
+            said = "it has IPv6 addresses only, which are not probed yet" if addresses else self._remote.host
+            self._name(self.reset, Failure(FailureCode.NAME_NOT_RESOLVED, said))
+            return
+        # Paths to other addresses than the peer's share all but the address.
+        self._path = self._path if usable[0] == self._path.peer_address else replace(self._path, peer_address=usable[0])
+        client = self._client(self._context)
+        watch = await self._converse(client)
+        failure = self._refused or client.stalled()
+        if failure is not None and failure.code is FailureCode.CLOSED_BY_PEER and client.stage in CLOSED_AT:
+            failure = Failure(CLOSED_AT[client.stage], "the server closed the connection")
+        if failure is not None:
+            failure = await self._closer_look(client, failure)
+        self._tell(client, watch, failure)
+
+    async def _converse(self, client: Client) -> "_Watch":
+        watch = _Watch(self._path, client)
+        if client.stream:
+            await self._over_tcp(self._path, client, watch.over)
+        else:
+            await over_udp(self._path, client, self.reset, finished=watch.over, closing=client.goodbye, glance_s=GLANCE_S)
+            refused = any(r.question == self.reset and r.kind is RefusalKind.PORT_UNREACHABLE for r in self._path.recorder.refusals)
+            if refused and client.stage < Stage.ANSWERED:
+                self._refused = Failure(FailureCode.PORT_REFUSED)
+        return watch
+
+    def _client(self, context: ssl.SSLContext, *, wrapping: Wrapping | None = None, echoes: int | None = None) -> Client:
+        path, profile = self._path, self._trial.profile
+        kept = profile.ciphers.offered or ClientOffer().ciphers
+        return Client(
+            session_id=path.nonces.conversation(),
+            stream=self._remote.transport is Transport.TCP,
+            wrapping=wrapping or _wrapping(self._remote, profile),
+            context=context,
+            entropy=path.door.entropy,
+            unix_time_at_zero=path.door.unix_time() - path.door.now(),
+            offer=ClientOffer(
+                ciphers=kept,
+                auth=profile.auth,
+                username=self._trial.username,
+                password=self._trial.password,
+                tun_mtu=profile.data.tun_mtu or 1500,
+                program=f"vpnprobe {__version__}",
+                echoes=self._trial.echoes if echoes is None else echoes,
+                check_certificate=certificate_check(profile.checks),
+            ),
+            retransmit_after_s=RETRANSMIT_AFTER_S,
+        )
+
+    async def _over_tcp(self, path: Path, client: Client, over: Callable[[], bool]) -> None:
+        def bound(local: Endpoint) -> None:
+            path.flows.add((Transport.TCP, local.port))
+
+        remote = path.endpoint(self._remote.port)
+        try:
+            stream = await path.door.connect(remote, deadline_s=CONNECT_DEADLINE_S, on_bound=bound)
+        except ConnectError as error:
+            if error.failure is ConnectFailure.REFUSED:
+                path.recorder.refused(Refusal(self.reset, Direction.C2S, RefusalKind.RST, str(remote.address)))
+                self._refused = Failure(FailureCode.PORT_REFUSED)
+            else:
+                self._refused = Failure(FailureCode.UNREACHABLE, "no TCP connection came up")
+            return
+        try:
+            await over_stream(path.recorder, stream, client, self.reset, Sender.INITIATOR, finished=over, glance_s=GLANCE_S)
+            if not over():
+                client.closed_by_peer(path.door.now())
+                path.recorder.steps(client, self.reset, Sender.INITIATOR, remote=stream.remote)
+        except ConnectError:
+            client.closed_by_peer(path.door.now())
+        finally:
+            await stream.close()
+
+    async def _closer_look(self, client: Client, failure: Failure) -> Failure:
+        """What further attempts and the profile itself tell of a failure that a silence left open."""
+        tls = self._trial.profile.checks
+        match failure.code:
+            case FailureCode.SILENT | FailureCode.CLOSED_AT_ONCE if self._remote.wrapping.kind is Wrap.TLS_AUTH:
+                return await self._other_wraps(failure)
+            case FailureCode.TLS_SILENT if tls.tls_version_max and await self._tls_begins():
+                return Failure(
+                    FailureCode.TLS_VERSION, f"the profile allows TLS {tls.tls_version_max} at most, and without that limit it begins"
+                )
+            case FailureCode.KEYS_UNANSWERED:
+                return self._why_no_keys(client) or failure
+            case _:
+                return failure
+
+    async def _other_wraps(self, failure: Failure) -> Failure:
+        """Whether the server answers where the control channel is wrapped otherwise: without tls-auth, with another direction or digest."""
+        own = _wrapping(self._remote, self._trial.profile)
+        ways = [replace(own, direction=way, digest=digest) for digest in TLS_AUTH_DIGESTS for way in KeyDirection]
+        others = [replace(own, kind=Wrap.NONE), *(other for other in ways if other != own)]
+        found = await asyncio.gather(*(self._answers(other) for other in others))
+        for other, answers in zip(others, found, strict=True):
+            if answers:
+                return Failure(FailureCode.WRONG_WRAP, told_of(other))
+        return failure
+
+    async def _answers(self, wrapping: Wrapping) -> bool:
+        """Whether a reset in another wrap is answered."""
+        client = self._client(self._context, wrapping=wrapping, echoes=0)
+        await self._aside(client, lambda: client.answered)
+        return client.answered
+
+    async def _tls_begins(self) -> bool:
+        """Whether TLS begins without the profile's limit of the version."""
+        checks = replace(self._trial.profile.checks, tls_version_max="")
+        unlimited = replace(self._trial, profile=replace(self._trial.profile, checks=checks))
+        client = self._client(unlimited.context(), echoes=0)
+        await self._aside(client, lambda: client.stage >= Stage.TLS_BEGUN)
+        return client.stage >= Stage.TLS_BEGUN
+
+    async def _aside(self, client: Client, enough: Callable[[], bool]) -> None:
+        """Runs a session that counts for none of the profile's own questions."""
+        aside = replace(self._path, recorder=Recorder(self._path.door, Vantage.CLIENT))
+        watch = _Watch(aside, client)
+
+        def over() -> bool:
+            return enough() or watch.over()
+
+        if client.stream:
+            await self._over_tcp(aside, client, over)
+        else:
+            await over_udp(aside, client, self.reset, finished=over, glance_s=GLANCE_S)
+
+    def _why_no_keys(self, client: Client) -> Failure | None:
+        """Why a server that speaks TLS does not answer our key message, as far as can be told; None: unknown."""
+        wrong = client_certificate_failure(self._trial.profile)
+        if wrong is not None:
+            return wrong
+        if not self._trial.username and not client.stream and client.certificate_acknowledged:
+            return Failure(FailureCode.CREDENTIALS_WANTED, "it took the certificate, and fell silent where no user name came")
+        return None
+
+    def _tell(self, client: Client, watch: "_Watch", failure: Failure | None) -> None:
+        """Puts the failure beside the question that it belongs to, and says why the later ones were not tried."""
+        if failure is not None:
+            before_data = self.reset if client.stage < Stage.ANSWERED else self.handshake
+            self._name(before_data if client.stage < Stage.CONFIGURED else self.data, failure)
+            return
+        facts: dict[str, str | float] = {"cipher": str(client.cipher), "tls": client.tls_version}
+        if watch.first_data_s is not None:
+            facts["first_data_ms"] = round(1000 * watch.first_data_s, 1)
+        asked = client.renegotiations_asked
+        self._path.named.append(Named(self.handshake, "renegotiation-asked" if asked else "", f"{asked} times" if asked else "", facts))
+        data = data_failure(client)
+        if data is not None:
+            self._path.named.append(Named(self.data, data.code, data.detail))
+        elif client.gateway is None:
+            why = "the server pushes no address of its own in the tunnel, so there is nobody to ask"
+            self._path.skip(self.data, why, Direction.C2S, Direction.S2C)
+
+    def _name(self, question: Question, failure: Failure | DataFailure) -> None:
+        self._path.named.append(Named(question, str(failure.code), failure.detail))
+        why = f"the session did not get so far: {failure.code}"
+        later = {self.reset: (self.reset, self.handshake, self.data), self.handshake: (self.data,)}.get(question, ())
+        for skipped in later:
+            ways = (Direction.C2S, Direction.S2C) if skipped == self.data else (Direction.BOTH,)
+            self._path.skip(skipped, why, *ways)
+
+
+class _Watch:
+    """Says when a trial is over."""
+
+    def __init__(self, path: Path, client: Client) -> None:
+        self._path = path
+        self._client = client
+        self._heard = self._began = path.door.now()
+        self._bytes = 0
+        self.first_data_s: float | None = None
+        """Seconds from the beginning to the first data packet that came; None: none did."""
+
+    def over(self) -> bool:
+        client, now = self._client, self._path.door.now()
+        if client.bytes_received != self._bytes:
+            self._bytes, self._heard = client.bytes_received, now
+        if client.stage is Stage.DATA and self.first_data_s is None:
+            self.first_data_s = now - self._began
+        if client.failure is not None or (client.stage >= Stage.CONFIGURED and client.run.all_answered):
+            return True
+        if client.stage >= Stage.CONFIGURED and client.gateway is None:
+            return now - self._heard > TAIL_S
+        return now - self._heard > self._patience_s()
+
+    def _patience_s(self) -> float:
+        client = self._client
+        if client.stage < Stage.ANSWERED:
+            return RESET_PATIENCE_S
+        if not client.run.all_sent or client.stage < Stage.CONFIGURED:
+            return PATIENCE_S
+        answered = any(request.answered_at is not None for request in client.run.requests.values())
+        if answered or client.pings_received or client.push is None or client.push.ping_s is None:
+            return TAIL_S
+        return min(PING_PATIENCE_S, client.push.ping_s + 2.0)
+
+
+def _wrapping(remote: Remote, profile: Profile) -> Wrapping:
+    key = remote.wrapping.key
+    return Wrapping(
+        remote.wrapping.kind,
+        key=key if isinstance(key, StaticKey) else None,
+        direction=remote.wrapping.direction,
+        digest=profile.auth,
+        client_key=key if isinstance(key, ClientKeyV2) else None,
+    )
