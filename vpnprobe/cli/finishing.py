@@ -43,6 +43,7 @@ def decided(
         consider=judging.consider,
         ports=ports,
         control_port=control_port,
+        asked=protocols,
     )
     if not protocols:
         return decision

@@ -132,7 +132,7 @@ async def _run(
     ports = tuple(port for port in dict.fromkeys((*OPENVPN_PORTS, *further)) if port != control_port)
     started = now()
     measured, took = await _measured(wanted, Settings(ports, names, trial, only_trial=wanted.alone))
-    ports = tuple(dict.fromkeys((*of_trial, *ports)))
+    ports = tuple(dict.fromkeys(of_trial if wanted.alone else (*of_trial, *ports)))
     decision = decided(measured.observations, judging, rule_set(judging), ports=ports, control_port=control_port, protocols=protocols)
     name = wanted.peer.removeprefix(SSH)
     result = result_of(

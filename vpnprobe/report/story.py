@@ -7,7 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from vpnprobe.observations.schema import Cause, Direction, Feasibility, Mode, Observation, Outcome, Protocol, Result, Transport
+from vpnprobe.observations.schema import (
+    Cause,
+    Direction,
+    Feasibility,
+    Mode,
+    Observation,
+    Outcome,
+    Protocol,
+    Reason,
+    Result,
+    Transport,
+    Verdict,
+)
 from vpnprobe.report.words import cause_words, direction_words, outcome_mark, protocol_name, question_words, session_words, visible
 
 WORKS: Final = (Feasibility.FEASIBLE, Feasibility.DEGRADED)
@@ -124,7 +136,14 @@ def _without_advice(result: Result) -> Headline:
     if failing:
         rest = f"{listed(unknown)} {_verb(unknown, 'is', 'are')} not known" if len(unknown) <= 2 else "the others are not known"
         return Headline("bad", f"{listed(failing)} {_verb(failing, 'does', 'do')} not work; {rest}", _why(result, Feasibility.INFEASIBLE))
+    if stopped := [protocol_name(verdict.protocol) for verdict in result.verdicts if _named_failures(verdict)]:
+        return Headline("bad", f"{listed(stopped)} {_verb(stopped, 'does', 'do')} not come up", _why(result, Feasibility.UNKNOWN))
     return Headline("mute", "Nothing could be shown, neither to work nor to fail", _why(result, Feasibility.UNKNOWN))
+
+
+def _named_failures(verdict: Verdict) -> list[Reason]:
+    """What stops it, by name."""
+    return [reason for reason in verdict.because if reason.rule.startswith(FAILURE_RULES)]
 
 
 def _first(sentences: Sequence[str]) -> str:
@@ -265,7 +284,8 @@ def skipped(result: Result) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 def next_steps(result: Result) -> tuple[str, ...]:
     """What to do now, cheapest first; empty where the verdict leaves nothing open."""
-    unknown = [protocol_name(verdict.protocol) for verdict in result.verdicts if verdict.feasibility is Feasibility.UNKNOWN]
+    open_ones = [verdict for verdict in result.verdicts if verdict.feasibility is Feasibility.UNKNOWN and not _named_failures(verdict)]
+    unknown = [protocol_name(verdict.protocol) for verdict in open_ones]
     steps: list[str] = []
     if not result.complete:
         steps.append("Run it again: this run was interrupted.")

@@ -10,7 +10,7 @@ from typing import Final
 from vpnprobe.observations.schema import Result
 from vpnprobe.report.rows import Anchors, VerdictLine, verdict_lines
 from vpnprobe.report.story import Headline, headline, next_steps, skipped, vanishings
-from vpnprobe.report.words import Mark, mode_words, visible
+from vpnprobe.report.words import SETTINGS, Mark, mode_words, value_words, visible
 
 LEAST_WIDTH: Final = 40
 RESET: Final = "\x1b[0m"
@@ -24,7 +24,9 @@ def render_text(result: Result, *, colour: bool, width: int) -> str:
     if not result.complete:
         page.paragraph("Incomplete: this run was interrupted; what is missing says nothing about the path.", tone="fair")
         page.gap()
-    _headline(page, headline(result))
+    said = headline(result)
+    _headline(page, said)
+    _settings(page, result)
     lines = verdict_lines(result.verdicts, result.recommendation, Anchors(result.observations))
     if lines:
         page.gap()
@@ -36,7 +38,7 @@ def render_text(result: Result, *, colour: bool, width: int) -> str:
     page.block("Captures with a problem", (f"{one.file}: {one.problem}" for one in result.run.captures if one.problem))
     page.block("Warnings", result.recommendation.warnings if result.recommendation else ())
     page.block("Not measured", (f"{'; '.join(questions)}: {reason}" for reason, questions in skipped(result)))
-    page.block("What to do next", next_steps(result))
+    page.block("What to do next", (step for step in next_steps(result) if step != said.reason))
     page.gap()
     page.paragraph(f"{mode_words(result.run.mode)} It took {result.run.duration_s:.3g} s.", tone="mute")
     return page.text()
@@ -46,6 +48,14 @@ def _headline(page: "_Page", said: Headline) -> None:
     page.paragraph(f"{SYMBOLS[said.tone]} {said.sentence}", tone=said.tone, strong=True, hanging=2)
     if said.reason:
         page.paragraph(said.reason, indent=2)
+
+
+def _settings(page: "_Page", result: Result) -> None:
+    """What to set, the port apart, which the headline has."""
+    advised = result.recommendation.settings if result.recommendation is not None else {}
+    told = [f"{SETTINGS.get(name, name).partition(',')[0]} {value_words(value)}" for name, value in advised.items() if name != "port"]
+    if told:
+        page.paragraph(f"Settings: {'; '.join(told)}.", indent=2, hanging=2)
 
 
 def _protocols(page: "_Page", lines: Iterable[VerdictLine]) -> None:

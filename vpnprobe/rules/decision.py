@@ -3,7 +3,7 @@
 Invariant: a function of its arguments; the order of the observations does not matter.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from vpnprobe.observations.schema import Feasibility, Observation, Recommendation, Verdict
@@ -44,20 +44,27 @@ def decide(
     consider: Sequence[str] = (),
     ports: Sequence[int] = (),
     control_port: int | None = None,
+    asked: Sequence[str] = (),
 ) -> Decision:
     """The verdict for each protocol, and what to use.
 
     `prefer`: criteria that count as much as all others together, or `no-` before one that counts nothing. `ports`: the candidate OpenVPN
     ports that were asked about, in order; one without a row is unknown; empty: those that the observations name. `control_port`: the port
-    that vpnprobe's own control connection passed on, which is no candidate; None: there was none. Raises UsageError for a name that is
-    not known.
+    that vpnprobe's own control connection passed on, which is no candidate; None: there was none. `asked`: protocols that are warned of
+    where they are not settled; empty: all. Raises UsageError for a name that is not known.
     """
     wishes = check_wishes(rules, preset=preset, prefer=prefer, client_os=client_os, consider=consider)
-    return deliberate(observations, rules, wishes, ports=ports, control_port=control_port).decision
+    return deliberate(observations, rules, wishes, ports=ports, control_port=control_port, asked=asked).decision
 
 
 def deliberate(
-    observations: Sequence[Observation], rules: RuleSet, wishes: Wishes, *, ports: Sequence[int] = (), control_port: int | None = None
+    observations: Sequence[Observation],
+    rules: RuleSet,
+    wishes: Wishes,
+    *,
+    ports: Sequence[int] = (),
+    control_port: int | None = None,
+    asked: Sequence[str] = (),
 ) -> Deliberation:
     """`decide` with every step kept."""
     rows = sorted(observations, key=lambda row: (len(row.id), row.id, repr(row)))
@@ -70,7 +77,10 @@ def deliberate(
             for one in judged
         ]
     ranked = rank(judged, wishes)
-    warnings = (*([advice[1].text] if advice is not None else []), *_unsettled(judged))
+    warnings = (
+        *([advice[1].text] if advice is not None else []),
+        *_unsettled(one for one in judged if not asked or one.profile.name in asked),
+    )
     recommendation = recommend(judged, ranked, wishes, warnings)
     if recommendation is None:
         warnings = (
@@ -84,7 +94,7 @@ def deliberate(
     return Deliberation(tuple(judged), ranked, wishes, Decision(verdicts, recommendation, warnings))
 
 
-def _unsettled(judgements: Sequence[Judgement]) -> list[str]:
+def _unsettled(judgements: Iterable[Judgement]) -> list[str]:
     """What was not measured, or not to an end."""
     unknown = [one for one in judgements if one.verdict.feasibility is Feasibility.UNKNOWN]
     return [f"{one.profile.title} is not settled: {one.verdict.because[0].text}" for one in unknown]

@@ -68,13 +68,16 @@ def judge(
     if working:
         return next((one for one in working if one.verdict.feasibility is Feasibility.FEASIBLE), working[0])
     # What fails at an existing server may be its own set-up: it decides only where nothing else was tried.
-    deciding = [one for one in judged if not _is_existing(one)] or judged
+    others = [one for one in judged if not _is_existing(one)]
+    deciding = others if any(one.rows for one in others) else [one for one in judged if _is_existing(one)] or others
     failed = all(one.truth is Truth.FALSE for one in deciding)
     shown = [one for one in deciding if failed or one.truth is Truth.UNKNOWN]
+    named = failures(distinct(row for one in judged for row in one.rows), profile, rules)
     because = (
+        *(named if not failed else ()),  # A name says more than that something was not answered, or not measured.
         *_reasons(deciding, shown[0].truth, rules),
-        *_reasons([one for one in judged if one not in deciding], Truth.FALSE, rules),
-        *failures(distinct(row for one in judged for row in one.rows), profile, rules),
+        *_reasons([one for one in judged if _is_existing(one) and one not in deciding], Truth.FALSE, rules),
+        *(named if failed else ()),
     )
     return Judgement(
         profile,

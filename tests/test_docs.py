@@ -1,0 +1,36 @@
+"""What the documents say of the program is so: names of failures, of the matrix, and of commands."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vpnprobe.conversations.openvpn_failures import FailureCode
+from vpnprobe.rules import load_default
+
+ROOT = Path(__file__).parents[1]
+OPENVPN = (ROOT / "docs" / "openvpn.md").read_text()
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", sorted({*load_default().failures, *FailureCode}))
+def test_each_failure_is_explained(name: str) -> None:
+    assert f"\n| `{name}` |" in OPENVPN
+
+
+def test_each_cell_of_the_matrix_says_what_was_run() -> None:
+    rows = re.findall(r"^\| (?:udp|tcp)-\S+ \|(.*)\|$", OPENVPN, re.MULTILINE)
+    assert len(rows) == 56
+    for row in rows:
+        cells = [cell.strip() for cell in row.split("|")]
+        assert len(cells) == 3
+        assert all(re.fullmatch(r"\d+ of \d+, [\d.]+ ms", cell) for cell in cells), row
+
+
+def test_options_that_are_named_in_the_readme_exist() -> None:
+    done = subprocess.run([sys.executable, "-m", "vpnprobe", "run", "--help"], capture_output=True, text=True, check=True)
+    named = set(re.findall(r"`(--[a-z-]+)", README)) | set(re.findall(r"vpnprobe run.*?(--[a-z-]+)", README))
+    assert named
+    assert {option for option in named if option not in done.stdout} <= {"--client", "--server"}
