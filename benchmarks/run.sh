@@ -1,10 +1,11 @@
 #!/bin/sh
-# All benchmarks; the one in namespaces needs root. Usage: run.sh FOLDER-OF-PROGRAMS
+# All benchmarks; those in namespaces need root. Usage: run.sh FOLDER-OF-PROGRAMS
 set -eu
 bin=$1
 "$bin/python" benchmarks/startup.py
 if [ "$(id -u)" -eq 0 ]; then
   "$bin/python" benchmarks/against_nmap.py
+  "$bin/python" benchmarks/openvpn_connect.py
 else
-  echo "benchmarks/against_nmap.py needs root (network namespaces): skipped"
+  echo "benchmarks/against_nmap.py and benchmarks/openvpn_connect.py need root (network namespaces): skipped"
 fi

@@ -168,6 +168,7 @@ class TestBrokenPeers:
             ("rows", {"rows": [], "refusals": [], "unheard": 7}),
             ("capture", {"kept": True, "data": "!!", "total": 9}),
             ("capture", {"kept": True, "data": "", "total": "x"}),
+            ("capture", {"kept": True, "data": "QUJD", "total": 3}),
             ("ping", {"error": "I do not like you"}),
         ],
         ids=str,

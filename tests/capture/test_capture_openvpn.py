@@ -297,3 +297,64 @@ def test_cut_frames_keep_their_size_on_the_wire() -> None:
     last: Frame = found[-1]
     assert last.length == 1408
     assert {str(CLIENT), str(SERVER)} == {last.source, last.destination}
+
+
+TCP_HEADERS = 40
+
+
+def without_ends(packets: Sequence[bytes], *, kept: int, least: int = 0) -> list[bytes]:
+    """The packets as a capture holds them that keeps so many bytes of payload of those with more than `least`."""
+    return [packet[: TCP_HEADERS + kept] if len(packet) - TCP_HEADERS > least else packet for packet in packets]
+
+
+def told(packets: Sequence[bytes]) -> list[tuple[object, ...]]:
+    return [(spot.ask(1194), spot.key, spot.message, spot.size, spot.from_client, spot.at) for spot in decoded(packets).spots]
+
+
+class TestCutStreams:
+    """What a capture cut off the segments of a stream: the packets behind are still found where they begin."""
+
+    SAID: Sequence[Said] = (*opening(), *exchange(6, 300), (False, data(7, 1400)), (True, data(7, 60)), (False, data(8, 300)))
+
+    def test_heads_of_data_packets_tell_as_much_as_whole_ones(self) -> None:
+        whole = over_tcp(self.SAID)
+        cut = without_ends(whole, kept=50, least=100)
+        assert cut != whole
+        assert told(cut) == told(whole)
+
+    @pytest.mark.parametrize("kept", [16, 60])
+    def test_so_do_heads_of_all_packets(self, kept: int) -> None:
+        """Control packets too, of which the packet ID alone is read; resets and acknowledgments are shorter."""
+        whole = over_tcp(self.SAID)
+        cut = without_ends(whole, kept=kept, least=60)
+        assert [row[1:] for row in told(cut) if row[2] == ""] == [row[1:] for row in told(whole) if row[2] == ""]
+
+    def test_several_packets_in_a_segment_whose_last_is_cut(self) -> None:
+        """The length of what is missing follows from the head of the last one."""
+        three = b"".join(frame(data(number, 200).encode()) for number in (1, 2, 3))
+        said = [(back, frame(packet.encode())) for back, packet in opening()]
+        after = (False, frame(data(4, 200).encode()))
+        packets = connection([*said, (False, three), after], server_port=1194)
+        cut = [*packets[:-2], packets[-2][: TCP_HEADERS + 450], packets[-1]]
+        numbers = [(spot.key, spot.size) for spot in spotted(cut, "data")]
+        assert numbers == [(f"{KEY}.0.{number}", 200) for number in (1, 2, 3, 4)]
+
+    def test_a_packet_that_goes_on_in_the_next_segment(self) -> None:
+        """The first half of it is cut, the second half is not: the one behind it begins in the middle of a segment."""
+        two = frame(data(1, 1400).encode()) + frame(data(2, 300).encode())
+        said = [(back, frame(packet.encode())) for back, packet in opening()]
+        packets = connection([*said, (False, two[:1000]), (False, two[1000:])], server_port=1194)
+        cut = [*packets[:-2], packets[-2][: TCP_HEADERS + 50], packets[-1]]
+        assert [(spot.key, spot.size) for spot in spotted(cut, "data")] == [(f"{KEY}.0.1", 1400), (f"{KEY}.0.2", 300)]
+
+    def test_where_the_next_length_was_cut_as_well_reading_goes_on_later(self) -> None:
+        """Of two packets in a segment only the first one's head is there: nobody knows how long the second was."""
+        two = frame(data(1, 300).encode()) + frame(data(2, 300).encode())
+        said = [(back, frame(packet.encode())) for back, packet in opening()]
+        later = [(False, frame(data(number, 300).encode())) for number in (3, 4, 5)]
+        packets = connection([*said, (False, two), *later], server_port=1194)
+        cut = [packet[: TCP_HEADERS + 50] if len(packet) == TCP_HEADERS + len(two) else packet for packet in packets]
+        keys = [spot.key for spot in spotted(cut, "data")]
+        assert keys[0] == f"{KEY}.0.1"
+        assert keys[-2:] == [f"{KEY}.0.4", f"{KEY}.0.5"]
+        assert f"{KEY}.0.2" not in keys

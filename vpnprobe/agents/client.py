@@ -261,7 +261,8 @@ class Run:
     async def _last_words(self, path: Path, peer: RemotePeer) -> dict[str, bytes]:
         """The server's final record, and its capture, where it has one."""
         path.server_record = await peer.refresh()
-        server_capture = await peer.capture(None if path.facts.nat else path.flows)
+        own = self.keeper.within(self._scope(path))
+        server_capture = await peer.capture(None if path.facts.nat else path.flows, own)
         await self._say_goodbye(peer)
         return {} if server_capture is None else {"server.pcap": server_capture}
 

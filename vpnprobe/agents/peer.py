@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from vpnprobe.agents.control import VERSION, Channel, Message
-from vpnprobe.agents.records import inflated, question_row, read_all, read_question, read_refusal, read_sighting, read_trace, unpacked
+from vpnprobe.agents.handover import known_payloads, missing, read_payloads, read_summary, restored
+from vpnprobe.agents.records import question_row, read_all, read_question, read_refusal, read_sighting, read_trace, unpacked
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.evidence.records import EndRecord, PortState, Refusal, Trace
 from vpnprobe.evidence.sightings import Question, Sighting, Vantage
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Job, WantedPort
+from vpnprobe.probes.pcap import encode_pcap
 from vpnprobe.probes.recorder import MOST_ROWS
+from vpnprobe.transports.door import Packet
 
 PORTS_OPEN_S: Final = 300.0
 """How long the server keeps the probe ports open, should the client vanish."""
@@ -139,19 +142,17 @@ class RemotePeer:
         with _readable("trace"):
             return read_all([answer["trace"]], read_trace)[0]
 
-    async def capture(self, client_ports: Iterable[tuple[Transport, int]] | None) -> bytes | None:
-        """The server's capture as a pcap file; None: it may not capture.
+    async def capture(self, client_ports: Iterable[tuple[Transport, int]] | None, own: Sequence[Packet]) -> bytes | None:
+        """The server's capture as a pcap file; None: it may not capture, or it could not be had in time.
 
         `client_ports`: those that the probes used, by which the server tells them from other traffic; None: a NAT changes them.
+        `own`: the client's capture, which holds most of what the server's does.
         """
         ports = None if client_ports is None else [[transport.value, port] for transport, port in client_ports]
         data, total, began = b"", 1, self._now()
         while len(data) < total:
-            if self._now() - began > CAPTURE_DEADLINE_S:
-                self.no_capture = "the path is too slow to hand it over"
-                return None
-            answer = await self._ask("capture", offset=len(data), client_ports=ports, expect_s=CAPTURE_PATIENCE_S + 20 * self.rtt_s)
-            if not answer.get("kept"):
+            answer = await self._in_time("capture", began, offset=len(data), client_ports=ports)
+            if answer is None or not answer.get("kept"):
                 return None
             with _readable("capture"):
                 chunk = base64.b64decode(str(answer.get("data")), validate=True)
@@ -159,7 +160,23 @@ class RemotePeer:
             if not chunk or len(data) > MOST_CAPTURE_BYTES:
                 break
         with _readable("capture"):
-            return inflated(data, most_bytes=MOST_CAPTURE_BYTES)
+            entries, payloads = read_summary(data, most_bytes=MOST_CAPTURE_BYTES), known_payloads(own)
+        for digests in missing(entries, payloads):
+            answer = await self._in_time("payloads", began, digests=base64.b64encode(b"".join(digests)).decode())
+            if answer is None:
+                return None
+            with _readable("payloads"):
+                found = base64.b64decode(str(answer.get("data")), validate=True)
+                payloads |= read_payloads(found, digests, most_bytes=MOST_CAPTURE_BYTES)
+        with _readable("payloads"):
+            return encode_pcap(restored(entries, payloads))
+
+    async def _in_time(self, kind: str, began: float, **arguments: object) -> Message | None:
+        """One request of handing the capture over; None: that takes too long in all."""
+        if self._now() - began > CAPTURE_DEADLINE_S:
+            self.no_capture = "the path is too slow to hand it over"
+            return None
+        return await self._ask(kind, expect_s=CAPTURE_PATIENCE_S + 20 * self.rtt_s, **arguments)
 
     async def bye(self) -> None:
         await self._ask("bye")

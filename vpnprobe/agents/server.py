@@ -9,12 +9,12 @@ import asyncio
 import base64
 import contextlib
 import platform
-import zlib
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final
 
 from vpnprobe import __version__
 from vpnprobe.agents.control import MOST_BYTES, STRANGER_BYTES, VERSION, FrameReader, Message, encode_frame
+from vpnprobe.agents.handover import encode_payloads, summary
 from vpnprobe.agents.openvpn_responder import accept
 from vpnprobe.agents.outgoing import Outgoing, RawSockets
 from vpnprobe.agents.records import packed, question_row, refusal_row, sighting_row
@@ -28,7 +28,6 @@ from vpnprobe.evidence.sightings import Movement, Question
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import WantedPort
 from vpnprobe.probes.keeping import never_left
-from vpnprobe.probes.pcap import encode_pcap
 from vpnprobe.probes.stepping import IcmpTap, question_of
 from vpnprobe.probes.witnessing import Witness
 from vpnprobe.transports.door import Address, Capability, ConnectError, Datagram, Door, TcpStream
@@ -42,7 +41,7 @@ MOST_AT_ONCE: Final = 64
 """Requests of one client under way; further ones wait unread."""
 CHUNK_BYTES: Final = 1 << 14
 """Of a capture in one answer: what even a bad path carries within the time that answers may take."""
-REPEATABLE: Final = frozenset({"rows", "capture", "ping"})
+REPEATABLE: Final = frozenset({"rows", "capture", "payloads", "ping"})
 """Requests that change nothing."""
 ROWS_A_TIME: Final = 5000
 MOST_PORTS: Final = 256
@@ -69,6 +68,7 @@ class ServerAgent:
             "rows": self._rows,
             "trace": self._outgoing.trace,
             "capture": self._capture,
+            "payloads": self._payloads,
             "bye": self._bye,
             "ping": self._ping,
         }
@@ -297,11 +297,15 @@ class ServerAgent:
         if session.packed is None:
             told = message.get("client_ports")
             ports = None if told is None else frozenset((Transport(transport), int(port)) for transport, port in told)
-            # Repetitions of lost segments are most of a capture on a bad path.
-            session.packed = zlib.compress(encode_pcap(session.keeper.within(session.scope(ports))), 9)
+            session.packed, session.payloads = summary(session.keeper.within(session.scope(ports)))
         offset = int(message["offset"])
         chunk = session.packed[offset : offset + CHUNK_BYTES]
         return {"data": base64.b64encode(chunk).decode(), "total": len(session.packed), "kept": session.sees_wire}
+
+    async def _payloads(self, session: Session, message: Message) -> dict[str, object]:
+        """Payloads of the capture that the client does not have."""
+        digests = base64.b64decode(str(message["digests"]), validate=True)
+        return {"data": base64.b64encode(encode_payloads(digests, session.payloads)).decode()}
 
     async def _ping(self, _: Session, __: Message) -> dict[str, object]:
         return {}

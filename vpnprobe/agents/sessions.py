@@ -58,7 +58,9 @@ class Session:
     openvpn: "Acceptance | None" = None
     """What lets its OpenVPN sessions come up; None: it handed over nothing, and only resets are answered."""
     packed: bytes | None = None
-    """The capture as it is handed over."""
+    """The capture's summary as it is handed over."""
+    payloads: dict[bytes, bytes] = field(default_factory=dict)
+    """What the summary has by digest alone."""
     tasks: set["asyncio.Task[None]"] = field(default_factory=set)
 
     @property

@@ -12,7 +12,7 @@ from vpnprobe.conversations.openvpn import KeysAgreed
 from vpnprobe.evidence import questions
 from vpnprobe.evidence.causes import explain
 from vpnprobe.evidence.data import LOSS_WORTH_A_WORD, DataRun, Limit
-from vpnprobe.evidence.naming import earlier_steps, form_detail, identifier, skipped
+from vpnprobe.evidence.naming import PROFILE, earlier_steps, form_detail, identifier, skipped
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
 from vpnprobe.evidence.sightings import Movement, Question
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background, round_trip
@@ -56,6 +56,8 @@ class Judge:
     def witnesses(self, question: Question, way: Direction) -> bool:
         """Whether the receiving end would have seen it, had it come."""
         receiver = self.ends[way][1]
+        if question.probe == "openvpn" and question.form.startswith(PROFILE):
+            return False  # An existing server, perhaps on another host than the agent's.
         if not receiver.witness or (_is_raw(question) and not receiver.sees_raw):
             return False
         if self.elsewhere and (way is Direction.S2C or question.check not in KNOWN_BY_TAG or question.transport is Transport.TCP):

@@ -53,17 +53,18 @@ class OpenvpnProbe:
         await gather_all([self._run_candidates(path), *([ProfileProbe(path, trial).run()] if trial is not None else [])])
 
     async def _run_candidates(self, path: Path) -> None:
-        ports = self._candidates(path.settings)
-        material = path.material
+        trial, material = path.settings.trial, path.material
+        tried = {WantedPort(remote.transport, remote.port) for remote in trial.remotes} if trial is not None else set()
+        # Where the profile's own server listens its own keys tell everything that a bare reset could.
+        ports = [w for w in self._candidates(path.settings) if w not in tried or path.port_state(*w) is not PortState.DAEMON]
         ours = [w for w in ports if material is not None and path.port_state(*w) is PortState.OURS]
         await gather_all([self._resets(path, wanted) for wanted in ports if wanted not in ours])
         if material is not None:
-            await gather_all(
-                [self._sessions(path, material, [w for w in ours if w.transport is t]) for t in (Transport.UDP, Transport.TCP)]
-            )
+            by_transport = [[w for w in ours if w.transport is t] for t in (Transport.UDP, Transport.TCP)]
+            await gather_all([self._sessions(path, material, some) for some in by_transport if some])
 
     async def _sessions(self, path: Path, material: Material, ports: list[WantedPort]) -> None:
-        """All ports of one transport; `ports` in the order of preference."""
+        """All ports of one transport, at least one, in the order of preference."""
         plain = [Sessions(path, material, wanted) for wanted in ports]
         await gather_all([sessions.run(echoes=ECHOES if number else LONG_RUN) for number, sessions in enumerate(plain)])
         judgement = path.judge()

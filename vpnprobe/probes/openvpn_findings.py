@@ -50,15 +50,13 @@ def data_failure(client: Client) -> DataFailure | None:
         return DataFailure("data-dead", f"none of {len(requests)} echo requests to {client.gateway} was answered{alive}")
     largest = max(r.outer_bytes for r, came in zip(requests, answered, strict=True) if came)
     above = [r.outer_bytes for r in requests if r.outer_bytes > largest]
-    if len(above) >= LEAST_LARGE and (not client.stream or _all_below(client, largest)):
-        return DataFailure("data-large-dead", f"packets of {min(above)} bytes and more vanish, {largest} bytes pass")
     last = max(number for number, came in enumerate(answered) if came)
-    small_after = sum(1 for r in requests[last + 1 :] if r.outer_bytes <= largest)
-    if small_after >= LEAST_AFTER:
-        if client.stream and requests[last + 1].outer_bytes > largest:
-            return DataFailure(
-                "data-large-dead", f"a packet of {requests[last + 1].outer_bytes} bytes stops the connection, {largest} pass"
-            )
+    ends = sum(1 for r in requests[last + 1 :] if r.outer_bytes <= largest) >= LEAST_AFTER
+    if len(above) >= LEAST_LARGE and not ends and (not client.stream or _all_below(client, largest)):
+        return DataFailure("data-large-dead", f"packets of {min(above)} bytes and more vanish, {largest} bytes pass")
+    if ends and client.stream and requests[last + 1].outer_bytes > largest:
+        return DataFailure("data-large-dead", f"a packet of {requests[last + 1].outer_bytes} bytes stops the connection, {largest} pass")
+    if ends:
         return DataFailure("data-cut", f"{last + 1} echo requests were answered, and none of the {len(requests) - last - 1} that followed")
     return None
 
@@ -86,7 +84,10 @@ def client_certificate_failure(profile: Profile) -> Failure | None:
     if certificate.not_valid_before_utc > now:
         return Failure(FailureCode.CLIENT_CERTIFICATE_REFUSED, f"it is valid from {certificate.not_valid_before_utc:%Y-%m-%d} on only")
     if authorities and not any(_issued(certificate, authority) for authority in authorities):
-        return Failure(FailureCode.CLIENT_CERTIFICATE_REFUSED, "it was not issued by the authority in the profile")
+        return Failure(
+            FailureCode.CLIENT_CERTIFICATE_REFUSED,
+            "it was not issued by the authority in the profile",
+        )
     return None
 
 

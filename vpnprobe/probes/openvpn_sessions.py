@@ -179,7 +179,8 @@ class Sessions:
         if self.wanted.transport is Transport.TCP:
             sessions = {session_part(key) for key in count.sent}
             lost = {session_part(key) for key in count.sent.keys() - count.received.keys()}
-            return max(0, LEAST_TRIALS - len(sessions)) if lost == sessions else 0
+            wanted = min(max(judgement.loss[way].trials_needed(), LEAST_TRIALS), MOST_TRIALS)
+            return max(0, wanted - len(sessions)) if lost == sessions else 0
         if not count.received:
             return -(-missing(judgement.loss[way], count) // ECHOES)
         return self._more_of_a_size(judgement, way)

@@ -29,6 +29,7 @@ from vpnprobe.probes.recorder import Recorder
 from vpnprobe.profiles.model import Profile, Remote
 from vpnprobe.profiles.verification import certificate_check, tls_context
 from vpnprobe.transports.door import Address, ConnectError, ConnectFailure, Endpoint
+from vpnprobe.wire.ciphers import lacking
 from vpnprobe.wire.openvpn_keys import ClientKeyV2, KeyDirection, StaticKey
 from vpnprobe.wire.openvpn_wrap import Wrap
 
@@ -41,6 +42,8 @@ MOST_REMOTES: Final = 8
 AT_ONCE: Final = 3
 RESET_PATIENCE_S: Final = 4.0
 """The reset is sent four times by then."""
+REFUSED_PATIENCE_S: Final = 0.8
+"""Where the port is refused: long enough for a second refusal, since a single ICMP error may be about another thing."""
 PATIENCE_S: Final = 8.0
 """Silence after which a session that had begun is given up: its packets were repeated several times by then."""
 TAIL_S: Final = 1.5
@@ -89,6 +92,8 @@ class ProfileProbe:
         self._path = path
         self._trial = trial
         self._context = trial.context()
+        # What the ciphers load must not be loaded between two packets, whose times are told.
+        lacking()
 
     async def run(self) -> None:
         """Never raises for what the network or the server does."""
@@ -137,7 +142,13 @@ class RemoteTrial:
         if client.stream:
             await self._over_tcp(self._path, client, watch.over)
         else:
-            await over_udp(self._path, client, self.reset, finished=watch.over, closing=client.goodbye, glance_s=GLANCE_S)
+
+            def closing(now: float) -> None:
+                client.goodbye(now)
+                if client.gateway is None:
+                    client.events()  # Where there was nobody to ask, the goodbye alone must not count as data without an answer.
+
+            await over_udp(self._path, client, self.reset, finished=watch.over, closing=closing, glance_s=GLANCE_S)
             refused = any(r.question == self.reset and r.kind is RefusalKind.PORT_UNREACHABLE for r in self._path.recorder.refusals)
             if refused and client.stage < Stage.ANSWERED:
                 self._refused = Failure(FailureCode.PORT_REFUSED)
@@ -302,10 +313,14 @@ class _Watch:
             return now - self._heard > TAIL_S
         return now - self._heard > self._patience_s()
 
+    def _was_refused(self) -> bool:
+        """Whether an ICMP port-unreachable answered this session's reset."""
+        return any(r.key == self._client.key and r.kind is RefusalKind.PORT_UNREACHABLE for r in self._path.recorder.refusals)
+
     def _patience_s(self) -> float:
         client = self._client
         if client.stage < Stage.ANSWERED:
-            return RESET_PATIENCE_S
+            return REFUSED_PATIENCE_S if self._was_refused() else RESET_PATIENCE_S
         if not client.run.all_sent or client.stage < Stage.CONFIGURED:
             return PATIENCE_S
         answered = any(request.answered_at is not None for request in client.run.requests.values())

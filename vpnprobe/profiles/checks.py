@@ -6,7 +6,7 @@ Ciphers follow OpenVPN 2.6: `data-ciphers` (up to 2.4 `ncp-ciphers`) is what is 
 
 from typing import Final
 
-from vpnprobe.profiles.errors import ProfileError
+from vpnprobe.profiles.errors import ProfileError, shown
 from vpnprobe.profiles.keys import fingerprints
 from vpnprobe.profiles.lexing import Statement
 from vpnprobe.profiles.model import DataCiphers, DataSettings, NameType, ServerChecks
@@ -33,9 +33,9 @@ def data_ciphers(options: Options) -> DataCiphers:
         elif (cipher := _cipher(name)) is not None:
             offered.append(cipher)
         else:
-            unsupported.append(name)
+            unsupported.append(shown(name))
     if fallback and _cipher(fallback) is None:
-        unsupported.append(fallback)
+        unsupported.append(shown(fallback))
     return DataCiphers(
         offered=tuple(dict.fromkeys(offered)),
         fallback=_cipher(fallback),

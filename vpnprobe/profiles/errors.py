@@ -8,14 +8,20 @@ from dataclasses import dataclass
 from vpnprobe.errors import ExitStatus, UsageError
 
 
+def shown(text: str) -> str:
+    """One line that any terminal takes, of what others wrote: blanks for white space, question marks for what cannot be shown.
+
+    That is control characters, which could rewrite a terminal, and the halves of surrogate pairs that bytes beyond UTF-8 came in as.
+    """
+    return "".join(one if one.isprintable() else " " if one.isspace() else "?" for one in text)
+
+
 class ProfileError(UsageError):
     """A profile that cannot be used as an OpenVPN client would use it."""
 
     def __init__(self, file: str, line: int, problem: str, mend: str) -> None:
         where = f"{file}, line {line}" if line else file
-        message = f"{where}: {problem}; {mend}"
-        # Bytes that are no UTF-8 came in as halves of surrogate pairs, which no terminal takes.
-        super().__init__(message.encode("utf-8", "replace").decode(), status=ExitStatus.UNREADABLE)
+        super().__init__(shown(f"{where}: {problem}; {mend}"), status=ExitStatus.UNREADABLE)
         self.file = file
         self.line = line
         """Counted from 1; 0 where it is about the whole file."""

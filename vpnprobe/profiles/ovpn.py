@@ -11,7 +11,7 @@ from typing import Final
 
 from vpnprobe.profiles.checks import data_ciphers, data_settings, server_checks
 from vpnprobe.profiles.connections import forced, read_connections
-from vpnprobe.profiles.errors import Place, ProfileError
+from vpnprobe.profiles.errors import Place, ProfileError, shown
 from vpnprobe.profiles.files import read_file
 from vpnprobe.profiles.keys import credentials, tls_material
 from vpnprobe.profiles.known import KNOWN, NOTED, SERVERS
@@ -65,7 +65,7 @@ def parse_profile(text: str, *, folder: Path, file: str) -> Profile:
         push_peer_info="push-peer-info" in options,
         environment=_environment(options),
         notes=tuple(sorted((*_notes(everything, options), *connections.notes))),
-        unknown=tuple(Unknown(one.line, _clean(one.option), _clean(one.text)) for one in everything if one.option not in KNOWN),
+        unknown=tuple(Unknown(one.line, shown(one.option), shown(one.text)) for one in everything if one.option not in KNOWN),
     )
 
 
@@ -110,8 +110,3 @@ def _notes(everything: list[Statement], options: Options) -> list[Note]:
     if (challenge := options.last("static-challenge")) is not None:
         notes.append(Note(challenge.line, "static-challenge asks for a second factor, whose answer goes along with the password"))
     return notes
-
-
-def _clean(text: str) -> str:
-    """Without the halves of surrogate pairs that bytes beyond UTF-8 came in as."""
-    return text.encode("utf-8", "replace").decode()

@@ -115,9 +115,10 @@ def _of_pkcs12(profile: Profile, data: bytes, passphrase: str | None) -> tuple[I
 def certificate_check(checks: ServerChecks) -> Callable[[bytes], Failure | None]:
     """What is wrong with a server's certificate (DER) by the profile's own rules; None: nothing."""
 
-    def check(der: bytes) -> Failure | None:
-        from cryptography import x509
+    # Here, before a session begins: within one the time that it takes to load would be taken for the network's.
+    from cryptography import x509
 
+    def check(der: bytes) -> Failure | None:
         fingerprint = hashlib.sha256(der).digest()
         if checks.fingerprints and fingerprint not in checks.fingerprints:
             return Failure(FailureCode.CERTIFICATE_WRONG_FINGERPRINT, f"it is {fingerprint.hex(':')}")

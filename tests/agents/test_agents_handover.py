@@ -1,0 +1,112 @@
+"""Handing a capture over: the same packets come out, what the client has is not sent again, and whatever a broken peer says is an error."""
+
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vpnprobe.agents.handover import (
+    INLINE,
+    MOST_AT_A_TIME,
+    digest,
+    encode_payloads,
+    known_payloads,
+    missing,
+    read_payloads,
+    read_summary,
+    restored,
+    split,
+    summary,
+)
+from vpnprobe.errors import DecodeError
+from vpnprobe.transports.door import Packet
+
+MOST = 1 << 24
+UDP = bytes.fromhex("4500 001c 0001 0000 4011 0000 c0000201 c6336407 04aa 04aa 0008 0000")
+TCP = bytes.fromhex("4500 0034 0001 0000 4006 0000 c0000201 c6336407 04aa 01bb 00000001 00000002 8010 ffff 0000 0000" + "01" * 12)
+GRE = bytes.fromhex("4500 0018 0001 0000 402f 0000 c0000201 c6336407 0000 0800")
+PACKETS = st.builds(Packet, st.binary(max_size=200), st.floats(0, 2e9), st.booleans(), st.integers(0, 65535))
+
+
+def handed_over(server: list[Packet], client: list[Packet]) -> tuple[list[Packet], int]:
+    """What the client ends up with, and how many payloads had to be sent."""
+    data, payloads = summary(server)
+    entries, known = read_summary(data, most_bytes=MOST), known_payloads(client)
+    asked = missing(entries, known)
+    for part in asked:
+        known |= read_payloads(encode_payloads(b"".join(part), payloads), part, most_bytes=MOST)
+    return restored(entries, known), sum(len(part) for part in asked)
+
+
+@given(st.lists(PACKETS, max_size=20), st.lists(PACKETS, max_size=5))
+def test_the_same_packets_come_out_whatever_the_client_has(server: list[Packet], client: list[Packet]) -> None:
+    assert handed_over(server, client)[0] == server
+
+
+def test_only_what_the_client_lacks_is_sent() -> None:
+    seen = [Packet(UDP + bytes([number]) * 400, 1.0, False) for number in range(9)]
+    lost = [Packet(UDP + bytes([number]) * 400, 1.0, True) for number in range(100, 103)]
+    repeated = [*lost, lost[0]]
+    found, sent = handed_over([*seen, *repeated], seen)
+    assert found == [*seen, *repeated]
+    assert sent == 3
+
+
+def test_heads_that_a_nat_changes_make_no_difference() -> None:
+    behind = UDP.replace(bytes.fromhex("c0000201"), bytes.fromhex("0a000001")) + b"x" * 100
+    found, sent = handed_over([Packet(UDP + b"x" * 100, 1.0, False)], [Packet(behind, 0.5, True)])
+    assert sent == 0
+    assert found[0].data == UDP + b"x" * 100
+
+
+@pytest.mark.parametrize(("head", "size"), [(UDP, 28), (TCP, 52), (GRE, 20), (b"", 0), (b"\x60" + bytes(60), 0), (TCP[:25], 20)])
+def test_where_the_payload_begins(head: bytes, size: int) -> None:
+    assert split(head + b"payload")[0] == (head + b"payload")[:size]
+
+
+def test_payloads_are_asked_for_in_parts_that_fit() -> None:
+    packets = [Packet(UDP + number.to_bytes(2, "big") * 700, 1.0, True) for number in range(40)]
+    entries = read_summary(summary(packets)[0], most_bytes=MOST)
+    parts = missing(entries, {})
+    assert sum(len(part) for part in parts) == 40
+    assert all(1400 * len(part) <= MOST_AT_A_TIME for part in parts)
+
+
+def test_small_payloads_stand_in_the_summary() -> None:
+    data, payloads = summary([Packet(UDP + bytes(INLINE), 1.0, True)])
+    assert payloads == {}
+    assert not read_summary(data, most_bytes=MOST)[0].is_digest
+
+
+@pytest.mark.parametrize("data", [b"", b"garbage", zlib.compress(b"x"), zlib.compress(bytes(15)), zlib.compress(b"a" * 100)[:-6]])
+def test_a_summary_that_is_none(data: bytes) -> None:
+    with pytest.raises(DecodeError):
+        read_summary(data, most_bytes=MOST)
+
+
+@given(st.binary(max_size=200))
+def test_any_summary_is_read_or_an_error(data: bytes) -> None:
+    try:
+        entries = read_summary(zlib.compress(data), most_bytes=MOST)
+    except DecodeError:
+        return
+    assert sum(len(entry.head) + len(entry.payload) for entry in entries) <= len(data)
+
+
+def test_a_bomb_is_refused() -> None:
+    with pytest.raises(DecodeError, match="too much"):
+        read_summary(zlib.compress(bytes(1 << 20)), most_bytes=1 << 16)
+
+
+@pytest.mark.parametrize("payload", [b"another", b""])
+def test_a_payload_that_is_not_the_one_asked_for(payload: bytes) -> None:
+    wanted = digest(b"the one")
+    with pytest.raises(DecodeError, match="asked for"):
+        read_payloads(encode_payloads(wanted, {wanted: payload}), [wanted], most_bytes=MOST)
+
+
+def test_a_payload_that_never_came() -> None:
+    data, _ = summary([Packet(UDP + b"x" * 100, 1.0, True)])
+    with pytest.raises(DecodeError, match="not handed over"):
+        restored(read_summary(data, most_bytes=MOST), {})

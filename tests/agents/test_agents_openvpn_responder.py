@@ -1,0 +1,365 @@
+"""The server agent's end of OpenVPN sessions: whole ones for clients that handed over keys, resets for others, nothing for strangers."""
+
+import asyncio
+import base64
+import os
+import random
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+from agents_support import SESSION, Agents, outcomes, simulated
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vpnprobe.agents import openvpn_responder
+from vpnprobe.agents.control import Message
+from vpnprobe.agents.openvpn_responder import accept, wrap_of
+from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
+from vpnprobe.conversations.openvpn_session import Stage
+from vpnprobe.conversations.openvpn_tls import client_context
+from vpnprobe.errors import CannotRun, DecodeError
+from vpnprobe.probes.context import Settings
+from vpnprobe.probes.openvpn_material import Material, make_material
+from vpnprobe.transports.door import Datagram, Endpoint, Packet, UdpPort
+from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
+from vpnprobe.wire.openvpn import HardResetClientV2, HardResetServerV2, decode_openvpn
+from vpnprobe.wire.openvpn import Reliable as Layer
+from vpnprobe.wire.openvpn_wrap import Wrap
+
+OPENVPN = frozenset({"openvpn", "udp", "tcp"})
+MATERIAL = make_material(random.Random(1).randbytes)
+KEYS = MATERIAL.server.encode()
+TAG = 1
+PORT = 1194
+
+
+def reset(number: int = 0, *, tag: int = TAG) -> bytes:
+    """A plain client's first packet, of a session of this tag."""
+    return HardResetClientV2.plain(number.to_bytes(4, "big") + tag.to_bytes(4, "big"), Layer()).encode()
+
+
+def client(*, wrap: Wrap = Wrap.NONE, tag: int = TAG, material: Material = MATERIAL, echoes: int = 6, seed: int = 0) -> Client:
+    entropy = random.Random(seed).randbytes
+    return Client(
+        session_id=entropy(4) + tag.to_bytes(4, "big"),
+        stream=False,
+        wrapping=material.wrapping(wrap),
+        context=client_context(ca_pem=None, identity=material.identity),
+        entropy=entropy,
+        unix_time_at_zero=1.8e9,
+        offer=ClientOffer(echoes=echoes),
+    )
+
+
+def first_packet(wrap: Wrap) -> bytes:
+    one = client(wrap=wrap)
+    one.start(0.0)
+    (packet,) = one.data_to_send(0.0)
+    return packet
+
+
+async def converse(both: Agents, one: Client, *, seconds: float = 5.0) -> Client:
+    """Runs a client over UDP for so long."""
+
+    def flush() -> None:
+        for data in one.data_to_send(both.client.now()):
+            port.send(data, Endpoint(both.remote.address, PORT))
+
+    def came(datagram: Datagram) -> None:
+        one.receive(datagram.data, both.client.now())
+        flush()
+
+    port: UdpPort = await both.client.udp(came)
+    one.start(both.client.now())
+    flush()
+    end = both.client.now() + seconds
+    while both.client.now() < end:
+        await asyncio.sleep(0.01)
+        if (due := one.next_timer()) is not None and due <= both.client.now():
+            one.handle_timer(both.client.now())
+            flush()
+    return one
+
+
+async def opened(both: Agents, keys: object = KEYS) -> Message:
+    return await (await both.talk(tag=TAG)).ask(number=1, ask="open", ports=[["udp", PORT], ["tcp", PORT]], seconds=60, openvpn=keys)
+
+
+class TestAcceptance:
+    def test_good_keys(self) -> None:
+        acceptance = accept(KEYS)
+        assert acceptance.half == MATERIAL.server
+        assert acceptance.begun == 0
+
+    @pytest.mark.parametrize("message", ["keys", 5, [], True, ["certificate"]])
+    def test_what_is_no_table(self, message: object) -> None:
+        with pytest.raises(DecodeError, match="is no table of keys"):
+            accept(message)
+
+    @pytest.mark.parametrize("name", ["certificate", "key", "client_certificate"])
+    @pytest.mark.parametrize("content", [b"", b"garbage", b"\xff\xfe", "-----BEGIN CERTIFICATE-----\né".encode()])
+    def test_certificates_and_keys_that_cannot_be_used(self, name: str, content: bytes) -> None:
+        with pytest.raises(DecodeError):
+            accept({**KEYS, name: base64.b64encode(content).decode()})
+
+    def test_a_host_that_lacks_what_it_takes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(openvpn_responder, "lacking", lambda: "no AES here")
+        with pytest.raises(CannotRun, match="no AES here"):
+            accept(KEYS)
+
+    @given(st.dictionaries(st.sampled_from(sorted(KEYS)), st.binary(max_size=300).map(lambda data: base64.b64encode(data).decode())))
+    def test_anything_is_keys_or_a_decode_error(self, changes: dict[str, str]) -> None:
+        try:
+            accept({**KEYS, **changes})
+        except DecodeError:
+            assert changes
+
+
+class TestWraps:
+    @pytest.mark.parametrize("wrap", [Wrap.NONE, Wrap.TLS_CRYPT, Wrap.TLS_CRYPT_V2])
+    def test_a_first_packet_tells_its_wrap(self, wrap: Wrap) -> None:
+        assert wrap_of(first_packet(wrap)) is wrap
+
+    @pytest.mark.parametrize(
+        "data", [b"", b"\x38", b"\x48" + bytes(60), b"\x20" + bytes(40), HardResetServerV2(bytes(8), bytes(5)).encode()]
+    )
+    def test_what_is_no_first_packet(self, data: bytes) -> None:
+        assert wrap_of(data) is None
+
+    @given(st.binary(max_size=100))
+    def test_any_bytes_have_a_wrap_or_none(self, data: bytes) -> None:
+        assert wrap_of(data) in (None, *Wrap)
+
+
+class TestWholeRuns:
+    def test_over_both_transports_in_each_wrap(self) -> None:
+        async def story(both: Agents) -> dict[str, str]:
+            return outcomes(await both.run(Settings((PORT,), OPENVPN)).measure())
+
+        found = simulated(story)
+        for transport in ("udp", "tcp"):
+            for form in ("", "tls-crypt-", "tls-crypt-v2-"):
+                names = [f"openvpn-{check}-{form}{transport}-{PORT}" for check in ("reset", "handshake", "data")]
+                ways = [f"{names[0]}-both", f"{names[1]}-both", f"{names[2]}-c2s", f"{names[2]}-s2c"]
+                assert {name: found.get(name) for name in ways} == dict.fromkeys(ways, "pass")
+
+    def test_a_host_without_ciphers_gets_resets_alone_and_says_why(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(openvpn_responder, "lacking", lambda: "no AES here")
+
+        async def story(both: Agents) -> dict[str, tuple[str, object]]:
+            measured = await both.run(Settings((PORT,), OPENVPN)).measure()
+            return {row.id: (row.outcome.value, row.detail.get("reason")) for row in measured.observations}
+
+        found = simulated(story)
+        for transport in ("udp", "tcp"):
+            assert found[f"openvpn-reset-{transport}-{PORT}-both"][0] == "pass"
+            for name in ("handshake-{}-both", "data-{}-c2s", "data-{}-s2c"):
+                assert found["openvpn-" + name.format(f"{transport}-{PORT}")] == ("skipped", "at the server: no AES here")
+        assert not any("tls-crypt" in name for name in found)
+
+    def test_ports_of_another_program_name_the_way_to_more(self) -> None:
+        async def story(both: Agents) -> dict[str, tuple[str, object]]:
+            await both.server.udp(lambda datagram: None, port=PORT)
+            await both.server.listen(lambda stream: stream.abort(), port=PORT)
+            measured = await both.run(Settings((PORT,), OPENVPN)).measure()
+            return {row.id: (row.outcome.value, row.detail.get("reason")) for row in measured.observations}
+
+        found = simulated(story)
+        for transport in ("udp", "tcp"):
+            for name in ("handshake-{}-both", "data-{}-c2s", "data-{}-s2c"):
+                outcome, reason = found["openvpn-" + name.format(f"{transport}-{PORT}")]
+                assert outcome == "skipped"
+                assert "another program answers there" in str(reason)
+                assert "--profile FILE.ovpn" in str(reason)
+
+
+class TestOpening:
+    def test_with_keys_nothing_is_in_the_way(self) -> None:
+        assert simulated(opened)["no_openvpn"] == ""
+
+    def test_without_keys(self) -> None:
+        async def story(both: Agents) -> Message:
+            return await opened(both, None)
+
+        answer = simulated(story)
+        assert answer["no_openvpn"] == "the client handed over no keys"
+        assert [state for _, _, state in answer["ports"]] == ["ours", "ours"]
+
+    @pytest.mark.parametrize(
+        "keys",
+        [
+            5,
+            "keys",
+            [],
+            {},
+            {**KEYS, "key": None},
+            {**KEYS, "certificate": "*"},
+            {**KEYS, "certificate": base64.b64encode(b"\xff").decode()},
+            {**KEYS, "client_certificate": base64.b64encode("é".encode()).decode()},
+            {**KEYS, "key": base64.b64encode(MATERIAL.identity.key_pem).decode()},
+            {**KEYS, "tls_crypt": "AAAA"},
+            {**KEYS, "tls_crypt_v2": "A" * 100_000},
+        ],
+        ids=range(11),
+    )
+    def test_garbage_is_no_error_of_the_run(self, keys: Any) -> None:
+        async def story(both: Agents) -> Message:
+            return await opened(both, keys)
+
+        answer = simulated(story)
+        assert "error" not in answer
+        assert answer["no_openvpn"]
+        assert len(answer["ports"]) == 2
+
+    def test_the_keys_that_came_last_count(self) -> None:
+        async def story(both: Agents) -> tuple[Client, Client]:
+            await opened(both)
+            talk = await both.talk(tag=TAG)
+            other = make_material(os.urandom)
+            await talk.ask(number=2, ask="open", ports=[["udp", PORT]], seconds=60, openvpn=other.server.encode())
+            return await converse(both, client()), await converse(both, client(material=other, seed=1))
+
+        before, after = simulated(story)
+        assert before.failure is not None
+        assert after.run.all_answered
+
+
+class TestSessions:
+    @pytest.mark.parametrize("wrap", [Wrap.NONE, Wrap.TLS_CRYPT, Wrap.TLS_CRYPT_V2])
+    def test_one_to_its_end(self, wrap: Wrap) -> None:
+        async def story(both: Agents) -> Client:
+            await opened(both)
+            return await converse(both, client(wrap=wrap))
+
+        done = simulated(story)
+        assert done.run.all_answered
+        assert done.requests_answered == openvpn_responder.ECHOES
+        assert done.failure is None
+
+    def test_without_keys_a_reset_is_answered_and_nothing_else(self) -> None:
+        async def story(both: Agents) -> list[Client]:
+            await opened(both, None)
+            return [await converse(both, client(wrap=wrap)) for wrap in (Wrap.NONE, Wrap.TLS_CRYPT, Wrap.TLS_CRYPT_V2)]
+
+        assert [one.stage for one in simulated(story)] == [Stage.ANSWERED, Stage.RESET, Stage.RESET]
+
+    def test_keys_of_another_run_do_not_fit(self) -> None:
+        async def story(both: Agents) -> Client:
+            await opened(both)
+            return await converse(both, client(wrap=Wrap.TLS_CRYPT, material=make_material(os.urandom)))
+
+        assert simulated(story).stage is Stage.RESET
+
+    def test_several_clients_have_their_own_keys(self) -> None:
+        async def story(both: Agents) -> tuple[Client, Client, Client]:
+            await opened(both)
+            other = make_material(os.urandom)
+            talk = await both.talk(session="cd" * 16, tag=2)
+            await talk.ask(number=1, ask="open", ports=[["udp", PORT]], seconds=60, openvpn=other.server.encode())
+            return (
+                await converse(both, client()),
+                await converse(both, client(tag=2, material=other, seed=1)),
+                await converse(both, client(tag=2, wrap=Wrap.TLS_CRYPT, seed=2)),
+            )
+
+        own, others, mixed = simulated(story)
+        assert own.run.all_answered
+        assert others.run.all_answered
+        assert mixed.stage is Stage.RESET
+
+    def test_a_hostile_client_begins_no_more_than_so_many(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each costs memory; from then on its resets are answered, as everybody's are."""
+        monkeypatch.setattr(openvpn_responder, "MOST_SESSIONS", 5)
+
+        async def story(both: Agents) -> tuple[int, int, Client]:
+            await opened(both)
+            answers: list[bytes] = []
+            for number in range(20):
+                port = await both.client.udp(lambda datagram: answers.append(datagram.data))
+                port.send(reset(number), Endpoint(both.remote.address, PORT))
+            await asyncio.sleep(0.1)
+            resets = sum(isinstance(decode_openvpn(data), HardResetServerV2) for data in answers)
+            session = both.agent.sessions.get(SESSION)
+            assert session is not None
+            assert session.openvpn is not None
+            return session.openvpn.begun, resets, await converse(both, client())
+
+        begun, resets, late = simulated(story)
+        assert begun == 5
+        assert resets == 20
+        assert late.stage is Stage.ANSWERED
+
+    def test_an_own_session_beside_a_flood_from_one_port(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def story(both: Agents) -> Client:
+            await opened(both)
+            port = await both.client.udp(lambda datagram: None)
+            for number in range(100):
+                port.send(reset(number), Endpoint(both.remote.address, PORT))
+            return await converse(both, client())
+
+        assert simulated(story).run.all_answered
+
+    def test_garbage_amid_a_session_does_no_harm(self) -> None:
+        async def story(both: Agents) -> Client:
+            await opened(both)
+            chance = random.Random(5)
+
+            async def noise() -> None:
+                port = await both.client.udp(lambda datagram: None)
+                for _ in range(300):
+                    port.send(bytes([chance.choice([0x20, 0x28, 0x38, 0x48, 0x50])]) + chance.randbytes(chance.randrange(90)), remote)
+                    await asyncio.sleep(0.001)
+
+            remote = Endpoint(both.remote.address, PORT)
+            making = asyncio.get_running_loop().create_task(noise())
+            done = await converse(both, client())
+            await making
+            return done
+
+        assert simulated(story).run.all_answered
+
+
+class TestStrangers:
+    def answers_to(self, source: str, packet: bytes) -> int:
+        """Packets that leave the server for an address from which this came."""
+
+        async def story(both: Agents) -> int:
+            await opened(both)
+            seen: list[Packet] = []
+            address, there = IPv4Address(source), both.network.topology.server_address
+            both.server.capture(address, seen.append)
+            datagram = UdpDatagram(40000, PORT, packet).encode(address, there)
+            both.client.send_packet(IPv4Packet(address, there, IpProtocol.UDP, 64, 9, datagram).encode())
+            await asyncio.sleep(10)
+            assert any(not packet.outgoing for packet in seen)
+            return sum(packet.outgoing and packet.data[9] == IpProtocol.UDP for packet in seen)
+
+        return simulated(story)
+
+    @pytest.mark.parametrize("wrap", [Wrap.NONE, Wrap.TLS_CRYPT, Wrap.TLS_CRYPT_V2])
+    def test_a_forged_source_gets_nothing(self, wrap: Wrap) -> None:
+        """Though the session ID bears a paired session's tag: else this agent could be made to send to anybody."""
+        assert self.answers_to("10.78.1.1", first_packet(wrap)) == 0
+
+    def test_the_paired_address_does(self) -> None:
+        assert self.answers_to("10.78.0.1", first_packet(Wrap.NONE)) > 0
+
+    @pytest.mark.parametrize("tag", [0, 2, 0xFFFFFFFF])
+    def test_a_reset_of_nobodys_session_gets_nothing(self, tag: int) -> None:
+        """From the paired address: another program there."""
+        assert self.answers_to("10.78.0.1", reset(tag=tag)) == 0
+
+    def test_over_tcp_a_tag_of_nobody_begins_no_session(self) -> None:
+        async def story(both: Agents) -> int:
+            await opened(both)
+            stream = await both.client.connect(Endpoint(both.remote.address, PORT), deadline_s=3)
+            packet = reset(tag=77)
+            await stream.send(len(packet).to_bytes(2, "big") + packet)
+            await asyncio.sleep(1)
+            session = both.agent.sessions.get(SESSION)
+            assert session is not None
+            assert session.openvpn is not None
+            return session.openvpn.begun
+
+        assert simulated(story) == 0

@@ -1,0 +1,216 @@
+"""What the server agent sends on a client's word: which kinds, how many, to where, and what cannot be sent."""
+
+import asyncio
+from ipaddress import IPv4Address
+from itertools import pairwise
+
+import pytest
+from agents_support import Agents, Talk, simulated
+
+from vpnprobe.agents.outgoing import MOST_PACKETS
+from vpnprobe.evidence import questions
+from vpnprobe.evidence.sightings import Movement
+from vpnprobe.transports.door import Datagram, Endpoint, Packet
+from vpnprobe.transports.simulated import SimulatedDoor
+from vpnprobe.transports.topology import Filter, Nat, Topology
+from vpnprobe.wire.esp import EspPacket
+from vpnprobe.wire.nonce import NoncePayload
+
+SEND = {"ask": "send", "count": 2, "spacing_s": 0, "port": 0, "call_id": 0, "unsolicited": False}
+TRACE = {"ask": "trace", "highest_ttl": 4, "patience_s": 0.1}
+GRE, ESP, ECHO = (["gre", "passthrough", "gre", None, "bare"], ["esp", "passthrough", "esp", None, ""], ["path", "echo", "icmp", None, ""])
+
+
+async def opened(both: Agents, *ports: tuple[str, int]) -> Talk:
+    talk = await both.talk()
+    await talk.ask(number=1, ask="open", ports=list(ports) or [["udp", 53], ["udp", 4500]], seconds=60)
+    return talk
+
+
+def raw_at(door: SimulatedDoor, protocol: int) -> list[Datagram]:
+    came: list[Datagram] = []
+    door.raw(protocol, came.append)
+    return came
+
+
+@pytest.mark.parametrize(("job", "protocol"), [("gre-bare", 47), ("esp", 50)])
+@pytest.mark.parametrize("unsolicited", [False, True])
+def test_raw_packets_come_to_the_client(job: str, protocol: int, unsolicited: bool) -> None:
+    async def story(both: Agents) -> tuple[object, list[Datagram]]:
+        talk, came = await opened(both), raw_at(both.client, protocol)
+        answer = await talk.ask(number=2, job=job, **{**SEND, "count": 3, "unsolicited": unsolicited})
+        await asyncio.sleep(1)
+        return answer["sent"], came
+
+    sent, came = simulated(story)
+    assert sent == len(came) == 3
+    assert len({datagram.data for datagram in came}) == 3
+    payloads = [NoncePayload.decode(datagram.data[4 if protocol == 47 else 8 :]) for datagram in came]
+    assert {(payload.session_tag, payload.is_unsolicited) for payload in payloads} == {(1, unsolicited)}
+
+
+@pytest.mark.parametrize(("asked", "sent"), [(-5, 0), (0, 0), (1, 1), (MOST_PACKETS, MOST_PACKETS), (10_000_000, MOST_PACKETS)])
+def test_no_more_than_so_many_of_one_request(asked: int, sent: int) -> None:
+    async def story(both: Agents) -> int:
+        talk, came = await opened(both), raw_at(both.client, 50)
+        await talk.ask(number=2, job="esp", **{**SEND, "count": asked})
+        await asyncio.sleep(1)
+        return len(came)
+
+    assert simulated(story) == sent
+
+
+def test_they_are_spaced_and_never_by_more_than_a_second() -> None:
+    async def story(both: Agents) -> list[float]:
+        talk, came = await opened(both), raw_at(both.client, 50)
+        await talk.ask(number=2, job="esp", **{**SEND, "count": 3, "spacing_s": 0.25})
+        await talk.ask(number=3, job="esp", **{**SEND, "count": 2, "spacing_s": 1e9})
+        await asyncio.sleep(1)
+        return [later.at - earlier.at for earlier, later in pairwise(came)]
+
+    first, second, _, last = simulated(story)
+    assert [first, second, last] == pytest.approx([0.25, 0.25, 1.0], abs=0.01)
+
+
+class TestUdp:
+    def test_goes_where_the_clients_own_came_from(self) -> None:
+        async def story(both: Agents) -> list[Datagram]:
+            talk, came = await opened(both), list[Datagram]()
+            port = await both.client.udp(came.append)
+            port.send(NoncePayload(1, 5).encode(), Endpoint(both.remote.address, 53))
+            await asyncio.sleep(0.5)
+            came.clear()
+            await talk.ask(number=2, job="udp", **{**SEND, "port": 53, "to": ["192.0.2.1", 9]})
+            await asyncio.sleep(0.5)
+            return came
+
+        assert [datagram.source.port for datagram in simulated(story)] == [53, 53]
+
+    def test_behind_a_nat_it_goes_to_where_the_nat_sent_from(self) -> None:
+        async def story(both: Agents) -> int:
+            talk, came = await opened(both), list[Datagram]()
+            port = await both.client.udp(came.append)
+            port.send(NoncePayload(1, 5).encode(), Endpoint(both.remote.address, 53))
+            await asyncio.sleep(0.5)
+            came.clear()
+            await talk.ask(number=2, job="udp", **{**SEND, "port": 53})
+            await asyncio.sleep(0.5)
+            return len(came)
+
+        assert simulated(story, Topology(nats=(Nat("r1"),))) == 2
+
+    def test_where_nothing_came_the_client_tells_its_port(self) -> None:
+        async def story(both: Agents) -> list[Datagram]:
+            talk, came = await opened(both), list[Datagram]()
+            port = await both.client.udp(came.append)
+            await talk.ask(number=2, job="udp", **{**SEND, "port": 53, "to": ["192.0.2.1", port.local.port]})
+            await asyncio.sleep(0.5)
+            return came
+
+        assert len(simulated(story)) == 2
+
+    @pytest.mark.parametrize("to", [None, ["10.78.0.1", 4000]])
+    def test_a_port_that_is_not_open_sends_nothing(self, to: object) -> None:
+        async def story(both: Agents) -> object:
+            talk = await opened(both)
+            return (await talk.ask(number=2, job="udp", **{**SEND, "port": 54, "to": to}))["sent"]
+
+        assert simulated(story) == 0
+
+    def test_beside_the_program_that_has_the_port(self) -> None:
+        async def story(both: Agents) -> tuple[object, list[int]]:
+            theirs: list[Datagram] = []
+            await both.server.udp(theirs.append, port=500)
+            talk, came = await opened(both, ("udp", 500)), list[Datagram]()
+            port = await both.client.udp(came.append)
+            answer = await talk.ask(number=2, job="udp", **{**SEND, "port": 500, "to": ["10.78.0.1", port.local.port]})
+            await asyncio.sleep(0.5)
+            return answer["sent"], [datagram.source.port for datagram in came]
+
+        assert simulated(story) == (2, [500, 500])
+
+
+def test_esp_in_udp_waits_for_the_clients_own() -> None:
+    async def story(both: Agents) -> tuple[object, object, int]:
+        talk, came = await opened(both), list[Datagram]()
+        before = await talk.ask(number=2, job="esp-in-udp", **{**SEND, "port": 4500})
+        port = await both.client.udp(came.append)
+        port.send(EspPacket(0x1000, 1, NoncePayload(1, 5, 56).encode()).encode(), Endpoint(both.remote.address, 4500))
+        await asyncio.sleep(0.5)
+        answered = len(came)
+        after = await talk.ask(number=3, job="esp-in-udp", **{**SEND, "port": 4500})
+        await asyncio.sleep(0.5)
+        return before["sent"], after["sent"], len(came) - answered
+
+    assert simulated(story) == (0, 2, 2)
+
+
+def test_no_call_no_gre_in_it() -> None:
+    async def story(both: Agents) -> object:
+        return (await (await opened(both)).ask(number=2, job="gre-in-call", **SEND))["sent"]
+
+    assert simulated(story) == 0
+
+
+def test_nothing_ever_goes_to_another_address() -> None:
+    """Every kind, with another's address wherever one may be told."""
+
+    async def story(both: Agents) -> int:
+        victim = IPv4Address("10.78.1.1")
+        talk, seen = await opened(both), list[Packet]()
+        both.server.capture(victim, seen.append)
+        jobs = ("gre-bare", "esp", "gre-in-call", "udp", "esp-in-udp")
+        for number, job in enumerate(jobs, 2):
+            await talk.ask(number=number, job=job, **{**SEND, "port": 53, "to": [str(victim), 4000]})
+        for number, question in enumerate((GRE, ESP, ECHO, ["udp", "reach", "udp", 53, ""]), 20):
+            await talk.ask(number=number, question=question, to=[str(victim), 4000], **TRACE)
+        await asyncio.sleep(1)
+        return sum(packet.outgoing and packet.data[16:20] == victim.packed for packet in seen)
+
+    assert simulated(story) == 0
+
+
+def test_what_was_sent_is_on_record() -> None:
+    async def story(both: Agents) -> list[tuple[object, Movement]]:
+        talk = await opened(both)
+        await talk.ask(number=2, job="gre-bare", **SEND)
+        (session,) = both.agent.sessions.everybody()
+        return [(sighting.question, sighting.movement) for sighting in session.recorder.sightings]
+
+    assert simulated(story) == [(questions.GRE_BARE, Movement.SENT)] * 2
+
+
+class TestTraces:
+    @pytest.mark.parametrize("question", [GRE, ESP, ECHO], ids=lambda row: row[0])
+    def test_each_kind_names_the_routers(self, question: list[object]) -> None:
+        async def story(both: Agents) -> list[object]:
+            answer = await (await opened(both)).ask(number=2, question=question, **TRACE)
+            assert answer["question"] == question
+            return [address for _, address in answer["trace"][2]][:3]
+
+        assert simulated(story) == ["10.78.3.1", "10.78.2.1", "10.78.1.1"]
+
+    def test_udp_towards_the_port_that_the_client_tells(self) -> None:
+        async def story(both: Agents) -> tuple[object, object]:
+            talk, asked = await opened(both), ["udp", "reach", "udp", 53, ""]
+            without = await talk.ask(number=2, question=asked, **TRACE)
+            told = await talk.ask(number=3, question=asked, to=["192.0.2.1", 40000], **TRACE)
+            return without["trace"], dict(told["trace"][2])[1]
+
+        assert simulated(story) == (None, "10.78.3.1")
+
+    @pytest.mark.parametrize(("highest", "patience_s"), [(10**9, 0.1), (-3, -1.0), (4, 1e9)])
+    def test_its_reach_and_its_patience_are_bounded(self, highest: int, patience_s: float) -> None:
+        async def story(both: Agents) -> float:
+            talk = await opened(both)
+            began = both.client.now()
+            await talk.ask(number=2, ask="trace", question=GRE, highest_ttl=highest, patience_s=patience_s)
+            return both.client.now() - began
+
+        assert simulated(story, Topology(filters=(Filter("r2", protocol=47),))) < 60
+
+    def test_without_raw_sockets_there_is_none(self) -> None:
+        async def story(both: Agents) -> object:
+            return (await (await opened(both)).ask(number=2, question=GRE, **TRACE))["trace"]
+
+        assert simulated(story, capabilities={"server": frozenset()}) is None

@@ -1,0 +1,134 @@
+"""Names for what one end knows: put beside the observations of their question, in every direction, and nowhere else."""
+
+import pytest
+
+from vpnprobe.evidence.named import HARMLESS, Named, asks, with_names
+from vpnprobe.evidence.naming import identifier, skipped
+from vpnprobe.evidence.questions import openvpn_data, openvpn_handshake, openvpn_reset
+from vpnprobe.evidence.records import Skip
+from vpnprobe.evidence.sightings import Question
+from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
+
+UDP = Transport.UDP
+HANDSHAKE = openvpn_handshake(UDP, 1194, "profile")
+DATA = openvpn_data(UDP, 1194, "profile")
+WAYS = (Direction.C2S, Direction.S2C)
+
+
+def row(question: Question, outcome: Outcome = Outcome.PASS, way: Direction = Direction.BOTH, **detail: object) -> Observation:
+    return Observation(
+        id=identifier(question, way),
+        probe=question.probe,
+        check=question.check,
+        direction=way,
+        transport=question.transport,
+        port=question.port,
+        outcome=outcome,
+        detail=detail,
+    )
+
+
+def test_nothing_named_nothing_changed() -> None:
+    rows = [row(HANDSHAKE), row(DATA, way=Direction.C2S)]
+    assert with_names(rows, []) == rows
+
+
+def test_a_failure_and_what_was_said_stand_in_the_detail() -> None:
+    named = Named(HANDSHAKE, "tls-stalled", "3 packets")
+    (found,) = with_names([row(HANDSHAKE, Outcome.NO_ANSWER, stage="tls")], [named])
+    assert found.outcome is Outcome.NO_ANSWER
+    assert found.detail == {"stage": "tls", "failure": "tls-stalled", "said": "3 packets"}
+
+
+def test_nothing_said_is_not_told() -> None:
+    (found,) = with_names([row(HANDSHAKE, Outcome.NO_ANSWER)], [Named(HANDSHAKE, "tls-silent")])
+    assert found.detail == {"failure": "tls-silent"}
+
+
+def test_a_goal_that_was_reached_and_refused_afterwards_is_refused_by_the_peer() -> None:
+    (found,) = with_names([row(HANDSHAKE)], [Named(HANDSHAKE, "credentials-refused", "AUTH_FAILED")])
+    assert found.outcome is Outcome.REFUSED
+    assert found.detail == {"by": "peer", "failure": "credentials-refused", "said": "AUTH_FAILED"}
+
+
+@pytest.mark.parametrize("outcome", [o for o in Outcome if o is not Outcome.PASS])
+def test_only_what_passed_is_refused(outcome: Outcome) -> None:
+    (found,) = with_names([row(HANDSHAKE, outcome)], [Named(HANDSHAKE, "credentials-refused")])
+    assert found.outcome is outcome
+    assert "by" not in found.detail
+
+
+@pytest.mark.parametrize("code", sorted(HARMLESS))
+def test_what_stops_nothing_leaves_a_pass_a_pass(code: str) -> None:
+    (found,) = with_names(
+        [row(HANDSHAKE)], [Named(HANDSHAKE, code, "twice" if code else "", {"cipher": "AES-256-GCM", "first_data_ms": 3.5})]
+    )
+    assert found.outcome is Outcome.PASS
+    named = {"failure": code, "said": "twice"} if code else {}
+    assert found.detail == {"cipher": "AES-256-GCM", "first_data_ms": 3.5, **named}
+
+
+def test_words_without_a_failure_are_not_told() -> None:
+    (found,) = with_names([row(HANDSHAKE)], [Named(HANDSHAKE, "", "words")])
+    assert "said" not in found.detail
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome", "cause"),
+    [
+        ("data-dead", Outcome.NO_ANSWER, None),
+        ("data-cut", Outcome.NO_ANSWER, None),
+        ("closed-by-peer", Outcome.NO_ANSWER, None),
+        ("data-large-dead", Outcome.DEGRADED, Cause.SIZE),
+        ("", Outcome.PASS, None),
+    ],
+)
+def test_data_that_passed_for_a_while_are_named_in_both_directions(code: str, outcome: Outcome, cause: Cause | None) -> None:
+    """Answers of the first packets are no proof of the later ones."""
+    found = with_names([row(DATA, way=way) for way in WAYS], [Named(DATA, code, "after 30")])
+    assert [observation.outcome for observation in found] == [outcome, outcome]
+    assert [observation.cause for observation in found] == [cause, cause]
+    assert [observation.detail.get("failure") for observation in found] == [code or None] * 2
+    assert not any("by" in observation.detail for observation in found)
+
+
+def test_data_that_never_passed_keep_their_outcome() -> None:
+    (found,) = with_names([row(DATA, Outcome.BLOCKED, Direction.C2S)], [Named(DATA, "data-large-dead")])
+    assert (found.outcome, found.cause, found.detail) == (Outcome.BLOCKED, None, {"failure": "data-large-dead"})
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        openvpn_reset(UDP, 1194, "profile"),
+        openvpn_handshake(UDP, 1194),
+        openvpn_handshake(UDP, 1194, "profile-2"),
+        openvpn_handshake(UDP, 443, "profile"),
+        openvpn_handshake(Transport.TCP, 1194, "profile"),
+    ],
+    ids=lambda question: identifier(question, Direction.BOTH),
+)
+def test_a_name_belongs_to_its_own_question_alone(other: Question) -> None:
+    rows = [row(other), row(HANDSHAKE)]
+    found = with_names(rows, [Named(HANDSHAKE, "tls-broken")])
+    assert found[0] == rows[0]
+    assert found[1] != rows[1]
+    assert not asks(rows[0], HANDSHAKE)
+
+
+def test_what_was_skipped_has_its_name_beside_the_reason() -> None:
+    skip = skipped(Skip(HANDSHAKE, Direction.BOTH, "the session did not get so far: silent"))
+    (found,) = with_names([skip], [Named(HANDSHAKE, "silent")])
+    assert found.outcome is Outcome.SKIPPED
+    assert found.detail["reason"] == "the session did not get so far: silent"
+    assert (found.detail["failure"], found.detail["profile"]) == ("silent", True)
+
+
+def test_the_order_of_observations_is_kept() -> None:
+    rows = [row(DATA, way=Direction.S2C), row(HANDSHAKE), row(DATA, way=Direction.C2S)]
+    found = with_names(rows, [Named(HANDSHAKE, "tls-broken"), Named(DATA, "data-dead")])
+    assert [observation.id for observation in found] == [observation.id for observation in rows]
+
+
+def test_a_name_without_an_observation_adds_none() -> None:
+    assert with_names([], [Named(HANDSHAKE, "silent")]) == []

@@ -1,0 +1,224 @@
+"""Names for what a session with an existing server shows: of its data, of the client's own certificate, of a wrap that fits."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from vpnprobe.conversations.openvpn_echo import Request
+from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
+from vpnprobe.conversations.openvpn_failures import FailureCode
+from vpnprobe.conversations.openvpn_session import Wrapping
+from vpnprobe.conversations.openvpn_tls import client_context
+from vpnprobe.probes.openvpn_findings import LEAST_AFTER, LEAST_LARGE, client_certificate_failure, data_failure, told_of
+from vpnprobe.profiles.model import Profile, TlsMaterial
+from vpnprobe.profiles.model import Wrapping as ProfileWrapping
+from vpnprobe.wire.openvpn_keys import KeyDirection
+from vpnprobe.wire.openvpn_messages import PushReply
+from vpnprobe.wire.openvpn_wrap import Wrap
+
+Echoes = Sequence[tuple[int, bool]]
+"""Outer bytes, and whether it was answered."""
+
+
+def client(echoes: Echoes, *, stream: bool = False) -> Client:
+    """A client whose echo requests went so."""
+    made = Client(
+        session_id=b"clientid",
+        stream=stream,
+        wrapping=Wrapping(),
+        context=client_context(ca_pem=None, identity=None),
+        entropy=random.Random(1).randbytes,
+        unix_time_at_zero=0.0,
+        offer=ClientOffer(echoes=len(echoes)),
+    )
+    made.push = PushReply(("route-gateway 10.8.0.1",))
+    for number, (size, answered) in enumerate(echoes):
+        made.run.requests[number] = Request(size, float(number), number, number + 0.5 if answered else None)
+    return made
+
+
+def of(*runs: tuple[int, int, bool]) -> list[tuple[int, bool]]:
+    """So many requests of this size, answered or not, one run after another."""
+    return [(size, answered) for count, size, answered in runs for _ in range(count)]
+
+
+def failed(echoes: Echoes, *, stream: bool = False) -> tuple[str, str] | None:
+    found = data_failure(client(echoes, stream=stream))
+    return (found.code, found.detail) if found is not None else None
+
+
+class TestData:
+    @pytest.mark.parametrize("stream", [False, True])
+    @pytest.mark.parametrize("echoes", [[], of((20, 128, True)), of((1, 1492, True))])
+    def test_nobody_to_ask_or_all_answered(self, echoes: Echoes, stream: bool) -> None:
+        assert failed(echoes, stream=stream) is None
+
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_dead(self, stream: bool) -> None:
+        assert failed(of((12, 128, False)), stream=stream) == ("data-dead", "none of 12 echo requests to 10.8.0.1 was answered")
+
+    def test_dead_though_the_keep_alive_comes(self) -> None:
+        one = client(of((12, 128, False)))
+        one.pings_received = 1
+        found = data_failure(one)
+        assert found is not None
+        assert found.detail == "none of 12 echo requests to 10.8.0.1 was answered, though the server's own keep-alive comes"
+
+    def test_closed_by_the_peer(self) -> None:
+        one = client(of((3, 128, True), (4, 128, False)), stream=True)
+        one.peer_closed = True
+        found = data_failure(one)
+        assert found is not None
+        assert (found.code, found.detail) == ("closed-by-peer", "after 3 echo requests were answered")
+
+    def test_one_that_closes_when_all_was_answered_did_no_harm(self) -> None:
+        one = client(of((3, 128, True)), stream=True)
+        one.peer_closed = True
+        assert data_failure(one) is None
+
+    def test_large_ones_vanish(self) -> None:
+        turns = [(size, size <= 1200) for size in (128, 576, 1200, 1400, 1492)] * 4
+        assert failed(turns) == ("data-large-dead", "packets of 1400 bytes and more vanish, 1200 bytes pass")
+
+    @pytest.mark.parametrize(("missing", "blamed"), [(LEAST_LARGE - 1, False), (LEAST_LARGE, True)])
+    def test_a_few_large_ones_are_no_size(self, missing: int, blamed: bool) -> None:
+        found = failed([*of((9, 128, True)), *of((missing, 1400, False)), (128, True)])
+        assert (found is not None and found[0] == "data-large-dead") is blamed
+
+    def test_one_large_one_that_came_shows_that_size_is_not_it(self) -> None:
+        assert failed([(1492, True), *of((6, 1400, False)), *of((3, 128, True))]) is None
+
+    def test_small_ones_that_are_lost_by_chance_leave_the_size_blamed_over_udp(self) -> None:
+        turns = [(size, size <= 1200) for size in (128, 576, 1200, 1400, 1492)] * 4
+        turns[0] = (128, False)
+        assert failed(turns) == ("data-large-dead", "packets of 1400 bytes and more vanish, 1200 bytes pass")
+
+    def test_over_tcp_a_large_one_that_is_lost_stops_all_behind_it(self) -> None:
+        found = failed([*of((2, 128, True)), (1400, False), *of((12, 128, False)), *of((4, 1400, False))], stream=True)
+        assert found == ("data-large-dead", "a packet of 1400 bytes stops the connection, 128 pass")
+
+    def test_over_tcp_large_ones_alone_may_be_what_an_end_does_not_answer(self) -> None:
+        turns = [(size, size < 1400) for size in (128, 576, 1400)] * 4
+        assert failed(turns, stream=True) == ("data-large-dead", "packets of 1400 bytes and more vanish, 576 bytes pass")
+
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_cut(self, stream: bool) -> None:
+        found = failed(of((30, 128, True), (LEAST_AFTER, 128, False)), stream=stream)
+        assert found == ("data-cut", f"30 echo requests were answered, and none of the {LEAST_AFTER} that followed")
+
+    def test_a_cut_between_sizes(self) -> None:
+        turns = [(size, number < 17) for number, size in enumerate((128, 576, 1200, 1400) * 10)]
+        assert failed(turns) == ("data-cut", "17 echo requests were answered, and none of the 23 that followed")
+
+    def test_a_cut_before_a_large_one_ever_came_is_no_matter_of_size(self) -> None:
+        """Small ones of a size that passes are missing as well, to the end."""
+        turns = [(size, number < 3) for number, size in enumerate((128, 576, 1200, 1400, 1492) * 8)]
+        assert failed(turns) == ("data-cut", "3 echo requests were answered, and none of the 37 that followed")
+
+    @pytest.mark.parametrize(
+        "echoes",
+        [
+            of((30, 128, True), (LEAST_AFTER - 1, 128, False)),
+            of((10, 128, True), (1, 128, False), (10, 128, True), (2, 1492, False)),
+            of((5, 128, False), (1, 128, True)),
+            of((20, 128, False), (20, 128, True)),
+        ],
+        ids=["last", "some", "first", "half"],
+    )
+    def test_a_few_lost_are_nothing(self, echoes: Echoes) -> None:
+        assert failed(echoes) is None
+
+    def test_requests_are_taken_in_the_order_of_their_numbers(self) -> None:
+        one = client(of((30, 128, True), (LEAST_AFTER, 128, False)))
+        one.run.requests = dict(reversed(list(one.run.requests.items())))
+        found = data_failure(one)
+        assert found is not None
+        assert found.code == "data-cut"
+
+
+KEYS = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("authority", "other", "client")}
+
+
+def certificate(name: str, *, issuer: str, signer: str | None = None, days: tuple[int, int] = (-1, 30)) -> bytes:
+    """PEM; valid from and until so many days from now. `signer`: whose key signs, the issuer's by default."""
+    subject, authority = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in (name, issuer))
+    start, end = (datetime.now(UTC) + timedelta(days=count) for count in days)
+    builder = x509.CertificateBuilder(authority, subject, KEYS[name].public_key(), 5, start, end)
+    return builder.sign(KEYS[signer or issuer], hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+AUTHORITY, OTHER = certificate("authority", issuer="authority"), certificate("other", issuer="other")
+
+
+def certificate_failure(cert: bytes | None, ca: bytes | None = AUTHORITY) -> tuple[FailureCode, str] | None:
+    profile = Profile("some.ovpn", (), TlsMaterial(ca=ca, cert=cert), ProfileWrapping())
+    found = client_certificate_failure(profile)
+    return (found.code, found.detail) if found is not None else None
+
+
+REFUSED, EXPIRED = FailureCode.CLIENT_CERTIFICATE_REFUSED, FailureCode.CLIENT_CERTIFICATE_EXPIRED
+
+
+class TestClientCertificates:
+    def test_none_at_all(self) -> None:
+        assert certificate_failure(None) is None
+
+    @pytest.mark.parametrize("ca", [AUTHORITY, OTHER + AUTHORITY, None, b""])
+    def test_a_good_one(self, ca: bytes | None) -> None:
+        assert certificate_failure(certificate("client", issuer="authority"), ca) is None
+
+    def test_an_expired_one(self) -> None:
+        found = certificate_failure(certificate("client", issuer="authority", days=(-30, -2)))
+        assert found == (EXPIRED, f"it expired on {datetime.now(UTC) - timedelta(days=2):%Y-%m-%d}")
+
+    def test_one_of_tomorrow(self) -> None:
+        found = certificate_failure(certificate("client", issuer="authority", days=(1, 30)))
+        assert found == (REFUSED, f"it is valid from {datetime.now(UTC) + timedelta(days=1):%Y-%m-%d} on only")
+
+    @pytest.mark.parametrize(
+        "cert",
+        [
+            certificate("client", issuer="other"),
+            certificate("client", issuer="authority", signer="other"),
+            certificate("client", issuer="client"),
+        ],
+        ids=["another-issuer", "another-key", "itself"],
+    )
+    def test_one_that_the_authority_did_not_issue(self, cert: bytes) -> None:
+        assert certificate_failure(cert) == (REFUSED, "it was not issued by the authority in the profile")
+
+    @pytest.mark.parametrize(
+        ("cert", "ca"),
+        [
+            (b"", AUTHORITY),
+            (b"no certificate", AUTHORITY),
+            (OTHER.replace(b"MII", b"AAA"), AUTHORITY),
+            (OTHER, b"no authority"),
+        ],
+    )
+    def test_what_cannot_be_read(self, cert: bytes, ca: bytes) -> None:
+        found = certificate_failure(cert, ca)
+        assert found is not None
+        assert found[0] is REFUSED
+        assert found[1].startswith("it cannot be read: ")
+
+
+@pytest.mark.parametrize(
+    ("direction", "digest", "told"),
+    [
+        (KeyDirection.NORMAL, "SHA1", "the server answers with key-direction 0 and auth SHA1: write that into the profile"),
+        (KeyDirection.INVERSE, "SHA256", "the server answers with key-direction 1 and auth SHA256: write that into the profile"),
+        (KeyDirection.BIDIRECTIONAL, "SHA512", "the server answers with no key-direction and auth SHA512: write that into the profile"),
+    ],
+)
+def test_a_wrap_that_fits_in_the_words_of_a_profile(direction: KeyDirection, digest: str, told: str) -> None:
+    wrapping = Wrapping(Wrap.TLS_AUTH, direction=direction, digest=digest)
+    assert told_of(wrapping) == told
+    assert told_of(replace(wrapping, kind=Wrap.NONE)) == "the server answers without tls-auth: take tls-auth out of the profile"

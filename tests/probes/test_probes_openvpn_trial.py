@@ -1,0 +1,404 @@
+"""Trials of existing OpenVPN servers with a profile: how far each gets, and the name of what stops it."""
+
+import asyncio
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+from trial_support import (
+    DATA_OPCODE,
+    PORT,
+    ChoosyServer,
+    NamelessServer,
+    Servers,
+    Setting,
+    SilentServer,
+    material,
+    nobody,
+    profile,
+    profile_wrapping,
+    remote,
+    server_over_tcp,
+    server_over_udp,
+    tried,
+)
+
+from vpnprobe.conversations.openvpn_session import Wrapping
+from vpnprobe.observations.schema import Transport
+from vpnprobe.probes.openvpn_material import make_material
+from vpnprobe.probes.openvpn_trial import ECHOES, MOST_REMOTES, Trial, form_of
+from vpnprobe.profiles.errors import ProfileError
+from vpnprobe.profiles.model import NameType, Profile, ServerChecks
+from vpnprobe.profiles.model import Wrapping as ProfileWrapping
+from vpnprobe.transports.door import Datagram, TcpStream, UdpPort
+from vpnprobe.transports.simulated import SimulatedNetwork
+from vpnprobe.transports.topology import Action, Filter, Topology
+from vpnprobe.wire.openvpn_keys import KeyDirection
+from vpnprobe.wire.openvpn_wrap import Wrap
+
+UDP, TCP = Transport.UDP, Transport.TCP
+OVER = {UDP: server_over_udp, TCP: server_over_tcp}
+UP = {
+    "reset-profile-{}-both": "pass",
+    "handshake-profile-{}-both": "pass",
+    "data-profile-{}-c2s": "pass",
+    "data-profile-{}-s2c": "pass",
+}
+
+
+def of(outcomes: dict[str, str], transport: Transport) -> dict[str, str]:
+    return {name.format(f"{transport}-{PORT}"): outcome for name, outcome in outcomes.items()}
+
+
+def server_wrapping(kind: Wrap) -> Wrapping:
+    return material().server.wrapping(kind)
+
+
+class TestWholeSessions:
+    @pytest.mark.parametrize("transport", [UDP, TCP])
+    @pytest.mark.parametrize("wrap", list(Wrap))
+    def test_in_each_wrap(self, transport: Transport, wrap: Wrap) -> None:
+        used = profile(remote(transport, wrapping=profile_wrapping(wrap)))
+        found = tried(OVER[transport], used, wrapping=server_wrapping(wrap))
+        assert found.codes == []
+        assert found.outcomes == of(UP, transport)
+        assert found.begun == 1
+
+    def test_what_was_agreed_on_is_told(self) -> None:
+        (named,) = tried(server_over_udp).named
+        assert named.question.check == "handshake"
+        assert named.facts["cipher"] == "AES-256-GCM"
+        assert named.facts["tls"] == "TLSv1.3"
+        assert 0 < float(named.facts["first_data_ms"]) < 1000
+
+    def test_rows_are_those_of_the_profile(self) -> None:
+        rows = tried(server_over_udp).rows
+        assert {row.detail["profile"] for row in rows.values()} == {True}
+        assert rows["openvpn-handshake-profile-udp-1194-both"].detail["cipher"] == "AES-256-GCM"
+
+    def test_the_whole_run_of_echoes(self) -> None:
+        found = tried(server_over_udp, echoes=ECHOES)
+        assert found.rows["openvpn-data-profile-udp-1194-c2s"].received == ECHOES
+        assert found.seconds < 2
+
+    def test_several_remotes_have_rows_of_their_own(self) -> None:
+        async def both(_: SimulatedNetwork, servers: Servers) -> None:
+            await servers.over_udp()
+            await servers.over_tcp()
+
+        found = tried(both, profile(remote(UDP), remote(TCP), remote(UDP, port=443)))
+        assert found.codes == [("reset", "port-refused")]
+        assert found.outcomes["data-profile-udp-1194-c2s"] == "pass"
+        assert found.outcomes["data-profile-2-tcp-1194-c2s"] == "pass"
+        assert found.outcomes["data-profile-3-udp-443-c2s"] == "skipped"
+        assert {row.detail.get("remote") for row in found.rows.values()} == {None, "2", "3"}
+
+    def test_no_more_than_so_many_remotes(self) -> None:
+        found = tried(server_over_udp, profile(*[remote()] * (MOST_REMOTES + 3)), echoes=3)
+        assert found.begun == MOST_REMOTES
+
+    def test_forms_begin_without_a_number(self) -> None:
+        assert [form_of(number) for number in range(3)] == ["profile", "profile-2", "profile-3"]
+
+    def test_a_server_elsewhere_than_the_peer(self) -> None:
+        """The first IPv4 address counts; nobody is there."""
+        found = tried(server_over_udp, addresses=[IPv6Address("2001:db8::1"), IPv4Address("10.78.0.99")])
+        assert found.codes == [("reset", "silent")]
+        assert found.begun == 0
+
+
+def test_secrets_are_not_shown() -> None:
+    async def resolve(host: str, family: str) -> tuple[()]:
+        return ()
+
+    shown = repr(Trial(profile(), resolve, "alice", "geheim", "passphrase-1"))
+    assert "geheim" not in shown
+    assert "passphrase-1" not in shown
+    assert "PRIVATE KEY" not in shown
+
+
+def test_a_profile_that_cannot_be_used_is_said_before_anything_is_sent() -> None:
+    used = profile()
+    with pytest.raises(ProfileError, match=r"^some\.ovpn: certificate or key cannot be used"):
+        tried(server_over_udp, replace(used, tls=replace(used.tls, key=b"no key")))
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("addresses", "said"),
+        [([], "vpn.example.net"), ([IPv6Address("2001:db8::1")], "it has IPv6 addresses only, which are not probed yet")],
+    )
+    def test_a_name_without_an_address(self, addresses: list[IPv6Address], said: str) -> None:
+        found = tried(nobody, addresses=addresses)
+        assert found.codes == [("reset", "name-not-resolved")]
+        assert found.said == said
+        assert set(found.outcomes.values()) == {"skipped"}
+        assert len(found.outcomes) == 4
+        row = found.rows["openvpn-reset-profile-udp-1194-both"]
+        assert row.detail["reason"] == "the session did not get so far: name-not-resolved"
+        assert row.detail["failure"] == "name-not-resolved"
+
+
+class TestNobodyThere:
+    @pytest.mark.parametrize("transport", [UDP, TCP])
+    def test_the_port_is_refused(self, transport: Transport) -> None:
+        found = tried(nobody, profile(remote(transport)))
+        assert found.codes == [("reset", "port-refused")]
+        row = found.rows[f"openvpn-reset-profile-{transport}-1194-both"]
+        assert row.detail["failure"] == "port-refused"
+        # Over TCP no reset was ever sent.
+        assert row.outcome.value == ("refused" if transport is UDP else "skipped")
+
+    def test_nothing_is_answered(self) -> None:
+        async def deaf(_: SimulatedNetwork, servers: Servers) -> None:
+            await servers.door.udp(lambda datagram: None, port=PORT)
+
+        found = tried(deaf)
+        assert found.codes == [("reset", "silent")]
+        assert found.outcomes["reset-profile-udp-1194-both"] == "no-answer"
+        assert found.outcomes["data-profile-udp-1194-s2c"] == "skipped"
+        assert 4 <= found.seconds < 6
+
+    def test_no_connection_comes_up(self) -> None:
+        found = tried(server_over_tcp, profile(remote(TCP)), topology=Topology(filters=(Filter("r2", protocol=6),)))
+        assert found.codes == [("reset", "unreachable")]
+
+    def test_a_filter_that_rejects(self) -> None:
+        found = tried(server_over_tcp, profile(remote(TCP)), topology=Topology(filters=(Filter("r2", Action.REJECT_RST, protocol=6),)))
+        assert found.codes == [("reset", "port-refused")]
+
+    def test_the_connection_is_closed_at_once(self) -> None:
+        found = tried(_closing(b""), profile(remote(TCP)))
+        assert found.codes == [("reset", "closed-at-once")]
+
+    @pytest.mark.parametrize("said", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9.6\r\n"])
+    def test_what_answers_is_no_openvpn(self, said: bytes) -> None:
+        found = tried(_closing(said), profile(remote(TCP)))
+        assert found.codes == [("reset", "not-openvpn")]
+
+    def test_what_answers_over_udp_is_none(self) -> None:
+        async def dns(_: SimulatedNetwork, servers: Servers) -> None:
+            def came(datagram: Datagram) -> None:
+                port.send(b"\x00\x01\x81\x82" + bytes(8), datagram.source)
+
+            port: UdpPort = await servers.door.udp(came, port=PORT)
+
+        assert tried(dns).codes == [("reset", "not-openvpn")]
+
+
+def _closing(said: bytes) -> Setting:
+    """A server that waits for the first bytes, says this, and closes."""
+
+    async def setting(_: SimulatedNetwork, servers: Servers) -> None:
+        async def serve(stream: TcpStream) -> None:
+            await stream.receive()
+            if said:
+                await stream.send(said)
+            await stream.close()
+
+        def connected(stream: TcpStream) -> None:
+            kept.append(asyncio.get_running_loop().create_task(serve(stream)))
+
+        kept: list[asyncio.Task[None]] = []
+        await servers.door.listen(connected, port=PORT)
+
+    return setting
+
+
+def tls_auth(direction: KeyDirection = KeyDirection.BIDIRECTIONAL) -> ProfileWrapping:
+    return ProfileWrapping(Wrap.TLS_AUTH, material().server.tls_crypt, direction)
+
+
+class TestCloserLooks:
+    @pytest.mark.parametrize("transport", [UDP, TCP])
+    @pytest.mark.parametrize(
+        ("server", "said"),
+        [
+            ({}, "the server answers without tls-auth: take tls-auth out of the profile"),
+            (
+                {"direction": KeyDirection.NORMAL, "digest": "SHA256"},
+                "the server answers with key-direction 1 and auth SHA256: write that into the profile",
+            ),
+            ({"digest": "SHA512"}, "the server answers with no key-direction and auth SHA512: write that into the profile"),
+        ],
+        ids=["plain", "direction-digest", "digest"],
+    )
+    def test_another_wrap_is_found(self, transport: Transport, server: dict[str, str | KeyDirection], said: str) -> None:
+        base = server_wrapping(Wrap.TLS_AUTH if server else Wrap.NONE)
+        found = tried(OVER[transport], profile(remote(transport, wrapping=tls_auth())), wrapping=_with(base, server))
+        assert found.codes == [("reset", "wrong-wrap")]
+        assert found.said == said
+
+    def test_a_key_that_does_not_fit_at_all_stays_silent(self) -> None:
+        other = make_material(lambda count: bytes(range(7, 7 + 1)) * count).server.tls_crypt
+        used = profile(remote(wrapping=ProfileWrapping(Wrap.TLS_AUTH, other)))
+        found = tried(server_over_udp, used, wrapping=server_wrapping(Wrap.TLS_AUTH))
+        assert found.codes == [("reset", "silent")]
+
+    def test_a_look_aside_counts_for_none_of_the_profiles_questions(self) -> None:
+        found = tried(server_over_udp, profile(remote(wrapping=tls_auth())))
+        row = found.rows["openvpn-reset-profile-udp-1194-both"]
+        assert (row.outcome.value, row.received) == ("no-answer", 0)
+
+    def test_a_limit_of_the_tls_version_that_is_in_the_way(self) -> None:
+        """Some servers say nothing of the versions that they refuse."""
+        limited = replace(profile(), checks=ServerChecks(tls_version_max="1.2"))
+        found = tried(server_over_udp, limited, loses=_answers_to_tls_1_2)
+        assert found.codes == [("handshake", "tls-version")]
+        assert found.said == "the profile allows TLS 1.2 at most, and without that limit it begins"
+
+    def test_no_limit_no_blame(self) -> None:
+        found = tried(server_over_udp, loses=lambda data, inward: data[0] >> 3 == 4)
+        assert found.codes == [("handshake", "tls-silent")]
+
+    def test_a_limit_that_is_not_in_the_way(self) -> None:
+        limited = replace(profile(), checks=ServerChecks(tls_version_max="1.2"))
+        found = tried(server_over_udp, limited, loses=lambda data, inward: data[0] >> 3 == 4)
+        assert found.codes == [("handshake", "tls-silent")]
+
+    @pytest.mark.parametrize("aborts", [False, True])
+    def test_a_server_that_closes_in_the_middle_did_not_answer_the_last_step(self, aborts: bool) -> None:
+        found = tried(_closing_after_reset(aborts), profile(remote(TCP)))
+        assert found.codes == [("handshake", "tls-silent")]
+        assert found.said == "the server closed the connection"
+        assert found.outcomes["reset-profile-tcp-1194-both"] == "pass"
+
+    @pytest.mark.parametrize(
+        ("transport", "username", "code"),
+        [(UDP, "", "credentials-wanted"), (UDP, "alice", "keys-unanswered"), (TCP, "", "keys-unanswered")],
+    )
+    def test_keys_that_are_not_answered(self, transport: Transport, username: str, code: str) -> None:
+        """Over UDP the certificate is known to have been taken: its packets were acknowledged."""
+        found = tried(OVER[transport], _issued_by_all(profile(remote(transport))), kind=SilentServer, username=username)
+        assert found.codes == [("handshake", code)]
+
+    def test_a_certificate_of_another_authority_is_seen_in_the_profile(self) -> None:
+        found = tried(server_over_udp, kind=SilentServer)
+        assert found.codes == [("handshake", "client-certificate-refused")]
+        assert found.said == "it was not issued by the authority in the profile"
+
+
+def _issued_by_all(used: Profile) -> Profile:
+    """The client's certificate, which it issued itself, is among its authorities."""
+    assert used.tls.ca is not None
+    assert used.tls.cert is not None
+    return replace(used, tls=replace(used.tls, ca=used.tls.ca + used.tls.cert))
+
+
+def _with(base: Wrapping, changes: dict[str, str | KeyDirection]) -> Wrapping:
+    direction, digest = changes.get("direction", KeyDirection.BIDIRECTIONAL), changes.get("digest", "SHA1")
+    assert isinstance(direction, KeyDirection)
+    assert isinstance(digest, str)
+    return replace(base, direction=direction, digest=digest)
+
+
+def _closing_after_reset(aborts: bool) -> Setting:
+    """A server that answers the reset alone, and then closes, or resets the connection."""
+
+    async def setting(_: SimulatedNetwork, servers: Servers) -> None:
+        async def serve(stream: TcpStream) -> None:
+            server = servers.server(stream=True)
+            server.receive(await stream.receive(), servers.door.now())
+            for data in server.data_to_send(servers.door.now()):
+                await stream.send(data)
+            await stream.receive()
+            if aborts:
+                stream.abort()
+            else:
+                await stream.close()
+
+        kept: list[asyncio.Task[None]] = []
+        await servers.door.listen(lambda stream: kept.append(asyncio.get_running_loop().create_task(serve(stream))), port=PORT)
+
+    return setting
+
+
+TLS_1_3_OFFERED = b"\x00\x2b\x00"
+"""The extension supported_versions (RFC 8446 section 4.2.1), which a client of 1.2 at most does not send."""
+
+
+def _answers_to_tls_1_2(data: bytes, inward: bool) -> bool:
+    """What takes a ClientHello that does not offer TLS 1.3."""
+    return inward and b"\x16\x03\x01" in data[:40] and TLS_1_3_OFFERED not in data
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("transport", [UDP, TCP])
+    @pytest.mark.parametrize(
+        ("username", "password", "codes"),
+        [
+            ("alice", "sesame", []),
+            ("alice", "open", [("handshake", "credentials-refused")]),
+            ("", "", [("handshake", "credentials-wanted")]),
+        ],
+    )
+    def test_user_names_and_passwords(self, transport: Transport, username: str, password: str, codes: list[tuple[str, str]]) -> None:
+        found = tried(OVER[transport], profile(remote(transport)), kind=ChoosyServer, username=username, password=password)
+        assert found.codes == codes
+        handshake = found.outcomes[f"handshake-profile-{transport}-1194-both"]
+        assert handshake == ("refused" if codes else "pass")
+        assert found.outcomes[f"data-profile-{transport}-1194-c2s"] == ("skipped" if codes else "pass")
+
+    @pytest.mark.parametrize(
+        ("checks", "code"),
+        [
+            (ServerChecks(x509_name="Other", x509_name_type=NameType.NAME), "certificate-wrong-name"),
+            (ServerChecks(certificate_type="server"), "certificate-wrong-purpose"),
+            (ServerChecks(fingerprints=(bytes(32),)), "certificate-wrong-fingerprint"),
+            (ServerChecks(x509_name="vpnprobe server", x509_name_type=NameType.NAME), ""),
+        ],
+    )
+    def test_checks_of_the_servers_certificate(self, checks: ServerChecks, code: str) -> None:
+        found = tried(server_over_udp, replace(profile(), checks=checks))
+        assert found.codes == ([("handshake", code)] if code else [])
+
+    def test_an_authority_that_did_not_issue_it(self) -> None:
+        used = profile()
+        found = tried(server_over_udp, replace(used, tls=replace(used.tls, ca=used.tls.cert)))
+        assert found.codes == [("handshake", "certificate-wrong-ca")]
+
+    def test_a_client_without_a_certificate(self) -> None:
+        """In TLS 1.3 the server's refusal comes when the client is up already."""
+        used = profile()
+        found = tried(server_over_udp, replace(used, tls=replace(used.tls, cert=None, key=None)))
+        ((check, code),) = found.codes
+        assert (check, code) == ("handshake", "client-certificate-refused")
+
+
+def data_packets(data: bytes) -> bool:
+    return data[0] >> 3 == DATA_OPCODE
+
+
+class TestData:
+    def test_none_comes_through(self) -> None:
+        found = tried(server_over_udp, loses=lambda data, inward: data_packets(data))
+        assert found.codes == [("data", "data-dead")]
+        assert found.said == "none of 12 echo requests to 10.255.238.1 was answered"
+        assert found.outcomes["handshake-profile-udp-1194-both"] == "pass"
+
+    def test_none_comes_back(self) -> None:
+        found = tried(server_over_udp, loses=lambda data, inward: data_packets(data) and not inward)
+        assert found.codes == [("data", "data-dead")]
+
+    def test_large_ones_vanish(self) -> None:
+        found = tried(server_over_udp, loses=lambda data, inward: data_packets(data) and len(data) > 1300, echoes=24)
+        assert found.codes == [("data", "data-large-dead")]
+        assert found.said == "packets of 1400 bytes and more vanish, 1200 bytes pass"
+
+    def test_none_follow_after_some_time(self) -> None:
+        seen: list[bytes] = []
+
+        def loses(data: bytes, inward: bool) -> bool:
+            seen.extend([data] if data_packets(data) else [])
+            return len(seen) > 60
+
+        found = tried(server_over_udp, loses=loses, echoes=ECHOES)
+        assert found.codes == [("data", "data-cut")]
+        assert found.said == "30 echo requests were answered, and none of the 72 that followed"
+
+    def test_there_is_nobody_to_ask(self) -> None:
+        found = tried(server_over_udp, kind=NamelessServer)
+        assert found.codes == []
+        row = found.rows["openvpn-data-profile-udp-1194-c2s"]
+        assert row.outcome.value == "skipped"
+        assert "no address of its own in the tunnel" in row.detail["reason"]

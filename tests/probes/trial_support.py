@@ -1,0 +1,257 @@
+"""Existing OpenVPN servers in a simulated network, and trials of them with a profile."""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any, Final, TypeVar
+
+from vpnprobe.conversations.contract import Sender
+from vpnprobe.conversations.openvpn_ends import Server
+from vpnprobe.conversations.openvpn_session import Negotiation, Wrapping
+from vpnprobe.conversations.openvpn_tls import server_context
+from vpnprobe.evidence.judge import judge
+from vpnprobe.evidence.named import Named, with_names
+from vpnprobe.evidence.questions import openvpn_reset
+from vpnprobe.evidence.records import EndRecord
+from vpnprobe.evidence.sightings import Vantage
+from vpnprobe.observations.schema import Observation, Transport
+from vpnprobe.probes.context import Path, Settings
+from vpnprobe.probes.conversing import over_stream
+from vpnprobe.probes.openvpn_material import Material, make_material
+from vpnprobe.probes.openvpn_trial import ProfileProbe, Trial
+from vpnprobe.probes.recorder import Recorder
+from vpnprobe.probes.sending import Nonces
+from vpnprobe.profiles.model import Profile, Remote, TlsMaterial
+from vpnprobe.profiles.model import Wrapping as ProfileWrapping
+from vpnprobe.transports.door import Address, ConnectError, Datagram, Door, Endpoint, TcpStream, UdpPort
+from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
+from vpnprobe.transports.topology import CLIENT, SERVER, Topology
+from vpnprobe.wire.openvpn_messages import AuthFailed, PushReply
+from vpnprobe.wire.openvpn_wrap import Wrap
+
+T = TypeVar("T")
+PORT: Final = 1194
+HOST: Final = "vpn.example.net"
+DATA_OPCODE: Final = 9
+Loses = Callable[[bytes, bool], bool]
+"""Whether a datagram is lost: its bytes, and whether it is for the server."""
+
+
+@cache
+def material() -> Material:
+    """Certificates and keys of a server and of its client, made once."""
+    return make_material(random.Random(7).randbytes)
+
+
+class ChoosyServer(Server):
+    """A server that asks for a name and a password."""
+
+    def _push(self, negotiation: Negotiation) -> None:
+        assert negotiation.peer is not None
+        assert negotiation.tls is not None
+        if (negotiation.peer.username, negotiation.peer.password) == ("alice", "sesame"):
+            super()._push(negotiation)
+        else:
+            negotiation.tls.write(AuthFailed().encode())
+
+
+class SilentServer(Server):
+    """A server that does not answer the client's key message."""
+
+    def _keys_came(self, negotiation: Negotiation, now: float) -> None:
+        pass
+
+
+class NamelessServer(Server):
+    """A server that tells no address of its own in the tunnel."""
+
+    def _push(self, negotiation: Negotiation) -> None:
+        assert negotiation.tls is not None
+        options = ("topology subnet", "ifconfig 10.8.0.2 255.255.255.0", f"peer-id {self.peer_id}", f"cipher {self.cipher}")
+        negotiation.tls.write(PushReply(options).encode())
+        self._pushed = True
+
+
+@dataclass
+class Servers:
+    """One program's OpenVPN servers on a simulated host: a session for each client."""
+
+    door: Door
+    wrapping: Wrapping = field(default_factory=Wrapping)
+    kind: type[Server] = Server
+    loses: Loses = lambda data, inward: False
+    begun: list[Server] = field(default_factory=list)
+    _port: UdpPort | None = None
+    _by_client: dict[tuple[Endpoint, bytes], Server] = field(default_factory=dict)
+    _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+
+    def server(self, *, stream: bool) -> Server:
+        half = material().server
+        made = self.kind(
+            session_id=self.door.entropy(8),
+            stream=stream,
+            wrapping=self.wrapping,
+            context=server_context(half.identity, clients_pem=half.client_certificate_pem.decode()),
+            entropy=self.door.entropy,
+            unix_time_at_zero=self.door.unix_time() - self.door.now(),
+            echoes=0,
+            peer_id=5,
+        )
+        self.begun.append(made)
+        return made
+
+    async def over_udp(self, port: int = PORT) -> None:
+        self._port = await self.door.udp(self._came, port=port)
+
+    async def over_tcp(self, port: int = PORT) -> None:
+        def connected(stream: TcpStream) -> None:
+            task = asyncio.get_running_loop().create_task(self._serve(stream, port))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+        await self.door.listen(connected, port=port)
+
+    def _came(self, datagram: Datagram) -> None:
+        if self.loses(datagram.data, True):
+            return
+        opcode = datagram.data[0] >> 3
+        known = [server for (client, _), server in self._by_client.items() if client == datagram.source]
+        slot = (datagram.source, datagram.data[1:9])
+        if opcode == DATA_OPCODE:
+            server = known[-1]
+        elif slot in self._by_client:
+            server = self._by_client[slot]
+        else:
+            server = self._by_client[slot] = self.server(stream=False)
+        server.receive(datagram.data, self.door.now())
+        self._flush(server, datagram.source)
+
+    def _flush(self, server: Server, client: Endpoint) -> None:
+        assert self._port is not None
+        for data in server.data_to_send(self.door.now()):
+            if not self.loses(data, False):
+                self._port.send(data, client)
+        if (due := server.next_timer()) is not None:
+            asyncio.get_running_loop().call_later(max(0.0, due - self.door.now()), self._due, server, client, due)
+
+    def _due(self, server: Server, client: Endpoint, due: float) -> None:
+        if server.next_timer() == due:
+            server.handle_timer(max(due, self.door.now()))
+            self._flush(server, client)
+
+    async def _serve(self, stream: TcpStream, port: int) -> None:
+        recorder = Recorder(self.door, Vantage.SERVER)
+        with suppress(ConnectError):
+            await over_stream(recorder, stream, self.server(stream=True), openvpn_reset(Transport.TCP, port), Sender.RESPONDER)
+
+    def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+
+def remote(transport: Transport = Transport.UDP, *, port: int = PORT, wrapping: ProfileWrapping | None = None, host: str = HOST) -> Remote:
+    return Remote(host, port, transport, wrapping=wrapping or ProfileWrapping())
+
+
+def profile(*remotes: Remote) -> Profile:
+    """One that fits the servers, but for what it says of its remotes."""
+    made = material()
+    tls = TlsMaterial(ca=made.server.identity.certificate_pem, cert=made.identity.certificate_pem, key=made.identity.key_pem)
+    return Profile("some.ovpn", remotes or (remote(),), tls, ProfileWrapping())
+
+
+def profile_wrapping(kind: Wrap) -> ProfileWrapping:
+    """What a fitting profile says of a wrap."""
+    if kind is Wrap.NONE:
+        return ProfileWrapping()
+    return ProfileWrapping(kind, material().client_key if kind is Wrap.TLS_CRYPT_V2 else material().server.tls_crypt)
+
+
+@dataclass
+class Tried:
+    """What a trial found."""
+
+    path: Path
+    seconds: float
+    """Of virtual time."""
+    begun: int
+    """Sessions at the server."""
+
+    @property
+    def named(self) -> list[Named]:
+        return self.path.named
+
+    @property
+    def codes(self) -> list[tuple[str, str]]:
+        """Check and code of each name that tells a failure."""
+        return [(name.question.check, name.code) for name in self.named if name.code]
+
+    @property
+    def said(self) -> str:
+        """The words of the only failure."""
+        (said,) = [name.said for name in self.named if name.code]
+        return said
+
+    @property
+    def rows(self) -> dict[str, Observation]:
+        facts = replace(self.path.facts, skips=tuple(self.path.skips))
+        return {row.id: row for row in with_names(judge(self.path.client_record(), EndRecord(witness=False), facts), self.named)}
+
+    @property
+    def outcomes(self) -> dict[str, str]:
+        return {name.removeprefix("openvpn-"): row.outcome.value for name, row in self.rows.items()}
+
+
+Setting = Callable[[SimulatedNetwork, Servers], Coroutine[Any, Any, object]]
+
+
+async def server_over_udp(_: SimulatedNetwork, servers: Servers) -> None:
+    await servers.over_udp()
+
+
+async def server_over_tcp(_: SimulatedNetwork, servers: Servers) -> None:
+    await servers.over_tcp()
+
+
+async def nobody(_: SimulatedNetwork, __: Servers) -> None:
+    """No program listens."""
+
+
+def tried(
+    setting: Setting,
+    used: Profile | None = None,
+    *,
+    wrapping: Wrapping | None = None,
+    kind: type[Server] = Server,
+    loses: Loses = lambda data, inward: False,
+    addresses: Sequence[Address] | None = None,
+    topology: Topology | None = None,
+    username: str = "",
+    password: str = "",
+    echoes: int = 12,
+) -> Tried:
+    """Tries the profile against what `setting` puts on the simulated server."""
+
+    async def main() -> Tried:
+        network = SimulatedNetwork(topology or Topology(), seed=1)
+        door, server = network.door(CLIENT), network.door(SERVER)
+        servers = Servers(server, wrapping or Wrapping(), kind, loses)
+        await setting(network, servers)
+        there = network.topology.server_address
+
+        async def resolve(host: str, family: str) -> Sequence[Address]:
+            return (there,) if addresses is None else addresses
+
+        trial = Trial(used or profile(), resolve, username, password, echoes=echoes)
+        path = Path(door, there, Settings((), trial=trial, only_trial=True), Recorder(door, Vantage.CLIENT), Nonces(door, 9), None, None)
+        began = door.now()
+        await ProfileProbe(path, trial).run()
+        took = door.now() - began
+        path.close()
+        servers.close()
+        return Tried(path, took, len(servers.begun))
+
+    return run_virtual(main())
