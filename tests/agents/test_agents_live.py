@@ -126,7 +126,9 @@ class TestPaths:
                 assert running.end() == 0
         document = document_of(tmp_path / "out")
         assert document["complete"] is True
-        assert feasibility_of(document) == ALL_FEASIBLE
+        assert feasibility_of(document) == {**ALL_FEASIBLE, "openvpn-udp": "degraded"}
+        large = [row for row in document["observations"] if row["check"] == "data" and row["cause"] == "size"]
+        assert {(row["transport"], row["detail"]["largest_passing"]) for row in large} == {("udp", 1400)}
 
     def test_behind_a_nat(self, token: Path, tmp_path: Path) -> None:
         from vpnprobe.lab.scenario import load
