@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := vpnprobe-results/demo
+# Of the coverage-guided fuzzer, for each of its ten targets.
+FUZZ_SECONDS ?= 60
 
 .PHONY: demo test lint check bench fuzz clean
 
@@ -29,8 +31,11 @@ check: $(VENV)/installed-dev
 bench: $(VENV)/installed
 	sh benchmarks/run.sh $(BIN)
 
+# Where atheris cannot be installed, the fuzzer says so in one line.
 fuzz: $(VENV)/installed-dev
 	$(BIN)/pytest -n auto --hypothesis-profile=fuzz tests/wire tests/conversations tests/capture tests/observations
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]' >/dev/null 2>&1 || true
+	$(BIN)/python fuzz/fuzz_openvpn.py --seconds $(FUZZ_SECONDS)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

@@ -89,7 +89,7 @@ def test_data_goes_in_packets_without_peer_id_and_the_run_says_nothing_else(soft
     """As a program, of which the capture tells; the server's certificate has the serial number 0, which is nobody's concern."""
     file = tmp_path / "client.ovpn"
     file.write_text(profile(softether_server, UDP))
-    ran = run(softether_server.lab, tmp_path, "--solo", "--profile", str(file))
+    ran = run(softether_server.lab, tmp_path, "--solo", "--only", "openvpn", "--profile", str(file))
     assert ran.status == 0
     assert ran.feasibility["openvpn-udp"] == "feasible"
     assert "warning" not in ran.errors.lower()

@@ -67,7 +67,7 @@ def _context(result: Result) -> Mapping[str, Any]:
         "run": result.run,
         "advice": result.recommendation,
         "headline": headline(result),
-        "next_steps": next_steps(result),
+        "next_steps": [step for step in next_steps(result) if step != headline(result).reason],
         "settings": _settings(result),
         "client": address_of(result.run.client),
         "server": address_of(result.run.server),
