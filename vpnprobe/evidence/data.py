@@ -23,6 +23,8 @@ LOSS_WORTH_A_WORD: Final = 0.05
 """Share of lost packets from which on, with at least two of them, what passes is called degraded."""
 LEAST_BEHIND_A_CUT: Final = 8
 """Packets of sizes that pass which must be missing at the end of a session before it is called cut."""
+SAME_PLACE: Final = 0.7
+"""Streams that a filter cuts end after about as many packets; the least of them after this share of the most. Chance is not so even."""
 MOST_SIZES: Final = 10
 """More sizes than that are told as ranges."""
 RANGES: Final = (128, 576, 1200, 1400, 1450, 1500)
@@ -121,16 +123,19 @@ class DataRun:
         return None if beyond else Limit(Outcome.BLOCKED, Cause.RATE, max(cut.values()), {"cut_after": after})
 
     def _limit_of_streams(self, path: Background) -> Limit | None:
-        """Streams that stall: at the first packet that is too large, or at none in particular."""
+        """Streams that stall: at the first packet that is too large, or all at about the same place."""
         stalled = [session for session in self.sessions if not session[-1].came]
         bound = path.chance_of_losing_all(len(stalled))
-        if len(stalled) < LEAST_TRIALS or len(stalled) < len(self.sessions) or bound > ERROR_BOUND:
+        if len(stalled) < LEAST_TRIALS or bound > ERROR_BOUND:
             return None
         first_lost = [next(packet.size for packet in session if not packet.came) for session in stalled]
-        if min(first_lost) > self.largest_passing:
+        if min(first_lost) > self.largest_passing and len(stalled) == len(self.sessions):
             return _of_size(self.largest_passing, min(first_lost), bound)
-        after = max(sum(packet.came for packet in session) for session in stalled)
-        return Limit(Outcome.BLOCKED, Cause.RATE, bound, {"cut_after": after})
+        came = [sum(packet.came for packet in session) for session in stalled]
+        beyond = any(len(session) > max(came) for session in self.sessions if session[-1].came)
+        if beyond or min(came) < SAME_PLACE * max(came):
+            return None
+        return Limit(Outcome.BLOCKED, Cause.RATE, bound, {"cut_after": max(came)})
 
 
 def _by_time(row: tuple[float, int, Packet]) -> tuple[float, int]:
