@@ -329,7 +329,14 @@ class TestContexts:
         assert tls_context(with_tls(TlsMaterial(CA))).verify_mode is ssl.CERT_REQUIRED
 
     def test_with_fingerprints_alone_no_authority_is_asked(self) -> None:
-        assert tls_context(with_tls(TlsMaterial())).verify_mode is ssl.CERT_NONE
+        used = with_tls(TlsMaterial())
+        pinned = replace(used, checks=replace(used.checks, fingerprints=(bytes(32),)))
+        assert tls_context(pinned).verify_mode is ssl.CERT_NONE
+
+    def test_a_server_that_nothing_tells_apart_from_others_is_not_tried(self) -> None:
+        """Whoever poses as it would be told the password."""
+        with pytest.raises(ProfileError, match="nothing by which the server can be known"):
+            tls_context(with_tls(TlsMaterial()))
 
     @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
     @pytest.mark.parametrize(

@@ -282,7 +282,9 @@ class Run:
         return [observation for opinion in told for observation in opinion.result()]
 
     def _scope(self, path: Path) -> Scope:
-        ports = frozenset((port.transport, port.port) for port in ports_of(chosen(self.settings), self.settings))
+        trial = self.settings.trial
+        of_profile = {(remote.transport, remote.port) for remote in trial.remotes} if trial is not None else set()
+        ports = frozenset({(port.transport, port.port) for port in ports_of(chosen(self.settings), self.settings)} | of_profile)
         call_ids = {s.detail["call_id"] for s in path.recorder.sightings if "call_id" in s.detail}
         return Scope(str(self.peer_address), ports, frozenset(path.flows), frozenset(int(call_id) for call_id in call_ids))
 

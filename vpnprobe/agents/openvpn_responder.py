@@ -25,7 +25,7 @@ from vpnprobe.wire.openvpn_wrap import Wrap
 RETRANSMIT_AFTER_S: Final = 0.3
 ECHOES: Final = 6
 """Echo requests that the server's end sends through each tunnel."""
-MOST_SESSIONS: Final = 256
+MOST_SESSIONS: Final = 1024
 """OpenVPN sessions of one client in a run."""
 
 
@@ -35,7 +35,6 @@ class Acceptance:
 
     half: ServerHalf
     context: ssl.SSLContext
-    begun: int = 0
 
 
 def accept(message: object) -> Acceptance:
@@ -69,9 +68,9 @@ def wrap_of(data: bytes) -> Wrap | None:
 def begin(door: Door, session: Session, data: bytes, *, transport: Transport, port: int) -> tuple[Server, Question] | None:
     """The server's end for a client's first packet; None: it is none, or this client handed over no keys."""
     acceptance, wrap = session.openvpn, wrap_of(data)
-    if acceptance is None or wrap is None or acceptance.begun >= MOST_SESSIONS or not session_of(data):
+    if acceptance is None or wrap is None or session.openvpn_begun >= MOST_SESSIONS or not session_of(data):
         return None
-    acceptance.begun += 1
+    session.openvpn_begun += 1
     server = Server(
         session_id=door.entropy(8),
         stream=transport is Transport.TCP,
@@ -80,7 +79,7 @@ def begin(door: Door, session: Session, data: bytes, *, transport: Transport, po
         entropy=door.entropy,
         unix_time_at_zero=door.unix_time() - door.now(),
         echoes=ECHOES,
-        peer_id=acceptance.begun,
+        peer_id=session.openvpn_begun,
         retransmit_after_s=RETRANSMIT_AFTER_S,
     )
     server.short_replies = True

@@ -57,6 +57,8 @@ class Session:
     """When the client last asked for anything, on the door's clock."""
     openvpn: "Acceptance | None" = None
     """What lets its OpenVPN sessions come up; None: it handed over nothing, and only resets are answered."""
+    openvpn_begun: int = 0
+    """OpenVPN sessions so far."""
     packed: bytes | None = None
     """The capture's summary as it is handed over."""
     payloads: dict[bytes, bytes] = field(default_factory=dict)

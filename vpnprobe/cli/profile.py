@@ -38,11 +38,13 @@ def trial_of(path: Path, tell: Callable[[str], None]) -> "Trial":
 
 def _credentials(profile: "Profile") -> tuple[str, str]:
     """User name and password; empty where nobody can be asked: then the server's answer tells that it wants them."""
+    from vpnprobe.report.words import visible
+
     known = profile.credentials
     if not known.wanted or not sys.stdin.isatty():
         return known.username or "", known.password or ""
     username = known.username or click.prompt("User name", err=True)
-    return username, known.password or click.prompt(f"Password of {username}", hide_input=True, err=True)
+    return username, known.password or click.prompt(f"Password of {visible(username)}", hide_input=True, err=True)
 
 
 def _passphrase(profile: "Profile") -> str | None:

@@ -1,6 +1,7 @@
 """`vpnprobe run`: the client agent. Pairs with a server agent, or probes alone, and says which VPN works."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from vpnprobe.observations.schema import Observation
     from vpnprobe.probes.context import Settings, WantedPort
     from vpnprobe.probes.openvpn_trial import Trial
-    from vpnprobe.transports.door import Address, TcpStream
+    from vpnprobe.transports.door import Address, Door, TcpStream
 
 SSH: Final = "ssh://"
 NMAP_DEADLINE_S: Final = 20.0
@@ -101,6 +102,8 @@ def run(
     names, protocols = probes_for(only, skip)
     wanted = Wanted(peer or "", control_port, token_file, solo, quiet)
     trial = trial_of(profile, wanted.tell) if profile is not None else None
+    if trial is not None and names:
+        names |= {"openvpn"}
     if peer is None and trial is not None:
         names, protocols = _of_trial(trial, names, protocols)
         wanted = replace(wanted, peer=trial.remotes[0].host, alone=True)
@@ -172,7 +175,7 @@ async def _measured(wanted: Wanted, settings: "Settings") -> "tuple[Measured, fl
         address, connect = await _through_ssh(wanted)
         run = Run(door, address, settings, connect, wanted.tell, second_opinion=nmap_opinion(address))
     else:
-        address = await first_address(settings.trial) if wanted.alone and settings.trial else await resolve(wanted.peer)
+        address = await first_address(settings.trial, door) if wanted.alone and settings.trial else await resolve(wanted.peer)
         if wanted.alone:
             run = Run(door, address, settings, None, wanted.tell)
         elif wanted.solo:
@@ -209,14 +212,16 @@ async def _through_ssh(wanted: Wanted) -> "tuple[Address, Connector]":
     return agent.address, connect
 
 
-async def first_address(trial: "Trial") -> "Address":
-    """The IPv4 address of the first remote that has one; the unspecified one where none has: the trial then says so by name."""
+async def first_address(trial: "Trial", door: "Door") -> "Address":
+    """The first IPv4 address of a remote that there is a route to; the unspecified one where there is none: the trial says so by name."""
     from ipaddress import IPv4Address
 
     for remote in trial.remotes:
         for address in await trial.resolve(remote.host, remote.family):
             if address.version == 4:
-                return address
+                with contextlib.suppress(CannotRun, OSError):
+                    door.source_address(address)
+                    return address
     return IPv4Address(0)
 
 

@@ -6,7 +6,7 @@ library has no exporter; a server of 2.x then derives keys by OpenVPN's own PRF.
 
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import ClassVar, Final, assert_never
 
@@ -48,6 +48,7 @@ from vpnprobe.wire.openvpn_wrap import FLAG_RESEND_WRAPPED_KEY, Wrap, early_flag
 PUSH_AGAIN_S: Final = 1.0
 """Between two push requests."""
 MOST_PUSH_REQUESTS: Final = 10
+MOST_PUSHED_CHARACTERS: Final = 1 << 18
 MOST_OPTIONS: Final = 4096
 """Pushed options that are kept."""
 MORE_TO_COME: Final = 2
@@ -62,8 +63,8 @@ class ClientOffer:
 
     ciphers: tuple[Cipher, ...] = CIPHERS
     auth: str = "SHA1"
-    username: str = ""
-    password: str = ""
+    username: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
     tun_mtu: int = 1500
     program: str = "vpnprobe"
     """Told as `IV_GUI_VER`, where front ends name themselves."""
@@ -288,7 +289,8 @@ class Client(EchoingEnd):
         """Options may come in several messages; once they are whole, no more are taken."""
         if self.push is not None:
             return
-        self._pushed = (self._pushed + message.options)[:MOST_OPTIONS]
+        room = MOST_PUSHED_CHARACTERS - sum(len(option) for option in self._pushed)
+        self._pushed = (self._pushed + tuple(option for option in message.options if len(option) <= room))[:MOST_OPTIONS]
         if message.continuation != MORE_TO_COME:
             self._configured(PushReply(self._pushed), now)
 

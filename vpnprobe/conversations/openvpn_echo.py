@@ -137,7 +137,11 @@ class EchoingEnd(SessionEnd):
 
     def _on_timer(self, now: float) -> None:
         ends, channel = self._tunnel_ends(), self.channel
-        if ends is None or channel is None or (request := self.run.next(now)) is None:
+        if ends is None or channel is None:
+            self.run.due = None  # Keys are on their way out; what is due now would be due for ever.
+            return
+        request = self.run.next(now)
+        if request is None:
             return
         sequence, outer_bytes = request
         framing = len(self.compression.add(IPV4_START)) - len(IPV4_START)

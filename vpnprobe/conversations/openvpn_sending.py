@@ -28,7 +28,7 @@ DATA_HEAD: Final = 8
 """Bytes of a data packet up to its packet ID, of either version."""
 MOST_WAITING: Final = 256
 """Control packets that may wait for a place in the window: the longest chain of certificates needs fewer."""
-KEPT_STEPS: Final = 20_000
+KEPT_STEPS: Final = 8_000
 
 
 class SendingEnd(ABC):

@@ -10,7 +10,7 @@ import ssl
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
@@ -72,8 +72,8 @@ class Identity:
 
     certificate_pem: bytes
     """With what follows it in the chain."""
-    key_pem: bytes
-    passphrase: str | None = None
+    key_pem: bytes = field(repr=False)
+    passphrase: str | None = field(default=None, repr=False)
 
     @property
     def fingerprint(self) -> str:

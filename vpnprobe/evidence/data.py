@@ -23,6 +23,8 @@ LOSS_WORTH_A_WORD: Final = 0.05
 """Share of lost packets from which on, with at least two of them, what passes is called degraded."""
 LEAST_BEHIND_A_CUT: Final = 8
 """Packets of sizes that pass which must be missing at the end of a session before it is called cut."""
+MOST_OF_THEM: Final = 0.6
+"""Share of the stalled streams whose first missing packet must be too large."""
 SAME_PLACE: Final = 0.7
 """Streams that a filter cuts end after about as many packets; the least of them after this share of the most. Chance is not so even."""
 MOST_SIZES: Final = 10
@@ -100,6 +102,11 @@ class DataRun:
         lost = sum(not packet.came for packet in self.packets)
         return not self.stream and lost >= 2 and lost / len(self.packets) > LOSS_WORTH_A_WORD
 
+    @property
+    def all_stalled(self) -> bool:
+        """Whether every stream ends with packets that never came: where that is not proven to be a limit, it is no pass either."""
+        return self.stream and all(not session[-1].came for session in self.sessions)
+
     def _limit_of_size(self, path: Background) -> Limit | None:
         largest = self.largest_passing
         larger = [packet.size for packet in self.packets if packet.size > largest]
@@ -129,8 +136,10 @@ class DataRun:
         if len(stalled) < LEAST_TRIALS or bound > ERROR_BOUND:
             return None
         first_lost = [next(packet.size for packet in session if not packet.came) for session in stalled]
-        if min(first_lost) > self.largest_passing and len(stalled) == len(self.sessions):
-            return _of_size(self.largest_passing, min(first_lost), bound)
+        too_large = [size for size in first_lost if size > self.largest_passing]
+        if len(too_large) >= MOST_OF_THEM * len(stalled) and len(stalled) == len(self.sessions):
+            # One that chance stopped earlier does not change what stops the others.
+            return _of_size(self.largest_passing, min(too_large), bound)
         came = [sum(packet.came for packet in session) for session in stalled]
         beyond = any(len(session) > max(came) for session in self.sessions if session[-1].came)
         if beyond or min(came) < SAME_PLACE * max(came):

@@ -12,7 +12,7 @@ from vpnprobe.conversations.openvpn import KeysAgreed
 from vpnprobe.evidence import questions
 from vpnprobe.evidence.causes import explain
 from vpnprobe.evidence.data import LOSS_WORTH_A_WORD, DataRun, Limit
-from vpnprobe.evidence.naming import PROFILE, earlier_steps, form_detail, identifier, skipped
+from vpnprobe.evidence.naming import earlier_steps, form_detail, identifier, is_existing, skipped
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
 from vpnprobe.evidence.sightings import Movement, Question
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background, round_trip
@@ -42,6 +42,8 @@ class Judge:
         """Whether probes reach the server from another address than the control channel (a jump host, a carrier's pool of addresses)."""
 
     def _port_state(self, question: Question) -> PortState:
+        if is_existing(question):
+            return PortState.UNKNOWN
         if question in (questions.GRE_IN_CALL, questions.PPTP_LCP):
             return self.facts.port_state(Transport.TCP, questions.PPTP_CONTROL.port)
         return self.facts.port_state(question.transport, question.port)
@@ -56,8 +58,8 @@ class Judge:
     def witnesses(self, question: Question, way: Direction) -> bool:
         """Whether the receiving end would have seen it, had it come."""
         receiver = self.ends[way][1]
-        if question.probe == "openvpn" and question.form.startswith(PROFILE):
-            return False  # An existing server, perhaps on another host than the agent's.
+        if is_existing(question):
+            return False
         if not receiver.witness or (_is_raw(question) and not receiver.sees_raw):
             return False
         if self.elsewhere and (way is Direction.S2C or question.check not in KNOWN_BY_TAG or question.transport is Transport.TCP):
@@ -81,6 +83,8 @@ class Judge:
     def _kept_by_host(self, question: Question, way: Direction) -> str:
         """Which end's own firewall is shown to keep packets of this kind, in words; empty: neither."""
         sender, receiver = self.ends[way]
+        if is_existing(question):
+            return ""
         kinds = {question}
         if question.transport is Transport.UDP and question.port is not None:
             kinds.add(questions.udp_reach(question.port))
@@ -212,6 +216,9 @@ class Judge:
         if not count.received:
             return self._not_received(found, question, way, run.trials)
         limit = None if self._kept_by_host(question, way) else run.limit(self.loss[way])
+        unproven = limit is not None and limit.outcome is Outcome.BLOCKED and not self.witnesses(question, way)
+        if unproven or (limit is None and run.all_stalled):
+            return found
         if limit is None:
             return replace(found, outcome=Outcome.DEGRADED, cause=Cause.LOSS) if run.lossy else replace(found, outcome=Outcome.PASS)
         return _limited(found, limit)

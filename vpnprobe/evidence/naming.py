@@ -19,6 +19,12 @@ def earlier_steps(question: Question) -> tuple[Question, ...]:
     return tuple(question._replace(check=check) for check in STEPS[: STEPS.index(question.check)])
 
 
+def is_existing(question: Question) -> bool:
+    """Whether it was asked of an existing server with the user's own profile: perhaps on another host than the peer's, of whom then nothing
+    that is known of the peer holds."""
+    return question.probe == "openvpn" and question.form.startswith(PROFILE)
+
+
 def form_detail(question: Question) -> dict[str, Any]:
     """What tells a question apart from others of its probe, check and port.
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import identify, questions
+from vpnprobe.evidence.naming import is_existing
 from vpnprobe.evidence.sightings import Movement, Question, Sighting
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
@@ -167,7 +168,8 @@ def _icmp_belongs(payload: bytes, scope: Scope, *, outgoing: bool) -> bool:
 
 def never_left(left: Container[Slot], sightings: Iterable[Sighting]) -> frozenset[Question]:
     """Questions of which this end sent LEAST_TRIALS or more, and its own wire showed none: GRE, ESP, and UDP by port."""
-    sent = Counter(s.question for s in sightings if s.movement is Movement.SENT and s.question.transport in PROTOCOLS)
+    ours = (s.question for s in sightings if s.movement is Movement.SENT and s.question.transport in PROTOCOLS)
+    sent = Counter(question for question in ours if not is_existing(question))
     kept = (question for question, count in sent.items() if count >= LEAST_TRIALS)
     return frozenset(question for question in kept if (PROTOCOLS[question.transport], question.port) not in left)
 

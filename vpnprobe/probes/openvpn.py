@@ -39,9 +39,7 @@ class OpenvpnProbe:
     name: Final = "openvpn"
 
     def ports(self, settings: Settings) -> list[WantedPort]:
-        trial = settings.trial
-        of_profile = [WantedPort(remote.transport, remote.port) for remote in trial.remotes] if trial is not None else []
-        return list(dict.fromkeys([*self._candidates(settings), *of_profile]))
+        return self._candidates(settings)
 
     def _candidates(self, settings: Settings) -> list[WantedPort]:
         if settings.only_trial:

@@ -76,6 +76,7 @@ def client_certificate_failure(profile: Profile) -> Failure | None:
         with old_certificates():
             certificate = x509.load_pem_x509_certificate(profile.tls.cert)
             authorities = x509.load_pem_x509_certificates(profile.tls.ca) if profile.tls.ca else []
+            between = [x509.load_pem_x509_certificates(pem) for pem in (profile.tls.extra_certs, profile.tls.cert) if pem]
     except ValueError as error:
         return Failure(FailureCode.CLIENT_CERTIFICATE_REFUSED, f"it cannot be read: {error}")
     now = datetime.now(UTC)
@@ -83,10 +84,11 @@ def client_certificate_failure(profile: Profile) -> Failure | None:
         return Failure(FailureCode.CLIENT_CERTIFICATE_EXPIRED, f"it expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
     if certificate.not_valid_before_utc > now:
         return Failure(FailureCode.CLIENT_CERTIFICATE_REFUSED, f"it is valid from {certificate.not_valid_before_utc:%Y-%m-%d} on only")
-    if authorities and not any(_issued(certificate, authority) for authority in authorities):
+    intermediates = [one for chain in between for one in chain if one != certificate]
+    if authorities and not any(_issued(certificate, authority) for authority in (*authorities, *intermediates)):
         return Failure(
             FailureCode.CLIENT_CERTIFICATE_REFUSED,
-            "it was not issued by the authority in the profile",
+            "the server says nothing, and the certificate was not issued by the authority in the profile",
         )
     return None
 

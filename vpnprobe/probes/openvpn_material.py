@@ -18,7 +18,8 @@ from vpnprobe.wire.openvpn_wrap import Wrap
 
 WRAPS: Final = (Wrap.TLS_CRYPT_V2, Wrap.TLS_CRYPT)
 """Tried besides plain, the one that differs most from it first."""
-LIFETIME: Final = datetime.timedelta(days=2)
+VALID: Final = (datetime.datetime(1970, 1, 2, tzinfo=datetime.UTC), datetime.datetime(2049, 12, 31, tzinfo=datetime.UTC))
+"""For ever, as certificates go: the clocks of the two hosts need not agree, and either end accepts this one certificate alone."""
 FILLER_BYTES: Final = 500
 """The server's certificate is as large as those of real servers, so that a control packet of full size is tried."""
 MOST_PEM_BYTES: Final = 16384
@@ -105,11 +106,7 @@ def _self_signed(name: str, entropy: Callable[[int], bytes], *, filler: bytes) -
 
     key = Ed25519PrivateKey.from_private_bytes(entropy(32))
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    # A day back: the clocks of the two hosts need not agree, and either end accepts this one certificate alone.
-    start = datetime.datetime.now(datetime.UTC).replace(hour=0, minute=0, second=0, microsecond=0) - datetime.timedelta(days=1)
-    builder = x509.CertificateBuilder(
-        subject, subject, key.public_key(), 1 + int.from_bytes(entropy(8), "big"), start, start + 2 * LIFETIME
-    )
+    builder = x509.CertificateBuilder(subject, subject, key.public_key(), 1 + int.from_bytes(entropy(8), "big"), *VALID)
     if filler:
         comment = x509.UnrecognizedExtension(x509.ObjectIdentifier(_COMMENT), filler)
         builder = builder.add_extension(comment, critical=False)

@@ -89,10 +89,11 @@ class Sessions:
         more, gap_s = 1, GAP_S
         while more:
             await self._attempts(more, gap_s, echoes)
-            if self.wanted.transport is Transport.UDP:
-                echoes = min(echoes, ECHOES)  # One long run is enough: what is still to be shown takes sessions, and each packet counts.
             await self._path.sync()
-            more = min(self._more(self._path.judge()), MOST_SESSIONS - self._made)
+            judgement = self._path.judge()
+            more = min(self._more(judgement), MOST_SESSIONS - self._made)
+            if self.wanted.transport is Transport.UDP and self.data in judgement.tallies:
+                echoes = min(echoes, ECHOES)  # One long run is enough: what is still to be shown takes sessions, and each packet counts.
             gap_s = max(GAP_S, 1.0 / more) if more > 1 else GAP_S
 
     def passes(self, judgement: Judge) -> bool:

@@ -9,13 +9,14 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from vpnprobe import __version__
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session import Stage, Wrapping
+from vpnprobe.errors import CannotRun
 from vpnprobe.evidence.named import Named
 from vpnprobe.evidence.naming import PROFILE
 from vpnprobe.evidence.questions import openvpn_data, openvpn_handshake, openvpn_reset
@@ -33,12 +34,11 @@ from vpnprobe.wire.ciphers import lacking
 from vpnprobe.wire.openvpn_keys import ClientKeyV2, KeyDirection, StaticKey
 from vpnprobe.wire.openvpn_wrap import Wrap
 
-if TYPE_CHECKING:
-    pass
-
 ECHOES: Final = 102
 """Echo requests, the sizes in turn."""
 MOST_REMOTES: Final = 8
+MOST_ADDRESSES: Final = 4
+"""Of one remote's name."""
 AT_ONCE: Final = 3
 RESET_PATIENCE_S: Final = 4.0
 """The reset is sent four times by then."""
@@ -48,6 +48,8 @@ PATIENCE_S: Final = 8.0
 """Silence after which a session that had begun is given up: its packets were repeated several times by then."""
 TAIL_S: Final = 1.5
 """Silence after which no echo is waited for any more."""
+SESSION_DEADLINE_S: Final = 45.0
+"""For one session, whatever a server keeps saying."""
 PING_PATIENCE_S: Final = 12.0
 """How long a server's own keep-alive is waited for where no echo comes back."""
 CONNECT_DEADLINE_S: Final = 8.0
@@ -121,20 +123,42 @@ class RemoteTrial:
 
     async def run(self) -> None:
         addresses = await self._trial.resolve(self._remote.host, self._remote.family)
-        usable = [address for address in addresses if address.version == 4]
-        if not usable:
-            said = "it has IPv6 addresses only, which are not probed yet" if addresses else self._remote.host
-            self._name(self.reset, Failure(FailureCode.NAME_NOT_RESOLVED, said))
-            return
-        # Paths to other addresses than the peer's share all but the address.
-        self._path = self._path if usable[0] == self._path.peer_address else replace(self._path, peer_address=usable[0])
-        client = self._client(self._context)
-        watch = await self._converse(client)
+        usable = [address for address in addresses if address.version == 4][:MOST_ADDRESSES]
+        if not addresses:
+            self._name(self.reset, Failure(FailureCode.NAME_NOT_RESOLVED, self._remote.host))
+        elif not usable:
+            self._skip_all("the server has IPv6 addresses only, which are not probed yet")
+        elif self._trial.profile.credentials.static_challenge:
+            self._name(self.handshake, Failure(FailureCode.CHALLENGE_WANTED, "the profile has a static-challenge"))
+            self._path.skip(self.reset, "a login without the second factor would count as a failed one")
+        else:
+            await self._at_addresses(usable)
+
+    async def _at_addresses(self, addresses: Sequence[Address]) -> None:
+        """One address after another, until one answers."""
+        path = self._path
+        for place, address in enumerate(addresses, 1):
+            # Paths to other addresses than the peer's share all but the address.
+            self._path = path if address == path.peer_address else replace(path, peer_address=address)
+            self._refused = None
+            client = self._client(self._context)
+            try:
+                watch = await self._converse(client)
+            except (CannotRun, OSError) as error:
+                self._refused, watch = Failure(FailureCode.UNREACHABLE, str(error)), _Watch(path, client)
+            if client.stage >= Stage.ANSWERED or place == len(addresses):
+                await self._conclude(client, watch)
+                return
+
+    async def _conclude(self, client: Client, watch: "_Watch") -> None:
         failure = self._refused or client.stalled()
         if failure is not None and failure.code is FailureCode.CLOSED_BY_PEER and client.stage in CLOSED_AT:
             failure = Failure(CLOSED_AT[client.stage], "the server closed the connection")
         if failure is not None:
             failure = await self._closer_look(client, failure)
+        left_out = self._trial.profile.ciphers.unsupported
+        if failure is not None and failure.code is FailureCode.NO_COMMON_DATA_CIPHER and left_out:
+            failure = replace(failure, detail=f"{failure.detail}; not tried, since vpnprobe cannot do them: {', '.join(left_out)}")
         self._tell(client, watch, failure)
 
     async def _converse(self, client: Client) -> "_Watch":
@@ -158,7 +182,7 @@ class RemoteTrial:
         path, profile = self._path, self._trial.profile
         kept = profile.ciphers.offered or ClientOffer().ciphers
         return Client(
-            session_id=path.nonces.conversation(),
+            session_id=path.door.entropy(8),  # Not of this run's tag: our own server agent is not to answer it.
             stream=self._remote.transport is Transport.TCP,
             wrapping=wrapping or _wrapping(self._remote, profile),
             context=context,
@@ -192,12 +216,15 @@ class RemoteTrial:
                 self._refused = Failure(FailureCode.UNREACHABLE, "no TCP connection came up")
             return
         try:
-            await over_stream(path.recorder, stream, client, self.reset, Sender.INITIATOR, finished=over, glance_s=GLANCE_S)
+            async with asyncio.timeout(SESSION_DEADLINE_S):  # A server that reads nothing must not hold what we send.
+                await over_stream(path.recorder, stream, client, self.reset, Sender.INITIATOR, finished=over, glance_s=GLANCE_S)
             if not over():
                 client.closed_by_peer(path.door.now())
                 path.recorder.steps(client, self.reset, Sender.INITIATOR, remote=stream.remote)
         except ConnectError:
             client.closed_by_peer(path.door.now())
+        except TimeoutError:
+            pass
         finally:
             await stream.close()
 
@@ -256,12 +283,9 @@ class RemoteTrial:
 
     def _why_no_keys(self, client: Client) -> Failure | None:
         """Why a server that speaks TLS does not answer our key message, as far as can be told; None: unknown."""
-        wrong = client_certificate_failure(self._trial.profile)
-        if wrong is not None:
-            return wrong
         if not self._trial.username and not client.stream and client.certificate_acknowledged:
             return Failure(FailureCode.CREDENTIALS_WANTED, "it took the certificate, and fell silent where no user name came")
-        return None
+        return client_certificate_failure(self._trial.profile)
 
     def _tell(self, client: Client, watch: "_Watch", failure: Failure | None) -> None:
         """Puts the failure beside the question that it belongs to, and says why the later ones were not tried."""
@@ -280,6 +304,11 @@ class RemoteTrial:
         elif client.gateway is None:
             why = "the server pushes no address of its own in the tunnel, so there is nobody to ask"
             self._path.skip(self.data, why, Direction.C2S, Direction.S2C)
+
+    def _skip_all(self, why: str) -> None:
+        self._path.skip(self.reset, why)
+        self._path.skip(self.handshake, why)
+        self._path.skip(self.data, why, Direction.C2S, Direction.S2C)
 
     def _name(self, question: Question, failure: Failure | DataFailure) -> None:
         self._path.named.append(Named(question, str(failure.code), failure.detail))
@@ -308,6 +337,8 @@ class _Watch:
         if client.stage is Stage.DATA and self.first_data_s is None:
             self.first_data_s = now - self._began
         if client.failure is not None or (client.stage >= Stage.CONFIGURED and client.run.all_answered):
+            return True
+        if now - self._began > SESSION_DEADLINE_S:
             return True
         if client.stage >= Stage.CONFIGURED and client.gateway is None:
             return now - self._heard > TAIL_S

@@ -77,6 +77,10 @@ def tls_context(profile: Profile, *, passphrase: str | None = None) -> ssl.SSLCo
         SECURITY_LEVELS.get(checks.tls_cert_profile, 1),
     )
     identity, ca = _identity(profile, passphrase)
+    if ca is None and not checks.fingerprints:
+        # Without either anybody could pose as the server, and be told the password.
+        mend = "put the authority's certificate into ca, or the server's fingerprint into peer-fingerprint"
+        raise ProfileError(profile.file, 0, "has nothing by which the server can be known", mend)
     try:
         # With fingerprints alone no authority is asked. What stands around a certificate may be in any tongue.
         return client_context(ca_pem=ca.decode("ascii", "ignore") if ca is not None else None, identity=identity, limits=limits)
@@ -126,7 +130,7 @@ def certificate_check(checks: ServerChecks) -> Callable[[bytes], Failure | None]
             with old_certificates():
                 certificate = x509.load_der_x509_certificate(der)
             return _wrong_name(certificate, checks) or _wrong_purpose(certificate, checks)
-        except (ValueError, x509.InvalidVersion, x509.DuplicateExtension) as error:
+        except Exception as error:  # Whatever a stranger's certificate makes the library raise: it does not pass.
             return Failure(FailureCode.CERTIFICATE_REJECTED, str(error))
 
     return check

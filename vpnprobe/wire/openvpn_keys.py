@@ -11,7 +11,7 @@ import base64
 import binascii
 import hmac
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Self, assert_never
 
@@ -77,7 +77,7 @@ class KeyDirection(Enum):
 class StaticKey:
     """The 2048 bits of a static key file."""
 
-    data: bytes
+    data: bytes = field(repr=False)
     """256 bytes: cipher and HMAC of slot 0, cipher and HMAC of slot 1."""
 
     def __post_init__(self) -> None:
@@ -142,7 +142,7 @@ class ClientKeyV2:
 class ServerKeyV2:
     """The tls-crypt-v2 key of a server: wraps and unwraps the keys of its clients."""
 
-    data: bytes
+    data: bytes = field(repr=False)
     """128 bytes: 64 for the cipher, 64 for the HMAC."""
 
     def __post_init__(self) -> None:
