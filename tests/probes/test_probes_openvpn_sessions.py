@@ -10,7 +10,9 @@ from vpnprobe.agents.simulation import measure_simulated
 from vpnprobe.conversations.openvpn_tls import Identity
 from vpnprobe.evidence.questions import openvpn_data, openvpn_handshake
 from vpnprobe.evidence.sightings import Vantage
+from vpnprobe.lab.scenario import load
 from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
+from vpnprobe.probes import openvpn_sessions
 from vpnprobe.probes.context import Path, Settings, WantedPort
 from vpnprobe.probes.openvpn_material import Material, make_material
 from vpnprobe.probes.openvpn_sessions import ECHOES, LONG_RUN, MOST_SESSIONS, Sessions, questions_of
@@ -172,3 +174,12 @@ class TestPinning:
         assert not sessions.passes(path.judge())
         assert path.judge().data(sessions.data, Direction.C2S) is None
         assert begun >= 1
+
+
+def test_a_second_long_run_ends_where_all_sessions_are_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port that is tried again, after as many sessions as there may be."""
+    monkeypatch.setattr(openvpn_sessions, "MOST_SESSIONS", 1)
+    found, _ = measure_simulated(
+        load("openvpn-cut").topology, seed=1, settings=Settings((1194, 443), frozenset({"openvpn", "udp"})), tell=lambda _: None
+    )
+    assert found.complete

@@ -87,7 +87,7 @@ class Sessions:
     async def run(self, *, echoes: int = ECHOES) -> None:
         """Sessions until it is sure what passes."""
         more, gap_s = 1, GAP_S
-        while more:
+        while more > 0:
             await self._attempts(more, gap_s, echoes)
             await self._path.sync()
             judgement = self._path.judge()
