@@ -41,7 +41,7 @@ def data_failure(client: Client) -> DataFailure | None:
     """By name, what of the data did not come back; None: enough did, or there was nobody to ask."""
     requests = [client.run.requests[number] for number in sorted(client.run.requests)]
     answered = [request.answered_at is not None for request in requests]
-    if not requests or all(answered):
+    if not requests or (all(answered) and (client.run.all_sent or not client.peer_closed)):
         return None
     if client.peer_closed:
         return DataFailure(FailureCode.CLOSED_BY_PEER, f"after {sum(answered)} echo requests were answered")
