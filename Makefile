@@ -8,7 +8,7 @@ DEMO := vpnprobe-results/demo
 # Of the coverage-guided fuzzer, for each of its ten targets.
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test lint check bench fuzz clean
+.PHONY: demo test lint check coverage bench fuzz clean
 
 demo: $(VENV)/installed
 	$(BIN)/vpnprobe demo -o $(DEMO)
@@ -27,6 +27,9 @@ lint: $(VENV)/installed-dev
 
 check: $(VENV)/installed-dev
 	sh tools/run-tests.sh $(BIN)
+
+coverage: $(VENV)/installed-dev
+	sh tools/run-tests.sh $(BIN) whole
 
 bench: $(VENV)/installed
 	sh benchmarks/run.sh $(BIN)

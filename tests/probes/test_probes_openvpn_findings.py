@@ -83,6 +83,13 @@ class TestData:
         one.peer_closed = True
         assert data_failure(one) is None
 
+    def test_closed_between_two_echoes(self) -> None:
+        one = client(of((3, 128, True)), stream=True)
+        one.run.count, one.peer_closed = 10, True
+        found = data_failure(one)
+        assert found is not None
+        assert (found.code, found.detail) == ("closed-by-peer", "after 3 echo requests were answered")
+
     def test_large_ones_vanish(self) -> None:
         turns = [(size, size <= 1200) for size in (128, 576, 1200, 1400, 1492)] * 4
         assert failed(turns) == ("data-large-dead", "packets of 1400 bytes and more vanish, 1200 bytes pass")
