@@ -141,6 +141,14 @@ class TestNames:
         assert row.detail["failure"] == "name-not-resolved"
 
 
+def test_a_second_factor_is_named_and_no_login_is_tried() -> None:
+    used = profile()
+    found = tried(server_over_udp, replace(used, credentials=replace(used.credentials, static_challenge="Your code?")))
+    assert found.codes == [("handshake", "challenge-wanted")]
+    assert set(found.outcomes.values()) == {"skipped"}
+    assert found.rows["openvpn-handshake-profile-udp-1194-both"].detail["failure"] == "challenge-wanted"
+
+
 class TestNobodyThere:
     @pytest.mark.parametrize("transport", [UDP, TCP])
     def test_the_port_is_refused(self, transport: Transport) -> None:

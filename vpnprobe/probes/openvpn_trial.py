@@ -127,7 +127,7 @@ class RemoteTrial:
         if not addresses:
             self._name(self.reset, Failure(FailureCode.NAME_NOT_RESOLVED, self._remote.host))
         elif not usable:
-            self._skip_all("the server has IPv6 addresses only, which are not probed yet")
+            self._skip_from(self.reset, "the server has IPv6 addresses only, which are not probed yet")
         elif self._trial.profile.credentials.static_challenge:
             self._name(self.handshake, Failure(FailureCode.CHALLENGE_WANTED, "the profile has a static-challenge"))
             self._path.skip(self.reset, "a login without the second factor would count as a failed one")
@@ -305,18 +305,16 @@ class RemoteTrial:
             why = "the server pushes no address of its own in the tunnel, so there is nobody to ask"
             self._path.skip(self.data, why, Direction.C2S, Direction.S2C)
 
-    def _skip_all(self, why: str) -> None:
-        self._path.skip(self.reset, why)
-        self._path.skip(self.handshake, why)
-        self._path.skip(self.data, why, Direction.C2S, Direction.S2C)
+    def _skip_from(self, first: Question, why: str) -> None:
+        """This step and those after it; what was measured stands all the same."""
+        steps = (self.reset, self.handshake, self.data)
+        for step in steps[steps.index(first) :]:
+            self._path.skip(step, why, *((Direction.C2S, Direction.S2C) if step == self.data else (Direction.BOTH,)))
 
     def _name(self, question: Question, failure: Failure | DataFailure) -> None:
         self._path.named.append(Named(question, str(failure.code), failure.detail))
-        why = f"the session did not get so far: {failure.code}"
-        later = {self.reset: (self.reset, self.handshake, self.data), self.handshake: (self.data,)}.get(question, ())
-        for skipped in later:
-            ways = (Direction.C2S, Direction.S2C) if skipped == self.data else (Direction.BOTH,)
-            self._path.skip(skipped, why, *ways)
+        # The step itself too: where nothing of it was sent or came, the name would have no row to stand in.
+        self._skip_from(question, f"the session did not get so far: {failure.code}")
 
 
 class _Watch:
