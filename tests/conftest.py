@@ -7,7 +7,7 @@ everything is to be had. The fixture `requires` is the same thing as a function,
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -75,6 +75,16 @@ def _require(*names: str) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("requires"):
         _require(*mark.args)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: "pytest.CallInfo[None]") -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where CI=true, whatever is skipped fails, by whichever way it was skipped: there everything is to be had."""
+    report = yield
+    if report.skipped and os.environ.get("CI") == "true":
+        report.outcome = "failed"
+        report.longrepr = f"skipped where CI=true: {call.excinfo.value if call.excinfo is not None else report.longrepr}"
+    return report
 
 
 @pytest.fixture(scope="session")
