@@ -59,10 +59,10 @@ TESTED_ELSEWHERE: Final = {
     "rules.table": ("rules/test_rules_loader.py", "it reads the rules' file"),
     "transports.bundle": ("transports/test_ssh.py", "it is what goes through ssh"),
     "transports.capabilities": ("transports/test_system_raw.py", "raw sockets are what it is about"),
-    "transports.door": ("transports/test_simulated_door.py", "it is the interface"),
+    "transports.stack": ("transports/test_simulated_stack.py", "it is the interface"),
     "transports.nmap_helper": ("transports/test_nmap.py", "it is the process behind nmap"),
     "transports.simulated": ("transports/test_simulated_network.py", "its parts are seen through the network"),
-    "transports.system": ("transports/test_system_namespaces.py", "its parts are seen through the door"),
+    "transports.system": ("transports/test_system_namespaces.py", "its parts are seen through the network stack"),
     "transports.topology": ("lab/test_lab_topologies.py", "topologies are read there"),
 }
 """Modules and packages without a test file of their own name: where they are tested, and why there."""

@@ -59,7 +59,11 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
         {verdict["protocol"]: (verdict["feasibility"], verdict.get("port")) for verdict in document["verdicts"]}
         for document in (before, after)
     ]
-    lines += [f"verdict of {name}: {verdicts[0].get(name)} -> {verdicts[1].get(name)}" for name in verdicts[0] if verdicts[0][name] != verdicts[1].get(name)]
+    lines += [
+        f"verdict of {name}: {verdicts[0].get(name)} -> {verdicts[1].get(name)}"
+        for name in verdicts[0]
+        if verdicts[0][name] != verdicts[1].get(name)
+    ]
     told = [(document["recommendation"] or {}).get("protocol") for document in (before, after)]
     return lines + ([f"recommendation: {told[0]} -> {told[1]}"] if told[0] != told[1] else [])
 

@@ -7,7 +7,7 @@ The map, from the bottom up; each package imports only from those named before i
 - `observations`: the one tidy schema of what was measured and what was concluded
 - `conversations`: sans-I/O state machines, one role-neutral table a protocol
 - `evidence`: what both ends saw of each packet, joined into observations
-- `transports`: the only doors to a network: sockets, raw IP, TLS, ssh, and the simulated network
+- `transports`: the only ways to a network: sockets, raw IP, TLS, ssh, and the simulated network
 - `probes`: what is measured, one file a question
 - `agents`, `capture`: the paired ends of a live run; offline analysis
 - `rules`: observations to verdicts to a recommendation

@@ -11,8 +11,8 @@ from vpnprobe.agents.control import Channel, FrameReader, Message, encode_frame
 from vpnprobe.agents.peer import hello
 from vpnprobe.agents.server import Admission, ServerAgent
 from vpnprobe.probes.context import Settings
-from vpnprobe.transports.door import Capability, Closable, ConnectError, Endpoint, TcpStream
-from vpnprobe.transports.simulated import SimulatedDoor, SimulatedNetwork, run_virtual
+from vpnprobe.transports.simulated import SimulatedNetwork, SimulatedStack, run_virtual
+from vpnprobe.transports.stack import Capability, Closable, ConnectError, Endpoint, TcpStream
 from vpnprobe.transports.topology import CLIENT, SERVER, Topology
 
 T = TypeVar("T")
@@ -27,12 +27,12 @@ def silent(_: str) -> None:
 
 @dataclass
 class Agents:
-    """A server agent that listens in a simulated network, and the client's door."""
+    """A server agent that listens in a simulated network, and the client's network stack."""
 
     network: SimulatedNetwork
     agent: ServerAgent
-    client: SimulatedDoor
-    server: SimulatedDoor
+    client: SimulatedStack
+    server: SimulatedStack
     listener: Closable = field(init=False)
     tasks: set["asyncio.Task[None]"] = field(default_factory=set)
 
@@ -111,7 +111,7 @@ async def agents(
 ) -> AsyncIterator[Agents]:
     """A server agent behind a control port."""
     network = SimulatedNetwork(topology or Topology(), seed=seed, capabilities=capabilities)
-    both = Agents(network, ServerAgent(network.door(SERVER), admits=admits), network.door(CLIENT), network.door(SERVER))
+    both = Agents(network, ServerAgent(network.stack(SERVER), admits=admits), network.stack(CLIENT), network.stack(SERVER))
 
     def connected(stream: TcpStream) -> None:
         task = asyncio.get_running_loop().create_task(both.agent.serve(stream))

@@ -16,7 +16,7 @@ from vpnprobe.lab.scenario import load
 from vpnprobe.observations.schema import Cause, Direction, Feasibility, Observation, Outcome, Transport
 from vpnprobe.probes.context import Settings, WantedPort
 from vpnprobe.rules import decide, load_default
-from vpnprobe.transports.door import Capability
+from vpnprobe.transports.stack import Capability
 from vpnprobe.transports.topology import CLIENT, SERVER, Filter, Topology
 
 NOTHING: frozenset[Capability] = frozenset()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from vpnprobe.agents.control import MOST_BYTES, Channel, FrameReader, encode_frame
 from vpnprobe.agents.records import unpacked
 from vpnprobe.errors import CannotRun, DecodeError
-from vpnprobe.transports.door import ConnectError, ConnectFailure, Endpoint, TcpStream
+from vpnprobe.transports.stack import ConnectError, ConnectFailure, Endpoint, TcpStream
 from vpnprobe.transports.topology import Filter, Link, Topology
 
 values = st.recursive(

@@ -20,7 +20,7 @@ from vpnprobe.agents.handover import (
     summary,
 )
 from vpnprobe.errors import DecodeError
-from vpnprobe.transports.door import Packet
+from vpnprobe.transports.stack import Packet
 
 MOST = 1 << 24
 UDP = bytes.fromhex("4500 001c 0001 0000 4011 0000 c0000201 c6336407 04aa 04aa 0008 0000")

@@ -17,8 +17,8 @@ from vpnprobe.errors import ExitStatus
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.observations.schema import Outcome
 from vpnprobe.probes.context import Settings
-from vpnprobe.transports.door import Endpoint
-from vpnprobe.transports.system import SystemDoor
+from vpnprobe.transports.stack import Endpoint
+from vpnprobe.transports.system import SystemStack
 from vpnprobe.transports.topology import CLIENT, SERVER, Filter, Topology
 
 pytestmark = [pytest.mark.root, pytest.mark.requires("namespaces")]
@@ -95,14 +95,14 @@ class TestRuns:
 
     def test_twenty_at_once(self, lab: Lab, token: Path) -> None:
         async def one(number: int) -> Measured:
-            door = SystemDoor()
+            stack = SystemStack()
             address = lab.topology.server_address
             proven, some = read_token(token), Settings((1194,), frozenset({"tcp", "udp", "gre", "pptp"}))
-            connect = connector(door, Endpoint(address, CONTROL_PORT), proven)
+            connect = connector(stack, Endpoint(address, CONTROL_PORT), proven)
             try:
-                return await Run(door, address, some, connect, lambda _: None, credentials(proven)).measure()
+                return await Run(stack, address, some, connect, lambda _: None, credentials(proven)).measure()
             finally:
-                door.close()
+                stack.close()
 
         async def twenty() -> list[Measured]:
             return list(await asyncio.gather(*map(one, range(20))))

@@ -21,7 +21,7 @@ from vpnprobe.conversations.openvpn_tls import client_context
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.probes.context import Settings
 from vpnprobe.probes.openvpn_material import Material, make_material
-from vpnprobe.transports.door import Datagram, Endpoint, Packet, UdpPort
+from vpnprobe.transports.stack import Datagram, Endpoint, Packet, UdpPort
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
 from vpnprobe.wire.openvpn import HardResetClientV2, HardResetServerV2, decode_openvpn
 from vpnprobe.wire.openvpn import Reliable as Layer

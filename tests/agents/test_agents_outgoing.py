@@ -10,8 +10,8 @@ from agents_support import Agents, Talk, simulated
 from vpnprobe.agents.outgoing import MOST_PACKETS
 from vpnprobe.evidence import questions
 from vpnprobe.evidence.sightings import Movement
-from vpnprobe.transports.door import Datagram, Endpoint, Packet
-from vpnprobe.transports.simulated import SimulatedDoor
+from vpnprobe.transports.simulated import SimulatedStack
+from vpnprobe.transports.stack import Datagram, Endpoint, Packet
 from vpnprobe.transports.topology import Filter, Nat, Topology
 from vpnprobe.wire.esp import EspPacket
 from vpnprobe.wire.nonce import NoncePayload
@@ -27,9 +27,9 @@ async def opened(both: Agents, *ports: tuple[str, int]) -> Talk:
     return talk
 
 
-def raw_at(door: SimulatedDoor, protocol: int) -> list[Datagram]:
+def raw_at(stack: SimulatedStack, protocol: int) -> list[Datagram]:
     came: list[Datagram] = []
-    door.raw(protocol, came.append)
+    stack.raw(protocol, came.append)
     return came
 
 

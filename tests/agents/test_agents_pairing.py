@@ -17,8 +17,8 @@ from vpnprobe.agents.peer import hello
 from vpnprobe.agents.server import ServerAgent
 from vpnprobe.agents.token import Token, server_token
 from vpnprobe.errors import CannotRun, ExitStatus
-from vpnprobe.transports.door import ConnectFailure, Endpoint
-from vpnprobe.transports.system import SystemDoor
+from vpnprobe.transports.stack import ConnectFailure, Endpoint
+from vpnprobe.transports.system import SystemStack
 from vpnprobe.transports.tls import TlsListener, client_context, connect_tls
 
 T = TypeVar("T")
@@ -43,8 +43,8 @@ class Server:
 def served(tmp_path: Path, story: Callable[[Server], Awaitable[T]]) -> T:
     async def main() -> T:
         token, pem_path = server_token(tmp_path / "token")
-        door = SystemDoor()
-        agent = ServerAgent(door, admits=admission(token))
+        stack = SystemStack()
+        agent = ServerAgent(stack, admits=admission(token))
         listener = await listen(agent, pem_path, port=0, address=LOOPBACK)
         try:
             async with asyncio.timeout(PATIENCE_S):
@@ -52,7 +52,7 @@ def served(tmp_path: Path, story: Callable[[Server], Awaitable[T]]) -> T:
         finally:
             listener.close()
             agent.close()
-            door.close()
+            stack.close()
 
     return asyncio.run(main())
 
@@ -132,7 +132,7 @@ def test_tls_below_1_3_is_refused(tmp_path: Path) -> None:
 
 def test_who_holds_the_secret_gets_in(tmp_path: Path) -> None:
     async def story(server: Server) -> tuple[str, int]:
-        greeter = Greeter(connector(SystemDoor(), server.remote, server.token), SESSION, 1, credentials(server.token))
+        greeter = Greeter(connector(SystemStack(), server.remote, server.token), SESSION, 1, credentials(server.token))
         channel = Channel(greeter)
         await channel.open()
         await asyncio.gather(*(channel.request("ping") for _ in range(30)))
@@ -152,8 +152,8 @@ def test_the_same_greeting_does_not_open_a_second_connection_for_an_eavesdropper
 
 def refused(server: Server, token: Token) -> Awaitable[str]:
     async def story() -> str:
-        door = SystemDoor()
-        greeter = Greeter(connector(door, server.remote, token), SESSION, 1, credentials(token))
+        stack = SystemStack()
+        greeter = Greeter(connector(stack, server.remote, token), SESSION, 1, credentials(token))
         with pytest.raises(CannotRun) as caught:
             await Channel(greeter).open()
         assert caught.value.status is ExitStatus.NO_PEER
@@ -200,7 +200,7 @@ def test_a_control_port_that_is_taken(tmp_path: Path) -> None:
     async def story(server: Server) -> None:
         token, pem_path = server_token(tmp_path / "token")
         with pytest.raises(CannotRun, match="is in use by another program: choose another with --control-port") as caught:
-            await listen(ServerAgent(SystemDoor(), admits=admission(token)), pem_path, port=server.remote.port, address=LOOPBACK)
+            await listen(ServerAgent(SystemStack(), admits=admission(token)), pem_path, port=server.remote.port, address=LOOPBACK)
         assert caught.value.status is ExitStatus.MISSING
 
     served(tmp_path, story)
@@ -230,7 +230,7 @@ def test_many_strangers_do_not_keep_a_client_out(tmp_path: Path) -> None:
 
     async def story(server: Server) -> int:
         strangers = [await server.stranger() for _ in range(40)]
-        channel = Channel(Greeter(connector(SystemDoor(), server.remote, server.token), SESSION, 1, credentials(server.token)))
+        channel = Channel(Greeter(connector(SystemStack(), server.remote, server.token), SESSION, 1, credentials(server.token)))
         await channel.open()
         await channel.request("ping")
         await channel.close()

@@ -5,7 +5,7 @@ from ipaddress import ip_address
 import pytest
 
 from vpnprobe.agents.remote import client_of
-from vpnprobe.transports.door import Endpoint
+from vpnprobe.transports.stack import Endpoint
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from vpnprobe.agents.peer import hello
 from vpnprobe.agents.server import IDLE_S, LONGEST_OPEN_S, MOST_PORTS
 from vpnprobe.agents.sessions import MOST_SESSIONS
 from vpnprobe.evidence import questions
-from vpnprobe.transports.door import Capability, Datagram, Endpoint, TcpStream
+from vpnprobe.transports.stack import Capability, Datagram, Endpoint, TcpStream
 from vpnprobe.transports.topology import Topology
 from vpnprobe.wire.nonce import NoncePayload
 

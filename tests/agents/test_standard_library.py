@@ -24,8 +24,8 @@ from vpnprobe.lab.namespaces import Lab
 from vpnprobe.observations.schema import Outcome
 from vpnprobe.probes.context import Settings
 from vpnprobe.transports.bundle import FIRST_STAGE, archive_of, transmission
-from vpnprobe.transports.door import Address, ConnectError, ConnectFailure, Endpoint, TcpStream
-from vpnprobe.transports.system import SystemDoor
+from vpnprobe.transports.stack import Address, ConnectError, ConnectFailure, Endpoint, TcpStream
+from vpnprobe.transports.system import SystemStack
 from vpnprobe.transports.topology import CLIENT, SERVER, Topology
 
 LOOPBACK: Final = IPv4Address("127.0.0.1")
@@ -114,15 +114,15 @@ async def over_pipes(command: list[str], *, first: bytes, address: Address, clie
     async def connect() -> TcpStream:
         return streams.pop()
 
-    door = SystemDoor()
+    stack = SystemStack()
     try:
         async with asyncio.timeout(PATIENCE_S):
-            measured = await Run(door, address, settings, connect, lambda _: None).measure()
+            measured = await Run(stack, address, settings, connect, lambda _: None).measure()
             errors = (await process.stderr.read()).decode()
             assert await process.wait() == 0
             return measured, errors
     finally:
-        door.close()
+        stack.close()
         if process.returncode is None:
             process.kill()
             await process.wait()
@@ -221,11 +221,11 @@ from pathlib import Path
 from vpnprobe.agents.pairing import admission, listen
 from vpnprobe.agents.server import ServerAgent
 from vpnprobe.agents.token import server_token
-from vpnprobe.transports.system import SystemDoor
+from vpnprobe.transports.system import SystemStack
 
 async def main():
     token, pem = server_token(Path({str(tmp_path / "token")!r}))
-    agent = ServerAgent(SystemDoor(), admits=admission(token))
+    agent = ServerAgent(SystemStack(), admits=admission(token))
     agent.start()
     listener = await listen(agent, pem, port=0, address=ip_address("127.0.0.1"))
     print(listener.local.port, flush=True)
@@ -242,15 +242,15 @@ asyncio.run(main())
         process = await asyncio.create_subprocess_exec(*hooked(serve), stdout=pipe, stderr=pipe)
         assert process.stdout is not None
         assert process.stderr is not None
-        door = SystemDoor()
+        stack = SystemStack()
         try:
             async with asyncio.timeout(PATIENCE_S):
                 port = int(await process.stdout.readline())
-                connect: Callable[[], Awaitable[TcpStream]] = connector(door, Endpoint(LOOPBACK, port), token)
-                measured = await Run(door, LOOPBACK, HIGH_PORTS, connect, lambda _: None, credentials(token)).measure()
+                connect: Callable[[], Awaitable[TcpStream]] = connector(stack, Endpoint(LOOPBACK, port), token)
+                measured = await Run(stack, LOOPBACK, HIGH_PORTS, connect, lambda _: None, credentials(token)).measure()
                 return measured, (await process.stderr.read()).decode()
         finally:
-            door.close()
+            stack.close()
             if process.returncode is None:
                 process.kill()
             await process.wait()

@@ -18,7 +18,7 @@ from vpnprobe.capture.files import CapturedPacket, CaptureFormat, read_packets
 from vpnprobe.capture.sources import Source
 from vpnprobe.errors import DecodeError, ExitStatus, UsageError
 from vpnprobe.probes.pcap import encode_pcap
-from vpnprobe.transports.door import Packet
+from vpnprobe.transports.stack import Packet
 from vpnprobe.wire.ip import IPv4Packet
 
 PACKETS = [udp(bytes([number]) * 20, 5000, 1194, identification=number) for number in range(1, 4)]

@@ -106,10 +106,10 @@ class Peer:
 
 
 def path_with(peer: Peer | None) -> Path:
-    door = SimulatedNetwork(Topology(), seed=1).door(CLIENT)
-    recorder = Recorder(door, Vantage.CLIENT)
+    stack = SimulatedNetwork(Topology(), seed=1).stack(CLIENT)
+    recorder = Recorder(stack, Vantage.CLIENT)
     facts = PathFacts(background=peer.background()) if peer is not None else PathFacts()
-    path = Path(door, Topology().server_address, Settings(()), recorder, Nonces(door, 1), peer, None, facts=facts)
+    path = Path(stack, Topology().server_address, Settings(()), recorder, Nonces(stack, 1), peer, None, facts=facts)
     if peer is not None:
         path.server_record = EndRecord()
     return path
@@ -137,7 +137,7 @@ def asked(peer: Peer | None, *, arrive: int | None = None) -> tuple[list[int], f
     async def main() -> tuple[list[int], float]:
         path = path_with(peer)
         asking = Asking(path)
-        began = path.door.now()
+        began = path.stack.now()
 
         async def deliver() -> None:
             while arrive is not None and peer is not None:
@@ -151,7 +151,7 @@ def asked(peer: Peer | None, *, arrive: int | None = None) -> tuple[list[int], f
         await path.until_sure(questions.udp_reach(53), C2S, asking.send)
         delivering.cancel()
         path.close()
-        return asking.bursts, path.door.now() - began
+        return asking.bursts, path.stack.now() - began
 
     return run_virtual(main())
 
@@ -271,7 +271,7 @@ def test_sockets_are_open_until_the_run_ends() -> None:
         port = await path.udp(lambda _: None)
         flows = set(path.flows)
         path.close()
-        again = await path.door.udp(lambda _: None, port=port.local.port)
+        again = await path.stack.udp(lambda _: None, port=port.local.port)
         again.close()
         return flows, True
 

@@ -16,8 +16,8 @@ from vpnprobe.probes.context import Path, Settings
 from vpnprobe.probes.conversing import over_stream, over_udp
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.probes.sending import Nonces
-from vpnprobe.transports.door import Endpoint, TcpStream
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
+from vpnprobe.transports.stack import Endpoint, TcpStream
 from vpnprobe.transports.topology import CLIENT, SERVER, Filter, Topology
 from vpnprobe.wire.openvpn import HardResetClientV2, Reliable
 
@@ -56,9 +56,9 @@ def test_a_clock_that_wakes_a_hair_too_early_does_not_stop_time() -> None:
 
     async def main() -> int:
         network = SimulatedNetwork(Topology(), seed=1)
-        door = network.door(CLIENT)
-        path = Path(door, Topology().server_address, Settings(()), Recorder(door, Vantage.CLIENT), Nonces(door, 1), None, None)
-        ticking = Ticking(door.now() + 5e-10)
+        stack = network.stack(CLIENT)
+        path = Path(stack, Topology().server_address, Settings(()), Recorder(stack, Vantage.CLIENT), Nonces(stack, 1), None, None)
+        ticking = Ticking(stack.now() + 5e-10)
         asked = 0
 
         def finished() -> bool:
@@ -81,7 +81,7 @@ def test_a_stream_in_whatever_pieces(cut: int) -> None:
 
     async def main() -> tuple[list[str], bytes]:
         network = SimulatedNetwork(Topology(), seed=1)
-        client, server = network.door(CLIENT), network.door(SERVER)
+        client, server = network.stack(CLIENT), network.stack(SERVER)
         recorder = Recorder(server, Vantage.SERVER)
         tasks = []
 

@@ -14,7 +14,7 @@ from vpnprobe.observations.schema import Transport
 from vpnprobe.probes import keeping
 from vpnprobe.probes.keeping import CIPHERTEXT_KEPT, Keeper, Scope, belongs, never_left, without_ciphertext
 from vpnprobe.probes.pcap import encode_pcap
-from vpnprobe.transports.door import Packet
+from vpnprobe.transports.stack import Packet
 from vpnprobe.wire.esp import EspPacket
 from vpnprobe.wire.gre import EnhancedGre, Gre
 from vpnprobe.wire.icmp import EchoRequest

@@ -142,10 +142,12 @@ def alone(used: Material, transport: Transport, wrap: Wrap = Wrap.NONE) -> tuple
 
     async def main() -> tuple[Sessions, Path, int]:
         network = SimulatedNetwork(Topology(), seed=1)
-        door, servers = network.door(CLIENT), Servers(network.door(SERVER), material().server.wrapping(wrap))
+        stack, servers = network.stack(CLIENT), Servers(network.stack(SERVER), material().server.wrapping(wrap))
         await servers.over_udp()
         await servers.over_tcp()
-        path = Path(door, network.topology.server_address, Settings((PORT,)), Recorder(door, Vantage.CLIENT), Nonces(door, 9), None, None)
+        path = Path(
+            stack, network.topology.server_address, Settings((PORT,)), Recorder(stack, Vantage.CLIENT), Nonces(stack, 9), None, None
+        )
         sessions = Sessions(path, used, WantedPort(transport, PORT), wrap)
         await sessions.run()
         path.close()

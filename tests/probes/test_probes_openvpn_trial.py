@@ -30,8 +30,8 @@ from vpnprobe.probes.openvpn_trial import ECHOES, MOST_REMOTES, Trial, form_of
 from vpnprobe.profiles.errors import ProfileError
 from vpnprobe.profiles.model import NameType, Profile, ServerChecks
 from vpnprobe.profiles.model import Wrapping as ProfileWrapping
-from vpnprobe.transports.door import Datagram, TcpStream, UdpPort
 from vpnprobe.transports.simulated import SimulatedNetwork
+from vpnprobe.transports.stack import Datagram, TcpStream, UdpPort
 from vpnprobe.transports.topology import Action, Filter, Topology
 from vpnprobe.wire.openvpn_keys import KeyDirection
 from vpnprobe.wire.openvpn_wrap import Wrap
@@ -161,7 +161,7 @@ class TestNobodyThere:
 
     def test_nothing_is_answered(self) -> None:
         async def deaf(_: SimulatedNetwork, servers: Servers) -> None:
-            await servers.door.udp(lambda datagram: None, port=PORT)
+            await servers.stack.udp(lambda datagram: None, port=PORT)
 
         found = tried(deaf)
         assert found.codes == [("reset", "silent")]
@@ -191,7 +191,7 @@ class TestNobodyThere:
             def came(datagram: Datagram) -> None:
                 port.send(b"\x00\x01\x81\x82" + bytes(8), datagram.source)
 
-            port: UdpPort = await servers.door.udp(came, port=PORT)
+            port: UdpPort = await servers.stack.udp(came, port=PORT)
 
         assert tried(dns).codes == [("reset", "not-openvpn")]
 
@@ -210,7 +210,7 @@ def _closing(said: bytes) -> Setting:
             kept.append(asyncio.get_running_loop().create_task(serve(stream)))
 
         kept: list[asyncio.Task[None]] = []
-        await servers.door.listen(connected, port=PORT)
+        await servers.stack.listen(connected, port=PORT)
 
     return setting
 
@@ -308,8 +308,8 @@ def _closing_after_reset(aborts: bool) -> Setting:
     async def setting(_: SimulatedNetwork, servers: Servers) -> None:
         async def serve(stream: TcpStream) -> None:
             server = servers.server(stream=True)
-            server.receive(await stream.receive(), servers.door.now())
-            for data in server.data_to_send(servers.door.now()):
+            server.receive(await stream.receive(), servers.stack.now())
+            for data in server.data_to_send(servers.stack.now()):
                 await stream.send(data)
             await stream.receive()
             if aborts:
@@ -318,7 +318,7 @@ def _closing_after_reset(aborts: bool) -> Setting:
                 await stream.close()
 
         kept: list[asyncio.Task[None]] = []
-        await servers.door.listen(lambda stream: kept.append(asyncio.get_running_loop().create_task(serve(stream))), port=PORT)
+        await servers.stack.listen(lambda stream: kept.append(asyncio.get_running_loop().create_task(serve(stream))), port=PORT)
 
     return setting
 

@@ -12,8 +12,8 @@ from vpnprobe.evidence.sightings import Movement, Vantage
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes import recorder as module
 from vpnprobe.probes.recorder import Recorder
-from vpnprobe.transports.door import Datagram, Endpoint
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
+from vpnprobe.transports.stack import Datagram, Endpoint
 from vpnprobe.transports.topology import CLIENT, Topology
 from vpnprobe.wire.nonce import NoncePayload
 
@@ -23,7 +23,7 @@ SERVER = Endpoint(Topology().server_address, 53)
 
 def test_what_left_and_what_came() -> None:
     async def main() -> None:
-        kept = Recorder(SimulatedNetwork(Topology(), seed=1).door(CLIENT), Vantage.CLIENT)
+        kept = Recorder(SimulatedNetwork(Topology(), seed=1).stack(CLIENT), Vantage.CLIENT)
         kept.sent(UDP, "n1", size=14, to=SERVER)
         kept.received(UDP, "n1", size=14, ttl=61, source=SERVER, detail={"call_id": 5})
         left, came = kept.sightings
@@ -35,7 +35,7 @@ def test_what_left_and_what_came() -> None:
 
 def test_a_packet_with_a_ttl_of_ours_is_a_stepped_copy() -> None:
     async def main() -> None:
-        kept = Recorder(SimulatedNetwork(Topology(), seed=1).door(CLIENT), Vantage.CLIENT)
+        kept = Recorder(SimulatedNetwork(Topology(), seed=1).stack(CLIENT), Vantage.CLIENT)
         kept.sent(UDP, "n1", ttl=3)
         assert kept.sightings[0].stepped
         assert kept.sightings[0].peer is None
@@ -45,7 +45,7 @@ def test_a_packet_with_a_ttl_of_ours_is_a_stepped_copy() -> None:
 
 def test_a_datagram_is_recorded_as_what_it_was_identified_as() -> None:
     async def main() -> None:
-        kept = Recorder(SimulatedNetwork(Topology(), seed=1).door(CLIENT), Vantage.SERVER)
+        kept = Recorder(SimulatedNetwork(Topology(), seed=1).stack(CLIENT), Vantage.SERVER)
         payload = NoncePayload(7, 1)
         datagram = Datagram(payload.encode(), SERVER, 0.0, 60)
         assert kept.arrived([identify.nonce(UDP, datagram.data)], datagram)
@@ -58,7 +58,7 @@ def test_a_datagram_is_recorded_as_what_it_was_identified_as() -> None:
 
 def test_messages_of_a_conversation_are_recorded_once() -> None:
     async def main() -> None:
-        kept = Recorder(SimulatedNetwork(Topology(), seed=1).door(CLIENT), Vantage.CLIENT)
+        kept = Recorder(SimulatedNetwork(Topology(), seed=1).stack(CLIENT), Vantage.CLIENT)
         question = questions.openvpn_reset(Transport.UDP, 1194)
         client, server = openvpn.Initiator(session_id=b"c" * 8, stream=False), openvpn.Responder(session_id=b"s" * 8, stream=False)
         client.start(0.0)
@@ -79,7 +79,7 @@ def test_messages_of_a_conversation_are_recorded_once() -> None:
 
 def test_a_refusal_is_kept_once_with_its_time() -> None:
     async def main() -> None:
-        kept = Recorder(SimulatedNetwork(Topology(), seed=1).door(CLIENT), Vantage.CLIENT)
+        kept = Recorder(SimulatedNetwork(Topology(), seed=1).stack(CLIENT), Vantage.CLIENT)
         refusal = Refusal(UDP, Direction.C2S, RefusalKind.PORT_UNREACHABLE, None)
         kept.refused(refusal)
         kept.refused(refusal)
@@ -92,7 +92,7 @@ def test_a_refusal_is_kept_once_with_its_time() -> None:
 
 def test_the_record_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
-        kept = Recorder(SimulatedNetwork(Topology(), seed=1).door(CLIENT), Vantage.SERVER)
+        kept = Recorder(SimulatedNetwork(Topology(), seed=1).stack(CLIENT), Vantage.SERVER)
         for number in range(5):
             kept.received(UDP, str(number))
         assert (len(kept.sightings), kept.dropped) == (3, 2)
@@ -103,7 +103,7 @@ def test_the_record_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_was_sent_after_the_peer_was_lost_is_nobodys_to_judge() -> None:
     async def main() -> None:
-        kept = Recorder(SimulatedNetwork(Topology(), seed=1).door(CLIENT), Vantage.CLIENT)
+        kept = Recorder(SimulatedNetwork(Topology(), seed=1).stack(CLIENT), Vantage.CLIENT)
         kept.sent(UDP, "early")
         await asyncio.sleep(2)
         kept.sent(UDP, "late")

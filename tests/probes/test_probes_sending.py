@@ -8,8 +8,8 @@ from vpnprobe.evidence import identify, questions
 from vpnprobe.evidence.sightings import Vantage
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.probes.sending import BesidePort, Nonces, PacketSender, bare_gre, esp
-from vpnprobe.transports.door import Datagram, Endpoint
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
+from vpnprobe.transports.stack import Datagram, Endpoint
 from vpnprobe.transports.topology import CLIENT, SERVER, Topology
 from vpnprobe.wire.esp import FIRST_USABLE_SPI, EspPacket
 from vpnprobe.wire.nonce import NoncePayload
@@ -24,9 +24,9 @@ class Ends:
 
     def __init__(self) -> None:
         network = SimulatedNetwork(Topology(), seed=1)
-        self.door, self.server = network.door(CLIENT), network.door(SERVER)
-        self.recorder = Recorder(self.door, Vantage.CLIENT)
-        self.nonces = Nonces(self.door, TAG)
+        self.stack, self.server = network.stack(CLIENT), network.stack(SERVER)
+        self.recorder = Recorder(self.stack, Vantage.CLIENT)
+        self.nonces = Nonces(self.stack, TAG)
         self.sender = PacketSender(self.recorder, self.nonces)
         self.remote = Endpoint(Topology().server_address, PORT)
         self.came: list[Datagram] = []
@@ -44,7 +44,7 @@ def story(tell: Callable[[Ends], Coroutine[Any, Any, T]]) -> T:
 
 def test_every_packet_is_another_trial() -> None:
     async def tell(ends: Ends) -> None:
-        raw = ends.door.raw(47, lambda _: None)
+        raw = ends.stack.raw(47, lambda _: None)
         ends.server.raw(47, ends.came.append)
         for _ in range(20):
             ends.sender.bare_gre(raw, ends.remote.address)
@@ -59,7 +59,7 @@ def test_every_packet_is_another_trial() -> None:
 
 def test_esp_has_another_spi_each_time() -> None:
     async def tell(ends: Ends) -> None:
-        raw = ends.door.raw(50, lambda _: None)
+        raw = ends.stack.raw(50, lambda _: None)
         ends.server.raw(50, ends.came.append)
         for _ in range(20):
             ends.sender.esp(raw, ends.remote.address)
@@ -74,7 +74,7 @@ def test_esp_has_another_spi_each_time() -> None:
 
 def test_esp_in_udp_and_payloads() -> None:
     async def tell(ends: Ends) -> None:
-        port = await ends.door.udp(lambda _: None)
+        port = await ends.stack.udp(lambda _: None)
         await ends.server.udp(ends.came.append, port=PORT)
         ends.sender.esp_in_udp(port, ends.remote)
         ends.sender.nonce(port, ends.remote, questions.udp_reach(PORT), size=300)
@@ -91,7 +91,7 @@ def test_esp_in_udp_and_payloads() -> None:
 
 def test_an_answer_is_no_echo() -> None:
     async def tell(ends: Ends) -> None:
-        port = await ends.door.udp(lambda _: None)
+        port = await ends.stack.udp(lambda _: None)
         asked = ends.nonces.fresh(40)
         ends.sender.answer(port, ends.remote, questions.udp_reach(PORT), asked.encode())
         assert ends.keys() == [asked.answer().key]
@@ -124,7 +124,7 @@ def test_a_conversations_name_ends_in_the_session_and_begins_with_chance() -> No
 def test_beside_another_program_a_packet_looks_as_if_it_came_from_its_port() -> None:
     async def tell(ends: Ends) -> None:
         await ends.server.udp(ends.came.append, port=PORT)
-        beside = BesidePort(ends.door, 1194, ends.remote.address)
+        beside = BesidePort(ends.stack, 1194, ends.remote.address)
         beside.send(b"hello", ends.remote)
         await asyncio.sleep(1)
         (datagram,) = ends.came

@@ -21,8 +21,8 @@ from vpnprobe.probes.stepping import (
     unreachable_kind,
     with_reach,
 )
-from vpnprobe.transports.door import Address, Datagram, Endpoint
-from vpnprobe.transports.simulated import SimulatedDoor, SimulatedNetwork, run_virtual
+from vpnprobe.transports.simulated import SimulatedNetwork, SimulatedStack, run_virtual
+from vpnprobe.transports.stack import Address, Datagram, Endpoint
 from vpnprobe.transports.topology import CLIENT, SERVER, Action, Filter, Hook, Topology
 from vpnprobe.wire.icmp import Quote
 from vpnprobe.wire.ip import IPv4Packet
@@ -37,15 +37,15 @@ class Stepper:
     def __init__(self, topology: Topology) -> None:
         network = SimulatedNetwork(topology, seed=1)
         self.topology = topology
-        self.door: SimulatedDoor = network.door(CLIENT)
-        self.recorder = Recorder(self.door, Vantage.CLIENT)
-        self.nonces = Nonces(self.door, 7)
+        self.stack: SimulatedStack = network.stack(CLIENT)
+        self.recorder = Recorder(self.stack, Vantage.CLIENT)
+        self.nonces = Nonces(self.stack, 7)
         self.refusals: list[tuple[Quote, Address, RefusalKind]] = []
-        self.tap = IcmpTap(self.door, lambda *refusal: self.refusals.append(refusal))
+        self.tap = IcmpTap(self.stack, lambda *refusal: self.refusals.append(refusal))
         self.arrived: list[Datagram] = []
         self.ports: set[tuple[Transport, int]] = set()
         for protocol in (GRE, 50):
-            network.door(SERVER).raw(protocol, self.arrived.append)
+            network.stack(SERVER).raw(protocol, self.arrived.append)
 
     async def trace(self, kind: str, highest_ttl: int = 4) -> Trace:
         own, peer = self.topology.client_address, self.topology.server_address
@@ -234,7 +234,7 @@ def test_what_the_receiving_end_got_of_the_copies() -> None:
 
 def test_crafted_copies_of_syns_leave_from_different_ports() -> None:
     async def main() -> tuple[list[Crafted], set[tuple[Transport, int]]]:
-        nonces = Nonces(SimulatedNetwork(Topology(), seed=1).door(CLIENT), 7)
+        nonces = Nonces(SimulatedNetwork(Topology(), seed=1).stack(CLIENT), 7)
         ends = Endpoint(IPv4Address("192.0.2.1"), 0), Endpoint(IPv4Address("192.0.2.2"), 80)
         ports: set[tuple[Transport, int]] = set()
         craft = tcp_syn(nonces, *ends, questions.tcp_reach(80), using=ports)

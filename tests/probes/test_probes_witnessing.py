@@ -17,7 +17,7 @@ from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.probes.sending import esp
 from vpnprobe.probes.witnessing import Witness
-from vpnprobe.transports.door import Door, Packet
+from vpnprobe.transports.stack import NetworkStack, Packet
 from vpnprobe.wire.gre import EnhancedGre
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment, UdpDatagram
 from vpnprobe.wire.nonce import NoncePayload
@@ -30,7 +30,7 @@ ANOTHERS = {(UDP, port): PortState.DAEMON for port in (500, 1194, 1701, 4500)} |
 
 
 class Clock:
-    """All that a recorder asks of a door."""
+    """All that a recorder asks of a network stack."""
 
     def now(self) -> float:
         return 0.0
@@ -40,7 +40,7 @@ class Wire:
     """A witness, and packets for it."""
 
     def __init__(self, ports: dict[tuple[Transport, int], PortState] | None = None) -> None:
-        self.recorder = Recorder(cast(Door, Clock()), Vantage.SERVER)
+        self.recorder = Recorder(cast("NetworkStack", Clock()), Vantage.SERVER)
         self.witness = Witness(self.recorder, ANOTHERS if ports is None else ports)
         self.sequence = {Sender.INITIATOR: 1000, Sender.RESPONDER: 2000}
 
@@ -100,7 +100,7 @@ def test_each_message_of_a_conversation_is_seen_to_come_or_to_leave(
 ) -> None:
     wire = Wire()
     conversed(wire, port, client, server)
-    told = Recorder(cast(Door, Clock()), Vantage.CLIENT)
+    told = Recorder(cast("NetworkStack", Clock()), Vantage.CLIENT)
     told.steps(client, question, Sender.INITIATOR)
     for ours, theirs in ((Movement.SENT, Movement.RECEIVED), (Movement.RECEIVED, Movement.SENT)):
         expected = {row.message for row in told.sightings if row.movement is ours}

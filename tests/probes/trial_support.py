@@ -26,8 +26,8 @@ from vpnprobe.probes.recorder import Recorder
 from vpnprobe.probes.sending import Nonces
 from vpnprobe.profiles.model import Profile, Remote, TlsMaterial
 from vpnprobe.profiles.model import Wrapping as ProfileWrapping
-from vpnprobe.transports.door import Address, ConnectError, Datagram, Door, Endpoint, TcpStream, UdpPort
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
+from vpnprobe.transports.stack import Address, ConnectError, Datagram, Endpoint, NetworkStack, TcpStream, UdpPort
 from vpnprobe.transports.topology import CLIENT, SERVER, Topology
 from vpnprobe.wire.openvpn_messages import AuthFailed, PushReply
 from vpnprobe.wire.openvpn_wrap import Wrap
@@ -79,7 +79,7 @@ class NamelessServer(Server):
 class Servers:
     """One program's OpenVPN servers on a simulated host: a session for each client."""
 
-    door: Door
+    stack: NetworkStack
     wrapping: Wrapping = field(default_factory=Wrapping)
     kind: type[Server] = Server
     loses: Loses = lambda data, inward: False
@@ -91,12 +91,12 @@ class Servers:
     def server(self, *, stream: bool) -> Server:
         half = material().server
         made = self.kind(
-            session_id=self.door.entropy(8),
+            session_id=self.stack.entropy(8),
             stream=stream,
             wrapping=self.wrapping,
             context=server_context(half.identity, clients_pem=half.client_certificate_pem.decode()),
-            entropy=self.door.entropy,
-            unix_time_at_zero=self.door.unix_time() - self.door.now(),
+            entropy=self.stack.entropy,
+            unix_time_at_zero=self.stack.unix_time() - self.stack.now(),
             echoes=0,
             peer_id=5,
         )
@@ -104,7 +104,7 @@ class Servers:
         return made
 
     async def over_udp(self, port: int = PORT) -> None:
-        self._port = await self.door.udp(self._came, port=port)
+        self._port = await self.stack.udp(self._came, port=port)
 
     async def over_tcp(self, port: int = PORT) -> None:
         def connected(stream: TcpStream) -> None:
@@ -112,7 +112,7 @@ class Servers:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-        await self.door.listen(connected, port=port)
+        await self.stack.listen(connected, port=port)
 
     def _came(self, datagram: Datagram) -> None:
         if self.loses(datagram.data, True):
@@ -126,24 +126,24 @@ class Servers:
             server = self._by_client[slot]
         else:
             server = self._by_client[slot] = self.server(stream=False)
-        server.receive(datagram.data, self.door.now())
+        server.receive(datagram.data, self.stack.now())
         self._flush(server, datagram.source)
 
     def _flush(self, server: Server, client: Endpoint) -> None:
         assert self._port is not None
-        for data in server.data_to_send(self.door.now()):
+        for data in server.data_to_send(self.stack.now()):
             if not self.loses(data, False):
                 self._port.send(data, client)
         if (due := server.next_timer()) is not None:
-            asyncio.get_running_loop().call_later(max(0.0, due - self.door.now()), self._due, server, client, due)
+            asyncio.get_running_loop().call_later(max(0.0, due - self.stack.now()), self._due, server, client, due)
 
     def _due(self, server: Server, client: Endpoint, due: float) -> None:
         if server.next_timer() == due:
-            server.handle_timer(max(due, self.door.now()))
+            server.handle_timer(max(due, self.stack.now()))
             self._flush(server, client)
 
     async def _serve(self, stream: TcpStream, port: int) -> None:
-        recorder = Recorder(self.door, Vantage.SERVER)
+        recorder = Recorder(self.stack, Vantage.SERVER)
         with suppress(ConnectError):
             await over_stream(recorder, stream, self.server(stream=True), openvpn_reset(Transport.TCP, port), Sender.RESPONDER)
 
@@ -237,7 +237,7 @@ def tried(
 
     async def main() -> Tried:
         network = SimulatedNetwork(topology or Topology(), seed=1)
-        door, server = network.door(CLIENT), network.door(SERVER)
+        stack, server = network.stack(CLIENT), network.stack(SERVER)
         servers = Servers(server, wrapping or Wrapping(), kind, loses)
         await setting(network, servers)
         there = network.topology.server_address
@@ -246,10 +246,10 @@ def tried(
             return (there,) if addresses is None else addresses
 
         trial = Trial(used or profile(), resolve, username, password, echoes=echoes)
-        path = Path(door, there, Settings((), trial=trial, only_trial=True), Recorder(door, Vantage.CLIENT), Nonces(door, 9), None, None)
-        began = door.now()
+        path = Path(stack, there, Settings((), trial=trial, only_trial=True), Recorder(stack, Vantage.CLIENT), Nonces(stack, 9), None, None)
+        began = stack.now()
         await ProfileProbe(path, trial).run()
-        took = door.now() - began
+        took = stack.now() - began
         path.close()
         servers.close()
         return Tried(path, took, len(servers.begun))

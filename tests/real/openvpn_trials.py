@@ -17,8 +17,8 @@ from vpnprobe.probes.openvpn_trial import ECHOES, ProfileProbe, Trial
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.probes.sending import Nonces
 from vpnprobe.profiles.ovpn import parse_profile
-from vpnprobe.transports.door import Address
-from vpnprobe.transports.system import SystemDoor
+from vpnprobe.transports.stack import Address
+from vpnprobe.transports.system import SystemStack
 from vpnprobe.transports.topology import CLIENT
 
 AT_ONCE = 6
@@ -58,24 +58,24 @@ def tried(lab: Lab, profiles: Mapping[str, str], folder: FilePath, *, echoes: in
 
 async def _try_all(profiles: Mapping[str, str], folder: FilePath, address: Address, echoes: int) -> dict[str, Tried]:
     gate = asyncio.Semaphore(AT_ONCE)
-    door = SystemDoor()
+    stack = SystemStack()
 
     async def one(text: str, name: str) -> Tried:
         async with gate:
-            return await _try(door, text, folder / f"{name}.ovpn", address, echoes)
+            return await _try(stack, text, folder / f"{name}.ovpn", address, echoes)
 
     try:
         found = await asyncio.gather(*(one(text, name) for name, text in profiles.items()))
     finally:
-        door.close()
+        stack.close()
     return dict(zip(profiles, found, strict=True))
 
 
-async def _try(door: SystemDoor, text: str, file: FilePath, address: Address, echoes: int) -> Tried:
+async def _try(stack: SystemStack, text: str, file: FilePath, address: Address, echoes: int) -> Tried:
     profile = parse_profile(text, folder=file.parent, file=str(file))
     trial = Trial(profile, addresses_of, profile.credentials.username or "", profile.credentials.password or "", echoes=echoes)
     settings = Settings((), trial=trial, only_trial=True)
-    path = Path(door, address, settings, Recorder(door, Vantage.CLIENT), Nonces(door, 1), None, None)
+    path = Path(stack, address, settings, Recorder(stack, Vantage.CLIENT), Nonces(stack, 1), None, None)
     try:
         await ProfileProbe(path, trial).run()
         facts = PathFacts(server_address=str(address), skips=tuple(path.skips))

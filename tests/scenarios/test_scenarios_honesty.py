@@ -8,7 +8,7 @@ from vpnprobe.agents.client import Measured
 from vpnprobe.agents.simulation import measure_simulated
 from vpnprobe.observations.schema import Outcome, Transport
 from vpnprobe.probes.context import Settings
-from vpnprobe.transports.door import Capability
+from vpnprobe.transports.stack import Capability
 from vpnprobe.transports.topology import CLIENT, SERVER, Filter, Link, Topology
 
 PROTOCOLS = {Transport.UDP: 17, Transport.GRE: 47, Transport.ESP: 50}

@@ -11,7 +11,7 @@ from vpnprobe.lab.scenario import load
 from vpnprobe.observations.schema import Cause, Feasibility, Outcome
 from vpnprobe.probes.context import Settings
 from vpnprobe.rules import decide, load_default
-from vpnprobe.transports.door import Capability
+from vpnprobe.transports.stack import Capability
 from vpnprobe.transports.topology import CLIENT, SERVER
 
 ALL = frozenset(Capability)

@@ -1,12 +1,12 @@
-"""What the tests of the simulated network share: two doors, collecting callbacks, and packets by hand."""
+"""What the tests of the simulated network share: two network stacks, collecting callbacks, and packets by hand."""
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any, TypeVar
 
-from vpnprobe.transports.door import Datagram, Door, Endpoint, Packet
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
+from vpnprobe.transports.stack import Datagram, Endpoint, NetworkStack, Packet
 from vpnprobe.transports.topology import CLIENT, SERVER, Topology
 from vpnprobe.wire.icmp import Icmp, TimeExceeded, decode_icmp
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
@@ -16,11 +16,11 @@ T = TypeVar("T")
 
 @dataclass
 class Ends:
-    """Both doors of a network, with what arrived as ICMP at each."""
+    """Both network stacks of a network, with what arrived as ICMP at each."""
 
     topology: Topology
-    client: Door
-    server: Door
+    client: NetworkStack
+    server: NetworkStack
     client_icmp: list[tuple[IPv4Address, Icmp]] = field(default_factory=list)
     server_icmp: list[tuple[IPv4Address, Icmp]] = field(default_factory=list)
 
@@ -49,7 +49,7 @@ def simulate(topology: Topology, story: Callable[[Ends], Coroutine[Any, Any, T]]
 
     async def main() -> T:
         network = SimulatedNetwork(topology, seed=seed)
-        ends = Ends(topology, network.door(CLIENT), network.door(SERVER))
+        ends = Ends(topology, network.stack(CLIENT), network.stack(SERVER))
         ends.client.raw(IpProtocol.ICMP, icmp_into(ends.client_icmp))
         ends.server.raw(IpProtocol.ICMP, icmp_into(ends.server_icmp))
         return await story(ends)

@@ -1,4 +1,4 @@
-"""What the tests of the real transports share: a typed door, waiting with a limit, and two joined network namespaces."""
+"""What the tests of the real transports share: a typed network stack, waiting with a limit, and two joined network namespaces."""
 
 import asyncio
 import concurrent.futures
@@ -14,8 +14,8 @@ from typing import TypeVar
 import pytest
 
 from vpnprobe.transports.capabilities import may_open_raw
-from vpnprobe.transports.door import Door
-from vpnprobe.transports.system import SystemDoor
+from vpnprobe.transports.stack import NetworkStack
+from vpnprobe.transports.system import SystemStack
 
 T = TypeVar("T")
 LOOPBACK = IPv4Address("127.0.0.1")
@@ -28,9 +28,9 @@ needs_raw = pytest.mark.skipif(not may_open_raw(), reason="needs raw IP sockets 
 CLONE_NEWNET = 0x40000000
 
 
-def door() -> Door:
-    """The assignment is the check: mypy compares SystemDoor with the interface."""
-    found: Door = SystemDoor()
+def stack() -> NetworkStack:
+    """The assignment is the check: mypy compares SystemStack with the interface."""
+    found: NetworkStack = SystemStack()
     return found
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.transports.bpf import NOTHING, WHOLE_PACKET, Line, Opcode, assemble, peer_program
-from vpnprobe.transports.door import Address
+from vpnprobe.transports.stack import Address
 
 PEER4, PEER6 = IPv4Address("192.0.2.7"), IPv6Address("2001:db8::7")
 IPV4, IPV6, ARP = 0x0800, 0x86DD, 0x0806

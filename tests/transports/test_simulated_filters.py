@@ -6,8 +6,8 @@ from ipaddress import IPv4Address
 import pytest
 from simulated_support import Ends, expired_at, ignore, simulate, udp_packet
 
-from vpnprobe.transports.door import ConnectError, ConnectFailure, Datagram, Packet
 from vpnprobe.transports.simulated.filters import FilterChain, fits
+from vpnprobe.transports.stack import ConnectError, ConnectFailure, Datagram, Packet
 from vpnprobe.transports.topology import CLIENT, SERVER, Action, Filter, Hook, Topology
 from vpnprobe.wire.icmp import DestinationUnreachable, Unreachable
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpSegment, UdpDatagram, mss_option

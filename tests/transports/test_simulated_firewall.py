@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from simulated_support import Ends, enhanced_gre, expired_at, ignore, plain_gre, simulate, udp_packet
 
-from vpnprobe.transports.door import ConnectError, ConnectFailure, Datagram, Endpoint
+from vpnprobe.transports.stack import ConnectError, ConnectFailure, Datagram, Endpoint
 from vpnprobe.transports.topology import StatefulFirewall, Topology
 from vpnprobe.wire.ip import IpProtocol
 

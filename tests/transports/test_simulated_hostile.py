@@ -42,7 +42,7 @@ def test_any_bytes_from_either_end_raise_nothing(packets: list[tuple[bool, int, 
         troubles: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: troubles.append(context))
         network = SimulatedNetwork(EVERYTHING, seed=1)
-        client, server = network.door(CLIENT), network.door(SERVER)
+        client, server = network.stack(CLIENT), network.stack(SERVER)
         await server.listen(ignore, port=1723)
         await client.udp(ignore, port=4500)
         for from_client, protocol, ttl, payload, offset in packets:

@@ -6,8 +6,8 @@ from ipaddress import IPv4Address
 import pytest
 from simulated_support import Ends, enhanced_gre, ignore, plain_gre, simulate, udp_packet
 
-from vpnprobe.transports.door import Datagram, Endpoint, Packet, TcpStream
 from vpnprobe.transports.simulated.nat import Masquerade
+from vpnprobe.transports.stack import Datagram, Endpoint, Packet, TcpStream
 from vpnprobe.transports.topology import Nat, Topology
 from vpnprobe.wire.icmp import DestinationUnreachable, EchoReply, EchoRequest, TimeExceeded, Unreachable
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpSegment, UdpDatagram, checksum_fits

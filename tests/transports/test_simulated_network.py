@@ -8,8 +8,8 @@ import pytest
 from simulated_support import Ends, expired_at, ignore, simulate, trace_of, udp_packet
 
 from vpnprobe.errors import UsageError
-from vpnprobe.transports.door import Datagram, Endpoint, Packet
 from vpnprobe.transports.simulated import SimulatedNetwork
+from vpnprobe.transports.stack import Datagram, Endpoint, Packet
 from vpnprobe.transports.topology import Link, Topology
 from vpnprobe.wire.icmp import DestinationUnreachable, EchoReply, EchoRequest, Quote, TimeExceeded, Unreachable
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet
@@ -242,4 +242,4 @@ def test_routers_refuse_what_is_meant_for_them() -> None:
 
 def test_an_end_that_is_not_there() -> None:
     with pytest.raises(UsageError, match="r1"):
-        SimulatedNetwork(Topology(), seed=1).door("r1")
+        SimulatedNetwork(Topology(), seed=1).stack("r1")

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from simulated_support import Ends, ignore, simulate
 
-from vpnprobe.transports.door import ConnectError, ConnectFailure, Endpoint, Packet, TcpStream
 from vpnprobe.transports.simulated.tcp_sides import ReceiveSide, RetransmissionTimeout
+from vpnprobe.transports.stack import ConnectError, ConnectFailure, Endpoint, Packet, TcpStream
 from vpnprobe.transports.topology import CLIENT, SERVER, Filter, Hook, Link, Topology
 from vpnprobe.wire.ip import IPv4Packet, TcpFlag, TcpSegment
 

@@ -25,8 +25,8 @@ from vpnprobe import __version__
 from vpnprobe.errors import CannotRun, ExitStatus, UsageError
 from vpnprobe.transports import ssh
 from vpnprobe.transports.bundle import FIRST_STAGE, PARTS, archive_of, transmission
-from vpnprobe.transports.door import ConnectError, Endpoint, TcpStream
 from vpnprobe.transports.ssh import Greeting, RemoteAgent, SshTarget, ssh_error, start_agent
+from vpnprobe.transports.stack import ConnectError, Endpoint, TcpStream
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
 PATIENCE_S = 20.0
@@ -148,7 +148,7 @@ def test_the_archive_is_the_same_each_time_and_holds_no_heavy_part() -> None:
     content = archive_of(root)
     assert content == archive_of(root)
     names = zipfile.ZipFile(io.BytesIO(content)).namelist()
-    assert {"vpnprobe/__init__.py", "vpnprobe/errors.py", "vpnprobe/transports/system/door.py", "vpnprobe/agents/token.py"} <= set(names)
+    assert {"vpnprobe/__init__.py", "vpnprobe/errors.py", "vpnprobe/transports/system/stack.py", "vpnprobe/agents/token.py"} <= set(names)
     assert {name.split("/")[1] for name in names} <= {*PARTS, "__init__.py"}
     assert len(names) == len(set(names))
 

@@ -25,8 +25,8 @@ from system_support import (
 )
 
 from vpnprobe.agents.token import server_token
-from vpnprobe.transports.door import ConnectError, ConnectFailure, Datagram, Endpoint, TcpStream
-from vpnprobe.transports.system import SystemDoor
+from vpnprobe.transports.stack import ConnectError, ConnectFailure, Datagram, Endpoint, TcpStream
+from vpnprobe.transports.system import SystemStack
 from vpnprobe.transports.tls import TlsStream, connect_tls, listen_tls, server_context
 
 pytestmark = [
@@ -55,7 +55,7 @@ def input_rule(rule: str) -> str:
 
 async def failure() -> ConnectFailure:
     with pytest.raises(ConnectError) as caught:
-        await SystemDoor().connect(Endpoint(RIGHT_ADDRESS, PORT), deadline_s=0.4)
+        await SystemStack().connect(Endpoint(RIGHT_ADDRESS, PORT), deadline_s=0.4)
     return caught.value.failure
 
 
@@ -79,14 +79,14 @@ def test_an_answer_leaves_from_the_address_that_was_asked() -> None:
     ready, done = threading.Event(), threading.Event()
 
     async def answer() -> None:
-        port = await SystemDoor().udp(lambda datagram: port.send(b"answer", datagram.source), port=PORT)
+        port = await SystemStack().udp(lambda datagram: port.send(b"answer", datagram.source), port=PORT)
         ready.set()
         await asyncio.to_thread(done.wait, PATIENCE_S)
         port.close()
 
     async def ask() -> Endpoint:
         got: asyncio.Queue[Datagram] = asyncio.Queue()
-        port = await SystemDoor().udp(got.put_nowait)
+        port = await SystemStack().udp(got.put_nowait)
         port.send(b"question", Endpoint(RIGHT_SECOND, PORT))
         source = (await soon(got.get())).source
         port.close()
@@ -106,7 +106,7 @@ def test_lost_segments_are_counted() -> None:
 
     async def sink() -> None:
         accepted: asyncio.Queue[TcpStream] = asyncio.Queue()
-        listener = await SystemDoor().listen(accepted.put_nowait, port=PORT)
+        listener = await SystemStack().listen(accepted.put_nowait, port=PORT)
         ready.set()
         stream = await soon(accepted.get())
         while chunk := await stream.receive():
@@ -115,7 +115,7 @@ def test_lost_segments_are_counted() -> None:
         listener.close()
 
     async def source() -> tuple[int, int] | None:
-        stream = await SystemDoor().connect(Endpoint(RIGHT_ADDRESS, PORT), deadline_s=2)
+        stream = await SystemStack().connect(Endpoint(RIGHT_ADDRESS, PORT), deadline_s=2)
         for _ in range(10):
             await stream.send(b"x")
             await soon(stream.receive())
@@ -168,10 +168,10 @@ def test_tls_works_where_large_packets_vanish(tmp_path: Path) -> None:
 LISTENER = """
 import asyncio, json, sys
 from ipaddress import ip_address
-from vpnprobe.transports.system import SystemDoor
+from vpnprobe.transports.system import SystemStack
 
 async def main():
-    host, seen, got = SystemDoor(), [], asyncio.Event()
+    host, seen, got = SystemStack(), [], asyncio.Event()
     capture = host.capture(ip_address("10.80.0.1"), seen.append)
     def arrived(datagram):
         port.send(b"answer", datagram.source)
@@ -199,7 +199,7 @@ def test_a_packet_through_a_bridge_counts_once() -> None:
 
     async def ask() -> bytes:
         got: asyncio.Queue[Datagram] = asyncio.Queue()
-        port = await SystemDoor().udp(got.put_nowait)
+        port = await SystemStack().udp(got.put_nowait)
         port.send(b"question", Endpoint(LEFT_ADDRESS.__class__("10.80.0.2"), PORT))
         data = (await soon(got.get())).data
         port.close()

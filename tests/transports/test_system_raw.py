@@ -7,11 +7,11 @@ import subprocess
 import sys
 
 import pytest
-from system_support import LOOPBACK, LOOPBACK6, door, needs_raw, soon
+from system_support import LOOPBACK, LOOPBACK6, needs_raw, soon, stack
 
 from vpnprobe.errors import CannotRun, ExitStatus
-from vpnprobe.transports.door import Capability, Datagram, Endpoint, Packet
-from vpnprobe.transports.system import SystemDoor
+from vpnprobe.transports.stack import Capability, Datagram, Endpoint, Packet
+from vpnprobe.transports.system import SystemStack
 from vpnprobe.transports.system.addresses import has_ipv6
 from vpnprobe.transports.system.capturing import _without_padding
 
@@ -25,7 +25,7 @@ def gre_packet(payload: bytes, *, ttl: int) -> bytes:
 @needs_raw
 def test_a_raw_socket_gives_the_payload_without_the_header() -> None:
     async def main() -> Datagram:
-        host = door()
+        host = stack()
         got: asyncio.Queue[Datagram] = asyncio.Queue()
         port = host.raw(GRE, got.put_nowait)
         port.send(b"\0\0\0\0bare", LOOPBACK, ttl=9)
@@ -41,7 +41,7 @@ def test_a_raw_socket_gives_the_payload_without_the_header() -> None:
 @pytest.mark.skipif(not has_ipv6(), reason="needs IPv6")
 def test_a_raw_socket_of_ipv6() -> None:
     async def main() -> Datagram:
-        host = door()
+        host = stack()
         got: asyncio.Queue[Datagram] = asyncio.Queue()
         port = host.raw(GRE, got.put_nowait, version=6)
         port.send(b"to another family", LOOPBACK)
@@ -57,7 +57,7 @@ def test_a_raw_socket_of_ipv6() -> None:
 @needs_raw
 def test_a_whole_packet_goes_out_with_its_own_header() -> None:
     async def main() -> tuple[Datagram, list[Packet]]:
-        host = SystemDoor()
+        host = SystemStack()
         packets: list[Packet] = []
         got: asyncio.Queue[Datagram] = asyncio.Queue()
         capture = host.capture(LOOPBACK, packets.append)
@@ -78,7 +78,7 @@ def test_a_whole_packet_goes_out_with_its_own_header() -> None:
 
 @needs_raw
 def test_sending_a_packet_that_the_kernel_refuses_raises_nothing() -> None:
-    host = SystemDoor()
+    host = SystemStack()
     host.send_packet(gre_packet(b"", ttl=3) + bytes(200_000))
     host.close()
 
@@ -89,7 +89,7 @@ def test_a_capture_sees_the_peer_and_icmp_and_nothing_else() -> None:
     third = LOOPBACK.__class__("127.0.0.3")
 
     async def main() -> list[Packet]:
-        host = door()
+        host = stack()
         packets: list[Packet] = []
         refused: asyncio.Queue[Endpoint] = asyncio.Queue()
         capture = host.capture(other, packets.append)
@@ -113,7 +113,7 @@ def test_a_capture_sees_the_peer_and_icmp_and_nothing_else() -> None:
 @needs_raw
 def test_a_capture_counts_what_it_had_no_room_for() -> None:
     async def main() -> tuple[int, int]:
-        host = SystemDoor()
+        host = SystemStack()
         packets: list[Packet] = []
         capture = host.capture(LOOPBACK, packets.append)
         capture._sock.setsockopt(1, 33, 4096)  # SO_RCVBUFFORCE: room for next to nothing
@@ -146,10 +146,10 @@ UNPRIVILEGED = """
 import asyncio
 from ipaddress import ip_address
 from vpnprobe.errors import CannotRun
-from vpnprobe.transports.system import SystemDoor
+from vpnprobe.transports.system import SystemStack
 
 async def main():
-    host = SystemDoor()
+    host = SystemStack()
     print(sorted(host.capabilities))
     for attempt in (lambda: host.raw(47, print), lambda: host.send_packet(bytes(20)), lambda: host.capture(ip_address("127.0.0.1"), print)):
         try:

@@ -7,10 +7,10 @@ import struct
 from collections.abc import Callable
 
 import pytest
-from system_support import LOOPBACK, LOOPBACK6, door, soon
+from system_support import LOOPBACK, LOOPBACK6, soon, stack
 
-from vpnprobe.transports.door import Address, ConnectError, ConnectFailure, Endpoint, PortUnavailable, TcpStream
-from vpnprobe.transports.system import SystemDoor
+from vpnprobe.transports.stack import Address, ConnectError, ConnectFailure, Endpoint, PortUnavailable, TcpStream
+from vpnprobe.transports.system import SystemStack
 from vpnprobe.transports.system.addresses import has_ipv6
 from vpnprobe.transports.system.streams import BUFFERED_BYTES, SocketStream, failure_of
 
@@ -19,7 +19,7 @@ ADDRESSES = [LOOPBACK, pytest.param(LOOPBACK6, marks=pytest.mark.skipif(not has_
 
 async def pair(address: Address = LOOPBACK) -> tuple[SocketStream, TcpStream, Callable[[], None]]:
     """A client stream, the server's stream of the same connection, and what closes the listener."""
-    host = SystemDoor()
+    host = SystemStack()
     accepted: asyncio.Queue[TcpStream] = asyncio.Queue()
     listener = await host.listen(accepted.put_nowait, port=0)
     client = await host.connect(Endpoint(address, listener.local.port), deadline_s=2)
@@ -46,7 +46,7 @@ def test_bytes_go_both_ways_and_the_end_is_seen(address: Address) -> None:
 
 def test_the_local_endpoint_is_told_before_the_first_segment() -> None:
     async def main() -> None:
-        host = door()
+        host = stack()
         bound: list[Endpoint] = []
         accepted: list[TcpStream] = []
 
@@ -54,7 +54,7 @@ def test_the_local_endpoint_is_told_before_the_first_segment() -> None:
             assert not accepted
             bound.append(local)
 
-        listener = await SystemDoor().listen(accepted.append, port=0, address=LOOPBACK)
+        listener = await SystemStack().listen(accepted.append, port=0, address=LOOPBACK)
         stream = await host.connect(Endpoint(LOOPBACK, listener.local.port), deadline_s=2, on_bound=on_bound)
         assert bound == [stream.local]
         stream.abort()
@@ -82,7 +82,7 @@ def test_what_arrived_before_a_reset_is_delivered_first() -> None:
 
 def test_half_closed_by_the_peer_still_takes_data() -> None:
     async def main() -> bytes:
-        host = door()
+        host = stack()
         with socket.create_server(("127.0.0.1", 0)) as listening:
             stream = await host.connect(Endpoint(LOOPBACK, listening.getsockname()[1]), deadline_s=2)
             peer, _ = listening.accept()
@@ -118,7 +118,7 @@ def test_a_peer_that_never_stops_talking_is_not_read_beyond_the_buffer() -> None
 
 def test_refused_and_unanswered_are_told_apart() -> None:
     async def main() -> None:
-        host = door()
+        host = stack()
         # A full backlog drops further SYNs: silence, as from a filter.
         with socket.socket() as listening, socket.socket() as first, socket.socket() as second:
             listening.bind(("127.0.0.1", 0))
@@ -140,7 +140,7 @@ def test_refused_and_unanswered_are_told_apart() -> None:
 def test_no_route_is_unreachable() -> None:
     async def main() -> None:
         with pytest.raises(ConnectError) as caught:
-            await door().connect(Endpoint(LOOPBACK6.__class__("fe80::1%nowhere"), 9), deadline_s=1)
+            await stack().connect(Endpoint(LOOPBACK6.__class__("fe80::1%nowhere"), 9), deadline_s=1)
         assert caught.value.failure is ConnectFailure.UNREACHABLE
 
     asyncio.run(main())
@@ -148,7 +148,7 @@ def test_no_route_is_unreachable() -> None:
 
 def test_a_listening_port_in_use_says_so() -> None:
     async def main() -> None:
-        host = SystemDoor()
+        host = SystemStack()
         first = await host.listen(lambda stream: None, port=0)
         with pytest.raises(PortUnavailable) as caught:
             await host.listen(lambda stream: None, port=first.local.port)
@@ -180,7 +180,7 @@ def test_segments_count_data_and_the_syn() -> None:
 
 def test_the_segment_size_is_clamped_both_ways() -> None:
     async def main() -> tuple[int, int]:
-        host = SystemDoor()
+        host = SystemStack()
         accepted: asyncio.Queue[TcpStream] = asyncio.Queue()
         listener = await host.listen(accepted.put_nowait, port=0, segment_bytes=536)
         client = await host.connect(Endpoint(LOOPBACK, listener.local.port), deadline_s=2)
@@ -197,7 +197,7 @@ def test_the_segment_size_is_clamped_both_ways() -> None:
 
 def test_abort_sends_a_reset() -> None:
     async def main() -> None:
-        host = door()
+        host = stack()
         with socket.create_server(("127.0.0.1", 0)) as listening:
             stream = await host.connect(Endpoint(LOOPBACK, listening.getsockname()[1]), deadline_s=2)
             peer, _ = listening.accept()
@@ -216,7 +216,7 @@ def _expect_reset(peer: socket.socket) -> None:
 
 def test_an_accepted_client_that_has_reset_already_harms_nobody() -> None:
     async def main() -> None:
-        host = SystemDoor()
+        host = SystemStack()
         accepted: asyncio.Queue[TcpStream] = asyncio.Queue()
         listener = await host.listen(accepted.put_nowait, port=0)
         with socket.create_connection(("127.0.0.1", listener.local.port)) as rude:

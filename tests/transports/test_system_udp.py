@@ -3,11 +3,11 @@
 import asyncio
 
 import pytest
-from system_support import LOOPBACK, LOOPBACK6, door, soon
+from system_support import LOOPBACK, LOOPBACK6, soon, stack
 
 from vpnprobe.errors import CannotRun, UsageError
-from vpnprobe.transports.door import Address, Datagram, Endpoint, PortUnavailable
-from vpnprobe.transports.system import SystemDoor
+from vpnprobe.transports.stack import Address, Datagram, Endpoint, PortUnavailable
+from vpnprobe.transports.system import SystemStack
 from vpnprobe.transports.system.addresses import has_ipv6
 
 ADDRESSES = [LOOPBACK, pytest.param(LOOPBACK6, marks=pytest.mark.skipif(not has_ipv6(), reason="needs IPv6"))]
@@ -16,7 +16,7 @@ ADDRESSES = [LOOPBACK, pytest.param(LOOPBACK6, marks=pytest.mark.skipif(not has_
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_a_datagram_and_its_answer_carry_data_source_and_ttl(address: Address) -> None:
     async def main() -> tuple[Datagram, Datagram]:
-        host = door()
+        host = stack()
         asked: asyncio.Queue[Datagram] = asyncio.Queue()
         answered: asyncio.Queue[Datagram] = asyncio.Queue()
         server = await host.udp(asked.put_nowait)
@@ -40,7 +40,7 @@ def test_a_datagram_and_its_answer_carry_data_source_and_ttl(address: Address) -
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_a_port_unreachable_is_reported_and_costs_no_later_datagram(address: Address) -> None:
     async def main() -> tuple[Endpoint, Endpoint, list[bytes]]:
-        host = door()
+        host = stack()
         refused: asyncio.Queue[Endpoint] = asyncio.Queue()
         got: asyncio.Queue[Datagram] = asyncio.Queue()
         server = await host.udp(got.put_nowait)
@@ -65,7 +65,7 @@ def test_a_port_unreachable_is_reported_and_costs_no_later_datagram(address: Add
 
 def test_a_port_in_use_says_so() -> None:
     async def main() -> None:
-        host = door()
+        host = stack()
         first = await host.udp(lambda datagram: None)
         with pytest.raises(PortUnavailable) as caught:
             await host.udp(lambda datagram: None, port=first.local.port)
@@ -81,7 +81,7 @@ def test_a_port_in_use_says_so() -> None:
 @pytest.mark.skipif(not has_ipv6(), reason="needs IPv6")
 def test_a_port_that_only_ipv6_has_in_use_is_not_taken_in_ipv4() -> None:
     async def main() -> None:
-        host = door()
+        host = stack()
         other = await host.udp(lambda datagram: None, address=LOOPBACK6)
         with pytest.raises(PortUnavailable):
             await host.udp(lambda datagram: None, port=other.local.port)
@@ -95,14 +95,14 @@ def test_a_port_that_only_ipv6_has_in_use_is_not_taken_in_ipv4() -> None:
 def test_an_address_of_another_host_is_a_usage_error() -> None:
     async def main() -> None:
         with pytest.raises(UsageError, match=r"192\.0\.2\.77 is not an address of this host"):
-            await door().udp(lambda datagram: None, address=Endpoint(LOOPBACK, 0).address.__class__("192.0.2.77"))
+            await stack().udp(lambda datagram: None, address=Endpoint(LOOPBACK, 0).address.__class__("192.0.2.77"))
 
     asyncio.run(main())
 
 
 def test_sending_raises_nothing_for_what_the_kernel_refuses() -> None:
     async def main() -> list[bytes]:
-        host = door()
+        host = stack()
         got: asyncio.Queue[Datagram] = asyncio.Queue()
         port = await host.udp(got.put_nowait, address=LOOPBACK)
         port.send(bytes(70_000), Endpoint(LOOPBACK, port.local.port))  # longer than any datagram
@@ -120,7 +120,7 @@ def test_sending_raises_nothing_for_what_the_kernel_refuses() -> None:
 
 def test_closing_from_within_the_callback_ends_delivery() -> None:
     async def main() -> int:
-        host = door()
+        host = stack()
         seen: list[Datagram] = []
         done = asyncio.Event()
 
@@ -141,14 +141,14 @@ def test_closing_from_within_the_callback_ends_delivery() -> None:
 
 
 def test_the_source_address_follows_the_route() -> None:
-    host = SystemDoor()
+    host = SystemStack()
     assert host.source_address(LOOPBACK) == LOOPBACK
     with pytest.raises(CannotRun, match=r"no route to fe80::1%nowhere"):
         host.source_address(LOOPBACK6.__class__("fe80::1%nowhere"))
 
 
 def test_entropy_and_clocks() -> None:
-    host = door()
+    host = stack()
     assert len(host.entropy(16)) == 16
     assert host.entropy(16) != host.entropy(16)
     assert host.now() <= host.now()

@@ -11,8 +11,8 @@ from system_support import LOOPBACK, soon
 
 from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.transports import tls
-from vpnprobe.transports.door import ConnectError, ConnectFailure, Endpoint, PortUnavailable, TcpStream
-from vpnprobe.transports.system import SystemDoor
+from vpnprobe.transports.stack import ConnectError, ConnectFailure, Endpoint, PortUnavailable, TcpStream
+from vpnprobe.transports.system import SystemStack
 from vpnprobe.transports.tls import (
     Certificate,
     TlsListener,
@@ -91,7 +91,7 @@ def test_a_server_that_speaks_no_tls_is_named(certificate: Certificate) -> None:
             await stream.close()
 
         tasks: list[asyncio.Task[None]] = []
-        listener = await SystemDoor().listen(lambda stream: tasks.append(asyncio.ensure_future(greet(stream))), port=0)
+        listener = await SystemStack().listen(lambda stream: tasks.append(asyncio.ensure_future(greet(stream))), port=0)
         with pytest.raises(CannotRun, match=r"does not speak TLS 1\.3"):
             await connect_tls(listener.local._replace(address=LOOPBACK), certificate.fingerprint, source=LOOPBACK, deadline_s=5)
         await soon(asyncio.gather(*tasks))
@@ -126,7 +126,7 @@ def test_refused_silent_and_hung_up(certificate: Certificate) -> None:
             with pytest.raises(ConnectError) as timed_out:
                 await connect_tls(silent, certificate.fingerprint, source=LOOPBACK, deadline_s=0.2)
             assert timed_out.value.failure is ConnectFailure.TIMED_OUT
-        listener = await SystemDoor().listen(lambda stream: stream.abort(), port=0)
+        listener = await SystemStack().listen(lambda stream: stream.abort(), port=0)
         with pytest.raises(ConnectError) as reset:
             await connect_tls(listener.local._replace(address=LOOPBACK), certificate.fingerprint, source=LOOPBACK, deadline_s=5)
         assert reset.value.failure is ConnectFailure.RESET

@@ -1,7 +1,7 @@
 """One run, from pairing to the judged observations: the client agent.
 
-`Run.measure` takes a door and, when there is a server agent, a way to open control connections to it. It never judges a protocol: that is
-for the rules. An interrupted run, or one whose peer vanished, still gives what it has, marked as incomplete.
+`Run.measure` takes a network stack and, when there is a server agent, a way to open control connections to it. It never judges a protocol:
+that is for the rules. An interrupted run, or one whose peer vanished, still gives what it has, marked as incomplete.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from vpnprobe.probes.recorder import Recorder
 from vpnprobe.probes.sending import Nonces
 from vpnprobe.probes.stepping import IcmpTap, question_of
 from vpnprobe.probes.udp import VPN_PORTS
-from vpnprobe.transports.door import Address, Closable, ConnectError, Datagram, Door, TcpStream
+from vpnprobe.transports.stack import Address, Closable, ConnectError, Datagram, NetworkStack, TcpStream
 from vpnprobe.wire.icmp import Quote
 
 LAST_WORDS_S: Final = 5.0
@@ -102,7 +102,7 @@ class Greeter:
 class Run:
     """One run under way."""
 
-    door: Door
+    stack: NetworkStack
     peer_address: Address
     settings: Settings
     connect: Connector | None
@@ -122,7 +122,7 @@ class Run:
 
     async def measure(self) -> Measured:
         """Raises CannotRun (NO_PEER) where no pairing comes about; afterwards whatever happens is told in the result."""
-        tag = int.from_bytes(self.door.entropy(4), "big")
+        tag = int.from_bytes(self.stack.entropy(4), "big")
         peer = await self._pair(self.connect, tag) if self.connect is not None else None
         path = self._path(peer, tag)
         problem, lost = "", False
@@ -140,21 +140,21 @@ class Run:
             self._close(path)
 
     async def _pair(self, connect: Connector, tag: int) -> RemotePeer:
-        greeter = Greeter(connect, self.door.entropy(16).hex(), tag, self.credentials)
+        greeter = Greeter(connect, self.stack.entropy(16).hex(), tag, self.credentials)
         channel = Channel(greeter)
-        began = self.door.now()
+        began = self.stack.now()
         await channel.open()
-        channel.rtt_s = self.door.now() - began
-        peer = RemotePeer(channel, self.door.now)
+        channel.rtt_s = self.stack.now() - began
+        peer = RemotePeer(channel, self.stack.now)
         peer.about = greeter.about
         return peer
 
     def _path(self, peer: RemotePeer | None, tag: int) -> Path:
-        recorder = Recorder(self.door, Vantage.CLIENT)
-        path = Path(self.door, self.peer_address, self.settings, recorder, Nonces(self.door, tag), peer, None)
+        recorder = Recorder(self.stack, Vantage.CLIENT)
+        path = Path(self.stack, self.peer_address, self.settings, recorder, Nonces(self.stack, tag), peer, None)
         self._open_raw(path)
         self._begin_capture(path)
-        own = str(self.door.source_address(self.peer_address))
+        own = str(self.stack.source_address(self.peer_address))
         seen_as = peer.seen_as if peer else None
         path.facts = PathFacts(client_address=own, client_seen_as=seen_as, server_address=str(self.peer_address))
         path.server_record = peer.record() if peer is not None else EndRecord(witness=False)
@@ -179,15 +179,15 @@ class Run:
                 path.recorder.refused(Refusal(question, Direction.C2S, kind, str(source)))
 
         try:
-            path.raw = RawPorts(self.door.raw(47, gre_came), self.door.raw(50, esp_came))
-            self.tap = IcmpTap(self.door, unreachable)
+            path.raw = RawPorts(self.stack.raw(47, gre_came), self.stack.raw(50, esp_came))
+            self.tap = IcmpTap(self.stack, unreachable)
             self.closables += [*path.raw, self.tap]
         except CannotRun as error:
             path.raw, path.no_raw = None, str(error)
 
     def _begin_capture(self, path: Path) -> None:
         try:
-            self.closables.append(self.door.capture(self.peer_address, self.keeper))
+            self.closables.append(self.stack.capture(self.peer_address, self.keeper))
             path.client_sees_wire = self.sees_wire = True
         except CannotRun as error:
             self.no_capture = str(error)
@@ -196,7 +196,7 @@ class Run:
         probes = chosen(self.settings)
         wanted = ports_of(probes, self.settings)
         if peer is not None:
-            material = make_material(self.door.entropy) if self.settings.wants(OpenvpnProbe.name) else None
+            material = make_material(self.stack.entropy) if self.settings.wants(OpenvpnProbe.name) else None
             ports = await peer.open(wanted, material.server.encode() if material is not None else None)
             path.material, path.no_openvpn = (material, "") if not peer.no_openvpn else (None, f"at the server: {peer.no_openvpn}")
             path.facts = replace(path.facts, ports=ports, background=peer.background())
@@ -293,7 +293,7 @@ class Run:
             "address": path.facts.client_address,
             "version": __version__,
             "platform": platform.system(),
-            "capabilities": sorted(self.door.capabilities),
+            "capabilities": sorted(self.stack.capabilities),
             "capture": "client.pcap" if self.sees_wire else f"none: {self.no_capture}",
             **({"no_raw": path.no_raw} if path.no_raw else {}),
         }

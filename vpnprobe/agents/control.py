@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, NoReturn
 
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
-from vpnprobe.transports.door import ConnectError, TcpStream
+from vpnprobe.transports.stack import ConnectError, TcpStream
 
 VERSION: Final = 2
 """Of this protocol; both ends must speak the same."""

@@ -14,7 +14,7 @@ from typing import Final
 
 from vpnprobe.agents.records import inflated
 from vpnprobe.errors import DecodeError
-from vpnprobe.transports.door import Packet
+from vpnprobe.transports.stack import Packet
 from vpnprobe.wire.cursor import Cursor
 from vpnprobe.wire.ip import IpProtocol
 

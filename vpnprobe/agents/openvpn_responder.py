@@ -17,7 +17,7 @@ from vpnprobe.evidence.questions import openvpn_reset
 from vpnprobe.evidence.sightings import Question
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.openvpn_material import ServerHalf
-from vpnprobe.transports.door import Door
+from vpnprobe.transports.stack import NetworkStack
 from vpnprobe.wire.ciphers import lacking
 from vpnprobe.wire.openvpn import HardResetClientV2, HardResetClientV3, decode_openvpn
 from vpnprobe.wire.openvpn_wrap import Wrap
@@ -65,19 +65,19 @@ def wrap_of(data: bytes) -> Wrap | None:
             return None
 
 
-def begin(door: Door, session: Session, data: bytes, *, transport: Transport, port: int) -> tuple[Server, Question] | None:
+def begin(stack: NetworkStack, session: Session, data: bytes, *, transport: Transport, port: int) -> tuple[Server, Question] | None:
     """The server's end for a client's first packet; None: it is none, or this client handed over no keys."""
     acceptance, wrap = session.openvpn, wrap_of(data)
     if acceptance is None or wrap is None or session.openvpn_begun >= MOST_SESSIONS or not session_of(data):
         return None
     session.openvpn_begun += 1
     server = Server(
-        session_id=door.entropy(8),
+        session_id=stack.entropy(8),
         stream=transport is Transport.TCP,
         wrapping=acceptance.half.wrapping(wrap),
         context=acceptance.context,
-        entropy=door.entropy,
-        unix_time_at_zero=door.unix_time() - door.now(),
+        entropy=stack.entropy,
+        unix_time_at_zero=stack.unix_time() - stack.now(),
         echoes=ECHOES,
         peer_id=session.openvpn_begun,
         retransmit_after_s=RETRANSMIT_AFTER_S,

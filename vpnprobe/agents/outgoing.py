@@ -22,7 +22,7 @@ from vpnprobe.probes.context import Job
 from vpnprobe.probes.crafting import Crafter, echo, in_call, udp_nonce
 from vpnprobe.probes.sending import BesidePort, bare_gre, esp
 from vpnprobe.probes.stepping import HIGHEST_TTL, IcmpTap
-from vpnprobe.transports.door import Door, Endpoint, RawPort, UdpPort
+from vpnprobe.transports.stack import Endpoint, NetworkStack, RawPort, UdpPort
 from vpnprobe.wire.nonce import SHORTEST
 
 MOST_PACKETS: Final = 200
@@ -48,8 +48,8 @@ class RawSockets:
 class Outgoing:
     """All that one server agent sends by itself."""
 
-    def __init__(self, door: Door, responders: Responders, raw: RawSockets) -> None:
-        self._door = door
+    def __init__(self, stack: NetworkStack, responders: Responders, raw: RawSockets) -> None:
+        self._stack = stack
         self._responders = responders
         self._raw = raw
 
@@ -107,7 +107,7 @@ class Outgoing:
         if (ours := self._responders.udp(port)) is not None:
             return ours
         another = session.ports.get((Transport.UDP, port)) is PortState.DAEMON
-        return BesidePort(self._door, port, session.address) if another and not self._raw.lack else None
+        return BesidePort(self._stack, port, session.address) if another and not self._raw.lack else None
 
     def _call(self, session: Session, call_id: int | None = None) -> Call | None:
         """The call that a client means, else its newest one; of another program's calls, one to send beside it. None: there is none."""
@@ -133,7 +133,7 @@ class Outgoing:
             question,
             Direction.S2C,
             craft,
-            source=self._door.source_address(session.address),
+            source=self._stack.source_address(session.address),
             destination=session.address,
             highest_ttl=max(1, min(HIGHEST_TTL, int(message["highest_ttl"]))),
             patience_s=min(2.0, float(message["patience_s"])),
@@ -152,5 +152,5 @@ class Outgoing:
         if question == questions.ICMP_ECHO:
             return echo(nonces)
         if question.probe == "udp" and question.port is not None and (to := self._endpoint(session, Job.UDP, question.port)) is not None:
-            return udp_nonce(nonces, Endpoint(self._door.source_address(session.address), question.port), to, question)
+            return udp_nonce(nonces, Endpoint(self._stack.source_address(session.address), question.port), to, question)
         return None

@@ -14,7 +14,7 @@ from vpnprobe.agents.control import Connector, Message
 from vpnprobe.agents.server import ServerAgent
 from vpnprobe.agents.token import Token, proof, proves
 from vpnprobe.errors import CannotRun, ExitStatus
-from vpnprobe.transports.door import Address, ConnectError, ConnectFailure, Door, Endpoint, PortUnavailable, TcpStream
+from vpnprobe.transports.stack import Address, ConnectError, ConnectFailure, Endpoint, NetworkStack, PortUnavailable, TcpStream
 from vpnprobe.transports.tls import TlsListener, TlsStream, connect_tls, listen_tls, server_context
 
 CONTROL_PORT: Final = 7117
@@ -22,12 +22,12 @@ CONNECT_DEADLINE_S: Final = 12.0
 NONCE_BYTES: Final = 16
 
 
-def connector(door: Door, remote: Endpoint, token: Token) -> Connector:
+def connector(stack: NetworkStack, remote: Endpoint, token: Token) -> Connector:
     """What opens control connections to a server agent that listens for TLS."""
 
     async def connect() -> TcpStream:
         try:
-            source = door.source_address(remote.address)
+            source = stack.source_address(remote.address)
             return await connect_tls(remote, token.fingerprint, source=source, deadline_s=CONNECT_DEADLINE_S)
         except ConnectError as error:
             raise CannotRun(why_not(remote, error.failure)) from error

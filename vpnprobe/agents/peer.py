@@ -18,7 +18,7 @@ from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Job, WantedPort
 from vpnprobe.probes.pcap import encode_pcap
 from vpnprobe.probes.recorder import MOST_ROWS
-from vpnprobe.transports.door import Packet
+from vpnprobe.transports.stack import Packet
 
 PORTS_OPEN_S: Final = 300.0
 """How long the server keeps the probe ports open, should the client vanish."""

@@ -11,8 +11,8 @@ import sys
 from ipaddress import ip_address
 
 from vpnprobe.agents.server import ServerAgent
-from vpnprobe.transports.door import Address, ConnectError, ConnectFailure, Endpoint
-from vpnprobe.transports.system import SystemDoor
+from vpnprobe.transports.stack import Address, ConnectError, ConnectFailure, Endpoint
+from vpnprobe.transports.system import SystemStack
 
 
 class PipeStream:
@@ -79,14 +79,14 @@ async def serve_pipes() -> None:
     ends = client_of(os.environ.get("SSH_CONNECTION", ""))
     nowhere: Address = ip_address("0.0.0.0")
     remote, local = ends or (Endpoint(nowhere, 0), Endpoint(nowhere, 0))
-    door = SystemDoor()
-    agent = ServerAgent(door)
+    stack = SystemStack()
+    agent = ServerAgent(stack)
     agent.start()
     try:
         await agent.serve(await _pipes(local, remote))
     finally:
         agent.close()
-        door.close()
+        stack.close()
 
 
 def main() -> int:

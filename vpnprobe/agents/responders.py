@@ -21,7 +21,7 @@ from vpnprobe.probes.call import Call
 from vpnprobe.probes.context import WantedPort
 from vpnprobe.probes.conversing import over_stream
 from vpnprobe.probes.tcp import attempt_key
-from vpnprobe.transports.door import Closable, ConnectError, Datagram, Door, Endpoint, PortUnavailable, RawPort, TcpStream, UdpPort
+from vpnprobe.transports.stack import Closable, ConnectError, Datagram, Endpoint, NetworkStack, PortUnavailable, RawPort, TcpStream, UdpPort
 from vpnprobe.wire.isakmp import NON_ESP_MARKER
 from vpnprobe.wire.nonce import MAGIC, NoncePayload
 
@@ -39,8 +39,8 @@ FRAME_LENGTH: Final = 2
 class UdpResponder:
     """One UDP port."""
 
-    def __init__(self, door: Door, sessions: Sessions, number: int) -> None:
-        self.door = door
+    def __init__(self, stack: NetworkStack, sessions: Sessions, number: int) -> None:
+        self.stack = stack
         self.sessions = sessions
         self.number = number
         self.port: UdpPort | None = None
@@ -49,7 +49,7 @@ class UdpResponder:
 
     async def open(self) -> None:
         """Raises PortUnavailable."""
-        self.port = await self.door.udp(self.came, port=self.number)
+        self.port = await self.stack.udp(self.came, port=self.number)
 
     def close(self) -> None:
         if self.port is not None:
@@ -95,7 +95,7 @@ class UdpResponder:
         found = self._of(datagram)
         if found is None or self.port is None:
             return
-        found[0].receive(datagram.data, self.door.now())
+        found[0].receive(datagram.data, self.stack.now())
         self._carry_on(datagram.source, *found)
 
     def _carry_on(self, client: Endpoint, conversation: Conversation, question: Question) -> None:
@@ -103,14 +103,14 @@ class UdpResponder:
         owner = self.sessions.of_conversation(client.address, conversation.key)
         if owner is None or self.port is None:
             return
-        waiting = conversation.data_to_send(self.door.now())
+        waiting = conversation.data_to_send(self.stack.now())
         owner.recorder.steps(conversation, question, Sender.RESPONDER, remote=client)
         for data in waiting:
             self.port.send(data, client)
         if (timer := self._timers.pop(client, None)) is not None:
             timer.cancel()
         if (due := conversation.next_timer()) is not None:
-            pause_s = max(0.0, due - self.door.now())
+            pause_s = max(0.0, due - self.stack.now())
             self._timers[client] = asyncio.get_running_loop().call_later(pause_s, self._due, client, conversation, question, due)
 
     def _due(self, client: Endpoint, conversation: Conversation, question: Question, due: float) -> None:
@@ -118,7 +118,7 @@ class UdpResponder:
         self._timers.pop(client, None)
         if self._conversations.get(client) == (conversation, question):
             # A clock may wake us a hair too early: then nothing would be due by its reading.
-            conversation.handle_timer(max(due, self.door.now()))
+            conversation.handle_timer(max(due, self.stack.now()))
             self._carry_on(client, conversation, question)
 
     def _of(self, datagram: Datagram) -> tuple[Conversation, Question] | None:
@@ -144,7 +144,7 @@ class UdpResponder:
         return openvpn.session_of(data) if openvpn_responder.wrap_of(data) is not None else ""
 
     def _begin(self, datagram: Datagram) -> tuple[Conversation, Question] | None:
-        entropy, data = self.door.entropy, datagram.data
+        entropy, data = self.stack.entropy, datagram.data
         if self.number == L2TP_PORT and l2tp.Responder.claims(data):
             numbers = [1 + int.from_bytes(entropy(2), "big") % 65535 for _ in range(2)]
             return l2tp.Responder(tunnel_id=numbers[0], session_id=numbers[1], retransmit_after_s=1.0), questions.L2TP_CONTROL
@@ -156,7 +156,7 @@ class UdpResponder:
                 return ikev2.Responder(entropy=entropy(ikev2.ENTROPY_BYTES), non_esp_marker=marker), questions.ikev2_init(self.number)
             return None
         owner = self.sessions.of_conversation(datagram.source.address, openvpn.session_of(data))
-        if owner is not None and (begun := openvpn_responder.begin(self.door, owner, data, transport=Transport.UDP, port=self.number)):
+        if owner is not None and (begun := openvpn_responder.begin(self.stack, owner, data, transport=Transport.UDP, port=self.number)):
             return begun
         if openvpn.Responder.claims(data):
             return openvpn.Responder(session_id=entropy(8), stream=False), questions.openvpn_reset(Transport.UDP, self.number)
@@ -166,8 +166,8 @@ class UdpResponder:
 class TcpResponder:
     """One TCP port."""
 
-    def __init__(self, door: Door, sessions: Sessions, number: int, gre: Callable[[], RawPort | None]) -> None:
-        self.door = door
+    def __init__(self, stack: NetworkStack, sessions: Sessions, number: int, gre: Callable[[], RawPort | None]) -> None:
+        self.stack = stack
         self.sessions = sessions
         self.number = number
         self._gre = gre
@@ -176,7 +176,7 @@ class TcpResponder:
 
     async def open(self) -> None:
         """Raises PortUnavailable."""
-        self._listener = await self.door.listen(self._connected, port=self.number)
+        self._listener = await self.stack.listen(self._connected, port=self.number)
 
     def close(self) -> None:
         if self._listener is not None:
@@ -207,7 +207,7 @@ class TcpResponder:
             stream.abort()
 
     async def _by_first_bytes(self, stream: TcpStream) -> None:
-        recorder = OwnersRecorder(self.sessions, self.door, stream.remote.address)
+        recorder = OwnersRecorder(self.sessions, self.stack, stream.remote.address)
         first = await stream.receive()
         if not first:
             await stream.close()
@@ -225,9 +225,9 @@ class TcpResponder:
         owner = self.sessions.of_conversation(stream.remote.address, openvpn.session_of(packet))
         begun: tuple[Conversation, Question] | None = None
         if owner is not None:
-            begun = openvpn_responder.begin(self.door, owner, packet, transport=Transport.TCP, port=self.number)
+            begun = openvpn_responder.begin(self.stack, owner, packet, transport=Transport.TCP, port=self.number)
         if begun is None and openvpn.Responder.claims(packet):
-            begun = openvpn.Responder(session_id=self.door.entropy(8), stream=True), question
+            begun = openvpn.Responder(session_id=self.stack.entropy(8), stream=True), question
         if begun is not None:
             await over_stream(recorder, stream, *begun, Sender.RESPONDER, first=first)
 
@@ -241,7 +241,7 @@ class TcpResponder:
 
     async def _pptp(self, stream: TcpStream, recorder: OwnersRecorder, first: bytes) -> None:
         raw, client = self._gre(), stream.remote.address
-        conversation = pptp.Responder(1 + int.from_bytes(self.door.entropy(2), "big") % 0xFFFE)
+        conversation = pptp.Responder(1 + int.from_bytes(self.stack.entropy(2), "big") % 0xFFFE)
 
         def watch() -> None:
             if raw is not None and conversation.state is pptp.State.CALL_UP and conversation.peer_call_id is not None:
@@ -264,8 +264,8 @@ class TcpResponder:
 class Responders:
     """All probe ports of one server agent."""
 
-    def __init__(self, door: Door, sessions: Sessions, gre: Callable[[], RawPort | None]) -> None:
-        self._door = door
+    def __init__(self, stack: NetworkStack, sessions: Sessions, gre: Callable[[], RawPort | None]) -> None:
+        self._stack = stack
         self._sessions = sessions
         self._gre = gre
         self._open: dict[WantedPort, UdpResponder | TcpResponder] = {}
@@ -289,9 +289,9 @@ class Responders:
             return PortState.CLOSED
         responder: UdpResponder | TcpResponder
         if wanted.transport is Transport.UDP:
-            responder = UdpResponder(self._door, self._sessions, wanted.port)
+            responder = UdpResponder(self._stack, self._sessions, wanted.port)
         else:
-            responder = TcpResponder(self._door, self._sessions, wanted.port, self._gre)
+            responder = TcpResponder(self._stack, self._sessions, wanted.port, self._gre)
         try:
             await responder.open()
         except PortUnavailable as error:

@@ -30,7 +30,7 @@ from vpnprobe.probes.context import WantedPort
 from vpnprobe.probes.keeping import never_left
 from vpnprobe.probes.stepping import IcmpTap, question_of
 from vpnprobe.probes.witnessing import Witness
-from vpnprobe.transports.door import Address, Capability, ConnectError, Datagram, Door, TcpStream
+from vpnprobe.transports.stack import Address, Capability, ConnectError, Datagram, NetworkStack, TcpStream
 from vpnprobe.wire.icmp import Quote
 
 IDLE_S: Final = 60.0
@@ -54,14 +54,14 @@ Admission = Callable[[TcpStream, Message], bool]
 class ServerAgent:
     """One server agent on one host."""
 
-    def __init__(self, door: Door, *, admits: Admission | None = None) -> None:
-        self.door = door
+    def __init__(self, stack: NetworkStack, *, admits: Admission | None = None) -> None:
+        self.stack = stack
         self._admits = admits
         """Whether the first message of a connection proves the secret; None: the streams are authenticated already."""
-        self.sessions = Sessions(door)
+        self.sessions = Sessions(stack)
         self._raw = RawSockets()
-        self.responders = Responders(door, self.sessions, lambda: self._raw.gre)
-        self._outgoing = Outgoing(door, self.responders, self._raw)
+        self.responders = Responders(stack, self.sessions, lambda: self._raw.gre)
+        self._outgoing = Outgoing(stack, self.responders, self._raw)
         self._handlers: Mapping[str, Callable[[Session, Message], Awaitable[dict[str, object]]]] = {
             "open": self._open,
             "send": self._outgoing.send,
@@ -83,9 +83,9 @@ class ServerAgent:
     def start(self) -> None:
         """Opens the raw sockets, without which the kernel refuses GRE and ESP; where it may not, that is told to every client."""
         try:
-            self._raw.gre = self.door.raw(47, self._gre_came)
-            self._raw.esp = self.door.raw(50, self._esp_came)
-            self._raw.icmp = IcmpTap(self.door, self._unreachable)
+            self._raw.gre = self.stack.raw(47, self._gre_came)
+            self._raw.esp = self.stack.raw(50, self._esp_came)
+            self._raw.icmp = IcmpTap(self.stack, self._unreachable)
             self._raw.lack = ""
         except CannotRun as error:
             self._raw.lack = str(error)
@@ -141,7 +141,7 @@ class ServerAgent:
 
     async def _take_on(self, stream: TcpStream, session: Session, message: Message) -> None:
         """Begins to carry out one request; waits where a client has too many under way."""
-        session.heard = self.door.now()
+        session.heard = self.stack.now()
         task = asyncio.get_running_loop().create_task(self._answer(stream, session, int(message["number"]), message))
         session.tasks.add(task)
         task.add_done_callback(session.tasks.discard)
@@ -152,7 +152,7 @@ class ServerAgent:
         """Ends a session that was not heard of for a while: its client vanished, or came to its end without a word."""
         if self.sessions.get(session.name) is not session:
             return
-        silent_s = self.door.now() - session.heard
+        silent_s = self.stack.now() - session.heard
         if silent_s >= IDLE_S:
             self._end(session)
             for stream in list(session.streams):
@@ -184,20 +184,20 @@ class ServerAgent:
             session = self.sessions.begin(name, address, tag)
             self._begin_capture(session)
             self._look_after(session)
-        session.heard = self.door.now()
+        session.heard = self.stack.now()
         await stream.send(encode_frame({"answers": number, **self._about(session)}))
         return session
 
     def _begin_capture(self, session: Session) -> None:
-        if Capability.CAPTURE in self.door.capabilities:
+        if Capability.CAPTURE in self.stack.capabilities:
             with contextlib.suppress(CannotRun):
-                session.capture = self.door.capture(session.address, session.keeper)
+                session.capture = self.stack.capture(session.address, session.keeper)
 
     def _about(self, session: Session) -> dict[str, object]:
         return {
             "version": __version__,
             "seen_as": str(session.address),
-            "capabilities": sorted(self.door.capabilities),
+            "capabilities": sorted(self.stack.capabilities),
             "no_raw": self._raw.lack,
             "captures": session.sees_wire,
             "platform": platform.system(),

@@ -18,7 +18,7 @@ from vpnprobe.probes.keeping import Keeper, Scope
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.probes.sending import Nonces, PacketSender
 from vpnprobe.probes.witnessing import Witness
-from vpnprobe.transports.door import Address, Closable, Door, Endpoint, TcpStream
+from vpnprobe.transports.stack import Address, Closable, Endpoint, NetworkStack, TcpStream
 
 if TYPE_CHECKING:
     from vpnprobe.agents.openvpn_responder import Acceptance
@@ -32,7 +32,7 @@ MOST_ANSWERS: Final = 512
 class Session:
     """One client."""
 
-    door: Door
+    stack: NetworkStack
     name: str
     """The session's name, chosen by the client: 32 hex digits."""
     address: Address
@@ -54,7 +54,7 @@ class Session:
     streams: set[TcpStream] = field(default_factory=set)
     """Its control connections."""
     heard: float = 0.0
-    """When the client last asked for anything, on the door's clock."""
+    """When the client last asked for anything, on the network stack's clock."""
     openvpn: "Acceptance | None" = None
     """What lets its OpenVPN sessions come up; None: it handed over nothing, and only resets are answered."""
     openvpn_begun: int = 0
@@ -67,7 +67,7 @@ class Session:
 
     @property
     def sender(self) -> PacketSender:
-        return PacketSender(self.recorder, Nonces(self.door, self.tag))
+        return PacketSender(self.recorder, Nonces(self.stack, self.tag))
 
     @property
     def sees_wire(self) -> bool:
@@ -96,8 +96,8 @@ class Session:
 class OwnersRecorder(Recorder):
     """Records the messages of a conversation at the session whose client began it, as soon as that is known."""
 
-    def __init__(self, sessions: "Sessions", door: Door, address: Address) -> None:
-        super().__init__(door, Vantage.SERVER)
+    def __init__(self, sessions: "Sessions", stack: NetworkStack, address: Address) -> None:
+        super().__init__(stack, Vantage.SERVER)
         self._sessions = sessions
         self._address = address
 
@@ -110,8 +110,8 @@ class OwnersRecorder(Recorder):
 class Sessions:
     """All clients of one server agent."""
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
+    def __init__(self, stack: NetworkStack) -> None:
+        self._stack = stack
         self._by_name: dict[str, Session] = {}
 
     def get(self, name: str) -> Session | None:
@@ -123,7 +123,7 @@ class Sessions:
 
     def begin(self, name: str, address: Address, tag: int) -> Session:
         """A new session."""
-        session = Session(self._door, name, address, tag, Recorder(self._door, Vantage.SERVER), heard=self._door.now())
+        session = Session(self._stack, name, address, tag, Recorder(self._stack, Vantage.SERVER), heard=self._stack.now())
         self._by_name[name] = session
         return session
 

@@ -13,8 +13,8 @@ from vpnprobe.agents.pairing import why_not
 from vpnprobe.agents.server import ServerAgent
 from vpnprobe.errors import CannotRun
 from vpnprobe.probes.context import Settings
-from vpnprobe.transports.door import Capability, ConnectError, Endpoint, TcpStream
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
+from vpnprobe.transports.stack import Capability, ConnectError, Endpoint, TcpStream
 from vpnprobe.transports.topology import CLIENT, SERVER, Topology
 
 CONTROL_PORT = 7117
@@ -37,7 +37,7 @@ def measure_simulated(
 async def _measure(
     network: SimulatedNetwork, topology: Topology, settings: Settings, tell: OnProgress, *, paired: bool
 ) -> tuple[Measured, float]:
-    client, server = network.door(CLIENT), network.door(SERVER)
+    client, server = network.stack(CLIENT), network.stack(SERVER)
     agent = ServerAgent(server)
     serving: set[asyncio.Task[None]] = set()
 

@@ -20,7 +20,7 @@ from vpnprobe.probes.context import Path
 from vpnprobe.probes.crafting import Crafter
 from vpnprobe.probes.sending import Crafted, bare_gre, esp
 from vpnprobe.probes.stepping import IcmpTap, distance, with_reach
-from vpnprobe.transports.door import Endpoint
+from vpnprobe.transports.stack import Endpoint
 
 MOST_KINDS: Final = 4
 """Failing kinds that are traced in one direction."""
@@ -86,7 +86,7 @@ async def _from_client(path: Path, tap: IcmpTap, question: Question, highest_ttl
         question,
         Direction.C2S,
         craft,
-        source=path.door.source_address(path.peer_address),
+        source=path.stack.source_address(path.peer_address),
         destination=path.peer_address,
         highest_ttl=highest_ttl,
         patience_s=path.settle_s,
@@ -101,7 +101,7 @@ async def _from_server(path: Path, question: Question, highest_ttl: int) -> Trac
 def _crafter(path: Path, question: Question) -> Crafter | None:
     """What makes copies of a kind of packet from the client; None: it cannot be made."""
     nonces = path.nonces
-    own = path.door.source_address(path.peer_address)
+    own = path.stack.source_address(path.peer_address)
     if question == questions.GRE_BARE:
         return lambda _: bare_gre(nonces.fresh())
     if question == questions.ESP:

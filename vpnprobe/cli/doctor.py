@@ -22,7 +22,7 @@ from typing import Final
 import click
 
 from vpnprobe.transports import capabilities
-from vpnprobe.transports.door import Capability
+from vpnprobe.transports.stack import Capability
 from vpnprobe.transports.system.addresses import has_ipv6
 
 _TOOL_DEADLINE_S: Final = 5.0

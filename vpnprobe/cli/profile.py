@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from vpnprobe.probes.openvpn_trial import Trial
     from vpnprobe.profiles.model import Profile
-    from vpnprobe.transports.door import Address
+    from vpnprobe.transports.stack import Address
 
 
 def trial_of(path: Path, tell: Callable[[str], None]) -> "Trial":

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from vpnprobe.observations.schema import Observation
     from vpnprobe.probes.context import Settings, WantedPort
     from vpnprobe.probes.openvpn_trial import Trial
-    from vpnprobe.transports.door import Address, Door, TcpStream
+    from vpnprobe.transports.stack import Address, NetworkStack, TcpStream
 
 SSH: Final = "ssh://"
 NMAP_DEADLINE_S: Final = 20.0
@@ -166,32 +166,32 @@ async def _measured(wanted: Wanted, settings: "Settings") -> "tuple[Measured, fl
     from vpnprobe.agents.client import Run
     from vpnprobe.agents.pairing import connector, credentials
     from vpnprobe.agents.token import client_token
-    from vpnprobe.transports.door import Endpoint
-    from vpnprobe.transports.system import SystemDoor
+    from vpnprobe.transports.stack import Endpoint
+    from vpnprobe.transports.system import SystemStack
 
-    door = SystemDoor()
-    began = door.now()
+    stack = SystemStack()
+    began = stack.now()
     if wanted.peer.startswith(SSH):
         address, connect = await _through_ssh(wanted)
-        run = Run(door, address, settings, connect, wanted.tell, second_opinion=nmap_opinion(address))
+        run = Run(stack, address, settings, connect, wanted.tell, second_opinion=nmap_opinion(address))
     else:
-        address = await first_address(settings.trial, door) if wanted.alone and settings.trial else await resolve(wanted.peer)
+        address = await first_address(settings.trial, stack) if wanted.alone and settings.trial else await resolve(wanted.peer)
         if wanted.alone:
-            run = Run(door, address, settings, None, wanted.tell)
+            run = Run(stack, address, settings, None, wanted.tell)
         elif wanted.solo:
-            run = Run(door, address, settings, None, wanted.tell, second_opinion=nmap_opinion(address))
+            run = Run(stack, address, settings, None, wanted.tell, second_opinion=nmap_opinion(address))
         else:
             token = client_token(wanted.token_file, os.environ, wanted.peer)
-            connect_tls = connector(door, Endpoint(address, wanted.control_port), token)
-            run = Run(door, address, settings, connect_tls, wanted.tell, credentials(token), second_opinion=nmap_opinion(address))
+            connect_tls = connector(stack, Endpoint(address, wanted.control_port), token)
+            run = Run(stack, address, settings, connect_tls, wanted.tell, credentials(token), second_opinion=nmap_opinion(address))
     measuring = asyncio.get_running_loop().create_task(run.measure())
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, measuring.cancel)
     try:
-        return await measuring, door.now() - began
+        return await measuring, stack.now() - began
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
     finally:
-        door.close()
+        stack.close()
 
 
 async def _through_ssh(wanted: Wanted) -> "tuple[Address, Connector]":
@@ -212,7 +212,7 @@ async def _through_ssh(wanted: Wanted) -> "tuple[Address, Connector]":
     return agent.address, connect
 
 
-async def first_address(trial: "Trial", door: "Door") -> "Address":
+async def first_address(trial: "Trial", stack: "NetworkStack") -> "Address":
     """The first IPv4 address of a remote that there is a route to; the unspecified one where there is none: the trial says so by name."""
     from ipaddress import IPv4Address
 
@@ -220,7 +220,7 @@ async def first_address(trial: "Trial", door: "Door") -> "Address":
         for address in await trial.resolve(remote.host, remote.family):
             if address.version == 4:
                 with contextlib.suppress(CannotRun, OSError):
-                    door.source_address(address)
+                    stack.source_address(address)
                     return address
     return IPv4Address(0)
 

@@ -10,7 +10,7 @@ import click
 from vpnprobe.errors import UsageError
 
 if TYPE_CHECKING:
-    from vpnprobe.transports.door import Address
+    from vpnprobe.transports.stack import Address
 
 DEFAULT_CONTROL_PORT: Final = 7117
 SETTLE_S: Final = 0.2
@@ -47,7 +47,7 @@ async def _serve(address: str | None, control_port: int, token_file: Path | None
     from vpnprobe.agents.pairing import admission, listen
     from vpnprobe.agents.server import ServerAgent
     from vpnprobe.agents.token import default_token_path, server_token
-    from vpnprobe.transports.system import SystemDoor
+    from vpnprobe.transports.system import SystemStack
 
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -55,8 +55,8 @@ async def _serve(address: str | None, control_port: int, token_file: Path | None
     where = _address(address)
     path = token_file or default_token_path(os.environ)
     token, pem_path = server_token(path)
-    door = SystemDoor()
-    agent = ServerAgent(door, admits=admission(token))
+    stack = SystemStack()
+    agent = ServerAgent(stack, admits=admission(token))
     agent.start()
     try:
         listener = await listen(agent, pem_path, port=control_port, address=where)
@@ -69,7 +69,7 @@ async def _serve(address: str | None, control_port: int, token_file: Path | None
         listener.close()
     finally:
         agent.close()
-        door.close()
+        stack.close()
 
 
 def _address(text: str | None) -> "Address | None":

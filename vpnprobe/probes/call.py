@@ -9,7 +9,7 @@ from vpnprobe.conversations.lcp import LcpEnd
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import identify
 from vpnprobe.probes.recorder import Recorder
-from vpnprobe.transports.door import Address, Datagram, Endpoint, RawPort
+from vpnprobe.transports.stack import Address, Datagram, Endpoint, RawPort
 from vpnprobe.wire.gre import EnhancedGre
 
 
@@ -48,11 +48,11 @@ class Call:
 
     def fresh(self) -> EnhancedGre:
         """A Configure-Request with a Magic-Number that was never used before."""
-        door = self.recorder.door
-        magic = int.from_bytes(door.entropy(4), "big") | 1
+        stack = self.recorder.stack
+        magic = int.from_bytes(stack.entropy(4), "big") | 1
         self._identifier = self._identifier % 255 + 1
         self._requested.add(f"{magic:08x}")
-        return self._wrap(self._lcp.request(magic=magic, identifier=self._identifier, now=door.now()))
+        return self._wrap(self._lcp.request(magic=magic, identifier=self._identifier, now=stack.now()))
 
     def request(self) -> None:
         """Sends one."""
@@ -70,7 +70,7 @@ class Call:
         identities = identify.in_call(packet)
         self.acknowledged |= any(i.message in identify.LCP_ANSWERS and i.key in self._requested for i in identities)
         self.recorder.arrived(identities, datagram)
-        self._lcp.receive(packet.payload, self.recorder.door.now())
-        for frame in self._lcp.data_to_send(self.recorder.door.now()):
+        self._lcp.receive(packet.payload, self.recorder.stack.now())
+        for frame in self._lcp.data_to_send(self.recorder.stack.now()):
             self._send(self._wrap(frame))
         return True

@@ -21,7 +21,7 @@ from vpnprobe.evidence.tally import Count
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.probes.sending import Nonces, PacketSender
-from vpnprobe.transports.door import Address, Closable, Datagram, Door, Endpoint, RawPort, UdpPort
+from vpnprobe.transports.stack import Address, Closable, Datagram, Endpoint, NetworkStack, RawPort, UdpPort
 
 if TYPE_CHECKING:
     from vpnprobe.probes.openvpn_material import Material
@@ -143,7 +143,7 @@ class _Judged(NamedTuple):
 class Path:
     """The path to one peer, for as long as a run takes."""
 
-    door: Door
+    stack: NetworkStack
     peer_address: Address
     settings: Settings
     recorder: Recorder
@@ -225,7 +225,7 @@ class Path:
 
     async def udp(self, on_datagram: Callable[[Datagram], None], on_refused: Callable[[Endpoint], None] | None = None) -> UdpPort:
         """A UDP port of its own, kept until the run ends."""
-        port = await self.door.udp(on_datagram, address=self.door.source_address(self.peer_address), on_refused=on_refused)
+        port = await self.stack.udp(on_datagram, address=self.stack.source_address(self.peer_address), on_refused=on_refused)
         self.flows.add((Transport.UDP, port.local.port))
         self.keep(port)
         return port

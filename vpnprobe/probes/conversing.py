@@ -13,7 +13,7 @@ from vpnprobe.evidence.statistics import MOST_TRIALS
 from vpnprobe.observations.schema import Direction, Outcome, Transport
 from vpnprobe.probes.context import Path, missing, spaced
 from vpnprobe.probes.recorder import Recorder
-from vpnprobe.transports.door import ConnectError, Datagram, Door, Endpoint, TcpStream
+from vpnprobe.transports.stack import ConnectError, Datagram, Endpoint, NetworkStack, TcpStream
 
 CLOCK_SLACK_S: Final = 0.002
 """A timer that is due within this is due."""
@@ -48,14 +48,14 @@ async def over_udp(
     progress = asyncio.Event()
 
     def send_all() -> None:
-        waiting = conversation.data_to_send(path.door.now())
+        waiting = conversation.data_to_send(path.stack.now())
         path.recorder.steps(conversation, question, Sender.INITIATOR, remote=remote)
         for datagram in waiting:
             port.send(datagram, remote)
 
     def came(datagram: Datagram) -> None:
         if datagram.source.address == remote.address:
-            conversation.receive(datagram.data, path.door.now())
+            conversation.receive(datagram.data, path.stack.now())
             send_all()
             progress.set()
 
@@ -64,11 +64,11 @@ async def over_udp(
         progress.set()
 
     port = await path.udp(came, refused)
-    conversation.start(path.door.now())
+    conversation.start(path.stack.now())
     send_all()
     await _until(path, conversation, finished, progress, send_all, glance_s)
     if closing is not None:
-        closing(path.door.now())
+        closing(path.stack.now())
         send_all()
 
 
@@ -84,15 +84,15 @@ async def _until(
     while not finished():
         timer = conversation.next_timer()
         silence_s = path.settle_s if glance_s is None else glance_s
-        patience = silence_s if timer is None else max(0.0, timer - path.door.now())
+        patience = silence_s if timer is None else max(0.0, timer - path.stack.now())
         try:
             await asyncio.wait_for(progress.wait(), patience if glance_s is None else min(glance_s, patience))
         except TimeoutError:
             if timer is None and glance_s is None:
                 return
             # A clock may wake us a hair too early: then the timer is not due by its reading, for ever.
-            if timer is not None and timer - path.door.now() < CLOCK_SLACK_S:
-                conversation.handle_timer(max(timer, path.door.now()))
+            if timer is not None and timer - path.stack.now() < CLOCK_SLACK_S:
+                conversation.handle_timer(max(timer, path.stack.now()))
                 send_all()
         progress.clear()
 
@@ -112,27 +112,27 @@ async def over_stream(
 
     `first`: bytes that were read from it already. `glance_s`: `finished` is asked again so often, where nothing else happens.
     """
-    door = recorder.door
-    conversation.start(door.now())
+    stack = recorder.stack
+    conversation.start(stack.now())
     chunk: bytes | None = first
     while True:
         if chunk:
-            conversation.receive(chunk, door.now())
-        waiting = conversation.data_to_send(door.now())
+            conversation.receive(chunk, stack.now())
+        waiting = conversation.data_to_send(stack.now())
         recorder.steps(conversation, question, own, remote=stream.remote)
         for data in waiting:
             await stream.send(data)
         if finished():
             return
-        chunk = await _chunk_or_timer(stream, conversation, door, glance_s)
+        chunk = await _chunk_or_timer(stream, conversation, stack, glance_s)
         if chunk == b"":
             return
 
 
-async def _chunk_or_timer(stream: TcpStream, conversation: Conversation, door: Door, glance_s: float | None) -> bytes | None:
+async def _chunk_or_timer(stream: TcpStream, conversation: Conversation, stack: NetworkStack, glance_s: float | None) -> bytes | None:
     """The next chunk, empty at the end; None: something was due before, and has been seen to."""
     due = conversation.next_timer()
-    pauses = [pause for pause in (None if due is None else due - door.now(), glance_s) if pause is not None]
+    pauses = [pause for pause in (None if due is None else due - stack.now(), glance_s) if pause is not None]
     if not pauses:
         return await stream.receive()
     receiving = asyncio.ensure_future(stream.receive())
@@ -141,8 +141,8 @@ async def _chunk_or_timer(stream: TcpStream, conversation: Conversation, door: D
         if done:
             return receiving.result()
         # A clock may wake us a hair too early: then nothing would be due by its reading.
-        if due is not None and due - door.now() < CLOCK_SLACK_S:
-            conversation.handle_timer(max(due, door.now()))
+        if due is not None and due - stack.now() < CLOCK_SLACK_S:
+            conversation.handle_timer(max(due, stack.now()))
         return None
     finally:
         receiving.cancel()

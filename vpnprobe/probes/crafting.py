@@ -7,7 +7,7 @@ from vpnprobe.evidence.sightings import Question
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.call import Call
 from vpnprobe.probes.sending import Crafted, Nonces
-from vpnprobe.transports.door import Endpoint
+from vpnprobe.transports.stack import Endpoint
 from vpnprobe.wire.icmp import EchoRequest
 from vpnprobe.wire.ip import IpProtocol, TcpFlag, TcpSegment, UdpDatagram
 from vpnprobe.wire.openvpn import HardResetClientV2, Reliable

@@ -10,7 +10,7 @@ from vpnprobe.evidence import identify
 from vpnprobe.evidence.questions import GRE_BARE
 from vpnprobe.observations.schema import Direction
 from vpnprobe.probes.context import FIRST_TRIALS, Job, Path, Peer, Settings, WantedPort, gather_all
-from vpnprobe.transports.door import Datagram
+from vpnprobe.transports.stack import Datagram
 
 UNSOLICITED_TRIALS: Final = 2
 

@@ -15,7 +15,7 @@ from vpnprobe.evidence.sightings import Question
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Job, Path, Settings, WantedPort, gather_all
 from vpnprobe.probes.conversing import over_udp, until_sure
-from vpnprobe.transports.door import Datagram
+from vpnprobe.transports.stack import Datagram
 
 PORTS: Final = (500, 4500)
 NAT_T_PORT: Final = 4500
@@ -45,7 +45,7 @@ class IkeProbe:
             if question.check == "ikev1-main":
                 conversation = ikev1.Initiator(entropy=path.nonces.conversation(), non_esp_marker=marker)
             else:
-                entropy = path.nonces.conversation() + path.door.entropy(ikev2.ENTROPY_BYTES)
+                entropy = path.nonces.conversation() + path.stack.entropy(ikev2.ENTROPY_BYTES)
                 conversation = ikev2.Initiator(entropy=entropy, non_esp_marker=marker)
             await over_udp(path, conversation, question, finished=lambda: conversation.answered)
 

@@ -15,7 +15,7 @@ from vpnprobe.evidence.naming import is_existing
 from vpnprobe.evidence.sightings import Movement, Question, Sighting
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
-from vpnprobe.transports.door import Packet
+from vpnprobe.transports.stack import Packet
 from vpnprobe.wire.gre import EnhancedGre, decode_gre
 from vpnprobe.wire.icmp import DestinationUnreachable, EchoReply, EchoRequest, TimeExceeded, decode_icmp
 from vpnprobe.wire.ip import IpProtocol, decode_ip

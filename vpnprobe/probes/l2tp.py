@@ -29,7 +29,7 @@ class L2tpProbe:
 
     async def run(self, path: Path) -> None:
         async def attempt() -> None:
-            numbers = [1 + int.from_bytes(path.door.entropy(2), "big") % 65535 for _ in range(2)]
+            numbers = [1 + int.from_bytes(path.stack.entropy(2), "big") % 65535 for _ in range(2)]
             conversation = Initiator(
                 nonce=path.nonces.conversation().hex(),
                 tunnel_id=numbers[0],

@@ -21,7 +21,7 @@ from vpnprobe.probes.conversing import over_stream, over_udp, until_sure
 from vpnprobe.probes.openvpn_material import WRAPS, Material
 from vpnprobe.probes.openvpn_sessions import ECHOES, LONG_RUN, Sessions, questions_of
 from vpnprobe.probes.openvpn_trial import ProfileProbe
-from vpnprobe.transports.door import ConnectError, Endpoint, TcpStream
+from vpnprobe.transports.stack import ConnectError, Endpoint, TcpStream
 
 CONNECT_DEADLINE_S: Final = 8.0
 
@@ -110,7 +110,7 @@ class OpenvpnProbe:
 
             assert question.port is not None
             deadline_s = path.connect_s(CONNECT_DEADLINE_S)
-            stream = await path.door.connect(path.endpoint(question.port), deadline_s=deadline_s, on_bound=bound)
+            stream = await path.stack.connect(path.endpoint(question.port), deadline_s=deadline_s, on_bound=bound)
             conversation = Initiator(session_id=path.nonces.conversation(), stream=True)
             try:
                 async with asyncio.timeout(max(1.0, 6 * path.settle_s)):
@@ -129,7 +129,7 @@ class OpenvpnProbe:
                 await asyncio.sleep(0.005)
             if running.done() and not conversation.answered:
                 running.result()
-                conversation.closed_by_peer(path.door.now())
+                conversation.closed_by_peer(path.stack.now())
                 path.recorder.steps(conversation, question, Sender.INITIATOR, remote=stream.remote)
         finally:
             running.cancel()

@@ -22,7 +22,7 @@ from vpnprobe.observations.schema import Direction, Outcome, Transport
 from vpnprobe.probes.context import Path, WantedPort, missing
 from vpnprobe.probes.conversing import GAP_S, over_stream, over_udp, still_needed
 from vpnprobe.probes.openvpn_material import Material
-from vpnprobe.transports.door import ConnectError, Endpoint
+from vpnprobe.transports.stack import ConnectError, Endpoint
 from vpnprobe.wire.openvpn_wrap import Wrap
 
 ECHOES: Final = 6
@@ -47,12 +47,12 @@ class Watch:
         self._path = path
         self._client = client
         self._server_echoes = server_echoes
-        self._heard = path.door.now()
+        self._heard = path.stack.now()
         self._bytes = 0
         self._began = self._heard
 
     def over(self) -> bool:
-        client, now = self._client, self._path.door.now()
+        client, now = self._client, self._path.stack.now()
         if client.bytes_received != self._bytes:
             self._bytes, self._heard = client.bytes_received, now
         if client.failure is not None or (client.run.all_answered and client.requests_answered >= self._server_echoes):
@@ -129,8 +129,8 @@ class Sessions:
             stream=self.wanted.transport is Transport.TCP,
             wrapping=self._material.wrapping(self.wrap),
             context=self._context,
-            entropy=path.door.entropy,
-            unix_time_at_zero=path.door.unix_time() - path.door.now(),
+            entropy=path.stack.entropy,
+            unix_time_at_zero=path.stack.unix_time() - path.stack.now(),
             offer=ClientOffer(program=f"vpnprobe {__version__}", echoes=echoes, check_certificate=check),
             retransmit_after_s=max(RETRANSMIT_LEAST_S, 1.5 * path.settle_s),
         )
@@ -150,7 +150,7 @@ class Sessions:
 
         try:
             deadline_s = path.connect_s(CONNECT_DEADLINE_S)
-            stream = await path.door.connect(path.endpoint(self.wanted.port), deadline_s=deadline_s, on_bound=bound)
+            stream = await path.stack.connect(path.endpoint(self.wanted.port), deadline_s=deadline_s, on_bound=bound)
         except ConnectError:
             return
         client = self._client(echoes)
@@ -158,7 +158,7 @@ class Sessions:
         try:
             await over_stream(path.recorder, stream, client, self.reset, Sender.INITIATOR, finished=watch.over, glance_s=GLANCE_S)
             if not watch.over():
-                client.closed_by_peer(path.door.now())
+                client.closed_by_peer(path.stack.now())
                 path.recorder.steps(client, self.reset, Sender.INITIATOR, remote=stream.remote)
         except ConnectError:
             pass  # Reset: the record says how far it got.

@@ -29,7 +29,7 @@ from vpnprobe.probes.openvpn_findings import CLOSED_AT, DataFailure, client_cert
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.profiles.model import Profile, Remote
 from vpnprobe.profiles.verification import certificate_check, tls_context
-from vpnprobe.transports.door import Address, ConnectError, ConnectFailure, Endpoint
+from vpnprobe.transports.stack import Address, ConnectError, ConnectFailure, Endpoint
 from vpnprobe.wire.ciphers import lacking
 from vpnprobe.wire.openvpn_keys import ClientKeyV2, KeyDirection, StaticKey
 from vpnprobe.wire.openvpn_wrap import Wrap
@@ -182,12 +182,12 @@ class RemoteTrial:
         path, profile = self._path, self._trial.profile
         kept = profile.ciphers.offered or ClientOffer().ciphers
         return Client(
-            session_id=path.door.entropy(8),  # Not of this run's tag: our own server agent is not to answer it.
+            session_id=path.stack.entropy(8),  # Not of this run's tag: our own server agent is not to answer it.
             stream=self._remote.transport is Transport.TCP,
             wrapping=wrapping or _wrapping(self._remote, profile),
             context=context,
-            entropy=path.door.entropy,
-            unix_time_at_zero=path.door.unix_time() - path.door.now(),
+            entropy=path.stack.entropy,
+            unix_time_at_zero=path.stack.unix_time() - path.stack.now(),
             offer=ClientOffer(
                 ciphers=kept,
                 auth=profile.auth,
@@ -207,7 +207,7 @@ class RemoteTrial:
 
         remote = path.endpoint(self._remote.port)
         try:
-            stream = await path.door.connect(remote, deadline_s=CONNECT_DEADLINE_S, on_bound=bound)
+            stream = await path.stack.connect(remote, deadline_s=CONNECT_DEADLINE_S, on_bound=bound)
         except ConnectError as error:
             if error.failure is ConnectFailure.REFUSED:
                 path.recorder.refused(Refusal(self.reset, Direction.C2S, RefusalKind.RST, str(remote.address)))
@@ -219,10 +219,10 @@ class RemoteTrial:
             async with asyncio.timeout(SESSION_DEADLINE_S):  # A server that reads nothing must not hold what we send.
                 await over_stream(path.recorder, stream, client, self.reset, Sender.INITIATOR, finished=over, glance_s=GLANCE_S)
             if not over():
-                client.closed_by_peer(path.door.now())
+                client.closed_by_peer(path.stack.now())
                 path.recorder.steps(client, self.reset, Sender.INITIATOR, remote=stream.remote)
         except ConnectError:
-            client.closed_by_peer(path.door.now())
+            client.closed_by_peer(path.stack.now())
         except TimeoutError:
             pass
         finally:
@@ -270,7 +270,7 @@ class RemoteTrial:
 
     async def _aside(self, client: Client, enough: Callable[[], bool]) -> None:
         """Runs a session that counts for none of the profile's own questions."""
-        aside = replace(self._path, recorder=Recorder(self._path.door, Vantage.CLIENT))
+        aside = replace(self._path, recorder=Recorder(self._path.stack, Vantage.CLIENT))
         watch = _Watch(aside, client)
 
         def over() -> bool:
@@ -323,13 +323,13 @@ class _Watch:
     def __init__(self, path: Path, client: Client) -> None:
         self._path = path
         self._client = client
-        self._heard = self._began = path.door.now()
+        self._heard = self._began = path.stack.now()
         self._bytes = 0
         self.first_data_s: float | None = None
         """Seconds from the beginning to the first data packet that came; None: none did."""
 
     def over(self) -> bool:
-        client, now = self._client, self._path.door.now()
+        client, now = self._client, self._path.stack.now()
         if client.bytes_received != self._bytes:
             self._bytes, self._heard = client.bytes_received, now
         if client.stage is Stage.DATA and self.first_data_s is None:

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterable
 from typing import Final
 
-from vpnprobe.transports.door import Packet
+from vpnprobe.transports.stack import Packet
 
 NANOSECONDS: Final = 0xA1B23C4D
 SNAPLEN_BYTES: Final = 65535

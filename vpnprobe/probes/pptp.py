@@ -19,7 +19,7 @@ from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.call import Call
 from vpnprobe.probes.context import Job, Path, Settings, WantedPort, gather_all
 from vpnprobe.probes.conversing import over_stream, until_sure
-from vpnprobe.transports.door import ConnectError, Datagram, Endpoint, TcpStream
+from vpnprobe.transports.stack import ConnectError, Datagram, Endpoint, TcpStream
 
 PORT: Final = 1723
 DEADLINE_S: Final = 8.0
@@ -66,17 +66,17 @@ class Calls:
 
     async def attempt(self) -> None:
         path = self.path
-        conversation = Initiator(f"vpnprobe-{path.nonces.conversation().hex()}", 1 + int.from_bytes(path.door.entropy(2), "big") % 0xFFFE)
+        conversation = Initiator(f"vpnprobe-{path.nonces.conversation().hex()}", 1 + int.from_bytes(path.stack.entropy(2), "big") % 0xFFFE)
 
         def bound(local: Endpoint) -> None:
             path.flows.add((Transport.TCP, local.port))
 
-        stream = await path.door.connect(path.endpoint(PORT), deadline_s=path.connect_s(DEADLINE_S), on_bound=bound)
+        stream = await path.stack.connect(path.endpoint(PORT), deadline_s=path.connect_s(DEADLINE_S), on_bound=bound)
         running = asyncio.get_running_loop().create_task(_quietly(path, stream, conversation))
         connection = _ControlConnection(stream, running)
         path.keep(connection)
-        patience = path.door.now() + max(1.0, 6 * path.settle_s)
-        while conversation.state is not State.CALL_UP and not running.done() and path.door.now() < patience:
+        patience = path.stack.now() + max(1.0, 6 * path.settle_s)
+        while conversation.state is not State.CALL_UP and not running.done() and path.stack.now() < patience:
             await asyncio.sleep(0.005)
         if self.call is not None:
             connection.close()  # Another attempt was faster; one call is enough.
@@ -143,8 +143,8 @@ class Calls:
         repeats itself every few seconds, too seldom to be sure by.
         """
         path = self.path
-        deadline = path.door.now() + PPPD_STARTS_S
-        while not call.acknowledged and path.door.now() < deadline:
+        deadline = path.stack.now() + PPPD_STARTS_S
+        while not call.acknowledged and path.stack.now() < deadline:
             if self.ended:
                 if not call.heard:
                     path.skip(PPTP_LCP, ENDED, Direction.S2C)

@@ -12,7 +12,7 @@ from vpnprobe.evidence.identify import Identity
 from vpnprobe.evidence.messages import describe, placed
 from vpnprobe.evidence.records import EndRecord, Refusal
 from vpnprobe.evidence.sightings import Movement, Question, Sighting, Vantage
-from vpnprobe.transports.door import Datagram, Door, Endpoint
+from vpnprobe.transports.stack import Datagram, Endpoint, NetworkStack
 
 MOST_ROWS: Final = 50_000
 
@@ -20,10 +20,10 @@ MOST_ROWS: Final = 50_000
 class Recorder:
     """Sightings and refusals at one end."""
 
-    def __init__(self, door: Door, vantage: Vantage) -> None:
-        self.door = door
+    def __init__(self, stack: NetworkStack, vantage: Vantage) -> None:
+        self.stack = stack
         self.vantage = vantage
-        self.began = door.now()
+        self.began = stack.now()
         self.sightings: list[Sighting] = []
         self.refusals: list[Refusal] = []
         self.dropped = 0
@@ -47,7 +47,7 @@ class Recorder:
         detail: Mapping[str, int | str] | None = None,
     ) -> None:
         """A packet or message that left; with `ttl` it is a TTL-stepped copy."""
-        at = self.door.now() - self.began
+        at = self.stack.now() - self.began
         peer = (str(to.address), to.port) if to is not None else None
         stepped = ttl is not None
         self._keep(Sighting(self.vantage, Movement.SENT, at, question, key, message, size, ttl, stepped, peer, detail or {}))
@@ -64,7 +64,7 @@ class Recorder:
         detail: Mapping[str, int | str] | None = None,
     ) -> None:
         """A packet or message that came."""
-        at = self.door.now() - self.began
+        at = self.stack.now() - self.began
         peer = (str(source.address), source.port) if source is not None else None
         self._keep(Sighting(self.vantage, Movement.RECEIVED, at, question, key, message, size, ttl, False, peer, detail or {}))
 
@@ -96,7 +96,7 @@ class Recorder:
 
     def refused(self, refusal: Refusal) -> None:
         if refusal not in self.refusals and len(self.refusals) < MOST_ROWS:
-            self.refusals.append(replace(refusal, at=self.door.now() - self.began))
+            self.refusals.append(replace(refusal, at=self.stack.now() - self.began))
 
     def record(self, *, sees_closed_ports: bool = False, sees_raw: bool = True) -> EndRecord:
         """The record as it stands."""

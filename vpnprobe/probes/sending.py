@@ -10,7 +10,7 @@ from vpnprobe.evidence import identify, questions
 from vpnprobe.evidence.identify import BARE_PROTOCOL
 from vpnprobe.evidence.sightings import Question
 from vpnprobe.probes.recorder import Recorder
-from vpnprobe.transports.door import Address, Door, Endpoint, RawPort, UdpPort
+from vpnprobe.transports.stack import Address, Endpoint, NetworkStack, RawPort, UdpPort
 from vpnprobe.wire.esp import FIRST_USABLE_SPI, EspPacket
 from vpnprobe.wire.gre import Gre
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
@@ -24,13 +24,13 @@ USUAL_TTL: Final = 64
 class Nonces:
     """Fresh payloads of one session."""
 
-    def __init__(self, door: Door, session_tag: int) -> None:
-        self._door = door
+    def __init__(self, stack: NetworkStack, session_tag: int) -> None:
+        self._stack = stack
         self.session_tag = session_tag
 
     def fresh(self, size: int = PAYLOAD_BYTES, *, unsolicited: bool = False) -> NoncePayload:
         """A payload whose number was never used before (62 random bits)."""
-        number = int.from_bytes(self._door.entropy(8), "big") & ~(ANSWER | UNSOLICITED)
+        number = int.from_bytes(self._stack.entropy(8), "big") & ~(ANSWER | UNSOLICITED)
         return NoncePayload(self.session_tag, number | (UNSOLICITED if unsolicited else 0), size)
 
     def conversation(self) -> bytes:
@@ -38,11 +38,11 @@ class Nonces:
 
         The fresh ones come first, so that a filter that looks at the first byte meets another one each time.
         """
-        return self._door.entropy(4) + self.session_tag.to_bytes(4, "big")
+        return self._stack.entropy(4) + self.session_tag.to_bytes(4, "big")
 
     def spi(self) -> int:
         """A fresh SPI outside the reserved ones."""
-        return max(FIRST_USABLE_SPI, int.from_bytes(self._door.entropy(4), "big"))
+        return max(FIRST_USABLE_SPI, int.from_bytes(self._stack.entropy(4), "big"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +75,16 @@ class BesidePort:
     For IPv4; what is for an IPv6 address is not sent.
     """
 
-    def __init__(self, door: Door, number: int, remote: Address) -> None:
-        self._door = door
-        self.local = Endpoint(door.source_address(remote), number)
+    def __init__(self, stack: NetworkStack, number: int, remote: Address) -> None:
+        self._stack = stack
+        self.local = Endpoint(stack.source_address(remote), number)
 
     def send(self, data: bytes, to: Endpoint, *, ttl: int | None = None) -> None:
         source, destination = self.local.address, to.address
         if source.version == 4 and destination.version == 4:
             datagram = UdpDatagram(self.local.port, to.port, data).encode(source, destination)
-            identification = int.from_bytes(self._door.entropy(2), "big")
-            self._door.send_packet(
+            identification = int.from_bytes(self._stack.entropy(2), "big")
+            self._stack.send_packet(
                 IPv4Packet(source, destination, int(IpProtocol.UDP), ttl or USUAL_TTL, identification, datagram).encode()
             )
 

@@ -17,7 +17,7 @@ from vpnprobe.evidence.sightings import Movement, Question
 from vpnprobe.observations.schema import Direction
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.probes.sending import Crafted
-from vpnprobe.transports.door import Address, Datagram, Door, Endpoint
+from vpnprobe.transports.stack import Address, Datagram, Endpoint, NetworkStack
 from vpnprobe.wire.icmp import DestinationUnreachable, EchoReply, Quote, TimeExceeded, Unreachable, decode_icmp
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet
 
@@ -62,14 +62,14 @@ class Copy(NamedTuple):
 class IcmpTap:
     """One end's raw ICMP socket: answers to TTL-stepped copies, and refusals of what was sent."""
 
-    def __init__(self, door: Door, on_unreachable: OnUnreachable) -> None:
+    def __init__(self, stack: NetworkStack, on_unreachable: OnUnreachable) -> None:
         """Raises CannotRun without Capability.RAW_IP."""
-        self.door = door
+        self.stack = stack
         self._on_unreachable = on_unreachable
         self._copies: dict[int, Copy] = {}
         """Those of traces under way, by IP identification."""
-        self._identification = int.from_bytes(door.entropy(2), "big")
-        self._raw = door.raw(1, self._came)
+        self._identification = int.from_bytes(stack.entropy(2), "big")
+        self._raw = stack.raw(1, self._came)
 
     def close(self) -> None:
         self._raw.close()
@@ -139,7 +139,7 @@ class IcmpTap:
         recorder.sent(trace.question, crafted.key, message=crafted.message, size=len(crafted.payload), ttl=ttl, to=Endpoint(destination, 0))
         if source.version == 4 and destination.version == 4:
             packet = IPv4Packet(source, destination, crafted.protocol, ttl, identification, crafted.payload)
-            self.door.send_packet(packet.encode())
+            self.stack.send_packet(packet.encode())
 
 
 def question_of(quote: Quote, *, server_port: Callable[[int, int], int]) -> Question | None:

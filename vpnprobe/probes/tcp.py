@@ -13,7 +13,7 @@ from vpnprobe.evidence.sightings import Question
 from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS, round_trip
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Path, Settings, WantedPort, gather_all, missing, spaced
-from vpnprobe.transports.door import ConnectError, ConnectFailure, Endpoint, TcpStream
+from vpnprobe.transports.stack import ConnectError, ConnectFailure, Endpoint, TcpStream
 from vpnprobe.wire.nonce import NoncePayload
 
 PPTP_PORT: Final = 1723
@@ -106,7 +106,7 @@ class Connections:
             path.recorder.sent(self.question, key, message="SYN", to=self.remote)
 
         try:
-            stream = await path.door.connect(self.remote, deadline_s=CONNECT_DEADLINE_S, on_bound=bound)
+            stream = await path.stack.connect(self.remote, deadline_s=CONNECT_DEADLINE_S, on_bound=bound)
         except ConnectError as error:
             self._failed(error, key)
             return

@@ -24,7 +24,7 @@ from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.probes.tcp import PPTP_PORT, attempt_key
-from vpnprobe.transports.door import Endpoint, Packet
+from vpnprobe.transports.stack import Endpoint, Packet
 from vpnprobe.wire.gre import EnhancedGre
 from vpnprobe.wire.ikev1 import decode_ikev1
 from vpnprobe.wire.ikev2 import decode_ikev2

@@ -8,7 +8,7 @@ import struct
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from vpnprobe.transports.door import Address
+from vpnprobe.transports.stack import Address
 
 WHOLE_PACKET: Final = 0x40000
 """Bytes of a packet that are kept: more than any packet has."""

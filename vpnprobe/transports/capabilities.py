@@ -11,7 +11,7 @@ import sys
 from typing import Final, assert_never
 
 from vpnprobe.errors import CannotRun, ExitStatus
-from vpnprobe.transports.door import Capability
+from vpnprobe.transports.stack import Capability
 
 _LOW_PORT: Final = 1
 """tcpmux (RFC 1078): nobody uses it, so trying it disturbs nobody."""

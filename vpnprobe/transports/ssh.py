@@ -21,7 +21,7 @@ from typing import Final, NamedTuple, Self
 from vpnprobe import __version__
 from vpnprobe.errors import CannotRun, ExitStatus, UsageError
 from vpnprobe.transports.bundle import FIRST_STAGE, transmission
-from vpnprobe.transports.door import Address, ConnectError, ConnectFailure, Endpoint
+from vpnprobe.transports.stack import Address, ConnectError, ConnectFailure, Endpoint
 
 _TARGET: Final = re.compile(
     r"ssh://(?:(?P<user>[A-Za-z0-9_.][A-Za-z0-9_.@+-]{0,63})@)?"

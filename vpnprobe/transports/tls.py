@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from vpnprobe.errors import CannotRun, ExitStatus
-from vpnprobe.transports.door import Address, ConnectError, Endpoint
+from vpnprobe.transports.stack import Address, ConnectError, Endpoint
 from vpnprobe.transports.system.addresses import from_socket
 from vpnprobe.transports.system.streams import (
     ByteStream,

@@ -12,7 +12,13 @@ from ipaddress import IPv4Address
 from typing import Final, assert_never
 
 from vpnprobe.errors import DecodeError
-from vpnprobe.transports.door import (
+from vpnprobe.transports.simulated.clock import EventQueue
+from vpnprobe.transports.simulated.conntrack import icmp_error
+from vpnprobe.transports.simulated.filters import FilterChain
+from vpnprobe.transports.simulated.links import LinkQueue
+from vpnprobe.transports.simulated.replies import ErrorLimit, echo_reply, may_be_answered, reset_for, unreachable
+from vpnprobe.transports.simulated.tcp import TcpConnection
+from vpnprobe.transports.stack import (
     Address,
     Datagram,
     Endpoint,
@@ -21,12 +27,6 @@ from vpnprobe.transports.door import (
     Packet,
     PortUnavailable,
 )
-from vpnprobe.transports.simulated.clock import EventQueue
-from vpnprobe.transports.simulated.conntrack import icmp_error
-from vpnprobe.transports.simulated.filters import FilterChain
-from vpnprobe.transports.simulated.links import LinkQueue
-from vpnprobe.transports.simulated.replies import ErrorLimit, echo_reply, may_be_answered, reset_for, unreachable
-from vpnprobe.transports.simulated.tcp import TcpConnection
 from vpnprobe.transports.topology import Action, Filter, Hook
 from vpnprobe.wire.icmp import DestinationUnreachable, Unreachable
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment, UdpDatagram, checksum_fits

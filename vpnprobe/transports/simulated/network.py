@@ -10,9 +10,7 @@ from functools import partial
 from ipaddress import IPv4Address
 
 from vpnprobe.errors import UsageError
-from vpnprobe.transports.door import Capability
 from vpnprobe.transports.simulated.clock import EventQueue
-from vpnprobe.transports.simulated.door import SimulatedDoor
 from vpnprobe.transports.simulated.filters import FilterChain
 from vpnprobe.transports.simulated.firewall import Firewall
 from vpnprobe.transports.simulated.host import Host
@@ -20,6 +18,8 @@ from vpnprobe.transports.simulated.links import LinkQueue
 from vpnprobe.transports.simulated.nat import Masquerade
 from vpnprobe.transports.simulated.replies import ErrorLimit
 from vpnprobe.transports.simulated.router import C2S, S2C, Router, Sides
+from vpnprobe.transports.simulated.stack import SimulatedStack
+from vpnprobe.transports.stack import Capability
 from vpnprobe.transports.topology import CLIENT, SERVER, Topology
 from vpnprobe.wire.ip import IPv4Packet
 
@@ -41,12 +41,12 @@ class SimulatedNetwork:
         self._hosts = {CLIENT: self._host(CLIENT, C2S), SERVER: self._host(SERVER, S2C)}
         granted = capabilities or {}
         self._doors = {
-            name: SimulatedDoor(host, granted.get(name, ALL_CAPABILITIES), random.Random(f"{seed}/entropy/{name}"))
+            name: SimulatedStack(host, granted.get(name, ALL_CAPABILITIES), random.Random(f"{seed}/entropy/{name}"))
             for name, host in self._hosts.items()
         }
 
-    def door(self, name: str) -> SimulatedDoor:
-        """The door of `CLIENT` or `SERVER`."""
+    def stack(self, name: str) -> SimulatedStack:
+        """The network stack of `CLIENT` or `SERVER`."""
         if name not in self._doors:
             raise UsageError(f"no end of the network is called {name}: there are {CLIENT} and {SERVER}")
         return self._doors[name]

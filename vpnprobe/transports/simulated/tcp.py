@@ -10,9 +10,9 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
-from vpnprobe.transports.door import ConnectError, ConnectFailure, Endpoint
 from vpnprobe.transports.simulated.clock import EventQueue, Timer
 from vpnprobe.transports.simulated.tcp_sides import HALF, MODULUS, SEGMENT_SIZE, ReceiveSide, RetransmissionTimeout, SendSide
+from vpnprobe.transports.stack import ConnectError, ConnectFailure, Endpoint
 from vpnprobe.wire.icmp import DestinationUnreachable, TimeExceeded, Unreachable
 from vpnprobe.wire.ip import TcpFlag, TcpSegment, mss_option
 
@@ -38,7 +38,7 @@ class State(Enum):
 
 
 class TcpConnection:
-    """One end of a connection; the `TcpStream` of a simulated door."""
+    """One end of a connection; the `TcpStream` of a simulated network stack."""
 
     def __init__(
         self,

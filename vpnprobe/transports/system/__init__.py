@@ -1,6 +1,6 @@
-"""The door to the operating system's network: asyncio and the standard library's sockets.
+"""One host's network stack on the operating system: asyncio and the standard library's sockets.
 
-door.py        SystemDoor, which joins the rest to the interface in `vpnprobe.transports.door`
+stack.py       SystemStack, which joins the rest to the interface in `vpnprobe.transports.stack`
 addresses.py   endpoints to and from the socket module's tuples
 datagrams.py   what UDP and raw sockets share: TTLs, source addresses, ICMP errors
 sockets.py     UDP ports over both address families
@@ -12,6 +12,6 @@ linux.py       numbers of the Linux socket interface that the socket module does
 Everything works on Linux; on other systems with BSD sockets UDP and TCP work, raw IP and capture are missing capabilities.
 """
 
-from vpnprobe.transports.system.door import SystemDoor
+from vpnprobe.transports.system.stack import SystemStack
 
-__all__ = ["SystemDoor"]
+__all__ = ["SystemStack"]

@@ -4,7 +4,7 @@ import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
-from vpnprobe.transports.door import Address, Endpoint
+from vpnprobe.transports.stack import Address, Endpoint
 
 SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 

@@ -17,7 +17,7 @@ from typing import Final
 from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.transports.bpf import NOTHING, peer_program
 from vpnprobe.transports.capabilities import lacking
-from vpnprobe.transports.door import Address, Capability, OnPacket, Packet
+from vpnprobe.transports.stack import Address, Capability, OnPacket, Packet
 from vpnprobe.transports.system import linux
 
 RECEIVE_BUFFER_BYTES: Final = 16 << 20

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from vpnprobe.transports.door import Address, Endpoint
+from vpnprobe.transports.stack import Address, Endpoint
 from vpnprobe.transports.system import linux
 from vpnprobe.transports.system.addresses import ANY, from_socket, to_socket
 

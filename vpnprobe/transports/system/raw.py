@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from vpnprobe.transports.capabilities import lacking
-from vpnprobe.transports.door import Address, Capability, Datagram, Endpoint, OnDatagram
+from vpnprobe.transports.stack import Address, Capability, Datagram, Endpoint, OnDatagram
 from vpnprobe.transports.system.addresses import FAMILIES
 from vpnprobe.transports.system.datagrams import Arrival, DatagramSocket
 

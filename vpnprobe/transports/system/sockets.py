@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import Final
 
 from vpnprobe.errors import UsageError
-from vpnprobe.transports.door import Address, Datagram, Endpoint, OnDatagram, PortUnavailable
+from vpnprobe.transports.stack import Address, Datagram, Endpoint, OnDatagram, PortUnavailable
 from vpnprobe.transports.system.addresses import ANY, FAMILIES, has_ipv6, to_socket
 from vpnprobe.transports.system.datagrams import Arrival, DatagramSocket
 

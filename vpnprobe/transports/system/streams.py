@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Final
 
-from vpnprobe.transports.door import Address, ConnectError, ConnectFailure, Endpoint, OnConnection, PortUnavailable
+from vpnprobe.transports.stack import Address, ConnectError, ConnectFailure, Endpoint, OnConnection, PortUnavailable
 from vpnprobe.transports.system import linux
 from vpnprobe.transports.system.addresses import FAMILIES, from_socket, to_socket
 from vpnprobe.transports.system.sockets import bound_sockets

@@ -1,4 +1,4 @@
-"""`Door` on a host of the simulated network: the probes cannot tell it from the operating system's."""
+"""`NetworkStack` on a host of the simulated network: the probes cannot tell it from the operating system's."""
 
 import asyncio
 import random
@@ -8,15 +8,16 @@ from ipaddress import IPv4Address
 from typing import Final, NoReturn
 
 from vpnprobe.errors import CannotRun, ExitStatus
-from vpnprobe.transports.door import (
+from vpnprobe.transports.simulated.host import EPOCH, Host, RawSocket, Tap, UdpSocket
+from vpnprobe.transports.stack import (
     Address,
     Capability,
     Closable,
     ConnectError,
     ConnectFailure,
     Datagram,
-    Door,
     Endpoint,
+    NetworkStack,
     OnConnection,
     OnDatagram,
     OnPacket,
@@ -25,7 +26,6 @@ from vpnprobe.transports.door import (
     TcpStream,
     UdpPort,
 )
-from vpnprobe.transports.simulated.host import EPOCH, Host, RawSocket, Tap, UdpSocket
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
 
 _FIRST_FREE_PORT: Final = 1024
@@ -77,7 +77,7 @@ class _Closing:
             self._close = None
 
 
-class SimulatedDoor:
+class SimulatedStack:
     """One end's access to the simulated network."""
 
     def __init__(self, host: Host, capabilities: frozenset[Capability], chance: random.Random) -> None:
@@ -185,5 +185,5 @@ def _nothing(datagram: Datagram) -> None:
     """A raw IPv6 socket never gets anything here."""
 
 
-DOOR: Final[type[Door]] = SimulatedDoor
-"""For the type checker: it is a whole `Door`."""
+STACK: Final[type[NetworkStack]] = SimulatedStack
+"""For the type checker: it is a whole `NetworkStack`."""

@@ -1,6 +1,6 @@
 """What a probe or an agent sees of a network: one host's sockets, raw IP, captures and clock.
 
-Two implementations: `vpnprobe.transports.system.SystemDoor` on the operating system, `vpnprobe.transports.simulated.SimulatedDoor` in
+Two implementations: `vpnprobe.transports.system.SystemStack` on the operating system, `vpnprobe.transports.simulated.SimulatedStack` in
 virtual time. All of it runs on the asyncio event loop that is current; callbacks are called on it. Standard library alone.
 """
 
@@ -67,7 +67,7 @@ class Datagram:
     source: Endpoint
     """The port is 0 for raw IP."""
     at: float
-    """`Door.now()` at arrival, seconds."""
+    """`NetworkStack.now()` at arrival, seconds."""
     ttl: int | None = None
 
 
@@ -137,7 +137,7 @@ OnConnection = Callable[[TcpStream], None]
 OnPacket = Callable[[Packet], None]
 
 
-class Door(Protocol):
+class NetworkStack(Protocol):
     """One host's access to a network."""
 
     @property

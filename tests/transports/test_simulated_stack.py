@@ -1,4 +1,4 @@
-"""The door of a simulated host: sockets, raw IP, captures, capabilities, clock and entropy."""
+"""The network stack of a simulated host: sockets, raw IP, captures, capabilities, clock and entropy."""
 
 import asyncio
 import time
@@ -8,16 +8,16 @@ import pytest
 from simulated_support import Ends, ignore, plain_gre, simulate, udp_packet
 
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
-from vpnprobe.transports.door import Capability, ConnectError, ConnectFailure, Datagram, Door, Endpoint, Packet, PortUnavailable
-from vpnprobe.transports.simulated import SimulatedDoor, SimulatedNetwork, run_virtual
+from vpnprobe.transports.simulated import SimulatedNetwork, SimulatedStack, run_virtual
+from vpnprobe.transports.stack import Capability, ConnectError, ConnectFailure, Datagram, Endpoint, NetworkStack, Packet, PortUnavailable
 from vpnprobe.transports.topology import CLIENT, SERVER, Topology
 from vpnprobe.wire.icmp import DestinationUnreachable, EchoReply, EchoRequest, TimeExceeded, Unreachable
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet
 
 
-def test_it_is_a_door() -> None:
-    door: Door = SimulatedNetwork(Topology(), seed=1).door(CLIENT)
-    assert isinstance(door, SimulatedDoor)
+def test_it_is_a_stack() -> None:
+    stack: NetworkStack = SimulatedNetwork(Topology(), seed=1).stack(CLIENT)
+    assert isinstance(stack, SimulatedStack)
 
 
 def test_clock_and_entropy_repeat() -> None:
@@ -176,7 +176,7 @@ def test_nothing_leaves_by_what_is_closed() -> None:
 def test_an_end_without_privileges() -> None:
     async def story() -> None:
         network = SimulatedNetwork(Topology(), seed=1, capabilities={SERVER: frozenset({Capability.CAPTURE}), CLIENT: frozenset()})
-        client, server = network.door(CLIENT), network.door(SERVER)
+        client, server = network.stack(CLIENT), network.stack(SERVER)
         assert client.capabilities == frozenset()
         for attempt in (
             lambda: client.raw(47, ignore),
@@ -200,7 +200,7 @@ def test_an_end_without_privileges() -> None:
 
 def test_an_end_that_is_not_named_has_every_capability() -> None:
     network = SimulatedNetwork(Topology(), seed=1, capabilities={SERVER: frozenset()})
-    assert network.door(CLIENT).capabilities == frozenset(Capability)
+    assert network.stack(CLIENT).capabilities == frozenset(Capability)
 
 
 def test_ipv6_has_no_route() -> None:
@@ -217,7 +217,7 @@ def test_ipv6_has_no_route() -> None:
 
 def test_source_address_is_the_hosts_own() -> None:
     network = SimulatedNetwork(Topology(routers=2), seed=1)
-    assert str(network.door(SERVER).source_address(IPv4Address("10.78.0.1"))) == "10.78.2.2"
+    assert str(network.stack(SERVER).source_address(IPv4Address("10.78.0.1"))) == "10.78.2.2"
 
 
 def test_a_datagram_with_a_wrong_checksum_is_not_delivered() -> None:

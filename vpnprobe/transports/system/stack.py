@@ -1,4 +1,4 @@
-"""SystemDoor: one host's access to the real network."""
+"""SystemStack: one host's access to the real network."""
 
 import os
 import socket
@@ -9,7 +9,7 @@ from typing import Final
 
 from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.transports import capabilities
-from vpnprobe.transports.door import (
+from vpnprobe.transports.stack import (
     Address,
     Capability,
     ConnectError,
@@ -29,8 +29,8 @@ _ANY_PORT: Final = 9
 """Discard (RFC 863)."""
 
 
-class SystemDoor:
-    """The `Door` of the operating system. Raises CannotRun on systems without BSD sockets."""
+class SystemStack:
+    """The `NetworkStack` of the operating system. Raises CannotRun on systems without BSD sockets."""
 
     def __init__(self) -> None:
         if not hasattr(socket.socket, "recvmsg"):
@@ -108,7 +108,7 @@ class SystemDoor:
         return SystemCapture(peer, on_packet, unix_time=self.unix_time)
 
     def close(self) -> None:
-        """Gives back what the door itself holds; ports, streams and captures are closed by who opened them."""
+        """Gives back what the network stack itself holds; ports, streams and captures are closed by who opened them."""
         if self._sender is not None:
             self._sender.close()
             self._sender = None
