@@ -21,7 +21,7 @@ from vpnprobe.capture.analysis import examine, examine_at, examine_pair
 from vpnprobe.capture.followers.openvpn import is_client_reset, looks_like_openvpn_tcp
 from vpnprobe.capture.reading import read_capture
 from vpnprobe.errors import DecodeError, ExitStatus, UsageError
-from vpnprobe.evidence.sightings import Vantage
+from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.profiles.errors import ProfileError
 from vpnprobe.profiles.model import Profile
 from vpnprobe.profiles.ovpn import parse_profile, read_profile

@@ -9,7 +9,7 @@ from agents_support import Agents, Talk, simulated
 
 from vpnprobe.agents.outgoing import MOST_PACKETS
 from vpnprobe.evidence import questions
-from vpnprobe.evidence.sightings import Movement
+from vpnprobe.evidence.packet_records import Movement
 from vpnprobe.transports.simulated import SimulatedStack
 from vpnprobe.transports.stack import Datagram, Endpoint, Packet
 from vpnprobe.transports.topology import Filter, Nat, Topology
@@ -175,7 +175,7 @@ def test_what_was_sent_is_on_record() -> None:
         talk = await opened(both)
         await talk.ask(number=2, job="gre-bare", **SEND)
         (session,) = both.agent.sessions.everybody()
-        return [(sighting.question, sighting.movement) for sighting in session.recorder.sightings]
+        return [(packet_record.question, packet_record.movement) for packet_record in session.recorder.packet_records]
 
     assert simulated(story) == [(questions.GRE_BARE, Movement.SENT)] * 2
 

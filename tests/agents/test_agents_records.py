@@ -17,28 +17,28 @@ from vpnprobe.agents.records import (
     Row,
     inflated,
     packed,
+    packet_record_row,
     question_row,
     read_all,
+    read_packet_record,
     read_question,
     read_refusal,
-    read_sighting,
     read_trace,
     refusal_row,
-    sighting_row,
     trace_row,
     unpacked,
 )
 from vpnprobe.errors import DecodeError
+from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind, Trace
-from vpnprobe.evidence.sightings import Movement, Question, Sighting, Vantage
 from vpnprobe.observations.schema import Direction, Transport
 
 ports = st.none() | st.integers(1, 65535)
 questions = st.builds(Question, st.text(), st.text(), st.sampled_from(Transport), ports, st.text())
 ways = st.sampled_from([Direction.C2S, Direction.S2C])
 ttls = st.none() | st.integers(1, 255)
-sightings = st.builds(
-    Sighting,
+packet_records = st.builds(
+    PacketRecord,
     st.sampled_from(Vantage),
     st.sampled_from(Movement),
     st.floats(0, 1e6).map(lambda at: round(at, 6)),
@@ -69,9 +69,9 @@ def test_questions(question: Question) -> None:
     assert read_question(over_the_wire(question_row(question))) == question
 
 
-@given(sightings)
-def test_sightings(sighting: Sighting) -> None:
-    assert read_all([over_the_wire(sighting_row(sighting))], read_sighting) == [sighting]
+@given(packet_records)
+def test_packet_records(packet_record: PacketRecord) -> None:
+    assert read_all([over_the_wire(packet_record_row(packet_record))], read_packet_record) == [packet_record]
 
 
 @given(refusals)
@@ -86,19 +86,19 @@ def test_traces(trace: Trace) -> None:
 
 @given(json_values)
 def test_any_json_is_rows_or_a_decode_error(value: object) -> None:
-    for read in (read_sighting, read_refusal, read_trace, read_question):
+    for read in (read_packet_record, read_refusal, read_trace, read_question):
         try:
             read_all(value, read)
         except DecodeError as error:
             assert error.field in ("row", "rows")
 
 
-@given(sightings, st.data())
-def test_a_field_that_is_something_else(sighting: Sighting, data: st.DataObject) -> None:
-    row = over_the_wire(sighting_row(sighting))
+@given(packet_records, st.data())
+def test_a_field_that_is_something_else(packet_record: PacketRecord, data: st.DataObject) -> None:
+    row = over_the_wire(packet_record_row(packet_record))
     row[data.draw(st.integers(0, len(row) - 1))] = data.draw(json_values)
     try:
-        read_all([row], read_sighting)
+        read_all([row], read_packet_record)
     except DecodeError as error:
         assert (error.field, error.offset) == ("row", 0)
 
@@ -117,18 +117,18 @@ def test_the_row_is_named() -> None:
 
 @pytest.mark.parametrize("ttl", [-1, 256, 1 << 40, "64", []])
 def test_a_ttl_is_one_byte(ttl: object) -> None:
-    row = sighting_row(Sighting(Vantage.SERVER, Movement.SENT, 0.0, Question("tcp", "reach", Transport.TCP, 80), "k"))
+    row = packet_record_row(PacketRecord(Vantage.SERVER, Movement.SENT, 0.0, Question("tcp", "reach", Transport.TCP, 80), "k"))
     row[7] = ttl
     with pytest.raises(DecodeError, match="row at offset 0"):
-        read_all([row], read_sighting)
+        read_all([row], read_packet_record)
 
 
 def test_a_number_beyond_all_bounds() -> None:
     """JSON's 1e999 is infinity here."""
-    row = sighting_row(Sighting(Vantage.SERVER, Movement.SENT, 0.0, Question("tcp", "reach", Transport.TCP, 80), "k"))
+    row = packet_record_row(PacketRecord(Vantage.SERVER, Movement.SENT, 0.0, Question("tcp", "reach", Transport.TCP, 80), "k"))
     row[6] = json.loads("1e999")
     with pytest.raises(DecodeError, match="row at offset 0"):
-        read_all([row], read_sighting)
+        read_all([row], read_packet_record)
 
 
 def many(count: int) -> list[Row]:

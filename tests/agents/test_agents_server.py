@@ -255,7 +255,7 @@ class TestRequests:
             await talk.send(number=7, **send)
             second = await other.ask(number=7, **send)
             first = await talk.hear()
-            return first, second, len(both.agent.sessions.everybody()[0].recorder.sightings)
+            return first, second, len(both.agent.sessions.everybody()[0].recorder.packet_records)
 
         first, second, sent = simulated(story)
         assert first["sent"] == second["sent"] == 3
@@ -410,9 +410,9 @@ class TestSessions:
             await talk.ask(number=2, ask="bye")
             session = both.agent.sessions.everybody()[0]
             await asyncio.sleep(2)
-            sent = len(session.recorder.sightings)
+            sent = len(session.recorder.packet_records)
             await asyncio.sleep(20)
-            return sent, len(session.recorder.sightings)
+            return sent, len(session.recorder.packet_records)
 
         sent, later = simulated(story)
         assert sent == later

@@ -10,7 +10,7 @@ from capture_packets import connection, ip, pcap, written
 from vpnprobe.capture.analysis import examine, examine_pair
 from vpnprobe.capture.reading import read_capture
 from vpnprobe.cli import run_command
-from vpnprobe.evidence.sightings import Vantage
+from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
 from vpnprobe.wire.gre import EnhancedGre
 from vpnprobe.wire.ip import IpProtocol

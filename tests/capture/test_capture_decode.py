@@ -1,4 +1,4 @@
-"""Packets to sightings: keys, directions, stepped copies, refusals, and which end is which."""
+"""Packets to packet records: keys, directions, stepped copies, refusals, and which end is which."""
 
 from ipaddress import IPv4Address
 
@@ -8,9 +8,9 @@ from capture_packets import CLIENT, ROUTER, SERVER, connection, decoded, frames,
 from vpnprobe.capture.decode import Decoder
 from vpnprobe.capture.ends import Ends
 from vpnprobe.capture.placing import traces_of
+from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question, Vantage
 from vpnprobe.evidence.questions import ESP, ESP_IN_UDP, GRE_BARE, GRE_IN_CALL, L2TP_CONTROL, PPTP_CONTROL, PPTP_LCP, tcp_reach, udp_reach
 from vpnprobe.evidence.records import EndRecord, RefusalKind
-from vpnprobe.evidence.sightings import Movement, Question, Sighting, Vantage
 from vpnprobe.observations.schema import Direction
 from vpnprobe.wire import l2tp
 from vpnprobe.wire.esp import EspPacket
@@ -32,8 +32,8 @@ def in_call(magic: int, sequence: int) -> bytes:
     return EnhancedGre(9, sequence, None, lcp_frame(ConfigureRequest(1, (MagicNumber(magic),)))).encode()
 
 
-def seen(packets: list[bytes], vantage: Vantage = Vantage.CLIENT) -> list[Sighting]:
-    return list(decoded(packets).record(ENDS, vantage).sightings)
+def seen(packets: list[bytes], vantage: Vantage = Vantage.CLIENT) -> list[PacketRecord]:
+    return list(decoded(packets).record(ENDS, vantage).packet_records)
 
 
 def rows(packets: list[bytes], vantage: Vantage = Vantage.CLIENT) -> list[tuple[Question, Movement, str, str]]:
@@ -99,7 +99,7 @@ def test_a_handshake_and_a_reset() -> None:
         tcp(sequence=0, acknowledgment=2001, flags=TcpFlag.RST | TcpFlag.ACK, port=40001, server_port=53, back=True),
     ]
     record = decoded(packets).record(ENDS, Vantage.CLIENT)
-    assert [(s.question, s.key, s.message) for s in record.sightings] == [
+    assert [(s.question, s.key, s.message) for s in record.packet_records] == [
         (tcp_reach(443), "000003e8", "SYN"),
         (tcp_reach(443), "000003e8", "SYN-ACK"),
         (tcp_reach(53), "000007d0", "SYN"),
@@ -134,7 +134,7 @@ def test_stepped_copies_are_marked_and_make_a_trace() -> None:
         for ttl, hop in ((1, IPv4Address("10.0.0.1")), (2, IPv4Address("10.0.0.2")))
     ]
     decoder = decoded([whole, *copies, *answers])
-    assert [s.stepped for s in decoder.record(ENDS, Vantage.CLIENT).sightings] == [False, True, True, True]
+    assert [s.stepped for s in decoder.record(ENDS, Vantage.CLIENT).packet_records] == [False, True, True, True]
     arrived = decoded([udp(nonce(13).encode(), 5000, 443, ttl=1), udp(nonce(1).encode(), 5000, 443, ttl=60)]).record(ENDS, Vantage.SERVER)
     (trace,) = traces_of([decoder], ENDS, Vantage.CLIENT, arrived)
     assert (trace.question, trace.direction, dict(trace.hops)) == (udp_reach(443), Direction.C2S, {1: "10.0.0.1", 2: "10.0.0.2", 3: None})
@@ -151,7 +151,7 @@ def test_packets_of_other_hosts_are_no_part_of_the_record() -> None:
     stray = ip(udp(nonce(9).encode(), 5000, 443)[20:], IpProtocol.UDP, source=other)
     decoder = decoded([udp(nonce(number).encode(), 5000, 443) for number in range(3)] + [stray])
     assert decoder.ends() == ENDS
-    assert len(decoder.record(ENDS, Vantage.CLIENT).sightings) == 3
+    assert len(decoder.record(ENDS, Vantage.CLIENT).packet_records) == 3
 
 
 def test_the_capturing_end_by_ttl() -> None:

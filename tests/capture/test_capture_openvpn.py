@@ -12,8 +12,8 @@ from vpnprobe.capture.followers.openvpn_data import EVERY, FIRST, FOLLOWS, MOST,
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.reading import read_capture
 from vpnprobe.conversations.contract import Sender
+from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.questions import openvpn_data, openvpn_handshake, openvpn_reset
-from vpnprobe.evidence.sightings import Vantage
 from vpnprobe.observations.schema import Cause, Feasibility, Observation, Outcome, Transport
 from vpnprobe.rules import decide, load_default
 from vpnprobe.wire.openvpn import (

@@ -12,7 +12,7 @@ from vpnprobe.capture.decode import Decoder
 from vpnprobe.capture.files import read_packets
 from vpnprobe.capture.frames import Frame, frame_of
 from vpnprobe.capture.tcpdump_text import parse
-from vpnprobe.evidence.sightings import Vantage
+from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.wire.gre import EnhancedGre, decode_gre
 from vpnprobe.wire.icmp import DestinationUnreachable, decode_icmp
 from vpnprobe.wire.ip import TcpFlag

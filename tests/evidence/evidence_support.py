@@ -1,10 +1,10 @@
-"""Sightings by hand: what one end sent and what of it came at the other, in few words."""
+"""Packet records by hand: what one end sent and what of it came at the other, in few words."""
 
 from collections.abc import Iterable, Sequence
 
 from vpnprobe.evidence.judge import judge
+from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question, Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal
-from vpnprobe.evidence.sightings import Movement, Question, Sighting, Vantage
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction, Observation, Transport
 
@@ -32,17 +32,17 @@ def seen(
     stepped: bool = False,
     ttl: int | None = None,
     detail: dict[str, int | str] | None = None,
-) -> list[Sighting]:
-    """One sighting a key, `step_s` apart."""
+) -> list[PacketRecord]:
+    """One packet record a key, `step_s` apart."""
     return [
-        Sighting(vantage, movement, at + number * step_s, question, key, message, 14, ttl, stepped, None, detail or {})
+        PacketRecord(vantage, movement, at + number * step_s, question, key, message, 14, ttl, stepped, None, detail or {})
         for number, key in enumerate(names)
     ]
 
 
 def trip(
     question: Question, way: Direction, sent: Sequence[str], came: Sequence[str], *, message: str = "", at: float = 0.0
-) -> list[Sighting]:
+) -> list[PacketRecord]:
     """What the sender's and the receiver's record say of packets in one direction."""
     sender, receiver = (CLIENT, SERVER) if way is C2S else (SERVER, CLIENT)
     return [
@@ -52,10 +52,10 @@ def trip(
 
 
 def ends(
-    sightings: Iterable[Sighting], *, refusals: Sequence[Refusal] = (), witness: bool = True, sees: bool = False
+    packet_records: Iterable[PacketRecord], *, refusals: Sequence[Refusal] = (), witness: bool = True, sees: bool = False
 ) -> tuple[EndRecord, EndRecord]:
     """The two records; `refusals` go to the end that sent the refused packet."""
-    rows = list(sightings)
+    rows = list(packet_records)
     return (
         EndRecord(
             tuple(s for s in rows if s.vantage is CLIENT), tuple(r for r in refusals if r.direction is not S2C), sees_closed_ports=sees
@@ -79,7 +79,7 @@ def facts_with(
 
 
 def judged(
-    sightings: Iterable[Sighting],
+    packet_records: Iterable[PacketRecord],
     facts: PathFacts | None = None,
     *,
     refusals: Sequence[Refusal] = (),
@@ -87,7 +87,7 @@ def judged(
     sees: bool = False,
 ) -> dict[str, Observation]:
     """The observations by their ids."""
-    client, server = ends(sightings, refusals=refusals, witness=witness, sees=sees)
+    client, server = ends(packet_records, refusals=refusals, witness=witness, sees=sees)
     found = judge(client, server, facts_with() if facts is None else facts)
     assert len({observation.id for observation in found}) == len(found)
     return {observation.id: observation for observation in found}

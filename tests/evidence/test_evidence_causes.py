@@ -10,8 +10,8 @@ from evidence_support import BOTH, C2S, CLEAR, S2C
 from vpnprobe.evidence import questions
 from vpnprobe.evidence.causes import explain
 from vpnprobe.evidence.naming import identifier
+from vpnprobe.evidence.packet_records import Question
 from vpnprobe.evidence.records import PathFacts, PortState, RefusalKind, Trace
-from vpnprobe.evidence.sightings import Question
 from vpnprobe.observations.schema import Cause, Direction, Location, Observation, Outcome, Transport
 
 BLOCKED, PASS, REFUSED, DEGRADED, NO_ANSWER = (

@@ -10,8 +10,8 @@ from vpnprobe.evidence import questions
 from vpnprobe.evidence.data import DataRun
 from vpnprobe.evidence.messages import data_suffix
 from vpnprobe.evidence.naming import identifier
+from vpnprobe.evidence.packet_records import PacketRecord, Vantage
 from vpnprobe.evidence.records import PathFacts, Refusal, RefusalKind
-from vpnprobe.evidence.sightings import Sighting, Vantage
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.evidence.tally import Count
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
@@ -33,7 +33,7 @@ def packets(
     wrap: str = "",
     first: int = 1,
     sizes: Sequence[int] = SIZES,
-) -> list[Sighting]:
+) -> list[PacketRecord]:
     """Sessions that send `count` packets each, the sizes in turn."""
     question = questions.openvpn_data(transport, 1194, wrap)
     sender, receiver = (CLIENT, SERVER) if way is C2S else (SERVER, CLIENT)
@@ -43,13 +43,13 @@ def packets(
             outer = sizes[place % len(sizes)]
             key, at = f"{session:016x}" + data_suffix(0, place + 1), session + place * 0.003
             size = outer - CARRIER[transport]
-            found.append(Sighting(sender, SENT, at, question, key, "P_DATA_V2", size))
+            found.append(PacketRecord(sender, SENT, at, question, key, "P_DATA_V2", size))
             if passes(place, outer):
-                found.append(Sighting(receiver, RECEIVED, at + 0.001, question, key, "P_DATA_V2", size))
+                found.append(PacketRecord(receiver, RECEIVED, at + 0.001, question, key, "P_DATA_V2", size))
     return found
 
 
-def row_of(rows: Sequence[Sighting], way: Direction = C2S, facts: PathFacts | None = None, *, witness: bool = True) -> Observation:
+def row_of(rows: Sequence[PacketRecord], way: Direction = C2S, facts: PathFacts | None = None, *, witness: bool = True) -> Observation:
     question = rows[0].question
     return judged(rows, facts, witness=witness)[identifier(question, way)]
 
@@ -174,7 +174,7 @@ def test_losses_by_size_are_no_loss_of_the_path() -> None:
     assert rows["udp-reach-udp-443-c2s"].outcome is Outcome.BLOCKED
 
 
-def answered(count: int, *, size_limit: int = 1500) -> list[Sighting]:
+def answered(count: int, *, size_limit: int = 1500) -> list[PacketRecord]:
     """Echo requests of the client alone, and the answers that came; the server keeps no record."""
     question = questions.openvpn_data(UDP, 1194, "profile")
     found = []
@@ -219,7 +219,7 @@ def test_the_order_is_that_of_the_sender() -> None:
 KEYS = [f"{number:016x}" for number in range(1, 9)]
 
 
-def handshake(*messages: tuple[Direction, str, int], wrap: str = "") -> list[Sighting]:
+def handshake(*messages: tuple[Direction, str, int], wrap: str = "") -> list[PacketRecord]:
     """Messages in their order: direction, name, and at how many of eight sessions they come."""
     question = questions.openvpn_handshake(UDP, 1194, wrap)
     return [
@@ -229,7 +229,7 @@ def handshake(*messages: tuple[Direction, str, int], wrap: str = "") -> list[Sig
     ]
 
 
-def reset(wrap: str = "") -> list[Sighting]:
+def reset(wrap: str = "") -> list[PacketRecord]:
     question = questions.openvpn_reset(UDP, 1194, wrap)
     return [
         *trip(question, C2S, KEYS, KEYS, message="P_CONTROL_HARD_RESET_CLIENT_V2"),

@@ -8,8 +8,8 @@ from evidence_support import C2S, CLEAR, CLIENT, RECEIVED, S2C, SENT, SERVER, en
 
 from vpnprobe.evidence import questions
 from vpnprobe.evidence.judge import ANOTHER, UNANSWERED, UNHEARD, UNSENT, judge
+from vpnprobe.evidence.packet_records import PacketRecord, Question
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
-from vpnprobe.evidence.sightings import Question, Sighting
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 
 UDP = questions.udp_reach(500)
@@ -38,7 +38,9 @@ def unsent(*kinds: Question) -> Said:
     return lambda end: replace(end, unsent=frozenset(kinds))
 
 
-def at_ends(rows: list[Sighting], facts: PathFacts = PATH, *, client: Said = as_it_is, server: Said = as_it_is) -> dict[str, Observation]:
+def at_ends(
+    rows: list[PacketRecord], facts: PathFacts = PATH, *, client: Said = as_it_is, server: Said = as_it_is
+) -> dict[str, Observation]:
     """Judged with something said of the ends."""
     one, other = ends(rows)
     return {o.id: o for o in judge(client(one), server(other), facts)}
@@ -96,7 +98,7 @@ class TestOwnFirewalls:
         assert (found.outcome, found.cause) == (Outcome.REFUSED, Cause.IP_PROTOCOL)
 
 
-def from_elsewhere(question: Question, names: list[str]) -> list[Sighting]:
+def from_elsewhere(question: Question, names: list[str]) -> list[PacketRecord]:
     """Payloads that came to the server from another address than the control channel did."""
     came = seen(SERVER, RECEIVED, question, names)
     return [*seen(CLIENT, SENT, question, names), *(replace(row, peer=("192.0.2.77", 4000)) for row in came)]
@@ -192,5 +194,5 @@ def test_a_record_up_to_a_time() -> None:
         refusals=[replace(Refusal(UDP, C2S, RefusalKind.RST, None), at=5.0)],
     )
     cut = client.until(2.0)
-    assert [row.key for row in cut.sightings] == ["a", "c"]
+    assert [row.key for row in cut.packet_records] == ["a", "c"]
     assert cut.refusals == ()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.evidence import identify, questions
-from vpnprobe.evidence.sightings import Movement, Sighting, Vantage
+from vpnprobe.evidence.packet_records import Movement, PacketRecord, Vantage
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.wire.esp import EspPacket
 from vpnprobe.wire.gre import EnhancedGre, Gre
@@ -141,8 +141,8 @@ def test_any_bytes_behind_a_gre_header(data: bytes, head: bytes) -> None:
         (Vantage.CLIENT, Movement.RECEIVED, Direction.S2C),
     ],
 )
-def test_a_sighting_knows_its_direction(vantage: Vantage, movement: Movement, way: Direction) -> None:
-    assert Sighting(vantage, movement, 0.0, UDP, "n").direction is way
+def test_a_packet_record_knows_its_direction(vantage: Vantage, movement: Movement, way: Direction) -> None:
+    assert PacketRecord(vantage, movement, 0.0, UDP, "n").direction is way
 
 
 def test_questions_are_told_apart_by_every_part() -> None:

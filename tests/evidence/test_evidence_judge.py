@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from vpnprobe.evidence import questions
 from vpnprobe.evidence.judge import CLOSED, GOALS, PACKET_CHECKS, Judge, judge
 from vpnprobe.evidence.naming import identifier, skipped
+from vpnprobe.evidence.packet_records import PacketRecord, Question
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind, Skip
-from vpnprobe.evidence.sightings import Question, Sighting
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background
 from vpnprobe.observations.schema import Cause, Direction, Outcome, Transport
 from vpnprobe.wire.nonce import ANSWER
@@ -187,9 +187,9 @@ class TestConnections:
         assert judged(seen(SERVER, RECEIVED, TCP, ["port-9"], message="SYN")) == {}
 
 
-def conversed(question: Question, *messages: tuple[Direction, str, int, int]) -> list[Sighting]:
+def conversed(question: Question, *messages: tuple[Direction, str, int, int]) -> list[PacketRecord]:
     """Messages of conversations: direction, name, how many were sent and how many came, each 10 ms after the one before."""
-    rows: list[Sighting] = []
+    rows: list[PacketRecord] = []
     for number, (way, name, sent, came) in enumerate(messages):
         rows += trip(question, way, keys(sent), keys(came), message=name, at=0.01 * number)
     return rows
@@ -349,15 +349,15 @@ losses = st.builds(Background, st.integers(0, 60), st.integers(0, 400))
 
 
 @st.composite
-def sightings(draw: st.DrawFn, key: st.SearchStrategy[str] = own_keys) -> Sighting:
+def packet_records(draw: st.DrawFn, key: st.SearchStrategy[str] = own_keys) -> PacketRecord:
     question = draw(st.sampled_from(QUESTIONS))
     message = draw(st.sampled_from(MESSAGES.get(question.check, ["", "Configure-Request", "Configure-Ack", "unsolicited"])))
     vantage, movement = draw(st.sampled_from([CLIENT, SERVER])), draw(st.sampled_from([SENT, RECEIVED]))
     at = draw(st.floats(0, 10))
-    return Sighting(vantage, movement, at, question, draw(key), message, stepped=draw(st.booleans()) and movement is SENT)
+    return PacketRecord(vantage, movement, at, question, draw(key), message, stepped=draw(st.booleans()) and movement is SENT)
 
 
-records = st.lists(sightings(), max_size=40)
+records = st.lists(packet_records(), max_size=40)
 
 
 @st.composite
@@ -369,17 +369,17 @@ def refusals(draw: st.DrawFn) -> Refusal:
 
 
 @st.composite
-def strangers(draw: st.DrawFn) -> Sighting:
+def strangers(draw: st.DrawFn) -> PacketRecord:
     """A row of the server's with a nonce that the client never used."""
-    row = draw(sightings(foreign_keys))
+    row = draw(packet_records(foreign_keys))
     peer = draw(st.sampled_from([None, ("192.0.2.66", 4000), ("10.0.0.1", 4000)]))
-    return Sighting(SERVER, RECEIVED, row.at, row.question, row.key, row.message, peer=peer)
+    return PacketRecord(SERVER, RECEIVED, row.at, row.question, row.key, row.message, peer=peer)
 
 
 @given(records, st.lists(strangers(), max_size=12), states, losses, st.lists(refusals(), max_size=4), st.booleans())
 def test_a_server_row_without_our_nonce_never_changes_an_observation(
-    rows: list[Sighting],
-    foreign: list[Sighting],
+    rows: list[PacketRecord],
+    foreign: list[PacketRecord],
     ports: dict[tuple[Transport, int], PortState],
     loss: Background,
     refused: list[Refusal],
@@ -391,7 +391,7 @@ def test_a_server_row_without_our_nonce_never_changes_an_observation(
 
 @given(records, states, losses, st.booleans(), st.booleans(), st.lists(refusals(), max_size=4))
 def test_blocked_is_never_said_lightly(
-    rows: list[Sighting],
+    rows: list[PacketRecord],
     ports: dict[tuple[Transport, int], PortState],
     loss: Background,
     witness: bool,
@@ -414,14 +414,14 @@ def test_blocked_is_never_said_lightly(
 
 
 @given(records, losses)
-def test_what_never_left_is_never_lost(rows: list[Sighting], loss: Background) -> None:
+def test_what_never_left_is_never_lost(rows: list[PacketRecord], loss: Background) -> None:
     facts = facts_with(background={C2S: loss, S2C: loss})
     received = [row for row in rows if row.movement is RECEIVED]
     assert judged(received, facts) == {}
 
 
 @given(records, losses)
-def test_the_order_of_rows_does_not_matter(rows: list[Sighting], loss: Background) -> None:
+def test_the_order_of_rows_does_not_matter(rows: list[PacketRecord], loss: Background) -> None:
     facts = facts_with(background={C2S: loss, S2C: loss})
     forwards = {name: (o.outcome, o.sent, o.received, o.error_bound) for name, o in judged(rows, facts).items()}
     backwards = {name: (o.outcome, o.sent, o.received, o.error_bound) for name, o in judged(rows[::-1], facts).items()}

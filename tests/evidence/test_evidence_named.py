@@ -4,9 +4,9 @@ import pytest
 
 from vpnprobe.evidence.named import HARMLESS, Named, asks, with_names
 from vpnprobe.evidence.naming import identifier, skipped
+from vpnprobe.evidence.packet_records import Question
 from vpnprobe.evidence.questions import openvpn_data, openvpn_handshake, openvpn_reset
 from vpnprobe.evidence.records import Skip
-from vpnprobe.evidence.sightings import Question
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 
 UDP = Transport.UDP

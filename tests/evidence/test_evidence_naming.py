@@ -5,8 +5,8 @@ from evidence_support import C2S, S2C
 
 from vpnprobe.evidence import questions
 from vpnprobe.evidence.naming import STEPS, earlier_steps, form_detail, identifier, skipped
+from vpnprobe.evidence.packet_records import Question
 from vpnprobe.evidence.records import Skip
-from vpnprobe.evidence.sightings import Question
 from vpnprobe.observations.schema import Direction, Outcome, Transport
 
 TCP, UDP = Transport.TCP, Transport.UDP

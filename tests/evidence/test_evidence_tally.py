@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from vpnprobe.evidence import questions
 from vpnprobe.evidence.identify import UNSOLICITED
-from vpnprobe.evidence.sightings import Question, Sighting
+from vpnprobe.evidence.packet_records import PacketRecord, Question
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.evidence.tally import Count, Tally, background, round_trip_ms, tally
 from vpnprobe.observations.schema import Transport
@@ -16,7 +16,7 @@ ASKED = [questions.GRE_BARE, questions.ESP, questions.udp_reach(53), questions.P
 OPENVPN = questions.openvpn_reset(Transport.UDP, 1194)
 
 
-def of(rows: list[Sighting], question: Question, *, joined: bool = True, trusted: frozenset[Question] = frozenset()) -> Tally:
+def of(rows: list[PacketRecord], question: Question, *, joined: bool = True, trusted: frozenset[Question] = frozenset()) -> Tally:
     client, server = ends(rows)
     return tally(client, server, joined=joined, trusted=trusted).get(question, Tally())
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.evidence import questions
+from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question, Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts, Refusal, RefusalKind, Trace
-from vpnprobe.evidence.sightings import Movement, Question, Sighting, Vantage
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, MOST_TRIALS, Background
 from vpnprobe.evidence.tally import Count
 from vpnprobe.observations.schema import Direction, Transport
@@ -76,7 +76,7 @@ class Peer:
     no_raw = ""
 
     def __init__(self) -> None:
-        self.rows: list[Sighting] = []
+        self.rows: list[PacketRecord] = []
         self.refreshed = 0
         self.loss = {C2S: CLEAR, Direction.S2C: CLEAR}
 
@@ -142,9 +142,9 @@ def asked(peer: Peer | None, *, arrive: int | None = None) -> tuple[list[int], f
         async def deliver() -> None:
             while arrive is not None and peer is not None:
                 await asyncio.sleep(0.001)
-                rows = path.recorder.sightings
+                rows = path.recorder.packet_records
                 if len(rows) > arrive:
-                    peer.rows.append(Sighting(Vantage.SERVER, Movement.RECEIVED, 0.0, questions.udp_reach(53), rows[arrive].key))
+                    peer.rows.append(PacketRecord(Vantage.SERVER, Movement.RECEIVED, 0.0, questions.udp_reach(53), rows[arrive].key))
                     return
 
         delivering = asyncio.get_running_loop().create_task(deliver())

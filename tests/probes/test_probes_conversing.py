@@ -10,7 +10,7 @@ from vpnprobe.agents.simulation import measure_simulated
 from vpnprobe.conversations.contract import Sender, Step
 from vpnprobe.conversations.openvpn import Responder
 from vpnprobe.evidence import questions
-from vpnprobe.evidence.sightings import Vantage
+from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.observations.schema import Outcome, Transport
 from vpnprobe.probes.context import Path, Settings
 from vpnprobe.probes.conversing import over_stream, over_udp
@@ -102,7 +102,7 @@ def test_a_stream_in_whatever_pieces(cut: int) -> None:
         answer = await stream.receive()
         await stream.close()
         await asyncio.gather(*tasks)
-        return [row.message for row in recorder.sightings], answer
+        return [row.message for row in recorder.packet_records], answer
 
     messages, answer = run_virtual(main())
     assert messages == ["P_CONTROL_HARD_RESET_CLIENT_V2", "P_CONTROL_HARD_RESET_SERVER_V2"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from vpnprobe.evidence import questions
 from vpnprobe.evidence.identify import BARE_PROTOCOL
-from vpnprobe.evidence.sightings import Movement, Question, Sighting, Vantage
+from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question, Vantage
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes import keeping
@@ -133,8 +133,8 @@ def test_what_is_held_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (len(keeper.packets), keeper.left_out) == (2, 3)
 
 
-def sent(question: Question, count: int, movement: Movement = Movement.SENT) -> list[Sighting]:
-    return [Sighting(Vantage.CLIENT, movement, 0.0, question, f"{number:024x}") for number in range(count)]
+def sent(question: Question, count: int, movement: Movement = Movement.SENT) -> list[PacketRecord]:
+    return [PacketRecord(Vantage.CLIENT, movement, 0.0, question, f"{number:024x}") for number in range(count)]
 
 
 class TestNeverLeft:

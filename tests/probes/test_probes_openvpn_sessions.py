@@ -8,8 +8,8 @@ from trial_support import PORT, Servers, material
 
 from vpnprobe.agents.simulation import measure_simulated
 from vpnprobe.conversations.openvpn_tls import Identity
+from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.questions import openvpn_data, openvpn_handshake
-from vpnprobe.evidence.sightings import Vantage
 from vpnprobe.lab.scenario import load
 from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
 from vpnprobe.probes import openvpn_sessions

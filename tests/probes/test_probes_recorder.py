@@ -7,8 +7,8 @@ import pytest
 from vpnprobe.conversations import openvpn
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.evidence import identify, questions
+from vpnprobe.evidence.packet_records import Movement, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind
-from vpnprobe.evidence.sightings import Movement, Vantage
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes import recorder as module
 from vpnprobe.probes.recorder import Recorder
@@ -26,7 +26,7 @@ def test_what_left_and_what_came() -> None:
         kept = Recorder(SimulatedNetwork(Topology(), seed=1).stack(CLIENT), Vantage.CLIENT)
         kept.sent(UDP, "n1", size=14, to=SERVER)
         kept.received(UDP, "n1", size=14, ttl=61, source=SERVER, detail={"call_id": 5})
-        left, came = kept.sightings
+        left, came = kept.packet_records
         assert (left.movement, left.direction, left.peer, left.stepped) == (Movement.SENT, Direction.C2S, (str(SERVER.address), 53), False)
         assert (came.movement, came.direction, came.ttl, came.detail) == (Movement.RECEIVED, Direction.S2C, 61, {"call_id": 5})
 
@@ -37,8 +37,8 @@ def test_a_packet_with_a_ttl_of_ours_is_a_stepped_copy() -> None:
     async def main() -> None:
         kept = Recorder(SimulatedNetwork(Topology(), seed=1).stack(CLIENT), Vantage.CLIENT)
         kept.sent(UDP, "n1", ttl=3)
-        assert kept.sightings[0].stepped
-        assert kept.sightings[0].peer is None
+        assert kept.packet_records[0].stepped
+        assert kept.packet_records[0].peer is None
 
     run_virtual(main())
 
@@ -50,7 +50,7 @@ def test_a_datagram_is_recorded_as_what_it_was_identified_as() -> None:
         datagram = Datagram(payload.encode(), SERVER, 0.0, 60)
         assert kept.arrived([identify.nonce(UDP, datagram.data)], datagram)
         assert not kept.arrived([identify.nonce(UDP, b"noise")], datagram)
-        (row,) = kept.sightings
+        (row,) = kept.packet_records
         assert (row.key, row.size, row.ttl, row.peer) == (payload.key, 14, 60, (str(SERVER.address), 53))
 
     run_virtual(main())
@@ -68,11 +68,11 @@ def test_messages_of_a_conversation_are_recorded_once() -> None:
             client.receive(data, 0.0)
         for _ in range(2):
             kept.steps(client, question, Sender.INITIATOR, remote=SERVER)
-        assert [(row.movement.value, row.message, row.key) for row in kept.sightings[:2]] == [
+        assert [(row.movement.value, row.message, row.key) for row in kept.packet_records[:2]] == [
             ("sent", "P_CONTROL_HARD_RESET_CLIENT_V2", "63" * 8),
             ("received", "P_CONTROL_HARD_RESET_SERVER_V2", "63" * 8),
         ]
-        assert len(kept.sightings) == 3  # with the acknowledgment
+        assert len(kept.packet_records) == 3  # with the acknowledgment
 
     run_virtual(main())
 
@@ -95,7 +95,7 @@ def test_the_record_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         kept = Recorder(SimulatedNetwork(Topology(), seed=1).stack(CLIENT), Vantage.SERVER)
         for number in range(5):
             kept.received(UDP, str(number))
-        assert (len(kept.sightings), kept.dropped) == (3, 2)
+        assert (len(kept.packet_records), kept.dropped) == (3, 2)
 
     monkeypatch.setattr(module, "MOST_ROWS", 3)
     run_virtual(main())
@@ -110,8 +110,8 @@ def test_what_was_sent_after_the_peer_was_lost_is_nobodys_to_judge() -> None:
         kept.received(UDP, "late")
         kept.refused(Refusal(UDP, Direction.C2S, RefusalKind.PORT_UNREACHABLE, None))
         cut = kept.record().until(1.0)
-        assert [(row.movement.value, row.key) for row in cut.sightings] == [("sent", "early"), ("received", "late")]
+        assert [(row.movement.value, row.key) for row in cut.packet_records] == [("sent", "early"), ("received", "late")]
         assert cut.refusals == ()
-        assert len(kept.record().until(3.0).sightings) == 3
+        assert len(kept.record().until(3.0).packet_records) == 3
 
     run_virtual(main())

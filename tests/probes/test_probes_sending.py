@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from vpnprobe.evidence import identify, questions
-from vpnprobe.evidence.sightings import Vantage
+from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.probes.sending import BesidePort, Nonces, PacketSender, bare_gre, esp
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
@@ -32,7 +32,7 @@ class Ends:
         self.came: list[Datagram] = []
 
     def keys(self) -> list[str]:
-        return [row.key for row in self.recorder.sightings]
+        return [row.key for row in self.recorder.packet_records]
 
 
 def story(tell: Callable[[Ends], Coroutine[Any, Any, T]]) -> T:
@@ -52,7 +52,7 @@ def test_every_packet_is_another_trial() -> None:
         arrived = [identity.key for datagram in ends.came for identity in identify.gre(datagram.data)]
         assert arrived == ends.keys()
         assert len(set(arrived)) == 20
-        assert {row.question for row in ends.recorder.sightings} == {questions.GRE_BARE}
+        assert {row.question for row in ends.recorder.packet_records} == {questions.GRE_BARE}
 
     story(tell)
 
@@ -84,7 +84,7 @@ def test_esp_in_udp_and_payloads() -> None:
         assert found is not None
         assert [found.key, NoncePayload.decode(payload.data).key] == ends.keys()
         assert len(payload.data) == 300
-        assert [row.peer for row in ends.recorder.sightings] == [(str(ends.remote.address), PORT)] * 2
+        assert [row.peer for row in ends.recorder.packet_records] == [(str(ends.remote.address), PORT)] * 2
 
     story(tell)
 

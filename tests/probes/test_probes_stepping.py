@@ -6,8 +6,8 @@ from ipaddress import IPv4Address
 import pytest
 
 from vpnprobe.evidence import questions
+from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question, Vantage
 from vpnprobe.evidence.records import EndRecord, RefusalKind, Trace
-from vpnprobe.evidence.sightings import Movement, Question, Sighting, Vantage
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.crafting import echo, openvpn_reset, tcp_syn, udp_nonce
 from vpnprobe.probes.recorder import Recorder
@@ -115,17 +115,17 @@ def test_a_hop_that_did_not_answer_is_asked_once_more() -> None:
     async def main() -> int:
         stepper = Stepper(Topology(silent_routers=("r2",)))
         await stepper.trace("gre")
-        return len(stepper.recorder.sightings)
+        return len(stepper.recorder.packet_records)
 
     # Four, and those of hops 2 and 4 once more.
     assert run_virtual(main()) == 6
 
 
 def test_every_copy_is_recorded_as_one() -> None:
-    async def main() -> list[Sighting]:
+    async def main() -> list[PacketRecord]:
         stepper = Stepper(Topology())
         await stepper.trace("gre")
-        return stepper.recorder.sightings
+        return stepper.recorder.packet_records
 
     rows = run_virtual(main())
     assert all(row.stepped and row.ttl is not None for row in rows)
@@ -212,7 +212,7 @@ def test_what_a_code_says(code: int, kind: RefusalKind) -> None:
 
 
 def came(*ttls: int | None) -> EndRecord:
-    return EndRecord(tuple(Sighting(Vantage.CLIENT, Movement.RECEIVED, 0.0, questions.ESP, str(ttl), ttl=ttl) for ttl in ttls))
+    return EndRecord(tuple(PacketRecord(Vantage.CLIENT, Movement.RECEIVED, 0.0, questions.ESP, str(ttl), ttl=ttl) for ttl in ttls))
 
 
 @pytest.mark.parametrize(
@@ -225,8 +225,10 @@ def test_how_far_the_other_end_is(ttls: tuple[int | None, ...], hops: int) -> No
 
 def test_what_the_receiving_end_got_of_the_copies() -> None:
     trace = Trace(questions.ESP, Direction.C2S, {1: "a", 2: "b", 3: None, 4: None})
-    copies = tuple(Sighting(Vantage.CLIENT, Movement.SENT, 0.0, questions.ESP, f"k{ttl}", ttl=ttl, stepped=True) for ttl in (1, 2, 3, 4))
-    got = EndRecord(tuple(Sighting(Vantage.SERVER, Movement.RECEIVED, 0.0, questions.ESP, key) for key in ("k4", "k3", "foreign")))
+    copies = tuple(
+        PacketRecord(Vantage.CLIENT, Movement.SENT, 0.0, questions.ESP, f"k{ttl}", ttl=ttl, stepped=True) for ttl in (1, 2, 3, 4)
+    )
+    got = EndRecord(tuple(PacketRecord(Vantage.SERVER, Movement.RECEIVED, 0.0, questions.ESP, key) for key in ("k4", "k3", "foreign")))
     assert with_reach(trace, EndRecord(copies), got).reached == 3
     assert with_reach(trace, EndRecord(copies), EndRecord()).reached is None
     assert with_reach(Trace(questions.ESP, Direction.C2S, {}, 2), EndRecord(copies), got).reached == 2

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from vpnprobe.conversations import ikev1, ikev2, l2tp, openvpn, pptp
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.evidence import questions
+from vpnprobe.evidence.packet_records import Movement, Question, Vantage
 from vpnprobe.evidence.records import PortState
-from vpnprobe.evidence.sightings import Movement, Question, Vantage
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.probes.sending import esp
@@ -64,7 +64,7 @@ class Wire:
 
     def seen(self, question: Question, movement: Movement, key: str) -> set[str]:
         """Names of the messages with that key."""
-        rows = (row for row in self.recorder.sightings if row.question == question and row.movement is movement)
+        rows = (row for row in self.recorder.packet_records if row.question == question and row.movement is movement)
         return {row.message for row in rows if row.key == key}
 
 
@@ -103,7 +103,7 @@ def test_each_message_of_a_conversation_is_seen_to_come_or_to_leave(
     told = Recorder(cast("NetworkStack", Clock()), Vantage.CLIENT)
     told.steps(client, question, Sender.INITIATOR)
     for ours, theirs in ((Movement.SENT, Movement.RECEIVED), (Movement.RECEIVED, Movement.SENT)):
-        expected = {row.message for row in told.sightings if row.movement is ours}
+        expected = {row.message for row in told.packet_records if row.movement is ours}
         assert expected
         assert wire.seen(question, theirs, client.key) == expected
 
@@ -142,7 +142,7 @@ def test_gre_of_our_call_is_seen_to_leave_and_known_when_it_comes() -> None:
     wire.ip(Sender.RESPONDER, IpProtocol.GRE, lcp(4242, 0xAAAA), ttl=64)
     wire.ip(Sender.RESPONDER, IpProtocol.GRE, lcp(4243, 0xBBBB), ttl=64)
     wire.ip(Sender.RESPONDER, IpProtocol.GRE, lcp(4242, 0xCCCC), ttl=3)
-    assert [row.key for row in wire.recorder.sightings if row.question == questions.PPTP_LCP] == ["0000aaaa"]
+    assert [row.key for row in wire.recorder.packet_records if row.question == questions.PPTP_LCP] == ["0000aaaa"]
     assert wire.witness.in_call(lcp(77, 0xDDDD), Sender.INITIATOR)[0].key == "0000dddd"
     assert wire.witness.in_call(lcp(4242, 0xDDDD), Sender.INITIATOR) == ()
     assert wire.witness.in_call(b"\x30", Sender.INITIATOR) == ()
@@ -153,13 +153,13 @@ def test_gre_that_comes_on_the_wire_alone_counts_for_nothing() -> None:
     wire = Wire()
     placed_call(wire)
     wire.ip(Sender.INITIATOR, IpProtocol.GRE, lcp(77, 0xAAAA))
-    assert not [row for row in wire.recorder.sightings if row.question.transport is Transport.GRE]
+    assert not [row for row in wire.recorder.packet_records if row.question.transport is Transport.GRE]
 
 
 def test_another_user_s_call_is_none_of_ours() -> None:
     wire = Wire()
     placed_call(wire, name="somebody")
-    assert not [row for row in wire.recorder.sightings if row.question == questions.PPTP_CONTROL]
+    assert not [row for row in wire.recorder.packet_records if row.question == questions.PPTP_CONTROL]
     assert wire.witness.calls == []
 
 
@@ -201,7 +201,7 @@ def test_our_own_payloads_are_seen_to_come_and_where_from() -> None:
     wire.udp(Sender.INITIATOR, 500, payload.encode())
     wire.udp(Sender.INITIATOR, 4500, esp(payload, 0x1000, questions.ESP_IN_UDP).payload, client_port=40002)
     wire.udp(Sender.INITIATOR, 4500, b"\x00\x00\x10\x00" + bytes(30))
-    assert [row.question for row in wire.recorder.sightings] == [questions.udp_reach(500), questions.ESP_IN_UDP]
+    assert [row.question for row in wire.recorder.packet_records] == [questions.udp_reach(500), questions.ESP_IN_UDP]
     assert {question: end.port for question, end in wire.witness.endpoints.items()} == {
         questions.udp_reach(500): CLIENT_PORT,
         questions.ESP_IN_UDP: 40002,
@@ -213,7 +213,7 @@ def test_conversations_at_ports_of_our_own_are_left_to_their_sockets() -> None:
     client, server = openvpn.Initiator(session_id=b"client__", stream=False), openvpn.Responder(session_id=b"server__", stream=False)
     conversed(wire, 1194, client, server)
     placed_call(wire)
-    assert {row.question.check for row in wire.recorder.sightings} <= {"reach"}
+    assert {row.question.check for row in wire.recorder.packet_records} <= {"reach"}
 
 
 @given(data=st.binary(max_size=200), protocol=st.sampled_from([6, 17, 47, 50, 1]), outgoing=st.booleans())

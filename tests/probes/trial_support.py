@@ -14,9 +14,9 @@ from vpnprobe.conversations.openvpn_session import Negotiation, Wrapping
 from vpnprobe.conversations.openvpn_tls import server_context
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.named import Named, with_names
+from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.questions import openvpn_reset
 from vpnprobe.evidence.records import EndRecord
-from vpnprobe.evidence.sightings import Vantage
 from vpnprobe.observations.schema import Observation, Transport
 from vpnprobe.probes.context import Path, Settings
 from vpnprobe.probes.conversing import over_stream

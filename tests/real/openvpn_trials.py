@@ -8,8 +8,8 @@ from pathlib import Path as FilePath
 from vpnprobe.cli.profile import addresses_of
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.named import with_names
+from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts
-from vpnprobe.evidence.sightings import Vantage
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.observations.schema import Direction, Observation, Outcome
 from vpnprobe.probes.context import Path, Settings

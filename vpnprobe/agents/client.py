@@ -19,8 +19,8 @@ from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.evidence import identify, questions
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.named import with_names
+from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
-from vpnprobe.evidence.sightings import Vantage
 from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
 from vpnprobe.probes.catalogue import Probe, chosen, ports_of
 from vpnprobe.probes.context import Path, RawPorts, Settings, WantedPort
@@ -243,7 +243,7 @@ class Run:
         facts = replace(path.facts, skips=tuple(path.skips))
         client = path.client_record()
         if self.sees_wire:
-            client = replace(client, unsent=never_left(self.keeper.left, client.sightings))
+            client = replace(client, unsent=never_left(self.keeper.left, client.packet_records))
         if lost and peer is not None:
             client = client.until(peer.refreshed_at - path.recorder.began - path.settle_s)
         observations = judge(client, path.server_record, facts)
@@ -285,7 +285,7 @@ class Run:
         trial = self.settings.trial
         of_profile = {(remote.transport, remote.port) for remote in trial.remotes} if trial is not None else set()
         ports = frozenset({(port.transport, port.port) for port in ports_of(chosen(self.settings), self.settings)} | of_profile)
-        call_ids = {s.detail["call_id"] for s in path.recorder.sightings if "call_id" in s.detail}
+        call_ids = {s.detail["call_id"] for s in path.recorder.packet_records if "call_id" in s.detail}
         return Scope(str(self.peer_address), ports, frozenset(path.flows), frozenset(int(call_id) for call_id in call_ids))
 
     def _about_client(self, path: Path) -> dict[str, Any]:

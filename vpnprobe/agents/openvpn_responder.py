@@ -13,8 +13,8 @@ from vpnprobe.conversations.openvpn import plain_reset, session_of
 from vpnprobe.conversations.openvpn_ends import Server
 from vpnprobe.conversations.openvpn_tls import server_context
 from vpnprobe.errors import CannotRun, DecodeError
+from vpnprobe.evidence.packet_records import Question
 from vpnprobe.evidence.questions import openvpn_reset
-from vpnprobe.evidence.sightings import Question
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.openvpn_material import ServerHalf
 from vpnprobe.transports.stack import NetworkStack

@@ -14,8 +14,8 @@ from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import Session
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.evidence import questions
+from vpnprobe.evidence.packet_records import Question
 from vpnprobe.evidence.records import PortState, Trace
-from vpnprobe.evidence.sightings import Question
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.call import Call
 from vpnprobe.probes.context import Job

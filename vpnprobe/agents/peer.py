@@ -9,10 +9,10 @@ from typing import Final
 
 from vpnprobe.agents.control import VERSION, Channel, Message
 from vpnprobe.agents.handover import known_payloads, missing, read_payloads, read_summary, restored
-from vpnprobe.agents.records import question_row, read_all, read_question, read_refusal, read_sighting, read_trace, unpacked
+from vpnprobe.agents.records import question_row, read_all, read_packet_record, read_question, read_refusal, read_trace, unpacked
 from vpnprobe.errors import CannotRun, DecodeError
+from vpnprobe.evidence.packet_records import PacketRecord, Question, Vantage
 from vpnprobe.evidence.records import EndRecord, PortState, Refusal, Trace
-from vpnprobe.evidence.sightings import Question, Sighting, Vantage
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Job, WantedPort
@@ -43,7 +43,7 @@ class RemotePeer:
         """When the record was asked for that is known here, on the clock `now`."""
         self.about: Message = {}
         """What it said of itself: version, capabilities, whether it captures, the client's address as it sees it."""
-        self._sightings: list[Sighting] = []
+        self._packet_records: list[PacketRecord] = []
         self._refusals: list[Refusal] = []
         self._overflowed = False
         """It saw more than it could keep: what is not in its record may have come all the same."""
@@ -100,15 +100,15 @@ class RemotePeer:
     async def refresh(self) -> EndRecord:
         began, more = self._now(), True
         while more:
-            since, refused = len(self._sightings), len(self._refusals)
+            since, refused = len(self._packet_records), len(self._refusals)
             answer = await self._ask("rows", since=since, refused=refused)
             with _readable("rows"):
-                rows = read_all(unpacked(answer.get("rows")), read_sighting)
+                rows = read_all(unpacked(answer.get("rows")), read_packet_record)
                 refusals = read_all(answer.get("refusals"), read_refusal)
             # By their numbers, since another request may have fetched the same rows meanwhile.
-            self._sightings[since : since + len(rows)] = rows
+            self._packet_records[since : since + len(rows)] = rows
             self._refusals[refused : refused + len(refusals)] = refusals
-            too_many = len(self._sightings) > MOST_ROWS or len(self._refusals) > MOST_ROWS
+            too_many = len(self._packet_records) > MOST_ROWS or len(self._refusals) > MOST_ROWS
             self._overflowed = self._overflowed or too_many or bool(answer.get("dropped"))
             with _readable("rows"):
                 self._unheard = frozenset(read_all(answer.get("unheard", []), read_question))
@@ -121,9 +121,9 @@ class RemotePeer:
     def record(self) -> EndRecord:
         """The server's record as far as it is known here."""
         # What the server says of the client's own packets is not its to say.
-        sightings = tuple(sighting for sighting in self._sightings if sighting.vantage is Vantage.SERVER)
+        packet_records = tuple(packet_record for packet_record in self._packet_records if packet_record.vantage is Vantage.SERVER)
         return EndRecord(
-            sightings,
+            packet_records,
             tuple(self._refusals),
             witness=not self._overflowed,
             sees_closed_ports=self.captures,

@@ -1,4 +1,4 @@
-"""Sightings, refusals and traces as control messages: plain lists, checked when they come in.
+"""Packet records, refusals and traces as control messages: plain lists, checked when they come in.
 
 What comes in is from the peer, which may be broken or hostile: anything that does not fit raises DecodeError.
 """
@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from vpnprobe.errors import DecodeError
+from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind, Trace
-from vpnprobe.evidence.sightings import Movement, Question, Sighting, Vantage
 from vpnprobe.observations.schema import Direction, Transport
 
 FEW_ROWS: Final = 100
@@ -30,25 +30,25 @@ def read_question(row: Sequence[Any]) -> Question:
     return Question(str(probe), str(check), Transport(transport), None if port is None else int(port), str(form))
 
 
-def sighting_row(sighting: Sighting) -> Row:
+def packet_record_row(packet_record: PacketRecord) -> Row:
     return [
-        sighting.vantage.value,
-        sighting.movement.value,
-        round(sighting.at, 6),
-        question_row(sighting.question),
-        sighting.key,
-        sighting.message,
-        sighting.size,
-        sighting.ttl,
-        sighting.stepped,
-        sighting.peer,
-        dict(sighting.detail),
+        packet_record.vantage.value,
+        packet_record.movement.value,
+        round(packet_record.at, 6),
+        question_row(packet_record.question),
+        packet_record.key,
+        packet_record.message,
+        packet_record.size,
+        packet_record.ttl,
+        packet_record.stepped,
+        packet_record.peer,
+        dict(packet_record.detail),
     ]
 
 
-def read_sighting(row: Sequence[Any]) -> Sighting:
+def read_packet_record(row: Sequence[Any]) -> PacketRecord:
     vantage, movement, at, question, key, message, size, ttl, stepped, peer, detail = row
-    return Sighting(
+    return PacketRecord(
         Vantage(vantage),
         Movement(movement),
         float(at),

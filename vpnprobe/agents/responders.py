@@ -14,8 +14,8 @@ from vpnprobe.conversations import ikev1, ikev2, l2tp, openvpn, pptp
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import identify, questions
+from vpnprobe.evidence.packet_records import Question
 from vpnprobe.evidence.records import PortState
-from vpnprobe.evidence.sightings import Question
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.call import Call
 from vpnprobe.probes.context import WantedPort

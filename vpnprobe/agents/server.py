@@ -17,14 +17,14 @@ from vpnprobe.agents.control import MOST_BYTES, STRANGER_BYTES, VERSION, FrameRe
 from vpnprobe.agents.handover import encode_payloads, summary
 from vpnprobe.agents.openvpn_responder import accept
 from vpnprobe.agents.outgoing import Outgoing, RawSockets
-from vpnprobe.agents.records import packed, question_row, refusal_row, sighting_row
+from vpnprobe.agents.records import packed, packet_record_row, question_row, refusal_row
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import MOST_ANSWERS, Session, Sessions
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.evidence import identify, questions
+from vpnprobe.evidence.packet_records import Movement, Question
 from vpnprobe.evidence.records import Refusal, RefusalKind
-from vpnprobe.evidence.sightings import Movement, Question
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import WantedPort
 from vpnprobe.probes.keeping import never_left
@@ -269,12 +269,12 @@ class ServerAgent:
 
     async def _rows(self, session: Session, message: Message) -> dict[str, object]:
         recorder, since, refused = session.recorder, int(message["since"]), int(message["refused"])
-        rows = recorder.sightings[since : since + ROWS_A_TIME]
+        rows = recorder.packet_records[since : since + ROWS_A_TIME]
         refusals = recorder.refusals[refused : refused + ROWS_A_TIME]
         return {
-            "rows": packed([sighting_row(sighting) for sighting in rows]),
+            "rows": packed([packet_record_row(packet_record) for packet_record in rows]),
             "refusals": [refusal_row(refusal) for refusal in refusals],
-            "more": since + len(rows) < len(recorder.sightings) or refused + len(refusals) < len(recorder.refusals),
+            "more": since + len(rows) < len(recorder.packet_records) or refused + len(refusals) < len(recorder.refusals),
             "dropped": recorder.dropped,
             "unheard": [question_row(question) for question in self._unheard(session)],
             "unsent": [question_row(question) for question in self._unsent(session)],
@@ -284,13 +284,13 @@ class ServerAgent:
         """What was sent from here and never seen on this host's wire."""
         if not session.sees_wire:
             return ()
-        return never_left(session.keeper.left, session.recorder.sightings)
+        return never_left(session.keeper.left, session.recorder.packet_records)
 
     def _unheard(self, session: Session) -> list[Question]:
         """What came to this host's wire for the agent's own ports and never to its sockets."""
         if session.witness is None:
             return []
-        received = {s.question for s in session.recorder.sightings if s.movement is Movement.RECEIVED}
+        received = {s.question for s in session.recorder.packet_records if s.movement is Movement.RECEIVED}
         return session.witness.unheard(received)
 
     async def _capture(self, session: Session, message: Message) -> dict[str, object]:

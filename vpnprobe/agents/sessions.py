@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from vpnprobe.conversations.contract import Conversation, Sender
+from vpnprobe.evidence.packet_records import Question, Vantage
 from vpnprobe.evidence.records import PortState
-from vpnprobe.evidence.sightings import Question, Vantage
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.call import Call
 from vpnprobe.probes.keeping import Keeper, Scope
@@ -79,7 +79,7 @@ class Session:
         `client_ports`: those that the client says it used; None: a NAT may have changed them, and those count that its probes came from.
         """
         if client_ports is None:
-            peers = {(s.question.transport, s.peer[1]) for s in self.recorder.sightings if s.peer is not None}
+            peers = {(s.question.transport, s.peer[1]) for s in self.recorder.packet_records if s.peer is not None}
             client_ports = frozenset((transport, port) for transport, port in peers if port is not None)
         calls = {call_id for call in self.calls for call_id in (call.call_id, call.peer_call_id)}
         others = self.witness.call_ids if self.witness is not None else frozenset()

@@ -12,8 +12,8 @@ from typing import Final
 from vpnprobe.evidence import questions
 from vpnprobe.evidence.causes import FAILED, PASSED, refused_at_the_end
 from vpnprobe.evidence.judge import judge
+from vpnprobe.evidence.packet_records import Question
 from vpnprobe.evidence.records import Trace
-from vpnprobe.evidence.sightings import Question
 from vpnprobe.observations.schema import Direction, Observation, Transport
 from vpnprobe.probes import crafting
 from vpnprobe.probes.context import Path

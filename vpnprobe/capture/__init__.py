@@ -11,7 +11,7 @@ The map, in the order in which bytes become verdicts:
 - `streams`: TCP segments put in order
 - `followers`: one a protocol; what is to be seen in its frames, and its conversations, with the trackers of `vpnprobe.conversations`
 - `ends`: which address is the client, and at which end the capture was taken
-- `decode`: frames to `vpnprobe.evidence.sightings.Sighting` and `ConversationSummary`
+- `decode`: frames to `vpnprobe.evidence.packet_records.PacketRecord` and `ConversationSummary`
 - `background`, `placing`, `unheard`: loss of what passes, TTL-stepped copies, and what a host's own firewall keeps from its programs
 - `analysis`: captures in, observations and conversations out; verdicts are for `vpnprobe.rules`
 

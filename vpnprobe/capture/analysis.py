@@ -18,9 +18,9 @@ from vpnprobe.capture.placing import traces_of
 from vpnprobe.capture.reading import Capture, Trace
 from vpnprobe.capture.unheard import heard, with_host_firewall
 from vpnprobe.evidence.judge import judge
+from vpnprobe.evidence.packet_records import Movement, Question, Vantage
 from vpnprobe.evidence.questions import GRE_IN_CALL, PPTP_LCP
 from vpnprobe.evidence.records import EndRecord, PathFacts
-from vpnprobe.evidence.sightings import Movement, Question, Vantage
 from vpnprobe.observations.schema import ConversationSummary, Direction, Evidence, Observation
 
 EVIDENCE_KEPT: Final = 4
@@ -199,7 +199,7 @@ def _record(side: Side, vantage: Vantage) -> EndRecord:
         return EndRecord(witness=True, sees_closed_ports=True)
     records = [decoder.record(side.ends, vantage) for decoder in _decoders(side)]
     return EndRecord(
-        sightings=tuple(sighting for record in records for sighting in record.sightings),
+        packet_records=tuple(packet_record for record in records for packet_record in record.packet_records),
         refusals=tuple(refusal for record in records for refusal in record.refusals),
         witness=True,
         sees_closed_ports=True,
@@ -235,7 +235,7 @@ def _keys(record: EndRecord, movement: Movement) -> set[tuple[Question, str, str
     """What tells packets apart. The sequence numbers of foreign GRE do not: they begin anew with every call."""
     return {
         (s.question, s.message, s.key)
-        for s in record.sightings
+        for s in record.packet_records
         if s.movement is movement and (s.question not in (GRE_IN_CALL, PPTP_LCP) or "-" not in s.key)
     }
 
@@ -255,12 +255,12 @@ def _with_evidence(observations: Sequence[Observation], sides: Sequence[tuple[Si
     for side, record in sides:
         numbers = _frame_numbers(side)
         name = side.file
-        for sighting in record.sightings:
-            question = sighting.question
-            number = numbers.get((sighting.at, sighting.key.partition("-")[0]))
-            if number is None or sighting.stepped:
+        for packet_record in record.packet_records:
+            question = packet_record.question
+            number = numbers.get((packet_record.at, packet_record.key.partition("-")[0]))
+            if number is None or packet_record.stepped:
                 continue
-            for way in (sighting.direction, Direction.BOTH):
+            for way in (packet_record.direction, Direction.BOTH):
                 slot = (question.probe, question.check, question.transport.value, question.port, question.form, way)
                 kept = frames.setdefault(slot, {})
                 if sum(evidence.capture == name for evidence in kept) < EVIDENCE_KEPT:

@@ -1,7 +1,7 @@
-"""Frames of one capture to sightings, refusals and conversation summaries.
+"""Frames of one capture to packet records, refusals and conversation summaries.
 
-One pass over the frames hands each to the follower of its protocol; what they spot becomes sightings at the end, when it is known who the
-client is and at which end the capture was taken. ICMP errors are tied to the packets that they quote. Live recorders and this decoder
+One pass over the frames hands each to the follower of its protocol; what they spot becomes packet records at the end, when it is known who
+the client is and at which end the capture was taken. ICMP errors are tied to the packets that they quote. Live recorders and this decoder
 read packets through the same functions of `vpnprobe.evidence`, so both give the same questions, keys and names.
 """
 
@@ -18,9 +18,9 @@ from vpnprobe.capture.followers.udp import UdpFollower
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.streams import connection_key
 from vpnprobe.errors import DecodeError
+from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question, Vantage
 from vpnprobe.evidence.questions import ESP, GRE_BARE, GRE_IN_CALL, tcp_reach, udp_reach
 from vpnprobe.evidence.records import EndRecord, Refusal, RefusalKind
-from vpnprobe.evidence.sightings import Movement, Question, Sighting, Vantage
 from vpnprobe.observations.schema import ConversationSummary, Direction
 from vpnprobe.wire.icmp import DestinationUnreachable, Quote, TimeExceeded, Unreachable, decode_icmp, decode_icmpv6
 from vpnprobe.wire.ip import IpProtocol
@@ -168,14 +168,14 @@ class Decoder:
         own = self.own
         between = {ends.client, ends.server}
         ours = [spot for spot in self._spots if {spot.source[0], spot.destination[0]} == between]
-        sightings = tuple(self._sighting(spot, ends, vantage, own=own) for spot in ours if spot.message != RESET)
+        packet_records = tuple(self._packet_record(spot, ends, vantage, own=own) for spot in ours if spot.message != RESET)
         refusals = [*self._resets(ours, ends, vantage), *self._refusals(ours, ends, vantage)]
-        return EndRecord(sightings, tuple(dict.fromkeys(refusals)), witness=True, sees_closed_ports=True)
+        return EndRecord(packet_records, tuple(dict.fromkeys(refusals)), witness=True, sees_closed_ports=True)
 
-    def _sighting(self, spot: Spot, ends: Ends, vantage: Vantage, *, own: bool) -> Sighting:
+    def _packet_record(self, spot: Spot, ends: Ends, vantage: Vantage, *, own: bool) -> PacketRecord:
         from_client = spot.source[0] == ends.client
         sent = from_client == (vantage is Vantage.CLIENT)
-        return Sighting(
+        return PacketRecord(
             vantage=vantage,
             movement=Movement.SENT if sent else Movement.RECEIVED,
             at=spot.at,

@@ -12,7 +12,7 @@ from typing import Final
 
 from vpnprobe.capture.followers.base import Spot
 from vpnprobe.capture.frames import Frame
-from vpnprobe.evidence.sightings import Vantage
+from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.wire.ip import IpProtocol
 
 BEGINNING_TTLS: Final = frozenset((64, 128, 255))

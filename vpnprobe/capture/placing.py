@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 
 from vpnprobe.capture.decode import Decoder, QuotedSpots
 from vpnprobe.capture.ends import Ends
+from vpnprobe.evidence.packet_records import Movement, Question, Vantage
 from vpnprobe.evidence.questions import PPTP_LCP
 from vpnprobe.evidence.records import EndRecord, Trace
-from vpnprobe.evidence.sightings import Movement, Question, Vantage
 from vpnprobe.observations.schema import Direction
 
 
@@ -20,10 +20,10 @@ def traces_of(decoders: Sequence[Decoder], ends: Ends, vantage: Vantage, other: 
         sent = {
             s.key: s.ttl
             for decoder in decoders
-            for s in decoder.record(ends, vantage).sightings
+            for s in decoder.record(ends, vantage).packet_records
             if s.stepped and s.movement is Movement.SENT and s.question == question
         }
-        came = [sent[s.key] for s in other.sightings if s.movement is Movement.RECEIVED and s.question == question and s.key in sent]
+        came = [sent[s.key] for s in other.packet_records if s.movement is Movement.RECEIVED and s.question == question and s.key in sent]
         reached = [ttl for ttl in came if ttl is not None]
         yield Trace(question, direction, dict(sorted(hops.items())), min(reached) if reached else None)
 

@@ -17,7 +17,7 @@ from vpnprobe.capture.frames import frame_of
 from vpnprobe.capture.sources import CHUNK_BYTES, Source, unreadable
 from vpnprobe.capture.tcpdump_text import PrintedTrace, parse
 from vpnprobe.errors import DecodeError
-from vpnprobe.evidence.sightings import Vantage
+from vpnprobe.evidence.packet_records import Vantage
 
 TEXT_LIMIT_BYTES: Final = 256 << 20
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.printed import Endpoints, content_of, has_ports, port_number
-from vpnprobe.evidence.sightings import Vantage
+from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.wire.ip import IpProtocol
 
 LINE_LIMIT: Final = 4096

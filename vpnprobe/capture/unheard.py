@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from vpnprobe.evidence.packet_records import Movement, Vantage
 from vpnprobe.evidence.questions import GRE_IN_CALL, PPTP_LCP
 from vpnprobe.evidence.records import EndRecord
-from vpnprobe.evidence.sightings import Movement, Vantage
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
 
 LEAST_REQUESTS: Final = 4
@@ -22,7 +22,7 @@ IN_CALL: Final = (GRE_IN_CALL, PPTP_LCP)
 
 def unheard(record: EndRecord) -> int:
     """How many Configure-Requests came that this end's PPP did not get; 0: it got them, or nothing shows that it did not."""
-    lcp = [s for s in record.sightings if s.question == PPTP_LCP and not s.stepped]
+    lcp = [s for s in record.packet_records if s.question == PPTP_LCP and not s.stepped]
     sent = {s.message for s in lcp if s.movement is Movement.SENT}
     came = {s.key for s in lcp if s.movement is Movement.RECEIVED and s.message == REQUEST}
     deaf = REQUEST in sent and not sent & ANSWERS and len(came) >= LEAST_REQUESTS
@@ -33,8 +33,8 @@ def heard(record: EndRecord) -> EndRecord:
     """The record without the packets of the call that did not come to the end's programs."""
     if not unheard(record):
         return record
-    kept = (s for s in record.sightings if s.question not in IN_CALL or s.movement is Movement.SENT)
-    return replace(record, sightings=tuple(kept))
+    kept = (s for s in record.packet_records if s.question not in IN_CALL or s.movement is Movement.SENT)
+    return replace(record, packet_records=tuple(kept))
 
 
 def with_host_firewall(observations: Iterable[Observation], client: EndRecord, server: EndRecord) -> Sequence[Observation]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vpnprobe.capture.analysis import Examined, Side
     from vpnprobe.capture.ends import Ends
     from vpnprobe.capture.reading import Capture
-    from vpnprobe.evidence.sightings import Vantage
+    from vpnprobe.evidence.packet_records import Vantage
     from vpnprobe.rules import RuleSet
 
 NOT_IN_CAPTURE: Final = "not-in-capture"
@@ -130,7 +130,7 @@ class Analysis:
         """The captures of both ends, or one of a known end. Raises UsageError, status UNREADABLE."""
         from vpnprobe.capture.analysis import examine_at, examine_pair
         from vpnprobe.capture.reading import read_capture
-        from vpnprobe.evidence.sightings import Vantage
+        from vpnprobe.evidence.packet_records import Vantage
 
         at_client = read_capture(client) if client is not None else None
         at_server = read_capture(server) if server is not None else None

@@ -1,6 +1,6 @@
 """What a packet is to us: the question that it belongs to, its key and its message's name.
 
-Live recorders at the sockets and the decoder of captures read packets through these functions, so both give the same sightings.
+Live recorders at the sockets and the decoder of captures read packets through these functions, so both give the same packet records.
 Total: bytes that are none of ours, or broken, give nothing.
 """
 
@@ -10,7 +10,7 @@ from typing import Final
 
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import questions
-from vpnprobe.evidence.sightings import Question
+from vpnprobe.evidence.packet_records import Question
 from vpnprobe.wire.esp import EspPacket
 from vpnprobe.wire.gre import EnhancedGre, Gre, decode_gre
 from vpnprobe.wire.nonce import NoncePayload

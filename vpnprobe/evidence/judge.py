@@ -13,8 +13,8 @@ from vpnprobe.evidence import questions
 from vpnprobe.evidence.causes import explain
 from vpnprobe.evidence.data import LOSS_WORTH_A_WORD, DataRun, Limit
 from vpnprobe.evidence.naming import earlier_steps, form_detail, identifier, is_existing, skipped
+from vpnprobe.evidence.packet_records import Movement, Question
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
-from vpnprobe.evidence.sightings import Movement, Question
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background, round_trip
 from vpnprobe.evidence.tally import Tally, background, round_trip_ms, tally
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
@@ -74,7 +74,7 @@ class Judge:
         if not self.witnesses(question, way) or self._kept_by_host(question, way):
             return Outcome.NO_ANSWER, None
         if not loss.measured:
-            enough = trials >= (TRIALS_WITHOUT_BACKGROUND if self.ends[way][1].sightings else LEAST_TRIALS)
+            enough = trials >= (TRIALS_WITHOUT_BACKGROUND if self.ends[way][1].packet_records else LEAST_TRIALS)
             return (Outcome.BLOCKED if enough and not self.facts.joined else Outcome.NO_ANSWER), None
         bound = loss.chance_of_losing_all(trials)
         proven = trials >= LEAST_TRIALS and bound <= ERROR_BOUND
@@ -306,13 +306,13 @@ def _came_from_elsewhere(client: EndRecord, server: EndRecord, facts: PathFacts)
     seen = facts.client_seen_as
     if seen is None or not facts.joined:
         return False
-    ours = {s.key for s in client.sightings if s.movement is Movement.SENT and s.question.transport is Transport.UDP and not s.message}
-    arrived = (s for s in server.sightings if s.movement is Movement.RECEIVED and s.key in ours)
-    return any(sighting.peer is not None and sighting.peer[0] != seen for sighting in arrived)
+    ours = {s.key for s in client.packet_records if s.movement is Movement.SENT and s.question.transport is Transport.UDP and not s.message}
+    arrived = (s for s in server.packet_records if s.movement is Movement.RECEIVED and s.key in ours)
+    return any(packet_record.peer is not None and packet_record.peer[0] != seen for packet_record in arrived)
 
 
 def _questions(client: EndRecord, server: EndRecord) -> set[Question]:
-    return {sighting.question for end in (client, server) for sighting in end.sightings}
+    return {packet_record.question for end in (client, server) for packet_record in end.packet_records}
 
 
 def _is_raw(question: Question) -> bool:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from vpnprobe.conversations.openvpn import KeysAgreed
+from vpnprobe.evidence.packet_records import Question
 from vpnprobe.evidence.questions import openvpn_data, openvpn_handshake
-from vpnprobe.evidence.sightings import Question
 from vpnprobe.wire import isakmp, l2tp, openvpn, pptp
 
 MAIN_MODE: Final = 2

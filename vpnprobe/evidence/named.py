@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from vpnprobe.evidence.naming import identifier
-from vpnprobe.evidence.sightings import Question
+from vpnprobe.evidence.packet_records import Question
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
 
 

@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
+from vpnprobe.evidence.packet_records import Question
 from vpnprobe.evidence.records import Skip
-from vpnprobe.evidence.sightings import Question
 from vpnprobe.observations.schema import Direction, Observation, Outcome
 
 STEPS: Final = ("reset", "handshake", "data")

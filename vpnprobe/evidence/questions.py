@@ -6,7 +6,7 @@ the messages that the initiator gets back.
 
 from typing import Final
 
-from vpnprobe.evidence.sightings import Question
+from vpnprobe.evidence.packet_records import Question
 from vpnprobe.observations.schema import Transport
 
 GRE_BARE: Final = Question("gre", "passthrough", Transport.GRE, None, "bare")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from vpnprobe.evidence.sightings import Movement, Question, Sighting
+from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction, Transport
 
@@ -48,14 +48,14 @@ class Refusal:
     """Address that the refusal came from; None: the kernel did not tell."""
     key: str = ""
     at: float = field(default=0.0, compare=False)
-    """Seconds on that end's clock, as in sightings; 0: not told."""
+    """Seconds on that end's clock, as in packet records; 0: not told."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndRecord:
     """One end's word on what left it and what came."""
 
-    sightings: tuple[Sighting, ...] = ()
+    packet_records: tuple[PacketRecord, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     witness: bool = True
     """False: there is no record of this end (no agent, or it was lost), so its silence says nothing."""
@@ -70,8 +70,8 @@ class EndRecord:
 
     def until(self, at: float) -> "EndRecord":
         """The record without what left or was refused after `at`: the other end was lost then, so nobody can say what became of it."""
-        sightings = tuple(s for s in self.sightings if s.at <= at or s.movement is Movement.RECEIVED)
-        return replace(self, sightings=sightings, refusals=tuple(refusal for refusal in self.refusals if refusal.at <= at))
+        packet_records = tuple(s for s in self.packet_records if s.at <= at or s.movement is Movement.RECEIVED)
+        return replace(self, packet_records=packet_records, refusals=tuple(refusal for refusal in self.refusals if refusal.at <= at))
 
 
 @dataclass(frozen=True, slots=True)

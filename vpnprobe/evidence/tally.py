@@ -11,9 +11,9 @@ from statistics import median
 
 from vpnprobe.evidence.identify import LCP_ANSWERS, LCP_REQUEST, UNSOLICITED
 from vpnprobe.evidence.messages import OF_SESSION
+from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question
 from vpnprobe.evidence.questions import CONVERSATIONS
 from vpnprobe.evidence.records import EndRecord
-from vpnprobe.evidence.sightings import Movement, Question, Sighting
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction
 
@@ -44,8 +44,8 @@ class Tally:
 
     counts: dict[tuple[Direction, str], Count] = field(default_factory=lambda: defaultdict(Count))
     """By direction and message name."""
-    details: dict[tuple[Direction, str], Sighting] = field(default_factory=dict)
-    """The last sighting at the receiving end of each."""
+    details: dict[tuple[Direction, str], PacketRecord] = field(default_factory=dict)
+    """The last packet record at the receiving end of each."""
 
     def total(self, direction: Direction) -> Count:
         """All messages in one direction together, without the unsolicited ones."""
@@ -65,8 +65,8 @@ class Tally:
         return self.counts.get((direction, message), Count())
 
 
-def _own(sightings: Iterable[Sighting]) -> Iterable[Sighting]:
-    return (sighting for sighting in sightings if not sighting.stepped)
+def _own(packet_records: Iterable[PacketRecord]) -> Iterable[PacketRecord]:
+    return (packet_record for packet_record in packet_records if not packet_record.stepped)
 
 
 def tally(client: EndRecord, server: EndRecord, *, joined: bool, trusted: frozenset[Question] = frozenset()) -> dict[Question, Tally]:
@@ -76,37 +76,39 @@ def tally(client: EndRecord, server: EndRecord, *, joined: bool, trusted: frozen
     them: what the client received counts there without a join.
     """
     result: dict[Question, Tally] = defaultdict(Tally)
-    at_server = _begun_by(client, server) if joined and client.witness else server.sightings
-    everything: Sequence[Sighting] = sorted((*_own(client.sightings), *_own(at_server)), key=lambda s: s.movement is Movement.RECEIVED)
+    at_server = _begun_by(client, server) if joined and client.witness else server.packet_records
+    everything: Sequence[PacketRecord] = sorted(
+        (*_own(client.packet_records), *_own(at_server)), key=lambda s: s.movement is Movement.RECEIVED
+    )
     keys_sent: dict[tuple[Question, Direction], set[str]] = defaultdict(set)
-    for sighting in everything:
-        of_question = result[sighting.question]
-        slot = (sighting.direction, sighting.message)
-        if sighting.movement is Movement.SENT:
-            of_question.counts[slot].sent.setdefault(sighting.key, sighting.at)
-            keys_sent[sighting.question, sighting.direction].add(session_part(sighting.key))
-        elif not joined or _comes_from_another(sighting, trusted) or _was_sent(sighting, keys_sent, server):
-            of_question.counts[slot].received.setdefault(sighting.key, sighting.at)
-            of_question.details[slot] = sighting
-            if "answers" in sighting.detail:
-                _count_answered(of_question, sighting)
+    for packet_record in everything:
+        of_question = result[packet_record.question]
+        slot = (packet_record.direction, packet_record.message)
+        if packet_record.movement is Movement.SENT:
+            of_question.counts[slot].sent.setdefault(packet_record.key, packet_record.at)
+            keys_sent[packet_record.question, packet_record.direction].add(session_part(packet_record.key))
+        elif not joined or _comes_from_another(packet_record, trusted) or _was_sent(packet_record, keys_sent, server):
+            of_question.counts[slot].received.setdefault(packet_record.key, packet_record.at)
+            of_question.details[slot] = packet_record
+            if "answers" in packet_record.detail:
+                _count_answered(of_question, packet_record)
         else:
             continue
-        if sighting.size:
-            of_question.counts[slot].sizes[sighting.key] = sighting.size
+        if packet_record.size:
+            of_question.counts[slot].sizes[packet_record.key] = packet_record.size
     for of_question in result.values():
         _count_acknowledged(of_question)
     return dict(result)
 
 
-def _begun_by(client: EndRecord, server: EndRecord) -> Iterable[Sighting]:
-    """The server's sightings without those of conversations that the client never began: a scanner's beside us, another user's."""
-    began = {(s.question, s.key) for s in client.sightings if s.movement is Movement.SENT}
-    return (s for s in server.sightings if s.question.check not in CONVERSATIONS or (s.question, s.key) in began)
+def _begun_by(client: EndRecord, server: EndRecord) -> Iterable[PacketRecord]:
+    """The server's packet records without those of conversations that the client never began: a scanner's beside us, another user's."""
+    began = {(s.question, s.key) for s in client.packet_records if s.movement is Movement.SENT}
+    return (s for s in server.packet_records if s.question.check not in CONVERSATIONS or (s.question, s.key) in began)
 
 
-def _comes_from_another(sighting: Sighting, trusted: frozenset[Question]) -> bool:
-    return sighting.direction is Direction.S2C and sighting.question in trusted
+def _comes_from_another(packet_record: PacketRecord, trusted: frozenset[Question]) -> bool:
+    return packet_record.direction is Direction.S2C and packet_record.question in trusted
 
 
 def _count_acknowledged(of_question: Tally) -> None:
@@ -121,7 +123,7 @@ def _count_acknowledged(of_question: Tally) -> None:
             request.received.setdefault(key, answered[key])
 
 
-def _count_answered(of_question: Tally, answer: Sighting) -> None:
+def _count_answered(of_question: Tally, answer: PacketRecord) -> None:
     """An answer that only the holder of the session's keys can make proves that the packet it answers came."""
     key = f"{answer.key.rpartition(OF_SESSION)[0]}{OF_SESSION}{int(answer.detail['answers']):x}"
     other = Direction.S2C if answer.direction is Direction.C2S else Direction.C2S
@@ -135,13 +137,13 @@ def session_part(key: str) -> str:
     return key.partition(OF_SESSION)[0]
 
 
-def _was_sent(sighting: Sighting, keys_sent: Mapping[tuple[Question, Direction], set[str]], server: EndRecord) -> bool:
-    key = session_part(sighting.key)
-    if key in keys_sent.get((sighting.question, sighting.direction), ()):
+def _was_sent(packet_record: PacketRecord, keys_sent: Mapping[tuple[Question, Direction], set[str]], server: EndRecord) -> bool:
+    key = session_part(packet_record.key)
+    if key in keys_sent.get((packet_record.question, packet_record.direction), ()):
         return True
     # An answer carries the key of the conversation that the client began: where nobody recorded it at the server, that key proves it.
-    unrecorded = not server.witness or bool(sighting.message)
-    return sighting.direction is Direction.S2C and unrecorded and key in keys_sent.get((sighting.question, Direction.C2S), ())
+    unrecorded = not server.witness or bool(packet_record.message)
+    return packet_record.direction is Direction.S2C and unrecorded and key in keys_sent.get((packet_record.question, Direction.C2S), ())
 
 
 def background(tallies: Iterable[Tally], direction: Direction) -> Background:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from vpnprobe.evidence.judge import Judge
 from vpnprobe.evidence.named import Named
+from vpnprobe.evidence.packet_records import Question
 from vpnprobe.evidence.questions import tcp_reach
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKind, Skip, Trace
-from vpnprobe.evidence.sightings import Question
 from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS, Background
 from vpnprobe.evidence.tally import Count
 from vpnprobe.observations.schema import Direction, Transport
@@ -133,7 +133,7 @@ class _Judged(NamedTuple):
     """A judgement, and what it rests on."""
 
     known: tuple[int, int]
-    """Sightings and refusals of the client's record."""
+    """Packet records and refusals of the client's record."""
     server: EndRecord
     facts: PathFacts
     judgement: Judge
@@ -243,7 +243,7 @@ class Path:
 
     def judge(self) -> Judge:
         """The judgement of what both ends have recorded so far; the same one until anything is added."""
-        known = (len(self.recorder.sightings), len(self.recorder.refusals))
+        known = (len(self.recorder.packet_records), len(self.recorder.refusals))
         judged = self._judged
         if judged is None or judged.known != known or judged.server is not self.server_record or judged.facts is not self.facts:
             judgement = Judge(self.client_record(), self.server_record, self.facts)

@@ -6,9 +6,9 @@ from typing import Final
 
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.evidence.judge import GOALS, Judge
+from vpnprobe.evidence.packet_records import Question
 from vpnprobe.evidence.questions import tcp_reach
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
-from vpnprobe.evidence.sightings import Question
 from vpnprobe.evidence.statistics import MOST_TRIALS
 from vpnprobe.observations.schema import Direction, Outcome, Transport
 from vpnprobe.probes.context import Path, missing, spaced
@@ -198,7 +198,9 @@ async def _staggered(path: Path, question: Question, attempt: Callable[[], Await
         for number in range(count):
             if number:
                 await asyncio.sleep(gap_s)
-            if any(s.question == question and s.message in goals and s.peer and s.movement == "received" for s in path.recorder.sightings):
+            if any(
+                s.question == question and s.message in goals and s.peer and s.movement == "received" for s in path.recorder.packet_records
+            ):
                 break
             running.append(asyncio.get_running_loop().create_task(_unless_gone(attempt())))
         await asyncio.gather(*running)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from vpnprobe.evidence import identify, questions
-from vpnprobe.evidence.sightings import Question
+from vpnprobe.evidence.packet_records import Question
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.call import Call
 from vpnprobe.probes.sending import Crafted, Nonces

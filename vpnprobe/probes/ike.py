@@ -10,8 +10,8 @@ from typing import Final
 
 from vpnprobe.conversations import ikev1, ikev2
 from vpnprobe.evidence import identify
+from vpnprobe.evidence.packet_records import Question
 from vpnprobe.evidence.questions import ESP_IN_UDP, ikev1_main, ikev2_init
-from vpnprobe.evidence.sightings import Question
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Job, Path, Settings, WantedPort, gather_all
 from vpnprobe.probes.conversing import over_udp, until_sure

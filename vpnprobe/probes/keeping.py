@@ -12,7 +12,7 @@ from typing import Final
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import identify, questions
 from vpnprobe.evidence.naming import is_existing
-from vpnprobe.evidence.sightings import Movement, Question, Sighting
+from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Packet
@@ -166,9 +166,9 @@ def _icmp_belongs(payload: bytes, scope: Scope, *, outgoing: bool) -> bool:
             return False
 
 
-def never_left(left: Container[Slot], sightings: Iterable[Sighting]) -> frozenset[Question]:
+def never_left(left: Container[Slot], packet_records: Iterable[PacketRecord]) -> frozenset[Question]:
     """Questions of which this end sent LEAST_TRIALS or more, and its own wire showed none: GRE, ESP, and UDP by port."""
-    ours = (s.question for s in sightings if s.movement is Movement.SENT and s.question.transport in PROTOCOLS)
+    ours = (s.question for s in packet_records if s.movement is Movement.SENT and s.question.transport in PROTOCOLS)
     sent = Counter(question for question in ours if not is_existing(question))
     kept = (question for question, count in sent.items() if count >= LEAST_TRIALS)
     return frozenset(question for question in kept if (PROTOCOLS[question.transport], question.port) not in left)

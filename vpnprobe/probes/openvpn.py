@@ -12,9 +12,9 @@ from typing import Final
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.openvpn import Initiator
 from vpnprobe.evidence.judge import Judge
+from vpnprobe.evidence.packet_records import Question
 from vpnprobe.evidence.questions import openvpn_reset, tcp_reach, udp_reach
 from vpnprobe.evidence.records import PortState
-from vpnprobe.evidence.sightings import Question
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Path, Settings, WantedPort, gather_all
 from vpnprobe.probes.conversing import over_stream, over_udp, until_sure

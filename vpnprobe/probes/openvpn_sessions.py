@@ -14,8 +14,8 @@ from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session import Stage
 from vpnprobe.conversations.openvpn_tls import certificate_fingerprint, client_context
 from vpnprobe.evidence.judge import Judge
+from vpnprobe.evidence.packet_records import Question
 from vpnprobe.evidence.questions import openvpn_data, openvpn_handshake, openvpn_reset
-from vpnprobe.evidence.sightings import Question
 from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS
 from vpnprobe.evidence.tally import session_part
 from vpnprobe.observations.schema import Direction, Outcome, Transport

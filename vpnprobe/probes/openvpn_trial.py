@@ -19,9 +19,9 @@ from vpnprobe.conversations.openvpn_session import Stage, Wrapping
 from vpnprobe.errors import CannotRun
 from vpnprobe.evidence.named import Named
 from vpnprobe.evidence.naming import PROFILE
+from vpnprobe.evidence.packet_records import Question, Vantage
 from vpnprobe.evidence.questions import openvpn_data, openvpn_handshake, openvpn_reset
 from vpnprobe.evidence.records import Refusal, RefusalKind
-from vpnprobe.evidence.sightings import Question, Vantage
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Path
 from vpnprobe.probes.conversing import over_stream, over_udp

@@ -10,28 +10,28 @@ from typing import Final
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.evidence.identify import Identity
 from vpnprobe.evidence.messages import describe, placed
+from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question, Vantage
 from vpnprobe.evidence.records import EndRecord, Refusal
-from vpnprobe.evidence.sightings import Movement, Question, Sighting, Vantage
 from vpnprobe.transports.stack import Datagram, Endpoint, NetworkStack
 
 MOST_ROWS: Final = 50_000
 
 
 class Recorder:
-    """Sightings and refusals at one end."""
+    """Packet records and refusals at one end."""
 
     def __init__(self, stack: NetworkStack, vantage: Vantage) -> None:
         self.stack = stack
         self.vantage = vantage
         self.began = stack.now()
-        self.sightings: list[Sighting] = []
+        self.packet_records: list[PacketRecord] = []
         self.refusals: list[Refusal] = []
         self.dropped = 0
         """Rows beyond MOST_ROWS that were not kept."""
 
-    def _keep(self, sighting: Sighting) -> None:
-        if len(self.sightings) < MOST_ROWS:
-            self.sightings.append(sighting)
+    def _keep(self, packet_record: PacketRecord) -> None:
+        if len(self.packet_records) < MOST_ROWS:
+            self.packet_records.append(packet_record)
         else:
             self.dropped += 1
 
@@ -50,7 +50,7 @@ class Recorder:
         at = self.stack.now() - self.began
         peer = (str(to.address), to.port) if to is not None else None
         stepped = ttl is not None
-        self._keep(Sighting(self.vantage, Movement.SENT, at, question, key, message, size, ttl, stepped, peer, detail or {}))
+        self._keep(PacketRecord(self.vantage, Movement.SENT, at, question, key, message, size, ttl, stepped, peer, detail or {}))
 
     def received(
         self,
@@ -66,7 +66,7 @@ class Recorder:
         """A packet or message that came."""
         at = self.stack.now() - self.began
         peer = (str(source.address), source.port) if source is not None else None
-        self._keep(Sighting(self.vantage, Movement.RECEIVED, at, question, key, message, size, ttl, False, peer, detail or {}))
+        self._keep(PacketRecord(self.vantage, Movement.RECEIVED, at, question, key, message, size, ttl, False, peer, detail or {}))
 
     def arrived(self, identities: Iterable[Identity | None], datagram: Datagram) -> bool:
         """Records what a datagram was identified as; returns whether it was anything."""
@@ -100,4 +100,4 @@ class Recorder:
 
     def record(self, *, sees_closed_ports: bool = False, sees_raw: bool = True) -> EndRecord:
         """The record as it stands."""
-        return EndRecord(tuple(self.sightings), tuple(self.refusals), sees_closed_ports=sees_closed_ports, sees_raw=sees_raw)
+        return EndRecord(tuple(self.packet_records), tuple(self.refusals), sees_closed_ports=sees_closed_ports, sees_raw=sees_raw)

@@ -8,7 +8,7 @@ from typing import Final
 
 from vpnprobe.evidence import identify, questions
 from vpnprobe.evidence.identify import BARE_PROTOCOL
-from vpnprobe.evidence.sightings import Question
+from vpnprobe.evidence.packet_records import Question
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.transports.stack import Address, Endpoint, NetworkStack, RawPort, UdpPort
 from vpnprobe.wire.esp import FIRST_USABLE_SPI, EspPacket

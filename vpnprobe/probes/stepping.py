@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import questions
+from vpnprobe.evidence.packet_records import Movement, Question
 from vpnprobe.evidence.records import EndRecord, RefusalKind, Trace
-from vpnprobe.evidence.sightings import Movement, Question
 from vpnprobe.observations.schema import Direction
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.probes.sending import Crafted
@@ -162,7 +162,7 @@ def unreachable_kind(code: int) -> RefusalKind:
 
 def distance(record: EndRecord) -> int:
     """Hops to the sender of what this end received, from the TTL that was left; UNKNOWN_DISTANCE where no TTL is known."""
-    left = [s.ttl for s in record.sightings if s.movement is Movement.RECEIVED and s.ttl]
+    left = [s.ttl for s in record.packet_records if s.movement is Movement.RECEIVED and s.ttl]
     if not left:
         return UNKNOWN_DISTANCE
     initial = next(ttl for ttl in INITIAL_TTLS if ttl >= max(left))
@@ -171,7 +171,7 @@ def distance(record: EndRecord) -> int:
 
 def with_reach(trace: Trace, sender: EndRecord, receiver: EndRecord) -> Trace:
     """The trace with the lowest TTL that the receiving end's record shows to have arrived."""
-    ttls = {s.key: s.ttl for s in sender.sightings if s.stepped and s.question == trace.question and s.ttl is not None}
-    came = [ttls[s.key] for s in receiver.sightings if s.movement is Movement.RECEIVED and s.key in ttls]
+    ttls = {s.key: s.ttl for s in sender.packet_records if s.stepped and s.question == trace.question and s.ttl is not None}
+    came = [ttls[s.key] for s in receiver.packet_records if s.movement is Movement.RECEIVED and s.key in ttls]
     reached = [ttl for ttl in [*came, trace.reached] if ttl is not None]
     return Trace(trace.question, trace.direction, trace.hops, min(reached, default=None))

@@ -7,9 +7,9 @@ does, the server's record says whether their SYNs arrived.
 import asyncio
 from typing import Final
 
+from vpnprobe.evidence.packet_records import Question
 from vpnprobe.evidence.questions import tcp_reach
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
-from vpnprobe.evidence.sightings import Question
 from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS, round_trip
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Path, Settings, WantedPort, gather_all, missing, spaced

@@ -8,9 +8,9 @@ server sends to the client unasked, so that the way back is measured too.
 from typing import Final
 
 from vpnprobe.evidence import identify
+from vpnprobe.evidence.packet_records import Question
 from vpnprobe.evidence.questions import udp_reach
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
-from vpnprobe.evidence.sightings import Question
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Job, Path, Settings, WantedPort, gather_all
 from vpnprobe.transports.stack import Datagram, Endpoint

@@ -18,8 +18,8 @@ from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import identify, questions
 from vpnprobe.evidence.identify import Identity
 from vpnprobe.evidence.messages import describe
+from vpnprobe.evidence.packet_records import Question
 from vpnprobe.evidence.records import PortState
-from vpnprobe.evidence.sightings import Question
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.recorder import Recorder

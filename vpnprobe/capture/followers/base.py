@@ -1,6 +1,6 @@
 """What the followers of all protocols share: spots, talks, and the interface.
 
-A `Spot` becomes a sighting once client, server and vantage are known. A `Talk` counts the frames of one conversation and becomes its
+A `Spot` becomes a packet record once client, server and vantage are known. A `Talk` counts the frames of one conversation and becomes its
 summary. Both are bounded in number: a capture of a scan must not fill the memory.
 """
 
@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from typing import Any, Final, Protocol
 
 from vpnprobe.capture.frames import Frame
-from vpnprobe.evidence.sightings import Question
+from vpnprobe.evidence.packet_records import Question
 from vpnprobe.observations.schema import ConversationEndpoint, ConversationSummary, Transport
 
 TALKS_LIMIT: Final = 50_000

@@ -20,8 +20,8 @@ from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.openvpn import KeysAgreed, OpenvpnTracker, State, StreamClosed
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.messages import describe, placed
+from vpnprobe.evidence.packet_records import Question
 from vpnprobe.evidence.questions import openvpn_reset
-from vpnprobe.evidence.sightings import Question
 from vpnprobe.observations.schema import ConversationSummary, Transport
 from vpnprobe.wire.openvpn import (
     PORT,

@@ -13,8 +13,8 @@ from typing import Final
 
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.evidence.messages import data_suffix
+from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question, Vantage
 from vpnprobe.evidence.records import EndRecord
-from vpnprobe.evidence.sightings import Movement, Question, Sighting, Vantage
 from vpnprobe.evidence.tally import session_part
 from vpnprobe.observations.schema import Direction
 from vpnprobe.wire.openvpn import DataV1, DataV2
@@ -34,7 +34,7 @@ ANSWER_WITHIN_S: Final = 1.0
 LEAST_ANSWERS: Final = 4
 """Seeming answers in a session from which on its packets to the server are held to have come."""
 FOLLOWS: Final = "follows"
-"""Key in a sighting's detail: packet ID of the packet that it seems to answer."""
+"""Key in a packet record's detail: packet ID of the packet that it seems to answer."""
 
 
 class DataPackets:
@@ -75,10 +75,10 @@ def with_answers(record: EndRecord) -> EndRecord:
     sent in such a session then counts as received: none of it is shown to be lost either. No witness: its silence says nothing.
     """
     answers: Counter[tuple[Question, str]] = Counter(
-        (s.question, session_part(s.key)) for s in record.sightings if FOLLOWS in s.detail and s.direction is Direction.S2C
+        (s.question, session_part(s.key)) for s in record.packet_records if FOLLOWS in s.detail and s.direction is Direction.S2C
     )
     proven = {session for session, count in answers.items() if count >= LEAST_ANSWERS}
-    return EndRecord(sightings=tuple(_received(s) for s in _sent_data(record.sightings) if _session(s) in proven), witness=False)
+    return EndRecord(packet_records=tuple(_received(s) for s in _sent_data(record.packet_records) if _session(s) in proven), witness=False)
 
 
 def while_watched(record: EndRecord, other: EndRecord, watched: tuple[float, float] | None) -> EndRecord:
@@ -88,21 +88,21 @@ def while_watched(record: EndRecord, other: EndRecord, watched: tuple[float, flo
     """
     if watched is None:
         return record
-    came = {(s.question, s.key): s.at for s in other.sightings if s.question.check == "data" and s.movement is Movement.RECEIVED}
-    sent = [s for s in record.sightings if s.question.check == "data" and s.movement is Movement.SENT]
+    came = {(s.question, s.key): s.at for s in other.packet_records if s.question.check == "data" and s.movement is Movement.RECEIVED}
+    sent = [s for s in record.packet_records if s.question.check == "data" and s.movement is Movement.SENT]
     apart = [came[s.question, s.key] - s.at for s in sent if (s.question, s.key) in came]
     offset = median(apart) if apart else 0.0
     gone = {id(s) for s in sent if (s.question, s.key) not in came and not watched[0] <= s.at + offset <= watched[1]}
-    return replace(record, sightings=tuple(s for s in record.sightings if id(s) not in gone)) if gone else record
+    return replace(record, packet_records=tuple(s for s in record.packet_records if id(s) not in gone)) if gone else record
 
 
-def _session(sighting: Sighting) -> tuple[Question, str]:
-    return (sighting.question, session_part(sighting.key))
+def _session(packet_record: PacketRecord) -> tuple[Question, str]:
+    return (packet_record.question, session_part(packet_record.key))
 
 
-def _sent_data(sightings: Sequence[Sighting]) -> list[Sighting]:
-    return [s for s in sightings if s.question.check == "data" and s.movement is Movement.SENT and s.vantage is Vantage.CLIENT]
+def _sent_data(packet_records: Sequence[PacketRecord]) -> list[PacketRecord]:
+    return [s for s in packet_records if s.question.check == "data" and s.movement is Movement.SENT and s.vantage is Vantage.CLIENT]
 
 
-def _received(sighting: Sighting) -> Sighting:
-    return replace(sighting, vantage=Vantage.SERVER, movement=Movement.RECEIVED)
+def _received(packet_record: PacketRecord) -> PacketRecord:
+    return replace(packet_record, vantage=Vantage.SERVER, movement=Movement.RECEIVED)

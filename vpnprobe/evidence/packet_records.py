@@ -1,7 +1,7 @@
 """One probe packet, or one message of a conversation, as one end saw it leave or come.
 
-Sightings are what the two agents exchange over the control channel and what a capture is decoded into. The join is by `question` (what is
-being asked) and `key` (the nonce): a sighting at the server whose key the client never sent counts for nothing.
+Packet records are what the two agents exchange over the control channel and what a capture is decoded into. The join is by `question` (what
+is being asked) and `key` (the nonce): a packet record at the server whose key the client never sent counts for nothing.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ class Question(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class PacketRecord:
     """One packet or message at one end."""
 
     vantage: Vantage
