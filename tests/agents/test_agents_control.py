@@ -117,7 +117,7 @@ class TestChannel:
             talk = await both.talk()
             session = both.agent.sessions.everybody()[0]
             for number in range(2000):
-                session.recorder.sent(question(), f"{number:024x}", size=14)
+                session.recorder.sent(check(), f"{number:024x}", size=14)
             await talk.stream.close()
             channel = both.channel()
             await channel.open()
@@ -296,10 +296,10 @@ class TestChannel:
         assert again == 0
 
 
-def question() -> Any:
-    from vpnprobe.evidence import questions
+def check() -> Any:
+    from vpnprobe.evidence import checks
 
-    return questions.udp_reach(53)
+    return checks.udp_reach(53)
 
 
 def stopped(both: Agents) -> None:

@@ -8,7 +8,7 @@ import pytest
 from agents_support import Agents, Talk, simulated
 
 from vpnprobe.agents.outgoing import MOST_PACKETS
-from vpnprobe.evidence import questions
+from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_records import Movement
 from vpnprobe.transports.simulated import SimulatedStack
 from vpnprobe.transports.stack import Datagram, Endpoint, Packet
@@ -162,8 +162,8 @@ def test_nothing_ever_goes_to_another_address() -> None:
         jobs = ("gre-bare", "esp", "gre-in-call", "udp", "esp-in-udp")
         for number, job in enumerate(jobs, 2):
             await talk.ask(number=number, job=job, **{**SEND, "port": 53, "to": [str(victim), 4000]})
-        for number, question in enumerate((GRE, ESP, ECHO, ["udp", "reach", "udp", 53, ""]), 20):
-            await talk.ask(number=number, question=question, to=[str(victim), 4000], **TRACE)
+        for number, check in enumerate((GRE, ESP, ECHO, ["udp", "reach", "udp", 53, ""]), 20):
+            await talk.ask(number=number, check=check, to=[str(victim), 4000], **TRACE)
         await asyncio.sleep(1)
         return sum(packet.outgoing and packet.data[16:20] == victim.packed for packet in seen)
 
@@ -175,17 +175,17 @@ def test_what_was_sent_is_on_record() -> None:
         talk = await opened(both)
         await talk.ask(number=2, job="gre-bare", **SEND)
         (session,) = both.agent.sessions.everybody()
-        return [(packet_record.question, packet_record.movement) for packet_record in session.recorder.packet_records]
+        return [(packet_record.check, packet_record.movement) for packet_record in session.recorder.packet_records]
 
-    assert simulated(story) == [(questions.GRE_BARE, Movement.SENT)] * 2
+    assert simulated(story) == [(checks.GRE_BARE, Movement.SENT)] * 2
 
 
 class TestTraces:
     @pytest.mark.parametrize("question", [GRE, ESP, ECHO], ids=lambda row: row[0])
-    def test_each_kind_names_the_routers(self, question: list[object]) -> None:
+    def test_each_kind_names_the_routers(self, check: list[object]) -> None:
         async def story(both: Agents) -> list[object]:
-            answer = await (await opened(both)).ask(number=2, question=question, **TRACE)
-            assert answer["question"] == question
+            answer = await (await opened(both)).ask(number=2, check=check, **TRACE)
+            assert answer["question"] == check
             return [address for _, address in answer["trace"][2]][:3]
 
         assert simulated(story) == ["10.78.3.1", "10.78.2.1", "10.78.1.1"]
@@ -193,8 +193,8 @@ class TestTraces:
     def test_udp_towards_the_port_that_the_client_tells(self) -> None:
         async def story(both: Agents) -> tuple[object, object]:
             talk, asked = await opened(both), ["udp", "reach", "udp", 53, ""]
-            without = await talk.ask(number=2, question=asked, **TRACE)
-            told = await talk.ask(number=3, question=asked, to=["192.0.2.1", 40000], **TRACE)
+            without = await talk.ask(number=2, check=asked, **TRACE)
+            told = await talk.ask(number=3, check=asked, to=["192.0.2.1", 40000], **TRACE)
             return without["trace"], dict(told["trace"][2])[1]
 
         assert simulated(story) == (None, "10.78.3.1")
@@ -204,13 +204,13 @@ class TestTraces:
         async def story(both: Agents) -> float:
             talk = await opened(both)
             began = both.client.now()
-            await talk.ask(number=2, ask="trace", question=GRE, highest_ttl=highest, patience_s=patience_s)
+            await talk.ask(number=2, ask="trace", check=GRE, highest_ttl=highest, patience_s=patience_s)
             return both.client.now() - began
 
         assert simulated(story, Topology(filters=(Filter("r2", protocol=47),))) < 60
 
     def test_without_raw_sockets_there_is_none(self) -> None:
         async def story(both: Agents) -> object:
-            return (await (await opened(both)).ask(number=2, question=GRE, **TRACE))["trace"]
+            return (await (await opened(both)).ask(number=2, check=GRE, **TRACE))["trace"]
 
         assert simulated(story, capabilities={"server": frozenset()}) is None

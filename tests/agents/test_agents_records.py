@@ -15,13 +15,13 @@ from vpnprobe.agents.records import (
     FEW_ROWS,
     MOST_UNPACKED_BYTES,
     Row,
+    check_row,
     inflated,
     packed,
     packet_record_row,
-    question_row,
     read_all,
+    read_check,
     read_packet_record,
-    read_question,
     read_refusal,
     read_trace,
     refusal_row,
@@ -29,12 +29,12 @@ from vpnprobe.agents.records import (
     unpacked,
 )
 from vpnprobe.errors import DecodeError
-from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question, Vantage
+from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind, Trace
 from vpnprobe.observations.schema import Direction, Transport
 
 ports = st.none() | st.integers(1, 65535)
-questions = st.builds(Question, st.text(), st.text(), st.sampled_from(Transport), ports, st.text())
+checks = st.builds(Check, st.text(), st.text(), st.sampled_from(Transport), ports, st.text())
 ways = st.sampled_from([Direction.C2S, Direction.S2C])
 ttls = st.none() | st.integers(1, 255)
 packet_records = st.builds(
@@ -42,7 +42,7 @@ packet_records = st.builds(
     st.sampled_from(Vantage),
     st.sampled_from(Movement),
     st.floats(0, 1e6).map(lambda at: round(at, 6)),
-    questions,
+    checks,
     st.text(),
     st.text(),
     st.integers(0, 65535),
@@ -51,8 +51,8 @@ packet_records = st.builds(
     st.none() | st.tuples(st.text(), ports),
     st.dictionaries(st.text(), st.integers() | st.text()),
 )
-refusals = st.builds(Refusal, questions, ways, st.sampled_from(RefusalKind), st.none() | st.text(), st.text())
-traces = st.builds(Trace, questions, ways, st.dictionaries(st.integers(1, 30), st.none() | st.text()), ttls)
+refusals = st.builds(Refusal, checks, ways, st.sampled_from(RefusalKind), st.none() | st.text(), st.text())
+traces = st.builds(Trace, checks, ways, st.dictionaries(st.integers(1, 30), st.none() | st.text()), ttls)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=12) | st.dictionaries(st.text(), inner, max_size=3),
@@ -64,9 +64,9 @@ def over_the_wire(row: object) -> Any:
     return json.loads(json.dumps(row))
 
 
-@given(questions)
-def test_questions(question: Question) -> None:
-    assert read_question(over_the_wire(question_row(question))) == question
+@given(checks)
+def test_checks(check: Check) -> None:
+    assert read_check(over_the_wire(check_row(check))) == check
 
 
 @given(packet_records)
@@ -86,7 +86,7 @@ def test_traces(trace: Trace) -> None:
 
 @given(json_values)
 def test_any_json_is_rows_or_a_decode_error(value: object) -> None:
-    for read in (read_packet_record, read_refusal, read_trace, read_question):
+    for read in (read_packet_record, read_refusal, read_trace, read_check):
         try:
             read_all(value, read)
         except DecodeError as error:
@@ -110,14 +110,14 @@ def test_what_is_no_list(rows: object) -> None:
 
 
 def test_the_row_is_named() -> None:
-    good = refusal_row(Refusal(Question("tcp", "reach", Transport.TCP, 80), Direction.C2S, RefusalKind.RST, None))
+    good = refusal_row(Refusal(Check("tcp", "reach", Transport.TCP, 80), Direction.C2S, RefusalKind.RST, None))
     with pytest.raises(DecodeError, match="row at offset 1"):
         read_all([good, ["bad"]], read_refusal)
 
 
 @pytest.mark.parametrize("ttl", [-1, 256, 1 << 40, "64", []])
 def test_a_ttl_is_one_byte(ttl: object) -> None:
-    row = packet_record_row(PacketRecord(Vantage.SERVER, Movement.SENT, 0.0, Question("tcp", "reach", Transport.TCP, 80), "k"))
+    row = packet_record_row(PacketRecord(Vantage.SERVER, Movement.SENT, 0.0, Check("tcp", "reach", Transport.TCP, 80), "k"))
     row[7] = ttl
     with pytest.raises(DecodeError, match="row at offset 0"):
         read_all([row], read_packet_record)
@@ -125,7 +125,7 @@ def test_a_ttl_is_one_byte(ttl: object) -> None:
 
 def test_a_number_beyond_all_bounds() -> None:
     """JSON's 1e999 is infinity here."""
-    row = packet_record_row(PacketRecord(Vantage.SERVER, Movement.SENT, 0.0, Question("tcp", "reach", Transport.TCP, 80), "k"))
+    row = packet_record_row(PacketRecord(Vantage.SERVER, Movement.SENT, 0.0, Check("tcp", "reach", Transport.TCP, 80), "k"))
     row[6] = json.loads("1e999")
     with pytest.raises(DecodeError, match="row at offset 0"):
         read_all([row], read_packet_record)

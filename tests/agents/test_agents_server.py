@@ -15,7 +15,7 @@ from vpnprobe.agents.handover import read_summary
 from vpnprobe.agents.peer import hello
 from vpnprobe.agents.server import IDLE_S, LONGEST_OPEN_S, MOST_PORTS
 from vpnprobe.agents.sessions import MOST_SESSIONS
-from vpnprobe.evidence import questions
+from vpnprobe.evidence import checks
 from vpnprobe.transports.stack import Capability, Datagram, Endpoint, TcpStream
 from vpnprobe.transports.topology import Topology
 from vpnprobe.wire.nonce import NoncePayload
@@ -271,7 +271,7 @@ class TestRequests:
         first, again = simulated(story)
         assert first["sent"] == again["sent"] == 1
 
-    def test_a_question_that_changes_nothing_is_answered_anew(self) -> None:
+    def test_a_check_that_changes_nothing_is_answered_anew(self) -> None:
         async def story(both: Agents) -> tuple[int, int]:
             talk = await both.talk()
             before = await talk.ask(number=7, ask="rows", since=0, refused=0)
@@ -338,15 +338,15 @@ class TestRequests:
             talk = await both.talk()
             kinds = [["tcp", "reach", "tcp", 80, ""], ["udp", "reach", "udp", 80, ""], ["gre", "passthrough", "gre", None, "in-call"]]
             asked = {"ask": "trace", "highest_ttl": 4, "patience_s": 0.1}
-            return [(await talk.ask(number=number, question=kind, **asked))["trace"] for number, kind in enumerate(kinds, 1)]
+            return [(await talk.ask(number=number, check=kind, **asked))["trace"] for number, kind in enumerate(kinds, 1)]
 
         assert simulated(story) == [None, None, None]
 
     def test_a_trace_names_the_routers(self) -> None:
         async def story(both: Agents) -> Message:
             talk = await both.talk()
-            question = ["gre", "passthrough", "gre", None, "bare"]
-            return await talk.ask(number=1, ask="trace", question=question, highest_ttl=4, patience_s=0.1)
+            check = ["gre", "passthrough", "gre", None, "bare"]
+            return await talk.ask(number=1, ask="trace", check=check, highest_ttl=4, patience_s=0.1)
 
         hops = dict(simulated(story)["trace"][2])
         assert [hops[ttl] for ttl in (1, 2, 3)] == ["10.78.3.1", "10.78.2.1", "10.78.1.1"]
@@ -455,7 +455,7 @@ class TestSessions:
             found = []
             for talk in talks.values():
                 rows = (await talk.ask(number=2, ask="rows", since=0, refused=0))["rows"]
-                found.append({row[4][:8] for row in rows if row[3][:2] == list(questions.udp_reach(53)[:2])})
+                found.append({row[4][:8] for row in rows if row[3][:2] == list(checks.udp_reach(53)[:2])})
             return found
 
         assert simulated(story) == [{"00000001"}, {"00000002"}]

@@ -6,7 +6,7 @@ import pytest
 from capture_packets import CLIENT, SERVER, connection, decoded, ip, tcp, udp
 
 from vpnprobe.conversations import ikev2, openvpn, pptp
-from vpnprobe.evidence.questions import openvpn_reset
+from vpnprobe.evidence.checks import openvpn_reset
 from vpnprobe.observations.schema import Transport
 from vpnprobe.wire import l2tp
 from vpnprobe.wire.gre import EnhancedGre

@@ -8,8 +8,8 @@ from capture_packets import CLIENT, ROUTER, SERVER, connection, decoded, frames,
 from vpnprobe.capture.decode import Decoder
 from vpnprobe.capture.ends import Ends
 from vpnprobe.capture.placing import traces_of
-from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question, Vantage
-from vpnprobe.evidence.questions import ESP, ESP_IN_UDP, GRE_BARE, GRE_IN_CALL, L2TP_CONTROL, PPTP_CONTROL, PPTP_LCP, tcp_reach, udp_reach
+from vpnprobe.evidence.checks import ESP, ESP_IN_UDP, GRE_BARE, GRE_IN_CALL, L2TP_CONTROL, PPTP_CONTROL, PPTP_LCP, tcp_reach, udp_reach
+from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, RefusalKind
 from vpnprobe.observations.schema import Direction
 from vpnprobe.wire import l2tp
@@ -36,8 +36,8 @@ def seen(packets: list[bytes], vantage: Vantage = Vantage.CLIENT) -> list[Packet
     return list(decoded(packets).record(ENDS, vantage).packet_records)
 
 
-def rows(packets: list[bytes], vantage: Vantage = Vantage.CLIENT) -> list[tuple[Question, Movement, str, str]]:
-    return [(s.question, s.movement, s.key, s.message) for s in seen(packets, vantage)]
+def rows(packets: list[bytes], vantage: Vantage = Vantage.CLIENT) -> list[tuple[Check, Movement, str, str]]:
+    return [(s.check, s.movement, s.key, s.message) for s in seen(packets, vantage)]
 
 
 def test_our_payloads_over_udp_both_ways_at_both_ends() -> None:
@@ -68,7 +68,7 @@ def test_gre_esp_and_esp_in_udp() -> None:
 def test_lcp_in_a_call_is_known_by_magic_number_in_our_own_captures_and_by_sequence_number_too_in_others() -> None:
     call = [ip(in_call(0x1588C35D, number), IpProtocol.GRE) for number in (1, 2)]
     foreign = [row[::2] for row in rows(call)]
-    assert foreign == [(question, f"1588c35d-0000000{number}") for number in (1, 2) for question in (GRE_IN_CALL, PPTP_LCP)]
+    assert foreign == [(check, f"1588c35d-0000000{number}") for number in (1, 2) for check in (GRE_IN_CALL, PPTP_LCP)]
     own = rows([*call, udp(nonce(1).encode(), 5000, 443)])
     assert {row[2] for row in own if row[0] == GRE_IN_CALL} == {"1588c35d"}
     assert {row[3] for row in own if row[0] == PPTP_LCP} == {"Configure-Request"}
@@ -99,13 +99,13 @@ def test_a_handshake_and_a_reset() -> None:
         tcp(sequence=0, acknowledgment=2001, flags=TcpFlag.RST | TcpFlag.ACK, port=40001, server_port=53, back=True),
     ]
     record = decoded(packets).record(ENDS, Vantage.CLIENT)
-    assert [(s.question, s.key, s.message) for s in record.packet_records] == [
+    assert [(s.check, s.key, s.message) for s in record.packet_records] == [
         (tcp_reach(443), "000003e8", "SYN"),
         (tcp_reach(443), "000003e8", "SYN-ACK"),
         (tcp_reach(53), "000007d0", "SYN"),
     ]
     (refusal,) = record.refusals
-    assert (refusal.question, refusal.kind, refusal.key, refusal.by) == (tcp_reach(53), RefusalKind.RST, "000007d0", str(SERVER))
+    assert (refusal.check, refusal.kind, refusal.key, refusal.by) == (tcp_reach(53), RefusalKind.RST, "000007d0", str(SERVER))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_an_icmp_error_is_tied_to_the_packet_that_it_quotes(code: int, kind: Ref
     error = DestinationUnreachable(code, Quote(IPv4Packet.decode(first[:28]))).encode()
     packets = [first, second, ip(error, IpProtocol.ICMP, source=ROUTER, destination=CLIENT)]
     (refusal,) = decoded(packets).record(ENDS, Vantage.CLIENT).refusals
-    assert (refusal.question, refusal.key, refusal.kind, refusal.by, refusal.direction) == (
+    assert (refusal.check, refusal.key, refusal.kind, refusal.by, refusal.direction) == (
         GRE_BARE,
         nonce(21).key,
         kind,
@@ -137,7 +137,7 @@ def test_stepped_copies_are_marked_and_make_a_trace() -> None:
     assert [s.stepped for s in decoder.record(ENDS, Vantage.CLIENT).packet_records] == [False, True, True, True]
     arrived = decoded([udp(nonce(13).encode(), 5000, 443, ttl=1), udp(nonce(1).encode(), 5000, 443, ttl=60)]).record(ENDS, Vantage.SERVER)
     (trace,) = traces_of([decoder], ENDS, Vantage.CLIENT, arrived)
-    assert (trace.question, trace.direction, dict(trace.hops)) == (udp_reach(443), Direction.C2S, {1: "10.0.0.1", 2: "10.0.0.2", 3: None})
+    assert (trace.check, trace.direction, dict(trace.hops)) == (udp_reach(443), Direction.C2S, {1: "10.0.0.1", 2: "10.0.0.2", 3: None})
     assert trace.reached == 3
     assert next(iter(traces_of([decoder], ENDS, Vantage.CLIENT, EndRecord()))).reached is None
 

@@ -12,8 +12,8 @@ from vpnprobe.capture.followers.openvpn_data import EVERY, FIRST, FOLLOWS, MOST,
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.reading import read_capture
 from vpnprobe.conversations.contract import Sender
+from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake, openvpn_reset
 from vpnprobe.evidence.packet_records import Vantage
-from vpnprobe.evidence.questions import openvpn_data, openvpn_handshake, openvpn_reset
 from vpnprobe.observations.schema import Cause, Feasibility, Observation, Outcome, Transport
 from vpnprobe.rules import decide, load_default
 from vpnprobe.wire.openvpn import (
@@ -71,7 +71,7 @@ def over_tcp(said: Sequence[Said], *, port: int = 40000) -> list[bytes]:
 
 
 def spotted(packets: Sequence[bytes], check: str) -> list[Spot]:
-    return [spot for spot in decoded(packets).spots if spot.ask(1194).check == check]
+    return [spot for spot in decoded(packets).spots if spot.ask(1194).name == check]
 
 
 @pytest.mark.parametrize(("wrapped", "transport"), [(over_udp, UDP), (over_tcp, TCP)])

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from vpnprobe.evidence.judge import judge
-from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question, Vantage
+from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction, Observation, Transport
@@ -23,7 +23,7 @@ def keys(count: int, *, start: int = 0) -> list[str]:
 def seen(
     vantage: Vantage,
     movement: Movement,
-    question: Question,
+    check: Check,
     names: Iterable[str],
     *,
     message: str = "",
@@ -35,19 +35,19 @@ def seen(
 ) -> list[PacketRecord]:
     """One packet record a key, `step_s` apart."""
     return [
-        PacketRecord(vantage, movement, at + number * step_s, question, key, message, 14, ttl, stepped, None, detail or {})
+        PacketRecord(vantage, movement, at + number * step_s, check, key, message, 14, ttl, stepped, None, detail or {})
         for number, key in enumerate(names)
     ]
 
 
 def trip(
-    question: Question, way: Direction, sent: Sequence[str], came: Sequence[str], *, message: str = "", at: float = 0.0
+    check: Check, way: Direction, sent: Sequence[str], came: Sequence[str], *, message: str = "", at: float = 0.0
 ) -> list[PacketRecord]:
     """What the sender's and the receiver's record say of packets in one direction."""
     sender, receiver = (CLIENT, SERVER) if way is C2S else (SERVER, CLIENT)
     return [
-        *seen(sender, SENT, question, sent, message=message, at=at),
-        *seen(receiver, RECEIVED, question, came, message=message, at=at + 0.001),
+        *seen(sender, SENT, check, sent, message=message, at=at),
+        *seen(receiver, RECEIVED, check, came, message=message, at=at + 0.001),
     ]
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from evidence_support import BOTH, C2S, CLEAR, S2C
 
-from vpnprobe.evidence import questions
+from vpnprobe.evidence import checks
 from vpnprobe.evidence.causes import explain
 from vpnprobe.evidence.naming import identifier
-from vpnprobe.evidence.packet_records import Question
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PathFacts, PortState, RefusalKind, Trace
 from vpnprobe.observations.schema import Cause, Direction, Location, Observation, Outcome, Transport
 
@@ -21,18 +21,16 @@ BLOCKED, PASS, REFUSED, DEGRADED, NO_ANSWER = (
     Outcome.DEGRADED,
     Outcome.NO_ANSWER,
 )
-UDP_500, UDP_1194 = questions.udp_reach(500), questions.udp_reach(1194)
-TCP_443, TCP_1723 = questions.tcp_reach(443), questions.tcp_reach(1723)
-RESET = questions.openvpn_reset(Transport.UDP, 1194)
+UDP_500, UDP_1194 = checks.udp_reach(500), checks.udp_reach(1194)
+TCP_443, TCP_1723 = checks.tcp_reach(443), checks.tcp_reach(1723)
+RESET = checks.openvpn_reset(Transport.UDP, 1194)
 PATH = PathFacts(background=CLEAR, client_address="10.0.0.1", client_seen_as="10.0.0.1")
 NATTED = replace(PATH, client_seen_as="192.0.2.7")
 
 
-def row(question: Question, way: Direction, outcome: Outcome, cause: Cause | None = None, **detail: Any) -> Observation:
-    told: Mapping[str, Any] = {**({"form": question.form} if question.form else {}), **detail}
-    return Observation(
-        identifier(question, way), question.probe, question.check, way, question.transport, outcome, question.port, cause, detail=told
-    )
+def row(check: Check, way: Direction, outcome: Outcome, cause: Cause | None = None, **detail: Any) -> Observation:
+    told: Mapping[str, Any] = {**({"form": check.variant} if check.variant else {}), **detail}
+    return Observation(identifier(check, way), check.probe, check.name, way, check.transport, outcome, check.port, cause, detail=told)
 
 
 def explained(failed: Observation, *others: Observation, facts: PathFacts = PATH) -> Observation:
@@ -46,17 +44,17 @@ def cause_of(failed: Observation, *others: Observation, facts: PathFacts = PATH)
 class TestCauses:
     def test_another_protocol_passes_between_the_same_addresses(self) -> None:
         udp = row(UDP_500, C2S, PASS)
-        failed = explained(row(questions.GRE_BARE, C2S, BLOCKED), udp)
+        failed = explained(row(checks.GRE_BARE, C2S, BLOCKED), udp)
         assert (failed.cause, failed.detail["compared_with"]) == (Cause.IP_PROTOCOL, [udp.id])
 
     def test_the_control_channel_is_enough_to_compare_with(self) -> None:
-        assert cause_of(row(questions.ESP, C2S, BLOCKED)) is Cause.IP_PROTOCOL
+        assert cause_of(row(checks.ESP, C2S, BLOCKED)) is Cause.IP_PROTOCOL
 
     def test_with_nothing_to_compare_with_nothing_is_said(self) -> None:
-        assert cause_of(row(questions.ESP, C2S, BLOCKED), facts=PathFacts()) is Cause.UNKNOWN
+        assert cause_of(row(checks.ESP, C2S, BLOCKED), facts=PathFacts()) is Cause.UNKNOWN
 
     def test_what_passes_the_other_way_is_no_comparison(self) -> None:
-        assert cause_of(row(questions.ESP, C2S, BLOCKED), row(UDP_500, S2C, PASS), facts=PathFacts()) is Cause.UNKNOWN
+        assert cause_of(row(checks.ESP, C2S, BLOCKED), row(UDP_500, S2C, PASS), facts=PathFacts()) is Cause.UNKNOWN
 
     def test_another_port_passes(self) -> None:
         other = row(UDP_500, C2S, PASS)
@@ -89,7 +87,7 @@ class TestCauses:
         failed = row(RESET, BOTH, BLOCKED, lost_direction="c2s")
         assert cause_of(failed, row(UDP_1194, C2S, BLOCKED), row(UDP_500, C2S, PASS)) is Cause.PORT
         assert cause_of(failed, row(UDP_1194, C2S, BLOCKED)) is Cause.IP_PROTOCOL
-        over_tcp = row(questions.PPTP_CONTROL, BOTH, BLOCKED, lost_direction="c2s")
+        over_tcp = row(checks.PPTP_CONTROL, BOTH, BLOCKED, lost_direction="c2s")
         assert cause_of(over_tcp, row(TCP_1723, BOTH, BLOCKED, lost_direction="c2s")) is Cause.PORT
 
     def test_a_cause_that_is_known_stays(self) -> None:
@@ -103,7 +101,7 @@ class TestCauses:
 
 class TestRefusals:
     def test_the_peer_refuses_in_its_protocols_words(self) -> None:
-        assert cause_of(row(questions.L2TP_CONTROL, BOTH, REFUSED, by="peer", message="StopCCN")) is Cause.UNKNOWN
+        assert cause_of(row(checks.L2TP_CONTROL, BOTH, REFUSED, by="peer", message="StopCCN")) is Cause.UNKNOWN
 
     @pytest.mark.parametrize("state", [PortState.CLOSED, PortState.UNKNOWN, PortState.DAEMON])
     def test_nobody_listens(self, state: PortState) -> None:
@@ -129,22 +127,22 @@ class TestRefusals:
         assert cause_of(failed, row(UDP_500, C2S, PASS)) is Cause.PORT
 
     def test_what_the_client_refuses_is_no_missing_listener(self) -> None:
-        failed = row(questions.ESP, S2C, REFUSED, refusal=RefusalKind.PROTOCOL_UNREACHABLE.value)
+        failed = row(checks.ESP, S2C, REFUSED, refusal=RefusalKind.PROTOCOL_UNREACHABLE.value)
         assert cause_of(failed) is Cause.IP_PROTOCOL
 
     def test_no_program_for_the_protocol(self) -> None:
-        failed = row(questions.ESP, C2S, REFUSED, refusal=RefusalKind.PROTOCOL_UNREACHABLE.value)
+        failed = row(checks.ESP, C2S, REFUSED, refusal=RefusalKind.PROTOCOL_UNREACHABLE.value)
         assert cause_of(failed) is Cause.NO_LISTENER
 
     def test_protocol_unreachable_from_somebody_else_is_a_filter(self) -> None:
-        failed = row(questions.ESP, C2S, REFUSED, refusal=RefusalKind.PROTOCOL_UNREACHABLE.value, by_peer=False)
+        failed = row(checks.ESP, C2S, REFUSED, refusal=RefusalKind.PROTOCOL_UNREACHABLE.value, by_peer=False)
         assert cause_of(failed) is Cause.IP_PROTOCOL
 
 
 class TestNat:
-    BARE = row(questions.GRE_BARE, S2C, PASS)
-    THERE = row(questions.GRE_IN_CALL, C2S, PASS)
-    LOST = row(questions.GRE_IN_CALL, S2C, BLOCKED)
+    BARE = row(checks.GRE_BARE, S2C, PASS)
+    THERE = row(checks.GRE_IN_CALL, C2S, PASS)
+    LOST = row(checks.GRE_IN_CALL, S2C, BLOCKED)
 
     def test_a_nat_without_helper(self) -> None:
         failed = explained(self.LOST, self.THERE, self.BARE, facts=NATTED)
@@ -157,34 +155,34 @@ class TestNat:
         assert cause_of(self.LOST, facts=NATTED) is Cause.IP_PROTOCOL
 
     def test_gre_that_dies_before_the_nat_is_not_the_nats_doing(self) -> None:
-        trace = Trace(questions.GRE_IN_CALL, S2C, {1: "10.0.3.1", 2: "10.0.2.1", 3: None})
+        trace = Trace(checks.GRE_IN_CALL, S2C, {1: "10.0.3.1", 2: "10.0.2.1", 3: None})
         assert cause_of(self.LOST, self.THERE, facts=replace(NATTED, traces=(trace,))) is Cause.IP_PROTOCOL
 
     def test_gre_that_reaches_the_nat_and_no_farther_is(self) -> None:
-        trace = Trace(questions.GRE_IN_CALL, S2C, {1: "10.0.3.1", 2: "192.0.2.7", 3: None})
+        trace = Trace(checks.GRE_IN_CALL, S2C, {1: "10.0.3.1", 2: "192.0.2.7", 3: None})
         assert cause_of(self.LOST, self.THERE, facts=replace(NATTED, traces=(trace,))) is Cause.NAT
 
     def test_a_trace_without_an_answer_tells_nothing(self) -> None:
-        trace = Trace(questions.GRE_IN_CALL, S2C, {1: None, 2: None})
+        trace = Trace(checks.GRE_IN_CALL, S2C, {1: None, 2: None})
         assert cause_of(self.LOST, self.THERE, facts=replace(NATTED, traces=(trace,))) is Cause.IP_PROTOCOL
 
     def test_the_nat_says_so_itself(self) -> None:
-        refused = row(questions.GRE_IN_CALL, S2C, REFUSED, refusal=RefusalKind.PROTOCOL_UNREACHABLE.value, by="192.0.2.7")
+        refused = row(checks.GRE_IN_CALL, S2C, REFUSED, refusal=RefusalKind.PROTOCOL_UNREACHABLE.value, by="192.0.2.7")
         assert cause_of(refused, facts=NATTED) is Cause.NAT
 
     def test_lcp_is_in_the_call_too(self) -> None:
-        assert cause_of(row(questions.PPTP_LCP, S2C, BLOCKED), self.THERE, self.BARE, facts=NATTED) is Cause.NAT
+        assert cause_of(row(checks.PPTP_LCP, S2C, BLOCKED), self.THERE, self.BARE, facts=NATTED) is Cause.NAT
 
     def test_bare_gre_that_is_lost_behind_a_nat(self) -> None:
-        assert cause_of(row(questions.GRE_BARE, S2C, BLOCKED), self.THERE, facts=NATTED) is Cause.IP_PROTOCOL
+        assert cause_of(row(checks.GRE_BARE, S2C, BLOCKED), self.THERE, facts=NATTED) is Cause.IP_PROTOCOL
 
 
 class TestPlaces:
     """Client - r1 10.0.0.254 - r2 10.0.1.254 - r3 10.0.2.254 - server."""
 
     PASSING = Trace(UDP_500, C2S, {1: "10.0.0.254", 2: "10.0.1.254", 3: "10.0.2.254", 4: None}, reached=4)
-    FAILING = Trace(questions.GRE_BARE, C2S, {1: "10.0.0.254", 2: "10.0.1.254", 3: None, 4: None})
-    LOST = row(questions.GRE_BARE, C2S, BLOCKED)
+    FAILING = Trace(checks.GRE_BARE, C2S, {1: "10.0.0.254", 2: "10.0.1.254", 3: None, 4: None})
+    LOST = row(checks.GRE_BARE, C2S, BLOCKED)
 
     def place(self, failed: Observation, *traces: Trace) -> Location | None:
         return explained(failed, facts=replace(PATH, traces=traces)).location
@@ -196,7 +194,7 @@ class TestPlaces:
         assert self.place(self.LOST, self.FAILING) == Location(2, "10.0.1.254", None)
 
     def test_where_no_router_answers_it_is_the_sender(self) -> None:
-        silent = Trace(questions.GRE_BARE, C2S, {1: None, 2: None})
+        silent = Trace(checks.GRE_BARE, C2S, {1: None, 2: None})
         assert self.place(self.LOST, self.PASSING, silent) == Location(0, None, "10.0.0.254")
 
     def test_a_trace_of_the_other_direction_is_not_its_own(self) -> None:
@@ -206,12 +204,12 @@ class TestPlaces:
         assert self.place(self.LOST, replace(self.FAILING, reached=4)) is None
 
     def test_a_kind_of_the_same_transport_fails_alike(self) -> None:
-        assert self.place(row(questions.PPTP_LCP, C2S, BLOCKED), self.FAILING) == Location(2, "10.0.1.254")
-        assert self.place(row(questions.ESP, C2S, BLOCKED), self.FAILING) is None
+        assert self.place(row(checks.PPTP_LCP, C2S, BLOCKED), self.FAILING) == Location(2, "10.0.1.254")
+        assert self.place(row(checks.ESP, C2S, BLOCKED), self.FAILING) is None
 
     def test_its_own_trace_comes_before_one_of_its_kin(self) -> None:
-        own = Trace(questions.GRE_IN_CALL, C2S, {1: "10.0.0.254", 2: None})
-        assert self.place(row(questions.GRE_IN_CALL, C2S, BLOCKED), self.FAILING, own) == Location(1, "10.0.0.254")
+        own = Trace(checks.GRE_IN_CALL, C2S, {1: "10.0.0.254", 2: None})
+        assert self.place(row(checks.GRE_IN_CALL, C2S, BLOCKED), self.FAILING, own) == Location(1, "10.0.0.254")
 
     def test_what_fails_both_ways_is_placed_from_the_client(self) -> None:
         syns = Trace(TCP_443, C2S, {1: "10.0.0.254", 2: None})
@@ -222,8 +220,8 @@ class TestPlaces:
         assert self.place(row(TCP_443, BOTH, BLOCKED, lost_direction="s2c"), back) == Location(1, "10.0.2.254")
 
     def test_a_refusal_places_as_well_as_an_answer(self) -> None:
-        starved = Trace(questions.GRE_BARE, C2S, {1: "10.0.0.254", 2: None})
-        refused = row(questions.GRE_BARE, C2S, REFUSED, refusal=RefusalKind.PROHIBITED.value, by="10.0.1.254")
+        starved = Trace(checks.GRE_BARE, C2S, {1: "10.0.0.254", 2: None})
+        refused = row(checks.GRE_BARE, C2S, REFUSED, refusal=RefusalKind.PROHIBITED.value, by="10.0.1.254")
         assert self.place(refused, self.PASSING, starved) == Location(2, "10.0.1.254", "10.0.2.254")
 
 

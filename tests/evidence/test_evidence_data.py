@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from evidence_support import C2S, CLIENT, RECEIVED, S2C, SENT, SERVER, facts_with, judged, trip
 
-from vpnprobe.evidence import questions
+from vpnprobe.evidence import checks
 from vpnprobe.evidence.data import DataRun
 from vpnprobe.evidence.messages import data_suffix
 from vpnprobe.evidence.naming import identifier
@@ -35,7 +35,7 @@ def packets(
     sizes: Sequence[int] = SIZES,
 ) -> list[PacketRecord]:
     """Sessions that send `count` packets each, the sizes in turn."""
-    question = questions.openvpn_data(transport, 1194, wrap)
+    check = checks.openvpn_data(transport, 1194, wrap)
     sender, receiver = (CLIENT, SERVER) if way is C2S else (SERVER, CLIENT)
     found = []
     for session in range(first, first + sessions):
@@ -43,15 +43,15 @@ def packets(
             outer = sizes[place % len(sizes)]
             key, at = f"{session:016x}" + data_suffix(0, place + 1), session + place * 0.003
             size = outer - CARRIER[transport]
-            found.append(PacketRecord(sender, SENT, at, question, key, "P_DATA_V2", size))
+            found.append(PacketRecord(sender, SENT, at, check, key, "P_DATA_V2", size))
             if passes(place, outer):
-                found.append(PacketRecord(receiver, RECEIVED, at + 0.001, question, key, "P_DATA_V2", size))
+                found.append(PacketRecord(receiver, RECEIVED, at + 0.001, check, key, "P_DATA_V2", size))
     return found
 
 
 def row_of(rows: Sequence[PacketRecord], way: Direction = C2S, facts: PathFacts | None = None, *, witness: bool = True) -> Observation:
-    question = rows[0].question
-    return judged(rows, facts, witness=witness)[identifier(question, way)]
+    check = rows[0].check
+    return judged(rows, facts, witness=witness)[identifier(check, way)]
 
 
 def short(row: Observation) -> tuple[Outcome, Cause | None]:
@@ -169,17 +169,17 @@ def test_stalls_prove_nothing_without_a_background() -> None:
 
 
 def test_losses_by_size_are_no_loss_of_the_path() -> None:
-    silent = trip(questions.udp_reach(443), C2S, [f"{number:024x}" for number in range(8)], [])
+    silent = trip(checks.udp_reach(443), C2S, [f"{number:024x}" for number in range(8)], [])
     rows = judged([*packets(count=240, passes=lambda _, size: size <= 1400), *silent])
     assert rows["udp-reach-udp-443-c2s"].outcome is Outcome.BLOCKED
 
 
 def answered(count: int, *, size_limit: int = 1500) -> list[PacketRecord]:
     """Echo requests of the client alone, and the answers that came; the server keeps no record."""
-    question = questions.openvpn_data(UDP, 1194, "profile")
+    check = checks.openvpn_data(UDP, 1194, "profile")
     found = []
     for row in packets(count=count):
-        sent = replace(row, question=question)
+        sent = replace(row, check=check)
         if row.movement is SENT:
             found.append(sent)
         elif row.size + 28 <= size_limit:
@@ -221,19 +221,19 @@ KEYS = [f"{number:016x}" for number in range(1, 9)]
 
 def handshake(*messages: tuple[Direction, str, int], wrap: str = "") -> list[PacketRecord]:
     """Messages in their order: direction, name, and at how many of eight sessions they come."""
-    question = questions.openvpn_handshake(UDP, 1194, wrap)
+    check = checks.openvpn_handshake(UDP, 1194, wrap)
     return [
         one
         for place, (way, name, came) in enumerate(messages)
-        for one in trip(question, way, KEYS, KEYS[:came], message=name, at=float(place))
+        for one in trip(check, way, KEYS, KEYS[:came], message=name, at=float(place))
     ]
 
 
 def reset(wrap: str = "") -> list[PacketRecord]:
-    question = questions.openvpn_reset(UDP, 1194, wrap)
+    check = checks.openvpn_reset(UDP, 1194, wrap)
     return [
-        *trip(question, C2S, KEYS, KEYS, message="P_CONTROL_HARD_RESET_CLIENT_V2"),
-        *trip(question, S2C, KEYS, KEYS, message="P_CONTROL_HARD_RESET_SERVER_V2"),
+        *trip(check, C2S, KEYS, KEYS, message="P_CONTROL_HARD_RESET_CLIENT_V2"),
+        *trip(check, S2C, KEYS, KEYS, message="P_CONTROL_HARD_RESET_SERVER_V2"),
     ]
 
 
@@ -254,7 +254,7 @@ def test_a_handshake_stops_at_the_first_part_that_never_comes(
     wrap: str, messages: list[tuple[Direction, str, int]], lost: tuple[str, str]
 ) -> None:
     rows = judged([*reset(wrap), *handshake(*messages, wrap=wrap)])
-    row = rows[identifier(questions.openvpn_handshake(UDP, 1194, wrap), Direction.BOTH)]
+    row = rows[identifier(checks.openvpn_handshake(UDP, 1194, wrap), Direction.BOTH)]
     assert short(row) == (Outcome.BLOCKED, Cause.PAYLOAD)
     assert (row.detail["lost_direction"], row.detail["lost_message"]) == lost
     assert row.detail.get("wrap", "") == wrap
@@ -268,7 +268,7 @@ def test_a_handshake_whose_parts_all_come_and_that_does_not_end_is_unanswered() 
 
 def test_a_reset_of_the_connection_is_of_the_step_that_it_ends() -> None:
     asked = replace(handshake((C2S, "P_CONTROL_V1[1]", 0))[0])
-    refusal = Refusal(questions.openvpn_reset(UDP, 1194), C2S, RefusalKind.RST, "10.0.0.1")
+    refusal = Refusal(checks.openvpn_reset(UDP, 1194), C2S, RefusalKind.RST, "10.0.0.1")
     row = judged([*reset(), asked], refusals=[refusal])["openvpn-handshake-udp-1194-both"]
     assert (row.outcome, row.detail["by"]) == (Outcome.REFUSED, "10.0.0.1")
 

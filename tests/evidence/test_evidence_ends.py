@@ -6,17 +6,17 @@ from dataclasses import replace
 import pytest
 from evidence_support import C2S, CLEAR, CLIENT, RECEIVED, S2C, SENT, SERVER, ends, facts_with, judged, keys, seen, trip
 
-from vpnprobe.evidence import questions
+from vpnprobe.evidence import checks
 from vpnprobe.evidence.judge import ANOTHER, UNANSWERED, UNHEARD, UNSENT, judge
-from vpnprobe.evidence.packet_records import PacketRecord, Question
+from vpnprobe.evidence.packet_records import Check, PacketRecord
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 
-UDP = questions.udp_reach(500)
-TCP = questions.tcp_reach(443)
+UDP = checks.udp_reach(500)
+TCP = checks.tcp_reach(443)
 OURS = {(Transport.TCP, 443): PortState.OURS, (Transport.UDP, 500): PortState.OURS}
 PATH = PathFacts(background=CLEAR, ports=OURS, client_address="10.0.0.1", client_seen_as="10.0.0.1", server_address="10.0.9.1")
-RESET = questions.openvpn_reset(Transport.UDP, 500)
+RESET = checks.openvpn_reset(Transport.UDP, 500)
 
 
 Said = Callable[[EndRecord], EndRecord]
@@ -30,11 +30,11 @@ def without_raw(end: EndRecord) -> EndRecord:
     return replace(end, sees_raw=False)
 
 
-def unheard(*kinds: Question) -> Said:
+def unheard(*kinds: Check) -> Said:
     return lambda end: replace(end, unheard=frozenset(kinds))
 
 
-def unsent(*kinds: Question) -> Said:
+def unsent(*kinds: Check) -> Said:
     return lambda end: replace(end, unsent=frozenset(kinds))
 
 
@@ -48,7 +48,7 @@ def at_ends(
 
 class TestWithoutRawSockets:
     def test_a_server_that_sees_no_gre_says_nothing_by_its_silence(self) -> None:
-        found = at_ends(trip(questions.GRE_BARE, C2S, keys(20), []), server=without_raw)
+        found = at_ends(trip(checks.GRE_BARE, C2S, keys(20), []), server=without_raw)
         assert found["gre-passthrough-bare-gre-c2s"].outcome is Outcome.NO_ANSWER
         assert found["gre-passthrough-bare-gre-c2s"].error_bound is None
 
@@ -58,19 +58,19 @@ class TestWithoutRawSockets:
 
     def test_what_a_client_may_not_receive_is_no_observation(self) -> None:
         """Its kernel refuses what the server sends: that says nothing of the path."""
-        assert "esp-passthrough-esp-s2c" not in at_ends(trip(questions.ESP, S2C, keys(6), []), client=without_raw)
+        assert "esp-passthrough-esp-s2c" not in at_ends(trip(checks.ESP, S2C, keys(6), []), client=without_raw)
 
     def test_what_came_all_the_same_is(self) -> None:
-        found = at_ends(trip(questions.ESP, S2C, keys(6), keys(6)), client=without_raw)
+        found = at_ends(trip(checks.ESP, S2C, keys(6), keys(6)), client=without_raw)
         assert found["esp-passthrough-esp-s2c"].outcome is Outcome.PASS
 
 
 class TestOwnFirewalls:
     @pytest.mark.parametrize(
-        ("client", "server", "reason"), [(as_it_is, unheard(questions.ESP), UNHEARD), (unsent(questions.ESP), as_it_is, UNSENT)]
+        ("client", "server", "reason"), [(as_it_is, unheard(checks.ESP), UNHEARD), (unsent(checks.ESP), as_it_is, UNSENT)]
     )
     def test_a_host_that_keeps_packets_from_its_agent_blocks_no_path(self, client: Said, server: Said, reason: str) -> None:
-        found = at_ends(trip(questions.ESP, C2S, keys(20), []), client=client, server=server)["esp-passthrough-esp-c2s"]
+        found = at_ends(trip(checks.ESP, C2S, keys(20), []), client=client, server=server)["esp-passthrough-esp-c2s"]
         assert (found.outcome, found.cause, found.detail["reason"]) == (Outcome.NO_ANSWER, Cause.HOST_FIREWALL, reason)
 
     def test_a_conversation_is_kept_with_its_port(self) -> None:
@@ -79,12 +79,12 @@ class TestOwnFirewalls:
         assert (found.outcome, found.cause) == (Outcome.NO_ANSWER, Cause.HOST_FIREWALL)
 
     def test_lcp_is_kept_with_its_call(self) -> None:
-        rows = trip(questions.PPTP_LCP, C2S, keys(20), [], message="Configure-Request")
-        found = at_ends(rows, server=unheard(questions.GRE_IN_CALL))["pptp-lcp-in-call-gre-c2s"]
+        rows = trip(checks.PPTP_LCP, C2S, keys(20), [], message="Configure-Request")
+        found = at_ends(rows, server=unheard(checks.GRE_IN_CALL))["pptp-lcp-in-call-gre-c2s"]
         assert found.cause is Cause.HOST_FIREWALL
 
     def test_what_passes_is_kept_by_nobody(self) -> None:
-        found = at_ends(trip(questions.ESP, C2S, keys(6), keys(6)), server=unheard(questions.ESP))
+        found = at_ends(trip(checks.ESP, C2S, keys(6), keys(6)), server=unheard(checks.ESP))
         assert found["esp-passthrough-esp-c2s"].outcome is Outcome.PASS
 
     def test_the_servers_own_prohibition_is_its_firewalls(self) -> None:
@@ -98,16 +98,16 @@ class TestOwnFirewalls:
         assert (found.outcome, found.cause) == (Outcome.REFUSED, Cause.IP_PROTOCOL)
 
 
-def from_elsewhere(question: Question, names: list[str]) -> list[PacketRecord]:
+def from_elsewhere(check: Check, names: list[str]) -> list[PacketRecord]:
     """Payloads that came to the server from another address than the control channel did."""
-    came = seen(SERVER, RECEIVED, question, names)
-    return [*seen(CLIENT, SENT, question, names), *(replace(row, peer=("192.0.2.77", 4000)) for row in came)]
+    came = seen(SERVER, RECEIVED, check, names)
+    return [*seen(CLIENT, SENT, check, names), *(replace(row, peer=("192.0.2.77", 4000)) for row in came)]
 
 
 class TestAnotherAddress:
     """A jump host, or a carrier's pool of addresses."""
 
-    BESIDE = from_elsewhere(questions.udp_reach(53), keys(4, start=500))
+    BESIDE = from_elsewhere(checks.udp_reach(53), keys(4, start=500))
 
     def test_what_carries_our_tag_is_still_known(self) -> None:
         found = at_ends([*self.BESIDE, *trip(UDP, C2S, keys(8), [])])
@@ -125,7 +125,7 @@ class TestAnotherAddress:
         assert found["tcp-reach-tcp-443-both"].outcome is Outcome.NO_ANSWER
 
     def test_what_the_server_sends_goes_to_the_address_that_it_knows(self) -> None:
-        found = at_ends([*self.BESIDE, *trip(questions.ESP, S2C, keys(8), [])])
+        found = at_ends([*self.BESIDE, *trip(checks.ESP, S2C, keys(8), [])])
         assert found["esp-passthrough-esp-s2c"].outcome is Outcome.NO_ANSWER
 
     def test_a_strangers_packet_from_there_changes_nothing(self) -> None:
@@ -179,12 +179,12 @@ class TestRoutersWords:
 
 
 def test_what_the_client_lacks_a_socket_for_its_own_kernel_refuses() -> None:
-    refusal = Refusal(questions.ESP, S2C, RefusalKind.PROTOCOL_UNREACHABLE, "10.0.0.1")
-    found = judged(trip(questions.ESP, S2C, keys(6), []), PATH, refusals=[refusal])["esp-passthrough-esp-s2c"]
+    refusal = Refusal(checks.ESP, S2C, RefusalKind.PROTOCOL_UNREACHABLE, "10.0.0.1")
+    found = judged(trip(checks.ESP, S2C, keys(6), []), PATH, refusals=[refusal])["esp-passthrough-esp-s2c"]
     assert (found.outcome, found.cause) == (Outcome.REFUSED, Cause.NO_LISTENER)
     behind_nat = replace(PATH, client_seen_as="192.0.2.7")
-    by_nat = Refusal(questions.ESP, S2C, RefusalKind.PROTOCOL_UNREACHABLE, "192.0.2.7")
-    found = judged(trip(questions.ESP, S2C, keys(6), []), behind_nat, refusals=[by_nat])["esp-passthrough-esp-s2c"]
+    by_nat = Refusal(checks.ESP, S2C, RefusalKind.PROTOCOL_UNREACHABLE, "192.0.2.7")
+    found = judged(trip(checks.ESP, S2C, keys(6), []), behind_nat, refusals=[by_nat])["esp-passthrough-esp-s2c"]
     assert found.cause is not Cause.NO_LISTENER
 
 

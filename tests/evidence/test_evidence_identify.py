@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnprobe.evidence import identify, questions
+from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.packet_records import Movement, PacketRecord, Vantage
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.wire.esp import EspPacket
@@ -25,7 +25,7 @@ from vpnprobe.wire.ppp import (
 )
 
 PAYLOAD = NoncePayload(0xABCD1234, 77, 56)
-UDP = questions.udp_reach(53)
+UDP = checks.udp_reach(53)
 MAGIC = 0x01020304
 
 
@@ -51,7 +51,7 @@ def test_what_is_not_our_payload(data: bytes) -> None:
 
 def test_bare_gre() -> None:
     (found,) = identify.gre(Gre(identify.BARE_PROTOCOL, PAYLOAD.encode()).encode())
-    assert (found.question, found.key, found.session_tag) == (questions.GRE_BARE, PAYLOAD.key, 0xABCD1234)
+    assert (found.check, found.key, found.session_tag) == (checks.GRE_BARE, PAYLOAD.key, 0xABCD1234)
 
 
 @pytest.mark.parametrize(
@@ -72,9 +72,9 @@ def test_gre_that_is_none_of_ours(data: bytes) -> None:
         (EchoReply(1, MAGIC), "Echo-Reply"),
     ],
 )
-def test_lcp_in_a_call_answers_two_questions(packet: LcpPacket, name: str) -> None:
+def test_lcp_in_a_call_answers_two_checks(packet: LcpPacket, name: str) -> None:
     gre, lcp = identify.gre(in_call(packet))
-    assert (gre.question, lcp.question) == (questions.GRE_IN_CALL, questions.PPTP_LCP)
+    assert (gre.check, lcp.check) == (checks.GRE_IN_CALL, checks.PPTP_LCP)
     assert {gre.key, lcp.key} == {"01020304"}
     assert (gre.message, lcp.message) == (name, name)
     assert gre.detail == {"call_id": 1234}
@@ -90,7 +90,7 @@ def test_lcp_without_a_magic_number_is_known_by_its_number() -> None:
 @pytest.mark.parametrize("payload", [b"", b"\x00\x21data", PppFrame(0xC021, b"\x01").encode()])
 def test_what_is_no_lcp_in_a_call_is_known_by_its_number(payload: bytes) -> None:
     (found,) = identify.gre(EnhancedGre(1234, 9, None, payload).encode())
-    assert (found.question, found.key, found.message) == (questions.GRE_IN_CALL, "04d200000009", "")
+    assert (found.check, found.key, found.message) == (checks.GRE_IN_CALL, "04d200000009", "")
 
 
 def test_an_acknowledgment_alone_has_no_number() -> None:
@@ -98,30 +98,30 @@ def test_an_acknowledgment_alone_has_no_number() -> None:
 
 
 def test_esp_with_our_payload() -> None:
-    found = identify.esp(questions.ESP, EspPacket(0x1000, 3, PAYLOAD.encode()).encode())
-    assert found == identify.Identity(questions.ESP, "0000100000000003", "", session_tag=0xABCD1234)
+    found = identify.esp(checks.ESP, EspPacket(0x1000, 3, PAYLOAD.encode()).encode())
+    assert found == identify.Identity(checks.ESP, "0000100000000003", "", session_tag=0xABCD1234)
 
 
 def test_esp_that_nobody_asked_for() -> None:
-    found = identify.esp(questions.ESP, EspPacket(0x1000, 1, NoncePayload(1, UNSOLICITED).encode()).encode())
+    found = identify.esp(checks.ESP, EspPacket(0x1000, 1, NoncePayload(1, UNSOLICITED).encode()).encode())
     assert found is not None
     assert found.message == identify.UNSOLICITED
 
 
 def test_somebody_elses_esp() -> None:
-    found = identify.esp(questions.ESP_IN_UDP, EspPacket(0x1000, 1, b"ciphertext").encode())
-    assert found == identify.Identity(questions.ESP_IN_UDP, "0000100000000001")
+    found = identify.esp(checks.ESP_IN_UDP, EspPacket(0x1000, 1, b"ciphertext").encode())
+    assert found == identify.Identity(checks.ESP_IN_UDP, "0000100000000001")
 
 
 @pytest.mark.parametrize("data", [b"", b"\0\0\0\0\0\0\0\1rest", EspPacket(255, 1, PAYLOAD.encode()).encode(), b"\1\2\3"])
 def test_what_is_no_esp(data: bytes) -> None:
-    assert identify.esp(questions.ESP, data) is None
+    assert identify.esp(checks.ESP, data) is None
 
 
 @given(st.binary(max_size=80))
 def test_any_bytes_are_something_or_nothing(data: bytes) -> None:
     identify.nonce(UDP, data)
-    identify.esp(questions.ESP, data)
+    identify.esp(checks.ESP, data)
     for found in identify.gre(data):
         assert found.key
 
@@ -145,22 +145,22 @@ def test_a_packet_record_knows_its_direction(vantage: Vantage, movement: Movemen
     assert PacketRecord(vantage, movement, 0.0, UDP, "n").direction is way
 
 
-def test_questions_are_told_apart_by_every_part() -> None:
+def test_checks_are_told_apart_by_every_part() -> None:
     asked = {
-        questions.GRE_BARE,
-        questions.GRE_IN_CALL,
-        questions.PPTP_LCP,
-        questions.ESP,
-        questions.ESP_IN_UDP,
-        questions.PPTP_CONTROL,
-        questions.L2TP_CONTROL,
-        questions.ICMP_ECHO,
-        questions.udp_reach(4500),
-        questions.tcp_reach(4500),
-        questions.ikev1_main(4500),
-        questions.ikev2_init(4500),
-        questions.ikev2_init(500),
-        questions.openvpn_reset(Transport.UDP, 443),
-        questions.openvpn_reset(Transport.TCP, 443),
+        checks.GRE_BARE,
+        checks.GRE_IN_CALL,
+        checks.PPTP_LCP,
+        checks.ESP,
+        checks.ESP_IN_UDP,
+        checks.PPTP_CONTROL,
+        checks.L2TP_CONTROL,
+        checks.ICMP_ECHO,
+        checks.udp_reach(4500),
+        checks.tcp_reach(4500),
+        checks.ikev1_main(4500),
+        checks.ikev2_init(4500),
+        checks.ikev2_init(500),
+        checks.openvpn_reset(Transport.UDP, 443),
+        checks.openvpn_reset(Transport.TCP, 443),
     }
     assert len(asked) == 15

@@ -7,18 +7,18 @@ from evidence_support import BOTH, C2S, CLEAR, CLIENT, RECEIVED, S2C, SENT, SERV
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnprobe.evidence import questions
+from vpnprobe.evidence import checks
 from vpnprobe.evidence.judge import CLOSED, GOALS, PACKET_CHECKS, Judge, judge
 from vpnprobe.evidence.naming import identifier, skipped
-from vpnprobe.evidence.packet_records import PacketRecord, Question
+from vpnprobe.evidence.packet_records import Check, PacketRecord
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind, Skip
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background
 from vpnprobe.observations.schema import Cause, Direction, Outcome, Transport
 from vpnprobe.wire.nonce import ANSWER
 
-UDP = questions.udp_reach(500)
-TCP = questions.tcp_reach(443)
-RESET = questions.openvpn_reset(Transport.UDP, 1194)
+UDP = checks.udp_reach(500)
+TCP = checks.tcp_reach(443)
+RESET = checks.openvpn_reset(Transport.UDP, 1194)
 GRE_C2S = "gre-passthrough-bare-gre-c2s"
 RESET_ID = "openvpn-reset-udp-1194-both"
 DAEMON = {(Transport.TCP, 1723): PortState.DAEMON}
@@ -26,29 +26,29 @@ DAEMON = {(Transport.TCP, 1723): PortState.DAEMON}
 
 class TestPackets:
     def test_pass(self) -> None:
-        found = judged(trip(questions.GRE_BARE, C2S, keys(6), keys(6)))[GRE_C2S]
+        found = judged(trip(checks.GRE_BARE, C2S, keys(6), keys(6)))[GRE_C2S]
         assert (found.outcome, found.sent, found.received, found.error_bound) == (Outcome.PASS, 6, 6, None)
         assert found.detail == {"form": "bare"}
 
     def test_blocked_by_the_peers_word(self) -> None:
-        found = judged(trip(questions.GRE_BARE, C2S, keys(6), []))[GRE_C2S]
+        found = judged(trip(checks.GRE_BARE, C2S, keys(6), []))[GRE_C2S]
         assert found.outcome is Outcome.BLOCKED
         assert found.error_bound is not None
         assert found.error_bound <= ERROR_BOUND
 
     def test_one_lost_packet_of_six_is_worth_no_word(self) -> None:
-        assert judged(trip(questions.GRE_BARE, C2S, keys(6), keys(5)))[GRE_C2S].outcome is Outcome.PASS
+        assert judged(trip(checks.GRE_BARE, C2S, keys(6), keys(5)))[GRE_C2S].outcome is Outcome.PASS
 
     def test_two_lost_packets_of_six_are(self) -> None:
-        found = judged(trip(questions.GRE_BARE, C2S, keys(6), keys(4)))[GRE_C2S]
+        found = judged(trip(checks.GRE_BARE, C2S, keys(6), keys(4)))[GRE_C2S]
         assert (found.outcome, found.cause) == (Outcome.DEGRADED, Cause.LOSS)
 
     def test_two_lost_packets_of_a_hundred_are_not(self) -> None:
-        assert judged(trip(questions.GRE_BARE, C2S, keys(100), keys(98)))[GRE_C2S].outcome is Outcome.PASS
+        assert judged(trip(checks.GRE_BARE, C2S, keys(100), keys(98)))[GRE_C2S].outcome is Outcome.PASS
 
     def test_silence_on_a_lossy_path_is_not_yet_blocked(self) -> None:
         facts = facts_with(background={C2S: Background(20, 80)})
-        found = judged(trip(questions.GRE_BARE, C2S, keys(6), []), facts)[GRE_C2S]
+        found = judged(trip(checks.GRE_BARE, C2S, keys(6), []), facts)[GRE_C2S]
         assert found.outcome is Outcome.NO_ANSWER
         assert found.error_bound is not None
         assert found.error_bound > ERROR_BOUND
@@ -56,19 +56,19 @@ class TestPackets:
     def test_enough_of_it_is(self) -> None:
         facts = facts_with(background={C2S: Background(20, 80)})
         trials = Background(20, 80).trials_needed()
-        assert judged(trip(questions.GRE_BARE, C2S, keys(trials), []), facts)[GRE_C2S].outcome is Outcome.BLOCKED
-        assert judged(trip(questions.GRE_BARE, C2S, keys(trials - 1), []), facts)[GRE_C2S].outcome is Outcome.NO_ANSWER
+        assert judged(trip(checks.GRE_BARE, C2S, keys(trials), []), facts)[GRE_C2S].outcome is Outcome.BLOCKED
+        assert judged(trip(checks.GRE_BARE, C2S, keys(trials - 1), []), facts)[GRE_C2S].outcome is Outcome.NO_ANSWER
 
     def test_three_packets_prove_nothing_on_the_clearest_path(self) -> None:
         facts = facts_with(background={C2S: Background(0, 10**6)})
-        assert judged(trip(questions.GRE_BARE, C2S, keys(3), []), facts)[GRE_C2S].outcome is Outcome.NO_ANSWER
+        assert judged(trip(checks.GRE_BARE, C2S, keys(3), []), facts)[GRE_C2S].outcome is Outcome.NO_ANSWER
 
     def test_without_the_peers_word_silence_says_nothing(self) -> None:
-        found = judged(trip(questions.GRE_BARE, C2S, keys(20), []), witness=False)[GRE_C2S]
+        found = judged(trip(checks.GRE_BARE, C2S, keys(20), []), witness=False)[GRE_C2S]
         assert (found.outcome, found.error_bound) == (Outcome.NO_ANSWER, None)
 
     def test_without_anything_that_passes_there_is_no_bound(self) -> None:
-        found = judged(trip(questions.GRE_BARE, C2S, keys(20), []), facts_with(background={}))[GRE_C2S]
+        found = judged(trip(checks.GRE_BARE, C2S, keys(20), []), facts_with(background={}))[GRE_C2S]
         assert (found.outcome, found.error_bound) == (Outcome.NO_ANSWER, None)
 
     @pytest.mark.parametrize(
@@ -76,29 +76,29 @@ class TestPackets:
     )
     def test_two_captures_with_nothing_else_in_them(self, count: int, heard: int, outcome: str) -> None:
         """Where the other end's capture shows that it was at work, more is asked of silence than where it is empty."""
-        rows = [*trip(questions.GRE_IN_CALL, C2S, keys(count), []), *seen(SERVER, SENT, questions.GRE_IN_CALL, keys(heard, start=50))]
+        rows = [*trip(checks.GRE_IN_CALL, C2S, keys(count), []), *seen(SERVER, SENT, checks.GRE_IN_CALL, keys(heard, start=50))]
         found = judged(rows, facts_with(background={}, joined=False))["gre-passthrough-in-call-gre-c2s"]
         assert found.outcome == outcome
 
     def test_refused(self) -> None:
-        refusal = Refusal(questions.ESP, C2S, RefusalKind.PROTOCOL_UNREACHABLE, "10.0.0.9")
-        found = judged(trip(questions.ESP, C2S, keys(6), []), refusals=[refusal])["esp-passthrough-esp-c2s"]
+        refusal = Refusal(checks.ESP, C2S, RefusalKind.PROTOCOL_UNREACHABLE, "10.0.0.9")
+        found = judged(trip(checks.ESP, C2S, keys(6), []), refusals=[refusal])["esp-passthrough-esp-c2s"]
         assert found.outcome is Outcome.REFUSED
         assert (found.detail["refusal"], found.detail["by"]) == ("protocol-unreachable", "10.0.0.9")
 
     def test_a_refusal_that_did_not_hold_is_no_refusal(self) -> None:
-        refusal = Refusal(questions.ESP, C2S, RefusalKind.PROTOCOL_UNREACHABLE, "10.0.0.9")
-        found = judged(trip(questions.ESP, C2S, keys(6), keys(6)), refusals=[refusal])["esp-passthrough-esp-c2s"]
+        refusal = Refusal(checks.ESP, C2S, RefusalKind.PROTOCOL_UNREACHABLE, "10.0.0.9")
+        found = judged(trip(checks.ESP, C2S, keys(6), keys(6)), refusals=[refusal])["esp-passthrough-esp-c2s"]
         assert found.outcome is Outcome.PASS
 
     def test_a_refusal_of_the_other_direction_is_not_this_ones(self) -> None:
-        refusal = Refusal(questions.ESP, S2C, RefusalKind.PROTOCOL_UNREACHABLE, "10.0.0.9")
-        assert judged(trip(questions.ESP, C2S, keys(6), []), refusals=[refusal])["esp-passthrough-esp-c2s"].outcome is Outcome.BLOCKED
+        refusal = Refusal(checks.ESP, S2C, RefusalKind.PROTOCOL_UNREACHABLE, "10.0.0.9")
+        assert judged(trip(checks.ESP, C2S, keys(6), []), refusals=[refusal])["esp-passthrough-esp-c2s"].outcome is Outcome.BLOCKED
 
     def test_unsolicited_packets_stand_beside_the_count(self) -> None:
         rows = [
-            *trip(questions.ESP, S2C, keys(2), [], message="unsolicited"),
-            *trip(questions.ESP, S2C, keys(4, start=9), keys(4, start=9)),
+            *trip(checks.ESP, S2C, keys(2), [], message="unsolicited"),
+            *trip(checks.ESP, S2C, keys(4, start=9), keys(4, start=9)),
         ]
         found = judged(rows)["esp-passthrough-esp-s2c"]
         assert (found.outcome, found.sent) == (Outcome.PASS, 4)
@@ -118,13 +118,13 @@ class TestPackets:
     def test_another_keys_answer_is_itself(self) -> None:
         """ESP is known by SPI and number, which say nothing of an answer."""
         rows = [
-            *trip(questions.ESP, C2S, ["0000100000000001"], ["0000100000000001"]),
-            *trip(questions.ESP, S2C, ["0000200000000001"] * 2, ["0000200000000001"]),
+            *trip(checks.ESP, C2S, ["0000100000000001"], ["0000100000000001"]),
+            *trip(checks.ESP, S2C, ["0000200000000001"] * 2, ["0000200000000001"]),
         ]
         assert judged(rows)["esp-passthrough-esp-s2c"].rtt_ms is None
 
-    def test_a_question_of_which_nothing_left_is_no_observation(self) -> None:
-        assert judged(seen(SERVER, RECEIVED, questions.GRE_BARE, ["stranger"])) == {}
+    def test_a_check_of_which_nothing_left_is_no_observation(self) -> None:
+        assert judged(seen(SERVER, RECEIVED, checks.GRE_BARE, ["stranger"])) == {}
 
     @pytest.mark.parametrize("sees", [False, True])
     def test_a_port_that_nobody_could_open_is_witnessed_on_the_wire_alone(self, sees: bool) -> None:
@@ -187,11 +187,11 @@ class TestConnections:
         assert judged(seen(SERVER, RECEIVED, TCP, ["port-9"], message="SYN")) == {}
 
 
-def conversed(question: Question, *messages: tuple[Direction, str, int, int]) -> list[PacketRecord]:
+def conversed(check: Check, *messages: tuple[Direction, str, int, int]) -> list[PacketRecord]:
     """Messages of conversations: direction, name, how many were sent and how many came, each 10 ms after the one before."""
     rows: list[PacketRecord] = []
     for number, (way, name, sent, came) in enumerate(messages):
-        rows += trip(question, way, keys(sent), keys(came), message=name, at=0.01 * number)
+        rows += trip(check, way, keys(sent), keys(came), message=name, at=0.01 * number)
     return rows
 
 
@@ -234,46 +234,46 @@ class TestConversations:
     @pytest.mark.parametrize(
         ("question", "refusing"),
         [
-            (questions.PPTP_CONTROL, "SCCRP-refused"),
-            (questions.PPTP_CONTROL, "OCRP-refused"),
-            (questions.L2TP_CONTROL, "StopCCN"),
-            (questions.L2TP_CONTROL, "CDN"),
+            (checks.PPTP_CONTROL, "SCCRP-refused"),
+            (checks.PPTP_CONTROL, "OCRP-refused"),
+            (checks.L2TP_CONTROL, "StopCCN"),
+            (checks.L2TP_CONTROL, "CDN"),
         ],
     )
-    def test_refused_in_the_protocols_own_words(self, question: Question, refusing: str) -> None:
-        rows = conversed(question, (C2S, "SCCRQ", 1, 1), (S2C, refusing, 1, 1))
-        found = judged(rows)[identifier(question, BOTH)]
+    def test_refused_in_the_protocols_own_words(self, check: Check, refusing: str) -> None:
+        rows = conversed(check, (C2S, "SCCRQ", 1, 1), (S2C, refusing, 1, 1))
+        found = judged(rows)[identifier(check, BOTH)]
         assert (found.outcome, found.detail["by"], found.detail["message"]) == (Outcome.REFUSED, "peer", refusing)
         assert "consistent_with" not in found.detail
 
     def test_a_connection_that_is_closed_at_once_may_be_a_wrapped_openvpn(self) -> None:
-        question = questions.openvpn_reset(Transport.TCP, 443)
-        rows = conversed(question, (C2S, "P_CONTROL_HARD_RESET_CLIENT_V2", 1, 1), (S2C, CLOSED, 1, 1))
+        check = checks.openvpn_reset(Transport.TCP, 443)
+        rows = conversed(check, (C2S, "P_CONTROL_HARD_RESET_CLIENT_V2", 1, 1), (S2C, CLOSED, 1, 1))
         found = judged(rows)["openvpn-reset-tcp-443-both"]
         assert found.outcome is Outcome.REFUSED
         assert "tls-crypt" in found.detail["consistent_with"]
 
     def test_one_that_somebody_before_the_server_closed_is_none(self) -> None:
-        question = questions.openvpn_reset(Transport.TCP, 443)
+        check = checks.openvpn_reset(Transport.TCP, 443)
         rows = [
-            *conversed(question, (C2S, "P_CONTROL_HARD_RESET_CLIENT_V2", 6, 0)),
-            *seen(CLIENT, RECEIVED, question, keys(1), message=CLOSED, at=0.02),
+            *conversed(check, (C2S, "P_CONTROL_HARD_RESET_CLIENT_V2", 6, 0)),
+            *seen(CLIENT, RECEIVED, check, keys(1), message=CLOSED, at=0.02),
         ]
         assert judged(rows)["openvpn-reset-tcp-443-both"].outcome is Outcome.BLOCKED
 
     def test_a_refusal_that_never_came_is_none(self) -> None:
-        rows = conversed(questions.L2TP_CONTROL, (C2S, "SCCRQ", 1, 1), (S2C, "StopCCN", 1, 0))
+        rows = conversed(checks.L2TP_CONTROL, (C2S, "SCCRQ", 1, 1), (S2C, "StopCCN", 1, 0))
         assert judged(rows)["l2tp-control-udp-1701-both"].outcome is Outcome.NO_ANSWER
 
     def test_the_numbers_of_messages_are_told(self) -> None:
         rows = [
-            *conversed(questions.PPTP_CONTROL, (C2S, "OCRQ", 1, 0)),
-            *seen(SERVER, RECEIVED, questions.PPTP_CONTROL, keys(1), message="OCRQ", detail={"call_id": 1234}),
+            *conversed(checks.PPTP_CONTROL, (C2S, "OCRQ", 1, 0)),
+            *seen(SERVER, RECEIVED, checks.PPTP_CONTROL, keys(1), message="OCRQ", detail={"call_id": 1234}),
         ]
         assert judged(rows)["pptp-control-tcp-1723-both"].detail["numbers"] == {"OCRQ at server": {"call_id": 1234}}
 
     def test_a_conversation_of_which_only_the_answer_is_there(self) -> None:
-        rows = seen(CLIENT, RECEIVED, questions.PPTP_CONTROL, keys(1), message="OCRP")
+        rows = seen(CLIENT, RECEIVED, checks.PPTP_CONTROL, keys(1), message="OCRP")
         found = judged(rows, facts_with(joined=False))["pptp-control-tcp-1723-both"]
         assert (found.outcome, found.rtt_ms) == (Outcome.PASS, None)
 
@@ -283,9 +283,9 @@ class TestConversations:
     def test_a_real_server_speaks_for_itself(self) -> None:
         """It keeps no record for us: what the client got from it counts."""
         rows = [
-            *seen(CLIENT, SENT, questions.PPTP_CONTROL, keys(1), message="OCRQ"),
-            *seen(CLIENT, RECEIVED, questions.PPTP_CONTROL, keys(1), message="OCRP", at=0.01),
-            *seen(CLIENT, RECEIVED, questions.PPTP_LCP, keys(2, start=70), message="Configure-Request", at=0.02),
+            *seen(CLIENT, SENT, checks.PPTP_CONTROL, keys(1), message="OCRQ"),
+            *seen(CLIENT, RECEIVED, checks.PPTP_CONTROL, keys(1), message="OCRP", at=0.01),
+            *seen(CLIENT, RECEIVED, checks.PPTP_LCP, keys(2, start=70), message="Configure-Request", at=0.02),
         ]
         found = judged(rows, facts_with(ports=DAEMON))
         assert found["pptp-control-tcp-1723-both"].outcome is Outcome.PASS
@@ -294,47 +294,47 @@ class TestConversations:
 
     @pytest.mark.parametrize(("sees", "outcome"), [(True, Outcome.BLOCKED), (False, Outcome.NO_ANSWER)])
     def test_what_a_real_server_got_only_the_wire_can_say(self, sees: bool, outcome: Outcome) -> None:
-        rows = trip(questions.GRE_IN_CALL, C2S, keys(6), [])
+        rows = trip(checks.GRE_IN_CALL, C2S, keys(6), [])
         assert judged(rows, facts_with(ports=DAEMON), sees=sees)["gre-passthrough-in-call-gre-c2s"].outcome is outcome
 
 
 def test_every_check_is_either_counted_or_conversed() -> None:
     assert not PACKET_CHECKS & GOALS.keys()
-    assert GOALS.keys() == questions.CONVERSATIONS
+    assert GOALS.keys() == checks.CONVERSATIONS
 
 
-def test_a_question_that_nobody_judges_gives_nothing() -> None:
-    assert judged(trip(questions.ICMP_ECHO, C2S, keys(3), keys(3))) == {}
+def test_a_check_that_nobody_judges_gives_nothing() -> None:
+    assert judged(trip(checks.ICMP_ECHO, C2S, keys(3), keys(3))) == {}
 
 
 def test_skips_are_told_unless_it_was_measured_after_all() -> None:
     facts = PathFacts(
-        background=CLEAR, skips=(Skip(questions.GRE_BARE, C2S, "no privilege"), Skip(questions.GRE_IN_CALL, S2C, "no PPTP call came up"))
+        background=CLEAR, skips=(Skip(checks.GRE_BARE, C2S, "no privilege"), Skip(checks.GRE_IN_CALL, S2C, "no PPTP call came up"))
     )
-    found = judged(trip(questions.GRE_BARE, C2S, keys(6), keys(6)), facts)
+    found = judged(trip(checks.GRE_BARE, C2S, keys(6), keys(6)), facts)
     assert found[GRE_C2S].outcome is Outcome.PASS
     assert found["gre-passthrough-in-call-gre-s2c"] == skipped(facts.skips[1])
     assert found["gre-passthrough-in-call-gre-s2c"].detail == {"reason": "no PPTP call came up", "form": "in-call"}
 
 
 def test_a_skip_without_a_form_has_none() -> None:
-    assert skipped(Skip(questions.ESP, C2S, "no privilege")).detail == {"reason": "no privilege"}
+    assert skipped(Skip(checks.ESP, C2S, "no privilege")).detail == {"reason": "no privilege"}
 
 
-def test_ids_have_every_part_of_the_question() -> None:
-    assert identifier(questions.GRE_IN_CALL, C2S) == "gre-passthrough-in-call-gre-c2s"
+def test_ids_have_every_part_of_the_check() -> None:
+    assert identifier(checks.GRE_IN_CALL, C2S) == "gre-passthrough-in-call-gre-c2s"
     assert identifier(RESET, BOTH) == RESET_ID
 
 
 def test_the_background_is_what_passes_and_the_control_channels_own() -> None:
-    client, server = ends([*trip(questions.ESP, C2S, keys(6), keys(5)), *trip(TCP, C2S, keys(9), keys(1), message="SYN")])
+    client, server = ends([*trip(checks.ESP, C2S, keys(6), keys(5)), *trip(TCP, C2S, keys(9), keys(1), message="SYN")])
     judgement = Judge(client, server, facts_with(background={C2S: Background(1, 10)}))
     assert judgement.loss == {C2S: Background(2, 15), S2C: Background()}
 
 
 # ------------------------------------------------------------------------------------------------ for any rows whatever
 
-QUESTIONS = [questions.GRE_BARE, questions.GRE_IN_CALL, questions.ESP, UDP, TCP, RESET, questions.PPTP_CONTROL, questions.PPTP_LCP]
+CHECKS = [checks.GRE_BARE, checks.GRE_IN_CALL, checks.ESP, UDP, TCP, RESET, checks.PPTP_CONTROL, checks.PPTP_LCP]
 MESSAGES = {
     "reach": ["SYN", "SYN-ACK", "payload", ""],
     "control": ["SCCRQ", "SCCRP", "OCRP", "SCCRP-refused"],
@@ -350,11 +350,11 @@ losses = st.builds(Background, st.integers(0, 60), st.integers(0, 400))
 
 @st.composite
 def packet_records(draw: st.DrawFn, key: st.SearchStrategy[str] = own_keys) -> PacketRecord:
-    question = draw(st.sampled_from(QUESTIONS))
-    message = draw(st.sampled_from(MESSAGES.get(question.check, ["", "Configure-Request", "Configure-Ack", "unsolicited"])))
+    check = draw(st.sampled_from(CHECKS))
+    message = draw(st.sampled_from(MESSAGES.get(check.name, ["", "Configure-Request", "Configure-Ack", "unsolicited"])))
     vantage, movement = draw(st.sampled_from([CLIENT, SERVER])), draw(st.sampled_from([SENT, RECEIVED]))
     at = draw(st.floats(0, 10))
-    return PacketRecord(vantage, movement, at, question, draw(key), message, stepped=draw(st.booleans()) and movement is SENT)
+    return PacketRecord(vantage, movement, at, check, draw(key), message, stepped=draw(st.booleans()) and movement is SENT)
 
 
 records = st.lists(packet_records(), max_size=40)
@@ -362,10 +362,8 @@ records = st.lists(packet_records(), max_size=40)
 
 @st.composite
 def refusals(draw: st.DrawFn) -> Refusal:
-    question = draw(st.sampled_from(QUESTIONS))
-    return Refusal(
-        question, draw(st.sampled_from([C2S, S2C])), draw(st.sampled_from(RefusalKind)), draw(st.sampled_from([None, "10.0.0.9"]))
-    )
+    check = draw(st.sampled_from(CHECKS))
+    return Refusal(check, draw(st.sampled_from([C2S, S2C])), draw(st.sampled_from(RefusalKind)), draw(st.sampled_from([None, "10.0.0.9"])))
 
 
 @st.composite
@@ -373,7 +371,7 @@ def strangers(draw: st.DrawFn) -> PacketRecord:
     """A row of the server's with a nonce that the client never used."""
     row = draw(packet_records(foreign_keys))
     peer = draw(st.sampled_from([None, ("192.0.2.66", 4000), ("10.0.0.1", 4000)]))
-    return PacketRecord(SERVER, RECEIVED, row.at, row.question, row.key, row.message, peer=peer)
+    return PacketRecord(SERVER, RECEIVED, row.at, row.check, row.key, row.message, peer=peer)
 
 
 @given(records, st.lists(strangers(), max_size=12), states, losses, st.lists(refusals(), max_size=4), st.booleans())

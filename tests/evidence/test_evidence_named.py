@@ -1,11 +1,11 @@
-"""Names for what one end knows: put beside the observations of their question, in every direction, and nowhere else."""
+"""Names for what one end knows: put beside the observations of their check, in every direction, and nowhere else."""
 
 import pytest
 
+from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake, openvpn_reset
 from vpnprobe.evidence.named import HARMLESS, Named, asks, with_names
 from vpnprobe.evidence.naming import identifier, skipped
-from vpnprobe.evidence.packet_records import Question
-from vpnprobe.evidence.questions import openvpn_data, openvpn_handshake, openvpn_reset
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import Skip
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 
@@ -15,14 +15,14 @@ DATA = openvpn_data(UDP, 1194, "profile")
 WAYS = (Direction.C2S, Direction.S2C)
 
 
-def row(question: Question, outcome: Outcome = Outcome.PASS, way: Direction = Direction.BOTH, **detail: object) -> Observation:
+def row(check: Check, outcome: Outcome = Outcome.PASS, way: Direction = Direction.BOTH, **detail: object) -> Observation:
     return Observation(
-        id=identifier(question, way),
-        probe=question.probe,
-        check=question.check,
+        id=identifier(check, way),
+        probe=check.probe,
+        check=check.name,
         direction=way,
-        transport=question.transport,
-        port=question.port,
+        transport=check.transport,
+        port=check.port,
         outcome=outcome,
         detail=detail,
     )
@@ -106,9 +106,9 @@ def test_data_that_never_passed_keep_their_outcome() -> None:
         openvpn_handshake(UDP, 443, "profile"),
         openvpn_handshake(Transport.TCP, 1194, "profile"),
     ],
-    ids=lambda question: identifier(question, Direction.BOTH),
+    ids=lambda check: identifier(check, Direction.BOTH),
 )
-def test_a_name_belongs_to_its_own_question_alone(other: Question) -> None:
+def test_a_name_belongs_to_its_own_check_alone(other: Check) -> None:
     rows = [row(other), row(HANDSHAKE)]
     found = with_names(rows, [Named(HANDSHAKE, "tls-broken")])
     assert found[0] == rows[0]

@@ -5,91 +5,91 @@ from evidence_support import C2S, CLIENT, RECEIVED, S2C, SENT, SERVER, ends, key
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnprobe.evidence import questions
+from vpnprobe.evidence import checks
 from vpnprobe.evidence.identify import UNSOLICITED
-from vpnprobe.evidence.packet_records import PacketRecord, Question
+from vpnprobe.evidence.packet_records import Check, PacketRecord
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.evidence.tally import Count, Tally, background, round_trip_ms, tally
 from vpnprobe.observations.schema import Transport
 
-ASKED = [questions.GRE_BARE, questions.ESP, questions.udp_reach(53), questions.PPTP_CONTROL, questions.PPTP_LCP]
-OPENVPN = questions.openvpn_reset(Transport.UDP, 1194)
+ASKED = [checks.GRE_BARE, checks.ESP, checks.udp_reach(53), checks.PPTP_CONTROL, checks.PPTP_LCP]
+OPENVPN = checks.openvpn_reset(Transport.UDP, 1194)
 
 
-def of(rows: list[PacketRecord], question: Question, *, joined: bool = True, trusted: frozenset[Question] = frozenset()) -> Tally:
+def of(rows: list[PacketRecord], check: Check, *, joined: bool = True, trusted: frozenset[Check] = frozenset()) -> Tally:
     client, server = ends(rows)
-    return tally(client, server, joined=joined, trusted=trusted).get(question, Tally())
+    return tally(client, server, joined=joined, trusted=trusted).get(check, Tally())
 
 
 def test_what_left_and_what_came() -> None:
-    count = of(trip(questions.GRE_BARE, C2S, keys(6), keys(4)), questions.GRE_BARE).total(C2S)
+    count = of(trip(checks.GRE_BARE, C2S, keys(6), keys(4)), checks.GRE_BARE).total(C2S)
     assert (len(count.sent), len(count.received), count.lost) == (6, 4, 2)
     assert count.background() == Background(2, 4)
 
 
 def test_copies_with_the_same_key_count_once() -> None:
-    rows = trip(questions.ESP, C2S, keys(3) * 2, keys(2) * 4)
-    count = of(rows, questions.ESP).total(C2S)
+    rows = trip(checks.ESP, C2S, keys(3) * 2, keys(2) * 4)
+    count = of(rows, checks.ESP).total(C2S)
     assert (len(count.sent), len(count.received)) == (3, 2)
 
 
 def test_a_copy_counts_at_the_time_of_the_first() -> None:
-    rows = [*seen(CLIENT, SENT, questions.ESP, ["a"], at=1.0), *seen(CLIENT, SENT, questions.ESP, ["a"], at=5.0)]
-    assert of(rows, questions.ESP).total(C2S).sent == {"a": 1.0}
+    rows = [*seen(CLIENT, SENT, checks.ESP, ["a"], at=1.0), *seen(CLIENT, SENT, checks.ESP, ["a"], at=5.0)]
+    assert of(rows, checks.ESP).total(C2S).sent == {"a": 1.0}
 
 
 def test_stepped_copies_are_no_trials_and_no_loss() -> None:
     rows = [
-        *trip(questions.GRE_BARE, C2S, keys(2), keys(2)),
-        *seen(CLIENT, SENT, questions.GRE_BARE, keys(9, start=50), stepped=True, ttl=3),
+        *trip(checks.GRE_BARE, C2S, keys(2), keys(2)),
+        *seen(CLIENT, SENT, checks.GRE_BARE, keys(9, start=50), stepped=True, ttl=3),
     ]
-    count = of(rows, questions.GRE_BARE).total(C2S)
+    count = of(rows, checks.GRE_BARE).total(C2S)
     assert (len(count.sent), count.lost) == (2, 0)
 
 
 def test_a_stepped_copy_that_arrives_counts_for_nothing_either() -> None:
     """Its arrival is read by the trace, not by the count."""
-    rows = [*seen(CLIENT, SENT, questions.GRE_BARE, ["x"], stepped=True), *seen(SERVER, RECEIVED, questions.GRE_BARE, ["x"])]
-    count = of(rows, questions.GRE_BARE).total(C2S)
+    rows = [*seen(CLIENT, SENT, checks.GRE_BARE, ["x"], stepped=True), *seen(SERVER, RECEIVED, checks.GRE_BARE, ["x"])]
+    count = of(rows, checks.GRE_BARE).total(C2S)
     assert (len(count.sent), len(count.received)) == (0, 0)
 
 
 @given(st.sampled_from(ASKED), st.lists(st.text("abcdef0123456789", min_size=1, max_size=24), max_size=8), st.sampled_from(["", "SCCRQ"]))
-def test_a_row_of_the_server_with_a_foreign_key_counts_for_nothing(question: Question, foreign: list[str], message: str) -> None:
+def test_a_row_of_the_server_with_a_foreign_key_counts_for_nothing(check: Check, foreign: list[str], message: str) -> None:
     ours = keys(3)
-    rows = trip(question, C2S, ours, ours[:2], message=message)
-    stranger = seen(SERVER, RECEIVED, question, [key for key in foreign if key not in ours], message=message)
-    assert of(rows, question) == of([*rows, *stranger], question)
+    rows = trip(check, C2S, ours, ours[:2], message=message)
+    stranger = seen(SERVER, RECEIVED, check, [key for key in foreign if key not in ours], message=message)
+    assert of(rows, check) == of([*rows, *stranger], check)
 
 
-def test_a_foreign_row_does_not_even_name_its_question() -> None:
-    client, server = ends(seen(SERVER, RECEIVED, questions.PPTP_CONTROL, ["scanner"], message="SCCRQ"))
-    assert questions.PPTP_CONTROL not in tally(client, server, joined=True)
+def test_a_foreign_row_does_not_even_name_its_check() -> None:
+    client, server = ends(seen(SERVER, RECEIVED, checks.PPTP_CONTROL, ["scanner"], message="SCCRQ"))
+    assert checks.PPTP_CONTROL not in tally(client, server, joined=True)
 
 
 def test_a_conversation_that_the_client_never_began_is_none_of_ours() -> None:
-    scanner = seen(SERVER, SENT, questions.PPTP_CONTROL, ["scanner"], message="SCCRP")
+    scanner = seen(SERVER, SENT, checks.PPTP_CONTROL, ["scanner"], message="SCCRP")
     client, server = ends(scanner)
     assert tally(client, server, joined=True) == {}
-    assert tally(client, server, joined=False)[questions.PPTP_CONTROL].count(S2C, "SCCRP").sent
+    assert tally(client, server, joined=False)[checks.PPTP_CONTROL].count(S2C, "SCCRP").sent
 
 
 def test_captures_of_two_attempts_are_counted_without_a_join() -> None:
-    rows = trip(questions.GRE_IN_CALL, C2S, keys(3), keys(2, start=20))
-    assert len(of(rows, questions.GRE_IN_CALL, joined=False).total(C2S).received) == 2
-    assert len(of(rows, questions.GRE_IN_CALL, joined=True).total(C2S).received) == 0
+    rows = trip(checks.GRE_IN_CALL, C2S, keys(3), keys(2, start=20))
+    assert len(of(rows, checks.GRE_IN_CALL, joined=False).total(C2S).received) == 2
+    assert len(of(rows, checks.GRE_IN_CALL, joined=True).total(C2S).received) == 0
 
 
 def test_what_a_trusted_program_sends_needs_no_record_of_it() -> None:
-    rows = seen(CLIENT, RECEIVED, questions.GRE_IN_CALL, keys(2))
-    trusted = frozenset({questions.GRE_IN_CALL})
-    assert len(of(rows, questions.GRE_IN_CALL, trusted=trusted).total(S2C).received) == 2
-    assert len(of(rows, questions.GRE_IN_CALL).total(S2C).received) == 0
+    rows = seen(CLIENT, RECEIVED, checks.GRE_IN_CALL, keys(2))
+    trusted = frozenset({checks.GRE_IN_CALL})
+    assert len(of(rows, checks.GRE_IN_CALL, trusted=trusted).total(S2C).received) == 2
+    assert len(of(rows, checks.GRE_IN_CALL).total(S2C).received) == 0
 
 
 def test_trust_is_for_the_way_back_alone() -> None:
-    rows = seen(SERVER, RECEIVED, questions.GRE_IN_CALL, keys(2))
-    assert len(of(rows, questions.GRE_IN_CALL, trusted=frozenset({questions.GRE_IN_CALL})).total(C2S).received) == 0
+    rows = seen(SERVER, RECEIVED, checks.GRE_IN_CALL, keys(2))
+    assert len(of(rows, checks.GRE_IN_CALL, trusted=frozenset({checks.GRE_IN_CALL})).total(C2S).received) == 0
 
 
 def test_an_answer_is_known_by_the_key_that_the_client_chose() -> None:
@@ -99,20 +99,20 @@ def test_an_answer_is_known_by_the_key_that_the_client_chose() -> None:
 
 def test_a_payload_that_the_server_did_not_send_is_no_answer() -> None:
     """Reflected by somebody on the way: the server's record has no such packet."""
-    question = questions.udp_reach(53)
-    rows = [*seen(CLIENT, SENT, question, ["n"]), *seen(CLIENT, RECEIVED, question, ["n"])]
-    assert not of(rows, question).total(S2C).received
+    check = checks.udp_reach(53)
+    rows = [*seen(CLIENT, SENT, check, ["n"]), *seen(CLIENT, RECEIVED, check, ["n"])]
+    assert not of(rows, check).total(S2C).received
 
 
 def test_without_an_agent_an_answer_is_known_by_the_key_alone() -> None:
-    question = questions.udp_reach(53)
-    client, server = ends([*seen(CLIENT, SENT, question, ["n"]), *seen(CLIENT, RECEIVED, question, ["n"])], witness=False)
-    assert tally(client, server, joined=True)[question].total(S2C).received
+    check = checks.udp_reach(53)
+    client, server = ends([*seen(CLIENT, SENT, check, ["n"]), *seen(CLIENT, RECEIVED, check, ["n"])], witness=False)
+    assert tally(client, server, joined=True)[check].total(S2C).received
 
 
 def test_unsolicited_packets_are_kept_apart() -> None:
-    rows = [*trip(questions.ESP, S2C, keys(2), [], message=UNSOLICITED), *trip(questions.ESP, S2C, keys(3, start=9), keys(3, start=9))]
-    counted = of(rows, questions.ESP)
+    rows = [*trip(checks.ESP, S2C, keys(2), [], message=UNSOLICITED), *trip(checks.ESP, S2C, keys(3, start=9), keys(3, start=9))]
+    counted = of(rows, checks.ESP)
     assert (len(counted.total(S2C).sent), counted.total(S2C).lost) == (3, 0)
     assert (len(counted.count(S2C, UNSOLICITED).sent), counted.count(S2C, UNSOLICITED).lost) == (2, 2)
     assert counted.messages(S2C) == [UNSOLICITED, ""]
@@ -121,19 +121,19 @@ def test_unsolicited_packets_are_kept_apart() -> None:
 
 def test_an_acknowledged_request_came_whoever_kept_a_record() -> None:
     rows = [
-        *seen(CLIENT, SENT, questions.PPTP_LCP, ["m1", "m2"], message="Configure-Request"),
-        *seen(CLIENT, RECEIVED, questions.PPTP_LCP, ["m1", "other"], message="Configure-Ack", at=0.5),
+        *seen(CLIENT, SENT, checks.PPTP_LCP, ["m1", "m2"], message="Configure-Request"),
+        *seen(CLIENT, RECEIVED, checks.PPTP_LCP, ["m1", "other"], message="Configure-Ack", at=0.5),
     ]
-    count = of(rows, questions.PPTP_LCP, trusted=frozenset({questions.PPTP_LCP})).count(C2S, "Configure-Request")
+    count = of(rows, checks.PPTP_LCP, trusted=frozenset({checks.PPTP_LCP})).count(C2S, "Configure-Request")
     assert count.received == {"m1": 0.5}
 
 
 def test_background_is_of_what_passes_in_that_direction() -> None:
     rows = [
-        *trip(questions.ESP, C2S, keys(6), keys(5)),
-        *trip(questions.udp_reach(53), C2S, keys(4), keys(4)),
-        *trip(questions.GRE_BARE, C2S, keys(9), []),
-        *trip(questions.GRE_BARE, S2C, keys(7), keys(1)),
+        *trip(checks.ESP, C2S, keys(6), keys(5)),
+        *trip(checks.udp_reach(53), C2S, keys(4), keys(4)),
+        *trip(checks.GRE_BARE, C2S, keys(9), []),
+        *trip(checks.GRE_BARE, S2C, keys(7), keys(1)),
     ]
     client, server = ends(rows)
     tallies = tally(client, server, joined=True)

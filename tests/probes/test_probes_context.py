@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnprobe.evidence import questions
-from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question, Vantage
+from vpnprobe.evidence import checks
+from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts, Refusal, RefusalKind, Trace
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, MOST_TRIALS, Background
 from vpnprobe.evidence.tally import Count
@@ -101,7 +101,7 @@ class Peer:
     def background(self) -> Mapping[Direction, Background]:
         return self.loss
 
-    async def trace(self, question: Question, *, highest_ttl: int) -> Trace | None:
+    async def trace(self, check: Check, *, highest_ttl: int) -> Trace | None:
         return None
 
 
@@ -116,7 +116,7 @@ def path_with(peer: Peer | None) -> Path:
 
 
 class Asking:
-    """Packets of one question, sent as `until_sure` asks for them."""
+    """Packets of one check, sent as `until_sure` asks for them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -126,7 +126,7 @@ class Asking:
         self.bursts.append(trials)
 
         def one() -> None:
-            self.path.recorder.sent(questions.udp_reach(53), self.path.nonces.fresh().key)
+            self.path.recorder.sent(checks.udp_reach(53), self.path.nonces.fresh().key)
 
         await self.path.burst(one, trials, spacing_s=spacing_s)
 
@@ -144,11 +144,11 @@ def asked(peer: Peer | None, *, arrive: int | None = None) -> tuple[list[int], f
                 await asyncio.sleep(0.001)
                 rows = path.recorder.packet_records
                 if len(rows) > arrive:
-                    peer.rows.append(PacketRecord(Vantage.SERVER, Movement.RECEIVED, 0.0, questions.udp_reach(53), rows[arrive].key))
+                    peer.rows.append(PacketRecord(Vantage.SERVER, Movement.RECEIVED, 0.0, checks.udp_reach(53), rows[arrive].key))
                     return
 
         delivering = asyncio.get_running_loop().create_task(deliver())
-        await path.until_sure(questions.udp_reach(53), C2S, asking.send)
+        await path.until_sure(checks.udp_reach(53), C2S, asking.send)
         delivering.cancel()
         path.close()
         return asking.bursts, path.stack.now() - began
@@ -156,7 +156,7 @@ def asked(peer: Peer | None, *, arrive: int | None = None) -> tuple[list[int], f
     return run_virtual(main())
 
 
-def test_what_comes_through_ends_the_question() -> None:
+def test_what_comes_through_ends_the_check() -> None:
     bursts, took = asked(Peer(), arrive=0)
     assert bursts == [FIRST_TRIALS]
     assert took < 0.5
@@ -190,13 +190,13 @@ def test_without_an_agent_nobody_can_say_more() -> None:
 def test_a_peer_that_does_not_send_what_it_is_asked_to_keeps_nobody() -> None:
     async def main() -> int:
         path, rounds = path_with(Peer()), 0
-        path.recorder.received(questions.GRE_BARE, "x")
+        path.recorder.received(checks.GRE_BARE, "x")
 
         async def send(_: int, __: float) -> None:
             nonlocal rounds
             rounds += 1
 
-        await path.until_sure(questions.GRE_BARE, Direction.S2C, send)
+        await path.until_sure(checks.GRE_BARE, Direction.S2C, send)
         return rounds
 
     assert run_virtual(main()) <= MOST_ROUNDS + 1
@@ -235,7 +235,7 @@ def test_why_nothing_was_said_over_tcp(kinds: tuple[RefusalKind, ...], words: st
     async def main() -> str:
         path = path_with(Peer())
         for kind in kinds:
-            path.recorder.refused(Refusal(questions.tcp_reach(80), C2S, kind, None))
+            path.recorder.refused(Refusal(checks.tcp_reach(80), C2S, kind, None))
         return path.unconnected(80)
 
     assert words in run_virtual(main())

@@ -9,7 +9,7 @@ import pytest
 from vpnprobe.agents.simulation import measure_simulated
 from vpnprobe.conversations.contract import Sender, Step
 from vpnprobe.conversations.openvpn import Responder
-from vpnprobe.evidence import questions
+from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.observations.schema import Outcome, Transport
 from vpnprobe.probes.context import Path, Settings
@@ -21,7 +21,7 @@ from vpnprobe.transports.stack import Endpoint, TcpStream
 from vpnprobe.transports.topology import CLIENT, SERVER, Filter, Topology
 from vpnprobe.wire.openvpn import HardResetClientV2, Reliable
 
-UDP = questions.openvpn_reset(Transport.UDP, 1194)
+UDP = checks.openvpn_reset(Transport.UDP, 1194)
 
 
 @dataclass
@@ -77,7 +77,7 @@ def test_a_clock_that_wakes_a_hair_too_early_does_not_stop_time() -> None:
 @pytest.mark.parametrize("cut", [1, 2, 5, 16, 100])
 def test_a_stream_in_whatever_pieces(cut: int) -> None:
     """The server's end, byte by byte: what was read already comes first."""
-    question = questions.openvpn_reset(Transport.TCP, 1194)
+    check = checks.openvpn_reset(Transport.TCP, 1194)
 
     async def main() -> tuple[list[str], bytes]:
         network = SimulatedNetwork(Topology(), seed=1)
@@ -87,7 +87,7 @@ def test_a_stream_in_whatever_pieces(cut: int) -> None:
 
         async def serve(stream: TcpStream) -> None:
             first = await stream.receive(1)
-            await over_stream(recorder, stream, Responder(session_id=b"s" * 8, stream=True), question, Sender.RESPONDER, first=first)
+            await over_stream(recorder, stream, Responder(session_id=b"s" * 8, stream=True), check, Sender.RESPONDER, first=first)
 
         def connected(stream: TcpStream) -> None:
             tasks.append(asyncio.get_running_loop().create_task(serve(stream)))

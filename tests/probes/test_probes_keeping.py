@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnprobe.evidence import questions
+from vpnprobe.evidence import checks
 from vpnprobe.evidence.identify import BARE_PROTOCOL
-from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question, Vantage
+from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes import keeping
@@ -133,8 +133,8 @@ def test_what_is_held_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (len(keeper.packets), keeper.left_out) == (2, 3)
 
 
-def sent(question: Question, count: int, movement: Movement = Movement.SENT) -> list[PacketRecord]:
-    return [PacketRecord(Vantage.CLIENT, movement, 0.0, question, f"{number:024x}") for number in range(count)]
+def sent(check: Check, count: int, movement: Movement = Movement.SENT) -> list[PacketRecord]:
+    return [PacketRecord(Vantage.CLIENT, movement, 0.0, check, f"{number:024x}") for number in range(count)]
 
 
 class TestNeverLeft:
@@ -148,21 +148,21 @@ class TestNeverLeft:
 
     def test_what_the_wire_shows_left(self) -> None:
         keeper = self.left(ip(IpProtocol.GRE, Gre(BARE_PROTOCOL, NONCE).encode()), ip(IpProtocol.UDP, udp(40000, 500)))
-        assert never_left(keeper.left, sent(questions.GRE_BARE, 6) + sent(questions.udp_reach(500), 6)) == frozenset()
+        assert never_left(keeper.left, sent(checks.GRE_BARE, 6) + sent(checks.udp_reach(500), 6)) == frozenset()
 
     def test_what_it_never_shows_did_not(self) -> None:
         keeper = self.left(ip(IpProtocol.UDP, udp(40000, 500)))
-        rows = sent(questions.ESP, LEAST_TRIALS) + sent(questions.udp_reach(53), LEAST_TRIALS) + sent(questions.udp_reach(500), 9)
-        assert never_left(keeper.left, rows) == {questions.ESP, questions.udp_reach(53)}
+        rows = sent(checks.ESP, LEAST_TRIALS) + sent(checks.udp_reach(53), LEAST_TRIALS) + sent(checks.udp_reach(500), 9)
+        assert never_left(keeper.left, rows) == {checks.ESP, checks.udp_reach(53)}
 
     def test_a_few_prove_nothing_and_tcp_is_not_asked(self) -> None:
-        rows = sent(questions.ESP, LEAST_TRIALS - 1) + sent(questions.tcp_reach(80), 9) + sent(questions.GRE_BARE, 9, Movement.RECEIVED)
+        rows = sent(checks.ESP, LEAST_TRIALS - 1) + sent(checks.tcp_reach(80), 9) + sent(checks.GRE_BARE, 9, Movement.RECEIVED)
         assert never_left(self.left().left, rows) == frozenset()
 
     def test_what_came_in_did_not_leave(self) -> None:
         keeper = Keeper()
         keeper(Packet(ip(IpProtocol.ESP, ESP_OURS, outgoing=False), 0.0, False))
-        assert never_left(keeper.left, sent(questions.ESP, 6)) == {questions.ESP}
+        assert never_left(keeper.left, sent(checks.ESP, 6)) == {checks.ESP}
 
 
 class TestCiphertext:

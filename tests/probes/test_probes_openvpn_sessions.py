@@ -8,14 +8,14 @@ from trial_support import PORT, Servers, material
 
 from vpnprobe.agents.simulation import measure_simulated
 from vpnprobe.conversations.openvpn_tls import Identity
+from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake
 from vpnprobe.evidence.packet_records import Vantage
-from vpnprobe.evidence.questions import openvpn_data, openvpn_handshake
 from vpnprobe.lab.scenario import load
 from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
 from vpnprobe.probes import openvpn_sessions
 from vpnprobe.probes.context import Path, Settings, WantedPort
 from vpnprobe.probes.openvpn_material import Material, make_material
-from vpnprobe.probes.openvpn_sessions import ECHOES, LONG_RUN, MOST_SESSIONS, Sessions, questions_of
+from vpnprobe.probes.openvpn_sessions import ECHOES, LONG_RUN, MOST_SESSIONS, Sessions, checks_of
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.probes.sending import Nonces
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
@@ -133,8 +133,8 @@ def test_the_same_seed_gives_the_same_rows() -> None:
 
 
 @pytest.mark.parametrize("transport", [UDP, TCP])
-def test_questions_of_a_port(transport: Transport) -> None:
-    assert questions_of(WantedPort(transport, 443)) == (openvpn_handshake(transport, 443), openvpn_data(transport, 443))
+def test_checks_of_a_port(transport: Transport) -> None:
+    assert checks_of(WantedPort(transport, 443)) == (openvpn_handshake(transport, 443), openvpn_data(transport, 443))
 
 
 def alone(used: Material, transport: Transport, wrap: Wrap = Wrap.NONE) -> tuple[Sessions, Path, int]:

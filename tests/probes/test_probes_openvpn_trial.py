@@ -66,7 +66,7 @@ class TestWholeSessions:
 
     def test_what_was_agreed_on_is_told(self) -> None:
         (named,) = tried(server_over_udp).named
-        assert named.question.check == "handshake"
+        assert named.check.name == "handshake"
         assert named.facts["cipher"] == "AES-256-GCM"
         assert named.facts["tls"] == "TLSv1.3"
         assert 0 < float(named.facts["first_data_ms"]) < 1000
@@ -245,7 +245,7 @@ class TestCloserLooks:
         found = tried(server_over_udp, used, wrapping=server_wrapping(Wrap.TLS_AUTH))
         assert found.codes == [("reset", "silent")]
 
-    def test_a_look_aside_counts_for_none_of_the_profiles_questions(self) -> None:
+    def test_a_look_aside_counts_for_none_of_the_profiles_checks(self) -> None:
         found = tried(server_over_udp, profile(remote(wrapping=tls_auth())))
         row = found.rows["openvpn-reset-profile-udp-1194-both"]
         assert (row.outcome.value, row.received) == ("no-answer", 0)

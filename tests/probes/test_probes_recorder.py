@@ -6,7 +6,7 @@ import pytest
 
 from vpnprobe.conversations import openvpn
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.evidence import identify, questions
+from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.packet_records import Movement, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
@@ -17,7 +17,7 @@ from vpnprobe.transports.stack import Datagram, Endpoint
 from vpnprobe.transports.topology import CLIENT, Topology
 from vpnprobe.wire.nonce import NoncePayload
 
-UDP = questions.udp_reach(53)
+UDP = checks.udp_reach(53)
 SERVER = Endpoint(Topology().server_address, 53)
 
 
@@ -59,7 +59,7 @@ def test_a_datagram_is_recorded_as_what_it_was_identified_as() -> None:
 def test_messages_of_a_conversation_are_recorded_once() -> None:
     async def main() -> None:
         kept = Recorder(SimulatedNetwork(Topology(), seed=1).stack(CLIENT), Vantage.CLIENT)
-        question = questions.openvpn_reset(Transport.UDP, 1194)
+        check = checks.openvpn_reset(Transport.UDP, 1194)
         client, server = openvpn.Initiator(session_id=b"c" * 8, stream=False), openvpn.Responder(session_id=b"s" * 8, stream=False)
         client.start(0.0)
         for data in client.data_to_send(0.0):
@@ -67,7 +67,7 @@ def test_messages_of_a_conversation_are_recorded_once() -> None:
         for data in server.data_to_send(0.0):
             client.receive(data, 0.0)
         for _ in range(2):
-            kept.steps(client, question, Sender.INITIATOR, remote=SERVER)
+            kept.steps(client, check, Sender.INITIATOR, remote=SERVER)
         assert [(row.movement.value, row.message, row.key) for row in kept.packet_records[:2]] == [
             ("sent", "P_CONTROL_HARD_RESET_CLIENT_V2", "63" * 8),
             ("received", "P_CONTROL_HARD_RESET_SERVER_V2", "63" * 8),

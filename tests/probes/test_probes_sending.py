@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from vpnprobe.evidence import identify, questions
+from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.probes.sending import BesidePort, Nonces, PacketSender, bare_gre, esp
@@ -52,7 +52,7 @@ def test_every_packet_is_another_trial() -> None:
         arrived = [identity.key for datagram in ends.came for identity in identify.gre(datagram.data)]
         assert arrived == ends.keys()
         assert len(set(arrived)) == 20
-        assert {row.question for row in ends.recorder.packet_records} == {questions.GRE_BARE}
+        assert {row.check for row in ends.recorder.packet_records} == {checks.GRE_BARE}
 
     story(tell)
 
@@ -77,10 +77,10 @@ def test_esp_in_udp_and_payloads() -> None:
         port = await ends.stack.udp(lambda _: None)
         await ends.server.udp(ends.came.append, port=PORT)
         ends.sender.esp_in_udp(port, ends.remote)
-        ends.sender.nonce(port, ends.remote, questions.udp_reach(PORT), size=300)
+        ends.sender.nonce(port, ends.remote, checks.udp_reach(PORT), size=300)
         await asyncio.sleep(1)
         encapsulated, payload = ends.came
-        found = identify.esp(questions.ESP_IN_UDP, encapsulated.data)
+        found = identify.esp(checks.ESP_IN_UDP, encapsulated.data)
         assert found is not None
         assert [found.key, NoncePayload.decode(payload.data).key] == ends.keys()
         assert len(payload.data) == 300
@@ -93,7 +93,7 @@ def test_an_answer_is_no_echo() -> None:
     async def tell(ends: Ends) -> None:
         port = await ends.stack.udp(lambda _: None)
         asked = ends.nonces.fresh(40)
-        ends.sender.answer(port, ends.remote, questions.udp_reach(PORT), asked.encode())
+        ends.sender.answer(port, ends.remote, checks.udp_reach(PORT), asked.encode())
         assert ends.keys() == [asked.answer().key]
         assert ends.keys() != [asked.key]
 

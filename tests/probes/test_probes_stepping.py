@@ -5,8 +5,8 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from vpnprobe.evidence import questions
-from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question, Vantage
+from vpnprobe.evidence import checks
+from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, RefusalKind, Trace
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.crafting import echo, openvpn_reset, tcp_syn, udp_nonce
@@ -16,8 +16,8 @@ from vpnprobe.probes.stepping import (
     HIGHEST_TTL,
     UNKNOWN_DISTANCE,
     IcmpTap,
+    check_of,
     distance,
-    question_of,
     unreachable_kind,
     with_reach,
 )
@@ -49,21 +49,21 @@ class Stepper:
 
     async def trace(self, kind: str, highest_ttl: int = 4) -> Trace:
         own, peer = self.topology.client_address, self.topology.server_address
-        udp = questions.udp_reach(500)
+        udp = checks.udp_reach(500)
         crafters = {
-            "gre": (questions.GRE_BARE, lambda _: bare_gre(self.nonces.fresh())),
-            "esp": (questions.ESP, lambda _: esp(self.nonces.fresh(), self.nonces.spi())),
-            "echo": (questions.ICMP_ECHO, echo(self.nonces)),
+            "gre": (checks.GRE_BARE, lambda _: bare_gre(self.nonces.fresh())),
+            "esp": (checks.ESP, lambda _: esp(self.nonces.fresh(), self.nonces.spi())),
+            "echo": (checks.ICMP_ECHO, echo(self.nonces)),
             "udp": (udp, udp_nonce(self.nonces, Endpoint(own, 40000), Endpoint(peer, 500), udp)),
             "reset": (udp, openvpn_reset(self.nonces, Endpoint(own, 40000), Endpoint(peer, 500), udp)),
             "syn": (
-                questions.tcp_reach(80),
-                tcp_syn(self.nonces, Endpoint(own, 0), Endpoint(peer, 80), questions.tcp_reach(80), using=self.ports),
+                checks.tcp_reach(80),
+                tcp_syn(self.nonces, Endpoint(own, 0), Endpoint(peer, 80), checks.tcp_reach(80), using=self.ports),
             ),
         }
-        question, craft = crafters[kind]
+        check, craft = crafters[kind]
         ends = {"source": own, "destination": peer}
-        return await self.tap.step(self.recorder, question, Direction.C2S, craft, highest_ttl=highest_ttl, patience_s=0.1, **ends)
+        return await self.tap.step(self.recorder, check, Direction.C2S, craft, highest_ttl=highest_ttl, patience_s=0.1, **ends)
 
 
 def traced(topology: Topology, *kinds: str) -> list[Trace]:
@@ -141,7 +141,7 @@ def test_a_prohibition_is_handed_on_with_who_said_it() -> None:
     refusals = run_virtual(main())
     assert refusals
     for quote, router, kind in refusals:
-        assert (question_of(quote, server_port=max), str(router), kind) == (questions.GRE_BARE, "10.78.1.2", RefusalKind.PROHIBITED)
+        assert (check_of(quote, server_port=max), str(router), kind) == (checks.GRE_BARE, "10.78.1.2", RefusalKind.PROHIBITED)
 
 
 def test_somebody_elses_time_exceeded_is_not_ours() -> None:
@@ -180,18 +180,18 @@ def quote(protocol: int, first: bytes) -> Quote:
 @pytest.mark.parametrize(
     ("quoted", "question"),
     [
-        (quote(GRE, b"\x00\x00\x88\xb5data"), questions.GRE_BARE),
-        (quote(GRE, b"\x30\x01\x88\x0b\0\x04\x04\xd2"), questions.GRE_IN_CALL),
-        (quote(GRE, b"\x00"), questions.GRE_BARE),
-        (quote(50, b"\0\0\x10\0\0\0\0\1"), questions.ESP),
-        (quote(17, b"\x9c\x40\x01\xf4\0\0\0\0"), questions.udp_reach(500)),
-        (quote(6, b"\x9c\x40\x06\xbb\0\0\0\0"), questions.tcp_reach(1723)),
+        (quote(GRE, b"\x00\x00\x88\xb5data"), checks.GRE_BARE),
+        (quote(GRE, b"\x30\x01\x88\x0b\0\x04\x04\xd2"), checks.GRE_IN_CALL),
+        (quote(GRE, b"\x00"), checks.GRE_BARE),
+        (quote(50, b"\0\0\x10\0\0\0\0\1"), checks.ESP),
+        (quote(17, b"\x9c\x40\x01\xf4\0\0\0\0"), checks.udp_reach(500)),
+        (quote(6, b"\x9c\x40\x06\xbb\0\0\0\0"), checks.tcp_reach(1723)),
         (quote(17, b"\x9c"), None),
         (quote(132, b"\x9c\x40\x01\xf4\0\0\0\0"), None),
     ],
 )
-def test_what_a_quote_is_about(quoted: Quote, question: Question | None) -> None:
-    assert question_of(quoted, server_port=lambda _, server: server) == question
+def test_what_a_quote_is_about(quoted: Quote, check: Check | None) -> None:
+    assert check_of(quoted, server_port=lambda _, server: server) == check
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_what_a_code_says(code: int, kind: RefusalKind) -> None:
 
 
 def came(*ttls: int | None) -> EndRecord:
-    return EndRecord(tuple(PacketRecord(Vantage.CLIENT, Movement.RECEIVED, 0.0, questions.ESP, str(ttl), ttl=ttl) for ttl in ttls))
+    return EndRecord(tuple(PacketRecord(Vantage.CLIENT, Movement.RECEIVED, 0.0, checks.ESP, str(ttl), ttl=ttl) for ttl in ttls))
 
 
 @pytest.mark.parametrize(
@@ -224,14 +224,12 @@ def test_how_far_the_other_end_is(ttls: tuple[int | None, ...], hops: int) -> No
 
 
 def test_what_the_receiving_end_got_of_the_copies() -> None:
-    trace = Trace(questions.ESP, Direction.C2S, {1: "a", 2: "b", 3: None, 4: None})
-    copies = tuple(
-        PacketRecord(Vantage.CLIENT, Movement.SENT, 0.0, questions.ESP, f"k{ttl}", ttl=ttl, stepped=True) for ttl in (1, 2, 3, 4)
-    )
-    got = EndRecord(tuple(PacketRecord(Vantage.SERVER, Movement.RECEIVED, 0.0, questions.ESP, key) for key in ("k4", "k3", "foreign")))
+    trace = Trace(checks.ESP, Direction.C2S, {1: "a", 2: "b", 3: None, 4: None})
+    copies = tuple(PacketRecord(Vantage.CLIENT, Movement.SENT, 0.0, checks.ESP, f"k{ttl}", ttl=ttl, stepped=True) for ttl in (1, 2, 3, 4))
+    got = EndRecord(tuple(PacketRecord(Vantage.SERVER, Movement.RECEIVED, 0.0, checks.ESP, key) for key in ("k4", "k3", "foreign")))
     assert with_reach(trace, EndRecord(copies), got).reached == 3
     assert with_reach(trace, EndRecord(copies), EndRecord()).reached is None
-    assert with_reach(Trace(questions.ESP, Direction.C2S, {}, 2), EndRecord(copies), got).reached == 2
+    assert with_reach(Trace(checks.ESP, Direction.C2S, {}, 2), EndRecord(copies), got).reached == 2
 
 
 def test_crafted_copies_of_syns_leave_from_different_ports() -> None:
@@ -239,7 +237,7 @@ def test_crafted_copies_of_syns_leave_from_different_ports() -> None:
         nonces = Nonces(SimulatedNetwork(Topology(), seed=1).stack(CLIENT), 7)
         ends = Endpoint(IPv4Address("192.0.2.1"), 0), Endpoint(IPv4Address("192.0.2.2"), 80)
         ports: set[tuple[Transport, int]] = set()
-        craft = tcp_syn(nonces, *ends, questions.tcp_reach(80), using=ports)
+        craft = tcp_syn(nonces, *ends, checks.tcp_reach(80), using=ports)
         return [craft(1) for _ in range(8)], ports
 
     copies, ports = run_virtual(main())

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from vpnprobe.conversations import ikev1, ikev2, l2tp, openvpn, pptp
 from vpnprobe.conversations.contract import Conversation, Sender
-from vpnprobe.evidence import questions
-from vpnprobe.evidence.packet_records import Movement, Question, Vantage
+from vpnprobe.evidence import checks
+from vpnprobe.evidence.packet_records import Check, Movement, Vantage
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.recorder import Recorder
@@ -62,9 +62,9 @@ class Wire:
         self.segment(Sender.INITIATOR, port, flags=TcpFlag.SYN)
         self.segment(Sender.RESPONDER, port, flags=TcpFlag.SYN | TcpFlag.ACK)
 
-    def seen(self, question: Question, movement: Movement, key: str) -> set[str]:
+    def seen(self, check: Check, movement: Movement, key: str) -> set[str]:
         """Names of the messages with that key."""
-        rows = (row for row in self.recorder.packet_records if row.question == question and row.movement is movement)
+        rows = (row for row in self.recorder.packet_records if row.check == check and row.movement is movement)
         return {row.message for row in rows if row.key == key}
 
 
@@ -78,34 +78,34 @@ def conversed(wire: Wire, port: int, client: Conversation, server: Conversation)
                 other.receive(datagram, 0.0)
 
 
-def pairs() -> Iterable[tuple[int, Question, Conversation, Conversation]]:
+def pairs() -> Iterable[tuple[int, Check, Conversation, Conversation]]:
     spi = bytes(range(1, 201))
     for port in (500, 4500):
         marker = port == 4500
         one = ikev1.Initiator(entropy=spi[: ikev1.ENTROPY_BYTES], non_esp_marker=marker)
-        yield port, questions.ikev1_main(port), one, ikev1.Responder(entropy=spi[-ikev1.ENTROPY_BYTES :], non_esp_marker=marker)
+        yield port, checks.ikev1_main(port), one, ikev1.Responder(entropy=spi[-ikev1.ENTROPY_BYTES :], non_esp_marker=marker)
         entropy = bytes(range(7, 7 + 200)) * 3
         two = ikev2.Initiator(entropy=entropy[: ikev2.ENTROPY_BYTES], non_esp_marker=marker)
         other = ikev2.Responder(entropy=entropy[-ikev2.ENTROPY_BYTES :], non_esp_marker=marker)
-        yield port, questions.ikev2_init(port), two, other
+        yield port, checks.ikev2_init(port), two, other
     lac = l2tp.Initiator(nonce="0123456789abcdef", tunnel_id=5, session_id=6, retransmit_after_s=1.0)
-    yield 1701, questions.L2TP_CONTROL, lac, l2tp.Responder(tunnel_id=7, session_id=8, retransmit_after_s=1.0)
+    yield 1701, checks.L2TP_CONTROL, lac, l2tp.Responder(tunnel_id=7, session_id=8, retransmit_after_s=1.0)
     client = openvpn.Initiator(session_id=b"client__", stream=False)
-    yield 1194, questions.openvpn_reset(UDP, 1194), client, openvpn.Responder(session_id=b"server__", stream=False)
+    yield 1194, checks.openvpn_reset(UDP, 1194), client, openvpn.Responder(session_id=b"server__", stream=False)
 
 
 @pytest.mark.parametrize(("port", "question", "client", "server"), list(pairs()))
 def test_each_message_of_a_conversation_is_seen_to_come_or_to_leave(
-    port: int, question: Question, client: Conversation, server: Conversation
+    port: int, check: Check, client: Conversation, server: Conversation
 ) -> None:
     wire = Wire()
     conversed(wire, port, client, server)
     told = Recorder(cast("NetworkStack", Clock()), Vantage.CLIENT)
-    told.steps(client, question, Sender.INITIATOR)
+    told.steps(client, check, Sender.INITIATOR)
     for ours, theirs in ((Movement.SENT, Movement.RECEIVED), (Movement.RECEIVED, Movement.SENT)):
         expected = {row.message for row in told.packet_records if row.movement is ours}
         assert expected
-        assert wire.seen(question, theirs, client.key) == expected
+        assert wire.seen(check, theirs, client.key) == expected
 
 
 def placed_call(wire: Wire, *, name: str = "vpnprobe-0123456789abcdef", drip: int = 4096) -> pptp.Initiator:
@@ -126,8 +126,8 @@ def placed_call(wire: Wire, *, name: str = "vpnprobe-0123456789abcdef", drip: in
 def test_a_pptp_call_is_followed_through_whatever_segments(drip: int) -> None:
     wire = Wire()
     key = placed_call(wire, drip=drip).key
-    assert wire.seen(questions.PPTP_CONTROL, Movement.RECEIVED, key) == {"SCCRQ", "OCRQ", "SLI"}
-    assert wire.seen(questions.PPTP_CONTROL, Movement.SENT, key) == {"SCCRP", "OCRP"}
+    assert wire.seen(checks.PPTP_CONTROL, Movement.RECEIVED, key) == {"SCCRQ", "OCRQ", "SLI"}
+    assert wire.seen(checks.PPTP_CONTROL, Movement.SENT, key) == {"SCCRP", "OCRP"}
     assert wire.witness.calls == [(77, 4242)]
     assert wire.witness.call_ids == {77, 4242}
 
@@ -142,7 +142,7 @@ def test_gre_of_our_call_is_seen_to_leave_and_known_when_it_comes() -> None:
     wire.ip(Sender.RESPONDER, IpProtocol.GRE, lcp(4242, 0xAAAA), ttl=64)
     wire.ip(Sender.RESPONDER, IpProtocol.GRE, lcp(4243, 0xBBBB), ttl=64)
     wire.ip(Sender.RESPONDER, IpProtocol.GRE, lcp(4242, 0xCCCC), ttl=3)
-    assert [row.key for row in wire.recorder.packet_records if row.question == questions.PPTP_LCP] == ["0000aaaa"]
+    assert [row.key for row in wire.recorder.packet_records if row.check == checks.PPTP_LCP] == ["0000aaaa"]
     assert wire.witness.in_call(lcp(77, 0xDDDD), Sender.INITIATOR)[0].key == "0000dddd"
     assert wire.witness.in_call(lcp(4242, 0xDDDD), Sender.INITIATOR) == ()
     assert wire.witness.in_call(b"\x30", Sender.INITIATOR) == ()
@@ -153,13 +153,13 @@ def test_gre_that_comes_on_the_wire_alone_counts_for_nothing() -> None:
     wire = Wire()
     placed_call(wire)
     wire.ip(Sender.INITIATOR, IpProtocol.GRE, lcp(77, 0xAAAA))
-    assert not [row for row in wire.recorder.packet_records if row.question.transport is Transport.GRE]
+    assert not [row for row in wire.recorder.packet_records if row.check.transport is Transport.GRE]
 
 
 def test_another_user_s_call_is_none_of_ours() -> None:
     wire = Wire()
     placed_call(wire, name="somebody")
-    assert not [row for row in wire.recorder.packet_records if row.question == questions.PPTP_CONTROL]
+    assert not [row for row in wire.recorder.packet_records if row.check == checks.PPTP_CONTROL]
     assert wire.witness.calls == []
 
 
@@ -175,12 +175,12 @@ def test_segments_out_of_order_and_twice_are_read_once(first_sequence: int) -> N
     for first, last in ((100, 156), (0, 60), (0, 60), (40, 120), (100, 156)):
         wire.sequence[Sender.INITIATOR] = start + first
         wire.segment(Sender.INITIATOR, 1723, data[first:last])
-    assert wire.seen(questions.PPTP_CONTROL, Movement.RECEIVED, client.key) == {"SCCRQ"}
+    assert wire.seen(checks.PPTP_CONTROL, Movement.RECEIVED, client.key) == {"SCCRQ"}
 
 
 @pytest.mark.parametrize("answered", [False, True])
 def test_a_server_that_closes_without_a_byte_refuses_the_reset(answered: bool) -> None:
-    wire, question = Wire(), questions.openvpn_reset(TCP, 1194)
+    wire, check = Wire(), checks.openvpn_reset(TCP, 1194)
     client, server = openvpn.Initiator(session_id=b"client__", stream=True), openvpn.Responder(session_id=b"server__", stream=True)
     wire.handshake(1194)
     client.start(0.0)
@@ -191,20 +191,20 @@ def test_a_server_that_closes_without_a_byte_refuses_the_reset(answered: bool) -
         for chunk in server.data_to_send(0.0):
             wire.segment(Sender.RESPONDER, 1194, chunk)
     wire.segment(Sender.RESPONDER, 1194, flags=TcpFlag.FIN | TcpFlag.ACK)
-    assert wire.seen(question, Movement.RECEIVED, client.key) == {"P_CONTROL_HARD_RESET_CLIENT_V2"}
-    assert wire.seen(question, Movement.SENT, client.key) == ({"P_CONTROL_HARD_RESET_SERVER_V2"} if answered else {"FIN"})
+    assert wire.seen(check, Movement.RECEIVED, client.key) == {"P_CONTROL_HARD_RESET_CLIENT_V2"}
+    assert wire.seen(check, Movement.SENT, client.key) == ({"P_CONTROL_HARD_RESET_SERVER_V2"} if answered else {"FIN"})
 
 
 def test_our_own_payloads_are_seen_to_come_and_where_from() -> None:
     wire = Wire()
     payload = NoncePayload(0x11223344, 5, 40)
     wire.udp(Sender.INITIATOR, 500, payload.encode())
-    wire.udp(Sender.INITIATOR, 4500, esp(payload, 0x1000, questions.ESP_IN_UDP).payload, client_port=40002)
+    wire.udp(Sender.INITIATOR, 4500, esp(payload, 0x1000, checks.ESP_IN_UDP).payload, client_port=40002)
     wire.udp(Sender.INITIATOR, 4500, b"\x00\x00\x10\x00" + bytes(30))
-    assert [row.question for row in wire.recorder.packet_records] == [questions.udp_reach(500), questions.ESP_IN_UDP]
-    assert {question: end.port for question, end in wire.witness.endpoints.items()} == {
-        questions.udp_reach(500): CLIENT_PORT,
-        questions.ESP_IN_UDP: 40002,
+    assert [row.check for row in wire.recorder.packet_records] == [checks.udp_reach(500), checks.ESP_IN_UDP]
+    assert {check: end.port for check, end in wire.witness.endpoints.items()} == {
+        checks.udp_reach(500): CLIENT_PORT,
+        checks.ESP_IN_UDP: 40002,
     }
 
 
@@ -213,7 +213,7 @@ def test_conversations_at_ports_of_our_own_are_left_to_their_sockets() -> None:
     client, server = openvpn.Initiator(session_id=b"client__", stream=False), openvpn.Responder(session_id=b"server__", stream=False)
     conversed(wire, 1194, client, server)
     placed_call(wire)
-    assert {row.question.check for row in wire.recorder.packet_records} <= {"reach"}
+    assert {row.check.name for row in wire.recorder.packet_records} <= {"reach"}
 
 
 @given(data=st.binary(max_size=200), protocol=st.sampled_from([6, 17, 47, 50, 1]), outgoing=st.booleans())

@@ -12,10 +12,10 @@ from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.openvpn_ends import Server
 from vpnprobe.conversations.openvpn_session import Negotiation, Wrapping
 from vpnprobe.conversations.openvpn_tls import server_context
+from vpnprobe.evidence.checks import openvpn_reset
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.named import Named, with_names
 from vpnprobe.evidence.packet_records import Vantage
-from vpnprobe.evidence.questions import openvpn_reset
 from vpnprobe.evidence.records import EndRecord
 from vpnprobe.observations.schema import Observation, Transport
 from vpnprobe.probes.context import Path, Settings
@@ -187,7 +187,7 @@ class Tried:
     @property
     def codes(self) -> list[tuple[str, str]]:
         """Check and code of each name that tells a failure."""
-        return [(name.question.check, name.code) for name in self.named if name.code]
+        return [(name.check.name, name.code) for name in self.named if name.code]
 
     @property
     def said(self) -> str:

@@ -1,6 +1,6 @@
 """Paired runs beside real VPN servers: their ports are probed as they are, and the server agent witnesses what comes and goes.
 
-One run is enough for many questions: each fixture is one run, each test one fact about it.
+One run is enough for many checks: each fixture is one run, each test one fact about it.
 """
 
 import os

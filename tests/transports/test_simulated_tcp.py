@@ -140,10 +140,10 @@ def test_a_half_closed_stream_still_carries_the_other_way() -> None:
     async def story(ends: Ends) -> tuple[bytes, bytes]:
         client, server = await connected(ends)
         await send_all(client, b"question")
-        question = await read_all(server)
+        check = await read_all(server)
         await server.send(b"answer")
         await server.close()
-        return question, await read_all(client)
+        return check, await read_all(client)
 
     assert simulate(lossy(0.1), story, seed=4) == (b"question", b"answer")
 

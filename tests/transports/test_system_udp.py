@@ -22,18 +22,18 @@ def test_a_datagram_and_its_answer_carry_data_source_and_ttl(address: Address) -
         server = await host.udp(asked.put_nowait)
         client = await host.udp(answered.put_nowait)
         client.send(b"question", Endpoint(address, server.local.port), ttl=7)
-        question = await soon(asked.get())
-        server.send(b"answer", question.source)
+        check = await soon(asked.get())
+        server.send(b"answer", check.source)
         answer = await soon(answered.get())
-        assert question.source == Endpoint(address, client.local.port)
+        assert check.source == Endpoint(address, client.local.port)
         assert answer.source == Endpoint(address, server.local.port)
-        assert question.at <= answer.at <= host.now()
+        assert check.at <= answer.at <= host.now()
         server.close()
         client.close()
-        return question, answer
+        return check, answer
 
-    question, answer = asyncio.run(main())
-    assert (question.data, question.ttl) == (b"question", 7)
+    check, answer = asyncio.run(main())
+    assert (check.data, check.ttl) == (b"question", 7)
     assert (answer.data, answer.ttl) == (b"answer", 64)
 
 

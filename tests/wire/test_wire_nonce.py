@@ -51,15 +51,15 @@ def test_the_key_and_the_head() -> None:
 
 
 @given(PAYLOADS)
-def test_an_answer_has_a_key_of_its_own_and_names_its_question(payload: NoncePayload) -> None:
-    question = replace(payload, number=payload.number & ~ANSWER)
-    answer = question.answer()
+def test_an_answer_has_a_key_of_its_own_and_names_its_check(payload: NoncePayload) -> None:
+    check = replace(payload, number=payload.number & ~ANSWER)
+    answer = check.answer()
     assert answer.is_answer
-    assert not question.is_answer
-    assert answer.size == question.size
-    assert answer.key != question.key
-    assert answer.question_key() == question.question_key() == question.key
-    assert answer.is_unsolicited == question.is_unsolicited
+    assert not check.is_answer
+    assert answer.size == check.size
+    assert answer.key != check.key
+    assert answer.asked_key() == check.asked_key() == check.key
+    assert answer.is_unsolicited == check.is_unsolicited
 
 
 def test_an_unsolicited_payload_is_marked() -> None:

@@ -16,7 +16,7 @@ from vpnprobe.agents.control import Channel, Connector, FrameReader, Message, en
 from vpnprobe.agents.peer import RemotePeer, hello
 from vpnprobe.agents.tracing import trace_both_ways
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
-from vpnprobe.evidence import identify, questions
+from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.named import with_names
 from vpnprobe.evidence.packet_records import Vantage
@@ -30,7 +30,7 @@ from vpnprobe.probes.openvpn_material import make_material
 from vpnprobe.probes.pcap import encode_pcap
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.probes.sending import Nonces
-from vpnprobe.probes.stepping import IcmpTap, question_of
+from vpnprobe.probes.stepping import IcmpTap, check_of
 from vpnprobe.probes.udp import VPN_PORTS
 from vpnprobe.transports.stack import Address, Closable, ConnectError, Datagram, NetworkStack, TcpStream
 from vpnprobe.wire.icmp import Quote
@@ -170,13 +170,13 @@ class Run:
 
         def esp_came(datagram: Datagram) -> None:
             if datagram.source.address == self.peer_address:
-                path.recorder.arrived([identify.esp(questions.ESP, datagram.data)], datagram)
+                path.recorder.arrived([identify.esp(checks.ESP, datagram.data)], datagram)
 
         def unreachable(quote: Quote, source: Address, kind: RefusalKind) -> None:
-            question = question_of(quote, server_port=lambda _, server: server)
-            ours = quote.ports is None or (question is not None and (question.transport, quote.ports[0]) in path.flows)
-            if question is not None and ours and quote.destination == self.peer_address:
-                path.recorder.refused(Refusal(question, Direction.C2S, kind, str(source)))
+            check = check_of(quote, server_port=lambda _, server: server)
+            ours = quote.ports is None or (check is not None and (check.transport, quote.ports[0]) in path.flows)
+            if check is not None and ours and quote.destination == self.peer_address:
+                path.recorder.refused(Refusal(check, Direction.C2S, kind, str(source)))
 
         try:
             path.raw = RawPorts(self.stack.raw(47, gre_came), self.stack.raw(50, esp_came))

@@ -13,8 +13,8 @@ from vpnprobe.conversations.openvpn import plain_reset, session_of
 from vpnprobe.conversations.openvpn_ends import Server
 from vpnprobe.conversations.openvpn_tls import server_context
 from vpnprobe.errors import CannotRun, DecodeError
-from vpnprobe.evidence.packet_records import Question
-from vpnprobe.evidence.questions import openvpn_reset
+from vpnprobe.evidence.checks import openvpn_reset
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.openvpn_material import ServerHalf
 from vpnprobe.transports.stack import NetworkStack
@@ -65,7 +65,7 @@ def wrap_of(data: bytes) -> Wrap | None:
             return None
 
 
-def begin(stack: NetworkStack, session: Session, data: bytes, *, transport: Transport, port: int) -> tuple[Server, Question] | None:
+def begin(stack: NetworkStack, session: Session, data: bytes, *, transport: Transport, port: int) -> tuple[Server, Check] | None:
     """The server's end for a client's first packet; None: it is none, or this client handed over no keys."""
     acceptance, wrap = session.openvpn, wrap_of(data)
     if acceptance is None or wrap is None or session.openvpn_begun >= MOST_SESSIONS or not session_of(data):

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from vpnprobe.agents.control import Message
-from vpnprobe.agents.records import question_row, read_question, trace_row
+from vpnprobe.agents.records import check_row, read_check, trace_row
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import Session
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.evidence import questions
-from vpnprobe.evidence.packet_records import Question
+from vpnprobe.evidence import checks
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, Trace
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.call import Call
@@ -87,9 +87,9 @@ class Outgoing:
         udp, endpoint = self._udp(session, port), self._endpoint(session, job, port) or told
         if udp is None or endpoint is None:
             return None
-        question, known, at = questions.udp_reach(port), endpoint, udp
+        check, known, at = checks.udp_reach(port), endpoint, udp
         if job is Job.UDP:
-            return lambda: sender.nonce(at, known, question, size=SHORTEST)
+            return lambda: sender.nonce(at, known, check, size=SHORTEST)
         return (lambda: sender.esp_in_udp(at, known)) if job is Job.ESP_IN_UDP else None
 
     def _endpoint(self, session: Session, job: Job, port: int) -> Endpoint | None:
@@ -99,8 +99,8 @@ class Outgoing:
         """
         witnessed = session.witness.endpoints if session.witness is not None else {}
         if job is Job.ESP_IN_UDP:
-            return session.esp_in_udp or witnessed.get(questions.ESP_IN_UDP)
-        return session.endpoints.get(port) or witnessed.get(questions.udp_reach(port))
+            return session.esp_in_udp or witnessed.get(checks.ESP_IN_UDP)
+        return session.endpoints.get(port) or witnessed.get(checks.udp_reach(port))
 
     def _udp(self, session: Session, port: int) -> UdpPort | None:
         """What sends from a UDP port: ours, or beside the program that has it. None: neither can be."""
@@ -122,15 +122,15 @@ class Outgoing:
         return Call(session.recorder, self._raw.gre, session.address, Sender.RESPONDER, call_id=own, peer_call_id=peer)
 
     async def trace(self, session: Session, message: Message) -> dict[str, object]:
-        question = read_question(message["question"])
-        if (to := message.get("to")) is not None and question.port is not None:
-            session.endpoints.setdefault(question.port, Endpoint(session.address, int(to[1])))
-        craft = self._crafting(session, question)
+        check = read_check(message["question"])
+        if (to := message.get("to")) is not None and check.port is not None:
+            session.endpoints.setdefault(check.port, Endpoint(session.address, int(to[1])))
+        craft = self._crafting(session, check)
         if self._raw.icmp is None or craft is None:
             return {"trace": None}
         trace: Trace = await self._raw.icmp.step(
             session.recorder,
-            question,
+            check,
             Direction.S2C,
             craft,
             source=self._stack.source_address(session.address),
@@ -138,19 +138,19 @@ class Outgoing:
             highest_ttl=max(1, min(HIGHEST_TTL, int(message["highest_ttl"]))),
             patience_s=min(2.0, float(message["patience_s"])),
         )
-        return {"trace": trace_row(trace), "question": question_row(question)}
+        return {"trace": trace_row(trace), "question": check_row(check)}
 
-    def _crafting(self, session: Session, question: Question) -> Crafter | None:
+    def _crafting(self, session: Session, check: Check) -> Crafter | None:
         """What makes one more packet of a kind towards the client; None: it cannot be made."""
         nonces = session.sender.nonces
-        if question == questions.GRE_BARE:
+        if check == checks.GRE_BARE:
             return lambda _: bare_gre(nonces.fresh())
-        if question == questions.ESP:
+        if check == checks.ESP:
             return lambda _: esp(nonces.fresh(), nonces.spi())
-        if question == questions.GRE_IN_CALL and (call := self._call(session)) is not None:
+        if check == checks.GRE_IN_CALL and (call := self._call(session)) is not None:
             return in_call(call)
-        if question == questions.ICMP_ECHO:
+        if check == checks.ICMP_ECHO:
             return echo(nonces)
-        if question.probe == "udp" and question.port is not None and (to := self._endpoint(session, Job.UDP, question.port)) is not None:
-            return udp_nonce(nonces, Endpoint(self._stack.source_address(session.address), question.port), to, question)
+        if check.probe == "udp" and check.port is not None and (to := self._endpoint(session, Job.UDP, check.port)) is not None:
+            return udp_nonce(nonces, Endpoint(self._stack.source_address(session.address), check.port), to, check)
         return None

@@ -9,9 +9,9 @@ from typing import Final
 
 from vpnprobe.agents.control import VERSION, Channel, Message
 from vpnprobe.agents.handover import known_payloads, missing, read_payloads, read_summary, restored
-from vpnprobe.agents.records import question_row, read_all, read_packet_record, read_question, read_refusal, read_trace, unpacked
+from vpnprobe.agents.records import check_row, read_all, read_check, read_packet_record, read_refusal, read_trace, unpacked
 from vpnprobe.errors import CannotRun, DecodeError
-from vpnprobe.evidence.packet_records import PacketRecord, Question, Vantage
+from vpnprobe.evidence.packet_records import Check, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, PortState, Refusal, Trace
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction, Transport
@@ -48,8 +48,8 @@ class RemotePeer:
         self._overflowed = False
         """It saw more than it could keep: what is not in its record may have come all the same."""
         self._seen_as = ""
-        self._unheard: frozenset[Question] = frozenset()
-        self._unsent: frozenset[Question] = frozenset()
+        self._unheard: frozenset[Check] = frozenset()
+        self._unsent: frozenset[Check] = frozenset()
         self._segments: dict[str, int] = {"sent": 0, "again": 0}
         self.no_capture = ""
         """Why its capture could not be had though it has one; empty: nothing stands against it."""
@@ -111,8 +111,8 @@ class RemotePeer:
             too_many = len(self._packet_records) > MOST_ROWS or len(self._refusals) > MOST_ROWS
             self._overflowed = self._overflowed or too_many or bool(answer.get("dropped"))
             with _readable("rows"):
-                self._unheard = frozenset(read_all(answer.get("unheard", []), read_question))
-                self._unsent = frozenset(read_all(answer.get("unsent", []), read_question))
+                self._unheard = frozenset(read_all(answer.get("unheard", []), read_check))
+                self._unsent = frozenset(read_all(answer.get("unsent", []), read_check))
             self._seen_as = str(answer.get("seen_as") or "") or self._seen_as
             more = bool(answer.get("more")) and bool(rows or refusals) and not too_many
         self.refreshed_at = max(self.refreshed_at, began)
@@ -132,10 +132,10 @@ class RemotePeer:
             sees_raw=not self.no_raw,
         )
 
-    async def trace(self, question: Question, *, highest_ttl: int) -> Trace | None:
+    async def trace(self, check: Check, *, highest_ttl: int) -> Trace | None:
         patience_s = 1.5 * self.rtt_s + 0.05
         answer = await self._ask(
-            "trace", question=question_row(question), highest_ttl=highest_ttl, patience_s=patience_s, expect_s=2 * patience_s + 0.5
+            "trace", check=check_row(check), highest_ttl=highest_ttl, patience_s=patience_s, expect_s=2 * patience_s + 0.5
         )
         if answer.get("trace") is None:
             return None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from vpnprobe.errors import DecodeError
-from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question, Vantage
+from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind, Trace
 from vpnprobe.observations.schema import Direction, Transport
 
@@ -21,13 +21,13 @@ T = TypeVar("T")
 Row = list[Any]
 
 
-def question_row(question: Question) -> Row:
-    return [question.probe, question.check, question.transport.value, question.port, question.form]
+def check_row(check: Check) -> Row:
+    return [check.probe, check.name, check.transport.value, check.port, check.variant]
 
 
-def read_question(row: Sequence[Any]) -> Question:
+def read_check(row: Sequence[Any]) -> Check:
     probe, check, transport, port, form = row
-    return Question(str(probe), str(check), Transport(transport), None if port is None else int(port), str(form))
+    return Check(str(probe), str(check), Transport(transport), None if port is None else int(port), str(form))
 
 
 def packet_record_row(packet_record: PacketRecord) -> Row:
@@ -35,7 +35,7 @@ def packet_record_row(packet_record: PacketRecord) -> Row:
         packet_record.vantage.value,
         packet_record.movement.value,
         round(packet_record.at, 6),
-        question_row(packet_record.question),
+        check_row(packet_record.check),
         packet_record.key,
         packet_record.message,
         packet_record.size,
@@ -47,12 +47,12 @@ def packet_record_row(packet_record: PacketRecord) -> Row:
 
 
 def read_packet_record(row: Sequence[Any]) -> PacketRecord:
-    vantage, movement, at, question, key, message, size, ttl, stepped, peer, detail = row
+    vantage, movement, at, check, key, message, size, ttl, stepped, peer, detail = row
     return PacketRecord(
         Vantage(vantage),
         Movement(movement),
         float(at),
-        read_question(question),
+        read_check(check),
         str(key),
         str(message),
         int(size),
@@ -70,22 +70,22 @@ def _ttl(value: int) -> int:
 
 
 def refusal_row(refusal: Refusal) -> Row:
-    return [question_row(refusal.question), refusal.direction.value, refusal.kind.value, refusal.by, refusal.key]
+    return [check_row(refusal.check), refusal.direction.value, refusal.kind.value, refusal.by, refusal.key]
 
 
 def read_refusal(row: Sequence[Any]) -> Refusal:
-    question, direction, kind, by, key = row
-    return Refusal(read_question(question), Direction(direction), RefusalKind(kind), None if by is None else str(by), str(key))
+    check, direction, kind, by, key = row
+    return Refusal(read_check(check), Direction(direction), RefusalKind(kind), None if by is None else str(by), str(key))
 
 
 def trace_row(trace: Trace) -> Row:
-    return [question_row(trace.question), trace.direction.value, [[ttl, address] for ttl, address in trace.hops.items()], trace.reached]
+    return [check_row(trace.check), trace.direction.value, [[ttl, address] for ttl, address in trace.hops.items()], trace.reached]
 
 
 def read_trace(row: Sequence[Any]) -> Trace:
-    question, direction, hops, reached = row
+    check, direction, hops, reached = row
     answered = {int(ttl): None if address is None else str(address) for ttl, address in hops}
-    return Trace(read_question(question), Direction(direction), answered, None if reached is None else int(reached))
+    return Trace(read_check(check), Direction(direction), answered, None if reached is None else int(reached))
 
 
 def packed(rows: list[Row]) -> list[Row] | str:

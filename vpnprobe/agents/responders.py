@@ -13,8 +13,8 @@ from vpnprobe.agents.sessions import OwnersRecorder, Sessions
 from vpnprobe.conversations import ikev1, ikev2, l2tp, openvpn, pptp
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.errors import DecodeError
-from vpnprobe.evidence import identify, questions
-from vpnprobe.evidence.packet_records import Question
+from vpnprobe.evidence import checks, identify
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.call import Call
@@ -44,7 +44,7 @@ class UdpResponder:
         self.sessions = sessions
         self.number = number
         self.port: UdpPort | None = None
-        self._conversations: dict[Endpoint, tuple[Conversation, Question]] = {}
+        self._conversations: dict[Endpoint, tuple[Conversation, Check]] = {}
         self._timers: dict[Endpoint, asyncio.TimerHandle] = {}
 
     async def open(self) -> None:
@@ -68,7 +68,7 @@ class UdpResponder:
             self._converse(datagram)
 
     def _nonce(self, datagram: Datagram) -> bool:
-        identity = identify.nonce(questions.udp_reach(self.number), datagram.data)
+        identity = identify.nonce(checks.udp_reach(self.number), datagram.data)
         if identity is None:
             return False
         for session in self.sessions.of(datagram.source.address, identity.session_tag):
@@ -77,12 +77,12 @@ class UdpResponder:
                 continue  # Recorded, but never answered: a forged source address must not make this agent send to a third party.
             session.endpoints[self.number] = datagram.source
             if self.port is not None and not NoncePayload.decode(datagram.data).is_answer:
-                session.sender.answer(self.port, datagram.source, identity.question, datagram.data)
+                session.sender.answer(self.port, datagram.source, identity.check, datagram.data)
         return True
 
     def _esp(self, datagram: Datagram) -> None:
         """ESP with our own payload; what a scanner at the same address sends is none of ours."""
-        identity = identify.esp(questions.ESP_IN_UDP, datagram.data)
+        identity = identify.esp(checks.ESP_IN_UDP, datagram.data)
         if identity is None or identity.session_tag is None:
             return
         for session in self.sessions.of(datagram.source.address, identity.session_tag):
@@ -98,30 +98,30 @@ class UdpResponder:
         found[0].receive(datagram.data, self.stack.now())
         self._carry_on(datagram.source, *found)
 
-    def _carry_on(self, client: Endpoint, conversation: Conversation, question: Question) -> None:
+    def _carry_on(self, client: Endpoint, conversation: Conversation, check: Check) -> None:
         """Sends what a conversation has to say, and wakes it when something is due."""
         owner = self.sessions.of_conversation(client.address, conversation.key)
         if owner is None or self.port is None:
             return
         waiting = conversation.data_to_send(self.stack.now())
-        owner.recorder.steps(conversation, question, Sender.RESPONDER, remote=client)
+        owner.recorder.steps(conversation, check, Sender.RESPONDER, remote=client)
         for data in waiting:
             self.port.send(data, client)
         if (timer := self._timers.pop(client, None)) is not None:
             timer.cancel()
         if (due := conversation.next_timer()) is not None:
             pause_s = max(0.0, due - self.stack.now())
-            self._timers[client] = asyncio.get_running_loop().call_later(pause_s, self._due, client, conversation, question, due)
+            self._timers[client] = asyncio.get_running_loop().call_later(pause_s, self._due, client, conversation, check, due)
 
-    def _due(self, client: Endpoint, conversation: Conversation, question: Question, due: float) -> None:
+    def _due(self, client: Endpoint, conversation: Conversation, check: Check, due: float) -> None:
         """A timer that another conversation from the same end has not taken over."""
         self._timers.pop(client, None)
-        if self._conversations.get(client) == (conversation, question):
+        if self._conversations.get(client) == (conversation, check):
             # A clock may wake us a hair too early: then nothing would be due by its reading.
             conversation.handle_timer(max(due, self.stack.now()))
-            self._carry_on(client, conversation, question)
+            self._carry_on(client, conversation, check)
 
-    def _of(self, datagram: Datagram) -> tuple[Conversation, Question] | None:
+    def _of(self, datagram: Datagram) -> tuple[Conversation, Check] | None:
         """The conversation that a datagram belongs to, begun where it opens one."""
         known = self._conversations.get(datagram.source)
         key = self._opens(datagram.data)
@@ -143,23 +143,23 @@ class UdpResponder:
             return ikev1.opening(data, non_esp_marker=marker) or ikev2.opening(data, non_esp_marker=marker)
         return openvpn.session_of(data) if openvpn_responder.wrap_of(data) is not None else ""
 
-    def _begin(self, datagram: Datagram) -> tuple[Conversation, Question] | None:
+    def _begin(self, datagram: Datagram) -> tuple[Conversation, Check] | None:
         entropy, data = self.stack.entropy, datagram.data
         if self.number == L2TP_PORT and l2tp.Responder.claims(data):
             numbers = [1 + int.from_bytes(entropy(2), "big") % 65535 for _ in range(2)]
-            return l2tp.Responder(tunnel_id=numbers[0], session_id=numbers[1], retransmit_after_s=1.0), questions.L2TP_CONTROL
+            return l2tp.Responder(tunnel_id=numbers[0], session_id=numbers[1], retransmit_after_s=1.0), checks.L2TP_CONTROL
         if self.number in IKE_PORTS:
             marker = self.number == NAT_T_PORT
             if ikev1.Responder.claims(data, non_esp_marker=marker):
-                return ikev1.Responder(entropy=entropy(ikev1.ENTROPY_BYTES), non_esp_marker=marker), questions.ikev1_main(self.number)
+                return ikev1.Responder(entropy=entropy(ikev1.ENTROPY_BYTES), non_esp_marker=marker), checks.ikev1_main(self.number)
             if ikev2.Responder.claims(data, non_esp_marker=marker):
-                return ikev2.Responder(entropy=entropy(ikev2.ENTROPY_BYTES), non_esp_marker=marker), questions.ikev2_init(self.number)
+                return ikev2.Responder(entropy=entropy(ikev2.ENTROPY_BYTES), non_esp_marker=marker), checks.ikev2_init(self.number)
             return None
         owner = self.sessions.of_conversation(datagram.source.address, openvpn.session_of(data))
         if owner is not None and (begun := openvpn_responder.begin(self.stack, owner, data, transport=Transport.UDP, port=self.number)):
             return begun
         if openvpn.Responder.claims(data):
-            return openvpn.Responder(session_id=entropy(8), stream=False), questions.openvpn_reset(Transport.UDP, self.number)
+            return openvpn.Responder(session_id=entropy(8), stream=False), checks.openvpn_reset(Transport.UDP, self.number)
         return None
 
 
@@ -193,9 +193,9 @@ class TcpResponder:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         for session in sessions:
-            key, question = attempt_key(stream.remote), questions.tcp_reach(self.number)
-            session.recorder.received(question, key, message="SYN", source=stream.remote)
-            session.recorder.sent(question, key, message="SYN-ACK", to=stream.remote)
+            key, check = attempt_key(stream.remote), checks.tcp_reach(self.number)
+            session.recorder.received(check, key, message="SYN", source=stream.remote)
+            session.recorder.sent(check, key, message="SYN-ACK", to=stream.remote)
 
     async def _serve(self, stream: TcpStream) -> None:
         try:
@@ -221,22 +221,22 @@ class TcpResponder:
 
     async def _openvpn(self, stream: TcpStream, recorder: OwnersRecorder, first: bytes) -> None:
         packet = first[FRAME_LENGTH:]
-        question = questions.openvpn_reset(Transport.TCP, self.number)
+        check = checks.openvpn_reset(Transport.TCP, self.number)
         owner = self.sessions.of_conversation(stream.remote.address, openvpn.session_of(packet))
-        begun: tuple[Conversation, Question] | None = None
+        begun: tuple[Conversation, Check] | None = None
         if owner is not None:
             begun = openvpn_responder.begin(self.stack, owner, packet, transport=Transport.TCP, port=self.number)
         if begun is None and openvpn.Responder.claims(packet):
-            begun = openvpn.Responder(session_id=self.stack.entropy(8), stream=True), question
+            begun = openvpn.Responder(session_id=self.stack.entropy(8), stream=True), check
         if begun is not None:
             await over_stream(recorder, stream, *begun, Sender.RESPONDER, first=first)
 
     async def _nonce(self, stream: TcpStream, first: bytes) -> None:
         payload = NoncePayload.decode(first)
-        question = questions.tcp_reach(self.number)
+        check = checks.tcp_reach(self.number)
         for owner in self.sessions.of(stream.remote.address, payload.session_tag):
-            owner.recorder.received(question, payload.key, message="payload", size=payload.size, source=stream.remote)
-            owner.recorder.sent(question, payload.answer().key, message="payload", size=payload.size, to=stream.remote)
+            owner.recorder.received(check, payload.key, message="payload", size=payload.size, source=stream.remote)
+            owner.recorder.sent(check, payload.answer().key, message="payload", size=payload.size, to=stream.remote)
         await stream.send(payload.answer().encode())
 
     async def _pptp(self, stream: TcpStream, recorder: OwnersRecorder, first: bytes) -> None:
@@ -252,7 +252,7 @@ class TcpResponder:
                 asyncio.get_running_loop().call_later(0.002, watch)
 
         task = asyncio.get_running_loop().create_task(
-            over_stream(recorder, stream, conversation, questions.PPTP_CONTROL, Sender.RESPONDER, first=first)
+            over_stream(recorder, stream, conversation, checks.PPTP_CONTROL, Sender.RESPONDER, first=first)
         )
         watch()
         try:

@@ -17,18 +17,18 @@ from vpnprobe.agents.control import MOST_BYTES, STRANGER_BYTES, VERSION, FrameRe
 from vpnprobe.agents.handover import encode_payloads, summary
 from vpnprobe.agents.openvpn_responder import accept
 from vpnprobe.agents.outgoing import Outgoing, RawSockets
-from vpnprobe.agents.records import packed, packet_record_row, question_row, refusal_row
+from vpnprobe.agents.records import check_row, packed, packet_record_row, refusal_row
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import MOST_ANSWERS, Session, Sessions
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.errors import CannotRun, DecodeError
-from vpnprobe.evidence import identify, questions
-from vpnprobe.evidence.packet_records import Movement, Question
+from vpnprobe.evidence import checks, identify
+from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import WantedPort
 from vpnprobe.probes.keeping import never_left
-from vpnprobe.probes.stepping import IcmpTap, question_of
+from vpnprobe.probes.stepping import IcmpTap, check_of
 from vpnprobe.probes.witnessing import Witness
 from vpnprobe.transports.stack import Address, Capability, ConnectError, Datagram, NetworkStack, TcpStream
 from vpnprobe.wire.icmp import Quote
@@ -102,20 +102,20 @@ class ServerAgent:
         for session in self.sessions.of(datagram.source.address, tag):
             if not any(call.received(datagram) for call in session.calls):
                 others = session.witness.in_call(datagram.data, Sender.INITIATOR) if session.witness is not None else ()
-                session.recorder.arrived([*(i for i in identities if i.question == questions.GRE_BARE), *others], datagram)
+                session.recorder.arrived([*(i for i in identities if i.check == checks.GRE_BARE), *others], datagram)
 
     def _esp_came(self, datagram: Datagram) -> None:
-        identity = identify.esp(questions.ESP, datagram.data)
+        identity = identify.esp(checks.ESP, datagram.data)
         if identity is not None:
             for session in self.sessions.of(datagram.source.address, identity.session_tag):
                 session.recorder.arrived([identity], datagram)
 
     def _unreachable(self, quote: Quote, source: Address, kind: RefusalKind) -> None:
-        question = question_of(quote, server_port=lambda server, _: server)
-        if question is not None:
+        check = check_of(quote, server_port=lambda server, _: server)
+        if check is not None:
             for session in self.sessions.of(quote.destination):
-                if question.port is None or (question.transport, question.port) in session.ports:
-                    session.recorder.refused(Refusal(question, Direction.S2C, kind, str(source)))
+                if check.port is None or (check.transport, check.port) in session.ports:
+                    session.recorder.refused(Refusal(check, Direction.S2C, kind, str(source)))
 
     async def serve(self, stream: TcpStream) -> None:
         """Speaks with one client over one authenticated stream until it ends."""
@@ -276,21 +276,21 @@ class ServerAgent:
             "refusals": [refusal_row(refusal) for refusal in refusals],
             "more": since + len(rows) < len(recorder.packet_records) or refused + len(refusals) < len(recorder.refusals),
             "dropped": recorder.dropped,
-            "unheard": [question_row(question) for question in self._unheard(session)],
-            "unsent": [question_row(question) for question in self._unsent(session)],
+            "unheard": [check_row(check) for check in self._unheard(session)],
+            "unsent": [check_row(check) for check in self._unsent(session)],
         }
 
-    def _unsent(self, session: Session) -> Collection[Question]:
+    def _unsent(self, session: Session) -> Collection[Check]:
         """What was sent from here and never seen on this host's wire."""
         if not session.sees_wire:
             return ()
         return never_left(session.keeper.left, session.recorder.packet_records)
 
-    def _unheard(self, session: Session) -> list[Question]:
+    def _unheard(self, session: Session) -> list[Check]:
         """What came to this host's wire for the agent's own ports and never to its sockets."""
         if session.witness is None:
             return []
-        received = {s.question for s in session.recorder.packet_records if s.movement is Movement.RECEIVED}
+        received = {s.check for s in session.recorder.packet_records if s.movement is Movement.RECEIVED}
         return session.witness.unheard(received)
 
     async def _capture(self, session: Session, message: Message) -> dict[str, object]:

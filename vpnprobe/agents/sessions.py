@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from vpnprobe.conversations.contract import Conversation, Sender
-from vpnprobe.evidence.packet_records import Question, Vantage
+from vpnprobe.evidence.packet_records import Check, Vantage
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.call import Call
@@ -79,7 +79,7 @@ class Session:
         `client_ports`: those that the client says it used; None: a NAT may have changed them, and those count that its probes came from.
         """
         if client_ports is None:
-            peers = {(s.question.transport, s.peer[1]) for s in self.recorder.packet_records if s.peer is not None}
+            peers = {(s.check.transport, s.peer[1]) for s in self.recorder.packet_records if s.peer is not None}
             client_ports = frozenset((transport, port) for transport, port in peers if port is not None)
         calls = {call_id for call in self.calls for call_id in (call.call_id, call.peer_call_id)}
         others = self.witness.call_ids if self.witness is not None else frozenset()
@@ -101,10 +101,10 @@ class OwnersRecorder(Recorder):
         self._sessions = sessions
         self._address = address
 
-    def steps(self, conversation: Conversation, question: Question, own: Sender, *, remote: Endpoint | None = None) -> None:
+    def steps(self, conversation: Conversation, check: Check, own: Sender, *, remote: Endpoint | None = None) -> None:
         owner = self._sessions.of_conversation(self._address, conversation.key)
         if owner is not None:
-            owner.recorder.steps(conversation, question, own, remote=remote)
+            owner.recorder.steps(conversation, check, own, remote=remote)
 
 
 class Sessions:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from vpnprobe.evidence import questions
+from vpnprobe.evidence import checks
 from vpnprobe.evidence.causes import FAILED, PASSED, refused_at_the_end
 from vpnprobe.evidence.judge import judge
-from vpnprobe.evidence.packet_records import Question
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import Trace
 from vpnprobe.observations.schema import Direction, Observation, Transport
 from vpnprobe.probes import crafting
@@ -40,26 +40,24 @@ async def trace_both_ways(path: Path, tap: IcmpTap) -> None:
     path.facts = replace(path.facts, traces=tuple(with_reach(trace, *ends[trace.direction]) for trace in traces))
 
 
-def kinds_to_trace(found: Sequence[Observation], way: Direction) -> list[Question]:
+def kinds_to_trace(found: Sequence[Observation], way: Direction) -> list[Check]:
     """A kind that passes first, to compare with; then what fails, at most one a transport and cause."""
     kinds = [_passing(found, way)]
     seen: set[tuple[Transport, str]] = set()
     for observation in sorted(found, key=_in_call_first):
         lost_way = observation.detail.get("lost_direction", observation.direction)
-        question = Question(
-            observation.probe, observation.check, observation.transport, observation.port, observation.detail.get("form", "")
-        )
+        check = Check(observation.probe, observation.check, observation.transport, observation.port, observation.detail.get("form", ""))
         if (
             observation.outcome not in FAILED
             or refused_at_the_end(observation)
             or lost_way not in (way, Direction.BOTH)
-            or not _can_be_copied(question)
+            or not _can_be_copied(check)
         ):
             continue
         group = (observation.transport, str(observation.cause))
         if group not in seen and len(kinds) <= MOST_KINDS:
             seen.add(group)
-            kinds.append(question)
+            kinds.append(check)
     return kinds
 
 
@@ -67,23 +65,23 @@ def _in_call_first(observation: Observation) -> bool:
     return observation.detail.get("form") != "in-call"
 
 
-def _can_be_copied(question: Question) -> bool:
-    return question.check in ("reach", "passthrough") or (question.check == "reset" and question.transport is Transport.UDP)
+def _can_be_copied(check: Check) -> bool:
+    return check.name in ("reach", "passthrough") or (check.name == "reset" and check.transport is Transport.UDP)
 
 
-def _passing(found: Sequence[Observation], way: Direction) -> Question:
+def _passing(found: Sequence[Observation], way: Direction) -> Check:
     """A UDP port that passes; where none does, ICMP echo, which nearly always does."""
     passing = [o for o in found if o.probe == "udp" and o.check == "reach" and o.direction is way and o.outcome in PASSED]
-    return questions.udp_reach(passing[0].port) if passing and passing[0].port is not None else questions.ICMP_ECHO
+    return checks.udp_reach(passing[0].port) if passing and passing[0].port is not None else checks.ICMP_ECHO
 
 
-async def _from_client(path: Path, tap: IcmpTap, question: Question, highest_ttl: int) -> Trace | None:
-    craft = _crafter(path, question)
+async def _from_client(path: Path, tap: IcmpTap, check: Check, highest_ttl: int) -> Trace | None:
+    craft = _crafter(path, check)
     if craft is None:
         return None
     return await tap.step(
         path.recorder,
-        question,
+        check,
         Direction.C2S,
         craft,
         source=path.stack.source_address(path.peer_address),
@@ -93,36 +91,36 @@ async def _from_client(path: Path, tap: IcmpTap, question: Question, highest_ttl
     )
 
 
-async def _from_server(path: Path, question: Question, highest_ttl: int) -> Trace | None:
+async def _from_server(path: Path, check: Check, highest_ttl: int) -> Trace | None:
     assert path.peer is not None
-    return await path.peer.trace(question, highest_ttl=highest_ttl)
+    return await path.peer.trace(check, highest_ttl=highest_ttl)
 
 
-def _crafter(path: Path, question: Question) -> Crafter | None:
+def _crafter(path: Path, check: Check) -> Crafter | None:
     """What makes copies of a kind of packet from the client; None: it cannot be made."""
     nonces = path.nonces
     own = path.stack.source_address(path.peer_address)
-    if question == questions.GRE_BARE:
+    if check == checks.GRE_BARE:
         return lambda _: bare_gre(nonces.fresh())
-    if question == questions.ESP:
+    if check == checks.ESP:
         return lambda _: esp(nonces.fresh(), nonces.spi())
-    if question == questions.ICMP_ECHO:
+    if check == checks.ICMP_ECHO:
         return crafting.echo(nonces)
-    if question == questions.GRE_IN_CALL and (make := path.in_call_crafted) is not None:
+    if check == checks.GRE_IN_CALL and (make := path.in_call_crafted) is not None:
         return lambda _: _in_call(make())
-    if question.port is None:
+    if check.port is None:
         return None
-    remote = Endpoint(path.peer_address, question.port)
-    if question.probe == "tcp":
-        return crafting.tcp_syn(nonces, Endpoint(own, 0), remote, question, using=path.flows)
-    local = path.udp_locals.get(question.port)
+    remote = Endpoint(path.peer_address, check.port)
+    if check.probe == "tcp":
+        return crafting.tcp_syn(nonces, Endpoint(own, 0), remote, check, using=path.flows)
+    local = path.udp_locals.get(check.port)
     if local is None:
         return None
     source = Endpoint(own, local.port)
-    make_udp = crafting.openvpn_reset if question.probe == "openvpn" else crafting.udp_nonce
-    return make_udp(nonces, source, remote, question)
+    make_udp = crafting.openvpn_reset if check.probe == "openvpn" else crafting.udp_nonce
+    return make_udp(nonces, source, remote, check)
 
 
 def _in_call(made: tuple[bytes, str]) -> Crafted:
     payload, key = made
-    return Crafted(47, payload, questions.GRE_IN_CALL, key, "Configure-Request")
+    return Crafted(47, payload, checks.GRE_IN_CALL, key, "Configure-Request")

@@ -17,9 +17,9 @@ from vpnprobe.capture.followers.openvpn_data import while_watched, with_answers
 from vpnprobe.capture.placing import traces_of
 from vpnprobe.capture.reading import Capture, Trace
 from vpnprobe.capture.unheard import heard, with_host_firewall
+from vpnprobe.evidence.checks import GRE_IN_CALL, PPTP_LCP
 from vpnprobe.evidence.judge import judge
-from vpnprobe.evidence.packet_records import Movement, Question, Vantage
-from vpnprobe.evidence.questions import GRE_IN_CALL, PPTP_LCP
+from vpnprobe.evidence.packet_records import Check, Movement, Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts
 from vpnprobe.observations.schema import ConversationSummary, Direction, Evidence, Observation
 
@@ -231,12 +231,12 @@ def _have_common_packets(client: EndRecord, server: EndRecord) -> bool:
     )
 
 
-def _keys(record: EndRecord, movement: Movement) -> set[tuple[Question, str, str]]:
+def _keys(record: EndRecord, movement: Movement) -> set[tuple[Check, str, str]]:
     """What tells packets apart. The sequence numbers of foreign GRE do not: they begin anew with every call."""
     return {
-        (s.question, s.message, s.key)
+        (s.check, s.message, s.key)
         for s in record.packet_records
-        if s.movement is movement and (s.question not in (GRE_IN_CALL, PPTP_LCP) or "-" not in s.key)
+        if s.movement is movement and (s.check not in (GRE_IN_CALL, PPTP_LCP) or "-" not in s.key)
     }
 
 
@@ -256,12 +256,12 @@ def _with_evidence(observations: Sequence[Observation], sides: Sequence[tuple[Si
         numbers = _frame_numbers(side)
         name = side.file
         for packet_record in record.packet_records:
-            question = packet_record.question
+            check = packet_record.check
             number = numbers.get((packet_record.at, packet_record.key.partition("-")[0]))
             if number is None or packet_record.stepped:
                 continue
             for way in (packet_record.direction, Direction.BOTH):
-                slot = (question.probe, question.check, question.transport.value, question.port, question.form, way)
+                slot = (check.probe, check.name, check.transport.value, check.port, check.variant, way)
                 kept = frames.setdefault(slot, {})
                 if sum(evidence.capture == name for evidence in kept) < EVIDENCE_KEPT:
                     kept[Evidence(name, number)] = None
@@ -271,7 +271,7 @@ def _with_evidence(observations: Sequence[Observation], sides: Sequence[tuple[Si
 def _slot(observation: Observation) -> tuple[str, str, str, int | None, str, Direction]:
     form = str(observation.detail.get("form") or observation.detail.get("wrap") or "")
     if (observation.probe, observation.check) == ("pptp", "lcp"):
-        form = PPTP_LCP.form
+        form = PPTP_LCP.variant
     return (observation.probe, observation.check, observation.transport.value, observation.port, form, observation.direction)
 
 

@@ -2,7 +2,7 @@
 
 One pass over the frames hands each to the follower of its protocol; what they spot becomes packet records at the end, when it is known who
 the client is and at which end the capture was taken. ICMP errors are tied to the packets that they quote. Live recorders and this decoder
-read packets through the same functions of `vpnprobe.evidence`, so both give the same questions, keys and names.
+read packets through the same functions of `vpnprobe.evidence`, so both give the same checks, keys and names.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,8 +18,8 @@ from vpnprobe.capture.followers.udp import UdpFollower
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.streams import connection_key
 from vpnprobe.errors import DecodeError
-from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question, Vantage
-from vpnprobe.evidence.questions import ESP, GRE_BARE, GRE_IN_CALL, tcp_reach, udp_reach
+from vpnprobe.evidence.checks import ESP, GRE_BARE, GRE_IN_CALL, tcp_reach, udp_reach
+from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, Refusal, RefusalKind
 from vpnprobe.observations.schema import ConversationSummary, Direction
 from vpnprobe.wire.icmp import DestinationUnreachable, Quote, TimeExceeded, Unreachable, decode_icmp, decode_icmpv6
@@ -179,7 +179,7 @@ class Decoder:
             vantage=vantage,
             movement=Movement.SENT if sent else Movement.RECEIVED,
             at=spot.at,
-            question=_question(spot, ends),
+            check=_check(spot, ends),
             key=_key(spot, own=own),
             message=spot.message,
             size=spot.size,
@@ -194,16 +194,16 @@ class Decoder:
         usual = self.finder.highest_ttl.get(spot.source[0], 0)
         return spot.ttl is not None and spot.ttl <= STEPPED_TTL_LIMIT and usual >= USUAL_TTL_LEAST
 
-    def question(self, spot: Spot, ends: Ends) -> Question:
+    def check(self, spot: Spot, ends: Ends) -> Check:
         """What a packet asks, now that it is known which end is the client."""
-        return _question(spot, ends)
+        return _check(spot, ends)
 
     def _resets(self, spots: Iterable[Spot], ends: Ends, vantage: Vantage) -> Iterable[Refusal]:
         """RSTs that answered SYNs of the client's."""
         if vantage is Vantage.CLIENT:
             for spot in spots:
                 if spot.message == RESET and spot.source[0] == ends.server:
-                    yield Refusal(_question(spot, ends), Direction.C2S, RefusalKind.RST, spot.source[0], spot.key)
+                    yield Refusal(_check(spot, ends), Direction.C2S, RefusalKind.RST, spot.source[0], spot.key)
 
     def _refusals(self, spots: Iterable[Spot], ends: Ends, vantage: Vantage) -> Iterable[Refusal]:
         """ICMP errors about what this end sent."""
@@ -213,8 +213,8 @@ class Decoder:
         for error in self.icmp_errors:
             if error.kind is None or (str(error.quote.source), str(error.quote.destination)) != (here, there):
                 continue
-            for question, key in quoted.of(error.quote, ends, own=self.own):
-                yield Refusal(question, direction, error.kind, error.source, key)
+            for check, key in quoted.of(error.quote, ends, own=self.own):
+                yield Refusal(check, direction, error.kind, error.source, key)
 
 
 class QuotedSpots:
@@ -241,9 +241,9 @@ class QuotedSpots:
                 return exact
         return self._by_flow.get(flow, [])[-1:]
 
-    def of(self, quote: Quote, ends: Ends, *, own: bool) -> list[tuple[Question, str]]:
-        """Questions and keys of what was quoted; of packets that the capture does not hold, by protocol and port alone."""
-        found = [(_question(spot, ends), _key(spot, own=own)) for spot in self.spots(quote)]
+    def of(self, quote: Quote, ends: Ends, *, own: bool) -> list[tuple[Check, str]]:
+        """Checks and keys of what was quoted; of packets that the capture does not hold, by protocol and port alone."""
+        found = [(_check(spot, ends), _key(spot, own=own)) for spot in self.spots(quote)]
         if found:
             return found
         port = (quote.ports or (0, 0))[1 if str(quote.source) == ends.client else 0]
@@ -264,7 +264,7 @@ def _key(spot: Spot, *, own: bool) -> str:
     return spot.own_key if own and spot.own_key else spot.key
 
 
-def _question(spot: Spot, ends: Ends) -> Question:
+def _check(spot: Spot, ends: Ends) -> Check:
     port = spot.destination[1] if spot.source[0] == ends.client else spot.source[1]
     return spot.ask(port or 0)
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from vpnprobe.capture.decode import Decoder, QuotedSpots
 from vpnprobe.capture.ends import Ends
-from vpnprobe.evidence.packet_records import Movement, Question, Vantage
-from vpnprobe.evidence.questions import PPTP_LCP
+from vpnprobe.evidence.checks import PPTP_LCP
+from vpnprobe.evidence.packet_records import Check, Movement, Vantage
 from vpnprobe.evidence.records import EndRecord, Trace
 from vpnprobe.observations.schema import Direction
 
@@ -14,33 +14,33 @@ def traces_of(decoders: Sequence[Decoder], ends: Ends, vantage: Vantage, other: 
     """One trace a kind of packet that was stepped from this end; `other`: the record of the end that the copies were sent to."""
     here = ends.client if vantage is Vantage.CLIENT else ends.server
     direction = Direction.C2S if vantage is Vantage.CLIENT else Direction.S2C
-    for question, hops in _hops(decoders, ends, here).items():
-        if question == PPTP_LCP:
+    for check, hops in _hops(decoders, ends, here).items():
+        if check == PPTP_LCP:
             continue  # the same packets as those of GRE in a call
         sent = {
             s.key: s.ttl
             for decoder in decoders
             for s in decoder.record(ends, vantage).packet_records
-            if s.stepped and s.movement is Movement.SENT and s.question == question
+            if s.stepped and s.movement is Movement.SENT and s.check == check
         }
-        came = [sent[s.key] for s in other.packet_records if s.movement is Movement.RECEIVED and s.question == question and s.key in sent]
+        came = [sent[s.key] for s in other.packet_records if s.movement is Movement.RECEIVED and s.check == check and s.key in sent]
         reached = [ttl for ttl in came if ttl is not None]
-        yield Trace(question, direction, dict(sorted(hops.items())), min(reached) if reached else None)
+        yield Trace(check, direction, dict(sorted(hops.items())), min(reached) if reached else None)
 
 
-def _hops(decoders: Iterable[Decoder], ends: Ends, here: str) -> dict[Question, dict[int, str | None]]:
-    """By question: TTL of each copy to the address that answered for it."""
-    found: dict[Question, dict[int, str | None]] = {}
+def _hops(decoders: Iterable[Decoder], ends: Ends, here: str) -> dict[Check, dict[int, str | None]]:
+    """By check: TTL of each copy to the address that answered for it."""
+    found: dict[Check, dict[int, str | None]] = {}
     for decoder in decoders:
         copies = [spot for spot in decoder.spots if spot.source[0] == here and decoder.stepped(spot)]
         for spot in copies:
             if spot.ttl is not None and {spot.source[0], spot.destination[0]} == {ends.client, ends.server}:
-                found.setdefault(decoder.question(spot, ends), {}).setdefault(spot.ttl, None)
+                found.setdefault(decoder.check(spot, ends), {}).setdefault(spot.ttl, None)
         quoted = QuotedSpots(copies)
         for error in decoder.icmp_errors:
             if error.kind is None and str(error.quote.source) == here:
                 for spot in quoted.spots(error.quote):
-                    hops = found.get(decoder.question(spot, ends), {})
+                    hops = found.get(decoder.check(spot, ends), {})
                     if spot.ttl in hops:
                         hops[spot.ttl] = error.source
     return found

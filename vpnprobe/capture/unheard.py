@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from vpnprobe.evidence.checks import GRE_IN_CALL, PPTP_LCP
 from vpnprobe.evidence.packet_records import Movement, Vantage
-from vpnprobe.evidence.questions import GRE_IN_CALL, PPTP_LCP
 from vpnprobe.evidence.records import EndRecord
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
 
@@ -22,7 +22,7 @@ IN_CALL: Final = (GRE_IN_CALL, PPTP_LCP)
 
 def unheard(record: EndRecord) -> int:
     """How many Configure-Requests came that this end's PPP did not get; 0: it got them, or nothing shows that it did not."""
-    lcp = [s for s in record.packet_records if s.question == PPTP_LCP and not s.stepped]
+    lcp = [s for s in record.packet_records if s.check == PPTP_LCP and not s.stepped]
     sent = {s.message for s in lcp if s.movement is Movement.SENT}
     came = {s.key for s in lcp if s.movement is Movement.RECEIVED and s.message == REQUEST}
     deaf = REQUEST in sent and not sent & ANSWERS and len(came) >= LEAST_REQUESTS
@@ -33,7 +33,7 @@ def heard(record: EndRecord) -> EndRecord:
     """The record without the packets of the call that did not come to the end's programs."""
     if not unheard(record):
         return record
-    kept = (s for s in record.packet_records if s.question not in IN_CALL or s.movement is Movement.SENT)
+    kept = (s for s in record.packet_records if s.check not in IN_CALL or s.movement is Movement.SENT)
     return replace(record, packet_records=tuple(kept))
 
 
@@ -44,8 +44,8 @@ def with_host_firewall(observations: Iterable[Observation], client: EndRecord, s
 
 
 def _named(observation: Observation, end: Vantage, came: int) -> Observation:
-    of_the_call = any((observation.probe, observation.check) == (question.probe, question.check) for question in IN_CALL)
-    if not came or not of_the_call or observation.detail.get("form") != GRE_IN_CALL.form or observation.outcome is not Outcome.BLOCKED:
+    of_the_call = any((observation.probe, observation.check) == (check.probe, check.name) for check in IN_CALL)
+    if not came or not of_the_call or observation.detail.get("form") != GRE_IN_CALL.variant or observation.outcome is not Outcome.BLOCKED:
         return observation
     detail = {**observation.detail, "arrived_at_wire": came, "dropped_at": end.value}
     return replace(observation, cause=Cause.HOST_FIREWALL, location=None, detail=detail)

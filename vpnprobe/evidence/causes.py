@@ -1,7 +1,7 @@
 """Why and where something does not pass: each failing observation is compared with what passes beside it.
 
 The control experiments: the same payload on another port, another payload on the same port, another IP protocol between the same
-addresses, the same question in a tunnel-less form. And the TTL-stepped copies: the last router that answered for the failing kind, and the
+addresses, the same check in a tunnel-less form. And the TTL-stepped copies: the last router that answered for the failing kind, and the
 next one, known from a kind that passes.
 """
 
@@ -145,9 +145,9 @@ def _trace_of(failed: Observation, facts: PathFacts) -> Trace | None:
     """The trace of this very kind of packet, else of one that fails alike."""
     way = Direction(failed.detail.get("lost_direction", failed.direction))
     fitting = [t for t in facts.traces if t.direction is (Direction.C2S if way is Direction.BOTH else way) and t.reached is None]
-    same = [t for t in fitting if t.question.probe == failed.probe and t.question.check == failed.check and t.question.port == failed.port]
-    alike = [t for t in fitting if t.question.transport is failed.transport]
-    exact = [t for t in same if t.question.form == failed.detail.get("form", "")]
+    same = [t for t in fitting if t.check.probe == failed.probe and t.check.name == failed.check and t.check.port == failed.port]
+    alike = [t for t in fitting if t.check.transport is failed.transport]
+    exact = [t for t in same if t.check.variant == failed.detail.get("form", "")]
     return next(iter([*exact, *same, *alike]), None)
 
 
@@ -192,17 +192,17 @@ def trace_observations(facts: PathFacts) -> list[Observation]:
     """path/trace: the routers that answered, one observation a kind of packet and direction."""
     return [
         Observation(
-            id=f"path-trace-{number}-{trace.question.transport}-{trace.direction}",
+            id=f"path-trace-{number}-{trace.check.transport}-{trace.direction}",
             probe="path",
             check="trace",
             direction=trace.direction,
-            transport=trace.question.transport,
-            port=trace.question.port,
+            transport=trace.check.transport,
+            port=trace.check.port,
             outcome=Outcome.PASS if trace.reached is not None else Outcome.NO_ANSWER,
             sent=len(trace.hops),
             received=sum(address is not None for address in trace.hops.values()),
             detail={
-                "of": "/".join(part for part in (trace.question.probe, trace.question.check, trace.question.form) if part),
+                "of": "/".join(part for part in (trace.check.probe, trace.check.name, trace.check.variant) if part),
                 "hops": [{"ttl": ttl, "address": address} for ttl, address in sorted(trace.hops.items())],
                 "reached": trace.reached,
             },

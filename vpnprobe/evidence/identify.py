@@ -1,4 +1,4 @@
-"""What a packet is to us: the question that it belongs to, its key and its message's name.
+"""What a packet is to us: the check that it belongs to, its key and its message's name.
 
 Live recorders at the sockets and the decoder of captures read packets through these functions, so both give the same packet records.
 Total: bytes that are none of ours, or broken, give nothing.
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vpnprobe.errors import DecodeError
-from vpnprobe.evidence import questions
-from vpnprobe.evidence.packet_records import Question
+from vpnprobe.evidence import checks
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.wire.esp import EspPacket
 from vpnprobe.wire.gre import EnhancedGre, Gre, decode_gre
 from vpnprobe.wire.nonce import NoncePayload
@@ -49,7 +49,7 @@ LCP_ANSWERS: Final = frozenset({LCP_NAMES[ConfigureAck], LCP_NAMES[ConfigureNak]
 class Identity:
     """What one packet is."""
 
-    question: Question
+    check: Check
     key: str
     message: str = ""
     detail: Mapping[str, int | str] = field(default_factory=dict)
@@ -57,23 +57,23 @@ class Identity:
     """Of our own payload; None: the packet has none of ours."""
 
 
-def nonce(question: Question, data: bytes) -> Identity | None:
-    """A payload of ours that asks `question`; None: not ours."""
+def nonce(check: Check, data: bytes) -> Identity | None:
+    """A payload of ours that asks `check`; None: not ours."""
     try:
         payload = NoncePayload.decode(data)
     except DecodeError:
         return None
-    return Identity(question, payload.key, UNSOLICITED if payload.is_unsolicited else "", session_tag=payload.session_tag)
+    return Identity(check, payload.key, UNSOLICITED if payload.is_unsolicited else "", session_tag=payload.session_tag)
 
 
 def gre(data: bytes) -> tuple[Identity, ...]:
-    """A GRE packet: bare with our payload, or of a PPTP call. LCP in a call answers two questions at once. Empty: foreign or broken."""
+    """A GRE packet: bare with our payload, or of a PPTP call. LCP in a call answers two checks at once. Empty: foreign or broken."""
     try:
         packet = decode_gre(data)
     except DecodeError:
         return ()
     if isinstance(packet, Gre):
-        ours = nonce(questions.GRE_BARE, packet.payload) if packet.protocol == BARE_PROTOCOL else None
+        ours = nonce(checks.GRE_BARE, packet.payload) if packet.protocol == BARE_PROTOCOL else None
         return (ours,) if ours is not None else ()
     return in_call(packet)
 
@@ -85,11 +85,11 @@ def in_call(packet: EnhancedGre) -> tuple[Identity, ...]:
     if lcp is None:
         if packet.sequence_number is None:
             return ()
-        return (Identity(questions.GRE_IN_CALL, f"{packet.call_id:04x}{packet.sequence_number:08x}", "", detail),)
+        return (Identity(checks.GRE_IN_CALL, f"{packet.call_id:04x}{packet.sequence_number:08x}", "", detail),)
     name, magic = LCP_NAMES.get(type(lcp), "LCP"), getattr(lcp, "magic_number", None)
     numbered = f"{packet.call_id:04x}{packet.sequence_number or 0:08x}"
     key = f"{magic:08x}" if magic else numbered
-    return (Identity(questions.GRE_IN_CALL, key, name, detail), Identity(questions.PPTP_LCP, key, name, detail))
+    return (Identity(checks.GRE_IN_CALL, key, name, detail), Identity(checks.PPTP_LCP, key, name, detail))
 
 
 def lcp_of(packet: EnhancedGre) -> LcpPacket | None:
@@ -106,7 +106,7 @@ def esp_key(packet: EspPacket) -> str:
     return f"{packet.spi:08x}{packet.sequence_number:08x}"
 
 
-def esp(question: Question, data: bytes) -> Identity | None:
+def esp(check: Check, data: bytes) -> Identity | None:
     """An ESP packet, by itself or in UDP; None: broken, or a reserved SPI."""
     try:
         packet = EspPacket.decode(data)
@@ -114,5 +114,5 @@ def esp(question: Question, data: bytes) -> Identity | None:
         return None
     if packet.reserved:
         return None
-    ours = nonce(question, packet.rest)
-    return Identity(question, esp_key(packet), ours.message if ours else "", session_tag=ours.session_tag if ours else None)
+    ours = nonce(check, packet.rest)
+    return Identity(check, esp_key(packet), ours.message if ours else "", session_tag=ours.session_tag if ours else None)

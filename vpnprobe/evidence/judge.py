@@ -1,4 +1,4 @@
-"""Joins the two ends' records into observations: outcome, cause, place and error bound of every question.
+"""Joins the two ends' records into observations: outcome, cause, place and error bound of every check.
 
 The same function serves live runs and captures. It states facts and never decides about a protocol: that is for the rules.
 'Blocked' needs the receiving end's word and an error bound from the background loss of the path; without the word it is 'no-answer'.
@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from vpnprobe.conversations.openvpn import KeysAgreed
-from vpnprobe.evidence import questions
+from vpnprobe.evidence import checks
 from vpnprobe.evidence.causes import explain
 from vpnprobe.evidence.data import LOSS_WORTH_A_WORD, DataRun, Limit
 from vpnprobe.evidence.naming import earlier_steps, form_detail, identifier, is_existing, skipped
-from vpnprobe.evidence.packet_records import Movement, Question
+from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background, round_trip
 from vpnprobe.evidence.tally import Tally, background, round_trip_ms, tally
@@ -35,43 +35,43 @@ class Judge:
         self.ends = {Direction.C2S: (client, server), Direction.S2C: (server, client)}
         """Sender and receiver of each direction."""
         self.facts = facts
-        daemons = frozenset(q for q in _questions(client, server) if self._port_state(q) is PortState.DAEMON)
+        daemons = frozenset(q for q in _checks(client, server) if self._port_state(q) is PortState.DAEMON)
         self.tallies = tally(client, server, joined=facts.joined, trusted=daemons)
         self.loss = {way: self._background(way) for way in (Direction.C2S, Direction.S2C)}
         self.elsewhere = _came_from_elsewhere(client, server, facts)
         """Whether probes reach the server from another address than the control channel (a jump host, a carrier's pool of addresses)."""
 
-    def _port_state(self, question: Question) -> PortState:
-        if is_existing(question):
+    def _port_state(self, check: Check) -> PortState:
+        if is_existing(check):
             return PortState.UNKNOWN
-        if question in (questions.GRE_IN_CALL, questions.PPTP_LCP):
-            return self.facts.port_state(Transport.TCP, questions.PPTP_CONTROL.port)
-        return self.facts.port_state(question.transport, question.port)
+        if check in (checks.GRE_IN_CALL, checks.PPTP_LCP):
+            return self.facts.port_state(Transport.TCP, checks.PPTP_CONTROL.port)
+        return self.facts.port_state(check.transport, check.port)
 
     def _background(self, way: Direction) -> Background:
         # TCP repeats what is lost, so its counts say nothing of the path's loss.
         # LCP is the same packets as GRE in the call. Of data packets it may be the size or the number that is limited: no loss of the path.
-        counted = PACKET_CHECKS - {questions.PPTP_LCP.check}
-        packets = (t for q, t in self.tallies.items() if q.check in counted and q.transport is not Transport.TCP)
+        counted = PACKET_CHECKS - {checks.PPTP_LCP.name}
+        packets = (t for q, t in self.tallies.items() if q.name in counted and q.transport is not Transport.TCP)
         return background(packets, way) + self.facts.background.get(way, Background())
 
-    def witnesses(self, question: Question, way: Direction) -> bool:
+    def witnesses(self, check: Check, way: Direction) -> bool:
         """Whether the receiving end would have seen it, had it come."""
         receiver = self.ends[way][1]
-        if is_existing(question):
+        if is_existing(check):
             return False
-        if not receiver.witness or (_is_raw(question) and not receiver.sees_raw):
+        if not receiver.witness or (_is_raw(check) and not receiver.sees_raw):
             return False
-        if self.elsewhere and (way is Direction.S2C or question.check not in KNOWN_BY_TAG or question.transport is Transport.TCP):
+        if self.elsewhere and (way is Direction.S2C or check.name not in KNOWN_BY_TAG or check.transport is Transport.TCP):
             # Only what carries our tag finds its session from there, and what the server sends goes to the address that it knows.
             return False
         if way is Direction.S2C:
             return True
-        return receiver.sees_closed_ports or self._port_state(question) in (PortState.OURS, PortState.UNKNOWN)
+        return receiver.sees_closed_ports or self._port_state(check) in (PortState.OURS, PortState.UNKNOWN)
 
-    def silence(self, question: Question, way: Direction, trials: int, loss: Background) -> tuple[Outcome, float | None]:
+    def silence(self, check: Check, way: Direction, trials: int, loss: Background) -> tuple[Outcome, float | None]:
         """What it means that none of `trials` fresh packets came."""
-        if not self.witnesses(question, way) or self._kept_by_host(question, way):
+        if not self.witnesses(check, way) or self._kept_by_host(check, way):
             return Outcome.NO_ANSWER, None
         if not loss.measured:
             enough = trials >= (TRIALS_WITHOUT_BACKGROUND if self.ends[way][1].packet_records else LEAST_TRIALS)
@@ -80,42 +80,42 @@ class Judge:
         proven = trials >= LEAST_TRIALS and bound <= ERROR_BOUND
         return (Outcome.BLOCKED if proven else Outcome.NO_ANSWER), bound
 
-    def _kept_by_host(self, question: Question, way: Direction) -> str:
+    def _kept_by_host(self, check: Check, way: Direction) -> str:
         """Which end's own firewall is shown to keep packets of this kind, in words; empty: neither."""
         sender, receiver = self.ends[way]
-        if is_existing(question):
+        if is_existing(check):
             return ""
-        kinds = {question}
-        if question.transport is Transport.UDP and question.port is not None:
-            kinds.add(questions.udp_reach(question.port))
-        if question == questions.PPTP_LCP:
-            kinds.add(questions.GRE_IN_CALL)
+        kinds = {check}
+        if check.transport is Transport.UDP and check.port is not None:
+            kinds.add(checks.udp_reach(check.port))
+        if check == checks.PPTP_LCP:
+            kinds.add(checks.GRE_IN_CALL)
         return UNHEARD if kinds & receiver.unheard else UNSENT if kinds & sender.unsent else ""
 
-    def refusal(self, question: Question, way: Direction) -> Refusal | None:
+    def refusal(self, check: Check, way: Direction) -> Refusal | None:
         """The refusal of this kind of packet, if there was one: one whose sender is known, else the first.
 
         ICMP errors about UDP quote a port and not the conversation that it was sent in; an RST is of a connection, whatever was said in it.
         """
-        kinds = {question, *earlier_steps(question)}
-        kinds |= {questions.udp_reach(question.port)} if question.port and question.transport is Transport.UDP else set()
-        of_it = [r for r in self.ends[way][0].refusals if r.question in kinds and r.direction is way]
+        kinds = {check, *earlier_steps(check)}
+        kinds |= {checks.udp_reach(check.port)} if check.port and check.transport is Transport.UDP else set()
+        of_it = [r for r in self.ends[way][0].refusals if r.check in kinds and r.direction is way]
         return min(of_it, key=lambda refusal: refusal.by is None, default=None)
 
-    def packet_question(self, question: Question, way: Direction) -> Observation | None:
-        """A question that is answered by counting: reach and passthrough, one direction."""
-        tally_of_it = self.tallies.get(question, Tally())
+    def packets_check(self, check: Check, way: Direction) -> Observation | None:
+        """A check that is answered by counting: reach and passthrough, one direction."""
+        tally_of_it = self.tallies.get(check, Tally())
         count = tally_of_it.total(way)
         if not count.sent and not count.received:
             return None
-        if way is Direction.S2C and _is_raw(question) and not self.ends[way][1].sees_raw and not count.received:
+        if way is Direction.S2C and _is_raw(check) and not self.ends[way][1].sees_raw and not count.received:
             return None  # The client refuses what it may not receive: that says nothing of the path.
         sent = max(len(count.sent), len(count.received))
-        detail: dict[str, Any] = form_detail(question)
+        detail: dict[str, Any] = form_detail(check)
         early = tally_of_it.count(way, "unsolicited")
         if early.sent:
             detail["unsolicited"] = {"sent": len(early.sent), "received": len(early.received)}
-        found = self._blank(question, way, sent=sent, received=len(count.received), detail=detail)
+        found = self._blank(check, way, sent=sent, received=len(count.received), detail=detail)
         if count.received:
             lossy = count.lost >= 2 and count.lost / sent > LOSS_WORTH_A_WORD
             found = replace(found, outcome=Outcome.DEGRADED, cause=Cause.LOSS) if lossy else replace(found, outcome=Outcome.PASS)
@@ -124,72 +124,72 @@ class Judge:
                 answers = {key: _answered_key(key) for key in count.received}
                 found = replace(found, rtt_ms=round_trip_ms(there, count, answers=answers))
             return found
-        return self._not_received(found, question, way, sent)
+        return self._not_received(found, check, way, sent)
 
-    def _not_received(self, found: Observation, question: Question, way: Direction, trials: int) -> Observation:
-        outcome, bound = self.silence(question, way, trials, self.loss[way])
-        return self._refused_or(replace(found, outcome=outcome, error_bound=bound), question, way)
+    def _not_received(self, found: Observation, check: Check, way: Direction, trials: int) -> Observation:
+        outcome, bound = self.silence(check, way, trials, self.loss[way])
+        return self._refused_or(replace(found, outcome=outcome, error_bound=bound), check, way)
 
-    def _refused_or(self, silent: Observation, question: Question, way: Direction) -> Observation:
+    def _refused_or(self, silent: Observation, check: Check, way: Direction) -> Observation:
         """The same as a refusal where there was one. A router's single 'unreachable' stands only where the silence is proven too."""
-        if kept := self._kept_by_host(question, way):
+        if kept := self._kept_by_host(check, way):
             return replace(silent, cause=Cause.HOST_FIREWALL, detail={**silent.detail, "reason": kept})
-        refusal = self.refusal(question, way)
+        refusal = self.refusal(check, way)
         if refusal is None:
             return silent
         told = replace(silent, detail={**silent.detail, **_by(refusal)})
         passing = refusal.kind is RefusalKind.UNREACHABLE and self.ends[way][1].witness and silent.outcome is not Outcome.BLOCKED
         return told if passing else replace(told, outcome=Outcome.REFUSED)
 
-    def connection(self, question: Question) -> Observation | None:
+    def connection(self, check: Check) -> Observation | None:
         """tcp/reach: connections that came up, were refused or stayed silent."""
-        tally_of_it = self.tallies.get(question, Tally())
+        tally_of_it = self.tallies.get(check, Tally())
         there, back = tally_of_it.count(Direction.C2S, "SYN"), tally_of_it.count(Direction.S2C, "SYN-ACK")
         if not there.sent and not back.received:
             return None
         server = self.ends[Direction.C2S][1]
         arrived = len(there.received)
         detail = {"arrived_at_server": arrived} if server.witness and there.sent else {}
-        found = self._blank(question, Direction.BOTH, sent=len(there.sent), received=len(back.received), detail=detail)
-        if back.received and self._answered_by_another(question, tally_of_it):
+        found = self._blank(check, Direction.BOTH, sent=len(there.sent), received=len(back.received), detail=detail)
+        if back.received and self._answered_by_another(check, tally_of_it):
             return replace(found, outcome=Outcome.NO_ANSWER, detail={**detail, "reason": ANOTHER})
         if back.received:
             return replace(found, outcome=Outcome.PASS, rtt_ms=round_trip_ms(there, back))
-        if not arrived and server.witness and server.sees_closed_ports and self.refusal(question, Direction.C2S) is not None:
+        if not arrived and server.witness and server.sees_closed_ports and self.refusal(check, Direction.C2S) is not None:
             # The server's own wire never showed the SYN: somebody before it answered in its name.
             found = replace(found, detail={**detail, "by_router": True})
         if arrived and not back.sent:
             unanswered = replace(found, outcome=Outcome.NO_ANSWER, detail={**detail, "reason": UNANSWERED})
-            return self._refused_or(unanswered, question, Direction.C2S)
+            return self._refused_or(unanswered, check, Direction.C2S)
         both = round_trip(self.loss[Direction.C2S], self.loss[Direction.S2C])
-        outcome, bound = self.silence(question, Direction.C2S, len(there.sent), both)
+        outcome, bound = self.silence(check, Direction.C2S, len(there.sent), both)
         lost_way = Direction.S2C if arrived else Direction.C2S
         silent = replace(found, outcome=outcome, error_bound=bound, detail={**found.detail, "lost_direction": lost_way.value})
-        return self._refused_or(silent, question, Direction.C2S)
+        return self._refused_or(silent, check, Direction.C2S)
 
-    def _answered_by_another(self, question: Question, tally_of_it: Tally) -> bool:
+    def _answered_by_another(self, check: Check, tally_of_it: Tally) -> bool:
         """Whether connections to a port of our own came up, and the server agent never saw one: a proxy or portal in between took them."""
-        if not self.facts.joined or self._port_state(question) is not PortState.OURS or not self.ends[Direction.C2S][1].witness:
+        if not self.facts.joined or self._port_state(check) is not PortState.OURS or not self.ends[Direction.C2S][1].witness:
             return False
         return not tally_of_it.total(Direction.C2S).received
 
-    def conversation(self, question: Question) -> Observation | None:
-        """A question that is answered by the messages that the client gets back."""
-        tally_of_it = self.tallies.get(question, Tally())
-        goals = GOALS[question.check]
+    def conversation(self, check: Check) -> Observation | None:
+        """A check that is answered by the messages that the client gets back."""
+        tally_of_it = self.tallies.get(check, Tally())
+        goals = GOALS[check.name]
         there = tally_of_it.total(Direction.C2S)
         back = tally_of_it.total(Direction.S2C)
         if not there.sent and not back.received:
             return None
         answered = {key for message in goals for key in tally_of_it.count(Direction.S2C, message).received}
-        detail = {**form_detail(question), **self._messages(tally_of_it)}
-        found = self._blank(question, Direction.BOTH, sent=len(there.sent), received=len(answered), detail=detail)
+        detail = {**form_detail(check), **self._messages(tally_of_it)}
+        found = self._blank(check, Direction.BOTH, sent=len(there.sent), received=len(answered), detail=detail)
         if answered:
             return replace(found, outcome=Outcome.PASS, rtt_ms=self._first_round_trip(tally_of_it))
-        refusal = self.refusal(question, Direction.C2S)
+        refusal = self.refusal(check, Direction.C2S)
         if refusal is not None and refusal.kind is not RefusalKind.UNREACHABLE:
             return replace(found, outcome=Outcome.REFUSED, detail={**found.detail, **_by(refusal)})
-        if there.sent and self.witnesses(question, Direction.C2S):
+        if there.sent and self.witnesses(check, Direction.C2S):
             found = replace(found, detail={**found.detail, "arrived_at_server": len(there.received)})
         refused = next(
             (m for m in tally_of_it.messages(Direction.S2C) if m in REFUSALS and tally_of_it.count(Direction.S2C, m).received), None
@@ -198,36 +198,36 @@ class Judge:
         if refused is not None and found.detail.get("arrived_at_server") != 0:
             wrapped = {"consistent_with": WRAPPED_OPENVPN} if refused == CLOSED else {}
             return replace(found, outcome=Outcome.REFUSED, detail={**found.detail, "by": "peer", "message": refused, **wrapped})
-        return self._refused_or(self._where_it_stopped(found, question, tally_of_it), question, Direction.C2S)
+        return self._refused_or(self._where_it_stopped(found, check, tally_of_it), check, Direction.C2S)
 
-    def data(self, question: Question, way: Direction) -> Observation | None:
+    def data(self, check: Check, way: Direction) -> Observation | None:
         """openvpn/data, one direction: passes, with loss, up to a size (degraded), cut after some packets, or nothing of it came (blocked).
 
         Where nobody kept a record at the receiving end, a packet came if it was answered: what is missing may then be the answer
         (`detail.round_trip`).
         """
-        count = self.tallies.get(question, Tally()).total(way)
+        count = self.tallies.get(check, Tally()).total(way)
         if not count.sent and not count.received:
             return None
-        run = DataRun.of(count, stream=question.transport is Transport.TCP)
-        detail = {**form_detail(question), **run.detail()}
-        detail |= {"round_trip": True} if count.sent and not self.witnesses(question, way) else {}
-        found = self._blank(question, way, sent=len(run.packets), received=len(count.received), detail=detail)
+        run = DataRun.of(count, stream=check.transport is Transport.TCP)
+        detail = {**form_detail(check), **run.detail()}
+        detail |= {"round_trip": True} if count.sent and not self.witnesses(check, way) else {}
+        found = self._blank(check, way, sent=len(run.packets), received=len(count.received), detail=detail)
         if not count.received:
-            return self._not_received(found, question, way, run.trials)
-        limit = None if self._kept_by_host(question, way) else run.limit(self.loss[way])
-        unproven = limit is not None and limit.outcome is Outcome.BLOCKED and not self.witnesses(question, way)
+            return self._not_received(found, check, way, run.trials)
+        limit = None if self._kept_by_host(check, way) else run.limit(self.loss[way])
+        unproven = limit is not None and limit.outcome is Outcome.BLOCKED and not self.witnesses(check, way)
         if unproven or (limit is None and run.all_stalled):
             return found
         if limit is None:
             return replace(found, outcome=Outcome.DEGRADED, cause=Cause.LOSS) if run.lossy else replace(found, outcome=Outcome.PASS)
         return _limited(found, limit)
 
-    def _where_it_stopped(self, found: Observation, question: Question, tally_of_it: Tally) -> Observation:
+    def _where_it_stopped(self, found: Observation, check: Check, tally_of_it: Tally) -> Observation:
         """The first message that was sent and never came decides; none such means that the other end did not answer."""
         steps = [(count, way, message) for (way, message), count in tally_of_it.counts.items() if count.sent and not count.received]
         for count, way, message in sorted(steps, key=lambda step: min(step[0].sent.values())):
-            outcome, bound = self.silence(question, way, len(count.sent), self.loss[way])
+            outcome, bound = self.silence(check, way, len(count.sent), self.loss[way])
             detail = {**found.detail, "lost_direction": way.value, "lost_message": message}
             if outcome is Outcome.BLOCKED:
                 return replace(found, outcome=outcome, error_bound=bound, sent=len(count.sent), detail=detail)
@@ -251,16 +251,16 @@ class Judge:
         numbers = {f"{s.message} at {s.vantage}": dict(s.detail) for s in tally_of_it.details.values() if s.detail}
         return {"messages": messages} | ({"numbers": numbers} if numbers else {})
 
-    def _blank(self, question: Question, way: Direction, *, sent: int, received: int, detail: Mapping[str, Any]) -> Observation:
-        state = self._port_state(question)
-        told = {"port_state": state.value} if question.port is not None and state in (PortState.DAEMON, PortState.CLOSED) else {}
+    def _blank(self, check: Check, way: Direction, *, sent: int, received: int, detail: Mapping[str, Any]) -> Observation:
+        state = self._port_state(check)
+        told = {"port_state": state.value} if check.port is not None and state in (PortState.DAEMON, PortState.CLOSED) else {}
         return Observation(
-            id=identifier(question, way),
-            probe=question.probe,
-            check=question.check,
+            id=identifier(check, way),
+            probe=check.probe,
+            check=check.name,
             direction=way,
-            transport=question.transport,
-            port=question.port,
+            transport=check.transport,
+            port=check.port,
             outcome=Outcome.NO_ANSWER,
             sent=sent,
             received=received,
@@ -268,17 +268,17 @@ class Judge:
         )
 
     def all(self) -> list[Observation]:
-        """Every question that was asked, without causes and places."""
+        """Every check that was asked, without causes and places."""
         found: list[Observation | None] = []
-        for question in sorted(self.tallies, key=_order):
-            if question.check == "reach" and question.transport is Transport.TCP:
-                found.append(self.connection(question))
-            elif question.check in PACKET_CHECKS:
-                found.extend(self.packet_question(question, way) for way in (Direction.C2S, Direction.S2C))
-            elif question.check == "data":
-                found.extend(self.data(question, way) for way in (Direction.C2S, Direction.S2C))
-            elif question.check in GOALS:
-                found.append(self.conversation(question))
+        for check in sorted(self.tallies, key=_order):
+            if check.name == "reach" and check.transport is Transport.TCP:
+                found.append(self.connection(check))
+            elif check.name in PACKET_CHECKS:
+                found.extend(self.packets_check(check, way) for way in (Direction.C2S, Direction.S2C))
+            elif check.name == "data":
+                found.extend(self.data(check, way) for way in (Direction.C2S, Direction.S2C))
+            elif check.name in GOALS:
+                found.append(self.conversation(check))
         return [observation for observation in found if observation is not None]
 
 
@@ -306,22 +306,22 @@ def _came_from_elsewhere(client: EndRecord, server: EndRecord, facts: PathFacts)
     seen = facts.client_seen_as
     if seen is None or not facts.joined:
         return False
-    ours = {s.key for s in client.packet_records if s.movement is Movement.SENT and s.question.transport is Transport.UDP and not s.message}
+    ours = {s.key for s in client.packet_records if s.movement is Movement.SENT and s.check.transport is Transport.UDP and not s.message}
     arrived = (s for s in server.packet_records if s.movement is Movement.RECEIVED and s.key in ours)
     return any(packet_record.peer is not None and packet_record.peer[0] != seen for packet_record in arrived)
 
 
-def _questions(client: EndRecord, server: EndRecord) -> set[Question]:
-    return {packet_record.question for end in (client, server) for packet_record in end.packet_records}
+def _checks(client: EndRecord, server: EndRecord) -> set[Check]:
+    return {packet_record.check for end in (client, server) for packet_record in end.packet_records}
 
 
-def _is_raw(question: Question) -> bool:
+def _is_raw(check: Check) -> bool:
     """Whether it takes raw sockets to send and to see."""
-    return question.transport in (Transport.GRE, Transport.ESP)
+    return check.transport in (Transport.GRE, Transport.ESP)
 
 
-def _order(question: Question) -> tuple[str, str, str, int, str]:
-    return (question.probe, question.check, question.transport.value, question.port or 0, question.form)
+def _order(check: Check) -> tuple[str, str, str, int, str]:
+    return (check.probe, check.name, check.transport.value, check.port or 0, check.variant)
 
 
 def _answered_key(key: str) -> str:

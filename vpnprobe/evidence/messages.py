@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from vpnprobe.conversations.openvpn import KeysAgreed
-from vpnprobe.evidence.packet_records import Question
-from vpnprobe.evidence.questions import openvpn_data, openvpn_handshake
+from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.wire import isakmp, l2tp, openvpn, pptp
 
 MAIN_MODE: Final = 2
@@ -47,21 +47,21 @@ def describe(message: object) -> Described:
             return str(getattr(message, "NAME", getattr(message, "name", type(message).__name__))), {}
 
 
-def placed(question: Question, message: object) -> tuple[Question, str]:
-    """Which question of its conversation a message bears on, and what its key has behind the conversation's.
+def placed(check: Check, message: object) -> tuple[Check, str]:
+    """Which check of its conversation a message bears on, and what its key has behind the conversation's.
 
-    `question`: the conversation's own, of OpenVPN its reset. Data packets are trials of their own, known by key ID and packet ID.
+    `check`: the conversation's own, of OpenVPN its reset. Data packets are trials of their own, known by key ID and packet ID.
     """
-    if question.probe != "openvpn":
-        return question, ""
-    assert question.port is not None
+    if check.probe != "openvpn":
+        return check, ""
+    assert check.port is not None
     match message:
         case openvpn.ControlV1() | openvpn.ControlWkcV1() | openvpn.SoftResetV1() | KeysAgreed():
-            return openvpn_handshake(question.transport, question.port, question.form), ""
+            return openvpn_handshake(check.transport, check.port, check.variant), ""
         case openvpn.DataV1() | openvpn.DataV2():
-            return openvpn_data(question.transport, question.port, question.form), data_suffix(message.key_id, message.number)
+            return openvpn_data(check.transport, check.port, check.variant), data_suffix(message.key_id, message.number)
         case _:
-            return question, ""
+            return check, ""
 
 
 def data_suffix(key_id: int, number: int | None) -> str:

@@ -1,4 +1,4 @@
-"""What only one end of a conversation can know, put beside the observations of the questions that it bears on.
+"""What only one end of a conversation can know, put beside the observations of the checks that it bears on.
 
 Counting packets shows where a conversation stopped; that a certificate had expired, which words a server refused with, or which cipher was
 agreed on, was read inside TLS by the end that was there.
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from vpnprobe.evidence.naming import identifier
-from vpnprobe.evidence.packet_records import Question
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
 
 
@@ -17,7 +17,7 @@ from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
 class Named:
     """One failure by name, or what there is to tell of a success."""
 
-    question: Question
+    check: Check
     code: str = ""
     """Empty: nothing failed. Otherwise a `FailureCode`, or `data-dead`, `data-large-dead`, `data-cut`, `renegotiation-asked`."""
     said: str = ""
@@ -39,14 +39,14 @@ def with_names(observations: Sequence[Observation], named: Iterable[Named]) -> l
     result = list(observations)
     for name in named:
         for number, observation in enumerate(result):
-            if asks(observation, name.question):
+            if asks(observation, name.check):
                 result[number] = _with_name(observation, name)
     return result
 
 
-def asks(observation: Observation, question: Question) -> bool:
-    """Whether an observation answers a question, in whatever direction."""
-    return observation.id in {identifier(question, way) for way in Direction}
+def asks(observation: Observation, check: Check) -> bool:
+    """Whether an observation answers a check, in whatever direction."""
+    return observation.id in {identifier(check, way) for way in Direction}
 
 
 def _with_name(observation: Observation, name: Named) -> Observation:

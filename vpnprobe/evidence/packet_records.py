@@ -1,6 +1,6 @@
 """One probe packet, or one message of a conversation, as one end saw it leave or come.
 
-Packet records are what the two agents exchange over the control channel and what a capture is decoded into. The join is by `question` (what
+Packet records are what the two agents exchange over the control channel and what a capture is decoded into. The join is by `check` (what
 is being asked) and `key` (the nonce): a packet record at the server whose key the client never sent counts for nothing.
 """
 
@@ -24,15 +24,15 @@ class Movement(StrEnum):
     RECEIVED = "received"
 
 
-class Question(NamedTuple):
+class Check(NamedTuple):
     """What a packet asks of the path. Names of probe and check are those of the published list."""
 
     probe: str
-    check: str
+    name: str
     transport: Transport
     port: int | None = None
     """The server's port; None: the protocol has none."""
-    form: str = ""
+    variant: str = ""
     """Tells apart what shares probe, check, transport and port: `bare` and `in-call` of gre/passthrough; otherwise empty."""
 
 
@@ -44,7 +44,7 @@ class PacketRecord:
     movement: Movement
     at: float
     """Seconds: since the run began at that end (live), or Unix time (offline)."""
-    question: Question
+    check: Check
     key: str
     """The nonce: of the packet (our payload, SPI and number, LCP magic number) or of the conversation (session ID, SPI, host name)."""
     message: str = ""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question
+from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction, Transport
 
@@ -40,7 +40,7 @@ class RefusalKind(StrEnum):
 class Refusal:
     """An RST or an ICMP error that is tied to a packet of ours, by its quote or by the connection that it belongs to."""
 
-    question: Question
+    check: Check
     direction: Direction
     """Of the packet that was refused."""
     kind: RefusalKind
@@ -61,10 +61,10 @@ class EndRecord:
     """False: there is no record of this end (no agent, or it was lost), so its silence says nothing."""
     sees_closed_ports: bool = False
     """It records from the wire, so it sees what comes for ports that are not its own."""
-    unheard: frozenset[Question] = frozenset()
-    """Questions whose packets reached this host's wire and never its agent's socket: its own firewall keeps them."""
-    unsent: frozenset[Question] = frozenset()
-    """Questions whose packets its agent sent and its own wire never showed: its own firewall keeps them."""
+    unheard: frozenset[Check] = frozenset()
+    """Checks whose packets reached this host's wire and never its agent's socket: its own firewall keeps them."""
+    unsent: frozenset[Check] = frozenset()
+    """Checks whose packets its agent sent and its own wire never showed: its own firewall keeps them."""
     sees_raw: bool = True
     """It sees GRE and ESP. False: it may not open raw sockets, so that its silence about these says nothing."""
 
@@ -76,9 +76,9 @@ class EndRecord:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """A question that was not tried, and why."""
+    """A check that was not tried, and why."""
 
-    question: Question
+    check: Check
     direction: Direction
     reason: str
 
@@ -87,7 +87,7 @@ class Skip:
 class Trace:
     """How far copies of one kind of packet got, by the routers' time-exceeded messages."""
 
-    question: Question
+    check: Check
     """The kind of packet that was copied."""
     direction: Direction
     hops: Mapping[int, str | None]

@@ -1,4 +1,4 @@
-"""Counts of fresh packets, by question, message and direction: what left one end and what of it came at the other.
+"""Counts of fresh packets, by check, message and direction: what left one end and what of it came at the other.
 
 A packet counts as received only where the sending end's record has its key (joined records), so a forged, reflected or foreign row adds
 nothing. Copies with the same key count once. TTL-stepped copies count for nothing.
@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from vpnprobe.evidence.checks import CONVERSATIONS
 from vpnprobe.evidence.identify import LCP_ANSWERS, LCP_REQUEST, UNSOLICITED
 from vpnprobe.evidence.messages import OF_SESSION
-from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question
-from vpnprobe.evidence.questions import CONVERSATIONS
+from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
 from vpnprobe.evidence.records import EndRecord
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction
@@ -40,7 +40,7 @@ class Count:
 
 @dataclass(slots=True)
 class Tally:
-    """All counts of one question."""
+    """All counts of one check."""
 
     counts: dict[tuple[Direction, str], Count] = field(default_factory=lambda: defaultdict(Count))
     """By direction and message name."""
@@ -69,65 +69,65 @@ def _own(packet_records: Iterable[PacketRecord]) -> Iterable[PacketRecord]:
     return (packet_record for packet_record in packet_records if not packet_record.stepped)
 
 
-def tally(client: EndRecord, server: EndRecord, *, joined: bool, trusted: frozenset[Question] = frozenset()) -> dict[Question, Tally]:
-    """Counts by question.
+def tally(client: EndRecord, server: EndRecord, *, joined: bool, trusted: frozenset[Check] = frozenset()) -> dict[Check, Tally]:
+    """Counts by check.
 
-    `trusted`: questions whose server-side packets come from another program than ours, so that the server agent has no record of sending
+    `trusted`: checks whose server-side packets come from another program than ours, so that the server agent has no record of sending
     them: what the client received counts there without a join.
     """
-    result: dict[Question, Tally] = defaultdict(Tally)
+    result: dict[Check, Tally] = defaultdict(Tally)
     at_server = _begun_by(client, server) if joined and client.witness else server.packet_records
     everything: Sequence[PacketRecord] = sorted(
         (*_own(client.packet_records), *_own(at_server)), key=lambda s: s.movement is Movement.RECEIVED
     )
-    keys_sent: dict[tuple[Question, Direction], set[str]] = defaultdict(set)
+    keys_sent: dict[tuple[Check, Direction], set[str]] = defaultdict(set)
     for packet_record in everything:
-        of_question = result[packet_record.question]
+        of_check = result[packet_record.check]
         slot = (packet_record.direction, packet_record.message)
         if packet_record.movement is Movement.SENT:
-            of_question.counts[slot].sent.setdefault(packet_record.key, packet_record.at)
-            keys_sent[packet_record.question, packet_record.direction].add(session_part(packet_record.key))
+            of_check.counts[slot].sent.setdefault(packet_record.key, packet_record.at)
+            keys_sent[packet_record.check, packet_record.direction].add(session_part(packet_record.key))
         elif not joined or _comes_from_another(packet_record, trusted) or _was_sent(packet_record, keys_sent, server):
-            of_question.counts[slot].received.setdefault(packet_record.key, packet_record.at)
-            of_question.details[slot] = packet_record
+            of_check.counts[slot].received.setdefault(packet_record.key, packet_record.at)
+            of_check.details[slot] = packet_record
             if "answers" in packet_record.detail:
-                _count_answered(of_question, packet_record)
+                _count_answered(of_check, packet_record)
         else:
             continue
         if packet_record.size:
-            of_question.counts[slot].sizes[packet_record.key] = packet_record.size
-    for of_question in result.values():
-        _count_acknowledged(of_question)
+            of_check.counts[slot].sizes[packet_record.key] = packet_record.size
+    for of_check in result.values():
+        _count_acknowledged(of_check)
     return dict(result)
 
 
 def _begun_by(client: EndRecord, server: EndRecord) -> Iterable[PacketRecord]:
     """The server's packet records without those of conversations that the client never began: a scanner's beside us, another user's."""
-    began = {(s.question, s.key) for s in client.packet_records if s.movement is Movement.SENT}
-    return (s for s in server.packet_records if s.question.check not in CONVERSATIONS or (s.question, s.key) in began)
+    began = {(s.check, s.key) for s in client.packet_records if s.movement is Movement.SENT}
+    return (s for s in server.packet_records if s.check.name not in CONVERSATIONS or (s.check, s.key) in began)
 
 
-def _comes_from_another(packet_record: PacketRecord, trusted: frozenset[Question]) -> bool:
-    return packet_record.direction is Direction.S2C and packet_record.question in trusted
+def _comes_from_another(packet_record: PacketRecord, trusted: frozenset[Check]) -> bool:
+    return packet_record.direction is Direction.S2C and packet_record.check in trusted
 
 
-def _count_acknowledged(of_question: Tally) -> None:
+def _count_acknowledged(of_check: Tally) -> None:
     """An answer with the Magic-Number of a Configure-Request proves that the request came, whoever kept a record there."""
     for way in (Direction.C2S, Direction.S2C):
         back = Direction.S2C if way is Direction.C2S else Direction.C2S
-        answered = {key: at for name in LCP_ANSWERS for key, at in of_question.count(back, name).received.items()}
+        answered = {key: at for name in LCP_ANSWERS for key, at in of_check.count(back, name).received.items()}
         if not answered:
             continue
-        request = of_question.counts[way, LCP_REQUEST]
+        request = of_check.counts[way, LCP_REQUEST]
         for key in answered.keys() & request.sent.keys():
             request.received.setdefault(key, answered[key])
 
 
-def _count_answered(of_question: Tally, answer: PacketRecord) -> None:
+def _count_answered(of_check: Tally, answer: PacketRecord) -> None:
     """An answer that only the holder of the session's keys can make proves that the packet it answers came."""
     key = f"{answer.key.rpartition(OF_SESSION)[0]}{OF_SESSION}{int(answer.detail['answers']):x}"
     other = Direction.S2C if answer.direction is Direction.C2S else Direction.C2S
-    for (way, _), count in of_question.counts.items():
+    for (way, _), count in of_check.counts.items():
         if way is other and key in count.sent:
             count.received.setdefault(key, answer.at)
 
@@ -137,13 +137,13 @@ def session_part(key: str) -> str:
     return key.partition(OF_SESSION)[0]
 
 
-def _was_sent(packet_record: PacketRecord, keys_sent: Mapping[tuple[Question, Direction], set[str]], server: EndRecord) -> bool:
+def _was_sent(packet_record: PacketRecord, keys_sent: Mapping[tuple[Check, Direction], set[str]], server: EndRecord) -> bool:
     key = session_part(packet_record.key)
-    if key in keys_sent.get((packet_record.question, packet_record.direction), ()):
+    if key in keys_sent.get((packet_record.check, packet_record.direction), ()):
         return True
     # An answer carries the key of the conversation that the client began: where nobody recorded it at the server, that key proves it.
     unrecorded = not server.witness or bool(packet_record.message)
-    return packet_record.direction is Direction.S2C and unrecorded and key in keys_sent.get((packet_record.question, Direction.C2S), ())
+    return packet_record.direction is Direction.S2C and unrecorded and key in keys_sent.get((packet_record.check, Direction.C2S), ())
 
 
 def background(tallies: Iterable[Tally], direction: Direction) -> Background:

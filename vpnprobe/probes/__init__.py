@@ -1,4 +1,4 @@
-"""What is measured: one file a question, and what the questions share.
+"""What is measured: one file a check, and what the checks share.
 
 `catalogue` lists all probes. `context` is what a probe is given: the path, the other end's help, and how much more it takes to be sure.
 

@@ -42,7 +42,7 @@ class Call:
         data = packet.encode()
         for identity in identify.in_call(packet):
             self.recorder.sent(
-                identity.question, identity.key, message=identity.message, size=len(data), to=Endpoint(self.peer, 0), detail=identity.detail
+                identity.check, identity.key, message=identity.message, size=len(data), to=Endpoint(self.peer, 0), detail=identity.detail
             )
         self.raw.send(data, self.peer)
 

@@ -15,7 +15,7 @@ from vpnprobe.probes.udp import UdpReach
 
 
 class Probe(Protocol):
-    """One question, or a few that belong together."""
+    """One check, or a few that belong together."""
 
     @property
     def name(self) -> str: ...

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from vpnprobe.evidence.checks import tcp_reach
 from vpnprobe.evidence.judge import Judge
 from vpnprobe.evidence.named import Named
-from vpnprobe.evidence.packet_records import Question
-from vpnprobe.evidence.questions import tcp_reach
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKind, Skip, Trace
 from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS, Background
 from vpnprobe.evidence.tally import Count
@@ -100,7 +100,7 @@ class Peer(Protocol):
         """Loss of the control channel's own segments, by direction, as it stands."""
         ...
 
-    async def trace(self, question: Question, *, highest_ttl: int) -> Trace | None:
+    async def trace(self, check: Check, *, highest_ttl: int) -> Trace | None:
         """TTL-stepped copies of one kind of packet from the server; None: it cannot."""
         ...
 
@@ -188,7 +188,7 @@ class Path:
 
     def unconnected(self, port: int) -> str:
         """Why a conversation over TCP was not begun."""
-        kinds = {refusal.kind for refusal in self.recorder.refusals if refusal.question == tcp_reach(port)}
+        kinds = {refusal.kind for refusal in self.recorder.refusals if refusal.check == tcp_reach(port)}
         if RefusalKind.RST in kinds:
             return "the connection was refused: nothing listens there"
         return "the connection was refused" if kinds else "no TCP connection to this port came up"
@@ -207,16 +207,16 @@ class Path:
         beside = state is PortState.DAEMON and self.server_record.sees_closed_ports and not self.peer.no_raw
         return state is PortState.OURS or beside
 
-    def skip(self, question: Question, reason: str, *ways: Direction) -> None:
-        self.skips.extend(Skip(question, way, reason) for way in ways or (Direction.BOTH,))
+    def skip(self, check: Check, reason: str, *ways: Direction) -> None:
+        self.skips.extend(Skip(check, way, reason) for way in ways or (Direction.BOTH,))
 
-    def one_sided(self, *questions: Question) -> bool:
+    def one_sided(self, *checks: Check) -> bool:
         """Whether no agent at the server can send or see GRE and ESP; where there is one, what it lacks is told."""
         if self.peer is None:
             return True
         if self.peer.no_raw:
-            for question in questions:
-                self.skip(question, f"at the server: {self.peer.no_raw}", Direction.S2C)
+            for check in checks:
+                self.skip(check, f"at the server: {self.peer.no_raw}", Direction.S2C)
         return bool(self.peer.no_raw)
 
     def keep(self, closable: Closable) -> None:
@@ -275,28 +275,28 @@ class Path:
             if sending is not None:
                 await sending
 
-    async def needed(self, question: Question, way: Direction) -> int:
+    async def needed(self, check: Check, way: Direction) -> int:
         """How many more fresh packets of this kind it takes to be sure; 0: enough. Asks the server first what it got."""
         await self.sync()
         judgement = self.judge()
-        counted = judgement.tallies.get(question)
+        counted = judgement.tallies.get(check)
         count = counted.total(way) if counted is not None else None
-        if count is None or count.received or not judgement.witnesses(question, way):
+        if count is None or count.received or not judgement.witnesses(check, way):
             return 0
         return missing(judgement.loss[way], count)
 
-    async def until_sure(self, question: Question, way: Direction, send: Callable[[int, float], Awaitable[None]]) -> None:
+    async def until_sure(self, check: Check, way: Direction, send: Callable[[int, float], Awaitable[None]]) -> None:
         """First trials, then as many more as it takes. `send(count, spacing_s)` sends them in the given direction."""
         await send(FIRST_TRIALS, SPACING_S)
         for _ in range(MOST_ROUNDS):
-            if not (more := await self.needed(question, way)):
+            if not (more := await self.needed(check, way)):
                 return
             await send(more, spaced(more, SPACING_S))
 
-    async def after_client(self, question: Question, send_back: Callable[[int, float], Awaitable[None]]) -> None:
+    async def after_client(self, check: Check, send_back: Callable[[int, float], Awaitable[None]]) -> None:
         """Server to client, once the client's first packet has had time to open the way through NATs and stateful firewalls."""
         await asyncio.sleep(self.settle_s)
-        await self.until_sure(question, Direction.S2C, send_back)
+        await self.until_sure(check, Direction.S2C, send_back)
 
 
 def _noted(task: "asyncio.Task[None]") -> None:

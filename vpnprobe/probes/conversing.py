@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from vpnprobe.conversations.contract import Conversation, Sender
+from vpnprobe.evidence.checks import tcp_reach
 from vpnprobe.evidence.judge import GOALS, Judge
-from vpnprobe.evidence.packet_records import Question
-from vpnprobe.evidence.questions import tcp_reach
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.evidence.statistics import MOST_TRIALS
 from vpnprobe.observations.schema import Direction, Outcome, Transport
@@ -32,7 +32,7 @@ MOST_ATTEMPTS: Final = 24
 async def over_udp(
     path: Path,
     conversation: Conversation,
-    question: Question,
+    check: Check,
     *,
     finished: Callable[[], bool],
     closing: Callable[[float], None] | None = None,
@@ -43,13 +43,13 @@ async def over_udp(
     `glance_s`: where given, silence alone ends nothing, and `finished` is asked again so often.
     `closing(now)` has it say goodbye: some servers keep what is left open, and serve nobody any more.
     """
-    assert question.port is not None
-    remote = path.endpoint(question.port)
+    assert check.port is not None
+    remote = path.endpoint(check.port)
     progress = asyncio.Event()
 
     def send_all() -> None:
         waiting = conversation.data_to_send(path.stack.now())
-        path.recorder.steps(conversation, question, Sender.INITIATOR, remote=remote)
+        path.recorder.steps(conversation, check, Sender.INITIATOR, remote=remote)
         for datagram in waiting:
             port.send(datagram, remote)
 
@@ -60,7 +60,7 @@ async def over_udp(
             progress.set()
 
     def refused(_: Endpoint) -> None:
-        path.recorder.refused(Refusal(question, Direction.C2S, RefusalKind.PORT_UNREACHABLE, None, conversation.key))
+        path.recorder.refused(Refusal(check, Direction.C2S, RefusalKind.PORT_UNREACHABLE, None, conversation.key))
         progress.set()
 
     port = await path.udp(came, refused)
@@ -101,7 +101,7 @@ async def over_stream(
     recorder: Recorder,
     stream: TcpStream,
     conversation: Conversation,
-    question: Question,
+    check: Check,
     own: Sender,
     *,
     first: bytes = b"",
@@ -119,7 +119,7 @@ async def over_stream(
         if chunk:
             conversation.receive(chunk, stack.now())
         waiting = conversation.data_to_send(stack.now())
-        recorder.steps(conversation, question, own, remote=stream.remote)
+        recorder.steps(conversation, check, own, remote=stream.remote)
         for data in waiting:
             await stream.send(data)
         if finished():
@@ -148,59 +148,57 @@ async def _chunk_or_timer(stream: TcpStream, conversation: Conversation, stack: 
         receiving.cancel()
 
 
-def still_needed(path: Path, question: Question, made: int) -> int:
+def still_needed(path: Path, check: Check, made: int) -> int:
     """How many more fresh conversations it takes to be sure, `made` having been tried; 0: enough."""
     judgement = path.judge()
-    tally = judgement.tallies.get(question)
+    tally = judgement.tallies.get(check)
     if tally is None:
-        return _connections_needed(path, judgement, question, made)
-    if any(tally.count(Direction.S2C, goal).received for goal in GOALS[question.check]):
+        return _connections_needed(path, judgement, check, made)
+    if any(tally.count(Direction.S2C, goal).received for goal in GOALS[check.name]):
         return 0
     tried = max((len(count.sent) for count in tally.counts.values()), default=0)
-    lost = [(way, c) for (way, _), c in tally.counts.items() if c.sent and not c.received and judgement.witnesses(question, way)]
+    lost = [(way, c) for (way, _), c in tally.counts.items() if c.sent and not c.received and judgement.witnesses(check, way)]
     if lost:
         return min(max(missing(judgement.loss[way], count) for way, count in lost), MOST_TRIALS - tried)
     progressing = any(count.received for count in tally.counts.values()) and path.peer is not None
     return 2 if progressing and tried < MOST_ATTEMPTS else 0
 
 
-def _connections_needed(path: Path, judgement: Judge, question: Question, made: int) -> int:
+def _connections_needed(path: Path, judgement: Judge, check: Check, made: int) -> int:
     """No connection came up in time to converse over: bad luck, where the port itself passes or is not yet settled."""
-    if path.peer is None or question.transport is not Transport.TCP or question.port is None or made >= MOST_CONNECTIONS:
+    if path.peer is None or check.transport is not Transport.TCP or check.port is None or made >= MOST_CONNECTIONS:
         return 0
-    reach = judgement.connection(tcp_reach(question.port))
+    reach = judgement.connection(tcp_reach(check.port))
     unsettled = reach is not None and reach.outcome in (Outcome.PASS, Outcome.NO_ANSWER)
     return FIRST_ATTEMPTS if unsettled else 0
 
 
-async def until_sure(path: Path, question: Question, attempt: Callable[[], Awaitable[None]]) -> None:
+async def until_sure(path: Path, check: Check, attempt: Callable[[], Awaitable[None]]) -> None:
     """Attempts with fresh nonces until one succeeds, or silence is proven, or it makes no sense to go on."""
-    assert question.port is not None
-    daemon = path.port_state(question.transport, question.port) is PortState.DAEMON
+    assert check.port is not None
+    daemon = path.port_state(check.transport, check.port) is PortState.DAEMON
     gap = DAEMON_GAP_S if daemon else GAP_S
     more, made = FIRST_ATTEMPTS, 0
     while more > 0:
-        await _staggered(path, question, attempt, more, gap)
+        await _staggered(path, check, attempt, more, gap)
         made += more
         await path.sync()
-        more = still_needed(path, question, made)
+        more = still_needed(path, check, made)
         if daemon or path.peer is None:
             more = min(more, DAEMON_ATTEMPTS - made)
         elif more > FIRST_ATTEMPTS:
             gap = spaced(more, GAP_S)
 
 
-async def _staggered(path: Path, question: Question, attempt: Callable[[], Awaitable[None]], count: int, gap_s: float) -> None:
+async def _staggered(path: Path, check: Check, attempt: Callable[[], Awaitable[None]], count: int, gap_s: float) -> None:
     """Starts attempts one after another without waiting for silence; stops starting once the goal is reached."""
     running: list[asyncio.Task[None]] = []
-    goals = GOALS[question.check]
+    goals = GOALS[check.name]
     try:
         for number in range(count):
             if number:
                 await asyncio.sleep(gap_s)
-            if any(
-                s.question == question and s.message in goals and s.peer and s.movement == "received" for s in path.recorder.packet_records
-            ):
+            if any(s.check == check and s.message in goals and s.peer and s.movement == "received" for s in path.recorder.packet_records):
                 break
             running.append(asyncio.get_running_loop().create_task(_unless_gone(attempt())))
         await asyncio.gather(*running)

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from vpnprobe.evidence import identify, questions
-from vpnprobe.evidence.packet_records import Question
+from vpnprobe.evidence import checks, identify
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.call import Call
 from vpnprobe.probes.sending import Crafted, Nonces
@@ -22,35 +22,35 @@ def echo(nonces: Nonces) -> Crafter:
     def craft(identification: int) -> Crafted:
         payload = nonces.fresh()
         request = EchoRequest(nonces.session_tag & 0xFFFF, identification, payload.encode())
-        return Crafted(int(IpProtocol.ICMP), request.encode(), questions.ICMP_ECHO, payload.key)
+        return Crafted(int(IpProtocol.ICMP), request.encode(), checks.ICMP_ECHO, payload.key)
 
     return craft
 
 
-def udp_nonce(nonces: Nonces, source: Endpoint, destination: Endpoint, question: Question) -> Crafter:
+def udp_nonce(nonces: Nonces, source: Endpoint, destination: Endpoint, check: Check) -> Crafter:
     """UDP datagrams with our payload, from a port that is open."""
 
     def craft(_: int) -> Crafted:
         payload = nonces.fresh()
         datagram = UdpDatagram(source.port, destination.port, payload.encode())
-        return Crafted(int(IpProtocol.UDP), datagram.encode(source.address, destination.address), question, payload.key)
+        return Crafted(int(IpProtocol.UDP), datagram.encode(source.address, destination.address), check, payload.key)
 
     return craft
 
 
-def openvpn_reset(nonces: Nonces, source: Endpoint, destination: Endpoint, question: Question) -> Crafter:
+def openvpn_reset(nonces: Nonces, source: Endpoint, destination: Endpoint, check: Check) -> Crafter:
     """Plain hard resets of OpenVPN over UDP, each of a session of its own."""
 
     def craft(_: int) -> Crafted:
         session_id = nonces.conversation()
         reset = HardResetClientV2.plain(session_id, Reliable())
         datagram = UdpDatagram(source.port, destination.port, reset.encode())
-        return Crafted(int(IpProtocol.UDP), datagram.encode(source.address, destination.address), question, session_id.hex(), reset.name)
+        return Crafted(int(IpProtocol.UDP), datagram.encode(source.address, destination.address), check, session_id.hex(), reset.name)
 
     return craft
 
 
-def tcp_syn(nonces: Nonces, source: Endpoint, destination: Endpoint, question: Question, *, using: set[tuple[Transport, int]]) -> Crafter:
+def tcp_syn(nonces: Nonces, source: Endpoint, destination: Endpoint, check: Check, *, using: set[tuple[Transport, int]]) -> Crafter:
     """SYNs, each from another port, which is put into `using`; the kernel resets what one of them brings up."""
 
     def craft(_: int) -> Crafted:
@@ -58,7 +58,7 @@ def tcp_syn(nonces: Nonces, source: Endpoint, destination: Endpoint, question: Q
         port = 32768 + number % 28000
         using.add((Transport.TCP, port))
         segment = TcpSegment(port, destination.port, number & 0xFFFFFFFF, 0, TcpFlag.SYN)
-        return Crafted(int(IpProtocol.TCP), segment.encode(source.address, destination.address), question, f"port-{port}", "SYN")
+        return Crafted(int(IpProtocol.TCP), segment.encode(source.address, destination.address), check, f"port-{port}", "SYN")
 
     return craft
 
@@ -69,6 +69,6 @@ def in_call(call: Call) -> Crafter:
     def craft(_: int) -> Crafted:
         packet = call.fresh()
         identity = identify.in_call(packet)[0]
-        return Crafted(int(IpProtocol.GRE), packet.encode(), questions.GRE_IN_CALL, identity.key, identity.message)
+        return Crafted(int(IpProtocol.GRE), packet.encode(), checks.GRE_IN_CALL, identity.key, identity.message)
 
     return craft

@@ -6,7 +6,7 @@ some of the server's leave before the client has sent any.
 
 from typing import Final
 
-from vpnprobe.evidence.questions import ESP
+from vpnprobe.evidence.checks import ESP
 from vpnprobe.observations.schema import Direction
 from vpnprobe.probes.context import FIRST_TRIALS, Job, Path, Settings, WantedPort, gather_all
 from vpnprobe.probes.gre import unsolicited

@@ -7,7 +7,7 @@ firewalls that let in only what was asked for. GRE inside a PPTP call is asked b
 from typing import Final
 
 from vpnprobe.evidence import identify
-from vpnprobe.evidence.questions import GRE_BARE
+from vpnprobe.evidence.checks import GRE_BARE
 from vpnprobe.observations.schema import Direction
 from vpnprobe.probes.context import FIRST_TRIALS, Job, Path, Peer, Settings, WantedPort, gather_all
 from vpnprobe.transports.stack import Datagram
@@ -30,7 +30,7 @@ class GrePassthrough:
         raw = path.raw.gre
 
         def came(datagram: Datagram) -> None:
-            path.recorder.arrived([i for i in identify.gre(datagram.data) if i.question == GRE_BARE], datagram)
+            path.recorder.arrived([i for i in identify.gre(datagram.data) if i.check == GRE_BARE], datagram)
 
         path.gre_listeners.append(came)
 

@@ -10,8 +10,8 @@ from typing import Final
 
 from vpnprobe.conversations import ikev1, ikev2
 from vpnprobe.evidence import identify
-from vpnprobe.evidence.packet_records import Question
-from vpnprobe.evidence.questions import ESP_IN_UDP, ikev1_main, ikev2_init
+from vpnprobe.evidence.checks import ESP_IN_UDP, ikev1_main, ikev2_init
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Job, Path, Settings, WantedPort, gather_all
 from vpnprobe.probes.conversing import over_udp, until_sure
@@ -37,17 +37,17 @@ class IkeProbe:
         await until_sure(path, ikev1_main(port), self._attempt(path, ikev1_main(port)))
         await until_sure(path, ikev2_init(port), self._attempt(path, ikev2_init(port)))
 
-    def _attempt(self, path: Path, question: Question) -> Callable[[], Awaitable[None]]:
-        marker = question.port == NAT_T_PORT
+    def _attempt(self, path: Path, check: Check) -> Callable[[], Awaitable[None]]:
+        marker = check.port == NAT_T_PORT
 
         async def attempt() -> None:
             conversation: ikev1.Initiator | ikev2.Initiator
-            if question.check == "ikev1-main":
+            if check.name == "ikev1-main":
                 conversation = ikev1.Initiator(entropy=path.nonces.conversation(), non_esp_marker=marker)
             else:
                 entropy = path.nonces.conversation() + path.stack.entropy(ikev2.ENTROPY_BYTES)
                 conversation = ikev2.Initiator(entropy=entropy, non_esp_marker=marker)
-            await over_udp(path, conversation, question, finished=lambda: conversation.answered)
+            await over_udp(path, conversation, check, finished=lambda: conversation.answered)
 
         return attempt
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from vpnprobe.errors import DecodeError
-from vpnprobe.evidence import identify, questions
+from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.naming import is_existing
-from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question
+from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Packet
@@ -123,7 +123,7 @@ def _belongs(protocol: int, payload: bytes, scope: Scope) -> bool:
     if protocol == IpProtocol.GRE:
         return _gre_belongs(payload, scope)
     if protocol == IpProtocol.ESP:
-        found = identify.esp(questions.ESP, payload)
+        found = identify.esp(checks.ESP, payload)
         # A quote in an ICMP message may hold no more than SPI and sequence number.
         return found is not None and (found.session_tag is not None or len(payload) <= 8)
     return False
@@ -166,12 +166,12 @@ def _icmp_belongs(payload: bytes, scope: Scope, *, outgoing: bool) -> bool:
             return False
 
 
-def never_left(left: Container[Slot], packet_records: Iterable[PacketRecord]) -> frozenset[Question]:
-    """Questions of which this end sent LEAST_TRIALS or more, and its own wire showed none: GRE, ESP, and UDP by port."""
-    ours = (s.question for s in packet_records if s.movement is Movement.SENT and s.question.transport in PROTOCOLS)
-    sent = Counter(question for question in ours if not is_existing(question))
-    kept = (question for question, count in sent.items() if count >= LEAST_TRIALS)
-    return frozenset(question for question in kept if (PROTOCOLS[question.transport], question.port) not in left)
+def never_left(left: Container[Slot], packet_records: Iterable[PacketRecord]) -> frozenset[Check]:
+    """Checks of which this end sent LEAST_TRIALS or more, and its own wire showed none: GRE, ESP, and UDP by port."""
+    ours = (s.check for s in packet_records if s.movement is Movement.SENT and s.check.transport in PROTOCOLS)
+    sent = Counter(check for check in ours if not is_existing(check))
+    kept = (check for check, count in sent.items() if count >= LEAST_TRIALS)
+    return frozenset(check for check in kept if (PROTOCOLS[check.transport], check.port) not in left)
 
 
 def _slots(data: bytes) -> list[Slot]:

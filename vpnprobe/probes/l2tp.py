@@ -7,7 +7,7 @@ unless the server agent itself would have answered.
 from typing import Final
 
 from vpnprobe.conversations.l2tp import Initiator, State
-from vpnprobe.evidence.questions import L2TP_CONTROL
+from vpnprobe.evidence.checks import L2TP_CONTROL
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.context import Path, Settings, WantedPort
 from vpnprobe.probes.conversing import over_udp, until_sure

@@ -11,15 +11,15 @@ from typing import Final
 
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.openvpn import Initiator
+from vpnprobe.evidence.checks import openvpn_reset, tcp_reach, udp_reach
 from vpnprobe.evidence.judge import Judge
-from vpnprobe.evidence.packet_records import Question
-from vpnprobe.evidence.questions import openvpn_reset, tcp_reach, udp_reach
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Path, Settings, WantedPort, gather_all
 from vpnprobe.probes.conversing import over_stream, over_udp, until_sure
 from vpnprobe.probes.openvpn_material import WRAPS, Material
-from vpnprobe.probes.openvpn_sessions import ECHOES, LONG_RUN, Sessions, questions_of
+from vpnprobe.probes.openvpn_sessions import ECHOES, LONG_RUN, Sessions, checks_of
 from vpnprobe.probes.openvpn_trial import ProfileProbe
 from vpnprobe.transports.stack import ConnectError, Endpoint, TcpStream
 
@@ -82,7 +82,7 @@ class OpenvpnProbe:
 
     async def _resets(self, path: Path, wanted: WantedPort) -> None:
         """Resets alone: nobody at the other end has keys that fit ours."""
-        handshake, data = questions_of(wanted)
+        handshake, data = checks_of(wanted)
         another = path.port_state(*wanted) is PortState.DAEMON
         why = "another program answers there: its own profile tells more (--profile FILE.ovpn)" if another else path.no_openvpn
         path.skip(handshake, why)
@@ -90,31 +90,31 @@ class OpenvpnProbe:
         await self._port(path, wanted)
 
     async def _port(self, path: Path, wanted: WantedPort) -> None:
-        question = openvpn_reset(wanted.transport, wanted.port)
+        check = openvpn_reset(wanted.transport, wanted.port)
         attempt = self._over_udp if wanted.transport is Transport.UDP else self._over_tcp
-        await until_sure(path, question, attempt(path, question))
-        if question not in path.judge().tallies:
-            path.skip(question, path.unconnected(wanted.port))
+        await until_sure(path, check, attempt(path, check))
+        if check not in path.judge().tallies:
+            path.skip(check, path.unconnected(wanted.port))
 
-    def _over_udp(self, path: Path, question: Question) -> Callable[[], Awaitable[None]]:
+    def _over_udp(self, path: Path, check: Check) -> Callable[[], Awaitable[None]]:
         async def attempt() -> None:
             conversation = Initiator(session_id=path.nonces.conversation(), stream=False)
-            await over_udp(path, conversation, question, finished=lambda: conversation.answered)
+            await over_udp(path, conversation, check, finished=lambda: conversation.answered)
 
         return attempt
 
-    def _over_tcp(self, path: Path, question: Question) -> Callable[[], Awaitable[None]]:
+    def _over_tcp(self, path: Path, check: Check) -> Callable[[], Awaitable[None]]:
         async def attempt() -> None:
             def bound(local: Endpoint) -> None:
                 path.flows.add((Transport.TCP, local.port))
 
-            assert question.port is not None
+            assert check.port is not None
             deadline_s = path.connect_s(CONNECT_DEADLINE_S)
-            stream = await path.stack.connect(path.endpoint(question.port), deadline_s=deadline_s, on_bound=bound)
+            stream = await path.stack.connect(path.endpoint(check.port), deadline_s=deadline_s, on_bound=bound)
             conversation = Initiator(session_id=path.nonces.conversation(), stream=True)
             try:
                 async with asyncio.timeout(max(1.0, 6 * path.settle_s)):
-                    await self._until_answered(path, stream, conversation, question)
+                    await self._until_answered(path, stream, conversation, check)
             except (TimeoutError, ConnectError):
                 pass
             finally:
@@ -122,15 +122,15 @@ class OpenvpnProbe:
 
         return attempt
 
-    async def _until_answered(self, path: Path, stream: TcpStream, conversation: Initiator, question: Question) -> None:
-        running = asyncio.get_running_loop().create_task(over_stream(path.recorder, stream, conversation, question, Sender.INITIATOR))
+    async def _until_answered(self, path: Path, stream: TcpStream, conversation: Initiator, check: Check) -> None:
+        running = asyncio.get_running_loop().create_task(over_stream(path.recorder, stream, conversation, check, Sender.INITIATOR))
         try:
             while not conversation.answered and not running.done():
                 await asyncio.sleep(0.005)
             if running.done() and not conversation.answered:
                 running.result()
                 conversation.closed_by_peer(path.stack.now())
-                path.recorder.steps(conversation, question, Sender.INITIATOR, remote=stream.remote)
+                path.recorder.steps(conversation, check, Sender.INITIATOR, remote=stream.remote)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)

@@ -13,9 +13,9 @@ from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session import Stage
 from vpnprobe.conversations.openvpn_tls import certificate_fingerprint, client_context
+from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake, openvpn_reset
 from vpnprobe.evidence.judge import Judge
-from vpnprobe.evidence.packet_records import Question
-from vpnprobe.evidence.questions import openvpn_data, openvpn_handshake, openvpn_reset
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS
 from vpnprobe.evidence.tally import session_part
 from vpnprobe.observations.schema import Direction, Outcome, Transport
@@ -167,10 +167,10 @@ class Sessions:
 
     def _more(self, judgement: Judge) -> int:
         """How many further sessions it takes; 0: enough."""
-        for question in (self.reset, self.handshake):
-            found = judgement.conversation(question)
+        for check in (self.reset, self.handshake):
+            found = judgement.conversation(check)
             if found is None or found.outcome is not Outcome.PASS:
-                return still_needed(self._path, question, self._made)
+                return still_needed(self._path, check, self._made)
         return max(self._more_data(judgement, way) for way in (Direction.C2S, Direction.S2C))
 
     def _more_data(self, judgement: Judge, way: Direction) -> int:
@@ -198,6 +198,6 @@ class Sessions:
         return max(0, wanted - above)
 
 
-def questions_of(wanted: WantedPort) -> tuple[Question, Question]:
+def checks_of(wanted: WantedPort) -> tuple[Check, Check]:
     """Handshake and data of a port, plain."""
     return openvpn_handshake(*wanted), openvpn_data(*wanted)

@@ -2,7 +2,7 @@
 
 Each remote of the profile is tried: its name is resolved, a whole session is begun, and echo requests of several sizes go to the server's
 address in the tunnel. The server is another program, so nobody but its answers tells what came there. What fails is told by name
-(`Named`), beside the observations of the same questions that every other OpenVPN session has.
+(`Named`), beside the observations of the same checks that every other OpenVPN session has.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session import Stage, Wrapping
 from vpnprobe.errors import CannotRun
+from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake, openvpn_reset
 from vpnprobe.evidence.named import Named
 from vpnprobe.evidence.naming import PROFILE
-from vpnprobe.evidence.packet_records import Question, Vantage
-from vpnprobe.evidence.questions import openvpn_data, openvpn_handshake, openvpn_reset
+from vpnprobe.evidence.packet_records import Check, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Path
@@ -83,7 +83,7 @@ class Trial:
 
 
 def form_of(number: int) -> str:
-    """The form of the questions about the remote of that number, from 0 on."""
+    """The form of the checks about the remote of that number, from 0 on."""
     return PROFILE if number == 0 else f"{PROFILE}-{number + 1}"
 
 
@@ -173,7 +173,7 @@ class RemoteTrial:
                     client.events()  # Where there was nobody to ask, the goodbye alone must not count as data without an answer.
 
             await over_udp(self._path, client, self.reset, finished=watch.over, closing=closing, glance_s=GLANCE_S)
-            refused = any(r.question == self.reset and r.kind is RefusalKind.PORT_UNREACHABLE for r in self._path.recorder.refusals)
+            refused = any(r.check == self.reset and r.kind is RefusalKind.PORT_UNREACHABLE for r in self._path.recorder.refusals)
             if refused and client.stage < Stage.ANSWERED:
                 self._refused = Failure(FailureCode.PORT_REFUSED)
         return watch
@@ -269,7 +269,7 @@ class RemoteTrial:
         return client.stage >= Stage.TLS_BEGUN
 
     async def _aside(self, client: Client, enough: Callable[[], bool]) -> None:
-        """Runs a session that counts for none of the profile's own questions."""
+        """Runs a session that counts for none of the profile's own checks."""
         aside = replace(self._path, recorder=Recorder(self._path.stack, Vantage.CLIENT))
         watch = _Watch(aside, client)
 
@@ -288,7 +288,7 @@ class RemoteTrial:
         return client_certificate_failure(self._trial.profile)
 
     def _tell(self, client: Client, watch: "_Watch", failure: Failure | None) -> None:
-        """Puts the failure beside the question that it belongs to, and says why the later ones were not tried."""
+        """Puts the failure beside the check that it belongs to, and says why the later ones were not tried."""
         if failure is not None:
             before_data = self.reset if client.stage < Stage.ANSWERED else self.handshake
             self._name(before_data if client.stage < Stage.CONFIGURED else self.data, failure)
@@ -305,16 +305,16 @@ class RemoteTrial:
             why = "the server pushes no address of its own in the tunnel, so there is nobody to ask"
             self._path.skip(self.data, why, Direction.C2S, Direction.S2C)
 
-    def _skip_from(self, first: Question, why: str) -> None:
+    def _skip_from(self, first: Check, why: str) -> None:
         """This step and those after it; what was measured stands all the same."""
         steps = (self.reset, self.handshake, self.data)
         for step in steps[steps.index(first) :]:
             self._path.skip(step, why, *((Direction.C2S, Direction.S2C) if step == self.data else (Direction.BOTH,)))
 
-    def _name(self, question: Question, failure: Failure | DataFailure) -> None:
-        self._path.named.append(Named(question, str(failure.code), failure.detail))
+    def _name(self, check: Check, failure: Failure | DataFailure) -> None:
+        self._path.named.append(Named(check, str(failure.code), failure.detail))
         # The step itself too: where nothing of it was sent or came, the name would have no row to stand in.
-        self._skip_from(question, f"the session did not get so far: {failure.code}")
+        self._skip_from(check, f"the session did not get so far: {failure.code}")
 
 
 class _Watch:

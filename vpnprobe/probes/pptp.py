@@ -13,7 +13,7 @@ from typing import Final
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.pptp import Initiator, State
 from vpnprobe.evidence import identify
-from vpnprobe.evidence.questions import GRE_IN_CALL, PPTP_CONTROL, PPTP_LCP
+from vpnprobe.evidence.checks import GRE_IN_CALL, PPTP_CONTROL, PPTP_LCP
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.call import Call

@@ -10,7 +10,7 @@ from typing import Final
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.evidence.identify import Identity
 from vpnprobe.evidence.messages import describe, placed
-from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question, Vantage
+from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, Refusal
 from vpnprobe.transports.stack import Datagram, Endpoint, NetworkStack
 
@@ -37,7 +37,7 @@ class Recorder:
 
     def sent(
         self,
-        question: Question,
+        check: Check,
         key: str,
         *,
         message: str = "",
@@ -50,11 +50,11 @@ class Recorder:
         at = self.stack.now() - self.began
         peer = (str(to.address), to.port) if to is not None else None
         stepped = ttl is not None
-        self._keep(PacketRecord(self.vantage, Movement.SENT, at, question, key, message, size, ttl, stepped, peer, detail or {}))
+        self._keep(PacketRecord(self.vantage, Movement.SENT, at, check, key, message, size, ttl, stepped, peer, detail or {}))
 
     def received(
         self,
-        question: Question,
+        check: Check,
         key: str,
         *,
         message: str = "",
@@ -66,14 +66,14 @@ class Recorder:
         """A packet or message that came."""
         at = self.stack.now() - self.began
         peer = (str(source.address), source.port) if source is not None else None
-        self._keep(PacketRecord(self.vantage, Movement.RECEIVED, at, question, key, message, size, ttl, False, peer, detail or {}))
+        self._keep(PacketRecord(self.vantage, Movement.RECEIVED, at, check, key, message, size, ttl, False, peer, detail or {}))
 
     def arrived(self, identities: Iterable[Identity | None], datagram: Datagram) -> bool:
         """Records what a datagram was identified as; returns whether it was anything."""
         found = [identity for identity in identities if identity is not None]
         for identity in found:
             self.received(
-                identity.question,
+                identity.check,
                 identity.key,
                 message=identity.message,
                 size=len(datagram.data),
@@ -83,11 +83,11 @@ class Recorder:
             )
         return bool(found)
 
-    def steps(self, conversation: Conversation, question: Question, own: Sender, *, remote: Endpoint | None = None) -> None:
+    def steps(self, conversation: Conversation, check: Check, own: Sender, *, remote: Endpoint | None = None) -> None:
         """Records the messages that a conversation has sent and received since the last call."""
         for step in conversation.events():
             name, detail = describe(step.message)
-            asked, suffix = placed(question, step.message)
+            asked, suffix = placed(check, step.message)
             key = conversation.key + suffix
             if step.sender is own:
                 self.sent(asked, key, message=name, size=step.size, to=remote, detail=detail)

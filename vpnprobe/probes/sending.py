@@ -6,9 +6,9 @@ Each packet carries a nonce of its own (and ESP an SPI of its own), so packets a
 from dataclasses import dataclass
 from typing import Final
 
-from vpnprobe.evidence import identify, questions
+from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.identify import BARE_PROTOCOL
-from vpnprobe.evidence.packet_records import Question
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.transports.stack import Address, Endpoint, NetworkStack, RawPort, UdpPort
 from vpnprobe.wire.esp import FIRST_USABLE_SPI, EspPacket
@@ -51,7 +51,7 @@ class Crafted:
 
     protocol: int
     payload: bytes
-    question: Question
+    check: Check
     key: str
     message: str = ""
 
@@ -59,14 +59,14 @@ class Crafted:
 def bare_gre(payload: NoncePayload) -> Crafted:
     """A version 0 GRE packet with our payload."""
     message = identify.UNSOLICITED if payload.is_unsolicited else ""
-    return Crafted(47, Gre(BARE_PROTOCOL, payload.encode()).encode(), questions.GRE_BARE, payload.key, message)
+    return Crafted(47, Gre(BARE_PROTOCOL, payload.encode()).encode(), checks.GRE_BARE, payload.key, message)
 
 
-def esp(payload: NoncePayload, spi: int, question: Question = questions.ESP) -> Crafted:
+def esp(payload: NoncePayload, spi: int, check: Check = checks.ESP) -> Crafted:
     """The first ESP packet of an association of its own, with our payload as its ciphertext."""
     packet = EspPacket(spi, 1, payload.encode())
     message = identify.UNSOLICITED if payload.is_unsolicited else ""
-    return Crafted(50, packet.encode(), question, identify.esp_key(packet), message)
+    return Crafted(50, packet.encode(), check, identify.esp_key(packet), message)
 
 
 class BesidePort:
@@ -100,7 +100,7 @@ class PacketSender:
         self.nonces = nonces
 
     def _sent(self, crafted: Crafted, to: Endpoint) -> None:
-        self.recorder.sent(crafted.question, crafted.key, message=crafted.message, size=len(crafted.payload), to=to)
+        self.recorder.sent(crafted.check, crafted.key, message=crafted.message, size=len(crafted.payload), to=to)
 
     def bare_gre(self, raw: RawPort, to: Address, *, unsolicited: bool = False) -> None:
         crafted = bare_gre(self.nonces.fresh(unsolicited=unsolicited))
@@ -113,17 +113,17 @@ class PacketSender:
         raw.send(crafted.payload, to)
 
     def esp_in_udp(self, port: UdpPort, to: Endpoint) -> None:
-        crafted = esp(self.nonces.fresh(), self.nonces.spi(), questions.ESP_IN_UDP)
+        crafted = esp(self.nonces.fresh(), self.nonces.spi(), checks.ESP_IN_UDP)
         self._sent(crafted, to)
         port.send(crafted.payload, to)
 
-    def nonce(self, port: UdpPort, to: Endpoint, question: Question, *, size: int) -> None:
+    def nonce(self, port: UdpPort, to: Endpoint, check: Check, *, size: int) -> None:
         payload = self.nonces.fresh(size)
-        self.recorder.sent(question, payload.key, size=size, to=to)
+        self.recorder.sent(check, payload.key, size=size, to=to)
         port.send(payload.encode(), to)
 
-    def answer(self, port: UdpPort, to: Endpoint, question: Question, received: bytes) -> None:
+    def answer(self, port: UdpPort, to: Endpoint, check: Check, received: bytes) -> None:
         """Answers a payload of ours; `received` must be one."""
         payload = NoncePayload.decode(received).answer()
-        self.recorder.sent(question, payload.key, size=payload.size, to=to)
+        self.recorder.sent(check, payload.key, size=payload.size, to=to)
         port.send(payload.encode(), to)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from vpnprobe.errors import DecodeError
-from vpnprobe.evidence import questions
-from vpnprobe.evidence.packet_records import Movement, Question
+from vpnprobe.evidence import checks
+from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import EndRecord, RefusalKind, Trace
 from vpnprobe.observations.schema import Direction
 from vpnprobe.probes.recorder import Recorder
@@ -43,7 +43,7 @@ OnUnreachable = Callable[[Quote, Address, RefusalKind], None]
 class Stepped:
     """One trace under way."""
 
-    question: Question
+    check: Check
     direction: Direction
     hops: dict[int, str | None] = field(default_factory=dict)
     reached: int | None = None
@@ -108,7 +108,7 @@ class IcmpTap:
     async def step(
         self,
         recorder: Recorder,
-        question: Question,
+        check: Check,
         direction: Direction,
         craft: Callable[[int], Crafted],
         *,
@@ -118,7 +118,7 @@ class IcmpTap:
         patience_s: float,
     ) -> Trace:
         """Sends one copy for each TTL, and one more where nobody answered; `craft(identification)` makes each copy with a fresh nonce."""
-        trace = Stepped(question, direction)
+        trace = Stepped(check, direction)
         for round_number in range(ROUNDS):
             wanted = [ttl for ttl in range(1, highest_ttl + 1) if trace.hops.get(ttl) is None and ttl < (trace.reached or 999)]
             for ttl in wanted:
@@ -127,7 +127,7 @@ class IcmpTap:
             await asyncio.sleep(patience_s if round_number == 0 else max(patience_s, 0.1))
         for identification in [number for number, copy in self._copies.items() if copy.trace is trace]:
             del self._copies[identification]
-        return Trace(question, direction, dict(sorted(trace.hops.items())), trace.reached)
+        return Trace(check, direction, dict(sorted(trace.hops.items())), trace.reached)
 
     def _send(
         self, recorder: Recorder, trace: Stepped, craft: Callable[[int], Crafted], source: Address, destination: Address, ttl: int
@@ -136,23 +136,23 @@ class IcmpTap:
         crafted = craft(identification)
         trace.hops.setdefault(ttl, None)
         self._copies[identification] = Copy(trace, ttl, destination, crafted.protocol)
-        recorder.sent(trace.question, crafted.key, message=crafted.message, size=len(crafted.payload), ttl=ttl, to=Endpoint(destination, 0))
+        recorder.sent(trace.check, crafted.key, message=crafted.message, size=len(crafted.payload), ttl=ttl, to=Endpoint(destination, 0))
         if source.version == 4 and destination.version == 4:
             packet = IPv4Packet(source, destination, crafted.protocol, ttl, identification, crafted.payload)
             self.stack.send_packet(packet.encode())
 
 
-def question_of(quote: Quote, *, server_port: Callable[[int, int], int]) -> Question | None:
+def check_of(quote: Quote, *, server_port: Callable[[int, int], int]) -> Check | None:
     """What a quoted packet of ours asked; `server_port(source, destination)` picks the server's. None: none of ours."""
     if quote.protocol == IpProtocol.GRE:
         enhanced = len(quote.first_bytes) > 1 and quote.first_bytes[1] & 7 == 1
-        return questions.GRE_IN_CALL if enhanced else questions.GRE_BARE
+        return checks.GRE_IN_CALL if enhanced else checks.GRE_BARE
     if quote.protocol == IpProtocol.ESP:
-        return questions.ESP
+        return checks.ESP
     if quote.ports is None:
         return None
     port = server_port(*quote.ports)
-    return questions.udp_reach(port) if quote.protocol == IpProtocol.UDP else questions.tcp_reach(port)
+    return checks.udp_reach(port) if quote.protocol == IpProtocol.UDP else checks.tcp_reach(port)
 
 
 def unreachable_kind(code: int) -> RefusalKind:
@@ -171,7 +171,7 @@ def distance(record: EndRecord) -> int:
 
 def with_reach(trace: Trace, sender: EndRecord, receiver: EndRecord) -> Trace:
     """The trace with the lowest TTL that the receiving end's record shows to have arrived."""
-    ttls = {s.key: s.ttl for s in sender.packet_records if s.stepped and s.question == trace.question and s.ttl is not None}
+    ttls = {s.key: s.ttl for s in sender.packet_records if s.stepped and s.check == trace.check and s.ttl is not None}
     came = [ttls[s.key] for s in receiver.packet_records if s.movement is Movement.RECEIVED and s.key in ttls]
     reached = [ttl for ttl in [*came, trace.reached] if ttl is not None]
-    return Trace(trace.question, trace.direction, trace.hops, min(reached, default=None))
+    return Trace(trace.check, trace.direction, trace.hops, min(reached, default=None))

@@ -1,14 +1,14 @@
 """tcp/reach: does a TCP connection to a port come up, and does a payload of ours get through it and back?
 
-Fresh connections, each from a port of its own, are started one after another and the first that comes up ends the question. Where none
+Fresh connections, each from a port of its own, are started one after another and the first that comes up ends the check. Where none
 does, the server's record says whether their SYNs arrived.
 """
 
 import asyncio
 from typing import Final
 
-from vpnprobe.evidence.packet_records import Question
-from vpnprobe.evidence.questions import tcp_reach
+from vpnprobe.evidence.checks import tcp_reach
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS, round_trip
 from vpnprobe.observations.schema import Direction, Transport
@@ -44,11 +44,11 @@ class TcpReach:
 class Connections:
     """All connections to one port."""
 
-    def __init__(self, path: Path, question: Question) -> None:
-        assert question.port is not None
+    def __init__(self, path: Path, check: Check) -> None:
+        assert check.port is not None
         self.path = path
-        self.question = question
-        self.remote = path.endpoint(question.port)
+        self.check = check
+        self.remote = path.endpoint(check.port)
         self.up = asyncio.Event()
         """Set once a connection came up, or enough were refused."""
         self.refusals = 0
@@ -90,10 +90,10 @@ class Connections:
 
     def _missing(self) -> int:
         judgement = self.path.judge()
-        if not judgement.witnesses(self.question, Direction.C2S):
+        if not judgement.witnesses(self.check, Direction.C2S):
             return 0
         both = round_trip(judgement.loss[Direction.C2S], judgement.loss[Direction.S2C])
-        tally = judgement.tallies.get(self.question)
+        tally = judgement.tallies.get(self.check)
         return min(missing(both, tally.count(Direction.C2S, "SYN")), MOST_TRIALS - self.made) if tally is not None else 0
 
     async def _attempt(self) -> None:
@@ -103,14 +103,14 @@ class Connections:
             nonlocal key
             key = attempt_key(local)
             path.flows.add((Transport.TCP, local.port))
-            path.recorder.sent(self.question, key, message="SYN", to=self.remote)
+            path.recorder.sent(self.check, key, message="SYN", to=self.remote)
 
         try:
             stream = await path.stack.connect(self.remote, deadline_s=CONNECT_DEADLINE_S, on_bound=bound)
         except ConnectError as error:
             self._failed(error, key)
             return
-        path.recorder.received(self.question, key, message="SYN-ACK", source=self.remote)
+        path.recorder.received(self.check, key, message="SYN-ACK", source=self.remote)
         self.up.set()
         try:
             if path.port_state(Transport.TCP, self.remote.port) is PortState.OURS:
@@ -125,7 +125,7 @@ class Connections:
         kind = kinds.get(error.failure)
         if kind is None:
             return
-        self.path.recorder.refused(Refusal(self.question, Direction.C2S, kind, None, key))
+        self.path.recorder.refused(Refusal(self.check, Direction.C2S, kind, None, key))
         self.refusals += 1
         if self.refusals >= REFUSALS_ENOUGH:
             self.up.set()
@@ -133,9 +133,9 @@ class Connections:
     async def _exchange(self, stream: TcpStream) -> None:
         """Sends a payload of ours through the connection and awaits the answer."""
         payload = self.path.nonces.fresh(PAYLOAD_BYTES)
-        self.path.recorder.sent(self.question, payload.key, message="payload", size=payload.size, to=self.remote)
+        self.path.recorder.sent(self.check, payload.key, message="payload", size=payload.size, to=self.remote)
         await stream.send(payload.encode())
         answer = await stream.receive()
         if answer == payload.answer().encode():
             received = NoncePayload.decode(answer)
-            self.path.recorder.received(self.question, received.key, message="payload", size=received.size, source=self.remote)
+            self.path.recorder.received(self.check, received.key, message="payload", size=received.size, source=self.remote)

@@ -8,8 +8,8 @@ server sends to the client unasked, so that the way back is measured too.
 from typing import Final
 
 from vpnprobe.evidence import identify
-from vpnprobe.evidence.packet_records import Question
-from vpnprobe.evidence.questions import udp_reach
+from vpnprobe.evidence.checks import udp_reach
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Job, Path, Settings, WantedPort, gather_all
@@ -34,21 +34,21 @@ class UdpReach:
         await gather_all([self._port(path, wanted.port) for wanted in self.ports(path.settings)])
 
     async def _port(self, path: Path, number: int) -> None:
-        question = udp_reach(number)
+        check = udp_reach(number)
         if path.peer is None:
             return  # Without an agent only the VPN protocols' own messages can be answered: their probes ask.
         if path.port_state(Transport.UDP, number) is PortState.CLOSED and not path.server_record.sees_closed_ports:
-            path.skip(question, "the server agent may not open this port", Direction.C2S, Direction.S2C)
+            path.skip(check, "the server agent may not open this port", Direction.C2S, Direction.S2C)
             return
         remote = path.endpoint(number)
         sizes = (SHORTEST, DECOY_BYTES.get(number, SHORTEST))
 
         def came(datagram: Datagram) -> None:
             if datagram.source == remote:
-                path.recorder.arrived([identify.nonce(question, datagram.data)], datagram)
+                path.recorder.arrived([identify.nonce(check, datagram.data)], datagram)
 
         def refused(_: Endpoint) -> None:
-            path.recorder.refused(Refusal(question, Direction.C2S, RefusalKind.PORT_UNREACHABLE, None))
+            path.recorder.refused(Refusal(check, Direction.C2S, RefusalKind.PORT_UNREACHABLE, None))
 
         port = await path.udp(came, refused)
         path.udp_locals[number] = port.local
@@ -57,31 +57,31 @@ class UdpReach:
         async def send(trials: int, spacing_s: float) -> None:
             def one() -> None:
                 nonlocal count
-                path.sender.nonce(port, remote, question, size=sizes[count % 2])
+                path.sender.nonce(port, remote, check, size=sizes[count % 2])
                 count += 1
 
             await path.burst(one, trials, spacing_s=spacing_s)
 
-        await path.until_sure(question, Direction.C2S, send)
-        await self._way_back(path, question, port.local)
+        await path.until_sure(check, Direction.C2S, send)
+        await self._way_back(path, check, port.local)
 
-    async def _way_back(self, path: Path, question: Question, local: Endpoint) -> None:
+    async def _way_back(self, path: Path, check: Check, local: Endpoint) -> None:
         """Measures server to client where no answer came: more answers, or packets of the server's own."""
         assert path.peer is not None
-        if not path.sends_from(question.port or 0):
+        if not path.sends_from(check.port or 0):
             return
-        tally = path.judge().tallies.get(question)
+        tally = path.judge().tallies.get(check)
         if tally is None or tally.total(Direction.S2C).received:
             return
         arrived = bool(tally.total(Direction.C2S).received)
         if not arrived and path.facts.nat:
             reason = "nothing arrived from the client, and behind its NAT the server has no address to send to"
-            path.skip(question, reason, Direction.S2C)
+            path.skip(check, reason, Direction.S2C)
             return
         to = None if arrived else (str(local.address), local.port)
         peer = path.peer
 
         async def send(trials: int, spacing_s: float) -> None:
-            await peer.send(Job.UDP, port=question.port or 0, count=trials, spacing_s=spacing_s, to=to)
+            await peer.send(Job.UDP, port=check.port or 0, count=trials, spacing_s=spacing_s, to=to)
 
-        await path.until_sure(question, Direction.S2C, send)
+        await path.until_sure(check, Direction.S2C, send)

@@ -15,10 +15,10 @@ from typing import Final, TypeVar
 from vpnprobe.conversations import isakmp, l2tp, openvpn, pptp
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.errors import DecodeError
-from vpnprobe.evidence import identify, questions
+from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.identify import Identity
 from vpnprobe.evidence.messages import describe
-from vpnprobe.evidence.packet_records import Question
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
@@ -100,9 +100,9 @@ class Witness:
         self._tcp: dict[tuple[int, int], TcpFlow] = {}
         self._tunnels: dict[int, l2tp.L2tpTracker] = {}
         """By the client's port."""
-        self.endpoints: dict[Question, Endpoint] = {}
-        """By UDP question: where the client's payloads came from last."""
-        self.on_wire: dict[Question, int] = {}
+        self.endpoints: dict[Check, Endpoint] = {}
+        """By UDP check: where the client's payloads came from last."""
+        self.on_wire: dict[Check, int] = {}
         """Packets of ours that came for the agent's own UDP ports."""
         self.calls: list[tuple[int, int]] = []
         """Calls that another program granted to our client: its own Call ID and the client's, as both stand at this end."""
@@ -127,13 +127,11 @@ class Witness:
 
     def _record(self, identity: Identity, sender: Sender, client: Endpoint, ttl: int) -> None:
         if sender is Sender.RESPONDER:
-            self._recorder.sent(identity.question, identity.key, message=identity.message, to=client, detail=identity.detail)
+            self._recorder.sent(identity.check, identity.key, message=identity.message, to=client, detail=identity.detail)
         else:
             if identity.session_tag is not None:
-                self.endpoints[identity.question] = client
-            self._recorder.received(
-                identity.question, identity.key, message=identity.message, ttl=ttl, source=client, detail=identity.detail
-            )
+                self.endpoints[identity.check] = client
+            self._recorder.received(identity.check, identity.key, message=identity.message, ttl=ttl, source=client, detail=identity.detail)
 
     def _identified(self, ip: IPv4Packet, sender: Sender) -> Iterator[tuple[Identity, int]]:
         """What a packet is, with the client's port."""
@@ -156,15 +154,15 @@ class Witness:
 
     def _note(self, port: int, data: bytes) -> None:
         """Keeps in mind that a packet of ours came for a port of the agent's own, whether or not its socket gets it."""
-        ours = identify.nonce(questions.udp_reach(port), data)
-        if ours is None and port == questions.ESP_IN_UDP.port:
-            ours = identify.esp(questions.ESP_IN_UDP, data)
+        ours = identify.nonce(checks.udp_reach(port), data)
+        if ours is None and port == checks.ESP_IN_UDP.port:
+            ours = identify.esp(checks.ESP_IN_UDP, data)
         if ours is not None and ours.session_tag is not None:
-            self.on_wire[ours.question] = self.on_wire.get(ours.question, 0) + 1
+            self.on_wire[ours.check] = self.on_wire.get(ours.check, 0) + 1
 
-    def unheard(self, heard: Container[Question]) -> list[Question]:
-        """Questions whose packets came to this host, LEAST_TRIALS or more, of which the agent's sockets `heard` none."""
-        return [question for question, count in self.on_wire.items() if count >= LEAST_TRIALS and question not in heard]
+    def unheard(self, heard: Container[Check]) -> list[Check]:
+        """Checks whose packets came to this host, LEAST_TRIALS or more, of which the agent's sockets `heard` none."""
+        return [check for check, count in self.on_wire.items() if count >= LEAST_TRIALS and check not in heard]
 
     def _foreign(self, transport: Transport, port: int) -> bool:
         return self._ports.get((transport, port)) in FOREIGN
@@ -184,14 +182,14 @@ class Witness:
 
     def _of_datagram(self, port: int, client: int, data: bytes, sender: Sender) -> Iterator[Identity]:
         from_client = sender is Sender.INITIATOR
-        if from_client and (ours := identify.nonce(questions.udp_reach(port), data)) is not None:
+        if from_client and (ours := identify.nonce(checks.udp_reach(port), data)) is not None:
             yield ours
         elif port in IKE_PORTS:
             yield from _isakmp_or_esp(port, data)
-        elif port == questions.L2TP_CONTROL.port:
+        elif port == checks.L2TP_CONTROL.port:
             yield from self._l2tp(client, data, sender)
         else:
-            yield from _openvpn(questions.openvpn_reset(Transport.UDP, port), data, sender)
+            yield from _openvpn(checks.openvpn_reset(Transport.UDP, port), data, sender)
 
     def _l2tp(self, client: int, data: bytes, sender: Sender) -> Iterator[Identity]:
         tunnel = self._tunnels.get(client)
@@ -200,7 +198,7 @@ class Witness:
         message = tunnel.saw_datagram(sender, data, now=0.0)
         name, detail = describe(message)
         if tunnel.key and not isinstance(message, DecodeError):
-            yield Identity(questions.L2TP_CONTROL, tunnel.key, name, detail)
+            yield Identity(checks.L2TP_CONTROL, tunnel.key, name, detail)
 
     def _of_segment(self, port: int, client: int, segment: TcpSegment, sender: Sender, ip: IPv4Packet) -> Iterator[Identity]:
         slot = (client, port)
@@ -221,7 +219,7 @@ class Witness:
             yield from self._pptp(flow, chunk, sender) if port == PPTP_PORT else _openvpn_stream(flow, port, chunk, sender)
         refused = segment.has(TcpFlag.FIN) and sender is Sender.RESPONDER and Sender.RESPONDER not in flow.heard
         if refused and flow.key and port != PPTP_PORT:
-            yield Identity(questions.openvpn_reset(Transport.TCP, port), flow.key, openvpn.StreamClosed.name)
+            yield Identity(checks.openvpn_reset(Transport.TCP, port), flow.key, openvpn.StreamClosed.name)
 
     def _pptp(self, flow: TcpFlow, chunk: bytes, sender: Sender) -> Iterator[Identity]:
         for message in flow.control.saw_chunk(sender, chunk, now=0.0):
@@ -229,7 +227,7 @@ class Witness:
             if not flow.key:
                 continue
             name, detail = describe(message)
-            yield Identity(questions.PPTP_CONTROL, flow.key, name, detail)
+            yield Identity(checks.PPTP_CONTROL, flow.key, name, detail)
             if isinstance(message, OutgoingCallReply) and message.result_code == SUCCESSFUL and len(self.calls) < MOST_FLOWS:
                 self.calls.append((message.call_id, message.peer_call_id))
 
@@ -237,8 +235,8 @@ class Witness:
 def _handshake(port: int, client: int, ip: IPv4Packet, sender: Sender) -> Identity:
     """A SYN of the client's, or the answer to one."""
     if sender is Sender.INITIATOR:
-        return Identity(questions.tcp_reach(port), attempt_key(Endpoint(ip.source, client)), "SYN")
-    return Identity(questions.tcp_reach(port), attempt_key(Endpoint(ip.destination, client)), "SYN-ACK")
+        return Identity(checks.tcp_reach(port), attempt_key(Endpoint(ip.source, client)), "SYN")
+    return Identity(checks.tcp_reach(port), attempt_key(Endpoint(ip.destination, client)), "SYN-ACK")
 
 
 def _client_first(sender: Sender, source: int, destination: int) -> tuple[int, int]:
@@ -256,33 +254,33 @@ def _kept(flows: dict[SlotT, FlowT], slot: SlotT, flow: FlowT) -> FlowT:
 def _isakmp_or_esp(port: int, data: bytes) -> Iterator[Identity]:
     """IKE by its initiator's SPI; on 4500 also ESP with our own payload."""
     try:
-        message = isakmp.bare(data, non_esp_marker=port == questions.ESP_IN_UDP.port)
+        message = isakmp.bare(data, non_esp_marker=port == checks.ESP_IN_UDP.port)
     except DecodeError:
-        esp = identify.esp(questions.ESP_IN_UDP, data)
+        esp = identify.esp(checks.ESP_IN_UDP, data)
         if esp is not None and esp.session_tag is not None:
             yield esp
         return
-    for question, decode in ((questions.ikev1_main(port), decode_ikev1), (questions.ikev2_init(port), decode_ikev2)):
+    for check, decode in ((checks.ikev1_main(port), decode_ikev1), (checks.ikev2_init(port), decode_ikev2)):
         decoded = isakmp.read(message, decode)
         if isinstance(decoded, IsakmpMessage):
             name, detail = describe(decoded)
-            yield Identity(question, decoded.key, name, detail)
+            yield Identity(check, decoded.key, name, detail)
 
 
-def _openvpn(question: Question, data: bytes, sender: Sender) -> Iterator[Identity]:
+def _openvpn(check: Check, data: bytes, sender: Sender) -> Iterator[Identity]:
     """A packet of the control channel by the client's session ID, where it stands in clear."""
     packet = decode_openvpn(data)
     if not isinstance(packet, ControlPacket):
         return
     session_id = packet.session_id if sender is Sender.INITIATOR else packet.remote_session_id()
     if session_id is not None:
-        yield Identity(question, session_id.hex(), packet.name)
+        yield Identity(check, session_id.hex(), packet.name)
 
 
 def _openvpn_stream(flow: TcpFlow, port: int, chunk: bytes, sender: Sender) -> Iterator[Identity]:
     packets, flow.frames[sender] = split_frames(flow.frames[sender] + chunk)
     for data in packets:
-        for identity in _openvpn(questions.openvpn_reset(Transport.TCP, port), data, sender):
+        for identity in _openvpn(checks.openvpn_reset(Transport.TCP, port), data, sender):
             if identity.message == HardResetClientV2.name:
                 flow.key = identity.key
             yield identity

@@ -58,7 +58,7 @@ class NoncePayload:
         """What the other end sends back: the same size, another number."""
         return replace(self, number=self.number | ANSWER)
 
-    def question_key(self) -> str:
+    def asked_key(self) -> str:
         """The key of the payload that this one answers (its own, where it is no answer)."""
         return replace(self, number=self.number & ~ANSWER).key
 

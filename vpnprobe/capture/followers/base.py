@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from typing import Any, Final, Protocol
 
 from vpnprobe.capture.frames import Frame
-from vpnprobe.evidence.packet_records import Question
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import ConversationEndpoint, ConversationSummary, Transport
 
 TALKS_LIMIT: Final = 50_000
@@ -22,8 +22,8 @@ EARLIEST_DATE: Final = 366 * 86_400.0
 
 End = tuple[str, int | None]
 """Address and port; None: the protocol has no ports."""
-Ask = Callable[[int], Question]
-"""The question that a packet belongs to, by the server's port."""
+Ask = Callable[[int], Check]
+"""The check that a packet belongs to, by the server's port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +91,9 @@ def seems_stepped(frame: Frame) -> bool:
     return frame.ttl is not None and frame.ttl <= STEPPED_TTL_LIMIT
 
 
-def always(question: Question) -> Ask:
-    """The same question whatever the port."""
-    return lambda _port: question
+def always(check: Check) -> Ask:
+    """The same check whatever the port."""
+    return lambda _port: check
 
 
 class Talk:

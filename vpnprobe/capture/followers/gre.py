@@ -11,7 +11,7 @@ from vpnprobe.capture.followers.base import TALKS_LIMIT, Spot, Talk, always, pai
 from vpnprobe.capture.frames import Frame
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import identify
-from vpnprobe.evidence.questions import GRE_BARE, GRE_IN_CALL, PPTP_LCP
+from vpnprobe.evidence.checks import GRE_BARE, GRE_IN_CALL, PPTP_LCP
 from vpnprobe.observations.schema import ConversationSummary, Transport
 from vpnprobe.wire.gre import EnhancedGre, Gre, decode_gre
 from vpnprobe.wire.ip import IpProtocol
@@ -61,7 +61,7 @@ class GreFollower:
     def _bare(self, frame: Frame) -> Iterable[Spot]:
         found = identify.gre(frame.data)
         for identity in found:
-            yield spot(frame, always(identity.question), identity.key, identity.message, detail=identity.detail, own=True)
+            yield spot(frame, always(identity.check), identity.key, identity.message, detail=identity.detail, own=True)
         if not found:
             name = f"frame-{frame.number}" if frame.identification is None else f"ip-{frame.identification:04x}"
             yield spot(frame, always(GRE_BARE), name)

@@ -13,8 +13,8 @@ from vpnprobe.conversations.ikev1 import Ikev1Tracker
 from vpnprobe.conversations.ikev2 import Ikev2Tracker
 from vpnprobe.conversations.isakmp import header_sender
 from vpnprobe.errors import DecodeError
+from vpnprobe.evidence.checks import ikev1_main, ikev2_init
 from vpnprobe.evidence.messages import describe
-from vpnprobe.evidence.questions import ikev1_main, ikev2_init
 from vpnprobe.observations.schema import ConversationSummary, Transport
 from vpnprobe.wire.isakmp import HEADER, NO_SPI, IsakmpHeader
 

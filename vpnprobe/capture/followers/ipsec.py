@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from vpnprobe.capture.followers.base import TALKS_LIMIT, End, Spot, Talk, always, ends_of, pair, spot
 from vpnprobe.capture.frames import Frame
 from vpnprobe.evidence import identify
-from vpnprobe.evidence.questions import ESP, ESP_IN_UDP
+from vpnprobe.evidence.checks import ESP, ESP_IN_UDP
 from vpnprobe.observations.schema import ConversationSummary, Transport
 from vpnprobe.wire.ip import IpProtocol
 

@@ -8,8 +8,8 @@ from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.l2tp import L2tpTracker, State
 from vpnprobe.errors import DecodeError
+from vpnprobe.evidence.checks import L2TP_CONTROL
 from vpnprobe.evidence.messages import describe
-from vpnprobe.evidence.questions import L2TP_CONTROL
 from vpnprobe.observations.schema import ConversationSummary, Transport
 from vpnprobe.wire.l2tp import (
     PORT,

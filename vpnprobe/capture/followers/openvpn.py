@@ -19,9 +19,9 @@ from vpnprobe.capture.streams import Chunk, Connection
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.openvpn import KeysAgreed, OpenvpnTracker, State, StreamClosed
 from vpnprobe.errors import DecodeError
+from vpnprobe.evidence.checks import openvpn_reset
 from vpnprobe.evidence.messages import describe, placed
-from vpnprobe.evidence.packet_records import Question
-from vpnprobe.evidence.questions import openvpn_reset
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import ConversationSummary, Transport
 from vpnprobe.wire.openvpn import (
     PORT,
@@ -86,7 +86,7 @@ def looks_like_openvpn_tcp(chunk: bytes) -> bool:
 
 
 def wrap_of(reset: HardResetClientV1 | HardResetClientV2 | HardResetClientV3) -> str:
-    """What the client's control channel is wrapped in, by the form of its reset, as questions have it; empty: nothing."""
+    """What the client's control channel is wrapped in, by the form of its reset, as checks have it; empty: nothing."""
     if isinstance(reset, HardResetClientV3):
         return Wrap.TLS_CRYPT_V2.value
     match len(reset.encode()):
@@ -98,7 +98,7 @@ def wrap_of(reset: HardResetClientV1 | HardResetClientV2 | HardResetClientV3) ->
             return Wrap.TLS_AUTH.value
 
 
-def _asked(message: object, transport: Transport, wrap: str, port: int) -> Question:
+def _asked(message: object, transport: Transport, wrap: str, port: int) -> Check:
     return placed(openvpn_reset(transport, port, wrap), message)[0]
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.evidence.messages import data_suffix
-from vpnprobe.evidence.packet_records import Movement, PacketRecord, Question, Vantage
+from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord
 from vpnprobe.evidence.tally import session_part
 from vpnprobe.observations.schema import Direction
@@ -74,8 +74,8 @@ def with_answers(record: EndRecord) -> EndRecord:
     At least LEAST_ANSWERS packets of the server, larger than a ping, each follow one of the client's within a second. All that the client
     sent in such a session then counts as received: none of it is shown to be lost either. No witness: its silence says nothing.
     """
-    answers: Counter[tuple[Question, str]] = Counter(
-        (s.question, session_part(s.key)) for s in record.packet_records if FOLLOWS in s.detail and s.direction is Direction.S2C
+    answers: Counter[tuple[Check, str]] = Counter(
+        (s.check, session_part(s.key)) for s in record.packet_records if FOLLOWS in s.detail and s.direction is Direction.S2C
     )
     proven = {session for session, count in answers.items() if count >= LEAST_ANSWERS}
     return EndRecord(packet_records=tuple(_received(s) for s in _sent_data(record.packet_records) if _session(s) in proven), witness=False)
@@ -88,20 +88,20 @@ def while_watched(record: EndRecord, other: EndRecord, watched: tuple[float, flo
     """
     if watched is None:
         return record
-    came = {(s.question, s.key): s.at for s in other.packet_records if s.question.check == "data" and s.movement is Movement.RECEIVED}
-    sent = [s for s in record.packet_records if s.question.check == "data" and s.movement is Movement.SENT]
-    apart = [came[s.question, s.key] - s.at for s in sent if (s.question, s.key) in came]
+    came = {(s.check, s.key): s.at for s in other.packet_records if s.check.name == "data" and s.movement is Movement.RECEIVED}
+    sent = [s for s in record.packet_records if s.check.name == "data" and s.movement is Movement.SENT]
+    apart = [came[s.check, s.key] - s.at for s in sent if (s.check, s.key) in came]
     offset = median(apart) if apart else 0.0
-    gone = {id(s) for s in sent if (s.question, s.key) not in came and not watched[0] <= s.at + offset <= watched[1]}
+    gone = {id(s) for s in sent if (s.check, s.key) not in came and not watched[0] <= s.at + offset <= watched[1]}
     return replace(record, packet_records=tuple(s for s in record.packet_records if id(s) not in gone)) if gone else record
 
 
-def _session(packet_record: PacketRecord) -> tuple[Question, str]:
-    return (packet_record.question, session_part(packet_record.key))
+def _session(packet_record: PacketRecord) -> tuple[Check, str]:
+    return (packet_record.check, session_part(packet_record.key))
 
 
 def _sent_data(packet_records: Sequence[PacketRecord]) -> list[PacketRecord]:
-    return [s for s in packet_records if s.question.check == "data" and s.movement is Movement.SENT and s.vantage is Vantage.CLIENT]
+    return [s for s in packet_records if s.check.name == "data" and s.movement is Movement.SENT and s.vantage is Vantage.CLIENT]
 
 
 def _received(packet_record: PacketRecord) -> PacketRecord:

@@ -8,8 +8,8 @@ from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.streams import Chunk
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.pptp import PptpTracker, State, key_of
+from vpnprobe.evidence.checks import PPTP_CONTROL
 from vpnprobe.evidence.messages import describe
-from vpnprobe.evidence.questions import PPTP_CONTROL
 from vpnprobe.observations.schema import ConversationSummary, Transport
 from vpnprobe.wire.pptp import (
     MAGIC_COOKIE,

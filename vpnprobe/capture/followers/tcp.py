@@ -15,7 +15,7 @@ from vpnprobe.capture.followers.pptp import ControlConnection, looks_like_pptp
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.streams import Chunk, Connection, End, connection_key
 from vpnprobe.evidence import identify
-from vpnprobe.evidence.questions import tcp_reach
+from vpnprobe.evidence.checks import tcp_reach
 from vpnprobe.observations.schema import ConversationSummary
 from vpnprobe.wire.ip import TcpFlag
 from vpnprobe.wire.pptp import PORT as PPTP_PORT

@@ -11,7 +11,7 @@ from vpnprobe.capture.followers.wireguard import WireguardFollower
 from vpnprobe.capture.frames import Frame
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import identify
-from vpnprobe.evidence.questions import udp_reach
+from vpnprobe.evidence.checks import udp_reach
 from vpnprobe.observations.schema import ConversationSummary
 from vpnprobe.wire import isakmp, l2tp
 from vpnprobe.wire.isakmp import UdpEncapsulated, unwrap

@@ -1,7 +1,7 @@
 """One socket that carries datagrams (UDP or raw IP) of one address family: what both kinds have in common.
 
 Invariants: sending never raises for what the network or the kernel does with a packet, and an ICMP error that an earlier packet brought
-home never costs a later one. Answers leave with the address that the question was sent to, so that a host with several addresses is
+home never costs a later one. Answers leave with the address that the check was sent to, so that a host with several addresses is
 recognised by its peer.
 """
 
