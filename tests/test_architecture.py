@@ -50,7 +50,7 @@ TESTED_ELSEWHERE: Final = {
     "cli.report": ("report/test_report_command.py", "with the other tests of the report"),
     "cli.rules": ("rules/test_rules_cli.py", "with the other tests of the rules"),
     "cli.serve": ("agents/test_agents_live.py", "it runs as a process there"),
-    "evidence.checks": ("evidence/test_evidence_identify.py", "packets are identified as questions"),
+    "evidence.checks": ("evidence/test_evidence_identify.py", "packets are identified as checks"),
     "evidence.records": ("evidence/test_evidence_judge.py", "judgements are made of them"),
     "evidence.packet_records": ("evidence/test_evidence_tally.py", "they are what is counted"),
     "observations.schema": ("observations/test_document.py", "it is the document's own types"),

@@ -181,11 +181,11 @@ def test_what_was_sent_is_on_record() -> None:
 
 
 class TestTraces:
-    @pytest.mark.parametrize("question", [GRE, ESP, ECHO], ids=lambda row: row[0])
+    @pytest.mark.parametrize("check", [GRE, ESP, ECHO], ids=lambda row: row[0])
     def test_each_kind_names_the_routers(self, check: list[object]) -> None:
         async def story(both: Agents) -> list[object]:
             answer = await (await opened(both)).ask(number=2, check=check, **TRACE)
-            assert answer["question"] == check
+            assert answer["check"] == check
             return [address for _, address in answer["trace"][2]][:3]
 
         assert simulated(story) == ["10.78.3.1", "10.78.2.1", "10.78.1.1"]

@@ -149,10 +149,10 @@ HOSTILE: list[dict[str, Any]] = [
     {"ask": "rows", "since": -5, "refused": -5},
     {"ask": "rows", "since": 1 << 70, "refused": 1 << 70},
     {"ask": "trace"},
-    {"ask": "trace", "question": [], "highest_ttl": 5, "patience_s": 0.1},
-    {"ask": "trace", "question": ["udp", "reach", "udp", 53, ""], "highest_ttl": 1 << 40, "patience_s": 0.1},
-    {"ask": "trace", "question": ["gre", "passthrough", "gre", None, "bare"], "highest_ttl": -4, "patience_s": -1},
-    {"ask": "trace", "question": {"a": 1}, "highest_ttl": 5, "patience_s": 0.1},
+    {"ask": "trace", "check": [], "highest_ttl": 5, "patience_s": 0.1},
+    {"ask": "trace", "check": ["udp", "reach", "udp", 53, ""], "highest_ttl": 1 << 40, "patience_s": 0.1},
+    {"ask": "trace", "check": ["gre", "passthrough", "gre", None, "bare"], "highest_ttl": -4, "patience_s": -1},
+    {"ask": "trace", "check": {"a": 1}, "highest_ttl": 5, "patience_s": 0.1},
     {"ask": "capture"},
     {"ask": "capture", "offset": -3},
     {"ask": "capture", "offset": 1 << 80},
@@ -164,7 +164,7 @@ json_values = st.recursive(
     max_leaves=6,
 )
 fields = st.sampled_from(
-    ["ports", "seconds", "job", "count", "port", "to", "call_id", "unsolicited", "since", "refused", "question", "highest_ttl", "offset"]
+    ["ports", "seconds", "job", "count", "port", "to", "call_id", "unsolicited", "since", "refused", "check", "highest_ttl", "offset"]
 )
 requests = st.fixed_dictionaries({"ask": st.sampled_from(["open", "send", "rows", "trace", "capture", "ping"])}, optional={}).flatmap(
     lambda base: st.dictionaries(fields, json_values, max_size=8).map(lambda more: {**more, **base})

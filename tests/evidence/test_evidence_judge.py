@@ -232,7 +232,7 @@ class TestConversations:
         assert (found.outcome, found.detail["refusal"]) == (Outcome.REFUSED, "port-unreachable")
 
     @pytest.mark.parametrize(
-        ("question", "refusing"),
+        ("check", "refusing"),
         [
             (checks.PPTP_CONTROL, "SCCRP-refused"),
             (checks.PPTP_CONTROL, "OCRP-refused"),

@@ -13,7 +13,7 @@ TCP, UDP = Transport.TCP, Transport.UDP
 
 
 @pytest.mark.parametrize(
-    ("question", "way", "expected"),
+    ("check", "way", "expected"),
     [
         (checks.openvpn_data(UDP, 443, "tls-crypt"), C2S, "openvpn-data-tls-crypt-udp-443-c2s"),
         (checks.openvpn_reset(TCP, 443), Direction.BOTH, "openvpn-reset-tcp-443-both"),

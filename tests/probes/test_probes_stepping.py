@@ -178,7 +178,7 @@ def quote(protocol: int, first: bytes) -> Quote:
 
 
 @pytest.mark.parametrize(
-    ("quoted", "question"),
+    ("quoted", "check"),
     [
         (quote(GRE, b"\x00\x00\x88\xb5data"), checks.GRE_BARE),
         (quote(GRE, b"\x30\x01\x88\x0b\0\x04\x04\xd2"), checks.GRE_IN_CALL),

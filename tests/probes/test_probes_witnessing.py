@@ -94,7 +94,7 @@ def pairs() -> Iterable[tuple[int, Check, Conversation, Conversation]]:
     yield 1194, checks.openvpn_reset(UDP, 1194), client, openvpn.Responder(session_id=b"server__", stream=False)
 
 
-@pytest.mark.parametrize(("port", "question", "client", "server"), list(pairs()))
+@pytest.mark.parametrize(("port", "check", "client", "server"), list(pairs()))
 def test_each_message_of_a_conversation_is_seen_to_come_or_to_leave(
     port: int, check: Check, client: Conversation, server: Conversation
 ) -> None:

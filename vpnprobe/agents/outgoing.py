@@ -122,7 +122,7 @@ class Outgoing:
         return Call(session.recorder, self._raw.gre, session.address, Sender.RESPONDER, call_id=own, peer_call_id=peer)
 
     async def trace(self, session: Session, message: Message) -> dict[str, object]:
-        check = read_check(message["question"])
+        check = read_check(message["check"])
         if (to := message.get("to")) is not None and check.port is not None:
             session.endpoints.setdefault(check.port, Endpoint(session.address, int(to[1])))
         craft = self._crafting(session, check)
@@ -138,7 +138,7 @@ class Outgoing:
             highest_ttl=max(1, min(HIGHEST_TTL, int(message["highest_ttl"]))),
             patience_s=min(2.0, float(message["patience_s"])),
         )
-        return {"trace": trace_row(trace), "question": check_row(check)}
+        return {"trace": trace_row(trace), "check": check_row(check)}
 
     def _crafting(self, session: Session, check: Check) -> Crafter | None:
         """What makes one more packet of a kind towards the client; None: it cannot be made."""
