@@ -52,7 +52,7 @@ TESTED_ELSEWHERE: Final = {
     "cli.serve": ("agents/test_agents_live.py", "it runs as a process there"),
     "evidence.checks": ("evidence/test_evidence_identify.py", "packets are identified as checks"),
     "evidence.records": ("evidence/test_evidence_judge.py", "judgements are made of them"),
-    "evidence.packet_records": ("evidence/test_evidence_tally.py", "they are what is counted"),
+    "evidence.packet_records": ("evidence/test_evidence_packet_counts.py", "they are what is counted"),
     "observations.schema": ("observations/test_document.py", "it is the document's own types"),
     "probes": ("scenarios/test_scenarios_simulated.py", "each probe's answers are expectations of scenarios"),
     "rules.model": ("rules/test_rules_loader.py", "what is loaded are its types"),

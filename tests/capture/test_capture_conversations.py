@@ -69,8 +69,10 @@ def test_openvpn_over_udp_and_tcp() -> None:
     assert stages(over_udp) == [("openvpn-udp", "data-one-way")]
     over_tcp = connection([(False, frame(reset)), (True, frame(answer))], server_port=443)
     assert stages(over_tcp) == [("openvpn-tcp", "server-reset")]
-    spots = [spot for spot in decoded(over_udp).spots if spot.ask(443) == openvpn_reset(Transport.UDP, 443)]
-    assert [(spot.key, spot.message) for spot in spots[:2]] == [
+    captured_messages = [
+        captured for captured in decoded(over_udp).captured_messages if captured.ask(443) == openvpn_reset(Transport.UDP, 443)
+    ]
+    assert [(captured.key, captured.message) for captured in captured_messages[:2]] == [
         (client.hex(), "P_CONTROL_HARD_RESET_CLIENT_V2"),
         (client.hex(), "P_CONTROL_HARD_RESET_SERVER_V2"),
     ]
@@ -79,7 +81,7 @@ def test_openvpn_over_udp_and_tcp() -> None:
 def test_a_server_that_closes_after_a_reset_has_refused_it() -> None:
     packets = connection([(False, frame(HardResetClientV2.plain(os.urandom(8), Reliable()).encode()))], server_port=1194)
     packets.append(tcp(sequence=5001, acknowledgment=1017, flags=TcpFlag.FIN | TcpFlag.ACK, server_port=1194, back=True))
-    assert openvpn.StreamClosed.name in [spot.message for spot in decoded(packets).spots]
+    assert openvpn.StreamClosed.name in [captured.message for captured in decoded(packets).captured_messages]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from capture_packets import CLIENT, SERVER, connection, decoded, frames, pcap, udp, written
 
 from vpnprobe.capture.analysis import examine_at, examine_pair
-from vpnprobe.capture.followers.base import Spot
+from vpnprobe.capture.followers.base import CapturedMessage
 from vpnprobe.capture.followers.openvpn_data import EVERY, FIRST, FOLLOWS, MOST, DataPackets
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.reading import read_capture
@@ -70,16 +70,16 @@ def over_tcp(said: Sequence[Said], *, port: int = 40000) -> list[bytes]:
     return connection([(back, frame(packet.encode())) for back, packet in said], port=port, server_port=1194)
 
 
-def spotted(packets: Sequence[bytes], check: str) -> list[Spot]:
-    return [spot for spot in decoded(packets).spots if spot.ask(1194).name == check]
+def captured_in(packets: Sequence[bytes], check: str) -> list[CapturedMessage]:
+    return [captured for captured in decoded(packets).captured_messages if captured.ask(1194).name == check]
 
 
 @pytest.mark.parametrize(("wrapped", "transport"), [(over_udp, UDP), (over_tcp, TCP)])
 def test_the_parts_of_a_plain_handshake_are_told_apart(wrapped: Callable[[Sequence[Said]], list[bytes]], transport: Transport) -> None:
-    spots = spotted(wrapped([*opening(), *opening()[2:4], *exchange(1)]), "handshake")
-    assert {spot.ask(1194) for spot in spots} == {openvpn_handshake(transport, 1194)}
-    assert {spot.key for spot in spots} == {KEY}
-    told = [(spot.message, spot.from_client) for spot in spots]
+    captured_messages = captured_in(wrapped([*opening(), *opening()[2:4], *exchange(1)]), "handshake")
+    assert {captured.ask(1194) for captured in captured_messages} == {openvpn_handshake(transport, 1194)}
+    assert {captured.key for captured in captured_messages} == {KEY}
+    told = [(captured.message, captured.from_client) for captured in captured_messages]
     assert told == [
         ("P_CONTROL_V1[1]", True),
         ("P_CONTROL_V1[1]", False),
@@ -90,7 +90,7 @@ def test_the_parts_of_a_plain_handshake_are_told_apart(wrapped: Callable[[Sequen
 
 
 def test_keys_show_only_in_the_clients_own_data() -> None:
-    assert "key-method-2" not in [spot.message for spot in spotted(over_udp([*opening(), (True, data(1))]), "handshake")]
+    assert "key-method-2" not in [captured.message for captured in captured_in(over_udp([*opening(), (True, data(1))]), "handshake")]
 
 
 @pytest.mark.parametrize(("wrapped", "transport"), [(over_udp, UDP), (over_tcp, TCP)])
@@ -99,9 +99,9 @@ def test_every_data_packet_is_a_spot_with_its_number_and_size(
 ) -> None:
     said: list[Said] = [*opening(), (False, data(1, 60)), (False, data(2, 1400)), (True, data(1, 80)), (False, data(2, 1400))]
     said.append((True, data(1, 90, key_id=1)))
-    spots = spotted(wrapped(said), "data")
-    assert {spot.ask(1194) for spot in spots} == {openvpn_data(transport, 1194)}
-    assert [(spot.key, spot.size, spot.from_client) for spot in spots] == [
+    captured_messages = captured_in(wrapped(said), "data")
+    assert {captured.ask(1194) for captured in captured_messages} == {openvpn_data(transport, 1194)}
+    assert [(captured.key, captured.size, captured.from_client) for captured in captured_messages] == [
         (f"{KEY}.0.1", 60, True),
         (f"{KEY}.0.2", 1400, True),
         (f"{KEY}.0.1", 80, False),
@@ -131,8 +131,8 @@ TLS_CRYPT_V2 = HardResetClientV3(ONE, b"\x0f\0\0\x01" + bytes(range(1, 42)) + by
 )
 def test_the_wrap_follows_from_the_form_of_the_reset(reset: HardResetClientV2 | HardResetClientV3, wrap: str) -> None:
     said: list[Said] = [(False, reset), (True, HardResetServerV2(TWO, bytes(range(40)))), *exchange(1)]
-    spots = decoded(over_udp(said)).spots
-    assert [spot.ask(1194) for spot in spots] == [
+    captured_messages = decoded(over_udp(said)).captured_messages
+    assert [captured.ask(1194) for captured in captured_messages] == [
         openvpn_reset(UDP, 1194, wrap),
         openvpn_reset(UDP, 1194, wrap),
         openvpn_handshake(UDP, 1194, wrap),
@@ -143,31 +143,31 @@ def test_the_wrap_follows_from_the_form_of_the_reset(reset: HardResetClientV2 | 
 
 def test_a_wrapped_handshake_is_told_once_each_way() -> None:
     parts: list[Said] = [(back, ControlV1(TWO if back else ONE, bytes([place]) * 60)) for place in range(3) for back in (False, True)]
-    spots = spotted(over_udp([(False, TLS_CRYPT), *parts]), "handshake")
-    assert [(spot.message, spot.from_client) for spot in spots] == [("P_CONTROL_V1", True), ("P_CONTROL_V1", False)]
-    again = spotted(over_udp([(False, TLS_CRYPT_V2), (False, ControlWkcV1(ONE, bytes(400)))]), "handshake")
-    assert [spot.message for spot in again] == ["P_CONTROL_WKC_V1"]
+    captured_messages = captured_in(over_udp([(False, TLS_CRYPT), *parts]), "handshake")
+    assert [(captured.message, captured.from_client) for captured in captured_messages] == [("P_CONTROL_V1", True), ("P_CONTROL_V1", False)]
+    again = captured_in(over_udp([(False, TLS_CRYPT_V2), (False, ControlWkcV1(ONE, bytes(400)))]), "handshake")
+    assert [captured.message for captured in again] == ["P_CONTROL_WKC_V1"]
 
 
 def test_a_plain_part_that_cannot_be_read_has_no_number() -> None:
     broken: Said = (False, ControlV1(ONE, b"\xff" * 30))
-    assert [spot.message for spot in spotted(over_udp([opening()[0], broken]), "handshake")] == ["P_CONTROL_V1"]
+    assert [captured.message for captured in captured_in(over_udp([opening()[0], broken]), "handshake")] == ["P_CONTROL_V1"]
 
 
 def test_a_client_that_begins_anew_from_the_same_port_is_another_session() -> None:
     other = bytes(range(100, 108))
-    spots = decoded(over_udp([*opening(), *exchange(1), *opening(other), (False, data(1))])).spots
-    keys = [spot.key for spot in spots]
+    captured_messages = decoded(over_udp([*opening(), *exchange(1), *opening(other), (False, data(1))])).captured_messages
+    keys = [captured.key for captured in captured_messages]
     assert f"{KEY}.0.1" in keys
     assert f"{other.hex()}.0.1" in keys
-    resets = [spot.key for spot in spots if spot.message.startswith("P_CONTROL_HARD_RESET_CLIENT")]
+    resets = [captured.key for captured in captured_messages if captured.message.startswith("P_CONTROL_HARD_RESET_CLIENT")]
     assert resets == [KEY, other.hex()]
 
 
 def test_data_without_a_beginning_has_no_client_and_a_key_of_its_own() -> None:
     packets = over_udp([(back, DataV1(number.to_bytes(4, "big") + bytes(60))) for number in (4, 5, 8) for back in (False, True)])
-    spots = decoded(packets).spots
-    assert [(spot.key, spot.from_client) for spot in spots] == [
+    captured_messages = decoded(packets).captured_messages
+    assert [(captured.key, captured.from_client) for captured in captured_messages] == [
         ("0" * 16 + ".0.4", None),
         ("0" * 16 + ".0.4", None),
         ("0" * 16 + ".0.8", None),
@@ -308,7 +308,10 @@ def without_ends(packets: Sequence[bytes], *, kept: int, least: int = 0) -> list
 
 
 def told(packets: Sequence[bytes]) -> list[tuple[object, ...]]:
-    return [(spot.ask(1194), spot.key, spot.message, spot.size, spot.from_client, spot.at) for spot in decoded(packets).spots]
+    return [
+        (captured.ask(1194), captured.key, captured.message, captured.size, captured.from_client, captured.at)
+        for captured in decoded(packets).captured_messages
+    ]
 
 
 class TestCutStreams:
@@ -336,7 +339,7 @@ class TestCutStreams:
         after = (False, frame(data(4, 200).encode()))
         packets = connection([*said, (False, three), after], server_port=1194)
         cut = [*packets[:-2], packets[-2][: TCP_HEADERS + 450], packets[-1]]
-        numbers = [(spot.key, spot.size) for spot in spotted(cut, "data")]
+        numbers = [(captured.key, captured.size) for captured in captured_in(cut, "data")]
         assert numbers == [(f"{KEY}.0.{number}", 200) for number in (1, 2, 3, 4)]
 
     def test_a_packet_that_goes_on_in_the_next_segment(self) -> None:
@@ -345,7 +348,7 @@ class TestCutStreams:
         said = [(back, frame(packet.encode())) for back, packet in opening()]
         packets = connection([*said, (False, two[:1000]), (False, two[1000:])], server_port=1194)
         cut = [*packets[:-2], packets[-2][: TCP_HEADERS + 50], packets[-1]]
-        assert [(spot.key, spot.size) for spot in spotted(cut, "data")] == [(f"{KEY}.0.1", 1400), (f"{KEY}.0.2", 300)]
+        assert [(captured.key, captured.size) for captured in captured_in(cut, "data")] == [(f"{KEY}.0.1", 1400), (f"{KEY}.0.2", 300)]
 
     def test_where_the_next_length_was_cut_as_well_reading_goes_on_later(self) -> None:
         """Of two packets in a segment only the first one's head is there: nobody knows how long the second was."""
@@ -354,7 +357,7 @@ class TestCutStreams:
         later = [(False, frame(data(number, 300).encode())) for number in (3, 4, 5)]
         packets = connection([*said, (False, two), *later], server_port=1194)
         cut = [packet[: TCP_HEADERS + 50] if len(packet) == TCP_HEADERS + len(two) else packet for packet in packets]
-        keys = [spot.key for spot in spotted(cut, "data")]
+        keys = [captured.key for captured in captured_in(cut, "data")]
         assert keys[0] == f"{KEY}.0.1"
         assert keys[-2:] == [f"{KEY}.0.4", f"{KEY}.0.5"]
         assert f"{KEY}.0.2" not in keys

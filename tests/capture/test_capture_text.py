@@ -214,4 +214,4 @@ def test_what_tcpdump_prints_of_a_capture_says_what_the_capture_says(name: str, 
                 captured.take(frame_of(packet))  # type: ignore[arg-type]
     found = [[(c.protocol, c.stage, c.frames_c2s, c.frames_s2c) for c in decoder.conversations()] for decoder in (printed, captured)]
     assert found[0] == found[1]
-    assert [spot.message for spot in printed.spots] == [spot.message for spot in captured.spots]
+    assert [captured.message for captured in printed.captured_messages] == [captured.message for captured in captured.captured_messages]

@@ -10,10 +10,10 @@ from vpnprobe.evidence import checks
 from vpnprobe.evidence.data import DataRun
 from vpnprobe.evidence.messages import data_suffix
 from vpnprobe.evidence.naming import identifier
+from vpnprobe.evidence.packet_counts import Count
 from vpnprobe.evidence.packet_records import PacketRecord, Vantage
 from vpnprobe.evidence.records import PathFacts, Refusal, RefusalKind
 from vpnprobe.evidence.statistics import Background
-from vpnprobe.evidence.tally import Count
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 
 TCP, UDP = Transport.TCP, Transport.UDP

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.evidence import checks
+from vpnprobe.evidence.packet_counts import Count
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts, Refusal, RefusalKind, Trace
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, MOST_TRIALS, Background
-from vpnprobe.evidence.tally import Count
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import (
     AT_LEAST_MORE,
@@ -269,7 +269,7 @@ def test_sockets_are_open_until_the_run_ends() -> None:
     async def main() -> tuple[set[tuple[Transport, int]], bool]:
         path = path_with(Peer())
         port = await path.udp(lambda _: None)
-        flows = set(path.flows)
+        flows = set(path.local_ports)
         path.close()
         again = await path.stack.udp(lambda _: None, port=port.local.port)
         again.close()

@@ -174,7 +174,7 @@ class Run:
 
         def unreachable(quote: Quote, source: Address, kind: RefusalKind) -> None:
             check = check_of(quote, server_port=lambda _, server: server)
-            ours = quote.ports is None or (check is not None and (check.transport, quote.ports[0]) in path.flows)
+            ours = quote.ports is None or (check is not None and (check.transport, quote.ports[0]) in path.local_ports)
             if check is not None and ours and quote.destination == self.peer_address:
                 path.recorder.refused(Refusal(check, Direction.C2S, kind, str(source)))
 
@@ -262,7 +262,7 @@ class Run:
         """The server's final record, and its capture, where it has one."""
         path.server_record = await peer.refresh()
         own = self.keeper.within(self._scope(path))
-        server_capture = await peer.capture(None if path.facts.nat else path.flows, own)
+        server_capture = await peer.capture(None if path.facts.nat else path.local_ports, own)
         await self._say_goodbye(peer)
         return {} if server_capture is None else {"server.pcap": server_capture}
 
@@ -286,7 +286,7 @@ class Run:
         of_profile = {(remote.transport, remote.port) for remote in trial.remotes} if trial is not None else set()
         ports = frozenset({(port.transport, port.port) for port in ports_of(chosen(self.settings), self.settings)} | of_profile)
         call_ids = {s.detail["call_id"] for s in path.recorder.packet_records if "call_id" in s.detail}
-        return Scope(str(self.peer_address), ports, frozenset(path.flows), frozenset(int(call_id) for call_id in call_ids))
+        return Scope(str(self.peer_address), ports, frozenset(path.local_ports), frozenset(int(call_id) for call_id in call_ids))
 
     def _about_client(self, path: Path) -> dict[str, Any]:
         return {

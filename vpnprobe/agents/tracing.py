@@ -112,7 +112,7 @@ def _crafter(path: Path, check: Check) -> Crafter | None:
         return None
     remote = Endpoint(path.peer_address, check.port)
     if check.probe == "tcp":
-        return crafting.tcp_syn(nonces, Endpoint(own, 0), remote, check, using=path.flows)
+        return crafting.tcp_syn(nonces, Endpoint(own, 0), remote, check, using=path.local_ports)
     local = path.udp_locals.get(check.port)
     if local is None:
         return None

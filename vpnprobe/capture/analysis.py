@@ -277,8 +277,8 @@ def _slot(observation: Observation) -> tuple[str, str, str, int | None, str, Dir
 
 def _frame_numbers(side: Side) -> dict[tuple[float, str], int]:
     return {
-        (spot.at, key.partition("-")[0]): spot.number
+        (captured.at, key.partition("-")[0]): captured.number
         for decoder in reversed(_decoders(side))
-        for spot in reversed(decoder.spots)
-        for key in {spot.key, spot.own_key}
+        for captured in reversed(decoder.captured_messages)
+        for key in {captured.key, captured.own_key}
     }

@@ -1,8 +1,8 @@
 """Frames of one capture to packet records, refusals and conversation summaries.
 
-One pass over the frames hands each to the follower of its protocol; what they spot becomes packet records at the end, when it is known who
-the client is and at which end the capture was taken. ICMP errors are tied to the packets that they quote. Live recorders and this decoder
-read packets through the same functions of `vpnprobe.evidence`, so both give the same checks, keys and names.
+One pass over the frames hands each to the follower of its protocol; what they captured message becomes packet records at the end, when it
+is known who the client is and at which end the capture was taken. ICMP errors are tied to the packets that they quote. Live recorders and
+this decoder read packets through the same functions of `vpnprobe.evidence`, so both give the same checks, keys and names.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from vpnprobe.capture.ends import Ends, EndsFinder
-from vpnprobe.capture.followers.base import STEPPED_TTL_LIMIT, End, Spot
+from vpnprobe.capture.followers.base import STEPPED_TTL_LIMIT, CapturedMessage, End
 from vpnprobe.capture.followers.gre import GreFollower
 from vpnprobe.capture.followers.ipsec import IpsecFollower
 from vpnprobe.capture.followers.tcp import RESET, TcpFollower
@@ -25,7 +25,7 @@ from vpnprobe.observations.schema import ConversationSummary, Direction
 from vpnprobe.wire.icmp import DestinationUnreachable, Quote, TimeExceeded, Unreachable, decode_icmp, decode_icmpv6
 from vpnprobe.wire.ip import IpProtocol
 
-SPOTS_LIMIT: Final = 300_000
+CAPTURED_LIMIT: Final = 300_000
 """Most packets of one capture that are judged."""
 ICMP_LIMIT: Final = 10_000
 SEGMENTS_LIMIT: Final = 50_000
@@ -78,9 +78,9 @@ class Decoder:
         self.segments: dict[tuple[str, object], set[Segment]] = {}
         """TCP segments by sender and connection, known by what no NAT changes."""
         self.cut = False
-        """More was spotted than is kept."""
+        """More was captured than is kept."""
         self._segments_kept = 0
-        self._spots: list[Spot] = []
+        self._spots: list[CapturedMessage] = []
         self._gre = GreFollower()
         self._ipsec = IpsecFollower()
         self._tcp = TcpFollower()
@@ -90,13 +90,13 @@ class Decoder:
         self.frames += 1
         self.first_at, self.last_at = min(self.first_at, frame.at), max(self.last_at, frame.at)
         self.finder.take(frame)
-        for spot in self._spotted(frame):
-            if len(self._spots) < SPOTS_LIMIT:
-                self._spots.append(spot)
+        for captured in self._seen_in(frame):
+            if len(self._spots) < CAPTURED_LIMIT:
+                self._spots.append(captured)
             else:
                 self.cut = True
 
-    def _spotted(self, frame: Frame) -> Iterable[Spot]:
+    def _seen_in(self, frame: Frame) -> Iterable[CapturedMessage]:
         match frame.protocol:
             case IpProtocol.TCP:
                 self._segment(frame)
@@ -137,14 +137,14 @@ class Decoder:
         self.segments.setdefault((frame.source, (connection_key(frame))), set()).add(identity)
 
     @property
-    def spots(self) -> list[Spot]:
+    def captured_messages(self) -> list[CapturedMessage]:
         """In the order of their frames."""
         return self._spots
 
     @property
     def own(self) -> bool:
         """Whether the capture holds payloads of a vpnprobe run."""
-        return any(spot.own for spot in self._spots)
+        return any(captured.own for captured in self._spots)
 
     def ends(self) -> Ends | None:
         return self.finder.ends(self._spots)
@@ -152,14 +152,16 @@ class Decoder:
     def conversations(self) -> list[ConversationSummary]:
         """All VPN conversations, in the order of their first frames."""
         clients = {
-            spot.source[0] if spot.from_client else spot.destination[0]: None for spot in self._spots if spot.from_client is not None
+            captured.source[0] if captured.from_client else captured.destination[0]: None
+            for captured in self._spots
+            if captured.from_client is not None
         }
-        pairs = {(spot.source[0], spot.destination[0]) for spot in self._spots if spot.from_client is not None}
-        for talk in (*self._gre.talks(), *self._ipsec.talks()):
-            addresses = (talk.ends[0][0], talk.ends[1][0])
-            openers = [end for end in talk.ends if end[0] in clients]
-            if talk.client is None and len(openers) == 1 and (addresses in pairs or addresses[::-1] in pairs):
-                talk.client = openers[0]
+        pairs = {(captured.source[0], captured.destination[0]) for captured in self._spots if captured.from_client is not None}
+        for flow in (*self._gre.flows(), *self._ipsec.flows()):
+            addresses = (flow.ends[0][0], flow.ends[1][0])
+            openers = [end for end in flow.ends if end[0] in clients]
+            if flow.client is None and len(openers) == 1 and (addresses in pairs or addresses[::-1] in pairs):
+                flow.client = openers[0]
         found = [*self._tcp.summaries(), *self._udp.summaries(), *self._gre.summaries(), *self._ipsec.summaries()]
         return sorted(_beside_pptp(found), key=lambda summary: (summary.first_frame or 0, summary.protocol))
 
@@ -167,49 +169,49 @@ class Decoder:
         """What the capture says as the record of one end."""
         own = self.own
         between = {ends.client, ends.server}
-        ours = [spot for spot in self._spots if {spot.source[0], spot.destination[0]} == between]
-        packet_records = tuple(self._packet_record(spot, ends, vantage, own=own) for spot in ours if spot.message != RESET)
+        ours = [captured for captured in self._spots if {captured.source[0], captured.destination[0]} == between]
+        packet_records = tuple(self._packet_record(captured, ends, vantage, own=own) for captured in ours if captured.message != RESET)
         refusals = [*self._resets(ours, ends, vantage), *self._refusals(ours, ends, vantage)]
         return EndRecord(packet_records, tuple(dict.fromkeys(refusals)), witness=True, sees_closed_ports=True)
 
-    def _packet_record(self, spot: Spot, ends: Ends, vantage: Vantage, *, own: bool) -> PacketRecord:
-        from_client = spot.source[0] == ends.client
+    def _packet_record(self, captured: CapturedMessage, ends: Ends, vantage: Vantage, *, own: bool) -> PacketRecord:
+        from_client = captured.source[0] == ends.client
         sent = from_client == (vantage is Vantage.CLIENT)
         return PacketRecord(
             vantage=vantage,
             movement=Movement.SENT if sent else Movement.RECEIVED,
-            at=spot.at,
-            check=_check(spot, ends),
-            key=_key(spot, own=own),
-            message=spot.message,
-            size=spot.size,
-            ttl=spot.ttl,
-            stepped=self.stepped(spot),
-            peer=spot.destination if sent else spot.source,
-            detail=spot.detail,
+            at=captured.at,
+            check=_check(captured, ends),
+            key=_key(captured, own=own),
+            message=captured.message,
+            size=captured.size,
+            ttl=captured.ttl,
+            stepped=self.stepped(captured),
+            peer=captured.destination if sent else captured.source,
+            detail=captured.detail,
         )
 
-    def stepped(self, spot: Spot) -> bool:
+    def stepped(self, captured: CapturedMessage) -> bool:
         """Whether a packet is a copy with a small TTL: far below that of its sender's other packets."""
-        usual = self.finder.highest_ttl.get(spot.source[0], 0)
-        return spot.ttl is not None and spot.ttl <= STEPPED_TTL_LIMIT and usual >= USUAL_TTL_LEAST
+        usual = self.finder.highest_ttl.get(captured.source[0], 0)
+        return captured.ttl is not None and captured.ttl <= STEPPED_TTL_LIMIT and usual >= USUAL_TTL_LEAST
 
-    def check(self, spot: Spot, ends: Ends) -> Check:
+    def check(self, captured: CapturedMessage, ends: Ends) -> Check:
         """What a packet asks, now that it is known which end is the client."""
-        return _check(spot, ends)
+        return _check(captured, ends)
 
-    def _resets(self, spots: Iterable[Spot], ends: Ends, vantage: Vantage) -> Iterable[Refusal]:
+    def _resets(self, captured_messages: Iterable[CapturedMessage], ends: Ends, vantage: Vantage) -> Iterable[Refusal]:
         """RSTs that answered SYNs of the client's."""
         if vantage is Vantage.CLIENT:
-            for spot in spots:
-                if spot.message == RESET and spot.source[0] == ends.server:
-                    yield Refusal(_check(spot, ends), Direction.C2S, RefusalKind.RST, spot.source[0], spot.key)
+            for captured in captured_messages:
+                if captured.message == RESET and captured.source[0] == ends.server:
+                    yield Refusal(_check(captured, ends), Direction.C2S, RefusalKind.RST, captured.source[0], captured.key)
 
-    def _refusals(self, spots: Iterable[Spot], ends: Ends, vantage: Vantage) -> Iterable[Refusal]:
+    def _refusals(self, captured_messages: Iterable[CapturedMessage], ends: Ends, vantage: Vantage) -> Iterable[Refusal]:
         """ICMP errors about what this end sent."""
         here, there = (ends.client, ends.server) if vantage is Vantage.CLIENT else (ends.server, ends.client)
         direction = Direction.C2S if vantage is Vantage.CLIENT else Direction.S2C
-        quoted = QuotedSpots(spots)
+        quoted = QuotedMessages(captured_messages)
         for error in self.icmp_errors:
             if error.kind is None or (str(error.quote.source), str(error.quote.destination)) != (here, there):
                 continue
@@ -217,19 +219,19 @@ class Decoder:
                 yield Refusal(check, direction, error.kind, error.source, key)
 
 
-class QuotedSpots:
+class QuotedMessages:
     """Finds the packets that ICMP errors quote: by IP identification where it tells, else by their flow."""
 
-    def __init__(self, spots: Iterable[Spot]) -> None:
-        self._by_identification: dict[tuple[object, ...], list[Spot]] = {}
-        self._by_flow: dict[tuple[object, ...], list[Spot]] = {}
-        for spot in spots:
-            flow = (spot.source, spot.destination, spot.protocol)
-            self._by_identification.setdefault((*flow, spot.identification), []).append(spot)
+    def __init__(self, captured_messages: Iterable[CapturedMessage]) -> None:
+        self._by_identification: dict[tuple[object, ...], list[CapturedMessage]] = {}
+        self._by_flow: dict[tuple[object, ...], list[CapturedMessage]] = {}
+        for captured in captured_messages:
+            flow = (captured.source, captured.destination, captured.protocol)
+            self._by_identification.setdefault((*flow, captured.identification), []).append(captured)
             last = self._by_flow.setdefault(flow, [])
-            last[:] = [*last[-3:], spot]
+            last[:] = [*last[-3:], captured]
 
-    def spots(self, quote: Quote) -> list[Spot]:
+    def captured_messages(self, quote: Quote) -> list[CapturedMessage]:
         """The packets that may have been quoted, likeliest first; empty: none is known."""
         ports = quote.ports or (None, None)
         source: End = (str(quote.source), ports[0])
@@ -243,7 +245,7 @@ class QuotedSpots:
 
     def of(self, quote: Quote, ends: Ends, *, own: bool) -> list[tuple[Check, str]]:
         """Checks and keys of what was quoted; of packets that the capture does not hold, by protocol and port alone."""
-        found = [(_check(spot, ends), _key(spot, own=own)) for spot in self.spots(quote)]
+        found = [(_check(captured, ends), _key(captured, own=own)) for captured in self.captured_messages(quote)]
         if found:
             return found
         port = (quote.ports or (0, 0))[1 if str(quote.source) == ends.client else 0]
@@ -260,13 +262,13 @@ class QuotedSpots:
         return []
 
 
-def _key(spot: Spot, *, own: bool) -> str:
-    return spot.own_key if own and spot.own_key else spot.key
+def _key(captured: CapturedMessage, *, own: bool) -> str:
+    return captured.own_key if own and captured.own_key else captured.key
 
 
-def _check(spot: Spot, ends: Ends) -> Check:
-    port = spot.destination[1] if spot.source[0] == ends.client else spot.source[1]
-    return spot.ask(port or 0)
+def _check(captured: CapturedMessage, ends: Ends) -> Check:
+    port = captured.destination[1] if captured.source[0] == ends.client else captured.source[1]
+    return captured.ask(port or 0)
 
 
 def _beside_pptp(found: Iterable[ConversationSummary]) -> Iterable[ConversationSummary]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from vpnprobe.capture.followers.base import Spot
+from vpnprobe.capture.followers.base import CapturedMessage
 from vpnprobe.capture.frames import Frame
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.wire.ip import IpProtocol
@@ -76,17 +76,17 @@ class EndsFinder:
             self._turnaround[slot] = min(self._turnaround.get(slot, float("inf")), max(0.0, frame.at - last[1]))
         self._last[ends] = (frame.source, frame.at)
 
-    def ends(self, spots: Iterable[Spot]) -> Ends | None:
+    def ends(self, captured_messages: Iterable[CapturedMessage]) -> Ends | None:
         """The pair that the VPN traffic is between; None: there is none."""
         weights: Counter[Pair] = Counter()
         clients: dict[Pair, Counter[str]] = defaultdict(Counter)
-        for spot in spots:
-            pair = frozenset((spot.source[0], spot.destination[0]))
+        for captured in captured_messages:
+            pair = frozenset((captured.source[0], captured.destination[0]))
             if len(pair) != 2:
                 continue
-            weights[pair] += 1000 if spot.own else 1
-            if spot.from_client is not None:
-                clients[pair][spot.source[0] if spot.from_client else spot.destination[0]] += 1
+            weights[pair] += 1000 if captured.own else 1
+            if captured.from_client is not None:
+                clients[pair][captured.source[0] if captured.from_client else captured.destination[0]] += 1
         if not weights:
             weights.update({pair: sum(votes.values()) for pair, votes in self._servers.items() if votes})
         if not weights:

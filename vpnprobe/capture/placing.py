@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from vpnprobe.capture.decode import Decoder, QuotedSpots
+from vpnprobe.capture.decode import Decoder, QuotedMessages
 from vpnprobe.capture.ends import Ends
 from vpnprobe.evidence.checks import PPTP_LCP
 from vpnprobe.evidence.packet_records import Check, Movement, Vantage
@@ -32,15 +32,15 @@ def _hops(decoders: Iterable[Decoder], ends: Ends, here: str) -> dict[Check, dic
     """By check: TTL of each copy to the address that answered for it."""
     found: dict[Check, dict[int, str | None]] = {}
     for decoder in decoders:
-        copies = [spot for spot in decoder.spots if spot.source[0] == here and decoder.stepped(spot)]
-        for spot in copies:
-            if spot.ttl is not None and {spot.source[0], spot.destination[0]} == {ends.client, ends.server}:
-                found.setdefault(decoder.check(spot, ends), {}).setdefault(spot.ttl, None)
-        quoted = QuotedSpots(copies)
+        copies = [captured for captured in decoder.captured_messages if captured.source[0] == here and decoder.stepped(captured)]
+        for captured in copies:
+            if captured.ttl is not None and {captured.source[0], captured.destination[0]} == {ends.client, ends.server}:
+                found.setdefault(decoder.check(captured, ends), {}).setdefault(captured.ttl, None)
+        quoted = QuotedMessages(copies)
         for error in decoder.icmp_errors:
             if error.kind is None and str(error.quote.source) == here:
-                for spot in quoted.spots(error.quote):
-                    hops = found.get(decoder.check(spot, ends), {})
-                    if spot.ttl in hops:
-                        hops[spot.ttl] = error.source
+                for captured in quoted.captured_messages(error.quote):
+                    hops = found.get(decoder.check(captured, ends), {})
+                    if captured.ttl in hops:
+                        hops[captured.ttl] = error.source
     return found

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from vpnprobe.evidence.packet_counts import Count, session_part
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background
-from vpnprobe.evidence.tally import Count, session_part
 from vpnprobe.observations.schema import Cause, Outcome
 
 UDP_CARRIER_BYTES: Final = 28

@@ -13,10 +13,10 @@ from vpnprobe.evidence import checks
 from vpnprobe.evidence.causes import explain
 from vpnprobe.evidence.data import LOSS_WORTH_A_WORD, DataRun, Limit
 from vpnprobe.evidence.naming import earlier_steps, form_detail, identifier, is_existing, skipped
+from vpnprobe.evidence.packet_counts import PacketCounts, background, count_packets, round_trip_ms
 from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background, round_trip
-from vpnprobe.evidence.tally import Tally, background, round_trip_ms, tally
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 from vpnprobe.wire.nonce import ANSWER
 
@@ -36,7 +36,7 @@ class Judge:
         """Sender and receiver of each direction."""
         self.facts = facts
         daemons = frozenset(q for q in _checks(client, server) if self._port_state(q) is PortState.DAEMON)
-        self.tallies = tally(client, server, joined=facts.joined, trusted=daemons)
+        self.packet_counts = count_packets(client, server, joined=facts.joined, trusted=daemons)
         self.loss = {way: self._background(way) for way in (Direction.C2S, Direction.S2C)}
         self.elsewhere = _came_from_elsewhere(client, server, facts)
         """Whether probes reach the server from another address than the control channel (a jump host, a carrier's pool of addresses)."""
@@ -52,7 +52,7 @@ class Judge:
         # TCP repeats what is lost, so its counts say nothing of the path's loss.
         # LCP is the same packets as GRE in the call. Of data packets it may be the size or the number that is limited: no loss of the path.
         counted = PACKET_CHECKS - {checks.PPTP_LCP.name}
-        packets = (t for q, t in self.tallies.items() if q.name in counted and q.transport is not Transport.TCP)
+        packets = (t for q, t in self.packet_counts.items() if q.name in counted and q.transport is not Transport.TCP)
         return background(packets, way) + self.facts.background.get(way, Background())
 
     def witnesses(self, check: Check, way: Direction) -> bool:
@@ -104,15 +104,15 @@ class Judge:
 
     def packets_check(self, check: Check, way: Direction) -> Observation | None:
         """A check that is answered by counting: reach and passthrough, one direction."""
-        tally_of_it = self.tallies.get(check, Tally())
-        count = tally_of_it.total(way)
+        counts = self.packet_counts.get(check, PacketCounts())
+        count = counts.total(way)
         if not count.sent and not count.received:
             return None
         if way is Direction.S2C and _is_raw(check) and not self.ends[way][1].sees_raw and not count.received:
             return None  # The client refuses what it may not receive: that says nothing of the path.
         sent = max(len(count.sent), len(count.received))
         detail: dict[str, Any] = form_detail(check)
-        early = tally_of_it.count(way, "unsolicited")
+        early = counts.count(way, "unsolicited")
         if early.sent:
             detail["unsolicited"] = {"sent": len(early.sent), "received": len(early.received)}
         found = self._blank(check, way, sent=sent, received=len(count.received), detail=detail)
@@ -120,7 +120,7 @@ class Judge:
             lossy = count.lost >= 2 and count.lost / sent > LOSS_WORTH_A_WORD
             found = replace(found, outcome=Outcome.DEGRADED, cause=Cause.LOSS) if lossy else replace(found, outcome=Outcome.PASS)
             if way is Direction.S2C:
-                there = tally_of_it.total(Direction.C2S)
+                there = counts.total(Direction.C2S)
                 answers = {key: _answered_key(key) for key in count.received}
                 found = replace(found, rtt_ms=round_trip_ms(there, count, answers=answers))
             return found
@@ -143,15 +143,15 @@ class Judge:
 
     def connection(self, check: Check) -> Observation | None:
         """tcp/reach: connections that came up, were refused or stayed silent."""
-        tally_of_it = self.tallies.get(check, Tally())
-        there, back = tally_of_it.count(Direction.C2S, "SYN"), tally_of_it.count(Direction.S2C, "SYN-ACK")
+        counts = self.packet_counts.get(check, PacketCounts())
+        there, back = counts.count(Direction.C2S, "SYN"), counts.count(Direction.S2C, "SYN-ACK")
         if not there.sent and not back.received:
             return None
         server = self.ends[Direction.C2S][1]
         arrived = len(there.received)
         detail = {"arrived_at_server": arrived} if server.witness and there.sent else {}
         found = self._blank(check, Direction.BOTH, sent=len(there.sent), received=len(back.received), detail=detail)
-        if back.received and self._answered_by_another(check, tally_of_it):
+        if back.received and self._answered_by_another(check, counts):
             return replace(found, outcome=Outcome.NO_ANSWER, detail={**detail, "reason": ANOTHER})
         if back.received:
             return replace(found, outcome=Outcome.PASS, rtt_ms=round_trip_ms(there, back))
@@ -167,38 +167,36 @@ class Judge:
         silent = replace(found, outcome=outcome, error_bound=bound, detail={**found.detail, "lost_direction": lost_way.value})
         return self._refused_or(silent, check, Direction.C2S)
 
-    def _answered_by_another(self, check: Check, tally_of_it: Tally) -> bool:
+    def _answered_by_another(self, check: Check, counts: PacketCounts) -> bool:
         """Whether connections to a port of our own came up, and the server agent never saw one: a proxy or portal in between took them."""
         if not self.facts.joined or self._port_state(check) is not PortState.OURS or not self.ends[Direction.C2S][1].witness:
             return False
-        return not tally_of_it.total(Direction.C2S).received
+        return not counts.total(Direction.C2S).received
 
     def conversation(self, check: Check) -> Observation | None:
         """A check that is answered by the messages that the client gets back."""
-        tally_of_it = self.tallies.get(check, Tally())
+        counts = self.packet_counts.get(check, PacketCounts())
         goals = GOALS[check.name]
-        there = tally_of_it.total(Direction.C2S)
-        back = tally_of_it.total(Direction.S2C)
+        there = counts.total(Direction.C2S)
+        back = counts.total(Direction.S2C)
         if not there.sent and not back.received:
             return None
-        answered = {key for message in goals for key in tally_of_it.count(Direction.S2C, message).received}
-        detail = {**form_detail(check), **self._messages(tally_of_it)}
+        answered = {key for message in goals for key in counts.count(Direction.S2C, message).received}
+        detail = {**form_detail(check), **self._messages(counts)}
         found = self._blank(check, Direction.BOTH, sent=len(there.sent), received=len(answered), detail=detail)
         if answered:
-            return replace(found, outcome=Outcome.PASS, rtt_ms=self._first_round_trip(tally_of_it))
+            return replace(found, outcome=Outcome.PASS, rtt_ms=self._first_round_trip(counts))
         refusal = self.refusal(check, Direction.C2S)
         if refusal is not None and refusal.kind is not RefusalKind.UNREACHABLE:
             return replace(found, outcome=Outcome.REFUSED, detail={**found.detail, **_by(refusal)})
         if there.sent and self.witnesses(check, Direction.C2S):
             found = replace(found, detail={**found.detail, "arrived_at_server": len(there.received)})
-        refused = next(
-            (m for m in tally_of_it.messages(Direction.S2C) if m in REFUSALS and tally_of_it.count(Direction.S2C, m).received), None
-        )
+        refused = next((m for m in counts.messages(Direction.S2C) if m in REFUSALS and counts.count(Direction.S2C, m).received), None)
         # Where the server's end saw nothing come, somebody before it closed the connection in its name.
         if refused is not None and found.detail.get("arrived_at_server") != 0:
             wrapped = {"consistent_with": WRAPPED_OPENVPN} if refused == CLOSED else {}
             return replace(found, outcome=Outcome.REFUSED, detail={**found.detail, "by": "peer", "message": refused, **wrapped})
-        return self._refused_or(self._where_it_stopped(found, check, tally_of_it), check, Direction.C2S)
+        return self._refused_or(self._where_it_stopped(found, check, counts), check, Direction.C2S)
 
     def data(self, check: Check, way: Direction) -> Observation | None:
         """openvpn/data, one direction: passes, with loss, up to a size (degraded), cut after some packets, or nothing of it came (blocked).
@@ -206,7 +204,7 @@ class Judge:
         Where nobody kept a record at the receiving end, a packet came if it was answered: what is missing may then be the answer
         (`detail.round_trip`).
         """
-        count = self.tallies.get(check, Tally()).total(way)
+        count = self.packet_counts.get(check, PacketCounts()).total(way)
         if not count.sent and not count.received:
             return None
         run = DataRun.of(count, stream=check.transport is Transport.TCP)
@@ -223,9 +221,9 @@ class Judge:
             return replace(found, outcome=Outcome.DEGRADED, cause=Cause.LOSS) if run.lossy else replace(found, outcome=Outcome.PASS)
         return _limited(found, limit)
 
-    def _where_it_stopped(self, found: Observation, check: Check, tally_of_it: Tally) -> Observation:
+    def _where_it_stopped(self, found: Observation, check: Check, counts: PacketCounts) -> Observation:
         """The first message that was sent and never came decides; none such means that the other end did not answer."""
-        steps = [(count, way, message) for (way, message), count in tally_of_it.counts.items() if count.sent and not count.received]
+        steps = [(count, way, message) for (way, message), count in counts.counts.items() if count.sent and not count.received]
         for count, way, message in sorted(steps, key=lambda step: min(step[0].sent.values())):
             outcome, bound = self.silence(check, way, len(count.sent), self.loss[way])
             detail = {**found.detail, "lost_direction": way.value, "lost_message": message}
@@ -235,20 +233,20 @@ class Judge:
                 found = replace(found, error_bound=bound)
         return replace(found, outcome=Outcome.NO_ANSWER)
 
-    def _first_round_trip(self, tally_of_it: Tally) -> float | None:
-        sent = [count for (way, _), count in tally_of_it.counts.items() if way is Direction.C2S and count.sent]
-        came = [count for (way, _), count in tally_of_it.counts.items() if way is Direction.S2C and count.received]
+    def _first_round_trip(self, counts: PacketCounts) -> float | None:
+        sent = [count for (way, _), count in counts.counts.items() if way is Direction.C2S and count.sent]
+        came = [count for (way, _), count in counts.counts.items() if way is Direction.S2C and count.received]
         if not sent or not came:
             return None
         return round_trip_ms(min(sent, key=lambda c: min(c.sent.values())), min(came, key=lambda c: min(c.received.values())))
 
-    def _messages(self, tally_of_it: Tally) -> dict[str, Any]:
+    def _messages(self, counts: PacketCounts) -> dict[str, Any]:
         """What each end sent and got, message by message, with the numbers of the last one."""
         messages = [
             {"message": message, "direction": way.value, "sent": len(count.sent), "received": len(count.received)}
-            for (way, message), count in tally_of_it.counts.items()
+            for (way, message), count in counts.counts.items()
         ]
-        numbers = {f"{s.message} at {s.vantage}": dict(s.detail) for s in tally_of_it.details.values() if s.detail}
+        numbers = {f"{s.message} at {s.vantage}": dict(s.detail) for s in counts.details.values() if s.detail}
         return {"messages": messages} | ({"numbers": numbers} if numbers else {})
 
     def _blank(self, check: Check, way: Direction, *, sent: int, received: int, detail: Mapping[str, Any]) -> Observation:
@@ -270,7 +268,7 @@ class Judge:
     def all(self) -> list[Observation]:
         """Every check that was asked, without causes and places."""
         found: list[Observation | None] = []
-        for check in sorted(self.tallies, key=_order):
+        for check in sorted(self.packet_counts, key=_order):
             if check.name == "reach" and check.transport is Transport.TCP:
                 found.append(self.connection(check))
             elif check.name in PACKET_CHECKS:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from vpnprobe.evidence.checks import tcp_reach
 from vpnprobe.evidence.judge import Judge
 from vpnprobe.evidence.named import Named
+from vpnprobe.evidence.packet_counts import Count
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKind, Skip, Trace
 from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS, Background
-from vpnprobe.evidence.tally import Count
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.recorder import Recorder
 from vpnprobe.probes.sending import Nonces, PacketSender
@@ -158,7 +158,7 @@ class Path:
     skips: list[Skip] = field(default_factory=list)
     gre_listeners: list[Callable[[Datagram], None]] = field(default_factory=list)
     """Called with every GRE packet that comes from the peer."""
-    flows: set[tuple[Transport, int]] = field(default_factory=set)
+    local_ports: set[tuple[Transport, int]] = field(default_factory=set)
     """Local ports that probes use: what is captured is kept by them."""
     in_call_crafted: Callable[[], tuple[bytes, str]] | None = None
     """Payload and key of one, for a TTL-stepped copy."""
@@ -226,7 +226,7 @@ class Path:
     async def udp(self, on_datagram: Callable[[Datagram], None], on_refused: Callable[[Endpoint], None] | None = None) -> UdpPort:
         """A UDP port of its own, kept until the run ends."""
         port = await self.stack.udp(on_datagram, address=self.stack.source_address(self.peer_address), on_refused=on_refused)
-        self.flows.add((Transport.UDP, port.local.port))
+        self.local_ports.add((Transport.UDP, port.local.port))
         self.keep(port)
         return port
 
@@ -279,7 +279,7 @@ class Path:
         """How many more fresh packets of this kind it takes to be sure; 0: enough. Asks the server first what it got."""
         await self.sync()
         judgement = self.judge()
-        counted = judgement.tallies.get(check)
+        counted = judgement.packet_counts.get(check)
         count = counted.total(way) if counted is not None else None
         if count is None or count.received or not judgement.witnesses(check, way):
             return 0

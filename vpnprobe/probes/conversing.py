@@ -151,16 +151,16 @@ async def _chunk_or_timer(stream: TcpStream, conversation: Conversation, stack: 
 def still_needed(path: Path, check: Check, made: int) -> int:
     """How many more fresh conversations it takes to be sure, `made` having been tried; 0: enough."""
     judgement = path.judge()
-    tally = judgement.tallies.get(check)
-    if tally is None:
+    counted = judgement.packet_counts.get(check)
+    if counted is None:
         return _connections_needed(path, judgement, check, made)
-    if any(tally.count(Direction.S2C, goal).received for goal in GOALS[check.name]):
+    if any(counted.count(Direction.S2C, goal).received for goal in GOALS[check.name]):
         return 0
-    tried = max((len(count.sent) for count in tally.counts.values()), default=0)
-    lost = [(way, c) for (way, _), c in tally.counts.items() if c.sent and not c.received and judgement.witnesses(check, way)]
+    tried = max((len(count.sent) for count in counted.counts.values()), default=0)
+    lost = [(way, c) for (way, _), c in counted.counts.items() if c.sent and not c.received and judgement.witnesses(check, way)]
     if lost:
         return min(max(missing(judgement.loss[way], count) for way, count in lost), MOST_TRIALS - tried)
-    progressing = any(count.received for count in tally.counts.values()) and path.peer is not None
+    progressing = any(count.received for count in counted.counts.values()) and path.peer is not None
     return 2 if progressing and tried < MOST_ATTEMPTS else 0
 
 

@@ -72,6 +72,6 @@ class IkeProbe:
             await peer.send(Job.ESP_IN_UDP, port=NAT_T_PORT, count=count, spacing_s=spacing_s)
 
         await path.until_sure(ESP_IN_UDP, Direction.C2S, send)
-        tally = path.judge().tallies.get(ESP_IN_UDP)
-        if tally is not None and tally.total(Direction.C2S).received and not tally.total(Direction.S2C).received:
+        counted = path.judge().packet_counts.get(ESP_IN_UDP)
+        if counted is not None and counted.total(Direction.C2S).received and not counted.total(Direction.S2C).received:
             await path.until_sure(ESP_IN_UDP, Direction.S2C, send_back)

@@ -29,7 +29,7 @@ CONNECT_DEADLINE_S: Final = 8.0
 def _port_passes(judgement: Judge, wanted: WantedPort) -> bool:
     """Whether anything at all came through to this port."""
     reach = tcp_reach(wanted.port) if wanted.transport is Transport.TCP else udp_reach(wanted.port)
-    counted = judgement.tallies.get(reach)
+    counted = judgement.packet_counts.get(reach)
     return counted is not None and bool(counted.total(Direction.C2S).received)
 
 
@@ -73,7 +73,7 @@ class OpenvpnProbe:
             judgement = path.judge()
             passing = [sessions for sessions in passing if sessions.passes(judgement)]
         for sessions in plain:
-            if sessions.reset not in judgement.tallies:
+            if sessions.reset not in judgement.packet_counts:
                 path.skip(sessions.reset, path.unconnected(sessions.wanted.port))
         wrapped = [s.wanted for s in plain if s is plain[0] or (s not in passing and _port_passes(judgement, s.wanted))]
         # Where plain passes a wrap is a choice; where it does not, the wrap has to prove as much.
@@ -93,7 +93,7 @@ class OpenvpnProbe:
         check = openvpn_reset(wanted.transport, wanted.port)
         attempt = self._over_udp if wanted.transport is Transport.UDP else self._over_tcp
         await until_sure(path, check, attempt(path, check))
-        if check not in path.judge().tallies:
+        if check not in path.judge().packet_counts:
             path.skip(check, path.unconnected(wanted.port))
 
     def _over_udp(self, path: Path, check: Check) -> Callable[[], Awaitable[None]]:
@@ -106,7 +106,7 @@ class OpenvpnProbe:
     def _over_tcp(self, path: Path, check: Check) -> Callable[[], Awaitable[None]]:
         async def attempt() -> None:
             def bound(local: Endpoint) -> None:
-                path.flows.add((Transport.TCP, local.port))
+                path.local_ports.add((Transport.TCP, local.port))
 
             assert check.port is not None
             deadline_s = path.connect_s(CONNECT_DEADLINE_S)

@@ -15,9 +15,9 @@ from vpnprobe.conversations.openvpn_session import Stage
 from vpnprobe.conversations.openvpn_tls import certificate_fingerprint, client_context
 from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake, openvpn_reset
 from vpnprobe.evidence.judge import Judge
+from vpnprobe.evidence.packet_counts import session_part
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS
-from vpnprobe.evidence.tally import session_part
 from vpnprobe.observations.schema import Direction, Outcome, Transport
 from vpnprobe.probes.context import Path, WantedPort, missing
 from vpnprobe.probes.conversing import GAP_S, over_stream, over_udp, still_needed
@@ -92,7 +92,7 @@ class Sessions:
             await self._path.sync()
             judgement = self._path.judge()
             more = min(self._more(judgement), MOST_SESSIONS - self._made)
-            if self.wanted.transport is Transport.UDP and self.data in judgement.tallies:
+            if self.wanted.transport is Transport.UDP and self.data in judgement.packet_counts:
                 echoes = min(echoes, ECHOES)  # One long run is enough: what is still to be shown takes sessions, and each packet counts.
             gap_s = max(GAP_S, 1.0 / more) if more > 1 else GAP_S
 
@@ -146,7 +146,7 @@ class Sessions:
         path = self._path
 
         def bound(local: Endpoint) -> None:
-            path.flows.add((Transport.TCP, local.port))
+            path.local_ports.add((Transport.TCP, local.port))
 
         try:
             deadline_s = path.connect_s(CONNECT_DEADLINE_S)
@@ -174,7 +174,7 @@ class Sessions:
         return max(self._more_data(judgement, way) for way in (Direction.C2S, Direction.S2C))
 
     def _more_data(self, judgement: Judge, way: Direction) -> int:
-        counted = judgement.tallies.get(self.data)
+        counted = judgement.packet_counts.get(self.data)
         count = counted.total(way) if counted is not None else None
         if count is None or not count.sent or not judgement.witnesses(self.data, way):
             return 0
@@ -189,7 +189,7 @@ class Sessions:
 
     def _more_of_a_size(self, judgement: Judge, way: Direction) -> int:
         """Sessions that it takes to tell whether packets above some size are lost by chance."""
-        counted = judgement.tallies[self.data].total(way)
+        counted = judgement.packet_counts[self.data].total(way)
         largest = max((counted.sizes.get(key, 0) for key in counted.received), default=0)
         above = sum(1 for key in counted.sent if counted.sizes.get(key, 0) > largest)
         if not above:

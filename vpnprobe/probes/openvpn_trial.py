@@ -203,7 +203,7 @@ class RemoteTrial:
 
     async def _over_tcp(self, path: Path, client: Client, over: Callable[[], bool]) -> None:
         def bound(local: Endpoint) -> None:
-            path.flows.add((Transport.TCP, local.port))
+            path.local_ports.add((Transport.TCP, local.port))
 
         remote = path.endpoint(self._remote.port)
         try:

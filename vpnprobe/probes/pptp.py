@@ -41,7 +41,7 @@ class PptpProbe:
     async def run(self, path: Path) -> None:
         calls = Calls(path)
         await until_sure(path, PPTP_CONTROL, calls.attempt)
-        if PPTP_CONTROL not in path.judge().tallies:
+        if PPTP_CONTROL not in path.judge().packet_counts:
             path.skip(PPTP_CONTROL, path.unconnected(PORT))
         if path.raw is not None:
             calls.take_late()
@@ -69,7 +69,7 @@ class Calls:
         conversation = Initiator(f"vpnprobe-{path.nonces.conversation().hex()}", 1 + int.from_bytes(path.stack.entropy(2), "big") % 0xFFFE)
 
         def bound(local: Endpoint) -> None:
-            path.flows.add((Transport.TCP, local.port))
+            path.local_ports.add((Transport.TCP, local.port))
 
         stream = await path.stack.connect(path.endpoint(PORT), deadline_s=path.connect_s(DEADLINE_S), on_bound=bound)
         running = asyncio.get_running_loop().create_task(_quietly(path, stream, conversation))
@@ -164,10 +164,10 @@ class Calls:
 
     def _seen(self, way: Direction, *, sent: bool) -> bool:
         """Whether any of the call's LCP is known to have left, or to have come."""
-        tally = self.path.judge().tallies.get(PPTP_LCP)
-        if tally is None:
+        counted = self.path.judge().packet_counts.get(PPTP_LCP)
+        if counted is None:
             return False
-        count = tally.total(way)
+        count = counted.total(way)
         return bool(count.sent if sent else count.received)
 
     @property

@@ -93,8 +93,8 @@ class Connections:
         if not judgement.witnesses(self.check, Direction.C2S):
             return 0
         both = round_trip(judgement.loss[Direction.C2S], judgement.loss[Direction.S2C])
-        tally = judgement.tallies.get(self.check)
-        return min(missing(both, tally.count(Direction.C2S, "SYN")), MOST_TRIALS - self.made) if tally is not None else 0
+        counted = judgement.packet_counts.get(self.check)
+        return min(missing(both, counted.count(Direction.C2S, "SYN")), MOST_TRIALS - self.made) if counted is not None else 0
 
     async def _attempt(self) -> None:
         path, key = self.path, ""
@@ -102,7 +102,7 @@ class Connections:
         def bound(local: Endpoint) -> None:
             nonlocal key
             key = attempt_key(local)
-            path.flows.add((Transport.TCP, local.port))
+            path.local_ports.add((Transport.TCP, local.port))
             path.recorder.sent(self.check, key, message="SYN", to=self.remote)
 
         try:

@@ -70,10 +70,10 @@ class UdpReach:
         assert path.peer is not None
         if not path.sends_from(check.port or 0):
             return
-        tally = path.judge().tallies.get(check)
-        if tally is None or tally.total(Direction.S2C).received:
+        counted = path.judge().packet_counts.get(check)
+        if counted is None or counted.total(Direction.S2C).received:
             return
-        arrived = bool(tally.total(Direction.C2S).received)
+        arrived = bool(counted.total(Direction.C2S).received)
         if not arrived and path.facts.nat:
             reason = "nothing arrived from the client, and behind its NAT the server has no address to send to"
             path.skip(check, reason, Direction.S2C)

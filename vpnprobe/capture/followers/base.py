@@ -1,7 +1,7 @@
-"""What the followers of all protocols share: spots, talks, and the interface.
+"""What the followers of all protocols share: captured messages, flows, and the interface.
 
-A `Spot` becomes a packet record once client, server and vantage are known. A `Talk` counts the frames of one conversation and becomes its
-summary. Both are bounded in number: a capture of a scan must not fill the memory.
+A `CapturedMessage` becomes a packet record once client, server and vantage are known. A `Flow` counts the frames of one conversation and
+becomes its summary. Both are bounded in number: a capture of a scan must not fill the memory.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +14,7 @@ from vpnprobe.capture.frames import Frame
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import ConversationEndpoint, ConversationSummary, Transport
 
-TALKS_LIMIT: Final = 50_000
+FLOWS_LIMIT: Final = 50_000
 """Most conversations of one protocol that are followed in one capture."""
 STEPPED_TTL_LIMIT: Final = 32
 EARLIEST_DATE: Final = 366 * 86_400.0
@@ -27,7 +27,7 @@ Ask = Callable[[int], Check]
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class CapturedMessage:
     """One packet or message on the wire."""
 
     number: int
@@ -51,7 +51,7 @@ class Spot:
     """Whether this is a payload of ours."""
 
 
-def spot(
+def captured(
     frame: Frame,
     ask: Ask,
     key: str,
@@ -64,10 +64,10 @@ def spot(
     at: float | None = None,
     own_key: str = "",
     own: bool = False,
-) -> Spot:
-    """The spot of a frame, or of a message that `frame` completes; `sender` and `receiver` where those are not the frame's own."""
+) -> CapturedMessage:
+    """What a frame shows, or a message that `frame` completes; `sender` and `receiver` where those are not the frame's own."""
     source_port, destination_port = frame.ports
-    return Spot(
+    return CapturedMessage(
         number=frame.number,
         at=frame.at if at is None else at,
         source=sender or (frame.source, source_port),
@@ -96,7 +96,7 @@ def always(check: Check) -> Ask:
     return lambda _port: check
 
 
-class Talk:
+class Flow:
     """The frames of one conversation, counted by their sender."""
 
     def __init__(self, protocol: str, transport: Transport, source: End, destination: End) -> None:
@@ -159,7 +159,7 @@ class Talk:
 class Follower(Protocol):
     """Follows all conversations of one protocol."""
 
-    def take(self, frame: Frame) -> Iterable[Spot]:
+    def take(self, frame: Frame) -> Iterable[CapturedMessage]:
         """What a frame of this protocol shows; nothing where it is none of it."""
         ...
 

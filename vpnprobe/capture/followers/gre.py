@@ -7,7 +7,7 @@ too: pppd repeats one Configure-Request with the same Magic-Number, and each rep
 from collections.abc import Iterable
 from typing import Final
 
-from vpnprobe.capture.followers.base import TALKS_LIMIT, Spot, Talk, always, pair, spot
+from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, Flow, always, captured, pair
 from vpnprobe.capture.frames import Frame
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import identify
@@ -31,10 +31,10 @@ class GreFollower:
     """All GRE of a capture."""
 
     def __init__(self) -> None:
-        self._talks: dict[tuple[object, int], Talk] = {}
+        self._flows: dict[tuple[object, int], Flow] = {}
         self._protocols: dict[tuple[object, int], set[int]] = {}
 
-    def take(self, frame: Frame) -> Iterable[Spot]:
+    def take(self, frame: Frame) -> Iterable[CapturedMessage]:
         if frame.protocol != IpProtocol.GRE or len(frame.data) < 4:
             return ()
         version = frame.data[1] & 7
@@ -50,23 +50,23 @@ class GreFollower:
     def _count(self, frame: Frame, version: int) -> None:
         source, destination = (frame.source, None), (frame.destination, None)
         slot = (pair(source, destination), version)
-        talk = self._talks.get(slot)
-        if talk is None:
-            if len(self._talks) >= TALKS_LIMIT:
+        flow = self._flows.get(slot)
+        if flow is None:
+            if len(self._flows) >= FLOWS_LIMIT:
                 return
-            talk = self._talks[slot] = Talk("gre", Transport.GRE, source, destination)
-        talk.count(frame, source)
+            flow = self._flows[slot] = Flow("gre", Transport.GRE, source, destination)
+        flow.count(frame, source)
         self._protocols.setdefault(slot, set()).add(int.from_bytes(frame.data[2:4], "big"))
 
-    def _bare(self, frame: Frame) -> Iterable[Spot]:
+    def _bare(self, frame: Frame) -> Iterable[CapturedMessage]:
         found = identify.gre(frame.data)
         for identity in found:
-            yield spot(frame, always(identity.check), identity.key, identity.message, detail=identity.detail, own=True)
+            yield captured(frame, always(identity.check), identity.key, identity.message, detail=identity.detail, own=True)
         if not found:
             name = f"frame-{frame.number}" if frame.identification is None else f"ip-{frame.identification:04x}"
-            yield spot(frame, always(GRE_BARE), name)
+            yield captured(frame, always(GRE_BARE), name)
 
-    def _in_call(self, frame: Frame, packet: EnhancedGre) -> Iterable[Spot]:
+    def _in_call(self, frame: Frame, packet: EnhancedGre) -> Iterable[CapturedMessage]:
         if packet.sequence_number is None:
             return
         lcp = identify.lcp_of(packet)
@@ -74,17 +74,17 @@ class GreFollower:
         magic = getattr(lcp, "magic_number", None) or 0
         detail: dict[str, int | str] = {"call_id": packet.call_id}
         key, own_key = f"{magic:08x}-{packet.sequence_number:08x}", f"{magic:08x}" if magic else ""
-        yield spot(frame, always(GRE_IN_CALL), key, message, detail=detail, own_key=own_key)
+        yield captured(frame, always(GRE_IN_CALL), key, message, detail=detail, own_key=own_key)
         if message:
-            yield spot(frame, always(PPTP_LCP), key, message, detail=detail, own_key=own_key)
+            yield captured(frame, always(PPTP_LCP), key, message, detail=detail, own_key=own_key)
 
     def summaries(self) -> Iterable[ConversationSummary]:
-        for slot, talk in self._talks.items():
+        for slot, flow in self._flows.items():
             detail = {"gre_version": slot[1], "gre_protocols": [f"0x{number:04x}" for number in sorted(self._protocols[slot])]}
-            yield talk.summary("both-ways" if talk.both_ways else "one-way", detail)
+            yield flow.summary("both-ways" if flow.both_ways else "one-way", detail)
 
-    def talks(self) -> Iterable[Talk]:
-        return self._talks.values()
+    def flows(self) -> Iterable[Flow]:
+        return self._flows.values()
 
 
 def _lcp_name(packet: EnhancedGre) -> str:

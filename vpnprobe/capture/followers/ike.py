@@ -6,7 +6,7 @@ A conversation may move from port 500 to 4500; its endpoints are those of its fi
 from collections.abc import Iterable
 from typing import Final
 
-from vpnprobe.capture.followers.base import TALKS_LIMIT, Ask, End, Spot, Talk, ends_of, seems_stepped, spot
+from vpnprobe.capture.followers.base import FLOWS_LIMIT, Ask, CapturedMessage, End, Flow, captured, ends_of, seems_stepped
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.ikev1 import Ikev1Tracker
@@ -36,7 +36,7 @@ class _Conversation:
         source, destination = ends_of(frame)
         self.version = header.major_version
         name = {1: "ikev1", 2: "ikev2"}.get(self.version, "isakmp-other")
-        self.talk = Talk(name, Transport.UDP, source, destination)
+        self.flow = Flow(name, Transport.UDP, source, destination)
         self.tracker: Ikev1Tracker | Ikev2Tracker = Ikev1Tracker() if self.version == 1 else Ikev2Tracker()
         self.client = source
         self.exchanges: dict[str, int] = {}
@@ -44,19 +44,19 @@ class _Conversation:
         self._seen: set[tuple[Sender, str, End, bool]] = set()
 
     def _end_of(self, frame: Frame) -> End:
-        """The talk's end that sent the frame, whatever its port is by now."""
+        """The flow's end that sent the frame, whatever its port is by now."""
         source, _ = ends_of(frame)
-        if source in self.talk.ends or self.talk.ends[0][0] == self.talk.ends[1][0]:
-            return source if source in self.talk.ends else self.talk.ends[0]
-        return self.talk.ends[0] if frame.source == self.talk.ends[0][0] else self.talk.ends[1]
+        if source in self.flow.ends or self.flow.ends[0][0] == self.flow.ends[1][0]:
+            return source if source in self.flow.ends else self.flow.ends[0]
+        return self.flow.ends[0] if frame.source == self.flow.ends[0][0] else self.flow.ends[1]
 
-    def take(self, frame: Frame, header: IsakmpHeader, payload: bytes) -> Iterable[Spot]:
+    def take(self, frame: Frame, header: IsakmpHeader, payload: bytes) -> Iterable[CapturedMessage]:
         end = self._end_of(frame)
         sender = header_sender(header)
-        if sender is not None and self.talk.client is None:
-            self.client = self.talk.client = end if sender is Sender.INITIATOR else self.talk.other(end)
+        if sender is not None and self.flow.client is None:
+            self.client = self.flow.client = end if sender is Sender.INITIATOR else self.flow.other(end)
         sender = sender or (Sender.INITIATOR if end == self.client else Sender.RESPONDER)
-        self.talk.count(frame, end)
+        self.flow.count(frame, end)
         self.natted |= 4500 in frame.ports
         label = f"{header.exchange_type}/{sender.value}"
         self.exchanges[label] = self.exchanges.get(label, 0) + 1
@@ -68,14 +68,14 @@ class _Conversation:
         if kind not in self._seen:
             self._seen.add(kind)
             ask: Ask = ikev1_main if self.version == 1 else ikev2_init
-            yield spot(frame, ask, header.initiator_spi.hex(), name, detail=detail, from_client=self._from_client(sender))
+            yield captured(frame, ask, header.initiator_spi.hex(), name, detail=detail, from_client=self._from_client(sender))
 
     def _from_client(self, sender: Sender) -> bool | None:
-        return sender is Sender.INITIATOR if self.talk.client is not None else None
+        return sender is Sender.INITIATOR if self.flow.client is not None else None
 
     def summary(self, spi: bytes) -> ConversationSummary:
         stage = self.tracker.state.value if self.version in (1, 2) else "other"
-        return self.talk.summary(stage, {"initiator_spi": spi.hex(), "udp_4500": self.natted, "exchanges": self.exchanges})
+        return self.flow.summary(stage, {"initiator_spi": spi.hex(), "udp_4500": self.natted, "exchanges": self.exchanges})
 
 
 class IkeFollower:
@@ -84,7 +84,7 @@ class IkeFollower:
     def __init__(self) -> None:
         self._conversations: dict[tuple[bytes, frozenset[str]], _Conversation] = {}
 
-    def take(self, frame: Frame, payload: bytes) -> Iterable[Spot]:
+    def take(self, frame: Frame, payload: bytes) -> Iterable[CapturedMessage]:
         """A datagram of port 500, or of 4500 without its non-ESP marker."""
         header = readable_header(payload)
         if header is None:
@@ -92,7 +92,7 @@ class IkeFollower:
         slot = (header.initiator_spi, frozenset((frame.source, frame.destination)))
         conversation = self._conversations.get(slot)
         if conversation is None:
-            if len(self._conversations) >= TALKS_LIMIT:
+            if len(self._conversations) >= FLOWS_LIMIT:
                 return ()
             conversation = self._conversations[slot] = _Conversation(frame, header)
         return conversation.take(frame, header, payload)

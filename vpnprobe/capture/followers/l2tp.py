@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from vpnprobe.capture.followers.base import TALKS_LIMIT, End, Spot, Talk, always, ends_of, pair, seems_stepped, spot
+from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, End, Flow, always, captured, ends_of, pair, seems_stepped
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.l2tp import L2tpTracker, State
@@ -28,14 +28,14 @@ RESERVED_BITS: Final = 0x34F0
 
 class _Tunnel:
     def __init__(self, source: End, destination: End) -> None:
-        self.talk = Talk("l2tp", Transport.UDP, source, destination)
+        self.flow = Flow("l2tp", Transport.UDP, source, destination)
         self.client = destination if source[1] == PORT and destination[1] != PORT else source
         self.tracker = L2tpTracker()
         self.names: list[str] = []
         self.data = 0
         self._seen: set[tuple[End, str, str, bool]] = set()
 
-    def take(self, frame: Frame, source: End, payload: bytes) -> Iterable[Spot]:
+    def take(self, frame: Frame, source: End, payload: bytes) -> Iterable[CapturedMessage]:
         sender = Sender.INITIATOR if source == self.client else Sender.RESPONDER
         message = self.tracker.saw_datagram(sender, payload, now=frame.at)
         if isinstance(message, DataMessage):
@@ -47,18 +47,18 @@ class _Tunnel:
             kind = (source, name, self.tracker.key, seems_stepped(frame))
             if kind not in self._seen:
                 self._seen.add(kind)
-                from_client = source == self.client if self.talk.client is not None else None
-                yield spot(frame, always(L2TP_CONTROL), self.tracker.key, name, detail=detail, from_client=from_client)
+                from_client = source == self.client if self.flow.client is not None else None
+                yield captured(frame, always(L2TP_CONTROL), self.tracker.key, name, detail=detail, from_client=from_client)
 
     def opened_by(self, source: End, payload: bytes) -> None:
         """An SCCRQ shows who the client is, an SCCRP who is not."""
-        if self.talk.client is not None or len(payload) < 20 or payload[12:18] != b"\x80\x08\x00\x00\x00\x00":
+        if self.flow.client is not None or len(payload) < 20 or payload[12:18] != b"\x80\x08\x00\x00\x00\x00":
             return
         number = int.from_bytes(payload[18:20], "big")
         if number == 1:
-            self.client = self.talk.client = source
+            self.client = self.flow.client = source
         elif number == 2:
-            self.client = self.talk.client = self.talk.other(source)
+            self.client = self.flow.client = self.flow.other(source)
 
 
 class L2tpFollower:
@@ -66,9 +66,9 @@ class L2tpFollower:
 
     def __init__(self) -> None:
         self._tunnels: dict[object, _Tunnel] = {}
-        self._version_3: dict[object, Talk] = {}
+        self._version_3: dict[object, Flow] = {}
 
-    def take(self, frame: Frame, payload: bytes) -> Iterable[Spot]:
+    def take(self, frame: Frame, payload: bytes) -> Iterable[CapturedMessage]:
         """A datagram with port 1701 at an end."""
         source, destination = ends_of(frame)
         slot = pair(source, destination)
@@ -77,23 +77,23 @@ class L2tpFollower:
         except DecodeError:
             return ()
         if (version == L2TP_V3 and payload[0] & TYPE_BIT >> 8) or slot in self._version_3:
-            self._version_3.setdefault(slot, Talk("l2tpv3", Transport.UDP, source, destination)).count(frame, source)
+            self._version_3.setdefault(slot, Flow("l2tpv3", Transport.UDP, source, destination)).count(frame, source)
             return ()
         if version != VERSION or int.from_bytes(payload[:2], "big") & RESERVED_BITS:
             return ()
         tunnel = self._tunnels.get(slot)
         if tunnel is None:
-            if len(self._tunnels) >= TALKS_LIMIT:
+            if len(self._tunnels) >= FLOWS_LIMIT:
                 return ()
             tunnel = self._tunnels[slot] = _Tunnel(source, destination)
         tunnel.opened_by(source, payload)
-        tunnel.talk.count(frame, source)
+        tunnel.flow.count(frame, source)
         return tunnel.take(frame, source, payload)
 
     def summaries(self) -> Iterable[ConversationSummary]:
         for tunnel in self._tunnels.values():
             if tunnel.tracker.state is not State.IDLE:
                 detail = {"messages": tunnel.names, "data_messages": tunnel.data}
-                yield tunnel.talk.summary(tunnel.tracker.state.value, detail)
-        for talk in self._version_3.values():
-            yield talk.summary("other")
+                yield tunnel.flow.summary(tunnel.tracker.state.value, detail)
+        for flow in self._version_3.values():
+            yield flow.summary("other")

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from vpnprobe.capture.followers.base import TALKS_LIMIT, End, Spot, Talk, ends_of, pair, seems_stepped, spot
+from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, End, Flow, captured, ends_of, pair, seems_stepped
 from vpnprobe.capture.followers.openvpn_data import DataPackets
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.streams import Chunk, Connection
@@ -107,7 +107,7 @@ class _Session:
 
     def __init__(self, client: End, server: End, transport: Transport) -> None:
         name = "openvpn-udp" if transport is Transport.UDP else "openvpn-tcp"
-        self.talk = Talk(name, transport, client, server)
+        self.flow = Flow(name, transport, client, server)
         self.client = client
         self.tracker = OpenvpnTracker(kept_steps=0)
         self._transport = transport
@@ -119,12 +119,14 @@ class _Session:
     def sender(self, end: End) -> Sender:
         return Sender.INITIATOR if end == self.client else Sender.RESPONDER
 
-    def spots(self, frame: Frame, end: End, packet: Packet | StreamClosed, at: float, *, size: int = 0) -> Iterable[Spot]:
-        """One spot for the first of each message from each end, and one for each data packet. `size`: bytes of the packet."""
+    def captured_messages(
+        self, frame: Frame, end: End, packet: Packet | StreamClosed, at: float, *, size: int = 0
+    ) -> Iterable[CapturedMessage]:
+        """One captured message for the first of each message from each end, and one for each data packet. `size`: bytes of the packet."""
         if isinstance(packet, HardResetClientV1 | HardResetClientV2 | HardResetClientV3):
             self._begins(packet)
         if isinstance(packet, DataV1 | DataV2):
-            yield from self._data_spots(frame, end, packet, at, size)
+            yield from self._captured_data(frame, end, packet, at, size)
         elif isinstance(packet, ControlV1) and not self._wrap:
             yield from self._first(frame, end, replace(packet, number=_number(packet)), at)
         else:
@@ -135,28 +137,28 @@ class _Session:
         if key != self._key:
             self._key, self._wrap, self._data = key, wrap_of(reset), DataPackets(begun=True)
 
-    def _data_spots(self, frame: Frame, end: End, packet: DataV1 | DataV2, at: float, size: int) -> Iterable[Spot]:
-        if self.talk.client is not None and end == self.client:
+    def _captured_data(self, frame: Frame, end: End, packet: DataV1 | DataV2, at: float, size: int) -> Iterable[CapturedMessage]:
+        if self.flow.client is not None and end == self.client:
             # It can only have keys from the server's key method 2 message.
-            yield from self._first(frame, self.talk.other(end), KeysAgreed(), at)
+            yield from self._first(frame, self.flow.other(end), KeysAgreed(), at)
         kept = self._data.take(self.sender(end), packet, size=size, at=at)
         if kept is not None:
             suffix, detail = kept
-            yield replace(self._spot(frame, end, packet, at), key=self._session_key(packet) + suffix, size=size, detail=detail)
+            yield replace(self._captured(frame, end, packet, at), key=self._session_key(packet) + suffix, size=size, detail=detail)
 
-    def _first(self, frame: Frame, end: End, message: Packet | StreamClosed | KeysAgreed, at: float) -> Iterable[Spot]:
-        found = self._spot(frame, end, message, at)
+    def _first(self, frame: Frame, end: End, message: Packet | StreamClosed | KeysAgreed, at: float) -> Iterable[CapturedMessage]:
+        found = self._captured(frame, end, message, at)
         kind = (found.key, self.sender(end), found.message, seems_stepped(frame))
         if kind not in self._seen and len(self._seen) < KINDS_LIMIT:
             self._seen.add(kind)
             yield found
 
-    def _spot(self, frame: Frame, end: End, message: Packet | StreamClosed | KeysAgreed, at: float) -> Spot:
+    def _captured(self, frame: Frame, end: End, message: Packet | StreamClosed | KeysAgreed, at: float) -> CapturedMessage:
         name, _ = describe(message)
-        from_client = end == self.client if self.talk.client is not None else None
+        from_client = end == self.client if self.flow.client is not None else None
         ask = partial(_asked, message, self._transport, self._wrap)
         key = self._session_key(message)
-        return spot(frame, ask, key, name, from_client=from_client, at=at, sender=end, receiver=self.talk.other(end))
+        return captured(frame, ask, key, name, from_client=from_client, at=at, sender=end, receiver=self.flow.other(end))
 
     def _session_key(self, message: object) -> str:
         """The client's session ID, as far as the capture shows it."""
@@ -165,7 +167,7 @@ class _Session:
 
     def summary(self) -> ConversationSummary:
         detail = {"session_id": self.tracker.key} if self.tracker.key else {}
-        return self.talk.summary(self.tracker.state.value, detail)
+        return self.flow.summary(self.tracker.state.value, detail)
 
 
 class TcpSession(_Session):
@@ -173,16 +175,16 @@ class TcpSession(_Session):
 
     def __init__(self, client: End, server: End) -> None:
         super().__init__(client, server, Transport.TCP)
-        self.talk.client = client
+        self.flow.client = client
         self._closed = False
         self._rest: dict[End, bytes] = {client: b"", server: b""}
         self._filled = dict.fromkeys(self._rest, False)
 
-    def take(self, frame: Frame, chunk: Chunk) -> Iterable[Spot]:
+    def take(self, frame: Frame, chunk: Chunk) -> Iterable[CapturedMessage]:
         for packet in self._packets(chunk):
             seen = self.tracker.saw_datagram(self.sender(chunk.sender), packet, now=chunk.at)
             if not isinstance(seen, DecodeError):
-                yield from self.spots(frame, chunk.sender, seen, chunk.at, size=len(packet))
+                yield from self.captured_messages(frame, chunk.sender, seen, chunk.at, size=len(packet))
 
     def _packets(self, chunk: Chunk) -> list[bytes]:
         """The packets that a chunk completes. Behind a gap in the capture the next packet most likely begins with its segment.
@@ -198,15 +200,15 @@ class TcpSession(_Session):
             return []
         return packets
 
-    def ended(self, frame: Frame, connection: Connection) -> Iterable[Spot]:
+    def ended(self, frame: Frame, connection: Connection) -> Iterable[CapturedMessage]:
         """A server that closes without a byte after the client's reset has refused it."""
-        server = self.talk.other(self.client)
+        server = self.flow.other(self.client)
         closed = connection.directions[(server[0], server[1] or 0)]
         if self._closed or not closed.finished or closed.payload_bytes or self.tracker.state is not State.CLIENT_RESET:
             return ()
         self._closed = True
         self.tracker.saw(Sender.RESPONDER, StreamClosed(), now=frame.at)
-        return self.spots(frame, server, StreamClosed(), frame.at)
+        return self.captured_messages(frame, server, StreamClosed(), frame.at)
 
 
 class UdpFollower:
@@ -215,26 +217,26 @@ class UdpFollower:
     def __init__(self) -> None:
         self._sessions: dict[object, _Session] = {}
 
-    def take(self, frame: Frame, payload: bytes) -> Iterable[Spot]:
+    def take(self, frame: Frame, payload: bytes) -> Iterable[CapturedMessage]:
         """Nothing where the datagram is of no conversation that begins like OpenVPN."""
         source, destination = ends_of(frame)
         slot = pair(source, destination)
         session = self._sessions.get(slot)
         if session is None:
             session = self._begins(source, destination, payload)
-            if session is None or len(self._sessions) >= TALKS_LIMIT:
+            if session is None or len(self._sessions) >= FLOWS_LIMIT:
                 return ()
             self._sessions[slot] = session
         packet = session.tracker.saw_datagram(session.sender(source), payload, now=frame.at)
         if isinstance(packet, DecodeError):
             return ()
-        session.talk.count(frame, source)
-        return session.spots(frame, source, packet, frame.at, size=frame.length - UDP_HEADER)
+        session.flow.count(frame, source)
+        return session.captured_messages(frame, source, packet, frame.at, size=frame.length - UDP_HEADER)
 
     def _begins(self, source: End, destination: End, payload: bytes) -> _Session | None:
         if is_client_reset(payload):
             session = _Session(source, destination, Transport.UDP)
-            session.talk.client = source
+            session.flow.client = source
             return session
         if PORT in (source[1], destination[1]) and _is_data(payload):
             client = source if destination[1] == PORT else destination
@@ -247,8 +249,8 @@ class UdpFollower:
 
     def summaries(self) -> Iterable[ConversationSummary]:
         for session in self._sessions.values():
-            enough = sum(session.talk.counts.values()) >= MIDSTREAM_LEAST
-            if session.talk.client is not None or enough:
+            enough = sum(session.flow.counts.values()) >= MIDSTREAM_LEAST
+            if session.flow.client is not None or enough:
                 yield session.summary()
 
 

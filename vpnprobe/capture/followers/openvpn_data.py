@@ -13,9 +13,9 @@ from typing import Final
 
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.evidence.messages import data_suffix
+from vpnprobe.evidence.packet_counts import session_part
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord
-from vpnprobe.evidence.tally import session_part
 from vpnprobe.observations.schema import Direction
 from vpnprobe.wire.openvpn import DataV1, DataV2
 from vpnprobe.wire.openvpn_data import packet_number

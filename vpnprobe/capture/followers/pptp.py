@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from vpnprobe.capture.followers.base import End, Spot, Talk, always, spot
+from vpnprobe.capture.followers.base import CapturedMessage, End, Flow, always, captured
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.streams import Chunk
 from vpnprobe.conversations.contract import Sender
@@ -38,8 +38,8 @@ class ControlConnection:
     """One TCP connection that carries, or on port 1723 is meant to carry, PPTP control messages."""
 
     def __init__(self, source: End, destination: End, *, opener: End | None, fallback_key: str) -> None:
-        self.talk = Talk("pptp", Transport.TCP, source, destination)
-        self.talk.client = opener
+        self.flow = Flow("pptp", Transport.TCP, source, destination)
+        self.flow.client = opener
         self.seen = False
         """Whether a control message was seen."""
         self._tracker = PptpTracker()
@@ -50,17 +50,17 @@ class ControlConnection:
         self._client = opener or self._guess()
 
     def _guess(self) -> End:
-        return next((end for end in self.talk.ends if end[1] != PORT), self.talk.ends[0])
+        return next((end for end in self.flow.ends if end[1] != PORT), self.flow.ends[0])
 
-    def take(self, frame: Frame, chunk: Chunk) -> Iterable[Spot]:
+    def take(self, frame: Frame, chunk: Chunk) -> Iterable[CapturedMessage]:
         sender = Sender.INITIATOR if chunk.sender == self._client else Sender.RESPONDER
         for message in self._tracker.saw_chunk(sender, chunk.data, now=chunk.at):
-            if isinstance(message, StartControlConnectionRequest | StartControlConnectionReply) and self.talk.client is None:
+            if isinstance(message, StartControlConnectionRequest | StartControlConnectionReply) and self.flow.client is None:
                 asks = isinstance(message, StartControlConnectionRequest)
-                self.talk.client = chunk.sender if asks else self.talk.other(chunk.sender)
-            yield self._spot(frame, chunk, message)
+                self.flow.client = chunk.sender if asks else self.flow.other(chunk.sender)
+            yield self._captured(frame, chunk, message)
 
-    def _spot(self, frame: Frame, chunk: Chunk, message: ControlMessage) -> Spot:
+    def _captured(self, frame: Frame, chunk: Chunk, message: ControlMessage) -> CapturedMessage:
         self.seen = True
         own_key = key_of(message)
         self._key = own_key or self._key
@@ -71,7 +71,7 @@ class ControlConnection:
             self._detail["call_id"] = message.call_id
         elif isinstance(message, OutgoingCallReply):
             self._detail |= {"server_call_id": message.call_id, "call_id_seen_by_server": message.peer_call_id}
-        return spot(
+        return captured(
             frame,
             always(PPTP_CONTROL),
             self._key,
@@ -79,8 +79,8 @@ class ControlConnection:
             detail=detail,
             at=chunk.at,
             sender=chunk.sender,
-            receiver=self.talk.other(chunk.sender),
-            from_client=chunk.sender == self.talk.client if self.talk.client is not None else isinstance(message, FROM_PNS),
+            receiver=self.flow.other(chunk.sender),
+            from_client=chunk.sender == self.flow.client if self.flow.client is not None else isinstance(message, FROM_PNS),
             own=bool(own_key),
         )
 
@@ -91,7 +91,7 @@ class ControlConnection:
         return str((State.MIDSTREAM if state is State.IDLE else state).value)
 
     def summary(self) -> ConversationSummary:
-        if self.talk.client is None:
-            self.talk.client = self._client if any(end[1] == PORT for end in self.talk.ends) else None
+        if self.flow.client is None:
+            self.flow.client = self._client if any(end[1] == PORT for end in self.flow.ends) else None
         broken = [f"the stream of the {sender.value} cannot be read: {error}" for sender, error in self._tracker.broken.items()]
-        return self.talk.summary(self.stage, {"messages": self._names, **self._detail}, broken)
+        return self.flow.summary(self.stage, {"messages": self._names, **self._detail}, broken)

@@ -1,15 +1,15 @@
 """TCP connections in captures: how each came up, and the VPN protocols within.
 
-Every SYN, SYN-ACK and RST is a spot of its port's reach. A connection is read on while its first bytes may still be of a VPN protocol;
-the segments of others are counted and dropped.
+Every SYN, SYN-ACK and RST is a captured message of its port's reach. A connection is read on while its first bytes may still be of a VPN
+protocol; the segments of others are counted and dropped.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from vpnprobe.capture.followers.base import End as TalkEnd
-from vpnprobe.capture.followers.base import Spot, spot
+from vpnprobe.capture.followers.base import CapturedMessage, captured
+from vpnprobe.capture.followers.base import End as FlowEnd
 from vpnprobe.capture.followers.openvpn import TcpSession, looks_like_openvpn_tcp
 from vpnprobe.capture.followers.pptp import ControlConnection, looks_like_pptp
 from vpnprobe.capture.frames import Frame
@@ -21,7 +21,7 @@ from vpnprobe.wire.ip import TcpFlag
 from vpnprobe.wire.pptp import PORT as PPTP_PORT
 
 RESET: Final = "RST"
-"""The message of a spot that is a refusal of a SYN."""
+"""The message of a captured message that is a refusal of a SYN."""
 CONNECTIONS_LIMIT: Final = 50_000
 """Most connections that are remembered in one capture."""
 
@@ -29,7 +29,7 @@ CONNECTIONS_LIMIT: Final = 50_000
 @dataclass(slots=True)
 class _Followed:
     connection: Connection
-    frames: dict[TalkEnd, int] = field(default_factory=dict)
+    frames: dict[FlowEnd, int] = field(default_factory=dict)
     """Counted before the protocol is known."""
     first: Frame | None = None
     last: Frame | None = None
@@ -46,7 +46,7 @@ class TcpFollower:
         self._followed: dict[object, _Followed] = {}
         self._finished: list[_Followed] = []
 
-    def take(self, frame: Frame) -> Iterable[Spot]:
+    def take(self, frame: Frame) -> Iterable[CapturedMessage]:
         segment, slot = frame.tcp, connection_key(frame)
         if segment is None or slot is None:
             return
@@ -69,28 +69,28 @@ class TcpFollower:
         assert frame.tcp is not None
         return first is not None and first != frame.tcp.sequence
 
-    def _handshake(self, followed: _Followed, frame: Frame) -> Iterable[Spot]:
+    def _handshake(self, followed: _Followed, frame: Frame) -> Iterable[CapturedMessage]:
         segment = frame.tcp
         assert segment is not None
         syn, ack = segment.has(TcpFlag.SYN), segment.has(TcpFlag.ACK)
         if syn and not ack:
-            yield spot(frame, tcp_reach, f"{segment.sequence:08x}", "SYN", from_client=True)
+            yield captured(frame, tcp_reach, f"{segment.sequence:08x}", "SYN", from_client=True)
         elif syn:
-            yield spot(frame, tcp_reach, f"{(segment.acknowledgment - 1) & 0xFFFFFFFF:08x}", "SYN-ACK", from_client=False)
+            yield captured(frame, tcp_reach, f"{(segment.acknowledgment - 1) & 0xFFFFFFFF:08x}", "SYN-ACK", from_client=False)
         elif segment.has(TcpFlag.RST) and followed.connection.opener is not None:
             opener = followed.connection.directions[followed.connection.opener]
             server = followed.connection.directions[followed.connection.other(opener.sender)]
             from_server = (frame.source, segment.source_port) == server.sender
             if from_server and server.first_sequence is None and opener.first_sequence is not None:
-                yield spot(frame, tcp_reach, f"{opener.first_sequence:08x}", RESET, from_client=False)
+                yield captured(frame, tcp_reach, f"{opener.first_sequence:08x}", RESET, from_client=False)
 
-    def _content(self, followed: _Followed, frame: Frame) -> Iterable[Spot]:
+    def _content(self, followed: _Followed, frame: Frame) -> Iterable[CapturedMessage]:
         if followed.given_up:
             return
         sender: End = (frame.source, frame.ports[0] or 0)
-        talk = followed.pptp.talk if followed.pptp else followed.openvpn.talk if followed.openvpn else None
-        if talk is not None:
-            talk.count(frame, sender)
+        flow = followed.pptp.flow if followed.pptp else followed.openvpn.flow if followed.openvpn else None
+        if flow is not None:
+            flow.count(frame, sender)
         else:
             followed.frames[sender] = followed.frames.get(sender, 0) + 1
             followed.first = followed.first or frame
@@ -100,7 +100,7 @@ class TcpFollower:
         if followed.openvpn is not None:
             yield from followed.openvpn.ended(frame, followed.connection)
 
-    def _chunk(self, followed: _Followed, frame: Frame, chunk: Chunk) -> Iterable[Spot]:
+    def _chunk(self, followed: _Followed, frame: Frame, chunk: Chunk) -> Iterable[CapturedMessage]:
         if followed.pptp is None and followed.openvpn is None:
             yield from self._recognise(followed, frame, chunk)
         if followed.pptp is not None:
@@ -108,16 +108,16 @@ class TcpFollower:
         elif followed.openvpn is not None:
             yield from followed.openvpn.take(frame, chunk)
 
-    def _recognise(self, followed: _Followed, frame: Frame, chunk: Chunk) -> Iterable[Spot]:
+    def _recognise(self, followed: _Followed, frame: Frame, chunk: Chunk) -> Iterable[CapturedMessage]:
         connection = followed.connection
         if looks_like_pptp(chunk.data) or any(port == PPTP_PORT for _, port in connection.ends):
             followed.pptp = self._control_connection(followed, frame)
-            followed.pptp.talk.adopt(followed.frames, followed.first)
+            followed.pptp.flow.adopt(followed.frames, followed.first)
         elif looks_like_openvpn_tcp(chunk.data):
             followed.openvpn = TcpSession(chunk.sender, connection.other(chunk.sender))
-            followed.openvpn.talk.adopt(followed.frames, followed.first)
+            followed.openvpn.flow.adopt(followed.frames, followed.first)
         elif (ours := identify.nonce(tcp_reach(chunk.sender[1]), chunk.data)) is not None:
-            yield spot(frame, tcp_reach, ours.key, "payload", at=chunk.at, from_client=chunk.sender == connection.opener, own=True)
+            yield captured(frame, tcp_reach, ours.key, "payload", at=chunk.at, from_client=chunk.sender == connection.opener, own=True)
         else:
             followed.given_up = True
 
@@ -141,5 +141,5 @@ class TcpFollower:
         """A connection on port 1723 that came up and shows no control message: they were all before the capture."""
         if followed.connection.opener is None and followed.first is not None:
             connection = self._control_connection(followed, followed.first)
-            connection.talk.adopt(followed.frames, followed.first, followed.last)
+            connection.flow.adopt(followed.frames, followed.first, followed.last)
             yield connection.summary()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from vpnprobe.capture.followers.base import Spot, spot
+from vpnprobe.capture.followers.base import CapturedMessage, captured
 from vpnprobe.capture.followers.ike import IkeFollower
 from vpnprobe.capture.followers.ipsec import IpsecFollower
 from vpnprobe.capture.followers.l2tp import L2tpFollower
@@ -28,7 +28,7 @@ class UdpFollower:
         self._openvpn = OpenvpnFollower()
         self._wireguard = WireguardFollower()
 
-    def take(self, frame: Frame) -> Iterable[Spot]:
+    def take(self, frame: Frame) -> Iterable[CapturedMessage]:
         datagram = frame.udp
         if datagram is None:
             return ()
@@ -36,7 +36,7 @@ class UdpFollower:
         if payload.startswith(MAGIC) and (ours := identify.nonce(udp_reach(0), payload)) is not None:
             number = int.from_bytes(payload[6:SHORTEST], "big")
             from_client = False if number & ANSWER else None
-            return (spot(frame, udp_reach, ours.key, ours.message, from_client=from_client, own=True),)
+            return (captured(frame, udp_reach, ours.key, ours.message, from_client=from_client, own=True),)
         if isakmp.NAT_T_PORT in ports:
             return self._port_4500(frame, payload)
         if isakmp.PORT in ports:
@@ -47,7 +47,7 @@ class UdpFollower:
             return ()
         return self._openvpn.take(frame, payload)
 
-    def _port_4500(self, frame: Frame, payload: bytes) -> Iterable[Spot]:
+    def _port_4500(self, frame: Frame, payload: bytes) -> Iterable[CapturedMessage]:
         try:
             kind, message = unwrap(payload)
         except DecodeError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
-from vpnprobe.capture.followers.base import TALKS_LIMIT, End, Talk, ends_of, pair
+from vpnprobe.capture.followers.base import FLOWS_LIMIT, End, Flow, ends_of, pair
 from vpnprobe.capture.frames import Frame
 from vpnprobe.observations.schema import ConversationSummary, Transport
 
@@ -39,7 +39,7 @@ def message_type(payload: bytes, length: int) -> MessageType | None:
 
 @dataclass(slots=True)
 class _Tunnel:
-    talk: Talk
+    flow: Flow
     counts: dict[tuple[End, MessageType], int] = field(default_factory=dict)
     rising: int = 0
     """Data messages whose counter is above the last one's for the same receiver."""
@@ -77,19 +77,19 @@ class WireguardFollower:
         slot = pair(source, destination)
         tunnel = self._tunnels.get(slot)
         if tunnel is None:
-            if len(self._tunnels) >= TALKS_LIMIT:
+            if len(self._tunnels) >= FLOWS_LIMIT:
                 return False
-            tunnel = self._tunnels[slot] = _Tunnel(Talk("wireguard", Transport.UDP, source, destination))
+            tunnel = self._tunnels[slot] = _Tunnel(Flow("wireguard", Transport.UDP, source, destination))
         self._count(tunnel, frame, source, kind, payload)
         return True
 
     def _count(self, tunnel: _Tunnel, frame: Frame, source: End, kind: MessageType, payload: bytes) -> None:
-        tunnel.talk.count(frame, source)
+        tunnel.flow.count(frame, source)
         tunnel.counts[source, kind] = tunnel.counts.get((source, kind), 0) + 1
-        if kind is MessageType.INITIATION and tunnel.talk.client is None:
-            tunnel.talk.client = source
-        elif kind is MessageType.RESPONSE and tunnel.talk.client is None:
-            tunnel.talk.client = tunnel.talk.other(source)
+        if kind is MessageType.INITIATION and tunnel.flow.client is None:
+            tunnel.flow.client = source
+        elif kind is MessageType.RESPONSE and tunnel.flow.client is None:
+            tunnel.flow.client = tunnel.flow.other(source)
         elif kind is MessageType.DATA:
             receiver, counter = (source, payload[4:8]), int.from_bytes(payload[8:16], "little")
             tunnel.rising += counter > tunnel.last.get(receiver, -1) and counter < 1 << 48
@@ -100,4 +100,4 @@ class WireguardFollower:
         for tunnel in self._tunnels.values():
             if tunnel.believed:
                 detail = {kind.name.lower(): tunnel.total(kind) for kind in MessageType}
-                yield tunnel.talk.summary(tunnel.stage, detail)
+                yield tunnel.flow.summary(tunnel.stage, detail)

@@ -7,18 +7,18 @@ from hypothesis import strategies as st
 
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.identify import UNSOLICITED
+from vpnprobe.evidence.packet_counts import Count, PacketCounts, background, count_packets, round_trip_ms
 from vpnprobe.evidence.packet_records import Check, PacketRecord
 from vpnprobe.evidence.statistics import Background
-from vpnprobe.evidence.tally import Count, Tally, background, round_trip_ms, tally
 from vpnprobe.observations.schema import Transport
 
 ASKED = [checks.GRE_BARE, checks.ESP, checks.udp_reach(53), checks.PPTP_CONTROL, checks.PPTP_LCP]
 OPENVPN = checks.openvpn_reset(Transport.UDP, 1194)
 
 
-def of(rows: list[PacketRecord], check: Check, *, joined: bool = True, trusted: frozenset[Check] = frozenset()) -> Tally:
+def of(rows: list[PacketRecord], check: Check, *, joined: bool = True, trusted: frozenset[Check] = frozenset()) -> PacketCounts:
     client, server = ends(rows)
-    return tally(client, server, joined=joined, trusted=trusted).get(check, Tally())
+    return count_packets(client, server, joined=joined, trusted=trusted).get(check, PacketCounts())
 
 
 def test_what_left_and_what_came() -> None:
@@ -64,14 +64,14 @@ def test_a_row_of_the_server_with_a_foreign_key_counts_for_nothing(check: Check,
 
 def test_a_foreign_row_does_not_even_name_its_check() -> None:
     client, server = ends(seen(SERVER, RECEIVED, checks.PPTP_CONTROL, ["scanner"], message="SCCRQ"))
-    assert checks.PPTP_CONTROL not in tally(client, server, joined=True)
+    assert checks.PPTP_CONTROL not in count_packets(client, server, joined=True)
 
 
 def test_a_conversation_that_the_client_never_began_is_none_of_ours() -> None:
     scanner = seen(SERVER, SENT, checks.PPTP_CONTROL, ["scanner"], message="SCCRP")
     client, server = ends(scanner)
-    assert tally(client, server, joined=True) == {}
-    assert tally(client, server, joined=False)[checks.PPTP_CONTROL].count(S2C, "SCCRP").sent
+    assert count_packets(client, server, joined=True) == {}
+    assert count_packets(client, server, joined=False)[checks.PPTP_CONTROL].count(S2C, "SCCRP").sent
 
 
 def test_captures_of_two_attempts_are_counted_without_a_join() -> None:
@@ -107,7 +107,7 @@ def test_a_payload_that_the_server_did_not_send_is_no_answer() -> None:
 def test_without_an_agent_an_answer_is_known_by_the_key_alone() -> None:
     check = checks.udp_reach(53)
     client, server = ends([*seen(CLIENT, SENT, check, ["n"]), *seen(CLIENT, RECEIVED, check, ["n"])], witness=False)
-    assert tally(client, server, joined=True)[check].total(S2C).received
+    assert count_packets(client, server, joined=True)[check].total(S2C).received
 
 
 def test_unsolicited_packets_are_kept_apart() -> None:
@@ -136,9 +136,9 @@ def test_background_is_of_what_passes_in_that_direction() -> None:
         *trip(checks.GRE_BARE, S2C, keys(7), keys(1)),
     ]
     client, server = ends(rows)
-    tallies = tally(client, server, joined=True)
-    assert background(tallies.values(), C2S) == Background(1, 9)
-    assert background(tallies.values(), S2C) == Background(6, 1)
+    packet_counts = count_packets(client, server, joined=True)
+    assert background(packet_counts.values(), C2S) == Background(1, 9)
+    assert background(packet_counts.values(), S2C) == Background(6, 1)
     assert background([], C2S) == Background()
 
 

@@ -39,7 +39,7 @@ class Count:
 
 
 @dataclass(slots=True)
-class Tally:
+class PacketCounts:
     """All counts of one check."""
 
     counts: dict[tuple[Direction, str], Count] = field(default_factory=lambda: defaultdict(Count))
@@ -69,13 +69,15 @@ def _own(packet_records: Iterable[PacketRecord]) -> Iterable[PacketRecord]:
     return (packet_record for packet_record in packet_records if not packet_record.stepped)
 
 
-def tally(client: EndRecord, server: EndRecord, *, joined: bool, trusted: frozenset[Check] = frozenset()) -> dict[Check, Tally]:
+def count_packets(
+    client: EndRecord, server: EndRecord, *, joined: bool, trusted: frozenset[Check] = frozenset()
+) -> dict[Check, PacketCounts]:
     """Counts by check.
 
     `trusted`: checks whose server-side packets come from another program than ours, so that the server agent has no record of sending
     them: what the client received counts there without a join.
     """
-    result: dict[Check, Tally] = defaultdict(Tally)
+    result: dict[Check, PacketCounts] = defaultdict(PacketCounts)
     at_server = _begun_by(client, server) if joined and client.witness else server.packet_records
     everything: Sequence[PacketRecord] = sorted(
         (*_own(client.packet_records), *_own(at_server)), key=lambda s: s.movement is Movement.RECEIVED
@@ -111,7 +113,7 @@ def _comes_from_another(packet_record: PacketRecord, trusted: frozenset[Check]) 
     return packet_record.direction is Direction.S2C and packet_record.check in trusted
 
 
-def _count_acknowledged(of_check: Tally) -> None:
+def _count_acknowledged(of_check: PacketCounts) -> None:
     """An answer with the Magic-Number of a Configure-Request proves that the request came, whoever kept a record there."""
     for way in (Direction.C2S, Direction.S2C):
         back = Direction.S2C if way is Direction.C2S else Direction.C2S
@@ -123,7 +125,7 @@ def _count_acknowledged(of_check: Tally) -> None:
             request.received.setdefault(key, answered[key])
 
 
-def _count_answered(of_check: Tally, answer: PacketRecord) -> None:
+def _count_answered(of_check: PacketCounts, answer: PacketRecord) -> None:
     """An answer that only the holder of the session's keys can make proves that the packet it answers came."""
     key = f"{answer.key.rpartition(OF_SESSION)[0]}{OF_SESSION}{int(answer.detail['answers']):x}"
     other = Direction.S2C if answer.direction is Direction.C2S else Direction.C2S
@@ -146,9 +148,9 @@ def _was_sent(packet_record: PacketRecord, keys_sent: Mapping[tuple[Check, Direc
     return packet_record.direction is Direction.S2C and unrecorded and key in keys_sent.get((packet_record.check, Direction.C2S), ())
 
 
-def background(tallies: Iterable[Tally], direction: Direction) -> Background:
+def background(packet_counts: Iterable[PacketCounts], direction: Direction) -> Background:
     """Loss of all that passes in one direction."""
-    return sum((t.total(direction).background() for t in tallies), Background())
+    return sum((t.total(direction).background() for t in packet_counts), Background())
 
 
 def round_trip_ms(there: Count, back: Count, *, answers: Mapping[str, str] | None = None) -> float | None:
