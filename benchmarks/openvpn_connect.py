@@ -24,7 +24,7 @@ from vpnprobe.capture.frames import Frame, frame_of
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.lab.openvpn_servers import RunningServer, ServerConfig, Wrapping, openvpn_client, openvpn_servers
 from vpnprobe.observations.schema import Transport
-from vpnprobe.probes.openvpn_trial import ECHOES
+from vpnprobe.probes.openvpn_profile_test import ECHOES
 from vpnprobe.transports.topology import CLIENT, Topology
 from vpnprobe.wire.icmp import EchoRequest
 from vpnprobe.wire.openvpn import OPCODE_SHIFT, Opcode

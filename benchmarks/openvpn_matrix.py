@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "real"))
 
 from openvpn_matrix_support import cells, config_id, running_matrix
-from openvpn_trials import Tried, tried
+from openvpn_profile_tests import Tried, tried
 
 from vpnprobe.lab.openvpn_servers import DATA_CIPHERS
 from vpnprobe.observations.schema import Direction
@@ -29,12 +29,12 @@ def main() -> None:
             print(f"| {config_id(config)} | " + " | ".join(told) + " |")
 
 
-def result(trial: Tried) -> str:
+def result(profile_test: Tried) -> str:
     """What came of one cell: how many data packets came back, of how many that left, and the time to the first."""
-    if not trial.complete:
-        return "fails: " + ", ".join(trial.failures)
-    there = trial.row("data", Direction.C2S)
-    return f"{there.received} of {there.sent}, {trial.row('handshake').detail['first_data_ms']} ms"
+    if not profile_test.complete:
+        return "fails: " + ", ".join(profile_test.failures)
+    there = profile_test.row("data", Direction.C2S)
+    return f"{there.received} of {there.sent}, {profile_test.row('handshake').detail['first_data_ms']} ms"
 
 
 if __name__ == "__main__":

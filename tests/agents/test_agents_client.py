@@ -165,7 +165,7 @@ class TestBrokenPeers:
             ("rows", {"rows": "x", "refusals": []}),
             ("rows", {"rows": [[1, 2, 3]], "refusals": [], "more": True}),
             ("rows", {"rows": [], "refusals": [["tcp"]]}),
-            ("rows", {"rows": [], "refusals": [], "unheard": 7}),
+            ("rows", {"rows": [], "refusals": [], "dropped_on_input": 7}),
             ("capture", {"kept": True, "data": "!!", "total": 9}),
             ("capture", {"kept": True, "data": "", "total": "x"}),
             ("capture", {"kept": True, "data": "QUJD", "total": 3}),

@@ -20,7 +20,7 @@ from vpnprobe.conversations.openvpn_session import Stage
 from vpnprobe.conversations.openvpn_tls import client_context
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.probes.context import Settings
-from vpnprobe.probes.openvpn_material import Material, make_material
+from vpnprobe.probes.openvpn_session_keys import SessionKeys, make_session_keys
 from vpnprobe.transports.stack import Datagram, Endpoint, Packet, UdpPort
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
 from vpnprobe.wire.openvpn import HardResetClientV2, HardResetServerV2, decode_openvpn
@@ -28,7 +28,7 @@ from vpnprobe.wire.openvpn import Reliable as Layer
 from vpnprobe.wire.openvpn_wrap import Wrap
 
 OPENVPN = frozenset({"openvpn", "udp", "tcp"})
-MATERIAL = make_material(random.Random(1).randbytes)
+MATERIAL = make_session_keys(random.Random(1).randbytes)
 KEYS = MATERIAL.server.encode()
 TAG = 1
 PORT = 1194
@@ -39,13 +39,13 @@ def reset(number: int = 0, *, tag: int = TAG) -> bytes:
     return HardResetClientV2.plain(number.to_bytes(4, "big") + tag.to_bytes(4, "big"), Layer()).encode()
 
 
-def client(*, wrap: Wrap = Wrap.NONE, tag: int = TAG, material: Material = MATERIAL, echoes: int = 6, seed: int = 0) -> Client:
+def client(*, wrap: Wrap = Wrap.NONE, tag: int = TAG, session_keys: SessionKeys = MATERIAL, echoes: int = 6, seed: int = 0) -> Client:
     entropy = random.Random(seed).randbytes
     return Client(
         session_id=entropy(4) + tag.to_bytes(4, "big"),
         stream=False,
-        wrapping=material.wrapping(wrap),
-        context=client_context(ca_pem=None, identity=material.identity),
+        wrapping=session_keys.wrapping(wrap),
+        context=client_context(ca_pem=None, identity=session_keys.identity),
         entropy=entropy,
         unix_time_at_zero=1.8e9,
         offer=ClientOffer(echoes=echoes),
@@ -88,8 +88,8 @@ async def opened(both: Agents, keys: object = KEYS) -> Message:
 
 class TestAcceptance:
     def test_good_keys(self) -> None:
-        acceptance = accept(KEYS)
-        assert acceptance.half == MATERIAL.server
+        server_keys = accept(KEYS)
+        assert server_keys.half == MATERIAL.server
 
     @pytest.mark.parametrize("message", ["keys", 5, [], True, ["certificate"]])
     def test_what_is_no_table(self, message: object) -> None:
@@ -215,9 +215,9 @@ class TestOpening:
         async def story(both: Agents) -> tuple[Client, Client]:
             await opened(both)
             talk = await both.talk(tag=TAG)
-            other = make_material(os.urandom)
+            other = make_session_keys(os.urandom)
             await talk.ask(number=2, ask="open", ports=[["udp", PORT]], seconds=60, openvpn=other.server.encode())
-            return await converse(both, client()), await converse(both, client(material=other, seed=1))
+            return await converse(both, client()), await converse(both, client(session_keys=other, seed=1))
 
         before, after = simulated(story)
         assert before.failure is not None
@@ -246,19 +246,19 @@ class TestSessions:
     def test_keys_of_another_run_do_not_fit(self) -> None:
         async def story(both: Agents) -> Client:
             await opened(both)
-            return await converse(both, client(wrap=Wrap.TLS_CRYPT, material=make_material(os.urandom)))
+            return await converse(both, client(wrap=Wrap.TLS_CRYPT, session_keys=make_session_keys(os.urandom)))
 
         assert simulated(story).stage is Stage.RESET
 
     def test_several_clients_have_their_own_keys(self) -> None:
         async def story(both: Agents) -> tuple[Client, Client, Client]:
             await opened(both)
-            other = make_material(os.urandom)
+            other = make_session_keys(os.urandom)
             talk = await both.talk(session="cd" * 16, tag=2)
             await talk.ask(number=1, ask="open", ports=[["udp", PORT]], seconds=60, openvpn=other.server.encode())
             return (
                 await converse(both, client()),
-                await converse(both, client(tag=2, material=other, seed=1)),
+                await converse(both, client(tag=2, session_keys=other, seed=1)),
                 await converse(both, client(tag=2, wrap=Wrap.TLS_CRYPT, seed=2)),
             )
 

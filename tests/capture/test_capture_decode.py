@@ -134,7 +134,7 @@ def test_stepped_copies_are_marked_and_make_a_trace() -> None:
         for ttl, hop in ((1, IPv4Address("10.0.0.1")), (2, IPv4Address("10.0.0.2")))
     ]
     decoder = decoded([whole, *copies, *answers])
-    assert [s.stepped for s in decoder.record(ENDS, Vantage.CLIENT).packet_records] == [False, True, True, True]
+    assert [s.ttl_limited for s in decoder.record(ENDS, Vantage.CLIENT).packet_records] == [False, True, True, True]
     arrived = decoded([udp(nonce(13).encode(), 5000, 443, ttl=1), udp(nonce(1).encode(), 5000, 443, ttl=60)]).record(ENDS, Vantage.SERVER)
     (trace,) = traces_of([decoder], ENDS, Vantage.CLIENT, arrived)
     assert (trace.check, trace.direction, dict(trace.hops)) == (udp_reach(443), Direction.C2S, {1: "10.0.0.1", 2: "10.0.0.2", 3: None})
@@ -143,7 +143,7 @@ def test_stepped_copies_are_marked_and_make_a_trace() -> None:
 
 
 def test_a_sender_whose_packets_all_have_small_ttls_steps_none() -> None:
-    assert [s.stepped for s in seen([udp(nonce(1).encode(), 5000, 443, ttl=20)])] == [False]
+    assert [s.ttl_limited for s in seen([udp(nonce(1).encode(), 5000, 443, ttl=20)])] == [False]
 
 
 def test_packets_of_other_hosts_are_no_part_of_the_record() -> None:

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from vpnprobe.capture import linktypes, sources
 from vpnprobe.capture.files import CapturedPacket, CaptureFormat, read_packets
 from vpnprobe.capture.sources import Source
+from vpnprobe.endpoint.pcap import encode_pcap
 from vpnprobe.errors import DecodeError, ExitStatus, UsageError
-from vpnprobe.probes.pcap import encode_pcap
 from vpnprobe.transports.stack import Packet
 from vpnprobe.wire.ip import IPv4Packet
 

@@ -16,13 +16,13 @@ from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 
 from vpnprobe.cli import run_command
-from vpnprobe.cli.profile import addresses_of, trial_of
+from vpnprobe.cli.profile import addresses_of, profile_test_of
 from vpnprobe.errors import ExitStatus
-from vpnprobe.probes.openvpn_material import make_material
-from vpnprobe.probes.openvpn_trial import MOST_REMOTES, Trial
+from vpnprobe.probes.openvpn_profile_test import MOST_REMOTES, ProfileTest
+from vpnprobe.probes.openvpn_session_keys import make_session_keys
 
 PROGRAM = (sys.executable, "-P", "-m", "vpnprobe")
-MATERIAL = make_material(os.urandom)
+MATERIAL = make_session_keys(os.urandom)
 
 
 def block(tag: str, content: bytes) -> str:
@@ -125,7 +125,7 @@ class TestErrors:
 class TestTold:
     def told(self, path: Path) -> list[str]:
         lines: list[str] = []
-        trial_of(path, lines.append)
+        profile_test_of(path, lines.append)
         return [line.removeprefix(str(path)) for line in lines]
 
     def test_a_plain_profile_is_no_news(self, tmp_path: Path) -> None:
@@ -147,13 +147,13 @@ class TestTold:
         assert self.told(written(tmp_path, remotes=remotes)) == [f": the first {MOST_REMOTES} of {MOST_REMOTES + 2} remotes are tried"]
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, path: Path, typed: str, *, terminal: bool) -> tuple[Trial, str]:
+def asked(monkeypatch: pytest.MonkeyPatch, path: Path, typed: str, *, terminal: bool) -> tuple[ProfileTest, str]:
     """The trial, and what was asked for on standard error."""
-    trials: list[Trial] = []
+    trials: list[ProfileTest] = []
 
     @click.command()
     def command() -> None:
-        trials.append(trial_of(path, lambda _: None))
+        trials.append(profile_test_of(path, lambda _: None))
 
     monkeypatch.setattr("vpnprobe.cli.profile.sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: terminal)))
     done = CliRunner().invoke(command, input=typed, catch_exceptions=False)
@@ -163,45 +163,45 @@ def asked(monkeypatch: pytest.MonkeyPatch, path: Path, typed: str, *, terminal: 
 
 class TestPrompts:
     def test_a_name_and_a_password_are_asked_for(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        trial, said = asked(monkeypatch, written(tmp_path, "auth-user-pass"), "alice\nsesame\n", terminal=True)
-        assert (trial.username, trial.password) == ("alice", "sesame")
+        profile_test, said = asked(monkeypatch, written(tmp_path, "auth-user-pass"), "alice\nsesame\n", terminal=True)
+        assert (profile_test.username, profile_test.password) == ("alice", "sesame")
         assert "User name" in said
         assert "Password of alice" in said
 
     def test_only_what_is_missing(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (tmp_path / "user").write_text("alice\n")
-        trial, said = asked(monkeypatch, written(tmp_path, "auth-user-pass user"), "sesame\n", terminal=True)
-        assert (trial.username, trial.password) == ("alice", "sesame")
+        profile_test, said = asked(monkeypatch, written(tmp_path, "auth-user-pass user"), "sesame\n", terminal=True)
+        assert (profile_test.username, profile_test.password) == ("alice", "sesame")
         assert "User name" not in said
 
     def test_nothing_that_is_in_a_file(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (tmp_path / "user").write_text("alice\nsesame\n")
-        trial, said = asked(monkeypatch, written(tmp_path, "auth-user-pass user"), "", terminal=True)
-        assert (trial.username, trial.password, said) == ("alice", "sesame", "")
+        profile_test, said = asked(monkeypatch, written(tmp_path, "auth-user-pass user"), "", terminal=True)
+        assert (profile_test.username, profile_test.password, said) == ("alice", "sesame", "")
 
     def test_nothing_that_the_profile_does_not_want(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        trial, said = asked(monkeypatch, written(tmp_path), "", terminal=True)
-        assert (trial.username, trial.password, trial.passphrase, said) == ("", "", None, "")
+        profile_test, said = asked(monkeypatch, written(tmp_path), "", terminal=True)
+        assert (profile_test.username, profile_test.password, profile_test.passphrase, said) == ("", "", None, "")
 
     def test_the_passphrase_of_a_key(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        trial, said = asked(monkeypatch, written(tmp_path, key=locked(b"sesame")), "sesame\n", terminal=True)
-        assert trial.passphrase == "sesame"
+        profile_test, said = asked(monkeypatch, written(tmp_path, key=locked(b"sesame")), "sesame\n", terminal=True)
+        assert profile_test.passphrase == "sesame"
         assert "Passphrase of the private key" in said
 
     def test_a_passphrase_from_a_file(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (tmp_path / "pass").write_text("sesame\n")
-        trial, said = asked(monkeypatch, written(tmp_path, "askpass pass", key=locked(b"sesame")), "", terminal=True)
-        assert (trial.passphrase, said) == (None, "")
+        profile_test, said = asked(monkeypatch, written(tmp_path, "askpass pass", key=locked(b"sesame")), "", terminal=True)
+        assert (profile_test.passphrase, said) == (None, "")
 
     def test_without_a_terminal_nobody_is_asked(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """What is piped in is not taken for an answer."""
-        trial, said = asked(monkeypatch, written(tmp_path, "auth-user-pass"), "alice\nsesame\n", terminal=False)
-        assert (trial.username, trial.password, said) == ("", "", "")
+        profile_test, said = asked(monkeypatch, written(tmp_path, "auth-user-pass"), "alice\nsesame\n", terminal=False)
+        assert (profile_test.username, profile_test.password, said) == ("", "", "")
 
     def test_what_is_known_is_kept_all_the_same(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (tmp_path / "user").write_text("alice\n")
-        trial, said = asked(monkeypatch, written(tmp_path, "auth-user-pass user"), "", terminal=False)
-        assert (trial.username, trial.password, said) == ("alice", "", "")
+        profile_test, said = asked(monkeypatch, written(tmp_path, "auth-user-pass user"), "", terminal=False)
+        assert (profile_test.username, profile_test.password, said) == ("alice", "", "")
 
 
 @pytest.mark.parametrize(

@@ -29,13 +29,13 @@ def seen(
     message: str = "",
     at: float = 0.0,
     step_s: float = 0.01,
-    stepped: bool = False,
+    ttl_limited: bool = False,
     ttl: int | None = None,
     detail: dict[str, int | str] | None = None,
 ) -> list[PacketRecord]:
     """One packet record a key, `step_s` apart."""
     return [
-        PacketRecord(vantage, movement, at + number * step_s, check, key, message, 14, ttl, stepped, None, detail or {})
+        PacketRecord(vantage, movement, at + number * step_s, check, key, message, 14, ttl, ttl_limited, None, detail or {})
         for number, key in enumerate(names)
     ]
 
@@ -52,7 +52,7 @@ def trip(
 
 
 def ends(
-    packet_records: Iterable[PacketRecord], *, refusals: Sequence[Refusal] = (), witness: bool = True, sees: bool = False
+    packet_records: Iterable[PacketRecord], *, refusals: Sequence[Refusal] = (), recorded: bool = True, sees: bool = False
 ) -> tuple[EndRecord, EndRecord]:
     """The two records; `refusals` go to the end that sent the refused packet."""
     rows = list(packet_records)
@@ -63,7 +63,7 @@ def ends(
         EndRecord(
             tuple(s for s in rows if s.vantage is SERVER),
             tuple(r for r in refusals if r.direction is S2C),
-            witness=witness,
+            recorded=recorded,
             sees_closed_ports=sees,
         ),
     )
@@ -83,11 +83,11 @@ def judged(
     facts: PathFacts | None = None,
     *,
     refusals: Sequence[Refusal] = (),
-    witness: bool = True,
+    recorded: bool = True,
     sees: bool = False,
 ) -> dict[str, Observation]:
     """The observations by their ids."""
-    client, server = ends(packet_records, refusals=refusals, witness=witness, sees=sees)
+    client, server = ends(packet_records, refusals=refusals, recorded=recorded, sees=sees)
     found = judge(client, server, facts_with() if facts is None else facts)
     assert len({observation.id for observation in found}) == len(found)
     return {observation.id: observation for observation in found}

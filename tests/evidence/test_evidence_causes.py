@@ -1,4 +1,4 @@
-"""Every cause by its control experiment, and places by TTL-stepped copies."""
+"""Every cause by its control experiment, and places by TTL-limited copies."""
 
 from collections.abc import Mapping
 from dataclasses import replace

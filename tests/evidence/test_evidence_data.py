@@ -49,9 +49,9 @@ def packets(
     return found
 
 
-def row_of(rows: Sequence[PacketRecord], way: Direction = C2S, facts: PathFacts | None = None, *, witness: bool = True) -> Observation:
+def row_of(rows: Sequence[PacketRecord], way: Direction = C2S, facts: PathFacts | None = None, *, recorded: bool = True) -> Observation:
     check = rows[0].check
-    return judged(rows, facts, witness=witness)[identifier(check, way)]
+    return judged(rows, facts, recorded=recorded)[identifier(check, way)]
 
 
 def short(row: Observation) -> tuple[Outcome, Cause | None]:
@@ -190,7 +190,7 @@ def answered(count: int, *, size_limit: int = 1500) -> list[PacketRecord]:
 
 
 def test_answers_prove_without_an_agent_at_the_server() -> None:
-    rows = judged(answered(24), facts_with(background={}), witness=False)
+    rows = judged(answered(24), facts_with(background={}), recorded=False)
     there, back = rows["openvpn-data-profile-udp-1194-c2s"], rows["openvpn-data-profile-udp-1194-s2c"]
     assert (there.outcome, there.received, back.outcome, back.received) == (Outcome.PASS, 24, Outcome.PASS, 24)
     assert (there.detail["profile"], there.detail["round_trip"]) == (True, True)
@@ -198,13 +198,13 @@ def test_answers_prove_without_an_agent_at_the_server() -> None:
 
 
 def test_large_requests_without_answers_are_a_limit_of_the_round_trip() -> None:
-    rows = judged(answered(102, size_limit=1400), facts_with(background={}), witness=False)
+    rows = judged(answered(102, size_limit=1400), facts_with(background={}), recorded=False)
     row = rows["openvpn-data-profile-udp-1194-c2s"]
     assert (short(row), row.detail["largest_passing"]) == ((Outcome.DEGRADED, Cause.SIZE), 1400)
 
 
 def test_no_answer_at_all_proves_nothing_without_an_agent_at_the_server() -> None:
-    row = row_of(packets(passes=lambda *_: False), witness=False)
+    row = row_of(packets(passes=lambda *_: False), recorded=False)
     assert short(row) == (Outcome.NO_ANSWER, None)
 
 

@@ -7,7 +7,7 @@ import pytest
 from evidence_support import C2S, CLEAR, CLIENT, RECEIVED, S2C, SENT, SERVER, ends, facts_with, judged, keys, seen, trip
 
 from vpnprobe.evidence import checks
-from vpnprobe.evidence.judge import ANOTHER, UNANSWERED, UNHEARD, UNSENT, judge
+from vpnprobe.evidence.judge import ANOTHER, DROPPED_ON_INPUT, DROPPED_ON_OUTPUT, UNANSWERED, judge
 from vpnprobe.evidence.packet_records import Check, PacketRecord
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
@@ -30,12 +30,12 @@ def without_raw(end: EndRecord) -> EndRecord:
     return replace(end, sees_raw=False)
 
 
-def unheard(*kinds: Check) -> Said:
-    return lambda end: replace(end, unheard=frozenset(kinds))
+def dropped_on_input(*kinds: Check) -> Said:
+    return lambda end: replace(end, dropped_on_input=frozenset(kinds))
 
 
-def unsent(*kinds: Check) -> Said:
-    return lambda end: replace(end, unsent=frozenset(kinds))
+def dropped_on_output(*kinds: Check) -> Said:
+    return lambda end: replace(end, dropped_on_output=frozenset(kinds))
 
 
 def at_ends(
@@ -67,7 +67,8 @@ class TestWithoutRawSockets:
 
 class TestOwnFirewalls:
     @pytest.mark.parametrize(
-        ("client", "server", "reason"), [(as_it_is, unheard(checks.ESP), UNHEARD), (unsent(checks.ESP), as_it_is, UNSENT)]
+        ("client", "server", "reason"),
+        [(as_it_is, dropped_on_input(checks.ESP), DROPPED_ON_INPUT), (dropped_on_output(checks.ESP), as_it_is, DROPPED_ON_OUTPUT)],
     )
     def test_a_host_that_keeps_packets_from_its_agent_blocks_no_path(self, client: Said, server: Said, reason: str) -> None:
         found = at_ends(trip(checks.ESP, C2S, keys(20), []), client=client, server=server)["esp-passthrough-esp-c2s"]
@@ -75,16 +76,16 @@ class TestOwnFirewalls:
 
     def test_a_conversation_is_kept_with_its_port(self) -> None:
         rows = trip(RESET, C2S, keys(20), [], message="P_CONTROL_HARD_RESET_CLIENT_V2")
-        found = at_ends(rows, server=unheard(UDP))["openvpn-reset-udp-500-both"]
+        found = at_ends(rows, server=dropped_on_input(UDP))["openvpn-reset-udp-500-both"]
         assert (found.outcome, found.cause) == (Outcome.NO_ANSWER, Cause.HOST_FIREWALL)
 
     def test_lcp_is_kept_with_its_call(self) -> None:
         rows = trip(checks.PPTP_LCP, C2S, keys(20), [], message="Configure-Request")
-        found = at_ends(rows, server=unheard(checks.GRE_IN_CALL))["pptp-lcp-in-call-gre-c2s"]
+        found = at_ends(rows, server=dropped_on_input(checks.GRE_IN_CALL))["pptp-lcp-in-call-gre-c2s"]
         assert found.cause is Cause.HOST_FIREWALL
 
     def test_what_passes_is_kept_by_nobody(self) -> None:
-        found = at_ends(trip(checks.ESP, C2S, keys(6), keys(6)), server=unheard(checks.ESP))
+        found = at_ends(trip(checks.ESP, C2S, keys(6), keys(6)), server=dropped_on_input(checks.ESP))
         assert found["esp-passthrough-esp-c2s"].outcome is Outcome.PASS
 
     def test_the_servers_own_prohibition_is_its_firewalls(self) -> None:
@@ -164,7 +165,7 @@ class TestRoutersWords:
 
     def test_without_an_agent_it_is_all_there_is(self) -> None:
         refusal = Refusal(UDP, C2S, RefusalKind.UNREACHABLE, "10.0.5.1")
-        found = judged(trip(UDP, C2S, keys(2), []), facts_with(), refusals=[refusal], witness=False)["udp-reach-udp-500-c2s"]
+        found = judged(trip(UDP, C2S, keys(2), []), facts_with(), refusals=[refusal], recorded=False)["udp-reach-udp-500-c2s"]
         assert found.outcome is Outcome.REFUSED
 
     def test_one_that_says_who_it_is_comes_before_one_that_does_not(self) -> None:

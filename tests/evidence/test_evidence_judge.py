@@ -64,7 +64,7 @@ class TestPackets:
         assert judged(trip(checks.GRE_BARE, C2S, keys(3), []), facts)[GRE_C2S].outcome is Outcome.NO_ANSWER
 
     def test_without_the_peers_word_silence_says_nothing(self) -> None:
-        found = judged(trip(checks.GRE_BARE, C2S, keys(20), []), witness=False)[GRE_C2S]
+        found = judged(trip(checks.GRE_BARE, C2S, keys(20), []), recorded=False)[GRE_C2S]
         assert (found.outcome, found.error_bound) == (Outcome.NO_ANSWER, None)
 
     def test_without_anything_that_passes_there_is_no_bound(self) -> None:
@@ -175,7 +175,7 @@ class TestConnections:
         assert (found.outcome, found.detail["by_router"]) == (Outcome.REFUSED, True)
 
     def test_without_an_agent_nobody_says_what_arrived(self) -> None:
-        found = judged(trip(TCP, C2S, keys(8), [], message="SYN"), witness=False)["tcp-reach-tcp-443-both"]
+        found = judged(trip(TCP, C2S, keys(8), [], message="SYN"), recorded=False)["tcp-reach-tcp-443-both"]
         assert found.outcome is Outcome.NO_ANSWER
         assert "arrived_at_server" not in found.detail
 
@@ -354,7 +354,7 @@ def packet_records(draw: st.DrawFn, key: st.SearchStrategy[str] = own_keys) -> P
     message = draw(st.sampled_from(MESSAGES.get(check.name, ["", "Configure-Request", "Configure-Ack", "unsolicited"])))
     vantage, movement = draw(st.sampled_from([CLIENT, SERVER])), draw(st.sampled_from([SENT, RECEIVED]))
     at = draw(st.floats(0, 10))
-    return PacketRecord(vantage, movement, at, check, draw(key), message, stepped=draw(st.booleans()) and movement is SENT)
+    return PacketRecord(vantage, movement, at, check, draw(key), message, ttl_limited=draw(st.booleans()) and movement is SENT)
 
 
 records = st.lists(packet_records(), max_size=40)
@@ -392,17 +392,17 @@ def test_blocked_is_never_said_lightly(
     rows: list[PacketRecord],
     ports: dict[tuple[Transport, int], PortState],
     loss: Background,
-    witness: bool,
+    recorded: bool,
     sees: bool,
     refused: list[Refusal],
 ) -> None:
     """Not without the receiving end's word, not with fewer than four fresh keys, not with a bound above 1e-6."""
     facts = facts_with(ports=ports, background={C2S: loss, S2C: loss})
-    for found in judged(rows, facts, refusals=refused, witness=witness, sees=sees).values():
+    for found in judged(rows, facts, refusals=refused, recorded=recorded, sees=sees).values():
         if found.outcome is not Outcome.BLOCKED:
             continue
         lost_way = found.detail.get("lost_direction", found.direction)
-        assert witness or lost_way == S2C
+        assert recorded or lost_way == S2C
         assert found.error_bound is not None
         assert found.error_bound <= ERROR_BOUND
         assert found.sent is not None

@@ -41,7 +41,7 @@ def test_a_copy_counts_at_the_time_of_the_first() -> None:
 def test_stepped_copies_are_no_trials_and_no_loss() -> None:
     rows = [
         *trip(checks.GRE_BARE, C2S, keys(2), keys(2)),
-        *seen(CLIENT, SENT, checks.GRE_BARE, keys(9, start=50), stepped=True, ttl=3),
+        *seen(CLIENT, SENT, checks.GRE_BARE, keys(9, start=50), ttl_limited=True, ttl=3),
     ]
     count = of(rows, checks.GRE_BARE).total(C2S)
     assert (len(count.sent), count.lost) == (2, 0)
@@ -49,7 +49,7 @@ def test_stepped_copies_are_no_trials_and_no_loss() -> None:
 
 def test_a_stepped_copy_that_arrives_counts_for_nothing_either() -> None:
     """Its arrival is read by the trace, not by the count."""
-    rows = [*seen(CLIENT, SENT, checks.GRE_BARE, ["x"], stepped=True), *seen(SERVER, RECEIVED, checks.GRE_BARE, ["x"])]
+    rows = [*seen(CLIENT, SENT, checks.GRE_BARE, ["x"], ttl_limited=True), *seen(SERVER, RECEIVED, checks.GRE_BARE, ["x"])]
     count = of(rows, checks.GRE_BARE).total(C2S)
     assert (len(count.sent), len(count.received)) == (0, 0)
 
@@ -106,7 +106,7 @@ def test_a_payload_that_the_server_did_not_send_is_no_answer() -> None:
 
 def test_without_an_agent_an_answer_is_known_by_the_key_alone() -> None:
     check = checks.udp_reach(53)
-    client, server = ends([*seen(CLIENT, SENT, check, ["n"]), *seen(CLIENT, RECEIVED, check, ["n"])], witness=False)
+    client, server = ends([*seen(CLIENT, SENT, check, ["n"]), *seen(CLIENT, RECEIVED, check, ["n"])], recorded=False)
     assert count_packets(client, server, joined=True)[check].total(S2C).received
 
 

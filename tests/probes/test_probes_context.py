@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vpnprobe.endpoint.recorder import Recorder
+from vpnprobe.endpoint.sending import Nonces
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_counts import Count
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
@@ -26,8 +28,6 @@ from vpnprobe.probes.context import (
     missing,
     spaced,
 )
-from vpnprobe.probes.recorder import Recorder
-from vpnprobe.probes.sending import Nonces
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
 from vpnprobe.transports.topology import CLIENT, Topology
 

@@ -9,13 +9,13 @@ import pytest
 from vpnprobe.agents.simulation import measure_simulated
 from vpnprobe.conversations.contract import Sender, Step
 from vpnprobe.conversations.openvpn import Responder
+from vpnprobe.endpoint.recorder import Recorder
+from vpnprobe.endpoint.sending import Nonces
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.observations.schema import Outcome, Transport
 from vpnprobe.probes.context import Path, Settings
 from vpnprobe.probes.conversing import over_stream, over_udp
-from vpnprobe.probes.recorder import Recorder
-from vpnprobe.probes.sending import Nonces
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
 from vpnprobe.transports.stack import Endpoint, TcpStream
 from vpnprobe.transports.topology import CLIENT, SERVER, Filter, Topology

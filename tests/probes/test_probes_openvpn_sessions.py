@@ -4,20 +4,20 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
-from trial_support import PORT, Servers, material
+from profile_test_support import PORT, Servers, session_keys
 
 from vpnprobe.agents.simulation import measure_simulated
 from vpnprobe.conversations.openvpn_tls import Identity
+from vpnprobe.endpoint.recorder import Recorder
+from vpnprobe.endpoint.sending import Nonces
 from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.lab.scenario import load
 from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
 from vpnprobe.probes import openvpn_sessions
 from vpnprobe.probes.context import Path, Settings, WantedPort
-from vpnprobe.probes.openvpn_material import Material, make_material
+from vpnprobe.probes.openvpn_session_keys import SessionKeys, make_session_keys
 from vpnprobe.probes.openvpn_sessions import ECHOES, LONG_RUN, MOST_SESSIONS, Sessions, checks_of
-from vpnprobe.probes.recorder import Recorder
-from vpnprobe.probes.sending import Nonces
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
 from vpnprobe.transports.topology import CLIENT, SERVER, Action, Filter, Link, Topology
 from vpnprobe.wire.openvpn_wrap import Wrap
@@ -137,12 +137,12 @@ def test_checks_of_a_port(transport: Transport) -> None:
     assert checks_of(WantedPort(transport, 443)) == (openvpn_handshake(transport, 443), openvpn_data(transport, 443))
 
 
-def alone(used: Material, transport: Transport, wrap: Wrap = Wrap.NONE) -> tuple[Sessions, Path, int]:
+def alone(used: SessionKeys, transport: Transport, wrap: Wrap = Wrap.NONE) -> tuple[Sessions, Path, int]:
     """Sessions with a server that has its own material, and no agent to ask; how many there began."""
 
     async def main() -> tuple[Sessions, Path, int]:
         network = SimulatedNetwork(Topology(), seed=1)
-        stack, servers = network.stack(CLIENT), Servers(network.stack(SERVER), material().server.wrapping(wrap))
+        stack, servers = network.stack(CLIENT), Servers(network.stack(SERVER), session_keys().server.wrapping(wrap))
         await servers.over_udp()
         await servers.over_tcp()
         path = Path(
@@ -161,7 +161,7 @@ class TestPinning:
     @pytest.mark.parametrize("transport", [UDP, TCP])
     @pytest.mark.parametrize("wrap", [Wrap.NONE, Wrap.TLS_CRYPT, Wrap.TLS_CRYPT_V2])
     def test_the_servers_own_certificate_is_taken(self, transport: Transport, wrap: Wrap) -> None:
-        sessions, path, begun = alone(material(), transport, wrap)
+        sessions, path, begun = alone(session_keys(), transport, wrap)
         data = path.judge().data(sessions.data, Direction.C2S)
         assert data is not None
         assert data.outcome is Outcome.PASS
@@ -170,8 +170,8 @@ class TestPinning:
     @pytest.mark.parametrize("transport", [UDP, TCP])
     def test_any_other_is_not(self, transport: Transport) -> None:
         """There is no authority: one certificate alone is good."""
-        expected: Identity = make_material(lambda count: bytes([count % 251]) * count).server.identity
-        used = replace(material(), server=replace(material().server, identity=expected))
+        expected: Identity = make_session_keys(lambda count: bytes([count % 251]) * count).server.identity
+        used = replace(session_keys(), server=replace(session_keys().server, identity=expected))
         sessions, path, begun = alone(used, transport)
         assert not sessions.passes(path.judge())
         assert path.judge().data(sessions.data, Direction.C2S) is None

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from openvpn_trials import Tried, tried
+from openvpn_profile_tests import Tried, tried
 
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.lab.openvpn_pki import Flaw, Identity

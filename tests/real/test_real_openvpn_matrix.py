@@ -2,7 +2,7 @@
 
 import pytest
 from openvpn_matrix_support import Matrix, cell_id, cells
-from openvpn_trials import Tried, tried
+from openvpn_profile_tests import Tried, tried
 
 from vpnprobe.observations.schema import Direction, Outcome
 

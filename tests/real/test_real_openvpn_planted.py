@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from openvpn_trials import Tried, tried
+from openvpn_profile_tests import Tried, tried
 from real_support import Ran, run, serving
 
 from vpnprobe.cli.options import OPENVPN_PORTS

@@ -81,32 +81,32 @@ class Came:
 
 
 @dataclass(frozen=True)
-class Material:
+class SessionKeys:
     authority: Authority
     keys: WrapKeys
 
 
-def responder_of(case: Case, material: Material) -> Responder:
-    authority = material.authority
+def responder_of(case: Case, session_keys: SessionKeys) -> Responder:
+    authority = session_keys.authority
     identity = authority.server(Flaw.NONE)
     trusted = authority.pem if case.trusts_clients else authority.other_pem
     return Responder(
         transport=case.transport,
-        wrapping=server_wrapping(case.wrapping, material.keys),
+        wrapping=server_wrapping(case.wrapping, session_keys.keys),
         context=server_context(Identity(identity.certificate_pem, identity.key_pem), clients_pem=trusted.decode()),
         ciphers=(case.cipher,),
         ask_for_key_again=case.again,
     )
 
 
-def met(case: Case, says: str, material: Material, folder: Path) -> Came:
+def met(case: Case, says: str, session_keys: SessionKeys, folder: Path) -> Came:
     """A lab of its own, so that the tunnels of all clients can have one address; the client runs until it says this."""
     folder.mkdir()
-    responder = responder_of(case, material)
+    responder = responder_of(case, session_keys)
     with Lab(Topology(routers=1), f"vprl-resp-{os.getpid()}-{threading.get_native_id()}") as lab:
         endpoint = str(lab.topology.server_address), PORT
         config = ServerConfig(case.transport, PORT, case.wrapping)
-        profile = client_profile(config, endpoint, material.authority, material.keys, **{"data-ciphers": case.client_ciphers})
+        profile = client_profile(config, endpoint, session_keys.authority, session_keys.keys, **{"data-ciphers": case.client_ciphers})
         with responder.listening(lab), openvpn_client(lab, profile, folder=folder) as client:
             client.wait_for(says, deadline_s=PATIENCE_S)
             back = exchanged(lab, client, responder) if says == COMPLETED else 0
@@ -132,11 +132,11 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, 
     except CannotRun as lack:
         pytest.skip(str(lack))
     folder = tmp_path_factory.mktemp("responder")
-    material = Material(Authority.make(folder / "pki", Algorithm.EC), WrapKeys.make(program, folder / "keys"))
+    session_keys = SessionKeys(Authority.make(folder / "pki", Algorithm.EC), WrapKeys.make(program, folder / "keys"))
     wanted = {name: (case, COMPLETED) for name, case in WELCOME.items()}
     wanted |= {name: (case, SAYS[name.rpartition("-")[2]]) for name, case in REFUSED.items()}
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {name: pool.submit(met, case, says, material, folder / name) for name, (case, says) in wanted.items()}
+        yield {name: pool.submit(met, case, says, session_keys, folder / name) for name, (case, says) in wanted.items()}
 
 
 @pytest.mark.parametrize("name", WELCOME)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from openvpn_trials import Tried, tried
+from openvpn_profile_tests import Tried, tried
 from real_support import run
 from softether_support import PASSWORD, USER_NAME, SoftEther
 

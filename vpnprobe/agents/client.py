@@ -15,22 +15,22 @@ from vpnprobe import __version__
 from vpnprobe.agents.control import Channel, Connector, FrameReader, Message, encode_frame
 from vpnprobe.agents.peer import RemotePeer, hello
 from vpnprobe.agents.tracing import trace_both_ways
+from vpnprobe.endpoint.pcap import encode_pcap
+from vpnprobe.endpoint.recorder import Recorder
+from vpnprobe.endpoint.run_capture import RunCapture, Scope, dropped_on_output
+from vpnprobe.endpoint.sending import Nonces
+from vpnprobe.endpoint.ttl_probe import IcmpTap, check_of
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.judge import judge
-from vpnprobe.evidence.named import with_names
+from vpnprobe.evidence.named_failures import with_named_failures
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
 from vpnprobe.probes.catalogue import Probe, chosen, ports_of
 from vpnprobe.probes.context import Path, RawPorts, Settings, WantedPort
-from vpnprobe.probes.keeping import Keeper, Scope, never_left
 from vpnprobe.probes.openvpn import OpenvpnProbe
-from vpnprobe.probes.openvpn_material import make_material
-from vpnprobe.probes.pcap import encode_pcap
-from vpnprobe.probes.recorder import Recorder
-from vpnprobe.probes.sending import Nonces
-from vpnprobe.probes.stepping import IcmpTap, check_of
+from vpnprobe.probes.openvpn_session_keys import make_session_keys
 from vpnprobe.probes.udp import VPN_PORTS
 from vpnprobe.transports.stack import Address, Closable, ConnectError, Datagram, NetworkStack, TcpStream
 from vpnprobe.wire.icmp import Quote
@@ -111,7 +111,7 @@ class Run:
     credentials: Callable[[], Message] = dict
     """What proves the secret, in the first message of each control connection."""
     second_opinion: SecondOpinion | None = None
-    keeper: Keeper = field(default_factory=Keeper)
+    run_capture: RunCapture = field(default_factory=RunCapture)
     failures: list[Observation] = field(default_factory=list)
     closables: list[Closable] = field(default_factory=list)
     sees_wire: bool = False
@@ -157,7 +157,7 @@ class Run:
         own = str(self.stack.source_address(self.peer_address))
         seen_as = peer.seen_as if peer else None
         path.facts = PathFacts(client_address=own, client_seen_as=seen_as, server_address=str(self.peer_address))
-        path.server_record = peer.record() if peer is not None else EndRecord(witness=False)
+        path.server_record = peer.record() if peer is not None else EndRecord(recorded=False)
         return path
 
     def _open_raw(self, path: Path) -> None:
@@ -187,7 +187,7 @@ class Run:
 
     def _begin_capture(self, path: Path) -> None:
         try:
-            self.closables.append(self.stack.capture(self.peer_address, self.keeper))
+            self.closables.append(self.stack.capture(self.peer_address, self.run_capture))
             path.client_sees_wire = self.sees_wire = True
         except CannotRun as error:
             self.no_capture = str(error)
@@ -196,12 +196,12 @@ class Run:
         probes = chosen(self.settings)
         wanted = ports_of(probes, self.settings)
         if peer is not None:
-            material = make_material(self.stack.entropy) if self.settings.wants(OpenvpnProbe.name) else None
-            ports = await peer.open(wanted, material.server.encode() if material is not None else None)
-            path.material, path.no_openvpn = (material, "") if not peer.no_openvpn else (None, f"at the server: {peer.no_openvpn}")
+            session_keys = make_session_keys(self.stack.entropy) if self.settings.wants(OpenvpnProbe.name) else None
+            ports = await peer.open(wanted, session_keys.server.encode() if session_keys is not None else None)
+            path.session_keys, path.no_openvpn = (session_keys, "") if not peer.no_openvpn else (None, f"at the server: {peer.no_openvpn}")
             path.facts = replace(path.facts, ports=ports, background=peer.background())
-        trial = self.settings.trial
-        whom = trial.profile.file if trial is not None and self.settings.only_trial else str(self.peer_address)
+        profile_test = self.settings.profile_test
+        whom = profile_test.profile.file if profile_test is not None and self.settings.only_profile else str(self.peer_address)
         self.tell(f"probing {whom} with {', '.join(probe.name for probe in probes)}")
         measuring = [] if peer is None else [peer.measure_background()]
         await _together([*(self._guarded(probe, path) for probe in probes), *measuring])
@@ -209,8 +209,8 @@ class Run:
             scanned = fit_to_scan(wanted, path)
             by_transport = ([port for port in scanned if port.transport is kind] for kind in (Transport.TCP, Transport.UDP))
             self.opinions = [asyncio.get_running_loop().create_task(self.second_opinion(some)) for some in by_transport if some]
-        silent = {"silent", "unreachable"} & {name.code for name in path.named}
-        if self.tap is not None and (silent or not self.settings.only_trial):
+        silent = {"silent", "unreachable"} & {name.code for name in path.named_failures}
+        if self.tap is not None and (silent or not self.settings.only_profile):
             self.tell("tracing where packets vanish")
             await trace_both_ways(path, self.tap)
 
@@ -236,20 +236,20 @@ class Run:
             except (CannotRun, TimeoutError) as error:
                 problem, lost = problem or str(error), True
         if self.sees_wire:
-            captures["client.pcap"] = encode_pcap(self.keeper.within(self._scope(path)))
+            captures["client.pcap"] = encode_pcap(self.run_capture.within(self._scope(path)))
         if peer is not None:
             path.facts = replace(path.facts, background=peer.background())
             await peer.channel.close()
         facts = replace(path.facts, skips=tuple(path.skips))
         client = path.client_record()
         if self.sees_wire:
-            client = replace(client, unsent=never_left(self.keeper.left, client.packet_records))
+            client = replace(client, dropped_on_output=dropped_on_output(self.run_capture.left, client.packet_records))
         if lost and peer is not None:
             client = client.until(peer.refreshed_at - path.recorder.began - path.settle_s)
         observations = judge(client, path.server_record, facts)
         opinions = await self._opinions()
         return Measured(
-            observations=(*with_names(observations, path.named), *self.failures, *opinions),
+            observations=(*with_named_failures(observations, path.named_failures), *self.failures, *opinions),
             captures=captures,
             client=self._about_client(path),
             server=_about_server(peer, self.peer_address),
@@ -261,7 +261,7 @@ class Run:
     async def _last_words(self, path: Path, peer: RemotePeer) -> dict[str, bytes]:
         """The server's final record, and its capture, where it has one."""
         path.server_record = await peer.refresh()
-        own = self.keeper.within(self._scope(path))
+        own = self.run_capture.within(self._scope(path))
         server_capture = await peer.capture(None if path.facts.nat else path.local_ports, own)
         await self._say_goodbye(peer)
         return {} if server_capture is None else {"server.pcap": server_capture}
@@ -282,8 +282,8 @@ class Run:
         return [observation for opinion in told for observation in opinion.result()]
 
     def _scope(self, path: Path) -> Scope:
-        trial = self.settings.trial
-        of_profile = {(remote.transport, remote.port) for remote in trial.remotes} if trial is not None else set()
+        profile_test = self.settings.profile_test
+        of_profile = {(remote.transport, remote.port) for remote in profile_test.remotes} if profile_test is not None else set()
         ports = frozenset({(port.transport, port.port) for port in ports_of(chosen(self.settings), self.settings)} | of_profile)
         call_ids = {s.detail["call_id"] for s in path.recorder.packet_records if "call_id" in s.detail}
         return Scope(str(self.peer_address), ports, frozenset(path.local_ports), frozenset(int(call_id) for call_id in call_ids))

@@ -16,7 +16,7 @@ from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.evidence.checks import openvpn_reset
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Transport
-from vpnprobe.probes.openvpn_material import ServerHalf
+from vpnprobe.probes.openvpn_session_keys import ServerSessionKeys
 from vpnprobe.transports.stack import NetworkStack
 from vpnprobe.wire.ciphers import lacking
 from vpnprobe.wire.openvpn import HardResetClientV2, HardResetClientV3, decode_openvpn
@@ -30,22 +30,22 @@ MOST_SESSIONS: Final = 1024
 
 
 @dataclass(slots=True)
-class Acceptance:
+class ServerKeys:
     """What lets one client's OpenVPN sessions come up."""
 
-    half: ServerHalf
+    half: ServerSessionKeys
     context: ssl.SSLContext
 
 
-def accept(message: object) -> Acceptance:
+def accept(message: object) -> ServerKeys:
     """From a control message. Raises DecodeError where it cannot be used, CannotRun where this host lacks what it takes."""
     if not isinstance(message, dict):
         raise DecodeError("openvpn", 0, "is no table of keys")
     if lack := lacking():
         raise CannotRun(lack)
-    half = ServerHalf.decode(message)
+    half = ServerSessionKeys.decode(message)
     try:
-        return Acceptance(half, server_context(half.identity, clients_pem=half.client_certificate_pem.decode("ascii", "ignore")))
+        return ServerKeys(half, server_context(half.identity, clients_pem=half.client_certificate_pem.decode("ascii", "ignore")))
     except (ssl.SSLError, ValueError) as error:
         raise DecodeError("certificate", 0, str(error)) from error
 
@@ -67,15 +67,15 @@ def wrap_of(data: bytes) -> Wrap | None:
 
 def begin(stack: NetworkStack, session: Session, data: bytes, *, transport: Transport, port: int) -> tuple[Server, Check] | None:
     """The server's end for a client's first packet; None: it is none, or this client handed over no keys."""
-    acceptance, wrap = session.openvpn, wrap_of(data)
-    if acceptance is None or wrap is None or session.openvpn_begun >= MOST_SESSIONS or not session_of(data):
+    server_keys, wrap = session.openvpn, wrap_of(data)
+    if server_keys is None or wrap is None or session.openvpn_begun >= MOST_SESSIONS or not session_of(data):
         return None
     session.openvpn_begun += 1
     server = Server(
         session_id=stack.entropy(8),
         stream=transport is Transport.TCP,
-        wrapping=acceptance.half.wrapping(wrap),
-        context=acceptance.context,
+        wrapping=server_keys.half.wrapping(wrap),
+        context=server_keys.context,
         entropy=stack.entropy,
         unix_time_at_zero=stack.unix_time() - stack.now(),
         echoes=ECHOES,

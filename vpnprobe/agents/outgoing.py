@@ -1,4 +1,4 @@
-"""What the server agent sends on a client's word: fresh packets of each kind towards it, and TTL-stepped copies that trace the way.
+"""What the server agent sends on a client's word: fresh packets of each kind towards it, and TTL-limited copies that trace the way.
 
 Only ever towards the client's own address: nobody else can be sent anything through this agent. Standard library alone.
 """
@@ -13,15 +13,15 @@ from vpnprobe.agents.records import check_row, read_check, trace_row
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import Session
 from vpnprobe.conversations.contract import Sender
+from vpnprobe.endpoint.ppp_call import Call
+from vpnprobe.endpoint.probe_packets import ProbePacketMaker, echo, in_call, udp_nonce
+from vpnprobe.endpoint.sending import BesidePort, bare_gre, esp
+from vpnprobe.endpoint.ttl_probe import HIGHEST_TTL, IcmpTap
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, Trace
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.call import Call
 from vpnprobe.probes.context import Job
-from vpnprobe.probes.crafting import Crafter, echo, in_call, udp_nonce
-from vpnprobe.probes.sending import BesidePort, bare_gre, esp
-from vpnprobe.probes.stepping import HIGHEST_TTL, IcmpTap
 from vpnprobe.transports.stack import Endpoint, NetworkStack, RawPort, UdpPort
 from vpnprobe.wire.nonce import SHORTEST
 
@@ -97,10 +97,10 @@ class Outgoing:
 
         Only ever the client's own address: nobody else can be sent anything through this agent.
         """
-        witnessed = session.witness.endpoints if session.witness is not None else {}
+        observed = session.observer.endpoints if session.observer is not None else {}
         if job is Job.ESP_IN_UDP:
-            return session.esp_in_udp or witnessed.get(checks.ESP_IN_UDP)
-        return session.endpoints.get(port) or witnessed.get(checks.udp_reach(port))
+            return session.esp_in_udp or observed.get(checks.ESP_IN_UDP)
+        return session.endpoints.get(port) or observed.get(checks.udp_reach(port))
 
     def _udp(self, session: Session, port: int) -> UdpPort | None:
         """What sends from a UDP port: ours, or beside the program that has it. None: neither can be."""
@@ -115,7 +115,7 @@ class Outgoing:
             # A NAT's helper may have changed the number on the way: then the newest call is meant.
             session.calls.sort(key=lambda call: call.call_id == call_id)
             return session.calls[-1]
-        others = session.witness.calls if session.witness is not None else []
+        others = session.observer.calls if session.observer is not None else []
         if not others or self._raw.gre is None:
             return None
         own, peer = max(others, key=lambda call: call[0] == call_id)
@@ -125,14 +125,14 @@ class Outgoing:
         check = read_check(message["check"])
         if (to := message.get("to")) is not None and check.port is not None:
             session.endpoints.setdefault(check.port, Endpoint(session.address, int(to[1])))
-        craft = self._crafting(session, check)
-        if self._raw.icmp is None or craft is None:
+        make = self._maker(session, check)
+        if self._raw.icmp is None or make is None:
             return {"trace": None}
         trace: Trace = await self._raw.icmp.step(
             session.recorder,
             check,
             Direction.S2C,
-            craft,
+            make,
             source=self._stack.source_address(session.address),
             destination=session.address,
             highest_ttl=max(1, min(HIGHEST_TTL, int(message["highest_ttl"]))),
@@ -140,7 +140,7 @@ class Outgoing:
         )
         return {"trace": trace_row(trace), "check": check_row(check)}
 
-    def _crafting(self, session: Session, check: Check) -> Crafter | None:
+    def _maker(self, session: Session, check: Check) -> ProbePacketMaker | None:
         """What makes one more packet of a kind towards the client; None: it cannot be made."""
         nonces = session.sender.nonces
         if check == checks.GRE_BARE:

@@ -10,14 +10,14 @@ from typing import Final
 from vpnprobe.agents.control import VERSION, Channel, Message
 from vpnprobe.agents.handover import known_payloads, missing, read_payloads, read_summary, restored
 from vpnprobe.agents.records import check_row, read_all, read_check, read_packet_record, read_refusal, read_trace, unpacked
+from vpnprobe.endpoint.pcap import encode_pcap
+from vpnprobe.endpoint.recorder import MOST_ROWS
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.evidence.packet_records import Check, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, PortState, Refusal, Trace
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Job, WantedPort
-from vpnprobe.probes.pcap import encode_pcap
-from vpnprobe.probes.recorder import MOST_ROWS
 from vpnprobe.transports.stack import Packet
 
 PORTS_OPEN_S: Final = 300.0
@@ -48,8 +48,8 @@ class RemotePeer:
         self._overflowed = False
         """It saw more than it could keep: what is not in its record may have come all the same."""
         self._seen_as = ""
-        self._unheard: frozenset[Check] = frozenset()
-        self._unsent: frozenset[Check] = frozenset()
+        self._dropped_on_input: frozenset[Check] = frozenset()
+        self._dropped_on_output: frozenset[Check] = frozenset()
         self._segments: dict[str, int] = {"sent": 0, "again": 0}
         self.no_capture = ""
         """Why its capture could not be had though it has one; empty: nothing stands against it."""
@@ -111,8 +111,8 @@ class RemotePeer:
             too_many = len(self._packet_records) > MOST_ROWS or len(self._refusals) > MOST_ROWS
             self._overflowed = self._overflowed or too_many or bool(answer.get("dropped"))
             with _readable("rows"):
-                self._unheard = frozenset(read_all(answer.get("unheard", []), read_check))
-                self._unsent = frozenset(read_all(answer.get("unsent", []), read_check))
+                self._dropped_on_input = frozenset(read_all(answer.get("dropped_on_input", []), read_check))
+                self._dropped_on_output = frozenset(read_all(answer.get("dropped_on_output", []), read_check))
             self._seen_as = str(answer.get("seen_as") or "") or self._seen_as
             more = bool(answer.get("more")) and bool(rows or refusals) and not too_many
         self.refreshed_at = max(self.refreshed_at, began)
@@ -125,10 +125,10 @@ class RemotePeer:
         return EndRecord(
             packet_records,
             tuple(self._refusals),
-            witness=not self._overflowed,
+            recorded=not self._overflowed,
             sees_closed_ports=self.captures,
-            unheard=self._unheard,
-            unsent=self._unsent,
+            dropped_on_input=self._dropped_on_input,
+            dropped_on_output=self._dropped_on_output,
             sees_raw=not self.no_raw,
         )
 

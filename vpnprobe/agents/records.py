@@ -40,14 +40,14 @@ def packet_record_row(packet_record: PacketRecord) -> Row:
         packet_record.message,
         packet_record.size,
         packet_record.ttl,
-        packet_record.stepped,
+        packet_record.ttl_limited,
         packet_record.peer,
         dict(packet_record.detail),
     ]
 
 
 def read_packet_record(row: Sequence[Any]) -> PacketRecord:
-    vantage, movement, at, check, key, message, size, ttl, stepped, peer, detail = row
+    vantage, movement, at, check, key, message, size, ttl, ttl_limited, peer, detail = row
     return PacketRecord(
         Vantage(vantage),
         Movement(movement),
@@ -57,7 +57,7 @@ def read_packet_record(row: Sequence[Any]) -> PacketRecord:
         str(message),
         int(size),
         None if ttl is None else _ttl(ttl),
-        bool(stepped),
+        bool(ttl_limited),
         None if peer is None else (str(peer[0]), None if peer[1] is None else int(peer[1])),
         {str(name): value if isinstance(value, int) else str(value) for name, value in detail.items()},
     )

@@ -12,15 +12,15 @@ from vpnprobe.agents import openvpn_responder
 from vpnprobe.agents.sessions import OwnersRecorder, Sessions
 from vpnprobe.conversations import ikev1, ikev2, l2tp, openvpn, pptp
 from vpnprobe.conversations.contract import Conversation, Sender
+from vpnprobe.endpoint.ppp_call import Call
+from vpnprobe.endpoint.recorder import attempt_key
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Transport
-from vpnprobe.probes.call import Call
 from vpnprobe.probes.context import WantedPort
 from vpnprobe.probes.conversing import over_stream
-from vpnprobe.probes.tcp import attempt_key
 from vpnprobe.transports.stack import Closable, ConnectError, Datagram, Endpoint, NetworkStack, PortUnavailable, RawPort, TcpStream, UdpPort
 from vpnprobe.wire.isakmp import NON_ESP_MARKER
 from vpnprobe.wire.nonce import MAGIC, NoncePayload

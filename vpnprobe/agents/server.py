@@ -21,15 +21,15 @@ from vpnprobe.agents.records import check_row, packed, packet_record_row, refusa
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import MOST_ANSWERS, Session, Sessions
 from vpnprobe.conversations.contract import Sender
+from vpnprobe.endpoint.passive_observer import PassiveObserver
+from vpnprobe.endpoint.run_capture import dropped_on_output
+from vpnprobe.endpoint.ttl_probe import IcmpTap, check_of
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import WantedPort
-from vpnprobe.probes.keeping import never_left
-from vpnprobe.probes.stepping import IcmpTap, check_of
-from vpnprobe.probes.witnessing import Witness
 from vpnprobe.transports.stack import Address, Capability, ConnectError, Datagram, NetworkStack, TcpStream
 from vpnprobe.wire.icmp import Quote
 
@@ -101,7 +101,7 @@ class ServerAgent:
         tag = next((i.session_tag for i in identities if i.session_tag is not None), None)
         for session in self.sessions.of(datagram.source.address, tag):
             if not any(call.received(datagram) for call in session.calls):
-                others = session.witness.in_call(datagram.data, Sender.INITIATOR) if session.witness is not None else ()
+                others = session.observer.in_call(datagram.data, Sender.INITIATOR) if session.observer is not None else ()
                 session.recorder.arrived([*(i for i in identities if i.check == checks.GRE_BARE), *others], datagram)
 
     def _esp_came(self, datagram: Datagram) -> None:
@@ -191,7 +191,7 @@ class ServerAgent:
     def _begin_capture(self, session: Session) -> None:
         if Capability.CAPTURE in self.stack.capabilities:
             with contextlib.suppress(CannotRun):
-                session.capture = self.stack.capture(session.address, session.keeper)
+                session.capture = self.stack.capture(session.address, session.run_capture)
 
     def _about(self, session: Session) -> dict[str, object]:
         return {
@@ -247,9 +247,9 @@ class ServerAgent:
             session.ports[wanted] = state
             states.append([transport, wanted.port, state.value])
         asyncio.get_running_loop().call_later(seconds, self._close_ports, session)
-        if not session.keeper.listeners:
-            session.witness = Witness(session.recorder, session.ports)
-            session.keeper.listeners.append(session.witness)
+        if not session.run_capture.listeners:
+            session.observer = PassiveObserver(session.recorder, session.ports)
+            session.run_capture.listeners.append(session.observer)
         return {"ports": states, "no_openvpn": self._accept_openvpn(session, message.get("openvpn"))}
 
     def _accept_openvpn(self, session: Session, keys: object) -> str:
@@ -276,28 +276,28 @@ class ServerAgent:
             "refusals": [refusal_row(refusal) for refusal in refusals],
             "more": since + len(rows) < len(recorder.packet_records) or refused + len(refusals) < len(recorder.refusals),
             "dropped": recorder.dropped,
-            "unheard": [check_row(check) for check in self._unheard(session)],
-            "unsent": [check_row(check) for check in self._unsent(session)],
+            "dropped_on_input": [check_row(check) for check in self._dropped_on_input(session)],
+            "dropped_on_output": [check_row(check) for check in self._dropped_on_output(session)],
         }
 
-    def _unsent(self, session: Session) -> Collection[Check]:
+    def _dropped_on_output(self, session: Session) -> Collection[Check]:
         """What was sent from here and never seen on this host's wire."""
         if not session.sees_wire:
             return ()
-        return never_left(session.keeper.left, session.recorder.packet_records)
+        return dropped_on_output(session.run_capture.left, session.recorder.packet_records)
 
-    def _unheard(self, session: Session) -> list[Check]:
+    def _dropped_on_input(self, session: Session) -> list[Check]:
         """What came to this host's wire for the agent's own ports and never to its sockets."""
-        if session.witness is None:
+        if session.observer is None:
             return []
         received = {s.check for s in session.recorder.packet_records if s.movement is Movement.RECEIVED}
-        return session.witness.unheard(received)
+        return session.observer.dropped_on_input(received)
 
     async def _capture(self, session: Session, message: Message) -> dict[str, object]:
         if session.packed is None:
             told = message.get("client_ports")
             ports = None if told is None else frozenset((Transport(transport), int(port)) for transport, port in told)
-            session.packed, session.payloads = summary(session.keeper.within(session.scope(ports)))
+            session.packed, session.payloads = summary(session.run_capture.within(session.scope(ports)))
         offset = int(message["offset"])
         chunk = session.packed[offset : offset + CHUNK_BYTES]
         return {"data": base64.b64encode(chunk).decode(), "total": len(session.packed), "kept": session.sees_wire}

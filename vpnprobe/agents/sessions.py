@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from vpnprobe.conversations.contract import Conversation, Sender
+from vpnprobe.endpoint.passive_observer import PassiveObserver
+from vpnprobe.endpoint.ppp_call import Call
+from vpnprobe.endpoint.recorder import Recorder
+from vpnprobe.endpoint.run_capture import RunCapture, Scope
+from vpnprobe.endpoint.sending import Nonces, PacketSender
 from vpnprobe.evidence.packet_records import Check, Vantage
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Transport
-from vpnprobe.probes.call import Call
-from vpnprobe.probes.keeping import Keeper, Scope
-from vpnprobe.probes.recorder import Recorder
-from vpnprobe.probes.sending import Nonces, PacketSender
-from vpnprobe.probes.witnessing import Witness
 from vpnprobe.transports.stack import Address, Closable, Endpoint, NetworkStack, TcpStream
 
 if TYPE_CHECKING:
-    from vpnprobe.agents.openvpn_responder import Acceptance
+    from vpnprobe.agents.openvpn_responder import ServerKeys
 
 MOST_SESSIONS: Final = 64
 MOST_ANSWERS: Final = 512
@@ -45,8 +45,8 @@ class Session:
     esp_in_udp: Endpoint | None = None
     """Where the client's ESP in UDP came from last."""
     calls: list[Call] = field(default_factory=list)
-    keeper: Keeper = field(default_factory=Keeper)
-    witness: Witness | None = None
+    run_capture: RunCapture = field(default_factory=RunCapture)
+    observer: PassiveObserver | None = None
     """Reads from the wire what is for ports of other programs; None: no port was asked for yet."""
     capture: Closable | None = None
     answers: dict[int, "asyncio.Future[dict[str, object]]"] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Session:
     """Its control connections."""
     heard: float = 0.0
     """When the client last asked for anything, on the network stack's clock."""
-    openvpn: "Acceptance | None" = None
+    openvpn: "ServerKeys | None" = None
     """What lets its OpenVPN sessions come up; None: it handed over nothing, and only resets are answered."""
     openvpn_begun: int = 0
     """OpenVPN sessions so far."""
@@ -82,7 +82,7 @@ class Session:
             peers = {(s.check.transport, s.peer[1]) for s in self.recorder.packet_records if s.peer is not None}
             client_ports = frozenset((transport, port) for transport, port in peers if port is not None)
         calls = {call_id for call in self.calls for call_id in (call.call_id, call.peer_call_id)}
-        others = self.witness.call_ids if self.witness is not None else frozenset()
+        others = self.observer.call_ids if self.observer is not None else frozenset()
         return Scope(str(self.address), frozenset(self.ports), client_ports, frozenset(calls | others))
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Where packets vanish: TTL-stepped copies of what fails, beside a kind that passes, from both ends.
+"""Where packets vanish: TTL-limited copies of what fails, beside a kind that passes, from both ends.
 
 Few kinds are traced, one a transport and direction, since routers answer about six copies in a burst and then one a second: the copies of
 one kind would starve the next.
@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from vpnprobe.endpoint import probe_packets
+from vpnprobe.endpoint.probe_packets import ProbePacketMaker
+from vpnprobe.endpoint.sending import ProbePacket, bare_gre, esp
+from vpnprobe.endpoint.ttl_probe import IcmpTap, distance, with_reach
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.causes import FAILED, PASSED, refused_at_the_end
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import Trace
 from vpnprobe.observations.schema import Direction, Observation, Transport
-from vpnprobe.probes import crafting
 from vpnprobe.probes.context import Path
-from vpnprobe.probes.crafting import Crafter
-from vpnprobe.probes.sending import Crafted, bare_gre, esp
-from vpnprobe.probes.stepping import IcmpTap, distance, with_reach
 from vpnprobe.transports.stack import Endpoint
 
 MOST_KINDS: Final = 4
@@ -76,14 +76,14 @@ def _passing(found: Sequence[Observation], way: Direction) -> Check:
 
 
 async def _from_client(path: Path, tap: IcmpTap, check: Check, highest_ttl: int) -> Trace | None:
-    craft = _crafter(path, check)
-    if craft is None:
+    make = _maker(path, check)
+    if make is None:
         return None
     return await tap.step(
         path.recorder,
         check,
         Direction.C2S,
-        craft,
+        make,
         source=path.stack.source_address(path.peer_address),
         destination=path.peer_address,
         highest_ttl=highest_ttl,
@@ -96,7 +96,7 @@ async def _from_server(path: Path, check: Check, highest_ttl: int) -> Trace | No
     return await path.peer.trace(check, highest_ttl=highest_ttl)
 
 
-def _crafter(path: Path, check: Check) -> Crafter | None:
+def _maker(path: Path, check: Check) -> ProbePacketMaker | None:
     """What makes copies of a kind of packet from the client; None: it cannot be made."""
     nonces = path.nonces
     own = path.stack.source_address(path.peer_address)
@@ -105,22 +105,22 @@ def _crafter(path: Path, check: Check) -> Crafter | None:
     if check == checks.ESP:
         return lambda _: esp(nonces.fresh(), nonces.spi())
     if check == checks.ICMP_ECHO:
-        return crafting.echo(nonces)
-    if check == checks.GRE_IN_CALL and (make := path.in_call_crafted) is not None:
+        return probe_packets.echo(nonces)
+    if check == checks.GRE_IN_CALL and (make := path.in_call_packet) is not None:
         return lambda _: _in_call(make())
     if check.port is None:
         return None
     remote = Endpoint(path.peer_address, check.port)
     if check.probe == "tcp":
-        return crafting.tcp_syn(nonces, Endpoint(own, 0), remote, check, using=path.local_ports)
+        return probe_packets.tcp_syn(nonces, Endpoint(own, 0), remote, check, using=path.local_ports)
     local = path.udp_locals.get(check.port)
     if local is None:
         return None
     source = Endpoint(own, local.port)
-    make_udp = crafting.openvpn_reset if check.probe == "openvpn" else crafting.udp_nonce
+    make_udp = probe_packets.openvpn_reset if check.probe == "openvpn" else probe_packets.udp_nonce
     return make_udp(nonces, source, remote, check)
 
 
-def _in_call(made: tuple[bytes, str]) -> Crafted:
+def _in_call(made: tuple[bytes, str]) -> ProbePacket:
     payload, key = made
-    return Crafted(47, payload, checks.GRE_IN_CALL, key, "Configure-Request")
+    return ProbePacket(47, payload, checks.GRE_IN_CALL, key, "Configure-Request")

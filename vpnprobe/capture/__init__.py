@@ -4,7 +4,7 @@ The map, in the order in which bytes become verdicts:
 
 - `sources`: a file, pipe or device as bounded bytes, with gzip and zstd taken off
 - `pcap`, `pcapng`, `linktypes`: records of a capture file, and the IP packet within a link-layer frame
-- `files`: `read_packets`, which recognises the format (the writer is `vpnprobe.probes.pcap`)
+- `files`: `read_packets`, which recognises the format (the writer is `vpnprobe.endpoint.pcap`)
 - `frames`: one IP packet as typed fields, `Frame`; every later step sees frames only
 - `tcpdump_text`, `printed`: the same frames from tcpdump's printed text
 - `reading`: one input of any format, read to its end
@@ -12,7 +12,8 @@ The map, in the order in which bytes become verdicts:
 - `followers`: one a protocol; what is to be seen in its frames, and its conversations, with the trackers of `vpnprobe.conversations`
 - `ends`: which address is the client, and at which end the capture was taken
 - `decode`: frames to `vpnprobe.evidence.packet_records.PacketRecord` and `ConversationSummary`
-- `background`, `placing`, `unheard`: loss of what passes, TTL-stepped copies, and what a host's own firewall keeps from its programs
+- `background`, `placing`, `dropped_on_input`: loss of what passes, TTL-limited copies, and what a host's own firewall keeps from its
+programs
 - `analysis`: captures in, observations and conversations out; verdicts are for `vpnprobe.rules`
 
 Nothing here opens a network. A hostile length, a truncated file or an endless one ends the reading, never the process.

@@ -14,9 +14,9 @@ from vpnprobe.capture.background import background_of
 from vpnprobe.capture.decode import Decoder
 from vpnprobe.capture.ends import Ends
 from vpnprobe.capture.followers.openvpn_data import while_watched, with_answers
+from vpnprobe.capture.host_firewall import heard, with_host_firewall
 from vpnprobe.capture.placing import traces_of
 from vpnprobe.capture.reading import Capture, Trace
-from vpnprobe.capture.unheard import heard, with_host_firewall
 from vpnprobe.evidence.checks import GRE_IN_CALL, PPTP_LCP
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.packet_records import Check, Movement, Vantage
@@ -25,7 +25,7 @@ from vpnprobe.observations.schema import ConversationSummary, Direction, Evidenc
 
 EVIDENCE_KEPT: Final = 4
 """Frames of each capture that are named beside an observation."""
-SILENT: Final = EndRecord(witness=False)
+SILENT: Final = EndRecord(recorded=False)
 """The record of an end that nobody captured at."""
 
 
@@ -145,7 +145,7 @@ def _compare(client: Side, server: Side) -> Examined:
     records = _record(client, Vantage.CLIENT), _record(server, Vantage.SERVER)
     joined = _have_common_packets(*records)
     if not joined:
-        records = _as_witness(client, records[0]), _as_witness(server, records[1])
+        records = _recorded_meanwhile(client, records[0]), _recorded_meanwhile(server, records[1])
     records = while_watched(records[0], records[1], _watched(server)), while_watched(records[1], records[0], _watched(client))
     facts = PathFacts(
         client_address=client.ends.client if client.ends is not None else None,
@@ -196,12 +196,12 @@ def _decoders(side: Side) -> list[Decoder]:
 def _record(side: Side, vantage: Vantage) -> EndRecord:
     """All traces of one end as its record; one without VPN packets says that nothing was sent and nothing came."""
     if side.ends is None:
-        return EndRecord(witness=True, sees_closed_ports=True)
+        return EndRecord(recorded=True, sees_closed_ports=True)
     records = [decoder.record(side.ends, vantage) for decoder in _decoders(side)]
     return EndRecord(
         packet_records=tuple(packet_record for record in records for packet_record in record.packet_records),
         refusals=tuple(refusal for record in records for refusal in record.refusals),
-        witness=True,
+        recorded=True,
         sees_closed_ports=True,
     )
 
@@ -212,7 +212,7 @@ def _watched(side: Side) -> tuple[float, float] | None:
     return (min(one.first_at for one in seen), max(one.last_at for one in seen)) if seen else None
 
 
-def _as_witness(side: Side, record: EndRecord) -> EndRecord:
+def _recorded_meanwhile(side: Side, record: EndRecord) -> EndRecord:
     """A capture of another attempt says what did not come only if the other end was sending meanwhile.
 
     It was, where anything of it came. A run of ours has both ends send, and an empty capture is one end's word that it saw nothing.
@@ -221,7 +221,7 @@ def _as_witness(side: Side, record: EndRecord) -> EndRecord:
         return record
     between = {(side.ends.client, side.ends.server), (side.ends.server, side.ends.client)}
     both_ways = all(any(way in decoder.finder.ways for decoder in _decoders(side)) for way in between)
-    return replace(record, witness=both_ways)
+    return replace(record, recorded=both_ways)
 
 
 def _have_common_packets(client: EndRecord, server: EndRecord) -> bool:
@@ -258,7 +258,7 @@ def _with_evidence(observations: Sequence[Observation], sides: Sequence[tuple[Si
         for packet_record in record.packet_records:
             check = packet_record.check
             number = numbers.get((packet_record.at, packet_record.key.partition("-")[0]))
-            if number is None or packet_record.stepped:
+            if number is None or packet_record.ttl_limited:
                 continue
             for way in (packet_record.direction, Direction.BOTH):
                 slot = (check.probe, check.name, check.transport.value, check.port, check.variant, way)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from vpnprobe.capture.ends import Ends, EndsFinder
-from vpnprobe.capture.followers.base import STEPPED_TTL_LIMIT, CapturedMessage, End
+from vpnprobe.capture.followers.base import SMALL_TTL, CapturedMessage, End
 from vpnprobe.capture.followers.gre import GreFollower
 from vpnprobe.capture.followers.ipsec import IpsecFollower
 from vpnprobe.capture.followers.tcp import RESET, TcpFollower
@@ -172,7 +172,7 @@ class Decoder:
         ours = [captured for captured in self._spots if {captured.source[0], captured.destination[0]} == between]
         packet_records = tuple(self._packet_record(captured, ends, vantage, own=own) for captured in ours if captured.message != RESET)
         refusals = [*self._resets(ours, ends, vantage), *self._refusals(ours, ends, vantage)]
-        return EndRecord(packet_records, tuple(dict.fromkeys(refusals)), witness=True, sees_closed_ports=True)
+        return EndRecord(packet_records, tuple(dict.fromkeys(refusals)), recorded=True, sees_closed_ports=True)
 
     def _packet_record(self, captured: CapturedMessage, ends: Ends, vantage: Vantage, *, own: bool) -> PacketRecord:
         from_client = captured.source[0] == ends.client
@@ -186,15 +186,15 @@ class Decoder:
             message=captured.message,
             size=captured.size,
             ttl=captured.ttl,
-            stepped=self.stepped(captured),
+            ttl_limited=self.ttl_limited(captured),
             peer=captured.destination if sent else captured.source,
             detail=captured.detail,
         )
 
-    def stepped(self, captured: CapturedMessage) -> bool:
+    def ttl_limited(self, captured: CapturedMessage) -> bool:
         """Whether a packet is a copy with a small TTL: far below that of its sender's other packets."""
         usual = self.finder.highest_ttl.get(captured.source[0], 0)
-        return captured.ttl is not None and captured.ttl <= STEPPED_TTL_LIMIT and usual >= USUAL_TTL_LEAST
+        return captured.ttl is not None and captured.ttl <= SMALL_TTL and usual >= USUAL_TTL_LEAST
 
     def check(self, captured: CapturedMessage, ends: Ends) -> Check:
         """What a packet asks, now that it is known which end is the client."""

@@ -40,7 +40,7 @@ class EndsFinder:
 
     def __init__(self) -> None:
         self.highest_ttl: dict[str, int] = {}
-        """By source address; copies with a stepped TTL do not lower it."""
+        """By source address; copies with a small TTL do not lower it."""
         self.ways: set[tuple[str, str]] = set()
         """Source and destination of all that was seen."""
         self._outgoing: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""TTL-stepped copies in a capture, and the routers' answers to them: the traces of a run, read again from its packets."""
+"""TTL-limited copies in a capture, and the routers' answers to them: the traces of a run, read again from its packets."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,7 +11,7 @@ from vpnprobe.observations.schema import Direction
 
 
 def traces_of(decoders: Sequence[Decoder], ends: Ends, vantage: Vantage, other: EndRecord) -> Iterable[Trace]:
-    """One trace a kind of packet that was stepped from this end; `other`: the record of the end that the copies were sent to."""
+    """One trace a kind of packet that was traced from this end; `other`: the record of the end that the copies were sent to."""
     here = ends.client if vantage is Vantage.CLIENT else ends.server
     direction = Direction.C2S if vantage is Vantage.CLIENT else Direction.S2C
     for check, hops in _hops(decoders, ends, here).items():
@@ -21,7 +21,7 @@ def traces_of(decoders: Sequence[Decoder], ends: Ends, vantage: Vantage, other: 
             s.key: s.ttl
             for decoder in decoders
             for s in decoder.record(ends, vantage).packet_records
-            if s.stepped and s.movement is Movement.SENT and s.check == check
+            if s.ttl_limited and s.movement is Movement.SENT and s.check == check
         }
         came = [sent[s.key] for s in other.packet_records if s.movement is Movement.RECEIVED and s.check == check and s.key in sent]
         reached = [ttl for ttl in came if ttl is not None]
@@ -32,7 +32,7 @@ def _hops(decoders: Iterable[Decoder], ends: Ends, here: str) -> dict[Check, dic
     """By check: TTL of each copy to the address that answered for it."""
     found: dict[Check, dict[int, str | None]] = {}
     for decoder in decoders:
-        copies = [captured for captured in decoder.captured_messages if captured.source[0] == here and decoder.stepped(captured)]
+        copies = [captured for captured in decoder.captured_messages if captured.source[0] == here and decoder.ttl_limited(captured)]
         for captured in copies:
             if captured.ttl is not None and {captured.source[0], captured.destination[0]} == {ends.client, ends.server}:
                 found.setdefault(decoder.check(captured, ends), {}).setdefault(captured.ttl, None)

@@ -15,7 +15,7 @@ from vpnprobe.capture.ends import Ends
 from vpnprobe.capture.files import CaptureFormat, CaptureReader, open_source, read_packets
 from vpnprobe.capture.frames import frame_of
 from vpnprobe.capture.sources import CHUNK_BYTES, Source, unreadable
-from vpnprobe.capture.tcpdump_text import PrintedTrace, parse
+from vpnprobe.capture.tcpdump_text import TcpdumpTrace, parse
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.packet_records import Vantage
 
@@ -113,7 +113,7 @@ class _Lines:
             yield rest.decode("utf-8", "replace")
 
 
-def _trace_of(printed: PrintedTrace) -> Trace:
+def _trace_of(printed: TcpdumpTrace) -> Trace:
     decoder = Decoder()
     for frame in printed.frames:
         decoder.take(frame)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from vpnprobe.capture.frames import Frame
-from vpnprobe.capture.printed import Endpoints, content_of, has_ports, port_number
+from vpnprobe.capture.tcpdump_lines import Endpoints, content_of, has_ports, port_number
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.wire.ip import IpProtocol
 
@@ -40,7 +40,7 @@ _NAMES_SERVER: Final = re.compile(r"\bserver\b|服务器|服务端|伺服器|サ
 
 
 @dataclass(slots=True)
-class PrintedTrace:
+class TcpdumpTrace:
     """One run of tcpdump, as printed."""
 
     frames: list[Frame] = field(default_factory=list)
@@ -51,24 +51,24 @@ class PrintedTrace:
 
 
 @dataclass(frozen=True, slots=True)
-class PrintedText:
+class TcpdumpText:
     """All traces of one text."""
 
-    traces: tuple[PrintedTrace, ...]
+    traces: tuple[TcpdumpTrace, ...]
     packet_lines: int
     """Lines that show a packet, read or not."""
     unread: int
     """Of those, the ones that could not be read."""
 
 
-def parse(lines: Iterable[str]) -> PrintedText:
+def parse(lines: Iterable[str]) -> TcpdumpText:
     """Reads a text; without a packet line the result has no traces."""
     reader = _Reader()
     for line in _whole_packets(lines):
         reader.take(line)
         if reader.packet_lines >= FRAMES_LIMIT:
             break
-    return PrintedText(tuple(trace for trace in reader.traces if trace.frames), reader.packet_lines, reader.unread)
+    return TcpdumpText(tuple(trace for trace in reader.traces if trace.frames), reader.packet_lines, reader.unread)
 
 
 def _whole_packets(lines: Iterable[str]) -> Iterator[str]:
@@ -93,7 +93,7 @@ def _whole_packets(lines: Iterable[str]) -> Iterator[str]:
 
 class _Reader:
     def __init__(self) -> None:
-        self.traces: list[PrintedTrace] = [PrintedTrace()]
+        self.traces: list[TcpdumpTrace] = [TcpdumpTrace()]
         self.packet_lines = 0
         self.unread = 0
         self._days = 0
@@ -120,7 +120,7 @@ class _Reader:
 
     def _begin(self, named: Vantage | None) -> None:
         if self.traces[-1].frames:
-            self.traces.append(PrintedTrace())
+            self.traces.append(TcpdumpTrace())
             self._first_sequences.clear()
         self.traces[-1].named = named
 

@@ -11,14 +11,14 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vpnprobe.probes.openvpn_trial import Trial
+    from vpnprobe.probes.openvpn_profile_test import ProfileTest
     from vpnprobe.profiles.model import Profile
     from vpnprobe.transports.stack import Address
 
 
-def trial_of(path: Path, tell: Callable[[str], None]) -> "Trial":
+def profile_test_of(path: Path, tell: Callable[[str], None]) -> "ProfileTest":
     """Reads the profile, and asks on the terminal for what it wants asked. Raises ProfileError."""
-    from vpnprobe.probes.openvpn_trial import MOST_REMOTES, Trial
+    from vpnprobe.probes.openvpn_profile_test import MOST_REMOTES, ProfileTest
     from vpnprobe.profiles.ovpn import read_profile
 
     profile = read_profile(path)
@@ -31,9 +31,9 @@ def trial_of(path: Path, tell: Callable[[str], None]) -> "Trial":
     if len(profile.remotes) > MOST_REMOTES:
         tell(f"{path}: the first {MOST_REMOTES} of {len(profile.remotes)} remotes are tried")
     username, password = _credentials(profile)
-    trial = Trial(profile, addresses_of, username, password, _passphrase(profile))
-    trial.context()  # What cannot be used is told before anything is sent.
-    return trial
+    profile_test = ProfileTest(profile, addresses_of, username, password, _passphrase(profile))
+    profile_test.context()  # What cannot be used is told before anything is sent.
+    return profile_test
 
 
 def _credentials(profile: "Profile") -> tuple[str, str]:

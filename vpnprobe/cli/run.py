@@ -20,7 +20,7 @@ from vpnprobe.cli.options import (
     probes_for,
     probing_options,
 )
-from vpnprobe.cli.profile import trial_of
+from vpnprobe.cli.profile import profile_test_of
 from vpnprobe.cli.serve import DEFAULT_CONTROL_PORT
 from vpnprobe.errors import CannotRun, UsageError
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from vpnprobe.agents.control import Connector
     from vpnprobe.observations.schema import Observation
     from vpnprobe.probes.context import Settings, WantedPort
-    from vpnprobe.probes.openvpn_trial import Trial
+    from vpnprobe.probes.openvpn_profile_test import ProfileTest
     from vpnprobe.transports.stack import Address, NetworkStack, TcpStream
 
 SSH: Final = "ssh://"
@@ -101,18 +101,18 @@ def run(
     rule_set(judging)
     names, protocols = probes_for(only, skip)
     wanted = Wanted(peer or "", control_port, token_file, solo, quiet)
-    trial = trial_of(profile, wanted.tell) if profile is not None else None
-    if trial is not None and names:
+    profile_test = profile_test_of(profile, wanted.tell) if profile is not None else None
+    if profile_test is not None and names:
         names |= {"openvpn"}
-    if peer is None and trial is not None:
-        names, protocols = _of_trial(trial, names, protocols)
-        wanted = replace(wanted, peer=trial.remotes[0].host, alone=True)
-    return asyncio.run(_run(wanted, names, protocols, ports, trial, output, judging))
+    if peer is None and profile_test is not None:
+        names, protocols = _of_profile(profile_test, names, protocols)
+        wanted = replace(wanted, peer=profile_test.remotes[0].host, alone=True)
+    return asyncio.run(_run(wanted, names, protocols, ports, profile_test, output, judging))
 
 
-def _of_trial(trial: "Trial", names: frozenset[str], protocols: Sequence[str]) -> tuple[frozenset[str], tuple[str, ...]]:
+def _of_profile(profile_test: "ProfileTest", names: frozenset[str], protocols: Sequence[str]) -> tuple[frozenset[str], tuple[str, ...]]:
     """The probes and protocols of a run that tries a profile and nothing else, unless more was asked for by name."""
-    own = tuple(dict.fromkeys(f"openvpn-{remote.transport}" for remote in trial.remotes))
+    own = tuple(dict.fromkeys(f"openvpn-{remote.transport}" for remote in profile_test.remotes))
     return names | {"openvpn"}, tuple(dict.fromkeys((*own, *protocols))) if names else own
 
 
@@ -121,7 +121,7 @@ async def _run(
     names: frozenset[str],
     protocols: Sequence[str],
     further: Sequence[int],
-    trial: "Trial | None",
+    profile_test: "ProfileTest | None",
     output: Output,
     judging: Judging,
 ) -> int:
@@ -131,11 +131,11 @@ async def _run(
     from vpnprobe.probes.context import Settings
 
     control_port = None if wanted.solo or wanted.peer.startswith(SSH) else wanted.control_port
-    of_trial = [remote.port for remote in trial.remotes] if trial is not None else []
+    of_profile = [remote.port for remote in profile_test.remotes] if profile_test is not None else []
     ports = tuple(port for port in dict.fromkeys((*OPENVPN_PORTS, *further)) if port != control_port)
     started = now()
-    measured, took = await _measured(wanted, Settings(ports, names, trial, only_trial=wanted.alone))
-    ports = tuple(dict.fromkeys(of_trial if wanted.alone else (*of_trial, *ports)))
+    measured, took = await _measured(wanted, Settings(ports, names, profile_test, only_profile=wanted.alone))
+    ports = tuple(dict.fromkeys(of_profile if wanted.alone else (*of_profile, *ports)))
     decision = decided(measured.observations, judging, rule_set(judging), ports=ports, control_port=control_port, protocols=protocols)
     name = wanted.peer.removeprefix(SSH)
     result = result_of(
@@ -175,7 +175,9 @@ async def _measured(wanted: Wanted, settings: "Settings") -> "tuple[Measured, fl
         address, connect = await _through_ssh(wanted)
         run = Run(stack, address, settings, connect, wanted.tell, second_opinion=nmap_opinion(address))
     else:
-        address = await first_address(settings.trial, stack) if wanted.alone and settings.trial else await resolve(wanted.peer)
+        address = (
+            await first_address(settings.profile_test, stack) if wanted.alone and settings.profile_test else await resolve(wanted.peer)
+        )
         if wanted.alone:
             run = Run(stack, address, settings, None, wanted.tell)
         elif wanted.solo:
@@ -212,12 +214,12 @@ async def _through_ssh(wanted: Wanted) -> "tuple[Address, Connector]":
     return agent.address, connect
 
 
-async def first_address(trial: "Trial", stack: "NetworkStack") -> "Address":
+async def first_address(profile_test: "ProfileTest", stack: "NetworkStack") -> "Address":
     """The first IPv4 address of a remote that there is a route to; the unspecified one where there is none: the trial says so by name."""
     from ipaddress import IPv4Address
 
-    for remote in trial.remotes:
-        for address in await trial.resolve(remote.host, remote.family):
+    for remote in profile_test.remotes:
+        for address in await profile_test.resolve(remote.host, remote.family):
             if address.version == 4:
                 with contextlib.suppress(CannotRun, OSError):
                     stack.source_address(address)

@@ -1,7 +1,7 @@
 """Why and where something does not pass: each failing observation is compared with what passes beside it.
 
 The control experiments: the same payload on another port, another payload on the same port, another IP protocol between the same
-addresses, the same check in a tunnel-less form. And the TTL-stepped copies: the last router that answered for the failing kind, and the
+addresses, the same check in a tunnel-less form. And the TTL-limited copies: the last router that answered for the failing kind, and the
 next one, known from a kind that passes.
 """
 

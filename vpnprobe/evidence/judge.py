@@ -20,8 +20,8 @@ from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background, 
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 from vpnprobe.wire.nonce import ANSWER
 
-UNHEARD: Final = "it reached the host and not the agent there: the host's own firewall keeps it"
-UNSENT: Final = "it was sent and never left the host: the host's own firewall keeps it"
+DROPPED_ON_INPUT: Final = "it reached the host and not the agent there: the host's own firewall keeps it"
+DROPPED_ON_OUTPUT: Final = "it was sent and never left the host: the host's own firewall keeps it"
 ANOTHER: Final = "connections come up, but the agent behind the port sees none: something in between answers in its name"
 UNANSWERED: Final = "the connection reached the host, which answered nothing: its own firewall, or nothing listens"
 TRIALS_WITHOUT_BACKGROUND: Final = 8
@@ -55,12 +55,12 @@ class Judge:
         packets = (t for q, t in self.packet_counts.items() if q.name in counted and q.transport is not Transport.TCP)
         return background(packets, way) + self.facts.background.get(way, Background())
 
-    def witnesses(self, check: Check, way: Direction) -> bool:
+    def would_have_recorded(self, check: Check, way: Direction) -> bool:
         """Whether the receiving end would have seen it, had it come."""
         receiver = self.ends[way][1]
         if is_existing(check):
             return False
-        if not receiver.witness or (_is_raw(check) and not receiver.sees_raw):
+        if not receiver.recorded or (_is_raw(check) and not receiver.sees_raw):
             return False
         if self.elsewhere and (way is Direction.S2C or check.name not in KNOWN_BY_TAG or check.transport is Transport.TCP):
             # Only what carries our tag finds its session from there, and what the server sends goes to the address that it knows.
@@ -71,7 +71,7 @@ class Judge:
 
     def silence(self, check: Check, way: Direction, trials: int, loss: Background) -> tuple[Outcome, float | None]:
         """What it means that none of `trials` fresh packets came."""
-        if not self.witnesses(check, way) or self._kept_by_host(check, way):
+        if not self.would_have_recorded(check, way) or self._kept_by_host(check, way):
             return Outcome.NO_ANSWER, None
         if not loss.measured:
             enough = trials >= (TRIALS_WITHOUT_BACKGROUND if self.ends[way][1].packet_records else LEAST_TRIALS)
@@ -90,7 +90,7 @@ class Judge:
             kinds.add(checks.udp_reach(check.port))
         if check == checks.PPTP_LCP:
             kinds.add(checks.GRE_IN_CALL)
-        return UNHEARD if kinds & receiver.unheard else UNSENT if kinds & sender.unsent else ""
+        return DROPPED_ON_INPUT if kinds & receiver.dropped_on_input else DROPPED_ON_OUTPUT if kinds & sender.dropped_on_output else ""
 
     def refusal(self, check: Check, way: Direction) -> Refusal | None:
         """The refusal of this kind of packet, if there was one: one whose sender is known, else the first.
@@ -138,7 +138,7 @@ class Judge:
         if refusal is None:
             return silent
         told = replace(silent, detail={**silent.detail, **_by(refusal)})
-        passing = refusal.kind is RefusalKind.UNREACHABLE and self.ends[way][1].witness and silent.outcome is not Outcome.BLOCKED
+        passing = refusal.kind is RefusalKind.UNREACHABLE and self.ends[way][1].recorded and silent.outcome is not Outcome.BLOCKED
         return told if passing else replace(told, outcome=Outcome.REFUSED)
 
     def connection(self, check: Check) -> Observation | None:
@@ -149,13 +149,13 @@ class Judge:
             return None
         server = self.ends[Direction.C2S][1]
         arrived = len(there.received)
-        detail = {"arrived_at_server": arrived} if server.witness and there.sent else {}
+        detail = {"arrived_at_server": arrived} if server.recorded and there.sent else {}
         found = self._blank(check, Direction.BOTH, sent=len(there.sent), received=len(back.received), detail=detail)
         if back.received and self._answered_by_another(check, counts):
             return replace(found, outcome=Outcome.NO_ANSWER, detail={**detail, "reason": ANOTHER})
         if back.received:
             return replace(found, outcome=Outcome.PASS, rtt_ms=round_trip_ms(there, back))
-        if not arrived and server.witness and server.sees_closed_ports and self.refusal(check, Direction.C2S) is not None:
+        if not arrived and server.recorded and server.sees_closed_ports and self.refusal(check, Direction.C2S) is not None:
             # The server's own wire never showed the SYN: somebody before it answered in its name.
             found = replace(found, detail={**detail, "by_router": True})
         if arrived and not back.sent:
@@ -169,7 +169,7 @@ class Judge:
 
     def _answered_by_another(self, check: Check, counts: PacketCounts) -> bool:
         """Whether connections to a port of our own came up, and the server agent never saw one: a proxy or portal in between took them."""
-        if not self.facts.joined or self._port_state(check) is not PortState.OURS or not self.ends[Direction.C2S][1].witness:
+        if not self.facts.joined or self._port_state(check) is not PortState.OURS or not self.ends[Direction.C2S][1].recorded:
             return False
         return not counts.total(Direction.C2S).received
 
@@ -189,7 +189,7 @@ class Judge:
         refusal = self.refusal(check, Direction.C2S)
         if refusal is not None and refusal.kind is not RefusalKind.UNREACHABLE:
             return replace(found, outcome=Outcome.REFUSED, detail={**found.detail, **_by(refusal)})
-        if there.sent and self.witnesses(check, Direction.C2S):
+        if there.sent and self.would_have_recorded(check, Direction.C2S):
             found = replace(found, detail={**found.detail, "arrived_at_server": len(there.received)})
         refused = next((m for m in counts.messages(Direction.S2C) if m in REFUSALS and counts.count(Direction.S2C, m).received), None)
         # Where the server's end saw nothing come, somebody before it closed the connection in its name.
@@ -209,12 +209,12 @@ class Judge:
             return None
         run = DataRun.of(count, stream=check.transport is Transport.TCP)
         detail = {**form_detail(check), **run.detail()}
-        detail |= {"round_trip": True} if count.sent and not self.witnesses(check, way) else {}
+        detail |= {"round_trip": True} if count.sent and not self.would_have_recorded(check, way) else {}
         found = self._blank(check, way, sent=len(run.packets), received=len(count.received), detail=detail)
         if not count.received:
             return self._not_received(found, check, way, run.trials)
         limit = None if self._kept_by_host(check, way) else run.limit(self.loss[way])
-        unproven = limit is not None and limit.outcome is Outcome.BLOCKED and not self.witnesses(check, way)
+        unproven = limit is not None and limit.outcome is Outcome.BLOCKED and not self.would_have_recorded(check, way)
         if unproven or (limit is None and run.all_stalled):
             return found
         if limit is None:

@@ -1,7 +1,7 @@
 """Counts of fresh packets, by check, message and direction: what left one end and what of it came at the other.
 
 A packet counts as received only where the sending end's record has its key (joined records), so a forged, reflected or foreign row adds
-nothing. Copies with the same key count once. TTL-stepped copies count for nothing.
+nothing. Copies with the same key count once. TTL-limited copies count for nothing.
 """
 
 from collections import defaultdict
@@ -66,7 +66,7 @@ class PacketCounts:
 
 
 def _own(packet_records: Iterable[PacketRecord]) -> Iterable[PacketRecord]:
-    return (packet_record for packet_record in packet_records if not packet_record.stepped)
+    return (packet_record for packet_record in packet_records if not packet_record.ttl_limited)
 
 
 def count_packets(
@@ -78,7 +78,7 @@ def count_packets(
     them: what the client received counts there without a join.
     """
     result: dict[Check, PacketCounts] = defaultdict(PacketCounts)
-    at_server = _begun_by(client, server) if joined and client.witness else server.packet_records
+    at_server = _begun_by(client, server) if joined and client.recorded else server.packet_records
     everything: Sequence[PacketRecord] = sorted(
         (*_own(client.packet_records), *_own(at_server)), key=lambda s: s.movement is Movement.RECEIVED
     )
@@ -144,7 +144,7 @@ def _was_sent(packet_record: PacketRecord, keys_sent: Mapping[tuple[Check, Direc
     if key in keys_sent.get((packet_record.check, packet_record.direction), ()):
         return True
     # An answer carries the key of the conversation that the client began: where nobody recorded it at the server, that key proves it.
-    unrecorded = not server.witness or bool(packet_record.message)
+    unrecorded = not server.recorded or bool(packet_record.message)
     return packet_record.direction is Direction.S2C and unrecorded and key in keys_sent.get((packet_record.check, Direction.C2S), ())
 
 

@@ -53,7 +53,7 @@ class PacketRecord:
     """Bytes of the IP payload's own payload (UDP payload, GRE packet, ...)."""
     ttl: int | None = None
     """IP TTL as sent or as it arrived; None: not known."""
-    stepped: bool = False
+    ttl_limited: bool = False
     """A copy sent with a TTL too small to arrive, to find a place: no trial of the path, and no loss."""
     peer: tuple[str, int | None] | None = None
     """Address and port of the other end as seen from here (a NAT shows itself as a difference)."""

@@ -1,7 +1,7 @@
 """What goes into a judgement: each end's record, and what is known of the path besides packets.
 
 `EndRecord` is one end's word. `PathFacts` holds what only a live run knows (who listens, the control channel's own loss, the address that
-the server saw) and what the TTL-stepped copies found. Plain data, so that both can cross the control channel and be filled from captures.
+the server saw) and what the TTL-limited copies found. Plain data, so that both can cross the control channel and be filled from captures.
 """
 
 from collections.abc import Mapping
@@ -57,13 +57,13 @@ class EndRecord:
 
     packet_records: tuple[PacketRecord, ...] = ()
     refusals: tuple[Refusal, ...] = ()
-    witness: bool = True
+    recorded: bool = True
     """False: there is no record of this end (no agent, or it was lost), so its silence says nothing."""
     sees_closed_ports: bool = False
     """It records from the wire, so it sees what comes for ports that are not its own."""
-    unheard: frozenset[Check] = frozenset()
+    dropped_on_input: frozenset[Check] = frozenset()
     """Checks whose packets reached this host's wire and never its agent's socket: its own firewall keeps them."""
-    unsent: frozenset[Check] = frozenset()
+    dropped_on_output: frozenset[Check] = frozenset()
     """Checks whose packets its agent sent and its own wire never showed: its own firewall keeps them."""
     sees_raw: bool = True
     """It sees GRE and ESP. False: it may not open raw sockets, so that its silence about these says nothing."""

@@ -4,7 +4,7 @@
 
     tcp, udp, gre, esp, pptp, l2tp, ike, openvpn    the probes
     conversing                                      carries a conversation, afresh until its outcome is sure
-    sending, crafting, call, stepping               single packets: fresh, TTL-stepped, inside a PPTP call
+    sending, crafting, call, stepping               single packets: fresh, TTL-limited, inside a PPTP call
     recorder, witnessing, keeping, pcap             what one end saw: at its sockets, of other programs' ports, on its wire, as a file
 
 Probes run unchanged on real and simulated networks: they see `transports` only. None of them decides what its rows mean.

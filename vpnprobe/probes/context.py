@@ -11,21 +11,21 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from vpnprobe.endpoint.recorder import Recorder
+from vpnprobe.endpoint.sending import Nonces, PacketSender
 from vpnprobe.evidence.checks import tcp_reach
 from vpnprobe.evidence.judge import Judge
-from vpnprobe.evidence.named import Named
+from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_counts import Count
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKind, Skip, Trace
 from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS, Background
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.recorder import Recorder
-from vpnprobe.probes.sending import Nonces, PacketSender
 from vpnprobe.transports.stack import Address, Closable, Datagram, Endpoint, NetworkStack, RawPort, UdpPort
 
 if TYPE_CHECKING:
-    from vpnprobe.probes.openvpn_material import Material
-    from vpnprobe.probes.openvpn_trial import Trial
+    from vpnprobe.probes.openvpn_profile_test import ProfileTest
+    from vpnprobe.probes.openvpn_session_keys import SessionKeys
 
 FIRST_TRIALS: Final = 6
 """Fresh packets of each kind before anybody asks whether they came."""
@@ -101,7 +101,7 @@ class Peer(Protocol):
         ...
 
     async def trace(self, check: Check, *, highest_ttl: int) -> Trace | None:
-        """TTL-stepped copies of one kind of packet from the server; None: it cannot."""
+        """TTL-limited copies of one kind of packet from the server; None: it cannot."""
         ...
 
 
@@ -120,9 +120,9 @@ class Settings:
     """Candidate OpenVPN ports, the preferred one first."""
     names: frozenset[str] = frozenset()
     """Probes to run; empty: all."""
-    trial: "Trial | None" = None
+    profile_test: "ProfileTest | None" = None
     """An existing OpenVPN server to try with its own profile."""
-    only_trial: bool = False
+    only_profile: bool = False
     """Of OpenVPN, nothing but that."""
 
     def wants(self, name: str) -> bool:
@@ -153,19 +153,19 @@ class Path:
     """None: no privilege; `no_raw` says why."""
     no_raw: str = ""
     facts: PathFacts = field(default_factory=PathFacts)
-    server_record: EndRecord = field(default_factory=lambda: EndRecord(witness=False))
+    server_record: EndRecord = field(default_factory=lambda: EndRecord(recorded=False))
     client_sees_wire: bool = False
     skips: list[Skip] = field(default_factory=list)
     gre_listeners: list[Callable[[Datagram], None]] = field(default_factory=list)
     """Called with every GRE packet that comes from the peer."""
     local_ports: set[tuple[Transport, int]] = field(default_factory=set)
     """Local ports that probes use: what is captured is kept by them."""
-    in_call_crafted: Callable[[], tuple[bytes, str]] | None = None
-    """Payload and key of one, for a TTL-stepped copy."""
-    material: "Material | None" = None
+    in_call_packet: Callable[[], tuple[bytes, str]] | None = None
+    """Payload and key of one, for a TTL-limited copy."""
+    session_keys: "SessionKeys | None" = None
     """What whole OpenVPN sessions with the server agent take; None: `no_openvpn` says why there are none."""
     no_openvpn: str = "there is no server agent"
-    named: list[Named] = field(default_factory=list)
+    named_failures: list[NamedFailure] = field(default_factory=list)
     """Failures that a probe knows by name."""
     udp_locals: dict[int, Endpoint] = field(default_factory=dict)
     """By server port: the local end that `udp/reach` uses."""
@@ -281,7 +281,7 @@ class Path:
         judgement = self.judge()
         counted = judgement.packet_counts.get(check)
         count = counted.total(way) if counted is not None else None
-        if count is None or count.received or not judgement.witnesses(check, way):
+        if count is None or count.received or not judgement.would_have_recorded(check, way):
             return 0
         return missing(judgement.loss[way], count)
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from vpnprobe.conversations.contract import Conversation, Sender
+from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.evidence.checks import tcp_reach
 from vpnprobe.evidence.judge import GOALS, Judge
 from vpnprobe.evidence.packet_records import Check
@@ -12,7 +13,6 @@ from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.evidence.statistics import MOST_TRIALS
 from vpnprobe.observations.schema import Direction, Outcome, Transport
 from vpnprobe.probes.context import Path, missing, spaced
-from vpnprobe.probes.recorder import Recorder
 from vpnprobe.transports.stack import ConnectError, Datagram, Endpoint, NetworkStack, TcpStream
 
 CLOCK_SLACK_S: Final = 0.002
@@ -157,7 +157,7 @@ def still_needed(path: Path, check: Check, made: int) -> int:
     if any(counted.count(Direction.S2C, goal).received for goal in GOALS[check.name]):
         return 0
     tried = max((len(count.sent) for count in counted.counts.values()), default=0)
-    lost = [(way, c) for (way, _), c in counted.counts.items() if c.sent and not c.received and judgement.witnesses(check, way)]
+    lost = [(way, c) for (way, _), c in counted.counts.items() if c.sent and not c.received and judgement.would_have_recorded(check, way)]
     if lost:
         return min(max(missing(judgement.loss[way], count) for way, count in lost), MOST_TRIALS - tried)
     progressing = any(count.received for count in counted.counts.values()) and path.peer is not None

@@ -18,9 +18,9 @@ from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Path, Settings, WantedPort, gather_all
 from vpnprobe.probes.conversing import over_stream, over_udp, until_sure
-from vpnprobe.probes.openvpn_material import WRAPS, Material
+from vpnprobe.probes.openvpn_profile_test import ProfileProbe
+from vpnprobe.probes.openvpn_session_keys import WRAPS, SessionKeys
 from vpnprobe.probes.openvpn_sessions import ECHOES, LONG_RUN, Sessions, checks_of
-from vpnprobe.probes.openvpn_trial import ProfileProbe
 from vpnprobe.transports.stack import ConnectError, Endpoint, TcpStream
 
 CONNECT_DEADLINE_S: Final = 8.0
@@ -42,28 +42,28 @@ class OpenvpnProbe:
         return self._candidates(settings)
 
     def _candidates(self, settings: Settings) -> list[WantedPort]:
-        if settings.only_trial:
+        if settings.only_profile:
             return []
         return [WantedPort(transport, port) for port in settings.openvpn_ports for transport in (Transport.UDP, Transport.TCP)]
 
     async def run(self, path: Path) -> None:
-        trial = path.settings.trial
-        await gather_all([self._run_candidates(path), *([ProfileProbe(path, trial).run()] if trial is not None else [])])
+        profile_test = path.settings.profile_test
+        await gather_all([self._run_candidates(path), *([ProfileProbe(path, profile_test).run()] if profile_test is not None else [])])
 
     async def _run_candidates(self, path: Path) -> None:
-        trial, material = path.settings.trial, path.material
-        tried = {WantedPort(remote.transport, remote.port) for remote in trial.remotes} if trial is not None else set()
+        profile_test, session_keys = path.settings.profile_test, path.session_keys
+        tried = {WantedPort(remote.transport, remote.port) for remote in profile_test.remotes} if profile_test is not None else set()
         # Where the profile's own server listens its own keys tell everything that a bare reset could.
         ports = [w for w in self._candidates(path.settings) if w not in tried or path.port_state(*w) is not PortState.DAEMON]
-        ours = [w for w in ports if material is not None and path.port_state(*w) is PortState.OURS]
+        ours = [w for w in ports if session_keys is not None and path.port_state(*w) is PortState.OURS]
         await gather_all([self._resets(path, wanted) for wanted in ports if wanted not in ours])
-        if material is not None:
+        if session_keys is not None:
             by_transport = [[w for w in ours if w.transport is t] for t in (Transport.UDP, Transport.TCP)]
-            await gather_all([self._sessions(path, material, some) for some in by_transport if some])
+            await gather_all([self._sessions(path, session_keys, some) for some in by_transport if some])
 
-    async def _sessions(self, path: Path, material: Material, ports: list[WantedPort]) -> None:
+    async def _sessions(self, path: Path, session_keys: SessionKeys, ports: list[WantedPort]) -> None:
         """All ports of one transport, at least one, in the order of preference."""
-        plain = [Sessions(path, material, wanted) for wanted in ports]
+        plain = [Sessions(path, session_keys, wanted) for wanted in ports]
         await gather_all([sessions.run(echoes=ECHOES if number else LONG_RUN) for number, sessions in enumerate(plain)])
         judgement = path.judge()
         passing = [sessions for sessions in plain if sessions.passes(judgement)]
@@ -78,7 +78,7 @@ class OpenvpnProbe:
         wrapped = [s.wanted for s in plain if s is plain[0] or (s not in passing and _port_passes(judgement, s.wanted))]
         # Where plain passes a wrap is a choice; where it does not, the wrap has to prove as much.
         echoes = ECHOES if plain[0] in passing else LONG_RUN
-        await gather_all([Sessions(path, material, wanted, wrap).run(echoes=echoes) for wanted in wrapped for wrap in WRAPS])
+        await gather_all([Sessions(path, session_keys, wanted, wrap).run(echoes=echoes) for wanted in wrapped for wrap in WRAPS])
 
     async def _resets(self, path: Path, wanted: WantedPort) -> None:
         """Resets alone: nobody at the other end has keys that fit ours."""

@@ -21,7 +21,7 @@ from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS
 from vpnprobe.observations.schema import Direction, Outcome, Transport
 from vpnprobe.probes.context import Path, WantedPort, missing
 from vpnprobe.probes.conversing import GAP_S, over_stream, over_udp, still_needed
-from vpnprobe.probes.openvpn_material import Material
+from vpnprobe.probes.openvpn_session_keys import SessionKeys
 from vpnprobe.transports.stack import ConnectError, Endpoint
 from vpnprobe.wire.openvpn_wrap import Wrap
 
@@ -72,7 +72,7 @@ class Watch:
 class Sessions:
     """The sessions on one port, in one wrap."""
 
-    def __init__(self, path: Path, material: Material, wanted: WantedPort, wrap: Wrap = Wrap.NONE) -> None:
+    def __init__(self, path: Path, session_keys: SessionKeys, wanted: WantedPort, wrap: Wrap = Wrap.NONE) -> None:
         form = "" if wrap is Wrap.NONE else wrap.value
         self.wanted = wanted
         self.wrap = wrap
@@ -80,8 +80,8 @@ class Sessions:
         self.handshake = openvpn_handshake(wanted.transport, wanted.port, form)
         self.data = openvpn_data(wanted.transport, wanted.port, form)
         self._path = path
-        self._material = material
-        self._context = client_context(ca_pem=None, identity=material.identity)
+        self._session_keys = session_keys
+        self._context = client_context(ca_pem=None, identity=session_keys.identity)
         self._made = 0
 
     async def run(self, *, echoes: int = ECHOES) -> None:
@@ -118,7 +118,7 @@ class Sessions:
 
     def _client(self, echoes: int) -> Client:
         path = self._path
-        pinned = self._material.server.identity.fingerprint
+        pinned = self._session_keys.server.identity.fingerprint
 
         def check(certificate: bytes) -> Failure | None:
             fits = certificate_fingerprint(certificate) == pinned
@@ -127,7 +127,7 @@ class Sessions:
         client = Client(
             session_id=path.nonces.conversation(),
             stream=self.wanted.transport is Transport.TCP,
-            wrapping=self._material.wrapping(self.wrap),
+            wrapping=self._session_keys.wrapping(self.wrap),
             context=self._context,
             entropy=path.stack.entropy,
             unix_time_at_zero=path.stack.unix_time() - path.stack.now(),
@@ -176,7 +176,7 @@ class Sessions:
     def _more_data(self, judgement: Judge, way: Direction) -> int:
         counted = judgement.packet_counts.get(self.data)
         count = counted.total(way) if counted is not None else None
-        if count is None or not count.sent or not judgement.witnesses(self.data, way):
+        if count is None or not count.sent or not judgement.would_have_recorded(self.data, way):
             return 0
         if self.wanted.transport is Transport.TCP:
             sessions = {session_part(key) for key in count.sent}

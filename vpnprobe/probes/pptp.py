@@ -12,11 +12,11 @@ from typing import Final
 
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.pptp import Initiator, State
+from vpnprobe.endpoint.ppp_call import Call
 from vpnprobe.evidence import identify
 from vpnprobe.evidence.checks import GRE_IN_CALL, PPTP_CONTROL, PPTP_LCP
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.call import Call
 from vpnprobe.probes.context import Job, Path, Settings, WantedPort, gather_all
 from vpnprobe.probes.conversing import over_stream, until_sure
 from vpnprobe.transports.stack import ConnectError, Datagram, Endpoint, TcpStream
@@ -109,12 +109,12 @@ class Calls:
         def came(datagram: Datagram) -> None:
             call.received(datagram)
 
-        def crafted() -> tuple[bytes, str]:
+        def probe_packet() -> tuple[bytes, str]:
             packet = call.fresh()
             return packet.encode(), identify.in_call(packet)[0].key
 
         path.gre_listeners.append(came)
-        path.in_call_crafted = crafted
+        path.in_call_packet = probe_packet
         self.call = call
 
     async def pass_lcp(self, call: Call) -> None:
@@ -158,8 +158,8 @@ class Calls:
             if not call.heard and self._seen(Direction.S2C, sent=True):
                 await path.until_sure(PPTP_LCP, Direction.S2C, send_back)
                 return
-            witnessed = path.judge().witnesses(PPTP_LCP, Direction.C2S)
-            if call.heard and witnessed and not self._seen(Direction.C2S, sent=False):
+            observed = path.judge().would_have_recorded(PPTP_LCP, Direction.C2S)
+            if call.heard and observed and not self._seen(Direction.C2S, sent=False):
                 return  # Nothing of ours gets there, so there is nothing to acknowledge.
 
     def _seen(self, way: Direction, *, sent: bool) -> bool:

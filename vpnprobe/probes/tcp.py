@@ -7,6 +7,7 @@ does, the server's record says whether their SYNs arrived.
 import asyncio
 from typing import Final
 
+from vpnprobe.endpoint.recorder import attempt_key
 from vpnprobe.evidence.checks import tcp_reach
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
@@ -22,11 +23,6 @@ GAP_S: Final = 0.08
 CONNECT_DEADLINE_S: Final = 8.0
 PAYLOAD_BYTES: Final = 32
 REFUSALS_ENOUGH: Final = 4
-
-
-def attempt_key(local: Endpoint) -> str:
-    """What both ends know a connection by, where no NAT changes the client's port."""
-    return f"port-{local.port}"
 
 
 class TcpReach:
@@ -90,7 +86,7 @@ class Connections:
 
     def _missing(self) -> int:
         judgement = self.path.judge()
-        if not judgement.witnesses(self.check, Direction.C2S):
+        if not judgement.would_have_recorded(self.check, Direction.C2S):
             return 0
         both = round_trip(judgement.loss[Direction.C2S], judgement.loss[Direction.S2C])
         counted = judgement.packet_counts.get(self.check)

@@ -188,7 +188,7 @@ class NetworkStack(Protocol):
         ...
 
     def send_packet(self, packet: bytes) -> None:
-        """Sends a whole IPv4 packet with the header as given (checksums of the IP header are filled in): for TTL-stepped copies.
+        """Sends a whole IPv4 packet with the header as given (checksums of the IP header are filled in): for TTL-limited copies.
 
         Raises CannotRun (status MISSING) without Capability.RAW_IP.
         """

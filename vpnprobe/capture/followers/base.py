@@ -16,7 +16,7 @@ from vpnprobe.observations.schema import ConversationEndpoint, ConversationSumma
 
 FLOWS_LIMIT: Final = 50_000
 """Most conversations of one protocol that are followed in one capture."""
-STEPPED_TTL_LIMIT: Final = 32
+SMALL_TTL: Final = 32
 EARLIEST_DATE: Final = 366 * 86_400.0
 """Times below are those of printed traces without dates."""
 
@@ -86,9 +86,9 @@ def captured(
     )
 
 
-def seems_stepped(frame: Frame) -> bool:
+def seems_ttl_limited(frame: Frame) -> bool:
     """Whether the TTL is so small that the packet may be a copy which was meant to expire on the way."""
-    return frame.ttl is not None and frame.ttl <= STEPPED_TTL_LIMIT
+    return frame.ttl is not None and frame.ttl <= SMALL_TTL
 
 
 def always(check: Check) -> Ask:

@@ -6,7 +6,7 @@ A conversation may move from port 500 to 4500; its endpoints are those of its fi
 from collections.abc import Iterable
 from typing import Final
 
-from vpnprobe.capture.followers.base import FLOWS_LIMIT, Ask, CapturedMessage, End, Flow, captured, ends_of, seems_stepped
+from vpnprobe.capture.followers.base import FLOWS_LIMIT, Ask, CapturedMessage, End, Flow, captured, ends_of, seems_ttl_limited
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.ikev1 import Ikev1Tracker
@@ -64,7 +64,7 @@ class _Conversation:
             return
         message = self.tracker.saw_datagram(sender, payload, now=frame.at)
         name, detail = describe(message)
-        kind = (sender, name, ends_of(frame)[1 if sender is Sender.INITIATOR else 0], seems_stepped(frame))
+        kind = (sender, name, ends_of(frame)[1 if sender is Sender.INITIATOR else 0], seems_ttl_limited(frame))
         if kind not in self._seen:
             self._seen.add(kind)
             ask: Ask = ikev1_main if self.version == 1 else ikev2_init

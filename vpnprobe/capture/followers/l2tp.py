@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, End, Flow, always, captured, ends_of, pair, seems_stepped
+from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, End, Flow, always, captured, ends_of, pair, seems_ttl_limited
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.l2tp import L2tpTracker, State
@@ -44,7 +44,7 @@ class _Tunnel:
             name, detail = describe(message)
             if len(self.names) < MESSAGES_KEPT:
                 self.names.append(name)
-            kind = (source, name, self.tracker.key, seems_stepped(frame))
+            kind = (source, name, self.tracker.key, seems_ttl_limited(frame))
             if kind not in self._seen:
                 self._seen.add(kind)
                 from_client = source == self.client if self.flow.client is not None else None

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, End, Flow, captured, ends_of, pair, seems_stepped
+from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, End, Flow, captured, ends_of, pair, seems_ttl_limited
 from vpnprobe.capture.followers.openvpn_data import DataPackets
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.streams import Chunk, Connection
@@ -148,7 +148,7 @@ class _Session:
 
     def _first(self, frame: Frame, end: End, message: Packet | StreamClosed | KeysAgreed, at: float) -> Iterable[CapturedMessage]:
         found = self._captured(frame, end, message, at)
-        kind = (found.key, self.sender(end), found.message, seems_stepped(frame))
+        kind = (found.key, self.sender(end), found.message, seems_ttl_limited(frame))
         if kind not in self._seen and len(self._seen) < KINDS_LIMIT:
             self._seen.add(kind)
             yield found

@@ -72,13 +72,13 @@ def with_answers(record: EndRecord) -> EndRecord:
     """What the server has, as far as the client's own capture shows it: the data packets of sessions in which answers in kind came.
 
     At least LEAST_ANSWERS packets of the server, larger than a ping, each follow one of the client's within a second. All that the client
-    sent in such a session then counts as received: none of it is shown to be lost either. No witness: its silence says nothing.
+    sent in such a session then counts as received: none of it is shown to be lost either. Not `recorded`: its silence says nothing.
     """
     answers: Counter[tuple[Check, str]] = Counter(
         (s.check, session_part(s.key)) for s in record.packet_records if FOLLOWS in s.detail and s.direction is Direction.S2C
     )
     proven = {session for session, count in answers.items() if count >= LEAST_ANSWERS}
-    return EndRecord(packet_records=tuple(_received(s) for s in _sent_data(record.packet_records) if _session(s) in proven), witness=False)
+    return EndRecord(packet_records=tuple(_received(s) for s in _sent_data(record.packet_records) if _session(s) in proven), recorded=False)
 
 
 def while_watched(record: EndRecord, other: EndRecord, watched: tuple[float, float] | None) -> EndRecord:

@@ -53,7 +53,7 @@ Slot = tuple[int, int | None]
 """IP protocol, and for UDP a port."""
 
 
-class Keeper:
+class RunCapture:
     """Takes packets from a capture."""
 
     def __init__(self) -> None:
@@ -166,7 +166,7 @@ def _icmp_belongs(payload: bytes, scope: Scope, *, outgoing: bool) -> bool:
             return False
 
 
-def never_left(left: Container[Slot], packet_records: Iterable[PacketRecord]) -> frozenset[Check]:
+def dropped_on_output(left: Container[Slot], packet_records: Iterable[PacketRecord]) -> frozenset[Check]:
     """Checks of which this end sent LEAST_TRIALS or more, and its own wire showed none: GRE, ESP, and UDP by port."""
     ours = (s.check for s in packet_records if s.movement is Movement.SENT and s.check.transport in PROTOCOLS)
     sent = Counter(check for check in ours if not is_existing(check))

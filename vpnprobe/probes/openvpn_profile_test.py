@@ -2,7 +2,7 @@
 
 Each remote of the profile is tried: its name is resolved, a whole session is begun, and echo requests of several sizes go to the server's
 address in the tunnel. The server is another program, so nobody but its answers tells what came there. What fails is told by name
-(`Named`), beside the observations of the same checks that every other OpenVPN session has.
+(`NamedFailure`), beside the observations of the same checks that every other OpenVPN session has.
 """
 
 import asyncio
@@ -16,9 +16,10 @@ from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session import Stage, Wrapping
+from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.errors import CannotRun
 from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake, openvpn_reset
-from vpnprobe.evidence.named import Named
+from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.naming import PROFILE
 from vpnprobe.evidence.packet_records import Check, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind
@@ -26,7 +27,6 @@ from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Path
 from vpnprobe.probes.conversing import over_stream, over_udp
 from vpnprobe.probes.openvpn_findings import CLOSED_AT, DataFailure, client_certificate_failure, data_failure, told_of
-from vpnprobe.probes.recorder import Recorder
 from vpnprobe.profiles.model import Profile, Remote
 from vpnprobe.profiles.verification import certificate_check, tls_context
 from vpnprobe.transports.stack import Address, ConnectError, ConnectFailure, Endpoint
@@ -62,7 +62,7 @@ Resolve = Callable[[str, str], Awaitable[Sequence[Address]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class ProfileTest:
     """What is tried."""
 
     profile: Profile
@@ -90,10 +90,10 @@ def form_of(number: int) -> str:
 class ProfileProbe:
     """Tries one profile's remotes."""
 
-    def __init__(self, path: Path, trial: Trial) -> None:
+    def __init__(self, path: Path, profile_test: ProfileTest) -> None:
         self._path = path
-        self._trial = trial
-        self._context = trial.context()
+        self._profile_test = profile_test
+        self._context = profile_test.context()
         # What the ciphers load must not be loaded between two packets, whose times are told.
         lacking()
 
@@ -103,17 +103,17 @@ class ProfileProbe:
 
         async def one(number: int, remote: Remote) -> None:
             async with gate:
-                await RemoteTrial(self._path, self._trial, self._context, remote, form_of(number)).run()
+                await RemoteTest(self._path, self._profile_test, self._context, remote, form_of(number)).run()
 
-        await asyncio.gather(*(one(number, remote) for number, remote in enumerate(self._trial.remotes)))
+        await asyncio.gather(*(one(number, remote) for number, remote in enumerate(self._profile_test.remotes)))
 
 
-class RemoteTrial:
+class RemoteTest:
     """One remote."""
 
-    def __init__(self, path: Path, trial: Trial, context: ssl.SSLContext, remote: Remote, form: str) -> None:
+    def __init__(self, path: Path, profile_test: ProfileTest, context: ssl.SSLContext, remote: Remote, form: str) -> None:
         self._path = path
-        self._trial = trial
+        self._profile_test = profile_test
         self._context = context
         self._remote = remote
         self._refused: Failure | None = None
@@ -122,13 +122,13 @@ class RemoteTrial:
         self.data = openvpn_data(remote.transport, remote.port, form)
 
     async def run(self) -> None:
-        addresses = await self._trial.resolve(self._remote.host, self._remote.family)
+        addresses = await self._profile_test.resolve(self._remote.host, self._remote.family)
         usable = [address for address in addresses if address.version == 4][:MOST_ADDRESSES]
         if not addresses:
             self._name(self.reset, Failure(FailureCode.NAME_NOT_RESOLVED, self._remote.host))
         elif not usable:
             self._skip_from(self.reset, "the server has IPv6 addresses only, which are not probed yet")
-        elif self._trial.profile.credentials.static_challenge:
+        elif self._profile_test.profile.credentials.static_challenge:
             self._name(self.handshake, Failure(FailureCode.CHALLENGE_WANTED, "the profile has a static-challenge"))
             self._path.skip(self.reset, "a login without the second factor would count as a failed one")
         else:
@@ -156,7 +156,7 @@ class RemoteTrial:
             failure = Failure(CLOSED_AT[client.stage], "the server closed the connection")
         if failure is not None:
             failure = await self._closer_look(client, failure)
-        left_out = self._trial.profile.ciphers.unsupported
+        left_out = self._profile_test.profile.ciphers.unsupported
         if failure is not None and failure.code is FailureCode.NO_COMMON_DATA_CIPHER and left_out:
             failure = replace(failure, detail=f"{failure.detail}; not tried, since vpnprobe cannot do them: {', '.join(left_out)}")
         self._tell(client, watch, failure)
@@ -179,7 +179,7 @@ class RemoteTrial:
         return watch
 
     def _client(self, context: ssl.SSLContext, *, wrapping: Wrapping | None = None, echoes: int | None = None) -> Client:
-        path, profile = self._path, self._trial.profile
+        path, profile = self._path, self._profile_test.profile
         kept = profile.ciphers.offered or ClientOffer().ciphers
         return Client(
             session_id=path.stack.entropy(8),  # Not of this run's tag: our own server agent is not to answer it.
@@ -191,11 +191,11 @@ class RemoteTrial:
             offer=ClientOffer(
                 ciphers=kept,
                 auth=profile.auth,
-                username=self._trial.username,
-                password=self._trial.password,
+                username=self._profile_test.username,
+                password=self._profile_test.password,
                 tun_mtu=profile.data.tun_mtu or 1500,
                 program=f"vpnprobe {__version__}",
-                echoes=self._trial.echoes if echoes is None else echoes,
+                echoes=self._profile_test.echoes if echoes is None else echoes,
                 check_certificate=certificate_check(profile.checks),
             ),
             retransmit_after_s=RETRANSMIT_AFTER_S,
@@ -230,7 +230,7 @@ class RemoteTrial:
 
     async def _closer_look(self, client: Client, failure: Failure) -> Failure:
         """What further attempts and the profile itself tell of a failure that a silence left open."""
-        tls = self._trial.profile.checks
+        tls = self._profile_test.profile.checks
         match failure.code:
             case FailureCode.SILENT | FailureCode.CLOSED_AT_ONCE if self._remote.wrapping.kind is Wrap.TLS_AUTH:
                 return await self._other_wraps(failure)
@@ -245,7 +245,7 @@ class RemoteTrial:
 
     async def _other_wraps(self, failure: Failure) -> Failure:
         """Whether the server answers where the control channel is wrapped otherwise: without tls-auth, with another direction or digest."""
-        own = _wrapping(self._remote, self._trial.profile)
+        own = _wrapping(self._remote, self._profile_test.profile)
         ways = [replace(own, direction=way, digest=digest) for digest in TLS_AUTH_DIGESTS for way in KeyDirection]
         others = [replace(own, kind=Wrap.NONE), *(other for other in ways if other != own)]
         found = await asyncio.gather(*(self._answers(other) for other in others))
@@ -262,8 +262,8 @@ class RemoteTrial:
 
     async def _tls_begins(self) -> bool:
         """Whether TLS begins without the profile's limit of the version."""
-        checks = replace(self._trial.profile.checks, tls_version_max="")
-        unlimited = replace(self._trial, profile=replace(self._trial.profile, checks=checks))
+        checks = replace(self._profile_test.profile.checks, tls_version_max="")
+        unlimited = replace(self._profile_test, profile=replace(self._profile_test.profile, checks=checks))
         client = self._client(unlimited.context(), echoes=0)
         await self._aside(client, lambda: client.stage >= Stage.TLS_BEGUN)
         return client.stage >= Stage.TLS_BEGUN
@@ -283,9 +283,9 @@ class RemoteTrial:
 
     def _why_no_keys(self, client: Client) -> Failure | None:
         """Why a server that speaks TLS does not answer our key message, as far as can be told; None: unknown."""
-        if not self._trial.username and not client.stream and client.certificate_acknowledged:
+        if not self._profile_test.username and not client.stream and client.certificate_acknowledged:
             return Failure(FailureCode.CREDENTIALS_WANTED, "it took the certificate, and fell silent where no user name came")
-        return client_certificate_failure(self._trial.profile)
+        return client_certificate_failure(self._profile_test.profile)
 
     def _tell(self, client: Client, watch: "_Watch", failure: Failure | None) -> None:
         """Puts the failure beside the check that it belongs to, and says why the later ones were not tried."""
@@ -297,10 +297,12 @@ class RemoteTrial:
         if watch.first_data_s is not None:
             facts["first_data_ms"] = round(1000 * watch.first_data_s, 1)
         asked = client.renegotiations_asked
-        self._path.named.append(Named(self.handshake, "renegotiation-asked" if asked else "", f"{asked} times" if asked else "", facts))
+        self._path.named_failures.append(
+            NamedFailure(self.handshake, "renegotiation-asked" if asked else "", f"{asked} times" if asked else "", facts)
+        )
         data = data_failure(client)
         if data is not None:
-            self._path.named.append(Named(self.data, data.code, data.detail))
+            self._path.named_failures.append(NamedFailure(self.data, data.code, data.detail))
         elif client.gateway is None:
             why = "the server pushes no address of its own in the tunnel, so there is nobody to ask"
             self._path.skip(self.data, why, Direction.C2S, Direction.S2C)
@@ -312,7 +314,7 @@ class RemoteTrial:
             self._path.skip(step, why, *((Direction.C2S, Direction.S2C) if step == self.data else (Direction.BOTH,)))
 
     def _name(self, check: Check, failure: Failure | DataFailure) -> None:
-        self._path.named.append(Named(check, str(failure.code), failure.detail))
+        self._path.named_failures.append(NamedFailure(check, str(failure.code), failure.detail))
         # The step itself too: where nothing of it was sent or came, the name would have no row to stand in.
         self._skip_from(check, f"the session did not get so far: {failure.code}")
 

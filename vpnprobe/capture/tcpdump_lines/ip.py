@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from vpnprobe.capture.printed.base import Content, Endpoints, number
+from vpnprobe.capture.tcpdump_lines.base import Content, Endpoints, number
 from vpnprobe.wire.esp import EspPacket
 from vpnprobe.wire.gre import EnhancedGre, Gre
 from vpnprobe.wire.ip import IpProtocol

@@ -1,74 +1,76 @@
-"""Makes single packets of each kind for TTL-stepped copies: what follows the IP header, with a fresh nonce each."""
+"""Makes single packets of each kind for TTL-limited copies: what follows the IP header, with a fresh nonce each."""
 
 from collections.abc import Callable
 
+from vpnprobe.endpoint.ppp_call import Call
+from vpnprobe.endpoint.sending import Nonces, ProbePacket
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Transport
-from vpnprobe.probes.call import Call
-from vpnprobe.probes.sending import Crafted, Nonces
 from vpnprobe.transports.stack import Endpoint
 from vpnprobe.wire.icmp import EchoRequest
 from vpnprobe.wire.ip import IpProtocol, TcpFlag, TcpSegment, UdpDatagram
 from vpnprobe.wire.openvpn import HardResetClientV2, Reliable
 
-Crafter = Callable[[int], Crafted]
+ProbePacketMaker = Callable[[int], ProbePacket]
 """From the IP identification that the copy will have to the copy."""
 
 
-def echo(nonces: Nonces) -> Crafter:
+def echo(nonces: Nonces) -> ProbePacketMaker:
     """ICMP echo requests; the sequence number is the IP identification, by which the reply is matched."""
 
-    def craft(identification: int) -> Crafted:
+    def make(identification: int) -> ProbePacket:
         payload = nonces.fresh()
         request = EchoRequest(nonces.session_tag & 0xFFFF, identification, payload.encode())
-        return Crafted(int(IpProtocol.ICMP), request.encode(), checks.ICMP_ECHO, payload.key)
+        return ProbePacket(int(IpProtocol.ICMP), request.encode(), checks.ICMP_ECHO, payload.key)
 
-    return craft
+    return make
 
 
-def udp_nonce(nonces: Nonces, source: Endpoint, destination: Endpoint, check: Check) -> Crafter:
+def udp_nonce(nonces: Nonces, source: Endpoint, destination: Endpoint, check: Check) -> ProbePacketMaker:
     """UDP datagrams with our payload, from a port that is open."""
 
-    def craft(_: int) -> Crafted:
+    def make(_: int) -> ProbePacket:
         payload = nonces.fresh()
         datagram = UdpDatagram(source.port, destination.port, payload.encode())
-        return Crafted(int(IpProtocol.UDP), datagram.encode(source.address, destination.address), check, payload.key)
+        return ProbePacket(int(IpProtocol.UDP), datagram.encode(source.address, destination.address), check, payload.key)
 
-    return craft
+    return make
 
 
-def openvpn_reset(nonces: Nonces, source: Endpoint, destination: Endpoint, check: Check) -> Crafter:
+def openvpn_reset(nonces: Nonces, source: Endpoint, destination: Endpoint, check: Check) -> ProbePacketMaker:
     """Plain hard resets of OpenVPN over UDP, each of a session of its own."""
 
-    def craft(_: int) -> Crafted:
+    def make(_: int) -> ProbePacket:
         session_id = nonces.conversation()
         reset = HardResetClientV2.plain(session_id, Reliable())
         datagram = UdpDatagram(source.port, destination.port, reset.encode())
-        return Crafted(int(IpProtocol.UDP), datagram.encode(source.address, destination.address), check, session_id.hex(), reset.name)
+        return ProbePacket(int(IpProtocol.UDP), datagram.encode(source.address, destination.address), check, session_id.hex(), reset.name)
 
-    return craft
+    return make
 
 
-def tcp_syn(nonces: Nonces, source: Endpoint, destination: Endpoint, check: Check, *, using: set[tuple[Transport, int]]) -> Crafter:
+def tcp_syn(
+    nonces: Nonces, source: Endpoint, destination: Endpoint, check: Check, *, using: set[tuple[Transport, int]]
+) -> ProbePacketMaker:
     """SYNs, each from another port, which is put into `using`; the kernel resets what one of them brings up."""
 
-    def craft(_: int) -> Crafted:
+    def make(_: int) -> ProbePacket:
         number = nonces.fresh().number
         port = 32768 + number % 28000
         using.add((Transport.TCP, port))
         segment = TcpSegment(port, destination.port, number & 0xFFFFFFFF, 0, TcpFlag.SYN)
-        return Crafted(int(IpProtocol.TCP), segment.encode(source.address, destination.address), check, f"port-{port}", "SYN")
+        return ProbePacket(int(IpProtocol.TCP), segment.encode(source.address, destination.address), check, f"port-{port}", "SYN")
 
-    return craft
+    return make
 
 
-def in_call(call: Call) -> Crafter:
+def in_call(call: Call) -> ProbePacketMaker:
     """LCP Configure-Requests in the enhanced GRE of a call that is up."""
 
-    def craft(_: int) -> Crafted:
+    def make(_: int) -> ProbePacket:
         packet = call.fresh()
         identity = identify.in_call(packet)[0]
-        return Crafted(int(IpProtocol.GRE), packet.encode(), checks.GRE_IN_CALL, identity.key, identity.message)
+        return ProbePacket(int(IpProtocol.GRE), packet.encode(), checks.GRE_IN_CALL, identity.key, identity.message)
 
-    return craft
+    return make

@@ -20,9 +20,9 @@ ANSWERS: Final = frozenset(("Configure-Ack", "Configure-Nak", "Configure-Reject"
 IN_CALL: Final = (GRE_IN_CALL, PPTP_LCP)
 
 
-def unheard(record: EndRecord) -> int:
+def dropped_on_input(record: EndRecord) -> int:
     """How many Configure-Requests came that this end's PPP did not get; 0: it got them, or nothing shows that it did not."""
-    lcp = [s for s in record.packet_records if s.check == PPTP_LCP and not s.stepped]
+    lcp = [s for s in record.packet_records if s.check == PPTP_LCP and not s.ttl_limited]
     sent = {s.message for s in lcp if s.movement is Movement.SENT}
     came = {s.key for s in lcp if s.movement is Movement.RECEIVED and s.message == REQUEST}
     deaf = REQUEST in sent and not sent & ANSWERS and len(came) >= LEAST_REQUESTS
@@ -31,7 +31,7 @@ def unheard(record: EndRecord) -> int:
 
 def heard(record: EndRecord) -> EndRecord:
     """The record without the packets of the call that did not come to the end's programs."""
-    if not unheard(record):
+    if not dropped_on_input(record):
         return record
     kept = (s for s in record.packet_records if s.check not in IN_CALL or s.movement is Movement.SENT)
     return replace(record, packet_records=tuple(kept))
@@ -39,7 +39,7 @@ def heard(record: EndRecord) -> EndRecord:
 
 def with_host_firewall(observations: Iterable[Observation], client: EndRecord, server: EndRecord) -> Sequence[Observation]:
     """Names the end's own firewall as the cause where its wire saw what it did not get; `client` and `server`: the records as captured."""
-    deaf = {Direction.C2S: (Vantage.SERVER, unheard(server)), Direction.S2C: (Vantage.CLIENT, unheard(client))}
+    deaf = {Direction.C2S: (Vantage.SERVER, dropped_on_input(server)), Direction.S2C: (Vantage.CLIENT, dropped_on_input(client))}
     return [_named(observation, *deaf.get(observation.direction, (Vantage.CLIENT, 0))) for observation in observations]
 
 

@@ -12,18 +12,18 @@ from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.openvpn_ends import Server
 from vpnprobe.conversations.openvpn_session import Negotiation, Wrapping
 from vpnprobe.conversations.openvpn_tls import server_context
+from vpnprobe.endpoint.recorder import Recorder
+from vpnprobe.endpoint.sending import Nonces
 from vpnprobe.evidence.checks import openvpn_reset
 from vpnprobe.evidence.judge import judge
-from vpnprobe.evidence.named import Named, with_names
+from vpnprobe.evidence.named_failures import NamedFailure, with_named_failures
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord
 from vpnprobe.observations.schema import Observation, Transport
 from vpnprobe.probes.context import Path, Settings
 from vpnprobe.probes.conversing import over_stream
-from vpnprobe.probes.openvpn_material import Material, make_material
-from vpnprobe.probes.openvpn_trial import ProfileProbe, Trial
-from vpnprobe.probes.recorder import Recorder
-from vpnprobe.probes.sending import Nonces
+from vpnprobe.probes.openvpn_profile_test import ProfileProbe, ProfileTest
+from vpnprobe.probes.openvpn_session_keys import SessionKeys, make_session_keys
 from vpnprobe.profiles.model import Profile, Remote, TlsMaterial
 from vpnprobe.profiles.model import Wrapping as ProfileWrapping
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
@@ -41,9 +41,9 @@ Loses = Callable[[bytes, bool], bool]
 
 
 @cache
-def material() -> Material:
+def session_keys() -> SessionKeys:
     """Certificates and keys of a server and of its client, made once."""
-    return make_material(random.Random(7).randbytes)
+    return make_session_keys(random.Random(7).randbytes)
 
 
 class ChoosyServer(Server):
@@ -89,7 +89,7 @@ class Servers:
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
 
     def server(self, *, stream: bool) -> Server:
-        half = material().server
+        half = session_keys().server
         made = self.kind(
             session_id=self.stack.entropy(8),
             stream=stream,
@@ -158,7 +158,7 @@ def remote(transport: Transport = Transport.UDP, *, port: int = PORT, wrapping: 
 
 def profile(*remotes: Remote) -> Profile:
     """One that fits the servers, but for what it says of its remotes."""
-    made = material()
+    made = session_keys()
     tls = TlsMaterial(ca=made.server.identity.certificate_pem, cert=made.identity.certificate_pem, key=made.identity.key_pem)
     return Profile("some.ovpn", remotes or (remote(),), tls, ProfileWrapping())
 
@@ -167,7 +167,7 @@ def profile_wrapping(kind: Wrap) -> ProfileWrapping:
     """What a fitting profile says of a wrap."""
     if kind is Wrap.NONE:
         return ProfileWrapping()
-    return ProfileWrapping(kind, material().client_key if kind is Wrap.TLS_CRYPT_V2 else material().server.tls_crypt)
+    return ProfileWrapping(kind, session_keys().client_key if kind is Wrap.TLS_CRYPT_V2 else session_keys().server.tls_crypt)
 
 
 @dataclass
@@ -181,8 +181,8 @@ class Tried:
     """Sessions at the server."""
 
     @property
-    def named(self) -> list[Named]:
-        return self.path.named
+    def named(self) -> list[NamedFailure]:
+        return self.path.named_failures
 
     @property
     def codes(self) -> list[tuple[str, str]]:
@@ -198,7 +198,7 @@ class Tried:
     @property
     def rows(self) -> dict[str, Observation]:
         facts = replace(self.path.facts, skips=tuple(self.path.skips))
-        return {row.id: row for row in with_names(judge(self.path.client_record(), EndRecord(witness=False), facts), self.named)}
+        return {row.id: row for row in with_named_failures(judge(self.path.client_record(), EndRecord(recorded=False), facts), self.named)}
 
     @property
     def outcomes(self) -> dict[str, str]:
@@ -245,10 +245,18 @@ def tried(
         async def resolve(host: str, family: str) -> Sequence[Address]:
             return (there,) if addresses is None else addresses
 
-        trial = Trial(used or profile(), resolve, username, password, echoes=echoes)
-        path = Path(stack, there, Settings((), trial=trial, only_trial=True), Recorder(stack, Vantage.CLIENT), Nonces(stack, 9), None, None)
+        profile_test = ProfileTest(used or profile(), resolve, username, password, echoes=echoes)
+        path = Path(
+            stack,
+            there,
+            Settings((), profile_test=profile_test, only_profile=True),
+            Recorder(stack, Vantage.CLIENT),
+            Nonces(stack, 9),
+            None,
+            None,
+        )
         began = stack.now()
-        await ProfileProbe(path, trial).run()
+        await ProfileProbe(path, profile_test).run()
         took = stack.now() - began
         path.close()
         servers.close()

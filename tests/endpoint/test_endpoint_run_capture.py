@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vpnprobe.endpoint.pcap import encode_pcap
+from vpnprobe.endpoint.run_capture import CIPHERTEXT_KEPT, RunCapture, Scope, belongs, dropped_on_output, without_ciphertext
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.identify import BARE_PROTOCOL
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes import keeping
-from vpnprobe.probes.keeping import CIPHERTEXT_KEPT, Keeper, Scope, belongs, never_left, without_ciphertext
-from vpnprobe.probes.pcap import encode_pcap
 from vpnprobe.transports.stack import Packet
 from vpnprobe.wire.esp import EspPacket
 from vpnprobe.wire.gre import EnhancedGre, Gre
@@ -109,28 +109,28 @@ def test_what_this_end_refuses_is_kept_by_who_sent_it() -> None:
 
 @given(st.binary(max_size=120), st.booleans())
 def test_any_bytes_are_kept_or_not(data: bytes, outgoing: bool) -> None:
-    keeper = Keeper()
-    keeper(Packet(data, 0.0, outgoing))
-    assert keeper.within(SCOPE) in ([], [Packet(data, 0.0, outgoing)])
+    run_capture = RunCapture()
+    run_capture(Packet(data, 0.0, outgoing))
+    assert run_capture.within(SCOPE) in ([], [Packet(data, 0.0, outgoing)])
 
 
 def test_packets_are_handed_on_and_kept_in_order() -> None:
     heard: list[Packet] = []
-    keeper = Keeper()
-    keeper.listeners.append(heard.append)
+    run_capture = RunCapture()
+    run_capture.listeners.append(heard.append)
     packets = [Packet(ip(IpProtocol.UDP, udp(40000 + number % 2, 500)), float(number), True) for number in range(6)]
     for packet in packets:
-        keeper(packet)
+        run_capture(packet)
     assert heard == packets
-    assert keeper.within(SCOPE) == packets[::2]
+    assert run_capture.within(SCOPE) == packets[::2]
 
 
 def test_what_is_held_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeping, "MOST_BYTES", 100)
-    keeper = Keeper()
+    run_capture = RunCapture()
     for _ in range(5):
-        keeper(Packet(b"x" * 40, 0.0, True))
-    assert (len(keeper.packets), keeper.left_out) == (2, 3)
+        run_capture(Packet(b"x" * 40, 0.0, True))
+    assert (len(run_capture.packets), run_capture.left_out) == (2, 3)
 
 
 def sent(check: Check, count: int, movement: Movement = Movement.SENT) -> list[PacketRecord]:
@@ -140,29 +140,29 @@ def sent(check: Check, count: int, movement: Movement = Movement.SENT) -> list[P
 class TestNeverLeft:
     """A host's own firewall eats what its program sends: the wire beside it never shows it."""
 
-    def left(self, *packets: bytes) -> Keeper:
-        keeper = Keeper()
+    def left(self, *packets: bytes) -> RunCapture:
+        run_capture = RunCapture()
         for packet in packets:
-            keeper(Packet(packet, 0.0, True))
-        return keeper
+            run_capture(Packet(packet, 0.0, True))
+        return run_capture
 
     def test_what_the_wire_shows_left(self) -> None:
-        keeper = self.left(ip(IpProtocol.GRE, Gre(BARE_PROTOCOL, NONCE).encode()), ip(IpProtocol.UDP, udp(40000, 500)))
-        assert never_left(keeper.left, sent(checks.GRE_BARE, 6) + sent(checks.udp_reach(500), 6)) == frozenset()
+        run_capture = self.left(ip(IpProtocol.GRE, Gre(BARE_PROTOCOL, NONCE).encode()), ip(IpProtocol.UDP, udp(40000, 500)))
+        assert dropped_on_output(run_capture.left, sent(checks.GRE_BARE, 6) + sent(checks.udp_reach(500), 6)) == frozenset()
 
     def test_what_it_never_shows_did_not(self) -> None:
-        keeper = self.left(ip(IpProtocol.UDP, udp(40000, 500)))
+        run_capture = self.left(ip(IpProtocol.UDP, udp(40000, 500)))
         rows = sent(checks.ESP, LEAST_TRIALS) + sent(checks.udp_reach(53), LEAST_TRIALS) + sent(checks.udp_reach(500), 9)
-        assert never_left(keeper.left, rows) == {checks.ESP, checks.udp_reach(53)}
+        assert dropped_on_output(run_capture.left, rows) == {checks.ESP, checks.udp_reach(53)}
 
     def test_a_few_prove_nothing_and_tcp_is_not_asked(self) -> None:
         rows = sent(checks.ESP, LEAST_TRIALS - 1) + sent(checks.tcp_reach(80), 9) + sent(checks.GRE_BARE, 9, Movement.RECEIVED)
-        assert never_left(self.left().left, rows) == frozenset()
+        assert dropped_on_output(self.left().left, rows) == frozenset()
 
     def test_what_came_in_did_not_leave(self) -> None:
-        keeper = Keeper()
-        keeper(Packet(ip(IpProtocol.ESP, ESP_OURS, outgoing=False), 0.0, False))
-        assert never_left(keeper.left, sent(checks.ESP, 6)) == {checks.ESP}
+        run_capture = RunCapture()
+        run_capture(Packet(ip(IpProtocol.ESP, ESP_OURS, outgoing=False), 0.0, False))
+        assert dropped_on_output(run_capture.left, sent(checks.ESP, 6)) == {checks.ESP}
 
 
 class TestCiphertext:
@@ -247,10 +247,13 @@ class TestCiphertext:
         assert len(kept.data) + kept.cut == len(packet.data)
 
     def test_a_capture_says_how_long_they_were(self) -> None:
-        keeper, scope = Keeper(), Scope(str(PEER), frozenset({(Transport.UDP, 1194)}), frozenset({(Transport.UDP, 40000)}), frozenset())
+        run_capture, scope = (
+            RunCapture(),
+            Scope(str(PEER), frozenset({(Transport.UDP, 1194)}), frozenset({(Transport.UDP, 40000)}), frozenset()),
+        )
         whole = self.over_udp(self.DATA)
-        keeper(whole)
-        written = encode_pcap(keeper.within(scope))
+        run_capture(whole)
+        written = encode_pcap(run_capture.within(scope))
         kept, on_the_wire = (int.from_bytes(written[at : at + 4], "big") for at in (32, 36))
         assert (kept, on_the_wire) == (self.UDP_HEADERS + CIPHERTEXT_KEPT, len(whole.data))
         assert len(written) == 40 + kept

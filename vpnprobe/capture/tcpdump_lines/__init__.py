@@ -8,8 +8,8 @@ conversation can be told from another's: IKE's SPIs. `base` is what the readers 
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from vpnprobe.capture.printed import icmp, ip, tcp, udp
-from vpnprobe.capture.printed.base import Content, Endpoints, port_number
+from vpnprobe.capture.tcpdump_lines import icmp, ip, tcp, udp
+from vpnprobe.capture.tcpdump_lines.base import Content, Endpoints, port_number
 
 __all__ = ["Content", "Endpoints", "content_of", "has_ports", "port_number"]
 

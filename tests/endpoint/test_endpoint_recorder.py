@@ -6,12 +6,12 @@ import pytest
 
 from vpnprobe.conversations import openvpn
 from vpnprobe.conversations.contract import Sender
+from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.packet_records import Movement, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes import recorder as module
-from vpnprobe.probes.recorder import Recorder
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
 from vpnprobe.transports.stack import Datagram, Endpoint
 from vpnprobe.transports.topology import CLIENT, Topology
@@ -27,7 +27,12 @@ def test_what_left_and_what_came() -> None:
         kept.sent(UDP, "n1", size=14, to=SERVER)
         kept.received(UDP, "n1", size=14, ttl=61, source=SERVER, detail={"call_id": 5})
         left, came = kept.packet_records
-        assert (left.movement, left.direction, left.peer, left.stepped) == (Movement.SENT, Direction.C2S, (str(SERVER.address), 53), False)
+        assert (left.movement, left.direction, left.peer, left.ttl_limited) == (
+            Movement.SENT,
+            Direction.C2S,
+            (str(SERVER.address), 53),
+            False,
+        )
         assert (came.movement, came.direction, came.ttl, came.detail) == (Movement.RECEIVED, Direction.S2C, 61, {"call_id": 5})
 
     run_virtual(main())
@@ -37,7 +42,7 @@ def test_a_packet_with_a_ttl_of_ours_is_a_stepped_copy() -> None:
     async def main() -> None:
         kept = Recorder(SimulatedNetwork(Topology(), seed=1).stack(CLIENT), Vantage.CLIENT)
         kept.sent(UDP, "n1", ttl=3)
-        assert kept.packet_records[0].stepped
+        assert kept.packet_records[0].ttl_limited
         assert kept.packet_records[0].peer is None
 
     run_virtual(main())

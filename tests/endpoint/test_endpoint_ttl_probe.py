@@ -1,18 +1,14 @@
-"""TTL-stepped copies in simulated networks: which routers answer, what arrived, and quotes that are none of ours."""
+"""TTL-limited copies in simulated networks: which routers answer, what arrived, and quotes that are none of ours."""
 
 import asyncio
 from ipaddress import IPv4Address
 
 import pytest
 
-from vpnprobe.evidence import checks
-from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
-from vpnprobe.evidence.records import EndRecord, RefusalKind, Trace
-from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.crafting import echo, openvpn_reset, tcp_syn, udp_nonce
-from vpnprobe.probes.recorder import Recorder
-from vpnprobe.probes.sending import Crafted, Nonces, bare_gre, esp
-from vpnprobe.probes.stepping import (
+from vpnprobe.endpoint.probe_packets import echo, openvpn_reset, tcp_syn, udp_nonce
+from vpnprobe.endpoint.recorder import Recorder
+from vpnprobe.endpoint.sending import Nonces, ProbePacket, bare_gre, esp
+from vpnprobe.endpoint.ttl_probe import (
     HIGHEST_TTL,
     UNKNOWN_DISTANCE,
     IcmpTap,
@@ -21,6 +17,10 @@ from vpnprobe.probes.stepping import (
     unreachable_kind,
     with_reach,
 )
+from vpnprobe.evidence import checks
+from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
+from vpnprobe.evidence.records import EndRecord, RefusalKind, Trace
+from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.transports.simulated import SimulatedNetwork, SimulatedStack, run_virtual
 from vpnprobe.transports.stack import Address, Datagram, Endpoint
 from vpnprobe.transports.topology import CLIENT, SERVER, Action, Filter, Hook, Topology
@@ -61,9 +61,9 @@ class Stepper:
                 tcp_syn(self.nonces, Endpoint(own, 0), Endpoint(peer, 80), checks.tcp_reach(80), using=self.ports),
             ),
         }
-        check, craft = crafters[kind]
+        check, make = crafters[kind]
         ends = {"source": own, "destination": peer}
-        return await self.tap.step(self.recorder, check, Direction.C2S, craft, highest_ttl=highest_ttl, patience_s=0.1, **ends)
+        return await self.tap.step(self.recorder, check, Direction.C2S, make, highest_ttl=highest_ttl, patience_s=0.1, **ends)
 
 
 def traced(topology: Topology, *kinds: str) -> list[Trace]:
@@ -128,7 +128,7 @@ def test_every_copy_is_recorded_as_one() -> None:
         return stepper.recorder.packet_records
 
     rows = run_virtual(main())
-    assert all(row.stepped and row.ttl is not None for row in rows)
+    assert all(row.ttl_limited and row.ttl is not None for row in rows)
     assert len({row.key for row in rows}) == len(rows)
 
 
@@ -225,7 +225,9 @@ def test_how_far_the_other_end_is(ttls: tuple[int | None, ...], hops: int) -> No
 
 def test_what_the_receiving_end_got_of_the_copies() -> None:
     trace = Trace(checks.ESP, Direction.C2S, {1: "a", 2: "b", 3: None, 4: None})
-    copies = tuple(PacketRecord(Vantage.CLIENT, Movement.SENT, 0.0, checks.ESP, f"k{ttl}", ttl=ttl, stepped=True) for ttl in (1, 2, 3, 4))
+    copies = tuple(
+        PacketRecord(Vantage.CLIENT, Movement.SENT, 0.0, checks.ESP, f"k{ttl}", ttl=ttl, ttl_limited=True) for ttl in (1, 2, 3, 4)
+    )
     got = EndRecord(tuple(PacketRecord(Vantage.SERVER, Movement.RECEIVED, 0.0, checks.ESP, key) for key in ("k4", "k3", "foreign")))
     assert with_reach(trace, EndRecord(copies), got).reached == 3
     assert with_reach(trace, EndRecord(copies), EndRecord()).reached is None
@@ -233,13 +235,13 @@ def test_what_the_receiving_end_got_of_the_copies() -> None:
 
 
 def test_crafted_copies_of_syns_leave_from_different_ports() -> None:
-    async def main() -> tuple[list[Crafted], set[tuple[Transport, int]]]:
+    async def main() -> tuple[list[ProbePacket], set[tuple[Transport, int]]]:
         nonces = Nonces(SimulatedNetwork(Topology(), seed=1).stack(CLIENT), 7)
         ends = Endpoint(IPv4Address("192.0.2.1"), 0), Endpoint(IPv4Address("192.0.2.2"), 80)
         ports: set[tuple[Transport, int]] = set()
-        craft = tcp_syn(nonces, *ends, checks.tcp_reach(80), using=ports)
-        return [craft(1) for _ in range(8)], ports
+        make = tcp_syn(nonces, *ends, checks.tcp_reach(80), using=ports)
+        return [make(1) for _ in range(8)], ports
 
     copies, ports = run_virtual(main())
-    assert {crafted.key for crafted in copies} == {f"port-{port}" for _, port in ports}
+    assert {probe_packet.key for probe_packet in copies} == {f"port-{port}" for _, port in ports}
     assert len(ports) == 8

@@ -6,9 +6,9 @@ acknowledge the other's. RFC 2637 section 4, RFC 1661 section 5.
 
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.lcp import LcpEnd
+from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import identify
-from vpnprobe.probes.recorder import Recorder
 from vpnprobe.transports.stack import Address, Datagram, Endpoint, RawPort
 from vpnprobe.wire.gre import EnhancedGre
 

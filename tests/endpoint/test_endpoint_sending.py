@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from vpnprobe.endpoint.recorder import Recorder
+from vpnprobe.endpoint.sending import BesidePort, Nonces, PacketSender, bare_gre, esp
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.packet_records import Vantage
-from vpnprobe.probes.recorder import Recorder
-from vpnprobe.probes.sending import BesidePort, Nonces, PacketSender, bare_gre, esp
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
 from vpnprobe.transports.stack import Datagram, Endpoint
 from vpnprobe.transports.topology import CLIENT, SERVER, Topology

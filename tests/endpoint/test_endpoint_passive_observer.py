@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from vpnprobe.conversations import ikev1, ikev2, l2tp, openvpn, pptp
 from vpnprobe.conversations.contract import Conversation, Sender
+from vpnprobe.endpoint.passive_observer import PassiveObserver
+from vpnprobe.endpoint.recorder import Recorder
+from vpnprobe.endpoint.sending import esp
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_records import Check, Movement, Vantage
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Transport
-from vpnprobe.probes.recorder import Recorder
-from vpnprobe.probes.sending import esp
-from vpnprobe.probes.witnessing import Witness
 from vpnprobe.transports.stack import NetworkStack, Packet
 from vpnprobe.wire.gre import EnhancedGre
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment, UdpDatagram
@@ -41,12 +41,12 @@ class Wire:
 
     def __init__(self, ports: dict[tuple[Transport, int], PortState] | None = None) -> None:
         self.recorder = Recorder(cast("NetworkStack", Clock()), Vantage.SERVER)
-        self.witness = Witness(self.recorder, ANOTHERS if ports is None else ports)
+        self.recorded = PassiveObserver(self.recorder, ANOTHERS if ports is None else ports)
         self.sequence = {Sender.INITIATOR: 1000, Sender.RESPONDER: 2000}
 
     def ip(self, sender: Sender, protocol: int, payload: bytes, *, ttl: int = 61) -> None:
         ends = (CLIENT, SERVER) if sender is Sender.INITIATOR else (SERVER, CLIENT)
-        self.witness(Packet(IPv4Packet(*ends, protocol, ttl, 7, payload).encode(), 0.0, sender is Sender.RESPONDER))
+        self.recorded(Packet(IPv4Packet(*ends, protocol, ttl, 7, payload).encode(), 0.0, sender is Sender.RESPONDER))
 
     def udp(self, sender: Sender, port: int, payload: bytes, *, client_port: int = CLIENT_PORT, ttl: int = 61) -> None:
         ports = (client_port, port) if sender is Sender.INITIATOR else (port, client_port)
@@ -128,8 +128,8 @@ def test_a_pptp_call_is_followed_through_whatever_segments(drip: int) -> None:
     key = placed_call(wire, drip=drip).key
     assert wire.seen(checks.PPTP_CONTROL, Movement.RECEIVED, key) == {"SCCRQ", "OCRQ", "SLI"}
     assert wire.seen(checks.PPTP_CONTROL, Movement.SENT, key) == {"SCCRP", "OCRP"}
-    assert wire.witness.calls == [(77, 4242)]
-    assert wire.witness.call_ids == {77, 4242}
+    assert wire.recorded.calls == [(77, 4242)]
+    assert wire.recorded.call_ids == {77, 4242}
 
 
 def lcp(call_id: int, magic: int) -> bytes:
@@ -143,9 +143,9 @@ def test_gre_of_our_call_is_seen_to_leave_and_known_when_it_comes() -> None:
     wire.ip(Sender.RESPONDER, IpProtocol.GRE, lcp(4243, 0xBBBB), ttl=64)
     wire.ip(Sender.RESPONDER, IpProtocol.GRE, lcp(4242, 0xCCCC), ttl=3)
     assert [row.key for row in wire.recorder.packet_records if row.check == checks.PPTP_LCP] == ["0000aaaa"]
-    assert wire.witness.in_call(lcp(77, 0xDDDD), Sender.INITIATOR)[0].key == "0000dddd"
-    assert wire.witness.in_call(lcp(4242, 0xDDDD), Sender.INITIATOR) == ()
-    assert wire.witness.in_call(b"\x30", Sender.INITIATOR) == ()
+    assert wire.recorded.in_call(lcp(77, 0xDDDD), Sender.INITIATOR)[0].key == "0000dddd"
+    assert wire.recorded.in_call(lcp(4242, 0xDDDD), Sender.INITIATOR) == ()
+    assert wire.recorded.in_call(b"\x30", Sender.INITIATOR) == ()
 
 
 def test_gre_that_comes_on_the_wire_alone_counts_for_nothing() -> None:
@@ -160,7 +160,7 @@ def test_another_user_s_call_is_none_of_ours() -> None:
     wire = Wire()
     placed_call(wire, name="somebody")
     assert not [row for row in wire.recorder.packet_records if row.check == checks.PPTP_CONTROL]
-    assert wire.witness.calls == []
+    assert wire.recorded.calls == []
 
 
 @pytest.mark.parametrize("first_sequence", [7, (1 << 32) - 80])
@@ -202,7 +202,7 @@ def test_our_own_payloads_are_seen_to_come_and_where_from() -> None:
     wire.udp(Sender.INITIATOR, 4500, esp(payload, 0x1000, checks.ESP_IN_UDP).payload, client_port=40002)
     wire.udp(Sender.INITIATOR, 4500, b"\x00\x00\x10\x00" + bytes(30))
     assert [row.check for row in wire.recorder.packet_records] == [checks.udp_reach(500), checks.ESP_IN_UDP]
-    assert {check: end.port for check, end in wire.witness.endpoints.items()} == {
+    assert {check: end.port for check, end in wire.recorded.endpoints.items()} == {
         checks.udp_reach(500): CLIENT_PORT,
         checks.ESP_IN_UDP: 40002,
     }
@@ -221,7 +221,7 @@ def test_any_bytes_are_taken(data: bytes, protocol: int, outgoing: bool) -> None
     wire = Wire()
     placed_call(wire)
     wire.ip(Sender.RESPONDER if outgoing else Sender.INITIATOR, protocol, data)
-    wire.witness(Packet(data, 0.0, outgoing))
+    wire.recorded(Packet(data, 0.0, outgoing))
 
 
 @given(data=st.binary(min_size=1, max_size=200), port=st.sampled_from([500, 4500, 1701, 1194]), outgoing=st.booleans())
@@ -231,7 +231,7 @@ def test_any_datagram_is_taken(data: bytes, port: int, outgoing: bool) -> None:
 
 
 def test_flows_are_bounded() -> None:
-    from vpnprobe.probes.witnessing import MOST_FLOWS
+    from vpnprobe.endpoint.passive_observer import MOST_FLOWS
 
     wire = Wire()
     reset = openvpn.Initiator(session_id=b"client__", stream=True)
@@ -239,4 +239,4 @@ def test_flows_are_bounded() -> None:
     for port in range(20_000, 20_000 + 2 * MOST_FLOWS):
         segment = TcpSegment(port, 1194, 1, 0, TcpFlag.SYN)
         wire.ip(Sender.INITIATOR, IpProtocol.TCP, segment.encode(CLIENT, SERVER))
-    assert len(wire.witness._tcp) == MOST_FLOWS
+    assert len(wire.recorded._tcp) == MOST_FLOWS

@@ -1,6 +1,6 @@
 """What the wire shows of ports that are not the server agent's own: it has no socket there, but its capture sees what comes and goes.
 
-Another program's port (a real VPN server) and a port that could not be opened are witnessed alike: our own payloads, SYNs, and the messages
+Another program's port (a real VPN server) and a port that could not be opened are observed alike: our own payloads, SYNs, and the messages
 of each protocol's opening in both directions, by the key that the client gave the conversation. Where another program has tcp/1723, so is
 GRE in the calls that it granted us (RFC 2637). What a daemon sends is recorded as sent by the server's end: it left there. What comes has
 come to the host: whether its own firewall lets it in, only an answer shows.
@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 from vpnprobe.conversations import isakmp, l2tp, openvpn, pptp
 from vpnprobe.conversations.contract import Sender
+from vpnprobe.endpoint.recorder import Recorder, attempt_key
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.identify import Identity
@@ -22,8 +23,6 @@ from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
-from vpnprobe.probes.recorder import Recorder
-from vpnprobe.probes.tcp import PPTP_PORT, attempt_key
 from vpnprobe.transports.stack import Endpoint, Packet
 from vpnprobe.wire.gre import EnhancedGre
 from vpnprobe.wire.ikev1 import decode_ikev1
@@ -31,6 +30,7 @@ from vpnprobe.wire.ikev2 import decode_ikev2
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment, UdpDatagram
 from vpnprobe.wire.isakmp import IsakmpMessage
 from vpnprobe.wire.openvpn import ControlPacket, HardResetClientV2, decode_openvpn, split_frames
+from vpnprobe.wire.pptp import PORT as PPTP_PORT
 from vpnprobe.wire.pptp import SUCCESSFUL, OutgoingCallReply
 
 Ports = Mapping[tuple[Transport, int], PortState]
@@ -39,7 +39,7 @@ FlowT = TypeVar("FlowT")
 
 FOREIGN: Final = frozenset({PortState.DAEMON, PortState.CLOSED})
 IKE_PORTS: Final = (500, 4500)
-HIGHEST_STEPPED_TTL: Final = 32
+HIGHEST_LIMITED_TTL: Final = 32
 """No system begins with a TTL this small."""
 MOST_FLOWS: Final = 512
 """Client ports that are followed at once; the oldest is forgotten."""
@@ -91,7 +91,7 @@ class TcpFlow:
     key: str = ""
 
 
-class Witness:
+class PassiveObserver:
     """Follows what one client's packets show at ports that are not the server agent's."""
 
     def __init__(self, recorder: Recorder, ports: Ports) -> None:
@@ -116,8 +116,8 @@ class Witness:
         """Records what a packet is, where it is for or from a port that is not the agent's own."""
         try:
             ip = IPv4Packet.decode(packet.data)
-            if packet.outgoing and ip.ttl <= HIGHEST_STEPPED_TTL:
-                return  # A TTL-stepped copy of the agent's own, recorded where it was sent.
+            if packet.outgoing and ip.ttl <= HIGHEST_LIMITED_TTL:
+                return  # A TTL-limited copy of the agent's own, recorded where it was sent.
             sender = Sender.RESPONDER if packet.outgoing else Sender.INITIATOR
             for identity, client_port in self._identified(ip, sender):
                 client = Endpoint(ip.destination if packet.outgoing else ip.source, client_port)
@@ -160,7 +160,7 @@ class Witness:
         if ours is not None and ours.session_tag is not None:
             self.on_wire[ours.check] = self.on_wire.get(ours.check, 0) + 1
 
-    def unheard(self, heard: Container[Check]) -> list[Check]:
+    def dropped_on_input(self, heard: Container[Check]) -> list[Check]:
         """Checks whose packets came to this host, LEAST_TRIALS or more, of which the agent's sockets `heard` none."""
         return [check for check, count in self.on_wire.items() if count >= LEAST_TRIALS and check not in heard]
 

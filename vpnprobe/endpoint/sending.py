@@ -6,10 +6,10 @@ Each packet carries a nonce of its own (and ESP an SPI of its own), so packets a
 from dataclasses import dataclass
 from typing import Final
 
+from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.identify import BARE_PROTOCOL
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.probes.recorder import Recorder
 from vpnprobe.transports.stack import Address, Endpoint, NetworkStack, RawPort, UdpPort
 from vpnprobe.wire.esp import FIRST_USABLE_SPI, EspPacket
 from vpnprobe.wire.gre import Gre
@@ -46,7 +46,7 @@ class Nonces:
 
 
 @dataclass(frozen=True, slots=True)
-class Crafted:
+class ProbePacket:
     """One packet's payload behind the IP header, and what it is."""
 
     protocol: int
@@ -56,17 +56,17 @@ class Crafted:
     message: str = ""
 
 
-def bare_gre(payload: NoncePayload) -> Crafted:
+def bare_gre(payload: NoncePayload) -> ProbePacket:
     """A version 0 GRE packet with our payload."""
     message = identify.UNSOLICITED if payload.is_unsolicited else ""
-    return Crafted(47, Gre(BARE_PROTOCOL, payload.encode()).encode(), checks.GRE_BARE, payload.key, message)
+    return ProbePacket(47, Gre(BARE_PROTOCOL, payload.encode()).encode(), checks.GRE_BARE, payload.key, message)
 
 
-def esp(payload: NoncePayload, spi: int, check: Check = checks.ESP) -> Crafted:
+def esp(payload: NoncePayload, spi: int, check: Check = checks.ESP) -> ProbePacket:
     """The first ESP packet of an association of its own, with our payload as its ciphertext."""
     packet = EspPacket(spi, 1, payload.encode())
     message = identify.UNSOLICITED if payload.is_unsolicited else ""
-    return Crafted(50, packet.encode(), check, identify.esp_key(packet), message)
+    return ProbePacket(50, packet.encode(), check, identify.esp_key(packet), message)
 
 
 class BesidePort:
@@ -99,23 +99,23 @@ class PacketSender:
         self.recorder = recorder
         self.nonces = nonces
 
-    def _sent(self, crafted: Crafted, to: Endpoint) -> None:
-        self.recorder.sent(crafted.check, crafted.key, message=crafted.message, size=len(crafted.payload), to=to)
+    def _sent(self, probe_packet: ProbePacket, to: Endpoint) -> None:
+        self.recorder.sent(probe_packet.check, probe_packet.key, message=probe_packet.message, size=len(probe_packet.payload), to=to)
 
     def bare_gre(self, raw: RawPort, to: Address, *, unsolicited: bool = False) -> None:
-        crafted = bare_gre(self.nonces.fresh(unsolicited=unsolicited))
-        self._sent(crafted, Endpoint(to, 0))
-        raw.send(crafted.payload, to)
+        probe_packet = bare_gre(self.nonces.fresh(unsolicited=unsolicited))
+        self._sent(probe_packet, Endpoint(to, 0))
+        raw.send(probe_packet.payload, to)
 
     def esp(self, raw: RawPort, to: Address, *, unsolicited: bool = False) -> None:
-        crafted = esp(self.nonces.fresh(unsolicited=unsolicited), self.nonces.spi())
-        self._sent(crafted, Endpoint(to, 0))
-        raw.send(crafted.payload, to)
+        probe_packet = esp(self.nonces.fresh(unsolicited=unsolicited), self.nonces.spi())
+        self._sent(probe_packet, Endpoint(to, 0))
+        raw.send(probe_packet.payload, to)
 
     def esp_in_udp(self, port: UdpPort, to: Endpoint) -> None:
-        crafted = esp(self.nonces.fresh(), self.nonces.spi(), checks.ESP_IN_UDP)
-        self._sent(crafted, to)
-        port.send(crafted.payload, to)
+        probe_packet = esp(self.nonces.fresh(), self.nonces.spi(), checks.ESP_IN_UDP)
+        self._sent(probe_packet, to)
+        port.send(probe_packet.payload, to)
 
     def nonce(self, port: UdpPort, to: Endpoint, check: Check, *, size: int) -> None:
         payload = self.nonces.fresh(size)

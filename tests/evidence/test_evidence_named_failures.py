@@ -3,7 +3,7 @@
 import pytest
 
 from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake, openvpn_reset
-from vpnprobe.evidence.named import HARMLESS, Named, asks, with_names
+from vpnprobe.evidence.named_failures import HARMLESS, NamedFailure, asks, with_named_failures
 from vpnprobe.evidence.naming import identifier, skipped
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import Skip
@@ -30,38 +30,38 @@ def row(check: Check, outcome: Outcome = Outcome.PASS, way: Direction = Directio
 
 def test_nothing_named_nothing_changed() -> None:
     rows = [row(HANDSHAKE), row(DATA, way=Direction.C2S)]
-    assert with_names(rows, []) == rows
+    assert with_named_failures(rows, []) == rows
 
 
 def test_a_failure_and_what_was_said_stand_in_the_detail() -> None:
-    named = Named(HANDSHAKE, "tls-stalled", "3 packets")
-    (found,) = with_names([row(HANDSHAKE, Outcome.NO_ANSWER, stage="tls")], [named])
+    named = NamedFailure(HANDSHAKE, "tls-stalled", "3 packets")
+    (found,) = with_named_failures([row(HANDSHAKE, Outcome.NO_ANSWER, stage="tls")], [named])
     assert found.outcome is Outcome.NO_ANSWER
     assert found.detail == {"stage": "tls", "failure": "tls-stalled", "said": "3 packets"}
 
 
 def test_nothing_said_is_not_told() -> None:
-    (found,) = with_names([row(HANDSHAKE, Outcome.NO_ANSWER)], [Named(HANDSHAKE, "tls-silent")])
+    (found,) = with_named_failures([row(HANDSHAKE, Outcome.NO_ANSWER)], [NamedFailure(HANDSHAKE, "tls-silent")])
     assert found.detail == {"failure": "tls-silent"}
 
 
 def test_a_goal_that_was_reached_and_refused_afterwards_is_refused_by_the_peer() -> None:
-    (found,) = with_names([row(HANDSHAKE)], [Named(HANDSHAKE, "credentials-refused", "AUTH_FAILED")])
+    (found,) = with_named_failures([row(HANDSHAKE)], [NamedFailure(HANDSHAKE, "credentials-refused", "AUTH_FAILED")])
     assert found.outcome is Outcome.REFUSED
     assert found.detail == {"by": "peer", "failure": "credentials-refused", "said": "AUTH_FAILED"}
 
 
 @pytest.mark.parametrize("outcome", [o for o in Outcome if o is not Outcome.PASS])
 def test_only_what_passed_is_refused(outcome: Outcome) -> None:
-    (found,) = with_names([row(HANDSHAKE, outcome)], [Named(HANDSHAKE, "credentials-refused")])
+    (found,) = with_named_failures([row(HANDSHAKE, outcome)], [NamedFailure(HANDSHAKE, "credentials-refused")])
     assert found.outcome is outcome
     assert "by" not in found.detail
 
 
 @pytest.mark.parametrize("code", sorted(HARMLESS))
 def test_what_stops_nothing_leaves_a_pass_a_pass(code: str) -> None:
-    (found,) = with_names(
-        [row(HANDSHAKE)], [Named(HANDSHAKE, code, "twice" if code else "", {"cipher": "AES-256-GCM", "first_data_ms": 3.5})]
+    (found,) = with_named_failures(
+        [row(HANDSHAKE)], [NamedFailure(HANDSHAKE, code, "twice" if code else "", {"cipher": "AES-256-GCM", "first_data_ms": 3.5})]
     )
     assert found.outcome is Outcome.PASS
     named = {"failure": code, "said": "twice"} if code else {}
@@ -69,7 +69,7 @@ def test_what_stops_nothing_leaves_a_pass_a_pass(code: str) -> None:
 
 
 def test_words_without_a_failure_are_not_told() -> None:
-    (found,) = with_names([row(HANDSHAKE)], [Named(HANDSHAKE, "", "words")])
+    (found,) = with_named_failures([row(HANDSHAKE)], [NamedFailure(HANDSHAKE, "", "words")])
     assert "said" not in found.detail
 
 
@@ -85,7 +85,7 @@ def test_words_without_a_failure_are_not_told() -> None:
 )
 def test_data_that_passed_for_a_while_are_named_in_both_directions(code: str, outcome: Outcome, cause: Cause | None) -> None:
     """Answers of the first packets are no proof of the later ones."""
-    found = with_names([row(DATA, way=way) for way in WAYS], [Named(DATA, code, "after 30")])
+    found = with_named_failures([row(DATA, way=way) for way in WAYS], [NamedFailure(DATA, code, "after 30")])
     assert [observation.outcome for observation in found] == [outcome, outcome]
     assert [observation.cause for observation in found] == [cause, cause]
     assert [observation.detail.get("failure") for observation in found] == [code or None] * 2
@@ -93,7 +93,7 @@ def test_data_that_passed_for_a_while_are_named_in_both_directions(code: str, ou
 
 
 def test_data_that_never_passed_keep_their_outcome() -> None:
-    (found,) = with_names([row(DATA, Outcome.BLOCKED, Direction.C2S)], [Named(DATA, "data-large-dead")])
+    (found,) = with_named_failures([row(DATA, Outcome.BLOCKED, Direction.C2S)], [NamedFailure(DATA, "data-large-dead")])
     assert (found.outcome, found.cause, found.detail) == (Outcome.BLOCKED, None, {"failure": "data-large-dead"})
 
 
@@ -110,7 +110,7 @@ def test_data_that_never_passed_keep_their_outcome() -> None:
 )
 def test_a_name_belongs_to_its_own_check_alone(other: Check) -> None:
     rows = [row(other), row(HANDSHAKE)]
-    found = with_names(rows, [Named(HANDSHAKE, "tls-broken")])
+    found = with_named_failures(rows, [NamedFailure(HANDSHAKE, "tls-broken")])
     assert found[0] == rows[0]
     assert found[1] != rows[1]
     assert not asks(rows[0], HANDSHAKE)
@@ -118,7 +118,7 @@ def test_a_name_belongs_to_its_own_check_alone(other: Check) -> None:
 
 def test_what_was_skipped_has_its_name_beside_the_reason() -> None:
     skip = skipped(Skip(HANDSHAKE, Direction.BOTH, "the session did not get so far: silent"))
-    (found,) = with_names([skip], [Named(HANDSHAKE, "silent")])
+    (found,) = with_named_failures([skip], [NamedFailure(HANDSHAKE, "silent")])
     assert found.outcome is Outcome.SKIPPED
     assert found.detail["reason"] == "the session did not get so far: silent"
     assert (found.detail["failure"], found.detail["profile"]) == ("silent", True)
@@ -126,9 +126,9 @@ def test_what_was_skipped_has_its_name_beside_the_reason() -> None:
 
 def test_the_order_of_observations_is_kept() -> None:
     rows = [row(DATA, way=Direction.S2C), row(HANDSHAKE), row(DATA, way=Direction.C2S)]
-    found = with_names(rows, [Named(HANDSHAKE, "tls-broken"), Named(DATA, "data-dead")])
+    found = with_named_failures(rows, [NamedFailure(HANDSHAKE, "tls-broken"), NamedFailure(DATA, "data-dead")])
     assert [observation.id for observation in found] == [observation.id for observation in rows]
 
 
 def test_a_name_without_an_observation_adds_none() -> None:
-    assert with_names([], [Named(HANDSHAKE, "silent")]) == []
+    assert with_named_failures([], [NamedFailure(HANDSHAKE, "silent")]) == []

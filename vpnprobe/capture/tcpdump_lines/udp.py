@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from vpnprobe.capture.printed.base import NOWHERE, Content, Endpoints, fields, number
-from vpnprobe.capture.printed.ip import esp, lcp
+from vpnprobe.capture.tcpdump_lines.base import NOWHERE, Content, Endpoints, fields, number
+from vpnprobe.capture.tcpdump_lines.ip import esp, lcp
 from vpnprobe.wire import l2tp
 from vpnprobe.wire.ip import IpProtocol, UdpDatagram
 

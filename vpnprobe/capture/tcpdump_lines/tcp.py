@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields as fields_of
 from typing import Final
 
-from vpnprobe.capture.printed.base import NOWHERE, Content, Endpoints, fields, number
+from vpnprobe.capture.tcpdump_lines.base import NOWHERE, Content, Endpoints, fields, number
 from vpnprobe.errors import UsageError
 from vpnprobe.wire import pptp
 from vpnprobe.wire.ip import IpProtocol, TcpFlag, TcpSegment

@@ -14,21 +14,21 @@ from hypothesis import strategies as st
 
 from vpnprobe.conversations.openvpn_tls import client_context, server_context
 from vpnprobe.errors import DecodeError
-from vpnprobe.probes.openvpn_material import FILLER_BYTES, MOST_PEM_BYTES, VALID, WRAPS, ServerHalf, make_material
+from vpnprobe.probes.openvpn_session_keys import FILLER_BYTES, MOST_PEM_BYTES, VALID, WRAPS, ServerSessionKeys, make_session_keys
 from vpnprobe.wire.openvpn_wrap import Wrap
 
-MADE = make_material(random.Random(1).randbytes)
+MADE = make_session_keys(random.Random(1).randbytes)
 FIELDS = ("certificate", "key", "client_certificate", "tls_crypt", "tls_crypt_v2")
 
 
-def over_the_wire(half: ServerHalf) -> dict[str, Any]:
+def over_the_wire(half: ServerSessionKeys) -> dict[str, Any]:
     message: dict[str, Any] = json.loads(json.dumps(half.encode()))
     return message
 
 
 def test_the_servers_half_comes_over_as_it_was() -> None:
     assert tuple(over_the_wire(MADE.server)) == FIELDS
-    assert ServerHalf.decode(over_the_wire(MADE.server)) == MADE.server
+    assert ServerSessionKeys.decode(over_the_wire(MADE.server)) == MADE.server
 
 
 def test_the_clients_private_key_stays_with_the_client() -> None:
@@ -39,7 +39,7 @@ def test_the_clients_private_key_stays_with_the_client() -> None:
 
 
 def test_each_run_has_its_own() -> None:
-    other = make_material(random.Random(2).randbytes)
+    other = make_session_keys(random.Random(2).randbytes)
     assert not set(other.server.encode().values()) & set(MADE.server.encode().values())
     assert other.identity != MADE.identity
     assert other.client_key != MADE.client_key
@@ -47,7 +47,7 @@ def test_each_run_has_its_own() -> None:
 
 def test_the_same_entropy_gives_the_same() -> None:
     """A simulated run repeats itself."""
-    again = make_material(random.Random(1).randbytes)
+    again = make_session_keys(random.Random(1).randbytes)
     assert again.server.encode() == MADE.server.encode()
     assert again.client_key == MADE.client_key
 
@@ -94,17 +94,17 @@ def test_the_servers_certificate_is_as_large_as_a_real_one() -> None:
 @pytest.mark.parametrize("value", [None, 5, [], {}, "*", "YQ", "A" * (MOST_PEM_BYTES + 4), "ü"])
 def test_a_part_that_is_missing_or_no_base64(name: str, value: object) -> None:
     with pytest.raises(DecodeError) as caught:
-        ServerHalf.decode({**over_the_wire(MADE.server), name: value})
+        ServerSessionKeys.decode({**over_the_wire(MADE.server), name: value})
     assert caught.value.field == name
     without = {key: part for key, part in over_the_wire(MADE.server).items() if key != name}
     with pytest.raises(DecodeError, match=f"{name} at offset 0: is missing"):
-        ServerHalf.decode(without)
+        ServerSessionKeys.decode(without)
 
 
 @pytest.mark.parametrize("name", ["tls_crypt", "tls_crypt_v2"])
 def test_a_key_of_another_length(name: str) -> None:
     with pytest.raises(DecodeError, match="bytes, not "):
-        ServerHalf.decode({**over_the_wire(MADE.server), name: base64.b64encode(bytes(100)).decode()})
+        ServerSessionKeys.decode({**over_the_wire(MADE.server), name: base64.b64encode(bytes(100)).decode()})
 
 
 json_values = st.recursive(
@@ -117,6 +117,6 @@ json_values = st.recursive(
 @given(st.dictionaries(st.sampled_from(FIELDS), json_values))
 def test_any_message_is_a_half_or_a_decode_error(changes: dict[str, object]) -> None:
     try:
-        ServerHalf.decode({**over_the_wire(MADE.server), **changes})
+        ServerSessionKeys.decode({**over_the_wire(MADE.server), **changes})
     except DecodeError:
         assert changes

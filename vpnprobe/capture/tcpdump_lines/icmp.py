@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address
 from typing import Final
 
-from vpnprobe.capture.printed.base import Content, Endpoints, port_number
+from vpnprobe.capture.tcpdump_lines.base import Content, Endpoints, port_number
 from vpnprobe.wire.icmp import DestinationUnreachable, Quote, TimeExceeded, Unreachable
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet
 

@@ -28,7 +28,7 @@ _COMMENT: Final = "2.16.840.1.113730.1.13"
 
 
 @dataclass(frozen=True, slots=True)
-class ServerHalf:
+class ServerSessionKeys:
     """What the server agent gets."""
 
     identity: Identity
@@ -51,7 +51,7 @@ class ServerHalf:
         return {name: base64.b64encode(part).decode() for name, part in parts.items()}
 
     @classmethod
-    def decode(cls, message: Mapping[str, object]) -> "ServerHalf":
+    def decode(cls, message: Mapping[str, object]) -> "ServerSessionKeys":
         """Raises DecodeError."""
 
         def part(name: str) -> bytes:
@@ -72,10 +72,10 @@ class ServerHalf:
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class SessionKeys:
     """Both halves."""
 
-    server: ServerHalf
+    server: ServerSessionKeys
     identity: Identity
     """The client's."""
     client_key: ClientKeyV2
@@ -85,17 +85,17 @@ class Material:
         return Wrapping(wrap, key=self.server.tls_crypt, client_key=self.client_key)
 
 
-def make_material(entropy: Callable[[int], bytes]) -> Material:
+def make_session_keys(entropy: Callable[[int], bytes]) -> SessionKeys:
     """Fresh, for one run. Needs `cryptography`."""
     server_key = ServerKeyV2(entropy(128))
     identity = _self_signed("vpnprobe client", entropy, filler=b"")
-    half = ServerHalf(
+    half = ServerSessionKeys(
         identity=_self_signed("vpnprobe server", entropy, filler=entropy(FILLER_BYTES)),
         client_certificate_pem=identity.certificate_pem,
         tls_crypt=StaticKey(entropy(256)),
         server_key=server_key,
     )
-    return Material(half, identity, server_key.wrap(StaticKey(entropy(256))))
+    return SessionKeys(half, identity, server_key.wrap(StaticKey(entropy(256))))
 
 
 def _self_signed(name: str, entropy: Callable[[int], bytes], *, filler: bytes) -> Identity:

@@ -1,4 +1,4 @@
-"""TTL stepping: copies of one kind of packet with TTLs 1, 2, 3, ..., matched to the routers' time-exceeded messages by their quotes.
+"""TTL-limited probes: copies of one kind of packet with TTLs 1, 2, 3, ..., matched to the routers' time-exceeded messages by their quotes.
 
 Each copy has an IP identification of its own, which every quote carries (RFC 792: the IP header and 8 bytes). Copies are paced and
 few: Linux routers answer about 6 in a burst and then one a second for each asker, and a hop that does not answer is no evidence of a
@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from vpnprobe.endpoint.recorder import Recorder
+from vpnprobe.endpoint.sending import ProbePacket
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import EndRecord, RefusalKind, Trace
 from vpnprobe.observations.schema import Direction
-from vpnprobe.probes.recorder import Recorder
-from vpnprobe.probes.sending import Crafted
 from vpnprobe.transports.stack import Address, Datagram, Endpoint, NetworkStack
 from vpnprobe.wire.icmp import DestinationUnreachable, EchoReply, Quote, TimeExceeded, Unreachable, decode_icmp
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet
@@ -40,7 +40,7 @@ OnUnreachable = Callable[[Quote, Address, RefusalKind], None]
 
 
 @dataclass(slots=True)
-class Stepped:
+class RunningTrace:
     """One trace under way."""
 
     check: Check
@@ -51,16 +51,16 @@ class Stepped:
 
 
 class Copy(NamedTuple):
-    """One TTL-stepped packet that was sent."""
+    """One TTL-limited packet that was sent."""
 
-    trace: Stepped
+    trace: RunningTrace
     ttl: int
     destination: Address
     protocol: int
 
 
 class IcmpTap:
-    """One end's raw ICMP socket: answers to TTL-stepped copies, and refusals of what was sent."""
+    """One end's raw ICMP socket: answers to TTL-limited copies, and refusals of what was sent."""
 
     def __init__(self, stack: NetworkStack, on_unreachable: OnUnreachable) -> None:
         """Raises CannotRun without Capability.RAW_IP."""
@@ -110,19 +110,19 @@ class IcmpTap:
         recorder: Recorder,
         check: Check,
         direction: Direction,
-        craft: Callable[[int], Crafted],
+        make: Callable[[int], ProbePacket],
         *,
         source: Address,
         destination: Address,
         highest_ttl: int,
         patience_s: float,
     ) -> Trace:
-        """Sends one copy for each TTL, and one more where nobody answered; `craft(identification)` makes each copy with a fresh nonce."""
-        trace = Stepped(check, direction)
+        """Sends one copy for each TTL, and one more where nobody answered; `make(identification)` makes each copy with a fresh nonce."""
+        trace = RunningTrace(check, direction)
         for round_number in range(ROUNDS):
             wanted = [ttl for ttl in range(1, highest_ttl + 1) if trace.hops.get(ttl) is None and ttl < (trace.reached or 999)]
             for ttl in wanted:
-                self._send(recorder, trace, craft, source, destination, ttl)
+                self._send(recorder, trace, make, source, destination, ttl)
                 await asyncio.sleep(PACE_S)
             await asyncio.sleep(patience_s if round_number == 0 else max(patience_s, 0.1))
         for identification in [number for number, copy in self._copies.items() if copy.trace is trace]:
@@ -130,15 +130,22 @@ class IcmpTap:
         return Trace(check, direction, dict(sorted(trace.hops.items())), trace.reached)
 
     def _send(
-        self, recorder: Recorder, trace: Stepped, craft: Callable[[int], Crafted], source: Address, destination: Address, ttl: int
+        self, recorder: Recorder, trace: RunningTrace, make: Callable[[int], ProbePacket], source: Address, destination: Address, ttl: int
     ) -> None:
         identification = self.next_identification()
-        crafted = craft(identification)
+        probe_packet = make(identification)
         trace.hops.setdefault(ttl, None)
-        self._copies[identification] = Copy(trace, ttl, destination, crafted.protocol)
-        recorder.sent(trace.check, crafted.key, message=crafted.message, size=len(crafted.payload), ttl=ttl, to=Endpoint(destination, 0))
+        self._copies[identification] = Copy(trace, ttl, destination, probe_packet.protocol)
+        recorder.sent(
+            trace.check,
+            probe_packet.key,
+            message=probe_packet.message,
+            size=len(probe_packet.payload),
+            ttl=ttl,
+            to=Endpoint(destination, 0),
+        )
         if source.version == 4 and destination.version == 4:
-            packet = IPv4Packet(source, destination, crafted.protocol, ttl, identification, crafted.payload)
+            packet = IPv4Packet(source, destination, probe_packet.protocol, ttl, identification, probe_packet.payload)
             self.stack.send_packet(packet.encode())
 
 
@@ -171,7 +178,7 @@ def distance(record: EndRecord) -> int:
 
 def with_reach(trace: Trace, sender: EndRecord, receiver: EndRecord) -> Trace:
     """The trace with the lowest TTL that the receiving end's record shows to have arrived."""
-    ttls = {s.key: s.ttl for s in sender.packet_records if s.stepped and s.check == trace.check and s.ttl is not None}
+    ttls = {s.key: s.ttl for s in sender.packet_records if s.ttl_limited and s.check == trace.check and s.ttl is not None}
     came = [ttls[s.key] for s in receiver.packet_records if s.movement is Movement.RECEIVED and s.key in ttls]
     reached = [ttl for ttl in [*came, trace.reached] if ttl is not None]
     return Trace(trace.check, trace.direction, trace.hops, min(reached, default=None))

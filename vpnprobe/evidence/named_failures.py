@@ -14,7 +14,7 @@ from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedFailure:
     """One failure by name, or what there is to tell of a success."""
 
     check: Check
@@ -31,7 +31,7 @@ HARMLESS: Final = frozenset({"", "renegotiation-asked"})
 """Names of what does not stop anything."""
 
 
-def with_names(observations: Sequence[Observation], named: Iterable[Named]) -> list[Observation]:
+def with_named_failures(observations: Sequence[Observation], named: Iterable[NamedFailure]) -> list[Observation]:
     """The observations with `failure` and `said` in the detail of those that a name belongs to.
 
     A conversation that reached its goal and was refused afterwards (a wrong password) is `refused`.
@@ -40,7 +40,7 @@ def with_names(observations: Sequence[Observation], named: Iterable[Named]) -> l
     for name in named:
         for number, observation in enumerate(result):
             if asks(observation, name.check):
-                result[number] = _with_name(observation, name)
+                result[number] = _with_named_failure(observation, name)
     return result
 
 
@@ -49,7 +49,7 @@ def asks(observation: Observation, check: Check) -> bool:
     return observation.id in {identifier(check, way) for way in Direction}
 
 
-def _with_name(observation: Observation, name: Named) -> Observation:
+def _with_named_failure(observation: Observation, name: NamedFailure) -> Observation:
     detail: dict[str, Any] = {**observation.detail, **name.facts}
     if name.code:
         detail |= {"failure": name.code, **({"said": name.said} if name.said else {})}

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 
 from vpnprobe.cli.profile import addresses_of
+from vpnprobe.endpoint.recorder import Recorder
+from vpnprobe.endpoint.sending import Nonces
 from vpnprobe.evidence.judge import judge
-from vpnprobe.evidence.named import with_names
+from vpnprobe.evidence.named_failures import with_named_failures
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.observations.schema import Direction, Observation, Outcome
 from vpnprobe.probes.context import Path, Settings
-from vpnprobe.probes.openvpn_trial import ECHOES, ProfileProbe, Trial
-from vpnprobe.probes.recorder import Recorder
-from vpnprobe.probes.sending import Nonces
+from vpnprobe.probes.openvpn_profile_test import ECHOES, ProfileProbe, ProfileTest
 from vpnprobe.profiles.ovpn import parse_profile
 from vpnprobe.transports.stack import Address
 from vpnprobe.transports.system import SystemStack
@@ -73,12 +73,12 @@ async def _try_all(profiles: Mapping[str, str], folder: FilePath, address: Addre
 
 async def _try(stack: SystemStack, text: str, file: FilePath, address: Address, echoes: int) -> Tried:
     profile = parse_profile(text, folder=file.parent, file=str(file))
-    trial = Trial(profile, addresses_of, profile.credentials.username or "", profile.credentials.password or "", echoes=echoes)
-    settings = Settings((), trial=trial, only_trial=True)
+    profile_test = ProfileTest(profile, addresses_of, profile.credentials.username or "", profile.credentials.password or "", echoes=echoes)
+    settings = Settings((), profile_test=profile_test, only_profile=True)
     path = Path(stack, address, settings, Recorder(stack, Vantage.CLIENT), Nonces(stack, 1), None, None)
     try:
-        await ProfileProbe(path, trial).run()
+        await ProfileProbe(path, profile_test).run()
         facts = PathFacts(server_address=str(address), skips=tuple(path.skips))
-        return Tried(tuple(with_names(judge(path.client_record(), EndRecord(witness=False), facts), path.named)))
+        return Tried(tuple(with_named_failures(judge(path.client_record(), EndRecord(recorded=False), facts), path.named_failures)))
     finally:
         path.close()

@@ -17,6 +17,11 @@ from vpnprobe.transports.stack import Datagram, Endpoint, NetworkStack
 MOST_ROWS: Final = 50_000
 
 
+def attempt_key(local: Endpoint) -> str:
+    """What both ends know a connection by, where no NAT changes the client's port."""
+    return f"port-{local.port}"
+
+
 class Recorder:
     """Packet records and refusals at one end."""
 
@@ -46,11 +51,11 @@ class Recorder:
         to: Endpoint | None = None,
         detail: Mapping[str, int | str] | None = None,
     ) -> None:
-        """A packet or message that left; with `ttl` it is a TTL-stepped copy."""
+        """A packet or message that left; with `ttl` it is a TTL-limited copy."""
         at = self.stack.now() - self.began
         peer = (str(to.address), to.port) if to is not None else None
-        stepped = ttl is not None
-        self._keep(PacketRecord(self.vantage, Movement.SENT, at, check, key, message, size, ttl, stepped, peer, detail or {}))
+        ttl_limited = ttl is not None
+        self._keep(PacketRecord(self.vantage, Movement.SENT, at, check, key, message, size, ttl, ttl_limited, peer, detail or {}))
 
     def received(
         self,

@@ -5,7 +5,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
-from trial_support import (
+from profile_test_support import (
     DATA_OPCODE,
     PORT,
     ChoosyServer,
@@ -13,20 +13,20 @@ from trial_support import (
     Servers,
     Setting,
     SilentServer,
-    material,
     nobody,
     profile,
     profile_wrapping,
     remote,
     server_over_tcp,
     server_over_udp,
+    session_keys,
     tried,
 )
 
 from vpnprobe.conversations.openvpn_session import Wrapping
 from vpnprobe.observations.schema import Transport
-from vpnprobe.probes.openvpn_material import make_material
-from vpnprobe.probes.openvpn_trial import ECHOES, MOST_REMOTES, Trial, form_of
+from vpnprobe.probes.openvpn_profile_test import ECHOES, MOST_REMOTES, ProfileTest, form_of
+from vpnprobe.probes.openvpn_session_keys import make_session_keys
 from vpnprobe.profiles.errors import ProfileError
 from vpnprobe.profiles.model import NameType, Profile, ServerChecks
 from vpnprobe.profiles.model import Wrapping as ProfileWrapping
@@ -51,7 +51,7 @@ def of(outcomes: dict[str, str], transport: Transport) -> dict[str, str]:
 
 
 def server_wrapping(kind: Wrap) -> Wrapping:
-    return material().server.wrapping(kind)
+    return session_keys().server.wrapping(kind)
 
 
 class TestWholeSessions:
@@ -111,7 +111,7 @@ def test_secrets_are_not_shown() -> None:
     async def resolve(host: str, family: str) -> tuple[()]:
         return ()
 
-    shown = repr(Trial(profile(), resolve, "alice", "geheim", "passphrase-1"))
+    shown = repr(ProfileTest(profile(), resolve, "alice", "geheim", "passphrase-1"))
     assert "geheim" not in shown
     assert "passphrase-1" not in shown
     assert "PRIVATE KEY" not in shown
@@ -216,7 +216,7 @@ def _closing(said: bytes) -> Setting:
 
 
 def tls_auth(direction: KeyDirection = KeyDirection.BIDIRECTIONAL) -> ProfileWrapping:
-    return ProfileWrapping(Wrap.TLS_AUTH, material().server.tls_crypt, direction)
+    return ProfileWrapping(Wrap.TLS_AUTH, session_keys().server.tls_crypt, direction)
 
 
 class TestCloserLooks:
@@ -240,7 +240,7 @@ class TestCloserLooks:
         assert found.said == said
 
     def test_a_key_that_does_not_fit_at_all_stays_silent(self) -> None:
-        other = make_material(lambda count: bytes(range(7, 7 + 1)) * count).server.tls_crypt
+        other = make_session_keys(lambda count: bytes(range(7, 7 + 1)) * count).server.tls_crypt
         used = profile(remote(wrapping=ProfileWrapping(Wrap.TLS_AUTH, other)))
         found = tried(server_over_udp, used, wrapping=server_wrapping(Wrap.TLS_AUTH))
         assert found.codes == [("reset", "silent")]
