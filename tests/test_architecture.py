@@ -50,6 +50,9 @@ TESTED_ELSEWHERE: Final = {
     "cli.report": ("report/test_report_command.py", "with the other tests of the report"),
     "cli.rules": ("rules/test_rules_cli.py", "with the other tests of the rules"),
     "cli.serve": ("agents/test_agents_live.py", "it runs as a process there"),
+    "endpoint.pcap": ("capture/test_capture_files.py", "what it writes is read there"),
+    "endpoint.ppp_call": ("scenarios/test_scenarios_simulated.py", "GRE inside a call is a check of every scenario"),
+    "endpoint.probe_packets": ("scenarios/test_scenarios_simulated.py", "places are expectations of scenarios"),
     "evidence.checks": ("evidence/test_evidence_identify.py", "packets are identified as checks"),
     "evidence.records": ("evidence/test_evidence_judge.py", "judgements are made of them"),
     "evidence.packet_records": ("evidence/test_evidence_packet_counts.py", "they are what is counted"),
@@ -112,7 +115,7 @@ def _modules_after(code: str) -> set[str]:
 LIGHT: Final = sorted(
     name
     for name in MODULES
-    if name.split(".")[0] in ("wire", "conversations", "evidence", "probes", "agents", "transports", "errors")
+    if name.split(".")[0] in ("wire", "conversations", "evidence", "endpoint", "probes", "agents", "transports", "errors")
     or name in ("observations.schema", "observations")
 )
 

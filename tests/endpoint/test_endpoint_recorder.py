@@ -6,12 +6,12 @@ import pytest
 
 from vpnprobe.conversations import openvpn
 from vpnprobe.conversations.contract import Sender
+from vpnprobe.endpoint import recorder as module
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.packet_records import Movement, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes import recorder as module
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
 from vpnprobe.transports.stack import Datagram, Endpoint
 from vpnprobe.transports.topology import CLIENT, Topology

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vpnprobe.endpoint import run_capture
 from vpnprobe.endpoint.pcap import encode_pcap
 from vpnprobe.endpoint.run_capture import CIPHERTEXT_KEPT, RunCapture, Scope, belongs, dropped_on_output, without_ciphertext
 from vpnprobe.evidence import checks
@@ -13,7 +14,6 @@ from vpnprobe.evidence.identify import BARE_PROTOCOL
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
-from vpnprobe.probes import keeping
 from vpnprobe.transports.stack import Packet
 from vpnprobe.wire.esp import EspPacket
 from vpnprobe.wire.gre import EnhancedGre, Gre
@@ -109,14 +109,14 @@ def test_what_this_end_refuses_is_kept_by_who_sent_it() -> None:
 
 @given(st.binary(max_size=120), st.booleans())
 def test_any_bytes_are_kept_or_not(data: bytes, outgoing: bool) -> None:
-    run_capture = RunCapture()
+    held = RunCapture()
     run_capture(Packet(data, 0.0, outgoing))
     assert run_capture.within(SCOPE) in ([], [Packet(data, 0.0, outgoing)])
 
 
 def test_packets_are_handed_on_and_kept_in_order() -> None:
     heard: list[Packet] = []
-    run_capture = RunCapture()
+    held = RunCapture()
     run_capture.listeners.append(heard.append)
     packets = [Packet(ip(IpProtocol.UDP, udp(40000 + number % 2, 500)), float(number), True) for number in range(6)]
     for packet in packets:
@@ -126,11 +126,11 @@ def test_packets_are_handed_on_and_kept_in_order() -> None:
 
 
 def test_what_is_held_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "MOST_BYTES", 100)
-    run_capture = RunCapture()
+    monkeypatch.setattr(run_capture, "MOST_BYTES", 100)
+    bounded = RunCapture()
     for _ in range(5):
-        run_capture(Packet(b"x" * 40, 0.0, True))
-    assert (len(run_capture.packets), run_capture.left_out) == (2, 3)
+        bounded(Packet(b"x" * 40, 0.0, True))
+    assert (len(bounded.packets), bounded.left_out) == (2, 3)
 
 
 def sent(check: Check, count: int, movement: Movement = Movement.SENT) -> list[PacketRecord]:
@@ -141,7 +141,7 @@ class TestNeverLeft:
     """A host's own firewall eats what its program sends: the wire beside it never shows it."""
 
     def left(self, *packets: bytes) -> RunCapture:
-        run_capture = RunCapture()
+        held = RunCapture()
         for packet in packets:
             run_capture(Packet(packet, 0.0, True))
         return run_capture
@@ -160,7 +160,7 @@ class TestNeverLeft:
         assert dropped_on_output(self.left().left, rows) == frozenset()
 
     def test_what_came_in_did_not_leave(self) -> None:
-        run_capture = RunCapture()
+        held = RunCapture()
         run_capture(Packet(ip(IpProtocol.ESP, ESP_OURS, outgoing=False), 0.0, False))
         assert dropped_on_output(run_capture.left, sent(checks.ESP, 6)) == {checks.ESP}
 

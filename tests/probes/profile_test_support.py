@@ -20,7 +20,7 @@ from vpnprobe.evidence.named_failures import NamedFailure, with_named_failures
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord
 from vpnprobe.observations.schema import Observation, Transport
-from vpnprobe.probes.context import Path, Settings
+from vpnprobe.probes.context import ProbeContext, Settings
 from vpnprobe.probes.conversing import over_stream
 from vpnprobe.probes.openvpn_profile_test import ProfileProbe, ProfileTest
 from vpnprobe.probes.openvpn_session_keys import SessionKeys, make_session_keys
@@ -174,7 +174,7 @@ def profile_wrapping(kind: Wrap) -> ProfileWrapping:
 class Tried:
     """What a trial found."""
 
-    path: Path
+    path: ProbeContext
     seconds: float
     """Of virtual time."""
     begun: int
@@ -246,7 +246,7 @@ def tried(
             return (there,) if addresses is None else addresses
 
         profile_test = ProfileTest(used or profile(), resolve, username, password, echoes=echoes)
-        path = Path(
+        path = ProbeContext(
             stack,
             there,
             Settings((), profile_test=profile_test, only_profile=True),

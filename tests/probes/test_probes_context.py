@@ -22,7 +22,7 @@ from vpnprobe.probes.context import (
     SPREAD_S,
     SURE_TRIALS,
     Job,
-    Path,
+    ProbeContext,
     Settings,
     gather_all,
     missing,
@@ -105,11 +105,11 @@ class Peer:
         return None
 
 
-def path_with(peer: Peer | None) -> Path:
+def path_with(peer: Peer | None) -> ProbeContext:
     stack = SimulatedNetwork(Topology(), seed=1).stack(CLIENT)
     recorder = Recorder(stack, Vantage.CLIENT)
     facts = PathFacts(background=peer.background()) if peer is not None else PathFacts()
-    path = Path(stack, Topology().server_address, Settings(()), recorder, Nonces(stack, 1), peer, None, facts=facts)
+    path = ProbeContext(stack, Topology().server_address, Settings(()), recorder, Nonces(stack, 1), peer, None, facts=facts)
     if peer is not None:
         path.server_record = EndRecord()
     return path
@@ -118,7 +118,7 @@ def path_with(peer: Peer | None) -> Path:
 class Asking:
     """Packets of one check, sent as `until_sure` asks for them."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: ProbeContext) -> None:
         self.path = path
         self.bursts: list[int] = []
 

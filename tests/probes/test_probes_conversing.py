@@ -14,7 +14,7 @@ from vpnprobe.endpoint.sending import Nonces
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.observations.schema import Outcome, Transport
-from vpnprobe.probes.context import Path, Settings
+from vpnprobe.probes.context import ProbeContext, Settings
 from vpnprobe.probes.conversing import over_stream, over_udp
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
 from vpnprobe.transports.stack import Endpoint, TcpStream
@@ -57,7 +57,7 @@ def test_a_clock_that_wakes_a_hair_too_early_does_not_stop_time() -> None:
     async def main() -> int:
         network = SimulatedNetwork(Topology(), seed=1)
         stack = network.stack(CLIENT)
-        path = Path(stack, Topology().server_address, Settings(()), Recorder(stack, Vantage.CLIENT), Nonces(stack, 1), None, None)
+        path = ProbeContext(stack, Topology().server_address, Settings(()), Recorder(stack, Vantage.CLIENT), Nonces(stack, 1), None, None)
         ticking = Ticking(stack.now() + 5e-10)
         asked = 0
 

@@ -14,7 +14,7 @@ from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.observations.schema import Direction, Observation, Outcome
-from vpnprobe.probes.context import Path, Settings
+from vpnprobe.probes.context import ProbeContext, Settings
 from vpnprobe.probes.openvpn_profile_test import ECHOES, ProfileProbe, ProfileTest
 from vpnprobe.profiles.ovpn import parse_profile
 from vpnprobe.transports.stack import Address
@@ -75,7 +75,7 @@ async def _try(stack: SystemStack, text: str, file: FilePath, address: Address, 
     profile = parse_profile(text, folder=file.parent, file=str(file))
     profile_test = ProfileTest(profile, addresses_of, profile.credentials.username or "", profile.credentials.password or "", echoes=echoes)
     settings = Settings((), profile_test=profile_test, only_profile=True)
-    path = Path(stack, address, settings, Recorder(stack, Vantage.CLIENT), Nonces(stack, 1), None, None)
+    path = ProbeContext(stack, address, settings, Recorder(stack, Vantage.CLIENT), Nonces(stack, 1), None, None)
     try:
         await ProfileProbe(path, profile_test).run()
         facts = PathFacts(server_address=str(address), skips=tuple(path.skips))

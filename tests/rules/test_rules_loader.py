@@ -14,7 +14,7 @@ from vpnprobe.rules.loader import MAX_BYTES
 from vpnprobe.rules.model import Criterion, Need
 
 WIREGUARD = """
-[look.wireguard]
+[selector.wireguard]
 what = "WireGuard handshake"
 probe = "wireguard"
 check = "handshake"
@@ -29,7 +29,7 @@ score = { ease = 0.8, speed = 1, security = 1, stability = 0.9, adaptability = 0
 [rule.wireguard-handshake]
 protocol = "wireguard"
 question = "Is the handshake answered?"
-sources = [{ look = "wireguard" }]
+sources = [{ selector = "wireguard" }]
 true = "WireGuard's handshake is answered on udp/{port}: {evidence}."
 false = "WireGuard's handshake does not get through: {evidence}."
 unknown = "Whether WireGuard's handshake gets through is not known: {why}."
@@ -101,35 +101,41 @@ def test_weights_and_scores_are_changed(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("[rule.pptp-gre]\nfald = 'any'", "rule.pptp-gre: unknown key 'fald': did you mean 'fold'? Correct or remove it"),
-        ("[rule.pptp-gre]\nfold = 'anny'", "rule.pptp-gre: fold = 'anny' is not known: did you mean 'any'? Correct it"),
+        ("[rule.pptp-gre]\nconbine = 'any'", "rule.pptp-gre: unknown key 'conbine': did you mean 'combine'? Correct or remove it"),
+        ("[rule.pptp-gre]\ncombine = 'anny'", "rule.pptp-gre: combine = 'anny' is not known: did you mean 'any'? Correct it"),
         ("[rules.pptp-gre]\nfold = 'any'", "unknown key 'rules': did you mean 'rule'? Correct or remove it"),
         ("[rule.new]\nprotocl = 'pptp'", "rule.new: unknown key 'protocl': did you mean 'protocol'?"),
         ("[rule.new]\nneed = 'required'", "rule.new: key 'protocol' is missing: add it"),
         ("[rule.pptp-gre]\nprotocol = 'ppt'", "rule.pptp-gre: protocol = 'ppt' is not known: did you mean 'pptp'?"),
         ("[rule.pptp-gre]\nprotocol = 7", "rule.pptp-gre: protocol = 7 should be a string: correct it"),
         ("[rule.pptp-gre]\nneed = 7", "rule.pptp-gre: need = 7 should be one of required, if-measured, informative"),
-        ("[rule.pptp-gre]\nsources = []", "rule.pptp-gre: sources is empty: name at least one look"),
+        ("[rule.pptp-gre]\nsources = []", "rule.pptp-gre: sources is empty: name at least one selector"),
         ("[rule.pptp-gre]\nsources = 1", "rule.pptp-gre: sources = 1 should be a list"),
         ("[rule.pptp-gre]\nsources = [1]", "rule.pptp-gre: sources[1] = 1 should be a table"),
-        ("[rule.pptp-gre]\nsources = [{look = 'gre'}]", "rule.pptp-gre.sources[1]: look = 'gre' is not known: did you mean 'gre-bare'?"),
-        ("[rule.pptp-gre]\nsources = [{look = 'esp', instead_of = 'e'}]", "instead_of = 'e' is not known"),
-        ("[rule.pptp-gre]\nsources = [{look = 'esp', falsified_by = ['e']}]", "falsified_by = 'e' is not known"),
-        ("[rule.pptp-gre]\nsources = [{look = 'esp', proof_only = 1}]", "proof_only = 1 should be true or false"),
-        ("[rule.pptp-gre]\nsources = [{look = 'esp', when = {ep = 'true'}}]", "when: unknown key 'ep': did you mean 'esp'?"),
-        ("[rule.pptp-gre]\nsources = [{look = 'esp', when = {esp = ['tru']}}]", "when: esp = 'tru' is not known: did you mean 'true'?"),
-        ("[rule.pptp-gre]\nsources = [{look = 'esp', settings = {x = 1.5}}]", "settings.x = 1.5 should be a number, a string or a flag"),
+        (
+            "[rule.pptp-gre]\nsources = [{selector = 'gre'}]",
+            "rule.pptp-gre.sources[1]: selector = 'gre' is not known: did you mean 'gre-bare'?",
+        ),
+        ("[rule.pptp-gre]\nsources = [{selector = 'esp', instead_of = 'e'}]", "instead_of = 'e' is not known"),
+        ("[rule.pptp-gre]\nsources = [{selector = 'esp', falsified_by = ['e']}]", "falsified_by = 'e' is not known"),
+        ("[rule.pptp-gre]\nsources = [{selector = 'esp', proof_only = 1}]", "proof_only = 1 should be true or false"),
+        ("[rule.pptp-gre]\nsources = [{selector = 'esp', when = {ep = 'true'}}]", "when: unknown key 'ep': did you mean 'esp'?"),
+        ("[rule.pptp-gre]\nsources = [{selector = 'esp', when = {esp = ['tru']}}]", "when: esp = 'tru' is not known: did you mean 'true'?"),
+        (
+            "[rule.pptp-gre]\nsources = [{selector = 'esp', settings = {x = 1.5}}]",
+            "settings.x = 1.5 should be a number, a string or a flag",
+        ),
         ("[rule.pptp-gre]\nwhen = {esp = 'true'}", "rule.pptp-gre: a required rule always applies"),
         ("[rule.pptp-gre]\ntrue = 'a {evidenc}'", "rule.pptp-gre: true: unknown placeholder {evidenc}: did you mean 'evidence'?"),
         ("[rule.pptp-gre]\ntrue = 'a {port:x}'", "rule.pptp-gre: true: unknown placeholder {port}"),
         ("[rule.pptp-gre]\ntrue = 'a {port'", "rule.pptp-gre: true: expected '}' before end of string: write {{ and }} for braces"),
         ("[rule.pptp-gre.advice]\npayloud = 'x'", "rule.pptp-gre.advice: unknown key 'payloud': did you mean 'payload'?"),
         ("rule = 3", "rule = 3 should be a table"),
-        ("[look]\nesp = 3", "look: esp = 3 should be a table"),
-        ("[look.esp]\nprobe = 'epp'", "look.esp: probe = 'epp' is not known: did you mean 'esp'?"),
-        ("[look.esp]\ncheck = 'reach'", "look.esp: check = 'reach' is not known: known are passthrough"),
-        ("[look.esp]\nport = 0", "look.esp: port = 0 should be a port from 1 to 65535 or 'candidate'"),
-        ("[look.esp]\nreads = {passed = 'true'}", "look.esp.reads: unknown key 'passed': did you mean 'pass'?"),
+        ("[selector]\nesp = 3", "selector: esp = 3 should be a table"),
+        ("[selector.esp]\nprobe = 'epp'", "selector.esp: probe = 'epp' is not known: did you mean 'esp'?"),
+        ("[selector.esp]\ncheck = 'reach'", "selector.esp: check = 'reach' is not known: known are passthrough"),
+        ("[selector.esp]\nport = 0", "selector.esp: port = 0 should be a port from 1 to 65535 or 'candidate'"),
+        ("[selector.esp]\nreads = {passed = 'true'}", "selector.esp.reads: unknown key 'passed': did you mean 'pass'?"),
         ("[protocol.pptp]\nports = [true]", "protocol.pptp: ports = True should be a port from 1 to 65535"),
         ("[protocol.pptp.score]\nspeed = 2", "protocol.pptp.score: speed = 2 should be a number from 0 to 1"),
         ("[protocol.pptp.score]\nspeed = nan", "protocol.pptp.score: speed = nan should be a number from 0 to 1"),
@@ -175,7 +181,7 @@ VALUES = st.recursive(
     max_leaves=4,
 )
 KEYS = st.sampled_from(
-    ["look", "rule", "protocol", "preset", "esp", "pptp-gre", "pptp", "modern", "score", "speed", "sources", "when", "x"]
+    ["selector", "rule", "protocol", "preset", "esp", "pptp-gre", "pptp", "modern", "score", "speed", "sources", "when", "x"]
 )
 
 

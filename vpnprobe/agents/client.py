@@ -28,7 +28,7 @@ from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
 from vpnprobe.probes.catalogue import Probe, chosen, ports_of
-from vpnprobe.probes.context import Path, RawPorts, Settings, WantedPort
+from vpnprobe.probes.context import ProbeContext, RawPorts, Settings, WantedPort
 from vpnprobe.probes.openvpn import OpenvpnProbe
 from vpnprobe.probes.openvpn_session_keys import make_session_keys
 from vpnprobe.probes.udp import VPN_PORTS
@@ -124,10 +124,10 @@ class Run:
         """Raises CannotRun (NO_PEER) where no pairing comes about; afterwards whatever happens is told in the result."""
         tag = int.from_bytes(self.stack.entropy(4), "big")
         peer = await self._pair(self.connect, tag) if self.connect is not None else None
-        path = self._path(peer, tag)
+        context = self._context(peer, tag)
         problem, lost = "", False
         try:
-            await self._probe(path, peer)
+            await self._probe(context, peer)
         except asyncio.CancelledError:
             problem = "interrupted"
             if (task := asyncio.current_task()) is not None:
@@ -135,9 +135,9 @@ class Run:
         except CannotRun as error:
             problem, lost = str(error), True
         try:
-            return await self._finish(path, peer, problem, lost=lost)
+            return await self._finish(context, peer, problem, lost=lost)
         finally:
-            self._close(path)
+            self._close(context)
 
     async def _pair(self, connect: Connector, tag: int) -> RemotePeer:
         greeter = Greeter(connect, self.stack.entropy(16).hex(), tag, self.credentials)
@@ -149,75 +149,77 @@ class Run:
         peer.about = greeter.about
         return peer
 
-    def _path(self, peer: RemotePeer | None, tag: int) -> Path:
+    def _context(self, peer: RemotePeer | None, tag: int) -> ProbeContext:
         recorder = Recorder(self.stack, Vantage.CLIENT)
-        path = Path(self.stack, self.peer_address, self.settings, recorder, Nonces(self.stack, tag), peer, None)
-        self._open_raw(path)
-        self._begin_capture(path)
+        context = ProbeContext(self.stack, self.peer_address, self.settings, recorder, Nonces(self.stack, tag), peer, None)
+        self._open_raw(context)
+        self._begin_capture(context)
         own = str(self.stack.source_address(self.peer_address))
         seen_as = peer.seen_as if peer else None
-        path.facts = PathFacts(client_address=own, client_seen_as=seen_as, server_address=str(self.peer_address))
-        path.server_record = peer.record() if peer is not None else EndRecord(recorded=False)
-        return path
+        context.facts = PathFacts(client_address=own, client_seen_as=seen_as, server_address=str(self.peer_address))
+        context.server_record = peer.record() if peer is not None else EndRecord(recorded=False)
+        return context
 
-    def _open_raw(self, path: Path) -> None:
+    def _open_raw(self, context: ProbeContext) -> None:
         """Opens GRE, ESP and ICMP for the whole run: without a raw socket the kernel refuses the protocol to the peer."""
 
         def gre_came(datagram: Datagram) -> None:
             if datagram.source.address == self.peer_address:
-                for listener in path.gre_listeners:
+                for listener in context.gre_listeners:
                     listener(datagram)
 
         def esp_came(datagram: Datagram) -> None:
             if datagram.source.address == self.peer_address:
-                path.recorder.arrived([identify.esp(checks.ESP, datagram.data)], datagram)
+                context.recorder.arrived([identify.esp(checks.ESP, datagram.data)], datagram)
 
         def unreachable(quote: Quote, source: Address, kind: RefusalKind) -> None:
             check = check_of(quote, server_port=lambda _, server: server)
-            ours = quote.ports is None or (check is not None and (check.transport, quote.ports[0]) in path.local_ports)
+            ours = quote.ports is None or (check is not None and (check.transport, quote.ports[0]) in context.local_ports)
             if check is not None and ours and quote.destination == self.peer_address:
-                path.recorder.refused(Refusal(check, Direction.C2S, kind, str(source)))
+                context.recorder.refused(Refusal(check, Direction.C2S, kind, str(source)))
 
         try:
-            path.raw = RawPorts(self.stack.raw(47, gre_came), self.stack.raw(50, esp_came))
+            context.raw = RawPorts(self.stack.raw(47, gre_came), self.stack.raw(50, esp_came))
             self.tap = IcmpTap(self.stack, unreachable)
-            self.closables += [*path.raw, self.tap]
+            self.closables += [*context.raw, self.tap]
         except CannotRun as error:
-            path.raw, path.no_raw = None, str(error)
+            context.raw, context.no_raw = None, str(error)
 
-    def _begin_capture(self, path: Path) -> None:
+    def _begin_capture(self, context: ProbeContext) -> None:
         try:
             self.closables.append(self.stack.capture(self.peer_address, self.run_capture))
-            path.client_sees_wire = self.sees_wire = True
+            context.client_sees_wire = self.sees_wire = True
         except CannotRun as error:
             self.no_capture = str(error)
 
-    async def _probe(self, path: Path, peer: RemotePeer | None) -> None:
+    async def _probe(self, context: ProbeContext, peer: RemotePeer | None) -> None:
         probes = chosen(self.settings)
         wanted = ports_of(probes, self.settings)
         if peer is not None:
             session_keys = make_session_keys(self.stack.entropy) if self.settings.wants(OpenvpnProbe.name) else None
             ports = await peer.open(wanted, session_keys.server.encode() if session_keys is not None else None)
-            path.session_keys, path.no_openvpn = (session_keys, "") if not peer.no_openvpn else (None, f"at the server: {peer.no_openvpn}")
-            path.facts = replace(path.facts, ports=ports, background=peer.background())
+            context.session_keys, context.no_openvpn = (
+                (session_keys, "") if not peer.no_openvpn else (None, f"at the server: {peer.no_openvpn}")
+            )
+            context.facts = replace(context.facts, ports=ports, background=peer.background())
         profile_test = self.settings.profile_test
         whom = profile_test.profile.file if profile_test is not None and self.settings.only_profile else str(self.peer_address)
         self.tell(f"probing {whom} with {', '.join(probe.name for probe in probes)}")
         measuring = [] if peer is None else [peer.measure_background()]
-        await _together([*(self._guarded(probe, path) for probe in probes), *measuring])
+        await _together([*(self._guarded(probe, context) for probe in probes), *measuring])
         if self.second_opinion is not None:
-            scanned = fit_to_scan(wanted, path)
+            scanned = fit_to_scan(wanted, context)
             by_transport = ([port for port in scanned if port.transport is kind] for kind in (Transport.TCP, Transport.UDP))
             self.opinions = [asyncio.get_running_loop().create_task(self.second_opinion(some)) for some in by_transport if some]
-        silent = {"silent", "unreachable"} & {name.code for name in path.named_failures}
+        silent = {"silent", "unreachable"} & {name.code for name in context.named_failures}
         if self.tap is not None and (silent or not self.settings.only_profile):
             self.tell("tracing where packets vanish")
-            await trace_both_ways(path, self.tap)
+            await trace_both_ways(context, self.tap)
 
-    async def _guarded(self, probe: Probe, path: Path) -> None:
+    async def _guarded(self, probe: Probe, context: ProbeContext) -> None:
         """A probe that fails by itself is an observation of its own; the others go on. A lost peer ends the run."""
         try:
-            await probe.run(path)
+            await probe.run(context)
         except CannotRun as error:
             if error.status is ExitStatus.NO_PEER:
                 raise
@@ -225,44 +227,44 @@ class Run:
         except OSError as error:
             self.failures.append(_failure(probe.name, f"{type(error).__name__}: {error}"))
 
-    async def _finish(self, path: Path, peer: RemotePeer | None, problem: str, *, lost: bool) -> Measured:
+    async def _finish(self, context: ProbeContext, peer: RemotePeer | None, problem: str, *, lost: bool) -> Measured:
         captures: dict[str, bytes] = {}
         if peer is not None and not lost:
             try:
                 async with asyncio.timeout(LAST_WORDS_S if problem else None):
                     if problem:
-                        await asyncio.sleep(path.settle_s)  # What was just sent may still be under way.
-                    captures |= await self._last_words(path, peer)
+                        await asyncio.sleep(context.settle_s)  # What was just sent may still be under way.
+                    captures |= await self._last_words(context, peer)
             except (CannotRun, TimeoutError) as error:
                 problem, lost = problem or str(error), True
         if self.sees_wire:
-            captures["client.pcap"] = encode_pcap(self.run_capture.within(self._scope(path)))
+            captures["client.pcap"] = encode_pcap(self.run_capture.within(self._scope(context)))
         if peer is not None:
-            path.facts = replace(path.facts, background=peer.background())
+            context.facts = replace(context.facts, background=peer.background())
             await peer.channel.close()
-        facts = replace(path.facts, skips=tuple(path.skips))
-        client = path.client_record()
+        facts = replace(context.facts, skips=tuple(context.skips))
+        client = context.client_record()
         if self.sees_wire:
             client = replace(client, dropped_on_output=dropped_on_output(self.run_capture.left, client.packet_records))
         if lost and peer is not None:
-            client = client.until(peer.refreshed_at - path.recorder.began - path.settle_s)
-        observations = judge(client, path.server_record, facts)
+            client = client.until(peer.refreshed_at - context.recorder.began - context.settle_s)
+        observations = judge(client, context.server_record, facts)
         opinions = await self._opinions()
         return Measured(
-            observations=(*with_named_failures(observations, path.named_failures), *self.failures, *opinions),
+            observations=(*with_named_failures(observations, context.named_failures), *self.failures, *opinions),
             captures=captures,
-            client=self._about_client(path),
+            client=self._about_client(context),
             server=_about_server(peer, self.peer_address),
             complete=not problem,
             problem=problem,
             peer_lost=lost,
         )
 
-    async def _last_words(self, path: Path, peer: RemotePeer) -> dict[str, bytes]:
+    async def _last_words(self, context: ProbeContext, peer: RemotePeer) -> dict[str, bytes]:
         """The server's final record, and its capture, where it has one."""
-        path.server_record = await peer.refresh()
-        own = self.run_capture.within(self._scope(path))
-        server_capture = await peer.capture(None if path.facts.nat else path.local_ports, own)
+        context.server_record = await peer.refresh()
+        own = self.run_capture.within(self._scope(context))
+        server_capture = await peer.capture(None if context.facts.nat else context.local_ports, own)
         await self._say_goodbye(peer)
         return {} if server_capture is None else {"server.pcap": server_capture}
 
@@ -281,37 +283,37 @@ class Run:
         told = (opinion for opinion in self.opinions if not opinion.cancelled() and opinion.exception() is None)
         return [observation for opinion in told for observation in opinion.result()]
 
-    def _scope(self, path: Path) -> Scope:
+    def _scope(self, context: ProbeContext) -> Scope:
         profile_test = self.settings.profile_test
         of_profile = {(remote.transport, remote.port) for remote in profile_test.remotes} if profile_test is not None else set()
         ports = frozenset({(port.transport, port.port) for port in ports_of(chosen(self.settings), self.settings)} | of_profile)
-        call_ids = {s.detail["call_id"] for s in path.recorder.packet_records if "call_id" in s.detail}
-        return Scope(str(self.peer_address), ports, frozenset(path.local_ports), frozenset(int(call_id) for call_id in call_ids))
+        call_ids = {s.detail["call_id"] for s in context.recorder.packet_records if "call_id" in s.detail}
+        return Scope(str(self.peer_address), ports, frozenset(context.local_ports), frozenset(int(call_id) for call_id in call_ids))
 
-    def _about_client(self, path: Path) -> dict[str, Any]:
+    def _about_client(self, context: ProbeContext) -> dict[str, Any]:
         return {
-            "address": path.facts.client_address,
+            "address": context.facts.client_address,
             "version": __version__,
             "platform": platform.system(),
             "capabilities": sorted(self.stack.capabilities),
             "capture": "client.pcap" if self.sees_wire else f"none: {self.no_capture}",
-            **({"no_raw": path.no_raw} if path.no_raw else {}),
+            **({"no_raw": context.no_raw} if context.no_raw else {}),
         }
 
-    def _close(self, path: Path) -> None:
-        path.close()
+    def _close(self, context: ProbeContext) -> None:
+        context.close()
         for closable in self.closables:
             closable.close()
 
 
-def fit_to_scan(wanted: Sequence[WantedPort], path: Path) -> list[WantedPort]:
+def fit_to_scan(wanted: Sequence[WantedPort], context: ProbeContext) -> list[WantedPort]:
     """The ports that a scanner may ask too: L2TP's and IKE's only where the server agent answers them.
 
     A scanner leaves half open what it opens: that counts against us where servers limit it, and L2TP of SoftEther 5.01 answers nobody any
     more after nmap's SCCRQ.
     """
     delicate = {WantedPort(Transport.UDP, port) for port in VPN_PORTS}
-    return [port for port in wanted if port not in delicate or path.port_state(*port) is PortState.OURS]
+    return [port for port in wanted if port not in delicate or context.port_state(*port) is PortState.OURS]
 
 
 async def _together(work: Sequence[Coroutine[Any, Any, None]]) -> None:

@@ -19,25 +19,25 @@ from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import Trace
 from vpnprobe.observations.schema import Direction, Observation, Transport
-from vpnprobe.probes.context import Path
+from vpnprobe.probes.context import ProbeContext
 from vpnprobe.transports.stack import Endpoint
 
 MOST_KINDS: Final = 4
 """Failing kinds that are traced in one direction."""
 
 
-async def trace_both_ways(path: Path, tap: IcmpTap) -> None:
+async def trace_both_ways(context: ProbeContext, tap: IcmpTap) -> None:
     """Traces what fails and something that passes, in both directions at once, and puts the traces among the path's facts."""
-    await path.sync()
-    record = path.client_record()
-    found = judge(record, path.server_record, replace(path.facts, skips=tuple(path.skips)))
-    there = [_from_client(path, tap, q, distance(path.server_record)) for q in kinds_to_trace(found, Direction.C2S)]
-    back = [_from_server(path, q, distance(record)) for q in kinds_to_trace(found, Direction.S2C)] if path.peer is not None else []
+    await context.sync()
+    record = context.client_record()
+    found = judge(record, context.server_record, replace(context.facts, skips=tuple(context.skips)))
+    there = [_from_client(context, tap, q, distance(context.server_record)) for q in kinds_to_trace(found, Direction.C2S)]
+    back = [_from_server(context, q, distance(record)) for q in kinds_to_trace(found, Direction.S2C)] if context.peer is not None else []
     traces = [trace for trace in await asyncio.gather(*there, *back) if trace is not None]
-    await path.sync()
-    client = path.recorder.record()
-    ends = {Direction.C2S: (client, path.server_record), Direction.S2C: (path.server_record, client)}
-    path.facts = replace(path.facts, traces=tuple(with_reach(trace, *ends[trace.direction]) for trace in traces))
+    await context.sync()
+    client = context.recorder.record()
+    ends = {Direction.C2S: (client, context.server_record), Direction.S2C: (context.server_record, client)}
+    context.facts = replace(context.facts, traces=tuple(with_reach(trace, *ends[trace.direction]) for trace in traces))
 
 
 def kinds_to_trace(found: Sequence[Observation], way: Direction) -> list[Check]:
@@ -75,45 +75,45 @@ def _passing(found: Sequence[Observation], way: Direction) -> Check:
     return checks.udp_reach(passing[0].port) if passing and passing[0].port is not None else checks.ICMP_ECHO
 
 
-async def _from_client(path: Path, tap: IcmpTap, check: Check, highest_ttl: int) -> Trace | None:
-    make = _maker(path, check)
+async def _from_client(context: ProbeContext, tap: IcmpTap, check: Check, highest_ttl: int) -> Trace | None:
+    make = _maker(context, check)
     if make is None:
         return None
     return await tap.step(
-        path.recorder,
+        context.recorder,
         check,
         Direction.C2S,
         make,
-        source=path.stack.source_address(path.peer_address),
-        destination=path.peer_address,
+        source=context.stack.source_address(context.peer_address),
+        destination=context.peer_address,
         highest_ttl=highest_ttl,
-        patience_s=path.settle_s,
+        patience_s=context.settle_s,
     )
 
 
-async def _from_server(path: Path, check: Check, highest_ttl: int) -> Trace | None:
-    assert path.peer is not None
-    return await path.peer.trace(check, highest_ttl=highest_ttl)
+async def _from_server(context: ProbeContext, check: Check, highest_ttl: int) -> Trace | None:
+    assert context.peer is not None
+    return await context.peer.trace(check, highest_ttl=highest_ttl)
 
 
-def _maker(path: Path, check: Check) -> ProbePacketMaker | None:
+def _maker(context: ProbeContext, check: Check) -> ProbePacketMaker | None:
     """What makes copies of a kind of packet from the client; None: it cannot be made."""
-    nonces = path.nonces
-    own = path.stack.source_address(path.peer_address)
+    nonces = context.nonces
+    own = context.stack.source_address(context.peer_address)
     if check == checks.GRE_BARE:
         return lambda _: bare_gre(nonces.fresh())
     if check == checks.ESP:
         return lambda _: esp(nonces.fresh(), nonces.spi())
     if check == checks.ICMP_ECHO:
         return probe_packets.echo(nonces)
-    if check == checks.GRE_IN_CALL and (make := path.in_call_packet) is not None:
+    if check == checks.GRE_IN_CALL and (make := context.in_call_packet) is not None:
         return lambda _: _in_call(make())
     if check.port is None:
         return None
-    remote = Endpoint(path.peer_address, check.port)
+    remote = Endpoint(context.peer_address, check.port)
     if check.probe == "tcp":
-        return probe_packets.tcp_syn(nonces, Endpoint(own, 0), remote, check, using=path.local_ports)
-    local = path.udp_locals.get(check.port)
+        return probe_packets.tcp_syn(nonces, Endpoint(own, 0), remote, check, using=context.local_ports)
+    local = context.udp_locals.get(check.port)
     if local is None:
         return None
     source = Endpoint(own, local.port)

@@ -16,7 +16,7 @@ from vpnprobe.capture.ends import Ends
 from vpnprobe.capture.followers.openvpn_data import while_watched, with_answers
 from vpnprobe.capture.host_firewall import heard, with_host_firewall
 from vpnprobe.capture.placing import traces_of
-from vpnprobe.capture.reading import Capture, Trace
+from vpnprobe.capture.reading import Capture, PacketTrace
 from vpnprobe.evidence.checks import GRE_IN_CALL, PPTP_LCP
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.packet_records import Check, Movement, Vantage
@@ -34,7 +34,7 @@ class Side:
     """One end's traces."""
 
     file: str
-    traces: tuple[Trace, ...]
+    traces: tuple[PacketTrace, ...]
     ends: Ends | None
     """None: there is no VPN traffic in them."""
     started: str | None
@@ -88,21 +88,21 @@ def examine_pair(client: Capture, server: Capture) -> Examined:
     return replace(pair, conversations=_conversations([client, server]))
 
 
-def _by_vantage(traces: Sequence[Trace]) -> dict[Vantage | None, list[Trace]]:
-    groups: dict[Vantage | None, list[Trace]] = {Vantage.CLIENT: [], Vantage.SERVER: [], None: []}
+def _by_vantage(traces: Sequence[PacketTrace]) -> dict[Vantage | None, list[PacketTrace]]:
+    groups: dict[Vantage | None, list[PacketTrace]] = {Vantage.CLIENT: [], Vantage.SERVER: [], None: []}
     for trace in traces:
         ends = trace.ends
         groups[trace.vantage(ends) if ends is not None else None].append(trace)
     return groups
 
 
-def _side(capture: Capture, traces: Sequence[Trace]) -> Side:
+def _side(capture: Capture, traces: Sequence[PacketTrace]) -> Side:
     ends = next((trace.ends for trace in traces if trace.ends is not None), None)
     seen = [trace for trace in traces if trace.first_at is not None]
     return Side(capture.file, tuple(traces), ends, _started(seen[0]) if seen else None)
 
 
-def _started(trace: Trace) -> str:
+def _started(trace: PacketTrace) -> str:
     moment = datetime.fromtimestamp(trace.first_at or 0.0, UTC)
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if trace.dated else f"{moment:%H:%M:%S}"
 

@@ -23,7 +23,7 @@ TEXT_LIMIT_BYTES: Final = 256 << 20
 
 
 @dataclass(slots=True)
-class Trace:
+class PacketTrace:
     """What was captured in one run of a capture program."""
 
     decoder: Decoder
@@ -52,7 +52,7 @@ class Capture:
     packets: int
     readable: bool
     problem: str | None
-    traces: tuple[Trace, ...] = ()
+    traces: tuple[PacketTrace, ...] = ()
 
 
 def read_capture(path: Path) -> Capture:
@@ -75,7 +75,7 @@ def _read_packets(reader: CaptureReader) -> Capture:
         if frame is not None:
             decoder.take(frame)
     problem = reader.problem or ("only part of its packets was judged: it holds very many" if decoder.cut else None)
-    trace = Trace(decoder, first_at)
+    trace = PacketTrace(decoder, first_at)
     return Capture(reader.file, reader.format, reader.linktype, reader.packets, reader.readable, problem, (trace,))
 
 
@@ -113,14 +113,14 @@ class _Lines:
             yield rest.decode("utf-8", "replace")
 
 
-def _trace_of(printed: TcpdumpTrace) -> Trace:
+def _trace_of(printed: TcpdumpTrace) -> PacketTrace:
     decoder = Decoder()
     for frame in printed.frames:
         decoder.take(frame)
-    return Trace(decoder, printed.frames[0].at if printed.frames else None, printed.named, printed.dated)
+    return PacketTrace(decoder, printed.frames[0].at if printed.frames else None, printed.named, printed.dated)
 
 
-def read_text(text: str) -> tuple[Trace, ...]:
+def read_text(text: str) -> tuple[PacketTrace, ...]:
     """The traces of a printed text."""
     return tuple(_trace_of(trace) for trace in parse(io.StringIO(text)).traces)
 

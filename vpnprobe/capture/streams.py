@@ -47,7 +47,7 @@ class _Held:
     """Bytes of the segment on the wire; more than `len(data)` where the capture cut it."""
 
 
-class Direction:
+class HalfConnection:
     """One direction of a connection."""
 
     def __init__(self, sender: End) -> None:
@@ -134,7 +134,7 @@ class Connection:
         segment = first.tcp
         assert segment is not None
         self.ends: tuple[End, End] = ((first.source, segment.source_port), (first.destination, segment.destination_port))
-        self.directions = {end: Direction(end) for end in self.ends}
+        self.directions = {end: HalfConnection(end) for end in self.ends}
         self.opener: End | None = None
 
     def other(self, end: End) -> End:

@@ -32,7 +32,7 @@ def profile_test_of(path: Path, tell: Callable[[str], None]) -> "ProfileTest":
         tell(f"{path}: the first {MOST_REMOTES} of {len(profile.remotes)} remotes are tried")
     username, password = _credentials(profile)
     profile_test = ProfileTest(profile, addresses_of, username, password, _passphrase(profile))
-    profile_test.context()  # What cannot be used is told before anything is sent.
+    profile_test.tls_context()  # What cannot be used is told before anything is sent.
     return profile_test
 
 

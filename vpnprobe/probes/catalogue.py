@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from vpnprobe.probes.context import Path, Settings, WantedPort
+from vpnprobe.probes.context import ProbeContext, Settings, WantedPort
 from vpnprobe.probes.esp import EspPassthrough
 from vpnprobe.probes.gre import GrePassthrough
 from vpnprobe.probes.ike import IkeProbe
@@ -23,7 +23,7 @@ class Probe(Protocol):
         """Ports that the server agent is to open for it."""
         ...
 
-    async def run(self, path: Path) -> None:
+    async def run(self, context: ProbeContext) -> None:
         """Asks the path until it is sure, recording what is seen; never raises for what the network does."""
         ...
 

@@ -1,7 +1,7 @@
 """What a probe is given: the path to one peer, the other end's help, and how much more is needed to be sure.
 
-`Path` is the client's view. `Peer` is the server agent as the probes see it (None in `--solo`); the agents implement it over the control
-channel. A probe sends its fresh packets and asks `needed` how many more it takes: none once something came through, none once
+`ProbeContext` is the client's view. `Peer` is the server agent as the probes see it (None in `--solo`); the agents implement it over the
+control channel. A probe sends its fresh packets and asks `needed` how many more it takes: none once something came through, none once
 silence is proven, and never more than MOST_TRIALS.
 """
 
@@ -140,7 +140,7 @@ class _Judged(NamedTuple):
 
 
 @dataclass(slots=True)
-class Path:
+class ProbeContext:
     """The path to one peer, for as long as a run takes."""
 
     stack: NetworkStack

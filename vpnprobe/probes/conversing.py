@@ -12,7 +12,7 @@ from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.evidence.statistics import MOST_TRIALS
 from vpnprobe.observations.schema import Direction, Outcome, Transport
-from vpnprobe.probes.context import Path, missing, spaced
+from vpnprobe.probes.context import ProbeContext, missing, spaced
 from vpnprobe.transports.stack import ConnectError, Datagram, Endpoint, NetworkStack, TcpStream
 
 CLOCK_SLACK_S: Final = 0.002
@@ -30,7 +30,7 @@ MOST_ATTEMPTS: Final = 24
 
 
 async def over_udp(
-    path: Path,
+    context: ProbeContext,
     conversation: Conversation,
     check: Check,
     *,
@@ -44,36 +44,36 @@ async def over_udp(
     `closing(now)` has it say goodbye: some servers keep what is left open, and serve nobody any more.
     """
     assert check.port is not None
-    remote = path.endpoint(check.port)
+    remote = context.endpoint(check.port)
     progress = asyncio.Event()
 
     def send_all() -> None:
-        waiting = conversation.data_to_send(path.stack.now())
-        path.recorder.steps(conversation, check, Sender.INITIATOR, remote=remote)
+        waiting = conversation.data_to_send(context.stack.now())
+        context.recorder.steps(conversation, check, Sender.INITIATOR, remote=remote)
         for datagram in waiting:
             port.send(datagram, remote)
 
     def came(datagram: Datagram) -> None:
         if datagram.source.address == remote.address:
-            conversation.receive(datagram.data, path.stack.now())
+            conversation.receive(datagram.data, context.stack.now())
             send_all()
             progress.set()
 
     def refused(_: Endpoint) -> None:
-        path.recorder.refused(Refusal(check, Direction.C2S, RefusalKind.PORT_UNREACHABLE, None, conversation.key))
+        context.recorder.refused(Refusal(check, Direction.C2S, RefusalKind.PORT_UNREACHABLE, None, conversation.key))
         progress.set()
 
-    port = await path.udp(came, refused)
-    conversation.start(path.stack.now())
+    port = await context.udp(came, refused)
+    conversation.start(context.stack.now())
     send_all()
-    await _until(path, conversation, finished, progress, send_all, glance_s)
+    await _until(context, conversation, finished, progress, send_all, glance_s)
     if closing is not None:
-        closing(path.stack.now())
+        closing(context.stack.now())
         send_all()
 
 
 async def _until(
-    path: Path,
+    context: ProbeContext,
     conversation: Conversation,
     finished: Callable[[], bool],
     progress: asyncio.Event,
@@ -83,16 +83,16 @@ async def _until(
     """Waits for `finished`, repeating what is due; returns where nothing more is to be waited for."""
     while not finished():
         timer = conversation.next_timer()
-        silence_s = path.settle_s if glance_s is None else glance_s
-        patience = silence_s if timer is None else max(0.0, timer - path.stack.now())
+        silence_s = context.settle_s if glance_s is None else glance_s
+        patience = silence_s if timer is None else max(0.0, timer - context.stack.now())
         try:
             await asyncio.wait_for(progress.wait(), patience if glance_s is None else min(glance_s, patience))
         except TimeoutError:
             if timer is None and glance_s is None:
                 return
             # A clock may wake us a hair too early: then the timer is not due by its reading, for ever.
-            if timer is not None and timer - path.stack.now() < CLOCK_SLACK_S:
-                conversation.handle_timer(max(timer, path.stack.now()))
+            if timer is not None and timer - context.stack.now() < CLOCK_SLACK_S:
+                conversation.handle_timer(max(timer, context.stack.now()))
                 send_all()
         progress.clear()
 
@@ -148,49 +148,49 @@ async def _chunk_or_timer(stream: TcpStream, conversation: Conversation, stack: 
         receiving.cancel()
 
 
-def still_needed(path: Path, check: Check, made: int) -> int:
+def still_needed(context: ProbeContext, check: Check, made: int) -> int:
     """How many more fresh conversations it takes to be sure, `made` having been tried; 0: enough."""
-    judgement = path.judge()
+    judgement = context.judge()
     counted = judgement.packet_counts.get(check)
     if counted is None:
-        return _connections_needed(path, judgement, check, made)
+        return _connections_needed(context, judgement, check, made)
     if any(counted.count(Direction.S2C, goal).received for goal in GOALS[check.name]):
         return 0
     tried = max((len(count.sent) for count in counted.counts.values()), default=0)
     lost = [(way, c) for (way, _), c in counted.counts.items() if c.sent and not c.received and judgement.would_have_recorded(check, way)]
     if lost:
         return min(max(missing(judgement.loss[way], count) for way, count in lost), MOST_TRIALS - tried)
-    progressing = any(count.received for count in counted.counts.values()) and path.peer is not None
+    progressing = any(count.received for count in counted.counts.values()) and context.peer is not None
     return 2 if progressing and tried < MOST_ATTEMPTS else 0
 
 
-def _connections_needed(path: Path, judgement: Judge, check: Check, made: int) -> int:
+def _connections_needed(context: ProbeContext, judgement: Judge, check: Check, made: int) -> int:
     """No connection came up in time to converse over: bad luck, where the port itself passes or is not yet settled."""
-    if path.peer is None or check.transport is not Transport.TCP or check.port is None or made >= MOST_CONNECTIONS:
+    if context.peer is None or check.transport is not Transport.TCP or check.port is None or made >= MOST_CONNECTIONS:
         return 0
     reach = judgement.connection(tcp_reach(check.port))
     unsettled = reach is not None and reach.outcome in (Outcome.PASS, Outcome.NO_ANSWER)
     return FIRST_ATTEMPTS if unsettled else 0
 
 
-async def until_sure(path: Path, check: Check, attempt: Callable[[], Awaitable[None]]) -> None:
+async def until_sure(context: ProbeContext, check: Check, attempt: Callable[[], Awaitable[None]]) -> None:
     """Attempts with fresh nonces until one succeeds, or silence is proven, or it makes no sense to go on."""
     assert check.port is not None
-    daemon = path.port_state(check.transport, check.port) is PortState.DAEMON
+    daemon = context.port_state(check.transport, check.port) is PortState.DAEMON
     gap = DAEMON_GAP_S if daemon else GAP_S
     more, made = FIRST_ATTEMPTS, 0
     while more > 0:
-        await _staggered(path, check, attempt, more, gap)
+        await _staggered(context, check, attempt, more, gap)
         made += more
-        await path.sync()
-        more = still_needed(path, check, made)
-        if daemon or path.peer is None:
+        await context.sync()
+        more = still_needed(context, check, made)
+        if daemon or context.peer is None:
             more = min(more, DAEMON_ATTEMPTS - made)
         elif more > FIRST_ATTEMPTS:
             gap = spaced(more, GAP_S)
 
 
-async def _staggered(path: Path, check: Check, attempt: Callable[[], Awaitable[None]], count: int, gap_s: float) -> None:
+async def _staggered(context: ProbeContext, check: Check, attempt: Callable[[], Awaitable[None]], count: int, gap_s: float) -> None:
     """Starts attempts one after another without waiting for silence; stops starting once the goal is reached."""
     running: list[asyncio.Task[None]] = []
     goals = GOALS[check.name]
@@ -198,7 +198,9 @@ async def _staggered(path: Path, check: Check, attempt: Callable[[], Awaitable[N
         for number in range(count):
             if number:
                 await asyncio.sleep(gap_s)
-            if any(s.check == check and s.message in goals and s.peer and s.movement == "received" for s in path.recorder.packet_records):
+            if any(
+                s.check == check and s.message in goals and s.peer and s.movement == "received" for s in context.recorder.packet_records
+            ):
                 break
             running.append(asyncio.get_running_loop().create_task(_unless_gone(attempt())))
         await asyncio.gather(*running)

@@ -8,7 +8,7 @@ from typing import Final
 
 from vpnprobe.evidence.checks import ESP
 from vpnprobe.observations.schema import Direction
-from vpnprobe.probes.context import FIRST_TRIALS, Job, Path, Settings, WantedPort, gather_all
+from vpnprobe.probes.context import FIRST_TRIALS, Job, ProbeContext, Settings, WantedPort, gather_all
 from vpnprobe.probes.gre import unsolicited
 
 
@@ -20,22 +20,22 @@ class EspPassthrough:
     def ports(self, _: Settings) -> list[WantedPort]:
         return []
 
-    async def run(self, path: Path) -> None:
-        if path.raw is None:
-            path.skip(ESP, path.no_raw, Direction.C2S, Direction.S2C)
+    async def run(self, context: ProbeContext) -> None:
+        if context.raw is None:
+            context.skip(ESP, context.no_raw, Direction.C2S, Direction.S2C)
             return
-        raw = path.raw.esp
+        raw = context.raw.esp
 
         async def send(count: int, spacing_s: float) -> None:
-            await path.burst(lambda: path.sender.esp(raw, path.peer_address), count, spacing_s=spacing_s)
+            await context.burst(lambda: context.sender.esp(raw, context.peer_address), count, spacing_s=spacing_s)
 
-        if path.peer is None or path.one_sided(ESP):
+        if context.peer is None or context.one_sided(ESP):
             await send(FIRST_TRIALS, 0.05)
             return
-        peer = path.peer
+        peer = context.peer
 
         async def send_back(count: int, spacing_s: float) -> None:
             await peer.send(Job.ESP, count=count, spacing_s=spacing_s)
 
-        await unsolicited(path, peer, Job.ESP)
-        await gather_all([path.until_sure(ESP, Direction.C2S, send), path.after_client(ESP, send_back)])
+        await unsolicited(context, peer, Job.ESP)
+        await gather_all([context.until_sure(ESP, Direction.C2S, send), context.after_client(ESP, send_back)])

@@ -9,7 +9,7 @@ from typing import Final
 from vpnprobe.evidence import identify
 from vpnprobe.evidence.checks import GRE_BARE
 from vpnprobe.observations.schema import Direction
-from vpnprobe.probes.context import FIRST_TRIALS, Job, Path, Peer, Settings, WantedPort, gather_all
+from vpnprobe.probes.context import FIRST_TRIALS, Job, Peer, ProbeContext, Settings, WantedPort, gather_all
 from vpnprobe.transports.stack import Datagram
 
 UNSOLICITED_TRIALS: Final = 2
@@ -23,36 +23,36 @@ class GrePassthrough:
     def ports(self, _: Settings) -> list[WantedPort]:
         return []
 
-    async def run(self, path: Path) -> None:
-        if path.raw is None:
-            path.skip(GRE_BARE, path.no_raw, Direction.C2S, Direction.S2C)
+    async def run(self, context: ProbeContext) -> None:
+        if context.raw is None:
+            context.skip(GRE_BARE, context.no_raw, Direction.C2S, Direction.S2C)
             return
-        raw = path.raw.gre
+        raw = context.raw.gre
 
         def came(datagram: Datagram) -> None:
-            path.recorder.arrived([i for i in identify.gre(datagram.data) if i.check == GRE_BARE], datagram)
+            context.recorder.arrived([i for i in identify.gre(datagram.data) if i.check == GRE_BARE], datagram)
 
-        path.gre_listeners.append(came)
+        context.gre_listeners.append(came)
 
         async def send(count: int, spacing_s: float) -> None:
-            await path.burst(lambda: path.sender.bare_gre(raw, path.peer_address), count, spacing_s=spacing_s)
+            await context.burst(lambda: context.sender.bare_gre(raw, context.peer_address), count, spacing_s=spacing_s)
 
-        if path.peer is None or path.one_sided(GRE_BARE):
+        if context.peer is None or context.one_sided(GRE_BARE):
             await send(FIRST_TRIALS, 0.05)
             return
-        peer = path.peer
+        peer = context.peer
 
         async def send_back(count: int, spacing_s: float) -> None:
             await peer.send(Job.BARE_GRE, count=count, spacing_s=spacing_s)
 
-        await unsolicited(path, peer, Job.BARE_GRE)
-        await gather_all([path.until_sure(GRE_BARE, Direction.C2S, send), path.after_client(GRE_BARE, send_back)])
+        await unsolicited(context, peer, Job.BARE_GRE)
+        await gather_all([context.until_sure(GRE_BARE, Direction.C2S, send), context.after_client(GRE_BARE, send_back)])
 
 
-async def unsolicited(path: Path, peer: Peer, job: Job) -> None:
+async def unsolicited(context: ProbeContext, peer: Peer, job: Job) -> None:
     """Has the server send a few packets before the client has sent any of the kind.
 
     Not through a NAT: there they would be taken for the NAT's own traffic, and the entry that they leave stands in the client's way.
     """
-    if not path.facts.nat:
+    if not context.facts.nat:
         await peer.send(job, count=UNSOLICITED_TRIALS, spacing_s=0.02, unsolicited=True)

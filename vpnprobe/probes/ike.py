@@ -13,7 +13,7 @@ from vpnprobe.evidence import identify
 from vpnprobe.evidence.checks import ESP_IN_UDP, ikev1_main, ikev2_init
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Job, Path, Settings, WantedPort, gather_all
+from vpnprobe.probes.context import Job, ProbeContext, Settings, WantedPort, gather_all
 from vpnprobe.probes.conversing import over_udp, until_sure
 from vpnprobe.transports.stack import Datagram
 
@@ -29,49 +29,49 @@ class IkeProbe:
     def ports(self, _: Settings) -> list[WantedPort]:
         return [WantedPort(Transport.UDP, port) for port in PORTS]
 
-    async def run(self, path: Path) -> None:
-        await gather_all([*(self._port(path, port) for port in PORTS), self._esp_in_udp(path)])
+    async def run(self, context: ProbeContext) -> None:
+        await gather_all([*(self._port(context, port) for port in PORTS), self._esp_in_udp(context)])
 
-    async def _port(self, path: Path, port: int) -> None:
+    async def _port(self, context: ProbeContext, port: int) -> None:
         """Both versions, one after the other: together they would count as one burst of half-open exchanges."""
-        await until_sure(path, ikev1_main(port), self._attempt(path, ikev1_main(port)))
-        await until_sure(path, ikev2_init(port), self._attempt(path, ikev2_init(port)))
+        await until_sure(context, ikev1_main(port), self._attempt(context, ikev1_main(port)))
+        await until_sure(context, ikev2_init(port), self._attempt(context, ikev2_init(port)))
 
-    def _attempt(self, path: Path, check: Check) -> Callable[[], Awaitable[None]]:
+    def _attempt(self, context: ProbeContext, check: Check) -> Callable[[], Awaitable[None]]:
         marker = check.port == NAT_T_PORT
 
         async def attempt() -> None:
             conversation: ikev1.Initiator | ikev2.Initiator
             if check.name == "ikev1-main":
-                conversation = ikev1.Initiator(entropy=path.nonces.conversation(), non_esp_marker=marker)
+                conversation = ikev1.Initiator(entropy=context.nonces.conversation(), non_esp_marker=marker)
             else:
-                entropy = path.nonces.conversation() + path.stack.entropy(ikev2.ENTROPY_BYTES)
+                entropy = context.nonces.conversation() + context.stack.entropy(ikev2.ENTROPY_BYTES)
                 conversation = ikev2.Initiator(entropy=entropy, non_esp_marker=marker)
-            await over_udp(path, conversation, check, finished=lambda: conversation.answered)
+            await over_udp(context, conversation, check, finished=lambda: conversation.answered)
 
         return attempt
 
-    async def _esp_in_udp(self, path: Path) -> None:
+    async def _esp_in_udp(self, context: ProbeContext) -> None:
         """ESP as it looks behind a NAT; the server agent answers each packet, or sends its own beside the program that has the port."""
-        if path.peer is None or not path.sends_from(NAT_T_PORT):
+        if context.peer is None or not context.sends_from(NAT_T_PORT):
             reason = "only a server agent that has the port, or sees the wire, can say what arrived"
-            path.skip(ESP_IN_UDP, reason, Direction.C2S, Direction.S2C)
+            context.skip(ESP_IN_UDP, reason, Direction.C2S, Direction.S2C)
             return
-        remote, peer = path.endpoint(NAT_T_PORT), path.peer
+        remote, peer = context.endpoint(NAT_T_PORT), context.peer
 
         def came(datagram: Datagram) -> None:
             if datagram.source == remote:
-                path.recorder.arrived([identify.esp(ESP_IN_UDP, datagram.data)], datagram)
+                context.recorder.arrived([identify.esp(ESP_IN_UDP, datagram.data)], datagram)
 
-        port = await path.udp(came)
+        port = await context.udp(came)
 
         async def send(count: int, spacing_s: float) -> None:
-            await path.burst(lambda: path.sender.esp_in_udp(port, remote), count, spacing_s=spacing_s)
+            await context.burst(lambda: context.sender.esp_in_udp(port, remote), count, spacing_s=spacing_s)
 
         async def send_back(count: int, spacing_s: float) -> None:
             await peer.send(Job.ESP_IN_UDP, port=NAT_T_PORT, count=count, spacing_s=spacing_s)
 
-        await path.until_sure(ESP_IN_UDP, Direction.C2S, send)
-        counted = path.judge().packet_counts.get(ESP_IN_UDP)
+        await context.until_sure(ESP_IN_UDP, Direction.C2S, send)
+        counted = context.judge().packet_counts.get(ESP_IN_UDP)
         if counted is not None and counted.total(Direction.C2S).received and not counted.total(Direction.S2C).received:
-            await path.until_sure(ESP_IN_UDP, Direction.S2C, send_back)
+            await context.until_sure(ESP_IN_UDP, Direction.S2C, send_back)

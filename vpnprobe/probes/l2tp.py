@@ -9,7 +9,7 @@ from typing import Final
 from vpnprobe.conversations.l2tp import Initiator, State
 from vpnprobe.evidence.checks import L2TP_CONTROL
 from vpnprobe.observations.schema import Transport
-from vpnprobe.probes.context import Path, Settings, WantedPort
+from vpnprobe.probes.context import ProbeContext, Settings, WantedPort
 from vpnprobe.probes.conversing import over_udp, until_sure
 
 PORT: Final = 1701
@@ -27,18 +27,18 @@ class L2tpProbe:
     def ports(self, _: Settings) -> list[WantedPort]:
         return [WantedPort(Transport.UDP, PORT)]
 
-    async def run(self, path: Path) -> None:
+    async def run(self, context: ProbeContext) -> None:
         async def attempt() -> None:
-            numbers = [1 + int.from_bytes(path.stack.entropy(2), "big") % 65535 for _ in range(2)]
+            numbers = [1 + int.from_bytes(context.stack.entropy(2), "big") % 65535 for _ in range(2)]
             conversation = Initiator(
-                nonce=path.nonces.conversation().hex(),
+                nonce=context.nonces.conversation().hex(),
                 tunnel_id=numbers[0],
                 session_id=numbers[1],
-                retransmit_after_s=min(path.settle_s, RETRANSMIT_AFTER_S),
+                retransmit_after_s=min(context.settle_s, RETRANSMIT_AFTER_S),
                 attempts=COPIES,
             )
             await over_udp(
-                path, conversation, L2TP_CONTROL, finished=lambda: conversation.state is State.SESSION_UP, closing=conversation.close
+                context, conversation, L2TP_CONTROL, finished=lambda: conversation.state is State.SESSION_UP, closing=conversation.close
             )
 
-        await until_sure(path, L2TP_CONTROL, attempt)
+        await until_sure(context, L2TP_CONTROL, attempt)

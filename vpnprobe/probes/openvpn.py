@@ -16,7 +16,7 @@ from vpnprobe.evidence.judge import Judge
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Path, Settings, WantedPort, gather_all
+from vpnprobe.probes.context import ProbeContext, Settings, WantedPort, gather_all
 from vpnprobe.probes.conversing import over_stream, over_udp, until_sure
 from vpnprobe.probes.openvpn_profile_test import ProfileProbe
 from vpnprobe.probes.openvpn_session_keys import WRAPS, SessionKeys
@@ -46,75 +46,77 @@ class OpenvpnProbe:
             return []
         return [WantedPort(transport, port) for port in settings.openvpn_ports for transport in (Transport.UDP, Transport.TCP)]
 
-    async def run(self, path: Path) -> None:
-        profile_test = path.settings.profile_test
-        await gather_all([self._run_candidates(path), *([ProfileProbe(path, profile_test).run()] if profile_test is not None else [])])
+    async def run(self, context: ProbeContext) -> None:
+        profile_test = context.settings.profile_test
+        await gather_all(
+            [self._run_candidates(context), *([ProfileProbe(context, profile_test).run()] if profile_test is not None else [])]
+        )
 
-    async def _run_candidates(self, path: Path) -> None:
-        profile_test, session_keys = path.settings.profile_test, path.session_keys
+    async def _run_candidates(self, context: ProbeContext) -> None:
+        profile_test, session_keys = context.settings.profile_test, context.session_keys
         tried = {WantedPort(remote.transport, remote.port) for remote in profile_test.remotes} if profile_test is not None else set()
         # Where the profile's own server listens its own keys tell everything that a bare reset could.
-        ports = [w for w in self._candidates(path.settings) if w not in tried or path.port_state(*w) is not PortState.DAEMON]
-        ours = [w for w in ports if session_keys is not None and path.port_state(*w) is PortState.OURS]
-        await gather_all([self._resets(path, wanted) for wanted in ports if wanted not in ours])
+        ports = [w for w in self._candidates(context.settings) if w not in tried or context.port_state(*w) is not PortState.DAEMON]
+        ours = [w for w in ports if session_keys is not None and context.port_state(*w) is PortState.OURS]
+        await gather_all([self._resets(context, wanted) for wanted in ports if wanted not in ours])
         if session_keys is not None:
             by_transport = [[w for w in ours if w.transport is t] for t in (Transport.UDP, Transport.TCP)]
-            await gather_all([self._sessions(path, session_keys, some) for some in by_transport if some])
+            await gather_all([self._sessions(context, session_keys, some) for some in by_transport if some])
 
-    async def _sessions(self, path: Path, session_keys: SessionKeys, ports: list[WantedPort]) -> None:
+    async def _sessions(self, context: ProbeContext, session_keys: SessionKeys, ports: list[WantedPort]) -> None:
         """All ports of one transport, at least one, in the order of preference."""
-        plain = [Sessions(path, session_keys, wanted) for wanted in ports]
+        plain = [Sessions(context, session_keys, wanted) for wanted in ports]
         await gather_all([sessions.run(echoes=ECHOES if number else LONG_RUN) for number, sessions in enumerate(plain)])
-        judgement = path.judge()
+        judgement = context.judge()
         passing = [sessions for sessions in plain if sessions.passes(judgement)]
         if plain[0] not in passing:
             # What stops the preferred port after some packets may stop the others as well.
             await gather_all([sessions.run(echoes=LONG_RUN) for sessions in passing])
-            judgement = path.judge()
+            judgement = context.judge()
             passing = [sessions for sessions in passing if sessions.passes(judgement)]
         for sessions in plain:
             if sessions.reset not in judgement.packet_counts:
-                path.skip(sessions.reset, path.unconnected(sessions.wanted.port))
+                context.skip(sessions.reset, context.unconnected(sessions.wanted.port))
         wrapped = [s.wanted for s in plain if s is plain[0] or (s not in passing and _port_passes(judgement, s.wanted))]
         # Where plain passes a wrap is a choice; where it does not, the wrap has to prove as much.
         echoes = ECHOES if plain[0] in passing else LONG_RUN
-        await gather_all([Sessions(path, session_keys, wanted, wrap).run(echoes=echoes) for wanted in wrapped for wrap in WRAPS])
+        await gather_all([Sessions(context, session_keys, wanted, wrap).run(echoes=echoes) for wanted in wrapped for wrap in WRAPS])
 
-    async def _resets(self, path: Path, wanted: WantedPort) -> None:
+    async def _resets(self, context: ProbeContext, wanted: WantedPort) -> None:
         """Resets alone: nobody at the other end has keys that fit ours."""
         handshake, data = checks_of(wanted)
-        another = path.port_state(*wanted) is PortState.DAEMON
-        why = "another program answers there: its own profile tells more (--profile FILE.ovpn)" if another else path.no_openvpn
-        path.skip(handshake, why)
-        path.skip(data, why, Direction.C2S, Direction.S2C)
-        await self._port(path, wanted)
+        another = context.port_state(*wanted) is PortState.DAEMON
+        why = "another program answers there: its own profile tells more (--profile FILE.ovpn)" if another else context.no_openvpn
+        context.skip(handshake, why)
+        context.skip(data, why, Direction.C2S, Direction.S2C)
+        await self._port(context, wanted)
 
-    async def _port(self, path: Path, wanted: WantedPort) -> None:
+    async def _port(self, context: ProbeContext, wanted: WantedPort) -> None:
         check = openvpn_reset(wanted.transport, wanted.port)
         attempt = self._over_udp if wanted.transport is Transport.UDP else self._over_tcp
-        await until_sure(path, check, attempt(path, check))
-        if check not in path.judge().packet_counts:
-            path.skip(check, path.unconnected(wanted.port))
+        await until_sure(context, check, attempt(context, check))
+        if check not in context.judge().packet_counts:
+            context.skip(check, context.unconnected(wanted.port))
 
-    def _over_udp(self, path: Path, check: Check) -> Callable[[], Awaitable[None]]:
+    def _over_udp(self, context: ProbeContext, check: Check) -> Callable[[], Awaitable[None]]:
         async def attempt() -> None:
-            conversation = Initiator(session_id=path.nonces.conversation(), stream=False)
-            await over_udp(path, conversation, check, finished=lambda: conversation.answered)
+            conversation = Initiator(session_id=context.nonces.conversation(), stream=False)
+            await over_udp(context, conversation, check, finished=lambda: conversation.answered)
 
         return attempt
 
-    def _over_tcp(self, path: Path, check: Check) -> Callable[[], Awaitable[None]]:
+    def _over_tcp(self, context: ProbeContext, check: Check) -> Callable[[], Awaitable[None]]:
         async def attempt() -> None:
             def bound(local: Endpoint) -> None:
-                path.local_ports.add((Transport.TCP, local.port))
+                context.local_ports.add((Transport.TCP, local.port))
 
             assert check.port is not None
-            deadline_s = path.connect_s(CONNECT_DEADLINE_S)
-            stream = await path.stack.connect(path.endpoint(check.port), deadline_s=deadline_s, on_bound=bound)
-            conversation = Initiator(session_id=path.nonces.conversation(), stream=True)
+            deadline_s = context.connect_s(CONNECT_DEADLINE_S)
+            stream = await context.stack.connect(context.endpoint(check.port), deadline_s=deadline_s, on_bound=bound)
+            conversation = Initiator(session_id=context.nonces.conversation(), stream=True)
             try:
-                async with asyncio.timeout(max(1.0, 6 * path.settle_s)):
-                    await self._until_answered(path, stream, conversation, check)
+                async with asyncio.timeout(max(1.0, 6 * context.settle_s)):
+                    await self._until_answered(context, stream, conversation, check)
             except (TimeoutError, ConnectError):
                 pass
             finally:
@@ -122,15 +124,15 @@ class OpenvpnProbe:
 
         return attempt
 
-    async def _until_answered(self, path: Path, stream: TcpStream, conversation: Initiator, check: Check) -> None:
-        running = asyncio.get_running_loop().create_task(over_stream(path.recorder, stream, conversation, check, Sender.INITIATOR))
+    async def _until_answered(self, context: ProbeContext, stream: TcpStream, conversation: Initiator, check: Check) -> None:
+        running = asyncio.get_running_loop().create_task(over_stream(context.recorder, stream, conversation, check, Sender.INITIATOR))
         try:
             while not conversation.answered and not running.done():
                 await asyncio.sleep(0.005)
             if running.done() and not conversation.answered:
                 running.result()
-                conversation.closed_by_peer(path.stack.now())
-                path.recorder.steps(conversation, check, Sender.INITIATOR, remote=stream.remote)
+                conversation.closed_by_peer(context.stack.now())
+                context.recorder.steps(conversation, check, Sender.INITIATOR, remote=stream.remote)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)

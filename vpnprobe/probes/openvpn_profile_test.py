@@ -24,7 +24,7 @@ from vpnprobe.evidence.naming import PROFILE
 from vpnprobe.evidence.packet_records import Check, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Path
+from vpnprobe.probes.context import ProbeContext
 from vpnprobe.probes.conversing import over_stream, over_udp
 from vpnprobe.probes.openvpn_findings import CLOSED_AT, DataFailure, client_certificate_failure, data_failure, told_of
 from vpnprobe.profiles.model import Profile, Remote
@@ -77,7 +77,7 @@ class ProfileTest:
     def remotes(self) -> tuple[Remote, ...]:
         return self.profile.remotes[:MOST_REMOTES]
 
-    def context(self) -> ssl.SSLContext:
+    def tls_context(self) -> ssl.SSLContext:
         """Raises ProfileError."""
         return tls_context(self.profile, passphrase=self.passphrase)
 
@@ -90,10 +90,10 @@ def form_of(number: int) -> str:
 class ProfileProbe:
     """Tries one profile's remotes."""
 
-    def __init__(self, path: Path, profile_test: ProfileTest) -> None:
-        self._path = path
+    def __init__(self, context: ProbeContext, profile_test: ProfileTest) -> None:
+        self._context = context
         self._profile_test = profile_test
-        self._context = profile_test.context()
+        self._tls_context = profile_test.tls_context()
         # What the ciphers load must not be loaded between two packets, whose times are told.
         lacking()
 
@@ -103,7 +103,7 @@ class ProfileProbe:
 
         async def one(number: int, remote: Remote) -> None:
             async with gate:
-                await RemoteTest(self._path, self._profile_test, self._context, remote, form_of(number)).run()
+                await RemoteTest(self._context, self._profile_test, self._tls_context, remote, form_of(number)).run()
 
         await asyncio.gather(*(one(number, remote) for number, remote in enumerate(self._profile_test.remotes)))
 
@@ -111,10 +111,10 @@ class ProfileProbe:
 class RemoteTest:
     """One remote."""
 
-    def __init__(self, path: Path, profile_test: ProfileTest, context: ssl.SSLContext, remote: Remote, form: str) -> None:
-        self._path = path
-        self._profile_test = profile_test
+    def __init__(self, context: ProbeContext, profile_test: ProfileTest, tls_context: ssl.SSLContext, remote: Remote, form: str) -> None:
         self._context = context
+        self._profile_test = profile_test
+        self._tls_context = tls_context
         self._remote = remote
         self._refused: Failure | None = None
         self.reset = openvpn_reset(remote.transport, remote.port, form)
@@ -130,22 +130,22 @@ class RemoteTest:
             self._skip_from(self.reset, "the server has IPv6 addresses only, which are not probed yet")
         elif self._profile_test.profile.credentials.static_challenge:
             self._name(self.handshake, Failure(FailureCode.CHALLENGE_WANTED, "the profile has a static-challenge"))
-            self._path.skip(self.reset, "a login without the second factor would count as a failed one")
+            self._context.skip(self.reset, "a login without the second factor would count as a failed one")
         else:
             await self._at_addresses(usable)
 
     async def _at_addresses(self, addresses: Sequence[Address]) -> None:
         """One address after another, until one answers."""
-        path = self._path
+        context = self._context
         for place, address in enumerate(addresses, 1):
             # Paths to other addresses than the peer's share all but the address.
-            self._path = path if address == path.peer_address else replace(path, peer_address=address)
+            self._context = context if address == context.peer_address else replace(context, peer_address=address)
             self._refused = None
-            client = self._client(self._context)
+            client = self._client(self._tls_context)
             try:
                 watch = await self._converse(client)
             except (CannotRun, OSError) as error:
-                self._refused, watch = Failure(FailureCode.UNREACHABLE, str(error)), _Watch(path, client)
+                self._refused, watch = Failure(FailureCode.UNREACHABLE, str(error)), _Watch(context, client)
             if client.stage >= Stage.ANSWERED or place == len(addresses):
                 await self._conclude(client, watch)
                 return
@@ -162,9 +162,9 @@ class RemoteTest:
         self._tell(client, watch, failure)
 
     async def _converse(self, client: Client) -> "_Watch":
-        watch = _Watch(self._path, client)
+        watch = _Watch(self._context, client)
         if client.stream:
-            await self._over_tcp(self._path, client, watch.over)
+            await self._over_tcp(self._context, client, watch.over)
         else:
 
             def closing(now: float) -> None:
@@ -172,22 +172,22 @@ class RemoteTest:
                 if client.gateway is None:
                     client.events()  # Where there was nobody to ask, the goodbye alone must not count as data without an answer.
 
-            await over_udp(self._path, client, self.reset, finished=watch.over, closing=closing, glance_s=GLANCE_S)
-            refused = any(r.check == self.reset and r.kind is RefusalKind.PORT_UNREACHABLE for r in self._path.recorder.refusals)
+            await over_udp(self._context, client, self.reset, finished=watch.over, closing=closing, glance_s=GLANCE_S)
+            refused = any(r.check == self.reset and r.kind is RefusalKind.PORT_UNREACHABLE for r in self._context.recorder.refusals)
             if refused and client.stage < Stage.ANSWERED:
                 self._refused = Failure(FailureCode.PORT_REFUSED)
         return watch
 
-    def _client(self, context: ssl.SSLContext, *, wrapping: Wrapping | None = None, echoes: int | None = None) -> Client:
-        path, profile = self._path, self._profile_test.profile
+    def _client(self, tls_context: ssl.SSLContext, *, wrapping: Wrapping | None = None, echoes: int | None = None) -> Client:
+        context, profile = self._context, self._profile_test.profile
         kept = profile.ciphers.offered or ClientOffer().ciphers
         return Client(
-            session_id=path.stack.entropy(8),  # Not of this run's tag: our own server agent is not to answer it.
+            session_id=context.stack.entropy(8),  # Not of this run's tag: our own server agent is not to answer it.
             stream=self._remote.transport is Transport.TCP,
             wrapping=wrapping or _wrapping(self._remote, profile),
-            context=context,
-            entropy=path.stack.entropy,
-            unix_time_at_zero=path.stack.unix_time() - path.stack.now(),
+            context=tls_context,
+            entropy=context.stack.entropy,
+            unix_time_at_zero=context.stack.unix_time() - context.stack.now(),
             offer=ClientOffer(
                 ciphers=kept,
                 auth=profile.auth,
@@ -201,28 +201,28 @@ class RemoteTest:
             retransmit_after_s=RETRANSMIT_AFTER_S,
         )
 
-    async def _over_tcp(self, path: Path, client: Client, over: Callable[[], bool]) -> None:
+    async def _over_tcp(self, context: ProbeContext, client: Client, over: Callable[[], bool]) -> None:
         def bound(local: Endpoint) -> None:
-            path.local_ports.add((Transport.TCP, local.port))
+            context.local_ports.add((Transport.TCP, local.port))
 
-        remote = path.endpoint(self._remote.port)
+        remote = context.endpoint(self._remote.port)
         try:
-            stream = await path.stack.connect(remote, deadline_s=CONNECT_DEADLINE_S, on_bound=bound)
+            stream = await context.stack.connect(remote, deadline_s=CONNECT_DEADLINE_S, on_bound=bound)
         except ConnectError as error:
             if error.failure is ConnectFailure.REFUSED:
-                path.recorder.refused(Refusal(self.reset, Direction.C2S, RefusalKind.RST, str(remote.address)))
+                context.recorder.refused(Refusal(self.reset, Direction.C2S, RefusalKind.RST, str(remote.address)))
                 self._refused = Failure(FailureCode.PORT_REFUSED)
             else:
                 self._refused = Failure(FailureCode.UNREACHABLE, "no TCP connection came up")
             return
         try:
             async with asyncio.timeout(SESSION_DEADLINE_S):  # A server that reads nothing must not hold what we send.
-                await over_stream(path.recorder, stream, client, self.reset, Sender.INITIATOR, finished=over, glance_s=GLANCE_S)
+                await over_stream(context.recorder, stream, client, self.reset, Sender.INITIATOR, finished=over, glance_s=GLANCE_S)
             if not over():
-                client.closed_by_peer(path.stack.now())
-                path.recorder.steps(client, self.reset, Sender.INITIATOR, remote=stream.remote)
+                client.closed_by_peer(context.stack.now())
+                context.recorder.steps(client, self.reset, Sender.INITIATOR, remote=stream.remote)
         except ConnectError:
-            client.closed_by_peer(path.stack.now())
+            client.closed_by_peer(context.stack.now())
         except TimeoutError:
             pass
         finally:
@@ -256,7 +256,7 @@ class RemoteTest:
 
     async def _answers(self, wrapping: Wrapping) -> bool:
         """Whether a reset in another wrap is answered."""
-        client = self._client(self._context, wrapping=wrapping, echoes=0)
+        client = self._client(self._tls_context, wrapping=wrapping, echoes=0)
         await self._aside(client, lambda: client.answered)
         return client.answered
 
@@ -264,13 +264,13 @@ class RemoteTest:
         """Whether TLS begins without the profile's limit of the version."""
         checks = replace(self._profile_test.profile.checks, tls_version_max="")
         unlimited = replace(self._profile_test, profile=replace(self._profile_test.profile, checks=checks))
-        client = self._client(unlimited.context(), echoes=0)
+        client = self._client(unlimited.tls_context(), echoes=0)
         await self._aside(client, lambda: client.stage >= Stage.TLS_BEGUN)
         return client.stage >= Stage.TLS_BEGUN
 
     async def _aside(self, client: Client, enough: Callable[[], bool]) -> None:
         """Runs a session that counts for none of the profile's own checks."""
-        aside = replace(self._path, recorder=Recorder(self._path.stack, Vantage.CLIENT))
+        aside = replace(self._context, recorder=Recorder(self._context.stack, Vantage.CLIENT))
         watch = _Watch(aside, client)
 
         def over() -> bool:
@@ -297,24 +297,24 @@ class RemoteTest:
         if watch.first_data_s is not None:
             facts["first_data_ms"] = round(1000 * watch.first_data_s, 1)
         asked = client.renegotiations_asked
-        self._path.named_failures.append(
+        self._context.named_failures.append(
             NamedFailure(self.handshake, "renegotiation-asked" if asked else "", f"{asked} times" if asked else "", facts)
         )
         data = data_failure(client)
         if data is not None:
-            self._path.named_failures.append(NamedFailure(self.data, data.code, data.detail))
+            self._context.named_failures.append(NamedFailure(self.data, data.code, data.detail))
         elif client.gateway is None:
             why = "the server pushes no address of its own in the tunnel, so there is nobody to ask"
-            self._path.skip(self.data, why, Direction.C2S, Direction.S2C)
+            self._context.skip(self.data, why, Direction.C2S, Direction.S2C)
 
     def _skip_from(self, first: Check, why: str) -> None:
         """This step and those after it; what was measured stands all the same."""
         steps = (self.reset, self.handshake, self.data)
         for step in steps[steps.index(first) :]:
-            self._path.skip(step, why, *((Direction.C2S, Direction.S2C) if step == self.data else (Direction.BOTH,)))
+            self._context.skip(step, why, *((Direction.C2S, Direction.S2C) if step == self.data else (Direction.BOTH,)))
 
     def _name(self, check: Check, failure: Failure | DataFailure) -> None:
-        self._path.named_failures.append(NamedFailure(check, str(failure.code), failure.detail))
+        self._context.named_failures.append(NamedFailure(check, str(failure.code), failure.detail))
         # The step itself too: where nothing of it was sent or came, the name would have no row to stand in.
         self._skip_from(check, f"the session did not get so far: {failure.code}")
 
@@ -322,16 +322,16 @@ class RemoteTest:
 class _Watch:
     """Says when a trial is over."""
 
-    def __init__(self, path: Path, client: Client) -> None:
-        self._path = path
+    def __init__(self, context: ProbeContext, client: Client) -> None:
+        self._context = context
         self._client = client
-        self._heard = self._began = path.stack.now()
+        self._heard = self._began = context.stack.now()
         self._bytes = 0
         self.first_data_s: float | None = None
         """Seconds from the beginning to the first data packet that came; None: none did."""
 
     def over(self) -> bool:
-        client, now = self._client, self._path.stack.now()
+        client, now = self._client, self._context.stack.now()
         if client.bytes_received != self._bytes:
             self._bytes, self._heard = client.bytes_received, now
         if client.stage is Stage.DATA and self.first_data_s is None:
@@ -346,7 +346,7 @@ class _Watch:
 
     def _was_refused(self) -> bool:
         """Whether an ICMP port-unreachable answered this session's reset."""
-        return any(r.key == self._client.key and r.kind is RefusalKind.PORT_UNREACHABLE for r in self._path.recorder.refusals)
+        return any(r.key == self._client.key and r.kind is RefusalKind.PORT_UNREACHABLE for r in self._context.recorder.refusals)
 
     def _patience_s(self) -> float:
         client = self._client

@@ -19,7 +19,7 @@ from vpnprobe.evidence.packet_counts import session_part
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS
 from vpnprobe.observations.schema import Direction, Outcome, Transport
-from vpnprobe.probes.context import Path, WantedPort, missing
+from vpnprobe.probes.context import ProbeContext, WantedPort, missing
 from vpnprobe.probes.conversing import GAP_S, over_stream, over_udp, still_needed
 from vpnprobe.probes.openvpn_session_keys import SessionKeys
 from vpnprobe.transports.stack import ConnectError, Endpoint
@@ -43,16 +43,16 @@ MOST_STALLED_S: Final = 6.0
 class Watch:
     """Says when a session is over."""
 
-    def __init__(self, path: Path, client: Client, server_echoes: int) -> None:
-        self._path = path
+    def __init__(self, context: ProbeContext, client: Client, server_echoes: int) -> None:
+        self._context = context
         self._client = client
         self._server_echoes = server_echoes
-        self._heard = path.stack.now()
+        self._heard = context.stack.now()
         self._bytes = 0
         self._began = self._heard
 
     def over(self) -> bool:
-        client, now = self._client, self._path.stack.now()
+        client, now = self._client, self._context.stack.now()
         if client.bytes_received != self._bytes:
             self._bytes, self._heard = client.bytes_received, now
         if client.failure is not None or (client.run.all_answered and client.requests_answered >= self._server_echoes):
@@ -61,7 +61,7 @@ class Watch:
 
     def _patience_s(self) -> float:
         """How long nothing may come: little where all is sent and only answers are out."""
-        settle_s = self._path.settle_s
+        settle_s = self._context.settle_s
         if self._client.run.all_sent and not self._client.stream:
             return 2 * settle_s
         if self._client.stage < Stage.ANSWERED and not self._client.stream:
@@ -72,16 +72,16 @@ class Watch:
 class Sessions:
     """The sessions on one port, in one wrap."""
 
-    def __init__(self, path: Path, session_keys: SessionKeys, wanted: WantedPort, wrap: Wrap = Wrap.NONE) -> None:
+    def __init__(self, context: ProbeContext, session_keys: SessionKeys, wanted: WantedPort, wrap: Wrap = Wrap.NONE) -> None:
         form = "" if wrap is Wrap.NONE else wrap.value
         self.wanted = wanted
         self.wrap = wrap
         self.reset = openvpn_reset(wanted.transport, wanted.port, form)
         self.handshake = openvpn_handshake(wanted.transport, wanted.port, form)
         self.data = openvpn_data(wanted.transport, wanted.port, form)
-        self._path = path
+        self._context = context
         self._session_keys = session_keys
-        self._context = client_context(ca_pem=None, identity=session_keys.identity)
+        self._tls_context = client_context(ca_pem=None, identity=session_keys.identity)
         self._made = 0
 
     async def run(self, *, echoes: int = ECHOES) -> None:
@@ -89,8 +89,8 @@ class Sessions:
         more, gap_s = 1, GAP_S
         while more > 0:
             await self._attempts(more, gap_s, echoes)
-            await self._path.sync()
-            judgement = self._path.judge()
+            await self._context.sync()
+            judgement = self._context.judge()
             more = min(self._more(judgement), MOST_SESSIONS - self._made)
             if self.wanted.transport is Transport.UDP and self.data in judgement.packet_counts:
                 echoes = min(echoes, ECHOES)  # One long run is enough: what is still to be shown takes sessions, and each packet counts.
@@ -117,7 +117,7 @@ class Sessions:
             await asyncio.gather(*running, return_exceptions=True)
 
     def _client(self, echoes: int) -> Client:
-        path = self._path
+        context = self._context
         pinned = self._session_keys.server.identity.fingerprint
 
         def check(certificate: bytes) -> Failure | None:
@@ -125,41 +125,41 @@ class Sessions:
             return None if fits else Failure(FailureCode.CERTIFICATE_WRONG_FINGERPRINT)
 
         client = Client(
-            session_id=path.nonces.conversation(),
+            session_id=context.nonces.conversation(),
             stream=self.wanted.transport is Transport.TCP,
             wrapping=self._session_keys.wrapping(self.wrap),
-            context=self._context,
-            entropy=path.stack.entropy,
-            unix_time_at_zero=path.stack.unix_time() - path.stack.now(),
+            context=self._tls_context,
+            entropy=context.stack.entropy,
+            unix_time_at_zero=context.stack.unix_time() - context.stack.now(),
             offer=ClientOffer(program=f"vpnprobe {__version__}", echoes=echoes, check_certificate=check),
-            retransmit_after_s=max(RETRANSMIT_LEAST_S, 1.5 * path.settle_s),
+            retransmit_after_s=max(RETRANSMIT_LEAST_S, 1.5 * context.settle_s),
         )
         client.short_replies = True
         return client
 
     async def _over_udp(self, echoes: int) -> None:
         client = self._client(echoes)
-        watch = Watch(self._path, client, ECHOES)
-        await over_udp(self._path, client, self.reset, finished=watch.over, closing=client.goodbye, glance_s=GLANCE_S)
+        watch = Watch(self._context, client, ECHOES)
+        await over_udp(self._context, client, self.reset, finished=watch.over, closing=client.goodbye, glance_s=GLANCE_S)
 
     async def _over_tcp(self, echoes: int) -> None:
-        path = self._path
+        context = self._context
 
         def bound(local: Endpoint) -> None:
-            path.local_ports.add((Transport.TCP, local.port))
+            context.local_ports.add((Transport.TCP, local.port))
 
         try:
-            deadline_s = path.connect_s(CONNECT_DEADLINE_S)
-            stream = await path.stack.connect(path.endpoint(self.wanted.port), deadline_s=deadline_s, on_bound=bound)
+            deadline_s = context.connect_s(CONNECT_DEADLINE_S)
+            stream = await context.stack.connect(context.endpoint(self.wanted.port), deadline_s=deadline_s, on_bound=bound)
         except ConnectError:
             return
         client = self._client(echoes)
-        watch = Watch(path, client, ECHOES)
+        watch = Watch(context, client, ECHOES)
         try:
-            await over_stream(path.recorder, stream, client, self.reset, Sender.INITIATOR, finished=watch.over, glance_s=GLANCE_S)
+            await over_stream(context.recorder, stream, client, self.reset, Sender.INITIATOR, finished=watch.over, glance_s=GLANCE_S)
             if not watch.over():
-                client.closed_by_peer(path.stack.now())
-                path.recorder.steps(client, self.reset, Sender.INITIATOR, remote=stream.remote)
+                client.closed_by_peer(context.stack.now())
+                context.recorder.steps(client, self.reset, Sender.INITIATOR, remote=stream.remote)
         except ConnectError:
             pass  # Reset: the record says how far it got.
         finally:
@@ -170,7 +170,7 @@ class Sessions:
         for check in (self.reset, self.handshake):
             found = judgement.conversation(check)
             if found is None or found.outcome is not Outcome.PASS:
-                return still_needed(self._path, check, self._made)
+                return still_needed(self._context, check, self._made)
         return max(self._more_data(judgement, way) for way in (Direction.C2S, Direction.S2C))
 
     def _more_data(self, judgement: Judge, way: Direction) -> int:

@@ -17,7 +17,7 @@ from vpnprobe.evidence import identify
 from vpnprobe.evidence.checks import GRE_IN_CALL, PPTP_CONTROL, PPTP_LCP
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Job, Path, Settings, WantedPort, gather_all
+from vpnprobe.probes.context import Job, ProbeContext, Settings, WantedPort, gather_all
 from vpnprobe.probes.conversing import over_stream, until_sure
 from vpnprobe.transports.stack import ConnectError, Datagram, Endpoint, TcpStream
 
@@ -38,17 +38,17 @@ class PptpProbe:
     def ports(self, _: Settings) -> list[WantedPort]:
         return [WantedPort(Transport.TCP, PORT)]
 
-    async def run(self, path: Path) -> None:
-        calls = Calls(path)
-        await until_sure(path, PPTP_CONTROL, calls.attempt)
-        if PPTP_CONTROL not in path.judge().packet_counts:
-            path.skip(PPTP_CONTROL, path.unconnected(PORT))
-        if path.raw is not None:
+    async def run(self, context: ProbeContext) -> None:
+        calls = Calls(context)
+        await until_sure(context, PPTP_CONTROL, calls.attempt)
+        if PPTP_CONTROL not in context.judge().packet_counts:
+            context.skip(PPTP_CONTROL, context.unconnected(PORT))
+        if context.raw is not None:
             calls.take_late()
-        if path.raw is None:
-            path.skip(GRE_IN_CALL, path.no_raw, Direction.C2S, Direction.S2C)
+        if context.raw is None:
+            context.skip(GRE_IN_CALL, context.no_raw, Direction.C2S, Direction.S2C)
         elif calls.call is None:
-            path.skip(GRE_IN_CALL, "no PPTP call came up", Direction.C2S, Direction.S2C)
+            context.skip(GRE_IN_CALL, "no PPTP call came up", Direction.C2S, Direction.S2C)
         else:
             await calls.pass_lcp(calls.call)
 
@@ -56,8 +56,8 @@ class PptpProbe:
 class Calls:
     """Attempts at a call; the first that comes up is kept."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, context: ProbeContext) -> None:
+        self.context = context
         self.call: Call | None = None
         self._connection: _ControlConnection | None = None
         """The call's."""
@@ -65,24 +65,26 @@ class Calls:
         """Whose call had not come up in time: on a loaded machine it may have since."""
 
     async def attempt(self) -> None:
-        path = self.path
-        conversation = Initiator(f"vpnprobe-{path.nonces.conversation().hex()}", 1 + int.from_bytes(path.stack.entropy(2), "big") % 0xFFFE)
+        context = self.context
+        conversation = Initiator(
+            f"vpnprobe-{context.nonces.conversation().hex()}", 1 + int.from_bytes(context.stack.entropy(2), "big") % 0xFFFE
+        )
 
         def bound(local: Endpoint) -> None:
-            path.local_ports.add((Transport.TCP, local.port))
+            context.local_ports.add((Transport.TCP, local.port))
 
-        stream = await path.stack.connect(path.endpoint(PORT), deadline_s=path.connect_s(DEADLINE_S), on_bound=bound)
-        running = asyncio.get_running_loop().create_task(_quietly(path, stream, conversation))
+        stream = await context.stack.connect(context.endpoint(PORT), deadline_s=context.connect_s(DEADLINE_S), on_bound=bound)
+        running = asyncio.get_running_loop().create_task(_quietly(context, stream, conversation))
         connection = _ControlConnection(stream, running)
-        path.keep(connection)
-        patience = path.stack.now() + max(1.0, 6 * path.settle_s)
-        while conversation.state is not State.CALL_UP and not running.done() and path.stack.now() < patience:
+        context.keep(connection)
+        patience = context.stack.now() + max(1.0, 6 * context.settle_s)
+        while conversation.state is not State.CALL_UP and not running.done() and context.stack.now() < patience:
             await asyncio.sleep(0.005)
         if self.call is not None:
             connection.close()  # Another attempt was faster; one call is enough.
         elif conversation.state is not State.CALL_UP:
             self._late.append((conversation, connection))
-        elif path.raw is not None:
+        elif context.raw is not None:
             self._connection = connection
             self._up(conversation)
 
@@ -94,13 +96,13 @@ class Calls:
                 self._up(conversation)
 
     def _up(self, conversation: Initiator) -> None:
-        path = self.path
-        assert path.raw is not None
+        context = self.context
+        assert context.raw is not None
         assert conversation.peer_call_id is not None
         call = Call(
-            path.recorder,
-            path.raw.gre,
-            path.peer_address,
+            context.recorder,
+            context.raw.gre,
+            context.peer_address,
             Sender.INITIATOR,
             call_id=conversation.call_id,
             peer_call_id=conversation.peer_call_id,
@@ -113,28 +115,28 @@ class Calls:
             packet = call.fresh()
             return packet.encode(), identify.in_call(packet)[0].key
 
-        path.gre_listeners.append(came)
-        path.in_call_packet = probe_packet
+        context.gre_listeners.append(came)
+        context.in_call_packet = probe_packet
         self.call = call
 
     async def pass_lcp(self, call: Call) -> None:
         """Sends LCP both ways until it is sure whether it passes."""
-        path = self.path
+        context = self.context
 
         async def send(count: int, spacing_s: float) -> None:
-            await path.burst(call.request, count, spacing_s=spacing_s)
+            await context.burst(call.request, count, spacing_s=spacing_s)
 
         async def send_back(count: int, spacing_s: float) -> None:
-            if path.peer is not None:
-                await path.peer.send(Job.IN_CALL_GRE, count=count, spacing_s=spacing_s, call_id=call.peer_call_id)
+            if context.peer is not None:
+                await context.peer.send(Job.IN_CALL_GRE, count=count, spacing_s=spacing_s, call_id=call.peer_call_id)
 
-        forth = path.until_sure(GRE_IN_CALL, Direction.C2S, send)
-        if path.peer is None or path.port_state(Transport.TCP, PORT) is PortState.DAEMON:
+        forth = context.until_sure(GRE_IN_CALL, Direction.C2S, send)
+        if context.peer is None or context.port_state(Transport.TCP, PORT) is PortState.DAEMON:
             await gather_all([forth, self._hear_pppd(call, send_back)])
-        elif path.one_sided(GRE_IN_CALL, PPTP_LCP):
+        elif context.one_sided(GRE_IN_CALL, PPTP_LCP):
             await forth
         else:
-            await gather_all([forth, path.after_client(PPTP_LCP, send_back)])
+            await gather_all([forth, context.after_client(PPTP_LCP, send_back)])
 
     async def _hear_pppd(self, call: Call, send_back: Callable[[int, float], Awaitable[None]]) -> None:
         """Waits for another program's pppd until it was heard and acknowledged us, or ends the call, or its time is over.
@@ -142,29 +144,29 @@ class Calls:
         Where the server's wire shows that it speaks and nothing of it comes, the server agent sends beside it in the same call: a pppd
         repeats itself every few seconds, too seldom to be sure by.
         """
-        path = self.path
-        deadline = path.stack.now() + PPPD_STARTS_S
-        while not call.acknowledged and path.stack.now() < deadline:
+        context = self.context
+        deadline = context.stack.now() + PPPD_STARTS_S
+        while not call.acknowledged and context.stack.now() < deadline:
             if self.ended:
                 if not call.heard:
-                    path.skip(PPTP_LCP, ENDED, Direction.S2C)
-                    path.skip(GRE_IN_CALL, ENDED, Direction.S2C)
+                    context.skip(PPTP_LCP, ENDED, Direction.S2C)
+                    context.skip(GRE_IN_CALL, ENDED, Direction.S2C)
                 return
             await asyncio.sleep(LISTENING_S)
             call.request()
-            if path.peer is None or call.acknowledged:
+            if context.peer is None or call.acknowledged:
                 continue
-            await path.sync()
+            await context.sync()
             if not call.heard and self._seen(Direction.S2C, sent=True):
-                await path.until_sure(PPTP_LCP, Direction.S2C, send_back)
+                await context.until_sure(PPTP_LCP, Direction.S2C, send_back)
                 return
-            observed = path.judge().would_have_recorded(PPTP_LCP, Direction.C2S)
+            observed = context.judge().would_have_recorded(PPTP_LCP, Direction.C2S)
             if call.heard and observed and not self._seen(Direction.C2S, sent=False):
                 return  # Nothing of ours gets there, so there is nothing to acknowledge.
 
     def _seen(self, way: Direction, *, sent: bool) -> bool:
         """Whether any of the call's LCP is known to have left, or to have come."""
-        counted = self.path.judge().packet_counts.get(PPTP_LCP)
+        counted = self.context.judge().packet_counts.get(PPTP_LCP)
         if counted is None:
             return False
         count = counted.total(way)
@@ -176,10 +178,10 @@ class Calls:
         return self._connection is not None and self._connection.running.done()
 
 
-async def _quietly(path: Path, stream: TcpStream, conversation: Initiator) -> None:
+async def _quietly(context: ProbeContext, stream: TcpStream, conversation: Initiator) -> None:
     """Runs the control connection until it ends; how it ended is in the record."""
     try:
-        await over_stream(path.recorder, stream, conversation, PPTP_CONTROL, Sender.INITIATOR)
+        await over_stream(context.recorder, stream, conversation, PPTP_CONTROL, Sender.INITIATOR)
     except ConnectError:
         return
 

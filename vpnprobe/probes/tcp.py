@@ -13,7 +13,7 @@ from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS, round_trip
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Path, Settings, WantedPort, gather_all, missing, spaced
+from vpnprobe.probes.context import ProbeContext, Settings, WantedPort, gather_all, missing, spaced
 from vpnprobe.transports.stack import ConnectError, ConnectFailure, Endpoint, TcpStream
 from vpnprobe.wire.nonce import NoncePayload
 
@@ -33,18 +33,18 @@ class TcpReach:
     def ports(self, settings: Settings) -> list[WantedPort]:
         return [WantedPort(Transport.TCP, port) for port in dict.fromkeys((PPTP_PORT, *settings.openvpn_ports))]
 
-    async def run(self, path: Path) -> None:
-        await gather_all([Connections(path, tcp_reach(wanted.port)).run() for wanted in self.ports(path.settings)])
+    async def run(self, context: ProbeContext) -> None:
+        await gather_all([Connections(context, tcp_reach(wanted.port)).run() for wanted in self.ports(context.settings)])
 
 
 class Connections:
     """All connections to one port."""
 
-    def __init__(self, path: Path, check: Check) -> None:
+    def __init__(self, context: ProbeContext, check: Check) -> None:
         assert check.port is not None
-        self.path = path
+        self.context = context
         self.check = check
-        self.remote = path.endpoint(check.port)
+        self.remote = context.endpoint(check.port)
         self.up = asyncio.Event()
         """Set once a connection came up, or enough were refused."""
         self.refusals = 0
@@ -57,11 +57,11 @@ class Connections:
             while more > 0 and not self.up.is_set():
                 running += await self._start(more)
                 if not self.up.is_set():
-                    await self._wait(self.path.settle_s)
-                await self.path.sync()
+                    await self._wait(self.context.settle_s)
+                await self.context.sync()
                 more = self._missing()
             if self.up.is_set():
-                await asyncio.wait(running, timeout=max(0.5, 4 * self.path.settle_s))
+                await asyncio.wait(running, timeout=max(0.5, 4 * self.context.settle_s))
         finally:
             for task in running:
                 task.cancel()
@@ -72,7 +72,7 @@ class Connections:
         for _ in range(count):
             started.append(asyncio.get_running_loop().create_task(self._attempt()))
             self.made += 1
-            least_s = max(GAP_S, self.path.settle_s if self.path.peer is None else 0.0)
+            least_s = max(GAP_S, self.context.settle_s if self.context.peer is None else 0.0)
             await self._wait(least_s if self.made <= LEAST_TRIALS else spaced(count, least_s))
             if self.up.is_set():
                 break
@@ -85,7 +85,7 @@ class Connections:
             return
 
     def _missing(self) -> int:
-        judgement = self.path.judge()
+        judgement = self.context.judge()
         if not judgement.would_have_recorded(self.check, Direction.C2S):
             return 0
         both = round_trip(judgement.loss[Direction.C2S], judgement.loss[Direction.S2C])
@@ -93,23 +93,23 @@ class Connections:
         return min(missing(both, counted.count(Direction.C2S, "SYN")), MOST_TRIALS - self.made) if counted is not None else 0
 
     async def _attempt(self) -> None:
-        path, key = self.path, ""
+        context, key = self.context, ""
 
         def bound(local: Endpoint) -> None:
             nonlocal key
             key = attempt_key(local)
-            path.local_ports.add((Transport.TCP, local.port))
-            path.recorder.sent(self.check, key, message="SYN", to=self.remote)
+            context.local_ports.add((Transport.TCP, local.port))
+            context.recorder.sent(self.check, key, message="SYN", to=self.remote)
 
         try:
-            stream = await path.stack.connect(self.remote, deadline_s=CONNECT_DEADLINE_S, on_bound=bound)
+            stream = await context.stack.connect(self.remote, deadline_s=CONNECT_DEADLINE_S, on_bound=bound)
         except ConnectError as error:
             self._failed(error, key)
             return
-        path.recorder.received(self.check, key, message="SYN-ACK", source=self.remote)
+        context.recorder.received(self.check, key, message="SYN-ACK", source=self.remote)
         self.up.set()
         try:
-            if path.port_state(Transport.TCP, self.remote.port) is PortState.OURS:
+            if context.port_state(Transport.TCP, self.remote.port) is PortState.OURS:
                 await self._exchange(stream)
         except ConnectError:
             return
@@ -121,17 +121,17 @@ class Connections:
         kind = kinds.get(error.failure)
         if kind is None:
             return
-        self.path.recorder.refused(Refusal(self.check, Direction.C2S, kind, None, key))
+        self.context.recorder.refused(Refusal(self.check, Direction.C2S, kind, None, key))
         self.refusals += 1
         if self.refusals >= REFUSALS_ENOUGH:
             self.up.set()
 
     async def _exchange(self, stream: TcpStream) -> None:
         """Sends a payload of ours through the connection and awaits the answer."""
-        payload = self.path.nonces.fresh(PAYLOAD_BYTES)
-        self.path.recorder.sent(self.check, payload.key, message="payload", size=payload.size, to=self.remote)
+        payload = self.context.nonces.fresh(PAYLOAD_BYTES)
+        self.context.recorder.sent(self.check, payload.key, message="payload", size=payload.size, to=self.remote)
         await stream.send(payload.encode())
         answer = await stream.receive()
         if answer == payload.answer().encode():
             received = NoncePayload.decode(answer)
-            self.path.recorder.received(self.check, received.key, message="payload", size=received.size, source=self.remote)
+            self.context.recorder.received(self.check, received.key, message="payload", size=received.size, source=self.remote)

@@ -12,7 +12,7 @@ from vpnprobe.evidence.checks import udp_reach
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Job, Path, Settings, WantedPort, gather_all
+from vpnprobe.probes.context import Job, ProbeContext, Settings, WantedPort, gather_all
 from vpnprobe.transports.stack import Datagram, Endpoint
 from vpnprobe.wire.nonce import SHORTEST
 
@@ -30,58 +30,58 @@ class UdpReach:
     def ports(self, settings: Settings) -> list[WantedPort]:
         return [WantedPort(Transport.UDP, port) for port in dict.fromkeys((*VPN_PORTS, *settings.openvpn_ports))]
 
-    async def run(self, path: Path) -> None:
-        await gather_all([self._port(path, wanted.port) for wanted in self.ports(path.settings)])
+    async def run(self, context: ProbeContext) -> None:
+        await gather_all([self._port(context, wanted.port) for wanted in self.ports(context.settings)])
 
-    async def _port(self, path: Path, number: int) -> None:
+    async def _port(self, context: ProbeContext, number: int) -> None:
         check = udp_reach(number)
-        if path.peer is None:
+        if context.peer is None:
             return  # Without an agent only the VPN protocols' own messages can be answered: their probes ask.
-        if path.port_state(Transport.UDP, number) is PortState.CLOSED and not path.server_record.sees_closed_ports:
-            path.skip(check, "the server agent may not open this port", Direction.C2S, Direction.S2C)
+        if context.port_state(Transport.UDP, number) is PortState.CLOSED and not context.server_record.sees_closed_ports:
+            context.skip(check, "the server agent may not open this port", Direction.C2S, Direction.S2C)
             return
-        remote = path.endpoint(number)
+        remote = context.endpoint(number)
         sizes = (SHORTEST, DECOY_BYTES.get(number, SHORTEST))
 
         def came(datagram: Datagram) -> None:
             if datagram.source == remote:
-                path.recorder.arrived([identify.nonce(check, datagram.data)], datagram)
+                context.recorder.arrived([identify.nonce(check, datagram.data)], datagram)
 
         def refused(_: Endpoint) -> None:
-            path.recorder.refused(Refusal(check, Direction.C2S, RefusalKind.PORT_UNREACHABLE, None))
+            context.recorder.refused(Refusal(check, Direction.C2S, RefusalKind.PORT_UNREACHABLE, None))
 
-        port = await path.udp(came, refused)
-        path.udp_locals[number] = port.local
+        port = await context.udp(came, refused)
+        context.udp_locals[number] = port.local
         count = 0
 
         async def send(trials: int, spacing_s: float) -> None:
             def one() -> None:
                 nonlocal count
-                path.sender.nonce(port, remote, check, size=sizes[count % 2])
+                context.sender.nonce(port, remote, check, size=sizes[count % 2])
                 count += 1
 
-            await path.burst(one, trials, spacing_s=spacing_s)
+            await context.burst(one, trials, spacing_s=spacing_s)
 
-        await path.until_sure(check, Direction.C2S, send)
-        await self._way_back(path, check, port.local)
+        await context.until_sure(check, Direction.C2S, send)
+        await self._way_back(context, check, port.local)
 
-    async def _way_back(self, path: Path, check: Check, local: Endpoint) -> None:
+    async def _way_back(self, context: ProbeContext, check: Check, local: Endpoint) -> None:
         """Measures server to client where no answer came: more answers, or packets of the server's own."""
-        assert path.peer is not None
-        if not path.sends_from(check.port or 0):
+        assert context.peer is not None
+        if not context.sends_from(check.port or 0):
             return
-        counted = path.judge().packet_counts.get(check)
+        counted = context.judge().packet_counts.get(check)
         if counted is None or counted.total(Direction.S2C).received:
             return
         arrived = bool(counted.total(Direction.C2S).received)
-        if not arrived and path.facts.nat:
+        if not arrived and context.facts.nat:
             reason = "nothing arrived from the client, and behind its NAT the server has no address to send to"
-            path.skip(check, reason, Direction.S2C)
+            context.skip(check, reason, Direction.S2C)
             return
         to = None if arrived else (str(local.address), local.port)
-        peer = path.peer
+        peer = context.peer
 
         async def send(trials: int, spacing_s: float) -> None:
             await peer.send(Job.UDP, port=check.port or 0, count=trials, spacing_s=spacing_s, to=to)
 
-        await path.until_sure(check, Direction.S2C, send)
+        await context.until_sure(check, Direction.S2C, send)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from vpnprobe.observations.schema import Observation
 from vpnprobe.rules.logic import NOT_TRIED, fits, form_of
-from vpnprobe.rules.model import CANDIDATE, PLAIN, PROFILE, Look, Profile, RuleSet
+from vpnprobe.rules.model import CANDIDATE, PLAIN, PROFILE, ObservationSelector, ProtocolTraits, RuleSet
 
 
 class Candidate(NamedTuple):
@@ -17,7 +17,7 @@ class Candidate(NamedTuple):
 
 
 def candidates(
-    profile: Profile, observations: Sequence[Observation], rules: RuleSet, *, ports: Sequence[int], control_port: int | None
+    profile: ProtocolTraits, observations: Sequence[Observation], rules: RuleSet, *, ports: Sequence[int], control_port: int | None
 ) -> list[Candidate]:
     """What to judge, best first; never empty."""
     if not profile.per_port:
@@ -31,43 +31,43 @@ def candidates(
     return [Candidate(port, form) for form in order for port, of_port in forms.items() if form in of_port]
 
 
-def was_tried(profile: Profile, candidate: Candidate, observations: Iterable[Observation], rules: RuleSet) -> bool:
+def was_tried(profile: ProtocolTraits, candidate: Candidate, observations: Iterable[Observation], rules: RuleSet) -> bool:
     """Whether anything of it was sent."""
-    looks = _direct(profile, rules)
-    return any(row.outcome not in NOT_TRIED and any(fits(row, look, *candidate) for look in looks) for row in observations)
+    selectors = _direct(profile, rules)
+    return any(row.outcome not in NOT_TRIED and any(fits(row, selector, *candidate) for selector in selectors) for row in observations)
 
 
-def _direct(profile: Profile, rules: RuleSet) -> list[Look]:
-    """The looks that ask the protocol's questions on the candidate port."""
-    looks = (rules.looks[source.look] for rule in rules.rules_of(profile.name) for source in rule.sources)
-    return [look for look in looks if look.port == CANDIDATE]
+def _direct(profile: ProtocolTraits, rules: RuleSet) -> list[ObservationSelector]:
+    """The selectors that ask the protocol's questions on the candidate port."""
+    selectors = (rules.selectors[source.selector] for rule in rules.rules_of(profile.name) for source in rule.sources)
+    return [selector for selector in selectors if selector.port == CANDIDATE]
 
 
-def _is_existing(row: Observation, profile: Profile, rules: RuleSet) -> bool:
+def _is_existing(row: Observation, profile: ProtocolTraits, rules: RuleSet) -> bool:
     """Whether it is about an existing server that was tried with the user's own profile, by this protocol."""
     form = form_of(row)
-    return form.startswith(PROFILE) and any(fits(row, look, row.port or 0, form) for look in _direct(profile, rules))
+    return form.startswith(PROFILE) and any(fits(row, selector, row.port or 0, form) for selector in _direct(profile, rules))
 
 
-def _forms(profile: Profile, port: int, observations: Iterable[Observation], rules: RuleSet) -> set[str]:
+def _forms(profile: ProtocolTraits, port: int, observations: Iterable[Observation], rules: RuleSet) -> set[str]:
     """Plain, unless only other forms have rows there; an existing server, tried or not; wraps that were tried."""
-    looks = _direct(profile, rules)
-    rows = [row for row in observations if any(fits(row, look, port, form_of(row)) for look in looks)]
+    selectors = _direct(profile, rules)
+    rows = [row for row in observations if any(fits(row, selector, port, form_of(row)) for selector in selectors)]
     plain = {PLAIN for row in rows if form_of(row) == PLAIN}
     existing = {form for row in rows if (form := form_of(row)).startswith(PROFILE)}
     wraps = {form for row in rows if (form := form_of(row)) in profile.wraps and row.outcome not in NOT_TRIED}
     return plain | existing | wraps or {PLAIN}
 
 
-def _ports_seen(profile: Profile, observations: Sequence[Observation], rules: RuleSet) -> set[int]:
+def _ports_seen(profile: ProtocolTraits, observations: Sequence[Observation], rules: RuleSet) -> set[int]:
     """Ports with a row of the question itself, and the usual candidates with a row that could falsify it."""
     direct = _direct(profile, rules)
     names = {name for rule in rules.rules_of(profile.name) for source in rule.sources for name in source.falsified_by}
-    against = [rules.looks[name] for name in names if rules.looks[name].port == CANDIDATE]
+    against = [rules.selectors[name] for name in names if rules.selectors[name].port == CANDIDATE]
     seen: set[int] = set()
     for row in observations:
         if row.port is not None:
-            asked = any(fits(row, look, row.port, form_of(row)) for look in direct)
-            if asked or (row.port in profile.ports and any(fits(row, look, row.port) for look in against)):
+            asked = any(fits(row, selector, row.port, form_of(row)) for selector in direct)
+            if asked or (row.port in profile.ports and any(fits(row, selector, row.port) for selector in against)):
                 seen.add(row.port)
     return seen

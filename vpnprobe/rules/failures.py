@@ -1,7 +1,7 @@
 """Failures that have a name, as reasons: what happened, in the words of the rules, and what to change.
 
-A row bears the name of its failure (`detail.failure`), or is one by what came of it (`model.Failure.describes`). What a name suggests as
-the cause is left out where the row itself is shown to fail on the path: then the finding about it says more.
+A row bears the name of its failure (`detail.failure`), or is one by what came of it (`model.FailureText.describes`). What a name suggests
+as the cause is left out where the row itself is shown to fail on the path: then the finding about it says more.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from typing import Final
 
 from vpnprobe.observations.schema import Observation, Reason
 from vpnprobe.rules.logic import form_of, truth_of
-from vpnprobe.rules.model import PROFILE, Failure, Profile, RuleSet, Truth
+from vpnprobe.rules.model import PROFILE, FailureText, ProtocolTraits, RuleSet, Truth
 from vpnprobe.rules.sentences import filled, form_words, listed
 
 REASON: Final = "failure."
@@ -20,7 +20,7 @@ LONGEST_SAID: Final = 200
 """Characters of the peer's or the library's words that are told."""
 
 
-def failures(rows: Iterable[Observation], profile: Profile, rules: RuleSet) -> tuple[Reason, ...]:
+def failures(rows: Iterable[Observation], profile: ProtocolTraits, rules: RuleSet) -> tuple[Reason, ...]:
     """One reason for each name, about all rows that have it; those of an existing server have their own."""
     groups: dict[tuple[str, bool], list[Observation]] = {}
     for row in rows:
@@ -30,7 +30,7 @@ def failures(rows: Iterable[Observation], profile: Profile, rules: RuleSet) -> t
     return tuple(_told(name, found, profile, rules) for (name, _), found in groups.items())
 
 
-def _name(row: Observation, known: Mapping[str, Failure]) -> str | None:
+def _name(row: Observation, known: Mapping[str, FailureText]) -> str | None:
     borne = row.detail.get("failure")
     if isinstance(borne, str) and borne in known and (is_of_profile(row) or truth_of(row) is Truth.UNKNOWN):
         return borne
@@ -42,7 +42,7 @@ def is_of_profile(row: Observation) -> bool:
     return form_of(row).startswith(PROFILE)
 
 
-def _told(name: str, rows: list[Observation], profile: Profile, rules: RuleSet) -> Reason:
+def _told(name: str, rows: list[Observation], profile: ProtocolTraits, rules: RuleSet) -> Reason:
     failure, forms = rules.failures[name], dict.fromkeys(form_of(row) for row in rows)
     ports = listed(dict.fromkeys(row.port for row in rows if row.port is not None)) or str(profile.default_port)
     words = {

@@ -18,18 +18,19 @@ from vpnprobe.rules.model import (
     CANDIDATE,
     KNOWN_CHECKS,
     SCHEMA,
-    Client,
     ClientOs,
+    ClientSystem,
+    Combine,
     Condition,
     Criterion,
     Derived,
-    Failure,
-    Fold,
-    Look,
+    DirectionScope,
+    FailureText,
     Need,
+    ObservationSelector,
     Preset,
-    Profile,
-    Repeats,
+    ProtocolTraits,
+    RowQuantifier,
     Rule,
     RuleSet,
     Security,
@@ -38,7 +39,6 @@ from vpnprobe.rules.model import (
     Support,
     Treatment,
     Truth,
-    Way,
     Weight,
 )
 from vpnprobe.rules.table import Table, refuse
@@ -114,12 +114,12 @@ def _rule_set(file: str, content: Content, *, default_rules: Iterable[str] = (),
     top = Table(file, "", content)
     if (schema := top.text("schema", SCHEMA)) != SCHEMA:
         top.refuse(f"schema = {schema!r} is not understood: this version reads {SCHEMA!r}")
-    looks = {name: _look(name, table) for name, table in top.table("look").tables().items()}
+    selectors = {name: _selector(name, table) for name, table in top.table("selector").tables().items()}
     profiles = {name: _profile(name, table) for name, table in top.table("protocol").tables().items()}
     rules = {
         name: rule
         for name, table in top.table("rule").tables().items()
-        if (rule := _rule(name, table, tuple(looks), tuple(profiles), _names(content, "rule"))) is not None
+        if (rule := _rule(name, table, tuple(selectors), tuple(profiles), _names(content, "rule"))) is not None
     }
     presets = {name: _preset(name, table, tuple(profiles)) for name, table in top.table("preset").tables().items()}
     why, remarks = (_sentences(top.table(key), keys) for key, keys in (("why", WHY_KEYS), ("remark", REMARK_KEYS)))
@@ -132,7 +132,7 @@ def _rule_set(file: str, content: Content, *, default_rules: Iterable[str] = (),
     known = frozenset(default_rules)
     own = tuple(own_rules)
     return RuleSet(
-        looks=looks,
+        selectors=selectors,
         rules=rules,
         profiles=profiles,
         presets=presets,
@@ -145,9 +145,9 @@ def _rule_set(file: str, content: Content, *, default_rules: Iterable[str] = (),
     )
 
 
-def _look(name: str, table: Table) -> Look:
+def _selector(name: str, table: Table) -> ObservationSelector:
     probe = table.name("probe", KNOWN_CHECKS)
-    look = Look(
+    selector = ObservationSelector(
         name=name,
         what=table.template("what"),
         probe=probe,
@@ -155,13 +155,13 @@ def _look(name: str, table: Table) -> Look:
         transport=table.optional_choice("transport", Transport),
         port=table.port_or("port", CANDIDATE),
         form=table.optional_text("form"),
-        way=table.choice("way", Way, Way.BOTH),
-        repeats=table.choice("repeats", Repeats, Repeats.ANY),
+        scope=table.choice("direction", DirectionScope, DirectionScope.BOTH),
+        quantifier=table.choice("rows", RowQuantifier, RowQuantifier.ANY),
         reads=_reads(table),
         unit=table.text("unit", "packet"),
     )
     table.finish()
-    return look
+    return selector
 
 
 def _reads(table: Table) -> Mapping[Outcome, Truth] | None:
@@ -173,20 +173,20 @@ def _reads(table: Table) -> Mapping[Outcome, Truth] | None:
     return found
 
 
-def _condition(table: Table, looks: tuple[str, ...]) -> Condition | None:
+def _condition(table: Table, selectors: tuple[str, ...]) -> Condition | None:
     if not table.has("when"):
         return None
     when = table.table("when")
-    return {when.name_of_key(name, looks): when.choices(name, Truth) for name in when.own_keys()}
+    return {when.name_of_key(name, selectors): when.choices(name, Truth) for name in when.own_keys()}
 
 
-def _source(table: Table, looks: tuple[str, ...]) -> Source:
+def _source(table: Table, selectors: tuple[str, ...]) -> Source:
     source = Source(
-        look=table.name("look", looks),
-        falsified_by=table.names("falsified_by", looks),
+        selector=table.name("selector", selectors),
+        falsified_by=table.names("falsified_by", selectors),
         proof_only=table.flag("proof_only", default=False),
-        instead_of=table.name("instead_of", looks) if table.has("instead_of") else None,
-        when=_condition(table, looks),
+        instead_of=table.name("instead_of", selectors) if table.has("instead_of") else None,
+        when=_condition(table, selectors),
         unmet=table.optional_template("unmet"),
         settings=table.settings("settings"),
         sentences=Sentences(table.optional_template("true"), table.optional_template("false"), table.optional_template("unknown")),
@@ -195,7 +195,7 @@ def _source(table: Table, looks: tuple[str, ...]) -> Source:
     return source
 
 
-def _rule(name: str, table: Table, looks: tuple[str, ...], protocols: tuple[str, ...], rules: tuple[str, ...]) -> Rule | None:
+def _rule(name: str, table: Table, selectors: tuple[str, ...], protocols: tuple[str, ...], rules: tuple[str, ...]) -> Rule | None:
     """None: the rule is not enabled."""
     enabled = table.flag("enabled", default=True)
     rule = Rule(
@@ -204,11 +204,11 @@ def _rule(name: str, table: Table, looks: tuple[str, ...], protocols: tuple[str,
         question=table.text("question"),
         need=table.choice("need", Need, Need.REQUIRED),
         weight=table.choice("weight", Weight, Weight.DECISIVE),
-        fold=table.choice("fold", Fold, Fold.FIRST),
-        sources=tuple(_source(source, looks) for source in table.table_list("sources")),
+        combine=table.choice("combine", Combine, Combine.FIRST),
+        sources=tuple(_source(source, selectors) for source in table.table_list("sources")),
         sentences=Sentences(table.template("true"), table.template("false"), table.template("unknown")),
         advice=_causes(table.table("advice")),
-        when=_condition(table, looks),
+        when=_condition(table, selectors),
         after=table.name("after", rules) if table.has("after") else None,
         derived={name: _derived(one) for name, one in table.table("derived").tables().items()},
     )
@@ -216,7 +216,7 @@ def _rule(name: str, table: Table, looks: tuple[str, ...], protocols: tuple[str,
     if rule.need is Need.REQUIRED and rule.when is not None:
         table.refuse("a required rule always applies: remove `when`, or make it if-measured or informative")
     if not rule.sources:
-        table.refuse("sources is empty: name at least one look")
+        table.refuse("sources is empty: name at least one selector")
     return rule if enabled else None
 
 
@@ -226,8 +226,8 @@ def _derived(table: Table) -> Derived:
     return derived
 
 
-def _failure(table: Table) -> Failure:
-    failure = Failure(
+def _failure(table: Table) -> FailureText:
+    failure = FailureText(
         what=table.template("what"),
         advice=table.template("advice"),
         check=table.optional_text("check"),
@@ -256,15 +256,15 @@ def _scores(table: Table) -> Mapping[Criterion, float]:
     return scores
 
 
-def _client(table: Table) -> Client:
-    client = Client(table.choice("support", Support), table.text("note", ""))
+def _client(table: Table) -> ClientSystem:
+    client = ClientSystem(table.choice("support", Support), table.text("note", ""))
     table.finish()
     return client
 
 
-def _profile(name: str, table: Table) -> Profile:
+def _profile(name: str, table: Table) -> ProtocolTraits:
     clients = table.table("client")
-    profile = Profile(
+    profile = ProtocolTraits(
         name=name,
         title=table.text("title"),
         candidate=table.flag("candidate", default=False),

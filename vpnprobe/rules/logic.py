@@ -1,7 +1,7 @@
-"""Three-valued reading of observations (Kleene's strong logic): a row, a look, a rule.
+"""Three-valued reading of observations (Kleene's strong logic): a row, a selector, a rule.
 
-`Reading` answers looks for one candidate port; `evaluate` folds a rule's sources into a `Finding`. Pure, and independent of the order of
-the observations.
+`Reading` answers selectors for one candidate port; `evaluate` folds a rule's sources into a `Finding`. Pure, and independent of the order
+of the observations.
 
 Invariant: unknown is neither true nor false. A row that was not measured adds nothing where another row of its direction was, and nothing
 but a row that is shown to fail makes anything false.
@@ -12,15 +12,28 @@ from dataclasses import dataclass, field, replace
 from typing import Final, assert_never
 
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
-from vpnprobe.rules.model import CANDIDATE, PLAIN, PROFILE, Condition, Fold, Look, Repeats, Rule, Setting, Source, Truth, Way
+from vpnprobe.rules.model import (
+    CANDIDATE,
+    PLAIN,
+    PROFILE,
+    Combine,
+    Condition,
+    DirectionScope,
+    ObservationSelector,
+    RowQuantifier,
+    Rule,
+    Setting,
+    Source,
+    Truth,
+)
 
 NOT_TRIED: Final = frozenset({Outcome.SKIPPED, Outcome.ERROR})
 
 
-def truth_of(row: Observation, look: Look | None = None) -> Truth:
+def truth_of(row: Observation, selector: ObservationSelector | None = None) -> Truth:
     """What a row says: whether what it is about works."""
-    if look is not None and look.reads is not None and row.outcome in look.reads:
-        return look.reads[row.outcome]
+    if selector is not None and selector.reads is not None and row.outcome in selector.reads:
+        return selector.reads[row.outcome]
     match row.outcome:
         case Outcome.PASS | Outcome.DEGRADED:
             return Truth.TRUE
@@ -42,9 +55,9 @@ def by_the_peer(row: Observation) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The rows of one look that a value rests on."""
+    """The rows of one selector that a value rests on."""
 
-    look: Look
+    selector: ObservationSelector
     rows: tuple[Observation, ...]
 
 
@@ -76,7 +89,7 @@ class Finding:
     grounds: tuple[Observation, ...] = ()
     """Rows that the source's condition rests on."""
     unmet: str | None = None
-    """Why a true look did not count."""
+    """Why a true selector did not count."""
     form: str = PLAIN
     """The form that was judged."""
 
@@ -102,8 +115,8 @@ def joined(truth: Truth, values: Iterable[Value]) -> Value:
     for value in values:
         degraded.extend(value.degraded)
         for part in value.parts:
-            before = parts[part.look.name].rows if part.look.name in parts else ()
-            parts[part.look.name] = Part(part.look, distinct((*before, *part.rows)))
+            before = parts[part.selector.name].rows if part.selector.name in parts else ()
+            parts[part.selector.name] = Part(part.selector, distinct((*before, *part.rows)))
     return Value(truth, tuple(parts.values()), distinct(degraded))
 
 
@@ -125,23 +138,23 @@ def disjunction(values: Sequence[Value]) -> Value:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The observations as the looks see them, for one candidate port and form."""
+    """The observations as the selectors see them, for one candidate port and form."""
 
-    looks: Mapping[str, Look]
+    selectors: Mapping[str, ObservationSelector]
     observations: Sequence[Observation]
     port: int
     form: str = PLAIN
     _known: dict[str, Value] = field(default_factory=dict)
 
     def value(self, name: str) -> Value:
-        """What the look says."""
+        """What the selector says."""
         if name not in self._known:
-            self._known[name] = self._read(self.looks[name])
+            self._known[name] = self._read(self.selectors[name])
         return self._known[name]
 
     def rows(self, name: str) -> tuple[Observation, ...]:
-        look = self.looks[name]
-        return tuple(row for row in self.observations if fits(row, look, self.port, self.form))
+        selector = self.selectors[name]
+        return tuple(row for row in self.observations if fits(row, selector, self.port, self.form))
 
     def holds(self, condition: Condition | None) -> bool:
         return condition is None or all(self.value(name).truth in truths for name, truths in condition.items())
@@ -149,19 +162,19 @@ class Reading:
     def tried(self, name: str) -> bool:
         return any(row.outcome not in NOT_TRIED for row in self.rows(name))
 
-    def _read(self, look: Look) -> Value:
-        rows = self.rows(look.name)
-        match look.way:
-            case Way.BOTH:
-                return conjunction([_repeats(look, _of_direction(rows, direction)) for direction in (Direction.C2S, Direction.S2C)])
-            case Way.EITHER:
-                return _repeats(look, rows)
-            case Way.C2S:
-                return _repeats(look, _of_direction(rows, Direction.C2S))
-            case Way.S2C:
-                return _repeats(look, _of_direction(rows, Direction.S2C))
+    def _read(self, selector: ObservationSelector) -> Value:
+        rows = self.rows(selector.name)
+        match selector.scope:
+            case DirectionScope.BOTH:
+                return conjunction([_quantified(selector, _of_direction(rows, direction)) for direction in (Direction.C2S, Direction.S2C)])
+            case DirectionScope.EITHER:
+                return _quantified(selector, rows)
+            case DirectionScope.C2S:
+                return _quantified(selector, _of_direction(rows, Direction.C2S))
+            case DirectionScope.S2C:
+                return _quantified(selector, _of_direction(rows, Direction.S2C))
             case _:
-                assert_never(look.way)
+                assert_never(selector.scope)
 
 
 def form_of(row: Observation) -> str:
@@ -172,15 +185,15 @@ def form_of(row: Observation) -> str:
     return str(row.detail.get("wrap") or row.detail.get("form") or PLAIN)
 
 
-def fits(row: Observation, look: Look, port: int, form: str = PLAIN) -> bool:
-    """Whether a look sees a row. A row that was not tried may leave out its port and its form: it then speaks for all of them."""
+def fits(row: Observation, selector: ObservationSelector, port: int, form: str = PLAIN) -> bool:
+    """Whether a selector sees a row. A row that was not tried may leave out its port and its form: it then speaks for all of them."""
     untried = row.outcome in NOT_TRIED
-    wanted = port if look.port == CANDIDATE else look.port
-    wanted_form, own_form = (form if look.form == CANDIDATE else look.form), form_of(row)
+    wanted = port if selector.port == CANDIDATE else selector.port
+    wanted_form, own_form = (form if selector.form == CANDIDATE else selector.form), form_of(row)
     return (
-        row.probe == look.probe
-        and row.check == look.check
-        and look.transport in (None, row.transport)
+        row.probe == selector.probe
+        and row.check == selector.check
+        and selector.transport in (None, row.transport)
         and (wanted in (None, row.port) or (untried and row.port is None))
         and (wanted_form in (None, own_form) or (untried and own_form == PLAIN))
     )
@@ -190,23 +203,23 @@ def _of_direction(rows: Sequence[Observation], direction: Direction) -> tuple[Ob
     return tuple(row for row in rows if row.direction in (direction, Direction.BOTH))
 
 
-def _repeats(look: Look, rows: Sequence[Observation]) -> Value:
+def _quantified(selector: ObservationSelector, rows: Sequence[Observation]) -> Value:
     """One value of several rows of the same question."""
     told = [row for row in rows if row.outcome not in NOT_TRIED] or rows
-    values = [_row_value(look, row) for row in told]
-    match look.repeats:
-        case Repeats.ANY:
+    values = [_row_value(selector, row) for row in told]
+    match selector.quantifier:
+        case RowQuantifier.ANY:
             return disjunction(values)
-        case Repeats.ALL:
+        case RowQuantifier.ALL:
             return conjunction(values)
         case _:
-            assert_never(look.repeats)
+            assert_never(selector.quantifier)
 
 
-def _row_value(look: Look, row: Observation) -> Value:
-    truth = truth_of(row, look)
+def _row_value(selector: ObservationSelector, row: Observation) -> Value:
+    truth = truth_of(row, selector)
     degraded = (row,) if truth is Truth.TRUE and row.outcome is Outcome.DEGRADED else ()
-    return Value(truth, (Part(look, (row,)),), degraded)
+    return Value(truth, (Part(selector, (row,)),), degraded)
 
 
 def evaluate(rule: Rule, reading: Reading) -> Finding | None:
@@ -214,8 +227,8 @@ def evaluate(rule: Rule, reading: Reading) -> Finding | None:
     if not reading.holds(rule.when):
         return None
     weighed = [(source, _weigh(source, reading)) for source in rule.sources if _applies(source, reading)]
-    source, value = _fold(rule.fold, weighed)
-    settings = _settings(rule.fold, source, weighed) if value.truth is Truth.TRUE else {}
+    source, value = _combined(rule.combine, weighed)
+    settings = _settings(rule.combine, source, weighed) if value.truth is Truth.TRUE else {}
     settings |= _derived(rule, value)
     finding = Finding(rule, reading.port, value, source, settings, _grounds(source, reading), form=reading.form)
     return _with_unmet(finding, reading) if value.truth is Truth.UNKNOWN else finding
@@ -241,7 +254,7 @@ def _applies(source: Source, reading: Reading) -> bool:
 
 
 def _weigh(source: Source, reading: Reading) -> Value:
-    value = reading.value(source.look)
+    value = reading.value(source.selector)
     if value.truth is Truth.UNKNOWN:
         against = [other for name in source.falsified_by if (other := reading.value(name)).truth is Truth.FALSE]
         return joined(Truth.FALSE, against) if against else value
@@ -253,26 +266,26 @@ def _weigh(source: Source, reading: Reading) -> Value:
 Weighed = tuple[Source, Value]
 
 
-def _settings(fold: Fold, told: Source | None, weighed: Sequence[Weighed]) -> dict[str, Setting]:
-    sources = [source for source, _ in weighed if fold is Fold.ALL or source is told]
+def _settings(combine: Combine, told: Source | None, weighed: Sequence[Weighed]) -> dict[str, Setting]:
+    sources = [source for source, _ in weighed if combine is Combine.ALL or source is told]
     return {name: value for source in sources for name, value in (source.settings or {}).items()}
 
 
-def _fold(fold: Fold, weighed: Sequence[Weighed]) -> tuple[Source | None, Value]:
+def _combined(combine: Combine, weighed: Sequence[Weighed]) -> tuple[Source | None, Value]:
     """The truth of the sources together, and the source that it is told by."""
     values = [value for _, value in weighed]
-    match fold:
-        case Fold.FIRST:
+    match combine:
+        case Combine.FIRST:
             return next(((source, value) for source, value in weighed if value.truth is not Truth.UNKNOWN), _told(weighed))
-        case Fold.ANY:
+        case Combine.ANY:
             if true := [one for one in weighed if one[1].truth is Truth.TRUE]:
                 return min(true, key=lambda one: bool(one[0].settings or one[1].degraded))
             return _told(weighed)[0], disjunction(values)
-        case Fold.ALL:
+        case Combine.ALL:
             value = conjunction(values)
             return _told([one for one in weighed if one[1].truth is value.truth])[0], value
         case _:
-            assert_never(fold)
+            assert_never(combine)
 
 
 def _told(weighed: Sequence[Weighed]) -> tuple[Source | None, Value]:
@@ -284,7 +297,7 @@ def _told(weighed: Sequence[Weighed]) -> tuple[Source | None, Value]:
 def _with_unmet(finding: Finding, reading: Reading) -> Finding:
     """Adds why a source that would have proved it did not count."""
     for source in finding.rule.sources:
-        value = reading.value(source.look)
+        value = reading.value(source.selector)
         if source.unmet is not None and value.truth is Truth.TRUE and not reading.holds(source.when):
             grounds = tuple(row for name in source.when or () for row in reading.value(name).rows)
             return replace(finding, value=joined(Truth.UNKNOWN, (finding.value, value)), grounds=grounds, unmet=source.unmet)

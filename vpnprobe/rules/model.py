@@ -1,8 +1,8 @@
 """Rules as data: what each protocol requires of the path, what it costs, and the sentences that explain it.
 
-A `Look` picks observations and reads them as true, false or unknown. A `Rule` folds looks into one truth for one protocol. A `Profile` says
-what a protocol costs and where its clients are; a `Preset` says what counts how much. All of it is read from TOML by `loader`; nothing
-here judges.
+An `ObservationSelector` picks observations and reads them as true, false or unknown. A `Rule` combines selectors into one truth for one
+protocol. A `ProtocolTraits` says what a protocol costs and where its clients are; a `Preset` says what counts how much. All of it is read
+from TOML by `loader`; nothing here judges.
 
 Invariant: a `RuleSet` that `loader` returns is complete: every name that it uses is defined in it, and every protocol has a required rule.
 """
@@ -33,7 +33,7 @@ KNOWN_CHECKS: Final[Mapping[str, tuple[str, ...]]] = {
     "nat": ("mapping", "alg", "idle-timeout"),
     "quality": ("loss", "delay", "throughput"),
 }
-"""The published names of probes and of their checks: a rule that looks at anything else can never be measured."""
+"""The published names of probes and of their checks: a rule that selectors at anything else can never be measured."""
 
 
 class Truth(StrEnum):
@@ -43,8 +43,8 @@ class Truth(StrEnum):
     """Not measured, or measured without an answer to the question."""
 
 
-class Way(StrEnum):
-    """Which directions a look needs."""
+class DirectionScope(StrEnum):
+    """Which directions a selector needs."""
 
     BOTH = "both"
     """Client to server and server to client, each of them. A row of direction `both` counts for either."""
@@ -54,7 +54,7 @@ class Way(StrEnum):
     S2C = "s2c"
 
 
-class Repeats(StrEnum):
+class RowQuantifier(StrEnum):
     """How several rows of the same question and direction are read."""
 
     ANY = "any"
@@ -63,7 +63,7 @@ class Repeats(StrEnum):
     """One that is false suffices to be false."""
 
 
-class Fold(StrEnum):
+class Combine(StrEnum):
     """How the sources of a rule make one truth."""
 
     FIRST = "first"
@@ -140,7 +140,7 @@ class ClientOs(StrEnum):
 
 
 CANDIDATE: Final = "candidate"
-"""In place of a look's port or form: the candidate that is being judged."""
+"""In place of a selector's port or form: the candidate that is being judged."""
 PLAIN: Final = ""
 """The form of what is wrapped in nothing and of no profile."""
 PROFILE: Final = "profile"
@@ -148,7 +148,7 @@ PROFILE: Final = "profile"
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ObservationSelector:
     """Which observations answer a question, and how they are read."""
 
     name: str
@@ -162,8 +162,8 @@ class Look:
     """A number, `CANDIDATE`, or None: any."""
     form: str | None = None
     """`detail.form`, `CANDIDATE` (the wrap, or the profile, of an OpenVPN session), or None: any."""
-    way: Way = Way.BOTH
-    repeats: Repeats = Repeats.ANY
+    scope: DirectionScope = DirectionScope.BOTH
+    quantifier: RowQuantifier = RowQuantifier.ANY
     reads: Mapping[Outcome, Truth] | None = None
     """Outcomes that are read otherwise than usual; None: as usual."""
     unit: str = "packet"
@@ -183,24 +183,24 @@ class Sentences:
 
 
 Condition = Mapping[str, frozenset[Truth]]
-"""Name of a look -> the truths that it must have one of."""
+"""Name of a selector -> the truths that it must have one of."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """One way to answer a rule's question."""
 
-    look: str
+    selector: str
     falsified_by: tuple[str, ...] = ()
     """Looks that make it false where it is itself unknown. They never make it true."""
     proof_only: bool = False
-    """A false look is unknown here."""
+    """A false selector is unknown here."""
     instead_of: str | None = None
-    """Counts only where this look was not tried."""
+    """Counts only where this selector was not tried."""
     when: Condition | None = None
     """Counts only where this holds."""
     unmet: str | None = None
-    """Why a true look does not count where `when` does not hold."""
+    """Why a true selector does not count where `when` does not hold."""
     settings: Mapping[str, Setting] | None = None
     """What must be set for it to work; None: the defaults do."""
     sentences: Sentences = Sentences()
@@ -217,7 +217,7 @@ class Derived:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailureText:
     """A failure that has a name: what happened, and what to change."""
 
     what: str
@@ -239,7 +239,7 @@ class Rule:
     question: str
     need: Need
     weight: Weight
-    fold: Fold
+    combine: Combine
     sources: tuple[Source, ...]
     sentences: Sentences
     """All three are given."""
@@ -254,13 +254,13 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class ClientSystem:
     support: Support
     note: str
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class ProtocolTraits:
     """What is known about a protocol before anything is measured."""
 
     name: str
@@ -281,7 +281,7 @@ class Profile:
     """Empty where the security is sound."""
     scores: Mapping[Criterion, float]
     """0 to 1, higher is better."""
-    clients: Mapping[ClientOs, Client]
+    clients: Mapping[ClientOs, ClientSystem]
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,15 +302,15 @@ class Preset:
 class RuleSet:
     """All rules, in the order of the file."""
 
-    looks: Mapping[str, Look]
+    selectors: Mapping[str, ObservationSelector]
     rules: Mapping[str, Rule]
-    profiles: Mapping[str, Profile]
+    profiles: Mapping[str, ProtocolTraits]
     presets: Mapping[str, Preset]
     why: Mapping[str, str]
     """Why something is unknown, in words; keys are those of `sentences.Why`."""
     causes: Mapping[Cause, str]
     remarks: Mapping[str, str]
-    failures: Mapping[str, Failure]
+    failures: Mapping[str, FailureText]
     """By name; the first that describes a row counts."""
     added: tuple[str, ...] = ()
     """Ids of rules that a user's file added."""

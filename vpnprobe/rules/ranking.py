@@ -14,7 +14,7 @@ from typing import Final, NoReturn, TypeVar
 
 from vpnprobe.errors import UsageError
 from vpnprobe.observations.schema import Feasibility, Reason, Recommendation
-from vpnprobe.rules.model import ClientOs, Criterion, Preset, Profile, RuleSet, Security, Support, Treatment
+from vpnprobe.rules.model import ClientOs, Criterion, Preset, ProtocolTraits, RuleSet, Security, Support, Treatment
 from vpnprobe.rules.sentences import listed
 from vpnprobe.rules.table import nearest
 from vpnprobe.rules.verdicts import Judgement
@@ -52,7 +52,7 @@ class Ranked:
     """Why it ranks behind others whatever its score, a clause each."""
 
     @property
-    def profile(self) -> Profile:
+    def profile(self) -> ProtocolTraits:
         return self.judgement.profile
 
 
@@ -101,7 +101,7 @@ def _tier(one: Ranked, wishes: Wishes) -> int:
     return 2 * insecure + bool(one.judgement.settings or one.judgement.limited)
 
 
-def treatment(profile: Profile, wishes: Wishes) -> Treatment:
+def treatment(profile: ProtocolTraits, wishes: Wishes) -> Treatment:
     """What happens to a protocol for its security."""
     if profile.security is Security.SOUND or Criterion.SECURITY in wishes.set_aside:
         return Treatment.ALLOW
@@ -117,12 +117,12 @@ def _ranked(judgement: Judgement, wishes: Wishes) -> Ranked:
     return Ranked(judgement, round(max(0.0, mean - penalty), 4), scores, _against(profile, wishes), _behind(judgement, wishes))
 
 
-def _support(profile: Profile, system: ClientOs) -> Support:
+def _support(profile: ProtocolTraits, system: ClientOs) -> Support:
     """A system that the rules say nothing about is taken to need an application."""
     return profile.clients[system].support if system in profile.clients else Support.APP
 
 
-def _against(profile: Profile, wishes: Wishes) -> tuple[str, ...]:
+def _against(profile: ProtocolTraits, wishes: Wishes) -> tuple[str, ...]:
     missing = [system for system in wishes.client_os if _support(profile, system) is Support.NONE]
     return (
         *([profile.security_note] if treatment(profile, wishes) is Treatment.EXCLUDE else []),
@@ -204,6 +204,6 @@ def _warnings_about(best: Ranked, wishes: Wishes) -> list[str]:
     return [*security, *path, *clients]
 
 
-def _note(profile: Profile, system: ClientOs) -> str:
+def _note(profile: ProtocolTraits, system: ClientOs) -> str:
     client = profile.clients[system]
     return client.note or f"On {system}, support for {profile.title} is: {client.support}."

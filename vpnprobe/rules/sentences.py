@@ -11,7 +11,7 @@ from typing import Final
 
 from vpnprobe.observations.schema import Cause, Direction, Location, Observation, Outcome, Reason
 from vpnprobe.rules.logic import Finding, Part, Value, by_the_peer, distinct, joined, truth_of
-from vpnprobe.rules.model import PLAIN, PROFILE, Look, RuleSet, Truth
+from vpnprobe.rules.model import PLAIN, PROFILE, ObservationSelector, RuleSet, Truth
 
 DIRECTION_WORDS: Final[Mapping[Direction, str]] = {
     Direction.C2S: "client to server",
@@ -39,7 +39,7 @@ def told(findings: Sequence[Finding], rules: RuleSet) -> Reason:
     profile = rules.profiles[first.rule.protocol]
     own = first.source.sentences.of(first.truth) if first.source is not None else None
     template = own or first.rule.sentences.of(first.truth) or ""
-    usual = first.rule.sources[0].look if first.source is None else first.source.look
+    usual = first.rule.sources[0].selector if first.source is None else first.source.selector
     words = {
         "protocol": profile.title,
         "port": ports,
@@ -67,9 +67,9 @@ def grouped(findings: Iterable[Finding]) -> tuple[tuple[Finding, ...], ...]:
     groups: dict[tuple[object, ...], list[Finding]] = {}
     for finding in findings:
         state = frozenset((row.outcome, row.cause, row.direction) for row in finding.value.rows)
-        looks = tuple(part.look.name for part in finding.value.parts)
-        look = finding.source.look if finding.source is not None else ""
-        groups.setdefault((finding.rule.id, finding.form, finding.truth, look, looks, state, finding.unmet), []).append(finding)
+        selectors = tuple(part.selector.name for part in finding.value.parts)
+        selector = finding.source.selector if finding.source is not None else ""
+        groups.setdefault((finding.rule.id, finding.form, finding.truth, selector, selectors, state, finding.unmet), []).append(finding)
     return tuple(tuple(group) for group in groups.values())
 
 
@@ -85,9 +85,9 @@ class _Words(dict[str, str]):
 
 def in_words(value: Value, usual: str, ports: str, form: str = PLAIN) -> dict[str, str]:
     """The placeholders `evidence`, `numbers`, `place` and `bound` of a value. Looks other than the usual one are named."""
-    telling = [Part(part.look, rows) for part in value.parts if (rows := _telling(part, value.truth))]
+    telling = [Part(part.selector, rows) for part in value.parts if (rows := _telling(part, value.truth))]
     about = {"port": ports, "wrapped": form_words(form)}
-    named = [(filled(part.look.what, about) + ": " if part.look.name != usual else "", part) for part in telling]
+    named = [(filled(part.selector.what, about) + ": " if part.selector.name != usual else "", part) for part in telling]
     rows = distinct(row for part in telling for row in part.rows)
     bound = _bound(rows)
     evidence = "; ".join(name + "; ".join(_numbers(part, place=True)) for name, part in named)
@@ -101,7 +101,7 @@ def in_words(value: Value, usual: str, ports: str, form: str = PLAIN) -> dict[st
 
 def _telling(part: Part, truth: Truth) -> tuple[Observation, ...]:
     """Of an unknown value all rows; else those that say so."""
-    return part.rows if truth is Truth.UNKNOWN else tuple(row for row in part.rows if truth_of(row, part.look) is truth)
+    return part.rows if truth is Truth.UNKNOWN else tuple(row for row in part.rows if truth_of(row, part.selector) is truth)
 
 
 def _numbers(part: Part, *, place: bool) -> list[str]:
@@ -111,7 +111,7 @@ def _numbers(part: Part, *, place: bool) -> list[str]:
         rows = [row for row in part.rows if row.direction is direction]
         if rows:
             lost = _lost(direction, rows, _distinct_places(rows) if place else "")
-            found.append(f"{DIRECTION_WORDS[direction]} {_counted(part.look, rows)}{_refusers(rows)}{lost}")
+            found.append(f"{DIRECTION_WORDS[direction]} {_counted(part.selector, rows)}{_refusers(rows)}{lost}")
     return found
 
 
@@ -122,15 +122,15 @@ def _lost(direction: Direction, rows: Sequence[Observation], where: str) -> str:
     return f", lost {', '.join(words)}" if words else ""
 
 
-def _counted(look: Look, rows: Sequence[Observation]) -> str:
+def _counted(selector: ObservationSelector, rows: Sequence[Observation]) -> str:
     """`3 of 40 packets arrived`; where nothing was counted, the outcome."""
     if any(row.sent is None for row in rows):
         return listed(dict.fromkeys(str(row.outcome) for row in rows))
     sent = sum(row.sent or 0 for row in rows)
-    things = look.unit if sent == 1 else f"{look.unit}s"
+    things = selector.unit if sent == 1 else f"{selector.unit}s"
     if any(row.received is None for row in rows):
         return f"{sent} {things} sent, {listed(dict.fromkeys(str(row.outcome) for row in rows))}"
-    done = "arrived" if look.unit == "packet" else "succeeded"
+    done = "arrived" if selector.unit == "packet" else "succeeded"
     return f"{sum(row.received or 0 for row in rows)} of {sent} {things} {done}"
 
 

@@ -15,7 +15,7 @@ from vpnprobe.observations.schema import Cause, Feasibility, Observation, Reason
 from vpnprobe.rules.candidates import Candidate, candidates, was_tried
 from vpnprobe.rules.failures import failures
 from vpnprobe.rules.logic import Finding, Part, Reading, Value, distinct, evaluate
-from vpnprobe.rules.model import PLAIN, PROFILE, Need, Profile, RuleSet, Security, Setting, Truth, Weight
+from vpnprobe.rules.model import PLAIN, PROFILE, Need, ProtocolTraits, RuleSet, Security, Setting, Truth, Weight
 from vpnprobe.rules.sentences import filled, form_words, grouped, in_words, told
 
 _WEIGHTS = list(Weight)
@@ -39,7 +39,7 @@ class PortFindings:
 class Judgement:
     """A verdict, and what ranking needs beyond it."""
 
-    profile: Profile
+    profile: ProtocolTraits
     verdict: Verdict
     ports: tuple[PortFindings, ...]
     """In the order of preference."""
@@ -58,7 +58,12 @@ class Judgement:
 
 
 def judge(
-    profile: Profile, observations: Sequence[Observation], rules: RuleSet, *, ports: Sequence[int] = (), control_port: int | None = None
+    profile: ProtocolTraits,
+    observations: Sequence[Observation],
+    rules: RuleSet,
+    *,
+    ports: Sequence[int] = (),
+    control_port: int | None = None,
 ) -> Judgement:
     """The verdict for one protocol. `ports`: the candidate ports that were asked about; empty: those that the observations name."""
     found = candidates(profile, observations, rules, ports=ports, control_port=control_port)
@@ -91,8 +96,8 @@ def _is_existing(one: PortFindings) -> bool:
     return one.form.startswith(PROFILE)
 
 
-def _on_port(profile: Profile, candidate: Candidate, observations: Sequence[Observation], rules: RuleSet) -> PortFindings:
-    reading = Reading(rules.looks, observations, candidate.port, candidate.form)
+def _on_port(profile: ProtocolTraits, candidate: Candidate, observations: Sequence[Observation], rules: RuleSet) -> PortFindings:
+    reading = Reading(rules.selectors, observations, candidate.port, candidate.form)
     findings = tuple(finding for rule in rules.rules_of(profile.name) if (finding := evaluate(rule, reading)) is not None)
     counting = [finding.truth for finding in findings if _counts(finding)]
     truth = next((truth for truth in (Truth.FALSE, Truth.UNKNOWN) if truth in counting), Truth.TRUE)
@@ -120,7 +125,7 @@ def _reasons(judged: Sequence[PortFindings], deciding: Truth, rules: RuleSet) ->
 
 
 def _working(
-    profile: Profile, judged: tuple[PortFindings, ...], working: PortFindings, rules: RuleSet, *, wrap_is_setting: bool
+    profile: ProtocolTraits, judged: tuple[PortFindings, ...], working: PortFindings, rules: RuleSet, *, wrap_is_setting: bool
 ) -> Judgement:
     """The verdict where this port works. `wrap_is_setting`: it was tried plain too, and that is not shown to work."""
     rests_on = [finding for finding in working.findings if _counts(finding)]
@@ -153,16 +158,16 @@ def _working(
     return Judgement(profile, verdict, judged, settings, lossy, limited, _advised(profile, judged, working))
 
 
-def _advised(profile: Profile, judged: Sequence[PortFindings], working: PortFindings) -> dict[str, Setting]:
+def _advised(profile: ProtocolTraits, judged: Sequence[PortFindings], working: PortFindings) -> dict[str, Setting]:
     """The strongest wrap that passes whole on the port that works; nothing where only an existing server does."""
     passing = {one.form for one in judged if one.port == working.port and one.truth is Truth.TRUE}
     strongest = next((wrap for wrap in profile.wraps if wrap in passing), "none" if PLAIN in passing else None)
     return {"wrap": strongest} if profile.wraps and strongest is not None else {}
 
 
-def _remark(key: str, profile: Profile, working: PortFindings, rules: RuleSet, rows: tuple[Observation, ...]) -> tuple[Reason, ...]:
+def _remark(key: str, profile: ProtocolTraits, working: PortFindings, rules: RuleSet, rows: tuple[Observation, ...]) -> tuple[Reason, ...]:
     parts = [
-        Part(part.look, mine)
+        Part(part.selector, mine)
         for finding in working.findings
         for part in finding.value.parts
         if (mine := tuple(row for row in part.rows if row in rows))
