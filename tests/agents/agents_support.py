@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from vpnprobe.agents.client import Greeter, Measured, Run
+from vpnprobe.agents.client import ClientRun, Greeter, Measured
 from vpnprobe.agents.control import Channel, FrameReader, Message, encode_frame
 from vpnprobe.agents.peer import hello
 from vpnprobe.agents.server import Admission, ServerAgent
@@ -52,13 +52,13 @@ class Agents:
     def channel(self, *, deadline_s: float = 30.0) -> Channel:
         return Channel(Greeter(self.connect, SESSION, 1, dict), deadline_s=deadline_s)
 
-    def run(self, settings: Settings = FEW_PORTS) -> Run:
-        return Run(self.client, self.network.topology.server_address, settings, Greeterless(self.connect), silent)
+    def run(self, settings: Settings = FEW_PORTS) -> ClientRun:
+        return ClientRun(self.client, self.network.topology.server_address, settings, Greeterless(self.connect), silent)
 
 
 @dataclass
 class Greeterless:
-    """A connector by itself: `Run` greets."""
+    """A connector by itself: `ClientRun` greets."""
 
     connect: Callable[[], Awaitable[TcpStream]]
 

@@ -9,7 +9,7 @@ from agents_support import FEW_PORTS, Agents, of_probe, outcomes, silent, simula
 from vpnprobe.agents import peer
 from vpnprobe.agents.client import Measured
 from vpnprobe.agents.control import Message
-from vpnprobe.agents.sessions import Session
+from vpnprobe.agents.sessions import ClientSession
 from vpnprobe.agents.simulation import measure_simulated
 from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.lab.scenario import load
@@ -194,7 +194,7 @@ class TestBrokenPeers:
         async def story(both: Agents) -> Measured:
             rows = both.agent._handlers["rows"]
 
-            async def endless(session: Session, message: Message) -> dict[str, object]:
+            async def endless(session: ClientSession, message: Message) -> dict[str, object]:
                 answer = await rows(session, {**message, "since": 0})
                 return {**answer, "more": True}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from live_support import PATIENCE_S, client, document_of, feasibility_of, outcomes_of, serving, start
 
-from vpnprobe.agents.client import Measured, Run
+from vpnprobe.agents.client import ClientRun, Measured
 from vpnprobe.agents.pairing import CONTROL_PORT, connector, credentials
 from vpnprobe.agents.token import read_token
 from vpnprobe.errors import ExitStatus
@@ -100,7 +100,7 @@ class TestRuns:
             proven, some = read_token(token), Settings((1194,), frozenset({"tcp", "udp", "gre", "pptp"}))
             connect = connector(stack, Endpoint(address, CONTROL_PORT), proven)
             try:
-                return await Run(stack, address, some, connect, lambda _: None, credentials(proven)).measure()
+                return await ClientRun(stack, address, some, connect, lambda _: None, credentials(proven)).measure()
             finally:
                 stack.close()
 

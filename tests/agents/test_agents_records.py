@@ -30,7 +30,7 @@ from vpnprobe.agents.records import (
 )
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
-from vpnprobe.evidence.records import Refusal, RefusalKind, Trace
+from vpnprobe.evidence.records import Refusal, RefusalKind, TtlTrace
 from vpnprobe.observations.schema import Direction, Transport
 
 ports = st.none() | st.integers(1, 65535)
@@ -52,7 +52,7 @@ packet_records = st.builds(
     st.dictionaries(st.text(), st.integers() | st.text()),
 )
 refusals = st.builds(Refusal, checks, ways, st.sampled_from(RefusalKind), st.none() | st.text(), st.text())
-traces = st.builds(Trace, checks, ways, st.dictionaries(st.integers(1, 30), st.none() | st.text()), ttls)
+traces = st.builds(TtlTrace, checks, ways, st.dictionaries(st.integers(1, 30), st.none() | st.text()), ttls)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=12) | st.dictionaries(st.text(), inner, max_size=3),
@@ -80,7 +80,7 @@ def test_refusals(refusal: Refusal) -> None:
 
 
 @given(traces)
-def test_traces(trace: Trace) -> None:
+def test_traces(trace: TtlTrace) -> None:
     assert read_all([over_the_wire(trace_row(trace))], read_trace) == [trace]
 
 

@@ -17,7 +17,7 @@ from typing import Final
 import pytest
 
 import vpnprobe
-from vpnprobe.agents.client import Measured, Run
+from vpnprobe.agents.client import ClientRun, Measured
 from vpnprobe.agents.pairing import connector, credentials
 from vpnprobe.agents.token import server_token
 from vpnprobe.lab.namespaces import Lab
@@ -117,7 +117,7 @@ async def over_pipes(command: list[str], *, first: bytes, address: Address, clie
     stack = SystemStack()
     try:
         async with asyncio.timeout(PATIENCE_S):
-            measured = await Run(stack, address, settings, connect, lambda _: None).measure()
+            measured = await ClientRun(stack, address, settings, connect, lambda _: None).measure()
             errors = (await process.stderr.read()).decode()
             assert await process.wait() == 0
             return measured, errors
@@ -247,7 +247,7 @@ asyncio.run(main())
             async with asyncio.timeout(PATIENCE_S):
                 port = int(await process.stdout.readline())
                 connect: Callable[[], Awaitable[TcpStream]] = connector(stack, Endpoint(LOOPBACK, port), token)
-                measured = await Run(stack, LOOPBACK, HIGH_PORTS, connect, lambda _: None, credentials(token)).measure()
+                measured = await ClientRun(stack, LOOPBACK, HIGH_PORTS, connect, lambda _: None, credentials(token)).measure()
                 return measured, (await process.stderr.read()).decode()
         finally:
             stack.close()

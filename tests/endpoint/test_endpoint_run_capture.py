@@ -109,20 +109,20 @@ def test_what_this_end_refuses_is_kept_by_who_sent_it() -> None:
 
 @given(st.binary(max_size=120), st.booleans())
 def test_any_bytes_are_kept_or_not(data: bytes, outgoing: bool) -> None:
-    held = RunCapture()
-    run_capture(Packet(data, 0.0, outgoing))
-    assert run_capture.within(SCOPE) in ([], [Packet(data, 0.0, outgoing)])
+    captured = RunCapture()
+    captured(Packet(data, 0.0, outgoing))
+    assert captured.within(SCOPE) in ([], [Packet(data, 0.0, outgoing)])
 
 
 def test_packets_are_handed_on_and_kept_in_order() -> None:
     heard: list[Packet] = []
-    held = RunCapture()
-    run_capture.listeners.append(heard.append)
+    captured = RunCapture()
+    captured.listeners.append(heard.append)
     packets = [Packet(ip(IpProtocol.UDP, udp(40000 + number % 2, 500)), float(number), True) for number in range(6)]
     for packet in packets:
-        run_capture(packet)
+        captured(packet)
     assert heard == packets
-    assert run_capture.within(SCOPE) == packets[::2]
+    assert captured.within(SCOPE) == packets[::2]
 
 
 def test_what_is_held_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,28 +141,28 @@ class TestNeverLeft:
     """A host's own firewall eats what its program sends: the wire beside it never shows it."""
 
     def left(self, *packets: bytes) -> RunCapture:
-        held = RunCapture()
+        captured = RunCapture()
         for packet in packets:
-            run_capture(Packet(packet, 0.0, True))
-        return run_capture
+            captured(Packet(packet, 0.0, True))
+        return captured
 
     def test_what_the_wire_shows_left(self) -> None:
-        run_capture = self.left(ip(IpProtocol.GRE, Gre(BARE_PROTOCOL, NONCE).encode()), ip(IpProtocol.UDP, udp(40000, 500)))
-        assert dropped_on_output(run_capture.left, sent(checks.GRE_BARE, 6) + sent(checks.udp_reach(500), 6)) == frozenset()
+        captured = self.left(ip(IpProtocol.GRE, Gre(BARE_PROTOCOL, NONCE).encode()), ip(IpProtocol.UDP, udp(40000, 500)))
+        assert dropped_on_output(captured.left, sent(checks.GRE_BARE, 6) + sent(checks.udp_reach(500), 6)) == frozenset()
 
     def test_what_it_never_shows_did_not(self) -> None:
-        run_capture = self.left(ip(IpProtocol.UDP, udp(40000, 500)))
+        captured = self.left(ip(IpProtocol.UDP, udp(40000, 500)))
         rows = sent(checks.ESP, LEAST_TRIALS) + sent(checks.udp_reach(53), LEAST_TRIALS) + sent(checks.udp_reach(500), 9)
-        assert dropped_on_output(run_capture.left, rows) == {checks.ESP, checks.udp_reach(53)}
+        assert dropped_on_output(captured.left, rows) == {checks.ESP, checks.udp_reach(53)}
 
     def test_a_few_prove_nothing_and_tcp_is_not_asked(self) -> None:
         rows = sent(checks.ESP, LEAST_TRIALS - 1) + sent(checks.tcp_reach(80), 9) + sent(checks.GRE_BARE, 9, Movement.RECEIVED)
         assert dropped_on_output(self.left().left, rows) == frozenset()
 
     def test_what_came_in_did_not_leave(self) -> None:
-        held = RunCapture()
-        run_capture(Packet(ip(IpProtocol.ESP, ESP_OURS, outgoing=False), 0.0, False))
-        assert dropped_on_output(run_capture.left, sent(checks.ESP, 6)) == {checks.ESP}
+        captured = RunCapture()
+        captured(Packet(ip(IpProtocol.ESP, ESP_OURS, outgoing=False), 0.0, False))
+        assert dropped_on_output(captured.left, sent(checks.ESP, 6)) == {checks.ESP}
 
 
 class TestCiphertext:
@@ -247,13 +247,13 @@ class TestCiphertext:
         assert len(kept.data) + kept.cut == len(packet.data)
 
     def test_a_capture_says_how_long_they_were(self) -> None:
-        run_capture, scope = (
+        captured, scope = (
             RunCapture(),
             Scope(str(PEER), frozenset({(Transport.UDP, 1194)}), frozenset({(Transport.UDP, 40000)}), frozenset()),
         )
         whole = self.over_udp(self.DATA)
-        run_capture(whole)
-        written = encode_pcap(run_capture.within(scope))
+        captured(whole)
+        written = encode_pcap(captured.within(scope))
         kept, on_the_wire = (int.from_bytes(written[at : at + 4], "big") for at in (32, 36))
         assert (kept, on_the_wire) == (self.UDP_HEADERS + CIPHERTEXT_KEPT, len(whole.data))
         assert len(written) == 40 + kept

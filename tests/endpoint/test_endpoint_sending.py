@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from vpnprobe.endpoint.recorder import Recorder
-from vpnprobe.endpoint.sending import BesidePort, Nonces, PacketSender, bare_gre, esp
+from vpnprobe.endpoint.sending import BesidePort, Nonces, ProbeSender, bare_gre, esp
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
@@ -27,7 +27,7 @@ class Ends:
         self.stack, self.server = network.stack(CLIENT), network.stack(SERVER)
         self.recorder = Recorder(self.stack, Vantage.CLIENT)
         self.nonces = Nonces(self.stack, TAG)
-        self.sender = PacketSender(self.recorder, self.nonces)
+        self.sender = ProbeSender(self.recorder, self.nonces)
         self.remote = Endpoint(Topology().server_address, PORT)
         self.came: list[Datagram] = []
 

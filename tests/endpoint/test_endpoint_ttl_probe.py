@@ -19,7 +19,7 @@ from vpnprobe.endpoint.ttl_probe import (
 )
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
-from vpnprobe.evidence.records import EndRecord, RefusalKind, Trace
+from vpnprobe.evidence.records import EndRecord, RefusalKind, TtlTrace
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.transports.simulated import SimulatedNetwork, SimulatedStack, run_virtual
 from vpnprobe.transports.stack import Address, Datagram, Endpoint
@@ -47,7 +47,7 @@ class Stepper:
         for protocol in (GRE, 50):
             network.stack(SERVER).raw(protocol, self.arrived.append)
 
-    async def trace(self, kind: str, highest_ttl: int = 4) -> Trace:
+    async def trace(self, kind: str, highest_ttl: int = 4) -> TtlTrace:
         own, peer = self.topology.client_address, self.topology.server_address
         udp = checks.udp_reach(500)
         crafters = {
@@ -66,8 +66,8 @@ class Stepper:
         return await self.tap.step(self.recorder, check, Direction.C2S, make, highest_ttl=highest_ttl, patience_s=0.1, **ends)
 
 
-def traced(topology: Topology, *kinds: str) -> list[Trace]:
-    async def main() -> list[Trace]:
+def traced(topology: Topology, *kinds: str) -> list[TtlTrace]:
+    async def main() -> list[TtlTrace]:
         stepper = Stepper(topology)
         return [await stepper.trace(kind) for kind in kinds]
 
@@ -95,7 +95,7 @@ def test_unless_it_drops_it_before_it_looks_at_the_ttl() -> None:
 
 
 def test_two_kinds_at_once_are_told_apart() -> None:
-    async def main() -> list[Trace]:
+    async def main() -> list[TtlTrace]:
         stepper = Stepper(dropping("r2"))
         return list(await asyncio.gather(stepper.trace("gre"), stepper.trace("echo")))
 
@@ -147,7 +147,7 @@ def test_a_prohibition_is_handed_on_with_who_said_it() -> None:
 def test_somebody_elses_time_exceeded_is_not_ours() -> None:
     """Another program on this host traces with the same IP identification, to another place or in another protocol."""
 
-    async def main() -> Trace:
+    async def main() -> TtlTrace:
         stepper = Stepper(Topology(silent_routers=("r1", "r2", "r3")))
         own, peer = stepper.topology.client_address, stepper.topology.server_address
         tracing = asyncio.get_running_loop().create_task(stepper.trace("gre"))
@@ -224,14 +224,14 @@ def test_how_far_the_other_end_is(ttls: tuple[int | None, ...], hops: int) -> No
 
 
 def test_what_the_receiving_end_got_of_the_copies() -> None:
-    trace = Trace(checks.ESP, Direction.C2S, {1: "a", 2: "b", 3: None, 4: None})
+    trace = TtlTrace(checks.ESP, Direction.C2S, {1: "a", 2: "b", 3: None, 4: None})
     copies = tuple(
         PacketRecord(Vantage.CLIENT, Movement.SENT, 0.0, checks.ESP, f"k{ttl}", ttl=ttl, ttl_limited=True) for ttl in (1, 2, 3, 4)
     )
     got = EndRecord(tuple(PacketRecord(Vantage.SERVER, Movement.RECEIVED, 0.0, checks.ESP, key) for key in ("k4", "k3", "foreign")))
     assert with_reach(trace, EndRecord(copies), got).reached == 3
     assert with_reach(trace, EndRecord(copies), EndRecord()).reached is None
-    assert with_reach(Trace(checks.ESP, Direction.C2S, {}, 2), EndRecord(copies), got).reached == 2
+    assert with_reach(TtlTrace(checks.ESP, Direction.C2S, {}, 2), EndRecord(copies), got).reached == 2
 
 
 def test_crafted_copies_of_syns_leave_from_different_ports() -> None:

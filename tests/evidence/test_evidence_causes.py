@@ -11,7 +11,7 @@ from vpnprobe.evidence import checks
 from vpnprobe.evidence.causes import explain
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.records import PathFacts, PortState, RefusalKind, Trace
+from vpnprobe.evidence.records import PathFacts, PortState, RefusalKind, TtlTrace
 from vpnprobe.observations.schema import Cause, Direction, Location, Observation, Outcome, Transport
 
 BLOCKED, PASS, REFUSED, DEGRADED, NO_ANSWER = (
@@ -155,15 +155,15 @@ class TestNat:
         assert cause_of(self.LOST, facts=NATTED) is Cause.IP_PROTOCOL
 
     def test_gre_that_dies_before_the_nat_is_not_the_nats_doing(self) -> None:
-        trace = Trace(checks.GRE_IN_CALL, S2C, {1: "10.0.3.1", 2: "10.0.2.1", 3: None})
+        trace = TtlTrace(checks.GRE_IN_CALL, S2C, {1: "10.0.3.1", 2: "10.0.2.1", 3: None})
         assert cause_of(self.LOST, self.THERE, facts=replace(NATTED, traces=(trace,))) is Cause.IP_PROTOCOL
 
     def test_gre_that_reaches_the_nat_and_no_farther_is(self) -> None:
-        trace = Trace(checks.GRE_IN_CALL, S2C, {1: "10.0.3.1", 2: "192.0.2.7", 3: None})
+        trace = TtlTrace(checks.GRE_IN_CALL, S2C, {1: "10.0.3.1", 2: "192.0.2.7", 3: None})
         assert cause_of(self.LOST, self.THERE, facts=replace(NATTED, traces=(trace,))) is Cause.NAT
 
     def test_a_trace_without_an_answer_tells_nothing(self) -> None:
-        trace = Trace(checks.GRE_IN_CALL, S2C, {1: None, 2: None})
+        trace = TtlTrace(checks.GRE_IN_CALL, S2C, {1: None, 2: None})
         assert cause_of(self.LOST, self.THERE, facts=replace(NATTED, traces=(trace,))) is Cause.IP_PROTOCOL
 
     def test_the_nat_says_so_itself(self) -> None:
@@ -180,11 +180,11 @@ class TestNat:
 class TestPlaces:
     """Client - r1 10.0.0.254 - r2 10.0.1.254 - r3 10.0.2.254 - server."""
 
-    PASSING = Trace(UDP_500, C2S, {1: "10.0.0.254", 2: "10.0.1.254", 3: "10.0.2.254", 4: None}, reached=4)
-    FAILING = Trace(checks.GRE_BARE, C2S, {1: "10.0.0.254", 2: "10.0.1.254", 3: None, 4: None})
+    PASSING = TtlTrace(UDP_500, C2S, {1: "10.0.0.254", 2: "10.0.1.254", 3: "10.0.2.254", 4: None}, reached=4)
+    FAILING = TtlTrace(checks.GRE_BARE, C2S, {1: "10.0.0.254", 2: "10.0.1.254", 3: None, 4: None})
     LOST = row(checks.GRE_BARE, C2S, BLOCKED)
 
-    def place(self, failed: Observation, *traces: Trace) -> Location | None:
+    def place(self, failed: Observation, *traces: TtlTrace) -> Location | None:
         return explained(failed, facts=replace(PATH, traces=traces)).location
 
     def test_the_last_router_that_it_reaches_and_the_next(self) -> None:
@@ -194,7 +194,7 @@ class TestPlaces:
         assert self.place(self.LOST, self.FAILING) == Location(2, "10.0.1.254", None)
 
     def test_where_no_router_answers_it_is_the_sender(self) -> None:
-        silent = Trace(checks.GRE_BARE, C2S, {1: None, 2: None})
+        silent = TtlTrace(checks.GRE_BARE, C2S, {1: None, 2: None})
         assert self.place(self.LOST, self.PASSING, silent) == Location(0, None, "10.0.0.254")
 
     def test_a_trace_of_the_other_direction_is_not_its_own(self) -> None:
@@ -208,19 +208,19 @@ class TestPlaces:
         assert self.place(row(checks.ESP, C2S, BLOCKED), self.FAILING) is None
 
     def test_its_own_trace_comes_before_one_of_its_kin(self) -> None:
-        own = Trace(checks.GRE_IN_CALL, C2S, {1: "10.0.0.254", 2: None})
+        own = TtlTrace(checks.GRE_IN_CALL, C2S, {1: "10.0.0.254", 2: None})
         assert self.place(row(checks.GRE_IN_CALL, C2S, BLOCKED), self.FAILING, own) == Location(1, "10.0.0.254")
 
     def test_what_fails_both_ways_is_placed_from_the_client(self) -> None:
-        syns = Trace(TCP_443, C2S, {1: "10.0.0.254", 2: None})
+        syns = TtlTrace(TCP_443, C2S, {1: "10.0.0.254", 2: None})
         assert self.place(row(TCP_443, BOTH, BLOCKED), syns) == Location(1, "10.0.0.254")
 
     def test_what_is_lost_on_the_way_back_is_placed_from_the_server(self) -> None:
-        back = Trace(TCP_443, S2C, {1: "10.0.2.254", 2: None})
+        back = TtlTrace(TCP_443, S2C, {1: "10.0.2.254", 2: None})
         assert self.place(row(TCP_443, BOTH, BLOCKED, lost_direction="s2c"), back) == Location(1, "10.0.2.254")
 
     def test_a_refusal_places_as_well_as_an_answer(self) -> None:
-        starved = Trace(checks.GRE_BARE, C2S, {1: "10.0.0.254", 2: None})
+        starved = TtlTrace(checks.GRE_BARE, C2S, {1: "10.0.0.254", 2: None})
         refused = row(checks.GRE_BARE, C2S, REFUSED, refusal=RefusalKind.PROHIBITED.value, by="10.0.1.254")
         assert self.place(refused, self.PASSING, starved) == Location(2, "10.0.1.254", "10.0.2.254")
 

@@ -35,7 +35,7 @@ def in_call(packet: LcpPacket, *, sequence: int | None = 9) -> bytes:
 
 def test_our_payload() -> None:
     found = identify.nonce(UDP, PAYLOAD.encode())
-    assert found == identify.Identity(UDP, PAYLOAD.key, "", session_tag=0xABCD1234)
+    assert found == identify.PacketIdentity(UDP, PAYLOAD.key, "", session_tag=0xABCD1234)
 
 
 def test_our_payload_that_nobody_asked_for() -> None:
@@ -99,7 +99,7 @@ def test_an_acknowledgment_alone_has_no_number() -> None:
 
 def test_esp_with_our_payload() -> None:
     found = identify.esp(checks.ESP, EspPacket(0x1000, 3, PAYLOAD.encode()).encode())
-    assert found == identify.Identity(checks.ESP, "0000100000000003", "", session_tag=0xABCD1234)
+    assert found == identify.PacketIdentity(checks.ESP, "0000100000000003", "", session_tag=0xABCD1234)
 
 
 def test_esp_that_nobody_asked_for() -> None:
@@ -110,7 +110,7 @@ def test_esp_that_nobody_asked_for() -> None:
 
 def test_somebody_elses_esp() -> None:
     found = identify.esp(checks.ESP_IN_UDP, EspPacket(0x1000, 1, b"ciphertext").encode())
-    assert found == identify.Identity(checks.ESP_IN_UDP, "0000100000000001")
+    assert found == identify.PacketIdentity(checks.ESP_IN_UDP, "0000100000000001")
 
 
 @pytest.mark.parametrize("data", [b"", b"\0\0\0\0\0\0\0\1rest", EspPacket(255, 1, PAYLOAD.encode()).encode(), b"\1\2\3"])

@@ -12,7 +12,7 @@ from vpnprobe.endpoint.sending import Nonces
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_counts import Count
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
-from vpnprobe.evidence.records import EndRecord, PathFacts, Refusal, RefusalKind, Trace
+from vpnprobe.evidence.records import EndRecord, PathFacts, Refusal, RefusalKind, TtlTrace
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, MOST_TRIALS, Background
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import (
@@ -101,7 +101,7 @@ class Peer:
     def background(self) -> Mapping[Direction, Background]:
         return self.loss
 
-    async def trace(self, check: Check, *, highest_ttl: int) -> Trace | None:
+    async def trace(self, check: Check, *, highest_ttl: int) -> TtlTrace | None:
         return None
 
 

@@ -17,7 +17,7 @@ from vpnprobe.observations.schema import Direction, Observation, Outcome, Transp
 from vpnprobe.probes import openvpn_sessions
 from vpnprobe.probes.context import ProbeContext, Settings, WantedPort
 from vpnprobe.probes.openvpn_session_keys import SessionKeys, make_session_keys
-from vpnprobe.probes.openvpn_sessions import ECHOES, LONG_RUN, MOST_SESSIONS, Sessions, checks_of
+from vpnprobe.probes.openvpn_sessions import ECHOES, LONG_RUN, MOST_SESSIONS, OpenvpnSessions, checks_of
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
 from vpnprobe.transports.topology import CLIENT, SERVER, Action, Filter, Link, Topology
 from vpnprobe.wire.openvpn_wrap import Wrap
@@ -137,10 +137,10 @@ def test_checks_of_a_port(transport: Transport) -> None:
     assert checks_of(WantedPort(transport, 443)) == (openvpn_handshake(transport, 443), openvpn_data(transport, 443))
 
 
-def alone(used: SessionKeys, transport: Transport, wrap: Wrap = Wrap.NONE) -> tuple[Sessions, ProbeContext, int]:
+def alone(used: SessionKeys, transport: Transport, wrap: Wrap = Wrap.NONE) -> tuple[OpenvpnSessions, ProbeContext, int]:
     """Sessions with a server that has its own material, and no agent to ask; how many there began."""
 
-    async def main() -> tuple[Sessions, ProbeContext, int]:
+    async def main() -> tuple[OpenvpnSessions, ProbeContext, int]:
         network = SimulatedNetwork(Topology(), seed=1)
         stack, servers = network.stack(CLIENT), Servers(network.stack(SERVER), session_keys().server.wrapping(wrap))
         await servers.over_udp()
@@ -148,7 +148,7 @@ def alone(used: SessionKeys, transport: Transport, wrap: Wrap = Wrap.NONE) -> tu
         path = ProbeContext(
             stack, network.topology.server_address, Settings((PORT,)), Recorder(stack, Vantage.CLIENT), Nonces(stack, 9), None, None
         )
-        sessions = Sessions(path, used, WantedPort(transport, PORT), wrap)
+        sessions = OpenvpnSessions(path, used, WantedPort(transport, PORT), wrap)
         await sessions.run()
         path.close()
         servers.close()

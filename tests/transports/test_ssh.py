@@ -156,7 +156,7 @@ def test_the_archive_is_the_same_each_time_and_holds_no_heavy_part() -> None:
 STANDARD_LIBRARY_ONLY = """
 import os, sys
 def main():
-    import vpnprobe.agents.token, vpnprobe.transports.system, vpnprobe.transports.tls, vpnprobe.evidence.packet records
+    import vpnprobe.agents.token, vpnprobe.transports.system, vpnprobe.transports.tls, vpnprobe.evidence.packet_records
     foreign = {name.split(".")[0] for name in sys.modules} - set(sys.stdlib_module_names) - {"vpnprobe", "__main__"}
     os.write(1, repr((sorted(foreign), vpnprobe.__file__.split("/vpnprobe/")[0], os.read(0, 100))).encode())
     return 3

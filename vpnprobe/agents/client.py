@@ -1,7 +1,7 @@
 """One run, from pairing to the judged observations: the client agent.
 
-`Run.measure` takes a network stack and, when there is a server agent, a way to open control connections to it. It never judges a protocol:
-that is for the rules. An interrupted run, or one whose peer vanished, still gives what it has, marked as incomplete.
+`ClientRun.measure` takes a network stack and, when there is a server agent, a way to open control connections to it. It never judges a
+protocol: that is for the rules. An interrupted run, or one whose peer vanished, still gives what it has, marked as incomplete.
 """
 
 import asyncio
@@ -99,7 +99,7 @@ class Greeter:
 
 
 @dataclass(slots=True)
-class Run:
+class ClientRun:
     """One run under way."""
 
     stack: NetworkStack

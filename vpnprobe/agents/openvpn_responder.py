@@ -8,7 +8,7 @@ import ssl
 from dataclasses import dataclass
 from typing import Final
 
-from vpnprobe.agents.sessions import Session
+from vpnprobe.agents.sessions import ClientSession
 from vpnprobe.conversations.openvpn import plain_reset, session_of
 from vpnprobe.conversations.openvpn_ends import Server
 from vpnprobe.conversations.openvpn_tls import server_context
@@ -65,7 +65,7 @@ def wrap_of(data: bytes) -> Wrap | None:
             return None
 
 
-def begin(stack: NetworkStack, session: Session, data: bytes, *, transport: Transport, port: int) -> tuple[Server, Check] | None:
+def begin(stack: NetworkStack, session: ClientSession, data: bytes, *, transport: Transport, port: int) -> tuple[Server, Check] | None:
     """The server's end for a client's first packet; None: it is none, or this client handed over no keys."""
     server_keys, wrap = session.openvpn, wrap_of(data)
     if server_keys is None or wrap is None or session.openvpn_begun >= MOST_SESSIONS or not session_of(data):

@@ -11,7 +11,7 @@ from typing import Any, Final
 from vpnprobe.agents.control import Message
 from vpnprobe.agents.records import check_row, read_check, trace_row
 from vpnprobe.agents.responders import Responders
-from vpnprobe.agents.sessions import Session
+from vpnprobe.agents.sessions import ClientSession
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.endpoint.ppp_call import Call
 from vpnprobe.endpoint.probe_packets import ProbePacketMaker, echo, in_call, udp_nonce
@@ -19,7 +19,7 @@ from vpnprobe.endpoint.sending import BesidePort, bare_gre, esp
 from vpnprobe.endpoint.ttl_probe import HIGHEST_TTL, IcmpTap
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.records import PortState, Trace
+from vpnprobe.evidence.records import PortState, TtlTrace
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Job
 from vpnprobe.transports.stack import Endpoint, NetworkStack, RawPort, UdpPort
@@ -53,7 +53,7 @@ class Outgoing:
         self._responders = responders
         self._raw = raw
 
-    async def send(self, session: Session, message: Message) -> dict[str, object]:
+    async def send(self, session: ClientSession, message: Message) -> dict[str, object]:
         job, count = Job(message["job"]), min(int(message["count"]), MOST_PACKETS)
         port, to = int(message["port"]), message.get("to")
         send_one = self._sending(session, job, port, to, call_id=int(message["call_id"]), unsolicited=bool(message["unsolicited"]))
@@ -67,7 +67,7 @@ class Outgoing:
 
     def _sending(
         self,
-        session: Session,
+        session: ClientSession,
         job: Job,
         port: int,
         to: Any,  # noqa: ANN401
@@ -92,7 +92,7 @@ class Outgoing:
             return lambda: sender.nonce(at, known, check, size=SHORTEST)
         return (lambda: sender.esp_in_udp(at, known)) if job is Job.ESP_IN_UDP else None
 
-    def _endpoint(self, session: Session, job: Job, port: int) -> Endpoint | None:
+    def _endpoint(self, session: ClientSession, job: Job, port: int) -> Endpoint | None:
         """Where the client's own packets of that kind came from last.
 
         Only ever the client's own address: nobody else can be sent anything through this agent.
@@ -102,14 +102,14 @@ class Outgoing:
             return session.esp_in_udp or observed.get(checks.ESP_IN_UDP)
         return session.endpoints.get(port) or observed.get(checks.udp_reach(port))
 
-    def _udp(self, session: Session, port: int) -> UdpPort | None:
+    def _udp(self, session: ClientSession, port: int) -> UdpPort | None:
         """What sends from a UDP port: ours, or beside the program that has it. None: neither can be."""
         if (ours := self._responders.udp(port)) is not None:
             return ours
         another = session.ports.get((Transport.UDP, port)) is PortState.DAEMON
         return BesidePort(self._stack, port, session.address) if another and not self._raw.lack else None
 
-    def _call(self, session: Session, call_id: int | None = None) -> Call | None:
+    def _call(self, session: ClientSession, call_id: int | None = None) -> Call | None:
         """The call that a client means, else its newest one; of another program's calls, one to send beside it. None: there is none."""
         if session.calls:
             # A NAT's helper may have changed the number on the way: then the newest call is meant.
@@ -121,14 +121,14 @@ class Outgoing:
         own, peer = max(others, key=lambda call: call[0] == call_id)
         return Call(session.recorder, self._raw.gre, session.address, Sender.RESPONDER, call_id=own, peer_call_id=peer)
 
-    async def trace(self, session: Session, message: Message) -> dict[str, object]:
+    async def trace(self, session: ClientSession, message: Message) -> dict[str, object]:
         check = read_check(message["check"])
         if (to := message.get("to")) is not None and check.port is not None:
             session.endpoints.setdefault(check.port, Endpoint(session.address, int(to[1])))
         make = self._maker(session, check)
         if self._raw.icmp is None or make is None:
             return {"trace": None}
-        trace: Trace = await self._raw.icmp.step(
+        trace: TtlTrace = await self._raw.icmp.step(
             session.recorder,
             check,
             Direction.S2C,
@@ -140,7 +140,7 @@ class Outgoing:
         )
         return {"trace": trace_row(trace), "check": check_row(check)}
 
-    def _maker(self, session: Session, check: Check) -> ProbePacketMaker | None:
+    def _maker(self, session: ClientSession, check: Check) -> ProbePacketMaker | None:
         """What makes one more packet of a kind towards the client; None: it cannot be made."""
         nonces = session.sender.nonces
         if check == checks.GRE_BARE:

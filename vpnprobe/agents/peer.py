@@ -14,7 +14,7 @@ from vpnprobe.endpoint.pcap import encode_pcap
 from vpnprobe.endpoint.recorder import MOST_ROWS
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.evidence.packet_records import Check, PacketRecord, Vantage
-from vpnprobe.evidence.records import EndRecord, PortState, Refusal, Trace
+from vpnprobe.evidence.records import EndRecord, PortState, Refusal, TtlTrace
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Job, WantedPort
@@ -132,7 +132,7 @@ class RemotePeer:
             sees_raw=not self.no_raw,
         )
 
-    async def trace(self, check: Check, *, highest_ttl: int) -> Trace | None:
+    async def trace(self, check: Check, *, highest_ttl: int) -> TtlTrace | None:
         patience_s = 1.5 * self.rtt_s + 0.05
         answer = await self._ask(
             "trace", check=check_row(check), highest_ttl=highest_ttl, patience_s=patience_s, expect_s=2 * patience_s + 0.5

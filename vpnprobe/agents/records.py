@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
-from vpnprobe.evidence.records import Refusal, RefusalKind, Trace
+from vpnprobe.evidence.records import Refusal, RefusalKind, TtlTrace
 from vpnprobe.observations.schema import Direction, Transport
 
 FEW_ROWS: Final = 100
@@ -78,14 +78,14 @@ def read_refusal(row: Sequence[Any]) -> Refusal:
     return Refusal(read_check(check), Direction(direction), RefusalKind(kind), None if by is None else str(by), str(key))
 
 
-def trace_row(trace: Trace) -> Row:
+def trace_row(trace: TtlTrace) -> Row:
     return [check_row(trace.check), trace.direction.value, [[ttl, address] for ttl, address in trace.hops.items()], trace.reached]
 
 
-def read_trace(row: Sequence[Any]) -> Trace:
+def read_trace(row: Sequence[Any]) -> TtlTrace:
     check, direction, hops, reached = row
     answered = {int(ttl): None if address is None else str(address) for ttl, address in hops}
-    return Trace(read_check(check), Direction(direction), answered, None if reached is None else int(reached))
+    return TtlTrace(read_check(check), Direction(direction), answered, None if reached is None else int(reached))
 
 
 def packed(rows: list[Row]) -> list[Row] | str:

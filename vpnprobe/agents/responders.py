@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from vpnprobe.agents import openvpn_responder
-from vpnprobe.agents.sessions import OwnersRecorder, Sessions
+from vpnprobe.agents.sessions import ClientSessions, OwnersRecorder
 from vpnprobe.conversations import ikev1, ikev2, l2tp, openvpn, pptp
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.endpoint.ppp_call import Call
@@ -39,7 +39,7 @@ FRAME_LENGTH: Final = 2
 class UdpResponder:
     """One UDP port."""
 
-    def __init__(self, stack: NetworkStack, sessions: Sessions, number: int) -> None:
+    def __init__(self, stack: NetworkStack, sessions: ClientSessions, number: int) -> None:
         self.stack = stack
         self.sessions = sessions
         self.number = number
@@ -166,7 +166,7 @@ class UdpResponder:
 class TcpResponder:
     """One TCP port."""
 
-    def __init__(self, stack: NetworkStack, sessions: Sessions, number: int, gre: Callable[[], RawPort | None]) -> None:
+    def __init__(self, stack: NetworkStack, sessions: ClientSessions, number: int, gre: Callable[[], RawPort | None]) -> None:
         self.stack = stack
         self.sessions = sessions
         self.number = number
@@ -264,7 +264,7 @@ class TcpResponder:
 class Responders:
     """All probe ports of one server agent."""
 
-    def __init__(self, stack: NetworkStack, sessions: Sessions, gre: Callable[[], RawPort | None]) -> None:
+    def __init__(self, stack: NetworkStack, sessions: ClientSessions, gre: Callable[[], RawPort | None]) -> None:
         self._stack = stack
         self._sessions = sessions
         self._gre = gre

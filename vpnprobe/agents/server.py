@@ -19,7 +19,7 @@ from vpnprobe.agents.openvpn_responder import accept
 from vpnprobe.agents.outgoing import Outgoing, RawSockets
 from vpnprobe.agents.records import check_row, packed, packet_record_row, refusal_row
 from vpnprobe.agents.responders import Responders
-from vpnprobe.agents.sessions import MOST_ANSWERS, Session, Sessions
+from vpnprobe.agents.sessions import MOST_ANSWERS, ClientSession, ClientSessions
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.endpoint.passive_observer import PassiveObserver
 from vpnprobe.endpoint.run_capture import dropped_on_output
@@ -58,11 +58,11 @@ class ServerAgent:
         self.stack = stack
         self._admits = admits
         """Whether the first message of a connection proves the secret; None: the streams are authenticated already."""
-        self.sessions = Sessions(stack)
+        self.sessions = ClientSessions(stack)
         self._raw = RawSockets()
         self.responders = Responders(stack, self.sessions, lambda: self._raw.gre)
         self._outgoing = Outgoing(stack, self.responders, self._raw)
-        self._handlers: Mapping[str, Callable[[Session, Message], Awaitable[dict[str, object]]]] = {
+        self._handlers: Mapping[str, Callable[[ClientSession, Message], Awaitable[dict[str, object]]]] = {
             "open": self._open,
             "send": self._outgoing.send,
             "rows": self._rows,
@@ -119,7 +119,7 @@ class ServerAgent:
 
     async def serve(self, stream: TcpStream) -> None:
         """Speaks with one client over one authenticated stream until it ends."""
-        session: Session | None = None
+        session: ClientSession | None = None
         reader = FrameReader(most_bytes=STRANGER_BYTES)
         try:
             while chunk := await stream.receive():
@@ -139,7 +139,7 @@ class ServerAgent:
             if session is not None:
                 session.streams.discard(stream)
 
-    async def _take_on(self, stream: TcpStream, session: Session, message: Message) -> None:
+    async def _take_on(self, stream: TcpStream, session: ClientSession, message: Message) -> None:
         """Begins to carry out one request; waits where a client has too many under way."""
         session.heard = self.stack.now()
         task = asyncio.get_running_loop().create_task(self._answer(stream, session, int(message["number"]), message))
@@ -148,7 +148,7 @@ class ServerAgent:
         if len(session.tasks) >= MOST_AT_ONCE:
             await asyncio.wait(session.tasks, return_when=asyncio.FIRST_COMPLETED)
 
-    def _look_after(self, session: Session) -> None:
+    def _look_after(self, session: ClientSession) -> None:
         """Ends a session that was not heard of for a while: its client vanished, or came to its end without a word."""
         if self.sessions.get(session.name) is not session:
             return
@@ -160,12 +160,12 @@ class ServerAgent:
         else:
             asyncio.get_running_loop().call_later(max(1.0, IDLE_S - silent_s), self._look_after, session)
 
-    def _end(self, session: Session) -> None:
+    def _end(self, session: ClientSession) -> None:
         self.sessions.end(session)
         self.responders.keep_only({WantedPort(*port) for other in self.sessions.everybody() for port in other.ports})
         self.ended += 1
 
-    async def _hello(self, stream: TcpStream, message: Message) -> Session | None:
+    async def _hello(self, stream: TcpStream, message: Message) -> ClientSession | None:
         """The first message of a connection: begins a session, or joins the one that another connection began."""
         if self._admits is not None and not self._admits(stream, message):
             return None  # Nothing is answered to a stranger.
@@ -188,12 +188,12 @@ class ServerAgent:
         await stream.send(encode_frame({"answers": number, **self._about(session)}))
         return session
 
-    def _begin_capture(self, session: Session) -> None:
+    def _begin_capture(self, session: ClientSession) -> None:
         if Capability.CAPTURE in self.stack.capabilities:
             with contextlib.suppress(CannotRun):
                 session.capture = self.stack.capture(session.address, session.run_capture)
 
-    def _about(self, session: Session) -> dict[str, object]:
+    def _about(self, session: ClientSession) -> dict[str, object]:
         return {
             "version": __version__,
             "seen_as": str(session.address),
@@ -203,7 +203,7 @@ class ServerAgent:
             "platform": platform.system(),
         }
 
-    async def _answer(self, stream: TcpStream, session: Session, number: int, message: Message) -> None:
+    async def _answer(self, stream: TcpStream, session: ClientSession, number: int, message: Message) -> None:
         """Carries a request out once, however often it comes, and answers over the connection that it came on."""
         if str(message.get("ask")) in REPEATABLE:
             # Carried out again where they come again: their answers are too large to keep, or too many.
@@ -222,7 +222,7 @@ class ServerAgent:
         with contextlib.suppress(ConnectError):
             await stream.send(encode_frame({"answers": number, "segments": stream.segments(), **answer}))
 
-    async def _carry_out(self, session: Session, message: Message) -> dict[str, object]:
+    async def _carry_out(self, session: ClientSession, message: Message) -> dict[str, object]:
         handler = self._handlers.get(str(message.get("ask")))
         if handler is None:
             return {"error": f"unknown request {str(message.get('ask'))[:40]!r}"}
@@ -235,7 +235,7 @@ class ServerAgent:
         except Exception as error:  # A bug of ours must reach the one who can report it, and nobody else.
             return {"error": f"internal error: {type(error).__name__}: {error}; this is a bug"}
 
-    async def _open(self, session: Session, message: Message) -> dict[str, object]:
+    async def _open(self, session: ClientSession, message: Message) -> dict[str, object]:
         states, seconds = [], min(float(message["seconds"]), LONGEST_OPEN_S)
         for transport, number in list(message["ports"]):
             wanted = WantedPort(Transport(transport), int(number))
@@ -252,7 +252,7 @@ class ServerAgent:
             session.run_capture.listeners.append(session.observer)
         return {"ports": states, "no_openvpn": self._accept_openvpn(session, message.get("openvpn"))}
 
-    def _accept_openvpn(self, session: Session, keys: object) -> str:
+    def _accept_openvpn(self, session: ClientSession, keys: object) -> str:
         """Why this client's OpenVPN sessions cannot come up here; empty: they can."""
         if keys is None:
             return "the client handed over no keys"
@@ -262,12 +262,12 @@ class ServerAgent:
             return str(error)
         return ""
 
-    def _close_ports(self, session: Session) -> None:
+    def _close_ports(self, session: ClientSession) -> None:
         """The time that the client asked for is over."""
         session.ports.clear()
         self.responders.keep_only({WantedPort(*port) for other in self.sessions.everybody() for port in other.ports})
 
-    async def _rows(self, session: Session, message: Message) -> dict[str, object]:
+    async def _rows(self, session: ClientSession, message: Message) -> dict[str, object]:
         recorder, since, refused = session.recorder, int(message["since"]), int(message["refused"])
         rows = recorder.packet_records[since : since + ROWS_A_TIME]
         refusals = recorder.refusals[refused : refused + ROWS_A_TIME]
@@ -280,20 +280,20 @@ class ServerAgent:
             "dropped_on_output": [check_row(check) for check in self._dropped_on_output(session)],
         }
 
-    def _dropped_on_output(self, session: Session) -> Collection[Check]:
+    def _dropped_on_output(self, session: ClientSession) -> Collection[Check]:
         """What was sent from here and never seen on this host's wire."""
         if not session.sees_wire:
             return ()
         return dropped_on_output(session.run_capture.left, session.recorder.packet_records)
 
-    def _dropped_on_input(self, session: Session) -> list[Check]:
+    def _dropped_on_input(self, session: ClientSession) -> list[Check]:
         """What came to this host's wire for the agent's own ports and never to its sockets."""
         if session.observer is None:
             return []
         received = {s.check for s in session.recorder.packet_records if s.movement is Movement.RECEIVED}
         return session.observer.dropped_on_input(received)
 
-    async def _capture(self, session: Session, message: Message) -> dict[str, object]:
+    async def _capture(self, session: ClientSession, message: Message) -> dict[str, object]:
         if session.packed is None:
             told = message.get("client_ports")
             ports = None if told is None else frozenset((Transport(transport), int(port)) for transport, port in told)
@@ -302,18 +302,18 @@ class ServerAgent:
         chunk = session.packed[offset : offset + CHUNK_BYTES]
         return {"data": base64.b64encode(chunk).decode(), "total": len(session.packed), "kept": session.sees_wire}
 
-    async def _payloads(self, session: Session, message: Message) -> dict[str, object]:
+    async def _payloads(self, session: ClientSession, message: Message) -> dict[str, object]:
         """Payloads of the capture that the client does not have."""
         digests = base64.b64decode(str(message["digests"]), validate=True)
         return {"data": base64.b64encode(encode_payloads(digests, session.payloads)).decode()}
 
-    async def _ping(self, _: Session, __: Message) -> dict[str, object]:
+    async def _ping(self, _: ClientSession, __: Message) -> dict[str, object]:
         return {}
 
-    async def _bye(self, session: Session, _: Message) -> dict[str, object]:
+    async def _bye(self, session: ClientSession, _: Message) -> dict[str, object]:
         asyncio.get_running_loop().call_later(0.5, self._end_once, session)
         return {}
 
-    def _end_once(self, session: Session) -> None:
+    def _end_once(self, session: ClientSession) -> None:
         if self.sessions.get(session.name) is session:
             self._end(session)

@@ -14,7 +14,7 @@ from vpnprobe.endpoint.passive_observer import PassiveObserver
 from vpnprobe.endpoint.ppp_call import Call
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.run_capture import RunCapture, Scope
-from vpnprobe.endpoint.sending import Nonces, PacketSender
+from vpnprobe.endpoint.sending import Nonces, ProbeSender
 from vpnprobe.evidence.packet_records import Check, Vantage
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Transport
@@ -29,7 +29,7 @@ MOST_ANSWERS: Final = 512
 
 
 @dataclass(slots=True)
-class Session:
+class ClientSession:
     """One client."""
 
     stack: NetworkStack
@@ -66,8 +66,8 @@ class Session:
     tasks: set["asyncio.Task[None]"] = field(default_factory=set)
 
     @property
-    def sender(self) -> PacketSender:
-        return PacketSender(self.recorder, Nonces(self.stack, self.tag))
+    def sender(self) -> ProbeSender:
+        return ProbeSender(self.recorder, Nonces(self.stack, self.tag))
 
     @property
     def sees_wire(self) -> bool:
@@ -96,7 +96,7 @@ class Session:
 class OwnersRecorder(Recorder):
     """Records the messages of a conversation at the session whose client began it, as soon as that is known."""
 
-    def __init__(self, sessions: "Sessions", stack: NetworkStack, address: Address) -> None:
+    def __init__(self, sessions: "ClientSessions", stack: NetworkStack, address: Address) -> None:
         super().__init__(stack, Vantage.SERVER)
         self._sessions = sessions
         self._address = address
@@ -107,40 +107,40 @@ class OwnersRecorder(Recorder):
             owner.recorder.steps(conversation, check, own, remote=remote)
 
 
-class Sessions:
+class ClientSessions:
     """All clients of one server agent."""
 
     def __init__(self, stack: NetworkStack) -> None:
         self._stack = stack
-        self._by_name: dict[str, Session] = {}
+        self._by_name: dict[str, ClientSession] = {}
 
-    def get(self, name: str) -> Session | None:
+    def get(self, name: str) -> ClientSession | None:
         return self._by_name.get(name)
 
     @property
     def full(self) -> bool:
         return len(self._by_name) >= MOST_SESSIONS
 
-    def begin(self, name: str, address: Address, tag: int) -> Session:
+    def begin(self, name: str, address: Address, tag: int) -> ClientSession:
         """A new session."""
-        session = Session(self._stack, name, address, tag, Recorder(self._stack, Vantage.SERVER), heard=self._stack.now())
+        session = ClientSession(self._stack, name, address, tag, Recorder(self._stack, Vantage.SERVER), heard=self._stack.now())
         self._by_name[name] = session
         return session
 
-    def end(self, session: Session) -> None:
+    def end(self, session: ClientSession) -> None:
         self._by_name.pop(session.name, None)
         session.close()
 
-    def of(self, address: Address, tag: int | None = None) -> list[Session]:
+    def of(self, address: Address, tag: int | None = None) -> list[ClientSession]:
         """The sessions that a packet from `address` with our payload's `tag` belongs to."""
         everybody = list(self._by_name.values())
         if tag is not None:
             return [session for session in everybody if session.tag == tag]
         return [session for session in everybody if session.address == address]
 
-    def of_conversation(self, address: Address, key: str) -> Session | None:
+    def of_conversation(self, address: Address, key: str) -> ClientSession | None:
         """The session whose client began the conversation of that key, which ends in the session's tag; None: nobody's here."""
         return next((session for session in self.of(address) if key.endswith(f"{session.tag:08x}")), None)
 
-    def everybody(self) -> list[Session]:
+    def everybody(self) -> list[ClientSession]:
         return list(self._by_name.values())

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 
-from vpnprobe.agents.client import Measured, OnProgress, Run
+from vpnprobe.agents.client import ClientRun, Measured, OnProgress
 from vpnprobe.agents.pairing import why_not
 from vpnprobe.agents.server import ServerAgent
 from vpnprobe.errors import CannotRun
@@ -58,7 +58,7 @@ async def _measure(
         await server.listen(connected, port=CONTROL_PORT)
         agent.responders.reserve(CONTROL_PORT)
     began = client.now()
-    run = Run(client, topology.server_address, settings, connect if paired else None, tell)
+    run = ClientRun(client, topology.server_address, settings, connect if paired else None, tell)
     measured = await run.measure()
     took = client.now() - began
     for task in list(serving):

@@ -17,7 +17,7 @@ from vpnprobe.evidence import checks
 from vpnprobe.evidence.causes import FAILED, PASSED, refused_at_the_end
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.records import Trace
+from vpnprobe.evidence.records import TtlTrace
 from vpnprobe.observations.schema import Direction, Observation, Transport
 from vpnprobe.probes.context import ProbeContext
 from vpnprobe.transports.stack import Endpoint
@@ -75,7 +75,7 @@ def _passing(found: Sequence[Observation], way: Direction) -> Check:
     return checks.udp_reach(passing[0].port) if passing and passing[0].port is not None else checks.ICMP_ECHO
 
 
-async def _from_client(context: ProbeContext, tap: IcmpTap, check: Check, highest_ttl: int) -> Trace | None:
+async def _from_client(context: ProbeContext, tap: IcmpTap, check: Check, highest_ttl: int) -> TtlTrace | None:
     make = _maker(context, check)
     if make is None:
         return None
@@ -91,7 +91,7 @@ async def _from_client(context: ProbeContext, tap: IcmpTap, check: Check, highes
     )
 
 
-async def _from_server(context: ProbeContext, check: Check, highest_ttl: int) -> Trace | None:
+async def _from_server(context: ProbeContext, check: Check, highest_ttl: int) -> TtlTrace | None:
     assert context.peer is not None
     return await context.peer.trace(check, highest_ttl=highest_ttl)
 

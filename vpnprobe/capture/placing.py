@@ -6,11 +6,11 @@ from vpnprobe.capture.decode import Decoder, QuotedMessages
 from vpnprobe.capture.ends import Ends
 from vpnprobe.evidence.checks import PPTP_LCP
 from vpnprobe.evidence.packet_records import Check, Movement, Vantage
-from vpnprobe.evidence.records import EndRecord, Trace
+from vpnprobe.evidence.records import EndRecord, TtlTrace
 from vpnprobe.observations.schema import Direction
 
 
-def traces_of(decoders: Sequence[Decoder], ends: Ends, vantage: Vantage, other: EndRecord) -> Iterable[Trace]:
+def traces_of(decoders: Sequence[Decoder], ends: Ends, vantage: Vantage, other: EndRecord) -> Iterable[TtlTrace]:
     """One trace a kind of packet that was traced from this end; `other`: the record of the end that the copies were sent to."""
     here = ends.client if vantage is Vantage.CLIENT else ends.server
     direction = Direction.C2S if vantage is Vantage.CLIENT else Direction.S2C
@@ -25,7 +25,7 @@ def traces_of(decoders: Sequence[Decoder], ends: Ends, vantage: Vantage, other: 
         }
         came = [sent[s.key] for s in other.packet_records if s.movement is Movement.RECEIVED and s.check == check and s.key in sent]
         reached = [ttl for ttl in came if ttl is not None]
-        yield Trace(check, direction, dict(sorted(hops.items())), min(reached) if reached else None)
+        yield TtlTrace(check, direction, dict(sorted(hops.items())), min(reached) if reached else None)
 
 
 def _hops(decoders: Iterable[Decoder], ends: Ends, here: str) -> dict[Check, dict[int, str | None]]:

@@ -163,7 +163,7 @@ async def _measured(wanted: Wanted, settings: "Settings") -> "tuple[Measured, fl
     import os
     import signal
 
-    from vpnprobe.agents.client import Run
+    from vpnprobe.agents.client import ClientRun
     from vpnprobe.agents.pairing import connector, credentials
     from vpnprobe.agents.token import client_token
     from vpnprobe.transports.stack import Endpoint
@@ -173,19 +173,19 @@ async def _measured(wanted: Wanted, settings: "Settings") -> "tuple[Measured, fl
     began = stack.now()
     if wanted.peer.startswith(SSH):
         address, connect = await _through_ssh(wanted)
-        run = Run(stack, address, settings, connect, wanted.tell, second_opinion=nmap_opinion(address))
+        run = ClientRun(stack, address, settings, connect, wanted.tell, second_opinion=nmap_opinion(address))
     else:
         address = (
             await first_address(settings.profile_test, stack) if wanted.alone and settings.profile_test else await resolve(wanted.peer)
         )
         if wanted.alone:
-            run = Run(stack, address, settings, None, wanted.tell)
+            run = ClientRun(stack, address, settings, None, wanted.tell)
         elif wanted.solo:
-            run = Run(stack, address, settings, None, wanted.tell, second_opinion=nmap_opinion(address))
+            run = ClientRun(stack, address, settings, None, wanted.tell, second_opinion=nmap_opinion(address))
         else:
             token = client_token(wanted.token_file, os.environ, wanted.peer)
             connect_tls = connector(stack, Endpoint(address, wanted.control_port), token)
-            run = Run(stack, address, settings, connect_tls, wanted.tell, credentials(token), second_opinion=nmap_opinion(address))
+            run = ClientRun(stack, address, settings, connect_tls, wanted.tell, credentials(token), second_opinion=nmap_opinion(address))
     measuring = asyncio.get_running_loop().create_task(run.measure())
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, measuring.cancel)
     try:

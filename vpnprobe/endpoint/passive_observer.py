@@ -17,7 +17,7 @@ from vpnprobe.conversations.contract import Sender
 from vpnprobe.endpoint.recorder import Recorder, attempt_key
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks, identify
-from vpnprobe.evidence.identify import Identity
+from vpnprobe.evidence.identify import PacketIdentity
 from vpnprobe.evidence.messages import describe
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
@@ -125,7 +125,7 @@ class PassiveObserver:
         except DecodeError:
             return
 
-    def _record(self, identity: Identity, sender: Sender, client: Endpoint, ttl: int) -> None:
+    def _record(self, identity: PacketIdentity, sender: Sender, client: Endpoint, ttl: int) -> None:
         if sender is Sender.RESPONDER:
             self._recorder.sent(identity.check, identity.key, message=identity.message, to=client, detail=identity.detail)
         else:
@@ -133,7 +133,7 @@ class PassiveObserver:
                 self.endpoints[identity.check] = client
             self._recorder.received(identity.check, identity.key, message=identity.message, ttl=ttl, source=client, detail=identity.detail)
 
-    def _identified(self, ip: IPv4Packet, sender: Sender) -> Iterator[tuple[Identity, int]]:
+    def _identified(self, ip: IPv4Packet, sender: Sender) -> Iterator[tuple[PacketIdentity, int]]:
         """What a packet is, with the client's port."""
         if ip.protocol == IpProtocol.GRE and sender is Sender.RESPONDER:
             yield from ((identity, 0) for identity in self.in_call(ip.payload, sender))
@@ -167,7 +167,7 @@ class PassiveObserver:
     def _foreign(self, transport: Transport, port: int) -> bool:
         return self._ports.get((transport, port)) in FOREIGN
 
-    def in_call(self, data: bytes, sender: Sender) -> tuple[Identity, ...]:
+    def in_call(self, data: bytes, sender: Sender) -> tuple[PacketIdentity, ...]:
         """GRE of a call that another program granted to our client; empty: it is none.
 
         What comes is to be taken from a raw socket: it gets only what this host's own firewall lets in, as the other program does.
@@ -180,7 +180,7 @@ class PassiveObserver:
         position = 0 if sender is Sender.INITIATOR else 1
         return identify.in_call(packet) if any(call[position] == packet.call_id for call in self.calls) else ()
 
-    def _of_datagram(self, port: int, client: int, data: bytes, sender: Sender) -> Iterator[Identity]:
+    def _of_datagram(self, port: int, client: int, data: bytes, sender: Sender) -> Iterator[PacketIdentity]:
         from_client = sender is Sender.INITIATOR
         if from_client and (ours := identify.nonce(checks.udp_reach(port), data)) is not None:
             yield ours
@@ -191,16 +191,16 @@ class PassiveObserver:
         else:
             yield from _openvpn(checks.openvpn_reset(Transport.UDP, port), data, sender)
 
-    def _l2tp(self, client: int, data: bytes, sender: Sender) -> Iterator[Identity]:
+    def _l2tp(self, client: int, data: bytes, sender: Sender) -> Iterator[PacketIdentity]:
         tunnel = self._tunnels.get(client)
         if tunnel is None or (sender is Sender.INITIATOR and l2tp.opening(data) not in ("", tunnel.key)):
             tunnel = _kept(self._tunnels, client, l2tp.L2tpTracker())
         message = tunnel.saw_datagram(sender, data, now=0.0)
         name, detail = describe(message)
         if tunnel.key and not isinstance(message, DecodeError):
-            yield Identity(checks.L2TP_CONTROL, tunnel.key, name, detail)
+            yield PacketIdentity(checks.L2TP_CONTROL, tunnel.key, name, detail)
 
-    def _of_segment(self, port: int, client: int, segment: TcpSegment, sender: Sender, ip: IPv4Packet) -> Iterator[Identity]:
+    def _of_segment(self, port: int, client: int, segment: TcpSegment, sender: Sender, ip: IPv4Packet) -> Iterator[PacketIdentity]:
         slot = (client, port)
         if segment.has(TcpFlag.SYN):
             yield _handshake(port, client, ip, sender)
@@ -219,24 +219,24 @@ class PassiveObserver:
             yield from self._pptp(flow, chunk, sender) if port == PPTP_PORT else _openvpn_stream(flow, port, chunk, sender)
         refused = segment.has(TcpFlag.FIN) and sender is Sender.RESPONDER and Sender.RESPONDER not in flow.heard
         if refused and flow.key and port != PPTP_PORT:
-            yield Identity(checks.openvpn_reset(Transport.TCP, port), flow.key, openvpn.StreamClosed.name)
+            yield PacketIdentity(checks.openvpn_reset(Transport.TCP, port), flow.key, openvpn.StreamClosed.name)
 
-    def _pptp(self, flow: TcpFlow, chunk: bytes, sender: Sender) -> Iterator[Identity]:
+    def _pptp(self, flow: TcpFlow, chunk: bytes, sender: Sender) -> Iterator[PacketIdentity]:
         for message in flow.control.saw_chunk(sender, chunk, now=0.0):
             flow.key = flow.key or pptp.key_of(message)
             if not flow.key:
                 continue
             name, detail = describe(message)
-            yield Identity(checks.PPTP_CONTROL, flow.key, name, detail)
+            yield PacketIdentity(checks.PPTP_CONTROL, flow.key, name, detail)
             if isinstance(message, OutgoingCallReply) and message.result_code == SUCCESSFUL and len(self.calls) < MOST_FLOWS:
                 self.calls.append((message.call_id, message.peer_call_id))
 
 
-def _handshake(port: int, client: int, ip: IPv4Packet, sender: Sender) -> Identity:
+def _handshake(port: int, client: int, ip: IPv4Packet, sender: Sender) -> PacketIdentity:
     """A SYN of the client's, or the answer to one."""
     if sender is Sender.INITIATOR:
-        return Identity(checks.tcp_reach(port), attempt_key(Endpoint(ip.source, client)), "SYN")
-    return Identity(checks.tcp_reach(port), attempt_key(Endpoint(ip.destination, client)), "SYN-ACK")
+        return PacketIdentity(checks.tcp_reach(port), attempt_key(Endpoint(ip.source, client)), "SYN")
+    return PacketIdentity(checks.tcp_reach(port), attempt_key(Endpoint(ip.destination, client)), "SYN-ACK")
 
 
 def _client_first(sender: Sender, source: int, destination: int) -> tuple[int, int]:
@@ -251,7 +251,7 @@ def _kept(flows: dict[SlotT, FlowT], slot: SlotT, flow: FlowT) -> FlowT:
     return flow
 
 
-def _isakmp_or_esp(port: int, data: bytes) -> Iterator[Identity]:
+def _isakmp_or_esp(port: int, data: bytes) -> Iterator[PacketIdentity]:
     """IKE by its initiator's SPI; on 4500 also ESP with our own payload."""
     try:
         message = isakmp.bare(data, non_esp_marker=port == checks.ESP_IN_UDP.port)
@@ -264,20 +264,20 @@ def _isakmp_or_esp(port: int, data: bytes) -> Iterator[Identity]:
         decoded = isakmp.read(message, decode)
         if isinstance(decoded, IsakmpMessage):
             name, detail = describe(decoded)
-            yield Identity(check, decoded.key, name, detail)
+            yield PacketIdentity(check, decoded.key, name, detail)
 
 
-def _openvpn(check: Check, data: bytes, sender: Sender) -> Iterator[Identity]:
+def _openvpn(check: Check, data: bytes, sender: Sender) -> Iterator[PacketIdentity]:
     """A packet of the control channel by the client's session ID, where it stands in clear."""
     packet = decode_openvpn(data)
     if not isinstance(packet, ControlPacket):
         return
     session_id = packet.session_id if sender is Sender.INITIATOR else packet.remote_session_id()
     if session_id is not None:
-        yield Identity(check, session_id.hex(), packet.name)
+        yield PacketIdentity(check, session_id.hex(), packet.name)
 
 
-def _openvpn_stream(flow: TcpFlow, port: int, chunk: bytes, sender: Sender) -> Iterator[Identity]:
+def _openvpn_stream(flow: TcpFlow, port: int, chunk: bytes, sender: Sender) -> Iterator[PacketIdentity]:
     packets, flow.frames[sender] = split_frames(flow.frames[sender] + chunk)
     for data in packets:
         for identity in _openvpn(checks.openvpn_reset(Transport.TCP, port), data, sender):

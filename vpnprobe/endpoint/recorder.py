@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from vpnprobe.conversations.contract import Conversation, Sender
-from vpnprobe.evidence.identify import Identity
+from vpnprobe.evidence.identify import PacketIdentity
 from vpnprobe.evidence.messages import describe, placed
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, Refusal
@@ -73,7 +73,7 @@ class Recorder:
         peer = (str(source.address), source.port) if source is not None else None
         self._keep(PacketRecord(self.vantage, Movement.RECEIVED, at, check, key, message, size, ttl, False, peer, detail or {}))
 
-    def arrived(self, identities: Iterable[Identity | None], datagram: Datagram) -> bool:
+    def arrived(self, identities: Iterable[PacketIdentity | None], datagram: Datagram) -> bool:
         """Records what a datagram was identified as; returns whether it was anything."""
         found = [identity for identity in identities if identity is not None]
         for identity in found:

@@ -92,7 +92,7 @@ class BesidePort:
         """Nothing is open."""
 
 
-class PacketSender:
+class ProbeSender:
     """Sends one fresh packet a call."""
 
     def __init__(self, recorder: Recorder, nonces: Nonces) -> None:

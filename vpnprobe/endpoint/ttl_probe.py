@@ -15,7 +15,7 @@ from vpnprobe.endpoint.sending import ProbePacket
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_records import Check, Movement
-from vpnprobe.evidence.records import EndRecord, RefusalKind, Trace
+from vpnprobe.evidence.records import EndRecord, RefusalKind, TtlTrace
 from vpnprobe.observations.schema import Direction
 from vpnprobe.transports.stack import Address, Datagram, Endpoint, NetworkStack
 from vpnprobe.wire.icmp import DestinationUnreachable, EchoReply, Quote, TimeExceeded, Unreachable, decode_icmp
@@ -116,7 +116,7 @@ class IcmpTap:
         destination: Address,
         highest_ttl: int,
         patience_s: float,
-    ) -> Trace:
+    ) -> TtlTrace:
         """Sends one copy for each TTL, and one more where nobody answered; `make(identification)` makes each copy with a fresh nonce."""
         trace = RunningTrace(check, direction)
         for round_number in range(ROUNDS):
@@ -127,7 +127,7 @@ class IcmpTap:
             await asyncio.sleep(patience_s if round_number == 0 else max(patience_s, 0.1))
         for identification in [number for number, copy in self._copies.items() if copy.trace is trace]:
             del self._copies[identification]
-        return Trace(check, direction, dict(sorted(trace.hops.items())), trace.reached)
+        return TtlTrace(check, direction, dict(sorted(trace.hops.items())), trace.reached)
 
     def _send(
         self, recorder: Recorder, trace: RunningTrace, make: Callable[[int], ProbePacket], source: Address, destination: Address, ttl: int
@@ -176,9 +176,9 @@ def distance(record: EndRecord) -> int:
     return min(HIGHEST_TTL, initial - max(left) + 1)
 
 
-def with_reach(trace: Trace, sender: EndRecord, receiver: EndRecord) -> Trace:
+def with_reach(trace: TtlTrace, sender: EndRecord, receiver: EndRecord) -> TtlTrace:
     """The trace with the lowest TTL that the receiving end's record shows to have arrived."""
     ttls = {s.key: s.ttl for s in sender.packet_records if s.ttl_limited and s.check == trace.check and s.ttl is not None}
     came = [ttls[s.key] for s in receiver.packet_records if s.movement is Movement.RECEIVED and s.key in ttls]
     reached = [ttl for ttl in [*came, trace.reached] if ttl is not None]
-    return Trace(trace.check, trace.direction, trace.hops, min(reached, default=None))
+    return TtlTrace(trace.check, trace.direction, trace.hops, min(reached, default=None))

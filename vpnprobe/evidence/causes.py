@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from vpnprobe.evidence.naming import STEPS
-from vpnprobe.evidence.records import PathFacts, PortState, RefusalKind, Trace
+from vpnprobe.evidence.records import PathFacts, PortState, RefusalKind, TtlTrace
 from vpnprobe.observations.schema import Cause, Direction, Location, Observation, Outcome, Transport
 
 FAILED: Final = frozenset({Outcome.BLOCKED, Outcome.REFUSED})
@@ -136,12 +136,12 @@ def _ids(observations: Iterable[Observation]) -> list[str]:
     return [observation.id for observation in observations][:3]
 
 
-def _last_answer(trace: Trace) -> tuple[int, str] | None:
+def _last_answer(trace: TtlTrace) -> tuple[int, str] | None:
     answers = [(ttl, address) for ttl, address in trace.hops.items() if address is not None]
     return max(answers) if answers else None
 
 
-def _trace_of(failed: Observation, facts: PathFacts) -> Trace | None:
+def _trace_of(failed: Observation, facts: PathFacts) -> TtlTrace | None:
     """The trace of this very kind of packet, else of one that fails alike."""
     way = Direction(failed.detail.get("lost_direction", failed.direction))
     fitting = [t for t in facts.traces if t.direction is (Direction.C2S if way is Direction.BOTH else way) and t.reached is None]

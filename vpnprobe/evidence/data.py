@@ -34,7 +34,7 @@ RANGES: Final = (128, 576, 1200, 1400, 1450, 1500)
 
 
 @dataclass(frozen=True, slots=True)
-class Packet:
+class DataPacket:
     """One data packet."""
 
     size: int
@@ -42,7 +42,7 @@ class Packet:
     came: bool
 
 
-Session = tuple[Packet, ...]
+Session = tuple[DataPacket, ...]
 """The packets of one session in the order in which they left."""
 
 
@@ -68,15 +68,15 @@ class DataRun:
     def of(cls, count: Count, *, stream: bool) -> "DataRun":
         """The packets by their sessions, in the order in which they left. `stream`: over TCP."""
         carrier = TCP_CARRIER_BYTES if stream else UDP_CARRIER_BYTES
-        grouped: dict[str, list[tuple[float, int, Packet]]] = {}
+        grouped: dict[str, list[tuple[float, int, DataPacket]]] = {}
         for place, (key, at) in enumerate((count.received | count.sent).items()):
             size = count.sizes.get(key, 0)
-            packet = Packet(size + carrier if size else 0, key in count.received)
+            packet = DataPacket(size + carrier if size else 0, key in count.received)
             grouped.setdefault(session_part(key), []).append((at, place, packet))
         return cls(tuple(tuple(packet for _, _, packet in sorted(rows, key=_by_time)) for rows in grouped.values()), stream)
 
     @property
-    def packets(self) -> list[Packet]:
+    def packets(self) -> list[DataPacket]:
         return [packet for session in self.sessions for packet in session]
 
     @property
@@ -147,7 +147,7 @@ class DataRun:
         return Limit(Outcome.BLOCKED, Cause.RATE, bound, {"cut_after": max(came)})
 
 
-def _by_time(row: tuple[float, int, Packet]) -> tuple[float, int]:
+def _by_time(row: tuple[float, int, DataPacket]) -> tuple[float, int]:
     return row[:2]
 
 
@@ -160,12 +160,12 @@ def _of_size(largest: int, smallest_lost: int, bound: float) -> Limit:
     return Limit(Outcome.DEGRADED, Cause.SIZE, bound, {"largest_passing": largest, "smallest_lost": smallest_lost})
 
 
-def _loss_of(packets: Iterable[Packet]) -> Background:
+def _loss_of(packets: Iterable[DataPacket]) -> Background:
     came = [packet.came for packet in packets]
     return Background(came.count(False), came.count(True))
 
 
-def _by_size(packets: Sequence[Packet]) -> dict[str, list[int]]:
+def _by_size(packets: Sequence[DataPacket]) -> dict[str, list[int]]:
     sizes = sorted({packet.size for packet in packets if packet.size})
     found: dict[str, list[int]] = {}
     for packet in sorted(packets, key=lambda packet: packet.size):

@@ -46,7 +46,7 @@ LCP_ANSWERS: Final = frozenset({LCP_NAMES[ConfigureAck], LCP_NAMES[ConfigureNak]
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class PacketIdentity:
     """What one packet is."""
 
     check: Check
@@ -57,16 +57,16 @@ class Identity:
     """Of our own payload; None: the packet has none of ours."""
 
 
-def nonce(check: Check, data: bytes) -> Identity | None:
+def nonce(check: Check, data: bytes) -> PacketIdentity | None:
     """A payload of ours that asks `check`; None: not ours."""
     try:
         payload = NoncePayload.decode(data)
     except DecodeError:
         return None
-    return Identity(check, payload.key, UNSOLICITED if payload.is_unsolicited else "", session_tag=payload.session_tag)
+    return PacketIdentity(check, payload.key, UNSOLICITED if payload.is_unsolicited else "", session_tag=payload.session_tag)
 
 
-def gre(data: bytes) -> tuple[Identity, ...]:
+def gre(data: bytes) -> tuple[PacketIdentity, ...]:
     """A GRE packet: bare with our payload, or of a PPTP call. LCP in a call answers two checks at once. Empty: foreign or broken."""
     try:
         packet = decode_gre(data)
@@ -78,18 +78,18 @@ def gre(data: bytes) -> tuple[Identity, ...]:
     return in_call(packet)
 
 
-def in_call(packet: EnhancedGre) -> tuple[Identity, ...]:
+def in_call(packet: EnhancedGre) -> tuple[PacketIdentity, ...]:
     """A packet of a PPTP call: known by the Magic-Number of its LCP packet, else by Call ID and sequence number."""
     detail = {"call_id": packet.call_id}
     lcp = lcp_of(packet)
     if lcp is None:
         if packet.sequence_number is None:
             return ()
-        return (Identity(checks.GRE_IN_CALL, f"{packet.call_id:04x}{packet.sequence_number:08x}", "", detail),)
+        return (PacketIdentity(checks.GRE_IN_CALL, f"{packet.call_id:04x}{packet.sequence_number:08x}", "", detail),)
     name, magic = LCP_NAMES.get(type(lcp), "LCP"), getattr(lcp, "magic_number", None)
     numbered = f"{packet.call_id:04x}{packet.sequence_number or 0:08x}"
     key = f"{magic:08x}" if magic else numbered
-    return (Identity(checks.GRE_IN_CALL, key, name, detail), Identity(checks.PPTP_LCP, key, name, detail))
+    return (PacketIdentity(checks.GRE_IN_CALL, key, name, detail), PacketIdentity(checks.PPTP_LCP, key, name, detail))
 
 
 def lcp_of(packet: EnhancedGre) -> LcpPacket | None:
@@ -106,7 +106,7 @@ def esp_key(packet: EspPacket) -> str:
     return f"{packet.spi:08x}{packet.sequence_number:08x}"
 
 
-def esp(check: Check, data: bytes) -> Identity | None:
+def esp(check: Check, data: bytes) -> PacketIdentity | None:
     """An ESP packet, by itself or in UDP; None: broken, or a reserved SPI."""
     try:
         packet = EspPacket.decode(data)
@@ -115,4 +115,4 @@ def esp(check: Check, data: bytes) -> Identity | None:
     if packet.reserved:
         return None
     ours = nonce(check, packet.rest)
-    return Identity(check, esp_key(packet), ours.message if ours else "", session_tag=ours.session_tag if ours else None)
+    return PacketIdentity(check, esp_key(packet), ours.message if ours else "", session_tag=ours.session_tag if ours else None)

@@ -84,7 +84,7 @@ class Skip:
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class TtlTrace:
     """How far copies of one kind of packet got, by the routers' time-exceeded messages."""
 
     check: Check
@@ -109,7 +109,7 @@ class PathFacts:
     """The address that the server sees the client at; None: not known."""
     server_address: str | None = None
     """The server's address as the client reaches it; None: not known."""
-    traces: tuple[Trace, ...] = ()
+    traces: tuple[TtlTrace, ...] = ()
     skips: tuple[Skip, ...] = ()
     joined: bool = True
     """True: both records are of one run and are joined by key, so that what the other end never sent counts for nothing. False: captures

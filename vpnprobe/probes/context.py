@@ -12,13 +12,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from vpnprobe.endpoint.recorder import Recorder
-from vpnprobe.endpoint.sending import Nonces, PacketSender
+from vpnprobe.endpoint.sending import Nonces, ProbeSender
 from vpnprobe.evidence.checks import tcp_reach
 from vpnprobe.evidence.judge import Judge
 from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_counts import Count
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKind, Skip, Trace
+from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKind, Skip, TtlTrace
 from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS, Background
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.transports.stack import Address, Closable, Datagram, Endpoint, NetworkStack, RawPort, UdpPort
@@ -100,7 +100,7 @@ class Peer(Protocol):
         """Loss of the control channel's own segments, by direction, as it stands."""
         ...
 
-    async def trace(self, check: Check, *, highest_ttl: int) -> Trace | None:
+    async def trace(self, check: Check, *, highest_ttl: int) -> TtlTrace | None:
         """TTL-limited copies of one kind of packet from the server; None: it cannot."""
         ...
 
@@ -174,8 +174,8 @@ class ProbeContext:
     _judged: "_Judged | None" = None
 
     @property
-    def sender(self) -> PacketSender:
-        return PacketSender(self.recorder, self.nonces)
+    def sender(self) -> ProbeSender:
+        return ProbeSender(self.recorder, self.nonces)
 
     @property
     def settle_s(self) -> float:

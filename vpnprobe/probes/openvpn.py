@@ -20,7 +20,7 @@ from vpnprobe.probes.context import ProbeContext, Settings, WantedPort, gather_a
 from vpnprobe.probes.conversing import over_stream, over_udp, until_sure
 from vpnprobe.probes.openvpn_profile_test import ProfileProbe
 from vpnprobe.probes.openvpn_session_keys import WRAPS, SessionKeys
-from vpnprobe.probes.openvpn_sessions import ECHOES, LONG_RUN, Sessions, checks_of
+from vpnprobe.probes.openvpn_sessions import ECHOES, LONG_RUN, OpenvpnSessions, checks_of
 from vpnprobe.transports.stack import ConnectError, Endpoint, TcpStream
 
 CONNECT_DEADLINE_S: Final = 8.0
@@ -65,7 +65,7 @@ class OpenvpnProbe:
 
     async def _sessions(self, context: ProbeContext, session_keys: SessionKeys, ports: list[WantedPort]) -> None:
         """All ports of one transport, at least one, in the order of preference."""
-        plain = [Sessions(context, session_keys, wanted) for wanted in ports]
+        plain = [OpenvpnSessions(context, session_keys, wanted) for wanted in ports]
         await gather_all([sessions.run(echoes=ECHOES if number else LONG_RUN) for number, sessions in enumerate(plain)])
         judgement = context.judge()
         passing = [sessions for sessions in plain if sessions.passes(judgement)]
@@ -80,7 +80,7 @@ class OpenvpnProbe:
         wrapped = [s.wanted for s in plain if s is plain[0] or (s not in passing and _port_passes(judgement, s.wanted))]
         # Where plain passes a wrap is a choice; where it does not, the wrap has to prove as much.
         echoes = ECHOES if plain[0] in passing else LONG_RUN
-        await gather_all([Sessions(context, session_keys, wanted, wrap).run(echoes=echoes) for wanted in wrapped for wrap in WRAPS])
+        await gather_all([OpenvpnSessions(context, session_keys, wanted, wrap).run(echoes=echoes) for wanted in wrapped for wrap in WRAPS])
 
     async def _resets(self, context: ProbeContext, wanted: WantedPort) -> None:
         """Resets alone: nobody at the other end has keys that fit ours."""

@@ -69,7 +69,7 @@ class Watch:
         return min(MOST_STALLED_S, max(STALLED_S, 8 * settle_s))
 
 
-class Sessions:
+class OpenvpnSessions:
     """The sessions on one port, in one wrap."""
 
     def __init__(self, context: ProbeContext, session_keys: SessionKeys, wanted: WantedPort, wrap: Wrap = Wrap.NONE) -> None:

@@ -34,10 +34,10 @@ class TcpReach:
         return [WantedPort(Transport.TCP, port) for port in dict.fromkeys((PPTP_PORT, *settings.openvpn_ports))]
 
     async def run(self, context: ProbeContext) -> None:
-        await gather_all([Connections(context, tcp_reach(wanted.port)).run() for wanted in self.ports(context.settings)])
+        await gather_all([ConnectionAttempts(context, tcp_reach(wanted.port)).run() for wanted in self.ports(context.settings)])
 
 
-class Connections:
+class ConnectionAttempts:
     """All connections to one port."""
 
     def __init__(self, context: ProbeContext, check: Check) -> None:
