@@ -48,6 +48,7 @@ CAPABILITIES: Final[Mapping[str, Callable[[], str]]] = {
     "raw-ip": _raw_ip,
     "ethtool": _command("ethtool"),
     "nmap": _command("nmap"),
+    "openssl": _command("openssl"),
     "tcpdump": _command("tcpdump"),
     "tshark": _command("tshark"),
 }
