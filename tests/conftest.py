@@ -49,6 +49,7 @@ CAPABILITIES: Final[Mapping[str, Callable[[], str]]] = {
     "ethtool": _command("ethtool"),
     "nmap": _command("nmap"),
     "openssl": _command("openssl"),
+    "openvpn": _command("openvpn"),
     "tcpdump": _command("tcpdump"),
     "tshark": _command("tshark"),
 }
