@@ -48,6 +48,8 @@ CAPABILITIES: Final[Mapping[str, Callable[[], str]]] = {
     "raw-ip": _raw_ip,
     "ethtool": _command("ethtool"),
     "nmap": _command("nmap"),
+    "openssl": _command("openssl"),
+    "openvpn": _command("openvpn"),
     "tcpdump": _command("tcpdump"),
     "tshark": _command("tshark"),
 }

@@ -115,7 +115,7 @@ def _modules_after(code: str) -> set[str]:
 LIGHT: Final = sorted(
     name
     for name in MODULES
-    if name.split(".")[0] in ("wire", "conversations", "evidence", "endpoint", "probes", "agents", "transports", "errors")
+    if name.split(".")[0] in ("wire", "conversations", "evidence", "endpoint", "probes", "agents", "transports", "provisioning", "errors")
     or name in ("observations.schema", "observations")
 )
 

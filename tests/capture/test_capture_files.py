@@ -2,13 +2,14 @@
 
 import gzip
 import os
-import shutil
+import re
 import struct
-import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
+import zstandard
 from capture_packets import CLIENT, SERVER, pcap, udp, written
 from hypothesis import given
 from hypothesis import strategies as st
@@ -154,15 +155,77 @@ def test_any_bytes_behind_a_header_end_in_packets_or_a_problem(tmp_path_factory:
         read(written(folder, head + rest))
 
 
-def test_gzip_of_several_members_and_zstd(tmp_path: Path) -> None:
+def test_a_gzip_of_several_members(tmp_path: Path) -> None:
     whole = pcap(PACKETS)
     two = gzip.compress(whole[:50], mtime=0) + gzip.compress(whole[50:], mtime=0)
     assert len(read(written(tmp_path, two, "two.gz"))[0]) == 3
-    if shutil.which("zstd") is None:
-        pytest.skip("the program zstd is not installed")
-    plain = written(tmp_path, whole)
-    subprocess.run(["zstd", "-q", str(plain)], check=True)
-    assert len(read(tmp_path / "some.pcap.zst")[0]) == 3
+
+
+class TestZstd:
+    def test_one_frame_and_several(self, tmp_path: Path) -> None:
+        whole, compress = pcap(PACKETS), zstandard.ZstdCompressor().compress
+        for data in (compress(whole), compress(whole[:50]) + compress(b"") + compress(whole[50:])):
+            packets, problem = read(written(tmp_path, data, "some.pcap.zst"))
+            assert [packet.data for packet in packets] == PACKETS
+            assert problem is None
+
+    def test_frames_far_longer_than_a_piece(self, tmp_path: Path) -> None:
+        many = [udp(os.urandom(1000), 5000, 1194, identification=number + 1) for number in range(300)]
+        with zstandard.open(tmp_path / "long.pcap.zst", "wb") as file:
+            file.write(pcap(many))
+        assert (tmp_path / "long.pcap.zst").stat().st_size > 100 * sources.ZSTD_PIECE_BYTES
+        packets, problem = read(tmp_path / "long.pcap.zst")
+        assert [packet.data for packet in packets] == many
+        assert problem is None
+
+    def test_what_is_cut_off_gives_what_came_before(self, tmp_path: Path) -> None:
+        many = [udp(os.urandom(1000), 5000, 1194, identification=number + 1) for number in range(300)]
+        data = zstandard.ZstdCompressor().compress(pcap(many))
+        packets, problem = read(written(tmp_path, data[: len(data) // 2], "cut.pcap.zst"))
+        assert 0 < len(packets) < 300
+        assert [packet.data for packet in packets] == many[: len(packets)]
+        assert problem is not None
+        assert "zstd stream at offset" in problem
+        assert "ends early" in problem
+
+    def test_damage_gives_what_came_before(self, tmp_path: Path) -> None:
+        data = zstandard.ZstdCompressor().compress(pcap(PACKETS)[:-1]) + b"no frame"
+        packets, problem = read(written(tmp_path, data, "damaged.pcap.zst"))
+        assert [packet.data for packet in packets] == PACKETS[:-1]
+        assert problem is not None
+        assert "is damaged" in problem
+
+    @given(st.binary(max_size=100))
+    def test_any_bytes_behind_the_magic_end_in_a_problem(self, tmp_path_factory: pytest.TempPathFactory, rest: bytes) -> None:
+        path = written(tmp_path_factory.mktemp("capture"), sources.ZSTD_MAGIC + rest, "any.zst")
+        with Source(path) as source:
+            while source.take_up_to(1 << 16):
+                pass
+            assert source.compression == "zstd"
+
+    def test_one_that_unpacks_without_end_is_bounded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sources, "LIMIT_BYTES", 1 << 16)
+        data = zstandard.ZstdCompressor().compress(bytes(1 << 24))
+        assert len(data) < 1 << 11
+        with Source(written(tmp_path, data, "zeros.zst")) as source, pytest.raises(DecodeError, match="is longer than"):
+            source.skip(1 << 24, "zeros")
+
+    def test_it_comes_through_a_pipe_too(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(zstandard.ZstdCompressor().compress(pcap(PACKETS)),))
+        writer.start()
+        packets, problem = read(tmp_path / "pipe")
+        writer.join()
+        assert [packet.data for packet in packets] == PACKETS
+        assert problem is None
+
+    def test_without_the_package_the_error_says_what_to_install(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "zstandard", None)
+        path = written(tmp_path, zstandard.ZstdCompressor().compress(pcap(PACKETS)), "some.pcap.zst")
+        with pytest.raises(UsageError, match=re.escape("pip install 'vpnprobe[zstd]'")) as caught:
+            Source(path)
+        assert caught.value.status is ExitStatus.UNREADABLE
+        assert "\n" not in str(caught.value)
 
 
 def test_a_truncated_gzip_gives_what_came_before(tmp_path: Path) -> None:

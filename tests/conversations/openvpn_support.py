@@ -10,14 +10,14 @@ from functools import cache
 from itertools import count
 from typing import Final
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from vpnprobe.conversations.openvpn_ends import CIPHERS, Client, ClientOffer, Server
 from vpnprobe.conversations.openvpn_session import Negotiation, SessionEnd, Stage, Wrapping
 from vpnprobe.conversations.openvpn_tls import Identity, client_context, server_context
+from vpnprobe.provisioning import certificates
+from vpnprobe.provisioning.certificates import BasicConstraints, CertificateContent, Issuer, KeyAlgorithm, Purpose, build_certificate
 from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.openvpn import (
     AckV1,
@@ -50,7 +50,7 @@ DATA_OPCODES: Final = (Opcode.DATA_V1, Opcode.DATA_V2)
 
 @cache
 def key_of(name: str) -> ec.EllipticCurvePrivateKey:
-    return ec.generate_private_key(ec.SECP256R1())
+    return certificates.make_key(KeyAlgorithm.EC_P256)
 
 
 def certificate(
@@ -68,32 +68,23 @@ def certificate(
 @cache
 def _certificate(name: str, issuer: str, purpose: str, days: tuple[int, int], authority: bool) -> str:
     now = datetime.now(UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
-        .public_key(key_of(name).public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now + timedelta(days=days[0]))
-        .not_valid_after(now + timedelta(days=days[1]))
-        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+    content = CertificateContent(
+        subject=name,
+        not_before=now + timedelta(days=days[0]),
+        not_after=now + timedelta(days=days[1]),
+        constraints=BasicConstraints(authority=authority),
+        purposes=({"server": Purpose.SERVER_AUTH, "client": Purpose.CLIENT_AUTH}[purpose],) if purpose else (),
     )
-    if purpose:
-        usage = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}[purpose]
-        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-    return builder.sign(key_of(issuer), hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+    made = build_certificate(content, key_of(name), issuer=Issuer(issuer, key_of(issuer)))
+    return certificates.certificate_pem(made).decode()
 
 
 @cache
 def rsa_certificate() -> tuple[str, str]:
     """PEM of a self-signed certificate with an RSA key of 2048 bits, and of the key."""
-    key, name = rsa.generate_private_key(65537, 2048), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "rsa")])
-    start = datetime.now(UTC) - timedelta(days=1)
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(1).not_valid_before(start).not_valid_after(start + timedelta(days=2))
-    pem = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return pem.decode(), private.decode()
+    key, start = certificates.make_key(KeyAlgorithm.RSA_2048), datetime.now(UTC) - timedelta(days=1)
+    made = build_certificate(CertificateContent(subject="rsa", not_before=start, not_after=start + timedelta(days=2)), key)
+    return certificates.certificate_pem(made).decode(), certificates.key_pem(key).decode()
 
 
 def key_pem(name: str, passphrase: str = "") -> bytes:

@@ -6,10 +6,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from vpnprobe.conversations.openvpn_echo import Request
 from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
@@ -19,6 +15,7 @@ from vpnprobe.conversations.openvpn_tls import client_context
 from vpnprobe.probes.openvpn_findings import LEAST_AFTER, LEAST_LARGE, client_certificate_failure, data_failure, told_of
 from vpnprobe.profiles.model import Profile, TlsMaterial
 from vpnprobe.profiles.model import Wrapping as ProfileWrapping
+from vpnprobe.provisioning.certificates import CertificateContent, Issuer, KeyAlgorithm, build_certificate, certificate_pem, make_key
 from vpnprobe.wire.openvpn_keys import KeyDirection
 from vpnprobe.wire.openvpn_messages import PushReply
 from vpnprobe.wire.openvpn_wrap import Wrap
@@ -150,15 +147,14 @@ class TestData:
         assert found.code == "data-cut"
 
 
-KEYS = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("authority", "other", "client")}
+KEYS = {name: make_key(KeyAlgorithm.EC_P256) for name in ("authority", "other", "client")}
 
 
 def certificate(name: str, *, issuer: str, signer: str | None = None, days: tuple[int, int] = (-1, 30)) -> bytes:
     """PEM; valid from and until so many days from now. `signer`: whose key signs, the issuer's by default."""
-    subject, authority = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in (name, issuer))
     start, end = (datetime.now(UTC) + timedelta(days=count) for count in days)
-    builder = x509.CertificateBuilder(authority, subject, KEYS[name].public_key(), 5, start, end)
-    return builder.sign(KEYS[signer or issuer], hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    content = CertificateContent(subject=name, not_before=start, not_after=end, serial=5)
+    return certificate_pem(build_certificate(content, KEYS[name], issuer=Issuer(issuer, KEYS[signer or issuer])))
 
 
 AUTHORITY, OTHER = certificate("authority", issuer="authority"), certificate("other", issuer="other")

@@ -6,15 +6,13 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
-from cryptography.x509.oid import NameOID
 
 from vpnprobe.profiles.errors import ProfileError
 from vpnprobe.profiles.model import Profile
 from vpnprobe.profiles.ovpn import parse_profile
+from vpnprobe.provisioning.certificates import CertificateContent, KeyAlgorithm, build_certificate, certificate_pem, key_pem, make_key
 from vpnprobe.wire.openvpn_keys import ClientKeyV2, ServerKeyV2, StaticKey
 
 STATIC = StaticKey(bytes(range(256)))
@@ -38,18 +36,17 @@ class Made:
 @cache
 def made() -> Made:
     """One certificate that stands for all."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "vpnprobe tests")])
+    key = make_key(KeyAlgorithm.EC_P256)
     now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(hours=1), now + timedelta(days=1))
-    certificate = builder.sign(key, hashes.SHA256())
+    content = CertificateContent(subject="vpnprobe tests", not_before=now - timedelta(hours=1), not_after=now + timedelta(days=1))
+    certificate = build_certificate(content, key)
     pem = serialization.Encoding.PEM
     pkcs8, old = serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL
     secret = serialization.BestAvailableEncryption(b"sesame")
     return Made(
-        ca=certificate.public_bytes(pem).decode(),
-        cert=certificate.public_bytes(pem).decode(),
-        key=key.private_bytes(pem, pkcs8, serialization.NoEncryption()).decode(),
+        ca=certificate_pem(certificate).decode(),
+        cert=certificate_pem(certificate).decode(),
+        key=key_pem(key).decode(),
         encrypted_key=key.private_bytes(pem, pkcs8, secret).decode(),
         old_encrypted_key=key.private_bytes(pem, old, secret).decode(),
         pkcs12=pkcs12.serialize_key_and_certificates(b"client", key, certificate, [certificate], secret),

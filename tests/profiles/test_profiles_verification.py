@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -23,6 +23,7 @@ from vpnprobe.errors import ExitStatus
 from vpnprobe.profiles.errors import ProfileError
 from vpnprobe.profiles.model import NameType, Profile, ServerChecks, TlsMaterial
 from vpnprobe.profiles.verification import certificate_check, subject_of, tls_context
+from vpnprobe.provisioning.certificates import CertificateContent, KeyAlgorithm, RawExtension, build_certificate, make_key
 
 CN, O, C = NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME, NameOID.COUNTRY_NAME  # noqa: E741
 SUBJECT = ((C, "KG"), (NameOID.STATE_OR_PROVINCE_NAME, "NA"), (NameOID.LOCALITY_NAME, "BISHKEK"), (CN, "Server-1"))
@@ -47,7 +48,7 @@ Part = Attribute | list[Attribute]
 
 @cache
 def key() -> ec.EllipticCurvePrivateKey:
-    return ec.generate_private_key(ec.SECP256R1())
+    return make_key(KeyAlgorithm.EC_P256)
 
 
 def name_of(parts: Sequence[Part]) -> x509.Name:
@@ -56,11 +57,15 @@ def name_of(parts: Sequence[Part]) -> x509.Name:
 
 
 def certificate(parts: Sequence[Part] = SUBJECT, *extensions: x509.ExtensionType) -> x509.Certificate:
-    now, name = datetime.now(UTC), name_of(parts)
-    builder = x509.CertificateBuilder(name, name, key().public_key(), 7, now - timedelta(hours=1), now + timedelta(days=1))
-    for extension in extensions:
-        builder = builder.add_extension(extension, critical=False)
-    return builder.sign(key(), hashes.SHA256())
+    now = datetime.now(UTC)
+    content = CertificateContent(
+        subject=name_of(parts),
+        not_before=now - timedelta(hours=1),
+        not_after=now + timedelta(days=1),
+        serial=7,
+        raw_extensions=tuple(RawExtension(oid=extension.oid.dotted_string, value=extension.public_bytes()) for extension in extensions),
+    )
+    return build_certificate(content, key())
 
 
 def der(parts: Sequence[Part] = SUBJECT, *extensions: x509.ExtensionType) -> bytes:

@@ -14,8 +14,8 @@ from softether_support import PASSWORD, USER_NAME, SoftEther
 
 from vpnprobe.capture.files import read_packets
 from vpnprobe.capture.frames import frame_of
-from vpnprobe.lab.openvpn_servers import _option
 from vpnprobe.observations.schema import Direction, Outcome
+from vpnprobe.provisioning.openvpn_config import Inline, configuration_text
 from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.openvpn import Opcode
 
@@ -25,17 +25,17 @@ UDP, TCP = "udp", "tcp-client"
 
 
 def profile(server: SoftEther, proto: str, *, ciphers: str = "AES-256-GCM:AES-128-GCM", password: str = PASSWORD, port: int = 1194) -> str:
-    options = {
-        "client": "",
-        "dev": "tun",
-        "proto": proto,
-        "remote": f"{server.lab.topology.server_address} {port}",
-        "tls-cert-profile": "insecure",
-        "data-ciphers": ciphers,
-        "auth-user-pass": f"{USER_NAME}\n{password}\n",
-        "ca": server.certificate,
-    }
-    return "".join(_option(name, value) for name, value in options.items())
+    options = (
+        ("client", ()),
+        ("dev", ("tun",)),
+        ("proto", (proto,)),
+        ("remote", (str(server.lab.topology.server_address), str(port))),
+        ("tls-cert-profile", ("insecure",)),
+        ("data-ciphers", (ciphers,)),
+        ("auth-user-pass", Inline(f"{USER_NAME}\n{password}\n")),
+        ("ca", Inline(server.certificate)),
+    )
+    return configuration_text(options)
 
 
 CIPHER = {

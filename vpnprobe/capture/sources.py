@@ -8,14 +8,11 @@ import io
 import os
 import select
 import stat
-import subprocess
 import zlib
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
-from shutil import which
 from types import TracebackType
-from typing import IO, Final, Protocol, Self
+from typing import Final, Protocol, Self
 
 from vpnprobe.errors import DecodeError, ExitStatus, UsageError
 
@@ -29,6 +26,10 @@ SILENCE_S: Final = 5.0
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+ZSTD_WINDOW_BYTES: Final = 1 << 27
+"""The most that a frame may ask to look back: what the program zstd takes too."""
+ZSTD_PIECE_BYTES: Final = 1 << 10
+"""Compressed bytes taken at once. A block of 4 bytes unpacks to 128 KiB at most (RFC 8878 section 3.1.1.2), so a piece to 32 MiB."""
 
 
 class _Reads(Protocol):
@@ -67,41 +68,42 @@ class _Gunzip:
                 return data
 
 
-class _ZstdPackage:
-    """A zstd stream through the `zstandard` package."""
+class _Unzstd:
+    """A zstd stream of one or several frames; ends with DecodeError where the compressed data is damaged or cut off.
 
-    def __init__(self, compressed: IO[bytes]) -> None:
-        import zstandard  # type: ignore[import-not-found, unused-ignore]
+    Raises ImportError where the package `zstandard` is not installed.
+    """
+
+    def __init__(self, compressed: _Reads) -> None:
+        import zstandard
 
         self._error: type[Exception] = zstandard.ZstdError
-        self._reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(compressed, read_across_frames=True)
+        self._decompressor = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES)
+        self._frame = self._decompressor.decompressobj()
+        self._compressed = compressed
+        self._waiting = b""
+        self._taken = 0
 
-    def read(self, count: int, /) -> bytes:
-        try:
-            return bytes(self._reader.read(count))
-        except self._error as error:
-            raise DecodeError("zstd stream", 0, "is damaged or ends early") from error
-
-
-class _ZstdProgram:
-    """A zstd stream through the `zstd` program. Takes the file by its path."""
-
-    def __init__(self, program: str, path: Path) -> None:
-        command = [program, "--decompress", "--stdout", "--quiet", "--", str(path)]
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-
-    def read(self, count: int, /) -> bytes:
-        assert self._process.stdout is not None
-        data = self._process.stdout.read(count)
-        if not data and self._process.wait() != 0:
-            raise DecodeError("zstd stream", 0, "is damaged or ends early")
-        return data
-
-    def close(self) -> None:
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-        self._process.kill()
-        self._process.wait()
+    def read(self, _count: int, /) -> bytes:
+        """What the next piece unpacks to: it may be more than was asked for, and is empty only at the end."""
+        while True:
+            waiting = self._waiting
+            if not waiting:
+                waiting = self._compressed.read(ZSTD_PIECE_BYTES)
+                self._taken += len(waiting)
+            if not waiting:
+                if not self._frame.eof:
+                    raise DecodeError("zstd stream", self._taken, "ends early")
+                return b""
+            if self._frame.eof:
+                self._frame = self._decompressor.decompressobj()
+            try:
+                data = self._frame.decompress(waiting)
+            except self._error as error:
+                raise DecodeError("zstd stream", self._taken, "is damaged") from error
+            self._waiting = self._frame.unused_data
+            if data:
+                return data
 
 
 class Source:
@@ -205,16 +207,12 @@ class Source:
         return self._file
 
     def _zstd(self) -> _Reads:
-        if find_spec("zstandard") is not None:
-            return _ZstdPackage(self._file)
-        program = which("zstd")
-        if program is None or not self.path.is_file():
+        try:
+            return _Unzstd(self._file)
+        except ImportError as error:
             raise unreadable(
-                self.path, "is zstd-compressed, and neither the Python package zstandard nor the program zstd can read it here"
-            )
-        reader = _ZstdProgram(program, self.path.resolve())
-        self._close.append(reader.close)
-        return reader
+                self.path, "is zstd-compressed, and reading that needs the Python package zstandard: pip install 'vpnprobe[zstd]'"
+            ) from error
 
     def _read_head(self) -> bytes:
         head = self.take_up_to(HEAD_BYTES)

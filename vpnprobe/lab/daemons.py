@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import IPv4Network
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, assert_never
@@ -24,6 +25,7 @@ from vpnprobe.lab import ppp_stub
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.lab.pki import server_identity
 from vpnprobe.observations.schema import Transport
+from vpnprobe.provisioning.openvpn_config import ControlWrapping, ServerConfiguration, TlsAuth, TlsCrypt, TlsCryptV2, server_text
 from vpnprobe.transports.topology import SERVER
 
 START_DEADLINE_S: Final = 10.0
@@ -31,7 +33,7 @@ STOP_DEADLINE_S: Final = 5.0
 POLL_S: Final = 0.02
 
 PRE_SHARED_KEY: Final = "vpnprobe lab"
-SUBNETS: Final = {"openvpn": "10.99.0.0", "pptpd": "10.98.0", "xl2tpd": "10.97.0"}
+SUBNETS: Final = {"openvpn": "10.99.0.0/24", "pptpd": "10.98.0", "xl2tpd": "10.97.0"}
 
 _PACKAGES: Final = {
     "openvpn": "openvpn",
@@ -77,36 +79,44 @@ def openvpn(lab: Lab, *, transport: Transport = Transport.UDP, port: int = 1194,
     with TemporaryDirectory(prefix="vpnprobe-openvpn-") as name:
         folder = Path(name)
         identity = server_identity(folder)
-        command = [
-            *(program, "--mode", "server", "--tls-server", "--dev", "tun", "--disable-dco", "--dh", "none", "--topology", "subnet"),
-            *("--proto", "tcp-server" if transport is Transport.TCP else "udp", "--port", str(port)),
-            *("--local", str(lab.topology.server_address), "--server", SUBNETS["openvpn"], "255.255.255.0"),
-            *("--ca", str(identity.authority), "--cert", str(identity.certificate), "--key", str(identity.key)),
-            *("--keepalive", "2", "10", "--verb", "3", *_wrapping(program, wrap, folder)),
-        ]
+        configuration = ServerConfiguration(
+            transport=transport,
+            address=lab.topology.server_address,
+            port=port,
+            subnet=IPv4Network(SUBNETS["openvpn"]),
+            authority=identity.authority,
+            certificate=identity.certificate,
+            key=identity.key,
+            wrapping=_wrapping(program, wrap, folder),
+            ping_interval_s=2,
+            ping_timeout_s=10,
+            kernel_offload=False,
+        )
+        (folder / "server.conf").write_text(server_text(configuration))
+        command = [program, "--config", str(folder / "server.conf")]
         with _serving(lab, command, folder, {(transport, port)}) as daemon:
             yield daemon
 
 
-def _wrapping(program: str, wrap: Wrap, folder: Path) -> list[str]:
+def _wrapping(program: str, wrap: Wrap, folder: Path) -> ControlWrapping | None:
     match wrap:
         case Wrap.NONE:
-            return []
+            return None
         case Wrap.TLS_AUTH:
-            return ["--tls-auth", _generated(program, "tls-auth", folder), "0"]
+            return TlsAuth(_generated(program, "tls-auth", folder))
         case Wrap.TLS_CRYPT:
-            return ["--tls-crypt", _generated(program, "tls-crypt", folder)]
+            return TlsCrypt(_generated(program, "tls-crypt", folder))
         case Wrap.TLS_CRYPT_V2:
-            return ["--tls-crypt-v2", _generated(program, "tls-crypt-v2-server", folder)]
+            return TlsCryptV2(_generated(program, "tls-crypt-v2-server", folder))
         case _:
             assert_never(wrap)
 
 
-def _generated(program: str, kind: str, folder: Path) -> str:
+def _generated(program: str, kind: str, folder: Path) -> Path:
     """A fresh key of openvpn's own making."""
     path = folder / f"{kind}.key"
     subprocess.run([program, "--genkey", kind, str(path)], check=True, capture_output=True, timeout=START_DEADLINE_S)
-    return str(path)
+    return path
 
 
 @contextmanager

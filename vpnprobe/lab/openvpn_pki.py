@@ -1,8 +1,8 @@
 """Certificates and keys for real OpenVPN servers and clients: the good ones, and for each way to be refused a wrong one.
 
-X.509 version 3 (RFC 5280) with ECDSA on P-256 or RSA of 2048 bits, signed with SHA-256; what is good is valid for one day. Private keys are
-written without a passphrase, mode 0600, and are made once in a process for each algorithm and role: certificates with a flaw differ from
-the good one in that flaw alone. The keys of tls-auth, tls-crypt and tls-crypt-v2 are of openvpn's own making (`--genkey`).
+ECDSA on P-256 or RSA of 2048 bits; what is good is valid for one day. Private keys are written without a passphrase, mode 0600, and are
+made once in a process for each algorithm and role: certificates with a flaw differ from the good one in that flaw alone. The keys of
+tls-auth, tls-crypt and tls-crypt-v2 are of openvpn's own making (`--genkey`).
 """
 
 import subprocess
@@ -13,17 +13,25 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, assert_never
 
-from vpnprobe.lab.pki import CLOCK_SLACK, LIFETIME
+from vpnprobe.lab.pki import CLOCK_SLACK, LIFETIME, written
+from vpnprobe.provisioning.certificates import (
+    BasicConstraints,
+    CertificateContent,
+    Issuer,
+    KeyAlgorithm,
+    KeyUse,
+    Purpose,
+    build_certificate,
+    certificate_pem,
+    key_pem,
+    make_key,
+)
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-    from cryptography.x509 import Certificate, KeyUsage, Name
-    from cryptography.x509.oid import ObjectIdentifier
+    from cryptography.x509 import Certificate
 
-    PrivateKey = EllipticCurvePrivateKey | RSAPrivateKey
+    from vpnprobe.provisioning.certificates import PrivateKey
 
-RSA_BITS: Final = 2048
 OTHER_NAME: Final = "other.vpnprobe.test"
 AUTHORITY_NAME: Final = "ca.vpnprobe.test"
 OTHER_AUTHORITY_NAME: Final = "other-ca.vpnprobe.test"
@@ -93,12 +101,12 @@ class Authority:
         folder.mkdir(parents=True, exist_ok=True)
         made = cls(folder, algorithm)
         for path, role, name in ((made.certificate, "ca", AUTHORITY_NAME), (made.other_certificate, "other-ca", OTHER_AUTHORITY_NAME)):
-            _written(path, _pem(_self_signed(_key(algorithm, role), name)))
+            written(path, certificate_pem(_self_signed(_key(algorithm, role), name)))
         for role in Role:
             for flaw in Flaw:
                 identity = made.identity(role, flaw)
-                _written(identity.certificate, _pem(_issued(algorithm, role, flaw)))
-                _written(identity.key, _key_pem(_key(algorithm, role)))
+                written(identity.certificate, certificate_pem(_issued(algorithm, role, flaw)))
+                written(identity.key, key_pem(_key(algorithm, role)))
         return made
 
     @property
@@ -132,51 +140,45 @@ class Authority:
 @cache
 def _key(algorithm: Algorithm, role: str) -> "PrivateKey":
     """The same key each time for `ca`, `other-ca`, `server` and `client`: making an RSA key takes up to a second."""
-    from cryptography.hazmat.primitives.asymmetric import ec, rsa
-
     match algorithm:
         case Algorithm.EC:
-            return ec.generate_private_key(ec.SECP256R1())
+            return make_key(KeyAlgorithm.EC_P256)
         case Algorithm.RSA:
-            return rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
+            return make_key(KeyAlgorithm.RSA_2048)
         case _:
             assert_never(algorithm)
 
 
 def _self_signed(key: "PrivateKey", name: str) -> "Certificate":
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-
     now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder(_name(name), _name(name), key.public_key(), x509.random_serial_number(), now - CLOCK_SLACK, now + LIFETIME)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(_key_usage(signs=False, certifies=True), critical=True)
-        .sign(key, hashes.SHA256())
+    content = CertificateContent(
+        subject=name,
+        not_before=now - CLOCK_SLACK,
+        not_after=now + LIFETIME,
+        constraints=BasicConstraints(authority=True),
+        key_uses=frozenset((KeyUse.KEY_CERT_SIGN, KeyUse.CRL_SIGN)),
+        subject_key_identifier=True,
     )
+    return build_certificate(content, key)
 
 
 def _issued(algorithm: Algorithm, role: Role, flaw: Flaw) -> "Certificate":
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-
     foreign = flaw is Flaw.OTHER_AUTHORITY
-    issuer_name = _name(OTHER_AUTHORITY_NAME if foreign else AUTHORITY_NAME)
-    issuer_key = _key(algorithm, "other-ca" if foreign else "ca")
+    issuer = Issuer(OTHER_AUTHORITY_NAME if foreign else AUTHORITY_NAME, _key(algorithm, "other-ca" if foreign else "ca"))
     name = OTHER_NAME if flaw is Flaw.OTHER_NAME else role.common_name
-    public = _key(algorithm, role).public_key()
     begin, end = _validity(flaw)
-    return (
-        x509.CertificateBuilder(issuer_name, _name(name), public, x509.random_serial_number(), begin, end)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
-        .add_extension(_key_usage(signs=True, certifies=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([_purpose(role, flaw)]), critical=False)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(issuer_key, hashes.SHA256())
+    content = CertificateContent(
+        subject=name,
+        not_before=begin,
+        not_after=end,
+        constraints=BasicConstraints(authority=False),
+        key_uses=frozenset((KeyUse.DIGITAL_SIGNATURE,)),
+        purposes=(_purpose(role, flaw),),
+        dns_names=(name,),
+        subject_key_identifier=True,
+        authority_key_identifier=True,
     )
+    return build_certificate(content, _key(algorithm, role), issuer=issuer)
 
 
 def _validity(flaw: Flaw) -> tuple[datetime, datetime]:
@@ -189,52 +191,9 @@ def _validity(flaw: Flaw) -> tuple[datetime, datetime]:
     return now - CLOCK_SLACK, now + LIFETIME
 
 
-def _purpose(role: Role, flaw: Flaw) -> "ObjectIdentifier":
-    from cryptography.x509.oid import ExtendedKeyUsageOID
-
+def _purpose(role: Role, flaw: Flaw) -> Purpose:
     serves = (role is Role.SERVER) != (flaw is Flaw.OTHER_PURPOSE)
-    return ExtendedKeyUsageOID.SERVER_AUTH if serves else ExtendedKeyUsageOID.CLIENT_AUTH
-
-
-def _key_usage(*, signs: bool, certifies: bool) -> "KeyUsage":
-    """RFC 5280 section 4.2.1.3."""
-    from cryptography import x509
-
-    return x509.KeyUsage(
-        digital_signature=signs,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=certifies,
-        crl_sign=certifies,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _name(common_name: str) -> "Name":
-    from cryptography import x509
-    from cryptography.x509.oid import NameOID
-
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-
-
-def _pem(certificate: "Certificate") -> bytes:
-    from cryptography.hazmat.primitives import serialization
-
-    return certificate.public_bytes(serialization.Encoding.PEM)
-
-
-def _key_pem(key: "PrivateKey") -> bytes:
-    from cryptography.hazmat.primitives import serialization
-
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-
-
-def _written(path: Path, content: bytes) -> None:
-    path.touch(mode=0o600)
-    path.write_bytes(content)
+    return Purpose.SERVER_AUTH if serves else Purpose.CLIENT_AUTH
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import IPv4Network
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +25,19 @@ from vpnprobe.lab.daemons import _SEARCH, _last_line, _require
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.lab.openvpn_pki import Algorithm, Authority, Flaw, WrapKeys
 from vpnprobe.observations.schema import Transport
+from vpnprobe.provisioning.openvpn_config import (
+    ClientProfile,
+    ControlWrapping,
+    Credentials,
+    Inline,
+    ServerConfiguration,
+    TlsAuth,
+    TlsCrypt,
+    TlsCryptV2,
+    Value,
+    client_text,
+    server_text,
+)
 from vpnprobe.transports.topology import CLIENT, SERVER
 
 START_DEADLINE_S: Final = 30.0
@@ -83,7 +97,7 @@ class ServerConfig:
     tls_version_min: str | None = None
     """`1.2` or `1.3`; None: openvpn's own, 1.2."""
     extra: tuple[str, ...] = ()
-    """More words of the command line."""
+    """More words of the command line, behind the configuration file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +109,7 @@ class RunningServer:
     subnet: str
     """First three bytes of the tunnel's /24, as `10.80.0`."""
     folder: Path
-    """`log` and temporary files; gone when the server has ended."""
+    """`server.conf`, `log` and temporary files; gone when the server has ended."""
     process: subprocess.Popen[bytes]
     authority: Authority
     keys: WrapKeys
@@ -124,53 +138,51 @@ def client_profile(config: ServerConfig, endpoint: tuple[str, int], authority: A
     Each override sets an option (`data_ciphers="AES-128-GCM"`), or takes it out (None); an empty one has no argument, one of several lines
     becomes an inline block.
     """
-    options: dict[str, str | None] = {
-        "client": "",
-        "dev": "tun",
-        "proto": "tcp-client" if config.transport is Transport.TCP else "udp",
-        "remote": f"{endpoint[0]} {endpoint[1]}",
-        "nobind": "",
-        "remote-cert-tls": "server",
-        "data-ciphers": ":".join(config.data_ciphers),
-        "auth-user-pass": f"{USER_NAME}\n{PASSWORD}\n" if config.user_password else None,
-        **_client_wrapping(config.wrapping, keys),
-        "ca": authority.pem.decode(),
-        "cert": authority.client().certificate_pem.decode(),
-        "key": authority.client().key_pem.decode(),
-        **{name.replace("_", "-"): value for name, value in overrides.items()},
-    }
-    return "".join(_option(name, value) for name, value in options.items() if value is not None)
+    client = authority.client()
+    profile = ClientProfile(
+        transport=config.transport,
+        host=endpoint[0],
+        port=endpoint[1],
+        authority=Inline(authority.pem.decode()),
+        certificate=Inline(client.certificate_pem.decode()),
+        key=Inline(client.key_pem.decode()),
+        wrapping=_client_wrapping(config.wrapping, keys),
+        data_ciphers=config.data_ciphers,
+        credentials=Credentials(USER_NAME, PASSWORD) if config.user_password else None,
+    )
+    return client_text(profile, {name.replace("_", "-"): _override(value) for name, value in overrides.items()})
 
 
-def _option(name: str, value: str) -> str:
-    return f"<{name}>\n{value.rstrip()}\n</{name}>\n" if "\n" in value else f"{name} {value}".rstrip() + "\n"
+def _override(value: str | None) -> Value | None:
+    if value is None:
+        return None
+    return Inline(value) if "\n" in value else tuple(value.split())
 
 
-def _client_wrapping(wrapping: Wrapping, keys: WrapKeys) -> Mapping[str, str | None]:
+def _client_wrapping(wrapping: Wrapping, keys: WrapKeys) -> ControlWrapping | None:
     match wrapping:
         case Wrapping.PLAIN:
-            return {}
+            return None
         case Wrapping.TLS_AUTH_SHA1 | Wrapping.TLS_AUTH_SHA256 | Wrapping.TLS_AUTH_SHA512:
-            return {"auth": wrapping.digest, "key-direction": "1", "tls-auth": keys.tls_auth.read_text()}
+            return TlsAuth(Inline(keys.tls_auth.read_text()), wrapping.digest)
         case Wrapping.TLS_CRYPT:
-            return {"tls-crypt": keys.tls_crypt.read_text()}
+            return TlsCrypt(Inline(keys.tls_crypt.read_text()))
         case Wrapping.TLS_CRYPT_V2 | Wrapping.TLS_CRYPT_V2_COOKIE:
-            return {"tls-crypt-v2": keys.tls_crypt_v2_client.read_text()}
+            return TlsCryptV2(Inline(keys.tls_crypt_v2_client.read_text()))
         case _:
             assert_never(wrapping)
 
 
-def _server_wrapping(wrapping: Wrapping, keys: WrapKeys) -> list[str]:
+def _server_wrapping(wrapping: Wrapping, keys: WrapKeys) -> ControlWrapping | None:
     match wrapping:
         case Wrapping.PLAIN:
-            return []
+            return None
         case Wrapping.TLS_AUTH_SHA1 | Wrapping.TLS_AUTH_SHA256 | Wrapping.TLS_AUTH_SHA512:
-            return ["--tls-auth", str(keys.tls_auth), "0", "--auth", str(wrapping.digest)]
+            return TlsAuth(keys.tls_auth, wrapping.digest)
         case Wrapping.TLS_CRYPT:
-            return ["--tls-crypt", str(keys.tls_crypt)]
+            return TlsCrypt(keys.tls_crypt)
         case Wrapping.TLS_CRYPT_V2 | Wrapping.TLS_CRYPT_V2_COOKIE:
-            cookie = "force-cookie" if wrapping is Wrapping.TLS_CRYPT_V2_COOKIE else "allow-noncookie"
-            return ["--tls-crypt-v2", str(keys.tls_crypt_v2_server), cookie]
+            return TlsCryptV2(keys.tls_crypt_v2_server, force_cookie=wrapping is Wrapping.TLS_CRYPT_V2_COOKIE)
         case _:
             assert_never(wrapping)
 
@@ -201,23 +213,32 @@ def _started(lab: Lab, program: str, folder: Path, config: ServerConfig, authori
     own = folder / str(number)
     own.mkdir()
     subnet = f"10.{80 + number // 256}.{number % 256}"
-    endpoint = str(lab.topology.server_address), config.port
+    address = lab.topology.server_address
     identity = authority.server(config.flaw)
-    command = [
-        *(program, "--mode", "server", "--tls-server", "--dh", "none", "--topology", "subnet", "--server", f"{subnet}.0", "255.255.255.0"),
-        *("--dev", f"ovpn{number}", "--dev-type", "tun", "--disable-dco", "--tmp-dir", str(own), "--verb", "3"),
-        *("--proto", "tcp-server" if config.transport is Transport.TCP else "udp", "--local", endpoint[0], "--port", str(config.port)),
-        *("--ca", str(authority.certificate), "--cert", str(identity.certificate), "--key", str(identity.key)),
-        *("--keepalive", "5", "30", "--duplicate-cn", "--data-ciphers", ":".join(config.data_ciphers)),
+    configuration = ServerConfiguration(
+        transport=config.transport,
+        address=address,
+        port=config.port,
+        subnet=IPv4Network(f"{subnet}.0/24"),
+        authority=authority.certificate,
+        certificate=identity.certificate,
+        key=identity.key,
+        wrapping=_server_wrapping(config.wrapping, keys),
+        device=f"ovpn{number}",
+        data_ciphers=config.data_ciphers,
+        ping_interval_s=5,
+        ping_timeout_s=30,
+        tls_version_min=config.tls_version_min,
+        password_script=folder / "verify" if config.user_password else None,
+        duplicate_names=True,
         # Many clients one after the other are what these servers are for.
-        *(("--connect-freq-initial", "100000", "1") if config.transport is Transport.UDP else ()),
-        *_server_wrapping(config.wrapping, keys),
-        *(("--auth-user-pass-verify", str(folder / "verify"), "via-file", "--script-security", "2") if config.user_password else ()),
-        *(("--tls-version-min", config.tls_version_min) if config.tls_version_min else ()),
-        *config.extra,
-    ]
-    process = _spawned([*lab.exec_prefix(SERVER), *command], own / "log")
-    return RunningServer(config, endpoint, subnet, own, process, authority, keys)
+        new_clients_per_s=100_000,
+        kernel_offload=False,
+        temporary_folder=own,
+    )
+    (own / "server.conf").write_text(server_text(configuration))
+    process = _spawned([*lab.exec_prefix(SERVER), program, "--config", str(own / "server.conf"), *config.extra], own / "log")
+    return RunningServer(config, (str(address), config.port), subnet, own, process, authority, keys)
 
 
 def _spawned(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:

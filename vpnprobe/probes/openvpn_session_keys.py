@@ -13,6 +13,16 @@ from typing import Final
 from vpnprobe.conversations.openvpn_session import Wrapping
 from vpnprobe.conversations.openvpn_tls import Identity
 from vpnprobe.errors import DecodeError
+from vpnprobe.provisioning.certificates import (
+    ED25519_SEED_BYTES,
+    CertificateContent,
+    KeyAlgorithm,
+    RawExtension,
+    build_certificate,
+    certificate_pem,
+    key_pem,
+    make_key,
+)
 from vpnprobe.wire.openvpn_keys import ClientKeyV2, ServerKeyV2, StaticKey
 from vpnprobe.wire.openvpn_wrap import Wrap
 
@@ -100,16 +110,12 @@ def make_session_keys(entropy: Callable[[int], bytes]) -> SessionKeys:
 
 def _self_signed(name: str, entropy: Callable[[int], bytes], *, filler: bytes) -> Identity:
     """Ed25519: its signatures have one size, so that a simulated run repeats itself to the byte."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    key = Ed25519PrivateKey.from_private_bytes(entropy(32))
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    builder = x509.CertificateBuilder(subject, subject, key.public_key(), 1 + int.from_bytes(entropy(8), "big"), *VALID)
-    if filler:
-        comment = x509.UnrecognizedExtension(x509.ObjectIdentifier(_COMMENT), filler)
-        builder = builder.add_extension(comment, critical=False)
-    certificate = builder.sign(key, None)
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return Identity(certificate.public_bytes(serialization.Encoding.PEM), private)
+    key = make_key(KeyAlgorithm.ED25519, seed=entropy(ED25519_SEED_BYTES))
+    content = CertificateContent(
+        subject=name,
+        not_before=VALID[0],
+        not_after=VALID[1],
+        serial=1 + int.from_bytes(entropy(8), "big"),
+        raw_extensions=(RawExtension(oid=_COMMENT, value=filler),) if filler else (),
+    )
+    return Identity(certificate_pem(build_certificate(content, key)), key_pem(key))

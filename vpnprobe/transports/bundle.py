@@ -15,7 +15,18 @@ import vpnprobe
 FIRST_STAGE: Final = "import os; exec(bytes(iter(lambda: os.read(0, 1)[0], 0)))"
 """Has no quotes, since it stands inside two shells' quotes already. Reads byte by byte, so that nothing is read too much."""
 
-PARTS: Final = ("errors.py", "wire", "observations", "conversations", "evidence", "transports", "endpoint", "probes", "agents")
+PARTS: Final = (
+    "errors.py",
+    "wire",
+    "observations",
+    "provisioning",
+    "conversations",
+    "evidence",
+    "transports",
+    "endpoint",
+    "probes",
+    "agents",
+)
 """What the server agent may import of `vpnprobe`, beside the package itself."""
 _SUFFIXES: Final = frozenset((".py", ".toml"))
 _TIMESTAMP: Final = (2020, 1, 1, 0, 0, 0)

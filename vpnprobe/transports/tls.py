@@ -11,10 +11,12 @@ import hmac
 import socket
 import ssl
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from vpnprobe.errors import CannotRun, ExitStatus
+from vpnprobe.provisioning.certificates import CertificateContent, KeyAlgorithm, build_certificate, certificate_pem, key_pem, make_key
 from vpnprobe.transports.stack import Address, ConnectError, Endpoint
 from vpnprobe.transports.system.addresses import from_socket
 from vpnprobe.transports.system.streams import (
@@ -69,34 +71,12 @@ OnTlsConnection = Callable[[TlsStream], None]
 
 def make_certificate() -> Certificate:
     """ECDSA P-256, self-signed, valid for ten years. Raises CannotRun (status MISSING) where `cryptography` is not installed."""
-    try:
-        from cryptography import x509
-        from cryptography.hazmat.primitives import hashes, serialization
-        from cryptography.hazmat.primitives.asymmetric import ec
-    except ImportError as exc:
-        raise CannotRun("the Python package cryptography is not installed: pip install cryptography", status=ExitStatus.MISSING) from exc
-    import datetime
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, _NAME)])
+    key = make_key(KeyAlgorithm.EC_P256)
     # A day back: the clocks of the two hosts need not agree, and nobody checks but the fingerprint.
-    start = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start)
-        .not_valid_after(start + datetime.timedelta(days=_LIFETIME_DAYS))
-        .sign(key, hashes.SHA256())
-    )
-    key_pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return Certificate(
-        certificate.public_bytes(serialization.Encoding.PEM),
-        key_pem,
-        hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest(),
-    )
+    start = datetime.now(UTC) - timedelta(days=1)
+    content = CertificateContent(subject=_NAME, not_before=start, not_after=start + timedelta(days=_LIFETIME_DAYS))
+    pem = certificate_pem(build_certificate(content, key))
+    return Certificate(pem, key_pem(key), fingerprint_of(pem.decode()))
 
 
 def fingerprint_of(pem: str) -> str:
