@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from vpnprobe.probes.openvpn_material import make_material
+from vpnprobe.probes.openvpn_session_keys import make_session_keys
 
 from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.provisioning.certificates import (
@@ -215,7 +215,7 @@ class TestEd25519:
 
     def test_the_certificates_of_a_simulated_run_never_change(self) -> None:
         """The order in which entropy is taken is a part of it: a simulated run of today repeats itself tomorrow."""
-        made = make_material(random.Random(1).randbytes)
+        made = make_session_keys(random.Random(1).randbytes)
         assert [hashlib.sha256(one.certificate_pem).hexdigest() for one in (made.identity, made.server.identity)] == [
             "31ef9e00b09af97fec352eab9e4250ad086cab2604fffe3e0f05d042f86e2a86",
             "1542058fb3d9577b0672476d84b1e194a6c92476ac2d90bb18bf35111b72f1f8",
