@@ -32,6 +32,7 @@ from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind, TtlTrace
 from vpnprobe.observations.schema import Direction, Transport
+from vpnprobe.wire.nonce import Purpose
 
 ports = st.none() | st.integers(1, 65535)
 checks = st.builds(Check, st.text(), st.text(), st.sampled_from(Transport), ports, st.text())
@@ -50,6 +51,7 @@ packet_records = st.builds(
     st.booleans(),
     st.none() | st.tuples(st.text(), ports),
     st.dictionaries(st.text(), st.integers() | st.text()),
+    st.sampled_from(Purpose),
 )
 refusals = st.builds(Refusal, checks, ways, st.sampled_from(RefusalKind), st.none() | st.text(), st.text())
 traces = st.builds(TtlTrace, checks, ways, st.dictionaries(st.integers(1, 30), st.none() | st.text()), ttls)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from vpnprobe.endpoint import probe_packets
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import BesidePort, Nonces, ProbeSender, bare_gre, esp
 from vpnprobe.evidence import checks, identify
@@ -12,7 +13,8 @@ from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
 from vpnprobe.transports.stack import Datagram, Endpoint
 from vpnprobe.transports.topology import CLIENT, SERVER, Topology
 from vpnprobe.wire.esp import FIRST_USABLE_SPI, EspPacket
-from vpnprobe.wire.nonce import NoncePayload
+from vpnprobe.wire.ip import UdpDatagram
+from vpnprobe.wire.nonce import NoncePayload, Purpose
 
 T = TypeVar("T")
 TAG = 0xABCD1234
@@ -105,6 +107,34 @@ def test_unsolicited_packets_say_so() -> None:
         payload = ends.nonces.fresh(unsolicited=True)
         assert bare_gre(payload).message == esp(payload, 4096).message == identify.UNSOLICITED
         assert bare_gre(ends.nonces.fresh()).message == ""
+
+    story(tell)
+
+
+def test_what_a_packet_is_for_is_recorded_as_it_is_said() -> None:
+    async def tell(ends: Ends) -> None:
+        port = await ends.stack.udp(lambda _: None)
+        check = checks.udp_reach(PORT)
+        for purpose in Purpose:
+            ends.sender.nonce(port, ends.remote, check, size=100, purpose=purpose)
+            ends.sender.answer(port, ends.remote, check, ends.nonces.fresh(purpose=purpose).encode())
+        assert [row.purpose for row in ends.recorder.packet_records] == [purpose for purpose in Purpose for _ in range(2)]
+
+    story(tell)
+
+
+def test_stepped_copies_say_that_they_are_for_a_trace() -> None:
+    async def tell(ends: Ends) -> None:
+        own = Endpoint(ends.stack.source_address(ends.remote.address), 5000)
+        udp = probe_packets.udp_nonce(ends.nonces, own, ends.remote, checks.udp_reach(PORT))(7)
+        found = [
+            *identify.gre(probe_packets.bare_gre(ends.nonces)(7).payload),
+            identify.esp(checks.ESP, probe_packets.esp(ends.nonces)(7).payload),
+            identify.nonce(checks.udp_reach(PORT), UdpDatagram.decode(udp.payload).payload),
+        ]
+        assert [identity.purpose for identity in found if identity is not None] == [Purpose.TRACE] * 3
+        ends.recorder.sent(checks.GRE_BARE, "x", ttl=3)
+        assert ends.recorder.packet_records[-1].purpose is Purpose.TRACE
 
     story(tell)
 

@@ -14,8 +14,8 @@ from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import ClientSession
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.endpoint.ppp_call import Call
-from vpnprobe.endpoint.probe_packets import ProbePacketMaker, echo, in_call, udp_nonce
-from vpnprobe.endpoint.sending import BesidePort, bare_gre, esp
+from vpnprobe.endpoint.probe_packets import ProbePacketMaker, bare_gre, echo, esp, in_call, udp_nonce
+from vpnprobe.endpoint.sending import BesidePort
 from vpnprobe.endpoint.ttl_probe import HIGHEST_TTL, IcmpTap
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_records import Check
@@ -144,9 +144,9 @@ class Outgoing:
         """What makes one more packet of a kind towards the client; None: it cannot be made."""
         nonces = session.sender.nonces
         if check == checks.GRE_BARE:
-            return lambda _: bare_gre(nonces.fresh())
+            return bare_gre(nonces)
         if check == checks.ESP:
-            return lambda _: esp(nonces.fresh(), nonces.spi())
+            return esp(nonces)
         if check == checks.GRE_IN_CALL and (call := self._call(session)) is not None:
             return in_call(call)
         if check == checks.ICMP_ECHO:

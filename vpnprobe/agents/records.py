@@ -13,6 +13,7 @@ from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind, TtlTrace
 from vpnprobe.observations.schema import Direction, Transport
+from vpnprobe.wire.nonce import Purpose
 
 FEW_ROWS: Final = 100
 MOST_UNPACKED_BYTES: Final = 16 << 20
@@ -43,11 +44,12 @@ def packet_record_row(packet_record: PacketRecord) -> Row:
         packet_record.ttl_limited,
         packet_record.peer,
         dict(packet_record.detail),
+        packet_record.purpose.value,
     ]
 
 
 def read_packet_record(row: Sequence[Any]) -> PacketRecord:
-    vantage, movement, at, check, key, message, size, ttl, ttl_limited, peer, detail = row
+    vantage, movement, at, check, key, message, size, ttl, ttl_limited, peer, detail, purpose = row
     return PacketRecord(
         Vantage(vantage),
         Movement(movement),
@@ -60,6 +62,7 @@ def read_packet_record(row: Sequence[Any]) -> PacketRecord:
         bool(ttl_limited),
         None if peer is None else (str(peer[0]), None if peer[1] is None else int(peer[1])),
         {str(name): value if isinstance(value, int) else str(value) for name, value in detail.items()},
+        Purpose(purpose),
     )
 
 

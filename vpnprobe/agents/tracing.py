@@ -11,7 +11,7 @@ from typing import Final
 
 from vpnprobe.endpoint import probe_packets
 from vpnprobe.endpoint.probe_packets import ProbePacketMaker
-from vpnprobe.endpoint.sending import ProbePacket, bare_gre, esp
+from vpnprobe.endpoint.sending import ProbePacket
 from vpnprobe.endpoint.ttl_probe import IcmpTap, distance, with_reach
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.causes import FAILED, PASSED, refused_at_the_end
@@ -101,9 +101,9 @@ def _maker(context: ProbeContext, check: Check) -> ProbePacketMaker | None:
     nonces = context.nonces
     own = context.stack.source_address(context.peer_address)
     if check == checks.GRE_BARE:
-        return lambda _: bare_gre(nonces.fresh())
+        return probe_packets.bare_gre(nonces)
     if check == checks.ESP:
-        return lambda _: esp(nonces.fresh(), nonces.spi())
+        return probe_packets.esp(nonces)
     if check == checks.ICMP_ECHO:
         return probe_packets.echo(nonces)
     if check == checks.GRE_IN_CALL and (make := context.in_call_packet) is not None:

@@ -189,6 +189,7 @@ class Decoder:
             ttl_limited=self.ttl_limited(captured),
             peer=captured.destination if sent else captured.source,
             detail=captured.detail,
+            purpose=captured.purpose,
         )
 
     def ttl_limited(self, captured: CapturedMessage) -> bool:

@@ -131,7 +131,15 @@ class PassiveObserver:
         else:
             if identity.session_tag is not None:
                 self.endpoints[identity.check] = client
-            self._recorder.received(identity.check, identity.key, message=identity.message, ttl=ttl, source=client, detail=identity.detail)
+            self._recorder.received(
+                identity.check,
+                identity.key,
+                message=identity.message,
+                ttl=ttl,
+                source=client,
+                detail=identity.detail,
+                purpose=identity.purpose,
+            )
 
     def _identified(self, ip: IPv4Packet, sender: Sender) -> Iterator[tuple[PacketIdentity, int]]:
         """What a packet is, with the client's port."""

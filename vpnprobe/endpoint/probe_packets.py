@@ -1,7 +1,11 @@
-"""Makes single packets of each kind for TTL-limited copies: what follows the IP header, with a fresh nonce each."""
+"""Makes single packets of each kind for TTL-limited copies: what follows the IP header, with a fresh nonce each.
+
+Our own payload in one says that it is for a trace, so that a copy which arrives is not taken for a trial of the path.
+"""
 
 from collections.abc import Callable
 
+from vpnprobe.endpoint import sending
 from vpnprobe.endpoint.ppp_call import Call
 from vpnprobe.endpoint.sending import Nonces, ProbePacket
 from vpnprobe.evidence import checks, identify
@@ -10,6 +14,7 @@ from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Endpoint
 from vpnprobe.wire.icmp import EchoRequest
 from vpnprobe.wire.ip import IpProtocol, TcpFlag, TcpSegment, UdpDatagram
+from vpnprobe.wire.nonce import Purpose
 from vpnprobe.wire.openvpn import HardResetClientV2, Reliable
 
 ProbePacketMaker = Callable[[int], ProbePacket]
@@ -20,7 +25,7 @@ def echo(nonces: Nonces) -> ProbePacketMaker:
     """ICMP echo requests; the sequence number is the IP identification, by which the reply is matched."""
 
     def make(identification: int) -> ProbePacket:
-        payload = nonces.fresh()
+        payload = nonces.fresh(purpose=Purpose.TRACE)
         request = EchoRequest(nonces.session_tag & 0xFFFF, identification, payload.encode())
         return ProbePacket(int(IpProtocol.ICMP), request.encode(), checks.ICMP_ECHO, payload.key)
 
@@ -31,11 +36,21 @@ def udp_nonce(nonces: Nonces, source: Endpoint, destination: Endpoint, check: Ch
     """UDP datagrams with our payload, from a port that is open."""
 
     def make(_: int) -> ProbePacket:
-        payload = nonces.fresh()
+        payload = nonces.fresh(purpose=Purpose.TRACE)
         datagram = UdpDatagram(source.port, destination.port, payload.encode())
         return ProbePacket(int(IpProtocol.UDP), datagram.encode(source.address, destination.address), check, payload.key)
 
     return make
+
+
+def bare_gre(nonces: Nonces) -> ProbePacketMaker:
+    """GRE version 0 with our payload."""
+    return lambda _: sending.bare_gre(nonces.fresh(purpose=Purpose.TRACE))
+
+
+def esp(nonces: Nonces) -> ProbePacketMaker:
+    """ESP with our payload, each of an SPI of its own."""
+    return lambda _: sending.esp(nonces.fresh(purpose=Purpose.TRACE), nonces.spi())
 
 
 def openvpn_reset(nonces: Nonces, source: Endpoint, destination: Endpoint, check: Check) -> ProbePacketMaker:

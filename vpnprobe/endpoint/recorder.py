@@ -13,6 +13,7 @@ from vpnprobe.evidence.messages import describe, placed
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, Refusal
 from vpnprobe.transports.stack import Datagram, Endpoint, NetworkStack
+from vpnprobe.wire.nonce import Purpose
 
 MOST_ROWS: Final = 50_000
 
@@ -50,12 +51,14 @@ class Recorder:
         ttl: int | None = None,
         to: Endpoint | None = None,
         detail: Mapping[str, int | str] | None = None,
+        purpose: Purpose = Purpose.REACH,
     ) -> None:
-        """A packet or message that left; with `ttl` it is a TTL-limited copy."""
+        """A packet or message that left; with `ttl` it is a TTL-limited copy, whatever `purpose` says."""
         at = self.stack.now() - self.began
         peer = (str(to.address), to.port) if to is not None else None
         ttl_limited = ttl is not None
-        self._keep(PacketRecord(self.vantage, Movement.SENT, at, check, key, message, size, ttl, ttl_limited, peer, detail or {}))
+        purpose = Purpose.TRACE if ttl_limited else purpose
+        self._keep(PacketRecord(self.vantage, Movement.SENT, at, check, key, message, size, ttl, ttl_limited, peer, detail or {}, purpose))
 
     def received(
         self,
@@ -67,11 +70,12 @@ class Recorder:
         ttl: int | None = None,
         source: Endpoint | None = None,
         detail: Mapping[str, int | str] | None = None,
+        purpose: Purpose = Purpose.REACH,
     ) -> None:
         """A packet or message that came."""
         at = self.stack.now() - self.began
         peer = (str(source.address), source.port) if source is not None else None
-        self._keep(PacketRecord(self.vantage, Movement.RECEIVED, at, check, key, message, size, ttl, False, peer, detail or {}))
+        self._keep(PacketRecord(self.vantage, Movement.RECEIVED, at, check, key, message, size, ttl, False, peer, detail or {}, purpose))
 
     def arrived(self, identities: Iterable[PacketIdentity | None], datagram: Datagram) -> bool:
         """Records what a datagram was identified as; returns whether it was anything."""
@@ -85,6 +89,7 @@ class Recorder:
                 ttl=datagram.ttl,
                 source=datagram.source,
                 detail=identity.detail,
+                purpose=identity.purpose,
             )
         return bool(found)
 

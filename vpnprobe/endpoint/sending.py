@@ -14,7 +14,7 @@ from vpnprobe.transports.stack import Address, Endpoint, NetworkStack, RawPort, 
 from vpnprobe.wire.esp import FIRST_USABLE_SPI, EspPacket
 from vpnprobe.wire.gre import Gre
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
-from vpnprobe.wire.nonce import ANSWER, UNSOLICITED, NoncePayload
+from vpnprobe.wire.nonce import FRESH_MASK, PURPOSE_SHIFT, UNSOLICITED, NoncePayload, Purpose
 
 PAYLOAD_BYTES: Final = 56
 """Of GRE and ESP probe packets: about an LCP packet's or a ping's size."""
@@ -28,9 +28,9 @@ class Nonces:
         self._stack = stack
         self.session_tag = session_tag
 
-    def fresh(self, size: int = PAYLOAD_BYTES, *, unsolicited: bool = False) -> NoncePayload:
-        """A payload whose number was never used before (62 random bits)."""
-        number = int.from_bytes(self._stack.entropy(8), "big") & ~(ANSWER | UNSOLICITED)
+    def fresh(self, size: int = PAYLOAD_BYTES, *, purpose: Purpose = Purpose.REACH, unsolicited: bool = False) -> NoncePayload:
+        """A payload whose number was never used before (58 random bits)."""
+        number = int.from_bytes(self._stack.entropy(8), "big") & FRESH_MASK | purpose << PURPOSE_SHIFT
         return NoncePayload(self.session_tag, number | (UNSOLICITED if unsolicited else 0), size)
 
     def conversation(self) -> bytes:
@@ -117,13 +117,13 @@ class ProbeSender:
         self._sent(probe_packet, to)
         port.send(probe_packet.payload, to)
 
-    def nonce(self, port: UdpPort, to: Endpoint, check: Check, *, size: int) -> None:
-        payload = self.nonces.fresh(size)
-        self.recorder.sent(check, payload.key, size=size, to=to)
+    def nonce(self, port: UdpPort, to: Endpoint, check: Check, *, size: int, purpose: Purpose = Purpose.REACH) -> None:
+        payload = self.nonces.fresh(size, purpose=purpose)
+        self.recorder.sent(check, payload.key, size=size, to=to, purpose=purpose)
         port.send(payload.encode(), to)
 
     def answer(self, port: UdpPort, to: Endpoint, check: Check, received: bytes) -> None:
         """Answers a payload of ours; `received` must be one."""
         payload = NoncePayload.decode(received).answer()
-        self.recorder.sent(check, payload.key, size=payload.size, to=to)
+        self.recorder.sent(check, payload.key, size=payload.size, to=to, purpose=payload.purpose)
         port.send(payload.encode(), to)

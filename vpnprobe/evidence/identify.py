@@ -5,7 +5,7 @@ Total: bytes that are none of ours, or broken, give nothing.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from vpnprobe.errors import DecodeError
@@ -13,7 +13,7 @@ from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.wire.esp import EspPacket
 from vpnprobe.wire.gre import EnhancedGre, Gre, decode_gre
-from vpnprobe.wire.nonce import NoncePayload
+from vpnprobe.wire.nonce import NoncePayload, Purpose
 from vpnprobe.wire.ppp import (
     PROTOCOL_LCP,
     ConfigureAck,
@@ -55,6 +55,8 @@ class PacketIdentity:
     detail: Mapping[str, int | str] = field(default_factory=dict)
     session_tag: int | None = None
     """Of our own payload; None: the packet has none of ours."""
+    purpose: Purpose = Purpose.REACH
+    """Of our own payload; REACH where the packet has none."""
 
 
 def nonce(check: Check, data: bytes) -> PacketIdentity | None:
@@ -63,7 +65,8 @@ def nonce(check: Check, data: bytes) -> PacketIdentity | None:
         payload = NoncePayload.decode(data)
     except DecodeError:
         return None
-    return PacketIdentity(check, payload.key, UNSOLICITED if payload.is_unsolicited else "", session_tag=payload.session_tag)
+    message = UNSOLICITED if payload.is_unsolicited else ""
+    return PacketIdentity(check, payload.key, message, session_tag=payload.session_tag, purpose=payload.purpose)
 
 
 def gre(data: bytes) -> tuple[PacketIdentity, ...]:
@@ -115,4 +118,4 @@ def esp(check: Check, data: bytes) -> PacketIdentity | None:
     if packet.reserved:
         return None
     ours = nonce(check, packet.rest)
-    return PacketIdentity(check, esp_key(packet), ours.message if ours else "", session_tag=ours.session_tag if ours else None)
+    return PacketIdentity(check, esp_key(packet)) if ours is None else replace(ours, key=esp_key(packet))

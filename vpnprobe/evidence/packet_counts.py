@@ -1,7 +1,8 @@
 """Counts of fresh packets, by check, message and direction: what left one end and what of it came at the other.
 
 A packet counts as received only where the sending end's record has its key (joined records), so a forged, reflected or foreign row adds
-nothing. Copies with the same key count once. TTL-limited copies count for nothing.
+nothing. Copies with the same key count once. TTL-limited copies count for nothing, and neither does a payload that says itself that it is
+for another question than reach: a large packet, one of a fast train, one after a pause, a copy whose sender's record is not there.
 """
 
 from collections import defaultdict
@@ -16,6 +17,7 @@ from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
 from vpnprobe.evidence.records import EndRecord
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction
+from vpnprobe.wire.nonce import PURPOSES_OF_REACH
 
 
 @dataclass(slots=True)
@@ -66,7 +68,7 @@ class PacketCounts:
 
 
 def _own(packet_records: Iterable[PacketRecord]) -> Iterable[PacketRecord]:
-    return (packet_record for packet_record in packet_records if not packet_record.ttl_limited)
+    return (s for s in packet_records if not s.ttl_limited and s.purpose in PURPOSES_OF_REACH)
 
 
 def count_packets(

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from vpnprobe.observations.schema import Direction, Transport
+from vpnprobe.wire.nonce import Purpose
 
 
 class Vantage(StrEnum):
@@ -59,6 +60,8 @@ class PacketRecord:
     """Address and port of the other end as seen from here (a NAT shows itself as a difference)."""
     detail: Mapping[str, int | str] = field(default_factory=dict)
     """Numbers in the message that matter to a join: call_id, peer_call_id, result_code, notify, ..."""
+    purpose: Purpose = Purpose.REACH
+    """What our own payload in it says that it is for; of packets without one REACH, and TRACE where its sender limited the TTL."""
 
     @property
     def direction(self) -> Direction:

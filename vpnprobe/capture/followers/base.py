@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 from vpnprobe.capture.frames import Frame
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import ConversationEndpoint, ConversationSummary, Transport
+from vpnprobe.wire.nonce import Purpose
 
 FLOWS_LIMIT: Final = 50_000
 """Most conversations of one protocol that are followed in one capture."""
@@ -49,6 +50,8 @@ class CapturedMessage:
     """The key that counts instead where the capture is of a run of ours, which uses every such nonce once; empty: `key` does."""
     own: bool = False
     """Whether this is a payload of ours."""
+    purpose: Purpose = Purpose.REACH
+    """What such a payload says that it is for."""
 
 
 def captured(
@@ -64,6 +67,7 @@ def captured(
     at: float | None = None,
     own_key: str = "",
     own: bool = False,
+    purpose: Purpose = Purpose.REACH,
 ) -> CapturedMessage:
     """What a frame shows, or a message that `frame` completes; `sender` and `receiver` where those are not the frame's own."""
     source_port, destination_port = frame.ports
@@ -83,6 +87,7 @@ def captured(
         from_client=from_client,
         own_key=own_key,
         own=own,
+        purpose=purpose,
     )
 
 

@@ -36,7 +36,7 @@ class UdpFollower:
         if payload.startswith(MAGIC) and (ours := identify.nonce(udp_reach(0), payload)) is not None:
             number = int.from_bytes(payload[6:SHORTEST], "big")
             from_client = False if number & ANSWER else None
-            return (captured(frame, udp_reach, ours.key, ours.message, from_client=from_client, own=True),)
+            return (captured(frame, udp_reach, ours.key, ours.message, from_client=from_client, own=True, purpose=ours.purpose),)
         if isakmp.NAT_T_PORT in ports:
             return self._port_4500(frame, payload)
         if isakmp.PORT in ports:
