@@ -12,6 +12,7 @@ from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
 from vpnprobe.transports.stack import Datagram, Endpoint
 from vpnprobe.transports.topology import CLIENT, SERVER, Topology
+from vpnprobe.wire import fingerprint
 from vpnprobe.wire.esp import FIRST_USABLE_SPI, EspPacket
 from vpnprobe.wire.ip import UdpDatagram
 from vpnprobe.wire.nonce import NoncePayload, Purpose
@@ -69,7 +70,7 @@ def test_esp_has_another_spi_each_time() -> None:
         packets = [EspPacket.decode(datagram.data) for datagram in ends.came]
         assert len({packet.spi for packet in packets}) == 20
         assert all(packet.spi >= FIRST_USABLE_SPI for packet in packets)
-        assert [identify.esp_key(packet) for packet in packets] == ends.keys()
+        assert [fingerprint.of_esp(packet) for packet in packets] == ends.keys()
 
     story(tell)
 

@@ -11,6 +11,7 @@ from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.identify import BARE_PROTOCOL
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.transports.stack import Address, Endpoint, NetworkStack, RawPort, UdpPort
+from vpnprobe.wire import fingerprint
 from vpnprobe.wire.esp import FIRST_USABLE_SPI, EspPacket
 from vpnprobe.wire.gre import Gre
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
@@ -66,7 +67,7 @@ def esp(payload: NoncePayload, spi: int, check: Check = checks.ESP) -> ProbePack
     """The first ESP packet of an association of its own, with our payload as its ciphertext."""
     packet = EspPacket(spi, 1, payload.encode())
     message = identify.UNSOLICITED if payload.is_unsolicited else ""
-    return ProbePacket(50, packet.encode(), check, identify.esp_key(packet), message)
+    return ProbePacket(50, packet.encode(), check, fingerprint.of_esp(packet), message)
 
 
 class BesidePort:

@@ -11,6 +11,7 @@ from typing import Final
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_records import Check
+from vpnprobe.wire import fingerprint
 from vpnprobe.wire.esp import EspPacket
 from vpnprobe.wire.gre import EnhancedGre, Gre, decode_gre
 from vpnprobe.wire.nonce import NoncePayload, Purpose
@@ -82,16 +83,15 @@ def gre(data: bytes) -> tuple[PacketIdentity, ...]:
 
 
 def in_call(packet: EnhancedGre) -> tuple[PacketIdentity, ...]:
-    """A packet of a PPTP call: known by the Magic-Number of its LCP packet, else by Call ID and sequence number."""
+    """A packet of a PPTP call: known by the Magic-Number of its LCP packet, else by its fingerprint."""
     detail = {"call_id": packet.call_id}
     lcp = lcp_of(packet)
     if lcp is None:
         if packet.sequence_number is None:
             return ()
-        return (PacketIdentity(checks.GRE_IN_CALL, f"{packet.call_id:04x}{packet.sequence_number:08x}", "", detail),)
+        return (PacketIdentity(checks.GRE_IN_CALL, fingerprint.of_enhanced_gre(packet), "", detail),)
     name, magic = LCP_NAMES.get(type(lcp), "LCP"), getattr(lcp, "magic_number", None)
-    numbered = f"{packet.call_id:04x}{packet.sequence_number or 0:08x}"
-    key = f"{magic:08x}" if magic else numbered
+    key = f"{magic:08x}" if magic else fingerprint.of_enhanced_gre(packet)
     return (PacketIdentity(checks.GRE_IN_CALL, key, name, detail), PacketIdentity(checks.PPTP_LCP, key, name, detail))
 
 
@@ -104,11 +104,6 @@ def lcp_of(packet: EnhancedGre) -> LcpPacket | None:
         return None
 
 
-def esp_key(packet: EspPacket) -> str:
-    """SPI and sequence number, 16 hex digits."""
-    return f"{packet.spi:08x}{packet.sequence_number:08x}"
-
-
 def esp(check: Check, data: bytes) -> PacketIdentity | None:
     """An ESP packet, by itself or in UDP; None: broken, or a reserved SPI."""
     try:
@@ -118,4 +113,5 @@ def esp(check: Check, data: bytes) -> PacketIdentity | None:
     if packet.reserved:
         return None
     ours = nonce(check, packet.rest)
-    return PacketIdentity(check, esp_key(packet)) if ours is None else replace(ours, key=esp_key(packet))
+    key = fingerprint.of_esp(packet)
+    return PacketIdentity(check, key) if ours is None else replace(ours, key=key)

@@ -17,6 +17,7 @@ from vpnprobe.capture.streams import Chunk, Connection, End, connection_key
 from vpnprobe.evidence import identify
 from vpnprobe.evidence.checks import tcp_reach
 from vpnprobe.observations.schema import ConversationSummary
+from vpnprobe.wire import fingerprint
 from vpnprobe.wire.ip import TcpFlag
 from vpnprobe.wire.pptp import PORT as PPTP_PORT
 
@@ -72,17 +73,15 @@ class TcpFollower:
     def _handshake(self, followed: _Followed, frame: Frame) -> Iterable[CapturedMessage]:
         segment = frame.tcp
         assert segment is not None
-        syn, ack = segment.has(TcpFlag.SYN), segment.has(TcpFlag.ACK)
-        if syn and not ack:
-            yield captured(frame, tcp_reach, f"{segment.sequence:08x}", "SYN", from_client=True)
-        elif syn:
-            yield captured(frame, tcp_reach, f"{(segment.acknowledgment - 1) & 0xFFFFFFFF:08x}", "SYN-ACK", from_client=False)
+        if (initial := fingerprint.initial_sequence(segment)) is not None:
+            message = "SYN-ACK" if segment.has(TcpFlag.ACK) else "SYN"
+            yield captured(frame, tcp_reach, fingerprint.attempt(initial), message, from_client=message == "SYN")
         elif segment.has(TcpFlag.RST) and followed.connection.opener is not None:
             opener = followed.connection.directions[followed.connection.opener]
             server = followed.connection.directions[followed.connection.other(opener.sender)]
             from_server = (frame.source, segment.source_port) == server.sender
             if from_server and server.first_sequence is None and opener.first_sequence is not None:
-                yield captured(frame, tcp_reach, f"{opener.first_sequence:08x}", RESET, from_client=False)
+                yield captured(frame, tcp_reach, fingerprint.attempt(opener.first_sequence), RESET, from_client=False)
 
     def _content(self, followed: _Followed, frame: Frame) -> Iterable[CapturedMessage]:
         if followed.given_up:
@@ -125,7 +124,7 @@ class TcpFollower:
         connection = followed.connection
         opener = connection.opener
         first = connection.directions[opener].first_sequence if opener is not None else None
-        fallback = f"{first:08x}" if first is not None else f"from-{frame.number}"
+        fallback = fingerprint.attempt(first) if first is not None else f"from-{frame.number}"
         return ControlConnection(*connection.ends, opener=opener, fallback_key=fallback)
 
     def summaries(self) -> Iterable[ConversationSummary]:
