@@ -14,9 +14,10 @@ from typing import Final, TypeVar
 
 from vpnprobe.conversations import isakmp, l2tp, openvpn, pptp
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.endpoint.recorder import Recorder, attempt_key
+from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks, identify
+from vpnprobe.evidence.attempts import SEQUENCE, SYN, SYN_ACK, port_key
 from vpnprobe.evidence.identify import PacketIdentity
 from vpnprobe.evidence.messages import describe
 from vpnprobe.evidence.packet_records import Check
@@ -24,6 +25,7 @@ from vpnprobe.evidence.records import PortState
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Endpoint, Packet
+from vpnprobe.wire import fingerprint
 from vpnprobe.wire.gre import EnhancedGre
 from vpnprobe.wire.ikev1 import decode_ikev1
 from vpnprobe.wire.ikev2 import decode_ikev2
@@ -241,10 +243,10 @@ class PassiveObserver:
 
 
 def _handshake(port: int, client: int, ip: IPv4Packet, sender: Sender) -> PacketIdentity:
-    """A SYN of the client's, or the answer to one."""
-    if sender is Sender.INITIATOR:
-        return PacketIdentity(checks.tcp_reach(port), attempt_key(Endpoint(ip.source, client)), "SYN")
-    return PacketIdentity(checks.tcp_reach(port), attempt_key(Endpoint(ip.destination, client)), "SYN-ACK")
+    """A SYN of the client's, or the answer to one, with the initial sequence number of the attempt."""
+    initial = fingerprint.initial_sequence(TcpSegment.decode(ip.payload))
+    detail = {} if initial is None else {SEQUENCE: initial}
+    return PacketIdentity(checks.tcp_reach(port), port_key(client), SYN if sender is Sender.INITIATOR else SYN_ACK, detail)
 
 
 def _client_first(sender: Sender, source: int, destination: int) -> tuple[int, int]:

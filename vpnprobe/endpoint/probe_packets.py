@@ -9,6 +9,7 @@ from vpnprobe.endpoint import sending
 from vpnprobe.endpoint.ppp_call import Call
 from vpnprobe.endpoint.sending import Nonces, ProbePacket
 from vpnprobe.evidence import checks, identify
+from vpnprobe.evidence.attempts import SEQUENCE, SYN, port_key
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Endpoint
@@ -75,7 +76,8 @@ def tcp_syn(
         port = 32768 + number % 28000
         using.add((Transport.TCP, port))
         segment = TcpSegment(port, destination.port, number & 0xFFFFFFFF, 0, TcpFlag.SYN)
-        return ProbePacket(int(IpProtocol.TCP), segment.encode(source.address, destination.address), check, f"port-{port}", "SYN")
+        payload, detail = segment.encode(source.address, destination.address), {SEQUENCE: segment.sequence}
+        return ProbePacket(int(IpProtocol.TCP), payload, check, port_key(port), SYN, detail)
 
     return make
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from vpnprobe.conversations.contract import Conversation, Sender
+from vpnprobe.evidence.attempts import SYN, port_key
 from vpnprobe.evidence.identify import PacketIdentity
 from vpnprobe.evidence.messages import describe, placed
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
@@ -19,8 +20,8 @@ MOST_ROWS: Final = 50_000
 
 
 def attempt_key(local: Endpoint) -> str:
-    """What both ends know a connection by, where no NAT changes the client's port."""
-    return f"port-{local.port}"
+    """What a socket knows a connection attempt by; `evidence.attempts` joins the two ends' where a NAT changes the client's port."""
+    return port_key(local.port)
 
 
 class Recorder:
@@ -34,6 +35,8 @@ class Recorder:
         self.refusals: list[Refusal] = []
         self.dropped = 0
         """Rows beyond MOST_ROWS that were not kept."""
+        self.attempts: set[tuple[Check, str]] = set()
+        """Connection attempts of this end's own, by check and key."""
 
     def _keep(self, packet_record: PacketRecord) -> None:
         if len(self.packet_records) < MOST_ROWS:
@@ -59,6 +62,13 @@ class Recorder:
         ttl_limited = ttl is not None
         purpose = Purpose.TRACE if ttl_limited else purpose
         self._keep(PacketRecord(self.vantage, Movement.SENT, at, check, key, message, size, ttl, ttl_limited, peer, detail or {}, purpose))
+
+    def attempted(self, check: Check, local: Endpoint, *, to: Endpoint) -> str:
+        """A connection that is about to be tried from `local`; returns its key. The wire may show its sequence number afterwards."""
+        key = attempt_key(local)
+        self.attempts.add((check, key))
+        self.sent(check, key, message=SYN, to=to)
+        return key
 
     def received(
         self,

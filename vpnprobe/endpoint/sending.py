@@ -3,7 +3,8 @@
 Each packet carries a nonce of its own (and ESP an SPI of its own), so packets are independent trials of the path.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from vpnprobe.endpoint.recorder import Recorder
@@ -55,6 +56,8 @@ class ProbePacket:
     check: Check
     key: str
     message: str = ""
+    detail: Mapping[str, int | str] = field(default_factory=dict)
+    """As in packet records."""
 
 
 def bare_gre(payload: NoncePayload) -> ProbePacket:

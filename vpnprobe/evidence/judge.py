@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from vpnprobe.conversations.openvpn import KeysAgreed
 from vpnprobe.evidence import checks
+from vpnprobe.evidence.attempts import unattributed as unattributed_syns
+from vpnprobe.evidence.attempts import under_clients_keys
 from vpnprobe.evidence.causes import explain
 from vpnprobe.evidence.data import LOSS_WORTH_A_WORD, DataRun, Limit
 from vpnprobe.evidence.naming import earlier_steps, form_detail, identifier, is_existing, skipped
@@ -32,6 +34,7 @@ class Judge:
     """One judgement: both records, counted, and what is known of the path."""
 
     def __init__(self, client: EndRecord, server: EndRecord, facts: PathFacts) -> None:
+        server = under_clients_keys(client, server)
         self.ends = {Direction.C2S: (client, server), Direction.S2C: (server, client)}
         """Sender and receiver of each direction."""
         self.facts = facts
@@ -149,13 +152,16 @@ class Judge:
             return None
         server = self.ends[Direction.C2S][1]
         arrived = len(there.received)
-        detail = {"arrived_at_server": arrived} if server.recorded and there.sent else {}
+        # A SYN whose answer is lost comes to no socket, and behind a NAT a port says nothing of whose it is.
+        unattributed = unattributed_syns(check, *self.ends[Direction.C2S], self.facts)
+        unknown = not arrived and (unattributed or not server.sees_closed_ports)
+        detail = {"arrived_at_server": arrived} if server.recorded and there.sent and not unknown else {}
         found = self._blank(check, Direction.BOTH, sent=len(there.sent), received=len(back.received), detail=detail)
-        if back.received and self._answered_by_another(check, counts):
+        if back.received and not unattributed and self._answered_by_another(check, counts):
             return replace(found, outcome=Outcome.NO_ANSWER, detail={**detail, "reason": ANOTHER})
         if back.received:
             return replace(found, outcome=Outcome.PASS, rtt_ms=round_trip_ms(there, back))
-        if not arrived and server.recorded and server.sees_closed_ports and self.refusal(check, Direction.C2S) is not None:
+        if not arrived and server.recorded and not unknown and self.refusal(check, Direction.C2S) is not None:
             # The server's own wire never showed the SYN: somebody before it answered in its name.
             found = replace(found, detail={**detail, "by_router": True})
         if arrived and not back.sent:
@@ -163,8 +169,8 @@ class Judge:
             return self._refused_or(unanswered, check, Direction.C2S)
         both = round_trip(self.loss[Direction.C2S], self.loss[Direction.S2C])
         outcome, bound = self.silence(check, Direction.C2S, len(there.sent), both)
-        lost_way = Direction.S2C if arrived else Direction.C2S
-        silent = replace(found, outcome=outcome, error_bound=bound, detail={**found.detail, "lost_direction": lost_way.value})
+        lost = {} if unknown else {"lost_direction": (Direction.S2C if arrived else Direction.C2S).value}
+        silent = replace(found, outcome=outcome, error_bound=bound, detail={**found.detail, **lost})
         return self._refused_or(silent, check, Direction.C2S)
 
     def _answered_by_another(self, check: Check, counts: PacketCounts) -> bool:
