@@ -51,7 +51,7 @@ def kinds_to_trace(found: Sequence[Observation], way: Direction) -> list[Check]:
             observation.outcome not in FAILED
             or refused_at_the_end(observation)
             or lost_way not in (way, Direction.BOTH)
-            or not _can_be_copied(check)
+            or not checks.can_be_copied(check)
         ):
             continue
         group = (observation.transport, str(observation.cause))
@@ -63,10 +63,6 @@ def kinds_to_trace(found: Sequence[Observation], way: Direction) -> list[Check]:
 
 def _in_call_first(observation: Observation) -> bool:
     return observation.detail.get("form") != "in-call"
-
-
-def _can_be_copied(check: Check) -> bool:
-    return check.name in ("reach", "passthrough") or (check.name == "reset" and check.transport is Transport.UDP)
 
 
 def _passing(found: Sequence[Observation], way: Direction) -> Check:

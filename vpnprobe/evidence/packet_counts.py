@@ -8,14 +8,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Final
 
-from vpnprobe.evidence.checks import CONVERSATIONS
+from vpnprobe.evidence.checks import Kind, kind_of
 from vpnprobe.evidence.identify import LCP_ANSWERS, LCP_REQUEST, UNSOLICITED
 from vpnprobe.evidence.messages import OF_SESSION
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
 from vpnprobe.evidence.records import EndRecord
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction
+from vpnprobe.wire.nonce import ANSWER
+
+OWN_KEY: Final = 24
+"""Hex digits of the key of a payload of ours."""
 
 
 @dataclass(slots=True)
@@ -28,6 +33,19 @@ class Count:
     """Key to the time it came, on the receiver's clock."""
     sizes: dict[str, int] = field(default_factory=dict)
     """Key to bytes, where they are known."""
+    proven: set[str] = field(default_factory=set)
+    """Keys that count as received for their answers alone: the receiving end has no record of them."""
+
+    @property
+    def answered(self) -> int:
+        """How many of those received are known by their answers alone."""
+        return len(self.proven)
+
+    def prove(self, key: str, at: float) -> None:
+        """Counts a sent packet as received for its answer, which came at `at`."""
+        if key in self.sent and key not in self.received:
+            self.received[key] = at
+            self.proven.add(key)
 
     @property
     def lost(self) -> int:
@@ -55,6 +73,7 @@ class PacketCounts:
                 whole.sent.update(count.sent)
                 whole.received.update(count.received)
                 whole.sizes.update(count.sizes)
+                whole.proven.update(count.proven)
         return whole
 
     def messages(self, direction: Direction) -> list[str]:
@@ -83,6 +102,7 @@ def count_packets(
         (*_own(client.packet_records), *_own(at_server)), key=lambda s: s.movement is Movement.RECEIVED
     )
     keys_sent: dict[tuple[Check, Direction], set[str]] = defaultdict(set)
+    answers: list[PacketRecord] = []
     for packet_record in everything:
         of_check = result[packet_record.check]
         slot = (packet_record.direction, packet_record.message)
@@ -93,11 +113,13 @@ def count_packets(
             of_check.counts[slot].received.setdefault(packet_record.key, packet_record.at)
             of_check.details[slot] = packet_record
             if "answers" in packet_record.detail:
-                _count_answered(of_check, packet_record)
+                answers.append(packet_record)
         else:
             continue
         if packet_record.size:
             of_check.counts[slot].sizes[packet_record.key] = packet_record.size
+    for answer in answers:
+        _count_answered(result[answer.check], answer)
     for of_check in result.values():
         _count_acknowledged(of_check)
     return dict(result)
@@ -106,7 +128,7 @@ def count_packets(
 def _begun_by(client: EndRecord, server: EndRecord) -> Iterable[PacketRecord]:
     """The server's packet records without those of conversations that the client never began: a scanner's beside us, another user's."""
     began = {(s.check, s.key) for s in client.packet_records if s.movement is Movement.SENT}
-    return (s for s in server.packet_records if s.check.name not in CONVERSATIONS or (s.check, s.key) in began)
+    return (s for s in server.packet_records if kind_of(s.check) is not Kind.CONVERSATION or (s.check, s.key) in began)
 
 
 def _comes_from_another(packet_record: PacketRecord, trusted: frozenset[Check]) -> bool:
@@ -118,20 +140,28 @@ def _count_acknowledged(of_check: PacketCounts) -> None:
     for way in (Direction.C2S, Direction.S2C):
         back = Direction.S2C if way is Direction.C2S else Direction.C2S
         answered = {key: at for name in LCP_ANSWERS for key, at in of_check.count(back, name).received.items()}
-        if not answered:
-            continue
-        request = of_check.counts[way, LCP_REQUEST]
-        for key in answered.keys() & request.sent.keys():
-            request.received.setdefault(key, answered[key])
+        for key, at in answered.items():
+            of_check.count(way, LCP_REQUEST).prove(key, at)
 
 
 def _count_answered(of_check: PacketCounts, answer: PacketRecord) -> None:
     """An answer that only the holder of the session's keys can make proves that the packet it answers came."""
-    key = f"{answer.key.rpartition(OF_SESSION)[0]}{OF_SESSION}{int(answer.detail['answers']):x}"
+    number = answer.detail["answers"]
+    if not isinstance(number, int):
+        return
+    key = f"{answer.key.rpartition(OF_SESSION)[0]}{OF_SESSION}{number:x}"
     other = Direction.S2C if answer.direction is Direction.C2S else Direction.C2S
     for (way, _), count in of_check.counts.items():
-        if way is other and key in count.sent:
-            count.received.setdefault(key, answer.at)
+        if way is other:
+            count.prove(key, answer.at)
+
+
+def answered_key(key: str) -> str:
+    """The key of the payload of ours that an answer of ours belongs to; other keys stay as they are."""
+    try:
+        return f"{key[:8]}{int(key[8:], 16) & ~ANSWER:016x}" if len(key) == OWN_KEY else key
+    except ValueError:
+        return key
 
 
 def session_part(key: str) -> str:

@@ -33,7 +33,9 @@ class Check(NamedTuple):
     port: int | None = None
     """The server's port; None: the protocol has none."""
     variant: str = ""
-    """Tells apart what shares probe, check, transport and port: `bare` and `in-call` of gre/passthrough; otherwise empty."""
+    """Tells apart what shares probe, check, transport and port: a form (`bare`, `in-call`), a wrap, or the user's profile; empty: plain."""
+    family: int = 4
+    """IP version, 4 or 6."""
 
 
 @dataclass(frozen=True, slots=True)

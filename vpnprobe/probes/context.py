@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces, ProbeSender
 from vpnprobe.evidence.checks import tcp_reach
-from vpnprobe.evidence.judge import Judge
+from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_counts import Count
 from vpnprobe.evidence.packet_records import Check

@@ -7,7 +7,9 @@ from typing import Final
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.evidence.checks import tcp_reach
-from vpnprobe.evidence.judge import GOALS, Judge
+from vpnprobe.evidence.judge import rows_of
+from vpnprobe.evidence.judging.base import Judge
+from vpnprobe.evidence.judging.goals import goals
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.evidence.statistics import MOST_TRIALS
@@ -154,7 +156,7 @@ def still_needed(context: ProbeContext, check: Check, made: int) -> int:
     counted = judgement.packet_counts.get(check)
     if counted is None:
         return _connections_needed(context, judgement, check, made)
-    if any(counted.count(Direction.S2C, goal).received for goal in GOALS[check.name]):
+    if any(counted.count(Direction.S2C, goal).received for goal in goals(check)):
         return 0
     tried = max((len(count.sent) for count in counted.counts.values()), default=0)
     lost = [(way, c) for (way, _), c in counted.counts.items() if c.sent and not c.received and judgement.would_have_recorded(check, way)]
@@ -168,8 +170,8 @@ def _connections_needed(context: ProbeContext, judgement: Judge, check: Check, m
     """No connection came up in time to converse over: bad luck, where the port itself passes or is not yet settled."""
     if context.peer is None or check.transport is not Transport.TCP or check.port is None or made >= MOST_CONNECTIONS:
         return 0
-    reach = judgement.connection(tcp_reach(check.port))
-    unsettled = reach is not None and reach.outcome in (Outcome.PASS, Outcome.NO_ANSWER)
+    reach = rows_of(judgement, tcp_reach(check.port))
+    unsettled = any(row.outcome in (Outcome.PASS, Outcome.NO_ANSWER) for row in reach)
     return FIRST_ATTEMPTS if unsettled else 0
 
 
@@ -193,13 +195,13 @@ async def until_sure(context: ProbeContext, check: Check, attempt: Callable[[], 
 async def _staggered(context: ProbeContext, check: Check, attempt: Callable[[], Awaitable[None]], count: int, gap_s: float) -> None:
     """Starts attempts one after another without waiting for silence; stops starting once the goal is reached."""
     running: list[asyncio.Task[None]] = []
-    goals = GOALS[check.name]
+    wanted = goals(check)
     try:
         for number in range(count):
             if number:
                 await asyncio.sleep(gap_s)
             if any(
-                s.check == check and s.message in goals and s.peer and s.movement == "received" for s in context.recorder.packet_records
+                s.check == check and s.message in wanted and s.peer and s.movement == "received" for s in context.recorder.packet_records
             ):
                 break
             running.append(asyncio.get_running_loop().create_task(_unless_gone(attempt())))

@@ -12,7 +12,7 @@ from typing import Final
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.openvpn import Initiator
 from vpnprobe.evidence.checks import openvpn_reset, tcp_reach, udp_reach
-from vpnprobe.evidence.judge import Judge
+from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, assert_never
 
+from vpnprobe.evidence.checks import SPECS
 from vpnprobe.observations.schema import Cause, Direction, Feasibility, Limit, Mode, Observation, Outcome, Transport, Unit
 
 DEEPEST: Final = 2
@@ -42,20 +43,6 @@ PROBES: Final[Mapping[str, str]] = {
     "mtu": "Packet sizes",
     "nat": "Address translation",
     "quality": "Quality",
-}
-CHECKS: Final[Mapping[tuple[str, str], str]] = {
-    ("gre", "passthrough"): "GRE passthrough",
-    ("esp", "passthrough"): "ESP passthrough",
-    ("pptp", "control"): "PPTP control connection",
-    ("pptp", "lcp"): "PPP LCP inside GRE",
-    ("l2tp", "control"): "L2TP control connection",
-    ("ike", "ikev1-main"): "IKEv1 main mode",
-    ("ike", "ikev2-init"): "IKEv2 IKE_SA_INIT",
-    ("ike", "esp-in-udp"): "ESP in UDP",
-    ("openvpn", "reset"): "OpenVPN reset",
-    ("openvpn", "handshake"): "OpenVPN handshake",
-    ("openvpn", "data"): "OpenVPN data channel",
-    ("path", "trace"): "TTL-stepped trace",
 }
 SETTINGS: Final[Mapping[str, str]] = {
     "port": "server port",
@@ -190,7 +177,8 @@ def question_words(row: Observation, *, ports: Sequence[int] = ()) -> str:
     found = ports or ([row.port] if row.port is not None else [])
     port = f" port{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}" if found else ""
     carrier = row.transport.value.upper()
-    named = CHECKS.get((row.probe, row.check))
+    spec = SPECS.get((row.probe, row.check))
+    named = spec.words if spec is not None else ""
     match row.check:
         case "nmap":
             words = f"nmap on {carrier}{port}"
@@ -204,7 +192,8 @@ def question_words(row: Observation, *, ports: Sequence[int] = ()) -> str:
             words = f"ESP in UDP,{port}"
         case _:
             words = f"{named or visible(row.check)}, {carrier}{port}"
-    return words + form_words(row.detail.get("form")) + session_words(row.detail)
+    version = ", over IPv6" if row.family == 6 else ""
+    return words + form_words(row.detail.get("form")) + session_words(row.detail) + version
 
 
 def form_words(form: object) -> str:
