@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.openvpn import Initiator, OpenvpnTracker, Responder, State, StreamClosed, opening, session_of
+from vpnprobe.conversations.openvpn import OpenvpnTracker, State, StreamClosed
+from vpnprobe.conversations.openvpn_reset import Initiator, Responder, opening, session_of
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.openvpn import (
     AckV1,

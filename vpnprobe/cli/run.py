@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from vpnprobe.agents.client import Measured
     from vpnprobe.agents.control import Connector
     from vpnprobe.observations.schema import Observation
-    from vpnprobe.probes.context import Settings, WantedPort
+    from vpnprobe.probes.context import ExistingServer, Settings, WantedPort
     from vpnprobe.probes.openvpn_profile_test import ProfileTest
     from vpnprobe.transports.stack import Address, NetworkStack, TcpStream
 
@@ -134,7 +134,7 @@ async def _run(
     of_profile = [remote.port for remote in profile_test.remotes] if profile_test is not None else []
     ports = tuple(port for port in dict.fromkeys((*OPENVPN_PORTS, *further)) if port != control_port)
     started = now()
-    measured, took = await _measured(wanted, Settings(ports, names, profile_test, only_profile=wanted.alone))
+    measured, took = await _measured(wanted, Settings(ports, names, profile_test, only_existing=wanted.alone))
     ports = tuple(dict.fromkeys(of_profile if wanted.alone else (*of_profile, *ports)))
     decision = decided(measured.observations, judging, rule_set(judging), ports=ports, control_port=control_port, protocols=protocols)
     name = wanted.peer.removeprefix(SSH)
@@ -175,9 +175,7 @@ async def _measured(wanted: Wanted, settings: "Settings") -> "tuple[Measured, fl
         address, connect = await _through_ssh(wanted)
         run = ClientRun(stack, address, settings, connect, wanted.tell, second_opinion=nmap_opinion(address))
     else:
-        address = (
-            await first_address(settings.profile_test, stack) if wanted.alone and settings.profile_test else await resolve(wanted.peer)
-        )
+        address = await first_address(settings.existing, stack) if wanted.alone and settings.existing else await resolve(wanted.peer)
         if wanted.alone:
             run = ClientRun(stack, address, settings, None, wanted.tell)
         elif wanted.solo:
@@ -214,12 +212,12 @@ async def _through_ssh(wanted: Wanted) -> "tuple[Address, Connector]":
     return agent.address, connect
 
 
-async def first_address(profile_test: "ProfileTest", stack: "NetworkStack") -> "Address":
+async def first_address(existing: "ExistingServer", stack: "NetworkStack") -> "Address":
     """The first IPv4 address of a remote that there is a route to; the unspecified one where there is none: the trial says so by name."""
     from ipaddress import IPv4Address
 
-    for remote in profile_test.remotes:
-        for address in await profile_test.resolve(remote.host, remote.family):
+    for remote in existing.remotes:
+        for address in await existing.resolve(remote.host, remote.family):
             if address.version == 4:
                 with contextlib.suppress(CannotRun, OSError):
                     stack.source_address(address)

@@ -73,9 +73,6 @@ class Server(EchoingEnd):
         """Whether the client's key was asked for again and has not come yet."""
         self._wrapped_key = b""
 
-    def start(self, now: float) -> None:
-        """Nothing: the responder waits."""
-
     def _tunnel_ends(self) -> tuple[IPv4Address, IPv4Address] | None:
         return SERVER_TUNNEL, CLIENT_TUNNEL
 
