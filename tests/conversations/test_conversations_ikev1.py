@@ -97,7 +97,7 @@ def test_a_refusal_is_an_answer_and_no_stage() -> None:
     client = Initiator(entropy=SPI, attempts=2)
     client.start(0.0)
     client.receive(notify_message(SPI, OTHER_SPI, Notify.NO_PROPOSAL_CHOSEN, message_id=1).encode(), 0.1)
-    assert client.state is State.MAIN_REQUESTED
+    assert (client.state, client.tracker.stage) == (State.MAIN_NOTIFIED, "main-unanswered")
     assert client.answered
     assert [notification.type for notification in client.notifications] == [Notify.NO_PROPOSAL_CHOSEN]
     assert client.next_timer() is None

@@ -241,7 +241,7 @@ def test_a_refusal_is_recorded_and_acknowledged() -> None:
     client.receive(stop.encode(), 0.1)
     assert client.refusal == stop
     assert client.result_code == 1
-    assert client.state is State.TUNNEL_REQUESTED
+    assert (client.state, client.tracker.stage) == (State.REQUEST_REFUSED, "sccrq-unanswered")
     assert client.next_timer() is None
     assert [decode_l2tp(data) for data in client.data_to_send(0.1)] == [ZeroLengthBody(9, 0, 1, 1)]
 
@@ -251,7 +251,7 @@ def test_a_refused_call_leaves_the_tunnel_up() -> None:
     client.start(0.0)
     client.receive(StartControlConnectionReply(777, 0, 0, 1, tunnel_avps(host_name=b"x", assigned_tunnel_id=9)).encode(), 0.1)
     client.receive(CallDisconnectNotify(777, 11, 1, 3, (Avp(AvpType.RESULT_CODE, b"\x00\x04"),)).encode(), 0.2)
-    assert client.state is State.TUNNEL_UP
+    assert (client.state, client.tracker.stage) == (State.CALL_REFUSED, "tunnel-up")
     assert client.result_code == 4
     client.receive(CallDisconnectNotify(777, 11, 2, 3).encode(), 0.3)
     assert client.result_code == 4

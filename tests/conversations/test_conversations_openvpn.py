@@ -131,7 +131,7 @@ def test_a_wrapped_server_closes_the_stream_without_a_byte() -> None:
     assert not client.closed_unanswered
     client.closed_by_peer(0.1)
     assert client.closed_unanswered
-    assert client.state is State.CLIENT_RESET
+    assert (client.state, client.tracker.stage) == (State.RESET_REFUSED, "client-reset-unanswered")
     assert client.tracker.steps[-1].message == StreamClosed()
     assert client.tracker.steps[-1].expected
 
