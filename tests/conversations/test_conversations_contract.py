@@ -1,8 +1,7 @@
 """The tracker that every table is ridden with, and the retransmission timer."""
 
-from enum import Enum
-
 from dataclasses import replace
+from enum import Enum
 
 from vpnprobe.conversations.contract import ConversationEnd, Retransmission, Sender, Step, Tracker, TransitionTable
 

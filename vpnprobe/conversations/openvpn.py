@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 from vpnprobe.conversations.contract import Sender, Tracker, TransitionTable, class_name
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.openvpn import (
+    OPCODE_SHIFT,
     AckV1,
     ControlPacket,
     ControlV1,
@@ -24,6 +25,7 @@ from vpnprobe.wire.openvpn import (
     HardResetClientV3,
     HardResetServerV1,
     HardResetServerV2,
+    Opcode,
     Packet,
     SoftResetV1,
     decode_openvpn,
@@ -33,6 +35,8 @@ from vpnprobe.wire.openvpn import (
 
 FRAME_LENGTH: Final = 2
 """Bytes of length before each packet over TCP."""
+CIPHERTEXT_KEPT: Final = 48
+DATA_OPCODES: Final = frozenset({Opcode.DATA_V1, Opcode.DATA_V2})
 OF_SESSION: Final = "."
 """Stands between a conversation's key and what tells one of its data packets apart."""
 
@@ -259,3 +263,8 @@ def _shared_kind(message: object) -> type | None:
     if isinstance(message, _CONTROL):
         return ControlBothWays
     return DataBothWays if isinstance(message, _DATA) else None
+
+
+def head_bytes(packet: bytes) -> int:
+    """Bytes of a packet that tell anything: of a data packet its head, packet ID, tag, and some of what follows; of others all."""
+    return min(len(packet), CIPHERTEXT_KEPT) if packet and packet[0] >> OPCODE_SHIFT in DATA_OPCODES else len(packet)

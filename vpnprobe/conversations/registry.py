@@ -6,6 +6,7 @@ hand-over of keys dispatch by it, and the judge asks its tables. None of them na
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final, NamedTuple, Protocol
 
 from vpnprobe.conversations import (
@@ -86,10 +87,14 @@ class ProtocolSpec:
     """What tells the check apart, by a client's first packet (OpenVPN's wrap); empty: the plain one."""
     stream_needs: Callable[[bytes], int] = lambda _: 1
     """Bytes of a stream's beginning that it takes to recognise it."""
+    length_bytes: int = 0
+    """Of each packet's length, which stands before it in a stream."""
     first_packet: Callable[[bytes], tuple[bytes, str]] | None = None
     """A client's first packet with an identifier of 8 bytes, and its message's name: for TTL-limited copies. None: it cannot be copied."""
     decoy_bytes: Mapping[int, int] = field(default_factory=dict)
     """By port: about the size of a client's first packet, where it is not the shortest payload of ours."""
+    head_bytes: Callable[[bytes], int] = len
+    """Bytes at the beginning of one of its packets that tell anything; what follows is ciphertext."""
     call_ids: Callable[[Conversation], tuple[int, int] | None] = lambda _: None
     """Call IDs of the call that a conversation has set up: this end's and the peer's. None: there is none, or none yet."""
     make_keys: Callable[[Callable[[int], bytes]], ClientKeys] | None = None
@@ -250,6 +255,8 @@ PROTOCOLS: Final[tuple[ProtocolSpec, ...]] = (
         placed=openvpn.placed,
         variant=lambda opening: openvpn_responder.variant(_openvpn_packet(opening)),
         stream_needs=openvpn_reset.stream_needs,
+        length_bytes=openvpn.FRAME_LENGTH,
+        head_bytes=openvpn.head_bytes,
         first_packet=openvpn_reset.first_packet,
         make_keys=openvpn_session_keys.make_session_keys,
         accept_keys=openvpn_responder.accept,
@@ -258,6 +265,7 @@ PROTOCOLS: Final[tuple[ProtocolSpec, ...]] = (
 """In the order in which a first packet is offered to them."""
 
 
+@cache
 def at_port(transport: Transport, port: int) -> Sequence[ProtocolSpec]:
     """The protocols that may be spoken at a server's port."""
     own = [spec for spec in PROTOCOLS if spec.lives_on(transport, port)]
@@ -269,6 +277,7 @@ def protocol_of(probe: str, check: str) -> ProtocolSpec | None:
     return next((spec for spec in PROTOCOLS if spec.probe == probe and check in spec.checks), None)
 
 
+@cache
 def registered_ports(transport: Transport) -> tuple[int, ...]:
     """Ports that protocols of the list have for themselves, in the list's order."""
     return tuple(dict.fromkeys(port for spec in PROTOCOLS if transport in spec.transports for port in sorted(spec.ports)))

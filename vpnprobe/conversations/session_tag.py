@@ -1,7 +1,7 @@
 """Identifiers that a client gives its conversations, and by which the server agent knows whose they are.
 
-Several clients may be behind one address, and a NAT may change ports: what no NAT changes is the identifier inside the message (OpenVPN's
-session ID, IKE's SPI, WireGuard's sender index, a nonce in a host name). It carries the paired session's tag of 32 bits. The fresh bytes
+Several clients may be behind one address, and a NAT may change ports: what no NAT changes is the identifier inside the message (a session
+ID, an SPI, a sender index, a nonce in a host name). It carries the paired session's tag of 32 bits. The fresh bytes
 come first, so that a filter that looks at the first byte meets another one each time.
 
 Eight bytes and more end in the tag itself. Shorter ones end in a digest of the fresh bytes and the tag: of two clients behind one address

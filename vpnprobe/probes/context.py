@@ -135,6 +135,16 @@ class ExistingServer(Protocol):
         ...
 
     @property
+    def probe(self) -> str:
+        """The name of the probe that tries it."""
+        ...
+
+    @property
+    def protocols(self) -> Sequence[str]:
+        """Those that get a verdict by it."""
+        ...
+
+    @property
     def remotes(self) -> Sequence[Remote]: ...
     @property
     def resolve(self) -> Callable[[str, str], Awaitable[Sequence[Address]]]:

@@ -9,7 +9,7 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import ClassVar, Final
 
 from vpnprobe import __version__
 from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
@@ -30,7 +30,7 @@ from vpnprobe.probes.openvpn_findings import CLOSED_AT, DataFailure, client_cert
 from vpnprobe.profiles.model import Profile, Remote
 from vpnprobe.profiles.verification import certificate_check, tls_context
 from vpnprobe.transports.stack import Address, ConnectError, ConnectFailure
-from vpnprobe.wire.ciphers import lacking
+from vpnprobe.wire.openvpn_ciphers import lacking
 from vpnprobe.wire.openvpn_keys import ClientKeyV2, KeyDirection, StaticKey
 from vpnprobe.wire.openvpn_wrap import Wrap
 
@@ -64,6 +64,8 @@ Resolve = Callable[[str, str], Awaitable[Sequence[Address]]]
 class ProfileTest:
     """What is tried."""
 
+    PROBE: ClassVar[str] = "openvpn"
+
     profile: Profile
     resolve: Resolve
     username: str = ""
@@ -75,6 +77,14 @@ class ProfileTest:
     @property
     def file(self) -> str:
         return self.profile.file
+
+    @property
+    def probe(self) -> str:
+        return self.PROBE
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        return tuple(f"{self.PROBE}-{remote.transport}" for remote in self.remotes)
 
     @property
     def remotes(self) -> tuple[Remote, ...]:
