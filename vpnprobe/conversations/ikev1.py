@@ -210,11 +210,6 @@ class Responder(End[State]):
         super().__init__(Ikev1Tracker(), decode_ikev1, non_esp_marker=non_esp_marker)
         self._responder_spi = entropy[:ENTROPY_BYTES]
 
-    @staticmethod
-    def claims(data: bytes, *, non_esp_marker: bool = False) -> bool:
-        """Whether a datagram is an initiator's first message of main mode."""
-        return bool(opening(data, non_esp_marker=non_esp_marker))
-
     def _answer(self, message: IsakmpMessage, now: float) -> None:
         self.notifications += tuple(notifications(message))
         if isinstance(message, MainModeSa) and message.responder_spi == NO_SPI:

@@ -171,11 +171,6 @@ class Responder(End[State]):
         self._spi, self._public_value, self._nonce = _split(entropy)
         self._ends = ends
 
-    @staticmethod
-    def claims(data: bytes, *, non_esp_marker: bool = False) -> bool:
-        """Whether a datagram is an IKE_SA_INIT request."""
-        return bool(opening(data, non_esp_marker=non_esp_marker))
-
     def _answer(self, message: IsakmpMessage, now: float) -> None:
         self.notifications += tuple(notifications(message))
         if isinstance(message, SaInit) and not message.flags & RESPONSE_FLAG:

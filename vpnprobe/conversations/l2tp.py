@@ -146,12 +146,6 @@ def opening(data: bytes) -> str:
     return key_of(_read(data))
 
 
-def destination(data: bytes) -> int | None:
-    """The Tunnel ID of a control message's header: whose `tunnel_id` this is gets it (0: an SCCRQ). None: no control message."""
-    message = _read(data)
-    return message.tunnel_id if isinstance(message, ControlMessage) else None
-
-
 def _read(data: bytes) -> ControlMessage | DataMessage | DecodeError:
     try:
         return decode_l2tp(data)
@@ -374,14 +368,9 @@ class Responder(_End):
         attempts: int = ATTEMPTS,
         host_name: bytes = b"vpnprobe",
     ) -> None:
-        """`tunnel_id` and `session_id`: ours, 1 to 65535. Datagrams whose `destination` is neither 0 nor ours belong to others."""
+        """`tunnel_id` and `session_id`: ours, 1 to 65535."""
         super().__init__(tunnel_id=tunnel_id, session_id=session_id, retransmit_after_s=retransmit_after_s, attempts=attempts)
         self._host_name = host_name
-
-    @staticmethod
-    def claims(data: bytes) -> bool:
-        """Whether a datagram opens a tunnel."""
-        return isinstance(_read(data), StartControlConnectionRequest)
 
     def _is_ours(self, message: ControlMessage) -> bool:
         return isinstance(message, StartControlConnectionRequest) or super()._is_ours(message)

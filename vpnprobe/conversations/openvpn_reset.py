@@ -95,11 +95,6 @@ class Initiator(_End):
         """Whether a server's reset acknowledged ours."""
         return self.server_session_id is not None
 
-    @property
-    def closed_unanswered(self) -> bool:
-        """Whether the peer closed the TCP connection without a byte: consistent with a server that wants its control channel wrapped."""
-        return self.peer_closed and self.bytes_received == 0
-
     def start(self, now: float) -> None:
         self._send(self._reset, now)
         self._timer.began(now)
@@ -139,11 +134,6 @@ class Responder(_End):
     def __init__(self, *, session_id: bytes, stream: bool) -> None:
         """`session_id`: 8 random bytes. Over UDP, packets of other client sessions belong to other responders."""
         super().__init__(session_id=session_id, stream=stream)
-
-    @staticmethod
-    def claims(data: bytes) -> bool:
-        """Whether a datagram is a plain client reset."""
-        return bool(opening(data))
 
     def _take(self, data: bytes, now: float) -> None:
         packet = self.tracker.saw_datagram(self.SENDER.other, data, now=now)
