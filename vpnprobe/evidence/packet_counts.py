@@ -1,19 +1,21 @@
 """Counts of fresh packets, by check, message and direction: what left one end and what of it came at the other.
 
 A packet counts as received only where the sending end's record has its key (joined records), so a forged, reflected or foreign row adds
-nothing. Copies with the same key count once. TTL-limited copies count for nothing.
+nothing. Copies with the same key count once. TTL-limited copies count for nothing, and so do messages that the protocol's table does not
+have: a newer peer may know more of them than this end could have recognised.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from statistics import median
 from typing import Final
 
-from vpnprobe.evidence.checks import Kind, kind_of
+from vpnprobe.conversations.registry import protocol_of
+from vpnprobe.evidence.checks import SPECS, Kind, kind_of
 from vpnprobe.evidence.identify import LCP_ANSWERS, LCP_REQUEST, UNSOLICITED
-from vpnprobe.evidence.messages import OF_SESSION
-from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
+from vpnprobe.evidence.packet_records import OF_SESSION, Check, Movement, PacketRecord
 from vpnprobe.evidence.records import EndRecord
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction
@@ -85,7 +87,17 @@ class PacketCounts:
 
 
 def _own(packet_records: Iterable[PacketRecord]) -> Iterable[PacketRecord]:
-    return (packet_record for packet_record in packet_records if not packet_record.ttl_limited)
+    return (one for one in packet_records if not one.ttl_limited and _is_known(one.check.probe, one.check.name, one.message))
+
+
+@lru_cache(maxsize=1024)
+def _is_known(probe: str, name: str, message: str) -> bool:
+    """Whether the table of the check's protocol has the message; a part's number behind a name does not matter."""
+    spec = protocol_of(probe, name)
+    judged = SPECS.get((probe, name))
+    if spec is None or judged is None or judged.kind is not Kind.CONVERSATION:
+        return True
+    return spec.table.knows(message.partition("[")[0])
 
 
 def count_packets(

@@ -7,9 +7,12 @@ is being asked) and `key` (the nonce): a packet record at the server whose key t
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from vpnprobe.observations.schema import Direction, Transport
+
+OF_SESSION: Final = "."
+"""Stands in a key between the conversation's own and what tells one of its data packets apart."""
 
 
 class Vantage(StrEnum):

@@ -1,27 +1,26 @@
-"""Which messages end a conversation: those that reach its goal, and those by which the other end itself refuses."""
+"""Which messages end a conversation, as the transition table of its protocol has it: those of its goal, and those that refuse."""
 
-from collections.abc import Mapping
 from typing import Final
 
+from vpnprobe.conversations.registry import ProtocolSpec, protocol_of
+from vpnprobe.evidence.checks import Kind, kind_of
 from vpnprobe.evidence.packet_records import Check
 
 CLOSED: Final = "FIN"
-"""The end of a TCP connection whose server has not sent a byte."""
-_GOALS: Final[Mapping[str, frozenset[str]]] = {
-    "control": frozenset({"OCRP", "ICRP"}),
-    "ikev1-main": frozenset({"main-answer", "notify"}),
-    "ikev2-init": frozenset({"sa_init-answer", "notify"}),
-    "reset": frozenset({"P_CONTROL_HARD_RESET_SERVER_V2", "P_CONTROL_HARD_RESET_SERVER_V1"}),
-    "handshake": frozenset({"key-method-2"}),
-}
-_REFUSALS: Final = frozenset({"SCCRP-refused", "OCRP-refused", "StopCCN", "CDN", CLOSED})
+"""The end of a TCP connection whose server has not sent a byte, as tables name it."""
 
 
 def goals(check: Check) -> frozenset[str]:
-    """Messages of the server of which one must come back; empty: it is no conversation."""
-    return _GOALS.get(check.name, frozenset())
+    """Messages of the server of which one must come back; empty: it is no conversation that this version can hold."""
+    spec = _spoken(check)
+    return spec.table.goal_messages(check.name) if spec is not None else frozenset()
 
 
 def refusals(check: Check) -> frozenset[str]:
-    """Messages by which the server itself refuses; empty: it is no conversation."""
-    return _REFUSALS if check.name in _GOALS else frozenset()
+    """Messages by which the server itself refuses; empty: none of its protocol's do."""
+    spec = _spoken(check)
+    return spec.table.refusal_messages() if spec is not None else frozenset()
+
+
+def _spoken(check: Check) -> ProtocolSpec | None:
+    return protocol_of(check.probe, check.name) if kind_of(check) is Kind.CONVERSATION else None
