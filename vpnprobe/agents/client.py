@@ -244,6 +244,8 @@ class ClientRun:
         if peer is not None:
             context.facts = replace(context.facts, background=peer.background())
             await peer.channel.close()
+            if peer.unknown_checks:
+                self.tell(f"warning: the peer is newer; set aside, for this version does not know it: {', '.join(peer.unknown_checks)}")
         facts = replace(context.facts, skips=tuple(context.skips), named_failures=tuple(context.named_failures), errors=tuple(self.errors))
         client = context.client_record()
         if self.sees_wire:
@@ -334,4 +336,5 @@ def _about_server(peer: RemotePeer | None, address: Address) -> dict[str, Any]:
     told = {name: peer.about[name] for name in ("version", "platform", "capabilities", "no_raw", "seen_as") if peer.about.get(name)}
     lack = peer.no_capture or ("" if peer.captures else str(peer.about.get("no_raw") or "the server agent may not capture"))
     capture = f"none: {lack}" if lack else "server.pcap"
-    return {"address": str(address), "rtt_ms": round(1000 * peer.rtt_s, 3), "capture": capture, **told}
+    unknown = {"unknown_checks": peer.unknown_checks} if peer.unknown_checks else {}
+    return {"address": str(address), "rtt_ms": round(1000 * peer.rtt_s, 3), "capture": capture, **told, **unknown}

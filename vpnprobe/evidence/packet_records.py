@@ -15,6 +15,10 @@ OF_SESSION: Final = "."
 """Stands in a key between the conversation's own and what tells one of its data packets apart."""
 
 
+NUMBERS: Final = frozenset({"answers", "call_id", "exchange_type", "follows", "peer_call_id", "result_code", "tunnel_id", "unexpected"})
+"""What is a number in the detail of a packet record, by name; anything else may be a text too."""
+
+
 class Vantage(StrEnum):
     """Which end saw it."""
 
