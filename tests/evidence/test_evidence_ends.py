@@ -7,7 +7,9 @@ import pytest
 from evidence_support import C2S, CLEAR, CLIENT, RECEIVED, S2C, SENT, SERVER, ends, facts_with, judged, keys, seen, trip
 
 from vpnprobe.evidence import checks
-from vpnprobe.evidence.judge import ANOTHER, DROPPED_ON_INPUT, DROPPED_ON_OUTPUT, UNANSWERED, judge
+from vpnprobe.evidence.judge import judge
+from vpnprobe.evidence.judging.base import DROPPED_ON_INPUT, DROPPED_ON_OUTPUT
+from vpnprobe.evidence.judging.connection import ANOTHER, UNANSWERED
 from vpnprobe.evidence.packet_records import Check, PacketRecord
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
