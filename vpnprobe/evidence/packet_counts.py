@@ -12,8 +12,8 @@ from functools import lru_cache
 from statistics import median
 from typing import Final
 
-from vpnprobe.conversations.registry import protocol_of
-from vpnprobe.evidence.checks import SPECS, Kind, kind_of
+from vpnprobe.conversations.registry import UNREADABLE, protocol_of
+from vpnprobe.evidence.checks import Kind, kind_of
 from vpnprobe.evidence.identify import LCP_ANSWERS, LCP_REQUEST, UNSOLICITED
 from vpnprobe.evidence.packet_records import OF_SESSION, Check, Movement, PacketRecord
 from vpnprobe.evidence.records import EndRecord
@@ -94,10 +94,7 @@ def _own(packet_records: Iterable[PacketRecord]) -> Iterable[PacketRecord]:
 def _is_known(probe: str, name: str, message: str) -> bool:
     """Whether the table of the check's protocol has the message; a part's number behind a name does not matter."""
     spec = protocol_of(probe, name)
-    judged = SPECS.get((probe, name))
-    if spec is None or judged is None or judged.kind is not Kind.CONVERSATION:
-        return True
-    return spec.table.knows(message.partition("[")[0])
+    return spec is None or message == UNREADABLE or spec.table.knows(message.partition("[")[0])
 
 
 def count_packets(
