@@ -178,7 +178,7 @@ def test_a_message_that_the_protocols_table_does_not_have_counts_for_nothing() -
 
 def test_an_answer_to_what_is_no_number_proves_nothing() -> None:
     data = checks.openvpn_data(Transport.UDP, 1194)
-    rows = [*seen(CLIENT, SENT, data, ["s.0.1"]), *seen(CLIENT, RECEIVED, data, ["s.0.9"], detail={"answers": "1"})]
+    rows = [*seen(CLIENT, SENT, data, ["s.0.1"]), *seen(CLIENT, RECEIVED, data, ["s.0.9"], message="P_DATA_V2", detail={"answers": "1"})]
     assert not of(rows, data).total(C2S).received
 
 
