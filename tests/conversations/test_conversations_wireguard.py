@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.wireguard import State, WireguardTracker, opener, opening
+from vpnprobe.conversations.wireguard import TABLE, State, WireguardTracker, describe, opener, opening, placed
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.wireguard import CookieReply, HandshakeInitiation, HandshakeResponse, TransportData, WireguardMessage
 
@@ -73,3 +73,16 @@ def test_what_cannot_be_read_is_recorded_and_leads_nowhere() -> None:
 @given(st.lists(st.tuples(st.sampled_from([CLIENT, SERVER]), st.sampled_from([INITIATION, RESPONSE, COOKIE, DATA])), max_size=12))
 def test_every_message_is_expected_in_every_state_that_it_can_meet(said: list[Said]) -> None:
     assert all(step.expected for step in followed(*said).steps)
+
+
+def test_what_a_message_is_called_and_bears_on() -> None:
+    assert [describe(message) for message in (INITIATION, DATA)] == [("Handshake Initiation", {}), ("Transport Data", {})]
+    assert placed(RESPONSE) == ("handshake", "")
+    assert placed(TransportData(0x1234, 255, bytes(16))) == ("data", ".00001234.ff")
+
+
+def test_the_table_knows_what_a_probe_is_to_reach() -> None:
+    assert TABLE.goal_messages("handshake") == {"Handshake Response", "Transport Data"}
+    assert TABLE.goal_messages("data") == {"Transport Data"}
+    assert followed((CLIENT, INITIATION), (SERVER, RESPONSE)).reached("handshake")
+    assert not followed((CLIENT, INITIATION), (SERVER, RESPONSE), (CLIENT, DATA)).reached("data")

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.openvpn_ends import Server
 from vpnprobe.conversations.openvpn_session import Negotiation, Wrapping
+from vpnprobe.conversations.openvpn_session_keys import SessionKeys, make_session_keys
 from vpnprobe.conversations.openvpn_tls import server_context
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces
@@ -23,7 +24,6 @@ from vpnprobe.observations.schema import Observation, Transport
 from vpnprobe.probes.context import ProbeContext, Settings
 from vpnprobe.probes.conversing import over_stream
 from vpnprobe.probes.openvpn_profile_test import ProfileProbe, ProfileTest
-from vpnprobe.probes.openvpn_session_keys import SessionKeys, make_session_keys
 from vpnprobe.profiles.model import Profile, Remote, TlsMaterial
 from vpnprobe.profiles.model import Wrapping as ProfileWrapping
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
@@ -249,7 +249,7 @@ def tried(
         path = ProbeContext(
             stack,
             there,
-            Settings((), profile_test=profile_test, only_profile=True),
+            Settings((), profile_test=profile_test, only_existing=True),
             Recorder(stack, Vantage.CLIENT),
             Nonces(stack, 9),
             None,

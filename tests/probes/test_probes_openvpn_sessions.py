@@ -7,6 +7,7 @@ import pytest
 from profile_test_support import PORT, Servers, session_keys
 
 from vpnprobe.agents.simulation import measure_simulated
+from vpnprobe.conversations.openvpn_session_keys import SessionKeys, make_session_keys
 from vpnprobe.conversations.openvpn_tls import Identity
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces
@@ -16,7 +17,6 @@ from vpnprobe.lab.scenario import load
 from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
 from vpnprobe.probes import openvpn_sessions
 from vpnprobe.probes.context import ProbeContext, Settings, WantedPort
-from vpnprobe.probes.openvpn_session_keys import SessionKeys, make_session_keys
 from vpnprobe.probes.openvpn_sessions import ECHOES, LONG_RUN, MOST_SESSIONS, OpenvpnSessions, checks_of
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
 from vpnprobe.transports.topology import CLIENT, SERVER, Action, Filter, Link, Topology

@@ -53,8 +53,8 @@ class RemotePeer:
         self._segments: dict[str, int] = {"sent": 0, "again": 0}
         self.no_capture = ""
         """Why its capture could not be had though it has one; empty: nothing stands against it."""
-        self.no_openvpn = "no ports were opened"
-        """Why OpenVPN sessions cannot come up there; empty: they can."""
+        self.no_keys: dict[str, str] = {}
+        """By protocol: why the keys that were handed over for it are of no use there."""
 
     @property
     def rtt_s(self) -> float:
@@ -75,12 +75,17 @@ class RemotePeer:
         """Why it has no raw sockets; empty: it has."""
         return str(self.about.get("no_raw") or "")
 
-    async def open(self, ports: Sequence[WantedPort], openvpn: Mapping[str, str] | None = None) -> dict[tuple[Transport, int], PortState]:
-        """Has probe ports opened; who is behind each. `openvpn`: what the server needs for whole OpenVPN sessions."""
+    async def open(
+        self, ports: Sequence[WantedPort], keys: Mapping[str, Mapping[str, str]] | None = None
+    ) -> dict[tuple[Transport, int], PortState]:
+        """Has probe ports opened; who is behind each. `keys`: by protocol, the server's half of the keys of this run."""
         wanted = [[port.transport.value, port.port] for port in ports]
-        answer = await self._ask("open", ports=wanted, seconds=PORTS_OPEN_S, openvpn=openvpn)
-        self.no_openvpn = str(answer.get("no_openvpn") or "")
+        answer = await self._ask("open", ports=wanted, seconds=PORTS_OPEN_S, keys=keys or {})
         with _readable("open"):
+            lacking = answer.get("no_keys")
+            if not isinstance(lacking, dict):
+                raise DecodeError("no_keys", 0, "is no table")
+            self.no_keys = {str(name): str(why) for name, why in lacking.items()}
             return dict(read_all(answer.get("ports"), lambda row: ((Transport(row[0]), int(row[1])), PortState(row[2]))))
 
     async def send(

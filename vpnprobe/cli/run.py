@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from vpnprobe.cli.openvpn_profile import profile_test_of
 from vpnprobe.cli.options import (
-    OPENVPN_PORTS,
+    CANDIDATE_PORTS,
     Judging,
     Output,
     judging_of,
@@ -20,7 +21,6 @@ from vpnprobe.cli.options import (
     probes_for,
     probing_options,
 )
-from vpnprobe.cli.profile import profile_test_of
 from vpnprobe.cli.serve import DEFAULT_CONTROL_PORT
 from vpnprobe.errors import CannotRun, UsageError
 
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from vpnprobe.agents.client import Measured
     from vpnprobe.agents.control import Connector
     from vpnprobe.observations.schema import Observation
-    from vpnprobe.probes.context import Settings, WantedPort
-    from vpnprobe.probes.openvpn_profile_test import ProfileTest
+    from vpnprobe.probes.context import ExistingServer, Settings, WantedPort
     from vpnprobe.transports.stack import Address, NetworkStack, TcpStream
 
 SSH: Final = "ssh://"
@@ -62,6 +61,7 @@ class Wanted:
 @click.option("--control-port", type=click.IntRange(1, 65535), default=DEFAULT_CONTROL_PORT, show_default=True)
 @click.option("--token-file", type=click.Path(path_type=Path), help="The server's token [default: VPNPROBE_TOKEN, then token-HOST, token].")
 @probing_options
+@click.option("--port", "ports", multiple=True, type=click.IntRange(1, 65535), help="A further candidate OpenVPN port (repeatable).")
 @output_options
 @judging_options
 def run(
@@ -103,17 +103,17 @@ def run(
     wanted = Wanted(peer or "", control_port, token_file, solo, quiet)
     profile_test = profile_test_of(profile, wanted.tell) if profile is not None else None
     if profile_test is not None and names:
-        names |= {"openvpn"}
+        names |= {profile_test.probe}
     if peer is None and profile_test is not None:
         names, protocols = _of_profile(profile_test, names, protocols)
         wanted = replace(wanted, peer=profile_test.remotes[0].host, alone=True)
     return asyncio.run(_run(wanted, names, protocols, ports, profile_test, output, judging))
 
 
-def _of_profile(profile_test: "ProfileTest", names: frozenset[str], protocols: Sequence[str]) -> tuple[frozenset[str], tuple[str, ...]]:
+def _of_profile(existing: "ExistingServer", names: frozenset[str], protocols: Sequence[str]) -> tuple[frozenset[str], tuple[str, ...]]:
     """The probes and protocols of a run that tries a profile and nothing else, unless more was asked for by name."""
-    own = tuple(dict.fromkeys(f"openvpn-{remote.transport}" for remote in profile_test.remotes))
-    return names | {"openvpn"}, tuple(dict.fromkeys((*own, *protocols))) if names else own
+    own = tuple(dict.fromkeys(existing.protocols))
+    return names | {existing.probe}, tuple(dict.fromkeys((*own, *protocols))) if names else own
 
 
 async def _run(
@@ -121,7 +121,7 @@ async def _run(
     names: frozenset[str],
     protocols: Sequence[str],
     further: Sequence[int],
-    profile_test: "ProfileTest | None",
+    existing: "ExistingServer | None",
     output: Output,
     judging: Judging,
 ) -> int:
@@ -131,10 +131,10 @@ async def _run(
     from vpnprobe.probes.context import Settings
 
     control_port = None if wanted.solo or wanted.peer.startswith(SSH) else wanted.control_port
-    of_profile = [remote.port for remote in profile_test.remotes] if profile_test is not None else []
-    ports = tuple(port for port in dict.fromkeys((*OPENVPN_PORTS, *further)) if port != control_port)
+    of_profile = [remote.port for remote in existing.remotes] if existing is not None else []
+    ports = tuple(port for port in dict.fromkeys((*CANDIDATE_PORTS, *further)) if port != control_port)
     started = now()
-    measured, took = await _measured(wanted, Settings(ports, names, profile_test, only_profile=wanted.alone))
+    measured, took = await _measured(wanted, Settings(ports, names, existing, only_existing=wanted.alone))
     ports = tuple(dict.fromkeys(of_profile if wanted.alone else (*of_profile, *ports)))
     decision = decided(measured.observations, judging, rule_set(judging), ports=ports, control_port=control_port, protocols=protocols)
     name = wanted.peer.removeprefix(SSH)
@@ -175,9 +175,7 @@ async def _measured(wanted: Wanted, settings: "Settings") -> "tuple[Measured, fl
         address, connect = await _through_ssh(wanted)
         run = ClientRun(stack, address, settings, connect, wanted.tell, second_opinion=nmap_opinion(address))
     else:
-        address = (
-            await first_address(settings.profile_test, stack) if wanted.alone and settings.profile_test else await resolve(wanted.peer)
-        )
+        address = await first_address(settings.existing, stack) if wanted.alone and settings.existing else await resolve(wanted.peer)
         if wanted.alone:
             run = ClientRun(stack, address, settings, None, wanted.tell)
         elif wanted.solo:
@@ -214,12 +212,12 @@ async def _through_ssh(wanted: Wanted) -> "tuple[Address, Connector]":
     return agent.address, connect
 
 
-async def first_address(profile_test: "ProfileTest", stack: "NetworkStack") -> "Address":
+async def first_address(existing: "ExistingServer", stack: "NetworkStack") -> "Address":
     """The first IPv4 address of a remote that there is a route to; the unspecified one where there is none: the trial says so by name."""
     from ipaddress import IPv4Address
 
-    for remote in profile_test.remotes:
-        for address in await profile_test.resolve(remote.host, remote.family):
+    for remote in existing.remotes:
+        for address in await existing.resolve(remote.host, remote.family):
             if address.version == 4:
                 with contextlib.suppress(CannotRun, OSError):
                     stack.source_address(address)

@@ -5,10 +5,11 @@ the messages show. Sessions are renewed every two minutes, by either end, beside
 is another initiation. Keys are not needed: the types of messages stand in clear.
 """
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
-from vpnprobe.conversations.contract import Sender, Tracker
+from vpnprobe.conversations.contract import Sender, Tracker, TransitionTable, class_name
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.wireguard import (
     CookieReply,
@@ -70,11 +71,40 @@ TRANSITIONS: Final[dict[tuple[State, Sender, type], State]] = {
 """(state, who sent it, kind of message) -> state."""
 
 
+def name_of(sender: Sender, kind: type) -> str:
+    """The message's name; of data after the other end's it is the same."""
+    return class_name(sender, TransportData if kind is DataBothWays else kind)
+
+
+def describe(message: object) -> tuple[str, Mapping[str, int | str]]:
+    """The message's name."""
+    return class_name(Sender.INITIATOR, type(message)), {}
+
+
+def placed(message: object) -> tuple[str, str]:
+    """Which check a message bears on, and what its key has behind the conversation's: data messages are trials of their own."""
+    if isinstance(message, TransportData):
+        return "data", f".{message.receiver_index:08x}.{message.counter:x}"
+    return "handshake", ""
+
+
+TABLE: Final = TransitionTable(
+    State.IDLE,
+    TRANSITIONS,
+    goals={
+        # Whoever sends data has the keys that the handshake makes.
+        "handshake": frozenset(State) - {State.IDLE, State.INITIATED},
+        "data": frozenset({State.DATA_BOTH_WAYS, State.MIDSTREAM_DATA_BOTH_WAYS}),
+    },
+    name_of=name_of,
+)
+
+
 class WireguardTracker(Tracker[State]):
     """Follows the datagrams of one pair of addresses and ports, both directions."""
 
     def __init__(self, *, kept_steps: int = Tracker.KEPT_STEPS) -> None:
-        super().__init__(TRANSITIONS, State.IDLE, kept_steps=kept_steps)
+        super().__init__(TABLE, kept_steps=kept_steps)
         self.key = ""
         """The sender index of the first initiation, 8 hex digits; empty: none was seen."""
         self._sent_data: set[Sender] = set()

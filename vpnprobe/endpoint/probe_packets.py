@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 
+from vpnprobe.conversations.registry import protocol_of
 from vpnprobe.endpoint.ppp_call import Call
-from vpnprobe.endpoint.sending import Nonces, ProbePacket
+from vpnprobe.endpoint.sending import Nonces, ProbePacket, bare_gre, esp
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Endpoint
 from vpnprobe.wire.icmp import EchoRequest
 from vpnprobe.wire.ip import IpProtocol, TcpFlag, TcpSegment, UdpDatagram
-from vpnprobe.wire.openvpn import HardResetClientV2, Reliable
 
 ProbePacketMaker = Callable[[int], ProbePacket]
 """From the IP identification that the copy will have to the copy."""
@@ -27,25 +27,29 @@ def echo(nonces: Nonces) -> ProbePacketMaker:
     return make
 
 
-def udp_nonce(nonces: Nonces, source: Endpoint, destination: Endpoint, check: Check) -> ProbePacketMaker:
-    """UDP datagrams with our payload, from a port that is open."""
+def without_port(nonces: Nonces, check: Check) -> ProbePacketMaker | None:
+    """Packets of an IP protocol that has no ports and takes nothing but a nonce; None: the check is about another kind."""
+    if check == checks.GRE_BARE:
+        return lambda _: bare_gre(nonces.fresh())
+    if check == checks.ESP:
+        return lambda _: esp(nonces.fresh(), nonces.spi())
+    return echo(nonces) if check == checks.ICMP_ECHO else None
+
+
+def udp(nonces: Nonces, source: Endpoint, destination: Endpoint, check: Check) -> ProbePacketMaker:
+    """UDP datagrams from a port that is open: payloads of ours, or the first packets of conversations where the check is about these."""
+    spec = protocol_of(check.probe, check.name)
+    first_packet = spec.first_packet if spec is not None else None
 
     def make(_: int) -> ProbePacket:
-        payload = nonces.fresh()
-        datagram = UdpDatagram(source.port, destination.port, payload.encode())
-        return ProbePacket(int(IpProtocol.UDP), datagram.encode(source.address, destination.address), check, payload.key)
-
-    return make
-
-
-def openvpn_reset(nonces: Nonces, source: Endpoint, destination: Endpoint, check: Check) -> ProbePacketMaker:
-    """Plain hard resets of OpenVPN over UDP, each of a session of its own."""
-
-    def make(_: int) -> ProbePacket:
-        session_id = nonces.conversation()
-        reset = HardResetClientV2.plain(session_id, Reliable())
-        datagram = UdpDatagram(source.port, destination.port, reset.encode())
-        return ProbePacket(int(IpProtocol.UDP), datagram.encode(source.address, destination.address), check, session_id.hex(), reset.name)
+        if first_packet is not None:
+            own = nonces.conversation()
+            (data, message), key = first_packet(own), own.hex()
+        else:
+            payload = nonces.fresh()
+            data, message, key = payload.encode(), "", payload.key
+        datagram = UdpDatagram(source.port, destination.port, data)
+        return ProbePacket(int(IpProtocol.UDP), datagram.encode(source.address, destination.address), check, key, message)
 
     return make
 

@@ -6,9 +6,10 @@ Each packet carries a nonce of its own (and ESP an SPI of its own), so packets a
 from dataclasses import dataclass
 from typing import Final
 
+from vpnprobe.conversations.session_tag import WHOLE, identifier
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.evidence import checks, identify
-from vpnprobe.evidence.identify import BARE_PROTOCOL
+from vpnprobe.evidence.identify import BARE_PROTOCOL, PacketIdentity
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.transports.stack import Address, Endpoint, NetworkStack, RawPort, UdpPort
 from vpnprobe.wire.esp import FIRST_USABLE_SPI, EspPacket
@@ -38,7 +39,7 @@ class Nonces:
 
         The fresh ones come first, so that a filter that looks at the first byte meets another one each time.
         """
-        return self._stack.entropy(4) + self.session_tag.to_bytes(4, "big")
+        return identifier(self.session_tag, WHOLE, self._stack.entropy)
 
     def spi(self) -> int:
         """A fresh SPI outside the reserved ones."""
@@ -122,8 +123,13 @@ class ProbeSender:
         self.recorder.sent(check, payload.key, size=size, to=to)
         port.send(payload.encode(), to)
 
-    def answer(self, port: UdpPort, to: Endpoint, check: Check, received: bytes) -> None:
-        """Answers a payload of ours; `received` must be one."""
-        payload = NoncePayload.decode(received).answer()
-        self.recorder.sent(check, payload.key, size=payload.size, to=to)
-        port.send(payload.encode(), to)
+    def answer(self, port: UdpPort, to: Endpoint, identity: PacketIdentity, received: bytes) -> None:
+        """Answers a datagram that was identified as ours, in kind; an answer is not answered."""
+        if identity.check == checks.ESP_IN_UDP:
+            self.esp_in_udp(port, to)
+            return
+        payload = NoncePayload.decode(received)
+        if not payload.is_answer:
+            answer = payload.answer()
+            self.recorder.sent(identity.check, answer.key, size=answer.size, to=to)
+            port.send(answer.encode(), to)

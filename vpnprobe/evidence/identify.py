@@ -56,6 +56,14 @@ def nonce(check: Check, data: bytes) -> PacketIdentity | None:
     return PacketIdentity(check, payload.key, UNSOLICITED if payload.is_unsolicited else "", session_tag=payload.session_tag)
 
 
+def datagram(port: int, data: bytes) -> PacketIdentity | None:
+    """A payload of ours that came to or from a server's UDP port, by itself or as what is encapsulated there (RFC 3948); None: not ours."""
+    found = nonce(checks.udp_reach(port), data)
+    if found is None and port == checks.ESP_IN_UDP.port:
+        found = esp(checks.ESP_IN_UDP, data)
+    return found
+
+
 def gre(data: bytes) -> tuple[PacketIdentity, ...]:
     """A GRE packet: bare with our payload, or of a PPTP call. LCP in a call answers two checks at once. Empty: foreign or broken."""
     try:

@@ -1,4 +1,4 @@
-"""What is said of OpenVPN sessions: sizes that pass, a cut, and the parts of the TLS stream that came, each in few words."""
+"""What is said of whole sessions: sizes that pass, a cut, and the parts of the TLS stream that came, each in few words."""
 
 import re
 from collections.abc import Iterable, Mapping

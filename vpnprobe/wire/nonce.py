@@ -18,6 +18,8 @@ from vpnprobe.wire.cursor import Cursor
 MAGIC: Final = b"vp"
 SHORTEST: Final = 14
 """Bytes: magic, session tag and number without padding."""
+STREAM_BYTES: Final = 32
+"""Of a payload in a TCP stream, where nothing else tells where it ends."""
 ANSWER: Final = 1 << 63
 """Bit of the number: this answers the payload with the same number without it. Not an echo, so a reflected packet is no answer."""
 UNSOLICITED: Final = 1 << 62

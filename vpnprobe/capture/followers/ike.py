@@ -3,7 +3,7 @@
 A conversation may move from port 500 to 4500; its endpoints are those of its first message.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from vpnprobe.capture.followers.base import (
@@ -19,13 +19,11 @@ from vpnprobe.capture.followers.base import (
 )
 from vpnprobe.capture.followers.ipsec import encapsulated
 from vpnprobe.capture.frames import Frame
+from vpnprobe.conversations import ikev1, ikev2
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.ikev1 import Ikev1Tracker
-from vpnprobe.conversations.ikev2 import Ikev2Tracker
 from vpnprobe.conversations.isakmp import header_sender
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.checks import ikev1_main, ikev2_init
-from vpnprobe.evidence.messages import describe
 from vpnprobe.observations.schema import ConversationSummary, Transport
 from vpnprobe.wire.isakmp import HEADER, NAT_T_PORT, NO_SPI, IsakmpHeader, UdpEncapsulated
 
@@ -48,7 +46,7 @@ class IkeConversation:
         self.version = header.major_version
         name = {1: "ikev1", 2: "ikev2"}.get(self.version, "isakmp-other")
         self.flow = Flow(name, Transport.UDP, source, destination)
-        self.tracker: Ikev1Tracker | Ikev2Tracker = Ikev1Tracker() if self.version == 1 else Ikev2Tracker()
+        self.tracker: ikev1.Ikev1Tracker | ikev2.Ikev2Tracker = ikev1.Ikev1Tracker() if self.version == 1 else ikev2.Ikev2Tracker()
         self.client = source
         self.exchanges: dict[str, int] = {}
         self.natted = False
@@ -74,7 +72,7 @@ class IkeConversation:
         if self.version not in (1, 2) or header.major_version != self.version:
             return
         message = self.tracker.saw_datagram(sender, payload, now=frame.at)
-        name, detail = describe(message)
+        name, detail = _described(message, self.version)
         kind = (sender, name, ends_of(frame)[1 if sender is Sender.INITIATOR else 0], seems_ttl_limited(frame))
         if kind not in self._seen:
             self._seen.add(kind)
@@ -85,7 +83,7 @@ class IkeConversation:
         return sender is Sender.INITIATOR if self.flow.client is not None else None
 
     def summary(self, spi: bytes) -> ConversationSummary:
-        stage = self.tracker.state.value if self.version in (1, 2) else "other"
+        stage = self.tracker.stage if self.version in (1, 2) else "other"
         return self.flow.summary(stage, {"initiator_spi": spi.hex(), "udp_4500": self.natted, "exchanges": self.exchanges})
 
 
@@ -116,3 +114,9 @@ class IkeFollower(PacketFollower):
     def summaries(self) -> Iterable[ConversationSummary]:
         for (spi, _), conversation in self._conversations.items():
             yield conversation.summary(spi)
+
+
+def _described(message: object, version: int) -> tuple[str, Mapping[str, int | str]]:
+    if isinstance(message, DecodeError):
+        return "unreadable", {"problem": str(message)}
+    return ikev1.describe(message) if version == 1 else ikev2.describe(message)

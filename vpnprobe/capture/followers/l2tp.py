@@ -17,10 +17,9 @@ from vpnprobe.capture.followers.base import (
 )
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.l2tp import L2tpTracker, State
+from vpnprobe.conversations.l2tp import L2tpTracker, State, describe
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.checks import L2TP_CONTROL
-from vpnprobe.evidence.messages import describe
 from vpnprobe.observations.schema import ConversationSummary, Transport
 from vpnprobe.wire.l2tp import (
     PORT,
@@ -105,6 +104,6 @@ class L2tpFollower(PacketFollower):
         for tunnel in self._tunnels.values():
             if tunnel.tracker.state is not State.IDLE:
                 detail = {"messages": tunnel.names, "data_messages": tunnel.data}
-                yield tunnel.flow.summary(tunnel.tracker.state.value, detail)
+                yield tunnel.flow.summary(tunnel.tracker.stage, detail)
         for flow in self._version_3.values():
             yield flow.summary("other")

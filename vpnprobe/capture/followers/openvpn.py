@@ -27,10 +27,9 @@ from vpnprobe.capture.followers.openvpn_data import DataPackets
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.streams import StreamChunk, TcpConnection, TcpEnd
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.openvpn import KeysAgreed, OpenvpnTracker, State, StreamClosed
+from vpnprobe.conversations.openvpn import KeysAgreed, OpenvpnTracker, State, StreamClosed, describe, placed
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.checks import openvpn_reset
-from vpnprobe.evidence.messages import describe, placed
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import ConversationSummary, Transport
 from vpnprobe.wire.openvpn import (
@@ -107,7 +106,7 @@ def wrap_of(reset: HardResetClientV1 | HardResetClientV2 | HardResetClientV3) ->
 
 
 def _check_of(message: object, transport: Transport, wrap: str, port: int) -> Check:
-    return placed(openvpn_reset(transport, port, wrap), message)[0]
+    return openvpn_reset(transport, port, wrap)._replace(name=placed(message)[0])
 
 
 class OpenvpnConversation:
@@ -175,7 +174,7 @@ class OpenvpnConversation:
 
     def summary(self) -> ConversationSummary:
         detail = {"session_id": self.tracker.key} if self.tracker.key else {}
-        return self.flow.summary(self.tracker.state.value, detail)
+        return self.flow.summary(self.tracker.stage, detail)
 
 
 class OpenvpnConnection(OpenvpnConversation):

@@ -9,7 +9,7 @@ from typing import Final
 
 from vpnprobe.capture.followers.base import FOLLOWS
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.evidence.messages import data_suffix
+from vpnprobe.conversations.openvpn import data_suffix
 from vpnprobe.wire.openvpn import DataV1, DataV2
 from vpnprobe.wire.openvpn_data import packet_number
 

@@ -7,9 +7,8 @@ from vpnprobe.capture.followers.base import CapturedMessage, Flow, HostPort, alw
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.streams import StreamChunk, TcpConnection, TcpEnd
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.pptp import PptpTracker, State, key_of
+from vpnprobe.conversations.pptp import PptpTracker, State, describe, key_of
 from vpnprobe.evidence.checks import PPTP_CONTROL
-from vpnprobe.evidence.messages import describe
 from vpnprobe.observations.schema import ConversationSummary, Transport
 from vpnprobe.wire.pptp import (
     MAGIC_COOKIE,
@@ -102,8 +101,7 @@ class ControlConnection:
     @property
     def stage(self) -> str:
         """A connection on port 1723 whose messages were all before the capture is in its middle."""
-        state: State = self._tracker.state
-        return str((State.MIDSTREAM if state is State.IDLE else state).value)
+        return self._tracker.table.stage(State.MIDSTREAM) if self._tracker.state is State.IDLE else self._tracker.stage
 
     def summary(self) -> ConversationSummary | None:
         if not self.seen and self.flow.client is not None:

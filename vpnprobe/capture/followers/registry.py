@@ -6,16 +6,14 @@ from typing import Final
 
 from vpnprobe.capture.followers import gre, ike, ipsec, l2tp, openvpn, pptp, wireguard
 from vpnprobe.capture.followers.base import BeginStream, PacketFollower
+from vpnprobe.conversations.registry import PROTOCOLS
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import EndRecord
 from vpnprobe.observations.schema import ConversationSummary
 from vpnprobe.wire.icmp import Quote
 from vpnprobe.wire.ip import IpProtocol
 from vpnprobe.wire.isakmp import NAT_T_PORT
-from vpnprobe.wire.isakmp import PORT as IKE_PORT
-from vpnprobe.wire.l2tp import PORT as L2TP_PORT
 from vpnprobe.wire.openvpn import PORT as OPENVPN_PORT
-from vpnprobe.wire.pptp import PORT as PPTP_PORT
 from vpnprobe.wire.wireguard import PORT as WIREGUARD_PORT
 
 
@@ -51,9 +49,14 @@ class FollowerSpec:
         return self.udp_ports | self.tcp_ports | self.server_ports
 
 
+def _ports_of(name: str) -> frozenset[int]:
+    """The ports that a protocol of the registry lives on."""
+    return next(spec.ports for spec in PROTOCOLS if spec.name == name)
+
+
 FOLLOWERS: Final[tuple[FollowerSpec, ...]] = (
     FollowerSpec(
-        tcp_ports=frozenset({PPTP_PORT}),
+        tcp_ports=_ports_of("pptp"),
         begins_stream=pptp.looks_like_pptp,
         stream=pptp.ControlConnection.begun,
     ),
@@ -64,14 +67,14 @@ FOLLOWERS: Final[tuple[FollowerSpec, ...]] = (
         linked=gre.beside_control_connections,
         kept_from_program=gre.kept_from_program,
     ),
-    FollowerSpec(packets=ike.IkeFollower, udp_ports=frozenset({IKE_PORT, NAT_T_PORT})),
+    FollowerSpec(packets=ike.IkeFollower, udp_ports=_ports_of("ikev2")),
     FollowerSpec(
         packets=ipsec.IpsecFollower,
         ip_protocols=frozenset({IpProtocol.ESP, IpProtocol.AH}),
         udp_ports=frozenset({NAT_T_PORT}),
         quoted=ipsec.quoted_check,
     ),
-    FollowerSpec(packets=l2tp.L2tpFollower, udp_ports=frozenset({L2TP_PORT})),
+    FollowerSpec(packets=l2tp.L2tpFollower, udp_ports=_ports_of("l2tp")),
     FollowerSpec(packets=wireguard.WireguardFollower, any_udp_port=True, server_ports=frozenset({WIREGUARD_PORT})),
     FollowerSpec(
         packets=openvpn.OpenvpnUdpFollower,

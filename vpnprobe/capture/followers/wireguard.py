@@ -72,7 +72,7 @@ class WireguardConversation:
         return handshake > 0 or self._rising >= MIDSTREAM_LEAST
 
     def summary(self) -> ConversationSummary:
-        return self.flow.summary(self._tracker.state.value, {name: self._counts[kind] for kind, name in COUNTED.items()})
+        return self.flow.summary(self._tracker.stage, {name: self._counts[kind] for kind, name in COUNTED.items()})
 
 
 class WireguardFollower(PacketFollower):
