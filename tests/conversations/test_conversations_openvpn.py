@@ -230,13 +230,20 @@ def test_the_key_comes_from_either_end() -> None:
 def test_after_a_gap_the_stream_goes_on_where_a_packet_begins() -> None:
     tracker = OpenvpnTracker()
     whole = frame(DATA.encode())
-    tracker.saw_chunk(CLIENT, whole + whole[:4], now=0.0)
-    tracker.saw_gap(CLIENT)
-    assert tracker.saw_chunk(CLIENT, b"\x00\x09\xff the middle of a packet", now=0.0) == []
+    tracker.saw_chunk(CLIENT, whole + whole[:1], now=0.0)
+    assert tracker.saw_chunk(CLIENT, b"\x00\x09\xff the middle of a packet", now=0.0, gap=3) == []
     assert tracker.saw_chunk(CLIENT, bytes(2) + b"\x48 of no length", now=0.0) == []
     assert tracker.saw_chunk(CLIENT, whole, now=0.0) == [DATA]
     assert tracker.saw_chunk(SERVER, whole, now=0.0) == [DATA]
     assert tracker.state is State.MIDSTREAM_DATA_BOTH_WAYS
+
+
+def test_a_packet_of_which_the_capture_holds_the_head_alone() -> None:
+    tracker = OpenvpnTracker()
+    whole = frame(DATA.encode())
+    (packet,) = tracker.saw_chunk(CLIENT, whole[:6], now=0.0, missing=len(whole) - 6)
+    assert isinstance(packet, type(DATA))
+    assert tracker.saw_chunk(CLIENT, whole, now=0.0) == [DATA]
 
 
 def test_what_cannot_be_read_in_an_intact_stream_is_recorded_and_passed_over() -> None:

@@ -50,6 +50,10 @@ class State(Enum):
     OPENED = "opened"
 
 
+PEER_STATES: Final = {State.ACK_RCVD: State.ACK_SENT, State.ACK_SENT: State.ACK_RCVD}
+"""What a state is called when the other end is taken for the initiator; the rest are the same from both."""
+
+
 class UnmatchedAck:
     """A kind of message: a Configure-Ack that answers no request that was seen, by Identifier and options (section 5.2)."""
 
@@ -119,8 +123,8 @@ TABLE: Final = TransitionTable(
 class LcpTracker(Tracker[State]):
     """Follows both directions of a call's PPP frames."""
 
-    def __init__(self) -> None:
-        super().__init__(TABLE)
+    def __init__(self, *, kept_steps: int = Tracker.KEPT_STEPS) -> None:
+        super().__init__(TABLE, kept_steps=kept_steps)
         self._requested: dict[tuple[Sender, int], tuple[LcpOption, ...]] = {}
 
     def saw(self, sender: Sender, message: object, *, now: float, size: int = 0) -> bool:

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import ClassVar, Final
 
 from vpnprobe.conversations.contract import Sender, Tracker, TransitionTable, class_name
+from vpnprobe.conversations.stream_framing import LENGTH_BYTES, Delimiting, StreamFraming
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.openvpn import (
     OPCODE_SHIFT,
@@ -194,10 +195,7 @@ class OpenvpnTracker(Tracker[State]):
         super().__init__(TABLE, kept_steps=kept_steps)
         self.key = ""
         """The client's session ID, 16 hex digits; empty while neither its own packets nor a plain server reset have shown it."""
-        self.broken: dict[Sender, DecodeError] = {}
-        """Why a direction of the stream cannot be read any further."""
-        self._buffers = {sender: b"" for sender in Sender}
-        self._lost: set[Sender] = set()
+        self.framings = {sender: StreamFraming(DELIMITING) for sender in Sender}
         self._spoke: set[tuple[Sender, type]] = set()
 
     def saw(self, sender: Sender, message: object, *, now: float, size: int = 0) -> bool:
@@ -222,40 +220,41 @@ class OpenvpnTracker(Tracker[State]):
         self.saw(sender, packet, now=now)
         return packet
 
-    def saw_chunk(self, sender: Sender, chunk: bytes, *, now: float) -> list[Packet]:
-        """Records the packets that a chunk of the stream completes, and returns those that could be read."""
-        packets = [self.saw_datagram(sender, data, now=now) for data in self.frames(sender, chunk, now=now)]
+    def saw_chunk(self, sender: Sender, chunk: bytes, *, now: float, gap: int = 0, missing: int = 0) -> list[Packet]:
+        """Records the packets that a chunk of the stream completes, and returns those that could be read.
+
+        `gap`, `missing`: as in `StreamFraming.take`.
+        """
+        packets = [self.saw_datagram(sender, data, now=now) for data in self.frames(sender, chunk, now=now, gap=gap, missing=missing)]
         return [packet for packet in packets if not isinstance(packet, DecodeError)]
 
-    def frames(self, sender: Sender, chunk: bytes, *, now: float) -> Iterator[bytes]:
-        """The packets that a chunk completes, not yet recorded; to be run to its end. Nothing once the framing was broken."""
-        if sender in self._lost and _begins_packet(chunk):
-            self._lost.discard(sender)
-        if sender in self.broken or sender in self._lost:
-            return
-        buffer = self._buffers[sender] + chunk
-        try:
-            while (split := split_frames(buffer))[0]:
-                buffer = split[1]
-                yield from split[0]
-        except DecodeError as error:
-            buffer, self.broken[sender] = b"", error
-            self.saw(sender, error, now=now)
-        self._buffers[sender] = buffer
+    def frames(self, sender: Sender, chunk: bytes, *, now: float, gap: int = 0, missing: int = 0) -> Iterator[bytes]:
+        """The packets that a chunk completes, not yet recorded; to be run to its end. Nothing once the framing was broken.
 
-    def saw_gap(self, sender: Sender) -> None:
-        """A part of a direction's stream is missing from the capture: goes on with the next chunk that looks like the begin of a packet."""
-        self._buffers[sender] = b""
-        self.broken.pop(sender, None)
-        self._lost.add(sender)
+        `gap`, `missing`: as in `StreamFraming.take`.
+        """
+        framing = self.framings[sender]
+        broken = framing.broken
+        yield from framing.take(chunk, gap=gap, missing=missing)
+        if framing.broken is not None and framing.broken is not broken:
+            self.saw(sender, framing.broken, now=now)
+
+    @property
+    def broken(self) -> Mapping[Sender, DecodeError]:
+        """Why a direction of the stream cannot be read any further."""
+        return {sender: framing.broken for sender, framing in self.framings.items() if framing.broken is not None}
 
 
 def _begins_packet(chunk: bytes) -> bool:
     try:
-        peek(chunk[2:])
+        peek(chunk[LENGTH_BYTES:])
     except DecodeError:
         return False
-    return chunk[:2] != bytes(2)
+    return chunk[:LENGTH_BYTES] != bytes(LENGTH_BYTES)
+
+
+DELIMITING: Final = Delimiting(split_frames, _begins_packet, head_bytes=LENGTH_BYTES + 1)
+"""A packet is known by its first byte; what else of it was seen, its decoder tells."""
 
 
 def _shared_kind(message: object) -> type | None:

@@ -13,8 +13,10 @@ from typing import ClassVar, Final
 
 from vpnprobe.conversations.contract import ConversationEnd, Sender, Tracker, TransitionTable
 from vpnprobe.conversations.observing import MessageSeen
+from vpnprobe.conversations.stream_framing import Delimiting, StreamFraming
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.pptp import (
+    MAGIC_COOKIE,
     MESSAGES,
     PROTOCOL_VERSION,
     SUCCESSFUL,
@@ -52,6 +54,10 @@ NOT_CONNECTED: Final = 1
 """Error Code: no control connection exists yet."""
 NO_RESOURCE: Final = 4
 """Error Code: this end has no room for another call."""
+
+
+HEAD_BYTES: Final = 18
+"""Bytes of a message up to the last field that moves the table: the Result Code and Error Code of an OCRP."""
 
 
 class State(Enum):
@@ -140,14 +146,20 @@ TABLE: Final = TransitionTable(
 )
 
 
+def begins_message(chunk: bytes) -> bool:
+    """Whether a chunk of the stream has the Magic Cookie of a control message in its place."""
+    return chunk[4:8] == MAGIC_COOKIE.to_bytes(4, "big")
+
+
+DELIMITING: Final = Delimiting(split_messages, begins_message, head_bytes=HEAD_BYTES)
+
+
 class PptpTracker(Tracker[State]):
     """Follows the control connection through both directions of a TCP stream, in whatever chunks they come."""
 
     def __init__(self) -> None:
         super().__init__(TABLE)
-        self._buffers = {sender: b"" for sender in Sender}
-        self.broken: dict[Sender, DecodeError] = {}
-        """Why a direction of the stream cannot be read any further."""
+        self.framings = {sender: StreamFraming(DELIMITING) for sender in Sender}
 
     def kind(self, sender: Sender, message: object) -> type:
         match message:
@@ -158,19 +170,21 @@ class PptpTracker(Tracker[State]):
             case _:
                 return type(message)
 
-    def saw_chunk(self, sender: Sender, chunk: bytes, *, now: float) -> list[ControlMessage]:
-        """Records the messages that `chunk` completes and returns them.
+    def saw_chunk(self, sender: Sender, chunk: bytes, *, now: float, gap: int = 0, missing: int = 0) -> list[ControlMessage]:
+        """Records the messages that `chunk` completes and returns them. `gap`, `missing`: as in `StreamFraming.take`.
 
         A message that cannot be read is recorded as its DecodeError; the stream goes on where its framing is intact.
         """
-        return list(self.messages(sender, chunk, now=now))
+        return list(self.messages(sender, chunk, now=now, gap=gap, missing=missing))
 
-    def messages(self, sender: Sender, chunk: bytes, *, now: float) -> Iterator[ControlMessage]:
+    def messages(self, sender: Sender, chunk: bytes, *, now: float, gap: int = 0, missing: int = 0) -> Iterator[ControlMessage]:
         """`saw_chunk` one by one: each message is given when it was recorded and the next was not, so it can be answered in its place.
 
         To be run to its end.
         """
-        for data in self._whole_messages(sender, chunk, now):
+        framing = self.framings[sender]
+        broken = framing.broken
+        for data in framing.take(chunk, gap=gap, missing=missing):
             try:
                 message = decode_message(data)
             except DecodeError as error:
@@ -178,19 +192,13 @@ class PptpTracker(Tracker[State]):
                 continue
             self.saw(sender, message, now=now)
             yield message
+        if framing.broken is not None and framing.broken is not broken:
+            self.saw(sender, framing.broken, now=now)
 
-    def _whole_messages(self, sender: Sender, chunk: bytes, now: float) -> Iterator[bytes]:
-        if sender in self.broken:
-            return
-        buffer = self._buffers[sender] + chunk
-        try:
-            while (split := split_messages(buffer))[0]:
-                buffer = split[1]
-                yield from split[0]
-        except DecodeError as error:
-            buffer, self.broken[sender] = b"", error
-            self.saw(sender, error, now=now)
-        self._buffers[sender] = buffer
+    @property
+    def broken(self) -> Mapping[Sender, DecodeError]:
+        """Why a direction of the stream cannot be read any further."""
+        return {sender: framing.broken for sender, framing in self.framings.items() if framing.broken is not None}
 
 
 def host_name(nonce: str) -> str:

@@ -19,6 +19,7 @@ from vpnprobe.conversations import (
     openvpn_responder,
     openvpn_session_keys,
     pptp,
+    wireguard,
 )
 from vpnprobe.conversations.contract import Conversation, TransitionTable
 from vpnprobe.conversations.observing import Observer
@@ -262,6 +263,17 @@ PROTOCOLS: Final[tuple[ProtocolSpec, ...]] = (
         first_packet=openvpn_reset.first_packet,
         make_keys=openvpn_session_keys.make_session_keys,
         accept_keys=openvpn_responder.accept,
+    ),
+    ProtocolSpec(
+        name="wireguard",
+        probe="wireguard",
+        checks=("handshake", "data"),
+        transports=UDP,
+        ports=frozenset(),
+        table=wireguard.TABLE,
+        opening=lambda opening: wireguard.opening(opening.data),
+        describe=wireguard.describe,
+        placed=wireguard.placed,
     ),
 )
 """In the order in which a first packet is offered to them."""

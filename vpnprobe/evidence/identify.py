@@ -20,8 +20,6 @@ from vpnprobe.wire.ppp import (
     ConfigureNak,
     ConfigureReject,
     ConfigureRequest,
-    EchoReply,
-    EchoRequest,
     LcpPacket,
     PppFrame,
     decode_lcp,
@@ -32,16 +30,8 @@ UNSOLICITED: Final = "unsolicited"
 BARE_PROTOCOL: Final = 0x88B5
 """EtherType of our bare GRE packets: local experimental EtherType 1 (RFC 9542 appendix B)."""
 
-LCP_NAMES: Final[Mapping[type, str]] = {
-    ConfigureRequest: "Configure-Request",
-    ConfigureAck: "Configure-Ack",
-    ConfigureNak: "Configure-Nak",
-    ConfigureReject: "Configure-Reject",
-    EchoRequest: "Echo-Request",
-    EchoReply: "Echo-Reply",
-}
-LCP_REQUEST: Final = LCP_NAMES[ConfigureRequest]
-LCP_ANSWERS: Final = frozenset({LCP_NAMES[ConfigureAck], LCP_NAMES[ConfigureNak], LCP_NAMES[ConfigureReject]})
+LCP_REQUEST: Final = ConfigureRequest.NAME
+LCP_ANSWERS: Final = frozenset({ConfigureAck.NAME, ConfigureNak.NAME, ConfigureReject.NAME})
 """Carry the Magic-Number of the request that they answer."""
 
 
@@ -94,7 +84,7 @@ def in_call(packet: EnhancedGre) -> tuple[PacketIdentity, ...]:
         if packet.sequence_number is None:
             return ()
         return (PacketIdentity(checks.GRE_IN_CALL, f"{packet.call_id:04x}{packet.sequence_number:08x}", "", detail),)
-    name, magic = LCP_NAMES.get(type(lcp), "LCP"), getattr(lcp, "magic_number", None)
+    name, magic = lcp.NAME, getattr(lcp, "magic_number", None)
     numbered = f"{packet.call_id:04x}{packet.sequence_number or 0:08x}"
     key = f"{magic:08x}" if magic else numbered
     return tuple(PacketIdentity(check, key, name, detail) for check in checks.LCP_ANSWERS_BOTH)
