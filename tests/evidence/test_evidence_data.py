@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from evidence_support import C2S, CLIENT, RECEIVED, S2C, SENT, SERVER, facts_with, judged, trip
 
+from vpnprobe.conversations.openvpn import data_suffix
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.judging.data import DataRun
-from vpnprobe.evidence.messages import data_suffix
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_counts import Count
 from vpnprobe.evidence.packet_records import PacketRecord, Vantage

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from vpnprobe.cli.openvpn_profile import profile_test_of
+from vpnprobe.cli import words
 from vpnprobe.cli.options import (
     CANDIDATE_PORTS,
     Judging,
@@ -21,6 +21,7 @@ from vpnprobe.cli.options import (
     probes_for,
     probing_options,
 )
+from vpnprobe.cli.profiles import existing_server
 from vpnprobe.cli.serve import DEFAULT_CONTROL_PORT
 from vpnprobe.errors import CannotRun, UsageError
 
@@ -57,11 +58,11 @@ class Wanted:
 @click.command()
 @click.option("--peer", metavar="HOST|ssh://[USER@]HOST", help="Where `vpnprobe serve` runs, or where ssh is to start it.")
 @click.option("--solo", is_flag=True, help="Probe HOST with no server agent there: answers prove, silence says unknown.")
-@click.option("--profile", metavar="FILE.ovpn", type=click.Path(path_type=Path), help="Also try an existing OpenVPN server as its client.")
+@click.option("--profile", metavar="FILE.ovpn", type=click.Path(path_type=Path), help=words.PROFILE)
 @click.option("--control-port", type=click.IntRange(1, 65535), default=DEFAULT_CONTROL_PORT, show_default=True)
 @click.option("--token-file", type=click.Path(path_type=Path), help="The server's token [default: VPNPROBE_TOKEN, then token-HOST, token].")
 @probing_options
-@click.option("--port", "ports", multiple=True, type=click.IntRange(1, 65535), help="A further candidate OpenVPN port (repeatable).")
+@click.option("--port", "ports", multiple=True, type=click.IntRange(1, 65535), help=words.PORT)
 @output_options
 @judging_options
 def run(
@@ -93,7 +94,7 @@ def run(
     from vpnprobe.cli.finishing import rule_set
 
     if peer is None and not (solo and profile is not None):
-        raise UsageError("name the peer: --peer HOST, or try an OpenVPN server by itself: --solo --profile FILE.ovpn")
+        raise UsageError(words.NO_PEER)
     if solo and peer is not None and peer.startswith(SSH):
         raise UsageError("--solo needs no agent at the peer: give it a plain host name, or leave --solo out")
     output = output_of(folder, as_json=as_json, quiet=quiet, no_color=no_color)
@@ -101,13 +102,13 @@ def run(
     rule_set(judging)
     names, protocols = probes_for(only, skip)
     wanted = Wanted(peer or "", control_port, token_file, solo, quiet)
-    profile_test = profile_test_of(profile, wanted.tell) if profile is not None else None
-    if profile_test is not None and names:
-        names |= {profile_test.probe}
-    if peer is None and profile_test is not None:
-        names, protocols = _of_profile(profile_test, names, protocols)
-        wanted = replace(wanted, peer=profile_test.remotes[0].host, alone=True)
-    return asyncio.run(_run(wanted, names, protocols, ports, profile_test, output, judging))
+    existing = existing_server(profile, wanted.tell) if profile is not None else None
+    if existing is not None and names:
+        names |= {existing.probe}
+    if peer is None and existing is not None:
+        names, protocols = _of_profile(existing, names, protocols)
+        wanted = replace(wanted, peer=existing.remotes[0].host, alone=True)
+    return asyncio.run(_run(wanted, names, protocols, ports, existing, output, judging))
 
 
 def _of_profile(existing: "ExistingServer", names: frozenset[str], protocols: Sequence[str]) -> tuple[frozenset[str], tuple[str, ...]]:

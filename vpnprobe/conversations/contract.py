@@ -26,6 +26,8 @@ class Sender(Enum):
 
 
 StateT = TypeVar("StateT", bound=Enum)
+OF_SESSION: Final = "."
+"""Stands between a conversation's key and what tells one of its data packets apart."""
 
 
 def class_name(_: Sender, kind: type) -> str:

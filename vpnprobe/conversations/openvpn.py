@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, Final
 
-from vpnprobe.conversations.contract import Sender, Tracker, TransitionTable, class_name
+from vpnprobe.conversations.contract import OF_SESSION, Sender, Tracker, TransitionTable, class_name
 from vpnprobe.conversations.stream_framing import LENGTH_BYTES, Delimiting, StreamFraming
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.openvpn import (
@@ -38,8 +38,6 @@ FRAME_LENGTH: Final = 2
 """Bytes of length before each packet over TCP."""
 CIPHERTEXT_KEPT: Final = 48
 DATA_OPCODES: Final = frozenset({Opcode.DATA_V1, Opcode.DATA_V2})
-OF_SESSION: Final = "."
-"""Stands between a conversation's key and what tells one of its data packets apart."""
 
 
 class State(Enum):

@@ -12,10 +12,11 @@ from functools import lru_cache
 from statistics import median
 from typing import Final
 
+from vpnprobe.conversations.contract import OF_SESSION
 from vpnprobe.conversations.registry import UNREADABLE, protocol_of
 from vpnprobe.evidence.checks import Kind, kind_of
 from vpnprobe.evidence.identify import LCP_ANSWERS, LCP_REQUEST, UNSOLICITED
-from vpnprobe.evidence.packet_records import OF_SESSION, Check, Movement, PacketRecord
+from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
 from vpnprobe.evidence.records import EndRecord
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction

@@ -11,10 +11,6 @@ from typing import Final, NamedTuple
 
 from vpnprobe.observations.schema import Direction, Transport
 
-OF_SESSION: Final = "."
-"""Stands in a key between the conversation's own and what tells one of its data packets apart."""
-
-
 NUMBERS: Final = frozenset({"answers", "call_id", "exchange_type", "follows", "peer_call_id", "result_code", "tunnel_id", "unexpected"})
 """What is a number in the detail of a packet record, by name; anything else may be a text too."""
 

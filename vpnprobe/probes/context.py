@@ -86,7 +86,7 @@ class Peer(Protocol):
     ) -> None:
         """Has the server send fresh packets; returns when they have left.
 
-        `to`: where to, for UDP where nothing came from the client. `call_id`: the server's, of the PPTP call to send in.
+        `to`: where to, for UDP where nothing came from the client. `call_id`: the server's, of the call to send in.
         """
         ...
 

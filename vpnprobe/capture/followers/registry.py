@@ -1,7 +1,7 @@
 """The protocols that are followed in captures: one written list. What goes through it names none of them."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from vpnprobe.capture.followers import gre, ike, ipsec, l2tp, openvpn, pptp, wireguard
@@ -37,6 +37,8 @@ class FollowerSpec:
     """Makes the follower of one connection; None: the protocol is never in TCP."""
     server_ports: frozenset[int] = frozenset()
     """Further ports that show their end to be the server."""
+    service_names: Mapping[str, int] = field(default_factory=dict)
+    """What printed traces have in place of its ports' numbers."""
     quoted: Callable[[Quote], Check] | None = None
     """The check of a packet of its IP protocols that only an ICMP error shows."""
     linked: Callable[[Sequence[ConversationSummary]], Iterable[ConversationSummary]] | None = None
@@ -59,6 +61,7 @@ FOLLOWERS: Final[tuple[FollowerSpec, ...]] = (
         tcp_ports=_ports_of("pptp"),
         begins_stream=pptp.looks_like_pptp,
         stream=pptp.ControlConnection.begun,
+        service_names={"pptp": 1723},
     ),
     FollowerSpec(
         packets=gre.GreFollower,
@@ -67,14 +70,15 @@ FOLLOWERS: Final[tuple[FollowerSpec, ...]] = (
         linked=gre.beside_control_connections,
         kept_from_program=gre.kept_from_program,
     ),
-    FollowerSpec(packets=ike.IkeFollower, udp_ports=_ports_of("ikev2")),
+    FollowerSpec(packets=ike.IkeFollower, udp_ports=_ports_of("ikev2"), service_names={"isakmp": 500, "ike": 500}),
     FollowerSpec(
         packets=ipsec.IpsecFollower,
         ip_protocols=frozenset({IpProtocol.ESP, IpProtocol.AH}),
         udp_ports=frozenset({NAT_T_PORT}),
+        service_names={"ipsec-nat-t": NAT_T_PORT, "ipsec-msft": NAT_T_PORT},
         quoted=ipsec.quoted_check,
     ),
-    FollowerSpec(packets=l2tp.L2tpFollower, udp_ports=_ports_of("l2tp")),
+    FollowerSpec(packets=l2tp.L2tpFollower, udp_ports=_ports_of("l2tp"), service_names={"l2tp": 1701, "l2f": 1701}),
     FollowerSpec(packets=wireguard.WireguardFollower, any_udp_port=True, server_ports=frozenset({WIREGUARD_PORT})),
     FollowerSpec(
         packets=openvpn.OpenvpnUdpFollower,
@@ -82,6 +86,7 @@ FOLLOWERS: Final[tuple[FollowerSpec, ...]] = (
         begins_stream=openvpn.looks_like_openvpn_tcp,
         stream=openvpn.OpenvpnConnection.begun,
         server_ports=frozenset({OPENVPN_PORT}),
+        service_names={"openvpn": OPENVPN_PORT},
     ),
 )
 """In the order in which a packet is offered to them."""
