@@ -8,7 +8,7 @@ from capture_packets import CLIENT, SERVER, connection, decoded, ip, tcp, udp
 from vpnprobe.conversations import ikev2, openvpn, pptp
 from vpnprobe.evidence.checks import openvpn_reset
 from vpnprobe.observations.schema import Transport
-from vpnprobe.wire import l2tp
+from vpnprobe.wire import l2tp, ppp, wireguard
 from vpnprobe.wire.gre import EnhancedGre
 from vpnprobe.wire.ip import IpProtocol, TcpFlag
 from vpnprobe.wire.openvpn import DataV2, HardResetClientV2, HardResetServerV2, Reliable, frame
@@ -70,7 +70,7 @@ def test_openvpn_over_udp_and_tcp() -> None:
     over_tcp = connection([(False, frame(reset)), (True, frame(answer))], server_port=443)
     assert stages(over_tcp) == [("openvpn-tcp", "server-reset")]
     captured_messages = [
-        captured for captured in decoded(over_udp).captured_messages if captured.ask(443) == openvpn_reset(Transport.UDP, 443)
+        captured for captured in decoded(over_udp).captured_messages if captured.check_of(443) == openvpn_reset(Transport.UDP, 443)
     ]
     assert [(captured.key, captured.message) for captured in captured_messages[:2]] == [
         (client.hex(), "P_CONTROL_HARD_RESET_CLIENT_V2"),
@@ -142,3 +142,67 @@ def test_wireguard() -> None:
     assert stages([udp(initiation, 5000, 51820), udp(response, 51820, 5000, back=True)]) == [("wireguard", "handshake-complete")]
     assert stages([udp(packet, 5000, 51820) for packet in data]) == [("wireguard", "midstream-data-one-way")]
     assert stages([udp(data[0], 5000, 51820)]) == []
+
+
+def lcp(packet: ppp.LcpPacket, call_id: int, number: int, *, back: bool = False) -> bytes:
+    ends = (SERVER, CLIENT) if back else (CLIENT, SERVER)
+    return ip(EnhancedGre(call_id, number, None, ppp.lcp_frame(packet)).encode(), IpProtocol.GRE, source=ends[0], destination=ends[1])
+
+
+REQUEST, ACK = ppp.ConfigureRequest(1, (ppp.MagicNumber(5),)), ppp.ConfigureAck(1, (ppp.MagicNumber(5),))
+
+
+@pytest.mark.parametrize(
+    ("packets", "state"),
+    [
+        ([lcp(REQUEST, 9, 1)], "req-sent"),
+        ([lcp(REQUEST, 9, 1), lcp(ACK, 7, 1, back=True)], "ack-rcvd"),
+        ([lcp(REQUEST, 7, 1, back=True), lcp(ACK, 9, 1)], "ack-sent"),
+        ([lcp(REQUEST, 9, 1), lcp(ACK, 7, 1, back=True), lcp(REQUEST, 7, 2, back=True), lcp(ACK, 9, 2)], "opened"),
+        # A second call, which comes less far; and one whose answers are to the first.
+        ([lcp(REQUEST, 9, 1), lcp(ACK, 7, 1, back=True), lcp(REQUEST, 10, 1)], "ack-rcvd"),
+        ([lcp(REQUEST, 9, 1), lcp(ppp.EchoRequest(2), 10, 1), lcp(ppp.ConfigureAck(2), 8, 1, back=True)], "req-sent"),
+        ([lcp(REQUEST, 9, 1)[:-9]], None),
+    ],
+)
+def test_how_far_the_lcp_of_a_call_came_seen_from_its_client(packets: list[bytes], state: str | None) -> None:
+    call = connection([(False, StartControlConnectionRequest().encode())])
+    _, found = decoded(call + packets).conversations()
+    assert (found.protocol, found.detail.get("lcp")) == ("gre", state)
+
+
+def test_lcp_packets_are_named_even_where_they_are_cut() -> None:
+    captured = decoded([lcp(REQUEST, 9, 1)[:-9], lcp(ppp.TerminateRequest(3), 9, 2)]).captured_messages
+    assert [message.message for message in captured] == ["Configure-Request"] * 2 + ["Terminate-Request"] * 2
+    assert [message.recurs for message in captured] == [True] * 4
+
+
+def test_a_control_connection_that_begins_in_the_middle_of_a_message() -> None:
+    messages = StartControlConnectionReply().encode(), OutgoingCallReply(call_id=9, peer_call_id=7).encode()
+    packets = [tcp(sequence=1, payload=messages[0][60:], back=True), tcp(sequence=97, payload=messages[1], back=True)]
+    (control,) = decoded(packets).conversations()
+    assert (control.stage, control.detail["messages"], control.findings) == ("midstream-control", ["OCRP"], ())
+
+
+def test_a_control_connection_of_cut_segments() -> None:
+    call = connection(
+        [
+            (False, StartControlConnectionRequest().encode()),
+            (True, StartControlConnectionReply().encode()),
+            (False, OutgoingCallRequest(call_id=7).encode()),
+            (True, OutgoingCallReply(call_id=9, peer_call_id=7).encode()),
+        ]
+    )
+    (control,) = decoded([packet[:80] for packet in call]).conversations()
+    assert (control.stage, control.detail["server_call_id"], control.findings) == ("call-up", 9, ())
+
+
+def test_data_that_comes_before_a_renewed_wireguard_handshake_is_no_middle() -> None:
+    data = [wireguard.TransportData(1, number, bytes(32)).encode() for number in range(3)]
+    renewal = wireguard.HandshakeInitiation(7, bytes(32), bytes(48), bytes(28), bytes(16), bytes(16)).encode()
+    packets = [udp(packet, 5000, 51820) for packet in data] + [udp(renewal, 51820, 5000, back=True), udp(data[0], 5000, 51820)]
+    (tunnel,) = decoded(packets).conversations()
+    assert (tunnel.stage, tunnel.client.address, tunnel.detail["data"]) == ("data-one-way", str(SERVER), 4)
+    cut = [packet[: 28 + 16] for packet in packets[:3]]
+    assert stages(cut) == [("wireguard", "midstream-data-one-way")]
+    assert stages([packet[: 28 + 15] for packet in packets[:3]]) == []

@@ -71,13 +71,13 @@ def over_tcp(said: Sequence[Said], *, port: int = 40000) -> list[bytes]:
 
 
 def captured_in(packets: Sequence[bytes], check: str) -> list[CapturedMessage]:
-    return [captured for captured in decoded(packets).captured_messages if captured.ask(1194).name == check]
+    return [captured for captured in decoded(packets).captured_messages if captured.check_of(1194).name == check]
 
 
 @pytest.mark.parametrize(("wrapped", "transport"), [(over_udp, UDP), (over_tcp, TCP)])
 def test_the_parts_of_a_plain_handshake_are_told_apart(wrapped: Callable[[Sequence[Said]], list[bytes]], transport: Transport) -> None:
     captured_messages = captured_in(wrapped([*opening(), *opening()[2:4], *exchange(1)]), "handshake")
-    assert {captured.ask(1194) for captured in captured_messages} == {openvpn_handshake(transport, 1194)}
+    assert {captured.check_of(1194) for captured in captured_messages} == {openvpn_handshake(transport, 1194)}
     assert {captured.key for captured in captured_messages} == {KEY}
     told = [(captured.message, captured.from_client) for captured in captured_messages]
     assert told == [
@@ -100,7 +100,7 @@ def test_every_data_packet_is_a_spot_with_its_number_and_size(
     said: list[Said] = [*opening(), (False, data(1, 60)), (False, data(2, 1400)), (True, data(1, 80)), (False, data(2, 1400))]
     said.append((True, data(1, 90, key_id=1)))
     captured_messages = captured_in(wrapped(said), "data")
-    assert {captured.ask(1194) for captured in captured_messages} == {openvpn_data(transport, 1194)}
+    assert {captured.check_of(1194) for captured in captured_messages} == {openvpn_data(transport, 1194)}
     assert [(captured.key, captured.size, captured.from_client) for captured in captured_messages] == [
         (f"{KEY}.0.1", 60, True),
         (f"{KEY}.0.2", 1400, True),
@@ -132,7 +132,7 @@ TLS_CRYPT_V2 = HardResetClientV3(ONE, b"\x0f\0\0\x01" + bytes(range(1, 42)) + by
 def test_the_wrap_follows_from_the_form_of_the_reset(reset: HardResetClientV2 | HardResetClientV3, wrap: str) -> None:
     said: list[Said] = [(False, reset), (True, HardResetServerV2(TWO, bytes(range(40)))), *exchange(1)]
     captured_messages = decoded(over_udp(said)).captured_messages
-    assert [captured.ask(1194) for captured in captured_messages] == [
+    assert [captured.check_of(1194) for captured in captured_messages] == [
         openvpn_reset(UDP, 1194, wrap),
         openvpn_reset(UDP, 1194, wrap),
         openvpn_handshake(UDP, 1194, wrap),
@@ -309,7 +309,7 @@ def without_ends(packets: Sequence[bytes], *, kept: int, least: int = 0) -> list
 
 def told(packets: Sequence[bytes]) -> list[tuple[object, ...]]:
     return [
-        (captured.ask(1194), captured.key, captured.message, captured.size, captured.from_client, captured.at)
+        (captured.check_of(1194), captured.key, captured.message, captured.size, captured.from_client, captured.at)
         for captured in decoded(packets).captured_messages
     ]
 

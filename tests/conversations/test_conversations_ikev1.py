@@ -42,8 +42,8 @@ def test_a_pair_makes_the_first_exchange(marker: bool) -> None:
     server.start(1.0)
     (request,) = client.data_to_send(1.0)
     assert request.startswith(bytes(4)) == marker
-    assert Responder.claims(request, non_esp_marker=marker)
-    assert not Responder.claims(request, non_esp_marker=not marker)
+    assert opening(request, non_esp_marker=marker)
+    assert not opening(request, non_esp_marker=not marker)
     assert client.state is State.MAIN_REQUESTED
     server.receive(request, 2.0)
     (reply,) = server.data_to_send(2.0)
@@ -97,7 +97,7 @@ def test_a_refusal_is_an_answer_and_no_stage() -> None:
     client = Initiator(entropy=SPI, attempts=2)
     client.start(0.0)
     client.receive(notify_message(SPI, OTHER_SPI, Notify.NO_PROPOSAL_CHOSEN, message_id=1).encode(), 0.1)
-    assert client.state is State.MAIN_REQUESTED
+    assert (client.state, client.tracker.stage) == (State.MAIN_NOTIFIED, "main-unanswered")
     assert client.answered
     assert [notification.type for notification in client.notifications] == [Notify.NO_PROPOSAL_CHOSEN]
     assert client.next_timer() is None

@@ -53,8 +53,8 @@ def test_a_pair_makes_the_exchange(marker: bool) -> None:
     server.start(1.0)
     (request,) = client.data_to_send(1.0)
     assert request.startswith(bytes(4)) == marker
-    assert Responder.claims(request, non_esp_marker=marker)
-    assert not Responder.claims(request, non_esp_marker=not marker)
+    assert opening(request, non_esp_marker=marker)
+    assert not opening(request, non_esp_marker=not marker)
     server.receive(request, 2.0)
     (response,) = server.data_to_send(2.0)
     client.receive(response, 3.0)

@@ -11,8 +11,8 @@ from vpnprobe.conversations.openvpn_ends import CLIENT_TUNNEL, SERVER_TUNNEL, Cl
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session import Stage
 from vpnprobe.conversations.openvpn_tls import TlsFailed
-from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.openvpn import AckV1, HardResetClientV2, HardResetServerV2, Reliable
+from vpnprobe.wire.openvpn_ciphers import Cipher
 from vpnprobe.wire.openvpn_data import Compression
 from vpnprobe.wire.openvpn_messages import PUSH_REQUEST, PushReply
 

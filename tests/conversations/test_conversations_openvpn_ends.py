@@ -11,7 +11,7 @@ from openvpn_support import WRAPS, Pair, Path, completed, make_pair
 from vpnprobe.conversations.openvpn import State
 from vpnprobe.conversations.openvpn_ends import CIPHERS, ClientOffer
 from vpnprobe.conversations.openvpn_session import Stage
-from vpnprobe.wire.ciphers import Cipher
+from vpnprobe.wire.openvpn_ciphers import Cipher
 
 Cut = Callable[[bytes], Iterator[bytes]]
 

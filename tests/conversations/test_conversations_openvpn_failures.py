@@ -98,7 +98,7 @@ def test_a_stream_that_is_no_openvpn(stage: Stage) -> None:
     assert client.failure.detail
     # Nothing is read any more.
     client.receive(bytes(100_000), 999.0)
-    assert client.tracker._buffers[client.SENDER.other] == b""
+    assert client.tracker.framings[client.SENDER.other].waiting_bytes == 0
 
 
 @pytest.mark.parametrize("stage", STAGES)

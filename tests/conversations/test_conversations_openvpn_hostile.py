@@ -35,7 +35,7 @@ def assert_bounded(end: SessionEnd) -> None:
         assert len(layer._to_acknowledge) == 0
         assert len(negotiation.plain) <= (1 << 16) + (1 << 14)
     assert len(end.tracker.steps) <= KEPT_STEPS
-    assert len(end.tracker._buffers[end.SENDER.other]) <= 65537
+    assert end.tracker.framings[end.SENDER.other].waiting_bytes <= 65537
     assert not isinstance(end, Client) or len(end._pushed) <= MOST_OPTIONS
 
 

@@ -349,3 +349,24 @@ def test_any_order_of_messages_raises_nothing(kinds: list[type[pptp.ControlMessa
         for end in (client, server):
             end.receive(message, 0.0)
             assert all(pptp.decode_message(sent) for sent in end.data_to_send(0.0))
+
+
+def test_behind_a_gap_the_stream_goes_on_with_the_next_message() -> None:
+    tracker = PptpTracker()
+    tracker.saw_chunk(Sender.INITIATOR, pptp.StartControlConnectionRequest().encode(), now=0.0)
+    tracker.saw_chunk(Sender.RESPONDER, pptp.StartControlConnectionReply().encode(), now=0.0)
+    request = pptp.OutgoingCallRequest(call_id=7)
+    assert tracker.saw_chunk(Sender.INITIATOR, b"the rest of something", now=0.0, gap=9) == []
+    assert tracker.saw_chunk(Sender.INITIATOR, request.encode(), now=0.0) == [request]
+    assert not tracker.broken
+    assert tracker.state is State.CALL_REQUESTED
+
+
+@pytest.mark.parametrize(("seen", "expected"), [(17, State.CALL_REQUESTED), (18, State.CALL_UP)])
+def test_a_cut_message_counts_where_all_that_moves_the_table_was_seen(seen: int, expected: State) -> None:
+    tracker = PptpTracker()
+    tracker.saw_chunk(Sender.INITIATOR, pptp.StartControlConnectionRequest().encode()[:42], now=0.0, missing=156 - 42)
+    tracker.saw_chunk(Sender.RESPONDER, pptp.StartControlConnectionReply().encode()[:42], now=0.0, missing=156 - 42)
+    tracker.saw_chunk(Sender.INITIATOR, pptp.OutgoingCallRequest(call_id=7).encode(), now=0.0)
+    tracker.saw_chunk(Sender.RESPONDER, pptp.OutgoingCallReply(9, 7).encode()[:seen], now=0.0, missing=32 - seen)
+    assert tracker.state is expected

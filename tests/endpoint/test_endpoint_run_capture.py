@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vpnprobe.conversations.openvpn import CIPHERTEXT_KEPT
 from vpnprobe.endpoint import run_capture
 from vpnprobe.endpoint.pcap import encode_pcap
-from vpnprobe.endpoint.run_capture import CIPHERTEXT_KEPT, RunCapture, Scope, belongs, dropped_on_output, without_ciphertext
+from vpnprobe.endpoint.run_capture import RunCapture, Scope, belongs, dropped_on_output, without_ciphertext
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.identify import BARE_PROTOCOL
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage

@@ -96,7 +96,7 @@ def test_an_answer_is_no_echo() -> None:
     async def tell(ends: Ends) -> None:
         port = await ends.stack.udp(lambda _: None)
         asked = ends.nonces.fresh(40)
-        ends.sender.answer(port, ends.remote, checks.udp_reach(PORT), asked.encode())
+        ends.sender.answer(port, ends.remote, identify.PacketIdentity(checks.udp_reach(PORT), asked.key), asked.encode())
         assert ends.keys() == [asked.answer().key]
         assert ends.keys() != [asked.key]
 
@@ -118,7 +118,8 @@ def test_what_a_packet_is_for_is_recorded_as_it_is_said() -> None:
         check = checks.udp_reach(PORT)
         for purpose in Purpose:
             ends.sender.nonce(port, ends.remote, check, size=100, purpose=purpose)
-            ends.sender.answer(port, ends.remote, check, ends.nonces.fresh(purpose=purpose).encode())
+            asked = ends.nonces.fresh(purpose=purpose)
+            ends.sender.answer(port, ends.remote, identify.PacketIdentity(check, asked.key), asked.encode())
         assert [row.purpose for row in ends.recorder.packet_records] == [purpose for purpose in Purpose for _ in range(2)]
 
     story(tell)
@@ -127,10 +128,13 @@ def test_what_a_packet_is_for_is_recorded_as_it_is_said() -> None:
 def test_stepped_copies_say_that_they_are_for_a_trace() -> None:
     async def tell(ends: Ends) -> None:
         own = Endpoint(ends.stack.source_address(ends.remote.address), 5000)
-        udp = probe_packets.udp_nonce(ends.nonces, own, ends.remote, checks.udp_reach(PORT))(7)
+        udp = probe_packets.udp(ends.nonces, own, ends.remote, checks.udp_reach(PORT))(7)
+        gre, esp = (probe_packets.without_port(ends.nonces, check) for check in (checks.GRE_BARE, checks.ESP))
+        assert gre is not None
+        assert esp is not None
         found = [
-            *identify.gre(probe_packets.bare_gre(ends.nonces)(7).payload),
-            identify.esp(checks.ESP, probe_packets.esp(ends.nonces)(7).payload),
+            *identify.gre(gre(7).payload),
+            identify.esp(checks.ESP, esp(7).payload),
             identify.nonce(checks.udp_reach(PORT), UdpDatagram.decode(udp.payload).payload),
         ]
         assert [identity.purpose for identity in found if identity is not None] == [Purpose.TRACE] * 3

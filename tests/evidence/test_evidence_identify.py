@@ -82,7 +82,7 @@ def test_lcp_in_a_call_answers_two_checks(packet: LcpPacket, name: str) -> None:
 
 def test_lcp_without_a_magic_number_is_known_by_its_number() -> None:
     gre, _ = identify.gre(in_call(TerminateRequest(1)))
-    assert (gre.key[:8], gre.message) == ("00000009", "LCP")
+    assert (gre.key[:8], gre.message) == ("00000009", "Terminate-Request")
     gre, _ = identify.gre(in_call(ConfigureRequest(1), sequence=None))
     assert gre.key[:8] == "00000000"
 

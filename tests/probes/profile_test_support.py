@@ -11,19 +11,19 @@ from typing import Any, Final, TypeVar
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.openvpn_ends import Server
 from vpnprobe.conversations.openvpn_session import Negotiation, Wrapping
+from vpnprobe.conversations.openvpn_session_keys import SessionKeys, make_session_keys
 from vpnprobe.conversations.openvpn_tls import server_context
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces
 from vpnprobe.evidence.checks import openvpn_reset
 from vpnprobe.evidence.judge import judge
-from vpnprobe.evidence.named_failures import NamedFailure, with_named_failures
+from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord
 from vpnprobe.observations.schema import Observation, Transport
 from vpnprobe.probes.context import ProbeContext, Settings
 from vpnprobe.probes.conversing import over_stream
 from vpnprobe.probes.openvpn_profile_test import ProfileProbe, ProfileTest
-from vpnprobe.probes.openvpn_session_keys import SessionKeys, make_session_keys
 from vpnprobe.profiles.model import Profile, Remote, TlsMaterial
 from vpnprobe.profiles.model import Wrapping as ProfileWrapping
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
@@ -197,8 +197,8 @@ class Tried:
 
     @property
     def rows(self) -> dict[str, Observation]:
-        facts = replace(self.path.facts, skips=tuple(self.path.skips))
-        return {row.id: row for row in with_named_failures(judge(self.path.client_record(), EndRecord(recorded=False), facts), self.named)}
+        facts = replace(self.path.facts, skips=tuple(self.path.skips), named_failures=tuple(self.named))
+        return {row.id: row for row in judge(self.path.client_record(), EndRecord(recorded=False), facts)}
 
     @property
     def outcomes(self) -> dict[str, str]:
@@ -249,7 +249,7 @@ def tried(
         path = ProbeContext(
             stack,
             there,
-            Settings((), profile_test=profile_test, only_profile=True),
+            Settings((), profile_test=profile_test, only_existing=True),
             Recorder(stack, Vantage.CLIENT),
             Nonces(stack, 9),
             None,

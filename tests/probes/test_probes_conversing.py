@@ -8,7 +8,7 @@ import pytest
 
 from vpnprobe.agents.simulation import measure_simulated
 from vpnprobe.conversations.contract import Sender, Step
-from vpnprobe.conversations.openvpn import Responder
+from vpnprobe.conversations.openvpn_reset import Responder
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces
 from vpnprobe.evidence import checks

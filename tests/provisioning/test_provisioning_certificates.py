@@ -18,8 +18,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from vpnprobe.probes.openvpn_session_keys import make_session_keys
 
+from vpnprobe.conversations.openvpn_session_keys import make_session_keys
 from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.provisioning.certificates import (
     BasicConstraints,

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
-from vpnprobe.cli.profile import addresses_of
+from vpnprobe.cli.openvpn_profile import addresses_of
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces
 from vpnprobe.evidence.judge import judge
-from vpnprobe.evidence.named_failures import with_named_failures
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts
 from vpnprobe.lab.namespaces import Lab
@@ -74,11 +73,11 @@ async def _try_all(profiles: Mapping[str, str], folder: FilePath, address: Addre
 async def _try(stack: SystemStack, text: str, file: FilePath, address: Address, echoes: int) -> Tried:
     profile = parse_profile(text, folder=file.parent, file=str(file))
     profile_test = ProfileTest(profile, addresses_of, profile.credentials.username or "", profile.credentials.password or "", echoes=echoes)
-    settings = Settings((), profile_test=profile_test, only_profile=True)
+    settings = Settings((), profile_test=profile_test, only_existing=True)
     path = ProbeContext(stack, address, settings, Recorder(stack, Vantage.CLIENT), Nonces(stack, 1), None, None)
     try:
         await ProfileProbe(path, profile_test).run()
-        facts = PathFacts(server_address=str(address), skips=tuple(path.skips))
-        return Tried(tuple(with_named_failures(judge(path.client_record(), EndRecord(recorded=False), facts), path.named_failures)))
+        facts = PathFacts(server_address=str(address), skips=tuple(path.skips), named_failures=tuple(path.named_failures))
+        return Tried(tuple(judge(path.client_record(), EndRecord(recorded=False), facts)))
     finally:
         path.close()

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from vpnprobe.agents.simulation import measure_simulated
 from vpnprobe.cli.finishing import result_of, status_of
-from vpnprobe.cli.options import OPENVPN_PORTS
+from vpnprobe.cli.options import CANDIDATE_PORTS
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.lab.scenario import load
 from vpnprobe.observations.document import encode
@@ -26,7 +26,7 @@ from vpnprobe.rules import decide, load_default
 
 SEEDS: Final[Mapping[str, range]] = {"lossy": range(2, 10), "clean": range(2, 5), "seed": range(2, 5)}
 """Beyond the first: chance shows where there is loss."""
-FEW_PORTS: Final = OPENVPN_PORTS[:2]
+FEW_PORTS: Final = CANDIDATE_PORTS[:2]
 """Enough to see what chance does to a port, and to the next one."""
 CONTROL_PORT: Final = 7117
 PATIENCE_S: Final = 120

@@ -6,7 +6,7 @@ import pytest
 
 from vpnprobe.agents.client import Measured
 from vpnprobe.agents.simulation import measure_simulated
-from vpnprobe.cli.options import OPENVPN_PORTS
+from vpnprobe.cli.options import CANDIDATE_PORTS
 from vpnprobe.lab.scenario import load
 from vpnprobe.observations.schema import Cause, Feasibility, Outcome
 from vpnprobe.probes.context import Settings
@@ -21,12 +21,12 @@ NO_RAW = ALL - {Capability.RAW_IP, Capability.CAPTURE}
 def run(scenario: str, *, lacking: Iterable[str]) -> Measured:
     capabilities = {end: NO_RAW if end in lacking else ALL for end in (CLIENT, SERVER)}
     topology = load(scenario).topology
-    measured, _ = measure_simulated(topology, seed=1, settings=Settings(OPENVPN_PORTS), tell=lambda _: None, capabilities=capabilities)
+    measured, _ = measure_simulated(topology, seed=1, settings=Settings(CANDIDATE_PORTS), tell=lambda _: None, capabilities=capabilities)
     return measured
 
 
 def feasibility(measured: Measured) -> dict[str, Feasibility]:
-    decision = decide(measured.observations, rules=load_default(), ports=OPENVPN_PORTS)
+    decision = decide(measured.observations, rules=load_default(), ports=CANDIDATE_PORTS)
     return {verdict.protocol: verdict.feasibility for verdict in decision.verdicts}
 
 

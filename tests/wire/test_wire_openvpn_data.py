@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.errors import CannotRun, DecodeError
-from vpnprobe.wire.ciphers import Cipher, aead
 from vpnprobe.wire.openvpn import DataV1, DataV2, decode_openvpn
+from vpnprobe.wire.openvpn_ciphers import Cipher, aead
 from vpnprobe.wire.openvpn_data import EXIT_NOTIFY, OCC_MAGIC, PING, WINDOW, Compression, DataChannel, packet_number
 
 KEYS = bytes(range(256))

@@ -173,3 +173,11 @@ def test_a_real_call() -> None:
     names = [ppp.decode_lcp(frame.information).NAME for frame in frames if frame.protocol == ppp.PROTOCOL_LCP]
     assert names == ["Configure-Request", "Configure-Request", "Configure-Ack", "Configure-Ack"]
     assert sum(frame.protocol == ppp.PROTOCOL_IPV4 for frame in frames) == 6
+
+
+def test_a_packets_name_follows_from_its_code_alone() -> None:
+    assert [ppp.lcp_name(bytes([code])) for code in (1, 2, 3, 4, 5, 6, 9, 10)] == [
+        *("Configure-Request", "Configure-Ack", "Configure-Nak", "Configure-Reject"),
+        *("Terminate-Request", "Terminate-Ack", "Echo-Request", "Echo-Reply"),
+    ]
+    assert ppp.lcp_name(b"\x08cut") == ppp.lcp_name(b"") == "LCP"

@@ -15,6 +15,7 @@ from vpnprobe import __version__
 from vpnprobe.agents.control import Channel, Connector, FrameReader, Message, encode_frame
 from vpnprobe.agents.peer import RemotePeer, hello
 from vpnprobe.agents.tracing import trace_both_ways
+from vpnprobe.conversations.registry import PROTOCOLS, ClientKeys, registered_ports
 from vpnprobe.endpoint.pcap import encode_pcap
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.run_capture import RunCapture, Scope, dropped_on_output
@@ -24,15 +25,11 @@ from vpnprobe.endpoint.ttl_probe import IcmpTap, check_of
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.judge import judge
-from vpnprobe.evidence.named_failures import with_named_failures
 from vpnprobe.evidence.packet_records import Vantage
-from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
-from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
+from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, ProbeError, Refusal, RefusalKind
+from vpnprobe.observations.schema import Direction, Observation, Transport
 from vpnprobe.probes.catalogue import Probe, chosen, ports_of
 from vpnprobe.probes.context import ProbeContext, RawPorts, Settings, WantedPort
-from vpnprobe.probes.openvpn import OpenvpnProbe
-from vpnprobe.probes.openvpn_session_keys import make_session_keys
-from vpnprobe.probes.udp import VPN_PORTS
 from vpnprobe.transports.stack import Address, Closable, ConnectError, Datagram, NetworkStack, TcpStream
 from vpnprobe.wire.icmp import Quote
 
@@ -113,7 +110,8 @@ class ClientRun:
     """What proves the secret, in the first message of each control connection."""
     second_opinion: SecondOpinion | None = None
     run_capture: RunCapture = field(default_factory=RunCapture)
-    failures: list[Observation] = field(default_factory=list)
+    errors: list[ProbeError] = field(default_factory=list)
+    """Probes that failed by themselves."""
     closables: list[Closable] = field(default_factory=list)
     sees_wire: bool = False
     no_capture: str = ""
@@ -198,14 +196,13 @@ class ClientRun:
         probes = chosen(self.settings)
         wanted = ports_of(probes, self.settings)
         if peer is not None:
-            session_keys = make_session_keys(self.stack.entropy) if self.settings.wants(OpenvpnProbe.name) else None
-            ports = await peer.open(wanted, session_keys.server.encode() if session_keys is not None else None)
-            context.session_keys, context.no_openvpn = (
-                (session_keys, "") if not peer.no_openvpn else (None, f"at the server: {peer.no_openvpn}")
-            )
+            keys = self._keys()
+            ports = await peer.open(wanted, {name: made.handed_over() for name, made in keys.items()})
+            context.keys = {name: made for name, made in keys.items() if name not in peer.no_keys}
+            context.no_keys = {name: f"at the server: {why}" for name, why in peer.no_keys.items()}
             context.facts = replace(context.facts, ports=ports, background=peer.background())
-        profile_test = self.settings.profile_test
-        whom = profile_test.profile.file if profile_test is not None and self.settings.only_profile else str(self.peer_address)
+        existing = self.settings.existing
+        whom = existing.file if existing is not None and self.settings.only_existing else str(self.peer_address)
         self.tell(f"probing {whom} with {', '.join(probe.name for probe in probes)}")
         measuring = [] if peer is None else [peer.measure_background()]
         await _together([*(self._guarded(probe, context) for probe in probes), *measuring])
@@ -214,9 +211,14 @@ class ClientRun:
             by_transport = ([port for port in scanned if port.transport is kind] for kind in (Transport.TCP, Transport.UDP))
             self.opinions = [asyncio.get_running_loop().create_task(self.second_opinion(some)) for some in by_transport if some]
         silent = {"silent", "unreachable"} & {name.code for name in context.named_failures}
-        if self.tap is not None and (silent or not self.settings.only_profile):
+        if self.tap is not None and (silent or not self.settings.only_existing):
             self.tell("tracing where packets vanish")
             await trace_both_ways(context, self.tap)
+
+    def _keys(self) -> dict[str, ClientKeys]:
+        """By protocol that takes them: the keys of this run."""
+        wanted = (spec for spec in PROTOCOLS if spec.make_keys is not None and self.settings.wants(spec.probe))
+        return {spec.name: spec.make_keys(self.stack.entropy) for spec in wanted if spec.make_keys is not None}
 
     async def _guarded(self, probe: Probe, context: ProbeContext) -> None:
         """A probe that fails by itself is an observation of its own; the others go on. A lost peer ends the run."""
@@ -225,9 +227,9 @@ class ClientRun:
         except CannotRun as error:
             if error.status is ExitStatus.NO_PEER:
                 raise
-            self.failures.append(_failure(probe.name, str(error)))
+            self.errors.append(ProbeError(probe.name, str(error)))
         except OSError as error:
-            self.failures.append(_failure(probe.name, f"{type(error).__name__}: {error}"))
+            self.errors.append(ProbeError(probe.name, f"{type(error).__name__}: {error}"))
 
     async def _finish(self, context: ProbeContext, peer: RemotePeer | None, problem: str, *, lost: bool) -> Measured:
         captures: dict[str, bytes] = {}
@@ -244,7 +246,9 @@ class ClientRun:
         if peer is not None:
             context.facts = replace(context.facts, background=peer.background())
             await peer.channel.close()
-        facts = replace(context.facts, skips=tuple(context.skips))
+            if peer.unknown_checks:
+                self.tell(f"warning: the peer is newer; set aside, for this version does not know it: {', '.join(peer.unknown_checks)}")
+        facts = replace(context.facts, skips=tuple(context.skips), named_failures=tuple(context.named_failures), errors=tuple(self.errors))
         client = context.client_record()
         if self.sees_wire:
             client = replace(client, dropped_on_output=dropped_on_output(self.run_capture.left, client.packet_records))
@@ -253,7 +257,7 @@ class ClientRun:
         observations = judge(client, context.server_record, facts)
         opinions = await self._opinions()
         return Measured(
-            observations=(*with_named_failures(observations, context.named_failures), *self.failures, *opinions),
+            observations=(*observations, *opinions),
             captures=captures,
             client=self._about_client(context),
             server=_about_server(peer, self.peer_address),
@@ -286,8 +290,8 @@ class ClientRun:
         return [observation for opinion in told for observation in opinion.result()]
 
     def _scope(self, context: ProbeContext) -> Scope:
-        profile_test = self.settings.profile_test
-        of_profile = {(remote.transport, remote.port) for remote in profile_test.remotes} if profile_test is not None else set()
+        existing = self.settings.existing
+        of_profile = {(remote.transport, remote.port) for remote in existing.remotes} if existing is not None else set()
         ports = frozenset({(port.transport, port.port) for port in ports_of(chosen(self.settings), self.settings)} | of_profile)
         call_ids = {s.detail["call_id"] for s in context.recorder.packet_records if "call_id" in s.detail}
         return Scope(str(self.peer_address), ports, frozenset(context.local_ports), frozenset(int(call_id) for call_id in call_ids))
@@ -309,12 +313,11 @@ class ClientRun:
 
 
 def fit_to_scan(wanted: Sequence[WantedPort], context: ProbeContext) -> list[WantedPort]:
-    """The ports that a scanner may ask too: L2TP's and IKE's only where the server agent answers them.
+    """The ports that a scanner may ask too: UDP ports that a VPN protocol has for itself only where the server agent answers them.
 
-    A scanner leaves half open what it opens: that counts against us where servers limit it, and L2TP of SoftEther 5.01 answers nobody any
-    more after nmap's SCCRQ.
+    A scanner leaves half open what it opens: that counts against us where servers limit it, and some answer nobody any more after it.
     """
-    delicate = {WantedPort(Transport.UDP, port) for port in VPN_PORTS}
+    delicate = {WantedPort(Transport.UDP, port) for port in registered_ports(Transport.UDP)}
     return [port for port in wanted if port not in delicate or context.port_state(*port) is PortState.OURS]
 
 
@@ -335,16 +338,5 @@ def _about_server(peer: RemotePeer | None, address: Address) -> dict[str, Any]:
     told = {name: peer.about[name] for name in ("version", "platform", "capabilities", "no_raw", "seen_as") if peer.about.get(name)}
     lack = peer.no_capture or ("" if peer.captures else str(peer.about.get("no_raw") or "the server agent may not capture"))
     capture = f"none: {lack}" if lack else "server.pcap"
-    return {"address": str(address), "rtt_ms": round(1000 * peer.rtt_s, 3), "capture": capture, **told}
-
-
-def _failure(name: str, reason: str) -> Observation:
-    return Observation(
-        id=f"{name}-error",
-        probe=name,
-        check="run",
-        direction=Direction.BOTH,
-        transport=Transport.IP,
-        outcome=Outcome.ERROR,
-        detail={"reason": reason},
-    )
+    unknown = {"unknown_checks": peer.unknown_checks} if peer.unknown_checks else {}
+    return {"address": str(address), "rtt_ms": round(1000 * peer.rtt_s, 3), "capture": capture, **told, **unknown}

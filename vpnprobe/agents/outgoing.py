@@ -14,7 +14,7 @@ from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import ClientSession
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.endpoint.ppp_call import Call
-from vpnprobe.endpoint.probe_packets import ProbePacketMaker, bare_gre, echo, esp, in_call, udp_nonce
+from vpnprobe.endpoint.probe_packets import ProbePacketMaker, in_call, udp, without_port
 from vpnprobe.endpoint.sending import BesidePort
 from vpnprobe.endpoint.ttl_probe import HIGHEST_TTL, IcmpTap
 from vpnprobe.evidence import checks
@@ -84,13 +84,13 @@ class Outgoing:
         if job is Job.IN_CALL_GRE and (call := self._call(session, call_id)) is not None:
             return call.request
         told = Endpoint(address, int(to[1])) if to is not None else None
-        udp, endpoint = self._udp(session, port), self._endpoint(session, job, port) or told
-        if udp is None or endpoint is None:
+        at, endpoint = self._udp(session, port), self._endpoint(session, job, port) or told
+        if at is None or endpoint is None:
             return None
-        check, known, at = checks.udp_reach(port), endpoint, udp
+        check, known, socket = checks.udp_reach(port), endpoint, at
         if job is Job.UDP:
-            return lambda: sender.nonce(at, known, check, size=SHORTEST)
-        return (lambda: sender.esp_in_udp(at, known)) if job is Job.ESP_IN_UDP else None
+            return lambda: sender.nonce(socket, known, check, size=SHORTEST)
+        return (lambda: sender.esp_in_udp(socket, known)) if job is Job.ESP_IN_UDP else None
 
     def _endpoint(self, session: ClientSession, job: Job, port: int) -> Endpoint | None:
         """Where the client's own packets of that kind came from last.
@@ -98,9 +98,8 @@ class Outgoing:
         Only ever the client's own address: nobody else can be sent anything through this agent.
         """
         observed = session.observer.endpoints if session.observer is not None else {}
-        if job is Job.ESP_IN_UDP:
-            return session.esp_in_udp or observed.get(checks.ESP_IN_UDP)
-        return session.endpoints.get(port) or observed.get(checks.udp_reach(port))
+        check = checks.ESP_IN_UDP if job is Job.ESP_IN_UDP else checks.udp_reach(port)
+        return session.endpoints.get(check) or observed.get(check)
 
     def _udp(self, session: ClientSession, port: int) -> UdpPort | None:
         """What sends from a UDP port: ours, or beside the program that has it. None: neither can be."""
@@ -124,7 +123,7 @@ class Outgoing:
     async def trace(self, session: ClientSession, message: Message) -> dict[str, object]:
         check = read_check(message["check"])
         if (to := message.get("to")) is not None and check.port is not None:
-            session.endpoints.setdefault(check.port, Endpoint(session.address, int(to[1])))
+            session.endpoints.setdefault(checks.udp_reach(check.port), Endpoint(session.address, int(to[1])))
         make = self._maker(session, check)
         if self._raw.icmp is None or make is None:
             return {"trace": None}
@@ -143,14 +142,10 @@ class Outgoing:
     def _maker(self, session: ClientSession, check: Check) -> ProbePacketMaker | None:
         """What makes one more packet of a kind towards the client; None: it cannot be made."""
         nonces = session.sender.nonces
-        if check == checks.GRE_BARE:
-            return bare_gre(nonces)
-        if check == checks.ESP:
-            return esp(nonces)
-        if check == checks.GRE_IN_CALL and (call := self._call(session)) is not None:
-            return in_call(call)
-        if check == checks.ICMP_ECHO:
-            return echo(nonces)
+        if check == checks.GRE_IN_CALL:
+            return in_call(call) if (call := self._call(session)) is not None else None
+        if (make := without_port(nonces, check)) is not None:
+            return make
         if check.probe == "udp" and check.port is not None and (to := self._endpoint(session, Job.UDP, check.port)) is not None:
-            return udp_nonce(nonces, Endpoint(self._stack.source_address(session.address), check.port), to, check)
+            return udp(nonces, Endpoint(self._stack.source_address(session.address), check.port), to, check)
         return None

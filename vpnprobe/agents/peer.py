@@ -9,7 +9,7 @@ from typing import Final
 
 from vpnprobe.agents.control import VERSION, Channel, Message
 from vpnprobe.agents.handover import known_payloads, missing, read_payloads, read_summary, restored
-from vpnprobe.agents.records import check_row, read_all, read_check, read_packet_record, read_refusal, read_trace, unpacked
+from vpnprobe.agents.records import check_row, read_all, read_check, read_known, read_packet_record, read_refusal, read_trace, unpacked
 from vpnprobe.endpoint.pcap import encode_pcap
 from vpnprobe.endpoint.recorder import MOST_ROWS
 from vpnprobe.errors import CannotRun, DecodeError
@@ -43,8 +43,10 @@ class RemotePeer:
         """When the record was asked for that is known here, on the clock `now`."""
         self.about: Message = {}
         """What it said of itself: version, capabilities, whether it captures, the client's address as it sees it."""
-        self._packet_records: list[PacketRecord] = []
-        self._refusals: list[Refusal] = []
+        self._packet_records: list[PacketRecord | None] = []
+        """In their places; None: about a check that this version does not have."""
+        self._refusals: list[Refusal | None] = []
+        self._unknown: set[str] = set()
         self._overflowed = False
         """It saw more than it could keep: what is not in its record may have come all the same."""
         self._seen_as = ""
@@ -53,8 +55,8 @@ class RemotePeer:
         self._segments: dict[str, int] = {"sent": 0, "again": 0}
         self.no_capture = ""
         """Why its capture could not be had though it has one; empty: nothing stands against it."""
-        self.no_openvpn = "no ports were opened"
-        """Why OpenVPN sessions cannot come up there; empty: they can."""
+        self.no_keys: dict[str, str] = {}
+        """By protocol: why the keys that were handed over for it are of no use there."""
 
     @property
     def rtt_s(self) -> float:
@@ -66,6 +68,11 @@ class RemotePeer:
         return self._seen_as or str(self.about.get("seen_as") or "") or None
 
     @property
+    def unknown_checks(self) -> list[str]:
+        """Checks that its rows are about and this version does not have: it is newer. Those rows count for nothing."""
+        return sorted(self._unknown)
+
+    @property
     def captures(self) -> bool:
         """Whether it sees the wire."""
         return bool(self.about.get("captures"))
@@ -75,12 +82,17 @@ class RemotePeer:
         """Why it has no raw sockets; empty: it has."""
         return str(self.about.get("no_raw") or "")
 
-    async def open(self, ports: Sequence[WantedPort], openvpn: Mapping[str, str] | None = None) -> dict[tuple[Transport, int], PortState]:
-        """Has probe ports opened; who is behind each. `openvpn`: what the server needs for whole OpenVPN sessions."""
+    async def open(
+        self, ports: Sequence[WantedPort], keys: Mapping[str, Mapping[str, str]] | None = None
+    ) -> dict[tuple[Transport, int], PortState]:
+        """Has probe ports opened; who is behind each. `keys`: by protocol, the server's half of the keys of this run."""
         wanted = [[port.transport.value, port.port] for port in ports]
-        answer = await self._ask("open", ports=wanted, seconds=PORTS_OPEN_S, openvpn=openvpn)
-        self.no_openvpn = str(answer.get("no_openvpn") or "")
+        answer = await self._ask("open", ports=wanted, seconds=PORTS_OPEN_S, keys=keys or {})
         with _readable("open"):
+            lacking = answer.get("no_keys")
+            if not isinstance(lacking, dict):
+                raise DecodeError("no_keys", 0, "is no table")
+            self.no_keys = {str(name): str(why) for name, why in lacking.items()}
             return dict(read_all(answer.get("ports"), lambda row: ((Transport(row[0]), int(row[1])), PortState(row[2]))))
 
     async def send(
@@ -103,28 +115,30 @@ class RemotePeer:
             since, refused = len(self._packet_records), len(self._refusals)
             answer = await self._ask("rows", since=since, refused=refused)
             with _readable("rows"):
-                rows = read_all(unpacked(answer.get("rows")), read_packet_record)
-                refusals = read_all(answer.get("refusals"), read_refusal)
+                rows = read_known(unpacked(answer.get("rows")), read_packet_record, self._unknown)
+                refusals = read_known(answer.get("refusals"), read_refusal, self._unknown)
             # By their numbers, since another request may have fetched the same rows meanwhile.
             self._packet_records[since : since + len(rows)] = rows
             self._refusals[refused : refused + len(refusals)] = refusals
             too_many = len(self._packet_records) > MOST_ROWS or len(self._refusals) > MOST_ROWS
             self._overflowed = self._overflowed or too_many or bool(answer.get("dropped"))
             with _readable("rows"):
-                self._dropped_on_input = frozenset(read_all(answer.get("dropped_on_input", []), read_check))
-                self._dropped_on_output = frozenset(read_all(answer.get("dropped_on_output", []), read_check))
+                self._dropped_on_input = self._checks(answer.get("dropped_on_input", []))
+                self._dropped_on_output = self._checks(answer.get("dropped_on_output", []))
             self._seen_as = str(answer.get("seen_as") or "") or self._seen_as
             more = bool(answer.get("more")) and bool(rows or refusals) and not too_many
         self.refreshed_at = max(self.refreshed_at, began)
         return self.record()
 
+    def _checks(self, rows: object) -> frozenset[Check]:
+        return frozenset(check for check in read_known(rows, read_check, self._unknown) if check is not None)
+
     def record(self) -> EndRecord:
         """The server's record as far as it is known here."""
         # What the server says of the client's own packets is not its to say.
-        packet_records = tuple(packet_record for packet_record in self._packet_records if packet_record.vantage is Vantage.SERVER)
         return EndRecord(
-            packet_records,
-            tuple(self._refusals),
+            tuple(one for one in self._packet_records if one is not None and one.vantage is Vantage.SERVER),
+            tuple(refusal for refusal in self._refusals if refusal is not None),
             recorded=not self._overflowed,
             sees_closed_ports=self.captures,
             dropped_on_input=self._dropped_on_input,
@@ -223,7 +237,7 @@ def _readable(kind: str) -> Iterator[None]:
     """Whatever is wrong with an answer is one line, and the peer's fault."""
     try:
         yield
-    except (DecodeError, ValueError, TypeError) as error:
+    except (DecodeError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
         raise CannotRun(f"the peer answered {kind} with something that cannot be read: {error}") from error
 
 

@@ -1,17 +1,18 @@
 """What the server agent answers on its probe ports: one universal responder a port, told apart by the first bytes that come.
 
 Nothing is answered to a stranger: only packets of paired sessions are. Each port is opened once, for all clients, on request and for a
-bounded time. A port that another program has is left to it and reported.
+bounded time. A port that another program has is left to it and reported. Which protocols may be spoken at a port, and what answers them,
+is told by `vpnprobe.conversations.registry`.
 """
 
 import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from vpnprobe.agents import openvpn_responder
-from vpnprobe.agents.sessions import ClientSessions, OwnersRecorder
-from vpnprobe.conversations import ikev1, ikev2, l2tp, openvpn, pptp
+from vpnprobe.agents.sessions import ClientSession, ClientSessions
 from vpnprobe.conversations.contract import Conversation, Sender
+from vpnprobe.conversations.registry import Host, Opening, ProtocolSpec, at_port
+from vpnprobe.endpoint.driver import Driver, StreamDriver
 from vpnprobe.endpoint.ppp_call import Call
 from vpnprobe.endpoint.recorder import attempt_key
 from vpnprobe.errors import DecodeError
@@ -20,20 +21,28 @@ from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.context import WantedPort
-from vpnprobe.probes.conversing import over_stream
-from vpnprobe.transports.stack import Closable, ConnectError, Datagram, Endpoint, NetworkStack, PortUnavailable, RawPort, TcpStream, UdpPort
-from vpnprobe.wire.isakmp import NON_ESP_MARKER
-from vpnprobe.wire.nonce import MAGIC, NoncePayload
+from vpnprobe.transports.stack import (
+    Closable,
+    ConnectError,
+    Datagram,
+    Endpoint,
+    NetworkStack,
+    PortUnavailable,
+    RawPort,
+    TcpStream,
+    UdpPort,
+)
+from vpnprobe.wire.nonce import MAGIC, STREAM_BYTES, NoncePayload
 
 MOST_CONVERSATIONS: Final = 512
 """Under way at one port; the oldest is forgotten."""
 STREAM_DEADLINE_S: Final = 120.0
-L2TP_PORT: Final = 1701
-PPTP_PORT: Final = 1723
-IKE_PORTS: Final = (500, 4500)
-NAT_T_PORT: Final = 4500
-FRAME_LENGTH: Final = 2
-"""Bytes of length before each OpenVPN packet over TCP."""
+
+
+def _host(stack: NetworkStack, spec: ProtocolSpec, owner: ClientSession | None) -> Host:
+    """What a responder gets; `owner`: whose conversation it is, None: nobody's here."""
+    keys, number = owner.keys_for(spec) if owner is not None else (None, 0)
+    return Host(stack.entropy, stack.unix_time() - stack.now(), keys, number)
 
 
 class UdpResponder:
@@ -44,8 +53,8 @@ class UdpResponder:
         self.sessions = sessions
         self.number = number
         self.port: UdpPort | None = None
-        self._conversations: dict[Endpoint, tuple[Conversation, Check]] = {}
-        self._timers: dict[Endpoint, asyncio.TimerHandle] = {}
+        self._drivers: dict[Endpoint, Driver] = {}
+        """By the client's end: the conversation that is under way there."""
 
     async def open(self) -> None:
         """Raises PortUnavailable."""
@@ -54,113 +63,63 @@ class UdpResponder:
     def close(self) -> None:
         if self.port is not None:
             self.port.close()
-        for timer in self._timers.values():
-            timer.cancel()
+        for driver in self._drivers.values():
+            driver.close()
 
     def came(self, datagram: Datagram) -> None:
         """Whatever comes; strangers get nothing."""
-        if self._nonce(datagram):
-            return
-        if self.number == NAT_T_PORT and not datagram.data.startswith(NON_ESP_MARKER):
-            self._esp(datagram)
-            return
-        if self.sessions.of(datagram.source.address):
+        identity = identify.datagram(self.number, datagram.data)
+        if identity is not None and identity.session_tag is not None:
+            self._probe_packet(identity, datagram)
+        elif self.sessions.of(datagram.source.address):
             self._converse(datagram)
 
-    def _nonce(self, datagram: Datagram) -> bool:
-        identity = identify.nonce(checks.udp_reach(self.number), datagram.data)
-        if identity is None:
-            return False
+    def _probe_packet(self, identity: identify.PacketIdentity, datagram: Datagram) -> None:
+        """A payload of ours, by itself or encapsulated."""
         for session in self.sessions.of(datagram.source.address, identity.session_tag):
             session.recorder.arrived([identity], datagram)
             if datagram.source.address != session.address:
                 continue  # Recorded, but never answered: a forged source address must not make this agent send to a third party.
-            session.endpoints[self.number] = datagram.source
-            if self.port is not None and not NoncePayload.decode(datagram.data).is_answer:
-                session.sender.answer(self.port, datagram.source, identity.check, datagram.data)
-        return True
-
-    def _esp(self, datagram: Datagram) -> None:
-        """ESP with our own payload; what a scanner at the same address sends is none of ours."""
-        identity = identify.esp(checks.ESP_IN_UDP, datagram.data)
-        if identity is None or identity.session_tag is None:
-            return
-        for session in self.sessions.of(datagram.source.address, identity.session_tag):
-            session.recorder.arrived([identity], datagram)
-            if datagram.source.address == session.address and self.port is not None:
-                session.esp_in_udp = datagram.source
-                session.sender.esp_in_udp(self.port, datagram.source)
+            session.endpoints[identity.check] = datagram.source
+            if self.port is not None:
+                session.sender.answer(self.port, datagram.source, identity, datagram.data)
 
     def _converse(self, datagram: Datagram) -> None:
-        found = self._of(datagram)
-        if found is None or self.port is None:
-            return
-        found[0].receive(datagram.data, self.stack.now())
-        self._carry_on(datagram.source, *found)
+        """Hands a datagram to the conversation that it belongs to, begun where it opens one: the client's port may have been another's."""
+        opening = Opening(datagram.data, Transport.UDP, self.number)
+        known = self._drivers.get(datagram.source)
+        spec, key = next(((spec, key) for spec in at_port(*opening[1:]) if (key := spec.opening(opening))), (None, ""))
+        if spec is not None and (known is None or key != known.conversation.key):
+            known = self._begin(spec, key, opening, datagram.source) or known
+        if known is not None:
+            known.receive(datagram.data)
 
-    def _carry_on(self, client: Endpoint, conversation: Conversation, check: Check) -> None:
-        """Sends what a conversation has to say, and wakes it when something is due."""
-        owner = self.sessions.of_conversation(client.address, conversation.key)
-        if owner is None or self.port is None:
-            return
-        waiting = conversation.data_to_send(self.stack.now())
-        owner.recorder.steps(conversation, check, Sender.RESPONDER, remote=client)
-        for data in waiting:
-            self.port.send(data, client)
-        if (timer := self._timers.pop(client, None)) is not None:
-            timer.cancel()
-        if (due := conversation.next_timer()) is not None:
-            pause_s = max(0.0, due - self.stack.now())
-            self._timers[client] = asyncio.get_running_loop().call_later(pause_s, self._due, client, conversation, check, due)
-
-    def _due(self, client: Endpoint, conversation: Conversation, check: Check, due: float) -> None:
-        """A timer that another conversation from the same end has not taken over."""
-        self._timers.pop(client, None)
-        if self._conversations.get(client) == (conversation, check):
-            # A clock may wake us a hair too early: then nothing would be due by its reading.
-            conversation.handle_timer(max(due, self.stack.now()))
-            self._carry_on(client, conversation, check)
-
-    def _of(self, datagram: Datagram) -> tuple[Conversation, Check] | None:
-        """The conversation that a datagram belongs to, begun where it opens one."""
-        known = self._conversations.get(datagram.source)
-        key = self._opens(datagram.data)
-        if known is not None and key in ("", known[0].key):
-            return known
-        begun = self._begin(datagram)
-        if begun is not None:
-            if len(self._conversations) >= MOST_CONVERSATIONS:
-                self._conversations.pop(next(iter(self._conversations)))
-            self._conversations[datagram.source] = begun
-        return begun or known
-
-    def _opens(self, data: bytes) -> str:
-        """The key of the conversation that a datagram begins; empty: it begins none. A client's port may have been another's before."""
-        if self.number == L2TP_PORT:
-            return l2tp.opening(data)
-        if self.number in IKE_PORTS:
-            marker = self.number == NAT_T_PORT
-            return ikev1.opening(data, non_esp_marker=marker) or ikev2.opening(data, non_esp_marker=marker)
-        return openvpn.session_of(data) if openvpn_responder.wrap_of(data) is not None else ""
-
-    def _begin(self, datagram: Datagram) -> tuple[Conversation, Check] | None:
-        entropy, data = self.stack.entropy, datagram.data
-        if self.number == L2TP_PORT and l2tp.Responder.claims(data):
-            numbers = [1 + int.from_bytes(entropy(2), "big") % 65535 for _ in range(2)]
-            return l2tp.Responder(tunnel_id=numbers[0], session_id=numbers[1], retransmit_after_s=1.0), checks.L2TP_CONTROL
-        if self.number in IKE_PORTS:
-            marker = self.number == NAT_T_PORT
-            if ikev1.Responder.claims(data, non_esp_marker=marker):
-                return ikev1.Responder(entropy=entropy(ikev1.ENTROPY_BYTES), non_esp_marker=marker), checks.ikev1_main(self.number)
-            if ikev2.Responder.claims(data, non_esp_marker=marker):
-                return ikev2.Responder(entropy=entropy(ikev2.ENTROPY_BYTES), non_esp_marker=marker), checks.ikev2_init(self.number)
+    def _begin(self, spec: ProtocolSpec, key: str, opening: Opening, client: Endpoint) -> Driver | None:
+        """The responder's end of a conversation that one of our clients begins; None: nobody's here, or nothing answers it."""
+        owner, port = self.sessions.of_conversation(client.address, key), self.port
+        if owner is None or port is None or spec.respond is None:
             return None
-        owner = self.sessions.of_conversation(datagram.source.address, openvpn.session_of(data))
-        if owner is not None and (begun := openvpn_responder.begin(self.stack, owner, data, transport=Transport.UDP, port=self.number)):
-            return begun
-        if openvpn.Responder.claims(data):
-            return openvpn.Responder(session_id=entropy(8), stream=False), checks.openvpn_reset(Transport.UDP, self.number)
-        return None
+        conversation = spec.respond(opening, _host(self.stack, spec, owner))
+        if conversation is None:
+            return None
+        check = Check(spec.probe, spec.checks[0], Transport.UDP, self.number, spec.variant(opening))
+        driver = Driver(
+            self.stack,
+            conversation,
+            send=lambda data: port.send(data, client),
+            record=lambda: owner.recorder.steps(conversation, check, Sender.RESPONDER, remote=client),
+        )
+        self._keep(client, driver)
+        owner.drivers.add(driver)
+        driver.start()
+        return driver
+
+    def _keep(self, client: Endpoint, driver: Driver) -> None:
+        if (before := self._drivers.pop(client, None)) is not None:
+            before.close()
+        elif len(self._drivers) >= MOST_CONVERSATIONS:
+            self._drivers.pop(next(iter(self._drivers))).close()
+        self._drivers[client] = driver
 
 
 class TcpResponder:
@@ -207,58 +166,75 @@ class TcpResponder:
             stream.abort()
 
     async def _by_first_bytes(self, stream: TcpStream) -> None:
-        recorder = OwnersRecorder(self.sessions, self.stack, stream.remote.address)
-        first = await stream.receive()
+        first = await self._first_bytes(stream)
         if not first:
             await stream.close()
         elif first.startswith(MAGIC):
             await self._nonce(stream, first)
             await stream.receive()
-        elif self.number == PPTP_PORT:
-            await self._pptp(stream, recorder, first)
         else:
-            await self._openvpn(stream, recorder, first)
+            await self._converse(stream, first)
 
-    async def _openvpn(self, stream: TcpStream, recorder: OwnersRecorder, first: bytes) -> None:
-        packet = first[FRAME_LENGTH:]
-        check = checks.openvpn_reset(Transport.TCP, self.number)
-        owner = self.sessions.of_conversation(stream.remote.address, openvpn.session_of(packet))
-        begun: tuple[Conversation, Check] | None = None
-        if owner is not None:
-            begun = openvpn_responder.begin(self.stack, owner, packet, transport=Transport.TCP, port=self.number)
-        if begun is None and openvpn.Responder.claims(packet):
-            begun = openvpn.Responder(session_id=self.stack.entropy(8), stream=True), check
-        if begun is not None:
-            await over_stream(recorder, stream, *begun, Sender.RESPONDER, first=first)
+    async def _first_bytes(self, stream: TcpStream) -> bytes:
+        """As many as it takes to tell what is spoken, however the path cuts the stream into segments; fewer where it ends before."""
+        first = b""
+        while len(first) < self._needed(first) and (chunk := await stream.receive()):
+            first += chunk
+        return first
+
+    def _needed(self, first: bytes) -> int:
+        if not first:
+            return 1
+        if MAGIC.startswith(first[: len(MAGIC)]):
+            return STREAM_BYTES
+        return max((spec.stream_needs(first) for spec in at_port(Transport.TCP, self.number)), default=1)
 
     async def _nonce(self, stream: TcpStream, first: bytes) -> None:
-        payload = NoncePayload.decode(first)
+        payload = NoncePayload.decode(first[:STREAM_BYTES])
         check = checks.tcp_reach(self.number)
         for owner in self.sessions.of(stream.remote.address, payload.session_tag):
             owner.recorder.received(check, payload.key, message="payload", size=payload.size, source=stream.remote)
             owner.recorder.sent(check, payload.answer().key, message="payload", size=payload.size, to=stream.remote)
         await stream.send(payload.answer().encode())
 
-    async def _pptp(self, stream: TcpStream, recorder: OwnersRecorder, first: bytes) -> None:
-        raw, client = self._gre(), stream.remote.address
-        conversation = pptp.Responder(1 + int.from_bytes(self.stack.entropy(2), "big") % 0xFFFE)
+    async def _converse(self, stream: TcpStream, first: bytes) -> None:
+        opening = Opening(first, Transport.TCP, self.number)
+        for spec in at_port(Transport.TCP, self.number):
+            owner = self.sessions.of_conversation(stream.remote.address, spec.opening(opening))
+            conversation = spec.respond(opening, _host(self.stack, spec, owner)) if spec.respond is not None else None
+            if conversation is not None:
+                await self._carry(stream, spec, conversation, opening)
+                return
 
-        def watch() -> None:
-            if raw is not None and conversation.state is pptp.State.CALL_UP and conversation.peer_call_id is not None:
-                numbers = {"call_id": conversation.call_id, "peer_call_id": conversation.peer_call_id}
-                if (owner := self.sessions.of_conversation(client, conversation.key)) is not None:
-                    owner.calls.append(Call(owner.recorder, raw, client, Sender.RESPONDER, **numbers))
-            elif not task.done():
-                asyncio.get_running_loop().call_later(0.002, watch)
+    async def _carry(self, stream: TcpStream, spec: ProtocolSpec, conversation: Conversation, opening: Opening) -> None:
+        """Runs the responder's end until the stream ends. Whose it is may show only with a later message than the first."""
+        check = Check(spec.probe, spec.checks[0], Transport.TCP, self.number, spec.variant(opening))
+        call: Call | None = None
 
-        task = asyncio.get_running_loop().create_task(
-            over_stream(recorder, stream, conversation, checks.PPTP_CONTROL, Sender.RESPONDER, first=first)
-        )
-        watch()
+        def record() -> None:
+            nonlocal call
+            owner = self.sessions.of_conversation(stream.remote.address, conversation.key)
+            if owner is None:
+                return
+            owner.recorder.steps(conversation, check, Sender.RESPONDER, remote=stream.remote)
+            if call is None and (call := self._call(owner, spec, conversation, stream)) is not None:
+                owner.calls.append(call)
+
+        driver = StreamDriver(self.stack, conversation, stream, record)
         try:
-            await task
+            driver.start(opening.data)
+            await driver.finished()
+            await driver.drained()
         finally:
-            task.cancel()
+            driver.close()
+
+    def _call(self, owner: ClientSession, spec: ProtocolSpec, conversation: Conversation, stream: TcpStream) -> Call | None:
+        """The call that a control connection has set up, whose packets go by themselves; None: there is none, or no raw socket."""
+        raw, numbers = self._gre(), spec.call_ids(conversation)
+        if raw is None or numbers is None:
+            return None
+        own, peer = numbers
+        return Call(owner.recorder, raw, stream.remote.address, Sender.RESPONDER, call_id=own, peer_call_id=peer)
 
 
 class Responders:

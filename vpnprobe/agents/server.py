@@ -15,12 +15,12 @@ from typing import Final
 from vpnprobe import __version__
 from vpnprobe.agents.control import MOST_BYTES, STRANGER_BYTES, VERSION, FrameReader, Message, encode_frame
 from vpnprobe.agents.handover import encode_payloads, summary
-from vpnprobe.agents.openvpn_responder import accept
 from vpnprobe.agents.outgoing import Outgoing, RawSockets
 from vpnprobe.agents.records import check_row, packed, packet_record_row, refusal_row
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import MOST_ANSWERS, ClientSession, ClientSessions
 from vpnprobe.conversations.contract import Sender
+from vpnprobe.conversations.registry import PROTOCOLS
 from vpnprobe.endpoint.passive_observer import PassiveObserver
 from vpnprobe.endpoint.run_capture import dropped_on_output
 from vpnprobe.endpoint.ttl_probe import IcmpTap, check_of
@@ -246,21 +246,28 @@ class ServerAgent:
             state = await self.responders.open(wanted)
             session.ports[wanted] = state
             states.append([transport, wanted.port, state.value])
-        asyncio.get_running_loop().call_later(seconds, self._close_ports, session)
+        if session.closing is not None:
+            session.closing.cancel()
+        session.closing = asyncio.get_running_loop().call_later(seconds, self._close_ports, session)
         if not session.run_capture.listeners:
             session.observer = PassiveObserver(session.recorder, session.ports)
             session.run_capture.listeners.append(session.observer)
-        return {"ports": states, "no_openvpn": self._accept_openvpn(session, message.get("openvpn"))}
+        return {"ports": states, "no_keys": self._accept_keys(session, message.get("keys"))}
 
-    def _accept_openvpn(self, session: ClientSession, keys: object) -> str:
-        """Why this client's OpenVPN sessions cannot come up here; empty: they can."""
-        if keys is None:
-            return "the client handed over no keys"
-        try:
-            session.openvpn = accept(keys)
-        except (CannotRun, DecodeError) as error:
-            return str(error)
-        return ""
+    def _accept_keys(self, session: ClientSession, handed_over: object) -> dict[str, str]:
+        """By protocol that takes keys: why its conversations cannot come up here. What is not in it has its keys."""
+        told = handed_over if isinstance(handed_over, dict) else {}
+        lacking: dict[str, str] = {}
+        for spec in PROTOCOLS:
+            if spec.accept_keys is None:
+                continue
+            try:
+                if spec.name not in told:
+                    raise CannotRun("the client handed over no keys")
+                session.keys[spec.name] = spec.accept_keys(told[spec.name])
+            except (CannotRun, DecodeError) as error:
+                lacking[spec.name] = str(error)
+        return lacking
 
     def _close_ports(self, session: ClientSession) -> None:
         """The time that the client asked for is over."""

@@ -1,15 +1,19 @@
 """What the server agent knows of one client: who it is, what it asked for, and what was seen of it.
 
 Responders and raw sockets are shared by all clients, and several may be behind one address. A packet finds its session by the tag in our
-own payload, a conversation by its key, which ends in the tag. What has neither (a SYN) is told to every session of its source address,
+own payload, a conversation by its key, which carries the tag. What has neither (a SYN) is told to every session of its source address,
 and each client keeps what carries its own nonces.
 """
 
 import asyncio
+import weakref
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from vpnprobe.conversations.contract import Conversation, Sender
+from vpnprobe.conversations.registry import ProtocolSpec
+from vpnprobe.conversations.session_tag import key_carries
+from vpnprobe.endpoint.driver import Driver
 from vpnprobe.endpoint.passive_observer import PassiveObserver
 from vpnprobe.endpoint.ppp_call import Call
 from vpnprobe.endpoint.recorder import Recorder
@@ -20,10 +24,9 @@ from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Address, Closable, Endpoint, NetworkStack, TcpStream
 
-if TYPE_CHECKING:
-    from vpnprobe.agents.openvpn_responder import ServerKeys
-
 MOST_SESSIONS: Final = 64
+MOST_WITH_KEYS: Final = 1024
+"""Conversations of one client and protocol that get the keys which it handed over."""
 MOST_ANSWERS: Final = 512
 """Answers kept for requests that come twice."""
 
@@ -40,10 +43,8 @@ class ClientSession:
     tag: int
     recorder: Recorder
     ports: dict[tuple[Transport, int], PortState] = field(default_factory=dict)
-    endpoints: dict[int, Endpoint] = field(default_factory=dict)
-    """By server UDP port: where the client's payloads came from last."""
-    esp_in_udp: Endpoint | None = None
-    """Where the client's ESP in UDP came from last."""
+    endpoints: dict[Check, Endpoint] = field(default_factory=dict)
+    """By check on UDP: where the client's payloads came from last."""
     calls: list[Call] = field(default_factory=list)
     run_capture: RunCapture = field(default_factory=RunCapture)
     observer: PassiveObserver | None = None
@@ -55,10 +56,14 @@ class ClientSession:
     """Its control connections."""
     heard: float = 0.0
     """When the client last asked for anything, on the network stack's clock."""
-    openvpn: "ServerKeys | None" = None
-    """What lets its OpenVPN sessions come up; None: it handed over nothing, and only resets are answered."""
-    openvpn_begun: int = 0
-    """OpenVPN sessions so far."""
+    keys: dict[str, object] = field(default_factory=dict)
+    """By protocol: what the client handed over to let its conversations come up."""
+    begun: Counter[str] = field(default_factory=Counter)
+    """By protocol: conversations with those keys so far."""
+    drivers: "weakref.WeakSet[Driver]" = field(default_factory=weakref.WeakSet)
+    """Its conversations under way over UDP."""
+    closing: asyncio.TimerHandle | None = None
+    """Closes its probe ports when the time that it asked for is over."""
     packed: bytes | None = None
     """The capture's summary as it is handed over."""
     payloads: dict[bytes, bytes] = field(default_factory=dict)
@@ -85,26 +90,27 @@ class ClientSession:
         others = self.observer.call_ids if self.observer is not None else frozenset()
         return Scope(str(self.address), frozenset(self.ports), client_ports, frozenset(calls | others))
 
+    def keys_for(self, spec: ProtocolSpec) -> tuple[object | None, int]:
+        """What the client handed over for a protocol, and the number of the conversation that begins.
+
+        None: it handed over nothing, or has had MOST_WITH_KEYS conversations.
+        """
+        keys = self.keys.get(spec.name)
+        if keys is None or self.begun[spec.name] >= MOST_WITH_KEYS:
+            return None, 0
+        self.begun[spec.name] += 1
+        return keys, self.begun[spec.name]
+
     def close(self) -> None:
         for task in self.tasks:
             task.cancel()
+        if self.closing is not None:
+            self.closing.cancel()
+        for driver in list(self.drivers):
+            driver.close()
         if self.capture is not None:
             self.capture.close()
             self.capture = None
-
-
-class OwnersRecorder(Recorder):
-    """Records the messages of a conversation at the session whose client began it, as soon as that is known."""
-
-    def __init__(self, sessions: "ClientSessions", stack: NetworkStack, address: Address) -> None:
-        super().__init__(stack, Vantage.SERVER)
-        self._sessions = sessions
-        self._address = address
-
-    def steps(self, conversation: Conversation, check: Check, own: Sender, *, remote: Endpoint | None = None) -> None:
-        owner = self._sessions.of_conversation(self._address, conversation.key)
-        if owner is not None:
-            owner.recorder.steps(conversation, check, own, remote=remote)
 
 
 class ClientSessions:
@@ -139,8 +145,8 @@ class ClientSessions:
         return [session for session in everybody if session.address == address]
 
     def of_conversation(self, address: Address, key: str) -> ClientSession | None:
-        """The session whose client began the conversation of that key, which ends in the session's tag; None: nobody's here."""
-        return next((session for session in self.of(address) if key.endswith(f"{session.tag:08x}")), None)
+        """The session whose client began the conversation of that key, which carries the session's tag; None: nobody's here."""
+        return next((session for session in self.of(address) if key_carries(key, session.tag)), None)
 
     def everybody(self) -> list[ClientSession]:
         return list(self._by_name.values())

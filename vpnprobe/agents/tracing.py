@@ -11,7 +11,6 @@ from typing import Final
 
 from vpnprobe.endpoint import probe_packets
 from vpnprobe.endpoint.probe_packets import ProbePacketMaker
-from vpnprobe.endpoint.sending import ProbePacket
 from vpnprobe.endpoint.ttl_probe import IcmpTap, distance, with_reach
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.attempts import under_clients_keys
@@ -53,7 +52,7 @@ def kinds_to_trace(found: Sequence[Observation], way: Direction) -> list[Check]:
             observation.outcome not in FAILED
             or refused_at_the_end(observation)
             or lost_way not in (way, Direction.BOTH)
-            or not _can_be_copied(check)
+            or not checks.can_be_copied(check)
         ):
             continue
         group = (observation.transport, str(observation.cause))
@@ -65,10 +64,6 @@ def kinds_to_trace(found: Sequence[Observation], way: Direction) -> list[Check]:
 
 def _in_call_first(observation: Observation) -> bool:
     return observation.detail.get("form") != "in-call"
-
-
-def _can_be_copied(check: Check) -> bool:
-    return check.name in ("reach", "passthrough") or (check.name == "reset" and check.transport is Transport.UDP)
 
 
 def _passing(found: Sequence[Observation], way: Direction) -> Check:
@@ -102,27 +97,12 @@ def _maker(context: ProbeContext, check: Check) -> ProbePacketMaker | None:
     """What makes copies of a kind of packet from the client; None: it cannot be made."""
     nonces = context.nonces
     own = context.stack.source_address(context.peer_address)
-    if check == checks.GRE_BARE:
-        return probe_packets.bare_gre(nonces)
-    if check == checks.ESP:
-        return probe_packets.esp(nonces)
-    if check == checks.ICMP_ECHO:
-        return probe_packets.echo(nonces)
-    if check == checks.GRE_IN_CALL and (make := context.in_call_packet) is not None:
-        return lambda _: _in_call(make())
+    if (make := context.copies.get(check) or probe_packets.without_port(nonces, check)) is not None:
+        return make
     if check.port is None:
         return None
     remote = Endpoint(context.peer_address, check.port)
-    if check.probe == "tcp":
+    if check.transport is Transport.TCP:
         return probe_packets.tcp_syn(nonces, Endpoint(own, 0), remote, check, using=context.local_ports)
     local = context.udp_locals.get(check.port)
-    if local is None:
-        return None
-    source = Endpoint(own, local.port)
-    make_udp = probe_packets.openvpn_reset if check.probe == "openvpn" else probe_packets.udp_nonce
-    return make_udp(nonces, source, remote, check)
-
-
-def _in_call(made: tuple[bytes, str]) -> ProbePacket:
-    payload, key = made
-    return ProbePacket(47, payload, checks.GRE_IN_CALL, key, "Configure-Request")
+    return probe_packets.udp(nonces, Endpoint(own, local.port), remote, check) if local is not None else None

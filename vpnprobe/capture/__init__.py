@@ -6,14 +6,15 @@ The map, in the order in which bytes become verdicts:
 - `pcap`, `pcapng`, `linktypes`: records of a capture file, and the IP packet within a link-layer frame
 - `files`: `read_packets`, which recognises the format (the writer is `vpnprobe.endpoint.pcap`)
 - `frames`: one IP packet as typed fields, `Frame`; every later step sees frames only
-- `tcpdump_text`, `printed`: the same frames from tcpdump's printed text
+- `tcpdump_text`, `tcpdump_lines`: the same frames from tcpdump's printed text
 - `reading`: one input of any format, read to its end
-- `streams`: TCP segments put in order
-- `followers`: one a protocol; what is to be seen in its frames, and its conversations, with the trackers of `vpnprobe.conversations`
+- `streams`: TCP segments, put in order by `vpnprobe.conversations.tcp_reassembly`
+- `followers`: one a protocol; what is to be seen in its frames, and its conversations, with the trackers of `vpnprobe.conversations`.
+  `followers.registry` is the written list of them, which everything else here goes through
 - `ends`: which address is the client, and at which end the capture was taken
 - `decode`: frames to `vpnprobe.evidence.packet_records.PacketRecord` and `ConversationSummary`
-- `background`, `placing`, `dropped_on_input`: loss of what passes, TTL-limited copies, and what a host's own firewall keeps from its
-programs
+- `background`, `placing`, `host_firewall`, `data_records`: loss of what passes, TTL-limited copies, what a host's own firewall keeps
+  from its programs, and what is proved of data packets
 - `analysis`: captures in, observations and conversations out; verdicts are for `vpnprobe.rules`
 
 Nothing here opens a network. A hostile length, a truncated file or an endless one ends the reading, never the process.

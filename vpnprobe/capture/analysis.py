@@ -5,20 +5,20 @@ packet by packet where they are of the same attempt, which their nonces show; of
 be compared, and `Examined.joined` says so. An end whose capture holds no packet saw nothing. Verdicts are for `vpnprobe.rules`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
 from vpnprobe.capture.background import background_of
+from vpnprobe.capture.data_records import while_watched, with_answers
 from vpnprobe.capture.decode import Decoder
 from vpnprobe.capture.ends import Ends
-from vpnprobe.capture.followers.openvpn_data import while_watched, with_answers
-from vpnprobe.capture.host_firewall import heard, with_host_firewall
+from vpnprobe.capture.host_firewall import as_heard
 from vpnprobe.capture.placing import traces_of
 from vpnprobe.capture.reading import Capture, PacketTrace
-from vpnprobe.evidence.checks import GRE_IN_CALL, PPTP_LCP
 from vpnprobe.evidence.judge import judge
+from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_records import Check, Movement, Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts
 from vpnprobe.observations.schema import ConversationSummary, Direction, Evidence, Observation
@@ -143,7 +143,7 @@ def _known(side: Side, vantage: Vantage) -> Ends | None:
 def _compare(client: Side, server: Side) -> Examined:
     client, server = _oriented(client, server, Vantage.CLIENT), _oriented(server, client, Vantage.SERVER)
     records = _record(client, Vantage.CLIENT), _record(server, Vantage.SERVER)
-    joined = _have_common_packets(*records)
+    joined = _have_common_packets(*records, _recurring_keys(client, server))
     if not joined:
         records = _recorded_meanwhile(client, records[0]), _recorded_meanwhile(server, records[1])
     records = while_watched(records[0], records[1], _watched(server)), while_watched(records[1], records[0], _watched(client))
@@ -157,8 +157,7 @@ def _compare(client: Side, server: Side) -> Examined:
         ),
         joined=joined,
     )
-    observations: Sequence[Observation] = judge(heard(records[0]), heard(records[1]), facts)
-    observations = with_host_firewall(observations, *records)
+    observations: Sequence[Observation] = judge(as_heard(records[0]), as_heard(records[1]), facts)
     if not joined:
         observations = [_of_two_attempts(observation) for observation in observations]
     return Examined(
@@ -224,20 +223,21 @@ def _recorded_meanwhile(side: Side, record: EndRecord) -> EndRecord:
     return replace(record, recorded=both_ways)
 
 
-def _have_common_packets(client: EndRecord, server: EndRecord) -> bool:
+def _recurring_keys(*sides: Side) -> set[str]:
+    return {key for side in sides for decoder in _decoders(side) for key in decoder.recurring_keys()}
+
+
+def _have_common_packets(client: EndRecord, server: EndRecord, recurring: Container[str]) -> bool:
     """Whether a packet that one end sent is known to have come to the other: then both are of one attempt."""
     return any(
-        _keys(sender, Movement.SENT) & _keys(receiver, Movement.RECEIVED) for sender, receiver in ((client, server), (server, client))
+        _keys(sender, Movement.SENT, recurring) & _keys(receiver, Movement.RECEIVED, recurring)
+        for sender, receiver in ((client, server), (server, client))
     )
 
 
-def _keys(record: EndRecord, movement: Movement) -> set[tuple[Check, str, str]]:
-    """What tells packets apart. The sequence numbers of foreign GRE do not: they begin anew with every call."""
-    return {
-        (s.check, s.message, s.key)
-        for s in record.packet_records
-        if s.movement is movement and (s.check not in (GRE_IN_CALL, PPTP_LCP) or "-" not in s.key)
-    }
+def _keys(record: EndRecord, movement: Movement, recurring: Container[str]) -> set[tuple[Check, str, str]]:
+    """What tells packets apart. Keys that come again in every attempt do not."""
+    return {(s.check, s.message, s.key) for s in record.packet_records if s.movement is movement and s.key not in recurring}
 
 
 def _conversations(captures: Iterable[Capture]) -> tuple[ConversationSummary, ...]:
@@ -251,28 +251,20 @@ def _conversations(captures: Iterable[Capture]) -> tuple[ConversationSummary, ..
 
 def _with_evidence(observations: Sequence[Observation], sides: Sequence[tuple[Side, EndRecord]]) -> tuple[Observation, ...]:
     """The first frames of each observation's packets, by capture."""
-    frames: dict[tuple[str, str, str, int | None, str, Direction], dict[Evidence, None]] = {}
+    frames: dict[tuple[Check, Direction], dict[Evidence, None]] = {}
     for side, record in sides:
         numbers = _frame_numbers(side)
         name = side.file
         for packet_record in record.packet_records:
-            check = packet_record.check
             number = numbers.get((packet_record.at, packet_record.key.partition("-")[0]))
             if number is None or packet_record.ttl_limited:
                 continue
             for way in (packet_record.direction, Direction.BOTH):
-                slot = (check.probe, check.name, check.transport.value, check.port, check.variant, way)
-                kept = frames.setdefault(slot, {})
+                kept = frames.setdefault((packet_record.check, way), {})
                 if sum(evidence.capture == name for evidence in kept) < EVIDENCE_KEPT:
                     kept[Evidence(name, number)] = None
-    return tuple(replace(o, evidence=tuple(frames.get(_slot(o), ()))) for o in observations)
-
-
-def _slot(observation: Observation) -> tuple[str, str, str, int | None, str, Direction]:
-    form = str(observation.detail.get("form") or observation.detail.get("wrap") or "")
-    if (observation.probe, observation.check) == ("pptp", "lcp"):
-        form = PPTP_LCP.variant
-    return (observation.probe, observation.check, observation.transport.value, observation.port, form, observation.direction)
+    by_id = {identifier(check, way): tuple(kept) for (check, way), kept in frames.items()}
+    return tuple(replace(o, evidence=by_id.get(o.id, ())) for o in observations)
 
 
 def _frame_numbers(side: Side) -> dict[tuple[float, str], int]:

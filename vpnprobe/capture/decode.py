@@ -1,24 +1,24 @@
 """Frames of one capture to packet records, refusals and conversation summaries.
 
-One pass over the frames hands each to the follower of its protocol; what they captured message becomes packet records at the end, when it
-is known who the client is and at which end the capture was taken. ICMP errors are tied to the packets that they quote. Live recorders and
-this decoder read packets through the same functions of `vpnprobe.evidence`, so both give the same checks, keys and names.
+One pass over the frames offers each to the followers of the written list (`followers.registry`). The messages that they find become packet
+records at the end, when it is known who the client is and at which end the capture was taken. ICMP errors are tied to the packets that they
+quote. Live recorders and this decoder read packets through the same functions of `vpnprobe.evidence`, so both give the same checks, keys
+and names.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from vpnprobe.capture.ends import Ends, EndsFinder
-from vpnprobe.capture.followers.base import SMALL_TTL, CapturedMessage, End
-from vpnprobe.capture.followers.gre import GreFollower
-from vpnprobe.capture.followers.ipsec import IpsecFollower
+from vpnprobe.capture.followers.base import SMALL_TTL, CapturedMessage, HostPort, PacketFollower
+from vpnprobe.capture.followers.registry import FOLLOWERS
 from vpnprobe.capture.followers.tcp import RESET, TcpFollower
 from vpnprobe.capture.followers.udp import UdpFollower
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.streams import connection_key
 from vpnprobe.errors import DecodeError
-from vpnprobe.evidence.checks import ESP, GRE_BARE, GRE_IN_CALL, tcp_reach, udp_reach
+from vpnprobe.evidence.checks import tcp_reach, udp_reach
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, Refusal, RefusalKind
 from vpnprobe.observations.schema import ConversationSummary, Direction
@@ -70,19 +70,24 @@ class Decoder:
         self.cut = False
         """More was captured than is kept."""
         self._segments_kept = 0
-        self._spots: list[CapturedMessage] = []
-        self._gre = GreFollower()
-        self._ipsec = IpsecFollower()
-        self._tcp = TcpFollower()
-        self._udp = UdpFollower(self._ipsec)
+        self._messages: list[CapturedMessage] = []
+        followed = [(spec, spec.packets()) for spec in FOLLOWERS if spec.packets is not None]
+        self._followers = [follower for _, follower in followed]
+        self._by_protocol = {number: follower for spec, follower in followed for number in spec.ip_protocols}
+        by_port: dict[int, list[PacketFollower]] = {}
+        for spec, follower in followed:
+            for port in spec.udp_ports:
+                by_port.setdefault(port, []).append(follower)
+        self._udp = UdpFollower(by_port, [follower for spec, follower in followed if spec.any_udp_port])
+        self._tcp = TcpFollower(FOLLOWERS)
 
     def take(self, frame: Frame) -> None:
         self.frames += 1
         self.first_at, self.last_at = min(self.first_at, frame.at), max(self.last_at, frame.at)
         self.finder.take(frame)
         for captured in self._seen_in(frame):
-            if len(self._spots) < CAPTURED_LIMIT:
-                self._spots.append(captured)
+            if len(self._messages) < CAPTURED_LIMIT:
+                self._messages.append(captured)
             else:
                 self.cut = True
 
@@ -93,13 +98,11 @@ class Decoder:
                 return self._tcp.take(frame)
             case IpProtocol.UDP:
                 return self._udp.take(frame)
-            case IpProtocol.GRE:
-                return self._gre.take(frame)
-            case IpProtocol.ESP | IpProtocol.AH:
-                return self._ipsec.take(frame)
             case IpProtocol.ICMP | IpProtocol.ICMPV6:
                 self._icmp(frame)
-        return ()
+                return ()
+        follower = self._by_protocol.get(frame.protocol)
+        return follower.take(frame) if follower is not None else ()
 
     def _icmp(self, frame: Frame) -> None:
         decode = decode_icmp if frame.protocol == IpProtocol.ICMP else decode_icmpv6
@@ -129,37 +132,43 @@ class Decoder:
     @property
     def captured_messages(self) -> list[CapturedMessage]:
         """In the order of their frames."""
-        return self._spots
+        return self._messages
 
     @property
     def own(self) -> bool:
         """Whether the capture holds payloads of a vpnprobe run."""
-        return any(captured.own for captured in self._spots)
+        return any(captured.own for captured in self._messages)
 
     def ends(self) -> Ends | None:
-        return self.finder.ends(self._spots)
+        return self.finder.ends(self._messages)
 
     def conversations(self) -> list[ConversationSummary]:
         """All VPN conversations, in the order of their first frames."""
         clients = {
             captured.source[0] if captured.from_client else captured.destination[0]: None
-            for captured in self._spots
+            for captured in self._messages
             if captured.from_client is not None
         }
-        pairs = {(captured.source[0], captured.destination[0]) for captured in self._spots if captured.from_client is not None}
-        for flow in (*self._gre.flows(), *self._ipsec.flows()):
+        pairs = {(captured.source[0], captured.destination[0]) for captured in self._messages if captured.from_client is not None}
+        for flow in (flow for follower in self._followers for flow in follower.clientless()):
             addresses = (flow.ends[0][0], flow.ends[1][0])
             openers = [end for end in flow.ends if end[0] in clients]
             if flow.client is None and len(openers) == 1 and (addresses in pairs or addresses[::-1] in pairs):
                 flow.client = openers[0]
-        found = [*self._tcp.summaries(), *self._udp.summaries(), *self._gre.summaries(), *self._ipsec.summaries()]
-        return sorted(_beside_pptp(found), key=lambda summary: (summary.first_frame or 0, summary.protocol))
+        found = [*self._tcp.summaries(), *(summary for follower in self._followers for summary in follower.summaries())]
+        for link in (spec.linked for spec in FOLLOWERS if spec.linked is not None):
+            found = list(link(found))
+        return sorted(found, key=lambda summary: (summary.first_frame or 0, summary.protocol))
+
+    def recurring_keys(self) -> set[str]:
+        """Keys that may come again in another attempt, so that they do not show two captures to be of the same one."""
+        return {captured.key for captured in self._messages if captured.recurs}
 
     def record(self, ends: Ends, vantage: Vantage) -> EndRecord:
         """What the capture says as the record of one end."""
         own = self.own
         between = {ends.client, ends.server}
-        ours = [captured for captured in self._spots if {captured.source[0], captured.destination[0]} == between]
+        ours = [captured for captured in self._messages if {captured.source[0], captured.destination[0]} == between]
         packet_records = tuple(self._packet_record(captured, ends, vantage, own=own) for captured in ours if captured.message != RESET)
         refusals = [*self._resets(ours, ends, vantage), *self._refusals(ours, ends, vantage)]
         return EndRecord(packet_records, tuple(dict.fromkeys(refusals)), recorded=True, sees_closed_ports=True)
@@ -225,8 +234,8 @@ class QuotedMessages:
     def captured_messages(self, quote: Quote) -> list[CapturedMessage]:
         """The packets that may have been quoted, likeliest first; empty: none is known."""
         ports = quote.ports or (None, None)
-        source: End = (str(quote.source), ports[0])
-        destination: End = (str(quote.destination), ports[1])
+        source: HostPort = (str(quote.source), ports[0])
+        destination: HostPort = (str(quote.destination), ports[1])
         flow = (source, destination, quote.protocol)
         if quote.identification:
             exact = self._by_identification.get((*flow, quote.identification))
@@ -241,16 +250,12 @@ class QuotedMessages:
             return found
         port = (quote.ports or (0, 0))[1 if str(quote.source) == ends.client else 0]
         match quote.protocol:
-            case IpProtocol.GRE:
-                enhanced = len(quote.first_bytes) >= 2 and quote.first_bytes[1] & 7 == 1
-                return [(GRE_IN_CALL if enhanced else GRE_BARE, "")]
-            case IpProtocol.ESP:
-                return [(ESP, "")]
             case IpProtocol.TCP:
                 return [(tcp_reach(port), "")]
             case IpProtocol.UDP:
                 return [(udp_reach(port), "")]
-        return []
+        quoted = next((spec.quoted for spec in FOLLOWERS if spec.quoted is not None and quote.protocol in spec.ip_protocols), None)
+        return [(quoted(quote), "")] if quoted is not None else []
 
 
 def _key(captured: CapturedMessage, *, own: bool) -> str:
@@ -259,16 +264,4 @@ def _key(captured: CapturedMessage, *, own: bool) -> str:
 
 def _check(captured: CapturedMessage, ends: Ends) -> Check:
     port = captured.destination[1] if captured.source[0] == ends.client else captured.source[1]
-    return captured.ask(port or 0)
-
-
-def _beside_pptp(found: Iterable[ConversationSummary]) -> Iterable[ConversationSummary]:
-    """GRE beside a PPTP control connection of the same two hosts names it."""
-    summaries = list(found)
-    calls = {frozenset((s.client.address, s.server.address)): s for s in summaries if s.protocol == "pptp"}
-    for summary in summaries:
-        call = calls.get(frozenset((summary.client.address, summary.server.address)))
-        if summary.protocol == "gre" and summary.detail.get("gre_version") == 1 and call is not None:
-            yield replace(summary, detail={**summary.detail, "pptp": f"{call.client.address}:{call.client.port}"})
-        else:
-            yield summary
+    return captured.check_of(port or 0)

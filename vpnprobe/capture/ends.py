@@ -1,8 +1,8 @@
 """Which two addresses a capture is about, which of them is the client, and at which end it was taken.
 
-The client is who opens: a TCP connection, a tunnel, an IKE SA. The capturing end is known from the link layer's own word, else from TTLs
-(at the sender a packet still has the TTL that systems begin with), else from turnaround times: the end that answers at once is here,
-the other takes a round trip. Where nothing shows it, nothing is claimed.
+The client is who opens: a TCP connection, a tunnel, a security association. The capturing end is known from the link layer's own word, else
+from TTLs (at the sender a packet still has the TTL that systems begin with), else from turnaround times: the end that answers at once is
+here, the other takes a round trip. Where nothing shows it, nothing is claimed.
 """
 
 from collections import Counter, defaultdict
@@ -11,16 +11,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from vpnprobe.capture.followers.base import CapturedMessage
+from vpnprobe.capture.followers.registry import FOLLOWERS
 from vpnprobe.capture.frames import Frame
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.wire.ip import IpProtocol
 
 BEGINNING_TTLS: Final = frozenset((64, 128, 255))
-SERVICE_PORTS: Final = frozenset((1723, 1701, 500, 4500, 1194, 51820, 443, 53, 80, 8443, 51194))
+OTHER_SERVICE_PORTS: Final = frozenset((53, 80, 443, 8443, 51194))
+"""Ports on which servers are found besides those of the protocols themselves."""
+SERVICE_PORTS: Final = OTHER_SERVICE_PORTS.union(*(spec.known_ports for spec in FOLLOWERS))
 PAIRS_LIMIT: Final = 20_000
 TURNAROUND_RATIO: Final = 3.0
 """How many times faster the near end must answer than the far one."""
-TRANSPORTS: Final = frozenset((IpProtocol.TCP, IpProtocol.UDP, IpProtocol.GRE, IpProtocol.ESP))
+TRANSPORTS: Final[frozenset[int]] = frozenset((IpProtocol.TCP, IpProtocol.UDP)).union(*(spec.ip_protocols for spec in FOLLOWERS))
 
 Pair = frozenset[str]
 

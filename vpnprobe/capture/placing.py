@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 
 from vpnprobe.capture.decode import Decoder, QuotedMessages
 from vpnprobe.capture.ends import Ends
-from vpnprobe.evidence.checks import PPTP_LCP
 from vpnprobe.evidence.packet_records import Check, Movement, Vantage
 from vpnprobe.evidence.records import EndRecord, TtlTrace
 from vpnprobe.observations.schema import Direction
@@ -15,8 +14,6 @@ def traces_of(decoders: Sequence[Decoder], ends: Ends, vantage: Vantage, other: 
     here = ends.client if vantage is Vantage.CLIENT else ends.server
     direction = Direction.C2S if vantage is Vantage.CLIENT else Direction.S2C
     for check, hops in _hops(decoders, ends, here).items():
-        if check == PPTP_LCP:
-            continue  # the same packets as those of GRE in a call
         sent = {
             s.key: s.ttl
             for decoder in decoders
@@ -32,7 +29,9 @@ def _hops(decoders: Iterable[Decoder], ends: Ends, here: str) -> dict[Check, dic
     """By check: TTL of each copy to the address that answered for it."""
     found: dict[Check, dict[int, str | None]] = {}
     for decoder in decoders:
-        copies = [captured for captured in decoder.captured_messages if captured.source[0] == here and decoder.ttl_limited(captured)]
+        # A packet that bears on several checks is traced for the first of them.
+        limited = (captured for captured in decoder.captured_messages if captured.source[0] == here and decoder.ttl_limited(captured))
+        copies = list({captured.number: captured for captured in reversed(list(limited))}.values())[::-1]
         for captured in copies:
             if captured.ttl is not None and {captured.source[0], captured.destination[0]} == {ends.client, ends.server}:
                 found.setdefault(decoder.check(captured, ends), {}).setdefault(captured.ttl, None)

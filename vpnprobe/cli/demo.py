@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from vpnprobe.cli.options import OPENVPN_PORTS, judging_of, judging_options, output_of, output_options
+from vpnprobe.cli.options import CANDIDATE_PORTS, judging_of, judging_options, output_of, output_options
 
 
 @click.command()
@@ -47,8 +47,8 @@ def demo(
             click.echo(text, err=True)
 
     tell(f"simulating: {scenario.description}")
-    measured, took = measure_simulated(scenario.topology, seed=seed, settings=Settings(OPENVPN_PORTS), tell=tell)
-    decision = decided(measured.observations, judging, rules, ports=OPENVPN_PORTS, control_port=CONTROL_PORT)
+    measured, took = measure_simulated(scenario.topology, seed=seed, settings=Settings(CANDIDATE_PORTS), tell=tell)
+    decision = decided(measured.observations, judging, rules, ports=CANDIDATE_PORTS, control_port=CONTROL_PORT)
     result = result_of(
         decision,
         measured.observations,

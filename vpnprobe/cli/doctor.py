@@ -133,10 +133,6 @@ def check_program(name: str, use: str, version_option: str, release: Mapping[str
     return Check(name, State.OK, f"{number[0] if number else 'installed'} at {path}")
 
 
-def check_openvpn(release: Mapping[str, str]) -> Check:
-    return check_program("openvpn", "only the lab's real servers need it", "--version", release)
-
-
 @dataclass(frozen=True, slots=True)
 class DropPolicy:
     """A base chain that drops what no rule accepts."""
@@ -228,6 +224,8 @@ def _dropping(policy: DropPolicy) -> Check:
 
 def examine() -> list[Check]:
     """All checks, in the order in which they are shown."""
+    from vpnprobe.lab.daemons import SHOWN_PROGRAMS
+
     release = read_os_release()
     return [
         check_python(),
@@ -236,7 +234,7 @@ def examine() -> list[Check]:
         check_capability(Capability.LOW_PORTS, capabilities.may_use_low_ports, "listening on ports below 1024 (the server's side)"),
         check_ipv6(),
         check_program("nmap", "its word on the ports is not asked for", "--version", release),
-        check_openvpn(release),
+        *(check_program(name, "only the lab's real servers need it", "--version", release) for name in SHOWN_PROGRAMS),
         check_program("ssh", "--peer ssh://HOST does not work", "-V", release),
         check_firewall(),
     ]

@@ -9,8 +9,8 @@ import click
 
 from vpnprobe.errors import UsageError
 
-OPENVPN_PORTS: Final = (1194, 443, 53, 80, 8443, 51194)
-"""Candidate OpenVPN ports by default: its own, those that firewalls tend to pass, and the one that started it all."""
+CANDIDATE_PORTS: Final = (1194, 443, 53, 80, 8443, 51194)
+"""Of protocols that live on any port, by default: the registered one, those that firewalls tend to pass, and the seed's."""
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -67,7 +67,6 @@ judging_options = _together(
 probing_options = _together(
     click.option("--only", multiple=True, metavar="NAMES", help="Only these protocols or probes (comma separated, repeatable)."),
     click.option("--skip", multiple=True, metavar="NAMES", help="Not these protocols or probes."),
-    click.option("--port", "ports", multiple=True, type=click.IntRange(1, 65535), help="A further candidate OpenVPN port (repeatable)."),
 )
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from vpnprobe.cli import words
 from vpnprobe.cli.options import (
-    OPENVPN_PORTS,
+    CANDIDATE_PORTS,
     Judging,
     Output,
     judging_of,
@@ -20,7 +21,7 @@ from vpnprobe.cli.options import (
     probes_for,
     probing_options,
 )
-from vpnprobe.cli.profile import profile_test_of
+from vpnprobe.cli.profiles import existing_server
 from vpnprobe.cli.serve import DEFAULT_CONTROL_PORT
 from vpnprobe.errors import CannotRun, UsageError
 
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
     from vpnprobe.agents.client import Measured
     from vpnprobe.agents.control import Connector
     from vpnprobe.observations.schema import Observation
-    from vpnprobe.probes.context import Settings, WantedPort
-    from vpnprobe.probes.openvpn_profile_test import ProfileTest
+    from vpnprobe.probes.context import ExistingServer, Settings, WantedPort
     from vpnprobe.transports.stack import Address, NetworkStack, TcpStream
 
 SSH: Final = "ssh://"
@@ -58,10 +58,11 @@ class Wanted:
 @click.command()
 @click.option("--peer", metavar="HOST|ssh://[USER@]HOST", help="Where `vpnprobe serve` runs, or where ssh is to start it.")
 @click.option("--solo", is_flag=True, help="Probe HOST with no server agent there: answers prove, silence says unknown.")
-@click.option("--profile", metavar="FILE.ovpn", type=click.Path(path_type=Path), help="Also try an existing OpenVPN server as its client.")
+@click.option("--profile", metavar="FILE.ovpn", type=click.Path(path_type=Path), help=words.PROFILE)
 @click.option("--control-port", type=click.IntRange(1, 65535), default=DEFAULT_CONTROL_PORT, show_default=True)
 @click.option("--token-file", type=click.Path(path_type=Path), help="The server's token [default: VPNPROBE_TOKEN, then token-HOST, token].")
 @probing_options
+@click.option("--port", "ports", multiple=True, type=click.IntRange(1, 65535), help=words.PORT)
 @output_options
 @judging_options
 def run(
@@ -93,7 +94,7 @@ def run(
     from vpnprobe.cli.finishing import rule_set
 
     if peer is None and not (solo and profile is not None):
-        raise UsageError("name the peer: --peer HOST, or try an OpenVPN server by itself: --solo --profile FILE.ovpn")
+        raise UsageError(words.NO_PEER)
     if solo and peer is not None and peer.startswith(SSH):
         raise UsageError("--solo needs no agent at the peer: give it a plain host name, or leave --solo out")
     output = output_of(folder, as_json=as_json, quiet=quiet, no_color=no_color)
@@ -101,19 +102,19 @@ def run(
     rule_set(judging)
     names, protocols = probes_for(only, skip)
     wanted = Wanted(peer or "", control_port, token_file, solo, quiet)
-    profile_test = profile_test_of(profile, wanted.tell) if profile is not None else None
-    if profile_test is not None and names:
-        names |= {"openvpn"}
-    if peer is None and profile_test is not None:
-        names, protocols = _of_profile(profile_test, names, protocols)
-        wanted = replace(wanted, peer=profile_test.remotes[0].host, alone=True)
-    return asyncio.run(_run(wanted, names, protocols, ports, profile_test, output, judging))
+    existing = existing_server(profile, wanted.tell) if profile is not None else None
+    if existing is not None and names:
+        names |= {existing.probe}
+    if peer is None and existing is not None:
+        names, protocols = _of_profile(existing, names, protocols)
+        wanted = replace(wanted, peer=existing.remotes[0].host, alone=True)
+    return asyncio.run(_run(wanted, names, protocols, ports, existing, output, judging))
 
 
-def _of_profile(profile_test: "ProfileTest", names: frozenset[str], protocols: Sequence[str]) -> tuple[frozenset[str], tuple[str, ...]]:
+def _of_profile(existing: "ExistingServer", names: frozenset[str], protocols: Sequence[str]) -> tuple[frozenset[str], tuple[str, ...]]:
     """The probes and protocols of a run that tries a profile and nothing else, unless more was asked for by name."""
-    own = tuple(dict.fromkeys(f"openvpn-{remote.transport}" for remote in profile_test.remotes))
-    return names | {"openvpn"}, tuple(dict.fromkeys((*own, *protocols))) if names else own
+    own = tuple(dict.fromkeys(existing.protocols))
+    return names | {existing.probe}, tuple(dict.fromkeys((*own, *protocols))) if names else own
 
 
 async def _run(
@@ -121,7 +122,7 @@ async def _run(
     names: frozenset[str],
     protocols: Sequence[str],
     further: Sequence[int],
-    profile_test: "ProfileTest | None",
+    existing: "ExistingServer | None",
     output: Output,
     judging: Judging,
 ) -> int:
@@ -131,10 +132,10 @@ async def _run(
     from vpnprobe.probes.context import Settings
 
     control_port = None if wanted.solo or wanted.peer.startswith(SSH) else wanted.control_port
-    of_profile = [remote.port for remote in profile_test.remotes] if profile_test is not None else []
-    ports = tuple(port for port in dict.fromkeys((*OPENVPN_PORTS, *further)) if port != control_port)
+    of_profile = [remote.port for remote in existing.remotes] if existing is not None else []
+    ports = tuple(port for port in dict.fromkeys((*CANDIDATE_PORTS, *further)) if port != control_port)
     started = now()
-    measured, took = await _measured(wanted, Settings(ports, names, profile_test, only_profile=wanted.alone))
+    measured, took = await _measured(wanted, Settings(ports, names, existing, only_existing=wanted.alone))
     ports = tuple(dict.fromkeys(of_profile if wanted.alone else (*of_profile, *ports)))
     decision = decided(measured.observations, judging, rule_set(judging), ports=ports, control_port=control_port, protocols=protocols)
     name = wanted.peer.removeprefix(SSH)
@@ -175,9 +176,7 @@ async def _measured(wanted: Wanted, settings: "Settings") -> "tuple[Measured, fl
         address, connect = await _through_ssh(wanted)
         run = ClientRun(stack, address, settings, connect, wanted.tell, second_opinion=nmap_opinion(address))
     else:
-        address = (
-            await first_address(settings.profile_test, stack) if wanted.alone and settings.profile_test else await resolve(wanted.peer)
-        )
+        address = await first_address(settings.existing, stack) if wanted.alone and settings.existing else await resolve(wanted.peer)
         if wanted.alone:
             run = ClientRun(stack, address, settings, None, wanted.tell)
         elif wanted.solo:
@@ -214,12 +213,12 @@ async def _through_ssh(wanted: Wanted) -> "tuple[Address, Connector]":
     return agent.address, connect
 
 
-async def first_address(profile_test: "ProfileTest", stack: "NetworkStack") -> "Address":
+async def first_address(existing: "ExistingServer", stack: "NetworkStack") -> "Address":
     """The first IPv4 address of a remote that there is a route to; the unspecified one where there is none: the trial says so by name."""
     from ipaddress import IPv4Address
 
-    for remote in profile_test.remotes:
-        for address in await profile_test.resolve(remote.host, remote.family):
+    for remote in existing.remotes:
+        for address in await existing.resolve(remote.host, remote.family):
             if address.version == 4:
                 with contextlib.suppress(CannotRun, OSError):
                     stack.source_address(address)

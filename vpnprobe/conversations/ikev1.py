@@ -6,12 +6,13 @@ States are the published stages, and a state is the furthest point that the mess
 answer too: it is in `notifications`, and leaves the stage at `main-unanswered`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import ClassVar, Final
 
-from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.isakmp import RETRANSMIT_AFTER_S, End, IsakmpTracker, RequestingEnd, bare
+from vpnprobe.conversations import isakmp
+from vpnprobe.conversations.contract import Sender, TransitionTable
+from vpnprobe.conversations.isakmp import RETRANSMIT_AFTER_S, End, IsakmpObserver, IsakmpTracker, RequestingEnd, bare
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.ikev1 import (
     NAT_T_VENDOR_IDS,
@@ -45,6 +46,8 @@ class State(Enum):
 
     IDLE = "idle"
     MAIN_REQUESTED = "main-unanswered"
+    MAIN_NOTIFIED = "main-notified"
+    """The responder answered with a notification. As a stage: MAIN_REQUESTED."""
     MAIN_ANSWERED = "main-answered"
     MAIN_COMPLETE = "main-complete"
     MAIN_RESPONSE_ONLY = "main-response-only"
@@ -64,6 +67,7 @@ class QuickModeBothWays:
 
 _I: Final = Sender.INITIATOR
 _R: Final = Sender.RESPONDER
+_ASKED: Final = (State.MAIN_REQUESTED, State.MAIN_NOTIFIED)
 _BEGINNINGS: Final = (State.IDLE, State.INFORMATIONAL_ONLY, State.OTHER)
 _MAIN: Final = (MainModeSa, MainModeKeys, MainModeAuth)
 _AGGRESSIVE: Final = (AggressiveModeSa, AggressiveModeAuth)
@@ -72,17 +76,17 @@ TRANSITIONS: Final[dict[tuple[State, Sender, type], State]] = {
     # Informational exchanges and unknown ones lead nowhere, but are something where there was nothing.
     **{(state, sender, kind): state for state in State for sender in Sender for kind in (Informational, OtherExchange)},
     **{(State.IDLE, sender, Informational): State.INFORMATIONAL_ONLY for sender in Sender},
+    (State.MAIN_REQUESTED, _R, Informational): State.MAIN_NOTIFIED,
     **{(state, sender, OtherExchange): State.OTHER for state in (State.IDLE, State.INFORMATIONAL_ONLY) for sender in Sender},
     # Main mode; a capture may begin with any of its messages.
     **{(state, _I, kind): State.MAIN_REQUESTED for state in _BEGINNINGS for kind in _MAIN},
     **{(state, _R, kind): State.MAIN_RESPONSE_ONLY for state in _BEGINNINGS for kind in _MAIN},
-    **{(State.MAIN_REQUESTED, _R, kind): State.MAIN_ANSWERED for kind in (MainModeSa, MainModeKeys)},
+    **{(state, _R, kind): State.MAIN_ANSWERED for state in _ASKED for kind in (MainModeSa, MainModeKeys)},
     **{(State.MAIN_RESPONSE_ONLY, _I, kind): State.MAIN_ANSWERED for kind in (MainModeKeys, MainModeAuth)},
     (State.MAIN_RESPONSE_ONLY, _R, MainModeKeys): State.MAIN_RESPONSE_ONLY,
     (State.MAIN_RESPONSE_ONLY, _R, MainModeAuth): State.MAIN_RESPONSE_ONLY,
-    (State.MAIN_REQUESTED, _I, MainModeKeys): State.MAIN_REQUESTED,
-    (State.MAIN_REQUESTED, _I, MainModeAuth): State.MAIN_REQUESTED,
-    (State.MAIN_REQUESTED, _R, MainModeAuth): State.MAIN_COMPLETE,
+    **{(state, _I, kind): state for state in _ASKED for kind in (MainModeKeys, MainModeAuth)},
+    **{(state, _R, MainModeAuth): State.MAIN_COMPLETE for state in _ASKED},
     (State.MAIN_ANSWERED, _I, MainModeKeys): State.MAIN_ANSWERED,
     (State.MAIN_ANSWERED, _R, MainModeKeys): State.MAIN_ANSWERED,
     (State.MAIN_ANSWERED, _I, MainModeAuth): State.MAIN_ANSWERED,
@@ -99,12 +103,56 @@ TRANSITIONS: Final[dict[tuple[State, Sender, type], State]] = {
 }
 """(state, who sent it, kind of message) -> state."""
 
+NAMES: Final[Mapping[type, str]] = {
+    MainModeSa: "main",
+    MainModeKeys: "main-keys",
+    MainModeAuth: "main-auth",
+    AggressiveModeSa: "aggressive",
+    AggressiveModeAuth: "aggressive-auth",
+    Informational: "notify",
+    QuickMode: "quick-mode",
+    QuickModeBothWays: "quick-mode",
+    OtherExchange: "other",
+}
+_ANSWERED_BY_NAME: Final = frozenset((MainModeSa, AggressiveModeSa))
+
+
+def name_of(sender: Sender, kind: type) -> str:
+    """ISAKMP's messages have no names: the exchange, and `-answer` behind it for the responder's choice."""
+    answer = "-answer" if kind in _ANSWERED_BY_NAME and sender is Sender.RESPONDER else ""
+    return NAMES.get(kind, kind.__name__) + answer
+
+
+def describe(message: object) -> tuple[str, Mapping[str, int | str]]:
+    """The message's name and exchange type."""
+    return isakmp.describe(message, name_of)
+
+
+TABLE: Final = TransitionTable(
+    State.IDLE,
+    TRANSITIONS,
+    goals={
+        "ikev1-main": frozenset(
+            {
+                State.MAIN_NOTIFIED,
+                State.MAIN_ANSWERED,
+                State.MAIN_COMPLETE,
+                State.AGGRESSIVE_ANSWERED,
+                State.AGGRESSIVE_COMPLETE,
+                State.QUICK_ANSWERED,
+            }
+        )
+    },
+    stages={State.MAIN_NOTIFIED: str(State.MAIN_REQUESTED.value)},
+    name_of=name_of,
+)
+
 
 class Ikev1Tracker(IsakmpTracker[State]):
     """Follows the messages of one initiator cookie, both directions."""
 
     def __init__(self) -> None:
-        super().__init__(TRANSITIONS, State.IDLE, decode_ikev1)
+        super().__init__(TABLE, decode_ikev1)
         self._quick: set[Sender] = set()
 
     def saw(self, sender: Sender, message: object, *, now: float, size: int = 0) -> bool:
@@ -126,6 +174,8 @@ class Ikev1Tracker(IsakmpTracker[State]):
 class Initiator(RequestingEnd[State]):
     """The client's end: proposals and vendor IDs."""
 
+    CHECK: ClassVar[str] = "ikev1-main"
+
     def __init__(
         self,
         *,
@@ -146,10 +196,6 @@ class Initiator(RequestingEnd[State]):
             retransmit_after_s=retransmit_after_s,
         )
 
-    @property
-    def answered(self) -> bool:
-        return self.state is State.MAIN_ANSWERED or bool(self.notifications)
-
     def _notifications(self, message: IsakmpMessage) -> Sequence[Notification]:
         return notifications(message)
 
@@ -163,14 +209,6 @@ class Responder(End[State]):
         """`entropy`: `ENTROPY_BYTES`, not all zero."""
         super().__init__(Ikev1Tracker(), decode_ikev1, non_esp_marker=non_esp_marker)
         self._responder_spi = entropy[:ENTROPY_BYTES]
-
-    @staticmethod
-    def claims(data: bytes, *, non_esp_marker: bool = False) -> bool:
-        """Whether a datagram is an initiator's first message of main mode."""
-        return bool(opening(data, non_esp_marker=non_esp_marker))
-
-    def start(self, now: float) -> None:
-        """Nothing: the responder waits."""
 
     def _answer(self, message: IsakmpMessage, now: float) -> None:
         self.notifications += tuple(notifications(message))
@@ -192,3 +230,8 @@ def opening(data: bytes, *, non_esp_marker: bool = False) -> str:
     except DecodeError:
         return ""
     return message.key if isinstance(message, MainModeSa) and message.responder_spi == NO_SPI else ""
+
+
+def observer(*, non_esp_marker: bool) -> IsakmpObserver:
+    """Reads the messages of this version on the wire."""
+    return IsakmpObserver(Initiator.CHECK, decode_ikev1, describe, non_esp_marker=non_esp_marker)

@@ -5,12 +5,13 @@ INVALID_KE_PAYLOAD, ...) and a COOKIE are answers too, and are not followed by a
 their exchange types. States are the published stages, and a state is the furthest point that the messages show.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import ClassVar, Final
 
-from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.isakmp import RETRANSMIT_AFTER_S, End, IsakmpTracker, RequestingEnd, bare
+from vpnprobe.conversations import isakmp
+from vpnprobe.conversations.contract import Sender, TransitionTable
+from vpnprobe.conversations.isakmp import RETRANSMIT_AFTER_S, End, IsakmpObserver, IsakmpTracker, RequestingEnd, bare
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.ikev2 import (
     PUBLIC_VALUE_BYTES,
@@ -88,12 +89,40 @@ TRANSITIONS: Final[dict[tuple[State, Sender, type], State]] = {
 }
 """(state, who sent it, kind of message) -> state. The sender is the end that opened the IKE SA, or the other, whoever makes a request."""
 
+NAMES: Final[Mapping[type, str]] = {
+    SaInit: "sa_init",
+    SaInitRejection: "notify",
+    Intermediate: "intermediate",
+    Auth: "auth",
+    Informational: "informational",
+    OtherExchange: "other",
+}
+
+
+def name_of(sender: Sender, kind: type) -> str:
+    """The exchange, and `-answer` behind IKE_SA_INIT's for the responder's choice; its rejection or cookie is a `notify`."""
+    answer = "-answer" if kind is SaInit and sender is Sender.RESPONDER else ""
+    return NAMES.get(kind, kind.__name__) + answer
+
+
+def describe(message: object) -> tuple[str, Mapping[str, int | str]]:
+    """The message's name and exchange type."""
+    return isakmp.describe(message, name_of)
+
+
+TABLE: Final = TransitionTable(
+    State.IDLE,
+    TRANSITIONS,
+    goals={"ikev2-init": frozenset({State.INIT_REJECTED, State.INIT_ANSWERED, State.AUTH_ANSWERED})},
+    name_of=name_of,
+)
+
 
 class Ikev2Tracker(IsakmpTracker[State]):
     """Follows the messages of one initiator SPI, both directions."""
 
     def __init__(self) -> None:
-        super().__init__(TRANSITIONS, State.IDLE, decode_ikev2)
+        super().__init__(TABLE, decode_ikev2)
 
     def kind(self, sender: Sender, message: object) -> type:
         if isinstance(message, MalformedPayloads):
@@ -103,6 +132,8 @@ class Ikev2Tracker(IsakmpTracker[State]):
 
 class Initiator(RequestingEnd[State]):
     """The client's end: one IKE_SA_INIT request."""
+
+    CHECK: ClassVar[str] = "ikev2-init"
 
     def __init__(
         self,
@@ -125,10 +156,6 @@ class Initiator(RequestingEnd[State]):
             retransmit_after_s=retransmit_after_s,
         )
 
-    @property
-    def answered(self) -> bool:
-        return self.state in (State.INIT_ANSWERED, State.INIT_REJECTED)
-
     def _notifications(self, message: IsakmpMessage) -> Sequence[Notification]:
         return notifications(message)
 
@@ -143,14 +170,6 @@ class Responder(End[State]):
         super().__init__(Ikev2Tracker(), decode_ikev2, non_esp_marker=non_esp_marker)
         self._spi, self._public_value, self._nonce = _split(entropy)
         self._ends = ends
-
-    @staticmethod
-    def claims(data: bytes, *, non_esp_marker: bool = False) -> bool:
-        """Whether a datagram is an IKE_SA_INIT request."""
-        return bool(opening(data, non_esp_marker=non_esp_marker))
-
-    def start(self, now: float) -> None:
-        """Nothing: the responder waits."""
 
     def _answer(self, message: IsakmpMessage, now: float) -> None:
         self.notifications += tuple(notifications(message))
@@ -194,3 +213,8 @@ def _hashes(initiator_spi: bytes, responder_spi: bytes, ends: tuple[UdpEndpoint,
         nat_detection_hash(initiator_spi, responder_spi, address=source, port=source_port),
         nat_detection_hash(initiator_spi, responder_spi, address=destination, port=destination_port),
     )
+
+
+def observer(*, non_esp_marker: bool) -> IsakmpObserver:
+    """Reads the messages of this version on the wire."""
+    return IsakmpObserver(Initiator.CHECK, decode_ikev2, describe, non_esp_marker=non_esp_marker)

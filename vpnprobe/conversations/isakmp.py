@@ -6,10 +6,11 @@ A message whose payloads cannot be read moves the tracker by its header alone.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar, Final, Generic
 
-from vpnprobe.conversations.contract import Retransmission, Sender, StateT, Step, Tracker
+from vpnprobe.conversations.contract import ConversationEnd, Retransmission, Sender, StateT, Tracker, TransitionTable
+from vpnprobe.conversations.observing import MessageSeen
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire import ikev1, ikev2
 from vpnprobe.wire.isakmp import (
@@ -48,11 +49,20 @@ def header_sender(header: IsakmpHeader) -> Sender | None:
     return Sender.RESPONDER if header.next_payload == ikev1.PayloadType.SA else None
 
 
+def describe(message: object, name_of: Callable[[Sender, type], str]) -> tuple[str, Mapping[str, int | str]]:
+    """The name of a decoded message, by its kind and whether it answers, and its exchange type."""
+    if not isinstance(message, IsakmpMessage):
+        return type(message).__name__, {}
+    answers = message.responder_spi != NO_SPI or bool(message.flags & RESPONSE_FLAG)
+    name = name_of(Sender.RESPONDER if answers else Sender.INITIATOR, type(message))
+    return name, {"exchange_type": message.exchange_type}
+
+
 class IsakmpTracker(Tracker[StateT], Generic[StateT]):
     """Follows the messages of one initiator SPI, both directions."""
 
-    def __init__(self, table: Mapping[tuple[StateT, Sender, type], StateT], start: StateT, decode: Decode) -> None:
-        super().__init__(table, start)
+    def __init__(self, table: TransitionTable[StateT], decode: Decode) -> None:
+        super().__init__(table)
         self._decode = decode
         self.key = ""
         """The initiator's SPI, 16 hex digits; empty: no message could be read."""
@@ -89,20 +99,39 @@ def bare(datagram: bytes, *, non_esp_marker: bool) -> bytes:
     return message
 
 
-class End(ABC, Generic[StateT]):
-    """What both ends share. The contract is that of `vpnprobe.conversations.contract.Conversation`."""
+class IsakmpObserver:
+    """One client port's IKE of one version as the wire shows it, by the initiator's SPI."""
 
-    SENDER: ClassVar[Sender]
+    def __init__(
+        self, check: str, decode: Decode, described: Callable[[object], tuple[str, Mapping[str, int | str]]], *, non_esp_marker: bool
+    ) -> None:
+        self._check = check
+        self._decode = decode
+        self._described = described
+        self._marker = non_esp_marker
+
+    def saw(self, _: Sender, data: bytes) -> Iterator[MessageSeen]:
+        try:
+            message = self._decode(bare(data, non_esp_marker=self._marker))
+        except DecodeError:
+            return
+        yield MessageSeen(self._check, message.key, *self._described(message))
+
+    def closed(self, _: Sender) -> Iterator[MessageSeen]:
+        """Datagrams do not end."""
+        yield from ()
+
+
+class End(ConversationEnd[IsakmpTracker[StateT]], ABC, Generic[StateT]):
+    """What both ends share."""
 
     def __init__(self, tracker: IsakmpTracker[StateT], decode: Decode, *, non_esp_marker: bool) -> None:
-        self.tracker = tracker
+        super().__init__(tracker)
         self.non_esp_marker = non_esp_marker
         """Whether datagrams have the non-ESP marker in front: port 4500."""
         self.notifications: tuple[Notification, ...] = ()
         """What the peer notified us of in clear, in its order."""
         self._decode = decode
-        self._outbox: list[bytes] = []
-        self._told = 0
 
     @property
     def state(self) -> StateT:
@@ -119,22 +148,6 @@ class End(ABC, Generic[StateT]):
         self.tracker.saw(self.SENDER.other, message, now=now)
         if isinstance(message, IsakmpMessage):
             self._answer(message, now)
-
-    def data_to_send(self, now: float) -> Sequence[bytes]:
-        """The datagrams to send since the last call."""
-        outbox, self._outbox = self._outbox, []
-        return outbox
-
-    def next_timer(self) -> float | None:
-        return None
-
-    def handle_timer(self, now: float) -> None:
-        """Nothing is ever due, unless an initiator repeats its request."""
-        return
-
-    def events(self) -> Sequence[Step]:
-        told, self._told = self._told, len(self.tracker.steps)
-        return self.tracker.steps[told:]
 
     @abstractmethod
     def _answer(self, message: IsakmpMessage, now: float) -> None:
@@ -192,10 +205,13 @@ class RequestingEnd(End[StateT]):
         if self._timer.again(now):
             self._send(self._request, now)
 
+    CHECK: ClassVar[str]
+    """Its goal: the responder was heard, with a choice or with a refusal; either proves both directions."""
+
     @property
-    @abstractmethod
     def answered(self) -> bool:
-        """Whether the responder was heard, with a choice or with a refusal: either proves both directions."""
+        """Whether the responder was heard."""
+        return self.reached(self.CHECK)
 
     def _answer(self, message: IsakmpMessage, now: float) -> None:
         self.notifications += tuple(self._notifications(message))

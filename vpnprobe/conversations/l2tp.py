@@ -7,12 +7,13 @@ The tracker records what arrives in its order of arrival, whether or not an end 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from enum import Enum
 from typing import ClassVar, Final
 
-from vpnprobe.conversations.contract import Retransmission, Sender, Step, Tracker
+from vpnprobe.conversations.contract import ConversationEnd, Retransmission, Sender, Tracker, TransitionTable
+from vpnprobe.conversations.observing import MessageSeen
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.l2tp import (
     MESSAGE_NUMBERS,
@@ -60,6 +61,12 @@ class State(Enum):
     MIDSTREAM_CONTROL = "midstream-control"
     """What was seen first was no SCCRQ: a capture that begins in the middle."""
     MIDSTREAM_DATA = "midstream-data"
+    REQUEST_REFUSED = "sccrq-refused"
+    """The responder answered the SCCRQ with a StopCCN. As a stage: TUNNEL_REQUESTED."""
+    TUNNEL_REFUSED = "tunnel-refused"
+    """It sent a StopCCN after its SCCRP. As a stage: TUNNEL_ANSWERED."""
+    CALL_REFUSED = "call-refused"
+    """It sent a CDN or StopCCN before the call was up. As a stage: TUNNEL_UP."""
 
 
 _I: Final = Sender.INITIATOR
@@ -69,7 +76,14 @@ _FROM_SCCRQ: Final = (State.TUNNEL_REQUESTED, State.TUNNEL_ANSWERED, State.TUNNE
 _UPKEEP: Final = (ZeroLengthBody, StopControlConnectionNotification)
 _UPKEEP_OF_TUNNEL: Final = (Hello, CallDisconnectNotify, OtherControlMessage)
 
-TRANSITIONS: Final[dict[tuple[State, Sender, type], State]] = {
+_REFUSED: Final = {
+    State.TUNNEL_REQUESTED: State.REQUEST_REFUSED,
+    State.TUNNEL_ANSWERED: State.TUNNEL_REFUSED,
+    State.TUNNEL_UP: State.CALL_REFUSED,
+}
+"""Where the responder's refusal leads."""
+
+_FORWARD: Final[dict[tuple[State, Sender, type], State]] = {
     # Acknowledgments, keepalives and endings never lead back.
     **{(state, sender, kind): state for state in _FROM_SCCRQ for sender in Sender for kind in _UPKEEP},
     **{(state, sender, kind): state for state in _FROM_SCCRQ[2:] for sender in Sender for kind in _UPKEEP_OF_TUNNEL},
@@ -91,7 +105,25 @@ TRANSITIONS: Final[dict[tuple[State, Sender, type], State]] = {
     **{(state, sender, DataMessage): State.MIDSTREAM_DATA for state in (State.IDLE, *_MIDSTREAM) for sender in Sender},
     **{(state, _I, StartControlConnectionRequest): State.TUNNEL_REQUESTED for state in _MIDSTREAM},
 }
+TRANSITIONS: Final[dict[tuple[State, Sender, type], State]] = {
+    **_FORWARD,
+    # What was under way when a refusal came, or comes in spite of it, leads on as before.
+    **{
+        (_REFUSED[state], sender, kind): _REFUSED.get(following, following) if following is state else following
+        for (state, sender, kind), following in _FORWARD.items()
+        if state in _REFUSED
+    },
+    **{(state, _R, StopControlConnectionNotification): refused for state, refused in _REFUSED.items()},
+    (State.TUNNEL_UP, _R, CallDisconnectNotify): State.CALL_REFUSED,
+}
 """(state, who sent it, kind of message) -> state."""
+TABLE: Final = TransitionTable(
+    State.IDLE,
+    TRANSITIONS,
+    goals={"control": frozenset({State.SESSION_ANSWERED, State.SESSION_UP})},
+    refusals=frozenset(_REFUSED.values()),
+    stages={refused: str(state.value) for state, refused in _REFUSED.items()},
+)
 
 
 def key_of(message: object) -> str:
@@ -114,12 +146,6 @@ def opening(data: bytes) -> str:
     return key_of(_read(data))
 
 
-def destination(data: bytes) -> int | None:
-    """The Tunnel ID of a control message's header: whose `tunnel_id` this is gets it (0: an SCCRQ). None: no control message."""
-    message = _read(data)
-    return message.tunnel_id if isinstance(message, ControlMessage) else None
-
-
 def _read(data: bytes) -> ControlMessage | DataMessage | DecodeError:
     try:
         return decode_l2tp(data)
@@ -131,7 +157,7 @@ class L2tpTracker(Tracker[State]):
     """Follows the datagrams of one pair of ports, both directions."""
 
     def __init__(self) -> None:
-        super().__init__(TRANSITIONS, State.IDLE)
+        super().__init__(TABLE)
         self.key = ""
         """`key_of` the first SCCRQ; empty: none was seen."""
 
@@ -146,12 +172,36 @@ class L2tpTracker(Tracker[State]):
         return message
 
 
-class _End(ABC):
-    """What both ends share. The contract is that of `vpnprobe.conversations.contract.Conversation`."""
+class L2tpObserver:
+    """One client port's tunnels as the wire shows them: an SCCRQ with another key begins another tunnel."""
 
-    SENDER: ClassVar[Sender]
+    def __init__(self) -> None:
+        self._tunnel = L2tpTracker()
+
+    def saw(self, sender: Sender, data: bytes) -> Iterator[MessageSeen]:
+        if sender is Sender.INITIATOR and opening(data) not in ("", self._tunnel.key):
+            self._tunnel = L2tpTracker()
+        message = self._tunnel.saw_datagram(sender, data, now=0.0)
+        if self._tunnel.key and not isinstance(message, DecodeError):
+            yield MessageSeen("control", self._tunnel.key, *describe(message))
+
+    def closed(self, _: Sender) -> Iterator[MessageSeen]:
+        """Datagrams do not end."""
+        yield from ()
+
+
+def describe(message: object) -> tuple[str, Mapping[str, int | str]]:
+    """The message's name, and the Tunnel ID in its header."""
+    if isinstance(message, ControlMessage):
+        return message.name, {"tunnel_id": message.tunnel_id}
+    return str(getattr(message, "name", type(message).__name__)), {}
+
+
+class _End(ConversationEnd[L2tpTracker], ABC):
+    """What both ends share."""
 
     def __init__(self, *, tunnel_id: int, session_id: int, retransmit_after_s: float, attempts: int) -> None:
+        super().__init__(L2tpTracker())
         self.tunnel_id = tunnel_id
         """Ours, 1 to 65535: stands in the header of what comes to us."""
         self.session_id = session_id
@@ -164,13 +214,10 @@ class _End(ABC):
         """The peer's first StopCCN or CDN; None: there was none."""
         self.stopped = False
         """A StopCCN was sent or received: there is no tunnel any more."""
-        self.tracker = L2tpTracker()
         self._ns = 0
         self._nr = 0
         self._unacknowledged: list[ControlMessage] = []
-        self._outbox: list[bytes] = []
         self._timer = Retransmission(retransmit_after_s, attempts)
-        self._told = 0
 
     @property
     def state(self) -> State:
@@ -199,11 +246,6 @@ class _End(ABC):
             if not isinstance(message, ZeroLengthBody):
                 self._take(message, now)
 
-    def data_to_send(self, now: float) -> Sequence[bytes]:
-        """The datagrams to send since the last call."""
-        outbox, self._outbox = self._outbox, []
-        return outbox
-
     def next_timer(self) -> float | None:
         return self._timer.due
 
@@ -212,10 +254,6 @@ class _End(ABC):
         if self._timer.again(now):
             for message in self._unacknowledged:
                 self._put(replace(message, nr=self._nr), now)
-
-    def events(self) -> Sequence[Step]:
-        told, self._told = self._told, len(self.tracker.steps)
-        return self.tracker.steps[told:]
 
     def close(self, now: float) -> None:
         """Ends the tunnel with a StopCCN, where the peer has one; otherwise stops repeating."""
@@ -330,17 +368,9 @@ class Responder(_End):
         attempts: int = ATTEMPTS,
         host_name: bytes = b"vpnprobe",
     ) -> None:
-        """`tunnel_id` and `session_id`: ours, 1 to 65535. Datagrams whose `destination` is neither 0 nor ours belong to others."""
+        """`tunnel_id` and `session_id`: ours, 1 to 65535."""
         super().__init__(tunnel_id=tunnel_id, session_id=session_id, retransmit_after_s=retransmit_after_s, attempts=attempts)
         self._host_name = host_name
-
-    @staticmethod
-    def claims(data: bytes) -> bool:
-        """Whether a datagram opens a tunnel."""
-        return isinstance(_read(data), StartControlConnectionRequest)
-
-    def start(self, now: float) -> None:
-        """Nothing: the responder waits."""
 
     def _is_ours(self, message: ControlMessage) -> bool:
         return isinstance(message, StartControlConnectionRequest) or super()._is_ours(message)

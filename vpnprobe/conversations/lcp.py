@@ -6,11 +6,11 @@ Magic-Number: each is a trial of its own, and the Configure-Ack that answers it 
 negotiated: known options are acknowledged, unknown ones rejected. What is no LCP is recorded and answered by nobody.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
-from vpnprobe.conversations.contract import Sender, Step, Tracker
+from vpnprobe.conversations.contract import ConversationEnd, Sender, Tracker, TransitionTable
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.ppp import (
     PROTOCOL_LCP,
@@ -50,6 +50,10 @@ class State(Enum):
     OPENED = "opened"
 
 
+PEER_STATES: Final = {State.ACK_RCVD: State.ACK_SENT, State.ACK_SENT: State.ACK_RCVD}
+"""What a state is called when the other end is taken for the initiator; the rest are the same from both."""
+
+
 class UnmatchedAck:
     """A kind of message: a Configure-Ack that answers no request that was seen, by Identifier and options (section 5.2)."""
 
@@ -81,12 +85,46 @@ TRANSITIONS: Final[dict[tuple[State, Sender, type], State]] = {
 }
 """(state, who sent it, kind of message) -> state. A link that was terminated stays where it had come to."""
 
+NAMES: Final[Mapping[type, str]] = {
+    ConfigureRequest: "Configure-Request",
+    ConfigureAck: "Configure-Ack",
+    UnmatchedAck: "Configure-Ack",
+    ConfigureNak: "Configure-Nak",
+    ConfigureReject: "Configure-Reject",
+    TerminateRequest: "Terminate-Request",
+    TerminateAck: "Terminate-Ack",
+    EchoRequest: "Echo-Request",
+    EchoReply: "Echo-Reply",
+    PppFrame: "PPP",
+}
+"""Section 5; of a code that is not read the name is LCP."""
+REQUEST: Final = NAMES[ConfigureRequest]
+ANSWERS: Final = frozenset({NAMES[ConfigureAck], NAMES[ConfigureNak], NAMES[ConfigureReject]})
+"""Carry the Magic-Number of the request that they answer."""
+
+
+def name_of(_: Sender, kind: type) -> str:
+    return NAMES.get(kind, "LCP")
+
+
+def describe(message: object) -> tuple[str, Mapping[str, int | str]]:
+    """The packet's name in the standard."""
+    return NAMES.get(type(message), "LCP"), {}
+
+
+TABLE: Final = TransitionTable(
+    State.INITIAL,
+    TRANSITIONS,
+    goals={"lcp": frozenset({State.ACK_RCVD, State.ACK_SENT, State.OPENED})},
+    name_of=name_of,
+)
+
 
 class LcpTracker(Tracker[State]):
     """Follows both directions of a call's PPP frames."""
 
-    def __init__(self) -> None:
-        super().__init__(TRANSITIONS, State.INITIAL)
+    def __init__(self, *, kept_steps: int = Tracker.KEPT_STEPS) -> None:
+        super().__init__(TABLE, kept_steps=kept_steps)
         self._requested: dict[tuple[Sender, int], tuple[LcpOption, ...]] = {}
 
     def saw(self, sender: Sender, message: object, *, now: float, size: int = 0) -> bool:
@@ -128,16 +166,17 @@ def key_of(message: object) -> str:
             return ""
 
 
-class LcpEnd:
-    """One end of the link, the same for both. `data_to_send` gives PPP frames, to be wrapped in enhanced GRE."""
+class LcpEnd(ConversationEnd[LcpTracker]):
+    """One end of the link, the same for both. `data_to_send` gives PPP frames, to be wrapped in enhanced GRE.
+
+    Each request is asked for by `request`, at the caller's pace. What the table does not expect is answered by nobody.
+    """
 
     def __init__(self, sender: Sender) -> None:
+        super().__init__(LcpTracker())
         self.sender = sender
-        self.tracker = LcpTracker()
         self.magic_number = 0
         """Of our last request; 0 before the first."""
-        self._outbox: list[bytes] = []
-        self._told = 0
 
     @property
     def state(self) -> State:
@@ -147,9 +186,6 @@ class LcpEnd:
     def key(self) -> str:
         """The Magic-Number of our last request as 8 hex digits; empty before the first."""
         return f"{self.magic_number:08x}" if self.magic_number else ""
-
-    def start(self, now: float) -> None:
-        """Nothing: each request is asked for by `request`."""
 
     def request(self, *, magic: int, identifier: int, now: float) -> bytes:
         """A Configure-Request as a PPP frame, recorded as sent. `magic` 1 to 2**32 - 1, fresh for each trial; `identifier` 0 to 255."""
@@ -162,23 +198,10 @@ class LcpEnd:
 
     def receive(self, data: bytes, now: float) -> None:
         """One PPP frame: the payload of an enhanced GRE packet."""
-        message = self.tracker.saw_frame(self.sender.other, data, now=now)
-        if (answer := self._answer_to(message)) is not None:
+        message = read_frame(data)
+        expected = self.tracker.saw(self.sender.other, message, now=now)
+        if expected and (answer := self._answer_to(message)) is not None:
             self._outbox.append(self._recorded(answer, now))
-
-    def data_to_send(self, now: float) -> Sequence[bytes]:
-        outbox, self._outbox = self._outbox, []
-        return outbox
-
-    def next_timer(self) -> float | None:
-        return None
-
-    def handle_timer(self, now: float) -> None:
-        """Nothing is ever due: the caller paces the requests."""
-
-    def events(self) -> Sequence[Step]:
-        told, self._told = self._told, len(self.tracker.steps)
-        return self.tracker.steps[told:]
 
     def _answer_to(self, message: LcpPacket | PppFrame | DecodeError) -> LcpPacket | None:
         match message:

@@ -17,7 +17,6 @@ from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_negotiation import CIPHERS, CLIENT_TUNNEL, Negotiation, Stage, Wrapping
 from vpnprobe.conversations.openvpn_sending import CONTROL_PAYLOAD, RETRANSMIT_AFTER_S
 from vpnprobe.errors import DecodeError
-from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.openvpn import (
     ControlPacket,
     ControlV1,
@@ -28,6 +27,7 @@ from vpnprobe.wire.openvpn import (
     Opcode,
     Reliable,
 )
+from vpnprobe.wire.openvpn_ciphers import Cipher
 from vpnprobe.wire.openvpn_data import EXIT_NOTIFY, Compression, DataChannel
 from vpnprobe.wire.openvpn_keying import IvProto, KeyMethod2, data_keys, options_string, peer_info, read_options
 from vpnprobe.wire.openvpn_messages import (

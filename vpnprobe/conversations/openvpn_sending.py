@@ -6,11 +6,11 @@ peer does: beyond the window packets wait, and where too many wait the session h
 
 import ssl
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import ClassVar, Final
+from typing import Final
 
-from vpnprobe.conversations.contract import Sender
+from vpnprobe.conversations.contract import ConversationEnd, Sender
 from vpnprobe.conversations.openvpn import OpenvpnTracker
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_negotiation import Negotiation, Stage, Wrapping
@@ -31,10 +31,8 @@ MOST_WAITING: Final = 256
 KEPT_STEPS: Final = 8_000
 
 
-class SendingEnd(ABC):
+class SendingEnd(ConversationEnd[OpenvpnTracker], ABC):
     """The half of one end that speaks, and what it knows."""
-
-    SENDER: ClassVar[Sender]
 
     def __init__(
         self,
@@ -48,12 +46,12 @@ class SendingEnd(ABC):
         retransmit_after_s: float = RETRANSMIT_AFTER_S,
     ) -> None:
         """`session_id`: ours, 8 random bytes; `unix_time_at_zero`: Unix time when the caller's clock shows 0."""
+        super().__init__(OpenvpnTracker(kept_steps=KEPT_STEPS))
         self.session_id = session_id
         self.stream = stream
         self.wrapping = wrapping
         self.wrapper: Wrapper = wrapping.wrapper(server=self.SENDER is Sender.RESPONDER)
         self.remote_session_id: bytes | None = None
-        self.tracker = OpenvpnTracker(kept_steps=KEPT_STEPS)
         self.stage = Stage.IDLE
         self.failure: Failure | None = None
         """The first; None: none so far."""
@@ -71,17 +69,10 @@ class SendingEnd(ABC):
         self._unix_time_at_zero = unix_time_at_zero
         self._retransmit_after_s = retransmit_after_s
         self._negotiations: dict[int, Negotiation] = {}
-        self._outbox: list[bytes] = []
-        self._told = 0
         self._first = b""
         """What came first, as far as its opcode."""
         self._acknowledged_by: bytes | None = None
         """The session that acknowledged a packet of ours; None: none did."""
-
-    def data_to_send(self, now: float) -> Sequence[bytes]:
-        """The datagrams, or chunks of the stream, to send since the last call."""
-        outbox, self._outbox = self._outbox, []
-        return outbox
 
     def renegotiate(self, now: float) -> bool:
         """Begins a negotiation of new keys by a soft reset; False: the last one has no keys yet, and nothing is begun."""

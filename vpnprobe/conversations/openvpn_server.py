@@ -14,9 +14,9 @@ from vpnprobe.conversations.openvpn_failures import FailureCode
 from vpnprobe.conversations.openvpn_negotiation import CIPHERS, CLIENT_TUNNEL, SERVER_TUNNEL, Negotiation, Stage, Wrapping
 from vpnprobe.conversations.openvpn_sending import RETRANSMIT_AFTER_S
 from vpnprobe.errors import DecodeError
-from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.cursor import Cursor
 from vpnprobe.wire.openvpn import ControlPacket, ControlWkcV1, HardResetClientV3, HardResetServerV2, Opcode, Reliable
+from vpnprobe.wire.openvpn_ciphers import Cipher
 from vpnprobe.wire.openvpn_data import DataChannel
 from vpnprobe.wire.openvpn_keying import IvProto, KeyMethod2, data_keys, options_string, read_peer_info
 from vpnprobe.wire.openvpn_messages import AuthFailed, PushReply, PushRequest, decode_message
@@ -72,9 +72,6 @@ class Server(EchoingEnd):
         self._lacks_key = False
         """Whether the client's key was asked for again and has not come yet."""
         self._wrapped_key = b""
-
-    def start(self, now: float) -> None:
-        """Nothing: the responder waits."""
 
     def _tunnel_ends(self) -> tuple[IPv4Address, IPv4Address] | None:
         return SERVER_TUNNEL, CLIENT_TUNNEL

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
-from vpnprobe.conversations.contract import Sender, Step
+from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.openvpn import State, StreamClosed
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_negotiation import Negotiation, Stage, Wrapping
@@ -129,10 +129,6 @@ class SessionEnd(SendingEnd):
     def handle_timer(self, now: float) -> None:
         self._on_timer(now)
         self._flush(now)
-
-    def events(self) -> Sequence[Step]:
-        told, self._told = self._told, len(self.tracker.steps)
-        return self.tracker.steps[told:]
 
     # What the roles do.
 

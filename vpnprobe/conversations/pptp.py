@@ -7,13 +7,16 @@ ignored. TCP repeats what is lost, so nothing here has a timer.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import ClassVar, Final
 
-from vpnprobe.conversations.contract import Sender, Step, Tracker
+from vpnprobe.conversations.contract import ConversationEnd, Sender, Tracker, TransitionTable
+from vpnprobe.conversations.observing import MessageSeen
+from vpnprobe.conversations.stream_framing import Delimiting, StreamFraming
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.pptp import (
+    MAGIC_COOKIE,
     MESSAGES,
     PROTOCOL_VERSION,
     SUCCESSFUL,
@@ -53,6 +56,10 @@ NO_RESOURCE: Final = 4
 """Error Code: this end has no room for another call."""
 
 
+HEAD_BYTES: Final = 18
+"""Bytes of a message up to the last field that moves the table: the Result Code and Error Code of an OCRP."""
+
+
 class State(Enum):
     """How far the control connection got."""
 
@@ -70,9 +77,13 @@ class State(Enum):
 class ControlRefusal:
     """A kind of message: an SCCRP whose Result Code is not 1 (section 2.2)."""
 
+    NAME: ClassVar[str] = "SCCRP-refused"
+
 
 class CallRefusal:
     """A kind of message: an OCRP or ICRP whose Result Code is not 1 (sections 2.8 and 2.10)."""
+
+    NAME: ClassVar[str] = "OCRP-refused"
 
 
 _I: Final = Sender.INITIATOR
@@ -127,16 +138,28 @@ TRANSITIONS: Final[dict[Row, State]] = {
     },
 }
 """(state, who sent it, kind of message) -> state."""
+TABLE: Final = TransitionTable(
+    State.IDLE,
+    TRANSITIONS,
+    goals={"control": frozenset({State.CALL_UP})},
+    refusals=frozenset({State.CONTROL_REJECTED, State.CALL_REJECTED}),
+)
+
+
+def begins_message(chunk: bytes) -> bool:
+    """Whether a chunk of the stream has the Magic Cookie of a control message in its place."""
+    return chunk[4:8] == MAGIC_COOKIE.to_bytes(4, "big")
+
+
+DELIMITING: Final = Delimiting(split_messages, begins_message, head_bytes=HEAD_BYTES)
 
 
 class PptpTracker(Tracker[State]):
     """Follows the control connection through both directions of a TCP stream, in whatever chunks they come."""
 
     def __init__(self) -> None:
-        super().__init__(TRANSITIONS, State.IDLE)
-        self._buffers = {sender: b"" for sender in Sender}
-        self.broken: dict[Sender, DecodeError] = {}
-        """Why a direction of the stream cannot be read any further."""
+        super().__init__(TABLE)
+        self.framings = {sender: StreamFraming(DELIMITING) for sender in Sender}
 
     def kind(self, sender: Sender, message: object) -> type:
         match message:
@@ -147,19 +170,21 @@ class PptpTracker(Tracker[State]):
             case _:
                 return type(message)
 
-    def saw_chunk(self, sender: Sender, chunk: bytes, *, now: float) -> list[ControlMessage]:
-        """Records the messages that `chunk` completes and returns them.
+    def saw_chunk(self, sender: Sender, chunk: bytes, *, now: float, gap: int = 0, missing: int = 0) -> list[ControlMessage]:
+        """Records the messages that `chunk` completes and returns them. `gap`, `missing`: as in `StreamFraming.take`.
 
         A message that cannot be read is recorded as its DecodeError; the stream goes on where its framing is intact.
         """
-        return list(self.messages(sender, chunk, now=now))
+        return list(self.messages(sender, chunk, now=now, gap=gap, missing=missing))
 
-    def messages(self, sender: Sender, chunk: bytes, *, now: float) -> Iterator[ControlMessage]:
+    def messages(self, sender: Sender, chunk: bytes, *, now: float, gap: int = 0, missing: int = 0) -> Iterator[ControlMessage]:
         """`saw_chunk` one by one: each message is given when it was recorded and the next was not, so it can be answered in its place.
 
         To be run to its end.
         """
-        for data in self._whole_messages(sender, chunk, now):
+        framing = self.framings[sender]
+        broken = framing.broken
+        for data in framing.take(chunk, gap=gap, missing=missing):
             try:
                 message = decode_message(data)
             except DecodeError as error:
@@ -167,19 +192,13 @@ class PptpTracker(Tracker[State]):
                 continue
             self.saw(sender, message, now=now)
             yield message
+        if framing.broken is not None and framing.broken is not broken:
+            self.saw(sender, framing.broken, now=now)
 
-    def _whole_messages(self, sender: Sender, chunk: bytes, now: float) -> Iterator[bytes]:
-        if sender in self.broken:
-            return
-        buffer = self._buffers[sender] + chunk
-        try:
-            while (split := split_messages(buffer))[0]:
-                buffer = split[1]
-                yield from split[0]
-        except DecodeError as error:
-            buffer, self.broken[sender] = b"", error
-            self.saw(sender, error, now=now)
-        self._buffers[sender] = buffer
+    @property
+    def broken(self) -> Mapping[Sender, DecodeError]:
+        """Why a direction of the stream cannot be read any further."""
+        return {sender: framing.broken for sender, framing in self.framings.items() if framing.broken is not None}
 
 
 def host_name(nonce: str) -> str:
@@ -198,12 +217,57 @@ def key_of(message: object) -> str:
     return nonce.decode("ascii")
 
 
-class _End(ABC):
-    """What both ends share. The contract is that of `vpnprobe.conversations.contract.Conversation`."""
+def opening(data: bytes) -> str:
+    """The key of the control connection that begins with these bytes; empty: no SCCRQ of ours is whole in them."""
+    messages = PptpTracker().saw_chunk(Sender.INITIATOR, data, now=0.0)
+    return key_of(messages[0]) if messages else ""
 
-    SENDER: ClassVar[Sender]
+
+class PptpObserver:
+    """One control connection as the wire shows it, by the nonce in the client's Host Name."""
+
+    def __init__(self) -> None:
+        self._tracker = PptpTracker()
+        self._key = ""
+
+    def saw(self, sender: Sender, data: bytes) -> Iterator[MessageSeen]:
+        for message in self._tracker.saw_chunk(sender, data, now=0.0):
+            self._key = self._key or key_of(message)
+            if self._key:
+                name, detail = describe(message)
+                granted = isinstance(message, OutgoingCallReply) and message.result_code == SUCCESSFUL
+                call_ids = (message.call_id, message.peer_call_id) if granted and isinstance(message, OutgoingCallReply) else None
+                yield MessageSeen("control", self._key, name, detail, call_ids)
+
+    def closed(self, _: Sender) -> Iterator[MessageSeen]:
+        """An end without a message says nothing that the messages before it did not."""
+        yield from ()
+
+
+def describe(message: object) -> tuple[str, Mapping[str, int | str]]:
+    """The message's name, and the numbers in it that matter to a judgement; a reply that refuses has `-refused` behind its name."""
+    match message:
+        case StartControlConnectionReply(result_code=result):
+            return _reply(message, {"result_code": result})
+        case OutgoingCallReply(call_id=own, peer_call_id=peer, result_code=result):
+            return _reply(message, {"result_code": result, "call_id": own, "peer_call_id": peer})
+        case OutgoingCallRequest(call_id=own):
+            return message.NAME, {"call_id": own}
+        case _:
+            return str(getattr(message, "NAME", type(message).__name__)), {}
+
+
+def _reply(
+    message: StartControlConnectionReply | OutgoingCallReply, numbers: Mapping[str, int | str]
+) -> tuple[str, Mapping[str, int | str]]:
+    return (message.NAME if message.result_code == SUCCESSFUL else f"{message.NAME}-refused"), numbers
+
+
+class _End(ConversationEnd[PptpTracker], ABC):
+    """What both ends share."""
 
     def __init__(self, call_id: int) -> None:
+        super().__init__(PptpTracker())
         self.call_id = call_id
         """Our Call ID: what GRE towards us carries."""
         self.peer_call_id: int | None = None
@@ -214,10 +278,7 @@ class _End(ABC):
         """Of the last SCCRP or OCRP that was sent or received; None: there was none."""
         self.finished = False
         """A Stop-Control-Connection-Request was answered, by either end: nothing is left but to close the TCP connection."""
-        self.tracker = PptpTracker()
         self._key = ""
-        self._outbox: list[bytes] = []
-        self._told = 0
 
     @property
     def state(self) -> State:
@@ -236,22 +297,6 @@ class _End(ABC):
     def receive(self, data: bytes, now: float) -> None:
         for message in self.tracker.messages(self.SENDER.other, data, now=now):
             self._answer(message, now)
-
-    def data_to_send(self, now: float) -> Sequence[bytes]:
-        """The messages to write since the last call, in order."""
-        outbox, self._outbox = self._outbox, []
-        return outbox
-
-    def next_timer(self) -> float | None:
-        return None
-
-    def handle_timer(self, now: float) -> None:
-        """Nothing is ever due: TCP repeats what is lost."""
-        return
-
-    def events(self) -> Sequence[Step]:
-        told, self._told = self._told, len(self.tracker.steps)
-        return self.tracker.steps[told:]
 
     def _send(self, message: ControlMessage, now: float) -> None:
         self.tracker.saw(self.SENDER, message, now=now)
@@ -316,9 +361,6 @@ class Responder(_End):
     def __init__(self, call_id: int, host_name: str = "vpnprobe") -> None:
         super().__init__(call_id)
         self._host_name = host_name.encode()
-
-    def start(self, now: float) -> None:
-        """Nothing: the responder waits."""
 
     def _answer_own(self, message: ControlMessage, now: float) -> None:
         match message:

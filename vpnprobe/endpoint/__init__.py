@@ -3,7 +3,7 @@
     recorder             what left this end and what came, row by row
     sending              fresh probe packets, one a call; probe_packets makes single ones of every kind for TTL-limited copies
     ttl_probe            the raw ICMP socket: TTL-limited copies, routers' answers, refusals
-    ppp_call             LCP inside the enhanced GRE of one PPTP call
+    ppp_call             LCP inside the enhanced GRE of one call
     passive_observer     what the wire shows of ports that other programs have
     run_capture, pcap    the packets of a run, and the file that they are handed over in
 

@@ -1,25 +1,25 @@
 """What the wire shows of ports that are not the server agent's own: it has no socket there, but its capture sees what comes and goes.
 
 Another program's port (a real VPN server) and a port that could not be opened are observed alike: our own payloads, SYNs, and the messages
-of each protocol's opening in both directions, by the key that the client gave the conversation. Where another program has tcp/1723, so is
-GRE in the calls that it granted us (RFC 2637). What a daemon sends is recorded as sent by the server's end: it left there. What comes has
-come to the host: whether its own firewall lets it in, only an answer shows.
+of each protocol's opening in both directions, by the key that the client gave the conversation. So is GRE in the calls that the other
+program granted us (RFC 2637). What a daemon sends is recorded as sent by the server's end: it left there. What comes has come to the host:
+whether its own firewall lets it in, only an answer shows.
 
-Conversations without a key of their own (other clients' PPTP, wrapped OpenVPN) are left out. Total: bytes that cannot be read give nothing.
+Conversations without a key of their own (other clients', wrapped ones) are left out. Total: bytes that cannot be read give nothing.
 """
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
-from vpnprobe.conversations import isakmp, l2tp, openvpn, pptp
 from vpnprobe.conversations.contract import Sender
+from vpnprobe.conversations.observing import MessageSeen, Observer
+from vpnprobe.conversations.registry import at_port
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.attempts import SEQUENCE, SYN, SYN_ACK, port_key
 from vpnprobe.evidence.identify import PacketIdentity
-from vpnprobe.evidence.messages import describe
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
 from vpnprobe.evidence.statistics import LEAST_TRIALS
@@ -27,20 +27,13 @@ from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Endpoint, Packet
 from vpnprobe.wire import fingerprint
 from vpnprobe.wire.gre import EnhancedGre
-from vpnprobe.wire.ikev1 import decode_ikev1
-from vpnprobe.wire.ikev2 import decode_ikev2
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment, UdpDatagram
-from vpnprobe.wire.isakmp import IsakmpMessage
-from vpnprobe.wire.openvpn import ControlPacket, HardResetClientV2, decode_openvpn, split_frames
-from vpnprobe.wire.pptp import PORT as PPTP_PORT
-from vpnprobe.wire.pptp import SUCCESSFUL, OutgoingCallReply
 
 Ports = Mapping[tuple[Transport, int], PortState]
 SlotT = TypeVar("SlotT")
 FlowT = TypeVar("FlowT")
 
 FOREIGN: Final = frozenset({PortState.DAEMON, PortState.CLOSED})
-IKE_PORTS: Final = (500, 4500)
 HIGHEST_LIMITED_TTL: Final = 32
 """No system begins with a TTL this small."""
 MOST_FLOWS: Final = 512
@@ -49,6 +42,20 @@ SEQUENCES: Final = 1 << 32
 """Sequence numbers of TCP, which wrap around."""
 MOST_PENDING: Final = 16
 """TCP segments of one direction that are held until the one before them comes."""
+
+
+class Observed(NamedTuple):
+    """One protocol that may be spoken at a port, and what reads it there."""
+
+    check: Check
+    """The first of its checks."""
+    observer: Observer
+
+
+def observed(transport: Transport, port: int) -> list[Observed]:
+    """Fresh observers of all that may be spoken at a port."""
+    specs = (spec for spec in at_port(transport, port) if spec.observer is not None)
+    return [Observed(Check(spec.probe, spec.checks[0], transport, port), spec.observer(transport, port)) for spec in specs if spec.observer]
 
 
 class Stream:
@@ -81,16 +88,13 @@ class Stream:
 
 
 @dataclass(slots=True)
-class TcpFlow:
+class ObservedStreams:
     """One connection to a port that is not ours."""
 
+    observers: Sequence[Observed]
     streams: dict[Sender, Stream] = field(default_factory=lambda: {sender: Stream() for sender in Sender})
     heard: set[Sender] = field(default_factory=set)
     """Who has sent any payload."""
-    control: pptp.PptpTracker = field(default_factory=pptp.PptpTracker)
-    frames: dict[Sender, bytes] = field(default_factory=lambda: dict.fromkeys(Sender, b""))
-    """OpenVPN: what is left of each stream behind its last whole packet."""
-    key: str = ""
 
 
 class PassiveObserver:
@@ -99,11 +103,12 @@ class PassiveObserver:
     def __init__(self, recorder: Recorder, ports: Ports) -> None:
         self._recorder = recorder
         self._ports = ports
-        self._tcp: dict[tuple[int, int], TcpFlow] = {}
-        self._tunnels: dict[int, l2tp.L2tpTracker] = {}
-        """By the client's port."""
+        self._streams: dict[tuple[int, int], ObservedStreams] = {}
+        """By the client's port and the server's."""
+        self._datagrams: dict[tuple[int, int], Sequence[Observed]] = {}
+        """The same of UDP."""
         self.endpoints: dict[Check, Endpoint] = {}
-        """By UDP check: where the client's payloads came from last."""
+        """By check on UDP: where the client's payloads came from last."""
         self.on_wire: dict[Check, int] = {}
         """Packets of ours that came for the agent's own UDP ports."""
         self.calls: list[tuple[int, int]] = []
@@ -164,9 +169,7 @@ class PassiveObserver:
 
     def _note(self, port: int, data: bytes) -> None:
         """Keeps in mind that a packet of ours came for a port of the agent's own, whether or not its socket gets it."""
-        ours = identify.nonce(checks.udp_reach(port), data)
-        if ours is None and port == checks.ESP_IN_UDP.port:
-            ours = identify.esp(checks.ESP_IN_UDP, data)
+        ours = identify.datagram(port, data)
         if ours is not None and ours.session_tag is not None:
             self.on_wire[ours.check] = self.on_wire.get(ours.check, 0) + 1
 
@@ -191,55 +194,44 @@ class PassiveObserver:
         return identify.in_call(packet) if any(call[position] == packet.call_id for call in self.calls) else ()
 
     def _of_datagram(self, port: int, client: int, data: bytes, sender: Sender) -> Iterator[PacketIdentity]:
-        from_client = sender is Sender.INITIATOR
-        if from_client and (ours := identify.nonce(checks.udp_reach(port), data)) is not None:
-            yield ours
-        elif port in IKE_PORTS:
-            yield from _isakmp_or_esp(port, data)
-        elif port == checks.L2TP_CONTROL.port:
-            yield from self._l2tp(client, data, sender)
-        else:
-            yield from _openvpn(checks.openvpn_reset(Transport.UDP, port), data, sender)
-
-    def _l2tp(self, client: int, data: bytes, sender: Sender) -> Iterator[PacketIdentity]:
-        tunnel = self._tunnels.get(client)
-        if tunnel is None or (sender is Sender.INITIATOR and l2tp.opening(data) not in ("", tunnel.key)):
-            tunnel = _kept(self._tunnels, client, l2tp.L2tpTracker())
-        message = tunnel.saw_datagram(sender, data, now=0.0)
-        name, detail = describe(message)
-        if tunnel.key and not isinstance(message, DecodeError):
-            yield PacketIdentity(checks.L2TP_CONTROL, tunnel.key, name, detail)
+        ours = identify.datagram(port, data)
+        if ours is not None and ours.session_tag is not None:
+            if sender is Sender.INITIATOR or ours.check != checks.udp_reach(port):
+                yield ours
+            return
+        slot = (client, port)
+        if slot not in self._datagrams:
+            _kept(self._datagrams, slot, observed(Transport.UDP, port))
+        for one in self._datagrams[slot]:
+            yield from self._shown(one, one.observer.saw(sender, data))
 
     def _of_segment(self, port: int, client: int, segment: TcpSegment, sender: Sender, ip: IPv4Packet) -> Iterator[PacketIdentity]:
         slot = (client, port)
         if segment.has(TcpFlag.SYN):
             yield _handshake(port, client, ip, sender)
-            if sender is Sender.INITIATOR and slot not in self._tcp:
-                _kept(self._tcp, slot, TcpFlow())
-            if slot in self._tcp:
-                self._tcp[slot].streams[sender].began(segment.sequence)
+            if sender is Sender.INITIATOR and slot not in self._streams:
+                _kept(self._streams, slot, ObservedStreams(observed(Transport.TCP, port)))
+            if slot in self._streams:
+                self._streams[slot].streams[sender].began(segment.sequence)
             return
-        flow = self._tcp.get(slot)
-        if flow is None:
+        streams = self._streams.get(slot)
+        if streams is None:
             return
         if segment.payload:
-            flow.heard.add(sender)
-        chunk = flow.streams[sender].put(segment.sequence, segment.payload)
-        if chunk:
-            yield from self._pptp(flow, chunk, sender) if port == PPTP_PORT else _openvpn_stream(flow, port, chunk, sender)
-        refused = segment.has(TcpFlag.FIN) and sender is Sender.RESPONDER and Sender.RESPONDER not in flow.heard
-        if refused and flow.key and port != PPTP_PORT:
-            yield PacketIdentity(checks.openvpn_reset(Transport.TCP, port), flow.key, openvpn.StreamClosed.name)
+            streams.heard.add(sender)
+        chunk = streams.streams[sender].put(segment.sequence, segment.payload)
+        for one in streams.observers:
+            if chunk:
+                yield from self._shown(one, one.observer.saw(sender, chunk))
+            if segment.has(TcpFlag.FIN) and sender not in streams.heard:
+                yield from self._shown(one, one.observer.closed(sender))
 
-    def _pptp(self, flow: TcpFlow, chunk: bytes, sender: Sender) -> Iterator[PacketIdentity]:
-        for message in flow.control.saw_chunk(sender, chunk, now=0.0):
-            flow.key = flow.key or pptp.key_of(message)
-            if not flow.key:
-                continue
-            name, detail = describe(message)
-            yield PacketIdentity(checks.PPTP_CONTROL, flow.key, name, detail)
-            if isinstance(message, OutgoingCallReply) and message.result_code == SUCCESSFUL and len(self.calls) < MOST_FLOWS:
-                self.calls.append((message.call_id, message.peer_call_id))
+    def _shown(self, one: Observed, messages: Iterable[MessageSeen]) -> Iterator[PacketIdentity]:
+        """Messages as what they are to us; calls that one of them grants are kept."""
+        for message in messages:
+            if message.call_ids is not None and len(self.calls) < MOST_FLOWS:
+                self.calls.append(message.call_ids)
+            yield PacketIdentity(one.check._replace(name=message.check), message.key, message.name, message.detail)
 
 
 def _handshake(port: int, client: int, ip: IPv4Packet, sender: Sender) -> PacketIdentity:
@@ -259,38 +251,3 @@ def _kept(flows: dict[SlotT, FlowT], slot: SlotT, flow: FlowT) -> FlowT:
         flows.pop(next(iter(flows)))
     flows[slot] = flow
     return flow
-
-
-def _isakmp_or_esp(port: int, data: bytes) -> Iterator[PacketIdentity]:
-    """IKE by its initiator's SPI; on 4500 also ESP with our own payload."""
-    try:
-        message = isakmp.bare(data, non_esp_marker=port == checks.ESP_IN_UDP.port)
-    except DecodeError:
-        esp = identify.esp(checks.ESP_IN_UDP, data)
-        if esp is not None and esp.session_tag is not None:
-            yield esp
-        return
-    for check, decode in ((checks.ikev1_main(port), decode_ikev1), (checks.ikev2_init(port), decode_ikev2)):
-        decoded = isakmp.read(message, decode)
-        if isinstance(decoded, IsakmpMessage):
-            name, detail = describe(decoded)
-            yield PacketIdentity(check, decoded.key, name, detail)
-
-
-def _openvpn(check: Check, data: bytes, sender: Sender) -> Iterator[PacketIdentity]:
-    """A packet of the control channel by the client's session ID, where it stands in clear."""
-    packet = decode_openvpn(data)
-    if not isinstance(packet, ControlPacket):
-        return
-    session_id = packet.session_id if sender is Sender.INITIATOR else packet.remote_session_id()
-    if session_id is not None:
-        yield PacketIdentity(check, session_id.hex(), packet.name)
-
-
-def _openvpn_stream(flow: TcpFlow, port: int, chunk: bytes, sender: Sender) -> Iterator[PacketIdentity]:
-    packets, flow.frames[sender] = split_frames(flow.frames[sender] + chunk)
-    for data in packets:
-        for identity in _openvpn(checks.openvpn_reset(Transport.TCP, port), data, sender):
-            if identity.message == HardResetClientV2.name:
-                flow.key = identity.key
-            yield identity

@@ -5,9 +5,9 @@ Our own payload in one says that it is for a trace, so that a copy which arrives
 
 from collections.abc import Callable
 
-from vpnprobe.endpoint import sending
+from vpnprobe.conversations.registry import protocol_of
 from vpnprobe.endpoint.ppp_call import Call
-from vpnprobe.endpoint.sending import Nonces, ProbePacket
+from vpnprobe.endpoint.sending import Nonces, ProbePacket, bare_gre, esp
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.attempts import SEQUENCE, SYN, port_key
 from vpnprobe.evidence.packet_records import Check
@@ -16,7 +16,6 @@ from vpnprobe.transports.stack import Endpoint
 from vpnprobe.wire.icmp import EchoRequest
 from vpnprobe.wire.ip import IpProtocol, TcpFlag, TcpSegment, UdpDatagram
 from vpnprobe.wire.nonce import Purpose
-from vpnprobe.wire.openvpn import HardResetClientV2, Reliable
 
 ProbePacketMaker = Callable[[int], ProbePacket]
 """From the IP identification that the copy will have to the copy."""
@@ -33,35 +32,29 @@ def echo(nonces: Nonces) -> ProbePacketMaker:
     return make
 
 
-def udp_nonce(nonces: Nonces, source: Endpoint, destination: Endpoint, check: Check) -> ProbePacketMaker:
-    """UDP datagrams with our payload, from a port that is open."""
+def without_port(nonces: Nonces, check: Check) -> ProbePacketMaker | None:
+    """Packets of an IP protocol that has no ports and takes nothing but a nonce; None: the check is about another kind."""
+    if check == checks.GRE_BARE:
+        return lambda _: bare_gre(nonces.fresh(purpose=Purpose.TRACE))
+    if check == checks.ESP:
+        return lambda _: esp(nonces.fresh(purpose=Purpose.TRACE), nonces.spi())
+    return echo(nonces) if check == checks.ICMP_ECHO else None
+
+
+def udp(nonces: Nonces, source: Endpoint, destination: Endpoint, check: Check) -> ProbePacketMaker:
+    """UDP datagrams from a port that is open: payloads of ours, or the first packets of conversations where the check is about these."""
+    spec = protocol_of(check.probe, check.name)
+    first_packet = spec.first_packet if spec is not None else None
 
     def make(_: int) -> ProbePacket:
-        payload = nonces.fresh(purpose=Purpose.TRACE)
-        datagram = UdpDatagram(source.port, destination.port, payload.encode())
-        return ProbePacket(int(IpProtocol.UDP), datagram.encode(source.address, destination.address), check, payload.key)
-
-    return make
-
-
-def bare_gre(nonces: Nonces) -> ProbePacketMaker:
-    """GRE version 0 with our payload."""
-    return lambda _: sending.bare_gre(nonces.fresh(purpose=Purpose.TRACE))
-
-
-def esp(nonces: Nonces) -> ProbePacketMaker:
-    """ESP with our payload, each of an SPI of its own."""
-    return lambda _: sending.esp(nonces.fresh(purpose=Purpose.TRACE), nonces.spi())
-
-
-def openvpn_reset(nonces: Nonces, source: Endpoint, destination: Endpoint, check: Check) -> ProbePacketMaker:
-    """Plain hard resets of OpenVPN over UDP, each of a session of its own."""
-
-    def make(_: int) -> ProbePacket:
-        session_id = nonces.conversation()
-        reset = HardResetClientV2.plain(session_id, Reliable())
-        datagram = UdpDatagram(source.port, destination.port, reset.encode())
-        return ProbePacket(int(IpProtocol.UDP), datagram.encode(source.address, destination.address), check, session_id.hex(), reset.name)
+        if first_packet is not None:
+            own = nonces.conversation()
+            (data, message), key = first_packet(own), own.hex()
+        else:
+            payload = nonces.fresh(purpose=Purpose.TRACE)
+            data, message, key = payload.encode(), "", payload.key
+        datagram = UdpDatagram(source.port, destination.port, data)
+        return ProbePacket(int(IpProtocol.UDP), datagram.encode(source.address, destination.address), check, key, message)
 
     return make
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Final
 
 from vpnprobe.conversations.contract import Conversation, Sender
+from vpnprobe.conversations.registry import protocol_of
 from vpnprobe.evidence.attempts import SYN, port_key
 from vpnprobe.evidence.identify import PacketIdentity
-from vpnprobe.evidence.messages import describe, placed
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, Refusal
 from vpnprobe.transports.stack import Datagram, Endpoint, NetworkStack
@@ -105,10 +105,14 @@ class Recorder:
 
     def steps(self, conversation: Conversation, check: Check, own: Sender, *, remote: Endpoint | None = None) -> None:
         """Records the messages that a conversation has sent and received since the last call."""
+        spec = protocol_of(check.probe, check.name)
+        assert spec is not None, f"{check.probe}/{check.name} is no conversation's"
         for step in conversation.events():
-            name, detail = describe(step.message)
-            asked, suffix = placed(check, step.message)
-            key = conversation.key + suffix
+            name, detail = spec.described(step.message)
+            if not step.expected:
+                detail = {**detail, "unexpected": 1}
+            told, suffix = spec.bears_on(step.message)
+            asked, key = check._replace(name=told), conversation.key + suffix
             if step.sender is own:
                 self.sent(asked, key, message=name, size=step.size, to=remote, detail=detail)
             else:

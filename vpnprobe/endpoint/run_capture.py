@@ -9,9 +9,10 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from vpnprobe.conversations.registry import ProtocolSpec, at_port, registered_ports
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks, identify
-from vpnprobe.evidence.naming import is_existing
+from vpnprobe.evidence.checks import is_existing
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
@@ -27,13 +28,6 @@ IPV4_WITHOUT_OPTIONS: Final = 0x45
 IPV4_HEADER: Final = 20
 UDP_HEADER: Final = 8
 TCP_HEADER_LEAST: Final = 20
-FRAME_LENGTH: Final = 2
-"""Bytes of length before each OpenVPN packet over TCP."""
-CIPHERTEXT_KEPT: Final = 48
-"""Bytes of an OpenVPN data packet that are kept: its head, packet ID, tag, and some of what follows."""
-DATA_OPCODES: Final = frozenset({6, 9})
-OTHERS_PORTS: Final = frozenset({500, 1701, 4500})
-"""Where such a first byte means another thing."""
 TRANSPORTS: Final = {int(IpProtocol.TCP): Transport.TCP, int(IpProtocol.UDP): Transport.UDP}
 
 
@@ -82,26 +76,32 @@ class RunCapture:
 
 
 def without_ciphertext(packet: Packet) -> Packet:
-    """The same packet; of OpenVPN's data packets the head alone: what follows is most of a capture, and tells nothing.
+    """The same packet without what its protocol encrypts: that is most of a capture, and tells nothing.
 
     Over TCP only where a segment holds one whole packet, so that where the next begins stays known.
     """
     data = packet.data
-    if len(data) < IPV4_HEADER + TCP_HEADER_LEAST or data[0] != IPV4_WITHOUT_OPTIONS:
+    if len(data) < IPV4_HEADER + TCP_HEADER_LEAST or data[0] != IPV4_WITHOUT_OPTIONS or data[9] not in TRANSPORTS:
         return packet
-    ports = {int.from_bytes(data[at : at + 2], "big") for at in (IPV4_HEADER, IPV4_HEADER + 2)}
-    if data[9] == IpProtocol.UDP and not ports & OTHERS_PORTS:
-        start = IPV4_HEADER + UDP_HEADER
-    elif data[9] == IpProtocol.TCP:
-        start = IPV4_HEADER + (data[IPV4_HEADER + 12] >> 4) * 4 + FRAME_LENGTH
-        if int.from_bytes(data[start - FRAME_LENGTH : start], "big") != len(data) - start:
+    transport = TRANSPORTS[data[9]]
+    start = IPV4_HEADER + (UDP_HEADER if transport is Transport.UDP else (data[IPV4_HEADER + 12] >> 4) * 4)
+    spec = _spec_of(transport, data[IPV4_HEADER : IPV4_HEADER + 4])
+    if spec is None:
+        return packet
+    if transport is Transport.TCP:
+        length, start = data[start : start + spec.length_bytes], start + spec.length_bytes
+        if int.from_bytes(length, "big") != len(data) - start:
             return packet
-    else:
-        return packet
-    end = start + CIPHERTEXT_KEPT
-    if len(data) <= end or data[start] >> 3 not in DATA_OPCODES:
-        return packet
-    return replace(packet, data=data[:end], cut=len(data) - end)
+    end = start + spec.head_bytes(data[start:])
+    return replace(packet, data=data[:end], cut=len(data) - end) if end < len(data) else packet
+
+
+def _spec_of(transport: Transport, ports: bytes) -> ProtocolSpec | None:
+    """The protocol of a packet between these two ports (4 bytes), where one lives there that has packets of its own."""
+    both = (int.from_bytes(ports[:2], "big"), int.from_bytes(ports[2:], "big"))
+    if any(port in registered_ports(transport) for port in both):
+        return None
+    return next(iter(at_port(transport, both[0])), None)
 
 
 def belongs(data: bytes, scope: Scope, *, outgoing: bool) -> bool:

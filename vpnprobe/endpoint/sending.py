@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from vpnprobe.conversations.session_tag import WHOLE, identifier
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.evidence import checks, identify
-from vpnprobe.evidence.identify import BARE_PROTOCOL
+from vpnprobe.evidence.identify import BARE_PROTOCOL, PacketIdentity
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.transports.stack import Address, Endpoint, NetworkStack, RawPort, UdpPort
 from vpnprobe.wire import fingerprint
@@ -40,7 +41,7 @@ class Nonces:
 
         The fresh ones come first, so that a filter that looks at the first byte meets another one each time.
         """
-        return self._stack.entropy(4) + self.session_tag.to_bytes(4, "big")
+        return identifier(self.session_tag, WHOLE, self._stack.entropy)
 
     def spi(self) -> int:
         """A fresh SPI outside the reserved ones."""
@@ -126,8 +127,13 @@ class ProbeSender:
         self.recorder.sent(check, payload.key, size=size, to=to, purpose=purpose)
         port.send(payload.encode(), to)
 
-    def answer(self, port: UdpPort, to: Endpoint, check: Check, received: bytes) -> None:
-        """Answers a payload of ours; `received` must be one."""
-        payload = NoncePayload.decode(received).answer()
-        self.recorder.sent(check, payload.key, size=payload.size, to=to, purpose=payload.purpose)
-        port.send(payload.encode(), to)
+    def answer(self, port: UdpPort, to: Endpoint, identity: PacketIdentity, received: bytes) -> None:
+        """Answers a datagram that was identified as ours, in kind; an answer is not answered."""
+        if identity.check == checks.ESP_IN_UDP:
+            self.esp_in_udp(port, to)
+            return
+        payload = NoncePayload.decode(received)
+        if not payload.is_answer:
+            answer = payload.answer()
+            self.recorder.sent(identity.check, answer.key, size=answer.size, to=to, purpose=answer.purpose)
+            port.send(answer.encode(), to)

@@ -21,8 +21,6 @@ from vpnprobe.wire.ppp import (
     ConfigureNak,
     ConfigureReject,
     ConfigureRequest,
-    EchoReply,
-    EchoRequest,
     LcpPacket,
     PppFrame,
     decode_lcp,
@@ -33,16 +31,8 @@ UNSOLICITED: Final = "unsolicited"
 BARE_PROTOCOL: Final = 0x88B5
 """EtherType of our bare GRE packets: local experimental EtherType 1 (RFC 9542 appendix B)."""
 
-LCP_NAMES: Final[Mapping[type, str]] = {
-    ConfigureRequest: "Configure-Request",
-    ConfigureAck: "Configure-Ack",
-    ConfigureNak: "Configure-Nak",
-    ConfigureReject: "Configure-Reject",
-    EchoRequest: "Echo-Request",
-    EchoReply: "Echo-Reply",
-}
-LCP_REQUEST: Final = LCP_NAMES[ConfigureRequest]
-LCP_ANSWERS: Final = frozenset({LCP_NAMES[ConfigureAck], LCP_NAMES[ConfigureNak], LCP_NAMES[ConfigureReject]})
+LCP_REQUEST: Final = ConfigureRequest.NAME
+LCP_ANSWERS: Final = frozenset({ConfigureAck.NAME, ConfigureNak.NAME, ConfigureReject.NAME})
 """Carry the Magic-Number of the request that they answer."""
 
 
@@ -70,8 +60,16 @@ def nonce(check: Check, data: bytes) -> PacketIdentity | None:
     return PacketIdentity(check, payload.key, message, session_tag=payload.session_tag, purpose=payload.purpose)
 
 
+def datagram(port: int, data: bytes) -> PacketIdentity | None:
+    """A payload of ours that came to or from a server's UDP port, by itself or as what is encapsulated there (RFC 3948); None: not ours."""
+    found = nonce(checks.udp_reach(port), data)
+    if found is None and port == checks.ESP_IN_UDP.port:
+        found = esp(checks.ESP_IN_UDP, data)
+    return found
+
+
 def gre(data: bytes) -> tuple[PacketIdentity, ...]:
-    """A GRE packet: bare with our payload, or of a PPTP call. LCP in a call answers two checks at once. Empty: foreign or broken."""
+    """A GRE packet: bare with our payload, or of a call. LCP in a call answers two checks at once. Empty: foreign or broken."""
     try:
         packet = decode_gre(data)
     except DecodeError:
@@ -83,20 +81,20 @@ def gre(data: bytes) -> tuple[PacketIdentity, ...]:
 
 
 def in_call(packet: EnhancedGre) -> tuple[PacketIdentity, ...]:
-    """A packet of a PPTP call: known by the Magic-Number of its LCP packet, else by its fingerprint."""
+    """A packet of a call: known by the Magic-Number of its LCP packet, else by its fingerprint."""
     detail = {"call_id": packet.call_id}
     lcp = lcp_of(packet)
     if lcp is None:
         if packet.sequence_number is None:
             return ()
         return (PacketIdentity(checks.GRE_IN_CALL, fingerprint.of_enhanced_gre(packet), "", detail),)
-    name, magic = LCP_NAMES.get(type(lcp), "LCP"), getattr(lcp, "magic_number", None)
+    name, magic = lcp.NAME, getattr(lcp, "magic_number", None)
     key = f"{magic:08x}" if magic else fingerprint.of_enhanced_gre(packet)
-    return (PacketIdentity(checks.GRE_IN_CALL, key, name, detail), PacketIdentity(checks.PPTP_LCP, key, name, detail))
+    return tuple(PacketIdentity(check, key, name, detail) for check in checks.LCP_ANSWERS_BOTH)
 
 
 def lcp_of(packet: EnhancedGre) -> LcpPacket | None:
-    """The LCP packet in a PPTP call's GRE packet; None: it carries none."""
+    """The LCP packet in a call's GRE packet; None: it carries none."""
     try:
         frame = PppFrame.decode(packet.payload)
         return decode_lcp(frame.information) if frame.protocol == PROTOCOL_LCP else None

@@ -7,10 +7,18 @@ is being asked) and `key` (the nonce): a packet record at the server whose key t
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final
 
-from vpnprobe.observations.schema import Direction, Transport
+from vpnprobe.evidence.checks import Check
+from vpnprobe.observations.schema import Direction
 from vpnprobe.wire.nonce import Purpose
+
+__all__ = ["NUMBERS", "Check", "Movement", "PacketRecord", "Vantage"]
+
+NUMBERS: Final = frozenset(
+    {"answers", "call_id", "exchange_type", "follows", "initial_sequence", "peer_call_id", "result_code", "tunnel_id", "unexpected"}
+)
+"""What is a number in the detail of a packet record, by name; anything else may be a text too."""
 
 
 class Vantage(StrEnum):
@@ -23,18 +31,6 @@ class Vantage(StrEnum):
 class Movement(StrEnum):
     SENT = "sent"
     RECEIVED = "received"
-
-
-class Check(NamedTuple):
-    """What a packet asks of the path. Names of probe and check are those of the published list."""
-
-    probe: str
-    name: str
-    transport: Transport
-    port: int | None = None
-    """The server's port; None: the protocol has none."""
-    variant: str = ""
-    """Tells apart what shares probe, check, transport and port: `bare` and `in-call` of gre/passthrough; otherwise empty."""
 
 
 @dataclass(frozen=True, slots=True)

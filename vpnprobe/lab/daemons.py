@@ -44,6 +44,8 @@ _PACKAGES: Final = {
     "/usr/lib/ipsec/charon": "strongswan-charon",
     "/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so": "libcharon-extra-plugins",
 }
+SHOWN_PROGRAMS: Final = ("openvpn",)
+"""Programs of real servers that `vpnprobe doctor` looks for."""
 _SEARCH: Final = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/bin:/bin"
 _LISTEN: Final = "0A"
 """TCP state in /proc/net/tcp."""

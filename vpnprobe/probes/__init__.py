@@ -2,10 +2,9 @@
 
 `catalogue` lists all probes. `context` is what a probe is given: the path, the other end's help, and how much more it takes to be sure.
 
-    tcp, udp, gre, esp, pptp, l2tp, ike, openvpn    the probes
-    conversing                                      carries a conversation, afresh until its outcome is sure
-    sending, crafting, call, stepping               single packets: fresh, TTL-limited, inside a PPTP call
-    recorder, witnessing, keeping, pcap             what one end saw: at its sockets, of other programs' ports, on its wire, as a file
+    conversing    carries a client's conversation, afresh until its outcome is sure
+    the others    one probe each, or a part of one
 
-Probes run unchanged on real and simulated networks: they see `transports` only. None of them decides what its rows mean.
+The instruments that they use are in `vpnprobe.endpoint`. Probes run unchanged on real and simulated networks: they see `transports` only.
+None of them decides what its rows mean.
 """

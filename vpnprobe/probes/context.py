@@ -9,12 +9,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
+from vpnprobe.conversations.registry import ClientKeys
+from vpnprobe.endpoint.probe_packets import ProbePacketMaker
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces, ProbeSender
 from vpnprobe.evidence.checks import tcp_reach
-from vpnprobe.evidence.judge import Judge
+from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_counts import Count
 from vpnprobe.evidence.packet_records import Check
@@ -22,10 +24,6 @@ from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKi
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, MOST_TRIALS, Background
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.transports.stack import Address, Closable, Datagram, Endpoint, NetworkStack, RawPort, UdpPort
-
-if TYPE_CHECKING:
-    from vpnprobe.probes.openvpn_profile_test import ProfileTest
-    from vpnprobe.probes.openvpn_session_keys import SessionKeys
 
 FIRST_TRIALS: Final = 6
 """Fresh packets of each kind before anybody asks whether they came."""
@@ -90,7 +88,7 @@ class Peer(Protocol):
     ) -> None:
         """Has the server send fresh packets; returns when they have left.
 
-        `to`: where to, for UDP where nothing came from the client. `call_id`: the server's, of the PPTP call to send in.
+        `to`: where to, for UDP where nothing came from the client. `call_id`: the server's, of the call to send in.
         """
         ...
 
@@ -114,18 +112,60 @@ class RawPorts(NamedTuple):
     esp: RawPort
 
 
+class Remote(Protocol):
+    """Where a profile says that its server is."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def family(self) -> str:
+        """4, 6, or empty: either."""
+        ...
+
+    @property
+    def transport(self) -> Transport: ...
+    @property
+    def port(self) -> int: ...
+
+
+class ExistingServer(Protocol):
+    """A server that exists, and the user's own profile for it."""
+
+    @property
+    def file(self) -> str:
+        """The profile's file."""
+        ...
+
+    @property
+    def probe(self) -> str:
+        """The name of the probe that tries it."""
+        ...
+
+    @property
+    def protocols(self) -> Sequence[str]:
+        """Those that get a verdict by it."""
+        ...
+
+    @property
+    def remotes(self) -> Sequence[Remote]: ...
+    @property
+    def resolve(self) -> Callable[[str, str], Awaitable[Sequence[Address]]]:
+        """Addresses of a host's name, by family; empty: none."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the user chose."""
 
-    openvpn_ports: tuple[int, ...]
-    """Candidate OpenVPN ports, the preferred one first."""
+    candidate_ports: tuple[int, ...]
+    """Of protocols that live on any port; the preferred one first."""
     names: frozenset[str] = frozenset()
     """Probes to run; empty: all."""
-    profile_test: "ProfileTest | None" = None
-    """An existing OpenVPN server to try with its own profile."""
-    only_profile: bool = False
-    """Of OpenVPN, nothing but that."""
+    existing: ExistingServer | None = None
+    """An existing server, to be tried with the user's own profile."""
+    only_existing: bool = False
+    """Of its protocol, nothing but that."""
 
     def wants(self, name: str) -> bool:
         return not self.names or name in self.names
@@ -162,11 +202,12 @@ class ProbeContext:
     """Called with every GRE packet that comes from the peer."""
     local_ports: set[tuple[Transport, int]] = field(default_factory=set)
     """Local ports that probes use: what is captured is kept by them."""
-    in_call_packet: Callable[[], tuple[bytes, str]] | None = None
-    """Payload and key of one, for a TTL-limited copy."""
-    session_keys: "SessionKeys | None" = None
-    """What whole OpenVPN sessions with the server agent take; None: `no_openvpn` says why there are none."""
-    no_openvpn: str = "there is no server agent"
+    copies: dict[Check, ProbePacketMaker] = field(default_factory=dict)
+    """Makers of TTL-limited copies that only the probe of a check has what it takes for."""
+    keys: Mapping[str, ClientKeys] = field(default_factory=dict)
+    """By protocol: the keys of this run, whose server's half the server agent has."""
+    no_keys: Mapping[str, str] = field(default_factory=dict)
+    """By protocol: why there are none."""
     named_failures: list[NamedFailure] = field(default_factory=list)
     """Failures that a probe knows by name."""
     udp_locals: dict[int, Endpoint] = field(default_factory=dict)
@@ -187,6 +228,10 @@ class ProbeContext:
     def connect_s(self, most_s: float) -> float:
         """How long a TCP connection of a conversation may take, seconds; at most `most_s`."""
         return min(most_s, SOLO_CONNECT_S if self.peer is None else 20 * self.settle_s)
+
+    def lacks_keys(self, protocol: str) -> str:
+        """Why there are no keys for a protocol."""
+        return self.no_keys.get(protocol, "there is no server agent")
 
     def unconnected(self, port: int) -> str:
         """Why a conversation over TCP was not begun."""

@@ -1,28 +1,31 @@
-"""Carries a sans-I/O conversation over UDP or TCP, recording every message, and repeats it afresh until its outcome is sure."""
+"""Carries a client's conversation over UDP or TCP until its check is answered, and repeats it afresh until the outcome is sure."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 from vpnprobe.conversations.contract import Conversation, Sender
-from vpnprobe.endpoint.recorder import Recorder
+from vpnprobe.endpoint.driver import Driver, GoalOrSilence, StreamDriver, Until
 from vpnprobe.evidence.checks import tcp_reach
-from vpnprobe.evidence.judge import GOALS, Judge
-from vpnprobe.evidence.packet_records import Check
+from vpnprobe.evidence.judge import rows_of
+from vpnprobe.evidence.judging.base import Judge
+from vpnprobe.evidence.judging.goals import goals
+from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.evidence.statistics import MOST_TRIALS
 from vpnprobe.observations.schema import Direction, Outcome, Transport
 from vpnprobe.probes.context import ProbeContext, missing, spaced
-from vpnprobe.transports.stack import ConnectError, Datagram, Endpoint, NetworkStack, TcpStream
+from vpnprobe.transports.stack import ConnectError, Datagram, Endpoint, TcpStream
 
-CLOCK_SLACK_S: Final = 0.002
-"""A timer that is due within this is due."""
 FIRST_ATTEMPTS: Final = 2
 GAP_S: Final = 0.06
 """Between the starts of two attempts."""
 DAEMON_ATTEMPTS: Final = 4
 """Against another program's server: some stop answering a client with many half-open conversations."""
 DAEMON_GAP_S: Final = 0.3
+LAST_WORDS_S: Final = 1.0
+"""For what a conversation has said to leave, before its connection is closed."""
 MOST_CONNECTIONS: Final = 12
 """TCP connections that are tried for one conversation where none comes up in time."""
 MOST_ATTEMPTS: Final = 24
@@ -34,118 +37,74 @@ async def over_udp(
     conversation: Conversation,
     check: Check,
     *,
-    finished: Callable[[], bool],
+    until: Callable[[Driver], Until] | None = None,
     closing: Callable[[float], None] | None = None,
-    glance_s: float | None = None,
 ) -> None:
-    """Runs the initiator against the server's port until `finished` or silence; what comes later is still recorded.
+    """Runs the initiator against the server's port; what comes later is still recorded.
 
-    `glance_s`: where given, silence alone ends nothing, and `finished` is asked again so often.
-    `closing(now)` has it say goodbye: some servers keep what is left open, and serve nobody any more.
+    `until`: what is waited for; None: the check's goal, or silence. `closing(now)` has it say goodbye: some servers keep what is left open,
+    and serve nobody any more.
     """
     assert check.port is not None
     remote = context.endpoint(check.port)
-    progress = asyncio.Event()
-
-    def send_all() -> None:
-        waiting = conversation.data_to_send(context.stack.now())
-        context.recorder.steps(conversation, check, Sender.INITIATOR, remote=remote)
-        for datagram in waiting:
-            port.send(datagram, remote)
 
     def came(datagram: Datagram) -> None:
         if datagram.source.address == remote.address:
-            conversation.receive(datagram.data, context.stack.now())
-            send_all()
-            progress.set()
+            driver.receive(datagram.data)
 
     def refused(_: Endpoint) -> None:
         context.recorder.refused(Refusal(check, Direction.C2S, RefusalKind.PORT_UNREACHABLE, None, conversation.key))
-        progress.set()
+        driver.wake()
 
     port = await context.udp(came, refused)
-    conversation.start(context.stack.now())
-    send_all()
-    await _until(context, conversation, finished, progress, send_all, glance_s)
+    driver = Driver(
+        context.stack,
+        conversation,
+        send=lambda data: port.send(data, remote),
+        record=lambda: context.recorder.steps(conversation, check, Sender.INITIATOR, remote=remote),
+    )
+    driver.start()
+    await driver.wait(until(driver) if until is not None else GoalOrSilence(driver, check.name, context.settle_s))
     if closing is not None:
-        closing(context.stack.now())
-        send_all()
+        driver.say(closing)
+    driver.rest()
 
 
-async def _until(
-    context: ProbeContext,
-    conversation: Conversation,
-    finished: Callable[[], bool],
-    progress: asyncio.Event,
-    send_all: Callable[[], None],
-    glance_s: float | None,
-) -> None:
-    """Waits for `finished`, repeating what is due; returns where nothing more is to be waited for."""
-    while not finished():
-        timer = conversation.next_timer()
-        silence_s = context.settle_s if glance_s is None else glance_s
-        patience = silence_s if timer is None else max(0.0, timer - context.stack.now())
-        try:
-            await asyncio.wait_for(progress.wait(), patience if glance_s is None else min(glance_s, patience))
-        except TimeoutError:
-            if timer is None and glance_s is None:
-                return
-            # A clock may wake us a hair too early: then the timer is not due by its reading, for ever.
-            if timer is not None and timer - context.stack.now() < CLOCK_SLACK_S:
-                conversation.handle_timer(max(timer, context.stack.now()))
-                send_all()
-        progress.clear()
+async def connected(context: ProbeContext, check: Check, *, deadline_s: float) -> TcpStream:
+    """A connection to the check's port, whose local port is known to be the probes'. Raises ConnectError."""
+    assert check.port is not None
+
+    def bound(local: Endpoint) -> None:
+        context.local_ports.add((Transport.TCP, local.port))
+
+    return await context.stack.connect(context.endpoint(check.port), deadline_s=deadline_s, on_bound=bound)
+
+
+def stream_driver(context: ProbeContext, conversation: Conversation, check: Check, stream: TcpStream) -> StreamDriver:
+    """The initiator's driver over a connection."""
+
+    def record() -> None:
+        context.recorder.steps(conversation, check, Sender.INITIATOR, remote=stream.remote)
+
+    return StreamDriver(context.stack, conversation, stream, record)
 
 
 async def over_stream(
-    recorder: Recorder,
-    stream: TcpStream,
-    conversation: Conversation,
-    check: Check,
-    own: Sender,
-    *,
-    first: bytes = b"",
-    finished: Callable[[], bool] = lambda: False,
-    glance_s: float | None = None,
-) -> None:
-    """Runs one end over a stream until `finished` or the stream's end; the caller bounds the time.
-
-    `first`: bytes that were read from it already. `glance_s`: `finished` is asked again so often, where nothing else happens.
-    """
-    stack = recorder.stack
-    conversation.start(stack.now())
-    chunk: bytes | None = first
-    while True:
-        if chunk:
-            conversation.receive(chunk, stack.now())
-        waiting = conversation.data_to_send(stack.now())
-        recorder.steps(conversation, check, own, remote=stream.remote)
-        for data in waiting:
-            await stream.send(data)
-        if finished():
-            return
-        chunk = await _chunk_or_timer(stream, conversation, stack, glance_s)
-        if chunk == b"":
-            return
-
-
-async def _chunk_or_timer(stream: TcpStream, conversation: Conversation, stack: NetworkStack, glance_s: float | None) -> bytes | None:
-    """The next chunk, empty at the end; None: something was due before, and has been seen to."""
-    due = conversation.next_timer()
-    pauses = [pause for pause in (None if due is None else due - stack.now(), glance_s) if pause is not None]
-    if not pauses:
-        return await stream.receive()
-    receiving = asyncio.ensure_future(stream.receive())
+    context: ProbeContext, conversation: Conversation, check: Check, stream: TcpStream, until: Callable[[Driver], Until]
+) -> StreamDriver:
+    """Runs the initiator over a connection until what is waited for is reached or the stream ends, and closes it."""
+    driver = stream_driver(context, conversation, check, stream)
     try:
-        done, _ = await asyncio.wait({receiving}, timeout=max(0.0, min(pauses)))
-        if done:
-            return receiving.result()
-        # A clock may wake us a hair too early: then nothing would be due by its reading.
-        if due is not None and due - stack.now() < CLOCK_SLACK_S:
-            conversation.handle_timer(max(due, stack.now()))
-        return None
+        driver.start()
+        await driver.wait(until(driver))
+        driver.rest()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_S):  # A server that reads nothing must not hold what we send.
+                await driver.drained()
+        return driver
     finally:
-        receiving.cancel()
+        driver.close()
+        await stream.close()
 
 
 def still_needed(context: ProbeContext, check: Check, made: int) -> int:
@@ -154,7 +113,7 @@ def still_needed(context: ProbeContext, check: Check, made: int) -> int:
     counted = judgement.packet_counts.get(check)
     if counted is None:
         return _connections_needed(context, judgement, check, made)
-    if any(counted.count(Direction.S2C, goal).received for goal in GOALS[check.name]):
+    if any(counted.count(Direction.S2C, goal).received for goal in goals(check)):
         return 0
     tried = max((len(count.sent) for count in counted.counts.values()), default=0)
     lost = [(way, c) for (way, _), c in counted.counts.items() if c.sent and not c.received and judgement.would_have_recorded(check, way)]
@@ -168,8 +127,8 @@ def _connections_needed(context: ProbeContext, judgement: Judge, check: Check, m
     """No connection came up in time to converse over: bad luck, where the port itself passes or is not yet settled."""
     if context.peer is None or check.transport is not Transport.TCP or check.port is None or made >= MOST_CONNECTIONS:
         return 0
-    reach = judgement.connection(tcp_reach(check.port))
-    unsettled = reach is not None and reach.outcome in (Outcome.PASS, Outcome.NO_ANSWER)
+    reach = rows_of(judgement, tcp_reach(check.port))
+    unsettled = any(row.outcome in (Outcome.PASS, Outcome.NO_ANSWER) for row in reach)
     return FIRST_ATTEMPTS if unsettled else 0
 
 
@@ -193,14 +152,13 @@ async def until_sure(context: ProbeContext, check: Check, attempt: Callable[[], 
 async def _staggered(context: ProbeContext, check: Check, attempt: Callable[[], Awaitable[None]], count: int, gap_s: float) -> None:
     """Starts attempts one after another without waiting for silence; stops starting once the goal is reached."""
     running: list[asyncio.Task[None]] = []
-    goals = GOALS[check.name]
+    wanted = goals(check)
     try:
         for number in range(count):
             if number:
                 await asyncio.sleep(gap_s)
-            if any(
-                s.check == check and s.message in goals and s.peer and s.movement == "received" for s in context.recorder.packet_records
-            ):
+            records = context.recorder.packet_records
+            if any(r.check == check and r.message in wanted and r.peer and r.movement is Movement.RECEIVED for r in records):
                 break
             running.append(asyncio.get_running_loop().create_task(_unless_gone(attempt())))
         await asyncio.gather(*running)

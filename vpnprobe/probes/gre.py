@@ -1,7 +1,7 @@
 """gre/passthrough, bare: does GRE (IP protocol 47) pass by itself, each way?
 
 Version 0 packets with our payload, sent by both ends at once; some of the server's leave before the client has sent any, to find
-firewalls that let in only what was asked for. GRE inside a PPTP call is asked by the probe `pptp`, which has the call.
+firewalls that let in only what was asked for. GRE inside a call is asked by the probe that sets the call up.
 """
 
 from typing import Final

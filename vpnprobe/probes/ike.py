@@ -47,7 +47,7 @@ class IkeProbe:
             else:
                 entropy = context.nonces.conversation() + context.stack.entropy(ikev2.ENTROPY_BYTES)
                 conversation = ikev2.Initiator(entropy=entropy, non_esp_marker=marker)
-            await over_udp(context, conversation, check, finished=lambda: conversation.answered)
+            await over_udp(context, conversation, check)
 
         return attempt
 

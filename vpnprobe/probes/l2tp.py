@@ -6,7 +6,7 @@ unless the server agent itself would have answered.
 
 from typing import Final
 
-from vpnprobe.conversations.l2tp import Initiator, State
+from vpnprobe.conversations.l2tp import Initiator
 from vpnprobe.evidence.checks import L2TP_CONTROL
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.context import ProbeContext, Settings, WantedPort
@@ -37,8 +37,6 @@ class L2tpProbe:
                 retransmit_after_s=min(context.settle_s, RETRANSMIT_AFTER_S),
                 attempts=COPIES,
             )
-            await over_udp(
-                context, conversation, L2TP_CONTROL, finished=lambda: conversation.state is State.SESSION_UP, closing=conversation.close
-            )
+            await over_udp(context, conversation, L2TP_CONTROL, closing=conversation.close)
 
         await until_sure(context, L2TP_CONTROL, attempt)

@@ -5,25 +5,25 @@ another opcode, and both hide what TLS shows. Few resets per port: a 2.6 server 
 its control channel wrapped stays silent over UDP and closes a TCP connection at once.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.openvpn import Initiator
+from vpnprobe.conversations.openvpn_reset import Initiator
+from vpnprobe.conversations.openvpn_session_keys import WRAPS, SessionKeys
+from vpnprobe.endpoint.driver import GoalBy
 from vpnprobe.evidence.checks import openvpn_reset, tcp_reach, udp_reach
-from vpnprobe.evidence.judge import Judge
+from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import ProbeContext, Settings, WantedPort, gather_all
-from vpnprobe.probes.conversing import over_stream, over_udp, until_sure
-from vpnprobe.probes.openvpn_profile_test import ProfileProbe
-from vpnprobe.probes.openvpn_session_keys import WRAPS, SessionKeys
+from vpnprobe.probes.conversing import connected, over_stream, over_udp, until_sure
+from vpnprobe.probes.openvpn_profile_test import ProfileProbe, ProfileTest
 from vpnprobe.probes.openvpn_sessions import ECHOES, LONG_RUN, OpenvpnSessions, checks_of
-from vpnprobe.transports.stack import ConnectError, Endpoint, TcpStream
 
 CONNECT_DEADLINE_S: Final = 8.0
+PROTOCOL: Final = "openvpn"
+"""Its name in the registry."""
 
 
 def _port_passes(judgement: Judge, wanted: WantedPort) -> bool:
@@ -31,6 +31,12 @@ def _port_passes(judgement: Judge, wanted: WantedPort) -> bool:
     reach = tcp_reach(wanted.port) if wanted.transport is Transport.TCP else udp_reach(wanted.port)
     counted = judgement.packet_counts.get(reach)
     return counted is not None and bool(counted.total(Direction.C2S).received)
+
+
+def _profile_test(context: ProbeContext) -> ProfileTest | None:
+    """The existing OpenVPN server that is tried; None: none is."""
+    existing = context.settings.existing
+    return existing if isinstance(existing, ProfileTest) else None
 
 
 class OpenvpnProbe:
@@ -42,18 +48,19 @@ class OpenvpnProbe:
         return self._candidates(settings)
 
     def _candidates(self, settings: Settings) -> list[WantedPort]:
-        if settings.only_profile:
+        if settings.only_existing:
             return []
-        return [WantedPort(transport, port) for port in settings.openvpn_ports for transport in (Transport.UDP, Transport.TCP)]
+        return [WantedPort(transport, port) for port in settings.candidate_ports for transport in (Transport.UDP, Transport.TCP)]
 
     async def run(self, context: ProbeContext) -> None:
-        profile_test = context.settings.profile_test
+        profile_test = _profile_test(context)
         await gather_all(
             [self._run_candidates(context), *([ProfileProbe(context, profile_test).run()] if profile_test is not None else [])]
         )
 
     async def _run_candidates(self, context: ProbeContext) -> None:
-        profile_test, session_keys = context.settings.profile_test, context.session_keys
+        profile_test, session_keys = _profile_test(context), context.keys.get(PROTOCOL)
+        assert session_keys is None or isinstance(session_keys, SessionKeys)
         tried = {WantedPort(remote.transport, remote.port) for remote in profile_test.remotes} if profile_test is not None else set()
         # Where the profile's own server listens its own keys tell everything that a bare reset could.
         ports = [w for w in self._candidates(context.settings) if w not in tried or context.port_state(*w) is not PortState.DAEMON]
@@ -86,7 +93,7 @@ class OpenvpnProbe:
         """Resets alone: nobody at the other end has keys that fit ours."""
         handshake, data = checks_of(wanted)
         another = context.port_state(*wanted) is PortState.DAEMON
-        why = "another program answers there: its own profile tells more (--profile FILE.ovpn)" if another else context.no_openvpn
+        why = "another program answers there: its own profile tells more (--profile FILE.ovpn)" if another else context.lacks_keys(PROTOCOL)
         context.skip(handshake, why)
         context.skip(data, why, Direction.C2S, Direction.S2C)
         await self._port(context, wanted)
@@ -101,38 +108,15 @@ class OpenvpnProbe:
     def _over_udp(self, context: ProbeContext, check: Check) -> Callable[[], Awaitable[None]]:
         async def attempt() -> None:
             conversation = Initiator(session_id=context.nonces.conversation(), stream=False)
-            await over_udp(context, conversation, check, finished=lambda: conversation.answered)
+            await over_udp(context, conversation, check)
 
         return attempt
 
     def _over_tcp(self, context: ProbeContext, check: Check) -> Callable[[], Awaitable[None]]:
         async def attempt() -> None:
-            def bound(local: Endpoint) -> None:
-                context.local_ports.add((Transport.TCP, local.port))
-
-            assert check.port is not None
-            deadline_s = context.connect_s(CONNECT_DEADLINE_S)
-            stream = await context.stack.connect(context.endpoint(check.port), deadline_s=deadline_s, on_bound=bound)
+            stream = await connected(context, check, deadline_s=context.connect_s(CONNECT_DEADLINE_S))
             conversation = Initiator(session_id=context.nonces.conversation(), stream=True)
-            try:
-                async with asyncio.timeout(max(1.0, 6 * context.settle_s)):
-                    await self._until_answered(context, stream, conversation, check)
-            except (TimeoutError, ConnectError):
-                pass
-            finally:
-                await stream.close()
+            deadline = context.stack.now() + max(1.0, 6 * context.settle_s)
+            await over_stream(context, conversation, check, stream, lambda driver: GoalBy(driver, check.name, deadline))
 
         return attempt
-
-    async def _until_answered(self, context: ProbeContext, stream: TcpStream, conversation: Initiator, check: Check) -> None:
-        running = asyncio.get_running_loop().create_task(over_stream(context.recorder, stream, conversation, check, Sender.INITIATOR))
-        try:
-            while not conversation.answered and not running.done():
-                await asyncio.sleep(0.005)
-            if running.done() and not conversation.answered:
-                running.result()
-                conversation.closed_by_peer(context.stack.now())
-                context.recorder.steps(conversation, check, Sender.INITIATOR, remote=stream.remote)
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)

@@ -9,28 +9,27 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import ClassVar, Final
 
 from vpnprobe import __version__
-from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session import Stage, Wrapping
+from vpnprobe.endpoint.driver import CLOCK_SLACK_S, Until
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.errors import CannotRun
-from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake, openvpn_reset
+from vpnprobe.evidence.checks import PROFILE, openvpn_data, openvpn_handshake, openvpn_reset
 from vpnprobe.evidence.named_failures import NamedFailure
-from vpnprobe.evidence.naming import PROFILE
 from vpnprobe.evidence.packet_records import Check, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import ProbeContext
-from vpnprobe.probes.conversing import over_stream, over_udp
+from vpnprobe.probes.conversing import connected, over_stream, over_udp
 from vpnprobe.probes.openvpn_findings import CLOSED_AT, DataFailure, client_certificate_failure, data_failure, told_of
 from vpnprobe.profiles.model import Profile, Remote
 from vpnprobe.profiles.verification import certificate_check, tls_context
-from vpnprobe.transports.stack import Address, ConnectError, ConnectFailure, Endpoint
-from vpnprobe.wire.ciphers import lacking
+from vpnprobe.transports.stack import Address, ConnectError, ConnectFailure
+from vpnprobe.wire.openvpn_ciphers import lacking
 from vpnprobe.wire.openvpn_keys import ClientKeyV2, KeyDirection, StaticKey
 from vpnprobe.wire.openvpn_wrap import Wrap
 
@@ -53,7 +52,6 @@ SESSION_DEADLINE_S: Final = 45.0
 PING_PATIENCE_S: Final = 12.0
 """How long a server's own keep-alive is waited for where no echo comes back."""
 CONNECT_DEADLINE_S: Final = 8.0
-GLANCE_S: Final = 0.05
 TLS_AUTH_DIGESTS: Final = ("SHA1", "SHA256", "SHA512")
 RETRANSMIT_AFTER_S: Final = 0.5
 
@@ -65,6 +63,8 @@ Resolve = Callable[[str, str], Awaitable[Sequence[Address]]]
 class ProfileTest:
     """What is tried."""
 
+    PROBE: ClassVar[str] = "openvpn"
+
     profile: Profile
     resolve: Resolve
     username: str = ""
@@ -72,6 +72,18 @@ class ProfileTest:
     passphrase: str | None = field(default=None, repr=False)
     """Of the private key."""
     echoes: int = ECHOES
+
+    @property
+    def file(self) -> str:
+        return self.profile.file
+
+    @property
+    def probe(self) -> str:
+        return self.PROBE
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        return tuple(f"{self.PROBE}-{remote.transport}" for remote in self.remotes)
 
     @property
     def remotes(self) -> tuple[Remote, ...]:
@@ -143,14 +155,14 @@ class RemoteTest:
             self._refused = None
             client = self._client(self._tls_context)
             try:
-                watch = await self._converse(client)
+                over = await self._converse(client)
             except (CannotRun, OSError) as error:
-                self._refused, watch = Failure(FailureCode.UNREACHABLE, str(error)), _Watch(context, client)
+                self._refused, over = Failure(FailureCode.UNREACHABLE, str(error)), _SessionOver(context, client)
             if client.stage >= Stage.ANSWERED or place == len(addresses):
-                await self._conclude(client, watch)
+                await self._conclude(client, over)
                 return
 
-    async def _conclude(self, client: Client, watch: "_Watch") -> None:
+    async def _conclude(self, client: Client, over: "_SessionOver") -> None:
         failure = self._refused or client.stalled()
         if failure is not None and failure.code is FailureCode.CLOSED_BY_PEER and client.stage in CLOSED_AT:
             failure = Failure(CLOSED_AT[client.stage], "the server closed the connection")
@@ -159,12 +171,12 @@ class RemoteTest:
         left_out = self._profile_test.profile.ciphers.unsupported
         if failure is not None and failure.code is FailureCode.NO_COMMON_DATA_CIPHER and left_out:
             failure = replace(failure, detail=f"{failure.detail}; not tried, since vpnprobe cannot do them: {', '.join(left_out)}")
-        self._tell(client, watch, failure)
+        self._tell(client, over, failure)
 
-    async def _converse(self, client: Client) -> "_Watch":
-        watch = _Watch(self._context, client)
+    async def _converse(self, client: Client) -> "_SessionOver":
+        over = _SessionOver(self._context, client)
         if client.stream:
-            await self._over_tcp(self._context, client, watch.over)
+            await self._over_tcp(self._context, client, over)
         else:
 
             def closing(now: float) -> None:
@@ -172,11 +184,11 @@ class RemoteTest:
                 if client.gateway is None:
                     client.events()  # Where there was nobody to ask, the goodbye alone must not count as data without an answer.
 
-            await over_udp(self._context, client, self.reset, finished=watch.over, closing=closing, glance_s=GLANCE_S)
+            await over_udp(self._context, client, self.reset, until=lambda _: over, closing=closing)
             refused = any(r.check == self.reset and r.kind is RefusalKind.PORT_UNREACHABLE for r in self._context.recorder.refusals)
             if refused and client.stage < Stage.ANSWERED:
                 self._refused = Failure(FailureCode.PORT_REFUSED)
-        return watch
+        return over
 
     def _client(self, tls_context: ssl.SSLContext, *, wrapping: Wrapping | None = None, echoes: int | None = None) -> Client:
         context, profile = self._context, self._profile_test.profile
@@ -201,32 +213,19 @@ class RemoteTest:
             retransmit_after_s=RETRANSMIT_AFTER_S,
         )
 
-    async def _over_tcp(self, context: ProbeContext, client: Client, over: Callable[[], bool]) -> None:
-        def bound(local: Endpoint) -> None:
-            context.local_ports.add((Transport.TCP, local.port))
-
-        remote = context.endpoint(self._remote.port)
+    async def _over_tcp(self, context: ProbeContext, client: Client, until: Until) -> None:
         try:
-            stream = await context.stack.connect(remote, deadline_s=CONNECT_DEADLINE_S, on_bound=bound)
+            stream = await connected(context, self.reset, deadline_s=CONNECT_DEADLINE_S)
         except ConnectError as error:
             if error.failure is ConnectFailure.REFUSED:
-                context.recorder.refused(Refusal(self.reset, Direction.C2S, RefusalKind.RST, str(remote.address)))
+                context.recorder.refused(Refusal(self.reset, Direction.C2S, RefusalKind.RST, str(context.peer_address)))
                 self._refused = Failure(FailureCode.PORT_REFUSED)
             else:
                 self._refused = Failure(FailureCode.UNREACHABLE, "no TCP connection came up")
             return
-        try:
-            async with asyncio.timeout(SESSION_DEADLINE_S):  # A server that reads nothing must not hold what we send.
-                await over_stream(context.recorder, stream, client, self.reset, Sender.INITIATOR, finished=over, glance_s=GLANCE_S)
-            if not over():
-                client.closed_by_peer(context.stack.now())
-                context.recorder.steps(client, self.reset, Sender.INITIATOR, remote=stream.remote)
-        except ConnectError:
+        driver = await over_stream(context, client, self.reset, stream, lambda _: until)
+        if driver.was_reset:
             client.closed_by_peer(context.stack.now())
-        except TimeoutError:
-            pass
-        finally:
-            await stream.close()
 
     async def _closer_look(self, client: Client, failure: Failure) -> Failure:
         """What further attempts and the profile itself tell of a failure that a silence left open."""
@@ -271,15 +270,11 @@ class RemoteTest:
     async def _aside(self, client: Client, enough: Callable[[], bool]) -> None:
         """Runs a session that counts for none of the profile's own checks."""
         aside = replace(self._context, recorder=Recorder(self._context.stack, Vantage.CLIENT))
-        watch = _Watch(aside, client)
-
-        def over() -> bool:
-            return enough() or watch.over()
-
+        until = _SessionOver(aside, client, enough)
         if client.stream:
-            await self._over_tcp(aside, client, over)
+            await self._over_tcp(aside, client, until)
         else:
-            await over_udp(aside, client, self.reset, finished=over, glance_s=GLANCE_S)
+            await over_udp(aside, client, self.reset, until=lambda _: until)
 
     def _why_no_keys(self, client: Client) -> Failure | None:
         """Why a server that speaks TLS does not answer our key message, as far as can be told; None: unknown."""
@@ -287,15 +282,15 @@ class RemoteTest:
             return Failure(FailureCode.CREDENTIALS_WANTED, "it took the certificate, and fell silent where no user name came")
         return client_certificate_failure(self._profile_test.profile)
 
-    def _tell(self, client: Client, watch: "_Watch", failure: Failure | None) -> None:
+    def _tell(self, client: Client, over: "_SessionOver", failure: Failure | None) -> None:
         """Puts the failure beside the check that it belongs to, and says why the later ones were not tried."""
         if failure is not None:
             before_data = self.reset if client.stage < Stage.ANSWERED else self.handshake
             self._name(before_data if client.stage < Stage.CONFIGURED else self.data, failure)
             return
         facts: dict[str, str | float] = {"cipher": str(client.cipher), "tls": client.tls_version}
-        if watch.first_data_s is not None:
-            facts["first_data_ms"] = round(1000 * watch.first_data_s, 1)
+        if over.first_data_s is not None:
+            facts["first_data_ms"] = round(1000 * over.first_data_s, 1)
         asked = client.renegotiations_asked
         self._context.named_failures.append(
             NamedFailure(self.handshake, "renegotiation-asked" if asked else "", f"{asked} times" if asked else "", facts)
@@ -319,30 +314,33 @@ class RemoteTest:
         self._skip_from(check, f"the session did not get so far: {failure.code}")
 
 
-class _Watch:
-    """Says when a trial is over."""
+class _SessionOver:
+    """A session of a profile test is over: all echo requests are answered, it has failed, or nothing comes any more."""
 
-    def __init__(self, context: ProbeContext, client: Client) -> None:
+    def __init__(self, context: ProbeContext, client: Client, enough: Callable[[], bool] = lambda: False) -> None:
+        """`enough`: what ends it before."""
         self._context = context
         self._client = client
+        self._enough = enough
         self._heard = self._began = context.stack.now()
         self._bytes = 0
         self.first_data_s: float | None = None
         """Seconds from the beginning to the first data packet that came; None: none did."""
 
-    def over(self) -> bool:
-        client, now = self._client, self._context.stack.now()
+    def reached(self, now: float) -> bool:
+        client = self._client
         if client.bytes_received != self._bytes:
             self._bytes, self._heard = client.bytes_received, now
         if client.stage is Stage.DATA and self.first_data_s is None:
             self.first_data_s = now - self._began
-        if client.failure is not None or (client.stage >= Stage.CONFIGURED and client.run.all_answered):
+        if self._enough() or client.failure is not None or (client.stage >= Stage.CONFIGURED and client.run.all_answered):
             return True
-        if now - self._began > SESSION_DEADLINE_S:
-            return True
-        if client.stage >= Stage.CONFIGURED and client.gateway is None:
-            return now - self._heard > TAIL_S
-        return now - self._heard > self._patience_s()
+        return now >= self.due() - CLOCK_SLACK_S / 2
+
+    def due(self) -> float:
+        nobody_to_ask = self._client.stage >= Stage.CONFIGURED and self._client.gateway is None
+        patience_s = TAIL_S if nobody_to_ask else self._patience_s()
+        return min(self._heard + patience_s, self._began + SESSION_DEADLINE_S)
 
     def _was_refused(self) -> bool:
         """Whether an ICMP port-unreachable answered this session's reset."""

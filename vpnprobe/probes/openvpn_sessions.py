@@ -8,21 +8,22 @@ import asyncio
 from typing import Final
 
 from vpnprobe import __version__
-from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session import Stage
+from vpnprobe.conversations.openvpn_session_keys import SessionKeys
 from vpnprobe.conversations.openvpn_tls import certificate_fingerprint, client_context
+from vpnprobe.endpoint.driver import CLOCK_SLACK_S
 from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake, openvpn_reset
-from vpnprobe.evidence.judge import Judge
+from vpnprobe.evidence.judge import rows_of
+from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.packet_counts import session_part
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS
 from vpnprobe.observations.schema import Direction, Outcome, Transport
 from vpnprobe.probes.context import ProbeContext, WantedPort, missing
-from vpnprobe.probes.conversing import GAP_S, over_stream, over_udp, still_needed
-from vpnprobe.probes.openvpn_session_keys import SessionKeys
-from vpnprobe.transports.stack import ConnectError, Endpoint
+from vpnprobe.probes.conversing import GAP_S, connected, over_stream, over_udp, still_needed
+from vpnprobe.transports.stack import ConnectError
 from vpnprobe.wire.openvpn_wrap import Wrap
 
 ECHOES: Final = 6
@@ -33,40 +34,39 @@ CONNECT_DEADLINE_S: Final = 8.0
 RETRANSMIT_LEAST_S: Final = 0.15
 STALLED_S: Final = 1.2
 """Nothing comes for so long: then a session that had begun ends."""
-GLANCE_S: Final = 0.05
-"""How often it is looked at whether a session is over, where nothing else happens."""
 MOST_SESSIONS: Final = 24
 SESSION_DEADLINE_S: Final = 20.0
 MOST_STALLED_S: Final = 6.0
 
 
-class Watch:
-    """Says when a session is over."""
+class SessionOver:
+    """A session is over: both ends' echo requests are answered, it has failed, or nothing comes any more."""
 
     def __init__(self, context: ProbeContext, client: Client, server_echoes: int) -> None:
-        self._context = context
         self._client = client
+        self._settle_s = context.settle_s
         self._server_echoes = server_echoes
-        self._heard = context.stack.now()
+        self._began = self._heard = context.stack.now()
         self._bytes = 0
-        self._began = self._heard
 
-    def over(self) -> bool:
-        client, now = self._client, self._context.stack.now()
+    def reached(self, now: float) -> bool:
+        client = self._client
         if client.bytes_received != self._bytes:
             self._bytes, self._heard = client.bytes_received, now
         if client.failure is not None or (client.run.all_answered and client.requests_answered >= self._server_echoes):
             return True
-        return now - self._heard > self._patience_s() or now - self._began > SESSION_DEADLINE_S
+        return now >= self.due() - CLOCK_SLACK_S / 2
+
+    def due(self) -> float:
+        return min(self._heard + self._patience_s(), self._began + SESSION_DEADLINE_S)
 
     def _patience_s(self) -> float:
         """How long nothing may come: little where all is sent and only answers are out."""
-        settle_s = self._context.settle_s
         if self._client.run.all_sent and not self._client.stream:
-            return 2 * settle_s
+            return 2 * self._settle_s
         if self._client.stage < Stage.ANSWERED and not self._client.stream:
-            return max(2 * RETRANSMIT_LEAST_S, 3 * settle_s)
-        return min(MOST_STALLED_S, max(STALLED_S, 8 * settle_s))
+            return max(2 * RETRANSMIT_LEAST_S, 3 * self._settle_s)
+        return min(MOST_STALLED_S, max(STALLED_S, 8 * self._settle_s))
 
 
 class OpenvpnSessions:
@@ -98,8 +98,8 @@ class OpenvpnSessions:
 
     def passes(self, judgement: Judge) -> bool:
         """Whether data went both ways, and to the end."""
-        found = [judgement.data(self.data, way) for way in (Direction.C2S, Direction.S2C)]
-        return all(row is not None and row.outcome in (Outcome.PASS, Outcome.DEGRADED) for row in found)
+        found = [row.direction for row in rows_of(judgement, self.data) if row.outcome in (Outcome.PASS, Outcome.DEGRADED)]
+        return {Direction.C2S, Direction.S2C} <= set(found)
 
     async def _attempts(self, count: int, gap_s: float, echoes: int) -> None:
         running: list[asyncio.Task[None]] = []
@@ -139,37 +139,22 @@ class OpenvpnSessions:
 
     async def _over_udp(self, echoes: int) -> None:
         client = self._client(echoes)
-        watch = Watch(self._context, client, ECHOES)
-        await over_udp(self._context, client, self.reset, finished=watch.over, closing=client.goodbye, glance_s=GLANCE_S)
+        over = SessionOver(self._context, client, ECHOES)
+        await over_udp(self._context, client, self.reset, until=lambda _: over, closing=client.goodbye)
 
     async def _over_tcp(self, echoes: int) -> None:
-        context = self._context
-
-        def bound(local: Endpoint) -> None:
-            context.local_ports.add((Transport.TCP, local.port))
-
         try:
-            deadline_s = context.connect_s(CONNECT_DEADLINE_S)
-            stream = await context.stack.connect(context.endpoint(self.wanted.port), deadline_s=deadline_s, on_bound=bound)
+            stream = await connected(self._context, self.reset, deadline_s=self._context.connect_s(CONNECT_DEADLINE_S))
         except ConnectError:
             return
         client = self._client(echoes)
-        watch = Watch(context, client, ECHOES)
-        try:
-            await over_stream(context.recorder, stream, client, self.reset, Sender.INITIATOR, finished=watch.over, glance_s=GLANCE_S)
-            if not watch.over():
-                client.closed_by_peer(context.stack.now())
-                context.recorder.steps(client, self.reset, Sender.INITIATOR, remote=stream.remote)
-        except ConnectError:
-            pass  # Reset: the record says how far it got.
-        finally:
-            await stream.close()
+        over = SessionOver(self._context, client, ECHOES)
+        await over_stream(self._context, client, self.reset, stream, lambda _: over)
 
     def _more(self, judgement: Judge) -> int:
         """How many further sessions it takes; 0: enough."""
         for check in (self.reset, self.handshake):
-            found = judgement.conversation(check)
-            if found is None or found.outcome is not Outcome.PASS:
+            if not any(row.outcome is Outcome.PASS for row in rows_of(judgement, check)):
                 return still_needed(self._context, check, self._made)
         return max(self._more_data(judgement, way) for way in (Direction.C2S, Direction.S2C))
 

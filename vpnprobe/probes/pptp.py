@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.pptp import Initiator, State
+from vpnprobe.conversations.pptp import Initiator, host_name
+from vpnprobe.endpoint.driver import GoalBy, StreamDriver
 from vpnprobe.endpoint.ppp_call import Call
-from vpnprobe.evidence import identify
+from vpnprobe.endpoint.probe_packets import in_call
 from vpnprobe.evidence.checks import GRE_IN_CALL, PPTP_CONTROL, PPTP_LCP
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Job, ProbeContext, Settings, WantedPort, gather_all
-from vpnprobe.probes.conversing import over_stream, until_sure
-from vpnprobe.transports.stack import ConnectError, Datagram, Endpoint, TcpStream
+from vpnprobe.probes.conversing import connected, stream_driver, until_sure
+from vpnprobe.transports.stack import Datagram
 
 PORT: Final = 1723
 DEADLINE_S: Final = 8.0
@@ -66,23 +67,17 @@ class Calls:
 
     async def attempt(self) -> None:
         context = self.context
-        conversation = Initiator(
-            f"vpnprobe-{context.nonces.conversation().hex()}", 1 + int.from_bytes(context.stack.entropy(2), "big") % 0xFFFE
-        )
-
-        def bound(local: Endpoint) -> None:
-            context.local_ports.add((Transport.TCP, local.port))
-
-        stream = await context.stack.connect(context.endpoint(PORT), deadline_s=context.connect_s(DEADLINE_S), on_bound=bound)
-        running = asyncio.get_running_loop().create_task(_quietly(context, stream, conversation))
-        connection = _ControlConnection(stream, running)
+        name = host_name(context.nonces.conversation().hex())
+        conversation = Initiator(name, 1 + int.from_bytes(context.stack.entropy(2), "big") % 0xFFFE)
+        stream = await connected(context, PPTP_CONTROL, deadline_s=context.connect_s(DEADLINE_S))
+        connection = _ControlConnection(stream_driver(context, conversation, PPTP_CONTROL, stream))
         context.keep(connection)
+        connection.driver.start()
         patience = context.stack.now() + max(1.0, 6 * context.settle_s)
-        while conversation.state is not State.CALL_UP and not running.done() and context.stack.now() < patience:
-            await asyncio.sleep(0.005)
+        await connection.driver.wait(GoalBy(connection.driver, PPTP_CONTROL.name, patience))
         if self.call is not None:
             connection.close()  # Another attempt was faster; one call is enough.
-        elif conversation.state is not State.CALL_UP:
+        elif not conversation.reached(PPTP_CONTROL.name):
             self._late.append((conversation, connection))
         elif context.raw is not None:
             self._connection = connection
@@ -91,7 +86,7 @@ class Calls:
     def take_late(self) -> None:
         """Keeps a call that came up after its attempt was given up, where there is no other."""
         for conversation, connection in self._late:
-            if self.call is None and conversation.state is State.CALL_UP and not connection.running.done():
+            if self.call is None and conversation.reached(PPTP_CONTROL.name) and not connection.driver.ended:
                 self._connection = connection
                 self._up(conversation)
 
@@ -111,12 +106,8 @@ class Calls:
         def came(datagram: Datagram) -> None:
             call.received(datagram)
 
-        def probe_packet() -> tuple[bytes, str]:
-            packet = call.fresh()
-            return packet.encode(), identify.in_call(packet)[0].key
-
         context.gre_listeners.append(came)
-        context.in_call_packet = probe_packet
+        context.copies[GRE_IN_CALL] = in_call(call)
         self.call = call
 
     async def pass_lcp(self, call: Call) -> None:
@@ -175,24 +166,15 @@ class Calls:
     @property
     def ended(self) -> bool:
         """Whether the server closed the control connection of the call, and the call with it."""
-        return self._connection is not None and self._connection.running.done()
-
-
-async def _quietly(context: ProbeContext, stream: TcpStream, conversation: Initiator) -> None:
-    """Runs the control connection until it ends; how it ended is in the record."""
-    try:
-        await over_stream(context.recorder, stream, conversation, PPTP_CONTROL, Sender.INITIATOR)
-    except ConnectError:
-        return
+        return self._connection is not None and self._connection.driver.ended
 
 
 @dataclass(frozen=True, slots=True)
 class _ControlConnection:
     """What must go when the run ends."""
 
-    stream: TcpStream
-    running: asyncio.Task[None]
+    driver: StreamDriver
 
     def close(self) -> None:
-        self.running.cancel()
-        self.stream.abort()
+        self.driver.close()
+        self.driver.stream.abort()

@@ -7,6 +7,7 @@ does, the server's record says whether their SYNs arrived.
 import asyncio
 from typing import Final
 
+from vpnprobe.conversations.registry import registered_ports
 from vpnprobe.evidence.checks import tcp_reach
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
@@ -14,13 +15,11 @@ from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS, round_trip
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import ProbeContext, Settings, WantedPort, gather_all, missing, spaced
 from vpnprobe.transports.stack import ConnectError, ConnectFailure, Endpoint, TcpStream
-from vpnprobe.wire.nonce import NoncePayload
+from vpnprobe.wire.nonce import STREAM_BYTES, NoncePayload
 
-PPTP_PORT: Final = 1723
 GAP_S: Final = 0.08
 """Between the starts of two connections."""
 CONNECT_DEADLINE_S: Final = 8.0
-PAYLOAD_BYTES: Final = 32
 REFUSALS_ENOUGH: Final = 4
 
 
@@ -30,7 +29,7 @@ class TcpReach:
     name: Final = "tcp"
 
     def ports(self, settings: Settings) -> list[WantedPort]:
-        return [WantedPort(Transport.TCP, port) for port in dict.fromkeys((PPTP_PORT, *settings.openvpn_ports))]
+        return [WantedPort(Transport.TCP, port) for port in dict.fromkeys((*registered_ports(Transport.TCP), *settings.candidate_ports))]
 
     async def run(self, context: ProbeContext) -> None:
         await gather_all([ConnectionAttempts(context, tcp_reach(wanted.port)).run() for wanted in self.ports(context.settings)])
@@ -126,10 +125,12 @@ class ConnectionAttempts:
 
     async def _exchange(self, stream: TcpStream) -> None:
         """Sends a payload of ours through the connection and awaits the answer."""
-        payload = self.context.nonces.fresh(PAYLOAD_BYTES)
+        payload = self.context.nonces.fresh(STREAM_BYTES)
         self.context.recorder.sent(self.check, payload.key, message="payload", size=payload.size, to=self.remote)
         await stream.send(payload.encode())
-        answer = await stream.receive()
+        answer = b""
+        while len(answer) < STREAM_BYTES and (chunk := await stream.receive()):
+            answer += chunk
         if answer == payload.answer().encode():
             received = NoncePayload.decode(answer)
             self.context.recorder.received(self.check, received.key, message="payload", size=received.size, source=self.remote)

@@ -7,6 +7,7 @@ arrives, the server sends to the client unasked, so that the way back is measure
 
 from typing import Final
 
+from vpnprobe.conversations.registry import decoy_bytes, registered_ports
 from vpnprobe.evidence import identify
 from vpnprobe.evidence.checks import udp_reach
 from vpnprobe.evidence.packet_records import Check
@@ -16,11 +17,6 @@ from vpnprobe.probes.context import Job, ProbeContext, Settings, WantedPort, gat
 from vpnprobe.transports.stack import Datagram, Endpoint
 from vpnprobe.wire.nonce import SHORTEST, Purpose
 
-VPN_PORTS: Final = (500, 4500, 1701)
-"""IKE, IKE and ESP behind a NAT (RFC 3948), L2TP."""
-DECOY_BYTES: Final = {500: 300, 4500: 300, 1701: 100}
-"""About the size of the first message of the protocol at that port; elsewhere that of a plain OpenVPN reset, the shortest."""
-
 
 class UdpReach:
     """The probe `udp`, check `reach`."""
@@ -28,7 +24,7 @@ class UdpReach:
     name: Final = "udp"
 
     def ports(self, settings: Settings) -> list[WantedPort]:
-        return [WantedPort(Transport.UDP, port) for port in dict.fromkeys((*VPN_PORTS, *settings.openvpn_ports))]
+        return [WantedPort(Transport.UDP, port) for port in dict.fromkeys((*registered_ports(Transport.UDP), *settings.candidate_ports))]
 
     async def run(self, context: ProbeContext) -> None:
         await gather_all([self._port(context, wanted.port) for wanted in self.ports(context.settings)])
@@ -41,7 +37,7 @@ class UdpReach:
             context.skip(check, "the server agent may not open this port", Direction.C2S, Direction.S2C)
             return
         remote = context.endpoint(number)
-        kinds = ((SHORTEST, Purpose.REACH), (DECOY_BYTES.get(number, SHORTEST), Purpose.DECOY))
+        kinds = ((SHORTEST, Purpose.REACH), (decoy_bytes(number) or SHORTEST, Purpose.DECOY))
 
         def came(datagram: Datagram) -> None:
             if datagram.source == remote:

@@ -2,11 +2,10 @@
 
 Layout (all sizes in bytes): magic 2 ("vp"), session tag 4, number 8, padding to the wanted size. The two highest bits of the number tell an
 answer to a payload, and a payload that was sent before anything had opened the way for it. The four bits below them say what the payload is
-for (`Purpose`); 58 are fresh. The shortest is 14 bytes, the size of a plain OpenVPN hard reset, so a decoy of every VPN's first packet can
-be made. The first byte, 0x76, is outside the opcodes of OpenVPN
-(0x08 to 0x5f), the message types of WireGuard (1 to 4) and the header of L2TP (0xc8, 0x00 to 0x02, 0x40 to 0x42), so that a filter
-that looks for those does not hit it by chance. The padding is drawn from the nonce (SHA-256 in counter mode), so both ends can
-tell it from an altered packet, and it does not compress.
+for (`Purpose`); 58 are fresh. The shortest is 14 bytes, the size of the shortest first packet of a VPN, so a decoy of every one can be
+made. The first byte, 0x76, is outside the opcodes, message types and headers that VPN protocols begin with (0x00 to 0x5f, and 0xc8), so
+that a filter that looks for those does not hit it by chance. The padding is drawn from the nonce (SHA-256 in counter mode), so both ends
+can tell it from an altered packet, and it does not compress.
 """
 
 import hashlib
@@ -20,6 +19,8 @@ from vpnprobe.wire.cursor import Cursor
 MAGIC: Final = b"vp"
 SHORTEST: Final = 14
 """Bytes: magic, session tag and number without padding."""
+STREAM_BYTES: Final = 32
+"""Of a payload in a TCP stream, where nothing else tells where it ends."""
 ANSWER: Final = 1 << 63
 """Bit of the number: this answers the payload with the same number without it. Not an echo, so a reflected packet is no answer."""
 UNSOLICITED: Final = 1 << 62

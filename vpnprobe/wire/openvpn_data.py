@@ -11,9 +11,9 @@ from enum import StrEnum
 from typing import Final, assert_never
 
 from vpnprobe.errors import CannotRun, DecodeError
-from vpnprobe.wire.ciphers import TAG, Cipher, aead
 from vpnprobe.wire.cursor import Cursor
 from vpnprobe.wire.openvpn import KEY_ID_MASK, OPCODE_SHIFT, Opcode
+from vpnprobe.wire.openvpn_ciphers import TAG, Cipher, aead
 from vpnprobe.wire.openvpn_keys import KeyDirection, StaticKey
 
 PING: Final = bytes.fromhex("2a187bf3641eb4cb07ed2d0a981fc748")

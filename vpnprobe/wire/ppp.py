@@ -326,6 +326,14 @@ def decode_lcp(data: bytes) -> LcpPacket:
     return RawLcp(code, identifier, cursor.rest())
 
 
+_NAMES: Final[dict[int, str]] = {code: kind.NAME for code, kind in (*_CONFIGURE.items(), *_TERMINATE.items(), *_ECHO.items())}
+
+
+def lcp_name(information: bytes) -> str:
+    """The standard's name of an LCP packet, which its Code tells even where the rest is cut off; `LCP` where that is not named here."""
+    return _NAMES.get(information[0], RawLcp.NAME) if information else RawLcp.NAME
+
+
 def lcp_frame(packet: LcpPacket) -> bytes:
     """The packet as the payload of enhanced GRE: `ff 03 c0 21` before it."""
     return PppFrame(PROTOCOL_LCP, packet.encode()).encode()

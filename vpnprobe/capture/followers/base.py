@@ -1,4 +1,4 @@
-"""What the followers of all protocols share: captured messages, flows, and the interface.
+"""What the followers of all protocols share: captured messages, flows, and the interfaces.
 
 A `CapturedMessage` becomes a packet record once client, server and vantage are known. A `Flow` counts the frames of one conversation and
 becomes its summary. Both are bounded in number: a capture of a scan must not fill the memory.
@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from typing import Any, Final, Protocol
 
 from vpnprobe.capture.frames import Frame
+from vpnprobe.capture.streams import StreamChunk, TcpConnection, TcpEnd
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import ConversationEndpoint, ConversationSummary, Transport
 from vpnprobe.wire.nonce import Purpose
@@ -20,10 +21,12 @@ FLOWS_LIMIT: Final = 50_000
 SMALL_TTL: Final = 32
 EARLIEST_DATE: Final = 366 * 86_400.0
 """Times below are those of printed traces without dates."""
+FOLLOWS: Final = "follows"
+"""Key in the detail of a data packet: the number of the packet of the other direction that it seems to answer."""
 
-End = tuple[str, int | None]
+HostPort = tuple[str, int | None]
 """Address and port; None: the protocol has no ports."""
-Ask = Callable[[int], Check]
+CheckOfPort = Callable[[int], Check]
 """The check that a packet belongs to, by the server's port."""
 
 
@@ -32,10 +35,11 @@ class CapturedMessage:
     """One packet or message on the wire."""
 
     number: int
+    """Of its frame."""
     at: float
-    source: End
-    destination: End
-    ask: Ask
+    source: HostPort
+    destination: HostPort
+    check_of: CheckOfPort
     key: str
     message: str = ""
     size: int = 0
@@ -48,6 +52,8 @@ class CapturedMessage:
     """Whether the message itself shows its sender to be the client (True) or the server (False); None: it does not."""
     own_key: str = ""
     """The key that counts instead where the capture is of a run of ours, which uses every such nonce once; empty: `key` does."""
+    recurs: bool = False
+    """Whether `key` may come again in another attempt, so that it does not show two captures to be of the same one."""
     own: bool = False
     """Whether this is a payload of ours."""
     purpose: Purpose = Purpose.REACH
@@ -56,16 +62,17 @@ class CapturedMessage:
 
 def captured(
     frame: Frame,
-    ask: Ask,
+    check_of: CheckOfPort,
     key: str,
     message: str = "",
     *,
     detail: Mapping[str, int | str] | None = None,
     from_client: bool | None = None,
-    sender: End | None = None,
-    receiver: End | None = None,
+    sender: HostPort | None = None,
+    receiver: HostPort | None = None,
     at: float | None = None,
     own_key: str = "",
+    recurs: bool = False,
     own: bool = False,
     purpose: Purpose = Purpose.REACH,
 ) -> CapturedMessage:
@@ -76,7 +83,7 @@ def captured(
         at=frame.at if at is None else at,
         source=sender or (frame.source, source_port),
         destination=receiver or (frame.destination, destination_port),
-        ask=ask,
+        check_of=check_of,
         key=key,
         message=message,
         size=frame.length,
@@ -86,6 +93,7 @@ def captured(
         detail=detail or {},
         from_client=from_client,
         own_key=own_key,
+        recurs=recurs,
         own=own,
         purpose=purpose,
     )
@@ -96,7 +104,7 @@ def seems_ttl_limited(frame: Frame) -> bool:
     return frame.ttl is not None and frame.ttl <= SMALL_TTL
 
 
-def always(check: Check) -> Ask:
+def always(check: Check) -> CheckOfPort:
     """The same check whatever the port."""
     return lambda _port: check
 
@@ -104,23 +112,23 @@ def always(check: Check) -> Ask:
 class Flow:
     """The frames of one conversation, counted by their sender."""
 
-    def __init__(self, protocol: str, transport: Transport, source: End, destination: End) -> None:
+    def __init__(self, protocol: str, transport: Transport, source: HostPort, destination: HostPort) -> None:
         self.protocol = protocol
         self.transport = transport
         self.ends = (source, destination)
-        self.client: End | None = None
+        self.client: HostPort | None = None
         """Who opened it; None: nothing shows that."""
         self.counts = {source: 0, destination: 0}
         self.first_frame = self.last_frame = 0
         self.first_at = self.last_at = 0.0
 
-    def count(self, frame: Frame, sender: End) -> None:
+    def count(self, frame: Frame, sender: HostPort) -> None:
         if not any(self.counts.values()):
             self.first_frame, self.first_at = frame.number, frame.at
         self.counts[sender] += 1
         self.last_frame, self.last_at = frame.number, max(self.last_at, frame.at)
 
-    def adopt(self, counts: Mapping[End, int], first: Frame | None, last: Frame | None = None) -> None:
+    def adopt(self, counts: Mapping[HostPort, int], first: Frame | None, last: Frame | None = None) -> None:
         """Takes over what was counted before the protocol was known."""
         for end, count in counts.items():
             self.counts[end] += count
@@ -129,14 +137,14 @@ class Flow:
             self.first_frame, self.first_at = first.number, first.at
             self.last_frame, self.last_at = last.number, last.at
 
-    def other(self, end: End) -> End:
+    def other(self, end: HostPort) -> HostPort:
         return self.ends[1] if end == self.ends[0] else self.ends[0]
 
     @property
     def both_ways(self) -> bool:
         return len(self.counts) == 2 and all(self.counts.values())
 
-    def guessed_client(self) -> End:
+    def guessed_client(self) -> HostPort:
         """The client, or the lower-numbered end where nothing shows who it is."""
         return self.client if self.client is not None else min(self.ends, key=_order)
 
@@ -161,19 +169,52 @@ class Flow:
         )
 
 
-class Follower(Protocol):
-    """Follows all conversations of one protocol."""
+class PacketFollower:
+    """Follows all conversations of one protocol that are not in TCP. What a protocol does not have gives nothing."""
 
     def take(self, frame: Frame) -> Iterable[CapturedMessage]:
-        """What a frame of this protocol shows; nothing where it is none of it."""
-        ...
+        """What a frame shows whose IP protocol is the follower's own."""
+        return ()
+
+    def take_datagram(self, frame: Frame, payload: bytes, length: int) -> Iterable[CapturedMessage] | None:
+        """What a UDP datagram shows; None: it is none of this protocol. `length`: bytes of the payload on the wire.
+
+        A follower may come to know a datagram for its own only when its conversation is known, so each is offered in the order of the list.
+        """
+        return None
 
     def summaries(self) -> Iterable[ConversationSummary]:
         """The conversations so far."""
+        return ()
+
+    def clientless(self) -> Iterable[Flow]:
+        """Flows in which nothing shows who the client is, since either end may speak first: what passes beside them may tell."""
+        return ()
+
+
+class StreamFollower(Protocol):
+    """Follows one TCP connection of a protocol."""
+
+    flow: Flow
+
+    def take(self, frame: Frame, chunk: StreamChunk) -> Iterable[CapturedMessage]:
+        """What a chunk shows. `frame`: the one that completed it."""
+        ...
+
+    def after(self, frame: Frame, connection: TcpConnection) -> Iterable[CapturedMessage]:
+        """What a frame shows besides its data: the end of the connection."""
+        ...
+
+    def summary(self) -> ConversationSummary | None:
+        """The conversation so far; None: it is none of this protocol after all."""
         ...
 
 
-def _order(end: End) -> tuple[int, int, str, int]:
+BeginStream = Callable[[TcpConnection, TcpEnd, int], StreamFollower]
+"""Makes the follower of a connection, of the end that sent its first data and the number of the frame that shows the protocol."""
+
+
+def _order(end: HostPort) -> tuple[int, int, str, int]:
     try:
         address = ip_address(end[0].partition("%")[0])
     except ValueError:
@@ -181,12 +222,12 @@ def _order(end: End) -> tuple[int, int, str, int]:
     return (address.version, int(address), "", end[1] or 0)
 
 
-def ends_of(frame: Frame) -> tuple[End, End]:
+def ends_of(frame: Frame) -> tuple[HostPort, HostPort]:
     """Sender and receiver with their ports."""
     source_port, destination_port = frame.ports
     return (frame.source, source_port), (frame.destination, destination_port)
 
 
-def pair(first: End, second: End) -> tuple[End, End]:
+def pair(first: HostPort, second: HostPort) -> tuple[HostPort, HostPort]:
     """The same for both directions."""
-    return (first, second) if _order(first) <= _order(second) else (second, first)
+    return (first, second) if (first[0], first[1] or 0) <= (second[0], second[1] or 0) else (second, first)

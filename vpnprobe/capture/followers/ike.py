@@ -3,20 +3,29 @@
 A conversation may move from port 500 to 4500; its endpoints are those of its first message.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-from vpnprobe.capture.followers.base import FLOWS_LIMIT, Ask, CapturedMessage, End, Flow, captured, ends_of, seems_ttl_limited
+from vpnprobe.capture.followers.base import (
+    FLOWS_LIMIT,
+    CapturedMessage,
+    CheckOfPort,
+    Flow,
+    HostPort,
+    PacketFollower,
+    captured,
+    ends_of,
+    seems_ttl_limited,
+)
+from vpnprobe.capture.followers.ipsec import encapsulated
 from vpnprobe.capture.frames import Frame
+from vpnprobe.conversations import ikev1, ikev2
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.ikev1 import Ikev1Tracker
-from vpnprobe.conversations.ikev2 import Ikev2Tracker
 from vpnprobe.conversations.isakmp import header_sender
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.checks import ikev1_main, ikev2_init
-from vpnprobe.evidence.messages import describe
 from vpnprobe.observations.schema import ConversationSummary, Transport
-from vpnprobe.wire.isakmp import HEADER, NO_SPI, IsakmpHeader
+from vpnprobe.wire.isakmp import HEADER, NAT_T_PORT, NO_SPI, IsakmpHeader, UdpEncapsulated
 
 LENGTH_LIMIT: Final = 65_535
 
@@ -31,19 +40,19 @@ def readable_header(payload: bytes) -> IsakmpHeader | None:
     return header if fits and 1 <= header.major_version <= 3 else None
 
 
-class _Conversation:
+class IkeConversation:
     def __init__(self, frame: Frame, header: IsakmpHeader) -> None:
         source, destination = ends_of(frame)
         self.version = header.major_version
         name = {1: "ikev1", 2: "ikev2"}.get(self.version, "isakmp-other")
         self.flow = Flow(name, Transport.UDP, source, destination)
-        self.tracker: Ikev1Tracker | Ikev2Tracker = Ikev1Tracker() if self.version == 1 else Ikev2Tracker()
+        self.tracker: ikev1.Ikev1Tracker | ikev2.Ikev2Tracker = ikev1.Ikev1Tracker() if self.version == 1 else ikev2.Ikev2Tracker()
         self.client = source
         self.exchanges: dict[str, int] = {}
         self.natted = False
-        self._seen: set[tuple[Sender, str, End, bool]] = set()
+        self._seen: set[tuple[Sender, str, HostPort, bool]] = set()
 
-    def _end_of(self, frame: Frame) -> End:
+    def _end_of(self, frame: Frame) -> HostPort:
         """The flow's end that sent the frame, whatever its port is by now."""
         source, _ = ends_of(frame)
         if source in self.flow.ends or self.flow.ends[0][0] == self.flow.ends[1][0]:
@@ -57,46 +66,57 @@ class _Conversation:
             self.client = self.flow.client = end if sender is Sender.INITIATOR else self.flow.other(end)
         sender = sender or (Sender.INITIATOR if end == self.client else Sender.RESPONDER)
         self.flow.count(frame, end)
-        self.natted |= 4500 in frame.ports
+        self.natted |= NAT_T_PORT in frame.ports
         label = f"{header.exchange_type}/{sender.value}"
         self.exchanges[label] = self.exchanges.get(label, 0) + 1
         if self.version not in (1, 2) or header.major_version != self.version:
             return
         message = self.tracker.saw_datagram(sender, payload, now=frame.at)
-        name, detail = describe(message)
+        name, detail = _described(message, self.version)
         kind = (sender, name, ends_of(frame)[1 if sender is Sender.INITIATOR else 0], seems_ttl_limited(frame))
         if kind not in self._seen:
             self._seen.add(kind)
-            ask: Ask = ikev1_main if self.version == 1 else ikev2_init
-            yield captured(frame, ask, header.initiator_spi.hex(), name, detail=detail, from_client=self._from_client(sender))
+            check_of: CheckOfPort = ikev1_main if self.version == 1 else ikev2_init
+            yield captured(frame, check_of, header.initiator_spi.hex(), name, detail=detail, from_client=self._from_client(sender))
 
     def _from_client(self, sender: Sender) -> bool | None:
         return sender is Sender.INITIATOR if self.flow.client is not None else None
 
     def summary(self, spi: bytes) -> ConversationSummary:
-        stage = self.tracker.state.value if self.version in (1, 2) else "other"
+        stage = self.tracker.stage if self.version in (1, 2) else "other"
         return self.flow.summary(stage, {"initiator_spi": spi.hex(), "udp_4500": self.natted, "exchanges": self.exchanges})
 
 
-class IkeFollower:
+class IkeFollower(PacketFollower):
     """All IKE of a capture."""
 
     def __init__(self) -> None:
-        self._conversations: dict[tuple[bytes, frozenset[str]], _Conversation] = {}
+        self._conversations: dict[tuple[bytes, frozenset[str]], IkeConversation] = {}
 
-    def take(self, frame: Frame, payload: bytes) -> Iterable[CapturedMessage]:
-        """A datagram of port 500, or of 4500 without its non-ESP marker."""
-        header = readable_header(payload)
+    def take_datagram(self, frame: Frame, payload: bytes, length: int) -> Iterable[CapturedMessage] | None:
+        """A datagram of port 500, or of 4500 where the non-ESP marker stands before it."""
+        message = payload
+        if NAT_T_PORT in frame.ports:
+            kind, message = encapsulated(payload)
+            if kind is not UdpEncapsulated.IKE:
+                return None
+        header = readable_header(message)
         if header is None:
-            return ()
+            return None
         slot = (header.initiator_spi, frozenset((frame.source, frame.destination)))
         conversation = self._conversations.get(slot)
         if conversation is None:
             if len(self._conversations) >= FLOWS_LIMIT:
                 return ()
-            conversation = self._conversations[slot] = _Conversation(frame, header)
-        return conversation.take(frame, header, payload)
+            conversation = self._conversations[slot] = IkeConversation(frame, header)
+        return conversation.take(frame, header, message)
 
     def summaries(self) -> Iterable[ConversationSummary]:
         for (spi, _), conversation in self._conversations.items():
             yield conversation.summary(spi)
+
+
+def _described(message: object, version: int) -> tuple[str, Mapping[str, int | str]]:
+    if isinstance(message, DecodeError):
+        return "unreadable", {"problem": str(message)}
+    return ikev1.describe(message) if version == 1 else ikev2.describe(message)

@@ -2,18 +2,35 @@
 
 from collections.abc import Iterable
 
-from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, End, Flow, always, captured, ends_of, pair
+from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, Flow, HostPort, PacketFollower, always, captured, ends_of, pair
 from vpnprobe.capture.frames import Frame
+from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import identify
 from vpnprobe.evidence.checks import ESP, ESP_IN_UDP
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import ConversationSummary, Transport
+from vpnprobe.wire.icmp import Quote
 from vpnprobe.wire.ip import IpProtocol
+from vpnprobe.wire.isakmp import UdpEncapsulated, unwrap
 
 SPIS_KEPT = 64
 """SPIs named in a summary."""
 
 
-class IpsecFollower:
+def encapsulated(payload: bytes) -> tuple[UdpEncapsulated | None, bytes]:
+    """What a payload of UDP 4500 holds; None: it cannot be told."""
+    try:
+        return unwrap(payload)
+    except DecodeError:
+        return None, b""
+
+
+def quoted_check(_quote: Quote) -> Check:
+    """The check of a packet that only an ICMP error shows."""
+    return ESP
+
+
+class IpsecFollower(PacketFollower):
     """All ESP, AH and ESP in UDP of a capture."""
 
     def __init__(self) -> None:
@@ -33,16 +50,19 @@ class IpsecFollower:
         elif frame.protocol == IpProtocol.AH and len(frame.data) >= 12:
             self._count("ah", Transport.IP, frame, source, destination, frame.data[4:8])
 
-    def take_udp(self, frame: Frame, payload: bytes) -> Iterable[CapturedMessage]:
+    def take_datagram(self, frame: Frame, payload: bytes, length: int) -> Iterable[CapturedMessage] | None:
         """A payload of UDP 4500 that does not begin with the non-ESP marker."""
-        found = identify.esp(ESP_IN_UDP, payload)
+        kind, packet = encapsulated(payload)
+        if kind is not UdpEncapsulated.ESP:
+            return None
+        found = identify.esp(ESP_IN_UDP, packet)
         if found is None:
-            return
+            return None
         source, destination = ends_of(frame)
-        self._count("esp-udp", Transport.UDP, frame, source, destination, payload[:4])
-        yield captured(frame, always(ESP_IN_UDP), found.key, found.message, own=found.session_tag is not None, purpose=found.purpose)
+        self._count("esp-udp", Transport.UDP, frame, source, destination, packet[:4])
+        return (captured(frame, always(ESP_IN_UDP), found.key, found.message, own=found.session_tag is not None, purpose=found.purpose),)
 
-    def _count(self, protocol: str, transport: Transport, frame: Frame, source: End, destination: End, spi: bytes) -> None:
+    def _count(self, protocol: str, transport: Transport, frame: Frame, source: HostPort, destination: HostPort, spi: bytes) -> None:
         slot = (protocol, pair(source, destination))
         flow = self._flows.get(slot)
         if flow is None:
@@ -54,7 +74,7 @@ class IpsecFollower:
         if len(spis) < SPIS_KEPT:
             spis[int.from_bytes(spi, "big")] = None
 
-    def flows(self) -> Iterable[Flow]:
+    def clientless(self) -> Iterable[Flow]:
         return self._flows.values()
 
     def summaries(self) -> Iterable[ConversationSummary]:

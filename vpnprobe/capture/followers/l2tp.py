@@ -3,13 +3,23 @@
 from collections.abc import Iterable
 from typing import Final
 
-from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, End, Flow, always, captured, ends_of, pair, seems_ttl_limited
+from vpnprobe.capture.followers.base import (
+    FLOWS_LIMIT,
+    CapturedMessage,
+    Flow,
+    HostPort,
+    PacketFollower,
+    always,
+    captured,
+    ends_of,
+    pair,
+    seems_ttl_limited,
+)
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.l2tp import L2tpTracker, State
+from vpnprobe.conversations.l2tp import L2tpTracker, State, describe
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.checks import L2TP_CONTROL
-from vpnprobe.evidence.messages import describe
 from vpnprobe.observations.schema import ConversationSummary, Transport
 from vpnprobe.wire.l2tp import (
     PORT,
@@ -26,16 +36,16 @@ RESERVED_BITS: Final = 0x34F0
 """Section 3.1: must be zero."""
 
 
-class _Tunnel:
-    def __init__(self, source: End, destination: End) -> None:
+class L2tpConversation:
+    def __init__(self, source: HostPort, destination: HostPort) -> None:
         self.flow = Flow("l2tp", Transport.UDP, source, destination)
         self.client = destination if source[1] == PORT and destination[1] != PORT else source
         self.tracker = L2tpTracker()
         self.names: list[str] = []
         self.data = 0
-        self._seen: set[tuple[End, str, str, bool]] = set()
+        self._seen: set[tuple[HostPort, str, str, bool]] = set()
 
-    def take(self, frame: Frame, source: End, payload: bytes) -> Iterable[CapturedMessage]:
+    def take(self, frame: Frame, source: HostPort, payload: bytes) -> Iterable[CapturedMessage]:
         sender = Sender.INITIATOR if source == self.client else Sender.RESPONDER
         message = self.tracker.saw_datagram(sender, payload, now=frame.at)
         if isinstance(message, DataMessage):
@@ -50,7 +60,7 @@ class _Tunnel:
                 from_client = source == self.client if self.flow.client is not None else None
                 yield captured(frame, always(L2TP_CONTROL), self.tracker.key, name, detail=detail, from_client=from_client)
 
-    def opened_by(self, source: End, payload: bytes) -> None:
+    def opened_by(self, source: HostPort, payload: bytes) -> None:
         """An SCCRQ shows who the client is, an SCCRP who is not."""
         if self.flow.client is not None or len(payload) < 20 or payload[12:18] != b"\x80\x08\x00\x00\x00\x00":
             return
@@ -61,31 +71,31 @@ class _Tunnel:
             self.client = self.flow.client = self.flow.other(source)
 
 
-class L2tpFollower:
+class L2tpFollower(PacketFollower):
     """All L2TP of a capture."""
 
     def __init__(self) -> None:
-        self._tunnels: dict[object, _Tunnel] = {}
+        self._tunnels: dict[object, L2tpConversation] = {}
         self._version_3: dict[object, Flow] = {}
 
-    def take(self, frame: Frame, payload: bytes) -> Iterable[CapturedMessage]:
+    def take_datagram(self, frame: Frame, payload: bytes, length: int) -> Iterable[CapturedMessage] | None:
         """A datagram with port 1701 at an end."""
         source, destination = ends_of(frame)
         slot = pair(source, destination)
         try:
             version = version_of(payload)
         except DecodeError:
-            return ()
+            return None
         if (version == L2TP_V3 and payload[0] & TYPE_BIT >> 8) or slot in self._version_3:
             self._version_3.setdefault(slot, Flow("l2tpv3", Transport.UDP, source, destination)).count(frame, source)
             return ()
         if version != VERSION or int.from_bytes(payload[:2], "big") & RESERVED_BITS:
-            return ()
+            return None
         tunnel = self._tunnels.get(slot)
         if tunnel is None:
             if len(self._tunnels) >= FLOWS_LIMIT:
                 return ()
-            tunnel = self._tunnels[slot] = _Tunnel(source, destination)
+            tunnel = self._tunnels[slot] = L2tpConversation(source, destination)
         tunnel.opened_by(source, payload)
         tunnel.flow.count(frame, source)
         return tunnel.take(frame, source, payload)
@@ -94,6 +104,6 @@ class L2tpFollower:
         for tunnel in self._tunnels.values():
             if tunnel.tracker.state is not State.IDLE:
                 detail = {"messages": tunnel.names, "data_messages": tunnel.data}
-                yield tunnel.flow.summary(tunnel.tracker.state.value, detail)
+                yield tunnel.flow.summary(tunnel.tracker.stage, detail)
         for flow in self._version_3.values():
             yield flow.summary("other")

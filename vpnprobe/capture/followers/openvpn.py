@@ -10,17 +10,26 @@ the exact form that plain, tls-auth, tls-crypt or tls-crypt-v2 clients send, or,
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Final, Self
 
-from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, End, Flow, captured, ends_of, pair, seems_ttl_limited
+from vpnprobe.capture.followers.base import (
+    FLOWS_LIMIT,
+    CapturedMessage,
+    Flow,
+    HostPort,
+    PacketFollower,
+    captured,
+    ends_of,
+    pair,
+    seems_ttl_limited,
+)
 from vpnprobe.capture.followers.openvpn_data import DataPackets
 from vpnprobe.capture.frames import Frame
-from vpnprobe.capture.streams import Chunk, Connection
+from vpnprobe.capture.streams import StreamChunk, TcpConnection, TcpEnd
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.openvpn import KeysAgreed, OpenvpnTracker, State, StreamClosed
+from vpnprobe.conversations.openvpn import KeysAgreed, OpenvpnTracker, State, StreamClosed, describe, placed
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.checks import openvpn_reset
-from vpnprobe.evidence.messages import describe, placed
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import ConversationSummary, Transport
 from vpnprobe.wire.openvpn import (
@@ -35,7 +44,6 @@ from vpnprobe.wire.openvpn import (
     Opcode,
     Packet,
     peek,
-    split_frames,
 )
 from vpnprobe.wire.openvpn_wrap import Wrap
 
@@ -54,7 +62,6 @@ MIDSTREAM_LEAST: Final = 3
 """Data packets alone are taken for OpenVPN from so many on."""
 KINDS_LIMIT: Final = 2000
 """Most messages of a conversation that are told apart."""
-UDP_HEADER: Final = 8
 UNKNOWN_SESSION: Final = "0" * 16
 """In place of a session ID that the capture does not hold."""
 DATA_OPCODES: Final = frozenset((Opcode.DATA_V1, Opcode.DATA_V2))
@@ -98,14 +105,14 @@ def wrap_of(reset: HardResetClientV1 | HardResetClientV2 | HardResetClientV3) ->
             return Wrap.TLS_AUTH.value
 
 
-def _asked(message: object, transport: Transport, wrap: str, port: int) -> Check:
-    return placed(openvpn_reset(transport, port, wrap), message)[0]
+def _check_of(message: object, transport: Transport, wrap: str, port: int) -> Check:
+    return openvpn_reset(transport, port, wrap)._replace(name=placed(message)[0])
 
 
-class _Session:
+class OpenvpnConversation:
     """One conversation, or one after another between the same two ports."""
 
-    def __init__(self, client: End, server: End, transport: Transport) -> None:
+    def __init__(self, client: HostPort, server: HostPort, transport: Transport) -> None:
         name = "openvpn-udp" if transport is Transport.UDP else "openvpn-tcp"
         self.flow = Flow(name, transport, client, server)
         self.client = client
@@ -116,11 +123,11 @@ class _Session:
         self._data = DataPackets(begun=False)
         self._seen: set[tuple[str, Sender, str, bool]] = set()
 
-    def sender(self, end: End) -> Sender:
+    def sender(self, end: HostPort) -> Sender:
         return Sender.INITIATOR if end == self.client else Sender.RESPONDER
 
     def captured_messages(
-        self, frame: Frame, end: End, packet: Packet | StreamClosed, at: float, *, size: int = 0
+        self, frame: Frame, end: HostPort, packet: Packet | StreamClosed, at: float, *, size: int = 0
     ) -> Iterable[CapturedMessage]:
         """One captured message for the first of each message from each end, and one for each data packet. `size`: bytes of the packet."""
         if isinstance(packet, HardResetClientV1 | HardResetClientV2 | HardResetClientV3):
@@ -137,7 +144,7 @@ class _Session:
         if key != self._key:
             self._key, self._wrap, self._data = key, wrap_of(reset), DataPackets(begun=True)
 
-    def _captured_data(self, frame: Frame, end: End, packet: DataV1 | DataV2, at: float, size: int) -> Iterable[CapturedMessage]:
+    def _captured_data(self, frame: Frame, end: HostPort, packet: DataV1 | DataV2, at: float, size: int) -> Iterable[CapturedMessage]:
         if self.flow.client is not None and end == self.client:
             # It can only have keys from the server's key method 2 message.
             yield from self._first(frame, self.flow.other(end), KeysAgreed(), at)
@@ -146,19 +153,19 @@ class _Session:
             suffix, detail = kept
             yield replace(self._captured(frame, end, packet, at), key=self._session_key(packet) + suffix, size=size, detail=detail)
 
-    def _first(self, frame: Frame, end: End, message: Packet | StreamClosed | KeysAgreed, at: float) -> Iterable[CapturedMessage]:
+    def _first(self, frame: Frame, end: HostPort, message: Packet | StreamClosed | KeysAgreed, at: float) -> Iterable[CapturedMessage]:
         found = self._captured(frame, end, message, at)
         kind = (found.key, self.sender(end), found.message, seems_ttl_limited(frame))
         if kind not in self._seen and len(self._seen) < KINDS_LIMIT:
             self._seen.add(kind)
             yield found
 
-    def _captured(self, frame: Frame, end: End, message: Packet | StreamClosed | KeysAgreed, at: float) -> CapturedMessage:
+    def _captured(self, frame: Frame, end: HostPort, message: Packet | StreamClosed | KeysAgreed, at: float) -> CapturedMessage:
         name, _ = describe(message)
         from_client = end == self.client if self.flow.client is not None else None
-        ask = partial(_asked, message, self._transport, self._wrap)
+        check_of = partial(_check_of, message, self._transport, self._wrap)
         key = self._session_key(message)
-        return captured(frame, ask, key, name, from_client=from_client, at=at, sender=end, receiver=self.flow.other(end))
+        return captured(frame, check_of, key, name, from_client=from_client, at=at, sender=end, receiver=self.flow.other(end))
 
     def _session_key(self, message: object) -> str:
         """The client's session ID, as far as the capture shows it."""
@@ -167,85 +174,72 @@ class _Session:
 
     def summary(self) -> ConversationSummary:
         detail = {"session_id": self.tracker.key} if self.tracker.key else {}
-        return self.flow.summary(self.tracker.state.value, detail)
+        return self.flow.summary(self.tracker.stage, detail)
 
 
-class TcpSession(_Session):
+class OpenvpnConnection(OpenvpnConversation):
     """OpenVPN on one TCP connection."""
 
-    def __init__(self, client: End, server: End) -> None:
+    def __init__(self, client: HostPort, server: HostPort) -> None:
         super().__init__(client, server, Transport.TCP)
         self.flow.client = client
         self._closed = False
-        self._rest: dict[End, bytes] = {client: b"", server: b""}
-        self._filled = dict.fromkeys(self._rest, False)
 
-    def take(self, frame: Frame, chunk: Chunk) -> Iterable[CapturedMessage]:
-        for packet in self._packets(chunk):
-            seen = self.tracker.saw_datagram(self.sender(chunk.sender), packet, now=chunk.at)
+    @classmethod
+    def begun(cls, connection: TcpConnection, sender: TcpEnd, _number: int) -> Self:
+        """The follower of a connection whose first bytes are a client's reset."""
+        return cls(sender, connection.other(sender))
+
+    def take(self, frame: Frame, chunk: StreamChunk) -> Iterable[CapturedMessage]:
+        sender = self.sender(chunk.sender)
+        for packet in self.tracker.frames(sender, chunk.data, now=chunk.at, gap=chunk.gap, missing=chunk.missing):
+            seen = self.tracker.saw_datagram(sender, packet, now=chunk.at)
             if not isinstance(seen, DecodeError):
                 yield from self.captured_messages(frame, chunk.sender, seen, chunk.at, size=len(packet))
 
-    def _packets(self, chunk: Chunk) -> list[bytes]:
-        """The packets that a chunk completes. Behind a gap in the capture the next packet most likely begins with its segment.
-
-        What a capture cut off a segment counts with zeros: heads of data packets are at the front, and nobody reads what follows.
-        """
-        filled, self._filled[chunk.sender] = self._filled[chunk.sender], chunk.missing > 0
-        before = b"" if chunk.after_gap and not filled else self._rest[chunk.sender]
-        try:
-            packets, self._rest[chunk.sender] = split_frames(before + chunk.data + bytes(chunk.missing))
-        except DecodeError:
-            self._rest[chunk.sender] = b""
-            return []
-        return packets
-
-    def ended(self, frame: Frame, connection: Connection) -> Iterable[CapturedMessage]:
+    def after(self, frame: Frame, connection: TcpConnection) -> Iterable[CapturedMessage]:
         """A server that closes without a byte after the client's reset has refused it."""
+        if self._closed or self.tracker.state is not State.CLIENT_RESET:
+            return ()
         server = self.flow.other(self.client)
         closed = connection.directions[(server[0], server[1] or 0)]
-        if self._closed or not closed.finished or closed.payload_bytes or self.tracker.state is not State.CLIENT_RESET:
+        if not closed.finished or closed.payload_bytes:
             return ()
         self._closed = True
         self.tracker.saw(Sender.RESPONDER, StreamClosed(), now=frame.at)
         return self.captured_messages(frame, server, StreamClosed(), frame.at)
 
 
-class UdpFollower:
+class OpenvpnUdpFollower(PacketFollower):
     """All OpenVPN over UDP of a capture."""
 
     def __init__(self) -> None:
-        self._sessions: dict[object, _Session] = {}
+        self._sessions: dict[object, OpenvpnConversation] = {}
 
-    def take(self, frame: Frame, payload: bytes) -> Iterable[CapturedMessage]:
-        """Nothing where the datagram is of no conversation that begins like OpenVPN."""
+    def take_datagram(self, frame: Frame, payload: bytes, length: int) -> Iterable[CapturedMessage] | None:
         source, destination = ends_of(frame)
         slot = pair(source, destination)
         session = self._sessions.get(slot)
         if session is None:
             session = self._begins(source, destination, payload)
             if session is None or len(self._sessions) >= FLOWS_LIMIT:
-                return ()
+                return None
             self._sessions[slot] = session
         packet = session.tracker.saw_datagram(session.sender(source), payload, now=frame.at)
         if isinstance(packet, DecodeError):
             return ()
         session.flow.count(frame, source)
-        return session.captured_messages(frame, source, packet, frame.at, size=frame.length - UDP_HEADER)
+        return session.captured_messages(frame, source, packet, frame.at, size=length)
 
-    def _begins(self, source: End, destination: End, payload: bytes) -> _Session | None:
+    def _begins(self, source: HostPort, destination: HostPort, payload: bytes) -> OpenvpnConversation | None:
         if is_client_reset(payload):
-            session = _Session(source, destination, Transport.UDP)
+            session = OpenvpnConversation(source, destination, Transport.UDP)
             session.flow.client = source
             return session
         if PORT in (source[1], destination[1]) and _is_data(payload):
             client = source if destination[1] == PORT else destination
-            return _Session(client, destination if client == source else source, Transport.UDP)
+            return OpenvpnConversation(client, destination if client == source else source, Transport.UDP)
         return None
-
-    def follows(self, frame: Frame) -> bool:
-        """Whether the frame belongs to a conversation that is followed."""
-        return pair(*ends_of(frame)) in self._sessions
 
     def summaries(self) -> Iterable[ConversationSummary]:
         for session in self._sessions.values():

@@ -2,21 +2,14 @@
 
 A capture may hold millions. Of a session that begins in it the first thousand of each direction are kept, and later ones by their packet
 ID alone, so that the captures of both ends keep the same. What is encrypted is not read: that a larger packet follows one of the other
-direction within a second is noted, and counts for something only where nobody captured at the other end (`with_answers`).
+direction within a second is noted, and counts for something only where nobody captured at the other end (`capture.data_records`).
 """
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
-from statistics import median
 from typing import Final
 
+from vpnprobe.capture.followers.base import FOLLOWS
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.evidence.messages import data_suffix
-from vpnprobe.evidence.packet_counts import session_part
-from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
-from vpnprobe.evidence.records import EndRecord
-from vpnprobe.observations.schema import Direction
+from vpnprobe.conversations.openvpn import data_suffix
 from vpnprobe.wire.openvpn import DataV1, DataV2
 from vpnprobe.wire.openvpn_data import packet_number
 
@@ -31,10 +24,6 @@ MOST: Final = 2000
 PING_BYTES: Final = 40
 """Of the whole packet, with an AEAD cipher: what is larger carries something."""
 ANSWER_WITHIN_S: Final = 1.0
-LEAST_ANSWERS: Final = 4
-"""Seeming answers in a session from which on its packets to the server are held to have come."""
-FOLLOWS: Final = "follows"
-"""Key in a packet record's detail: packet ID of the packet that it seems to answer."""
 
 
 class DataPackets:
@@ -66,43 +55,3 @@ class DataPackets:
             return None
         asked, self._asked = self._asked, None
         return asked[1] if asked is not None and 0 <= at - asked[0] <= ANSWER_WITHIN_S else None
-
-
-def with_answers(record: EndRecord) -> EndRecord:
-    """What the server has, as far as the client's own capture shows it: the data packets of sessions in which answers in kind came.
-
-    At least LEAST_ANSWERS packets of the server, larger than a ping, each follow one of the client's within a second. All that the client
-    sent in such a session then counts as received: none of it is shown to be lost either. Not `recorded`: its silence says nothing.
-    """
-    answers: Counter[tuple[Check, str]] = Counter(
-        (s.check, session_part(s.key)) for s in record.packet_records if FOLLOWS in s.detail and s.direction is Direction.S2C
-    )
-    proven = {session for session, count in answers.items() if count >= LEAST_ANSWERS}
-    return EndRecord(packet_records=tuple(_received(s) for s in _sent_data(record.packet_records) if _session(s) in proven), recorded=False)
-
-
-def while_watched(record: EndRecord, other: EndRecord, watched: tuple[float, float] | None) -> EndRecord:
-    """The record without data packets that left while the other end did not capture: nobody knows what became of them.
-
-    `watched`: when the other end did, on its own clock; what came there tells how far the two clocks are apart. None: all the time.
-    """
-    if watched is None:
-        return record
-    came = {(s.check, s.key): s.at for s in other.packet_records if s.check.name == "data" and s.movement is Movement.RECEIVED}
-    sent = [s for s in record.packet_records if s.check.name == "data" and s.movement is Movement.SENT]
-    apart = [came[s.check, s.key] - s.at for s in sent if (s.check, s.key) in came]
-    offset = median(apart) if apart else 0.0
-    gone = {id(s) for s in sent if (s.check, s.key) not in came and not watched[0] <= s.at + offset <= watched[1]}
-    return replace(record, packet_records=tuple(s for s in record.packet_records if id(s) not in gone)) if gone else record
-
-
-def _session(packet_record: PacketRecord) -> tuple[Check, str]:
-    return (packet_record.check, session_part(packet_record.key))
-
-
-def _sent_data(packet_records: Sequence[PacketRecord]) -> list[PacketRecord]:
-    return [s for s in packet_records if s.check.name == "data" and s.movement is Movement.SENT and s.vantage is Vantage.CLIENT]
-
-
-def _received(packet_record: PacketRecord) -> PacketRecord:
-    return replace(packet_record, vantage=Vantage.SERVER, movement=Movement.RECEIVED)

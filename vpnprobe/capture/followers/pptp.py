@@ -1,15 +1,14 @@
 """PPTP's control connection in captures: the tracker of `vpnprobe.conversations.pptp` on a TCP connection's two streams."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
-from vpnprobe.capture.followers.base import CapturedMessage, End, Flow, always, captured
+from vpnprobe.capture.followers.base import CapturedMessage, Flow, HostPort, always, captured
 from vpnprobe.capture.frames import Frame
-from vpnprobe.capture.streams import Chunk
+from vpnprobe.capture.streams import StreamChunk, TcpConnection, TcpEnd
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.pptp import PptpTracker, State, key_of
+from vpnprobe.conversations.pptp import PptpTracker, State, describe, key_of
 from vpnprobe.evidence.checks import PPTP_CONTROL
-from vpnprobe.evidence.messages import describe
 from vpnprobe.observations.schema import ConversationSummary, Transport
 from vpnprobe.wire.pptp import (
     MAGIC_COOKIE,
@@ -37,33 +36,43 @@ def looks_like_pptp(chunk: bytes) -> bool:
 class ControlConnection:
     """One TCP connection that carries, or on port 1723 is meant to carry, PPTP control messages."""
 
-    def __init__(self, source: End, destination: End, *, opener: End | None, fallback_key: str) -> None:
+    def __init__(self, source: HostPort, destination: HostPort, *, opener: HostPort | None, key: str, recurs: bool) -> None:
+        """`key`: what a foreign call is known by. `recurs`: whether that may be the key of another attempt as well."""
         self.flow = Flow("pptp", Transport.TCP, source, destination)
         self.flow.client = opener
         self.seen = False
         """Whether a control message was seen."""
         self._tracker = PptpTracker()
-        self._key = fallback_key
-        """What a foreign call is known by: the client's initial sequence number."""
+        self._key = key
+        self._recurs = recurs
         self._names: list[str] = []
         self._detail: dict[str, Any] = {}
         self._client = opener or self._guess()
 
-    def _guess(self) -> End:
+    @classmethod
+    def begun(cls, connection: TcpConnection, _sender: TcpEnd, number: int) -> Self:
+        """The follower of a connection. A foreign one is known by the client's initial sequence number, where its SYN was captured."""
+        opener = connection.opener
+        first = connection.directions[opener].first_sequence if opener is not None else None
+        key = f"{first:08x}" if first is not None else f"from-{number}"
+        return cls(*connection.ends, opener=opener, key=key, recurs=first is None)
+
+    def _guess(self) -> HostPort:
         return next((end for end in self.flow.ends if end[1] != PORT), self.flow.ends[0])
 
-    def take(self, frame: Frame, chunk: Chunk) -> Iterable[CapturedMessage]:
+    def take(self, frame: Frame, chunk: StreamChunk) -> Iterable[CapturedMessage]:
         sender = Sender.INITIATOR if chunk.sender == self._client else Sender.RESPONDER
-        for message in self._tracker.saw_chunk(sender, chunk.data, now=chunk.at):
+        for message in self._tracker.saw_chunk(sender, chunk.data, now=chunk.at, gap=chunk.gap, missing=chunk.missing):
             if isinstance(message, StartControlConnectionRequest | StartControlConnectionReply) and self.flow.client is None:
                 asks = isinstance(message, StartControlConnectionRequest)
                 self.flow.client = chunk.sender if asks else self.flow.other(chunk.sender)
             yield self._captured(frame, chunk, message)
 
-    def _captured(self, frame: Frame, chunk: Chunk, message: ControlMessage) -> CapturedMessage:
+    def _captured(self, frame: Frame, chunk: StreamChunk, message: ControlMessage) -> CapturedMessage:
         self.seen = True
         own_key = key_of(message)
-        self._key = own_key or self._key
+        if own_key:
+            self._key, self._recurs = own_key, False
         name, detail = describe(message)
         if len(self._names) < MESSAGES_KEPT:
             self._names.append(name)
@@ -81,16 +90,22 @@ class ControlConnection:
             sender=chunk.sender,
             receiver=self.flow.other(chunk.sender),
             from_client=chunk.sender == self.flow.client if self.flow.client is not None else isinstance(message, FROM_PNS),
+            recurs=self._recurs,
             own=bool(own_key),
         )
+
+    def after(self, frame: Frame, connection: TcpConnection) -> Iterable[CapturedMessage]:
+        """The end of the connection says nothing."""
+        return ()
 
     @property
     def stage(self) -> str:
         """A connection on port 1723 whose messages were all before the capture is in its middle."""
-        state: State = self._tracker.state
-        return str((State.MIDSTREAM if state is State.IDLE else state).value)
+        return self._tracker.table.stage(State.MIDSTREAM) if self._tracker.state is State.IDLE else self._tracker.stage
 
-    def summary(self) -> ConversationSummary:
+    def summary(self) -> ConversationSummary | None:
+        if not self.seen and self.flow.client is not None:
+            return None
         if self.flow.client is None:
             self.flow.client = self._client if any(end[1] == PORT for end in self.flow.ends) else None
         broken = [f"the stream of the {sender.value} cannot be read: {error}" for sender, error in self._tracker.broken.items()]

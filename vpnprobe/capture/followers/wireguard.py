@@ -1,103 +1,103 @@
-"""WireGuard in captures, by the form of its messages (whitepaper section 5.4): type, three zero bytes, and fixed sizes.
+"""WireGuard in captures: the tracker of `vpnprobe.conversations.wireguard` on whatever has the form of its messages.
 
-Handshake messages alone make a conversation; data messages do once several name the same receiver with counters that go up.
+A handshake message alone makes a conversation. Data messages, whose form is short, do so once several name the same receiver with counters
+that go up.
 """
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Final
 
-from vpnprobe.capture.followers.base import FLOWS_LIMIT, End, Flow, ends_of, pair
+from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, Flow, HostPort, PacketFollower, ends_of, pair
 from vpnprobe.capture.frames import Frame
+from vpnprobe.conversations.contract import Sender
+from vpnprobe.conversations.wireguard import WireguardTracker, opener
+from vpnprobe.errors import DecodeError
 from vpnprobe.observations.schema import ConversationSummary, Transport
+from vpnprobe.wire.wireguard import (
+    CLEAR_BYTES,
+    CookieReply,
+    HandshakeInitiation,
+    HandshakeResponse,
+    MessageType,
+    TransportData,
+    WireguardMessage,
+    decode_wireguard,
+)
 
-DATA_LEAST_BYTES: Final = 32
 MIDSTREAM_LEAST: Final = 3
 """Data messages alone are taken for WireGuard from so many on."""
+COUNTER_LIMIT: Final = 1 << 48
+"""No session comes to that many packets."""
+RECEIVERS_LIMIT: Final = 64
+"""Most receivers of one conversation whose counters are followed."""
+COUNTED: Final = {HandshakeInitiation: "initiation", HandshakeResponse: "response", CookieReply: "cookie", TransportData: "data"}
+"""What each kind of message is called in a summary."""
 
 
-class MessageType(IntEnum):
-    INITIATION = 1
-    RESPONSE = 2
-    COOKIE = 3
-    DATA = 4
+class WireguardConversation:
+    """One pair of addresses and ports."""
 
+    def __init__(self, source: HostPort, destination: HostPort, first: WireguardMessage) -> None:
+        self.flow = Flow("wireguard", Transport.UDP, source, destination)
+        answers = isinstance(first, HandshakeResponse | CookieReply)
+        self._initiator = destination if answers else source
+        """Of data alone a guess, which is kept: it only has to tell the two ends apart."""
+        self._tracker = WireguardTracker(kept_steps=0)
+        self._counts: Counter[type[WireguardMessage]] = Counter()
+        self._rising = 0
+        """Data messages whose counter is above the last one's for the same receiver."""
+        self._last: dict[tuple[HostPort, int], int] = {}
 
-SIZES: Final = {MessageType.INITIATION: 148, MessageType.RESPONSE: 92, MessageType.COOKIE: 64}
+    def take(self, frame: Frame, source: HostPort, message: WireguardMessage) -> None:
+        self.flow.count(frame, source)
+        sender = Sender.INITIATOR if source == self._initiator else Sender.RESPONDER
+        self._tracker.saw(sender, message, now=frame.at)
+        self._counts[type(message)] += 1
+        if isinstance(message, TransportData):
+            self._count(source, message)
+        elif self.flow.client is None and (opened := opener(message, sender)) is not None:
+            self.flow.client = source if opened is sender else self.flow.other(source)
 
-
-def message_type(payload: bytes, length: int) -> MessageType | None:
-    """The message's type; `length`: bytes of the payload on the wire. None: no WireGuard."""
-    if len(payload) < 16 or payload[1:4] != bytes(3) or not 1 <= payload[0] <= 4:
-        return None
-    kind = MessageType(payload[0])
-    if kind is MessageType.DATA:
-        return kind if length >= DATA_LEAST_BYTES and length % 16 == 0 else None
-    return kind if SIZES[kind] == length else None
-
-
-@dataclass(slots=True)
-class _Tunnel:
-    flow: Flow
-    counts: dict[tuple[End, MessageType], int] = field(default_factory=dict)
-    rising: int = 0
-    """Data messages whose counter is above the last one's for the same receiver."""
-    last: dict[tuple[End, bytes], int] = field(default_factory=dict)
-
-    def total(self, kind: MessageType) -> int:
-        return sum(count for (_, of), count in self.counts.items() if of is kind)
+    def _count(self, source: HostPort, message: TransportData) -> None:
+        receiver = (source, message.receiver_index)
+        self._rising += self._last.get(receiver, -1) < message.counter < COUNTER_LIMIT
+        if len(self._last) < RECEIVERS_LIMIT or receiver in self._last:
+            self._last[receiver] = message.counter
 
     @property
-    def believed(self) -> bool:
-        handshake = self.total(MessageType.INITIATION) + self.total(MessageType.RESPONSE)
-        return handshake > 0 or self.rising >= MIDSTREAM_LEAST
+    def is_wireguard(self) -> bool:
+        """Whether enough was seen that other protocols' packets do not look like by chance."""
+        handshake = self._counts[HandshakeInitiation] + self._counts[HandshakeResponse]
+        return handshake > 0 or self._rising >= MIDSTREAM_LEAST
 
-    @property
-    def stage(self) -> str:
-        senders = {end for (end, kind) in self.counts if kind is MessageType.DATA}
-        prefix = "" if self.total(MessageType.INITIATION) or self.total(MessageType.RESPONSE) else "midstream-"
-        if senders:
-            return f"{prefix}data-{'both-ways' if len(senders) > 1 else 'one-way'}"
-        return "handshake-complete" if self.total(MessageType.RESPONSE) else "initiation-unanswered"
+    def summary(self) -> ConversationSummary:
+        return self.flow.summary(self._tracker.stage, {name: self._counts[kind] for kind, name in COUNTED.items()})
 
 
-class WireguardFollower:
+class WireguardFollower(PacketFollower):
     """All WireGuard of a capture."""
 
     def __init__(self) -> None:
-        self._tunnels: dict[object, _Tunnel] = {}
+        self._conversations: dict[object, WireguardConversation] = {}
 
-    def take(self, frame: Frame, payload: bytes, length: int) -> bool:
-        """Counts a datagram; whether it has the form of a WireGuard message."""
-        kind = message_type(payload, length)
-        if kind is None:
-            return False
+    def take_datagram(self, frame: Frame, payload: bytes, length: int) -> Iterable[CapturedMessage] | None:
+        """Follows a datagram that has the form of a message. Zeros stand for what the capture cut, behind all that is read."""
+        if not 1 <= payload[0] <= MessageType.TRANSPORT_DATA or len(payload) < CLEAR_BYTES:
+            return None
+        try:
+            message = decode_wireguard(payload + bytes(length - len(payload)))
+        except DecodeError:
+            return None
         source, destination = ends_of(frame)
         slot = pair(source, destination)
-        tunnel = self._tunnels.get(slot)
-        if tunnel is None:
-            if len(self._tunnels) >= FLOWS_LIMIT:
-                return False
-            tunnel = self._tunnels[slot] = _Tunnel(Flow("wireguard", Transport.UDP, source, destination))
-        self._count(tunnel, frame, source, kind, payload)
-        return True
-
-    def _count(self, tunnel: _Tunnel, frame: Frame, source: End, kind: MessageType, payload: bytes) -> None:
-        tunnel.flow.count(frame, source)
-        tunnel.counts[source, kind] = tunnel.counts.get((source, kind), 0) + 1
-        if kind is MessageType.INITIATION and tunnel.flow.client is None:
-            tunnel.flow.client = source
-        elif kind is MessageType.RESPONSE and tunnel.flow.client is None:
-            tunnel.flow.client = tunnel.flow.other(source)
-        elif kind is MessageType.DATA:
-            receiver, counter = (source, payload[4:8]), int.from_bytes(payload[8:16], "little")
-            tunnel.rising += counter > tunnel.last.get(receiver, -1) and counter < 1 << 48
-            if len(tunnel.last) < 64 or receiver in tunnel.last:
-                tunnel.last[receiver] = counter
+        conversation = self._conversations.get(slot)
+        if conversation is None:
+            if len(self._conversations) >= FLOWS_LIMIT:
+                return None
+            conversation = self._conversations[slot] = WireguardConversation(source, destination, message)
+        conversation.take(frame, source, message)
+        return ()
 
     def summaries(self) -> Iterable[ConversationSummary]:
-        for tunnel in self._tunnels.values():
-            if tunnel.believed:
-                detail = {kind.name.lower(): tunnel.total(kind) for kind in MessageType}
-                yield tunnel.flow.summary(tunnel.stage, detail)
+        return (conversation.summary() for conversation in self._conversations.values() if conversation.is_wireguard)

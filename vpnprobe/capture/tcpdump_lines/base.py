@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
+from vpnprobe.capture.followers.registry import FOLLOWERS
+
 NOWHERE: Final = IPv4Address(0)
 """Stands in for addresses in checksums, which nobody reads."""
 
@@ -42,14 +44,7 @@ def fields(text: str) -> dict[str, str]:
 
 
 SERVICES: Final[Mapping[str, int]] = {
-    "pptp": 1723,
-    "isakmp": 500,
-    "ike": 500,
-    "ipsec-nat-t": 4500,
-    "ipsec-msft": 4500,
-    "l2tp": 1701,
-    "l2f": 1701,
-    "openvpn": 1194,
+    **{name: port for spec in FOLLOWERS for name, port in spec.service_names.items()},
     "https": 443,
     "http": 80,
     "domain": 53,

@@ -90,6 +90,10 @@ class SessionKeys:
     """The client's."""
     client_key: ClientKeyV2
 
+    def handed_over(self) -> dict[str, str]:
+        """The server's half, as a part of a control message."""
+        return self.server.encode()
+
     def wrapping(self, wrap: Wrap) -> Wrapping:
         """The client's."""
         return Wrapping(wrap, key=self.server.tls_crypt, client_key=self.client_key)

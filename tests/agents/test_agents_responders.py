@@ -12,15 +12,15 @@ from agents_support import SESSION, Agents, outcomes, simulated
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnprobe.agents import openvpn_responder
 from vpnprobe.agents.control import Message
-from vpnprobe.agents.openvpn_responder import accept, wrap_of
+from vpnprobe.conversations import openvpn_responder
 from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
+from vpnprobe.conversations.openvpn_responder import accept, wrap_of
 from vpnprobe.conversations.openvpn_session import Stage
+from vpnprobe.conversations.openvpn_session_keys import SessionKeys, make_session_keys
 from vpnprobe.conversations.openvpn_tls import client_context
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.probes.context import Settings
-from vpnprobe.probes.openvpn_session_keys import SessionKeys, make_session_keys
 from vpnprobe.transports.stack import Datagram, Endpoint, Packet, UdpPort
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
 from vpnprobe.wire.openvpn import HardResetClientV2, HardResetServerV2, decode_openvpn

@@ -12,9 +12,9 @@ from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vpnprobe.conversations.openvpn_session_keys import FILLER_BYTES, MOST_PEM_BYTES, VALID, WRAPS, ServerSessionKeys, make_session_keys
 from vpnprobe.conversations.openvpn_tls import client_context, server_context
 from vpnprobe.errors import DecodeError
-from vpnprobe.probes.openvpn_session_keys import FILLER_BYTES, MOST_PEM_BYTES, VALID, WRAPS, ServerSessionKeys, make_session_keys
 from vpnprobe.wire.openvpn_wrap import Wrap
 
 MADE = make_session_keys(random.Random(1).randbytes)

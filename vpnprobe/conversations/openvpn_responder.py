@@ -1,35 +1,29 @@
 """The server's end of whole OpenVPN sessions at the server agent's ports, for clients that handed over what it takes.
 
-A client's packets find their session by its session ID, which ends in the paired session's tag. What the first packet looks like decides
-the wrap: plain, tls-crypt, or tls-crypt-v2, whose opcode is its own.
+What a client's first packet looks like decides the wrap: plain, tls-crypt, or tls-crypt-v2, whose opcode is its own. A client that handed
+over no keys gets the answer to a plain reset and nothing behind it.
 """
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from vpnprobe.agents.sessions import ClientSession
-from vpnprobe.conversations.openvpn import plain_reset, session_of
 from vpnprobe.conversations.openvpn_ends import Server
+from vpnprobe.conversations.openvpn_reset import Responder, plain_reset
+from vpnprobe.conversations.openvpn_session_keys import ServerSessionKeys
 from vpnprobe.conversations.openvpn_tls import server_context
 from vpnprobe.errors import CannotRun, DecodeError
-from vpnprobe.evidence.checks import openvpn_reset
-from vpnprobe.evidence.packet_records import Check
-from vpnprobe.observations.schema import Transport
-from vpnprobe.probes.openvpn_session_keys import ServerSessionKeys
-from vpnprobe.transports.stack import NetworkStack
-from vpnprobe.wire.ciphers import lacking
 from vpnprobe.wire.openvpn import HardResetClientV2, HardResetClientV3, decode_openvpn
+from vpnprobe.wire.openvpn_ciphers import lacking
 from vpnprobe.wire.openvpn_wrap import Wrap
 
 RETRANSMIT_AFTER_S: Final = 0.3
 ECHOES: Final = 6
 """Echo requests that the server's end sends through each tunnel."""
-MOST_SESSIONS: Final = 1024
-"""OpenVPN sessions of one client in a run."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class ServerKeys:
     """What lets one client's OpenVPN sessions come up."""
 
@@ -40,7 +34,7 @@ class ServerKeys:
 def accept(message: object) -> ServerKeys:
     """From a control message. Raises DecodeError where it cannot be used, CannotRun where this host lacks what it takes."""
     if not isinstance(message, dict):
-        raise DecodeError("openvpn", 0, "is no table of keys")
+        raise DecodeError("keys", 0, "are no table")
     if lack := lacking():
         raise CannotRun(lack)
     half = ServerSessionKeys.decode(message)
@@ -65,22 +59,34 @@ def wrap_of(data: bytes) -> Wrap | None:
             return None
 
 
-def begin(stack: NetworkStack, session: ClientSession, data: bytes, *, transport: Transport, port: int) -> tuple[Server, Check] | None:
-    """The server's end for a client's first packet; None: it is none, or this client handed over no keys."""
-    server_keys, wrap = session.openvpn, wrap_of(data)
-    if server_keys is None or wrap is None or session.openvpn_begun >= MOST_SESSIONS or not session_of(data):
+def variant(data: bytes) -> str:
+    """What the check of such a session is told apart by: the wrap's name; empty where it is plain."""
+    wrap = wrap_of(data)
+    return "" if wrap is None or wrap is Wrap.NONE else wrap.value
+
+
+def respond(
+    data: bytes, keys: object | None, *, stream: bool, entropy: Callable[[int], bytes], unix_time_at_zero: float, number: int
+) -> Server | Responder | None:
+    """The end that answers a client's first packet; None: it is none, or nobody here can read it.
+
+    `keys`: `ServerKeys` of this client, or None. `number`: its sessions so far, told as the peer ID.
+    """
+    wrap = wrap_of(data)
+    if wrap is None or (keys is None and wrap is not Wrap.NONE):
         return None
-    session.openvpn_begun += 1
+    if not isinstance(keys, ServerKeys):
+        return Responder(session_id=entropy(8), stream=stream)
     server = Server(
-        session_id=stack.entropy(8),
-        stream=transport is Transport.TCP,
-        wrapping=server_keys.half.wrapping(wrap),
-        context=server_keys.context,
-        entropy=stack.entropy,
-        unix_time_at_zero=stack.unix_time() - stack.now(),
+        session_id=entropy(8),
+        stream=stream,
+        wrapping=keys.half.wrapping(wrap),
+        context=keys.context,
+        entropy=entropy,
+        unix_time_at_zero=unix_time_at_zero,
         echoes=ECHOES,
-        peer_id=session.openvpn_begun,
+        peer_id=number,
         retransmit_after_s=RETRANSMIT_AFTER_S,
     )
     server.short_replies = True
-    return server, openvpn_reset(transport, port, "" if wrap is Wrap.NONE else wrap.value)
+    return server

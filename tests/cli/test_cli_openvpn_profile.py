@@ -16,10 +16,10 @@ from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 
 from vpnprobe.cli import run_command
-from vpnprobe.cli.profile import addresses_of, profile_test_of
+from vpnprobe.cli.openvpn_profile import addresses_of, profile_test_of
+from vpnprobe.conversations.openvpn_session_keys import make_session_keys
 from vpnprobe.errors import ExitStatus
 from vpnprobe.probes.openvpn_profile_test import MOST_REMOTES, ProfileTest
-from vpnprobe.probes.openvpn_session_keys import make_session_keys
 
 PROGRAM = (sys.executable, "-P", "-m", "vpnprobe")
 MATERIAL = make_session_keys(os.urandom)
@@ -155,7 +155,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, path: Path, typed: str, *, terminal: 
     def command() -> None:
         trials.append(profile_test_of(path, lambda _: None))
 
-    monkeypatch.setattr("vpnprobe.cli.profile.sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: terminal)))
+    monkeypatch.setattr("vpnprobe.cli.openvpn_profile.sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: terminal)))
     done = CliRunner().invoke(command, input=typed, catch_exceptions=False)
     assert "sesame" not in done.output
     return trials[0], done.output

@@ -1,0 +1,302 @@
+"""All protocols that have conversations, each told once: one written list.
+
+The server agent's responders, the passive observer of other programs' ports, the followers of captures, drivers, tracing, decoys and the
+hand-over of keys dispatch by it, and the judge asks its tables. None of them names a protocol.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final, NamedTuple, Protocol
+
+from vpnprobe.conversations import (
+    ikev1,
+    ikev2,
+    l2tp,
+    lcp,
+    openvpn,
+    openvpn_reset,
+    openvpn_responder,
+    openvpn_session_keys,
+    pptp,
+    wireguard,
+)
+from vpnprobe.conversations.contract import Conversation, TransitionTable
+from vpnprobe.conversations.observing import Observer
+from vpnprobe.conversations.openvpn_observer import OpenvpnObserver
+from vpnprobe.observations.schema import Transport
+from vpnprobe.wire.isakmp import NAT_T_PORT
+from vpnprobe.wire.isakmp import PORT as IKE_PORT
+from vpnprobe.wire.l2tp import PORT as L2TP_PORT
+from vpnprobe.wire.pptp import PORT as PPTP_PORT
+
+Described = tuple[str, Mapping[str, int | str]]
+UNREADABLE: Final = "unreadable"
+"""The name of a message that could not be decoded."""
+
+
+class Opening(NamedTuple):
+    """What came first at a server's port: a datagram, or the beginning of a stream."""
+
+    data: bytes
+    transport: Transport
+    port: int
+
+
+class Host(NamedTuple):
+    """What a responder gets from the host that it runs on."""
+
+    entropy: Callable[[int], bytes]
+    unix_time_at_zero: float
+    """Unix time when the caller's clock shows 0."""
+    keys: object | None = None
+    """What this client handed over for the protocol; None: nothing."""
+    number: int = 0
+    """Conversations of this client so far."""
+
+
+class ClientKeys(Protocol):
+    """Keys of one run, made by the client."""
+
+    def handed_over(self) -> dict[str, str]:
+        """The server's half, as a part of a control message."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtocolSpec:
+    """All that the program knows of one protocol's conversations."""
+
+    name: str
+    probe: str
+    """The probe that asks its checks."""
+    checks: tuple[str, ...]
+    """Names of its checks, in the order in which one conversation comes to them."""
+    transports: frozenset[Transport]
+    ports: frozenset[int]
+    """Server ports that it lives on; empty: any that no other protocol of the list has."""
+    table: TransitionTable[Any]
+    opening: Callable[[Opening], str]
+    """The key of the conversation that a client's first packet begins; empty: it begins none."""
+    respond: Callable[[Opening, Host], Conversation | None] | None = None
+    """The end that answers it; None: nothing here does."""
+    observer: Callable[[Transport, int], Observer] | None = None
+    """Reads one client port's packets to and from a port that another program has; None: it is not observed."""
+    describe: Callable[[object], Described]
+    """A decoded message's name and the numbers in it that matter to a judgement."""
+    placed: Callable[[object], tuple[str, str]] | None = None
+    """Which of `checks` a message bears on, and what its key has behind the conversation's; None: always the first, and nothing."""
+    variant: Callable[[Opening], str] = lambda _: ""
+    """What tells the check apart, by a client's first packet (OpenVPN's wrap); empty: the plain one."""
+    stream_needs: Callable[[bytes], int] = lambda _: 1
+    """Bytes of a stream's beginning that it takes to recognise it."""
+    length_bytes: int = 0
+    """Of each packet's length, which stands before it in a stream."""
+    first_packet: Callable[[bytes], tuple[bytes, str]] | None = None
+    """A client's first packet with an identifier of 8 bytes, and its message's name: for TTL-limited copies. None: it cannot be copied."""
+    decoy_bytes: Mapping[int, int] = field(default_factory=dict)
+    """By port: about the size of a client's first packet, where it is not the shortest payload of ours."""
+    head_bytes: Callable[[bytes], int] = len
+    """Bytes at the beginning of one of its packets that tell anything; what follows is ciphertext."""
+    call_ids: Callable[[Conversation], tuple[int, int] | None] = lambda _: None
+    """Call IDs of the call that a conversation has set up: this end's and the peer's. None: there is none, or none yet."""
+    make_keys: Callable[[Callable[[int], bytes]], ClientKeys] | None = None
+    """Makes the keys of one run at the client, from random bytes; None: it takes none."""
+    accept_keys: Callable[[object], object] | None = None
+    """The server's half out of a control message. Raises DecodeError and CannotRun."""
+
+    def lives_on(self, transport: Transport, port: int) -> bool:
+        return transport in self.transports and port in self.ports
+
+    def described(self, message: object) -> Described:
+        """`describe`; what could not be decoded is `unreadable`."""
+        return (UNREADABLE, {"problem": str(message)}) if isinstance(message, Exception) else self.describe(message)
+
+    def bears_on(self, message: object) -> tuple[str, str]:
+        """The check that a message bears on, and what its key has behind the conversation's."""
+        return (self.checks[0], "") if self.placed is None else self.placed(message)
+
+
+UDP: Final = frozenset({Transport.UDP})
+TCP: Final = frozenset({Transport.TCP})
+IKE_PORTS: Final = frozenset({IKE_PORT, NAT_T_PORT})
+
+
+def _marked(port: int) -> bool:
+    """Whether ISAKMP stands behind the non-ESP marker there (RFC 3948 section 2.2)."""
+    return port == NAT_T_PORT
+
+
+def _number(host: Host, most: int = 65535) -> int:
+    """1 to `most`."""
+    return 1 + int.from_bytes(host.entropy(2), "big") % most
+
+
+def _pptp_responder(_: Opening, host: Host) -> Conversation:
+    return pptp.Responder(_number(host, 0xFFFE))
+
+
+def _pptp_calls(conversation: Conversation) -> tuple[int, int] | None:
+    assert isinstance(conversation, pptp.Responder)
+    peer = conversation.peer_call_id if conversation.reached("control") else None
+    return None if peer is None else (conversation.call_id, peer)
+
+
+def _l2tp_responder(opening: Opening, host: Host) -> Conversation | None:
+    if not l2tp.opening(opening.data):
+        return None
+    return l2tp.Responder(tunnel_id=_number(host), session_id=_number(host), retransmit_after_s=1.0)
+
+
+def _ikev1_responder(opening: Opening, host: Host) -> Conversation | None:
+    marker = _marked(opening.port)
+    known = ikev1.opening(opening.data, non_esp_marker=marker)
+    return ikev1.Responder(entropy=host.entropy(ikev1.ENTROPY_BYTES), non_esp_marker=marker) if known else None
+
+
+def _ikev2_responder(opening: Opening, host: Host) -> Conversation | None:
+    marker = _marked(opening.port)
+    known = ikev2.opening(opening.data, non_esp_marker=marker)
+    return ikev2.Responder(entropy=host.entropy(ikev2.ENTROPY_BYTES), non_esp_marker=marker) if known else None
+
+
+def _openvpn_packet(opening: Opening) -> bytes:
+    """The client's first packet, without the length that it has in a stream."""
+    return opening.data[openvpn.FRAME_LENGTH :] if opening.transport is Transport.TCP else opening.data
+
+
+def _openvpn_opening(opening: Opening) -> str:
+    packet = _openvpn_packet(opening)
+    return openvpn_reset.session_of(packet) if openvpn_responder.wrap_of(packet) is not None else ""
+
+
+def _openvpn_responder(opening: Opening, host: Host) -> Conversation | None:
+    return openvpn_responder.respond(
+        _openvpn_packet(opening),
+        host.keys,
+        stream=opening.transport is Transport.TCP,
+        entropy=host.entropy,
+        unix_time_at_zero=host.unix_time_at_zero,
+        number=host.number,
+    )
+
+
+PROTOCOLS: Final[tuple[ProtocolSpec, ...]] = (
+    ProtocolSpec(
+        name="pptp",
+        probe="pptp",
+        checks=("control",),
+        transports=TCP,
+        ports=frozenset({PPTP_PORT}),
+        table=pptp.TABLE,
+        opening=lambda opening: pptp.opening(opening.data),
+        respond=_pptp_responder,
+        observer=lambda *_: pptp.PptpObserver(),
+        describe=pptp.describe,
+        call_ids=_pptp_calls,
+    ),
+    ProtocolSpec(
+        name="lcp",
+        probe="pptp",
+        checks=("lcp",),
+        transports=frozenset({Transport.GRE}),
+        ports=frozenset(),
+        table=lcp.TABLE,
+        opening=lambda _: "",
+        describe=lcp.describe,
+    ),
+    ProtocolSpec(
+        name="ikev1",
+        probe="ike",
+        checks=("ikev1-main",),
+        transports=UDP,
+        ports=IKE_PORTS,
+        table=ikev1.TABLE,
+        opening=lambda opening: ikev1.opening(opening.data, non_esp_marker=_marked(opening.port)),
+        respond=_ikev1_responder,
+        observer=lambda _, port: ikev1.observer(non_esp_marker=_marked(port)),
+        describe=ikev1.describe,
+        decoy_bytes=dict.fromkeys(IKE_PORTS, 300),
+    ),
+    ProtocolSpec(
+        name="ikev2",
+        probe="ike",
+        checks=("ikev2-init",),
+        transports=UDP,
+        ports=IKE_PORTS,
+        table=ikev2.TABLE,
+        opening=lambda opening: ikev2.opening(opening.data, non_esp_marker=_marked(opening.port)),
+        respond=_ikev2_responder,
+        observer=lambda _, port: ikev2.observer(non_esp_marker=_marked(port)),
+        describe=ikev2.describe,
+        decoy_bytes=dict.fromkeys(IKE_PORTS, 300),
+    ),
+    ProtocolSpec(
+        name="l2tp",
+        probe="l2tp",
+        checks=("control",),
+        transports=UDP,
+        ports=frozenset({L2TP_PORT}),
+        table=l2tp.TABLE,
+        opening=lambda opening: l2tp.opening(opening.data),
+        respond=_l2tp_responder,
+        observer=lambda *_: l2tp.L2tpObserver(),
+        describe=l2tp.describe,
+        decoy_bytes={L2TP_PORT: 100},
+    ),
+    ProtocolSpec(
+        name="openvpn",
+        probe="openvpn",
+        checks=("reset", "handshake", "data"),
+        transports=UDP | TCP,
+        ports=frozenset(),
+        table=openvpn.TABLE,
+        opening=_openvpn_opening,
+        respond=_openvpn_responder,
+        observer=lambda transport, _: OpenvpnObserver(stream=transport is Transport.TCP),
+        describe=openvpn.describe,
+        placed=openvpn.placed,
+        variant=lambda opening: openvpn_responder.variant(_openvpn_packet(opening)),
+        stream_needs=openvpn_reset.stream_needs,
+        length_bytes=openvpn.FRAME_LENGTH,
+        head_bytes=openvpn.head_bytes,
+        first_packet=openvpn_reset.first_packet,
+        make_keys=openvpn_session_keys.make_session_keys,
+        accept_keys=openvpn_responder.accept,
+    ),
+    ProtocolSpec(
+        name="wireguard",
+        probe="wireguard",
+        checks=("handshake", "data"),
+        transports=UDP,
+        ports=frozenset(),
+        table=wireguard.TABLE,
+        opening=lambda opening: wireguard.opening(opening.data),
+        describe=wireguard.describe,
+        placed=wireguard.placed,
+    ),
+)
+"""In the order in which a first packet is offered to them."""
+
+
+@cache
+def at_port(transport: Transport, port: int) -> Sequence[ProtocolSpec]:
+    """The protocols that may be spoken at a server's port."""
+    own = [spec for spec in PROTOCOLS if spec.lives_on(transport, port)]
+    return own or [spec for spec in PROTOCOLS if transport in spec.transports and not spec.ports and spec.respond is not None]
+
+
+def protocol_of(probe: str, check: str) -> ProtocolSpec | None:
+    """The protocol whose conversations a check is about; None: it is about no conversation."""
+    return next((spec for spec in PROTOCOLS if spec.probe == probe and check in spec.checks), None)
+
+
+@cache
+def registered_ports(transport: Transport) -> tuple[int, ...]:
+    """Ports that protocols of the list have for themselves, in the list's order."""
+    return tuple(dict.fromkeys(port for spec in PROTOCOLS if transport in spec.transports for port in sorted(spec.ports)))
+
+
+def decoy_bytes(port: int) -> int | None:
+    """About the size of the first packet of the protocol at that port; None: the shortest payload's."""
+    return next((spec.decoy_bytes[port] for spec in PROTOCOLS if port in spec.decoy_bytes), None)

@@ -1,0 +1,221 @@
+"""The one driver of conversations: client's and server's ends, over datagrams and streams.
+
+It feeds a conversation what comes, sends what it has to say, wakes it when something is due, and records every step. Whoever waits for an
+outcome is woken when it is there: nothing polls.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, Protocol
+
+from vpnprobe.conversations.contract import Conversation
+from vpnprobe.transports.stack import ConnectError, NetworkStack, TcpStream
+
+CLOCK_SLACK_S: Final = 0.002
+"""A timer that is due within this is due: a clock may wake us a hair too early, and then nothing would be due by its reading."""
+
+
+class Until(Protocol):
+    """What is waited for."""
+
+    def reached(self, now: float) -> bool: ...
+    def due(self) -> float | None:
+        """When `reached` may turn true though nothing comes, on the same clock; None: never."""
+        ...
+
+
+class Driver:
+    """One end of one conversation under way."""
+
+    def __init__(
+        self,
+        stack: NetworkStack,
+        conversation: Conversation,
+        *,
+        send: Callable[[bytes], None],
+        record: Callable[[], None],
+    ) -> None:
+        """`send`: hands one datagram or chunk over. `record`: takes the conversation's events."""
+        self.conversation = conversation
+        self.heard = stack.now()
+        """When the conversation was begun, or last got or sent anything, on the stack's clock."""
+        self._stack = stack
+        self._send = send
+        self._record = record
+        self._timer: asyncio.TimerHandle | None = None
+        self._resting = False
+        self._progress = asyncio.Event()
+        self.ended = False
+        """The stream has ended, or the driver was closed."""
+
+    def start(self, first: bytes = b"") -> None:
+        """`first`: bytes of the peer's that were read already."""
+        self.conversation.start(self._stack.now())
+        if first:
+            self.conversation.receive(first, self._stack.now())
+        self._carry_on()
+
+    def receive(self, data: bytes) -> None:
+        """A datagram, or the next chunk of the stream."""
+        self.conversation.receive(data, self._stack.now())
+        self._carry_on()
+
+    def peer_closed(self) -> None:
+        """The peer has ended the stream, without a reset."""
+        self.conversation.closed_by_peer(self._stack.now())
+        self._carry_on()
+        self.close()
+
+    def say(self, action: Callable[[float], None]) -> None:
+        """Has the conversation do something by itself (say goodbye), and sends what comes of it."""
+        action(self._stack.now())
+        self._carry_on()
+
+    def wake(self) -> None:
+        """Something else happened that may decide: who waits looks again."""
+        self._progress.set()
+
+    def rest(self) -> None:
+        """Nothing falls due any more. What still comes is recorded, and answered."""
+        self._resting = True
+        self._disarm()
+
+    def close(self) -> None:
+        """Nothing falls due any more, and who waits is woken."""
+        self.ended = True
+        self.rest()
+        self._progress.set()
+
+    async def wait(self, until: Until) -> bool:
+        """Waits for it; returns whether it was reached. False: the stream ended before."""
+        while not until.reached(self._stack.now()):
+            if self.ended:
+                return False
+            self._progress.clear()
+            due = until.due()
+            timeout = None if due is None else max(0.0, due - self._stack.now())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._progress.wait(), timeout)
+        return True
+
+    def _carry_on(self) -> None:
+        waiting = self.conversation.data_to_send(self._stack.now())
+        self._record()
+        for data in waiting:
+            self._send(data)
+        self.heard = self._stack.now()
+        self._progress.set()
+        self._arm()
+
+    def _arm(self) -> None:
+        self._disarm()
+        due = self.conversation.next_timer()
+        if due is not None and not self._resting:
+            pause_s = max(0.0, due - self._stack.now())
+            self._timer = asyncio.get_running_loop().call_later(pause_s, self._due, due)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _due(self, due: float) -> None:
+        now = self._stack.now()
+        if due - now < CLOCK_SLACK_S:
+            self.conversation.handle_timer(max(due, now))
+            self._carry_on()
+        else:
+            self._arm()
+
+
+class GoalOrSilence:
+    """The check's goal, or silence: nothing is due any more, and nothing has come for `silence_s` since."""
+
+    def __init__(self, driver: Driver, check: str, silence_s: float) -> None:
+        self._driver = driver
+        self._check = check
+        self._silence_s = silence_s
+
+    def reached(self, now: float) -> bool:
+        due = self.due()
+        return self._driver.conversation.reached(self._check) or (due is not None and now >= due - CLOCK_SLACK_S / 2)
+
+    def due(self) -> float | None:
+        return None if self._driver.conversation.next_timer() is not None else self._driver.heard + self._silence_s
+
+
+class GoalBy:
+    """The check's goal, or a moment on the stack's clock."""
+
+    def __init__(self, driver: Driver, check: str, deadline: float) -> None:
+        self._driver = driver
+        self._check = check
+        self._deadline = deadline
+
+    def reached(self, now: float) -> bool:
+        return self._driver.conversation.reached(self._check) or now >= self._deadline
+
+    def due(self) -> float | None:
+        return self._deadline
+
+
+class StreamDriver(Driver):
+    """One end over a stream: what comes is read until the stream ends, what goes waits for room."""
+
+    def __init__(self, stack: NetworkStack, conversation: Conversation, stream: TcpStream, record: Callable[[], None]) -> None:
+        super().__init__(stack, conversation, send=self._queue, record=record)
+        self.stream = stream
+        self.was_reset = False
+        self._outgoing: deque[bytes] = deque()
+        self._writing: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    def start(self, first: bytes = b"") -> None:
+        super().start(first)
+        self._reading = asyncio.get_running_loop().create_task(self._read())
+
+    async def finished(self) -> None:
+        """Until the stream has ended."""
+        if self._reading is not None:
+            await asyncio.shield(self._reading)
+
+    async def drained(self) -> None:
+        """Until all that was said is handed over, or the stream is gone."""
+        if self._writing is not None:
+            await asyncio.shield(self._writing)
+
+    def close(self) -> None:
+        super().close()
+        for task in (self._reading, self._writing):
+            if task is not None and task is not _current_task():
+                task.cancel()
+
+    def _queue(self, data: bytes) -> None:
+        self._outgoing.append(data)
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.get_running_loop().create_task(self._write())
+
+    async def _write(self) -> None:
+        try:
+            while self._outgoing:
+                await self.stream.send(self._outgoing.popleft())
+        except ConnectError:
+            self._outgoing.clear()  # The reader learns of it, and what came before the reset first.
+
+    async def _read(self) -> None:
+        try:
+            while chunk := await self.stream.receive():
+                self.receive(chunk)
+            self.peer_closed()
+        except ConnectError:
+            self.was_reset = True
+            self.close()
+
+
+def _current_task() -> "asyncio.Task[object] | None":
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
