@@ -12,6 +12,7 @@ from vpnprobe.agents.control import Message
 from vpnprobe.agents.sessions import ClientSession
 from vpnprobe.agents.simulation import measure_simulated
 from vpnprobe.errors import CannotRun, ExitStatus
+from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.lab.scenario import load
 from vpnprobe.observations.schema import Cause, Direction, Feasibility, Observation, Outcome, Transport
 from vpnprobe.probes.context import Settings, WantedPort
@@ -33,7 +34,7 @@ def measured(topology: Topology, *, lacking: Sequence[str] = (), keeping: frozen
 
 
 def feasibility(found: Measured) -> dict[str, Feasibility]:
-    return {v.protocol: v.feasibility for v in decide(found.observations, rules=RULES, ports=FEW_PORTS.openvpn_ports).verdicts}
+    return {v.protocol: v.feasibility for v in decide(found.observations, rules=RULES, ports=FEW_PORTS.candidate_ports).verdicts}
 
 
 class TestWithoutPrivileges:
@@ -151,6 +152,10 @@ class TestPairing:
         assert found.server == {"address": "10.78.3.2"}
         assert not {Outcome.BLOCKED} & {o.outcome for o in found.observations}
         assert set(feasibility(found).values()) <= {Feasibility.UNKNOWN, Feasibility.INFEASIBLE}
+        counted = [o for o in found.observations if o.sent is not None and o.probe not in ("path", "nat")]
+        assert counted
+        assert {o.received for o in counted if o.outcome in (Outcome.NO_ANSWER, Outcome.REFUSED)} == {None}
+        assert all(o.received and o.detail["proof"] == "answered" for o in counted if o.outcome is Outcome.PASS)
 
 
 class TestBrokenPeers:
@@ -170,6 +175,7 @@ class TestBrokenPeers:
             ("capture", {"kept": True, "data": "", "total": "x"}),
             ("capture", {"kept": True, "data": "QUJD", "total": 3}),
             ("ping", {"error": "I do not like you"}),
+            ("ping", {"segments": [{}, 0]}),
         ],
         ids=str,
     )
@@ -186,6 +192,43 @@ class TestBrokenPeers:
         assert found.problem.startswith("the peer")
         assert "\n" not in found.problem
         assert not [o for o in found.observations if o.outcome in (Outcome.BLOCKED, Outcome.REFUSED)]
+
+    def with_a_row(self, record: PacketRecord, heard: list[str]) -> Measured:
+        """A run whose server agent has one more record."""
+
+        async def story(both: Agents) -> Measured:
+            rows = both.agent._handlers["rows"]
+
+            async def more(session: ClientSession, message: Message) -> dict[str, object]:
+                if record not in session.recorder.packet_records:
+                    session.recorder.packet_records.append(record)
+                return await rows(session, message)
+
+            both.agent._handlers = {**both.agent._handlers, "rows": more}
+            run = both.run()
+            run.tell = heard.append
+            return await run.measure()
+
+        return simulated(story)
+
+    def test_a_check_of_a_newer_peer_is_set_aside_and_told(self) -> None:
+        heard: list[str] = []
+        newer = PacketRecord(Vantage.SERVER, Movement.SENT, 0.1, Check("quic", "handshake", Transport.UDP, 443), "k", "Initial")
+        found = self.with_a_row(newer, heard)
+        assert found.complete
+        assert found.server is not None
+        assert found.server["unknown_checks"] == ["quic/handshake"]
+        assert [line for line in heard if line.startswith("warning: ") and "quic/handshake" in line]
+        assert outcomes(found)["udp-reach-udp-443-s2c"] == "pass"
+
+    def test_a_row_with_a_bad_detail_is_one_line_and_what_was_measured_before(self) -> None:
+        bad = PacketRecord(
+            Vantage.SERVER, Movement.SENT, 0.1, Check("openvpn", "data", Transport.UDP, 443), "k.0.1", "P_DATA_V2", detail={"answers": "x"}
+        )
+        found = self.with_a_row(bad, [])
+        assert not found.complete
+        assert found.problem.startswith("the peer answered rows with something that cannot be read: row at offset ")
+        assert "\n" not in found.problem
 
     def test_endless_rows_come_to_an_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A row for ever, always with more to come."""

@@ -1,10 +1,12 @@
 """Rows on the control channel: they come back as they were, and anything else is a DecodeError."""
 
 import base64
+import contextlib
 import json
 import random
 import tracemalloc
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,14 +15,19 @@ from hypothesis import strategies as st
 
 from vpnprobe.agents.records import (
     FEW_ROWS,
+    LARGEST,
+    LONGEST_TEXT,
+    MOST_UNKNOWN,
     MOST_UNPACKED_BYTES,
     Row,
+    UnknownCheck,
     check_row,
     inflated,
     packed,
     packet_record_row,
     read_all,
     read_check,
+    read_known,
     read_packet_record,
     read_refusal,
     read_trace,
@@ -29,12 +36,25 @@ from vpnprobe.agents.records import (
     unpacked,
 )
 from vpnprobe.errors import DecodeError
-from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
+from vpnprobe.evidence.checks import CHECKS
+from vpnprobe.evidence.packet_records import NUMBERS, Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind, TtlTrace
 from vpnprobe.observations.schema import Direction, Transport
 
 ports = st.none() | st.integers(1, 65535)
-checks = st.builds(Check, st.text(), st.text(), st.sampled_from(Transport), ports, st.text())
+texts = st.text(max_size=40)
+numbers = st.integers(-LARGEST, LARGEST)
+
+
+@st.composite
+def checks_of_the_table(draw: st.DrawFn) -> Check:
+    spec = draw(st.sampled_from(CHECKS))
+    transport = draw(st.sampled_from(spec.transports or tuple(Transport)))
+    port = draw(st.integers(1, 65535)) if transport in (Transport.TCP, Transport.UDP) else None
+    return Check(spec.probe, spec.name, transport, port, draw(texts), draw(st.sampled_from([4, 6])))
+
+
+checks = checks_of_the_table()
 ways = st.sampled_from([Direction.C2S, Direction.S2C])
 ttls = st.none() | st.integers(1, 255)
 packet_records = st.builds(
@@ -43,18 +63,19 @@ packet_records = st.builds(
     st.sampled_from(Movement),
     st.floats(0, 1e6).map(lambda at: round(at, 6)),
     checks,
-    st.text(),
-    st.text(),
+    texts,
+    texts,
     st.integers(0, 65535),
     ttls,
     st.booleans(),
-    st.none() | st.tuples(st.text(), ports),
-    st.dictionaries(st.text(), st.integers() | st.text()),
+    st.none() | st.tuples(texts, ports),
+    st.dictionaries(texts.filter(lambda name: name not in NUMBERS), numbers | texts, max_size=8)
+    | st.dictionaries(st.sampled_from(sorted(NUMBERS)), numbers),
 )
-refusals = st.builds(Refusal, checks, ways, st.sampled_from(RefusalKind), st.none() | st.text(), st.text())
-traces = st.builds(TtlTrace, checks, ways, st.dictionaries(st.integers(1, 30), st.none() | st.text()), ttls)
+refusals = st.builds(Refusal, checks, ways, st.sampled_from(RefusalKind), st.none() | texts, texts)
+traces = st.builds(TtlTrace, checks, ways, st.dictionaries(st.integers(1, 30), st.none() | texts), ttls)
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(10**400),
     lambda inner: st.lists(inner, max_size=12) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=20,
 )
@@ -97,10 +118,117 @@ def test_any_json_is_rows_or_a_decode_error(value: object) -> None:
 def test_a_field_that_is_something_else(packet_record: PacketRecord, data: st.DataObject) -> None:
     row = over_the_wire(packet_record_row(packet_record))
     row[data.draw(st.integers(0, len(row) - 1))] = data.draw(json_values)
+    unknown: set[str] = set()
     try:
-        read_all([row], read_packet_record)
+        (found,) = read_known([row], read_packet_record, unknown)
     except DecodeError as error:
         assert (error.field, error.offset) == ("row", 0)
+    else:
+        assert bool(unknown) is (found is None)
+
+
+@given(st.lists(json_values, min_size=11, max_size=11) | json_values)
+def test_a_row_is_a_packet_record_or_set_aside_or_a_decode_error(row: object) -> None:
+    for read in (read_packet_record, read_refusal, read_trace, read_check):
+        with contextlib.suppress(DecodeError):
+            assert isinstance(read(row), PacketRecord | Refusal | TtlTrace | Check)
+
+
+def good_row() -> Row:
+    """A packet record as the server's agent hands it over."""
+    record = PacketRecord(Vantage.SERVER, Movement.SENT, 0.5, Check("openvpn", "data", Transport.UDP, 1194), "k.0.1", "P_DATA_V2", 99)
+    row: Row = over_the_wire(packet_record_row(record))
+    return row
+
+
+@pytest.mark.parametrize("name", [["quic", "handshake"], ["tcp", "reach-too"], ["", ""]])
+def test_a_check_of_a_newer_peer_is_set_aside_in_its_place_and_told(name: list[str]) -> None:
+    newer = good_row()
+    newer[3] = [*name, "sctp", 5, ""]
+    unknown: set[str] = set()
+    found = read_known([good_row(), newer, good_row()], read_packet_record, unknown)
+    assert [record is None for record in found] == [False, True, False]
+    assert unknown == {"/".join(name)}
+    with pytest.raises(UnknownCheck):
+        read_packet_record(newer)
+    with pytest.raises(DecodeError, match="row at offset 0: does not fit"):
+        read_all([newer], read_packet_record)
+
+
+def test_no_more_names_are_kept_than_anybody_would_read() -> None:
+    unknown: set[str] = set()
+    rows = [["probe", f"check-{number}", "udp", 1, ""] for number in range(500)]
+    assert read_known(rows, read_check, unknown) == [None] * 500
+    assert len(unknown) == MOST_UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (0, "middle"),
+        (0, []),
+        (1, "lost"),
+        (2, True),
+        (2, "1.0"),
+        (2, 10**400),
+        (2, json.loads("NaN")),
+        (2, json.loads("-Infinity")),
+        (2, 1e300),
+        (3, None),
+        (3, ["openvpn", "data", "udp", None, ""]),
+        (3, ["openvpn", "data", "gre", None, ""]),
+        (3, ["gre", "passthrough", "gre", 47, ""]),
+        (3, ["openvpn", "data", "udp", True, ""]),
+        (3, ["openvpn", "data", "udp", 65536, ""]),
+        (3, ["openvpn", "data", "udp", 1194, 5]),
+        (3, ["openvpn", "data", "udp", 1194, "", 5]),
+        (3, ["openvpn", "data", "udp", 1194, "", True]),
+        (3, ["openvpn", "data", "udp", 1194, "", 4, 4]),
+        (3, {"openvpn": 1, "data": 1, "udp": 1, "a": 1, "b": 1}),
+        (4, 7),
+        (4, "k" * 1000),
+        (5, None),
+        (6, -1),
+        (6, True),
+        (6, 1 << 40),
+        (7, False),
+        (8, 0),
+        (8, None),
+        (9, "10.0.0.1"),
+        (9, ["10.0.0.1"]),
+        (9, ["10.0.0.1", -1]),
+        (9, [1, 1]),
+        (10, None),
+        (10, []),
+        (10, {"answers": "five"}),
+        (10, {"answers": 5.0}),
+        (10, {"answers": True}),
+        (10, {"answers": None}),
+        (10, {"call_id": "1"}),
+        (10, {"other": []}),
+        (10, {"other": 1 << 80}),
+        (10, {"problem": "x" * 1000}),
+        (10, {str(number): number for number in range(100)}),
+    ],
+)
+def test_every_field_is_held_against_what_it_may_be(place: int, value: object) -> None:
+    row = good_row()
+    row[place] = value
+    with pytest.raises(DecodeError, match="row at offset 0: does not fit"):
+        read_known([row], read_packet_record, set())
+
+
+def test_a_peer_that_tells_no_ip_version_means_4() -> None:
+    over_4 = Check("udp", "reach", Transport.UDP, 53)
+    assert check_row(over_4) == ["udp", "reach", "udp", 53, ""]
+    assert read_check(check_row(over_4)) == over_4
+    over_6 = over_4._replace(family=6)
+    assert read_check(check_row(over_6)) == over_6
+
+
+def test_long_words_in_a_detail_are_cut_before_they_go() -> None:
+    told = replace(read_packet_record(good_row()), detail={"problem": "x" * 5000, "answers": 7})
+    assert read_packet_record(over_the_wire(packet_record_row(told))).detail == {"problem": "x" * LONGEST_TEXT, "answers": 7}
 
 
 @pytest.mark.parametrize("rows", [None, "text", 5, {"a": 1}])

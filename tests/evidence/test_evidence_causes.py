@@ -225,36 +225,6 @@ class TestPlaces:
         assert self.place(refused, self.PASSING, starved) == Location(2, "10.0.1.254", "10.0.2.254")
 
 
-class TestPathRows:
-    def mapping(self, facts: PathFacts) -> Observation | None:
-        return next((o for o in explain([], facts) if o.probe == "nat"), None)
-
-    def test_a_nat(self) -> None:
-        found = self.mapping(NATTED)
-        assert found is not None
-        assert (found.outcome, found.cause, found.detail["translated"]) == (DEGRADED, Cause.NAT, True)
-        assert found.detail["seen_as"] == "192.0.2.7"
-
-    def test_no_nat(self) -> None:
-        found = self.mapping(PATH)
-        assert found is not None
-        assert (found.outcome, found.cause, found.detail["translated"]) == (PASS, None, False)
-
-    @pytest.mark.parametrize("facts", [PathFacts(), replace(PATH, client_seen_as=None), replace(PATH, client_address=None)])
-    def test_not_known(self, facts: PathFacts) -> None:
-        assert facts.nat is None
-        assert self.mapping(facts) is None
-
-    def test_traces(self) -> None:
-        facts = replace(PATH, traces=(TestPlaces.PASSING, TestPlaces.FAILING))
-        passing, failing = (o for o in explain([], facts) if o.probe == "path")
-        assert (passing.id, passing.outcome, passing.port) == ("path-trace-1-udp-c2s", PASS, 500)
-        assert (passing.detail["of"], passing.detail["reached"]) == ("udp/reach", 4)
-        assert (failing.outcome, failing.sent, failing.received) == (NO_ANSWER, 4, 2)
-        assert failing.detail["of"] == "gre/passthrough/bare"
-        assert failing.detail["hops"][0] == {"ttl": 1, "address": "10.0.0.254"}
-
-
 def test_a_port_that_was_not_asked_about_is_unknown() -> None:
     assert PATH.port_state(Transport.UDP, 53) is PortState.UNKNOWN
     assert PATH.port_state(Transport.GRE, None) is PortState.OURS

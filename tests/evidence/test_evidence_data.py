@@ -7,7 +7,7 @@ import pytest
 from evidence_support import C2S, CLIENT, RECEIVED, S2C, SENT, SERVER, facts_with, judged, trip
 
 from vpnprobe.evidence import checks
-from vpnprobe.evidence.data import DataRun
+from vpnprobe.evidence.judging.data import DataRun
 from vpnprobe.evidence.messages import data_suffix
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_counts import Count
@@ -63,7 +63,7 @@ def short(row: Observation) -> tuple[Outcome, Cause | None]:
 def test_data_that_all_comes_passes_and_tells_its_sizes(transport: Transport, way: Direction) -> None:
     row = row_of(packets(transport, way), way)
     assert (row.outcome, row.sent, row.received) == (Outcome.PASS, 24, 24)
-    assert row.detail == {"sessions": 1, "by_size": {str(size): [4, 4] for size in SIZES}}
+    assert row.detail == {"sessions": 1, "by_size": {str(size): [4, 4] for size in SIZES}, "proof": "peer"}
 
 
 def test_many_sizes_are_told_as_ranges() -> None:
@@ -74,7 +74,7 @@ def test_many_sizes_are_told_as_ranges() -> None:
 
 def test_sizes_that_are_not_known_are_left_out() -> None:
     rows = [replace(row, size=0) for row in packets()]
-    assert row_of(rows).detail == {"sessions": 1, "by_size": {}}
+    assert row_of(rows).detail == {"sessions": 1, "by_size": {}, "proof": "peer"}
 
 
 @pytest.mark.parametrize(("lost", "expected"), [({5}, (Outcome.PASS, None)), ({5, 11}, (Outcome.DEGRADED, Cause.LOSS))])
@@ -195,6 +195,8 @@ def test_answers_prove_without_an_agent_at_the_server() -> None:
     assert (there.outcome, there.received, back.outcome, back.received) == (Outcome.PASS, 24, Outcome.PASS, 24)
     assert (there.detail["profile"], there.detail["round_trip"]) == (True, True)
     assert "round_trip" not in back.detail
+    assert (there.sent, there.detail["proof"], back.sent, back.detail["proof"]) == (24, "answered", None, "peer")
+    assert (there.detail["by_size"]["128"], back.detail["by_size"]["128"]) == ([4, 4], [None, 4])
 
 
 def test_large_requests_without_answers_are_a_limit_of_the_round_trip() -> None:
@@ -206,6 +208,7 @@ def test_large_requests_without_answers_are_a_limit_of_the_round_trip() -> None:
 def test_no_answer_at_all_proves_nothing_without_an_agent_at_the_server() -> None:
     row = row_of(packets(passes=lambda *_: False), recorded=False)
     assert short(row) == (Outcome.NO_ANSWER, None)
+    assert (row.sent, row.received, row.detail["by_size"]["128"]) == (24, None, [4, None])
 
 
 def test_the_order_is_that_of_the_sender() -> None:

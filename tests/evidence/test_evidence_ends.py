@@ -7,7 +7,9 @@ import pytest
 from evidence_support import C2S, CLEAR, CLIENT, RECEIVED, S2C, SENT, SERVER, ends, facts_with, judged, keys, seen, trip
 
 from vpnprobe.evidence import checks
-from vpnprobe.evidence.judge import ANOTHER, DROPPED_ON_INPUT, DROPPED_ON_OUTPUT, UNANSWERED, judge
+from vpnprobe.evidence.judge import judge
+from vpnprobe.evidence.judging.base import DROPPED_ON_INPUT, DROPPED_ON_OUTPUT
+from vpnprobe.evidence.judging.connection import ANOTHER, UNANSWERED
 from vpnprobe.evidence.packet_records import Check, PacketRecord
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
@@ -153,6 +155,61 @@ class TestConnections:
     def test_a_host_that_got_the_syn_and_answered_nothing(self) -> None:
         found = at_ends(trip(TCP, C2S, keys(6), keys(6), message="SYN"))["tcp-reach-tcp-443-both"]
         assert (found.outcome, found.detail["reason"]) == (Outcome.NO_ANSWER, UNANSWERED)
+
+
+class TestCounts:
+    """Absence is never written as 0: a count is a number where somebody could have counted."""
+
+    NOBODY = EndRecord(recorded=False)
+
+    def rows(self, client: EndRecord, server: EndRecord, facts: PathFacts = PATH) -> dict[str, Observation]:
+        return {o.id: o for o in judge(client, server, facts)}
+
+    def test_one_end_alone_knows_what_left_it(self) -> None:
+        client, _ = ends([*trip(checks.ESP, C2S, keys(6), []), *seen(CLIENT, SENT, TCP, keys(3), message="SYN")])
+        found = self.rows(client, self.NOBODY)
+        assert (found["esp-passthrough-esp-c2s"].sent, found["esp-passthrough-esp-c2s"].received) == (6, None)
+        assert (found["tcp-reach-tcp-443-both"].sent, found["tcp-reach-tcp-443-both"].received) == (3, None)
+        _, server = ends(trip(checks.ESP, S2C, keys(6), []))
+        row = self.rows(self.NOBODY, server)["esp-passthrough-esp-s2c"]
+        assert (row.sent, row.received, "proof" in row.detail) == (6, None, False)
+
+    def test_what_an_answer_proves_is_a_count(self) -> None:
+        """The Magic-Number of a Configure-Request comes back in what answers it."""
+        call = [*seen(CLIENT, SENT, checks.PPTP_LCP, keys(3), message="Configure-Request")]
+        call += seen(CLIENT, RECEIVED, checks.PPTP_LCP, keys(2), message="Configure-Ack", at=0.1)
+        client, _ = ends(call)
+        found = self.rows(client, self.NOBODY)
+        there, back = found["pptp-lcp-in-call-gre-c2s"], found["pptp-lcp-in-call-gre-s2c"]
+        assert (there.sent, there.received, there.detail["proof"]) == (3, 2, "answered")
+        assert (back.sent, back.received, back.detail["proof"]) == (None, 2, "peer")
+
+    @pytest.mark.parametrize(("sees", "received"), [(True, 0), (False, None)])
+    def test_another_programs_port_is_counted_on_the_wire_alone(self, sees: bool, received: int | None) -> None:
+        facts = replace(PATH, ports={(Transport.UDP, 500): PortState.DAEMON, (Transport.TCP, 443): PortState.DAEMON})
+        rows = [*trip(RESET, C2S, keys(6), [], message="P_CONTROL_HARD_RESET_CLIENT_V2"), *trip(TCP, C2S, keys(6), [], message="SYN")]
+        found = judged(rows, facts, sees=sees)
+        assert found["openvpn-reset-udp-500-both"].received == received
+        assert found["openvpn-reset-udp-500-both"].detail["messages"][0]["received"] == received
+        assert found["tcp-reach-tcp-443-both"].received == received
+        assert found["tcp-reach-tcp-443-both"].detail.get("arrived_at_server") == received
+
+    def test_a_program_that_nobody_watches_sends_uncounted(self) -> None:
+        facts = replace(PATH, ports={(Transport.UDP, 500): PortState.DAEMON})
+        rows = [
+            *trip(RESET, C2S, keys(2), [], message="P_CONTROL_HARD_RESET_CLIENT_V2"),
+            *seen(CLIENT, RECEIVED, RESET, keys(2), message="P_CONTROL_HARD_RESET_SERVER_V2"),
+        ]
+        found = judged(rows, facts)["openvpn-reset-udp-500-both"]
+        assert [(m["sent"], m["received"]) for m in found.detail["messages"]] == [(2, None), (None, 2)]
+
+    def test_a_server_without_raw_sockets_counts_no_gre(self) -> None:
+        row = at_ends(trip(checks.GRE_BARE, C2S, keys(6), []), server=without_raw)["gre-passthrough-bare-gre-c2s"]
+        assert (row.sent, row.received) == (6, None)
+
+    def test_early_packets_are_counted_the_same_way(self) -> None:
+        client, _ = ends([*trip(checks.ESP, C2S, keys(2), [], message="unsolicited"), *trip(checks.ESP, C2S, keys(4, start=9), [])])
+        assert self.rows(client, self.NOBODY)["esp-passthrough-esp-c2s"].detail == {"unsolicited": {"sent": 2, "received": None}}
 
 
 class TestRoutersWords:

@@ -8,8 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.evidence import checks
-from vpnprobe.evidence.judge import CLOSED, GOALS, PACKET_CHECKS, Judge, judge
-from vpnprobe.evidence.naming import identifier, skipped
+from vpnprobe.evidence.checks import CHECKS as TABLE
+from vpnprobe.evidence.checks import COUNTED, Kind, kind_of
+from vpnprobe.evidence.judge import JUDGED_BY, judge, rows_of
+from vpnprobe.evidence.judging.base import Judge
+from vpnprobe.evidence.judging.facts import skipped
+from vpnprobe.evidence.judging.goals import CLOSED, goals
+from vpnprobe.evidence.judging.goals import refusals as refusing
+from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_records import Check, PacketRecord
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind, Skip
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background
@@ -28,7 +34,8 @@ class TestPackets:
     def test_pass(self) -> None:
         found = judged(trip(checks.GRE_BARE, C2S, keys(6), keys(6)))[GRE_C2S]
         assert (found.outcome, found.sent, found.received, found.error_bound) == (Outcome.PASS, 6, 6, None)
-        assert found.detail == {"form": "bare"}
+        assert found.detail == {"form": "bare", "proof": "peer"}
+        assert found.family == 4
 
     def test_blocked_by_the_peers_word(self) -> None:
         found = judged(trip(checks.GRE_BARE, C2S, keys(6), []))[GRE_C2S]
@@ -66,6 +73,8 @@ class TestPackets:
     def test_without_the_peers_word_silence_says_nothing(self) -> None:
         found = judged(trip(checks.GRE_BARE, C2S, keys(20), []), recorded=False)[GRE_C2S]
         assert (found.outcome, found.error_bound) == (Outcome.NO_ANSWER, None)
+        assert (found.sent, found.received) == (20, None)
+        assert "proof" not in found.detail
 
     def test_without_anything_that_passes_there_is_no_bound(self) -> None:
         found = judged(trip(checks.GRE_BARE, C2S, keys(20), []), facts_with(background={}))[GRE_C2S]
@@ -102,7 +111,7 @@ class TestPackets:
         ]
         found = judged(rows)["esp-passthrough-esp-s2c"]
         assert (found.outcome, found.sent) == (Outcome.PASS, 4)
-        assert found.detail == {"unsolicited": {"sent": 2, "received": 0}}
+        assert found.detail == {"unsolicited": {"sent": 2, "received": 0}, "proof": "peer"}
 
     def test_an_answer_tells_the_round_trip(self) -> None:
         numbers = range(1, 4)
@@ -131,7 +140,8 @@ class TestPackets:
         facts = facts_with(ports={(Transport.UDP, 500): PortState.CLOSED})
         found = judged(trip(UDP, C2S, keys(6), []), facts, sees=sees)["udp-reach-udp-500-c2s"]
         assert found.outcome is (Outcome.BLOCKED if sees else Outcome.NO_ANSWER)
-        assert found.detail == {"port_state": "closed"}
+        assert found.detail == {"port_state": "closed", **({"proof": "peer"} if sees else {})}
+        assert found.received == (0 if sees else None)
 
 
 class TestConnections:
@@ -143,7 +153,7 @@ class TestConnections:
         found = judged(rows)["tcp-reach-tcp-443-both"]
         assert (found.outcome, found.sent, found.received) == (Outcome.PASS, 1, 1)
         assert found.rtt_ms == pytest.approx(5.0)
-        assert found.detail == {"arrived_at_server": 1}
+        assert found.detail == {"arrived_at_server": 1, "proof": "answered"}
 
     def test_blocked_on_the_way_there(self) -> None:
         found = judged(trip(TCP, C2S, keys(4), [], message="SYN"))["tcp-reach-tcp-443-both"]
@@ -177,7 +187,8 @@ class TestConnections:
     def test_without_an_agent_nobody_says_what_arrived(self) -> None:
         found = judged(trip(TCP, C2S, keys(8), [], message="SYN"), recorded=False)["tcp-reach-tcp-443-both"]
         assert found.outcome is Outcome.NO_ANSWER
-        assert "arrived_at_server" not in found.detail
+        assert (found.sent, found.received) == (8, None)
+        assert not {"arrived_at_server", "proof"} & found.detail.keys()
 
     def test_a_capture_that_holds_only_the_answer(self) -> None:
         rows = seen(CLIENT, RECEIVED, TCP, ["port-1"], message="SYN-ACK")
@@ -298,9 +309,15 @@ class TestConversations:
         assert judged(rows, facts_with(ports=DAEMON), sees=sees)["gre-passthrough-in-call-gre-c2s"].outcome is outcome
 
 
-def test_every_check_is_either_counted_or_conversed() -> None:
-    assert not PACKET_CHECKS & GOALS.keys()
-    assert GOALS.keys() == checks.CONVERSATIONS
+def test_every_kind_that_is_counted_has_its_judge() -> None:
+    assert JUDGED_BY.keys() == COUNTED
+
+
+def test_conversations_have_goals_and_nothing_else_has() -> None:
+    built = [Check(spec.probe, spec.name, spec.transports[0], 1) for spec in TABLE if spec.transports and spec.probe != "wireguard"]
+    for check in built:
+        assert bool(goals(check)) == (kind_of(check) is Kind.CONVERSATION)
+        assert not goals(check) & refusing(check)
 
 
 def test_a_check_that_nobody_judges_gives_nothing() -> None:
@@ -314,6 +331,7 @@ def test_skips_are_told_unless_it_was_measured_after_all() -> None:
     found = judged(trip(checks.GRE_BARE, C2S, keys(6), keys(6)), facts)
     assert found[GRE_C2S].outcome is Outcome.PASS
     assert found["gre-passthrough-in-call-gre-s2c"] == skipped(facts.skips[1])
+    assert rows_of(Judge(EndRecord(), EndRecord(), facts), checks.GRE_BARE) == []
     assert found["gre-passthrough-in-call-gre-s2c"].detail == {"reason": "no PPTP call came up", "form": "in-call"}
 
 

@@ -2,33 +2,40 @@
 
 import pytest
 
-from vpnprobe.conversations import ikev1, ikev2, l2tp, openvpn, pptp
+from vpnprobe.conversations import ikev1, ikev2, l2tp, openvpn, openvpn_reset, pptp
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.errors import DecodeError
-from vpnprobe.evidence.judge import CLOSED, GOALS
+from vpnprobe.evidence import checks
+from vpnprobe.evidence.judging.goals import CLOSED, goals
 from vpnprobe.evidence.messages import describe
+from vpnprobe.evidence.packet_records import Check
+from vpnprobe.observations.schema import Transport
 from vpnprobe.wire import pptp as pptp_wire
 from vpnprobe.wire.isakmp import NO_SPI, RESPONSE_FLAG, IsakmpMessage, Payload
 
 SPI = b"initiatr"
-PAIRS: dict[str, tuple[Conversation, Conversation, str]] = {
-    "pptp": (pptp.Initiator(pptp.host_name("0123456789abcdef"), 1234), pptp.Responder(77), "control"),
+PAIRS: dict[str, tuple[Conversation, Conversation, Check]] = {
+    "pptp": (pptp.Initiator(pptp.host_name("0123456789abcdef"), 1234), pptp.Responder(77), checks.PPTP_CONTROL),
     "l2tp": (
         l2tp.Initiator(nonce="0123456789abcdef", tunnel_id=5, session_id=6, retransmit_after_s=1.0, attempts=3),
         l2tp.Responder(tunnel_id=7, session_id=8, retransmit_after_s=1.0),
-        "control",
+        checks.L2TP_CONTROL,
     ),
     "ikev1": (
         ikev1.Initiator(entropy=bytes(range(1, ikev1.ENTROPY_BYTES + 1)), non_esp_marker=False),
         ikev1.Responder(entropy=bytes(range(2, ikev1.ENTROPY_BYTES + 2)), non_esp_marker=False),
-        "ikev1-main",
+        checks.ikev1_main(500),
     ),
     "ikev2": (
         ikev2.Initiator(entropy=bytes(n % 251 + 1 for n in range(ikev2.ENTROPY_BYTES)), non_esp_marker=True),
         ikev2.Responder(entropy=bytes(n % 241 + 3 for n in range(ikev2.ENTROPY_BYTES)), non_esp_marker=True),
-        "ikev2-init",
+        checks.ikev2_init(4500),
     ),
-    "openvpn": (openvpn.Initiator(session_id=b"c" * 8, stream=False), openvpn.Responder(session_id=b"s" * 8, stream=False), "reset"),
+    "openvpn": (
+        openvpn_reset.Initiator(session_id=b"c" * 8, stream=False),
+        openvpn_reset.Responder(session_id=b"s" * 8, stream=False),
+        checks.openvpn_reset(Transport.UDP, 1194),
+    ),
 }
 
 
@@ -50,8 +57,9 @@ def test_what_a_conversation_is_after_is_what_its_server_says(protocol: str) -> 
     names = names_of(client, server)
     answers = {name for sender, name in names if sender is Sender.RESPONDER}
     requests = {name for sender, name in names if sender is Sender.INITIATOR}
-    assert answers & GOALS[check]
-    assert not requests & GOALS[check]
+    wanted = goals(check)
+    assert answers & wanted
+    assert not requests & wanted
 
 
 def isakmp(exchange_type: int, *, responder_spi: bytes = NO_SPI, flags: int = 0, payloads: tuple[Payload, ...] = ()) -> IsakmpMessage:

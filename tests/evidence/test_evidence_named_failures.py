@@ -3,10 +3,13 @@
 import pytest
 
 from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake, openvpn_reset
-from vpnprobe.evidence.named_failures import HARMLESS, NamedFailure, asks, with_named_failures
-from vpnprobe.evidence.naming import identifier, skipped
+from vpnprobe.evidence.judge import judge
+from vpnprobe.evidence.judging.facts import skipped
+from vpnprobe.evidence.judging.named import asks, with_named_failures
+from vpnprobe.evidence.named_failures import HARMLESS, NamedFailure
+from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.records import Skip
+from vpnprobe.evidence.records import EndRecord, PathFacts, Skip
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 
 UDP = Transport.UDP
@@ -122,6 +125,12 @@ def test_what_was_skipped_has_its_name_beside_the_reason() -> None:
     assert found.outcome is Outcome.SKIPPED
     assert found.detail["reason"] == "the session did not get so far: silent"
     assert (found.detail["failure"], found.detail["profile"]) == ("silent", True)
+
+
+def test_the_judge_takes_names_as_facts() -> None:
+    skip = Skip(HANDSHAKE, Direction.BOTH, "the session did not get so far: silent")
+    facts = PathFacts(skips=(skip,), named_failures=(NamedFailure(HANDSHAKE, "silent"),))
+    assert judge(EndRecord(), EndRecord(recorded=False), facts) == with_named_failures([skipped(skip)], facts.named_failures)
 
 
 def test_the_order_of_observations_is_kept() -> None:

@@ -4,7 +4,8 @@ import pytest
 from evidence_support import C2S, S2C
 
 from vpnprobe.evidence import checks
-from vpnprobe.evidence.naming import STEPS, earlier_steps, form_detail, identifier, skipped
+from vpnprobe.evidence.judging.facts import skipped
+from vpnprobe.evidence.naming import form_detail, identifier
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import Skip
 from vpnprobe.observations.schema import Direction, Outcome, Transport
@@ -18,6 +19,8 @@ TCP, UDP = Transport.TCP, Transport.UDP
         (checks.openvpn_data(UDP, 443, "tls-crypt"), C2S, "openvpn-data-tls-crypt-udp-443-c2s"),
         (checks.openvpn_reset(TCP, 443), Direction.BOTH, "openvpn-reset-tcp-443-both"),
         (checks.GRE_BARE, S2C, "gre-passthrough-bare-gre-s2c"),
+        (checks.GRE_BARE._replace(family=6), S2C, "gre-passthrough-bare-gre6-s2c"),
+        (checks.udp_reach(500)._replace(family=6), C2S, "udp-reach-udp6-500-c2s"),
     ],
 )
 def test_an_id_has_every_part_of_its_check(check: Check, way: Direction, expected: str) -> None:
@@ -33,12 +36,6 @@ def test_what_the_form_of_a_check_says_in_its_row() -> None:
     assert detail_of("profile") == {"profile": True}
     assert detail_of("profile-2") == {"profile": True, "remote": "2"}
     assert form_detail(checks.GRE_BARE) == {"form": "bare"}
-
-
-def test_earlier_steps_are_of_the_same_sessions() -> None:
-    asked = checks.openvpn_data(TCP, 443, "tls-crypt")
-    assert earlier_steps(asked) == tuple(asked._replace(name=step) for step in STEPS[:2])
-    assert earlier_steps(checks.openvpn_reset(TCP, 443)) == earlier_steps(checks.ESP) == ()
 
 
 @pytest.mark.parametrize("way", [C2S, S2C])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.identify import UNSOLICITED
-from vpnprobe.evidence.packet_counts import Count, PacketCounts, background, count_packets, round_trip_ms
+from vpnprobe.evidence.packet_counts import Count, PacketCounts, answered_key, background, count_packets, round_trip_ms
 from vpnprobe.evidence.packet_records import Check, PacketRecord
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Transport
@@ -93,8 +93,11 @@ def test_trust_is_for_the_way_back_alone() -> None:
 
 
 def test_an_answer_is_known_by_the_key_that_the_client_chose() -> None:
-    rows = [*seen(CLIENT, SENT, OPENVPN, ["s"], message="reset"), *seen(CLIENT, RECEIVED, OPENVPN, ["s"], message="answer")]
-    assert of(rows, OPENVPN).count(S2C, "answer").received
+    rows = [
+        *seen(CLIENT, SENT, OPENVPN, ["s"], message="P_CONTROL_HARD_RESET_CLIENT_V2"),
+        *seen(CLIENT, RECEIVED, OPENVPN, ["s"], message="P_CONTROL_HARD_RESET_SERVER_V2"),
+    ]
+    assert of(rows, OPENVPN).count(S2C, "P_CONTROL_HARD_RESET_SERVER_V2").received
 
 
 def test_a_payload_that_the_server_did_not_send_is_no_answer() -> None:
@@ -157,3 +160,28 @@ def test_more_than_was_sent_is_no_negative_loss() -> None:
 
 def test_an_end_that_sent_nothing_is_nobodys_loss() -> None:
     assert Count(sent={"a": 0.0}).background() == Background()
+
+
+def test_a_message_that_the_protocols_table_does_not_have_counts_for_nothing() -> None:
+    """A newer server may name one that this end could not recognise: it is not lost for that."""
+    reset = checks.openvpn_reset(Transport.UDP, 1194)
+    newer = seen(SERVER, SENT, reset, keys(8), message="P_CONTROL_HARD_RESET_SERVER_V9")
+    asked = seen(CLIENT, SENT, reset, keys(8), message="P_CONTROL_HARD_RESET_CLIENT_V2")
+    assert of([*asked, *newer], reset) == of(asked, reset)
+    handshake = checks.openvpn_handshake(Transport.UDP, 1194)
+    parts = [
+        *seen(CLIENT, SENT, handshake, keys(1), message="P_CONTROL_V1[1]"),
+        *seen(SERVER, SENT, handshake, keys(1), message="P_CONTROL_V1[7]"),
+    ]
+    assert of(parts, handshake).count(S2C, "P_CONTROL_V1[7]").sent
+
+
+def test_an_answer_to_what_is_no_number_proves_nothing() -> None:
+    data = checks.openvpn_data(Transport.UDP, 1194)
+    rows = [*seen(CLIENT, SENT, data, ["s.0.1"]), *seen(CLIENT, RECEIVED, data, ["s.0.9"], message="P_DATA_V2", detail={"answers": "1"})]
+    assert not of(rows, data).total(C2S).received
+
+
+@pytest.mark.parametrize(("key", "asked"), [("0" * 8 + "z" * 16, "0" * 8 + "z" * 16), ("short", "short")])
+def test_a_key_of_another_form_is_its_own(key: str, asked: str) -> None:
+    assert answered_key(key) == asked

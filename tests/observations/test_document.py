@@ -21,7 +21,24 @@ from result_samples import SAMPLES, clean_result, seed_result
 
 from vpnprobe.errors import ExitStatus, UsageError
 from vpnprobe.observations import document
-from vpnprobe.observations.schema import Direction, Evidence, Location, Observation, Outcome, Result, Transport, Verdict
+from vpnprobe.observations.schema import (
+    CaptureFile,
+    Cause,
+    Direction,
+    Evidence,
+    Feasibility,
+    Limit,
+    LimitKind,
+    Location,
+    Observation,
+    Outcome,
+    PathVerdicts,
+    Reason,
+    Result,
+    Transport,
+    Unit,
+    Verdict,
+)
 
 VALIDATOR = Draft202012Validator(json.loads(document.schema_text()), format_checker=FormatChecker())
 JSON_VALUES = st.recursive(
@@ -29,6 +46,7 @@ JSON_VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
+NUMBERS = st.none() | st.floats(0, 1e12)
 OBSERVATIONS = st.builds(
     Observation,
     id=st.text(),
@@ -45,7 +63,17 @@ OBSERVATIONS = st.builds(
     location=st.none() | st.builds(Location, st.integers(0, 255), st.none() | st.text(max_size=8), st.none() | st.text(max_size=8)),
     detail=st.dictionaries(st.text(max_size=5), JSON_VALUES, max_size=3),
     evidence=st.lists(st.builds(Evidence, st.text(max_size=8), st.integers(1, 10**9)), max_size=2).map(tuple),
+    cause=st.none() | st.sampled_from(Cause),
+    family=st.sampled_from([None, 4, 6]),
+    value=NUMBERS,
+    low=NUMBERS,
+    high=NUMBERS,
+    unit=st.none() | st.sampled_from(Unit),
 )
+LIMITS = st.builds(
+    Limit, st.sampled_from(LimitKind), NUMBERS, st.sampled_from(sorted(document.LIMIT_UNITS)), st.sampled_from(Direction), NUMBERS,
+    st.lists(st.text(max_size=8), max_size=2).map(tuple),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -66,6 +94,41 @@ def test_any_observations_are_valid_and_read_back_the_same(rows: list[Observatio
     data = document.encode(result)
     VALIDATOR.validate(json.loads(data))
     assert document.decode(data) == result
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(LIMITS, max_size=3).map(tuple))
+def test_limits_and_paths_are_valid_and_read_back_the_same(limits: tuple[Limit, ...]) -> None:
+    verdict = Verdict("pptp", Feasibility.DEGRADED, (Reason("rule", "text"),), limits=limits)
+    paths = (PathVerdicts("10.0.0.1", "10.0.0.2", (verdict,)),)
+    capture = CaptureFile("a.txt", "text", None, 3, readable=True, paths=paths)
+    result = replace(clean_result(), verdicts=(verdict,), paths=paths, run=replace(clean_result().run, captures=(capture,)))
+    data = document.encode(result)
+    VALIDATOR.validate(json.loads(data))
+    assert document.decode(data) == result
+
+
+def test_a_document_without_the_newer_keys_still_loads() -> None:
+    """As version 0.1 of the program wrote it before IP versions, numbers, limits and paths were recorded."""
+    old = json.loads(document.encode(seed_result()))
+    del old["paths"]
+    for row in old["observations"]:
+        for key in ("family", "value", "low", "high", "unit"):
+            del row[key]
+    for verdict in old["verdicts"]:
+        del verdict["limits"]
+    assert document.decode(json.dumps(old).encode()) == seed_result()
+
+
+def test_every_closed_set_of_the_schema_is_that_of_the_types() -> None:
+    parts = json.loads(document.schema_text())["$defs"]
+    row, limit = parts["observation"]["properties"], parts["limit"]["properties"]
+    for enum, published in ((Cause, row["cause"]), (Unit, row["unit"]), (LimitKind, limit["kind"]), (Outcome, row["outcome"])):
+        assert set(enum) == set(published["enum"]) - {None}
+    assert set(limit["unit"]["enum"]) == document.LIMIT_UNITS
+    assert set(document.FAMILIES) == set(row["family"]["enum"])
+    captures = json.loads(document.schema_text())["properties"]["run"]["properties"]["captures"]["items"]["properties"]
+    assert set(document.CAPTURE_FORMATS) == set(captures["format"]["enum"])
 
 
 def test_the_schema_in_the_package_names_this_version() -> None:
@@ -124,6 +187,21 @@ BAD = {
     "a port in words": (changed("observations", 3, "port", value="1194"), "`$.observations[3].port`"),
     "an unknown outcome": (changed("observations", 2, "outcome", value="fine"), "`$.observations[2].outcome`"),
     "a negative count": (changed("observations", 2, "sent", value=-1), "$.observations[2]"),
+    "a probability of two": (changed("observations", 2, "error_bound", value=2), "$.observations[2].error_bound"),
+    "a negative probability": (changed("observations", 2, "error_bound", value=-0.1), "$.observations[2].error_bound"),
+    "IP version 5": (changed("observations", 2, "family", value=5), "$.observations[2].family"),
+    "an unknown unit": (changed("observations", 2, "unit", value="furlongs"), "`$.observations[2].unit`"),
+    "a limit in milliseconds": (
+        changed("verdicts", 0, "limits", value=[{"kind": "time", "value": 1, "unit": "ms"}]),
+        "$.verdicts[0].limits",
+    ),
+    "a path without a reason": (
+        changed(
+            "paths",
+            value=[{"client": "a", "server": "b", "verdicts": [{"protocol": "pptp", "feasibility": "unknown", "because": []}]}],
+        ),
+        "$.paths[0].verdicts[0].because",
+    ),
     "an id twice": (changed("observations", 1, "id", value=WHOLE["observations"][0]["id"]), "$.observations[1].id"),
     "no reason": (changed("verdicts", 0, "because", value=[]), "$.verdicts[0].because"),
     "no date": (changed("run", "started", value="yesterday"), "$.run.started"),

@@ -7,6 +7,7 @@ from io import StringIO
 
 from result_samples import SAMPLES, offline_result, seed_result
 
+from vpnprobe.observations.schema import Unit
 from vpnprobe.observations.tables import COLUMNS, conversation_table, to_csv, to_table, verdict_table
 
 
@@ -19,7 +20,7 @@ def test_one_row_an_observation_under_stable_columns() -> None:
     data = to_csv(result)
     assert data.split(b"\r\n")[0] == (
         b"id,probe,check,direction,transport,port,outcome,cause,sent,received,rtt_ms,error_bound,"
-        b"last_hop,last_address,next_address,detail,evidence"
+        b"family,value,low,high,unit,last_hop,last_address,next_address,detail,evidence"
     )
     rows = rows_of(data)
     assert [row["id"] for row in rows] == [row.id for row in result.observations]
@@ -36,6 +37,15 @@ def test_evidence_names_capture_and_frame() -> None:
 
 def test_a_document_without_observations_has_the_columns() -> None:
     assert to_csv(replace(seed_result(), observations=())).decode() == ",".join(COLUMNS) + "\r\n"
+
+
+def test_numbers_stand_with_their_unit_and_what_is_not_known_is_empty() -> None:
+    row = replace(seed_result().observations[0], family=6, value=1400.0, high=1500.0, unit=Unit.BYTES, sent=None)
+    cells = rows_of(to_csv(replace(seed_result(), observations=(row,))))[0]
+    assert [cells[name] for name in ("family", "value", "low", "high", "unit", "sent")] == ["6", "1400.0", "", "1500.0", "bytes", ""]
+    table = to_table(replace(seed_result(), observations=(row,)))
+    assert table["low"].isna().all()
+    assert table["family"].tolist() == [6]
 
 
 def test_text_of_strangers_is_no_formula_for_a_spreadsheet() -> None:

@@ -17,7 +17,7 @@ from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces
 from vpnprobe.evidence.checks import openvpn_reset
 from vpnprobe.evidence.judge import judge
-from vpnprobe.evidence.named_failures import NamedFailure, with_named_failures
+from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord
 from vpnprobe.observations.schema import Observation, Transport
@@ -197,8 +197,8 @@ class Tried:
 
     @property
     def rows(self) -> dict[str, Observation]:
-        facts = replace(self.path.facts, skips=tuple(self.path.skips))
-        return {row.id: row for row in with_named_failures(judge(self.path.client_record(), EndRecord(recorded=False), facts), self.named)}
+        facts = replace(self.path.facts, skips=tuple(self.path.skips), named_failures=tuple(self.named))
+        return {row.id: row for row in judge(self.path.client_record(), EndRecord(recorded=False), facts)}
 
     @property
     def outcomes(self) -> dict[str, str]:

@@ -12,6 +12,7 @@ from vpnprobe.conversations.openvpn_tls import Identity
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces
 from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake
+from vpnprobe.evidence.judge import rows_of
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.lab.scenario import load
 from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
@@ -162,7 +163,7 @@ class TestPinning:
     @pytest.mark.parametrize("wrap", [Wrap.NONE, Wrap.TLS_CRYPT, Wrap.TLS_CRYPT_V2])
     def test_the_servers_own_certificate_is_taken(self, transport: Transport, wrap: Wrap) -> None:
         sessions, path, begun = alone(session_keys(), transport, wrap)
-        data = path.judge().data(sessions.data, Direction.C2S)
+        data = next((row for row in rows_of(path.judge(), sessions.data) if row.direction is Direction.C2S), None)
         assert data is not None
         assert data.outcome is Outcome.PASS
         assert begun == 1
@@ -174,7 +175,7 @@ class TestPinning:
         used = replace(session_keys(), server=replace(session_keys().server, identity=expected))
         sessions, path, begun = alone(used, transport)
         assert not sessions.passes(path.judge())
-        assert path.judge().data(sessions.data, Direction.C2S) is None
+        assert not any(row.direction is Direction.C2S for row in rows_of(path.judge(), sessions.data))
         assert begun >= 1
 
 

@@ -9,7 +9,6 @@ from vpnprobe.cli.openvpn_profile import addresses_of
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces
 from vpnprobe.evidence.judge import judge
-from vpnprobe.evidence.named_failures import with_named_failures
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts
 from vpnprobe.lab.namespaces import Lab
@@ -78,7 +77,7 @@ async def _try(stack: SystemStack, text: str, file: FilePath, address: Address, 
     path = ProbeContext(stack, address, settings, Recorder(stack, Vantage.CLIENT), Nonces(stack, 1), None, None)
     try:
         await ProfileProbe(path, profile_test).run()
-        facts = PathFacts(server_address=str(address), skips=tuple(path.skips))
-        return Tried(tuple(with_named_failures(judge(path.client_record(), EndRecord(recorded=False), facts), path.named_failures)))
+        facts = PathFacts(server_address=str(address), skips=tuple(path.skips), named_failures=tuple(path.named_failures))
+        return Tried(tuple(judge(path.client_record(), EndRecord(recorded=False), facts)))
     finally:
         path.close()

@@ -81,7 +81,7 @@ def test_what_is_said_of_sessions(detail: dict[str, object], facts: list[str]) -
 
 
 def test_parts_of_a_handshake_that_all_came_are_told_together() -> None:
-    def message(name: str, way: str, sent: int, received: int) -> dict[str, object]:
+    def message(name: str, way: str, sent: int | None, received: int | None) -> dict[str, object]:
         return {"message": name, "direction": way, "sent": sent, "received": received}
 
     told = message_facts(
@@ -91,16 +91,36 @@ def test_parts_of_a_handshake_that_all_came_are_told_together() -> None:
             message("P_CONTROL_V1[2]", "s2c", 2, 2),
             message("P_CONTROL_V1[3]", "s2c", 2, 0),
             message("key-method-2", "s2c", 0, 2),
+            message("SCCRQ", "c2s", 3, None),
+            message("SCCRP", "s2c", None, 1),
             "no message",
         ]
     )
     assert list(told) == [
         "P_CONTROL_V1[3] ← 0 of 2",
         "key-method-2 ← came",
+        "SCCRQ → 3 sent",
+        "SCCRP ← came",
         "P_CONTROL_V1[1] → all came",
         "P_CONTROL_V1[1-2] ← all came",
     ]
     assert list(message_facts("nothing")) == []
+
+
+def test_sizes_that_nobody_could_count_are_not_told() -> None:
+    assert list(session_facts(data({"by_size": {"128": [4, None], "1400": [None, 4]}}))) == []
+
+
+def test_a_count_says_what_it_rests_on_and_what_is_not_known() -> None:
+    def told(row: Observation) -> str:
+        return evidence_line(row, Anchors([row])).facts[0]
+
+    row = data({"proof": "answered"})
+    assert told(row) == "12 sent, 8 arrived (by their answers)"
+    assert told(replace(row, detail={"proof": "acknowledged"})) == "12 sent, 8 arrived (by their acknowledgments)"
+    assert told(replace(row, detail={"proof": "peer"})) == "12 sent, 8 arrived"
+    assert told(replace(row, received=None)) == "12 sent, not known how many arrived"
+    assert told(replace(row, sent=None, direction=Direction.BOTH)) == "8 answered, not known of how many"
 
 
 def test_a_line_of_evidence_says_it_once() -> None:

@@ -115,9 +115,21 @@ def test_a_port_that_came_out_otherwise_has_its_own_line() -> None:
     assert "IKEv1 main mode, UDP ports 500, 4500" in lines
 
 
-@pytest.mark.parametrize(("count", "percent"), [(Count(0, 0), 0), (Count(8, 4), 50), (Count(4, 9), 100)])
-def test_shares_stay_within_bounds(count: Count, percent: int) -> None:
+@pytest.mark.parametrize(
+    ("count", "percent"), [(Count(0, 0), 0), (Count(8, 4), 50), (Count(4, 9), 100), (Count(8, None), None), (Count(None, 3), None)]
+)
+def test_shares_stay_within_bounds(count: Count, percent: int | None) -> None:
     assert count.percent == percent
+
+
+def test_what_nobody_counted_is_not_told_as_lost() -> None:
+    result = seed_result()
+    rows = [replace(row, received=None) if row.id == "udp-reach-53-c2s" else row for row in result.observations]
+    rows = [replace(row, sent=None) if row.id == "udp-reach-80-s2c" else row for row in rows]
+    lines = {line.question: line for line in exchanges(replace(result, observations=tuple(rows)))}
+    assert lines["UDP port 53"].counts == {C2S: Count(8, None), S2C: Count(8, 8)}
+    assert not lines["UDP port 53"].lossy
+    assert lines["UDP port 80"].counts[S2C].words("arrived") == "8 arrived, not known of how many"
 
 
 def opinion(state: str, outcome: Outcome | None, *, port: int | None = 80) -> tuple[str, bool]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from result_samples import C2S, GRE, TCP, UDP
 
-from vpnprobe.observations.schema import Cause, Direction, Feasibility, Mode, Observation, Outcome, Transport
+from vpnprobe.observations.schema import Cause, Direction, Feasibility, Limit, LimitKind, Mode, Observation, Outcome, Transport, Unit
 from vpnprobe.report import words
 
 
@@ -89,6 +89,56 @@ def test_values_are_one_line(value: object, said: str) -> None:
 )
 def test_questions_name_transport_port_and_form(row: Observation, said: str) -> None:
     assert words.question_words(row) == said
+
+
+@pytest.mark.parametrize(
+    ("sent", "received", "said"),
+    [
+        (8, 3, "8 sent, 3 arrived"),
+        (8, 0, "8 sent, 0 arrived"),
+        (8, None, "8 sent, not known how many arrived"),
+        (None, 3, "3 arrived, not known of how many"),
+        (None, None, ""),
+    ],
+)
+def test_a_count_that_nobody_could_make_is_not_said_as_0(sent: int | None, received: int | None, said: str) -> None:
+    assert words.count_words(sent, received, "arrived") == said
+
+
+def test_conversations_are_answered() -> None:
+    assert words.count_words(2, None, "answered") == "2 sent, not known how many were answered"
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "unit", "said"),
+    [
+        (None, None, None, None, ""),
+        (1400.0, None, None, Unit.BYTES, "measured 1400 bytes"),
+        (0.125, None, None, Unit.SHARE, "measured 0.125"),
+        (None, 30.0, 60.0, Unit.SECONDS, "between 30 and 60 s"),
+        (None, 120.0, None, Unit.SECONDS, "at least 120 s"),
+        (None, None, 5.0, Unit.SECONDS, "at most 5 s"),
+        (1400, 1300.0, 1500.0, Unit.BYTES, "measured 1400 bytes"),
+    ],
+)
+def test_a_number_or_the_bracket_that_it_is_in(
+    value: float | None, low: float | None, high: float | None, unit: Unit | None, said: str
+) -> None:
+    row = Observation("1", "mtu", "path-mtu", C2S, UDP, Outcome.PASS, value=value, low=low, high=high, unit=unit)
+    assert words.number_words(row) == said
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        (Limit(LimitKind.LOSS, 0.12, Unit.SHARE, C2S), "loss 12 %, client → server"),
+        (Limit(LimitKind.SIZE, 1400, Unit.BYTES), "size 1400 bytes, both ways"),
+        (Limit(LimitKind.TIME, None, Unit.SECONDS, watched=60), "no limit of time found up to 60 s, both ways"),
+        (Limit(LimitKind.RATE, None, Unit.PACKETS_PER_SECOND), "no limit of rate found, both ways"),
+    ],
+)
+def test_limits_have_numbers_and_how_far_they_were_looked_for(limit: Limit, said: str) -> None:
+    assert words.limit_words(limit) == said
 
 
 def test_every_member_of_every_closed_set_has_words() -> None:

@@ -81,6 +81,11 @@ def test_a_count_of_what_arrived_may_be_missing() -> None:
     assert "both ways 7 attempts sent, blocked." in said(decide([half], rules=load_default()), "l2tp")
 
 
+def test_a_count_of_what_left_may_be_missing_too() -> None:
+    came = Observation("x", "l2tp", "control", BOTH, UDP, Outcome.PASS, port=1701, received=2)
+    assert "2 attempts succeeded" in said(decide([came], rules=load_default()), "l2tp")
+
+
 def test_what_was_not_measured_is_said_to_be_so() -> None:
     assert "not known: it was not measured." in said(decide([], rules=load_default()), "l2tp")
 

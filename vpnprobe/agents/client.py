@@ -24,10 +24,9 @@ from vpnprobe.endpoint.ttl_probe import IcmpTap, check_of
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.judge import judge
-from vpnprobe.evidence.named_failures import with_named_failures
 from vpnprobe.evidence.packet_records import Vantage
-from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
-from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
+from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, ProbeError, Refusal, RefusalKind
+from vpnprobe.observations.schema import Direction, Observation, Transport
 from vpnprobe.probes.catalogue import Probe, chosen, ports_of
 from vpnprobe.probes.context import ProbeContext, RawPorts, Settings, WantedPort
 from vpnprobe.transports.stack import Address, Closable, ConnectError, Datagram, NetworkStack, TcpStream
@@ -110,7 +109,8 @@ class ClientRun:
     """What proves the secret, in the first message of each control connection."""
     second_opinion: SecondOpinion | None = None
     run_capture: RunCapture = field(default_factory=RunCapture)
-    failures: list[Observation] = field(default_factory=list)
+    errors: list[ProbeError] = field(default_factory=list)
+    """Probes that failed by themselves."""
     closables: list[Closable] = field(default_factory=list)
     sees_wire: bool = False
     no_capture: str = ""
@@ -225,9 +225,9 @@ class ClientRun:
         except CannotRun as error:
             if error.status is ExitStatus.NO_PEER:
                 raise
-            self.failures.append(_failure(probe.name, str(error)))
+            self.errors.append(ProbeError(probe.name, str(error)))
         except OSError as error:
-            self.failures.append(_failure(probe.name, f"{type(error).__name__}: {error}"))
+            self.errors.append(ProbeError(probe.name, f"{type(error).__name__}: {error}"))
 
     async def _finish(self, context: ProbeContext, peer: RemotePeer | None, problem: str, *, lost: bool) -> Measured:
         captures: dict[str, bytes] = {}
@@ -244,7 +244,9 @@ class ClientRun:
         if peer is not None:
             context.facts = replace(context.facts, background=peer.background())
             await peer.channel.close()
-        facts = replace(context.facts, skips=tuple(context.skips))
+            if peer.unknown_checks:
+                self.tell(f"warning: the peer is newer; set aside, for this version does not know it: {', '.join(peer.unknown_checks)}")
+        facts = replace(context.facts, skips=tuple(context.skips), named_failures=tuple(context.named_failures), errors=tuple(self.errors))
         client = context.client_record()
         if self.sees_wire:
             client = replace(client, dropped_on_output=dropped_on_output(self.run_capture.left, client.packet_records))
@@ -253,7 +255,7 @@ class ClientRun:
         observations = judge(client, context.server_record, facts)
         opinions = await self._opinions()
         return Measured(
-            observations=(*with_named_failures(observations, context.named_failures), *self.failures, *opinions),
+            observations=(*observations, *opinions),
             captures=captures,
             client=self._about_client(context),
             server=_about_server(peer, self.peer_address),
@@ -334,16 +336,5 @@ def _about_server(peer: RemotePeer | None, address: Address) -> dict[str, Any]:
     told = {name: peer.about[name] for name in ("version", "platform", "capabilities", "no_raw", "seen_as") if peer.about.get(name)}
     lack = peer.no_capture or ("" if peer.captures else str(peer.about.get("no_raw") or "the server agent may not capture"))
     capture = f"none: {lack}" if lack else "server.pcap"
-    return {"address": str(address), "rtt_ms": round(1000 * peer.rtt_s, 3), "capture": capture, **told}
-
-
-def _failure(name: str, reason: str) -> Observation:
-    return Observation(
-        id=f"{name}-error",
-        probe=name,
-        check="run",
-        direction=Direction.BOTH,
-        transport=Transport.IP,
-        outcome=Outcome.ERROR,
-        detail={"reason": reason},
-    )
+    unknown = {"unknown_checks": peer.unknown_checks} if peer.unknown_checks else {}
+    return {"address": str(address), "rtt_ms": round(1000 * peer.rtt_s, 3), "capture": capture, **told, **unknown}

@@ -9,7 +9,7 @@ from typing import Final
 
 from vpnprobe.agents.control import VERSION, Channel, Message
 from vpnprobe.agents.handover import known_payloads, missing, read_payloads, read_summary, restored
-from vpnprobe.agents.records import check_row, read_all, read_check, read_packet_record, read_refusal, read_trace, unpacked
+from vpnprobe.agents.records import check_row, read_all, read_check, read_known, read_packet_record, read_refusal, read_trace, unpacked
 from vpnprobe.endpoint.pcap import encode_pcap
 from vpnprobe.endpoint.recorder import MOST_ROWS
 from vpnprobe.errors import CannotRun, DecodeError
@@ -43,8 +43,10 @@ class RemotePeer:
         """When the record was asked for that is known here, on the clock `now`."""
         self.about: Message = {}
         """What it said of itself: version, capabilities, whether it captures, the client's address as it sees it."""
-        self._packet_records: list[PacketRecord] = []
-        self._refusals: list[Refusal] = []
+        self._packet_records: list[PacketRecord | None] = []
+        """In their places; None: about a check that this version does not have."""
+        self._refusals: list[Refusal | None] = []
+        self._unknown: set[str] = set()
         self._overflowed = False
         """It saw more than it could keep: what is not in its record may have come all the same."""
         self._seen_as = ""
@@ -64,6 +66,11 @@ class RemotePeer:
     def seen_as(self) -> str | None:
         """The client's address as the server sees it: of the control channel, or of probes that came from another."""
         return self._seen_as or str(self.about.get("seen_as") or "") or None
+
+    @property
+    def unknown_checks(self) -> list[str]:
+        """Checks that its rows are about and this version does not have: it is newer. Those rows count for nothing."""
+        return sorted(self._unknown)
 
     @property
     def captures(self) -> bool:
@@ -108,28 +115,30 @@ class RemotePeer:
             since, refused = len(self._packet_records), len(self._refusals)
             answer = await self._ask("rows", since=since, refused=refused)
             with _readable("rows"):
-                rows = read_all(unpacked(answer.get("rows")), read_packet_record)
-                refusals = read_all(answer.get("refusals"), read_refusal)
+                rows = read_known(unpacked(answer.get("rows")), read_packet_record, self._unknown)
+                refusals = read_known(answer.get("refusals"), read_refusal, self._unknown)
             # By their numbers, since another request may have fetched the same rows meanwhile.
             self._packet_records[since : since + len(rows)] = rows
             self._refusals[refused : refused + len(refusals)] = refusals
             too_many = len(self._packet_records) > MOST_ROWS or len(self._refusals) > MOST_ROWS
             self._overflowed = self._overflowed or too_many or bool(answer.get("dropped"))
             with _readable("rows"):
-                self._dropped_on_input = frozenset(read_all(answer.get("dropped_on_input", []), read_check))
-                self._dropped_on_output = frozenset(read_all(answer.get("dropped_on_output", []), read_check))
+                self._dropped_on_input = self._checks(answer.get("dropped_on_input", []))
+                self._dropped_on_output = self._checks(answer.get("dropped_on_output", []))
             self._seen_as = str(answer.get("seen_as") or "") or self._seen_as
             more = bool(answer.get("more")) and bool(rows or refusals) and not too_many
         self.refreshed_at = max(self.refreshed_at, began)
         return self.record()
 
+    def _checks(self, rows: object) -> frozenset[Check]:
+        return frozenset(check for check in read_known(rows, read_check, self._unknown) if check is not None)
+
     def record(self) -> EndRecord:
         """The server's record as far as it is known here."""
         # What the server says of the client's own packets is not its to say.
-        packet_records = tuple(packet_record for packet_record in self._packet_records if packet_record.vantage is Vantage.SERVER)
         return EndRecord(
-            packet_records,
-            tuple(self._refusals),
+            tuple(one for one in self._packet_records if one is not None and one.vantage is Vantage.SERVER),
+            tuple(refusal for refusal in self._refusals if refusal is not None),
             recorded=not self._overflowed,
             sees_closed_ports=self.captures,
             dropped_on_input=self._dropped_on_input,
@@ -228,7 +237,7 @@ def _readable(kind: str) -> Iterator[None]:
     """Whatever is wrong with an answer is one line, and the peer's fault."""
     try:
         yield
-    except (DecodeError, ValueError, TypeError) as error:
+    except (DecodeError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
         raise CannotRun(f"the peer answered {kind} with something that cannot be read: {error}") from error
 
 

@@ -1,33 +1,73 @@
 """Packet records, refusals and traces as control messages: plain lists, checked when they come in.
 
-What comes in is from the peer, which may be broken or hostile: anything that does not fit raises DecodeError.
+What comes in is from the peer, which may be broken, hostile, or newer. It is held against the table of checks: a row about a check that the
+table does not have is set aside and told (`read_known`), anything else that does not fit raises DecodeError.
 """
 
 import base64
 import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from enum import StrEnum
 from typing import Any, Final, TypeVar
 
 from vpnprobe.errors import DecodeError
-from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
+from vpnprobe.evidence.checks import COUNTED, SPECS
+from vpnprobe.evidence.packet_records import NUMBERS, Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind, TtlTrace
 from vpnprobe.observations.schema import Direction, Transport
 
 FEW_ROWS: Final = 100
 MOST_UNPACKED_BYTES: Final = 16 << 20
+LONGEST_TEXT: Final = 512
+"""Characters of a key, a name, an address."""
+MOST_DETAILS: Final = 32
+MOST_UNKNOWN: Final = 100
+"""Names of checks that are kept of those that this version does not have."""
+LARGEST: Final = (1 << 64) - 1
+"""Of a number in a detail."""
+MOST_BYTES: Final = 1 << 24
+"""Of one message: streams have some that no packet could hold."""
+LATEST_S: Final = 1e11
+"""Unix time of the year 5138."""
 
 T = TypeVar("T")
 Row = list[Any]
 
 
+class UnknownCheck(DecodeError):
+    """A row about a check that this version does not have: of a newer peer, and no mistake of it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("check", 0, f"{name} is none that this version knows")
+        self.name = name
+        """Probe and name, with a slash between them."""
+
+
 def check_row(check: Check) -> Row:
-    return [check.probe, check.name, check.transport.value, check.port, check.variant]
+    """The IP version stands in it where it is not 4: older peers know no other."""
+    row = [check.probe, check.name, check.transport.value, check.port, check.variant]
+    return row if check.family == 4 else [*row, check.family]
 
 
-def read_check(row: Sequence[Any]) -> Check:
-    probe, check, transport, port, form = row
-    return Check(str(probe), str(check), Transport(transport), None if port is None else int(port), str(form))
+def read_check(row: object) -> Check:
+    """Raises UnknownCheck where the table of checks has no such line, and DecodeError where it is no check at all."""
+    fields = _fields(row, "check", 5, 6)
+    probe, name = _text(fields[0], "probe"), _text(fields[1], "check")
+    spec = SPECS.get((probe, name))
+    if spec is None:
+        raise UnknownCheck(f"{probe}/{name}")
+    transport = _one_of(Transport, fields[2], "transport")
+    port = None if fields[3] is None else _whole(fields[3], "port", 1, 65535)
+    has_ports = transport in (Transport.TCP, Transport.UDP)
+    lacks_port = port is None and has_ports and spec.kind in COUNTED
+    if (spec.transports and transport not in spec.transports) or lacks_port or (port is not None and not has_ports):
+        where = "without a port" if port is None else f"port {port}"
+        raise DecodeError("check", 0, f"{probe}/{name} is not asked over {transport} {where}")
+    family = fields[5] if len(fields) == 6 else 4
+    if isinstance(family, bool) or family not in (4, 6):
+        raise DecodeError("family", 0, "is no IP version")
+    return Check(probe, name, transport, port, _text(fields[4], "variant"), int(family))
 
 
 def packet_record_row(packet_record: PacketRecord) -> Row:
@@ -42,50 +82,112 @@ def packet_record_row(packet_record: PacketRecord) -> Row:
         packet_record.ttl,
         packet_record.ttl_limited,
         packet_record.peer,
-        dict(packet_record.detail),
+        {name: value[:LONGEST_TEXT] if isinstance(value, str) else value for name, value in packet_record.detail.items()},
     ]
 
 
-def read_packet_record(row: Sequence[Any]) -> PacketRecord:
-    vantage, movement, at, check, key, message, size, ttl, ttl_limited, peer, detail = row
+def read_packet_record(row: object) -> PacketRecord:
+    """Raises UnknownCheck and DecodeError, and nothing else."""
+    vantage, movement, at, check, key, message, size, ttl, ttl_limited, peer, detail = _fields(row, "row", 11)
+    asked = read_check(check)
+    if not isinstance(ttl_limited, bool):
+        raise DecodeError("ttl_limited", 0, "is neither true nor false")
     return PacketRecord(
-        Vantage(vantage),
-        Movement(movement),
-        float(at),
-        read_check(check),
-        str(key),
-        str(message),
-        int(size),
-        None if ttl is None else _ttl(ttl),
-        bool(ttl_limited),
-        None if peer is None else (str(peer[0]), None if peer[1] is None else int(peer[1])),
-        {str(name): value if isinstance(value, int) else str(value) for name, value in detail.items()},
+        _one_of(Vantage, vantage, "vantage"),
+        _one_of(Movement, movement, "movement"),
+        _moment(at),
+        asked,
+        _text(key, "key"),
+        _text(message, "message"),
+        _whole(size, "size", 0, MOST_BYTES),
+        None if ttl is None else _whole(ttl, "ttl", 0, 255),
+        ttl_limited,
+        None if peer is None else _endpoint(peer),
+        _detail(detail),
     )
 
 
-def _ttl(value: int) -> int:
-    if not 0 <= value <= 255:
-        raise ValueError(f"{value} is no TTL")
-    return int(value)
+def _endpoint(row: object) -> tuple[str, int | None]:
+    address, port = _fields(row, "peer", 2)
+    return _text(address, "address"), None if port is None else _whole(port, "port", 0, 65535)
+
+
+def _detail(found: object) -> dict[str, int | str]:
+    """At most MOST_DETAILS numbers and texts; what is a number by its name must be one."""
+    if not isinstance(found, dict) or len(found) > MOST_DETAILS:
+        raise DecodeError("detail", 0, "is no table, or one with too much in it")
+    return {_text(name, "detail"): _detail_value(name, value) for name, value in found.items()}
+
+
+def _detail_value(name: str, value: object) -> int | str:
+    if name in NUMBERS or not isinstance(value, str):
+        return _whole(value, name, -LARGEST, LARGEST)
+    return _text(value, name)
 
 
 def refusal_row(refusal: Refusal) -> Row:
     return [check_row(refusal.check), refusal.direction.value, refusal.kind.value, refusal.by, refusal.key]
 
 
-def read_refusal(row: Sequence[Any]) -> Refusal:
-    check, direction, kind, by, key = row
-    return Refusal(read_check(check), Direction(direction), RefusalKind(kind), None if by is None else str(by), str(key))
+def read_refusal(row: object) -> Refusal:
+    """Raises UnknownCheck and DecodeError, and nothing else."""
+    check, direction, kind, by, key = _fields(row, "refusal", 5)
+    asked = read_check(check)
+    source = None if by is None else _text(by, "by")
+    return Refusal(asked, _one_of(Direction, direction, "direction"), _one_of(RefusalKind, kind, "kind"), source, _text(key, "key"))
 
 
 def trace_row(trace: TtlTrace) -> Row:
     return [check_row(trace.check), trace.direction.value, [[ttl, address] for ttl, address in trace.hops.items()], trace.reached]
 
 
-def read_trace(row: Sequence[Any]) -> TtlTrace:
-    check, direction, hops, reached = row
-    answered = {int(ttl): None if address is None else str(address) for ttl, address in hops}
-    return TtlTrace(read_check(check), Direction(direction), answered, None if reached is None else int(reached))
+def read_trace(row: object) -> TtlTrace:
+    """Raises UnknownCheck and DecodeError, and nothing else."""
+    check, direction, hops, reached = _fields(row, "trace", 4)
+    if not isinstance(hops, list) or len(hops) > 255:
+        raise DecodeError("hops", 0, "are no list, or too many")
+    answered = {}
+    for hop in hops:
+        ttl, address = _fields(hop, "hop", 2)
+        answered[_whole(ttl, "ttl", 0, 255)] = None if address is None else _text(address, "address")
+    arrival = None if reached is None else _whole(reached, "reached", 0, 255)
+    return TtlTrace(read_check(check), _one_of(Direction, direction, "direction"), answered, arrival)
+
+
+def _fields(row: object, name: str, *lengths: int) -> list[Any]:
+    if not isinstance(row, list) or len(row) not in lengths:
+        raise DecodeError(name, 0, f"is no list of {' or '.join(map(str, lengths))}")
+    return row
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT:
+        raise DecodeError(name, 0, f"is no text of at most {LONGEST_TEXT} characters")
+    return value
+
+
+def _whole(value: object, name: str, low: int, high: int) -> int:
+    # A truth is a number to Python, and none of ours.
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise DecodeError(name, 0, f"is no whole number from {low} to {high}")
+    return value
+
+
+def _moment(value: object) -> float:
+    """Seconds; `not <=` refuses what is not a number too."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LATEST_S:
+        raise DecodeError("at", 0, "is no time in seconds")
+    return float(value)
+
+
+E = TypeVar("E", bound=StrEnum)
+
+
+def _one_of(closed_set: type[E], value: object, name: str) -> E:
+    try:
+        return closed_set(_text(value, name))
+    except ValueError:
+        raise DecodeError(name, 0, "is none that this version knows") from None
 
 
 def packed(rows: list[Row]) -> list[Row] | str:
@@ -118,7 +220,24 @@ def inflated(data: bytes, *, most_bytes: int) -> bytes:
     return whole
 
 
-def read_all(rows: object, read: Callable[[Sequence[Any]], T]) -> list[T]:
+def read_known(rows: object, read: Callable[[Any], T], unknown: set[str]) -> list[T | None]:
+    """Every row of a list in its place. None: it is about a check that this version does not have, whose name is added to `unknown`.
+
+    Raises DecodeError where one does not fit.
+    """
+
+    def known(row: object) -> T | None:
+        try:
+            return read(row)
+        except UnknownCheck as newer:
+            if len(unknown) < MOST_UNKNOWN:
+                unknown.add(newer.name)
+            return None
+
+    return read_all(rows, known)
+
+
+def read_all(rows: object, read: Callable[[Any], T]) -> list[T]:
     """Every row of a list. Raises DecodeError where one does not fit."""
     if not isinstance(rows, list):
         raise DecodeError("rows", 0, "is not a list")

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from vpnprobe.conversations.registry import protocol_of
 from vpnprobe.endpoint import probe_packets
 from vpnprobe.endpoint.probe_packets import ProbePacketMaker
 from vpnprobe.endpoint.ttl_probe import IcmpTap, distance, with_reach
@@ -51,7 +50,7 @@ def kinds_to_trace(found: Sequence[Observation], way: Direction) -> list[Check]:
             observation.outcome not in FAILED
             or refused_at_the_end(observation)
             or lost_way not in (way, Direction.BOTH)
-            or not _can_be_copied(check)
+            or not checks.can_be_copied(check)
         ):
             continue
         group = (observation.transport, str(observation.cause))
@@ -63,12 +62,6 @@ def kinds_to_trace(found: Sequence[Observation], way: Direction) -> list[Check]:
 
 def _in_call_first(observation: Observation) -> bool:
     return observation.detail.get("form") != "in-call"
-
-
-def _can_be_copied(check: Check) -> bool:
-    spec = protocol_of(check.probe, check.name)
-    first = spec is not None and spec.first_packet is not None and check.name == spec.checks[0] and check.transport is Transport.UDP
-    return first or check.name in ("reach", "passthrough")
 
 
 def _passing(found: Sequence[Observation], way: Direction) -> Check:

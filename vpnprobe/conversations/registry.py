@@ -31,6 +31,8 @@ from vpnprobe.wire.l2tp import PORT as L2TP_PORT
 from vpnprobe.wire.pptp import PORT as PPTP_PORT
 
 Described = tuple[str, Mapping[str, int | str]]
+UNREADABLE: Final = "unreadable"
+"""The name of a message that could not be decoded."""
 
 
 class Opening(NamedTuple):
@@ -108,7 +110,7 @@ class ProtocolSpec:
 
     def described(self, message: object) -> Described:
         """`describe`; what could not be decoded is `unreadable`."""
-        return ("unreadable", {"problem": str(message)}) if isinstance(message, Exception) else self.describe(message)
+        return (UNREADABLE, {"problem": str(message)}) if isinstance(message, Exception) else self.describe(message)
 
     def bears_on(self, message: object) -> tuple[str, str]:
         """The check that a message bears on, and what its key has behind the conversation's."""

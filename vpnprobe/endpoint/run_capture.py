@@ -12,7 +12,7 @@ from typing import Final
 from vpnprobe.conversations.registry import ProtocolSpec, at_port, registered_ports
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks, identify
-from vpnprobe.evidence.naming import is_existing
+from vpnprobe.evidence.checks import is_existing
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport

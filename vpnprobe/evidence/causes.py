@@ -7,9 +7,9 @@ next one, known from a kind that passes.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
-from vpnprobe.evidence.naming import STEPS
+from vpnprobe.evidence.checks import BARE, IN_CALL, comes_before
 from vpnprobe.evidence.records import PathFacts, PortState, RefusalKind, TtlTrace
 from vpnprobe.observations.schema import Cause, Direction, Location, Observation, Outcome, Transport
 
@@ -18,9 +18,8 @@ PASSED: Final = frozenset({Outcome.PASS, Outcome.DEGRADED})
 
 
 def explain(observations: Sequence[Observation], facts: PathFacts) -> list[Observation]:
-    """The same observations with causes, places, and what the path itself showed (NAT, traces) added."""
-    explained = [_located(_with_cause(o, observations, facts), facts) if o.outcome in FAILED else o for o in observations]
-    return [*explained, *nat_observations(explained, facts), *trace_observations(facts)]
+    """The same observations, with causes and places added to those that fail."""
+    return [_located(_with_cause(o, observations, facts), facts) if o.outcome in FAILED else o for o in observations]
 
 
 def _with_cause(observation: Observation, others: Sequence[Observation], facts: PathFacts) -> Observation:
@@ -33,6 +32,7 @@ def _with_cause(observation: Observation, others: Sequence[Observation], facts: 
 def _cause(failed: Observation, others: Sequence[Observation], facts: PathFacts) -> tuple[Cause, list[str]]:
     """The cause, and the ids of the observations that tell it."""
     way = failed.detail.get("lost_direction", failed.direction)
+    others = [o for o in others if o.family == failed.family]
     passing = [o for o in others if o.outcome in PASSED and o.id != failed.id and _covers(o, way)]
     if failed.detail.get("by") == "peer":
         return Cause.UNKNOWN, []  # Its own refusal, in its protocol's words: nothing on the path.
@@ -60,8 +60,8 @@ def _cause(failed: Observation, others: Sequence[Observation], facts: PathFacts)
 def _cause_of_gre(
     failed: Observation, others: Sequence[Observation], passing: Sequence[Observation], facts: PathFacts
 ) -> tuple[Cause, list[str]]:
-    bare = next((o for o in passing if o.probe == "gre" and o.detail.get("form") == "bare"), None)
-    in_call = failed.detail.get("form") == "in-call" or failed.check == "lcp"
+    bare = next((o for o in passing if o.probe == "gre" and o.detail.get("form") == BARE), None)
+    in_call = failed.detail.get("form") == IN_CALL
     if in_call and failed.direction is Direction.S2C and facts.nat:
         client_to_server = [o for o in others if o.probe == "gre" and o.direction is Direction.C2S and o.outcome in PASSED]
         refused_by_nat = failed.detail.get("by") is not None and failed.detail.get("by") == facts.client_seen_as
@@ -105,8 +105,7 @@ def _is_earlier_step(other: Observation, failed: Observation) -> bool:
     """Whether it is a step of the very sessions that fail later: what they say then is what does not pass."""
     same = (other.probe, other.transport, other.port) == (failed.probe, failed.transport, failed.port)
     alike = all(other.detail.get(key) == failed.detail.get(key) for key in ("wrap", "profile", "remote"))
-    in_order = failed.check in STEPS and other.check in STEPS[: STEPS.index(failed.check)]
-    return failed.probe == "openvpn" and same and alike and in_order
+    return same and alike and comes_before(failed.probe, other.check, failed.check)
 
 
 def _by_the_peer(failed: Observation, facts: PathFacts) -> bool:
@@ -167,45 +166,3 @@ def _located(failed: Observation, facts: PathFacts) -> Observation:
     last = max([_last_answer(trace) or (0, None), *refused_at], key=lambda hop: hop[0])
     following = next((t.hops[last[0] + 1] for t in passing if t.hops.get(last[0] + 1) is not None), None)
     return replace(failed, location=Location(last_hop=last[0], last_address=last[1], next_address=following))
-
-
-def nat_observations(observations: Sequence[Observation], facts: PathFacts) -> list[Observation]:
-    """nat/mapping: whether the server sees the client at the client's own address."""
-    if facts.nat is None:
-        return []
-    detail: dict[str, Any] = {"client_address": facts.client_address, "seen_as": facts.client_seen_as}
-    return [
-        Observation(
-            id="nat-mapping-ip-both",
-            probe="nat",
-            check="mapping",
-            direction=Direction.BOTH,
-            transport=Transport.IP,
-            outcome=Outcome.DEGRADED if facts.nat else Outcome.PASS,
-            cause=Cause.NAT if facts.nat else None,
-            detail={**detail, "translated": facts.nat},
-        )
-    ]
-
-
-def trace_observations(facts: PathFacts) -> list[Observation]:
-    """path/trace: the routers that answered, one observation a kind of packet and direction."""
-    return [
-        Observation(
-            id=f"path-trace-{number}-{trace.check.transport}-{trace.direction}",
-            probe="path",
-            check="trace",
-            direction=trace.direction,
-            transport=trace.check.transport,
-            port=trace.check.port,
-            outcome=Outcome.PASS if trace.reached is not None else Outcome.NO_ANSWER,
-            sent=len(trace.hops),
-            received=sum(address is not None for address in trace.hops.values()),
-            detail={
-                "of": "/".join(part for part in (trace.check.probe, trace.check.name, trace.check.variant) if part),
-                "hops": [{"ttl": ttl, "address": address} for ttl, address in sorted(trace.hops.items())],
-                "reached": trace.reached,
-            },
-        )
-        for number, trace in enumerate(facts.traces, 1)
-    ]

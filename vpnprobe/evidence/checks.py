@@ -1,23 +1,150 @@
-"""The checks that vpnprobe asks of a path, and which messages answer them.
+"""The one table of all checks: what each asks, how it is judged, what it needs, and how it is said.
 
-One list for live runs and captures. A packet check is answered by counting fresh packets sent and received, a conversation check by
-the messages that the initiator gets back.
+A check is told here once. The judge, the counting, the validation of a peer's rows, the rules and the report look it up; none of them
+has a list of its own. `Check` (see `packet_records`) is a check of one transport, port, form and IP version; `CheckSpec` is what all of
+these share.
+Which messages are a conversation's goal and its refusals stands in the transition table of its protocol.
 """
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.observations.schema import Transport
+from vpnprobe.observations.schema import Transport, Unit
 
-GRE_BARE: Final = Check("gre", "passthrough", Transport.GRE, None, "bare")
+BARE: Final = "bare"
+IN_CALL: Final = "in-call"
+PROFILE: Final = "profile"
+"""How the variant of a check begins that was asked of an existing server, with the user's own profile."""
+
+
+class Kind(StrEnum):
+    """How a check is judged; `evidence.judging` has one file for each."""
+
+    CONNECTION = "connection"
+    """TCP connections that come up or do not."""
+    PACKETS = "packets"
+    """Fresh packets that are counted, each direction by itself."""
+    CONVERSATION = "conversation"
+    """Messages of a protocol that lead to its goal or do not."""
+    DATA = "data"
+    """A stream of data packets of many sizes, each direction by itself."""
+    NUMBER = "number"
+    """A quantity with a unit."""
+    FACT = "fact"
+    """Told as a whole and not counted: a trace, a translated address, another program's word."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSpec:
+    """All that the program knows of one check."""
+
+    probe: str
+    name: str
+    """As published, with `probe`."""
+    kind: Kind
+    words: str = ""
+    """How it is said, without transport and port; empty: these say it all."""
+    transports: tuple[Transport, ...] = ()
+    """What it can be asked over; empty: anything."""
+    after: str = ""
+    """The check of the same session that comes before this one; empty: none does."""
+    raw: bool = False
+    """It takes raw sockets to send and to see."""
+    known_by_tag: bool = False
+    """Its packets carry the session's tag, so that the server knows them from any address."""
+    traced_over: tuple[Transport, ...] = ()
+    """Over what TTL-limited copies of its packets can be made; empty: nowhere."""
+    unit: Unit | None = None
+    """Of a number; None: it is none."""
+    wrapped: bool = False
+    """Its variants are wraps of the control channel, or the user's own profile; otherwise they are forms."""
+    opened_by: tuple[Transport, int] | None = None
+    """The port of the control connection that its form `in-call` is set up through, whose program then answers; None: no such form."""
+    counted_in: tuple[str, str] = ("", "")
+    """Probe and name of the check that counts the same packets too; empty: none does."""
+    closing_fits: str = ""
+    """What a server that closes the connection without a byte is consistent with; empty: nothing in particular."""
+    observed: bool = True
+    """False: it only accompanies others, and makes no observation of its own."""
+
+
+TCP, UDP, GRE_, ESP_ = (Transport.TCP,), (Transport.UDP,), (Transport.GRE,), (Transport.ESP,)
+EITHER: Final = (Transport.TCP, Transport.UDP)
+PPTP_PORT: Final = 1723
+WRAPPED_OPENVPN: Final = "an OpenVPN server that wants its control channel wrapped (tls-auth, tls-crypt); other services close at once too"
+
+CHECKS: Final[tuple[CheckSpec, ...]] = (
+    CheckSpec("tcp", "reach", Kind.CONNECTION, transports=TCP, traced_over=TCP),
+    CheckSpec("tcp", "nmap", Kind.FACT, transports=TCP),
+    CheckSpec("udp", "reach", Kind.PACKETS, transports=UDP, known_by_tag=True, traced_over=UDP),
+    CheckSpec("udp", "nmap", Kind.FACT, transports=UDP),
+    CheckSpec(
+        "gre",
+        "passthrough",
+        Kind.PACKETS,
+        "GRE passthrough",
+        GRE_,
+        raw=True,
+        known_by_tag=True,
+        traced_over=GRE_,
+        opened_by=(Transport.TCP, PPTP_PORT),
+    ),
+    CheckSpec("esp", "passthrough", Kind.PACKETS, "ESP passthrough", ESP_, raw=True, known_by_tag=True, traced_over=ESP_),
+    CheckSpec("pptp", "control", Kind.CONVERSATION, "PPTP control connection", TCP),
+    CheckSpec(
+        "pptp",
+        "lcp",
+        Kind.PACKETS,
+        "PPP LCP inside GRE",
+        GRE_,
+        raw=True,
+        opened_by=(Transport.TCP, PPTP_PORT),
+        counted_in=("gre", "passthrough"),
+    ),
+    CheckSpec("l2tp", "control", Kind.CONVERSATION, "L2TP control connection", UDP),
+    CheckSpec("l2tp", "data", Kind.DATA, "L2TP data messages", UDP, after="control"),
+    CheckSpec("ike", "ikev1-main", Kind.CONVERSATION, "IKEv1 main mode", UDP),
+    CheckSpec("ike", "ikev2-init", Kind.CONVERSATION, "IKEv2 IKE_SA_INIT", UDP),
+    CheckSpec("ike", "esp-in-udp", Kind.PACKETS, "ESP in UDP", UDP, known_by_tag=True),
+    CheckSpec("openvpn", "reset", Kind.CONVERSATION, "OpenVPN reset", EITHER, traced_over=UDP, wrapped=True, closing_fits=WRAPPED_OPENVPN),
+    CheckSpec("openvpn", "handshake", Kind.CONVERSATION, "OpenVPN handshake", EITHER, after="reset", wrapped=True),
+    CheckSpec("openvpn", "data", Kind.DATA, "OpenVPN data channel", EITHER, after="handshake", wrapped=True),
+    CheckSpec("wireguard", "handshake", Kind.CONVERSATION, "WireGuard handshake", UDP),
+    CheckSpec("wireguard", "data", Kind.DATA, "WireGuard data messages", UDP, after="handshake"),
+    CheckSpec("path", "trace", Kind.FACT, "TTL-stepped trace"),
+    CheckSpec("path", "echo", Kind.FACT, "ICMP echo", (Transport.ICMP,), observed=False),
+    CheckSpec("mtu", "path-mtu", Kind.NUMBER, "Path MTU", unit=Unit.BYTES),
+    CheckSpec("mtu", "black-hole", Kind.NUMBER, "Packets too large that nobody reports", unit=Unit.BYTES),
+    CheckSpec("nat", "mapping", Kind.FACT, "Address translation"),
+    CheckSpec("nat", "alg", Kind.FACT, "Changes to what is carried"),
+    CheckSpec("nat", "filtering", Kind.FACT, "Who may send back"),
+    CheckSpec("nat", "idle-timeout", Kind.NUMBER, "Idle time that a way back survives", unit=Unit.SECONDS),
+    CheckSpec("quality", "loss", Kind.NUMBER, "Loss", unit=Unit.SHARE),
+    CheckSpec("quality", "delay", Kind.NUMBER, "Delay", unit=Unit.MILLISECONDS),
+    CheckSpec("quality", "reordering", Kind.NUMBER, "Reordering", unit=Unit.SHARE),
+    CheckSpec("quality", "throughput", Kind.NUMBER, "Throughput", unit=Unit.BITS_PER_SECOND),
+)
+SPECS: Final[Mapping[tuple[str, str], CheckSpec]] = {(spec.probe, spec.name): spec for spec in CHECKS}
+"""By probe and name."""
+COUNTED: Final = frozenset({Kind.CONNECTION, Kind.PACKETS, Kind.CONVERSATION, Kind.DATA})
+"""Kinds that are judged by both ends' packet records."""
+
+GRE_BARE: Final = Check("gre", "passthrough", Transport.GRE, None, BARE)
 """Enhanced GRE is not used: version 0 with our payload, sent by itself."""
-GRE_IN_CALL: Final = Check("gre", "passthrough", Transport.GRE, None, "in-call")
+GRE_IN_CALL: Final = Check("gre", "passthrough", Transport.GRE, None, IN_CALL)
 """Enhanced GRE (RFC 2637 section 4.1) with the Call IDs of a call that was set up on tcp/1723 just before."""
-PPTP_LCP: Final = Check("pptp", "lcp", Transport.GRE, None, "in-call")
+PPTP_LCP: Final = Check("pptp", "lcp", Transport.GRE, None, IN_CALL)
+LCP_ANSWERS_BOTH: Final = (GRE_IN_CALL, PPTP_LCP)
+"""The checks that an LCP packet inside a call answers at once."""
 ESP: Final = Check("esp", "passthrough", Transport.ESP)
-PPTP_CONTROL: Final = Check("pptp", "control", Transport.TCP, 1723)
+PPTP_CONTROL: Final = Check("pptp", "control", Transport.TCP, PPTP_PORT)
 L2TP_CONTROL: Final = Check("l2tp", "control", Transport.UDP, 1701)
 ESP_IN_UDP: Final = Check("ike", "esp-in-udp", Transport.UDP, 4500)
+ICMP_ECHO: Final = Check("path", "echo", Transport.ICMP)
+"""Copies of ICMP echo requests: the kind to compare a trace with where nothing else passes."""
 
 
 def udp_reach(port: int) -> Check:
@@ -51,7 +178,72 @@ def openvpn_data(transport: Transport, port: int, wrap: str = "") -> Check:
     return Check("openvpn", "data", transport, port, wrap)
 
 
-CONVERSATIONS: Final = frozenset({"control", "ikev1-main", "ikev2-init", "reset", "handshake"})
-"""Checks that are conversations: every message of one has the key that the client gave it."""
-ICMP_ECHO: Final = Check("path", "echo", Transport.ICMP)
-"""Copies of ICMP echo requests: the kind to compare a trace with where nothing else passes."""
+def spec_of(check: Check) -> CheckSpec | None:
+    """What is known of it; None: nothing, since it is none of this version's."""
+    return SPECS.get((check.probe, check.name))
+
+
+def kind_of(check: Check) -> Kind | None:
+    """How it is judged; None: it is none of this version's."""
+    spec = spec_of(check)
+    return spec.kind if spec is not None else None
+
+
+def earlier_steps(check: Check) -> tuple[Check, ...]:
+    """The checks of the same sessions that come before this one, the first one first."""
+    steps = tuple(check._replace(name=name) for name in _names_before(check.probe, check.name))
+    return steps[::-1]
+
+
+def comes_before(probe: str, earlier: str, later: str) -> bool:
+    """Whether a session is asked the one before it is asked the other."""
+    return earlier in _names_before(probe, later)
+
+
+def _names_before(probe: str, name: str) -> Iterator[str]:
+    """Backwards from the step before it."""
+    spec = SPECS.get((probe, name))
+    while spec is not None and spec.after:
+        yield spec.after
+        spec = SPECS.get((probe, spec.after))
+
+
+def is_raw(check: Check) -> bool:
+    """Whether it takes raw sockets to send and to see."""
+    spec = spec_of(check)
+    return spec is not None and spec.raw
+
+
+def can_be_copied(check: Check) -> bool:
+    """Whether TTL-limited copies of its packets can be made."""
+    spec = spec_of(check)
+    return spec is not None and check.transport in spec.traced_over
+
+
+def is_existing(check: Check) -> bool:
+    """Whether it was asked of an existing server with the user's own profile: perhaps on another host than the peer's, of whom then nothing
+    that is known of the peer holds."""
+    spec = spec_of(check)
+    return spec is not None and spec.wrapped and check.variant.startswith(PROFILE)
+
+
+def answering_port(check: Check) -> tuple[Transport, int | None]:
+    """Transport and port of the server whose program decides about it: of what goes in a call, those of its control connection."""
+    spec = spec_of(check)
+    if spec is not None and spec.opened_by is not None and check.variant == IN_CALL:
+        return spec.opened_by
+    return check.transport, check.port
+
+
+def same_packets(check: Check) -> Check | None:
+    """The check that counts the same packets too; None: there is none."""
+    spec = spec_of(check)
+    probe, name = spec.counted_in if spec is not None else ("", "")
+    return check._replace(probe=probe, name=name) if name else None
+
+
+def plain_on_port(check: Check) -> Check | None:
+    """The check that asks about its UDP port with our plain payload; None: it has no such port."""
+    if check.transport is not Transport.UDP or check.port is None:
+        return None
+    return udp_reach(check.port)._replace(family=check.family)

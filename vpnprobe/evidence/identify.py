@@ -61,7 +61,7 @@ def datagram(port: int, data: bytes) -> PacketIdentity | None:
 
 
 def gre(data: bytes) -> tuple[PacketIdentity, ...]:
-    """A GRE packet: bare with our payload, or of a PPTP call. LCP in a call answers two checks at once. Empty: foreign or broken."""
+    """A GRE packet: bare with our payload, or of a call. LCP in a call answers two checks at once. Empty: foreign or broken."""
     try:
         packet = decode_gre(data)
     except DecodeError:
@@ -73,7 +73,7 @@ def gre(data: bytes) -> tuple[PacketIdentity, ...]:
 
 
 def in_call(packet: EnhancedGre) -> tuple[PacketIdentity, ...]:
-    """A packet of a PPTP call: known by the Magic-Number of its LCP packet, else by Call ID and sequence number."""
+    """A packet of a call: known by the Magic-Number of its LCP packet, else by Call ID and sequence number."""
     detail = {"call_id": packet.call_id}
     lcp = lcp_of(packet)
     if lcp is None:
@@ -83,11 +83,11 @@ def in_call(packet: EnhancedGre) -> tuple[PacketIdentity, ...]:
     name, magic = lcp.NAME, getattr(lcp, "magic_number", None)
     numbered = f"{packet.call_id:04x}{packet.sequence_number or 0:08x}"
     key = f"{magic:08x}" if magic else numbered
-    return (PacketIdentity(checks.GRE_IN_CALL, key, name, detail), PacketIdentity(checks.PPTP_LCP, key, name, detail))
+    return tuple(PacketIdentity(check, key, name, detail) for check in checks.LCP_ANSWERS_BOTH)
 
 
 def lcp_of(packet: EnhancedGre) -> LcpPacket | None:
-    """The LCP packet in a PPTP call's GRE packet; None: it carries none."""
+    """The LCP packet in a call's GRE packet; None: it carries none."""
     try:
         frame = PppFrame.decode(packet.payload)
         return decode_lcp(frame.information) if frame.protocol == PROTOCOL_LCP else None

@@ -9,7 +9,7 @@ from typing import Final
 
 from vpnprobe.conversations.openvpn import KeysAgreed
 from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake
-from vpnprobe.evidence.packet_records import Check
+from vpnprobe.evidence.packet_records import OF_SESSION, Check
 from vpnprobe.wire import isakmp, l2tp, openvpn, pptp
 
 MAIN_MODE: Final = 2
@@ -18,9 +18,6 @@ SA_INIT: Final = 34
 """Exchange type IKE_SA_INIT (RFC 7296 section 3.1)."""
 SA_PAYLOADS: Final = frozenset({1, 33})
 """Payload type of the Security Association, IKEv1 and IKEv2."""
-
-OF_SESSION: Final = "."
-"""Stands between the conversation's key and what tells a data packet apart."""
 
 Described = tuple[str, Mapping[str, int | str]]
 

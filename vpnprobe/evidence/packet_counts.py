@@ -1,21 +1,28 @@
 """Counts of fresh packets, by check, message and direction: what left one end and what of it came at the other.
 
 A packet counts as received only where the sending end's record has its key (joined records), so a forged, reflected or foreign row adds
-nothing. Copies with the same key count once. TTL-limited copies count for nothing.
+nothing. Copies with the same key count once. TTL-limited copies count for nothing, and so do messages that the protocol's table does not
+have: a newer peer may know more of them than this end could have recognised.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from statistics import median
+from typing import Final
 
-from vpnprobe.evidence.checks import CONVERSATIONS
+from vpnprobe.conversations.registry import UNREADABLE, protocol_of
+from vpnprobe.evidence.checks import Kind, kind_of
 from vpnprobe.evidence.identify import LCP_ANSWERS, LCP_REQUEST, UNSOLICITED
-from vpnprobe.evidence.messages import OF_SESSION
-from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
+from vpnprobe.evidence.packet_records import OF_SESSION, Check, Movement, PacketRecord
 from vpnprobe.evidence.records import EndRecord
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction
+from vpnprobe.wire.nonce import ANSWER
+
+OWN_KEY: Final = 24
+"""Hex digits of the key of a payload of ours."""
 
 
 @dataclass(slots=True)
@@ -28,6 +35,19 @@ class Count:
     """Key to the time it came, on the receiver's clock."""
     sizes: dict[str, int] = field(default_factory=dict)
     """Key to bytes, where they are known."""
+    proven: set[str] = field(default_factory=set)
+    """Keys that count as received for their answers alone: the receiving end has no record of them."""
+
+    @property
+    def answered(self) -> int:
+        """How many of those received are known by their answers alone."""
+        return len(self.proven)
+
+    def prove(self, key: str, at: float) -> None:
+        """Counts a sent packet as received for its answer, which came at `at`."""
+        if key in self.sent and key not in self.received:
+            self.received[key] = at
+            self.proven.add(key)
 
     @property
     def lost(self) -> int:
@@ -55,6 +75,7 @@ class PacketCounts:
                 whole.sent.update(count.sent)
                 whole.received.update(count.received)
                 whole.sizes.update(count.sizes)
+                whole.proven.update(count.proven)
         return whole
 
     def messages(self, direction: Direction) -> list[str]:
@@ -66,7 +87,14 @@ class PacketCounts:
 
 
 def _own(packet_records: Iterable[PacketRecord]) -> Iterable[PacketRecord]:
-    return (packet_record for packet_record in packet_records if not packet_record.ttl_limited)
+    return (one for one in packet_records if not one.ttl_limited and _is_known(one.check.probe, one.check.name, one.message))
+
+
+@lru_cache(maxsize=1024)
+def _is_known(probe: str, name: str, message: str) -> bool:
+    """Whether the table of the check's protocol has the message; a part's number behind a name does not matter."""
+    spec = protocol_of(probe, name)
+    return spec is None or message == UNREADABLE or spec.table.knows(message.partition("[")[0])
 
 
 def count_packets(
@@ -83,6 +111,7 @@ def count_packets(
         (*_own(client.packet_records), *_own(at_server)), key=lambda s: s.movement is Movement.RECEIVED
     )
     keys_sent: dict[tuple[Check, Direction], set[str]] = defaultdict(set)
+    answers: list[PacketRecord] = []
     for packet_record in everything:
         of_check = result[packet_record.check]
         slot = (packet_record.direction, packet_record.message)
@@ -93,11 +122,13 @@ def count_packets(
             of_check.counts[slot].received.setdefault(packet_record.key, packet_record.at)
             of_check.details[slot] = packet_record
             if "answers" in packet_record.detail:
-                _count_answered(of_check, packet_record)
+                answers.append(packet_record)
         else:
             continue
         if packet_record.size:
             of_check.counts[slot].sizes[packet_record.key] = packet_record.size
+    for answer in answers:
+        _count_answered(result[answer.check], answer)
     for of_check in result.values():
         _count_acknowledged(of_check)
     return dict(result)
@@ -106,7 +137,7 @@ def count_packets(
 def _begun_by(client: EndRecord, server: EndRecord) -> Iterable[PacketRecord]:
     """The server's packet records without those of conversations that the client never began: a scanner's beside us, another user's."""
     began = {(s.check, s.key) for s in client.packet_records if s.movement is Movement.SENT}
-    return (s for s in server.packet_records if s.check.name not in CONVERSATIONS or (s.check, s.key) in began)
+    return (s for s in server.packet_records if kind_of(s.check) is not Kind.CONVERSATION or (s.check, s.key) in began)
 
 
 def _comes_from_another(packet_record: PacketRecord, trusted: frozenset[Check]) -> bool:
@@ -118,20 +149,28 @@ def _count_acknowledged(of_check: PacketCounts) -> None:
     for way in (Direction.C2S, Direction.S2C):
         back = Direction.S2C if way is Direction.C2S else Direction.C2S
         answered = {key: at for name in LCP_ANSWERS for key, at in of_check.count(back, name).received.items()}
-        if not answered:
-            continue
-        request = of_check.counts[way, LCP_REQUEST]
-        for key in answered.keys() & request.sent.keys():
-            request.received.setdefault(key, answered[key])
+        for key, at in answered.items():
+            of_check.count(way, LCP_REQUEST).prove(key, at)
 
 
 def _count_answered(of_check: PacketCounts, answer: PacketRecord) -> None:
     """An answer that only the holder of the session's keys can make proves that the packet it answers came."""
-    key = f"{answer.key.rpartition(OF_SESSION)[0]}{OF_SESSION}{int(answer.detail['answers']):x}"
+    number = answer.detail["answers"]
+    if not isinstance(number, int):
+        return
+    key = f"{answer.key.rpartition(OF_SESSION)[0]}{OF_SESSION}{number:x}"
     other = Direction.S2C if answer.direction is Direction.C2S else Direction.C2S
     for (way, _), count in of_check.counts.items():
-        if way is other and key in count.sent:
-            count.received.setdefault(key, answer.at)
+        if way is other:
+            count.prove(key, answer.at)
+
+
+def answered_key(key: str) -> str:
+    """The key of the payload of ours that an answer of ours belongs to; other keys stay as they are."""
+    try:
+        return f"{key[:8]}{int(key[8:], 16) & ~ANSWER:016x}" if len(key) == OWN_KEY else key
+    except ValueError:
+        return key
 
 
 def session_part(key: str) -> str:

@@ -7,9 +7,16 @@ is being asked) and `key` (the nonce): a packet record at the server whose key t
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from vpnprobe.observations.schema import Direction, Transport
+
+OF_SESSION: Final = "."
+"""Stands in a key between the conversation's own and what tells one of its data packets apart."""
+
+
+NUMBERS: Final = frozenset({"answers", "call_id", "exchange_type", "follows", "peer_call_id", "result_code", "tunnel_id", "unexpected"})
+"""What is a number in the detail of a packet record, by name; anything else may be a text too."""
 
 
 class Vantage(StrEnum):
@@ -33,7 +40,9 @@ class Check(NamedTuple):
     port: int | None = None
     """The server's port; None: the protocol has none."""
     variant: str = ""
-    """Tells apart what shares probe, check, transport and port: `bare` and `in-call` of gre/passthrough; otherwise empty."""
+    """Tells apart what shares probe, check, transport and port: a form (`bare`, `in-call`), a wrap, or the user's profile; empty: plain."""
+    family: int = 4
+    """IP version, 4 or 6."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from vpnprobe.evidence.checks import answering_port, is_existing
+from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction, Transport
@@ -84,6 +86,30 @@ class Skip:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeError:
+    """A probe that failed by itself, and how."""
+
+    probe: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NumberSample:
+    """One trial of a check of kind number, in one direction."""
+
+    check: Check
+    direction: Direction
+    amount: float
+    """In the check's unit: what was measured, or what was tried (a size, a pause)."""
+    held: bool | None = None
+    """Whether it passed at this amount; None: the amount is itself the measurement."""
+    sent: int | None = None
+    """Packets of this trial that left; None: nobody counted."""
+    received: int | None = None
+    """Of these, how many are known to have arrived; None: nobody could count."""
+
+
+@dataclass(frozen=True, slots=True)
 class TtlTrace:
     """How far copies of one kind of packet got, by the routers' time-exceeded messages."""
 
@@ -111,6 +137,11 @@ class PathFacts:
     """The server's address as the client reaches it; None: not known."""
     traces: tuple[TtlTrace, ...] = ()
     skips: tuple[Skip, ...] = ()
+    named_failures: tuple[NamedFailure, ...] = ()
+    """What one end has read inside a conversation."""
+    samples: tuple[NumberSample, ...] = ()
+    """What checks of kind number tried and measured."""
+    errors: tuple[ProbeError, ...] = ()
     joined: bool = True
     """True: both records are of one run and are joined by key, so that what the other end never sent counts for nothing. False: captures
     that may be of two attempts."""
@@ -124,3 +155,7 @@ class PathFacts:
 
     def port_state(self, transport: Transport, port: int | None) -> PortState:
         return self.ports.get((transport, port), PortState.UNKNOWN) if port is not None else PortState.OURS
+
+    def answering(self, check: Check) -> PortState:
+        """Who answers a check at the server."""
+        return PortState.UNKNOWN if is_existing(check) else self.port_state(*answering_port(check))

@@ -19,7 +19,7 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from vpnprobe.errors import ExitStatus, UsageError
-from vpnprobe.observations.schema import SCHEMA, CaptureFile, Observation, Result, Verdict
+from vpnprobe.observations.schema import SCHEMA, CaptureFile, Observation, PathVerdicts, Result, Unit, Verdict
 from vpnprobe.observations.tables import to_csv
 
 RESULT_FILE: Final = "result.json"
@@ -30,8 +30,10 @@ LARGEST_DOCUMENT: Final = 512 * 1024 * 1024
 """Bytes. A file that never ends is refused before it is read."""
 DEEPEST: Final = 50
 """Levels of nesting."""
-CAPTURE_FORMATS: Final = ("pcap", "pcapng", "tcpdump-text")
+CAPTURE_FORMATS: Final = ("pcap", "pcapng", "tcpdump-text", "text")
 VANTAGES: Final = ("client", "server", "unknown")
+FAMILIES: Final = (None, 4, 6)
+LIMIT_UNITS: Final = frozenset(Unit) - {Unit.MILLISECONDS}
 
 
 def schema_text() -> bytes:
@@ -181,14 +183,15 @@ def _require_shallow(document: object) -> None:
 
 
 def _require_ranges(result: Result) -> None:
-    """What the schema says beyond types: no negative counts, at least one reason a verdict, unique ids, a date that is one."""
+    """What the schema says beyond types: no negative counts, probabilities that are some, reasons, unique ids, a date that is one."""
     if not _is_date_with_zone(result.run.started):
         raise _OutOfRange("`started` is no date and time with a time zone at $.run.started")
     if result.run.duration_s < 0:
         raise _OutOfRange("a negative duration at $.run.duration_s")
     _require_captures(result.run.captures)
     _require_observations(result.observations)
-    _require_reasons(result.verdicts, "$.verdicts")
+    _require_verdicts(result.verdicts, "$.verdicts")
+    _require_paths(result.paths, "$.paths")
 
 
 def _is_date_with_zone(text: str) -> bool:
@@ -205,7 +208,13 @@ def _require_captures(captures: tuple[CaptureFile, ...]) -> None:
             raise _OutOfRange(f"a negative count at {place}.packets")
         if capture.format not in CAPTURE_FORMATS or capture.vantage not in VANTAGES:
             raise _OutOfRange(f"a format or vantage that this version does not know at {place}")
-        _require_reasons(capture.verdicts, f"{place}.verdicts")
+        _require_verdicts(capture.verdicts, f"{place}.verdicts")
+        _require_paths(capture.paths, f"{place}.paths")
+
+
+def _require_paths(paths: tuple[PathVerdicts, ...], place: str) -> None:
+    for index, path in enumerate(paths):
+        _require_verdicts(path.verdicts, f"{place}[{index}].verdicts")
 
 
 def _require_observations(observations: tuple[Observation, ...]) -> None:
@@ -213,15 +222,21 @@ def _require_observations(observations: tuple[Observation, ...]) -> None:
     for index, row in enumerate(observations):
         if min(row.sent or 0, row.received or 0) < 0:
             raise _OutOfRange(f"a negative count at $.observations[{index}]")
+        if not 0 <= (row.error_bound or 0) <= 1:
+            raise _OutOfRange(f"a probability that is none at $.observations[{index}].error_bound")
+        if row.family not in FAMILIES:
+            raise _OutOfRange(f"an IP version that is none at $.observations[{index}].family")
         if row.id in ids:
             raise _OutOfRange(f"an id that stands twice at $.observations[{index}].id")
         ids.add(row.id)
 
 
-def _require_reasons(verdicts: tuple[Verdict, ...], place: str) -> None:
+def _require_verdicts(verdicts: tuple[Verdict, ...], place: str) -> None:
     for index, verdict in enumerate(verdicts):
         if not verdict.because:
             raise _OutOfRange(f"a verdict without a reason at {place}[{index}].because")
+        if any(limit.unit not in LIMIT_UNITS for limit in verdict.limits):
+            raise _OutOfRange(f"a limit in a unit that limits do not have at {place}[{index}].limits")
 
 
 def _place(message: str) -> str:

@@ -50,11 +50,44 @@ class Cause(StrEnum):
     PAYLOAD = "payload"
     SIZE = "size"
     RATE = "rate"
+    TIME = "time"
+    """It ends after so many seconds."""
+    PACKETS = "packets"
+    """It ends after so many packets."""
+    STATE = "state"
+    """A stateful firewall lets in only what was asked for."""
     NAT = "nat"
     HOST_FIREWALL = "host-firewall"
     NO_LISTENER = "no-listener"
+    RETURN_PATH = "return-path"
+    """Answers come or leave by another address or another way."""
     LOSS = "loss"
     UNKNOWN = "unknown"
+
+
+class Unit(StrEnum):
+    """Of what a check of kind number measured."""
+
+    BYTES = "bytes"
+    """Of an IP packet, where a size is meant."""
+    SECONDS = "s"
+    MILLISECONDS = "ms"
+    BITS_PER_SECOND = "bit/s"
+    PACKETS = "packets"
+    PACKETS_PER_SECOND = "packets/s"
+    SHARE = "share"
+    """0 to 1."""
+
+
+class LimitKind(StrEnum):
+    """What users will feel of a protocol that works."""
+
+    LOSS = "loss"
+    RATE = "rate"
+    SIZE = "size"
+    PACKETS = "packets"
+    TIME = "time"
+    BYTES = "bytes"
 
 
 class Feasibility(StrEnum):
@@ -116,15 +149,30 @@ class Observation:
     """The server's port; None: the protocol has none."""
     cause: Cause | None = None
     sent: int | None = None
-    """Fresh packets or conversations that were tried."""
+    """Fresh packets or conversations that left the host; None: nobody could count them."""
     received: int | None = None
+    """Of these, how many are known to have arrived at the other end (direction `both`: to have been answered). None: nobody could count.
+
+    `detail.proof` says what the count rests on: `peer` (the receiving end's own record), `acknowledged` or `answered`.
+    """
     rtt_ms: float | None = None
     """Median, milliseconds."""
     error_bound: float | None = None
-    """Probability that the outcome is wrong, given the background loss of the path; None: no bound can be given."""
+    """Probability, 0 to 1, that an outcome as strong as this one comes about by bad luck where the path treats the packets as it treats
+    their controls; None: nothing needs a bound, or none can be given."""
     location: Location | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
     evidence: tuple[Evidence, ...] = ()
+    family: int | None = None
+    """IP version of the packets, 4 or 6; None: not recorded, as in documents before it was (then 4), or of no packets."""
+    value: float | None = None
+    """What a check of kind number measured, in `unit`; None: it measures no number, or only a bracket is known."""
+    low: float | None = None
+    """At least so much, where only a bracket is known; None: no lower end known."""
+    high: float | None = None
+    """At most so much; None: no upper end known."""
+    unit: Unit | None = None
+    """Of `value`, `low` and `high`; None: the check measures no number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +214,21 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """What users will feel of a protocol though it works, and how far it was looked for."""
+
+    kind: LimitKind
+    value: float | None
+    """In `unit`; None: none was found up to `watched`."""
+    unit: Unit
+    direction: Direction = Direction.BOTH
+    watched: float | None = None
+    """How far it was looked for, in `unit`; None: not told."""
+    observations: tuple[str, ...] = ()
+    """Ids."""
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     protocol: str
     feasibility: Feasibility
@@ -175,6 +238,7 @@ class Verdict:
     """The port that it works on, or would be used on."""
     score: float | None = None
     """0 to 1, higher is better, by the criteria asked for; None where it is not ranked."""
+    limits: tuple[Limit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,17 +252,30 @@ class Recommendation:
 
 
 @dataclass(frozen=True, slots=True)
+class PathVerdicts:
+    """The verdicts of one pair of hosts, where the input holds several."""
+
+    client: str
+    """Its address."""
+    server: str
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CaptureFile:
     """A capture that was read, and what it alone says."""
 
     file: str
     format: str
+    """Of what compression held: `pcap`, `pcapng`, `tcpdump-text`, or `text` of another program than tcpdump."""
     linktype: str | None
     packets: int
     readable: bool
     vantage: str = "unknown"
     problem: str | None = None
     verdicts: tuple[Verdict, ...] = ()
+    paths: tuple[PathVerdicts, ...] = ()
+    """One a pair of hosts, where the capture holds several; empty: it holds one at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,3 +302,5 @@ class Result:
     complete: bool = True
     """False: the run was interrupted."""
     conversations: tuple[ConversationSummary, ...] = ()
+    paths: tuple[PathVerdicts, ...] = ()
+    """One a pair of hosts, where the input holds several; empty: it holds one at most."""

@@ -20,11 +20,11 @@ Cell = str | int | float | None
 
 COLUMNS: Final = (
     "id", "probe", "check", "direction", "transport", "port", "outcome", "cause", "sent", "received", "rtt_ms", "error_bound",
-    "last_hop", "last_address", "next_address", "detail", "evidence",
+    "family", "value", "low", "high", "unit", "last_hop", "last_address", "next_address", "detail", "evidence",
 )  # fmt: skip
 FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
-INTEGERS: Final = ("port", "sent", "received", "last_hop")
-FLOATS: Final = ("rtt_ms", "error_bound")
+INTEGERS: Final = ("port", "sent", "received", "family", "last_hop")
+FLOATS: Final = ("rtt_ms", "error_bound", "value", "low", "high")
 
 
 def to_csv(result: Result) -> bytes:
@@ -106,6 +106,11 @@ def _cells(row: Observation) -> Sequence[Cell]:
         row.received,
         row.rtt_ms,
         row.error_bound,
+        row.family,
+        row.value,
+        row.low,
+        row.high,
+        row.unit.value if row.unit else None,
         place.last_hop if place else None,
         place.last_address if place else None,
         place.next_address if place else None,

@@ -6,10 +6,11 @@ from contextlib import suppress
 from typing import Final
 
 from vpnprobe.conversations.contract import Conversation, Sender
-from vpnprobe.conversations.registry import protocol_of
 from vpnprobe.endpoint.driver import Driver, GoalOrSilence, StreamDriver, Until
 from vpnprobe.evidence.checks import tcp_reach
-from vpnprobe.evidence.judge import Judge
+from vpnprobe.evidence.judge import rows_of
+from vpnprobe.evidence.judging.base import Judge
+from vpnprobe.evidence.judging.goals import goals
 from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.evidence.statistics import MOST_TRIALS
@@ -112,7 +113,7 @@ def still_needed(context: ProbeContext, check: Check, made: int) -> int:
     counted = judgement.packet_counts.get(check)
     if counted is None:
         return _connections_needed(context, judgement, check, made)
-    if any(counted.count(Direction.S2C, goal).received for goal in _goals(check)):
+    if any(counted.count(Direction.S2C, goal).received for goal in goals(check)):
         return 0
     tried = max((len(count.sent) for count in counted.counts.values()), default=0)
     lost = [(way, c) for (way, _), c in counted.counts.items() if c.sent and not c.received and judgement.would_have_recorded(check, way)]
@@ -122,18 +123,12 @@ def still_needed(context: ProbeContext, check: Check, made: int) -> int:
     return 2 if progressing and tried < MOST_ATTEMPTS else 0
 
 
-def _goals(check: Check) -> frozenset[str]:
-    """The messages of which one must come back."""
-    spec = protocol_of(check.probe, check.name)
-    return spec.table.goal_messages(check.name) if spec is not None else frozenset()
-
-
 def _connections_needed(context: ProbeContext, judgement: Judge, check: Check, made: int) -> int:
     """No connection came up in time to converse over: bad luck, where the port itself passes or is not yet settled."""
     if context.peer is None or check.transport is not Transport.TCP or check.port is None or made >= MOST_CONNECTIONS:
         return 0
-    reach = judgement.connection(tcp_reach(check.port))
-    unsettled = reach is not None and reach.outcome in (Outcome.PASS, Outcome.NO_ANSWER)
+    reach = rows_of(judgement, tcp_reach(check.port))
+    unsettled = any(row.outcome in (Outcome.PASS, Outcome.NO_ANSWER) for row in reach)
     return FIRST_ATTEMPTS if unsettled else 0
 
 
@@ -157,13 +152,13 @@ async def until_sure(context: ProbeContext, check: Check, attempt: Callable[[], 
 async def _staggered(context: ProbeContext, check: Check, attempt: Callable[[], Awaitable[None]], count: int, gap_s: float) -> None:
     """Starts attempts one after another without waiting for silence; stops starting once the goal is reached."""
     running: list[asyncio.Task[None]] = []
-    goals = _goals(check)
+    wanted = goals(check)
     try:
         for number in range(count):
             if number:
                 await asyncio.sleep(gap_s)
             records = context.recorder.packet_records
-            if any(r.check == check and r.message in goals and r.peer and r.movement is Movement.RECEIVED for r in records):
+            if any(r.check == check and r.message in wanted and r.peer and r.movement is Movement.RECEIVED for r in records):
                 break
             running.append(asyncio.get_running_loop().create_task(_unless_gone(attempt())))
         await asyncio.gather(*running)

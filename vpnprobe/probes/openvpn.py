@@ -12,7 +12,7 @@ from vpnprobe.conversations.openvpn_reset import Initiator
 from vpnprobe.conversations.openvpn_session_keys import WRAPS, SessionKeys
 from vpnprobe.endpoint.driver import GoalBy
 from vpnprobe.evidence.checks import openvpn_reset, tcp_reach, udp_reach
-from vpnprobe.evidence.judge import Judge
+from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport

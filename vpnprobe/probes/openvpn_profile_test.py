@@ -18,9 +18,8 @@ from vpnprobe.conversations.openvpn_session import Stage, Wrapping
 from vpnprobe.endpoint.driver import CLOCK_SLACK_S, Until
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.errors import CannotRun
-from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake, openvpn_reset
+from vpnprobe.evidence.checks import PROFILE, openvpn_data, openvpn_handshake, openvpn_reset
 from vpnprobe.evidence.named_failures import NamedFailure
-from vpnprobe.evidence.naming import PROFILE
 from vpnprobe.evidence.packet_records import Check, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport

@@ -15,7 +15,8 @@ from vpnprobe.conversations.openvpn_session_keys import SessionKeys
 from vpnprobe.conversations.openvpn_tls import certificate_fingerprint, client_context
 from vpnprobe.endpoint.driver import CLOCK_SLACK_S
 from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake, openvpn_reset
-from vpnprobe.evidence.judge import Judge
+from vpnprobe.evidence.judge import rows_of
+from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.packet_counts import session_part
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS
@@ -97,8 +98,8 @@ class OpenvpnSessions:
 
     def passes(self, judgement: Judge) -> bool:
         """Whether data went both ways, and to the end."""
-        found = [judgement.data(self.data, way) for way in (Direction.C2S, Direction.S2C)]
-        return all(row is not None and row.outcome in (Outcome.PASS, Outcome.DEGRADED) for row in found)
+        found = [row.direction for row in rows_of(judgement, self.data) if row.outcome in (Outcome.PASS, Outcome.DEGRADED)]
+        return {Direction.C2S, Direction.S2C} <= set(found)
 
     async def _attempts(self, count: int, gap_s: float, echoes: int) -> None:
         running: list[asyncio.Task[None]] = []
@@ -153,8 +154,7 @@ class OpenvpnSessions:
     def _more(self, judgement: Judge) -> int:
         """How many further sessions it takes; 0: enough."""
         for check in (self.reset, self.handshake):
-            found = judgement.conversation(check)
-            if found is None or found.outcome is not Outcome.PASS:
+            if not any(row.outcome is Outcome.PASS for row in rows_of(judgement, check)):
                 return still_needed(self._context, check, self._made)
         return max(self._more_data(judgement, way) for way in (Direction.C2S, Direction.S2C))
 

@@ -7,15 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from vpnprobe.observations.schema import Feasibility, Observation, Outcome, Recommendation, Result, Verdict
+from vpnprobe.observations.schema import Direction, Feasibility, Observation, Outcome, Recommendation, Result, Verdict
 from vpnprobe.report.sessions import SAID, message_facts, session_facts
 from vpnprobe.report.story import is_stopped, place_in_order, place_words
 from vpnprobe.report.words import (
     Mark,
     bound_words,
     cause_words,
+    count_words,
     direction_words,
     feasibility_mark,
+    limit_words,
+    number_words,
     outcome_mark,
     port_words,
     probe_name,
@@ -25,8 +28,10 @@ from vpnprobe.report.words import (
     visible,
 )
 
-SAID_ELSEWHERE: Final = frozenset({"form", "hops", "reached", "messages", "compared_with", "lost_direction", "state"}) | SAID
+SAID_ELSEWHERE: Final = frozenset({"form", "hops", "reached", "messages", "compared_with", "lost_direction", "state", "proof"}) | SAID
 """Keys of `detail` that have a sentence of their own."""
+PROOFS: Final = {"acknowledged": "by their acknowledgments", "answered": "by their answers"}
+"""What a count rests on where the receiving end kept no record."""
 SHOWN_FIRST: Final = {Feasibility.FEASIBLE: 0, Feasibility.DEGRADED: 1, Feasibility.INFEASIBLE: 2, Feasibility.UNKNOWN: 3}
 """What is shown stands before what is not known."""
 
@@ -78,6 +83,8 @@ class VerdictLine:
     """Place in the ranking, from 1; None: not ranked."""
     recommended: bool
     reasons: tuple[ReasonLine, ...]
+    limits: tuple[str, ...] = ()
+    """What users will feel though it works."""
 
 
 class Anchors:
@@ -109,6 +116,7 @@ def verdict_lines(verdicts: Iterable[Verdict], advice: Recommendation | None, an
             ranks.get(verdict.protocol),
             advice is not None and advice.protocol == verdict.protocol,
             tuple(ReasonLine(visible(one.text), visible(one.rule), anchors.links(one.observations)) for one in verdict.because),
+            tuple(map(limit_words, verdict.limits)),
         )
         for verdict in ordered
     )
@@ -157,6 +165,7 @@ def _mark(row: Observation) -> Mark:
 
 def _facts(row: Observation) -> Iterable[str]:
     yield _counts(row)
+    yield number_words(row)
     yield from message_facts(row.detail.get("messages"))
     yield from session_facts(row)
     yield _hops(row.detail)
@@ -173,11 +182,11 @@ def _facts(row: Observation) -> Iterable[str]:
 
 
 def _counts(row: Observation) -> str:
-    if row.sent is None:
-        return ""
     if row.check == "trace":
-        return f"{row.received or 0} of {row.sent} hops answered"
-    return f"{row.sent} sent, {row.received or 0} {'answered' if row.direction.value == 'both' else 'arrived'}"
+        return f"{row.received or 0} of {row.sent} hops answered" if row.sent is not None else ""
+    told = count_words(row.sent, row.received, "answered" if row.direction is Direction.BOTH else "arrived")
+    proof = PROOFS.get(str(row.detail.get("proof")), "")
+    return f"{told} ({proof})" if row.received and proof and row.direction is not Direction.BOTH else told
 
 
 def _hops(detail: Mapping[str, object]) -> str:

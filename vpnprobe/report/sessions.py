@@ -38,7 +38,14 @@ def session_facts(row: Observation) -> Iterable[str]:
 
 
 def _is_count(counts: object) -> bool:
+    """Whether it is how many were sent and how many came; nothing is told of what nobody could count."""
     return isinstance(counts, list | tuple) and len(counts) == 2 and all(isinstance(count, int) for count in counts)
+
+
+def _message_counts(sent: object, received: object) -> str:
+    if not sent:
+        return "came"
+    return f"{value_words(received)} of {value_words(sent)}" if received is not None else f"{value_words(sent)} sent"
 
 
 def message_facts(messages: object) -> Iterable[str]:
@@ -52,8 +59,7 @@ def message_facts(messages: object) -> Iterable[str]:
         if part and sent == received:
             whole.setdefault(way, []).append(int(part[1]))
             continue
-        counts = "came" if sent == 0 else f"{value_words(received)} of {value_words(sent)}"
-        yield f"{visible(message.get('message', ''))} {ARROWS.get(way, '')} {counts}"
+        yield f"{visible(message.get('message', ''))} {ARROWS.get(way, '')} {_message_counts(sent, received)}"
     for way, numbers in whole.items():
         span = f"{min(numbers)}-{max(numbers)}" if len(numbers) > 1 else str(numbers[0])
         yield f"P_CONTROL_V1[{span}] {ARROWS.get(way, '')} all came"

@@ -5,6 +5,7 @@ Pure: a `Result` in, sentences and small records out. Nothing here decides: verd
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final
 
 from vpnprobe.observations.schema import (
@@ -20,7 +21,16 @@ from vpnprobe.observations.schema import (
     Transport,
     Verdict,
 )
-from vpnprobe.report.words import cause_words, direction_words, outcome_mark, protocol_name, question_words, session_words, visible
+from vpnprobe.report.words import (
+    cause_words,
+    count_words,
+    direction_words,
+    outcome_mark,
+    protocol_name,
+    question_words,
+    session_words,
+    visible,
+)
 
 WORKS: Final = (Feasibility.FEASIBLE, Feasibility.DEGRADED)
 CONTROL_PORT_RULE: Final = "control-port"
@@ -64,15 +74,25 @@ class Vanishing:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What left one end, and what of it came at the other."""
+    """What left one end, and what of it came at the other; None: nobody could count."""
 
-    sent: int
-    received: int
+    sent: int | None
+    received: int | None
 
     @property
-    def percent(self) -> int:
-        """Share that arrived, 0 to 100; 0 where nothing was sent."""
+    def percent(self) -> int | None:
+        """Share that arrived, 0 to 100, and 0 where nothing was sent; None: not known."""
+        if self.sent is None or self.received is None:
+            return None
         return min(100, round(100 * self.received / self.sent)) if self.sent else 0
+
+    @property
+    def lossy(self) -> bool:
+        """Whether something that was sent is known not to have arrived."""
+        return self.sent is not None and self.received is not None and self.received < self.sent
+
+    def words(self, verb: str) -> str:
+        return count_words(self.sent, self.received, verb)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +104,8 @@ class Exchange:
 
     @property
     def lossy(self) -> bool:
-        """Whether anything that was sent did not arrive."""
-        return any(count.received < count.sent for count in self.counts.values())
+        """Whether anything that was sent is known not to have arrived."""
+        return any(count.lossy for count in self.counts.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,15 +236,15 @@ def exchanges(result: Result) -> tuple[Exchange, ...]:
     counts: dict[tuple[object, ...], dict[Direction, Count]] = {}
     first: dict[tuple[object, ...], Observation] = {}
     for row in result.observations:
-        if row.sent is None or row.probe == "path" or row.check == "nmap":
+        if (row.sent is None and row.received is None) or row.probe == "path" or row.check == "nmap":
             continue
         form = str(row.detail.get("form", "")) + session_words(row.detail)
         key: tuple[object, ...] = (row.probe, row.check, row.transport, form, row.port)
         first.setdefault(key, row)
-        counts.setdefault(key, {})[row.direction] = Count(row.sent, row.received or 0)
+        counts.setdefault(key, {})[row.direction] = Count(row.sent, row.received)
     merged: dict[tuple[object, ...], list[tuple[object, ...]]] = {}
     for key, found in counts.items():
-        alike = tuple(sorted((way.value, count.sent, count.received) for way, count in found.items()))
+        alike = tuple(sorted(((way.value, count) for way, count in found.items()), key=itemgetter(0)))
         merged.setdefault((*key[:-1], alike), []).append(key)
     lines = [Exchange(question_words(first[keys[0]], ports=_ports(keys)), counts[keys[0]]) for keys in merged.values()]
     return tuple(sorted(lines, key=lambda line: not line.lossy))

@@ -64,6 +64,8 @@ def _protocols(page: "_Page", lines: Iterable[VerdictLine]) -> None:
         port = f", {line.port}" if line.port and line.mark.tone in ("good", "fair") else ""
         page.marked(line.mark, f"{line.name[:40]:<18} {line.mark.word}{port}")
         page.paragraph(line.reasons[0].text, indent=4, tone="mute")
+        if line.limits:
+            page.paragraph(f"Limits: {'; '.join(line.limits)}.", indent=4, tone="mute")
 
 
 class _Page:

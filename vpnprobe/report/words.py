@@ -10,7 +10,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, assert_never
 
-from vpnprobe.observations.schema import Cause, Direction, Feasibility, Mode, Observation, Outcome, Transport
+from vpnprobe.evidence.checks import SPECS
+from vpnprobe.observations.schema import Cause, Direction, Feasibility, Limit, Mode, Observation, Outcome, Transport, Unit
 
 DEEPEST: Final = 2
 """Levels of nested values that are put in words; what is deeper is shown as JSON."""
@@ -42,20 +43,6 @@ PROBES: Final[Mapping[str, str]] = {
     "mtu": "Packet sizes",
     "nat": "Address translation",
     "quality": "Quality",
-}
-CHECKS: Final[Mapping[tuple[str, str], str]] = {
-    ("gre", "passthrough"): "GRE passthrough",
-    ("esp", "passthrough"): "ESP passthrough",
-    ("pptp", "control"): "PPTP control connection",
-    ("pptp", "lcp"): "PPP LCP inside GRE",
-    ("l2tp", "control"): "L2TP control connection",
-    ("ike", "ikev1-main"): "IKEv1 main mode",
-    ("ike", "ikev2-init"): "IKEv2 IKE_SA_INIT",
-    ("ike", "esp-in-udp"): "ESP in UDP",
-    ("openvpn", "reset"): "OpenVPN reset",
-    ("openvpn", "handshake"): "OpenVPN handshake",
-    ("openvpn", "data"): "OpenVPN data channel",
-    ("path", "trace"): "TTL-stepped trace",
 }
 SETTINGS: Final[Mapping[str, str]] = {
     "port": "server port",
@@ -126,12 +113,20 @@ def cause_words(cause: Cause) -> str:
             return "a limit on packet size"
         case Cause.RATE:
             return "a limit on rate"
+        case Cause.TIME:
+            return "a limit on time"
+        case Cause.PACKETS:
+            return "a limit on the number of packets"
+        case Cause.STATE:
+            return "a firewall that lets in only what was asked for"
         case Cause.NAT:
             return "address translation"
         case Cause.HOST_FIREWALL:
             return "the host's own firewall"
         case Cause.NO_LISTENER:
             return "nothing listens there"
+        case Cause.RETURN_PATH:
+            return "answers take another way"
         case Cause.LOSS:
             return "packet loss"
         case Cause.UNKNOWN:
@@ -182,7 +177,8 @@ def question_words(row: Observation, *, ports: Sequence[int] = ()) -> str:
     found = ports or ([row.port] if row.port is not None else [])
     port = f" port{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}" if found else ""
     carrier = row.transport.value.upper()
-    named = CHECKS.get((row.probe, row.check))
+    spec = SPECS.get((row.probe, row.check))
+    named = spec.words if spec is not None else ""
     match row.check:
         case "nmap":
             words = f"nmap on {carrier}{port}"
@@ -196,7 +192,8 @@ def question_words(row: Observation, *, ports: Sequence[int] = ()) -> str:
             words = f"ESP in UDP,{port}"
         case _:
             words = f"{named or visible(row.check)}, {carrier}{port}"
-    return words + form_words(row.detail.get("form")) + session_words(row.detail)
+    version = ", over IPv6" if row.family == 6 else ""
+    return words + form_words(row.detail.get("form")) + session_words(row.detail) + version
 
 
 def form_words(form: object) -> str:
@@ -229,6 +226,43 @@ def port_words(port: int | None, protocol: str) -> str:
             return f"UDP {port}"
         case _:
             return str(port)
+
+
+def count_words(sent: int | None, received: int | None, verb: str) -> str:
+    """`8 sent, 3 arrived`; a count that nobody could make is unknown. Empty where neither is known. `verb`: arrived, answered."""
+    if sent is None:
+        return f"{received} {verb}, not known of how many" if received is not None else ""
+    if received is None:
+        return f"{sent} sent, not known how many {'were answered' if verb == 'answered' else verb}"
+    return f"{sent} sent, {received} {verb}"
+
+
+def number_words(row: Observation) -> str:
+    """What a check of kind number measured, or the bracket that it is in; empty where there is no number."""
+    unit = f" {row.unit.value}" if row.unit not in (None, Unit.SHARE) else ""
+    match (row.value, row.low, row.high):
+        case (float() | int() as value, _, _):
+            return f"measured {value:.6g}{unit}"
+        case (None, None, None):
+            return ""
+        case (None, low, None):
+            return f"at least {low:.6g}{unit}"
+        case (None, None, high):
+            return f"at most {high:.6g}{unit}"
+        case (_, low, high):
+            return f"between {low:.6g} and {high:.6g}{unit}"
+
+
+def limit_words(limit: Limit) -> str:
+    """What users will feel of a protocol that works: `loss 12 %, client → server`."""
+    if limit.value is None:
+        watched = f" up to {_amount(limit.watched, limit.unit)}" if limit.watched is not None else ""
+        return f"no limit of {limit.kind.value} found{watched}, {direction_words(limit.direction)}"
+    return f"{limit.kind.value} {_amount(limit.value, limit.unit)}, {direction_words(limit.direction)}"
+
+
+def _amount(value: float, unit: Unit) -> str:
+    return f"{100 * value:.3g} %" if unit is Unit.SHARE else f"{value:.6g} {unit.value}"
 
 
 def bound_words(bound: float | None) -> str:

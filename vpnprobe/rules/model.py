@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from vpnprobe.evidence.checks import CHECKS
 from vpnprobe.observations.schema import Cause, Outcome, Transport
 
 SCHEMA: Final = "vpnprobe.rules/1"
@@ -19,19 +20,8 @@ SCHEMA: Final = "vpnprobe.rules/1"
 Setting = bool | int | str
 
 KNOWN_CHECKS: Final[Mapping[str, tuple[str, ...]]] = {
-    "tcp": ("reach", "nmap"),
-    "udp": ("reach", "nmap"),
-    "gre": ("passthrough",),
-    "esp": ("passthrough",),
-    "pptp": ("control", "lcp"),
-    "l2tp": ("control",),
-    "ike": ("ikev1-main", "ikev2-init", "esp-in-udp"),
-    "openvpn": ("reset", "handshake", "data"),
-    "wireguard": ("handshake", "data"),
-    "path": ("trace",),
-    "mtu": ("path-mtu", "black-hole"),
-    "nat": ("mapping", "alg", "idle-timeout"),
-    "quality": ("loss", "delay", "throughput"),
+    probe: tuple(spec.name for spec in CHECKS if spec.probe == probe and spec.observed)
+    for probe in dict.fromkeys(spec.probe for spec in CHECKS)
 }
 """The published names of probes and of their checks: a rule that selectors at anything else can never be measured."""
 

@@ -123,14 +123,16 @@ def _lost(direction: Direction, rows: Sequence[Observation], where: str) -> str:
 
 
 def _counted(selector: ObservationSelector, rows: Sequence[Observation]) -> str:
-    """`3 of 40 packets arrived`; where nothing was counted, the outcome."""
+    """`3 of 40 packets arrived`; of a count that nobody could make the other one and the outcome, or the outcome alone."""
+    outcomes = listed(dict.fromkeys(str(row.outcome) for row in rows))
+    done = "arrived" if selector.unit == "packet" else "succeeded"
     if any(row.sent is None for row in rows):
-        return listed(dict.fromkeys(str(row.outcome) for row in rows))
+        came = sum(row.received or 0 for row in rows)
+        return f"{came} {selector.unit if came == 1 else f'{selector.unit}s'} {done}" if came else outcomes
     sent = sum(row.sent or 0 for row in rows)
     things = selector.unit if sent == 1 else f"{selector.unit}s"
     if any(row.received is None for row in rows):
-        return f"{sent} {things} sent, {listed(dict.fromkeys(str(row.outcome) for row in rows))}"
-    done = "arrived" if selector.unit == "packet" else "succeeded"
+        return f"{sent} {things} sent, {outcomes}"
     return f"{sum(row.received or 0 for row in rows)} of {sent} {things} {done}"
 
 

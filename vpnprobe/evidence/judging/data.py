@@ -1,4 +1,4 @@
-"""What the data packets of OpenVPN sessions show in one direction: a limit on size, a cut after so many packets, or neither.
+"""Streams of data packets, each direction by itself: a limit on size, a cut after so many packets, or neither.
 
 Over UDP each packet is a trial of its own; over TCP a session is one, since everything behind the first lost segment is lost with it.
 Sizes are bytes of the outer IP packet over IPv4: UDP payload and 28, or the packet in the stream and 54 (IPv4 and TCP headers with
@@ -7,20 +7,22 @@ timestamps, and the packet's length). Pure.
 Invariant: a limit is named only where enough fresh packets are missing to rule out the path's own loss, which is counted on what passes.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from vpnprobe.evidence.judging.base import WAYS, Judge
+from vpnprobe.evidence.judging.packets import LOSS_WORTH_A_WORD
+from vpnprobe.evidence.naming import form_detail
 from vpnprobe.evidence.packet_counts import Count, session_part
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background
-from vpnprobe.observations.schema import Cause, Outcome
+from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 
 UDP_CARRIER_BYTES: Final = 28
 """IPv4 and UDP headers."""
 TCP_CARRIER_BYTES: Final = 54
 """IPv4 and TCP headers with timestamps, and the packet's length."""
-LOSS_WORTH_A_WORD: Final = 0.05
-"""Share of lost packets from which on, with at least two of them, what passes is called degraded."""
 LEAST_BEHIND_A_CUT: Final = 8
 """Packets of sizes that pass which must be missing at the end of a session before it is called cut."""
 MOST_OF_THEM: Final = 0.6
@@ -47,7 +49,7 @@ Session = tuple[DataPacket, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class DataLimit:
     """What the path does to data packets that otherwise pass."""
 
     outcome: Outcome
@@ -88,11 +90,15 @@ class DataRun:
     def largest_passing(self) -> int:
         return max((packet.size for packet in self.packets if packet.came), default=0)
 
-    def detail(self) -> dict[str, Any]:
-        """`sessions`, and `by_size`: size, or range of sizes, to how many were sent and how many came."""
-        return {"sessions": len(self.sessions), "by_size": _by_size(self.packets)}
+    def detail(self, *, left: bool, came: bool) -> dict[str, Any]:
+        """`sessions`, and `by_size`: size, or range of sizes, to how many were sent and how many came.
 
-    def limit(self, path: Background) -> Limit | None:
+        `left`, `came`: whether anybody could count them; None stands for what nobody could.
+        """
+        sizes = {size: [one if left else None, other if came else None] for size, (one, other) in _by_size(self.packets).items()}
+        return {"sessions": len(self.sessions), "by_size": sizes}
+
+    def limit(self, path: Background) -> DataLimit | None:
         """What is shown to limit data, some of which passes; None: nothing is. `path`: the loss of all else in this direction."""
         return self._limit_of_streams(path) if self.stream else self._cut(path) or self._limit_of_size(path)
 
@@ -107,13 +113,13 @@ class DataRun:
         """Whether every stream ends with packets that never came: where that is not proven to be a limit, it is no pass either."""
         return self.stream and all(not session[-1].came for session in self.sessions)
 
-    def _limit_of_size(self, path: Background) -> Limit | None:
+    def _limit_of_size(self, path: Background) -> DataLimit | None:
         largest = self.largest_passing
         larger = [packet.size for packet in self.packets if packet.size > largest]
         bound = (path + _loss_of(packet for packet in self.packets if packet.size <= largest)).chance_of_losing_all(len(larger))
         return _of_size(largest, min(larger), bound) if len(larger) >= LEAST_TRIALS and bound <= ERROR_BOUND else None
 
-    def _cut(self, path: Background) -> Limit | None:
+    def _cut(self, path: Background) -> DataLimit | None:
         """Sessions of which the first packets came and none of a size that passes after them, where no session got beyond."""
         passing = [tuple(packet for packet in session if packet.size <= self.largest_passing) for session in self.sessions]
         heads = [_head(session) for session in passing]
@@ -127,9 +133,9 @@ class DataRun:
             return None
         after = max(sum(packet.came for packet in passing[place]) for place in cut)
         beyond = max(heads) > max(heads[place] for place in cut)
-        return None if beyond else Limit(Outcome.BLOCKED, Cause.RATE, max(cut.values()), {"cut_after": after})
+        return None if beyond else DataLimit(Outcome.BLOCKED, Cause.RATE, max(cut.values()), {"cut_after": after})
 
-    def _limit_of_streams(self, path: Background) -> Limit | None:
+    def _limit_of_streams(self, path: Background) -> DataLimit | None:
         """Streams that stall: at the first packet that is too large, or all at about the same place."""
         stalled = [session for session in self.sessions if not session[-1].came]
         bound = path.chance_of_losing_all(len(stalled))
@@ -144,7 +150,39 @@ class DataRun:
         beyond = any(len(session) > max(came) for session in self.sessions if session[-1].came)
         if beyond or min(came) < SAME_PLACE * max(came):
             return None
-        return Limit(Outcome.BLOCKED, Cause.RATE, bound, {"cut_after": max(came)})
+        return DataLimit(Outcome.BLOCKED, Cause.RATE, bound, {"cut_after": max(came)})
+
+
+def data(judge: Judge, check: Check) -> Iterator[Observation]:
+    """One observation a direction in which anything left or came."""
+    for way in WAYS:
+        count = judge.counts(check).total(way)
+        if count.sent or count.received:
+            yield _one_way(judge, check, way, count)
+
+
+def _one_way(judge: Judge, check: Check, way: Direction, count: Count) -> Observation:
+    """Passes, with loss, up to a size (degraded), cut after some packets, or nothing of it came (blocked).
+
+    Where nobody kept a record at the receiving end, a packet came if it was answered: what is missing may then be the answer
+    (`detail.round_trip`).
+    """
+    run = DataRun.of(count, stream=check.transport is Transport.TCP)
+    witnessed = judge.would_have_recorded(check, way)
+    counted = judge.counted(check, way, count)
+    detail = {**form_detail(check), **run.detail(left=counted.sent is not None, came=counted.received is not None)}
+    detail |= {"round_trip": True} if count.sent and not witnessed else {}
+    found = judge.blank(check, way, replace(counted, sent=len(run.packets)) if counted.sent is not None else counted, detail)
+    if not count.received:
+        return judge.not_received(found, check, way, run.trials)
+    limit = None if judge.kept_by_host(check, way) else run.limit(judge.loss[way])
+    unproven = limit is not None and limit.outcome is Outcome.BLOCKED and not witnessed
+    if unproven or (limit is None and run.all_stalled):
+        return found
+    if limit is None:
+        return replace(found, outcome=Outcome.DEGRADED, cause=Cause.LOSS) if run.lossy else replace(found, outcome=Outcome.PASS)
+    detail = {**found.detail, **limit.detail}
+    return replace(found, outcome=limit.outcome, cause=limit.cause, error_bound=limit.error_bound, detail=detail)
 
 
 def _by_time(row: tuple[float, int, DataPacket]) -> tuple[float, int]:
@@ -156,8 +194,8 @@ def _head(session: Session) -> int:
     return max((place for place, packet in enumerate(session, 1) if packet.came), default=0)
 
 
-def _of_size(largest: int, smallest_lost: int, bound: float) -> Limit:
-    return Limit(Outcome.DEGRADED, Cause.SIZE, bound, {"largest_passing": largest, "smallest_lost": smallest_lost})
+def _of_size(largest: int, smallest_lost: int, bound: float) -> DataLimit:
+    return DataLimit(Outcome.DEGRADED, Cause.SIZE, bound, {"largest_passing": largest, "smallest_lost": smallest_lost})
 
 
 def _loss_of(packets: Iterable[DataPacket]) -> Background:

@@ -1,0 +1,101 @@
+"""The tables decide: a protocol whose transition table is empty gets another verdict on a path where everything passes."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+import pytest
+
+from vpnprobe.agents.simulation import CONTROL_PORT, measure_simulated
+from vpnprobe.cli.finishing import decided, rule_set
+from vpnprobe.cli.options import CANDIDATE_PORTS, judging_of
+from vpnprobe.conversations import contract
+from vpnprobe.conversations.registry import PROTOCOLS, ProtocolSpec
+from vpnprobe.evidence import packet_counts
+from vpnprobe.observations.schema import Feasibility
+from vpnprobe.probes.context import Settings
+from vpnprobe.transports.topology import Topology
+
+PORTS = CANDIDATE_PORTS[:1]
+
+
+@contextmanager
+def emptied(*specs: ProtocolSpec) -> Iterator[None]:
+    """Without any transition of these protocols, as long as it lasts."""
+    tables = [spec.table.transitions for spec in specs]
+    assert all(isinstance(table, dict) for table in tables)
+    kept = [dict(table) for table in tables]
+    caches = (contract._leading_into, contract._names, packet_counts._is_known)
+    try:
+        for table in tables:
+            table.clear()
+        for cache in caches:
+            cache.cache_clear()
+        yield
+    finally:
+        for table, transitions in zip(tables, kept, strict=True):
+            table.update(transitions)
+        for cache in caches:
+            cache.cache_clear()
+
+
+Told = Mapping[str, tuple[Feasibility, tuple[tuple[str, str], ...]]]
+"""By protocol: its verdict and the reasons for it."""
+
+
+def told() -> Told:
+    """What a run over a clear path comes to."""
+    judging = judging_of(None, "modern", (), (), ())
+    measured, _ = measure_simulated(Topology(), seed=1, settings=Settings(PORTS), tell=lambda _: None)
+    decision = decided(measured.observations, judging, rule_set(judging), ports=PORTS, control_port=CONTROL_PORT)
+    return {
+        verdict.protocol: (verdict.feasibility, tuple((reason.rule, reason.text) for reason in verdict.because))
+        for verdict in decision.verdicts
+    }
+
+
+@pytest.fixture(scope="module")
+def whole() -> Told:
+    found = told()
+    assert {feasibility for feasibility, _ in found.values()} == {Feasibility.FEASIBLE}
+    return found
+
+
+RESTS_ON: Final[Mapping[str, frozenset[str]]] = {
+    "pptp": frozenset({"pptp"}),
+    "l2tp": frozenset({"l2tp"}),
+    "ikev1": frozenset({"l2tp-ipsec"}),
+    "openvpn": frozenset({"openvpn-udp", "openvpn-tcp"}),
+}
+"""By protocol with messages: the verdicts that are not feasible where they mean nothing."""
+
+
+@pytest.mark.parametrize("name", RESTS_ON)
+def test_an_empty_table_makes_verdicts_unknown(name: str, whole: Told) -> None:
+    spec = next(spec for spec in PROTOCOLS if spec.name == name)
+    with emptied(spec):
+        found = told()
+    assert {protocol for protocol, (feasibility, _) in found.items() if feasibility is not Feasibility.FEASIBLE} == RESTS_ON[name]
+    assert told() == whole
+
+
+def test_an_empty_table_takes_a_reason_away(whole: Told) -> None:
+    """LCP is a reason beside GRE in the call; without it the verdict stands on GRE alone."""
+    with emptied(*(spec for spec in PROTOCOLS if spec.name == "lcp")):
+        found = told()
+    assert "pptp-lcp" in dict(whole["pptp"][1])
+    assert "pptp-lcp" not in dict(found["pptp"][1])
+
+
+def test_an_empty_table_changes_what_is_said_where_the_verdict_rests_on_another() -> None:
+    """IKEv2 is a reason where IKEv1 is not answered."""
+    first, second = (spec for spec in PROTOCOLS if spec.probe == "ike")
+    with emptied(first):
+        alone = told()
+    with emptied(first, second):
+        neither = told()
+    assert alone["l2tp-ipsec"] != neither["l2tp-ipsec"]
+
+
+def test_every_protocol_is_here() -> None:
+    assert {spec.name for spec in PROTOCOLS} == {*RESTS_ON, "lcp", "ikev2"}

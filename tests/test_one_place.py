@@ -1,0 +1,100 @@
+"""A protocol is told once: its name stands in the places that CONTRIBUTING lists, and in no generic file."""
+
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import vpnprobe
+from vpnprobe.conversations.registry import PROTOCOLS
+
+ROOT: Final = Path(vpnprobe.__file__).parent.parent
+FILES: Final = sorted(
+    path.relative_to(ROOT).as_posix() for path in (ROOT / "vpnprobe").rglob("*") if path.suffix in (".py", ".toml", ".json", ".j2")
+)
+NAMES: Final = {
+    "pptp": ("pptp",),
+    "l2tp": ("l2tp",),
+    "ike": ("ike", "isakmp", "ikev1", "ikev2"),
+    "openvpn": ("openvpn",),
+    "wireguard": ("wireguard",),
+}
+"""By the word that is looked for: how file names call the protocol."""
+WORD: Final = {name: re.compile(rf"(?i)(?<![a-z0-9]){name}(v[12])?(?![a-z0-9])") for name in NAMES}
+ELSEWHERE: Final = {
+    "vpnprobe/profiles/*": "client profiles as they exist in the wild",
+    "vpnprobe/lab/*": "real servers of these protocols, and what scenarios expect of them",
+    "vpnprobe/rules/model.py": "the protocols that rules may be about, by default",
+    "vpnprobe/provisioning/openvpn*.py": "its configuration files",
+    "vpnprobe/cli/openvpn*.py": "its profiles on the command line",
+    "vpnprobe/cli/run.py": "words of the options --profile and --port",
+    "vpnprobe/cli/demo.py": "words about the scenario that it began with",
+    "vpnprobe/endpoint/ppp_call.py": "PPP inside the GRE of a PPTP call: the one instrument that is one protocol's",
+    "vpnprobe/transports/simulated/*": "the helper for PPTP that NATs have",
+    "vpnprobe/transports/topology.py": "the helper for PPTP that NATs have",
+    "vpnprobe/conversations/lcp.py": "PPP inside the GRE of a PPTP call",
+    "vpnprobe/wire/gre.py": "enhanced GRE is PPTP's",
+    "vpnprobe/wire/esp.py": "ESP's keys are IKE's",
+    "vpnprobe/capture/followers/gre.py": "enhanced GRE is PPTP's",
+    "vpnprobe/capture/followers/ipsec.py": "ESP beside IKE on port 4500",
+    "vpnprobe/capture/tcpdump_lines/*": "how tcpdump prints these protocols",
+    "vpnprobe/observations/result.schema.json": "the published schema",
+}
+"""Files in which a name may stand besides, and why."""
+MOST_OPENVPN: Final = 5
+"""Files outside its own, profiles, lab, rules and words in which OpenVPN's name stands."""
+
+
+def places() -> list[str]:
+    """The places that CONTRIBUTING lists, with NAME in them."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    listed = text[text.index("## Adding a protocol") : text.index("## Tests")]
+    return re.findall(r"^\| `([^`]+)` \|", listed, re.M)
+
+
+def fits(file: str, place: str, names: tuple[str, ...]) -> bool:
+    return any(fnmatch(file, place.replace("NAME", name)) for name in names)
+
+
+def files_with(word: str) -> Iterator[str]:
+    return (file for file in FILES if WORD[word].search((ROOT / file).read_text("utf-8")))
+
+
+@pytest.mark.parametrize("word", NAMES)
+def test_a_protocols_name_stands_in_its_places_only(word: str) -> None:
+    allowed = [*places(), *ELSEWHERE]
+    assert [file for file in files_with(word) if not any(fits(file, place, NAMES[word]) for place in allowed)] == []
+
+
+def test_every_place_of_the_list_is_there_for_every_protocol() -> None:
+    probes = {spec.probe for spec in PROTOCOLS}
+    assert probes <= NAMES.keys()
+    missing = [
+        (word, place)
+        for word in sorted(probes)
+        for place in places()
+        if not any(fits(file, place, NAMES[word]) for file in files_with(word))
+    ]
+    assert missing == []
+
+
+def test_every_exception_is_needed() -> None:
+    named = {file for word in NAMES for file in files_with(word)}
+    assert [place for place in ELSEWHERE if not any(fnmatch(file, place) for file in named)] == []
+
+
+def test_few_files_name_openvpn() -> None:
+    own = ("vpnprobe/*openvpn*", "vpnprobe/profiles/*", "vpnprobe/lab/*", "vpnprobe/rules/*", "vpnprobe/report/words.py")
+    found = [file for file in files_with("openvpn") if not any(fnmatch(file, place) for place in own)]
+    assert len(found) <= MOST_OPENVPN, found
+
+
+NO_PORT: Final = re.compile(r"\bif .*\bport(_number)? (==|in) \(?[0-9]")
+
+
+def test_nothing_generic_asks_for_a_port_by_number() -> None:
+    generic = [file for file in FILES if file.startswith(("vpnprobe/agents", "vpnprobe/endpoint", "vpnprobe/evidence", "vpnprobe/capture"))]
+    assert [file for file in generic if NO_PORT.search((ROOT / file).read_text("utf-8"))] == []

@@ -1,0 +1,186 @@
+"""What the judges of all kinds share: both records, counted, and what silence, refusals and missing counts mean.
+
+'Blocked' needs the receiving end's word and an error bound from the background loss of the path; without the word it is 'no-answer'.
+
+Invariant: absence is never written as 0. A count is a number only where somebody could have counted.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from vpnprobe.evidence.checks import Kind, earlier_steps, is_existing, is_raw, kind_of, plain_on_port, same_packets, spec_of
+from vpnprobe.evidence.naming import identifier
+from vpnprobe.evidence.packet_counts import Count, PacketCounts, background, count_packets
+from vpnprobe.evidence.packet_records import Check, Movement
+from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
+from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background
+from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
+
+DROPPED_ON_INPUT: Final = "it reached the host and not the agent there: the host's own firewall keeps it"
+DROPPED_ON_OUTPUT: Final = "it was sent and never left the host: the host's own firewall keeps it"
+TRIALS_WITHOUT_BACKGROUND: Final = 8
+"""Where nothing at all passes in a capture there is no background to compare with: so many fresh packets must be missing."""
+WAYS: Final = (Direction.C2S, Direction.S2C)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What an observation says of how many."""
+
+    sent: int | None
+    """Left the sending end; None: nobody could count."""
+    received: int | None
+    """Known to have arrived; None: nobody could count."""
+    proof: str = ""
+    """What `received` rests on: `peer`, the receiving end's own record, or `answered`; empty where it is None."""
+
+
+class Judge:
+    """One judgement: both records, counted, and what is known of the path."""
+
+    def __init__(self, client: EndRecord, server: EndRecord, facts: PathFacts) -> None:
+        self.ends = {Direction.C2S: (client, server), Direction.S2C: (server, client)}
+        """Sender and receiver of each direction."""
+        self.facts = facts
+        daemons = frozenset(q for q in _checks(client, server) if facts.answering(q) is PortState.DAEMON)
+        self.packet_counts = count_packets(client, server, joined=facts.joined, trusted=daemons)
+        self.loss = {way: self._background(way) for way in WAYS}
+        self.elsewhere = _came_from_elsewhere(client, server, facts)
+        """Whether probes reach the server from another address than the control channel (a jump host, a carrier's pool of addresses)."""
+
+    def counts(self, check: Check) -> PacketCounts:
+        """Everything that was counted of it; empty where nothing was."""
+        return self.packet_counts.get(check, PacketCounts())
+
+    def _background(self, way: Direction) -> Background:
+        packets = (counts for check, counts in self.packet_counts.items() if _tells_loss(check))
+        return background(packets, way) + self.facts.background.get(way, Background())
+
+    def would_have_recorded(self, check: Check, way: Direction) -> bool:
+        """Whether the receiving end would have seen it, had it come: then its silence is a word about the path."""
+        receiver = self.ends[way][1]
+        if is_existing(check) or not receiver.recorded or (is_raw(check) and not receiver.sees_raw):
+            return False
+        spec = spec_of(check)
+        if self.elsewhere and (way is Direction.S2C or spec is None or not spec.known_by_tag):
+            # Only what carries our tag finds its session from there, and what the server sends goes to the address that it knows.
+            return False
+        if way is Direction.S2C:
+            return True
+        return receiver.sees_closed_ports or self.facts.answering(check) in (PortState.OURS, PortState.UNKNOWN)
+
+    def arrivals_are_counted(self, check: Check, way: Direction) -> bool:
+        """Whether the receiving end knows how many came, be it none. The client knows what came to it, whatever the server sent."""
+        if way is Direction.C2S:
+            return self.would_have_recorded(check, way)
+        client = self.ends[way][1]
+        return client.recorded and (client.sees_raw or not is_raw(check))
+
+    def departures_are_counted(self, check: Check, way: Direction) -> bool:
+        """Whether the sending end knows how many left: another program's packets are seen on the wire alone."""
+        sender = self.ends[way][0]
+        if way is Direction.C2S or not sender.recorded:
+            return sender.recorded
+        ours = self.facts.answering(check) is not PortState.DAEMON
+        return not is_existing(check) and (ours or sender.sees_closed_ports)
+
+    def counted(self, check: Check, way: Direction, count: Count) -> Counted:
+        """How many fresh packets left and arrived in one direction, as far as anybody could count."""
+        left, came = len(count.sent), len(count.received)
+        known = left > 0 or (came == 0 and self.departures_are_counted(check, way))
+        sent = max(left, came) if known else None
+        if not came and not self.arrivals_are_counted(check, way):
+            return Counted(sent, None)
+        recorded = self.ends[way][1].recorded and (not came or count.answered < came)
+        return Counted(sent, came, "peer" if recorded else "answered")
+
+    def silence(self, check: Check, way: Direction, trials: int, loss: Background) -> tuple[Outcome, float | None]:
+        """What it means that none of `trials` fresh packets came."""
+        if not self.would_have_recorded(check, way) or self.kept_by_host(check, way):
+            return Outcome.NO_ANSWER, None
+        if not loss.measured:
+            enough = trials >= (TRIALS_WITHOUT_BACKGROUND if self.ends[way][1].packet_records else LEAST_TRIALS)
+            return (Outcome.BLOCKED if enough and not self.facts.joined else Outcome.NO_ANSWER), None
+        bound = loss.chance_of_losing_all(trials)
+        proven = trials >= LEAST_TRIALS and bound <= ERROR_BOUND
+        return (Outcome.BLOCKED if proven else Outcome.NO_ANSWER), bound
+
+    def kept_by_host(self, check: Check, way: Direction) -> str:
+        """Which end's own firewall is shown to keep packets of this kind, in words; empty: neither."""
+        sender, receiver = self.ends[way]
+        if is_existing(check):
+            return ""
+        kinds = {check, plain_on_port(check), same_packets(check)}
+        return DROPPED_ON_INPUT if kinds & receiver.dropped_on_input else DROPPED_ON_OUTPUT if kinds & sender.dropped_on_output else ""
+
+    def refusal(self, check: Check, way: Direction) -> Refusal | None:
+        """The refusal of this kind of packet, if there was one: one whose sender is known, else the first.
+
+        ICMP errors about UDP quote a port and not the conversation that it was sent in; an RST is of a connection, whatever was said in it.
+        """
+        kinds = {check, plain_on_port(check), *earlier_steps(check)}
+        of_it = [r for r in self.ends[way][0].refusals if r.check in kinds and r.direction is way]
+        return min(of_it, key=lambda refusal: refusal.by is None, default=None)
+
+    def not_received(self, found: Observation, check: Check, way: Direction, trials: int) -> Observation:
+        """What it means that none of `trials` came in that direction: silence, or a refusal."""
+        outcome, bound = self.silence(check, way, trials, self.loss[way])
+        return self.refused_or(replace(found, outcome=outcome, error_bound=bound), check, way)
+
+    def refused_or(self, silent: Observation, check: Check, way: Direction) -> Observation:
+        """The same as a refusal where there was one. A router's single 'unreachable' stands only where the silence is proven too."""
+        if kept := self.kept_by_host(check, way):
+            return replace(silent, cause=Cause.HOST_FIREWALL, detail={**silent.detail, "reason": kept})
+        refusal = self.refusal(check, way)
+        if refusal is None:
+            return silent
+        told = replace(silent, detail={**silent.detail, **by_whom(refusal)})
+        passing = refusal.kind is RefusalKind.UNREACHABLE and self.ends[way][1].recorded and silent.outcome is not Outcome.BLOCKED
+        return told if passing else replace(told, outcome=Outcome.REFUSED)
+
+    def blank(self, check: Check, way: Direction, counted: Counted, detail: Mapping[str, Any]) -> Observation:
+        """The observation of which nothing more is known yet: no answer."""
+        state = self.facts.answering(check)
+        told = {"port_state": state.value} if check.port is not None and state in (PortState.DAEMON, PortState.CLOSED) else {}
+        proof = {"proof": counted.proof} if counted.proof else {}
+        return Observation(
+            id=identifier(check, way),
+            probe=check.probe,
+            check=check.name,
+            direction=way,
+            transport=check.transport,
+            port=check.port,
+            outcome=Outcome.NO_ANSWER,
+            sent=counted.sent,
+            received=counted.received,
+            detail={**told, **detail, **proof},
+            family=check.family,
+        )
+
+
+def by_whom(refusal: Refusal) -> dict[str, Any]:
+    """What a refusal says in a row's detail."""
+    return {"refusal": refusal.kind.value, "by": refusal.by}
+
+
+def _tells_loss(check: Check) -> bool:
+    """Whether its packets say what the path loses by itself.
+
+    TCP repeats what is lost, so its counts do not. Of data packets it may be the size or the number that is limited. What another check
+    counts too counts once.
+    """
+    return kind_of(check) is Kind.PACKETS and check.transport is not Transport.TCP and same_packets(check) is None
+
+
+def _came_from_elsewhere(client: EndRecord, server: EndRecord, facts: PathFacts) -> bool:
+    seen = facts.client_seen_as
+    if seen is None or not facts.joined:
+        return False
+    ours = {s.key for s in client.packet_records if s.movement is Movement.SENT and s.check.transport is Transport.UDP and not s.message}
+    arrived = (s for s in server.packet_records if s.movement is Movement.RECEIVED and s.key in ours)
+    return any(packet_record.peer is not None and packet_record.peer[0] != seen for packet_record in arrived)
+
+
+def _checks(client: EndRecord, server: EndRecord) -> set[Check]:
+    return {packet_record.check for end in (client, server) for packet_record in end.packet_records}

@@ -1,0 +1,66 @@
+"""Connections over TCP: they came up, were refused, or stayed silent."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from vpnprobe.evidence.judging.base import Counted, Judge
+from vpnprobe.evidence.packet_counts import PacketCounts, round_trip_ms
+from vpnprobe.evidence.packet_records import Check
+from vpnprobe.evidence.records import PortState
+from vpnprobe.evidence.statistics import round_trip
+from vpnprobe.observations.schema import Direction, Observation, Outcome
+
+ANOTHER: Final = "connections come up, but the agent behind the port sees none: something in between answers in its name"
+UNANSWERED: Final = "the connection reached the host, which answered nothing: its own firewall, or nothing listens"
+
+
+def connection(judge: Judge, check: Check) -> Iterator[Observation]:
+    """One observation of both ways; none where nothing left and nothing came."""
+    counts = judge.counts(check)
+    there, back = counts.count(Direction.C2S, "SYN"), counts.count(Direction.S2C, "SYN-ACK")
+    if not there.sent and not back.received:
+        return
+    arrived = len(there.received)
+    counted = judge.arrivals_are_counted(check, Direction.C2S)
+    detail = {"arrived_at_server": arrived} if there.sent and (counted or arrived) else {}
+    found = judge.blank(check, Direction.BOTH, _answered(len(there.sent), len(back.received), counted=counted or arrived > 0), detail)
+    if back.received and _answered_by_another(judge, check, counts):
+        yield replace(found, outcome=Outcome.NO_ANSWER, detail={**found.detail, "reason": ANOTHER})
+    elif back.received:
+        yield replace(found, outcome=Outcome.PASS, rtt_ms=round_trip_ms(there, back))
+    elif arrived and not back.sent:
+        yield judge.refused_or(
+            replace(found, outcome=Outcome.NO_ANSWER, detail={**found.detail, "reason": UNANSWERED}), check, Direction.C2S
+        )
+    else:
+        yield _silent(judge, check, found, counts)
+
+
+def _answered(sent: int, answered: int, *, counted: bool) -> Counted:
+    """`counted`: the server's end says how many came there, so that none answered is a fact about them."""
+    if answered:
+        return Counted(sent or None, answered, "answered")
+    return Counted(sent or None, 0, "peer") if counted else Counted(sent or None, None)
+
+
+def _silent(judge: Judge, check: Check, found: Observation, counts: PacketCounts) -> Observation:
+    """Lost on the way there, or the answer on the way back."""
+    there, server = counts.count(Direction.C2S, "SYN"), judge.ends[Direction.C2S][1]
+    arrived = bool(there.received)
+    if not arrived and server.recorded and server.sees_closed_ports and judge.refusal(check, Direction.C2S) is not None:
+        # The server's own wire never showed the SYN: somebody before it answered in its name.
+        found = replace(found, detail={**found.detail, "by_router": True})
+    both = round_trip(judge.loss[Direction.C2S], judge.loss[Direction.S2C])
+    outcome, bound = judge.silence(check, Direction.C2S, len(there.sent), both)
+    lost_way = Direction.S2C if arrived else Direction.C2S
+    silent = replace(found, outcome=outcome, error_bound=bound, detail={**found.detail, "lost_direction": lost_way.value})
+    return judge.refused_or(silent, check, Direction.C2S)
+
+
+def _answered_by_another(judge: Judge, check: Check, counts: PacketCounts) -> bool:
+    """Whether connections to a port of our own came up, and the server agent never saw one: a proxy or portal in between took them."""
+    ours = judge.facts.answering(check) is PortState.OURS
+    if not judge.facts.joined or not ours or not judge.ends[Direction.C2S][1].recorded:
+        return False
+    return not counts.total(Direction.C2S).received

@@ -1,0 +1,89 @@
+"""Conversations: the messages that the client gets back reach the goal, refuse, or stop somewhere."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from vpnprobe.evidence.checks import spec_of
+from vpnprobe.evidence.judging.base import Counted, Judge, by_whom
+from vpnprobe.evidence.judging.goals import CLOSED, goals, refusals
+from vpnprobe.evidence.naming import form_detail
+from vpnprobe.evidence.packet_counts import Count, PacketCounts, round_trip_ms
+from vpnprobe.evidence.packet_records import Check
+from vpnprobe.evidence.records import RefusalKind
+from vpnprobe.observations.schema import Direction, Observation, Outcome
+
+
+def conversation(judge: Judge, check: Check) -> Iterator[Observation]:
+    """One observation of both ways; none where nothing left and nothing came."""
+    counts = judge.counts(check)
+    there, back = counts.total(Direction.C2S), counts.total(Direction.S2C)
+    if not there.sent and not back.received:
+        return
+    answered = {key for message in goals(check) for key in counts.count(Direction.S2C, message).received}
+    detail = {**form_detail(check), **_messages(judge, check, counts)}
+    found = judge.blank(check, Direction.BOTH, _answered(judge, check, there, len(answered)), detail)
+    yield replace(found, outcome=Outcome.PASS, rtt_ms=_first_round_trip(counts)) if answered else _unanswered(judge, check, found, counts)
+
+
+def _answered(judge: Judge, check: Check, there: Count, answered: int) -> Counted:
+    """How many began, and how many of them reached the goal. None of them is a fact where the server's end has a word about them."""
+    sent = len(there.sent) or None
+    if answered:
+        return Counted(sent, answered, "answered")
+    counted = bool(there.received) or judge.arrivals_are_counted(check, Direction.C2S)
+    return Counted(sent, 0, "peer") if counted else Counted(sent, None)
+
+
+def _unanswered(judge: Judge, check: Check, found: Observation, counts: PacketCounts) -> Observation:
+    """No message of the goal came back."""
+    there = counts.total(Direction.C2S)
+    refusal = judge.refusal(check, Direction.C2S)
+    if refusal is not None and refusal.kind is not RefusalKind.UNREACHABLE:
+        return replace(found, outcome=Outcome.REFUSED, detail={**found.detail, **by_whom(refusal)})
+    if there.sent and judge.would_have_recorded(check, Direction.C2S):
+        found = replace(found, detail={**found.detail, "arrived_at_server": len(there.received)})
+    said = (m for m in counts.messages(Direction.S2C) if m in refusals(check) and counts.count(Direction.S2C, m).received)
+    refused = next(said, None)
+    # Where the server's end saw nothing come, somebody before it closed the connection in its name.
+    if refused is not None and found.detail.get("arrived_at_server") != 0:
+        return replace(found, outcome=Outcome.REFUSED, detail={**found.detail, "by": "peer", "message": refused, **_fits(check, refused)})
+    return judge.refused_or(_where_it_stopped(judge, check, found, counts), check, Direction.C2S)
+
+
+def _fits(check: Check, refused: str) -> dict[str, str]:
+    """What a refusal is consistent with, where it is worth a word."""
+    spec = spec_of(check)
+    return {"consistent_with": spec.closing_fits} if spec is not None and spec.closing_fits and refused == CLOSED else {}
+
+
+def _where_it_stopped(judge: Judge, check: Check, found: Observation, counts: PacketCounts) -> Observation:
+    """The first message that was sent and never came decides; none such means that the other end did not answer."""
+    steps = [(count, way, message) for (way, message), count in counts.counts.items() if count.sent and not count.received]
+    for count, way, message in sorted(steps, key=lambda step: min(step[0].sent.values())):
+        outcome, bound = judge.silence(check, way, len(count.sent), judge.loss[way])
+        detail = {**found.detail, "lost_direction": way.value, "lost_message": message}
+        if outcome is Outcome.BLOCKED:
+            return replace(found, outcome=outcome, error_bound=bound, sent=len(count.sent), detail=detail)
+        if not found.error_bound:
+            found = replace(found, error_bound=bound)
+    return replace(found, outcome=Outcome.NO_ANSWER)
+
+
+def _first_round_trip(counts: PacketCounts) -> float | None:
+    sent = [count for (way, _), count in counts.counts.items() if way is Direction.C2S and count.sent]
+    came = [count for (way, _), count in counts.counts.items() if way is Direction.S2C and count.received]
+    if not sent or not came:
+        return None
+    return round_trip_ms(min(sent, key=lambda c: min(c.sent.values())), min(came, key=lambda c: min(c.received.values())))
+
+
+def _messages(judge: Judge, check: Check, counts: PacketCounts) -> dict[str, Any]:
+    """What each end sent and got, message by message, with the numbers of the last one."""
+    messages = []
+    for (way, message), count in counts.counts.items():
+        counted = judge.counted(check, way, count)
+        sent = len(count.sent) if count.sent or judge.departures_are_counted(check, way) else None
+        messages.append({"message": message, "direction": way.value, "sent": sent, "received": counted.received})
+    numbers = {f"{s.message} at {s.vantage}": dict(s.detail) for s in counts.details.values() if s.detail}
+    return {"messages": messages} | ({"numbers": numbers} if numbers else {})

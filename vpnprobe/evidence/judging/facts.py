@@ -1,0 +1,81 @@
+"""What is told as a whole and not counted: what was not tried, probes that failed, translated addresses, and traces."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from vpnprobe.evidence.naming import form_detail, identifier
+from vpnprobe.evidence.records import PathFacts, ProbeError, Skip, TtlTrace
+from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
+
+
+def skipped(skip: Skip) -> Observation:
+    """Nothing was tried, and why."""
+    check = skip.check
+    return Observation(
+        id=identifier(check, skip.direction),
+        probe=check.probe,
+        check=check.name,
+        direction=skip.direction,
+        transport=check.transport,
+        port=check.port,
+        outcome=Outcome.SKIPPED,
+        detail={"reason": skip.reason, **form_detail(check)},
+        family=check.family,
+    )
+
+
+def failed(error: ProbeError) -> Observation:
+    """A probe failed by itself, and how."""
+    return Observation(
+        id=f"{error.probe}-error",
+        probe=error.probe,
+        check="run",
+        direction=Direction.BOTH,
+        transport=Transport.IP,
+        outcome=Outcome.ERROR,
+        detail={"reason": error.reason},
+    )
+
+
+def address_translation(facts: PathFacts) -> list[Observation]:
+    """Whether the server sees the client at the client's own address; empty: not known."""
+    if facts.nat is None:
+        return []
+    detail: Mapping[str, Any] = {"client_address": facts.client_address, "seen_as": facts.client_seen_as, "translated": facts.nat}
+    return [
+        Observation(
+            id="nat-mapping-ip-both",
+            probe="nat",
+            check="mapping",
+            direction=Direction.BOTH,
+            transport=Transport.IP,
+            outcome=Outcome.DEGRADED if facts.nat else Outcome.PASS,
+            cause=Cause.NAT if facts.nat else None,
+            detail=detail,
+        )
+    ]
+
+
+def traces(facts: PathFacts) -> list[Observation]:
+    """The routers that answered, one observation a kind of packet and direction."""
+    return [_trace(number, trace) for number, trace in enumerate(facts.traces, 1)]
+
+
+def _trace(number: int, trace: TtlTrace) -> Observation:
+    return Observation(
+        id=f"path-trace-{number}-{trace.check.transport}-{trace.direction}",
+        probe="path",
+        check="trace",
+        direction=trace.direction,
+        transport=trace.check.transport,
+        port=trace.check.port,
+        outcome=Outcome.PASS if trace.reached is not None else Outcome.NO_ANSWER,
+        sent=len(trace.hops),
+        received=sum(address is not None for address in trace.hops.values()),
+        detail={
+            "of": "/".join(part for part in (trace.check.probe, trace.check.name, trace.check.variant) if part),
+            "hops": [{"ttl": ttl, "address": address} for ttl, address in sorted(trace.hops.items())],
+            "reached": trace.reached,
+        },
+        family=trace.check.family,
+    )
