@@ -186,7 +186,7 @@ class PassiveObserver:
         )
         for one in connection.observers:
             for chunk in chunks:
-                yield from self._shown(one, one.observer.saw(chunk.sender, chunk.data))
+                yield from self._shown(one, one.observer.saw(chunk.sender, chunk.data, gap=chunk.gap))
             if segment.has(TcpFlag.FIN) and sender not in connection.heard:
                 yield from self._shown(one, one.observer.closed(sender))
 
