@@ -94,6 +94,7 @@ def test_few_files_name_openvpn() -> None:
     own = (
         "vpnprobe/*openvpn*",
         "vpnprobe/profiles/*",
+        "vpnprobe/cli/profiles.py",
         "vpnprobe/lab/*",
         "vpnprobe/rules/*",
         "vpnprobe/report/words.py",

@@ -110,7 +110,7 @@ class IsakmpObserver:
         self._described = described
         self._marker = non_esp_marker
 
-    def saw(self, _: Sender, data: bytes) -> Iterator[MessageSeen]:
+    def saw(self, _: Sender, data: bytes, *, gap: int = 0) -> Iterator[MessageSeen]:
         try:
             message = self._decode(bare(data, non_esp_marker=self._marker))
         except DecodeError:

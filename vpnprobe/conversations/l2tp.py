@@ -178,7 +178,7 @@ class L2tpObserver:
     def __init__(self) -> None:
         self._tunnel = L2tpTracker()
 
-    def saw(self, sender: Sender, data: bytes) -> Iterator[MessageSeen]:
+    def saw(self, sender: Sender, data: bytes, *, gap: int = 0) -> Iterator[MessageSeen]:
         if sender is Sender.INITIATOR and opening(data) not in ("", self._tunnel.key):
             self._tunnel = L2tpTracker()
         message = self._tunnel.saw_datagram(sender, data, now=0.0)

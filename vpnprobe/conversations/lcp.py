@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
-from vpnprobe.conversations.contract import ConversationEnd, Sender, Tracker, TransitionTable
+from vpnprobe.conversations.contract import ConversationEnd, Sender, Tracker, TransitionTable, class_name
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.ppp import (
     PROTOCOL_LCP,
@@ -85,31 +85,20 @@ TRANSITIONS: Final[dict[tuple[State, Sender, type], State]] = {
 }
 """(state, who sent it, kind of message) -> state. A link that was terminated stays where it had come to."""
 
-NAMES: Final[Mapping[type, str]] = {
-    ConfigureRequest: "Configure-Request",
-    ConfigureAck: "Configure-Ack",
-    UnmatchedAck: "Configure-Ack",
-    ConfigureNak: "Configure-Nak",
-    ConfigureReject: "Configure-Reject",
-    TerminateRequest: "Terminate-Request",
-    TerminateAck: "Terminate-Ack",
-    EchoRequest: "Echo-Request",
-    EchoReply: "Echo-Reply",
-    PppFrame: "PPP",
-}
-"""Section 5; of a code that is not read the name is LCP."""
-REQUEST: Final = NAMES[ConfigureRequest]
-ANSWERS: Final = frozenset({NAMES[ConfigureAck], NAMES[ConfigureNak], NAMES[ConfigureReject]})
+REQUEST: Final = ConfigureRequest.NAME
+ANSWERS: Final = frozenset({ConfigureAck.NAME, ConfigureNak.NAME, ConfigureReject.NAME})
 """Carry the Magic-Number of the request that they answer."""
+_KIND_NAMES: Final[Mapping[type, str]] = {UnmatchedAck: ConfigureAck.NAME, PppFrame: "PPP"}
 
 
-def name_of(_: Sender, kind: type) -> str:
-    return NAMES.get(kind, "LCP")
+def name_of(sender: Sender, kind: type) -> str:
+    """The packet's name in the standard; `LCP` where that is not read, `PPP` for what is none."""
+    return _KIND_NAMES.get(kind) or class_name(sender, kind)
 
 
 def describe(message: object) -> tuple[str, Mapping[str, int | str]]:
     """The packet's name in the standard."""
-    return NAMES.get(type(message), "LCP"), {}
+    return name_of(Sender.INITIATOR, type(message)), {}
 
 
 TABLE: Final = TransitionTable(

@@ -25,8 +25,11 @@ class MessageSeen(NamedTuple):
 class Observer(Protocol):
     """Follows one client port's conversation, or one after another."""
 
-    def saw(self, sender: Sender, data: bytes) -> Iterator[MessageSeen]:
-        """The messages that a datagram, or the next bytes of a stream, shows. Total: what cannot be read shows nothing."""
+    def saw(self, sender: Sender, data: bytes, *, gap: int = 0) -> Iterator[MessageSeen]:
+        """The messages that a datagram, or the next bytes of a stream, shows. Total: what cannot be read shows nothing.
+
+        `gap`: bytes of the stream before these that were not seen.
+        """
         ...
 
     def closed(self, sender: Sender) -> Iterator[MessageSeen]:

@@ -16,8 +16,8 @@ class OpenvpnObserver:
         self._stream = OpenvpnTracker(kept_steps=0) if stream else None
         self._key = ""
 
-    def saw(self, sender: Sender, data: bytes) -> Iterator[MessageSeen]:
-        packets = [data] if self._stream is None else list(self._stream.frames(sender, data, now=0.0))
+    def saw(self, sender: Sender, data: bytes, *, gap: int = 0) -> Iterator[MessageSeen]:
+        packets = [data] if self._stream is None else list(self._stream.frames(sender, data, now=0.0, gap=gap))
         for packet in packets:
             yield from self._message(sender, packet)
 

@@ -230,8 +230,8 @@ class PptpObserver:
         self._tracker = PptpTracker()
         self._key = ""
 
-    def saw(self, sender: Sender, data: bytes) -> Iterator[MessageSeen]:
-        for message in self._tracker.saw_chunk(sender, data, now=0.0):
+    def saw(self, sender: Sender, data: bytes, *, gap: int = 0) -> Iterator[MessageSeen]:
+        for message in self._tracker.saw_chunk(sender, data, now=0.0, gap=gap):
             self._key = self._key or key_of(message)
             if self._key:
                 name, detail = describe(message)

@@ -9,12 +9,12 @@ Conversations without a key of their own (other clients', wrapped ones) are left
 """
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeVar
 
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.observing import MessageSeen, Observer
 from vpnprobe.conversations.registry import at_port
+from vpnprobe.conversations.tcp_reassembly import TcpReassembly
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks, identify
@@ -38,10 +38,8 @@ HIGHEST_LIMITED_TTL: Final = 32
 """No system begins with a TTL this small."""
 MOST_FLOWS: Final = 512
 """Client ports that are followed at once; the oldest is forgotten."""
-SEQUENCES: Final = 1 << 32
-"""Sequence numbers of TCP, which wrap around."""
-MOST_PENDING: Final = 16
-"""TCP segments of one direction that are held until the one before them comes."""
+HELD_BYTES: Final = 1 << 15
+"""Of one direction of a connection that wait for an earlier segment."""
 
 
 class Observed(NamedTuple):
@@ -58,42 +56,12 @@ def observed(transport: Transport, port: int) -> list[Observed]:
     return [Observed(Check(spec.probe, spec.checks[0], transport, port), spec.observer(transport, port)) for spec in specs if spec.observer]
 
 
-class Stream:
-    """One direction of a TCP connection, put in order as far as the wire showed it from its SYN on."""
-
-    def __init__(self) -> None:
-        self._next: int | None = None
-        self._pending: dict[int, bytes] = {}
-
-    def began(self, sequence: int) -> None:
-        """A SYN was seen."""
-        self._next = (sequence + 1) % SEQUENCES
-
-    def put(self, sequence: int, payload: bytes) -> bytes:
-        """What a segment completes; empty: nothing new, or a gap stands before it."""
-        if self._next is None or not payload:
-            return b""
-        if len(self._pending) < MOST_PENDING or sequence == self._next:
-            self._pending[sequence] = payload
-        whole = b""
-        while (start := self._due(self._next)) is not None:
-            new = self._pending.pop(start)[(self._next - start) % SEQUENCES :]
-            whole += new
-            self._next = (self._next + len(new)) % SEQUENCES
-        return whole
-
-    def _due(self, sequence: int) -> int | None:
-        """Where a segment begins that holds this sequence number or lies before it; None: all lie behind."""
-        return next((start for start in self._pending if (sequence - start) % SEQUENCES < SEQUENCES // 2), None)
-
-
-@dataclass(slots=True)
-class ObservedStreams:
-    """One connection to a port that is not ours."""
+class ObservedConnection(NamedTuple):
+    """One connection to a port that is not ours, from its SYN on."""
 
     observers: Sequence[Observed]
-    streams: dict[Sender, Stream] = field(default_factory=lambda: {sender: Stream() for sender in Sender})
-    heard: set[Sender] = field(default_factory=set)
+    reassembly: TcpReassembly[Sender]
+    heard: set[Sender]
     """Who has sent any payload."""
 
 
@@ -103,7 +71,7 @@ class PassiveObserver:
     def __init__(self, recorder: Recorder, ports: Ports) -> None:
         self._recorder = recorder
         self._ports = ports
-        self._streams: dict[tuple[int, int], ObservedStreams] = {}
+        self._connections: dict[tuple[int, int], ObservedConnection] = {}
         """By the client's port and the server's."""
         self._datagrams: dict[tuple[int, int], Sequence[Observed]] = {}
         """The same of UDP."""
@@ -209,21 +177,27 @@ class PassiveObserver:
         slot = (client, port)
         if segment.has(TcpFlag.SYN):
             yield _handshake(port, client, ip, sender)
-            if sender is Sender.INITIATOR and slot not in self._streams:
-                _kept(self._streams, slot, ObservedStreams(observed(Transport.TCP, port)))
-            if slot in self._streams:
-                self._streams[slot].streams[sender].began(segment.sequence)
-            return
-        streams = self._streams.get(slot)
-        if streams is None:
+            if sender is Sender.INITIATOR and slot not in self._connections:
+                reassembly = TcpReassembly(Sender.INITIATOR, Sender.RESPONDER, held_bytes=HELD_BYTES)
+                _kept(self._connections, slot, ObservedConnection(observed(Transport.TCP, port), reassembly, set()))
+        connection = self._connections.get(slot)
+        if connection is None:
             return
         if segment.payload:
-            streams.heard.add(sender)
-        chunk = streams.streams[sender].put(segment.sequence, segment.payload)
-        for one in streams.observers:
-            if chunk:
-                yield from self._shown(one, one.observer.saw(sender, chunk))
-            if segment.has(TcpFlag.FIN) and sender not in streams.heard:
+            connection.heard.add(sender)
+        chunks = connection.reassembly.take(
+            sender,
+            sequence=segment.sequence,
+            acknowledgment=segment.acknowledgment,
+            flags=segment.flags,
+            payload=segment.payload,
+            length=len(segment.payload),
+            at=0.0,
+        )
+        for one in connection.observers:
+            for chunk in chunks:
+                yield from self._shown(one, one.observer.saw(chunk.sender, chunk.data, gap=chunk.gap))
+            if segment.has(TcpFlag.FIN) and sender not in connection.heard:
                 yield from self._shown(one, one.observer.closed(sender))
 
     def _shown(self, one: Observed, messages: Iterable[MessageSeen]) -> Iterator[PacketIdentity]:

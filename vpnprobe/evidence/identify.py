@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from vpnprobe.conversations.lcp import ANSWERS, REQUEST
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_records import Check
@@ -17,10 +18,6 @@ from vpnprobe.wire.gre import EnhancedGre, Gre, decode_gre
 from vpnprobe.wire.nonce import NoncePayload, Purpose
 from vpnprobe.wire.ppp import (
     PROTOCOL_LCP,
-    ConfigureAck,
-    ConfigureNak,
-    ConfigureReject,
-    ConfigureRequest,
     LcpPacket,
     PppFrame,
     decode_lcp,
@@ -31,9 +28,8 @@ UNSOLICITED: Final = "unsolicited"
 BARE_PROTOCOL: Final = 0x88B5
 """EtherType of our bare GRE packets: local experimental EtherType 1 (RFC 9542 appendix B)."""
 
-LCP_REQUEST: Final = ConfigureRequest.NAME
-LCP_ANSWERS: Final = frozenset({ConfigureAck.NAME, ConfigureNak.NAME, ConfigureReject.NAME})
-"""Carry the Magic-Number of the request that they answer."""
+LCP_REQUEST: Final = REQUEST
+LCP_ANSWERS: Final = ANSWERS
 
 
 @dataclass(frozen=True, slots=True)

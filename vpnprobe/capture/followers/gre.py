@@ -12,7 +12,7 @@ from typing import Final
 from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, Flow, HostPort, PacketFollower, always, captured, pair
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.lcp import PEER_STATES, LcpTracker, State
+from vpnprobe.conversations.lcp import ANSWERS, PEER_STATES, REQUEST, LcpTracker, State
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import identify
 from vpnprobe.evidence.checks import GRE_BARE, GRE_IN_CALL, PPTP_LCP
@@ -22,14 +22,12 @@ from vpnprobe.observations.schema import ConversationSummary, Transport
 from vpnprobe.wire.gre import EnhancedGre, Gre, decode_gre
 from vpnprobe.wire.icmp import Quote
 from vpnprobe.wire.ip import IpProtocol
-from vpnprobe.wire.ppp import PROTOCOL_LCP, ConfigureAck, ConfigureNak, ConfigureReject, ConfigureRequest, PppFrame, lcp_name
+from vpnprobe.wire.ppp import PROTOCOL_LCP, PppFrame, lcp_name
 
 CALLS_LIMIT: Final = 1000
 """Most calls between two hosts whose LCP is followed."""
 LEAST_REQUESTS: Final = 4
 """Unanswered requests from which on an end is held not to get them."""
-REQUEST: Final = ConfigureRequest.NAME
-ANSWERS: Final = frozenset((ConfigureAck.NAME, ConfigureNak.NAME, ConfigureReject.NAME))
 IN_CALL: Final = frozenset((GRE_IN_CALL, PPTP_LCP))
 ENHANCED: Final = 1
 """The version of GRE in a call."""
