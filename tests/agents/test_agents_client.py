@@ -33,7 +33,7 @@ def measured(topology: Topology, *, lacking: Sequence[str] = (), keeping: frozen
 
 
 def feasibility(found: Measured) -> dict[str, Feasibility]:
-    return {v.protocol: v.feasibility for v in decide(found.observations, rules=RULES, ports=FEW_PORTS.openvpn_ports).verdicts}
+    return {v.protocol: v.feasibility for v in decide(found.observations, rules=RULES, ports=FEW_PORTS.candidate_ports).verdicts}
 
 
 class TestWithoutPrivileges:
