@@ -1,4 +1,7 @@
-"""The server agent's end of OpenVPN sessions: whole ones for clients that handed over keys, resets for others, nothing for strangers."""
+"""What the server agent answers at its ports: whole OpenVPN sessions for clients that handed over keys, resets for others.
+
+Strangers get nothing.
+"""
 
 import asyncio
 import base64
@@ -9,17 +12,14 @@ from typing import Any
 
 import pytest
 from agents_support import SESSION, Agents, outcomes, simulated
-from hypothesis import given
-from hypothesis import strategies as st
 
+from vpnprobe.agents import sessions
 from vpnprobe.agents.control import Message
 from vpnprobe.conversations import openvpn_responder
 from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
-from vpnprobe.conversations.openvpn_responder import accept, wrap_of
 from vpnprobe.conversations.openvpn_session import Stage
 from vpnprobe.conversations.openvpn_session_keys import SessionKeys, make_session_keys
 from vpnprobe.conversations.openvpn_tls import client_context
-from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.probes.context import Settings
 from vpnprobe.transports.stack import Datagram, Endpoint, Packet, UdpPort
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
@@ -29,7 +29,8 @@ from vpnprobe.wire.openvpn_wrap import Wrap
 
 OPENVPN = frozenset({"openvpn", "udp", "tcp"})
 MATERIAL = make_session_keys(random.Random(1).randbytes)
-KEYS = MATERIAL.server.encode()
+KEYS = MATERIAL.handed_over()
+HANDED_OVER = {"openvpn": KEYS}
 TAG = 1
 PORT = 1194
 
@@ -82,53 +83,8 @@ async def converse(both: Agents, one: Client, *, seconds: float = 5.0) -> Client
     return one
 
 
-async def opened(both: Agents, keys: object = KEYS) -> Message:
-    return await (await both.talk(tag=TAG)).ask(number=1, ask="open", ports=[["udp", PORT], ["tcp", PORT]], seconds=60, openvpn=keys)
-
-
-class TestAcceptance:
-    def test_good_keys(self) -> None:
-        server_keys = accept(KEYS)
-        assert server_keys.half == MATERIAL.server
-
-    @pytest.mark.parametrize("message", ["keys", 5, [], True, ["certificate"]])
-    def test_what_is_no_table(self, message: object) -> None:
-        with pytest.raises(DecodeError, match="is no table of keys"):
-            accept(message)
-
-    @pytest.mark.parametrize("name", ["certificate", "key", "client_certificate"])
-    @pytest.mark.parametrize("content", [b"", b"garbage", b"\xff\xfe", "-----BEGIN CERTIFICATE-----\né".encode()])
-    def test_certificates_and_keys_that_cannot_be_used(self, name: str, content: bytes) -> None:
-        with pytest.raises(DecodeError):
-            accept({**KEYS, name: base64.b64encode(content).decode()})
-
-    def test_a_host_that_lacks_what_it_takes(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(openvpn_responder, "lacking", lambda: "no AES here")
-        with pytest.raises(CannotRun, match="no AES here"):
-            accept(KEYS)
-
-    @given(st.dictionaries(st.sampled_from(sorted(KEYS)), st.binary(max_size=300).map(lambda data: base64.b64encode(data).decode())))
-    def test_anything_is_keys_or_a_decode_error(self, changes: dict[str, str]) -> None:
-        try:
-            accept({**KEYS, **changes})
-        except DecodeError:
-            assert changes
-
-
-class TestWraps:
-    @pytest.mark.parametrize("wrap", [Wrap.NONE, Wrap.TLS_CRYPT, Wrap.TLS_CRYPT_V2])
-    def test_a_first_packet_tells_its_wrap(self, wrap: Wrap) -> None:
-        assert wrap_of(first_packet(wrap)) is wrap
-
-    @pytest.mark.parametrize(
-        "data", [b"", b"\x38", b"\x48" + bytes(60), b"\x20" + bytes(40), HardResetServerV2(bytes(8), bytes(5)).encode()]
-    )
-    def test_what_is_no_first_packet(self, data: bytes) -> None:
-        assert wrap_of(data) is None
-
-    @given(st.binary(max_size=100))
-    def test_any_bytes_have_a_wrap_or_none(self, data: bytes) -> None:
-        assert wrap_of(data) in (None, *Wrap)
+async def opened(both: Agents, keys: object = HANDED_OVER) -> Message:
+    return await (await both.talk(tag=TAG)).ask(number=1, ask="open", ports=[["udp", PORT], ["tcp", PORT]], seconds=60, keys=keys)
 
 
 class TestWholeRuns:
@@ -175,14 +131,15 @@ class TestWholeRuns:
 
 class TestOpening:
     def test_with_keys_nothing_is_in_the_way(self) -> None:
-        assert simulated(opened)["no_openvpn"] == ""
+        assert simulated(opened)["no_keys"] == {}
 
-    def test_without_keys(self) -> None:
+    @pytest.mark.parametrize("keys", [None, {}, [], "keys", 5, {"another": KEYS}])
+    def test_without_keys(self, keys: object) -> None:
         async def story(both: Agents) -> Message:
-            return await opened(both, None)
+            return await opened(both, keys)
 
         answer = simulated(story)
-        assert answer["no_openvpn"] == "the client handed over no keys"
+        assert answer["no_keys"] == {"openvpn": "the client handed over no keys"}
         assert [state for _, _, state in answer["ports"]] == ["ours", "ours"]
 
     @pytest.mark.parametrize(
@@ -204,11 +161,11 @@ class TestOpening:
     )
     def test_garbage_is_no_error_of_the_run(self, keys: Any) -> None:
         async def story(both: Agents) -> Message:
-            return await opened(both, keys)
+            return await opened(both, {"openvpn": keys})
 
         answer = simulated(story)
         assert "error" not in answer
-        assert answer["no_openvpn"]
+        assert answer["no_keys"]["openvpn"]
         assert len(answer["ports"]) == 2
 
     def test_the_keys_that_came_last_count(self) -> None:
@@ -216,7 +173,7 @@ class TestOpening:
             await opened(both)
             talk = await both.talk(tag=TAG)
             other = make_session_keys(os.urandom)
-            await talk.ask(number=2, ask="open", ports=[["udp", PORT]], seconds=60, openvpn=other.server.encode())
+            await talk.ask(number=2, ask="open", ports=[["udp", PORT]], seconds=60, keys={"openvpn": other.handed_over()})
             return await converse(both, client()), await converse(both, client(session_keys=other, seed=1))
 
         before, after = simulated(story)
@@ -255,7 +212,7 @@ class TestSessions:
             await opened(both)
             other = make_session_keys(os.urandom)
             talk = await both.talk(session="cd" * 16, tag=2)
-            await talk.ask(number=1, ask="open", ports=[["udp", PORT]], seconds=60, openvpn=other.server.encode())
+            await talk.ask(number=1, ask="open", ports=[["udp", PORT]], seconds=60, keys={"openvpn": other.handed_over()})
             return (
                 await converse(both, client()),
                 await converse(both, client(tag=2, session_keys=other, seed=1)),
@@ -269,7 +226,7 @@ class TestSessions:
 
     def test_a_hostile_client_begins_no_more_than_so_many(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Each costs memory; from then on its resets are answered, as everybody's are."""
-        monkeypatch.setattr(openvpn_responder, "MOST_SESSIONS", 5)
+        monkeypatch.setattr(sessions, "MOST_WITH_KEYS", 5)
 
         async def story(both: Agents) -> tuple[int, int, Client]:
             await opened(both)
@@ -281,8 +238,8 @@ class TestSessions:
             resets = sum(isinstance(decode_openvpn(data), HardResetServerV2) for data in answers)
             session = both.agent.sessions.get(SESSION)
             assert session is not None
-            assert session.openvpn is not None
-            return session.openvpn_begun, resets, await converse(both, client())
+            assert session.keys["openvpn"]
+            return session.begun["openvpn"], resets, await converse(both, client())
 
         begun, resets, late = simulated(story)
         assert begun == 5
@@ -358,7 +315,7 @@ class TestStrangers:
             await asyncio.sleep(1)
             session = both.agent.sessions.get(SESSION)
             assert session is not None
-            assert session.openvpn is not None
-            return session.openvpn_begun
+            assert session.keys["openvpn"]
+            return session.begun["openvpn"]
 
         assert simulated(story) == 0
