@@ -241,4 +241,4 @@ def test_flows_are_bounded() -> None:
     for port in range(20_000, 20_000 + 2 * MOST_FLOWS):
         segment = TcpSegment(port, 1194, 1, 0, TcpFlag.SYN)
         wire.ip(Sender.INITIATOR, IpProtocol.TCP, segment.encode(CLIENT, SERVER))
-    assert len(wire.recorded._streams) == MOST_FLOWS
+    assert len(wire.recorded._connections) == MOST_FLOWS
