@@ -7,11 +7,13 @@ import asyncio
 import base64
 import os
 import random
+from collections.abc import Iterable
 from ipaddress import IPv4Address
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from agents_support import SESSION, Agents, outcomes, simulated
+from agents_support import SESSION, Agents, outcomes, simulated, until_closed
 
 from vpnprobe.agents import sessions
 from vpnprobe.agents.control import Message
@@ -23,6 +25,7 @@ from vpnprobe.conversations.openvpn_tls import client_context
 from vpnprobe.probes.context import Settings
 from vpnprobe.transports.stack import Datagram, Endpoint, Packet, UdpPort
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
+from vpnprobe.wire.nonce import STREAM_BYTES, NoncePayload
 from vpnprobe.wire.openvpn import HardResetClientV2, HardResetServerV2, decode_openvpn
 from vpnprobe.wire.openvpn import Reliable as Layer
 from vpnprobe.wire.openvpn_wrap import Wrap
@@ -276,6 +279,66 @@ class TestSessions:
         assert simulated(story).run.all_answered
 
 
+def framed(packet: bytes) -> bytes:
+    return len(packet).to_bytes(2, "big") + packet
+
+
+class TestFirstBytes:
+    """What is spoken over TCP is told by the first message, however the path cuts it."""
+
+    def said_in_parts(self, data: bytes, *cuts: int) -> tuple[bytes, set[str]]:
+        """What is answered, and the names of the messages that the server agent has recorded beside the handshake."""
+
+        async def story(both: Agents) -> tuple[bytes, set[str]]:
+            await opened(both)
+            stream = await both.client.connect(Endpoint(both.remote.address, PORT), deadline_s=3)
+            for first, last in pairwise((0, *cuts, len(data))):
+                await stream.send(data[first:last])
+                await asyncio.sleep(0.5)
+            answer = await stream.receive()
+            stream.abort()
+            session = both.agent.sessions.get(SESSION)
+            assert session is not None
+            return answer, {row.message for row in session.recorder.packet_records} - {"SYN", "SYN-ACK"}
+
+        return simulated(story)
+
+    @pytest.mark.parametrize("cuts", [(), (1,), (2,), (10,), (20,), (1, 2, 3), range(1, 32)], ids=str)
+    def test_our_payload(self, cuts: Iterable[int]) -> None:
+        payload = NoncePayload(TAG, 5, STREAM_BYTES)
+        answer, messages = self.said_in_parts(payload.encode(), *cuts)
+        assert (answer, messages) == (payload.answer().encode(), {"payload"})
+
+    @pytest.mark.parametrize("cuts", [(), (1,), (2,), (3,), (10,), (15,), (1, 2), range(1, 16)], ids=str)
+    def test_a_reset(self, cuts: Iterable[int]) -> None:
+        """Inside its length, right behind it, and later."""
+        answer, messages = self.said_in_parts(framed(reset()), *cuts)
+        assert isinstance(decode_openvpn(answer[2:]), HardResetServerV2)
+        assert messages == {"P_CONTROL_HARD_RESET_CLIENT_V2", "P_CONTROL_HARD_RESET_SERVER_V2"}
+
+    @pytest.mark.parametrize("first", [b"v", b"vp" + bytes(10), b"\0", framed(reset())[:9], b"GET / HTTP/1.1\r\n\r\n", b""])
+    def test_a_stream_that_ends_before_is_closed_without_an_answer(self, first: bytes) -> None:
+        async def story(both: Agents) -> bytes:
+            await opened(both)
+            stream = await both.client.connect(Endpoint(both.remote.address, PORT), deadline_s=3)
+            if first:
+                await stream.send(first)
+            await stream.close()
+            return await until_closed(stream, within_s=10)
+
+        assert simulated(story) == b""
+
+    def test_a_client_that_ends_its_side_after_its_first_message_is_answered(self) -> None:
+        async def story(both: Agents) -> bytes:
+            await opened(both)
+            stream = await both.client.connect(Endpoint(both.remote.address, PORT), deadline_s=3)
+            await stream.send(framed(reset()))
+            await stream.close()
+            return await until_closed(stream, within_s=10)
+
+        assert isinstance(decode_openvpn(simulated(story)[2:]), HardResetServerV2)
+
+
 class TestStrangers:
     def answers_to(self, source: str, packet: bytes) -> int:
         """Packets that leave the server for an address from which this came."""
@@ -310,8 +373,7 @@ class TestStrangers:
         async def story(both: Agents) -> int:
             await opened(both)
             stream = await both.client.connect(Endpoint(both.remote.address, PORT), deadline_s=3)
-            packet = reset(tag=77)
-            await stream.send(len(packet).to_bytes(2, "big") + packet)
+            await stream.send(framed(reset(tag=77)))
             await asyncio.sleep(1)
             session = both.agent.sessions.get(SESSION)
             assert session is not None
