@@ -96,9 +96,42 @@ def test_an_answer_is_no_echo() -> None:
     async def tell(ends: Ends) -> None:
         port = await ends.stack.udp(lambda _: None)
         asked = ends.nonces.fresh(40)
-        ends.sender.answer(port, ends.remote, identify.PacketIdentity(checks.udp_reach(PORT), asked.key), asked.encode())
+        identity = identify.datagram(PORT, asked.encode())
+        assert identity is not None
+        ends.sender.answer(port, ends.remote, identity, asked.encode())
         assert ends.keys() == [asked.answer().key]
         assert ends.keys() != [asked.key]
+
+    story(tell)
+
+
+def test_an_answer_is_not_answered() -> None:
+    async def tell(ends: Ends) -> None:
+        port = await ends.stack.udp(lambda _: None)
+        answer = ends.nonces.fresh(40).answer().encode()
+        identity = identify.datagram(PORT, answer)
+        assert identity is not None
+        ends.sender.answer(port, ends.remote, identity, answer)
+        assert ends.keys() == []
+
+    story(tell)
+
+
+def test_esp_in_udp_is_answered_by_esp_of_its_own() -> None:
+    async def tell(ends: Ends) -> None:
+        remote = Endpoint(ends.remote.address, checks.ESP_IN_UDP.port or 0)
+        await ends.server.udp(ends.came.append, port=remote.port)
+        port = await ends.stack.udp(lambda _: None)
+        asked = esp(ends.nonces.fresh(), 4096, checks.ESP_IN_UDP)
+        identity = identify.datagram(remote.port, asked.payload)
+        assert identity is not None
+        ends.sender.answer(port, remote, identity, asked.payload)
+        await asyncio.sleep(1)
+        (answer,) = ends.came
+        found = identify.datagram(remote.port, answer.data)
+        assert found is not None
+        assert (found.check, found.key) == (checks.ESP_IN_UDP, *ends.keys())
+        assert found.key != asked.key
 
     story(tell)
 

@@ -1,6 +1,6 @@
 """What a packet is known by at both ends, whatever the routers between them change: live records, hand-over and captures use the same.
 
-Routers and NATs change addresses, ports, the TTL and checksums, and a NAT's PPTP helper Call IDs. What they leave alone is
+Routers and NATs change addresses, ports, the TTL and checksums, and the helpers of some NATs Call IDs. What they leave alone is
 
 - of a TCP segment its sequence number, flags and length (RFC 9293 section 3.1), so that a connection attempt is known by its initial
   sequence number;
