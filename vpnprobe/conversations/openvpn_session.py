@@ -94,7 +94,8 @@ class SessionEnd(SendingEnd):
     def closed_by_peer(self, now: float) -> None:
         """The TCP connection ended, without a reset."""
         self.peer_closed = True
-        self.tracker.saw(self.SENDER.other, StreamClosed(), now=now)
+        if self.SENDER is Sender.INITIATOR:  # A client that has what it wanted says nothing by it.
+            self.tracker.saw(self.SENDER.other, StreamClosed(), now=now)
         if self.bytes_received == 0:
             self._fail(FailureCode.CLOSED_AT_ONCE)
         elif self.stage < Stage.ANSWERED and self._is_foreign:
