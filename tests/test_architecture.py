@@ -24,8 +24,6 @@ LAZY: Final = HEAVY - {"click"}
 TESTED_ELSEWHERE: Final = {
     "__main__": ("agents/test_agents_live.py", "it is how the processes are started"),
     "errors": ("cli/test_cli_main.py", "every error ends as a line and a status there"),
-    "agents.sessions": ("agents/test_agents_server.py", "sessions are seen through the agent"),
-    "agents.responders": ("agents/test_agents_server.py", "what answers is seen through the agent"),
     "agents.peer": ("agents/test_agents_client.py", "it is the client's view of the server agent"),
     "agents.tracing": ("scenarios/test_scenarios_simulated.py", "places are expectations of scenarios"),
     "agents.remote": ("agents/test_standard_library.py", "it runs as a process of its own"),
@@ -53,6 +51,7 @@ TESTED_ELSEWHERE: Final = {
     "cli.report": ("report/test_report_command.py", "with the other tests of the report"),
     "cli.rules": ("rules/test_rules_cli.py", "with the other tests of the rules"),
     "cli.serve": ("agents/test_agents_live.py", "it runs as a process there"),
+    "conversations.observing": ("conversations/test_conversations_registry.py", "each protocol's observer is asked there"),
     "endpoint.pcap": ("capture/test_capture_files.py", "what it writes is read there"),
     "endpoint.ppp_call": ("scenarios/test_scenarios_simulated.py", "GRE inside a call is a check of every scenario"),
     "endpoint.probe_packets": ("scenarios/test_scenarios_simulated.py", "places are expectations of scenarios"),

@@ -1,21 +1,14 @@
-"""L2TP: a pair over a path that loses what it is told to, the stages of captures, totality, and a real xl2tpd."""
+"""L2TP: a pair over a path that loses what it is told to, the stages of captures, what the wire shows, and totality."""
 
-import ctypes
 import itertools
-import socket
-import subprocess
-import threading
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from shutil import which
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.l2tp import Initiator, L2tpTracker, Responder, State, key_of, opening
+from vpnprobe.conversations.l2tp import Initiator, L2tpObserver, L2tpTracker, Responder, State, describe, key_of, opening
 from vpnprobe.wire.l2tp import (
     Avp,
     AvpType,
@@ -298,7 +291,7 @@ def test_events_come_once() -> None:
     assert client.events() == []
 
 
-def test_responders_claim_what_opens_a_tunnel() -> None:
+def test_an_sccrq_alone_opens_a_tunnel() -> None:
     client, server = initiator(), responder()
     client.start(0.0)
     server.start(0.0)
@@ -306,7 +299,6 @@ def test_responders_claim_what_opens_a_tunnel() -> None:
     (request,) = client.data_to_send(0.0)
     assert opening(request) == "0123abcd"
     for other in (Hello(4, 0, 0, 0).encode(), DataMessage(4, 0, b"").encode(), b"junk"):
-        assert not opening(other)
         assert opening(other) == ""
 
 
@@ -367,84 +359,39 @@ def test_any_datagrams_can_be_followed_and_answered(datagrams: list[tuple[Sender
     assert len(tracker.steps) == len(datagrams)
 
 
-XL2TPD_CONFIGURATION = """[global]
-port = 1701
-listen-addr = 127.0.0.1
-[lns default]
-ip range = 10.97.0.10-10.97.0.20
-local ip = 10.97.0.1
-require chap = no
-refuse pap = yes
-require authentication = no
-length bit = yes
-"""
+@pytest.mark.parametrize(
+    ("message", "described"),
+    [
+        (StartControlConnectionRequest(0, 0, 0, 0), ("SCCRQ", {"tunnel_id": 0})),
+        (StopControlConnectionNotification(7, 0, 1, 1), ("StopCCN", {"tunnel_id": 7})),
+        (ZeroLengthBody(9, 0, 1, 1), ("ZLB", {"tunnel_id": 9})),
+        (DataMessage(1, 1, b""), ("data", {})),
+        (object(), ("object", {})),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_what_a_message_is_called(message: object, described: tuple[str, dict[str, int]]) -> None:
+    assert describe(message) == described
 
 
-@pytest.fixture
-def xl2tpd(tmp_path: Path) -> Iterator[str]:
-    """The name of a network namespace in which xl2tpd listens on 127.0.0.1."""
-    if which("xl2tpd") is None:
-        pytest.skip("xl2tpd is not installed")
-    namespace = "vpq-test-l2tp"
-    configuration = tmp_path / "lns.conf"
-    configuration.write_text(XL2TPD_CONFIGURATION)
-    made = subprocess.run(["ip", "netns", "add", namespace], capture_output=True, text=True, check=False)
-    if made.returncode:
-        pytest.skip(f"network namespaces cannot be made here: {made.stderr.strip()}")
-    daemon = None
-    try:
-        subprocess.run(["ip", "-n", namespace, "link", "set", "lo", "up"], check=True)
-        command = f"mkdir -p /run/xl2tpd && mount -t tmpfs none /run/xl2tpd && exec xl2tpd -D -c {configuration} -s /dev/null"
-        command += " -p /run/xl2tpd/pid -C /run/xl2tpd/control"
-        daemon = subprocess.Popen(
-            ["ip", "netns", "exec", namespace, "sh", "-c", command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        yield namespace
-    finally:
-        if daemon is not None:
-            daemon.terminate()
-            daemon.wait(10)
-        subprocess.run(["ip", "netns", "del", namespace], check=False)
+def test_what_the_wire_shows_of_tunnels_one_after_another() -> None:
+    """A client's port may have been another tunnel's before."""
+    observer, told = L2tpObserver(), []
+    for nonce in ("0123abcd", "00ff"):
+        client, server = initiator(nonce=nonce), responder()
+        client.start(0.0)
+        for _ in range(4):
+            for sender, receiver in ((client, server), (server, client)):
+                for data in sender.data_to_send(0.0):
+                    receiver.receive(data, 0.0)
+                    told += [(row.check, row.key, row.name) for row in observer.saw(sender.SENDER, data)]
+    keys = [key for _, key, name in told if name == "SCCRQ"]
+    assert keys == ["0123abcd", "00ff"]
+    for nonce in keys:
+        assert [name for check, key, name in told if (check, key) == ("control", nonce) and name != "ZLB"] == HANDSHAKE
 
 
-def socket_in(namespace: str) -> socket.socket:
-    """A UDP socket in a namespace: opened by a thread that enters it and ends there; the socket stays."""
-    made: list[socket.socket] = []
-
-    def enter_and_open() -> None:
-        with Path("/run/netns", namespace).open() as handle:
-            entered = ctypes.CDLL(None, use_errno=True).setns(handle.fileno(), 0)
-        if entered == 0:
-            made.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-
-    thread = threading.Thread(target=enter_and_open)
-    thread.start()
-    thread.join()
-    return made[0]
-
-
-@pytest.mark.root
-@pytest.mark.real
-def test_a_real_xl2tpd_brings_the_session_up(xl2tpd: str) -> None:
-    client = initiator(retransmit_after_s=0.3, attempts=5)
-    with socket_in(xl2tpd) as port:
-        port.connect(("127.0.0.1", 1701))
-        began = time.monotonic()
-        client.start(began)
-        while (now := time.monotonic()) < began + 8:
-            client.handle_timer(now)
-            for data in client.data_to_send(now):
-                port.send(data)
-            if client.state is State.SESSION_UP and client.acknowledged:
-                if client.stopped:
-                    break
-                client.close(now)
-                continue
-            port.settimeout(0.1)
-            try:
-                client.receive(port.recv(4096), time.monotonic())
-            except OSError:  # nothing came, or the daemon does not listen yet
-                continue
-    assert client.state is State.SESSION_UP
-    assert client.acknowledged
-    assert [name for name in names(client.tracker) if name != "ZLB"][:6] == HANDSHAKE
+@pytest.mark.parametrize("data", [b"", b"junk", Hello(4, 0, 0, 0).encode(), DataMessage(4, 0, b"").encode()])
+def test_without_an_sccrq_the_wire_shows_nothing(data: bytes) -> None:
+    observer = L2tpObserver()
+    assert list(observer.saw(LAC, data)) == list(observer.saw(LNS, data)) == list(observer.closed(LNS)) == []

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.conversations.contract import Conversation, Sender, Step
-from vpnprobe.conversations.pptp import TRANSITIONS, Initiator, PptpTracker, Responder, State, host_name, key_of
+from vpnprobe.conversations.pptp import (
+    TRANSITIONS,
+    Initiator,
+    PptpTracker,
+    Responder,
+    State,
+    host_name,
+    key_of,
+)
 from vpnprobe.errors import DecodeError, UsageError
 from vpnprobe.wire import pptp
 

@@ -10,7 +10,6 @@ from vpnprobe.evidence import checks
 from vpnprobe.evidence.judging.goals import CLOSED, goals, refusals
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Transport
-from vpnprobe.wire import pptp as pptp_wire
 
 PAIRS: dict[str, tuple[Conversation, Conversation, Check]] = {
     "pptp": (pptp.Initiator(pptp.host_name("0123456789abcdef"), 1234), pptp.Responder(77), checks.PPTP_CONTROL),
@@ -65,22 +64,6 @@ def test_what_a_conversation_is_after_is_what_its_server_says(protocol: str) -> 
     wanted = goals(check)
     assert answers & wanted
     assert not requests & wanted
-
-
-def reply(code: int) -> pptp_wire.StartControlConnectionReply:
-    return pptp_wire.StartControlConnectionReply(result_code=code)
-
-
-def test_a_pptp_reply_that_refuses_says_so() -> None:
-    assert described(checks.PPTP_CONTROL, reply(pptp_wire.SUCCESSFUL)) == ("SCCRP", {"result_code": 1})
-    assert described(checks.PPTP_CONTROL, reply(4)) == ("SCCRP-refused", {"result_code": 4})
-
-
-def test_call_ids_are_told() -> None:
-    request = pptp_wire.OutgoingCallRequest(call_id=1234)
-    assert described(checks.PPTP_CONTROL, request) == ("OCRQ", {"call_id": 1234})
-    answer = pptp_wire.OutgoingCallReply(call_id=7, peer_call_id=1234, result_code=pptp_wire.SUCCESSFUL)
-    assert described(checks.PPTP_CONTROL, answer) == ("OCRP", {"result_code": 1, "call_id": 7, "peer_call_id": 1234})
 
 
 def test_a_tcp_connection_that_ends_has_a_name_that_the_judge_knows() -> None:
