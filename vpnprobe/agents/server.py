@@ -203,6 +203,7 @@ class ServerAgent:
         return {
             "version": __version__,
             "seen_as": str(session.address),
+            "began": self.stack.unix_time() - (self.stack.now() - session.recorder.began),
             "capabilities": sorted(self.stack.capabilities),
             "no_raw": self._raw.lack,
             "captures": session.sees_wire,
