@@ -60,7 +60,6 @@ TESTED_ELSEWHERE: Final = {
     "evidence.judging.connection": ("evidence/test_evidence_judge.py", "cases by kind"),
     "evidence.judging.packets": ("evidence/test_evidence_judge.py", "cases by kind"),
     "evidence.judging.conversation": ("evidence/test_evidence_judge.py", "cases by kind"),
-    "evidence.judging.goals": ("evidence/test_evidence_judge.py", "goals decide about conversations"),
     "evidence.records": ("evidence/test_evidence_judge.py", "judgements are made of them"),
     "evidence.packet_records": ("evidence/test_evidence_packet_counts.py", "they are what is counted"),
     "observations.schema": ("observations/test_document.py", "it is the document's own types"),

@@ -9,18 +9,17 @@ from hypothesis import strategies as st
 from vpnprobe.agents.handover import (
     INLINE,
     MOST_AT_A_TIME,
-    digest,
     encode_payloads,
     known_payloads,
     missing,
     read_payloads,
     read_summary,
     restored,
-    split,
     summary,
 )
 from vpnprobe.errors import DecodeError
 from vpnprobe.transports.stack import Packet
+from vpnprobe.wire.fingerprint import digest, split
 
 MOST = 1 << 24
 UDP = bytes.fromhex("4500 001c 0001 0000 4011 0000 c0000201 c6336407 04aa 04aa 0008 0000")

@@ -40,6 +40,7 @@ from vpnprobe.evidence.checks import CHECKS
 from vpnprobe.evidence.packet_records import NUMBERS, Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind, TtlTrace
 from vpnprobe.observations.schema import Direction, Transport
+from vpnprobe.wire.nonce import Purpose
 
 ports = st.none() | st.integers(1, 65535)
 texts = st.text(max_size=40)
@@ -71,6 +72,7 @@ packet_records = st.builds(
     st.none() | st.tuples(texts, ports),
     st.dictionaries(texts.filter(lambda name: name not in NUMBERS), numbers | texts, max_size=8)
     | st.dictionaries(st.sampled_from(sorted(NUMBERS)), numbers),
+    st.sampled_from(Purpose),
 )
 refusals = st.builds(Refusal, checks, ways, st.sampled_from(RefusalKind), st.none() | texts, texts)
 traces = st.builds(TtlTrace, checks, ways, st.dictionaries(st.integers(1, 30), st.none() | texts), ttls)

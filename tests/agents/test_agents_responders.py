@@ -1,35 +1,39 @@
-"""The server agent's end of OpenVPN sessions: whole ones for clients that handed over keys, resets for others, nothing for strangers."""
+"""What the server agent answers at its ports: whole OpenVPN sessions for clients that handed over keys, resets for others.
+
+Strangers get nothing.
+"""
 
 import asyncio
 import base64
 import os
 import random
+from collections.abc import Iterable
 from ipaddress import IPv4Address
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from agents_support import SESSION, Agents, outcomes, simulated
-from hypothesis import given
-from hypothesis import strategies as st
+from agents_support import SESSION, Agents, outcomes, simulated, until_closed
 
+from vpnprobe.agents import sessions
 from vpnprobe.agents.control import Message
 from vpnprobe.conversations import openvpn_responder
 from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
-from vpnprobe.conversations.openvpn_responder import accept, wrap_of
 from vpnprobe.conversations.openvpn_session import Stage
 from vpnprobe.conversations.openvpn_session_keys import SessionKeys, make_session_keys
 from vpnprobe.conversations.openvpn_tls import client_context
-from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.probes.context import Settings
 from vpnprobe.transports.stack import Datagram, Endpoint, Packet, UdpPort
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
+from vpnprobe.wire.nonce import STREAM_BYTES, NoncePayload
 from vpnprobe.wire.openvpn import HardResetClientV2, HardResetServerV2, decode_openvpn
 from vpnprobe.wire.openvpn import Reliable as Layer
 from vpnprobe.wire.openvpn_wrap import Wrap
 
 OPENVPN = frozenset({"openvpn", "udp", "tcp"})
 MATERIAL = make_session_keys(random.Random(1).randbytes)
-KEYS = MATERIAL.server.encode()
+KEYS = MATERIAL.handed_over()
+HANDED_OVER = {"openvpn": KEYS}
 TAG = 1
 PORT = 1194
 
@@ -82,53 +86,8 @@ async def converse(both: Agents, one: Client, *, seconds: float = 5.0) -> Client
     return one
 
 
-async def opened(both: Agents, keys: object = KEYS) -> Message:
-    return await (await both.talk(tag=TAG)).ask(number=1, ask="open", ports=[["udp", PORT], ["tcp", PORT]], seconds=60, openvpn=keys)
-
-
-class TestAcceptance:
-    def test_good_keys(self) -> None:
-        server_keys = accept(KEYS)
-        assert server_keys.half == MATERIAL.server
-
-    @pytest.mark.parametrize("message", ["keys", 5, [], True, ["certificate"]])
-    def test_what_is_no_table(self, message: object) -> None:
-        with pytest.raises(DecodeError, match="is no table of keys"):
-            accept(message)
-
-    @pytest.mark.parametrize("name", ["certificate", "key", "client_certificate"])
-    @pytest.mark.parametrize("content", [b"", b"garbage", b"\xff\xfe", "-----BEGIN CERTIFICATE-----\né".encode()])
-    def test_certificates_and_keys_that_cannot_be_used(self, name: str, content: bytes) -> None:
-        with pytest.raises(DecodeError):
-            accept({**KEYS, name: base64.b64encode(content).decode()})
-
-    def test_a_host_that_lacks_what_it_takes(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(openvpn_responder, "lacking", lambda: "no AES here")
-        with pytest.raises(CannotRun, match="no AES here"):
-            accept(KEYS)
-
-    @given(st.dictionaries(st.sampled_from(sorted(KEYS)), st.binary(max_size=300).map(lambda data: base64.b64encode(data).decode())))
-    def test_anything_is_keys_or_a_decode_error(self, changes: dict[str, str]) -> None:
-        try:
-            accept({**KEYS, **changes})
-        except DecodeError:
-            assert changes
-
-
-class TestWraps:
-    @pytest.mark.parametrize("wrap", [Wrap.NONE, Wrap.TLS_CRYPT, Wrap.TLS_CRYPT_V2])
-    def test_a_first_packet_tells_its_wrap(self, wrap: Wrap) -> None:
-        assert wrap_of(first_packet(wrap)) is wrap
-
-    @pytest.mark.parametrize(
-        "data", [b"", b"\x38", b"\x48" + bytes(60), b"\x20" + bytes(40), HardResetServerV2(bytes(8), bytes(5)).encode()]
-    )
-    def test_what_is_no_first_packet(self, data: bytes) -> None:
-        assert wrap_of(data) is None
-
-    @given(st.binary(max_size=100))
-    def test_any_bytes_have_a_wrap_or_none(self, data: bytes) -> None:
-        assert wrap_of(data) in (None, *Wrap)
+async def opened(both: Agents, keys: object = HANDED_OVER) -> Message:
+    return await (await both.talk(tag=TAG)).ask(number=1, ask="open", ports=[["udp", PORT], ["tcp", PORT]], seconds=60, keys=keys)
 
 
 class TestWholeRuns:
@@ -175,14 +134,15 @@ class TestWholeRuns:
 
 class TestOpening:
     def test_with_keys_nothing_is_in_the_way(self) -> None:
-        assert simulated(opened)["no_openvpn"] == ""
+        assert simulated(opened)["no_keys"] == {}
 
-    def test_without_keys(self) -> None:
+    @pytest.mark.parametrize("keys", [None, {}, [], "keys", 5, {"another": KEYS}])
+    def test_without_keys(self, keys: object) -> None:
         async def story(both: Agents) -> Message:
-            return await opened(both, None)
+            return await opened(both, keys)
 
         answer = simulated(story)
-        assert answer["no_openvpn"] == "the client handed over no keys"
+        assert answer["no_keys"] == {"openvpn": "the client handed over no keys"}
         assert [state for _, _, state in answer["ports"]] == ["ours", "ours"]
 
     @pytest.mark.parametrize(
@@ -204,11 +164,11 @@ class TestOpening:
     )
     def test_garbage_is_no_error_of_the_run(self, keys: Any) -> None:
         async def story(both: Agents) -> Message:
-            return await opened(both, keys)
+            return await opened(both, {"openvpn": keys})
 
         answer = simulated(story)
         assert "error" not in answer
-        assert answer["no_openvpn"]
+        assert answer["no_keys"]["openvpn"]
         assert len(answer["ports"]) == 2
 
     def test_the_keys_that_came_last_count(self) -> None:
@@ -216,7 +176,7 @@ class TestOpening:
             await opened(both)
             talk = await both.talk(tag=TAG)
             other = make_session_keys(os.urandom)
-            await talk.ask(number=2, ask="open", ports=[["udp", PORT]], seconds=60, openvpn=other.server.encode())
+            await talk.ask(number=2, ask="open", ports=[["udp", PORT]], seconds=60, keys={"openvpn": other.handed_over()})
             return await converse(both, client()), await converse(both, client(session_keys=other, seed=1))
 
         before, after = simulated(story)
@@ -255,7 +215,7 @@ class TestSessions:
             await opened(both)
             other = make_session_keys(os.urandom)
             talk = await both.talk(session="cd" * 16, tag=2)
-            await talk.ask(number=1, ask="open", ports=[["udp", PORT]], seconds=60, openvpn=other.server.encode())
+            await talk.ask(number=1, ask="open", ports=[["udp", PORT]], seconds=60, keys={"openvpn": other.handed_over()})
             return (
                 await converse(both, client()),
                 await converse(both, client(tag=2, session_keys=other, seed=1)),
@@ -269,7 +229,7 @@ class TestSessions:
 
     def test_a_hostile_client_begins_no_more_than_so_many(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Each costs memory; from then on its resets are answered, as everybody's are."""
-        monkeypatch.setattr(openvpn_responder, "MOST_SESSIONS", 5)
+        monkeypatch.setattr(sessions, "MOST_WITH_KEYS", 5)
 
         async def story(both: Agents) -> tuple[int, int, Client]:
             await opened(both)
@@ -281,8 +241,8 @@ class TestSessions:
             resets = sum(isinstance(decode_openvpn(data), HardResetServerV2) for data in answers)
             session = both.agent.sessions.get(SESSION)
             assert session is not None
-            assert session.openvpn is not None
-            return session.openvpn_begun, resets, await converse(both, client())
+            assert session.keys["openvpn"]
+            return session.begun["openvpn"], resets, await converse(both, client())
 
         begun, resets, late = simulated(story)
         assert begun == 5
@@ -319,6 +279,66 @@ class TestSessions:
         assert simulated(story).run.all_answered
 
 
+def framed(packet: bytes) -> bytes:
+    return len(packet).to_bytes(2, "big") + packet
+
+
+class TestFirstBytes:
+    """What is spoken over TCP is told by the first message, however the path cuts it."""
+
+    def said_in_parts(self, data: bytes, *cuts: int) -> tuple[bytes, set[str]]:
+        """What is answered, and the names of the messages that the server agent has recorded beside the handshake."""
+
+        async def story(both: Agents) -> tuple[bytes, set[str]]:
+            await opened(both)
+            stream = await both.client.connect(Endpoint(both.remote.address, PORT), deadline_s=3)
+            for first, last in pairwise((0, *cuts, len(data))):
+                await stream.send(data[first:last])
+                await asyncio.sleep(0.5)
+            answer = await stream.receive()
+            stream.abort()
+            session = both.agent.sessions.get(SESSION)
+            assert session is not None
+            return answer, {row.message for row in session.recorder.packet_records} - {"SYN", "SYN-ACK"}
+
+        return simulated(story)
+
+    @pytest.mark.parametrize("cuts", [(), (1,), (2,), (10,), (20,), (1, 2, 3), range(1, 32)], ids=str)
+    def test_our_payload(self, cuts: Iterable[int]) -> None:
+        payload = NoncePayload(TAG, 5, STREAM_BYTES)
+        answer, messages = self.said_in_parts(payload.encode(), *cuts)
+        assert (answer, messages) == (payload.answer().encode(), {"payload"})
+
+    @pytest.mark.parametrize("cuts", [(), (1,), (2,), (3,), (10,), (15,), (1, 2), range(1, 16)], ids=str)
+    def test_a_reset(self, cuts: Iterable[int]) -> None:
+        """Inside its length, right behind it, and later."""
+        answer, messages = self.said_in_parts(framed(reset()), *cuts)
+        assert isinstance(decode_openvpn(answer[2:]), HardResetServerV2)
+        assert messages == {"P_CONTROL_HARD_RESET_CLIENT_V2", "P_CONTROL_HARD_RESET_SERVER_V2"}
+
+    @pytest.mark.parametrize("first", [b"v", b"vp" + bytes(10), b"\0", framed(reset())[:9], b"GET / HTTP/1.1\r\n\r\n", b""])
+    def test_a_stream_that_ends_before_is_closed_without_an_answer(self, first: bytes) -> None:
+        async def story(both: Agents) -> bytes:
+            await opened(both)
+            stream = await both.client.connect(Endpoint(both.remote.address, PORT), deadline_s=3)
+            if first:
+                await stream.send(first)
+            await stream.close()
+            return await until_closed(stream, within_s=10)
+
+        assert simulated(story) == b""
+
+    def test_a_client_that_ends_its_side_after_its_first_message_is_answered(self) -> None:
+        async def story(both: Agents) -> bytes:
+            await opened(both)
+            stream = await both.client.connect(Endpoint(both.remote.address, PORT), deadline_s=3)
+            await stream.send(framed(reset()))
+            await stream.close()
+            return await until_closed(stream, within_s=10)
+
+        assert isinstance(decode_openvpn(simulated(story)[2:]), HardResetServerV2)
+
+
 class TestStrangers:
     def answers_to(self, source: str, packet: bytes) -> int:
         """Packets that leave the server for an address from which this came."""
@@ -353,12 +373,11 @@ class TestStrangers:
         async def story(both: Agents) -> int:
             await opened(both)
             stream = await both.client.connect(Endpoint(both.remote.address, PORT), deadline_s=3)
-            packet = reset(tag=77)
-            await stream.send(len(packet).to_bytes(2, "big") + packet)
+            await stream.send(framed(reset(tag=77)))
             await asyncio.sleep(1)
             session = both.agent.sessions.get(SESSION)
             assert session is not None
-            assert session.openvpn is not None
-            return session.openvpn_begun
+            assert session.keys["openvpn"]
+            return session.begun["openvpn"]
 
         assert simulated(story) == 0

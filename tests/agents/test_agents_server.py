@@ -13,11 +13,9 @@ from hypothesis import strategies as st
 from vpnprobe.agents.control import VERSION, Message, encode_frame
 from vpnprobe.agents.handover import read_summary
 from vpnprobe.agents.peer import hello
-from vpnprobe.agents.server import IDLE_S, LONGEST_OPEN_S, MOST_PORTS
+from vpnprobe.agents.server import LONGEST_OPEN_S, MOST_PORTS
 from vpnprobe.agents.sessions import MOST_SESSIONS
-from vpnprobe.evidence import checks
 from vpnprobe.transports.stack import Capability, Datagram, Endpoint, TcpStream
-from vpnprobe.transports.topology import Topology
 from vpnprobe.wire.nonce import NoncePayload
 
 
@@ -350,121 +348,3 @@ class TestRequests:
 
         hops = dict(simulated(story)["trace"][2])
         assert [hops[ttl] for ttl in (1, 2, 3)] == ["10.78.3.1", "10.78.2.1", "10.78.1.1"]
-
-
-class TestSessions:
-    def test_one_that_says_goodbye_ends_at_once(self) -> None:
-        async def story(both: Agents) -> tuple[int, int]:
-            talk = await both.talk()
-            await talk.ask(number=1, ask="open", ports=[["udp", 53]], seconds=300)
-            await talk.ask(number=2, ask="bye")
-            await asyncio.sleep(2)
-            assert both.agent.responders.udp(53) is None
-            return len(both.agent.sessions.everybody()), both.agent.ended
-
-        assert simulated(story) == (0, 1)
-
-    @pytest.mark.parametrize("says_something", [True, False])
-    def test_one_whose_client_vanished_ends_after_a_while(self, says_something: bool) -> None:
-        """Without a word: no FIN, no RST. Its ports are closed, its connections too."""
-
-        async def story(both: Agents) -> tuple[int, int, int]:
-            talk = await both.talk()
-            if says_something:
-                await talk.ask(number=1, ask="open", ports=[["udp", 53]], seconds=300)
-            await asyncio.sleep(IDLE_S / 2)
-            before = len(both.agent.sessions.everybody())
-            await asyncio.sleep(IDLE_S + 2)
-            return before, len(both.agent.sessions.everybody()), len(both.tasks)
-
-        assert simulated(story) == (1, 0, 0)
-
-    def test_one_whose_connections_broke_is_kept_for_its_client_to_come_back(self) -> None:
-        async def story(both: Agents) -> tuple[int, int]:
-            talk = await both.talk()
-            await talk.ask(number=1, ask="send", job="esp", count=2, spacing_s=0, port=0, call_id=0, unsolicited=False)
-            talk.stream.abort()
-            await asyncio.sleep(IDLE_S / 2)
-            again = await both.talk()
-            rows = (await again.ask(number=2, ask="rows", since=0, refused=0))["rows"]
-            await again.stream.close()
-            await asyncio.sleep(2 * IDLE_S)
-            return len(rows), len(both.agent.sessions.everybody())
-
-        assert simulated(story) == (2, 0)
-
-    def test_one_that_goes_on_asking_goes_on(self) -> None:
-        async def story(both: Agents) -> int:
-            talk = await both.talk()
-            for number in range(1, 12):
-                await asyncio.sleep(IDLE_S / 3)
-                await talk.ask(number=number, ask="ping")
-            return len(both.agent.sessions.everybody())
-
-        assert simulated(story) == 1
-
-    def test_what_it_was_doing_ends_with_it(self) -> None:
-        async def story(both: Agents) -> tuple[int, int]:
-            talk = await both.talk()
-            await talk.send(number=1, ask="send", job="esp", count=200, spacing_s=1, port=0, call_id=0, unsolicited=False)
-            await talk.ask(number=2, ask="bye")
-            session = both.agent.sessions.everybody()[0]
-            await asyncio.sleep(2)
-            sent = len(session.recorder.packet_records)
-            await asyncio.sleep(20)
-            return sent, len(session.recorder.packet_records)
-
-        sent, later = simulated(story)
-        assert sent == later
-
-    def test_a_port_that_another_client_still_wants_stays_open(self) -> None:
-        async def story(both: Agents) -> tuple[bool, bool]:
-            first, second = await both.talk(), await both.talk(session="cd" * 16, tag=2)
-            for talk in (first, second):
-                await talk.ask(number=1, ask="open", ports=[["udp", 53]], seconds=300)
-            await first.ask(number=2, ask="bye")
-            await asyncio.sleep(2)
-            still = both.agent.responders.udp(53) is not None
-            await second.ask(number=2, ask="bye")
-            await asyncio.sleep(2)
-            return still, both.agent.responders.udp(53) is not None
-
-        assert simulated(story) == (True, False)
-
-    def test_two_that_open_a_port_at_once_both_have_it(self) -> None:
-        async def story(both: Agents) -> list[Any]:
-            talks = [await both.talk(), await both.talk(session="cd" * 16, tag=2)]
-            wanted = [["udp", 53], ["tcp", 443]]
-            answers = await asyncio.gather(*(talk.ask(number=1, ask="open", ports=wanted, seconds=300) for talk in talks))
-            return [answer["ports"] for answer in answers]
-
-        first, second = simulated(story)
-        assert first == second == [["udp", 53, "ours"], ["tcp", 443, "ours"]]
-
-    def test_each_sees_its_own_packets_alone(self) -> None:
-        """Two clients behind one address: the session tag in the payload tells them apart."""
-
-        async def story(both: Agents) -> list[set[str]]:
-            talks = {1: await both.talk(), 2: await both.talk(session="cd" * 16, tag=2)}
-            for talk in talks.values():
-                await talk.ask(number=1, ask="open", ports=[["udp", 53]], seconds=300)
-            port = await both.client.udp(lambda _: None)
-            for number in range(6):
-                port.send(NoncePayload(1 + number % 2, number).encode(), Endpoint(both.remote.address, 53))
-            await asyncio.sleep(1)
-            found = []
-            for talk in talks.values():
-                rows = (await talk.ask(number=2, ask="rows", since=0, refused=0))["rows"]
-                found.append({row[4][:8] for row in rows if row[3][:2] == list(checks.udp_reach(53)[:2])})
-            return found
-
-        assert simulated(story) == [{"00000001"}, {"00000002"}]
-
-    def test_behind_a_nat_the_client_is_told_what_it_looks_like(self) -> None:
-        from vpnprobe.lab.scenario import load
-
-        async def story(both: Agents) -> object:
-            return (await Talk(await both.connect()).ask(**hello(SESSION, 1)))["seen_as"]
-
-        assert simulated(story, load("nat-without-alg").topology) == "10.78.1.1"
-        assert simulated(story, Topology()) == "10.78.0.1"

@@ -1,22 +1,23 @@
 """Background loss from the TCP segments of two captures of one run."""
 
 from vpnprobe.capture.background import background_of
-from vpnprobe.capture.decode import Decoder, Segment
+from vpnprobe.capture.decode import Decoder
 from vpnprobe.capture.ends import Ends
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction
+from vpnprobe.wire.fingerprint import TcpFingerprint
 
 ENDS = Ends("10.0.0.1", "10.0.0.2")
 
 
-def seen(*segments: Segment, sender: str = "10.0.0.1") -> Decoder:
+def seen(*segments: TcpFingerprint, sender: str = "10.0.0.1") -> Decoder:
     decoder = Decoder()
     decoder.segments[sender, "connection"] = set(segments)
     return decoder
 
 
-def segment(sequence: int, identification: int) -> Segment:
-    return Segment(sequence, 100, 0x18, identification)
+def segment(sequence: int, identification: int) -> TcpFingerprint:
+    return TcpFingerprint(sequence, 100, 0x18, identification)
 
 
 def test_a_repetition_of_what_arrived_is_a_loss() -> None:

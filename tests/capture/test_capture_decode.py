@@ -17,7 +17,7 @@ from vpnprobe.wire.esp import EspPacket
 from vpnprobe.wire.gre import PROTOCOL_EXPERIMENTAL, EnhancedGre, Gre
 from vpnprobe.wire.icmp import DestinationUnreachable, Quote, TimeExceeded, Unreachable
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag
-from vpnprobe.wire.nonce import NoncePayload
+from vpnprobe.wire.nonce import PURPOSE_SHIFT, NoncePayload, Purpose
 from vpnprobe.wire.ppp import ConfigureRequest, MagicNumber, lcp_frame
 from vpnprobe.wire.pptp import StartControlConnectionReply, StartControlConnectionRequest
 
@@ -63,6 +63,19 @@ def test_gre_esp_and_esp_in_udp() -> None:
         (ESP_IN_UDP, "0012345600000001"),
         (udp_reach(4500), nonce(5).key),
     ]
+
+
+def test_what_our_payload_is_for_stands_in_its_record() -> None:
+    """At the receiving end too, where a copy for a trace has whatever TTL was left."""
+    payload = NoncePayload(0xABCD, Purpose.TRACE << PURPOSE_SHIFT | 7, 32).encode()
+    packets = [
+        ip(Gre(PROTOCOL_EXPERIMENTAL, payload).encode(), IpProtocol.GRE),
+        ip(EspPacket(0x1234, 1, payload).encode(), IpProtocol.ESP),
+        udp(EspPacket(0x123456, 1, payload).encode(), 5000, 4500),
+        udp(payload, 5000, 443),
+    ]
+    assert [s.purpose for s in seen(packets, Vantage.SERVER)] == [Purpose.TRACE] * 4
+    assert [s.purpose for s in seen([udp(nonce(1).encode(), 5000, 443)])] == [Purpose.REACH]
 
 
 def test_lcp_in_a_call_is_known_by_magic_number_in_our_own_captures_and_by_sequence_number_too_in_others() -> None:

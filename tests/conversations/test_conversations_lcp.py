@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.conversations.contract import Conversation, Sender
-from vpnprobe.conversations.lcp import LcpEnd, LcpTracker, State, UnmatchedAck, key_of, read_frame
+from vpnprobe.conversations.lcp import LcpEnd, LcpTracker, State, UnmatchedAck, describe, key_of, name_of, read_frame
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire import ppp
 
@@ -162,3 +162,22 @@ def test_hostile_frames_raise_nothing(payloads: list[bytes]) -> None:
     for payload in payloads:
         client.receive(payload, 0.0)
         assert all(not isinstance(read_frame(frame), DecodeError) for frame in client.data_to_send(0.0))
+
+
+@pytest.mark.parametrize(
+    ("message", "name"),
+    [
+        (ppp.ConfigureRequest(1, ()), "Configure-Request"),
+        (ppp.ConfigureAck(1, ()), "Configure-Ack"),
+        (ppp.TerminateRequest(1), "Terminate-Request"),
+        (ppp.RawLcp(14, 1, b""), "LCP"),
+        (ppp.PppFrame(0x8021, b""), "PPP"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_a_packet_is_called(message: object, name: str) -> None:
+    assert describe(message) == (name, {})
+
+
+def test_an_acknowledgment_of_nothing_has_the_name_of_any() -> None:
+    assert name_of(Sender.RESPONDER, UnmatchedAck) == "Configure-Ack"

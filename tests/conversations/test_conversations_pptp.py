@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.conversations.contract import Conversation, Sender, Step
-from vpnprobe.conversations.pptp import TRANSITIONS, Initiator, PptpTracker, Responder, State, host_name, key_of
+from vpnprobe.conversations.observing import MessageSeen
+from vpnprobe.conversations.pptp import (
+    TRANSITIONS,
+    Initiator,
+    PptpObserver,
+    PptpTracker,
+    Responder,
+    State,
+    describe,
+    host_name,
+    key_of,
+)
 from vpnprobe.errors import DecodeError, UsageError
 from vpnprobe.wire import pptp
 
@@ -370,3 +381,40 @@ def test_a_cut_message_counts_where_all_that_moves_the_table_was_seen(seen: int,
     tracker.saw_chunk(Sender.INITIATOR, pptp.OutgoingCallRequest(call_id=7).encode(), now=0.0)
     tracker.saw_chunk(Sender.RESPONDER, pptp.OutgoingCallReply(9, 7).encode()[:seen], now=0.0, missing=32 - seen)
     assert tracker.state is expected
+
+
+def test_what_a_message_is_called_and_the_numbers_that_matter() -> None:
+    """A reply that refuses says so; Call IDs are told."""
+    for message, described in (
+        (pptp.StartControlConnectionReply(result_code=pptp.SUCCESSFUL), ("SCCRP", {"result_code": 1})),
+        (pptp.StartControlConnectionReply(result_code=4), ("SCCRP-refused", {"result_code": 4})),
+        (pptp.OutgoingCallRequest(call_id=1234), ("OCRQ", {"call_id": 1234})),
+        (pptp.OutgoingCallReply(7, 1234), ("OCRP", {"result_code": 1, "call_id": 7, "peer_call_id": 1234})),
+        (pptp.OutgoingCallReply(7, 1234, result_code=2), ("OCRP-refused", {"result_code": 2, "call_id": 7, "peer_call_id": 1234})),
+        (pptp.EchoRequest(1), ("ECHORQ", {})),
+        (object(), ("object", {})),
+    ):
+        assert describe(message) == described
+
+
+@pytest.mark.parametrize("cut", [whole, byte_by_byte])
+@pytest.mark.parametrize("refused", [False, True])
+def test_what_the_wire_shows_of_a_call(cut: Cut, refused: bool) -> None:
+    """The call's numbers, where it is granted; nothing of another user's connection."""
+    client, server = pair()
+    foreign, observer = PptpObserver(), PptpObserver()
+    seen: list[MessageSeen] = []
+    for _ in range(3):
+        for sender, receiver in ((client, server), (server, client)):
+            for data in sender.data_to_send(0.0):
+                receiver.receive(data, 0.0)
+                message = pptp.decode_message(data)
+                if refused and isinstance(message, pptp.OutgoingCallReply):
+                    data = pptp.OutgoingCallReply(77, 1234, result_code=2).encode()
+                for chunk in cut(data):
+                    seen += observer.saw(sender.SENDER, chunk)
+                    assert list(foreign.saw(sender.SENDER, chunk.replace(b"vpnprobe-0", b"somebody-0") if cut is whole else b"")) == []
+    assert {(message.check, message.key) for message in seen} == {("control", NONCE)}
+    assert [message.name for message in seen] == ["SCCRQ", "SCCRP", "OCRQ", "OCRP-refused" if refused else "OCRP", "SLI"]
+    assert [message.call_ids for message in seen if message.call_ids] == ([] if refused else [(77, 1234)])
+    assert list(observer.closed(Sender.RESPONDER)) == []

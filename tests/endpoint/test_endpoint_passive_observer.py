@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnprobe.conversations import ikev1, ikev2, l2tp, openvpn, pptp
+from vpnprobe.conversations import ikev1, ikev2, l2tp, openvpn_reset, pptp
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.endpoint.passive_observer import PassiveObserver
 from vpnprobe.endpoint.recorder import Recorder
@@ -90,8 +90,8 @@ def pairs() -> Iterable[tuple[int, Check, Conversation, Conversation]]:
         yield port, checks.ikev2_init(port), two, other
     lac = l2tp.Initiator(nonce="0123456789abcdef", tunnel_id=5, session_id=6, retransmit_after_s=1.0)
     yield 1701, checks.L2TP_CONTROL, lac, l2tp.Responder(tunnel_id=7, session_id=8, retransmit_after_s=1.0)
-    client = openvpn.Initiator(session_id=b"client__", stream=False)
-    yield 1194, checks.openvpn_reset(UDP, 1194), client, openvpn.Responder(session_id=b"server__", stream=False)
+    client = openvpn_reset.Initiator(session_id=b"client__", stream=False)
+    yield 1194, checks.openvpn_reset(UDP, 1194), client, openvpn_reset.Responder(session_id=b"server__", stream=False)
 
 
 @pytest.mark.parametrize(("port", "check", "client", "server"), list(pairs()))
@@ -181,7 +181,8 @@ def test_segments_out_of_order_and_twice_are_read_once(first_sequence: int) -> N
 @pytest.mark.parametrize("answered", [False, True])
 def test_a_server_that_closes_without_a_byte_refuses_the_reset(answered: bool) -> None:
     wire, check = Wire(), checks.openvpn_reset(TCP, 1194)
-    client, server = openvpn.Initiator(session_id=b"client__", stream=True), openvpn.Responder(session_id=b"server__", stream=True)
+    client = openvpn_reset.Initiator(session_id=b"client__", stream=True)
+    server = openvpn_reset.Responder(session_id=b"server__", stream=True)
     wire.handshake(1194)
     client.start(0.0)
     for chunk in client.data_to_send(0.0):
@@ -210,7 +211,8 @@ def test_our_own_payloads_are_seen_to_come_and_where_from() -> None:
 
 def test_conversations_at_ports_of_our_own_are_left_to_their_sockets() -> None:
     wire = Wire({(UDP, 1194): PortState.OURS, (TCP, 1723): PortState.OURS})
-    client, server = openvpn.Initiator(session_id=b"client__", stream=False), openvpn.Responder(session_id=b"server__", stream=False)
+    client = openvpn_reset.Initiator(session_id=b"client__", stream=False)
+    server = openvpn_reset.Responder(session_id=b"server__", stream=False)
     conversed(wire, 1194, client, server)
     placed_call(wire)
     assert {row.check.name for row in wire.recorder.packet_records} <= {"reach"}
@@ -234,9 +236,9 @@ def test_flows_are_bounded() -> None:
     from vpnprobe.endpoint.passive_observer import MOST_FLOWS
 
     wire = Wire()
-    reset = openvpn.Initiator(session_id=b"client__", stream=True)
+    reset = openvpn_reset.Initiator(session_id=b"client__", stream=True)
     reset.start(0.0)
     for port in range(20_000, 20_000 + 2 * MOST_FLOWS):
         segment = TcpSegment(port, 1194, 1, 0, TcpFlag.SYN)
         wire.ip(Sender.INITIATOR, IpProtocol.TCP, segment.encode(CLIENT, SERVER))
-    assert len(wire.recorded._tcp) == MOST_FLOWS
+    assert len(wire.recorded._connections) == MOST_FLOWS

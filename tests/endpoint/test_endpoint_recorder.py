@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from vpnprobe.conversations import openvpn
+from vpnprobe.conversations import openvpn_reset
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.endpoint import recorder as module
 from vpnprobe.endpoint.recorder import Recorder
@@ -65,7 +65,8 @@ def test_messages_of_a_conversation_are_recorded_once() -> None:
     async def main() -> None:
         kept = Recorder(SimulatedNetwork(Topology(), seed=1).stack(CLIENT), Vantage.CLIENT)
         check = checks.openvpn_reset(Transport.UDP, 1194)
-        client, server = openvpn.Initiator(session_id=b"c" * 8, stream=False), openvpn.Responder(session_id=b"s" * 8, stream=False)
+        client = openvpn_reset.Initiator(session_id=b"c" * 8, stream=False)
+        server = openvpn_reset.Responder(session_id=b"s" * 8, stream=False)
         client.start(0.0)
         for data in client.data_to_send(0.0):
             server.receive(data, 0.0)

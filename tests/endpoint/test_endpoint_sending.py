@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from vpnprobe.endpoint import probe_packets
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import BesidePort, Nonces, ProbeSender, bare_gre, esp
 from vpnprobe.evidence import checks, identify
@@ -11,8 +12,10 @@ from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
 from vpnprobe.transports.stack import Datagram, Endpoint
 from vpnprobe.transports.topology import CLIENT, SERVER, Topology
+from vpnprobe.wire import fingerprint
 from vpnprobe.wire.esp import FIRST_USABLE_SPI, EspPacket
-from vpnprobe.wire.nonce import NoncePayload
+from vpnprobe.wire.ip import UdpDatagram
+from vpnprobe.wire.nonce import NoncePayload, Purpose
 
 T = TypeVar("T")
 TAG = 0xABCD1234
@@ -67,7 +70,7 @@ def test_esp_has_another_spi_each_time() -> None:
         packets = [EspPacket.decode(datagram.data) for datagram in ends.came]
         assert len({packet.spi for packet in packets}) == 20
         assert all(packet.spi >= FIRST_USABLE_SPI for packet in packets)
-        assert [identify.esp_key(packet) for packet in packets] == ends.keys()
+        assert [fingerprint.of_esp(packet) for packet in packets] == ends.keys()
 
     story(tell)
 
@@ -93,9 +96,42 @@ def test_an_answer_is_no_echo() -> None:
     async def tell(ends: Ends) -> None:
         port = await ends.stack.udp(lambda _: None)
         asked = ends.nonces.fresh(40)
-        ends.sender.answer(port, ends.remote, checks.udp_reach(PORT), asked.encode())
+        identity = identify.datagram(PORT, asked.encode())
+        assert identity is not None
+        ends.sender.answer(port, ends.remote, identity, asked.encode())
         assert ends.keys() == [asked.answer().key]
         assert ends.keys() != [asked.key]
+
+    story(tell)
+
+
+def test_an_answer_is_not_answered() -> None:
+    async def tell(ends: Ends) -> None:
+        port = await ends.stack.udp(lambda _: None)
+        answer = ends.nonces.fresh(40).answer().encode()
+        identity = identify.datagram(PORT, answer)
+        assert identity is not None
+        ends.sender.answer(port, ends.remote, identity, answer)
+        assert ends.keys() == []
+
+    story(tell)
+
+
+def test_esp_in_udp_is_answered_by_esp_of_its_own() -> None:
+    async def tell(ends: Ends) -> None:
+        remote = Endpoint(ends.remote.address, checks.ESP_IN_UDP.port or 0)
+        await ends.server.udp(ends.came.append, port=remote.port)
+        port = await ends.stack.udp(lambda _: None)
+        asked = esp(ends.nonces.fresh(), 4096, checks.ESP_IN_UDP)
+        identity = identify.datagram(remote.port, asked.payload)
+        assert identity is not None
+        ends.sender.answer(port, remote, identity, asked.payload)
+        await asyncio.sleep(1)
+        (answer,) = ends.came
+        found = identify.datagram(remote.port, answer.data)
+        assert found is not None
+        assert (found.check, found.key) == (checks.ESP_IN_UDP, *ends.keys())
+        assert found.key != asked.key
 
     story(tell)
 
@@ -105,6 +141,38 @@ def test_unsolicited_packets_say_so() -> None:
         payload = ends.nonces.fresh(unsolicited=True)
         assert bare_gre(payload).message == esp(payload, 4096).message == identify.UNSOLICITED
         assert bare_gre(ends.nonces.fresh()).message == ""
+
+    story(tell)
+
+
+def test_what_a_packet_is_for_is_recorded_as_it_is_said() -> None:
+    async def tell(ends: Ends) -> None:
+        port = await ends.stack.udp(lambda _: None)
+        check = checks.udp_reach(PORT)
+        for purpose in Purpose:
+            ends.sender.nonce(port, ends.remote, check, size=100, purpose=purpose)
+            asked = ends.nonces.fresh(purpose=purpose)
+            ends.sender.answer(port, ends.remote, identify.PacketIdentity(check, asked.key), asked.encode())
+        assert [row.purpose for row in ends.recorder.packet_records] == [purpose for purpose in Purpose for _ in range(2)]
+
+    story(tell)
+
+
+def test_stepped_copies_say_that_they_are_for_a_trace() -> None:
+    async def tell(ends: Ends) -> None:
+        own = Endpoint(ends.stack.source_address(ends.remote.address), 5000)
+        udp = probe_packets.udp(ends.nonces, own, ends.remote, checks.udp_reach(PORT))(7)
+        gre, esp = (probe_packets.without_port(ends.nonces, check) for check in (checks.GRE_BARE, checks.ESP))
+        assert gre is not None
+        assert esp is not None
+        found = [
+            *identify.gre(gre(7).payload),
+            identify.esp(checks.ESP, esp(7).payload),
+            identify.nonce(checks.udp_reach(PORT), UdpDatagram.decode(udp.payload).payload),
+        ]
+        assert [identity.purpose for identity in found if identity is not None] == [Purpose.TRACE] * 3
+        ends.recorder.sent(checks.GRE_BARE, "x", ttl=3)
+        assert ends.recorder.packet_records[-1].purpose is Purpose.TRACE
 
     story(tell)
 

@@ -5,9 +5,9 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from vpnprobe.endpoint.probe_packets import echo, openvpn_reset, tcp_syn, udp_nonce
+from vpnprobe.endpoint.probe_packets import tcp_syn, udp, without_port
 from vpnprobe.endpoint.recorder import Recorder
-from vpnprobe.endpoint.sending import Nonces, ProbePacket, bare_gre, esp
+from vpnprobe.endpoint.sending import Nonces, ProbePacket
 from vpnprobe.endpoint.ttl_probe import (
     HIGHEST_TTL,
     UNKNOWN_DISTANCE,
@@ -28,6 +28,14 @@ from vpnprobe.wire.icmp import Quote
 from vpnprobe.wire.ip import IPv4Packet
 
 GRE = 47
+KINDS = {
+    "gre": checks.GRE_BARE,
+    "esp": checks.ESP,
+    "echo": checks.ICMP_ECHO,
+    "udp": checks.udp_reach(500),
+    "reset": checks.openvpn_reset(Transport.UDP, 1194),
+    "syn": checks.tcp_reach(80),
+}
 ROUTERS = {1: "10.78.0.2", 2: "10.78.1.2", 3: "10.78.2.2"}
 
 
@@ -49,19 +57,12 @@ class Stepper:
 
     async def trace(self, kind: str, highest_ttl: int = 4) -> TtlTrace:
         own, peer = self.topology.client_address, self.topology.server_address
-        udp = checks.udp_reach(500)
-        crafters = {
-            "gre": (checks.GRE_BARE, lambda _: bare_gre(self.nonces.fresh())),
-            "esp": (checks.ESP, lambda _: esp(self.nonces.fresh(), self.nonces.spi())),
-            "echo": (checks.ICMP_ECHO, echo(self.nonces)),
-            "udp": (udp, udp_nonce(self.nonces, Endpoint(own, 40000), Endpoint(peer, 500), udp)),
-            "reset": (udp, openvpn_reset(self.nonces, Endpoint(own, 40000), Endpoint(peer, 500), udp)),
-            "syn": (
-                checks.tcp_reach(80),
-                tcp_syn(self.nonces, Endpoint(own, 0), Endpoint(peer, 80), checks.tcp_reach(80), using=self.ports),
-            ),
-        }
-        check, make = crafters[kind]
+        check = KINDS[kind]
+        make = without_port(self.nonces, check)
+        if make is None and check.transport is Transport.UDP:
+            make = udp(self.nonces, Endpoint(own, 40000), Endpoint(peer, check.port or 0), check)
+        elif make is None:
+            make = tcp_syn(self.nonces, Endpoint(own, 0), Endpoint(peer, check.port or 0), check, using=self.ports)
         ends = {"source": own, "destination": peer}
         return await self.tap.step(self.recorder, check, Direction.C2S, make, highest_ttl=highest_ttl, patience_s=0.1, **ends)
 
@@ -78,7 +79,7 @@ def dropping(at: str, protocol: int = GRE, hook: Hook = Hook.FORWARD) -> Topolog
     return Topology(filters=(Filter(at=at, protocol=protocol, hook=hook),))
 
 
-@pytest.mark.parametrize("kind", ["gre", "esp", "echo", "udp", "reset", "syn"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_names_the_routers(kind: str) -> None:
     (trace,) = traced(Topology(), kind)
     assert {ttl: trace.hops[ttl] for ttl in (1, 2, 3)} == ROUTERS

@@ -156,7 +156,7 @@ class TestConnections:
         assert found.detail == {"arrived_at_server": 1, "proof": "answered"}
 
     def test_blocked_on_the_way_there(self) -> None:
-        found = judged(trip(TCP, C2S, keys(4), [], message="SYN"))["tcp-reach-tcp-443-both"]
+        found = judged(trip(TCP, C2S, keys(4), [], message="SYN"), sees=True)["tcp-reach-tcp-443-both"]
         assert (found.outcome, found.detail["lost_direction"], found.detail["arrived_at_server"]) == (Outcome.BLOCKED, "c2s", 0)
 
     def test_blocked_on_the_way_back(self) -> None:

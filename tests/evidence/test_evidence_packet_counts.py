@@ -1,5 +1,7 @@
 """Counting: what was sent, what of it came, and what counts for nothing."""
 
+from dataclasses import replace
+
 import pytest
 from evidence_support import C2S, CLIENT, RECEIVED, S2C, SENT, SERVER, ends, keys, seen, trip
 from hypothesis import given
@@ -11,6 +13,7 @@ from vpnprobe.evidence.packet_counts import Count, PacketCounts, answered_key, b
 from vpnprobe.evidence.packet_records import Check, PacketRecord
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Transport
+from vpnprobe.wire.nonce import PURPOSES_OF_REACH, Purpose
 
 ASKED = [checks.GRE_BARE, checks.ESP, checks.udp_reach(53), checks.PPTP_CONTROL, checks.PPTP_LCP]
 OPENVPN = checks.openvpn_reset(Transport.UDP, 1194)
@@ -52,6 +55,30 @@ def test_a_stepped_copy_that_arrives_counts_for_nothing_either() -> None:
     rows = [*seen(CLIENT, SENT, checks.GRE_BARE, ["x"], ttl_limited=True), *seen(SERVER, RECEIVED, checks.GRE_BARE, ["x"])]
     count = of(rows, checks.GRE_BARE).total(C2S)
     assert (len(count.sent), len(count.received)) == (0, 0)
+
+
+@pytest.mark.parametrize("joined", [True, False])
+@pytest.mark.parametrize("purpose", set(Purpose) - PURPOSES_OF_REACH)
+def test_what_is_sent_for_another_question_is_never_counted_as_reach(purpose: Purpose, joined: bool) -> None:
+    """Whether or not the other end's record, which alone has the TTL that it was sent with, is joined."""
+    rows = [replace(row, purpose=purpose) for row in trip(checks.udp_reach(53), C2S, keys(6), keys(6))]
+    assert not of(rows, checks.udp_reach(53), joined=joined).counts
+    plain = trip(checks.udp_reach(53), C2S, keys(3, start=20), [])
+    count = of([*rows, *plain], checks.udp_reach(53), joined=joined).total(C2S)
+    assert (len(count.sent), len(count.received)) == (3, 0)
+
+
+def test_a_copy_that_the_receiver_alone_has_is_known_by_what_it_says() -> None:
+    """Two captures that cannot be joined: the receiving end sees an ordinary TTL, and a payload that says what it is for."""
+    arrived = [replace(row, purpose=Purpose.TRACE) for row in seen(SERVER, RECEIVED, checks.GRE_BARE, keys(2), ttl=1)]
+    rows = [*seen(CLIENT, SENT, checks.GRE_BARE, keys(4, start=9)), *arrived]
+    assert of(rows, checks.GRE_BARE, joined=False).total(C2S).received == {}
+
+
+def test_a_decoy_is_a_control_of_the_same_question_and_counts() -> None:
+    rows = [replace(row, purpose=Purpose.DECOY) for row in trip(checks.udp_reach(53), C2S, keys(6), keys(5))]
+    count = of(rows, checks.udp_reach(53)).total(C2S)
+    assert (len(count.sent), len(count.received)) == (6, 5)
 
 
 @given(st.sampled_from(ASKED), st.lists(st.text("abcdef0123456789", min_size=1, max_size=24), max_size=8), st.sampled_from(["", "SCCRQ"]))

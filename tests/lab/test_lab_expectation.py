@@ -16,7 +16,8 @@ def expectation(text: str) -> Expectation:
 def observation(**changes: Any) -> dict[str, Any]:
     row = {"id": "o1", "probe": "gre", "check": "passthrough", "direction": "c2s", "transport": "gre", "outcome": "blocked"}
     location = {"last_hop": 2, "last_address": "10.78.1.2"}
-    return {**row, "port": None, "cause": "ip-protocol", "error_bound": 1e-7, "location": location, **changes}
+    told = {"port": None, "cause": "ip-protocol", "error_bound": 1e-7, "location": location, "detail": {"lost_direction": "s2c"}}
+    return {**row, **told, **changes}
 
 
 def result(*observations: dict[str, Any]) -> dict[str, Any]:
@@ -42,6 +43,7 @@ WISH = "[[observations]]\nprobe = 'gre'\ncheck = 'passthrough'\n"
         "max_seconds = 3",
         f"{WISH}direction = 'c2s'\noutcome = 'blocked'\ncause = 'ip-protocol'\nlast_address = ['10.78.1.2']\nmax_error_bound = 1e-6",
         f"{WISH}any = true\noutcome = 'pass'",
+        f"{WISH}direction = 'c2s'\nlost_direction = 's2c'",
     ],
 )
 def test_a_wish_that_is_met_says_nothing(text: str) -> None:
@@ -62,12 +64,13 @@ def test_a_wish_that_is_met_says_nothing(text: str) -> None:
         (f"{WISH}direction = 's2c'", "gre/passthrough/s2c: not observed"),
         (
             f"{WISH}outcome = 'pass'",
-            "gre/passthrough: blocked, ip-protocol, last seen at 10.78.1.2, error bound 1e-07 instead of pass",
+            "gre/passthrough: blocked, ip-protocol, last seen at 10.78.1.2, error bound 1e-07, lost s2c instead of pass",
         ),
         (f"{WISH}any = true\noutcome = 'pass'", "gre/passthrough: blocked"),
         (f"{WISH}cause = 'nat'", "instead of nat"),
         (f"{WISH}last_address = ['10.78.0.2', '10.78.9.9']", "instead of last seen at 10.78.0.2 or 10.78.9.9"),
         (f"{WISH}max_error_bound = 1e-9", "instead of error bound at most 1e-09"),
+        (f"{WISH}lost_direction = 'c2s'", "lost s2c instead of lost c2s"),
     ],
 )
 def test_a_wish_that_is_not_met_is_one_line(text: str, line: str) -> None:

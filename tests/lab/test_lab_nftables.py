@@ -56,6 +56,14 @@ def test_a_protocol_filter_in_one_direction() -> None:
     assert "type filter hook forward priority 0; policy accept;" in text
 
 
+def test_a_nat_that_gives_new_ports_does_so_to_what_has_any() -> None:
+    lines = rule_lines(ruleset(Topology(nats=(Nat(at="r1", new_ports=True),)), "r1"))
+    assert lines == [
+        'oifname "to-server" meta l4proto { tcp, udp } counter masquerade random comment "acts"',
+        'oifname "to-server" counter masquerade comment "acts"',
+    ]
+
+
 def test_output_is_told_by_the_interface_that_packets_leave_by() -> None:
     text = ruleset(Topology(filters=(Filter(at="client", hook=Hook.OUTPUT, direction="c2s"),)), "client")
     assert 'oifname "to-server" counter goto act_0' in rule_lines(text)

@@ -22,7 +22,7 @@ def test_every_field_is_read() -> None:
         icmp_errors_per_s = 0
         silent_routers = ["r2"]
         links = [{}, { delay_s = 0.02, loss = 0.1, mtu = 1400, rate_bit_s = 5e6 }, {}]
-        nats = [{ at = "r1", pptp_helper = true }]
+        nats = [{ at = "r1", pptp_helper = true, new_ports = true }]
         firewalls = [{ at = "r2" }]
         [[filters]]
         at = "r2"
@@ -59,7 +59,7 @@ def test_every_field_is_read() -> None:
                 probability=0.5,
             ),
         ),
-        nats=(Nat(at="r1", pptp_helper=True),),
+        nats=(Nat(at="r1", pptp_helper=True, new_ports=True),),
         firewalls=(StatefulFirewall(at="r2"),),
         icmp_errors_per_s=0,
         silent_routers=("r2",),

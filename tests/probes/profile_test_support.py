@@ -3,31 +3,28 @@
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Final, TypeVar
 
-from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.openvpn_ends import Server
 from vpnprobe.conversations.openvpn_session import Negotiation, Wrapping
 from vpnprobe.conversations.openvpn_session_keys import SessionKeys, make_session_keys
 from vpnprobe.conversations.openvpn_tls import server_context
+from vpnprobe.endpoint.driver import Driver, StreamDriver
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces
-from vpnprobe.evidence.checks import openvpn_reset
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord
 from vpnprobe.observations.schema import Observation, Transport
 from vpnprobe.probes.context import ProbeContext, Settings
-from vpnprobe.probes.conversing import over_stream
 from vpnprobe.probes.openvpn_profile_test import ProfileProbe, ProfileTest
 from vpnprobe.profiles.model import Profile, Remote, TlsMaterial
 from vpnprobe.profiles.model import Wrapping as ProfileWrapping
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
-from vpnprobe.transports.stack import Address, ConnectError, Datagram, Endpoint, NetworkStack, TcpStream, UdpPort
+from vpnprobe.transports.stack import Address, Datagram, Endpoint, NetworkStack, TcpStream, UdpPort
 from vpnprobe.transports.topology import CLIENT, SERVER, Topology
 from vpnprobe.wire.openvpn_messages import AuthFailed, PushReply
 from vpnprobe.wire.openvpn_wrap import Wrap
@@ -85,7 +82,7 @@ class Servers:
     loses: Loses = lambda data, inward: False
     begun: list[Server] = field(default_factory=list)
     _port: UdpPort | None = None
-    _by_client: dict[tuple[Endpoint, bytes], Server] = field(default_factory=dict)
+    _by_client: dict[tuple[Endpoint, bytes], Driver] = field(default_factory=dict)
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
 
     def server(self, *, stream: bool) -> Server:
@@ -108,7 +105,7 @@ class Servers:
 
     async def over_tcp(self, port: int = PORT) -> None:
         def connected(stream: TcpStream) -> None:
-            task = asyncio.get_running_loop().create_task(self._serve(stream, port))
+            task = asyncio.get_running_loop().create_task(self._serve(stream))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -118,38 +115,37 @@ class Servers:
         if self.loses(datagram.data, True):
             return
         opcode = datagram.data[0] >> 3
-        known = [server for (client, _), server in self._by_client.items() if client == datagram.source]
         slot = (datagram.source, datagram.data[1:9])
         if opcode == DATA_OPCODE:
-            server = known[-1]
+            driver = [driver for (client, _), driver in self._by_client.items() if client == datagram.source][-1]
         elif slot in self._by_client:
-            server = self._by_client[slot]
+            driver = self._by_client[slot]
         else:
-            server = self._by_client[slot] = self.server(stream=False)
-        server.receive(datagram.data, self.stack.now())
-        self._flush(server, datagram.source)
+            driver = self._by_client[slot] = self._driver(datagram.source)
+            driver.start()
+        driver.receive(datagram.data)
 
-    def _flush(self, server: Server, client: Endpoint) -> None:
-        assert self._port is not None
-        for data in server.data_to_send(self.stack.now()):
+    def _driver(self, client: Endpoint) -> Driver:
+        def send(data: bytes) -> None:
+            assert self._port is not None
             if not self.loses(data, False):
                 self._port.send(data, client)
-        if (due := server.next_timer()) is not None:
-            asyncio.get_running_loop().call_later(max(0.0, due - self.stack.now()), self._due, server, client, due)
 
-    def _due(self, server: Server, client: Endpoint, due: float) -> None:
-        if server.next_timer() == due:
-            server.handle_timer(max(due, self.stack.now()))
-            self._flush(server, client)
+        return Driver(self.stack, self.server(stream=False), send=send, record=lambda: None)
 
-    async def _serve(self, stream: TcpStream, port: int) -> None:
-        recorder = Recorder(self.stack, Vantage.SERVER)
-        with suppress(ConnectError):
-            await over_stream(recorder, stream, self.server(stream=True), openvpn_reset(Transport.TCP, port), Sender.RESPONDER)
+    async def _serve(self, stream: TcpStream) -> None:
+        driver = StreamDriver(self.stack, self.server(stream=True), stream, record=lambda: None)
+        driver.start()
+        try:
+            await driver.finished()
+        finally:
+            driver.close()
 
     def close(self) -> None:
         for task in self._tasks:
             task.cancel()
+        for driver in self._by_client.values():
+            driver.close()
 
 
 def remote(transport: Transport = Transport.UDP, *, port: int = PORT, wrapping: ProfileWrapping | None = None, host: str = HOST) -> Remote:
@@ -249,7 +245,7 @@ def tried(
         path = ProbeContext(
             stack,
             there,
-            Settings((), profile_test=profile_test, only_existing=True),
+            Settings((), existing=profile_test, only_existing=True),
             Recorder(stack, Vantage.CLIENT),
             Nonces(stack, 9),
             None,

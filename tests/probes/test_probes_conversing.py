@@ -7,19 +7,18 @@ from dataclasses import dataclass
 import pytest
 
 from vpnprobe.agents.simulation import measure_simulated
-from vpnprobe.conversations.contract import Sender, Step
-from vpnprobe.conversations.openvpn_reset import Responder
+from vpnprobe.conversations.contract import Step
+from vpnprobe.endpoint.driver import GoalBy
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.observations.schema import Outcome, Transport
 from vpnprobe.probes.context import ProbeContext, Settings
-from vpnprobe.probes.conversing import over_stream, over_udp
+from vpnprobe.probes.conversing import connected, over_stream, over_udp
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
-from vpnprobe.transports.stack import Endpoint, TcpStream
+from vpnprobe.transports.stack import TcpStream
 from vpnprobe.transports.topology import CLIENT, SERVER, Filter, Topology
-from vpnprobe.wire.openvpn import HardResetClientV2, Reliable
 
 UDP = checks.openvpn_reset(Transport.UDP, 1194)
 
@@ -30,6 +29,7 @@ class Ticking:
 
     due: float
     ticks: int = 0
+    asked: int = 0
     key: str = "k"
 
     def start(self, now: float) -> None: ...
@@ -47,66 +47,71 @@ class Ticking:
             self.ticks += 1
             self.due = now + 0.1
 
+    def closed_by_peer(self, now: float) -> None: ...
+
+    def reached(self, check: str) -> bool:
+        self.asked += 1
+        assert self.asked < 1000, "the same timer over and over"
+        return False
+
     def events(self) -> Sequence[Step]:
         return ()
+
+
+def path_of(network: SimulatedNetwork) -> ProbeContext:
+    stack = network.stack(CLIENT)
+    return ProbeContext(stack, Topology().server_address, Settings(()), Recorder(stack, Vantage.CLIENT), Nonces(stack, 1), None, None)
 
 
 def test_a_clock_that_wakes_a_hair_too_early_does_not_stop_time() -> None:
     """Event loops run what is due within their clock's resolution: by that clock the timer is not due yet, and never gets to be."""
 
     async def main() -> int:
-        network = SimulatedNetwork(Topology(), seed=1)
-        stack = network.stack(CLIENT)
-        path = ProbeContext(stack, Topology().server_address, Settings(()), Recorder(stack, Vantage.CLIENT), Nonces(stack, 1), None, None)
-        ticking = Ticking(stack.now() + 5e-10)
-        asked = 0
-
-        def finished() -> bool:
-            nonlocal asked
-            asked += 1
-            assert asked < 1000, "the same timer over and over"
-            return False
-
-        await over_udp(path, ticking, UDP, finished=finished)
+        path = path_of(SimulatedNetwork(Topology(), seed=1))
+        ticking = Ticking(path.stack.now() + 5e-10)
+        await over_udp(path, ticking, UDP)
         path.close()
         return ticking.ticks
 
     assert run_virtual(main()) == 50
 
 
-@pytest.mark.parametrize("cut", [1, 2, 5, 16, 100])
-def test_a_stream_in_whatever_pieces(cut: int) -> None:
-    """The server's end, byte by byte: what was read already comes first."""
+class Farewell(Ticking):
+    """Says something once the server has ended the stream."""
+
+    waiting: Sequence[bytes] = ()
+
+    def closed_by_peer(self, now: float) -> None:
+        self.waiting = [b"farewell"]
+
+    def data_to_send(self, now: float) -> Sequence[bytes]:
+        waiting, self.waiting = self.waiting, ()
+        return waiting
+
+
+def test_a_server_that_closes_ends_the_conversation_and_gets_its_last_words() -> None:
     check = checks.openvpn_reset(Transport.TCP, 1194)
 
-    async def main() -> tuple[list[str], bytes]:
+    async def main() -> tuple[bool, bytes, float]:
         network = SimulatedNetwork(Topology(), seed=1)
-        client, server = network.stack(CLIENT), network.stack(SERVER)
-        recorder = Recorder(server, Vantage.SERVER)
-        tasks = []
+        path = path_of(network)
+        served: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
         async def serve(stream: TcpStream) -> None:
-            first = await stream.receive(1)
-            await over_stream(recorder, stream, Responder(session_id=b"s" * 8, stream=True), check, Sender.RESPONDER, first=first)
+            await stream.close()
+            served.set_result(await stream.receive())
 
-        def connected(stream: TcpStream) -> None:
-            tasks.append(asyncio.get_running_loop().create_task(serve(stream)))
+        tasks = []
+        await network.stack(SERVER).listen(lambda s: tasks.append(asyncio.get_running_loop().create_task(serve(s))), port=1194)
+        stream = await connected(path, check, deadline_s=5)
+        driver = await over_stream(path, Farewell(due=0.0, ticks=50), check, stream, lambda driver: GoalBy(driver, check.name, 60.0))
+        took = path.stack.now()
+        path.close()
+        return driver.was_reset, await served, took
 
-        await server.listen(connected, port=1194)
-        stream = await client.connect(Endpoint(Topology().server_address, 1194), deadline_s=5)
-        reset = HardResetClientV2.plain(b"c" * 8, Reliable()).encode()
-        framed = len(reset).to_bytes(2, "big") + reset
-        for start in range(0, len(framed), cut):
-            await stream.send(framed[start : start + cut])
-            await asyncio.sleep(0.01)
-        answer = await stream.receive()
-        await stream.close()
-        await asyncio.gather(*tasks)
-        return [row.message for row in recorder.packet_records], answer
-
-    messages, answer = run_virtual(main())
-    assert messages == ["P_CONTROL_HARD_RESET_CLIENT_V2", "P_CONTROL_HARD_RESET_SERVER_V2"]
-    assert answer[2] >> 3 == 8
+    was_reset, last_words, took = run_virtual(main())
+    assert (was_reset, last_words) == (False, b"farewell")
+    assert took < 1
 
 
 @pytest.mark.parametrize("seed", range(12))

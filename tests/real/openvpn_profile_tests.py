@@ -73,7 +73,7 @@ async def _try_all(profiles: Mapping[str, str], folder: FilePath, address: Addre
 async def _try(stack: SystemStack, text: str, file: FilePath, address: Address, echoes: int) -> Tried:
     profile = parse_profile(text, folder=file.parent, file=str(file))
     profile_test = ProfileTest(profile, addresses_of, profile.credentials.username or "", profile.credentials.password or "", echoes=echoes)
-    settings = Settings((), profile_test=profile_test, only_existing=True)
+    settings = Settings((), existing=profile_test, only_existing=True)
     path = ProbeContext(stack, address, settings, Recorder(stack, Vantage.CLIENT), Nonces(stack, 1), None, None)
     try:
         await ProfileProbe(path, profile_test).run()

@@ -42,6 +42,29 @@ def test_udp_and_tcp_leave_from_the_outside_and_come_back() -> None:
     assert (remote.address, data) == (OUTSIDE, b"hello")
 
 
+def test_a_nat_that_gives_new_ports_keeps_none_and_brings_back_what_is_answered() -> None:
+    async def story(ends: Ends) -> tuple[list[tuple[int, int]], bytes, Endpoint, Endpoint]:
+        ports: list[tuple[int, int]] = []
+        accepted: asyncio.Queue[TcpStream] = asyncio.Queue()
+        for number in (500, 501):
+            at_server: list[Datagram] = []
+            await ends.server.udp(at_server.append, port=number)
+            client = await ends.client.udp(ignore)
+            client.send(b"there", ends.at_server(number))
+            await asyncio.sleep(1)
+            ports.append((client.local.port, at_server[0].source.port))
+        await ends.server.listen(accepted.put_nowait, port=1723)
+        stream = await ends.client.connect(ends.at_server(1723), deadline_s=3)
+        other = await accepted.get()
+        await other.send(b"hello")
+        return ports, await stream.receive(), stream.local, other.remote
+
+    ports, data, local, remote = simulate(Topology(nats=(Nat("r1", new_ports=True),)), story)
+    assert all(inside != outside for inside, outside in ports)
+    assert (data, remote.address) == (b"hello", OUTSIDE)
+    assert local.port != remote.port
+
+
 def test_icmp_errors_come_back_with_the_inside_in_their_quote() -> None:
     async def story(ends: Ends) -> Ends:
         for ttl in (1, 2, 3, 4):

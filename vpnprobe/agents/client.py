@@ -20,6 +20,7 @@ from vpnprobe.endpoint.pcap import encode_pcap
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.run_capture import RunCapture, Scope, dropped_on_output
 from vpnprobe.endpoint.sending import Nonces
+from vpnprobe.endpoint.syn_observer import SynObserver
 from vpnprobe.endpoint.ttl_probe import IcmpTap, check_of
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.evidence import checks, identify
@@ -186,6 +187,7 @@ class ClientRun:
     def _begin_capture(self, context: ProbeContext) -> None:
         try:
             self.closables.append(self.stack.capture(self.peer_address, self.run_capture))
+            self.run_capture.listeners.append(SynObserver(context.recorder))
             context.client_sees_wire = self.sees_wire = True
         except CannotRun as error:
             self.no_capture = str(error)

@@ -5,7 +5,6 @@ on the way to it. On a path that loses every fifth packet that is a tenth of the
 Standard library alone. What comes in is from the peer, which may be broken or hostile: what does not fit raises DecodeError.
 """
 
-import hashlib
 import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,15 +15,12 @@ from vpnprobe.agents.records import inflated
 from vpnprobe.errors import DecodeError
 from vpnprobe.transports.stack import Packet
 from vpnprobe.wire.cursor import Cursor
-from vpnprobe.wire.ip import IpProtocol
+from vpnprobe.wire.fingerprint import DIGEST_BYTES, digest, split
 
-DIGEST: Final = 8
-"""Bytes of a payload's digest."""
 INLINE: Final = 16
 """Payloads up to so many bytes stand in the summary themselves."""
 MOST_AT_A_TIME: Final = 12_000
 """Bytes of payloads that are asked for at a time."""
-IPV4: Final = 4
 _ENTRY: Final = struct.Struct(">dBIBH")
 """Unix time, whether it left, bytes that are cut, bytes of the head, bytes of the payload."""
 
@@ -47,22 +43,6 @@ class Entry:
         return self.size > INLINE
 
 
-def digest(payload: bytes) -> bytes:
-    return hashlib.blake2b(payload, digest_size=DIGEST).digest()
-
-
-def split(data: bytes) -> tuple[bytes, bytes]:
-    """The heads of a packet (IPv4 and TCP or UDP), which routers and NATs change, and what follows them."""
-    if not data or data[0] >> 4 != IPV4:
-        return b"", data
-    length = (data[0] & 0x0F) * 4
-    if len(data) > 9 and data[9] == IpProtocol.UDP:
-        length += 8
-    elif len(data) > length + 12 and data[9] == IpProtocol.TCP:
-        length += (data[length + 12] >> 4) * 4
-    return data[:length], data[length:]
-
-
 def summary(packets: Iterable[Packet]) -> tuple[bytes, dict[bytes, bytes]]:
     """The compressed summary, and the payloads by digest."""
     pieces, payloads = [], {}
@@ -82,7 +62,9 @@ def read_summary(data: bytes, *, most_bytes: int) -> list[Entry]:
     while cursor.left:
         at, outgoing, cut, head, size = _ENTRY.unpack(cursor.take(_ENTRY.size, "packet"))
         heads = cursor.take(head, "head")
-        entries.append(Entry(at, bool(outgoing), cut, heads, size, cursor.take(min(size, DIGEST) if size > INLINE else size, "payload")))
+        entries.append(
+            Entry(at, bool(outgoing), cut, heads, size, cursor.take(min(size, DIGEST_BYTES) if size > INLINE else size, "payload"))
+        )
     return entries
 
 
@@ -108,7 +90,7 @@ def missing(entries: Iterable[Entry], known: Mapping[bytes, bytes]) -> list[list
 
 def encode_payloads(digests: bytes, payloads: Mapping[bytes, bytes]) -> bytes:
     """The payloads of these digests, one after another: what is not there is empty."""
-    found = [payloads.get(digests[at : at + DIGEST], b"") for at in range(0, len(digests), DIGEST)]
+    found = [payloads.get(digests[at : at + DIGEST_BYTES], b"") for at in range(0, len(digests), DIGEST_BYTES)]
     return zlib.compress(b"".join(len(payload).to_bytes(2, "big") + payload for payload in found), 9)
 
 

@@ -16,6 +16,7 @@ from vpnprobe.evidence.checks import COUNTED, SPECS
 from vpnprobe.evidence.packet_records import NUMBERS, Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind, TtlTrace
 from vpnprobe.observations.schema import Direction, Transport
+from vpnprobe.wire.nonce import Purpose
 
 FEW_ROWS: Final = 100
 MOST_UNPACKED_BYTES: Final = 16 << 20
@@ -83,12 +84,13 @@ def packet_record_row(packet_record: PacketRecord) -> Row:
         packet_record.ttl_limited,
         packet_record.peer,
         {name: value[:LONGEST_TEXT] if isinstance(value, str) else value for name, value in packet_record.detail.items()},
+        packet_record.purpose.value,
     ]
 
 
 def read_packet_record(row: object) -> PacketRecord:
     """Raises UnknownCheck and DecodeError, and nothing else."""
-    vantage, movement, at, check, key, message, size, ttl, ttl_limited, peer, detail = _fields(row, "row", 11)
+    vantage, movement, at, check, key, message, size, ttl, ttl_limited, peer, detail, purpose = _fields(row, "row", 12)
     asked = read_check(check)
     if not isinstance(ttl_limited, bool):
         raise DecodeError("ttl_limited", 0, "is neither true nor false")
@@ -104,7 +106,16 @@ def read_packet_record(row: object) -> PacketRecord:
         ttl_limited,
         None if peer is None else _endpoint(peer),
         _detail(detail),
+        _purpose(purpose),
     )
+
+
+def _purpose(value: object) -> Purpose:
+    number = _whole(value, "purpose", 0, max(Purpose))
+    try:
+        return Purpose(number)
+    except ValueError:
+        return Purpose.OTHER  # Of a newer peer: it counts for nothing, as in the payload itself.
 
 
 def _endpoint(row: object) -> tuple[str, int | None]:

@@ -53,8 +53,8 @@ class UdpResponder:
         self.sessions = sessions
         self.number = number
         self.port: UdpPort | None = None
-        self._drivers: dict[Endpoint, Driver] = {}
-        """By the client's end: the conversation that is under way there."""
+        self._under_way: dict[Endpoint, tuple[ClientSession, Driver]] = {}
+        """By the client's end: the conversation that is under way there, and whose it is."""
 
     async def open(self) -> None:
         """Raises PortUnavailable."""
@@ -63,8 +63,13 @@ class UdpResponder:
     def close(self) -> None:
         if self.port is not None:
             self.port.close()
-        for driver in self._drivers.values():
+        for _, driver in self._under_way.values():
             driver.close()
+
+    def forget(self, session: ClientSession) -> None:
+        """Ends the conversations of a session that has ended."""
+        for client in [client for client, (owner, _) in self._under_way.items() if owner is session]:
+            self._under_way.pop(client)[1].close()
 
     def came(self, datagram: Datagram) -> None:
         """Whatever comes; strangers get nothing."""
@@ -87,7 +92,7 @@ class UdpResponder:
     def _converse(self, datagram: Datagram) -> None:
         """Hands a datagram to the conversation that it belongs to, begun where it opens one: the client's port may have been another's."""
         opening = Opening(datagram.data, Transport.UDP, self.number)
-        known = self._drivers.get(datagram.source)
+        _, known = self._under_way.get(datagram.source, (None, None))
         spec, key = next(((spec, key) for spec in at_port(*opening[1:]) if (key := spec.opening(opening))), (None, ""))
         if spec is not None and (known is None or key != known.conversation.key):
             known = self._begin(spec, key, opening, datagram.source) or known
@@ -109,17 +114,17 @@ class UdpResponder:
             send=lambda data: port.send(data, client),
             record=lambda: owner.recorder.steps(conversation, check, Sender.RESPONDER, remote=client),
         )
-        self._keep(client, driver)
-        owner.drivers.add(driver)
+        self._keep(client, owner, driver)
         driver.start()
         return driver
 
-    def _keep(self, client: Endpoint, driver: Driver) -> None:
-        if (before := self._drivers.pop(client, None)) is not None:
-            before.close()
-        elif len(self._drivers) >= MOST_CONVERSATIONS:
-            self._drivers.pop(next(iter(self._drivers))).close()
-        self._drivers[client] = driver
+    def _keep(self, client: Endpoint, owner: ClientSession, driver: Driver) -> None:
+        """Puts a conversation in the place of the one before it from there; where there are too many, the oldest is forgotten."""
+        if client not in self._under_way and len(self._under_way) >= MOST_CONVERSATIONS:
+            self._under_way.pop(next(iter(self._under_way)))[1].close()
+        if (before := self._under_way.pop(client, None)) is not None:
+            before[1].close()
+        self._under_way[client] = (owner, driver)
 
 
 class TcpResponder:
@@ -279,6 +284,12 @@ class Responders:
         """The open UDP port of that number; None: there is none."""
         responder = self._open.get(WantedPort(Transport.UDP, number))
         return responder.port if isinstance(responder, UdpResponder) else None
+
+    def forget(self, session: ClientSession) -> None:
+        """Ends what is under way for a session that has ended; its ports may be others' too."""
+        for responder in self._open.values():
+            if isinstance(responder, UdpResponder):
+                responder.forget(session)
 
     def keep_only(self, wanted: set[WantedPort]) -> None:
         """Closes what no session wants any more."""

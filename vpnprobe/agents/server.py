@@ -130,6 +130,8 @@ class ServerAgent:
                             return
                         reader.most_bytes = MOST_BYTES
                         session.streams.add(stream)
+                    elif self.sessions.get(session.name) is not session:
+                        return  # It has ended: nothing is begun for it any more.
                     else:
                         await self._take_on(stream, session, message)
         except (ConnectError, DecodeError, ValueError, TypeError, KeyError, OverflowError):
@@ -158,10 +160,11 @@ class ServerAgent:
             for stream in list(session.streams):
                 stream.abort()
         else:
-            asyncio.get_running_loop().call_later(max(1.0, IDLE_S - silent_s), self._look_after, session)
+            session.looking = asyncio.get_running_loop().call_later(max(1.0, IDLE_S - silent_s), self._look_after, session)
 
     def _end(self, session: ClientSession) -> None:
         self.sessions.end(session)
+        self.responders.forget(session)
         self.responders.keep_only({WantedPort(*port) for other in self.sessions.everybody() for port in other.ports})
         self.ended += 1
 

@@ -6,14 +6,12 @@ and each client keeps what carries its own nonces.
 """
 
 import asyncio
-import weakref
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
 from vpnprobe.conversations.registry import ProtocolSpec
 from vpnprobe.conversations.session_tag import key_carries
-from vpnprobe.endpoint.driver import Driver
 from vpnprobe.endpoint.passive_observer import PassiveObserver
 from vpnprobe.endpoint.ppp_call import Call
 from vpnprobe.endpoint.recorder import Recorder
@@ -60,10 +58,10 @@ class ClientSession:
     """By protocol: what the client handed over to let its conversations come up."""
     begun: Counter[str] = field(default_factory=Counter)
     """By protocol: conversations with those keys so far."""
-    drivers: "weakref.WeakSet[Driver]" = field(default_factory=weakref.WeakSet)
-    """Its conversations under way over UDP."""
     closing: asyncio.TimerHandle | None = None
     """Closes its probe ports when the time that it asked for is over."""
+    looking: asyncio.TimerHandle | None = None
+    """Looks whether anything was heard of it."""
     packed: bytes | None = None
     """The capture's summary as it is handed over."""
     payloads: dict[bytes, bytes] = field(default_factory=dict)
@@ -104,10 +102,9 @@ class ClientSession:
     def close(self) -> None:
         for task in self.tasks:
             task.cancel()
-        if self.closing is not None:
-            self.closing.cancel()
-        for driver in list(self.drivers):
-            driver.close()
+        for timer in (self.closing, self.looking):
+            if timer is not None:
+                timer.cancel()
         if self.capture is not None:
             self.capture.close()
             self.capture = None

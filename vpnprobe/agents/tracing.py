@@ -13,6 +13,7 @@ from vpnprobe.endpoint import probe_packets
 from vpnprobe.endpoint.probe_packets import ProbePacketMaker
 from vpnprobe.endpoint.ttl_probe import IcmpTap, distance, with_reach
 from vpnprobe.evidence import checks
+from vpnprobe.evidence.attempts import under_clients_keys
 from vpnprobe.evidence.causes import FAILED, PASSED, refused_at_the_end
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.packet_records import Check
@@ -35,7 +36,8 @@ async def trace_both_ways(context: ProbeContext, tap: IcmpTap) -> None:
     traces = [trace for trace in await asyncio.gather(*there, *back) if trace is not None]
     await context.sync()
     client = context.recorder.record()
-    ends = {Direction.C2S: (client, context.server_record), Direction.S2C: (context.server_record, client)}
+    server = under_clients_keys(client, context.server_record)
+    ends = {Direction.C2S: (client, server), Direction.S2C: (server, client)}
     context.facts = replace(context.facts, traces=tuple(with_reach(trace, *ends[trace.direction]) for trace in traces))
 
 

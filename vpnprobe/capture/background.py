@@ -7,10 +7,11 @@ IP identification.
 
 from collections.abc import Iterable, Mapping
 
-from vpnprobe.capture.decode import Decoder, Segment
+from vpnprobe.capture.decode import Decoder
 from vpnprobe.capture.ends import Ends
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction
+from vpnprobe.wire.fingerprint import TcpFingerprint
 
 
 def background_of(
@@ -26,9 +27,9 @@ def background_of(
     }
 
 
-def _segments(decoders: Iterable[Decoder], sender: str) -> dict[object, set[Segment]]:
+def _segments(decoders: Iterable[Decoder], sender: str) -> dict[object, set[TcpFingerprint]]:
     """Segments of one sender, by connection."""
-    found: dict[object, set[Segment]] = {}
+    found: dict[object, set[TcpFingerprint]] = {}
     for decoder in decoders:
         for (address, connection), segments in decoder.segments.items():
             if address == sender:
@@ -36,8 +37,8 @@ def _segments(decoders: Iterable[Decoder], sender: str) -> dict[object, set[Segm
     return found
 
 
-def _loss(sent: Mapping[object, set[Segment]], received: Mapping[object, set[Segment]]) -> Background:
-    arrived: set[Segment] = set().union(*received.values())
+def _loss(sent: Mapping[object, set[TcpFingerprint]], received: Mapping[object, set[TcpFingerprint]]) -> Background:
+    arrived: set[TcpFingerprint] = set().union(*received.values())
     came_once = {(segment.sequence, segment.length) for segment in arrived}
     passed = lost = 0
     for segments in sent.values():

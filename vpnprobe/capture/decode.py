@@ -8,7 +8,7 @@ and names.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from vpnprobe.capture.ends import Ends, EndsFinder
 from vpnprobe.capture.followers.base import SMALL_TTL, CapturedMessage, HostPort, PacketFollower
@@ -22,6 +22,7 @@ from vpnprobe.evidence.checks import tcp_reach, udp_reach
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, Refusal, RefusalKind
 from vpnprobe.observations.schema import ConversationSummary, Direction
+from vpnprobe.wire.fingerprint import TcpFingerprint
 from vpnprobe.wire.icmp import DestinationUnreachable, Quote, TimeExceeded, Unreachable, decode_icmp, decode_icmpv6
 from vpnprobe.wire.ip import IpProtocol
 
@@ -54,17 +55,6 @@ class IcmpError:
     quote: Quote
 
 
-class Segment(NamedTuple):
-    """A TCP segment by what no NAT changes."""
-
-    sequence: int
-    length: int
-    """Bytes of payload."""
-    flags: int
-    identification: int | None
-    """Of its IP packet: another one for each repetition."""
-
-
 class Decoder:
     """One capture, frame by frame."""
 
@@ -75,7 +65,7 @@ class Decoder:
         self.first_at = float("inf")
         self.last_at = float("-inf")
         """When its first and last frame were seen, as `Frame.at`."""
-        self.segments: dict[tuple[str, object], set[Segment]] = {}
+        self.segments: dict[tuple[str, object], set[TcpFingerprint]] = {}
         """TCP segments by sender and connection, known by what no NAT changes."""
         self.cut = False
         """More was captured than is kept."""
@@ -136,7 +126,7 @@ class Decoder:
         if segment is None or self._segments_kept >= SEGMENTS_LIMIT or (frame.ttl or USUAL_TTL_LEAST) < USUAL_TTL_LEAST:
             return
         self._segments_kept += 1
-        identity = Segment(segment.sequence, frame.tcp_payload_length, segment.flags, frame.identification)
+        identity = TcpFingerprint.of(segment, length=frame.tcp_payload_length, identification=frame.identification)
         self.segments.setdefault((frame.source, (connection_key(frame))), set()).add(identity)
 
     @property
@@ -198,6 +188,7 @@ class Decoder:
             ttl_limited=self.ttl_limited(captured),
             peer=captured.destination if sent else captured.source,
             detail=captured.detail,
+            purpose=captured.purpose,
         )
 
     def ttl_limited(self, captured: CapturedMessage) -> bool:

@@ -16,6 +16,9 @@ from vpnprobe.transports.stack import ConnectError, NetworkStack, TcpStream
 CLOCK_SLACK_S: Final = 0.002
 """A timer that is due within this is due: a clock may wake us a hair too early, and then nothing would be due by its reading."""
 
+MOST_WAITING: Final = 256
+"""Chunks that wait for a peer to read: what it makes us say must not fill the memory."""
+
 
 class Until(Protocol):
     """What is waited for."""
@@ -66,7 +69,7 @@ class Driver:
         """The peer has ended the stream, without a reset."""
         self.conversation.closed_by_peer(self._stack.now())
         self._carry_on()
-        self.close()
+        self._end()
 
     def say(self, action: Callable[[float], None]) -> None:
         """Has the conversation do something by itself (say goodbye), and sends what comes of it."""
@@ -84,9 +87,7 @@ class Driver:
 
     def close(self) -> None:
         """Nothing falls due any more, and who waits is woken."""
-        self.ended = True
-        self.rest()
-        self._progress.set()
+        self._end()
 
     async def wait(self, until: Until) -> bool:
         """Waits for it; returns whether it was reached. False: the stream ended before."""
@@ -99,6 +100,11 @@ class Driver:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._progress.wait(), timeout)
         return True
+
+    def _end(self) -> None:
+        self.ended = True
+        self.rest()
+        self._progress.set()
 
     def _carry_on(self) -> None:
         waiting = self.conversation.data_to_send(self._stack.now())
@@ -155,14 +161,18 @@ class GoalBy:
         self._deadline = deadline
 
     def reached(self, now: float) -> bool:
-        return self._driver.conversation.reached(self._check) or now >= self._deadline
+        return self._driver.conversation.reached(self._check) or now >= self._deadline - CLOCK_SLACK_S / 2
 
     def due(self) -> float | None:
         return self._deadline
 
 
 class StreamDriver(Driver):
-    """One end over a stream: what comes is read until the stream ends, what goes waits for room."""
+    """One end over a stream: what comes is read until the stream ends, what goes waits for room.
+
+    A peer that has ended its side may still read: what was said to it leaves all the same. One that reads nothing is not read either, once
+    MOST_WAITING chunks wait for it.
+    """
 
     def __init__(self, stack: NetworkStack, conversation: Conversation, stream: TcpStream, record: Callable[[], None]) -> None:
         super().__init__(stack, conversation, send=self._queue, record=record)
@@ -178,18 +188,16 @@ class StreamDriver(Driver):
 
     async def finished(self) -> None:
         """Until the stream has ended."""
-        if self._reading is not None:
-            await asyncio.shield(self._reading)
+        await _over(self._reading)
 
     async def drained(self) -> None:
         """Until all that was said is handed over, or the stream is gone."""
-        if self._writing is not None:
-            await asyncio.shield(self._writing)
+        await _over(self._writing)
 
     def close(self) -> None:
         super().close()
         for task in (self._reading, self._writing):
-            if task is not None and task is not _current_task():
+            if task is not None:
                 task.cancel()
 
     def _queue(self, data: bytes) -> None:
@@ -208,14 +216,18 @@ class StreamDriver(Driver):
         try:
             while chunk := await self.stream.receive():
                 self.receive(chunk)
+                if len(self._outgoing) >= MOST_WAITING:
+                    await self.drained()
             self.peer_closed()
         except ConnectError:
             self.was_reset = True
-            self.close()
+        finally:
+            self._end()
 
 
-def _current_task() -> "asyncio.Task[object] | None":
-    try:
-        return asyncio.current_task()
-    except RuntimeError:
-        return None
+async def _over(task: "asyncio.Task[None] | None") -> None:
+    """Until a task of a driver's is over, be it that the driver was closed; raises what went wrong in it."""
+    if task is not None:
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.result()

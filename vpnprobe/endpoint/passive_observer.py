@@ -15,15 +15,17 @@ from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.observing import MessageSeen, Observer
 from vpnprobe.conversations.registry import at_port
 from vpnprobe.conversations.tcp_reassembly import TcpReassembly
-from vpnprobe.endpoint.recorder import Recorder, attempt_key
+from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks, identify
+from vpnprobe.evidence.attempts import SEQUENCE, SYN, SYN_ACK, port_key
 from vpnprobe.evidence.identify import PacketIdentity
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Endpoint, Packet
+from vpnprobe.wire import fingerprint
 from vpnprobe.wire.gre import EnhancedGre
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment, UdpDatagram
 
@@ -104,7 +106,15 @@ class PassiveObserver:
         else:
             if identity.session_tag is not None:
                 self.endpoints[identity.check] = client
-            self._recorder.received(identity.check, identity.key, message=identity.message, ttl=ttl, source=client, detail=identity.detail)
+            self._recorder.received(
+                identity.check,
+                identity.key,
+                message=identity.message,
+                ttl=ttl,
+                source=client,
+                detail=identity.detail,
+                purpose=identity.purpose,
+            )
 
     def _identified(self, ip: IPv4Packet, sender: Sender) -> Iterator[tuple[PacketIdentity, int]]:
         """What a packet is, with the client's port."""
@@ -199,10 +209,10 @@ class PassiveObserver:
 
 
 def _handshake(port: int, client: int, ip: IPv4Packet, sender: Sender) -> PacketIdentity:
-    """A SYN of the client's, or the answer to one."""
-    if sender is Sender.INITIATOR:
-        return PacketIdentity(checks.tcp_reach(port), attempt_key(Endpoint(ip.source, client)), "SYN")
-    return PacketIdentity(checks.tcp_reach(port), attempt_key(Endpoint(ip.destination, client)), "SYN-ACK")
+    """A SYN of the client's, or the answer to one, with the initial sequence number of the attempt."""
+    initial = fingerprint.initial_sequence(TcpSegment.decode(ip.payload))
+    detail = {} if initial is None else {SEQUENCE: initial}
+    return PacketIdentity(checks.tcp_reach(port), port_key(client), SYN if sender is Sender.INITIATOR else SYN_ACK, detail)
 
 
 def _client_first(sender: Sender, source: int, destination: int) -> tuple[int, int]:

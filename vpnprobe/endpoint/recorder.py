@@ -9,17 +9,19 @@ from typing import Final
 
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.conversations.registry import protocol_of
+from vpnprobe.evidence.attempts import SYN, port_key
 from vpnprobe.evidence.identify import PacketIdentity
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, Refusal
 from vpnprobe.transports.stack import Datagram, Endpoint, NetworkStack
+from vpnprobe.wire.nonce import Purpose
 
 MOST_ROWS: Final = 50_000
 
 
 def attempt_key(local: Endpoint) -> str:
-    """What both ends know a connection by, where no NAT changes the client's port."""
-    return f"port-{local.port}"
+    """What a socket knows a connection attempt by; `evidence.attempts` joins the two ends' where a NAT changes the client's port."""
+    return port_key(local.port)
 
 
 class Recorder:
@@ -33,6 +35,8 @@ class Recorder:
         self.refusals: list[Refusal] = []
         self.dropped = 0
         """Rows beyond MOST_ROWS that were not kept."""
+        self.attempts: set[tuple[Check, str]] = set()
+        """Connection attempts of this end's own, by check and key."""
 
     def _keep(self, packet_record: PacketRecord) -> None:
         if len(self.packet_records) < MOST_ROWS:
@@ -50,12 +54,21 @@ class Recorder:
         ttl: int | None = None,
         to: Endpoint | None = None,
         detail: Mapping[str, int | str] | None = None,
+        purpose: Purpose = Purpose.REACH,
     ) -> None:
-        """A packet or message that left; with `ttl` it is a TTL-limited copy."""
+        """A packet or message that left; with `ttl` it is a TTL-limited copy, whatever `purpose` says."""
         at = self.stack.now() - self.began
         peer = (str(to.address), to.port) if to is not None else None
         ttl_limited = ttl is not None
-        self._keep(PacketRecord(self.vantage, Movement.SENT, at, check, key, message, size, ttl, ttl_limited, peer, detail or {}))
+        purpose = Purpose.TRACE if ttl_limited else purpose
+        self._keep(PacketRecord(self.vantage, Movement.SENT, at, check, key, message, size, ttl, ttl_limited, peer, detail or {}, purpose))
+
+    def attempted(self, check: Check, local: Endpoint, *, to: Endpoint) -> str:
+        """A connection that is about to be tried from `local`; returns its key. The wire may show its sequence number afterwards."""
+        key = attempt_key(local)
+        self.attempts.add((check, key))
+        self.sent(check, key, message=SYN, to=to)
+        return key
 
     def received(
         self,
@@ -67,11 +80,12 @@ class Recorder:
         ttl: int | None = None,
         source: Endpoint | None = None,
         detail: Mapping[str, int | str] | None = None,
+        purpose: Purpose = Purpose.REACH,
     ) -> None:
         """A packet or message that came."""
         at = self.stack.now() - self.began
         peer = (str(source.address), source.port) if source is not None else None
-        self._keep(PacketRecord(self.vantage, Movement.RECEIVED, at, check, key, message, size, ttl, False, peer, detail or {}))
+        self._keep(PacketRecord(self.vantage, Movement.RECEIVED, at, check, key, message, size, ttl, False, peer, detail or {}, purpose))
 
     def arrived(self, identities: Iterable[PacketIdentity | None], datagram: Datagram) -> bool:
         """Records what a datagram was identified as; returns whether it was anything."""
@@ -85,6 +99,7 @@ class Recorder:
                 ttl=datagram.ttl,
                 source=datagram.source,
                 detail=identity.detail,
+                purpose=identity.purpose,
             )
         return bool(found)
 

@@ -3,7 +3,8 @@
 Each packet carries a nonce of its own (and ESP an SPI of its own), so packets are independent trials of the path.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from vpnprobe.conversations.session_tag import WHOLE, identifier
@@ -12,10 +13,11 @@ from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.identify import BARE_PROTOCOL, PacketIdentity
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.transports.stack import Address, Endpoint, NetworkStack, RawPort, UdpPort
+from vpnprobe.wire import fingerprint
 from vpnprobe.wire.esp import FIRST_USABLE_SPI, EspPacket
 from vpnprobe.wire.gre import Gre
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
-from vpnprobe.wire.nonce import ANSWER, UNSOLICITED, NoncePayload
+from vpnprobe.wire.nonce import FRESH_MASK, PURPOSE_SHIFT, UNSOLICITED, NoncePayload, Purpose
 
 PAYLOAD_BYTES: Final = 56
 """Of GRE and ESP probe packets: about an LCP packet's or a ping's size."""
@@ -29,9 +31,9 @@ class Nonces:
         self._stack = stack
         self.session_tag = session_tag
 
-    def fresh(self, size: int = PAYLOAD_BYTES, *, unsolicited: bool = False) -> NoncePayload:
-        """A payload whose number was never used before (62 random bits)."""
-        number = int.from_bytes(self._stack.entropy(8), "big") & ~(ANSWER | UNSOLICITED)
+    def fresh(self, size: int = PAYLOAD_BYTES, *, purpose: Purpose = Purpose.REACH, unsolicited: bool = False) -> NoncePayload:
+        """A payload whose number was never used before (58 random bits)."""
+        number = int.from_bytes(self._stack.entropy(8), "big") & FRESH_MASK | purpose << PURPOSE_SHIFT
         return NoncePayload(self.session_tag, number | (UNSOLICITED if unsolicited else 0), size)
 
     def conversation(self) -> bytes:
@@ -55,6 +57,8 @@ class ProbePacket:
     check: Check
     key: str
     message: str = ""
+    detail: Mapping[str, int | str] = field(default_factory=dict)
+    """As in packet records."""
 
 
 def bare_gre(payload: NoncePayload) -> ProbePacket:
@@ -67,7 +71,7 @@ def esp(payload: NoncePayload, spi: int, check: Check = checks.ESP) -> ProbePack
     """The first ESP packet of an association of its own, with our payload as its ciphertext."""
     packet = EspPacket(spi, 1, payload.encode())
     message = identify.UNSOLICITED if payload.is_unsolicited else ""
-    return ProbePacket(50, packet.encode(), check, identify.esp_key(packet), message)
+    return ProbePacket(50, packet.encode(), check, fingerprint.of_esp(packet), message)
 
 
 class BesidePort:
@@ -118,9 +122,9 @@ class ProbeSender:
         self._sent(probe_packet, to)
         port.send(probe_packet.payload, to)
 
-    def nonce(self, port: UdpPort, to: Endpoint, check: Check, *, size: int) -> None:
-        payload = self.nonces.fresh(size)
-        self.recorder.sent(check, payload.key, size=size, to=to)
+    def nonce(self, port: UdpPort, to: Endpoint, check: Check, *, size: int, purpose: Purpose = Purpose.REACH) -> None:
+        payload = self.nonces.fresh(size, purpose=purpose)
+        self.recorder.sent(check, payload.key, size=size, to=to, purpose=purpose)
         port.send(payload.encode(), to)
 
     def answer(self, port: UdpPort, to: Endpoint, identity: PacketIdentity, received: bytes) -> None:
@@ -131,5 +135,5 @@ class ProbeSender:
         payload = NoncePayload.decode(received)
         if not payload.is_answer:
             answer = payload.answer()
-            self.recorder.sent(identity.check, answer.key, size=answer.size, to=to)
+            self.recorder.sent(identity.check, answer.key, size=answer.size, to=to, purpose=answer.purpose)
             port.send(answer.encode(), to)

@@ -143,6 +143,7 @@ class IcmpTap:
             size=len(probe_packet.payload),
             ttl=ttl,
             to=Endpoint(destination, 0),
+            detail=probe_packet.detail,
         )
         if source.version == 4 and destination.version == 4:
             packet = IPv4Packet(source, destination, probe_packet.protocol, ttl, identification, probe_packet.payload)

@@ -1,7 +1,7 @@
 """The one table of all checks: what each asks, how it is judged, what it needs, and how it is said.
 
 A check is told here once. The judge, the counting, the validation of a peer's rows, the rules and the report look it up; none of them
-has a list of its own. `Check` (see `packet_records`) is a check of one transport, port, form and IP version; `CheckSpec` is what all of
+has a list of its own. `Check` is a check of one transport, port, form and IP version; `CheckSpec` is what all of
 these share.
 Which messages are a conversation's goal and its refusals stands in the transition table of its protocol.
 """
@@ -9,9 +9,8 @@ Which messages are a conversation's goal and its refusals stands in the transiti
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
-from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Transport, Unit
 
 BARE: Final = "bare"
@@ -35,6 +34,20 @@ class Kind(StrEnum):
     """A quantity with a unit."""
     FACT = "fact"
     """Told as a whole and not counted: a trace, a translated address, another program's word."""
+
+
+class Check(NamedTuple):
+    """What a packet asks of the path. Names of probe and check are those of the published list."""
+
+    probe: str
+    name: str
+    transport: Transport
+    port: int | None = None
+    """The server's port; None: the protocol has none."""
+    variant: str = ""
+    """Tells apart what shares probe, check, transport and port: a form (`bare`, `in-call`), a wrap, or the user's profile; empty: plain."""
+    family: int = 4
+    """IP version, 4 or 6."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,17 @@ Total: bytes that are none of ours, or broken, give nothing.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from vpnprobe.conversations.lcp import ANSWERS, REQUEST
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_records import Check
+from vpnprobe.wire import fingerprint
 from vpnprobe.wire.esp import EspPacket
 from vpnprobe.wire.gre import EnhancedGre, Gre, decode_gre
-from vpnprobe.wire.nonce import NoncePayload
+from vpnprobe.wire.nonce import NoncePayload, Purpose
 from vpnprobe.wire.ppp import (
     PROTOCOL_LCP,
     LcpPacket,
@@ -41,6 +42,8 @@ class PacketIdentity:
     detail: Mapping[str, int | str] = field(default_factory=dict)
     session_tag: int | None = None
     """Of our own payload; None: the packet has none of ours."""
+    purpose: Purpose = Purpose.REACH
+    """Of our own payload; REACH where the packet has none."""
 
 
 def nonce(check: Check, data: bytes) -> PacketIdentity | None:
@@ -49,7 +52,8 @@ def nonce(check: Check, data: bytes) -> PacketIdentity | None:
         payload = NoncePayload.decode(data)
     except DecodeError:
         return None
-    return PacketIdentity(check, payload.key, UNSOLICITED if payload.is_unsolicited else "", session_tag=payload.session_tag)
+    message = UNSOLICITED if payload.is_unsolicited else ""
+    return PacketIdentity(check, payload.key, message, session_tag=payload.session_tag, purpose=payload.purpose)
 
 
 def datagram(port: int, data: bytes) -> PacketIdentity | None:
@@ -73,16 +77,15 @@ def gre(data: bytes) -> tuple[PacketIdentity, ...]:
 
 
 def in_call(packet: EnhancedGre) -> tuple[PacketIdentity, ...]:
-    """A packet of a call: known by the Magic-Number of its LCP packet, else by Call ID and sequence number."""
+    """A packet of a call: known by the Magic-Number of its LCP packet, else by its fingerprint."""
     detail = {"call_id": packet.call_id}
     lcp = lcp_of(packet)
     if lcp is None:
         if packet.sequence_number is None:
             return ()
-        return (PacketIdentity(checks.GRE_IN_CALL, f"{packet.call_id:04x}{packet.sequence_number:08x}", "", detail),)
+        return (PacketIdentity(checks.GRE_IN_CALL, fingerprint.of_enhanced_gre(packet), "", detail),)
     name, magic = lcp.NAME, getattr(lcp, "magic_number", None)
-    numbered = f"{packet.call_id:04x}{packet.sequence_number or 0:08x}"
-    key = f"{magic:08x}" if magic else numbered
+    key = f"{magic:08x}" if magic else fingerprint.of_enhanced_gre(packet)
     return tuple(PacketIdentity(check, key, name, detail) for check in checks.LCP_ANSWERS_BOTH)
 
 
@@ -95,11 +98,6 @@ def lcp_of(packet: EnhancedGre) -> LcpPacket | None:
         return None
 
 
-def esp_key(packet: EspPacket) -> str:
-    """SPI and sequence number, 16 hex digits."""
-    return f"{packet.spi:08x}{packet.sequence_number:08x}"
-
-
 def esp(check: Check, data: bytes) -> PacketIdentity | None:
     """An ESP packet, by itself or in UDP; None: broken, or a reserved SPI."""
     try:
@@ -109,4 +107,5 @@ def esp(check: Check, data: bytes) -> PacketIdentity | None:
     if packet.reserved:
         return None
     ours = nonce(check, packet.rest)
-    return PacketIdentity(check, esp_key(packet), ours.message if ours else "", session_tag=ours.session_tag if ours else None)
+    key = fingerprint.of_esp(packet)
+    return PacketIdentity(check, key) if ours is None else replace(ours, key=key)

@@ -2,7 +2,8 @@
 
 A packet counts as received only where the sending end's record has its key (joined records), so a forged, reflected or foreign row adds
 nothing. Copies with the same key count once. TTL-limited copies count for nothing, and so do messages that the protocol's table does not
-have: a newer peer may know more of them than this end could have recognised.
+have: a newer peer may know more of them than this end could have recognised. A payload that says itself that it is for another question
+than reach (a large packet, one of a fast train, one after a pause, a copy whose sender's record is not there) counts for nothing either.
 """
 
 from collections import defaultdict
@@ -20,7 +21,7 @@ from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
 from vpnprobe.evidence.records import EndRecord
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction
-from vpnprobe.wire.nonce import ANSWER
+from vpnprobe.wire.nonce import ANSWER, PURPOSES_OF_REACH
 
 OWN_KEY: Final = 24
 """Hex digits of the key of a payload of ours."""
@@ -88,7 +89,8 @@ class PacketCounts:
 
 
 def _own(packet_records: Iterable[PacketRecord]) -> Iterable[PacketRecord]:
-    return (one for one in packet_records if not one.ttl_limited and _is_known(one.check.probe, one.check.name, one.message))
+    asking = (one for one in packet_records if not one.ttl_limited and one.purpose in PURPOSES_OF_REACH)
+    return (one for one in asking if _is_known(one.check.probe, one.check.name, one.message))
 
 
 @lru_cache(maxsize=1024)

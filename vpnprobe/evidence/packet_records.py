@@ -7,11 +7,17 @@ is being asked) and `key` (the nonce): a packet record at the server whose key t
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final
 
-from vpnprobe.observations.schema import Direction, Transport
+from vpnprobe.evidence.checks import Check
+from vpnprobe.observations.schema import Direction
+from vpnprobe.wire.nonce import Purpose
 
-NUMBERS: Final = frozenset({"answers", "call_id", "exchange_type", "follows", "peer_call_id", "result_code", "tunnel_id", "unexpected"})
+__all__ = ["NUMBERS", "Check", "Movement", "PacketRecord", "Vantage"]
+
+NUMBERS: Final = frozenset(
+    {"answers", "call_id", "exchange_type", "follows", "initial_sequence", "peer_call_id", "result_code", "tunnel_id", "unexpected"}
+)
 """What is a number in the detail of a packet record, by name; anything else may be a text too."""
 
 
@@ -25,20 +31,6 @@ class Vantage(StrEnum):
 class Movement(StrEnum):
     SENT = "sent"
     RECEIVED = "received"
-
-
-class Check(NamedTuple):
-    """What a packet asks of the path. Names of probe and check are those of the published list."""
-
-    probe: str
-    name: str
-    transport: Transport
-    port: int | None = None
-    """The server's port; None: the protocol has none."""
-    variant: str = ""
-    """Tells apart what shares probe, check, transport and port: a form (`bare`, `in-call`), a wrap, or the user's profile; empty: plain."""
-    family: int = 4
-    """IP version, 4 or 6."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +56,8 @@ class PacketRecord:
     """Address and port of the other end as seen from here (a NAT shows itself as a difference)."""
     detail: Mapping[str, int | str] = field(default_factory=dict)
     """Numbers in the message that matter to a join: call_id, peer_call_id, result_code, notify, ..."""
+    purpose: Purpose = Purpose.REACH
+    """What our own payload in it says that it is for; of packets without one REACH, and TRACE where its sender limited the TTL."""
 
     @property
     def direction(self) -> Direction:

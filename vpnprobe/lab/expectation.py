@@ -30,6 +30,8 @@ class ExpectedObservation:
     last_address: tuple[str, ...] = ()
     """The last hop that the packets reach is one of these addresses."""
     max_error_bound: float | None = None
+    lost_direction: Direction | None = None
+    """The direction that the observation's detail names."""
     any: bool = False
     """One fitting observation is enough; otherwise all must be as wished."""
 
@@ -50,12 +52,14 @@ class ExpectedObservation:
             and (not self.cause or row.get("cause") in self.cause)
             and (not self.last_address or _last_address(row) in self.last_address)
             and (self.max_error_bound is None or (bound is not None and bound <= self.max_error_bound))
+            and (self.lost_direction is None or row.get("detail", {}).get("lost_direction") == self.lost_direction)
         )
 
     def wish(self) -> str:
         parts = [", ".join(words) for words in (self.outcome, self.cause) if words]
         parts += [f"last seen at {' or '.join(self.last_address)}"] if self.last_address else []
         parts += [f"error bound at most {self.max_error_bound:g}"] if self.max_error_bound is not None else []
+        parts += [f"lost {self.lost_direction}"] if self.lost_direction is not None else []
         return "; ".join(parts)
 
 
@@ -113,6 +117,7 @@ def _observation(table: Table) -> ExpectedObservation:
         cause=table.members("cause", Cause),
         last_address=table.texts("last_address"),
         max_error_bound=table.number("max_error_bound", 1, low=0, high=1) if table.has("max_error_bound") else None,
+        lost_direction=table.member("lost_direction", Direction),
         any=table.flag("any"),
     )
     table.done()
@@ -182,4 +187,5 @@ def _in_words(row: Row) -> str:
     parts = [str(row["outcome"]), str(row.get("cause") or "no cause")]
     parts += [f"last seen at {_last_address(row)}"] if _last_address(row) else []
     parts += [f"error bound {row['error_bound']:g}"] if row.get("error_bound") is not None else []
+    parts += [f"lost {row['detail']['lost_direction']}"] if row.get("detail", {}).get("lost_direction") else []
     return ", ".join(parts)

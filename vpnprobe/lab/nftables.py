@@ -134,7 +134,9 @@ def _verdict(action: Action) -> str:
 
 
 def _nat(nat: Nat) -> Iterator[str]:
-    yield _base_chain("nat_out", "postrouting", f'oifname "{TO_SERVER}" counter masquerade {ACTS}', kind="nat", priority=100)
+    out = f'oifname "{TO_SERVER}"'
+    new_ports = [f"{out} {_WITH_PORTS} counter masquerade random {ACTS}"] if nat.new_ports else []
+    yield _base_chain("nat_out", "postrouting", *new_ports, f"{out} counter masquerade {ACTS}", kind="nat", priority=100)
     if nat.pptp_helper:
         yield _block("ct helper pptp_alg", 'type "pptp" protocol tcp;', "l3proto ip;")
         # After connection tracking (-200), which must know the flow before a helper can be set for it.

@@ -60,7 +60,8 @@ def _link(table: Table) -> Link:
 
 
 def _nat(table: Table, names: tuple[str, ...]) -> Nat:
-    nat = Nat(at=_known(table, "at", table.text("at"), names[1:-1]), pptp_helper=table.flag("pptp_helper"))
+    at = _known(table, "at", table.text("at"), names[1:-1])
+    nat = Nat(at=at, pptp_helper=table.flag("pptp_helper"), new_ports=table.flag("new_ports"))
     table.done()
     return nat
 

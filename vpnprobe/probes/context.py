@@ -21,7 +21,7 @@ from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_counts import Count
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKind, Skip, TtlTrace
-from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS, Background
+from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, MOST_TRIALS, Background
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.transports.stack import Address, Closable, Datagram, Endpoint, NetworkStack, RawPort, UdpPort
 
@@ -33,6 +33,8 @@ SPREAD_S: Final = 1.0
 """Over how long the packets of a kind that never comes are spread at the least."""
 SURE_TRIALS: Final = 8
 """Fresh packets before silence is called proven, however good the path: captures without any background demand as many."""
+MARGIN: Final = 3
+"""Trials are asked for until the bound is so many times better than need be: the path's loss may turn out to be more than is known yet."""
 AT_LEAST_MORE: Final = 4
 """Packets that follow the first ones over SPREAD_S where none of those came, however few would do."""
 MOST_ROUNDS: Final = 8
@@ -358,7 +360,7 @@ def missing(loss: Background, count: Count) -> int:
     sent = len(count.sent)
     if not loss.measured and sent >= LEAST_TRIALS:
         return 0
-    more = max(0, min(max(loss.trials_needed(), SURE_TRIALS), MOST_TRIALS) - sent)
+    more = max(0, min(max(loss.trials_needed(ERROR_BOUND / MARGIN), SURE_TRIALS), MOST_TRIALS) - sent)
     if more or not sent or sent >= MOST_TRIALS:
         return more
     return AT_LEAST_MORE if max(count.sent.values()) - min(count.sent.values()) < SPREAD_S else 0

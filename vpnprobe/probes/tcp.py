@@ -8,7 +8,6 @@ import asyncio
 from typing import Final
 
 from vpnprobe.conversations.registry import registered_ports
-from vpnprobe.endpoint.recorder import attempt_key
 from vpnprobe.evidence.checks import tcp_reach
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
@@ -96,9 +95,8 @@ class ConnectionAttempts:
 
         def bound(local: Endpoint) -> None:
             nonlocal key
-            key = attempt_key(local)
             context.local_ports.add((Transport.TCP, local.port))
-            context.recorder.sent(self.check, key, message="SYN", to=self.remote)
+            key = context.recorder.attempted(self.check, local, to=self.remote)
 
         try:
             stream = await context.stack.connect(self.remote, deadline_s=CONNECT_DEADLINE_S, on_bound=bound)

@@ -1,8 +1,8 @@
 """udp/reach: does a UDP datagram get through to a port, and an answer back?
 
-Fresh numbered payloads of two sizes go to every port that matters: the shortest, and the size of the first message of the VPN protocol
-that lives there, so that a filter on size or content shows as a difference. The server agent answers each. Where nothing arrives, the
-server sends to the client unasked, so that the way back is measured too.
+Fresh numbered payloads of two sizes go to every port that matters: the shortest, and a decoy of the size of the first message of the VPN
+protocol that lives there, so that a filter on size or content shows as a difference. The server agent answers each. Where nothing
+arrives, the server sends to the client unasked, so that the way back is measured too.
 """
 
 from typing import Final
@@ -15,7 +15,7 @@ from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Job, ProbeContext, Settings, WantedPort, gather_all
 from vpnprobe.transports.stack import Datagram, Endpoint
-from vpnprobe.wire.nonce import SHORTEST
+from vpnprobe.wire.nonce import SHORTEST, Purpose
 
 
 class UdpReach:
@@ -37,7 +37,7 @@ class UdpReach:
             context.skip(check, "the server agent may not open this port", Direction.C2S, Direction.S2C)
             return
         remote = context.endpoint(number)
-        sizes = (SHORTEST, decoy_bytes(number) or SHORTEST)
+        kinds = ((SHORTEST, Purpose.REACH), (decoy_bytes(number) or SHORTEST, Purpose.DECOY))
 
         def came(datagram: Datagram) -> None:
             if datagram.source == remote:
@@ -53,7 +53,8 @@ class UdpReach:
         async def send(trials: int, spacing_s: float) -> None:
             def one() -> None:
                 nonlocal count
-                context.sender.nonce(port, remote, check, size=sizes[count % 2])
+                size, purpose = kinds[count % 2]
+                context.sender.nonce(port, remote, check, size=size, purpose=purpose)
                 count += 1
 
             await context.burst(one, trials, spacing_s=spacing_s)

@@ -70,6 +70,9 @@ class Nat:
     at: str
     pptp_helper: bool = False
     """With the PPTP application-level gateway: Call IDs are rewritten and tracked. Without it enhanced GRE of the server finds no entry."""
+    new_ports: bool = False
+    """It gives every TCP and UDP flow another source port, as carriers' NATs do (RFC 4787 section 4.2.1). Otherwise ports are kept where
+    they are free."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,16 @@
 """Our own probe payload: a fixed head and a fresh nonce, padded to the size that is to be tried.
 
-Layout (all sizes in bytes): magic 2 ("vp"), session tag 4, number 8, padding to the wanted size. The two highest bits of the number tell
-an answer to a payload, and a payload that was sent before anything had opened the way for it. The shortest is 14 bytes, the size of the
-shortest first packet of a VPN, so a decoy of every one can be made. The first byte, 0x76, is outside the opcodes, message types and
-headers that VPN protocols begin with (0x00 to 0x5f, and 0xc8), so that a filter that looks for those does not hit it by chance. The
-padding is drawn from the nonce (SHA-256 in counter mode), so both ends can tell it from an altered packet, and it does not compress.
+Layout (all sizes in bytes): magic 2 ("vp"), session tag 4, number 8, padding to the wanted size. The two highest bits of the number tell an
+answer to a payload, and a payload that was sent before anything had opened the way for it. The four bits below them say what the payload is
+for (`Purpose`); 58 are fresh. The shortest is 14 bytes, the size of the shortest first packet of a VPN, so a decoy of every one can be
+made. The first byte, 0x76, is outside the opcodes, message types and headers that VPN protocols begin with (0x00 to 0x5f, and 0xc8), so
+that a filter that looks for those does not hit it by chance. The padding is drawn from the nonce (SHA-256 in counter mode), so both ends
+can tell it from an altered packet, and it does not compress.
 """
 
 import hashlib
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from typing import Final, Self
 
 from vpnprobe.errors import DecodeError
@@ -23,6 +25,35 @@ ANSWER: Final = 1 << 63
 """Bit of the number: this answers the payload with the same number without it. Not an echo, so a reflected packet is no answer."""
 UNSOLICITED: Final = 1 << 62
 """Bit of the number: sent towards the client before the client had sent any of its kind: a stateful firewall may drop these alone."""
+PURPOSE_SHIFT: Final = 58
+"""Bits 58 to 61 of the number are the purpose."""
+PURPOSE_MASK: Final = 0xF << PURPOSE_SHIFT
+FRESH_MASK: Final = (1 << PURPOSE_SHIFT) - 1
+"""The bits of the number that are drawn anew for every payload."""
+
+
+class Purpose(IntEnum):
+    """What a payload is sent for. A large packet, one of a fast train and a TTL-limited copy answer other questions than plain reach."""
+
+    REACH = 0
+    """Does a packet of this kind get through?"""
+    DECOY = 1
+    """The control of that question: it looks in size or place like another protocol's packet."""
+    SIZE = 2
+    """Does a packet of this size get through?"""
+    RATE = 3
+    """How many a second get through?"""
+    IDLE = 4
+    """Does one get through after a pause?"""
+    TRACE = 5
+    """A TTL-limited copy: it may expire on the way, and says nothing of the path where it does."""
+    OTHER = 15
+    """Of a newer vpnprobe, for something that this one does not know: it is ours, and counts for nothing."""
+
+
+PURPOSES_OF_REACH: Final = frozenset({Purpose.REACH, Purpose.DECOY})
+"""Packets that count where it is asked whether a kind gets through."""
+_PURPOSES: Final = {purpose.value: purpose for purpose in Purpose}
 
 
 def padding(head: bytes, size: int) -> bytes:
@@ -38,7 +69,7 @@ class NoncePayload:
     session_tag: int
     """0 to 2**32 - 1: which paired session it belongs to."""
     number: int
-    """0 to 2**64 - 1: fresh for every trial."""
+    """0 to 2**64 - 1: fresh for every trial, but for what its six highest bits tell."""
     size: int = SHORTEST
     """Bytes in all, at least `SHORTEST`."""
 
@@ -46,6 +77,11 @@ class NoncePayload:
     def key(self) -> str:
         """What both ends know this packet by: session tag and number in hex, 24 digits."""
         return f"{self.session_tag:08x}{self.number:016x}"
+
+    @property
+    def purpose(self) -> Purpose:
+        """What it is for; an answer is for what the payload that it answers is for. A value that is not known here: OTHER."""
+        return _PURPOSES.get((self.number & PURPOSE_MASK) >> PURPOSE_SHIFT, Purpose.OTHER)
 
     @property
     def is_answer(self) -> bool:

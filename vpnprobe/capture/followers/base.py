@@ -14,6 +14,7 @@ from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.streams import StreamChunk, TcpConnection, TcpEnd
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import ConversationEndpoint, ConversationSummary, Transport
+from vpnprobe.wire.nonce import Purpose
 
 FLOWS_LIMIT: Final = 50_000
 """Most conversations of one protocol that are followed in one capture."""
@@ -55,6 +56,8 @@ class CapturedMessage:
     """Whether `key` may come again in another attempt, so that it does not show two captures to be of the same one."""
     own: bool = False
     """Whether this is a payload of ours."""
+    purpose: Purpose = Purpose.REACH
+    """What such a payload says that it is for."""
 
 
 def captured(
@@ -71,6 +74,7 @@ def captured(
     own_key: str = "",
     recurs: bool = False,
     own: bool = False,
+    purpose: Purpose = Purpose.REACH,
 ) -> CapturedMessage:
     """What a frame shows, or a message that `frame` completes; `sender` and `receiver` where those are not the frame's own."""
     source_port, destination_port = frame.ports
@@ -91,6 +95,7 @@ def captured(
         own_key=own_key,
         recurs=recurs,
         own=own,
+        purpose=purpose,
     )
 
 

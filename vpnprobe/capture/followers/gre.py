@@ -122,7 +122,8 @@ class GreFollower(PacketFollower):
     def _bare(self, frame: Frame) -> Iterable[CapturedMessage]:
         found = identify.gre(frame.data)
         for identity in found:
-            yield captured(frame, always(identity.check), identity.key, identity.message, detail=identity.detail, own=True)
+            check = always(identity.check)
+            yield captured(frame, check, identity.key, identity.message, detail=identity.detail, own=True, purpose=identity.purpose)
         if not found:
             name = f"frame-{frame.number}" if frame.identification is None else f"ip-{frame.identification:04x}"
             yield captured(frame, always(GRE_BARE), name, recurs=frame.identification is None)

@@ -46,7 +46,7 @@ class IpsecFollower(PacketFollower):
                 self._count("esp", Transport.ESP, frame, source, destination, frame.data[:4])
             if found is None:
                 return
-            yield captured(frame, always(ESP), found.key, found.message, own=found.session_tag is not None)
+            yield captured(frame, always(ESP), found.key, found.message, own=found.session_tag is not None, purpose=found.purpose)
         elif frame.protocol == IpProtocol.AH and len(frame.data) >= 12:
             self._count("ah", Transport.IP, frame, source, destination, frame.data[4:8])
 
@@ -60,7 +60,7 @@ class IpsecFollower(PacketFollower):
             return None
         source, destination = ends_of(frame)
         self._count("esp-udp", Transport.UDP, frame, source, destination, packet[:4])
-        return (captured(frame, always(ESP_IN_UDP), found.key, found.message, own=found.session_tag is not None),)
+        return (captured(frame, always(ESP_IN_UDP), found.key, found.message, own=found.session_tag is not None, purpose=found.purpose),)
 
     def _count(self, protocol: str, transport: Transport, frame: Frame, source: HostPort, destination: HostPort, spi: bytes) -> None:
         slot = (protocol, pair(source, destination))

@@ -13,8 +13,10 @@ from vpnprobe.capture.followers.registry import FollowerSpec
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.streams import StreamChunk, TcpConnection, TcpEnd, chunks_of, connection_key, connection_of
 from vpnprobe.evidence import identify
+from vpnprobe.evidence.attempts import SYN, SYN_ACK
 from vpnprobe.evidence.checks import tcp_reach
 from vpnprobe.observations.schema import ConversationSummary
+from vpnprobe.wire import fingerprint
 from vpnprobe.wire.ip import TcpFlag
 
 RESET: Final = "RST"
@@ -66,17 +68,15 @@ class TcpFollower:
     def _handshake(self, followed: _Followed, frame: Frame) -> Iterable[CapturedMessage]:
         segment = frame.tcp
         assert segment is not None
-        syn, ack = segment.has(TcpFlag.SYN), segment.has(TcpFlag.ACK)
-        if syn and not ack:
-            yield captured(frame, tcp_reach, f"{segment.sequence:08x}", "SYN", from_client=True)
-        elif syn:
-            yield captured(frame, tcp_reach, f"{(segment.acknowledgment - 1) & 0xFFFFFFFF:08x}", "SYN-ACK", from_client=False)
+        if (initial := fingerprint.initial_sequence(segment)) is not None:
+            message = SYN_ACK if segment.has(TcpFlag.ACK) else SYN
+            yield captured(frame, tcp_reach, fingerprint.attempt(initial), message, from_client=message == SYN)
         elif segment.has(TcpFlag.RST) and followed.connection.opener is not None:
             opener = followed.connection.directions[followed.connection.opener]
             server = followed.connection.directions[followed.connection.other(opener.sender)]
             from_server = (frame.source, segment.source_port) == server.sender
             if from_server and server.first_sequence is None and opener.first_sequence is not None:
-                yield captured(frame, tcp_reach, f"{opener.first_sequence:08x}", RESET, from_client=False)
+                yield captured(frame, tcp_reach, fingerprint.attempt(opener.first_sequence), RESET, from_client=False)
 
     def _content(self, followed: _Followed, frame: Frame, sender: TcpEnd) -> Iterable[CapturedMessage]:
         if followed.stream is not None:

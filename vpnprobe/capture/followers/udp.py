@@ -27,7 +27,7 @@ class UdpFollower:
         if payload.startswith(MAGIC) and (ours := identify.nonce(udp_reach(0), payload)) is not None:
             number = int.from_bytes(payload[6:SHORTEST], "big")
             from_client = False if number & ANSWER else None
-            return (captured(frame, udp_reach, ours.key, ours.message, from_client=from_client, own=True),)
+            return (captured(frame, udp_reach, ours.key, ours.message, from_client=from_client, own=True, purpose=ours.purpose),)
         length = len(payload) + datagram.missing
         for follower in self._followers(frame):
             found = follower.take_datagram(frame, payload, length)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+from vpnprobe.evidence.attempts import SYN, SYN_ACK, unattributed
 from vpnprobe.evidence.judging.base import Counted, Judge
 from vpnprobe.evidence.packet_counts import PacketCounts, round_trip_ms
 from vpnprobe.evidence.packet_records import Check
@@ -18,11 +19,11 @@ UNANSWERED: Final = "the connection reached the host, which answered nothing: it
 def connection(judge: Judge, check: Check) -> Iterator[Observation]:
     """One observation of both ways; none where nothing left and nothing came."""
     counts = judge.counts(check)
-    there, back = counts.count(Direction.C2S, "SYN"), counts.count(Direction.S2C, "SYN-ACK")
+    there, back = counts.count(Direction.C2S, SYN), counts.count(Direction.S2C, SYN_ACK)
     if not there.sent and not back.received:
         return
     arrived = len(there.received)
-    counted = judge.arrivals_are_counted(check, Direction.C2S)
+    counted = _arrivals_are_told(judge, check)
     detail = {"arrived_at_server": arrived} if there.sent and (counted or arrived) else {}
     found = judge.blank(check, Direction.BOTH, _answered(len(there.sent), len(back.received), counted=counted or arrived > 0), detail)
     if back.received and _answered_by_another(judge, check, counts):
@@ -46,21 +47,32 @@ def _answered(sent: int, answered: int, *, counted: bool) -> Counted:
 
 def _silent(judge: Judge, check: Check, found: Observation, counts: PacketCounts) -> Observation:
     """Lost on the way there, or the answer on the way back."""
-    there, server = counts.count(Direction.C2S, "SYN"), judge.ends[Direction.C2S][1]
-    arrived = bool(there.received)
-    if not arrived and server.recorded and server.sees_closed_ports and judge.refusal(check, Direction.C2S) is not None:
+    there = counts.count(Direction.C2S, SYN)
+    arrived, told = bool(there.received), _arrivals_are_told(judge, check)
+    if not arrived and told and judge.refusal(check, Direction.C2S) is not None:
         # The server's own wire never showed the SYN: somebody before it answered in its name.
         found = replace(found, detail={**found.detail, "by_router": True})
     both = round_trip(judge.loss[Direction.C2S], judge.loss[Direction.S2C])
     outcome, bound = judge.silence(check, Direction.C2S, len(there.sent), both)
-    lost_way = Direction.S2C if arrived else Direction.C2S
-    silent = replace(found, outcome=outcome, error_bound=bound, detail={**found.detail, "lost_direction": lost_way.value})
+    lost = {"lost_direction": (Direction.S2C if arrived else Direction.C2S).value} if arrived or told else {}
+    silent = replace(found, outcome=outcome, error_bound=bound, detail={**found.detail, **lost})
     return judge.refused_or(silent, check, Direction.C2S)
+
+
+def _arrivals_are_told(judge: Judge, check: Check) -> bool:
+    """Whether the server's record says which SYNs came, be it none.
+
+    Its wire must: a socket is told of a connection once the whole handshake is over. And behind a NAT there must be none that may be ours.
+    """
+    client, server = judge.ends[Direction.C2S]
+    counted = judge.arrivals_are_counted(check, Direction.C2S) and server.sees_closed_ports
+    return counted and not unattributed(check, client, server, judge.facts)
 
 
 def _answered_by_another(judge: Judge, check: Check, counts: PacketCounts) -> bool:
     """Whether connections to a port of our own came up, and the server agent never saw one: a proxy or portal in between took them."""
     ours = judge.facts.answering(check) is PortState.OURS
-    if not judge.facts.joined or not ours or not judge.ends[Direction.C2S][1].recorded:
+    client, server = judge.ends[Direction.C2S]
+    if not judge.facts.joined or not ours or not server.recorded or unattributed(check, client, server, judge.facts):
         return False
     return not counts.total(Direction.C2S).received

@@ -1,9 +1,9 @@
 """Masquerade of what leaves a router towards the server, as Linux does it.
 
-Source ports are kept where they are free. What comes back is put through only where it matches a flow; ICMP errors are translated with
-their quotes. Enhanced GRE follows its Call ID (see `conntrack`), so without the PPTP helper the server's packets match nothing and are
-for the NAT itself, which refuses them. With the helper (nf_nat_pptp) the client's Call ID is replaced, in the control connection and in
-GRE, by the port that the control connection has outside.
+Source ports are kept where they are free, unless the NAT gives every flow a new one. What comes back is put through only where it matches
+a flow; ICMP errors are translated with their quotes. Enhanced GRE follows its Call ID (see `conntrack`), so without the PPTP helper the
+server's packets match nothing and are for the NAT itself, which refuses them. With the helper (nf_nat_pptp) the client's Call ID is
+replaced, in the control connection and in GRE, by the port that the control connection has outside.
 """
 
 from collections.abc import Callable
@@ -102,8 +102,9 @@ def _with_quote(packet: IPv4Packet, error: IcmpError, quoted: IPv4Packet) -> IPv
 class Masquerade:
     """The NAT of one router."""
 
-    def __init__(self, outside: IPv4Address, now: Callable[[], float], *, pptp_helper: bool) -> None:
+    def __init__(self, outside: IPv4Address, now: Callable[[], float], *, pptp_helper: bool, new_ports: bool = False) -> None:
         self.outside = outside
+        self._new_ports = new_ports
         self._flows = FlowTable(now)
         self._helper = PptpHelper() if pptp_helper else None
 
@@ -168,10 +169,10 @@ class Masquerade:
         return _with_quote(replace(packet, source=self.outside), error, _rewritten(quoted, destination=outer))
 
     def _spare_key(self, key: FlowKey) -> int:
-        """The port, identifier or Call ID that the flow gets outside: its own, or where that is taken towards this server the next."""
+        """The port, identifier or Call ID that the flow gets outside: its own, or the next that is free towards this server."""
         if not _has_ports(key):
             return key.source_key
-        for port in chain((key.source_key,), range(_FIRST_SPARE_PORT, 65536)):
+        for port in chain(() if self._new_ports else (key.source_key,), range(_FIRST_SPARE_PORT, 65536)):
             if self._flows.find(FlowKey(key.protocol, key.destination, key.destination_key, self.outside, port)) is None:
                 return port
         return key.source_key

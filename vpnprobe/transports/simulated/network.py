@@ -92,7 +92,7 @@ class SimulatedNetwork:
             self._filters(name),
             self._limit(),
             silent=name in self.topology.silent_routers,
-            nat=Masquerade(sides.server_address, self.events.now, pptp_helper=nat.pptp_helper) if nat else None,
+            nat=Masquerade(sides.server_address, self.events.now, pptp_helper=nat.pptp_helper, new_ports=nat.new_ports) if nat else None,
             firewall=Firewall(self.events.now) if any(firewall.at == name for firewall in self.topology.firewalls) else None,
         )
 
