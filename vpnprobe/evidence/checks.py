@@ -191,6 +191,15 @@ def openvpn_data(transport: Transport, port: int, wrap: str = "") -> Check:
     return Check("openvpn", "data", transport, port, wrap)
 
 
+def wireguard_handshake(port: int) -> Check:
+    return Check("wireguard", "handshake", Transport.UDP, port)
+
+
+def wireguard_data(port: int) -> Check:
+    """Data messages, each direction by itself."""
+    return Check("wireguard", "data", Transport.UDP, port)
+
+
 def spec_of(check: Check) -> CheckSpec | None:
     """What is known of it; None: nothing, since it is none of this version's."""
     return SPECS.get((check.probe, check.name))
