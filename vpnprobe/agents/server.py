@@ -243,8 +243,9 @@ class ServerAgent:
             return {"error": f"internal error: {type(error).__name__}: {error}; this is a bug"}
 
     async def _open(self, session: ClientSession, message: Message) -> dict[str, object]:
-        # What is no number is refused by the comparison: min() takes the first of two where they cannot be compared.
-        seconds = min(LONGEST_OPEN_S, max(0.0, float(message["seconds"])))
+        seconds = float(message["seconds"])
+        if not seconds >= 0:  # NaN too: a timer without a moment would disorder those of all clients.
+            raise DecodeError("seconds", 0, f"{seconds} is no time")
         wanted = [WantedPort(Transport(transport), int(number)) for transport, number in list(message["ports"])]
         if impossible := [port.port for port in wanted if not 0 < port.port < 65536]:
             raise DecodeError("port", 0, f"{impossible[0]} is none")
@@ -253,7 +254,7 @@ class ServerAgent:
         # Before the first is open, so that none stays open where another cannot be opened.
         if session.closing is not None:
             session.closing.cancel()
-        session.closing = asyncio.get_running_loop().call_later(seconds, self._close_ports, session)
+        session.closing = asyncio.get_running_loop().call_later(min(seconds, LONGEST_OPEN_S), self._close_ports, session)
         if not session.run_capture.listeners:
             session.observer = PassiveObserver(session.recorder, session.ports)
             session.run_capture.listeners.append(session.observer)
