@@ -16,7 +16,7 @@ from vpnprobe.capture.decode import Decoder
 from vpnprobe.capture.ends import Ends
 from vpnprobe.capture.host_firewall import as_heard
 from vpnprobe.capture.placing import traces_of
-from vpnprobe.capture.reading import Capture, PacketTrace
+from vpnprobe.capture.reading import CaptureInput, PacketTrace
 from vpnprobe.evidence.clocks import clock_offset
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.naming import identifier
@@ -63,7 +63,7 @@ class Examined:
         return sides[0] if sides else None
 
 
-def examine(capture: Capture) -> tuple[Examined, Vantage | None]:
+def examine(capture: CaptureInput) -> tuple[Examined, Vantage | None]:
     """One input by itself, and the end that it was taken at (None: not known, or both).
 
     A printed text with a trace of each end is a pair.
@@ -80,12 +80,12 @@ def examine(capture: Capture) -> tuple[Examined, Vantage | None]:
     return replace(_alone(capture, vantage), conversations=conversations), vantage
 
 
-def examine_at(capture: Capture, vantage: Vantage) -> Examined:
+def examine_at(capture: CaptureInput, vantage: Vantage) -> Examined:
     """One capture that the caller knows to be of one end."""
     return replace(_alone(capture, vantage), conversations=_conversations([capture]))
 
 
-def examine_pair(client: Capture, server: Capture) -> Examined:
+def examine_pair(client: CaptureInput, server: CaptureInput) -> Examined:
     """The captures of both ends."""
     pair = _compare(_side(client, client.traces), _side(server, server.traces))
     return replace(pair, conversations=_conversations([client, server]))
@@ -99,7 +99,7 @@ def _by_vantage(traces: Sequence[PacketTrace]) -> dict[Vantage | None, list[Pack
     return groups
 
 
-def _side(capture: Capture, traces: Sequence[PacketTrace]) -> Side:
+def _side(capture: CaptureInput, traces: Sequence[PacketTrace]) -> Side:
     ends = next((trace.ends for trace in traces if trace.ends is not None), None)
     seen = [trace for trace in traces if trace.first_at is not None]
     return Side(capture.file, tuple(traces), ends, _started(seen[0]) if seen else None)
@@ -110,7 +110,7 @@ def _started(trace: PacketTrace) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if trace.dated else f"{moment:%H:%M:%S}"
 
 
-def _alone(capture: Capture, vantage: Vantage) -> Examined:
+def _alone(capture: CaptureInput, vantage: Vantage) -> Examined:
     side = _side(capture, capture.traces)
     if side.ends is None:
         return Examined((), (), None, None)
@@ -273,7 +273,7 @@ def _keys(record: EndRecord, movement: Movement, recurring: Container[str]) -> s
     return {(s.check, s.message, s.key) for s in record.packet_records if s.movement is movement and s.key not in recurring}
 
 
-def _conversations(captures: Iterable[Capture]) -> tuple[ConversationSummary, ...]:
+def _conversations(captures: Iterable[CaptureInput]) -> tuple[ConversationSummary, ...]:
     return tuple(
         replace(summary, capture=capture.file)
         for capture in captures

@@ -1,4 +1,4 @@
-"""One input, of any format, read to its end: a `Capture` with a decoder for each trace in it.
+"""One input, of any format, read to its end: a `CaptureInput` with a decoder for each trace in it.
 
 A capture file is one trace. A printed text may hold several, each by itself: people paste what they saw at the client and what they saw
 at the server one after the other.
@@ -43,8 +43,8 @@ class PacketTrace:
 
 
 @dataclass(slots=True)
-class Capture:
-    """One input."""
+class CaptureInput:
+    """One input that was read: a capture file, or a printed text with one trace or more."""
 
     file: str
     format: CaptureFormat
@@ -55,7 +55,7 @@ class Capture:
     traces: tuple[PacketTrace, ...] = ()
 
 
-def read_capture(path: Path) -> Capture:
+def read_capture(path: Path) -> CaptureInput:
     """Reads a capture to its end. Raises UsageError, status UNREADABLE, for what is none."""
     source, capture_format = open_source(path)
     if capture_format is CaptureFormat.TCPDUMP_TEXT:
@@ -66,7 +66,7 @@ def read_capture(path: Path) -> Capture:
         return _read_packets(reader)
 
 
-def _read_packets(reader: CaptureReader) -> Capture:
+def _read_packets(reader: CaptureReader) -> CaptureInput:
     decoder = Decoder()
     first_at: float | None = None
     for packet in reader:
@@ -76,10 +76,10 @@ def _read_packets(reader: CaptureReader) -> Capture:
             decoder.take(frame)
     problem = reader.problem or ("only part of its packets was judged: it holds very many" if decoder.cut else None)
     trace = PacketTrace(decoder, first_at)
-    return Capture(reader.file, reader.format, reader.linktype, reader.packets, reader.readable, problem, (trace,))
+    return CaptureInput(reader.file, reader.format, reader.linktype, reader.packets, reader.readable, problem, (trace,))
 
 
-def _read_text(path: Path, source: Source) -> Capture:
+def _read_text(path: Path, source: Source) -> CaptureInput:
     problem: str | None = None
     lines = _Lines(source)
     printed = parse(lines)
@@ -90,7 +90,7 @@ def _read_text(path: Path, source: Source) -> Capture:
     elif printed.unread:
         problem = f"{printed.unread} of {printed.packet_lines} packet lines are of a kind that is not read"
     traces = tuple(_trace_of(trace) for trace in printed.traces)
-    return Capture(str(path), CaptureFormat.TCPDUMP_TEXT, None, printed.packet_lines, lines.failure is None, problem, traces)
+    return CaptureInput(str(path), CaptureFormat.TCPDUMP_TEXT, None, printed.packet_lines, lines.failure is None, problem, traces)
 
 
 class _Lines:

@@ -25,7 +25,7 @@ from vpnprobe.observations.schema import (
 if TYPE_CHECKING:
     from vpnprobe.capture.analysis import Examined, Side
     from vpnprobe.capture.ends import Ends
-    from vpnprobe.capture.reading import Capture
+    from vpnprobe.capture.reading import CaptureInput
     from vpnprobe.evidence.packet_records import Vantage
     from vpnprobe.rules import RuleSet
 
@@ -225,7 +225,7 @@ def _end(side: "Side | None", address: "Callable[[Ends], str]") -> dict[str, str
     return {name: value for name, value in told.items() if value is not None}
 
 
-def _file(capture: "Capture", vantage: "Vantage | None", verdicts: tuple[Verdict, ...]) -> CaptureFile:
+def _file(capture: "CaptureInput", vantage: "Vantage | None", verdicts: tuple[Verdict, ...]) -> CaptureFile:
     return CaptureFile(
         file=capture.file,
         format=capture.format.value,
