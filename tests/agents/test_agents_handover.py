@@ -1,5 +1,7 @@
 """Handing a capture over: the same packets come out, what the client has is not sent again, and whatever a broken peer says is an error."""
 
+import math
+import struct
 import zlib
 
 import pytest
@@ -82,6 +84,12 @@ def test_small_payloads_stand_in_the_summary() -> None:
 def test_a_summary_that_is_none(data: bytes) -> None:
     with pytest.raises(DecodeError):
         read_summary(data, most_bytes=MOST)
+
+
+@pytest.mark.parametrize(("at", "cut"), [(-1.0, 0), (5e9, 0), (math.nan, 0), (math.inf, 0), (1.0, 0xFFFFFFFF)])
+def test_a_packet_that_no_capture_file_has_room_for(at: float, cut: int) -> None:
+    with pytest.raises(DecodeError):
+        read_summary(zlib.compress(struct.pack(">dBIBH", at, 0, cut, 0, 0)), most_bytes=MOST)
 
 
 @given(st.binary(max_size=200))

@@ -88,7 +88,7 @@ class TestHello:
         assert str(answer["error"]).startswith("version mismatch: this is vpnprobe")
         assert rest == b""
 
-    @pytest.mark.parametrize("change", [{"session": None}, {"tag": "x"}, {"tag": None}, {"number": "x"}, {"tag": 1e400}])
+    @pytest.mark.parametrize("change", [{"session": None}, {"number": "x"}, *({"tag": tag} for tag in ("x", None, 1e400, -1, 1 << 40))])
     def test_a_greeting_that_does_not_fit_ends_the_connection_alone(self, change: dict[str, Any]) -> None:
         async def story(both: Agents) -> Message:
             stream = await both.connect()
@@ -283,14 +283,23 @@ class TestRequests:
         async def story(both: Agents) -> tuple[bool, bool, bool]:
             talk = await both.talk()
             await talk.ask(number=1, ask="open", ports=[["udp", 53]], seconds=5)
-            await talk.ask(number=2, ask="open", ports=[["udp", 54]], seconds=1e300)
+            await talk.ask(number=2, ask="open", ports=[["udp", 54]], seconds="nan")
+            await talk.ask(number=3, ask="open", ports=[["udp", 54]], seconds=1e300)
             opened = both.agent.responders.udp(53) is not None
-            for number in range(3, 3 + int(LONGEST_OPEN_S / 30) + 2):
+            for number in range(4, 4 + int(LONGEST_OPEN_S / 30) + 2):
                 await asyncio.sleep(30)
                 await talk.ask(number=number, ask="ping")
             return opened, both.agent.responders.udp(53) is None, both.agent.responders.udp(54) is None
 
         assert simulated(story) == (True, True, True)
+
+    def test_a_list_with_a_port_that_is_none_opens_nothing(self) -> None:
+        async def story(both: Agents) -> tuple[bool, bool]:
+            talk = await both.talk()
+            answer = await talk.ask(number=1, ask="open", ports=[["udp", 53], ["udp", 70000]], seconds=60)
+            return "error" in answer, both.agent.responders.udp(53) is None
+
+        assert simulated(story) == (True, True)
 
     def test_a_capture_comes_in_parts_that_fit(self) -> None:
         async def story(both: Agents) -> tuple[int, bytes]:

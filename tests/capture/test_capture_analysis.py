@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import struct
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,9 @@ from vpnprobe.capture.reading import read_capture
 from vpnprobe.cli import run_command
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.observations.schema import Direction, Observation, Outcome
-from vpnprobe.wire.gre import EnhancedGre
-from vpnprobe.wire.ip import IpProtocol
+from vpnprobe.wire.gre import PROTOCOL_EXPERIMENTAL, EnhancedGre, Gre
+from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment
+from vpnprobe.wire.nonce import NoncePayload
 from vpnprobe.wire.pptp import OutgoingCallReply, OutgoingCallRequest, StartControlConnectionReply, StartControlConnectionRequest
 
 PCAPS = Path(__file__).parents[2] / "pcaps"
@@ -92,12 +95,113 @@ def test_one_end_alone_proves_no_loss(capsys: pytest.CaptureFixture[str]) -> Non
         assert result["run"]["captures"][0]["vantage"] == vantage  # type: ignore[index]
 
 
-def test_a_half_that_holds_only_a_header_saw_nothing(tmp_path: Path) -> None:
+def calling(source: IPv4Address, destination: IPv4Address, count: int = 12) -> list[bytes]:
+    """GRE of a call that nobody answers."""
+    packets = (EnhancedGre(9, number, None, b"\xff\x03\xc0\x21\x01").encode() for number in range(count))
+    return [IPv4Packet(source, destination, IpProtocol.GRE, payload=payload, identification=7).encode() for payload in packets]
+
+
+def talking(source: IPv4Address, destination: IPv4Address, port: int = 443) -> list[bytes]:
+    """A connection that is none of a VPN, one segment each way."""
+    there = TcpSegment(40000, port, 5, flags=TcpFlag.ACK).encode(source, destination)
+    back = TcpSegment(port, 40000, 9, flags=TcpFlag.ACK).encode(destination, source)
+    return [
+        IPv4Packet(source, destination, IpProtocol.TCP, payload=there).encode(),
+        IPv4Packet(destination, source, IpProtocol.TCP, payload=back).encode(),
+    ]
+
+
+A, B, OTHERS = IPv4Address("192.0.2.1"), IPv4Address("198.51.100.2"), (IPv4Address("203.0.113.7"), IPv4Address("203.0.113.9"))
+
+
+@pytest.mark.parametrize("count", [4, 12])
+def test_an_empty_capture_proves_nothing_by_itself(count: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It may be of the wrong interface, or of another time."""
+    client = written(tmp_path, pcap(calling(A, B, count)), "client.pcap")
+    for name, packets in (("nothing", []), ("others", talking(*OTHERS)), ("one-way", talking(A, B)[:1])):
+        server = written(tmp_path, pcap(packets), f"{name}.pcap")
+        pair = examine_pair(read_capture(client), read_capture(server))
+        assert {o.outcome for o in gre(pair.observations).values()} == {Outcome.NO_ANSWER}, name
+        result = document(capsys, "--client", str(client), "--server", str(server))
+        assert {verdict["protocol"]: verdict["feasibility"] for verdict in result["verdicts"]}["pptp"] == "unknown"  # type: ignore[attr-defined]
+
+
+def test_a_capture_that_shows_other_traffic_of_the_two_hosts_both_ways_is_that_ends_word(tmp_path: Path) -> None:
+    client = read_capture(written(tmp_path, pcap(calling(A, B)), "client.pcap"))
+    for name, packets in (("web", talking(A, B)), ("ssh", talking(A, B, 22))):
+        server = read_capture(written(tmp_path, pcap(packets), f"{name}.pcap"))
+        assert gre(examine_pair(client, server).observations)[Direction.C2S].outcome is Outcome.BLOCKED, name
+
+
+def test_two_empty_captures_say_nothing(tmp_path: Path) -> None:
     empty = written(tmp_path, CLIENT.read_bytes()[:24])
-    pair = examine_pair(read_capture(CLIENT), read_capture(empty))
-    assert gre(pair.observations)[Direction.C2S].outcome is Outcome.BLOCKED
-    nothing = examine_pair(read_capture(empty), read_capture(empty))
-    assert nothing.observations == ()
+    assert examine_pair(read_capture(empty), read_capture(empty)).observations == ()
+
+
+def test_an_empty_capture_of_a_run_of_ours_is_that_ends_word(tmp_path: Path) -> None:
+    """It holds the probes' packets alone: the control channel, which was up, is not in it."""
+    numbered = (Gre(PROTOCOL_EXPERIMENTAL, NoncePayload(1, number, 40).encode()).encode() for number in range(12))
+    packets = [IPv4Packet(A, B, IpProtocol.GRE, payload=payload).encode() for payload in numbered]
+    client, server = written(tmp_path, pcap(packets), "client.pcap"), written(tmp_path, pcap([]), "server.pcap")
+    assert gre(examine_pair(read_capture(client), read_capture(server)).observations)[Direction.C2S].outcome is Outcome.BLOCKED
+
+
+def test_captures_of_unrelated_hosts_show_no_nat_and_prove_no_loss(tmp_path: Path) -> None:
+    client = written(tmp_path, pcap(talking(A, B) + calling(A, B)), "client.pcap")
+    server = written(tmp_path, pcap(talking(*OTHERS) + calling(*OTHERS)), "server.pcap")
+    pair = examine_pair(read_capture(client), read_capture(server))
+    assert not pair.joined
+    assert not [o for o in pair.observations if o.probe == "nat"]
+    assert {o.outcome for o in gre(pair.observations).values()} == {Outcome.NO_ANSWER}
+
+
+def test_a_nat_is_told_where_packets_of_both_captures_are_joined(tmp_path: Path) -> None:
+    inside, outside = IPv4Address("192.168.0.2"), A
+    syns = [
+        IPv4Packet(source, B, IpProtocol.TCP, payload=TcpSegment(port, 1723, 77, flags=TcpFlag.SYN).encode(source, B)).encode()
+        for source, port in ((inside, 40000), (outside, 1024))
+    ]
+    client, server = (read_capture(written(tmp_path, pcap([syn]), f"{n}.pcap")) for n, syn in enumerate(syns))
+    pair = examine_pair(client, server)
+    assert pair.joined
+    (found,) = [o for o in pair.observations if o.probe == "nat"]
+    assert found.detail == {"client_address": str(inside), "seen_as": str(outside), "translated": True}
+
+
+def test_the_same_ip_identification_of_packets_that_do_not_fragment_joins_nothing(tmp_path: Path) -> None:
+    """Many systems give all of these 0 (RFC 6864 section 4.1)."""
+    bare = [[IPv4Packet(*ends, IpProtocol.GRE, payload=Gre(0x0800, b"x").encode()).encode()] for ends in ((A, B), OTHERS)]
+    client, server = (read_capture(written(tmp_path, pcap(packets), f"{n}.pcap")) for n, packets in enumerate(bare))
+    assert not examine_pair(client, server).joined
+
+
+def test_clocks_of_two_captures_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The server's clock is 7 s ahead: its file is the same with later times, and comes to the same observations."""
+    run_command(["demo", "--scenario", "openvpn-cut", "--quiet", "-o", str(tmp_path), "--json"])
+    capsys.readouterr()
+    found = []
+    for ahead_s in (-7, 0, 7, 3600):
+        (tmp_path / "shifted.pcap").write_bytes(shifted((tmp_path / "server.pcap").read_bytes(), ahead_s))
+        result = document(capsys, "--client", str(tmp_path / "client.pcap"), "--server", str(tmp_path / "shifted.pcap"))
+        server = result["run"]["server"]  # type: ignore[index]
+        assert server["clock_offset_s"] == pytest.approx(ahead_s, abs=0.01)
+        found.append(without_names(result["observations"]))
+    assert all(observations == found[0] for observations in found)
+
+
+def shifted(data: bytes, seconds: int) -> bytes:
+    """A capture whose clock is ahead by so many seconds."""
+    order = "<" if data[0] in (0xD4, 0x4D) else ">"
+    parts, at = [data[:24]], 24
+    while at < len(data):
+        when, fraction, kept, size = struct.unpack_from(f"{order}IIII", data, at)
+        parts.append(struct.pack(f"{order}IIII", when + seconds, fraction, kept, size) + data[at + 16 : at + 16 + kept])
+        at += 16 + kept
+    return b"".join(parts)
+
+
+def without_names(rows: object) -> list[dict[str, object]]:
+    return [{name: value for name, value in row.items() if name != "evidence"} for row in rows]  # type: ignore[attr-defined]
 
 
 def test_a_capture_of_another_host_is_no_witness(tmp_path: Path) -> None:

@@ -1,13 +1,16 @@
 """Conversations in captures: what each protocol's packets come to, and what must not be taken for a VPN."""
 
 import os
+from pathlib import Path
 
 import pytest
-from capture_packets import CLIENT, SERVER, connection, decoded, ip, tcp, udp
+from capture_packets import CLIENT, SERVER, connection, decoded, ip, pcap, tcp, udp, written
 
+from vpnprobe.capture.analysis import examine_pair
+from vpnprobe.capture.reading import read_capture
 from vpnprobe.conversations import ikev2, openvpn, pptp
 from vpnprobe.evidence.checks import openvpn_reset
-from vpnprobe.observations.schema import Transport
+from vpnprobe.observations.schema import Outcome, Transport
 from vpnprobe.wire import l2tp, ppp, wireguard
 from vpnprobe.wire.gre import EnhancedGre
 from vpnprobe.wire.ip import IpProtocol, TcpFlag
@@ -206,3 +209,31 @@ def test_data_that_comes_before_a_renewed_wireguard_handshake_is_no_middle() -> 
     cut = [packet[: 28 + 16] for packet in packets[:3]]
     assert stages(cut) == [("wireguard", "midstream-data-one-way")]
     assert stages([packet[: 28 + 15] for packet in packets[:3]]) == []
+
+
+def test_a_wireguard_tunnels_messages_are_known_by_its_first_initiation(tmp_path: Path) -> None:
+    initiation = wireguard.HandshakeInitiation(7, bytes(32), bytes(48), bytes(28), bytes(16), bytes(16)).encode()
+    response = wireguard.HandshakeResponse(9, 7, bytes(32), bytes(16), bytes(16), bytes(16)).encode()
+    packets = [udp(initiation, 5000, 443), udp(initiation, 5000, 443), udp(response, 443, 5000, back=True)]
+    for number in range(6):
+        packets += [udp(wireguard.TransportData(9, number, bytes(48)).encode(), 5000, 443)]
+        packets += [udp(wireguard.TransportData(7, number, bytes(48)).encode(), 443, 5000, back=True)]
+    found = decoded(packets).captured_messages
+    assert [(one.check_of(443).name, one.key, one.message, one.from_client) for one in found[:4]] == [
+        ("handshake", "00000007", "Handshake Initiation", True),
+        ("handshake", "00000007", "Handshake Response", False),
+        ("data", "00000007.00000009.0", "Transport Data", True),
+        ("data", "00000007.00000007.0", "Transport Data", False),
+    ]
+    assert found[2].size == 64
+    captures = [read_capture(written(tmp_path, pcap(packets), name)) for name in ("c.pcap", "s.pcap")]
+    rows = {row.id: (row.outcome, row.sent, row.received) for row in examine_pair(*captures).observations}
+    assert rows["wireguard-handshake-udp-443-both"][0] is Outcome.PASS
+    for way in ("c2s", "s2c"):
+        assert rows[f"wireguard-data-udp-443-{way}"] == (Outcome.PASS, 6, 6)
+
+
+def test_wireguard_data_alone_counts_once_it_is_known_for_such() -> None:
+    packets = [udp(wireguard.TransportData(9, number, bytes(48)).encode(), 5000, 443) for number in range(9)]
+    found = decoded(packets).captured_messages
+    assert [(one.key, one.from_client) for one in found] == [("00000000.00000009.4", None), ("00000000.00000009.8", None)]

@@ -7,8 +7,8 @@ import pytest
 from capture_packets import CLIENT, SERVER, connection, decoded, frames, pcap, udp, written
 
 from vpnprobe.capture.analysis import examine_at, examine_pair
-from vpnprobe.capture.followers.base import CapturedMessage
-from vpnprobe.capture.followers.openvpn_data import EVERY, FIRST, FOLLOWS, MOST, DataPackets
+from vpnprobe.capture.followers.base import FOLLOWS, CapturedMessage
+from vpnprobe.capture.followers.data_packets import EVERY, FIRST, MOST, DataPackets
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.reading import read_capture
 from vpnprobe.conversations.contract import Sender
@@ -176,8 +176,8 @@ def test_data_without_a_beginning_has_no_client_and_a_key_of_its_own() -> None:
 
 
 def kept(packets: DataPackets, numbers: Sequence[int]) -> list[int]:
-    found = (packets.take(Sender.INITIATOR, data(number), size=100, at=0.0) for number in numbers)
-    return [int(one[0].rpartition(".")[2], 16) for one in found if one is not None]
+    taken = (packets.take(Sender.INITIATOR, number=number, suffix=f".{number}", carries=True, at=0.0) is not None for number in numbers)
+    return [number for number, one in zip(numbers, taken, strict=True) if one]
 
 
 def test_both_ends_keep_the_same_packets_of_a_long_session() -> None:
@@ -193,17 +193,16 @@ def test_the_memory_of_one_session_is_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "after_s", "answer_size", "expected"),
-    [(100, 0.5, 80, {FOLLOWS: 7}), (100, 1.5, 80, {}), (40, 0.5, 80, {}), (100, 0.5, 40, {}), (100, -0.5, 80, {})],
+    ("carries", "after_s", "answer_carries", "expected"),
+    [(True, 0.5, True, {FOLLOWS: 7}), (True, 1.5, True, {}), (False, 0.5, True, {}), (True, 0.5, False, {}), (True, -0.5, True, {})],
 )
-def test_what_may_be_an_answer(size: int, after_s: float, answer_size: int, expected: dict[str, int]) -> None:
+def test_what_may_be_an_answer(carries: bool, after_s: float, answer_carries: bool, expected: dict[str, int]) -> None:
     packets = DataPackets(begun=True)
-    packets.take(Sender.INITIATOR, data(7, size), size=size, at=10.0)
-    found = packets.take(Sender.RESPONDER, data(1, answer_size), size=answer_size, at=10.0 + after_s)
-    assert found == (".0.1", expected)
-    again = packets.take(Sender.RESPONDER, data(2), size=100, at=10.6)
+    packets.take(Sender.INITIATOR, number=7, suffix=".7", carries=carries, at=10.0)
+    assert packets.take(Sender.RESPONDER, number=1, suffix=".1", carries=answer_carries, at=10.0 + after_s) == expected
+    again = packets.take(Sender.RESPONDER, number=2, suffix=".2", carries=True, at=10.6)
     assert again is not None
-    assert not again[1] or not expected
+    assert not again or not expected
 
 
 # Verdicts.

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.ikev2 import ENTROPY_BYTES, Ikev2Tracker, Initiator, Responder, State, opening
+from vpnprobe.conversations.ikev2 import ENTROPY_BYTES, TABLE, Ikev2Tracker, Initiator, Responder, State, opening
 from vpnprobe.wire.ikev2 import (
     Exchange,
     Group,
@@ -74,12 +74,14 @@ def test_a_lost_response_leaves_the_two_logs_apart() -> None:
     assert not client.answered
 
 
-def test_a_message_of_the_responder_that_answers_nothing_leaves_the_request_open() -> None:
+def test_an_informational_answer_shows_that_both_ways_pass() -> None:
+    """As a gateway's that does not take IKEv2: an error notification outside any IKE SA (RFC 7296 section 1.5)."""
     client = Initiator(entropy=ENTROPY, attempts=2, retransmit_after_s=0.5)
     client.start(0.0)
+    assert not client.reached("ikev2-init")
     client.receive(INFORMATIONAL[1], 0.1)
-    assert not client.answered
-    assert client.next_timer() == 0.5
+    assert client.reached("ikev2-init")
+    assert "informational" in TABLE.goal_messages("ikev2-init")
 
 
 def test_a_repetition_gets_the_same_answer() -> None:

@@ -116,7 +116,7 @@ def test_what_cannot_be_read_in_an_intact_stream_is_recorded_and_passed_over() -
         (ControlWkcV1(C_ID, b"part of TLS", number=1), "P_CONTROL_V1[1]", {}),
         (ControlWkcV1(C_ID, b"part of TLS"), "P_CONTROL_WKC_V1", {}),
         (DATA, "P_DATA_V2", {}),
-        (DataV2(0, b"sealed", number=9, answers=7), "P_DATA_V2", {"answers": 7}),
+        (DataV2(0, b"sealed", number=9, answers="0.7"), "P_DATA_V2", {"answers": "0.7"}),
         (DataV1(b"sealed"), "P_DATA_V1", {}),
         (StreamClosed(), "FIN", {}),
         (KeysAgreed(), "key-method-2", {}),

@@ -121,7 +121,7 @@ def test_packets_have_the_sizes_that_they_are_said_to_have(stream: bool, compres
 def test_answers_name_the_packet_that_they_answer() -> None:
     pair = completed()
     answers = [step.message.answers for step in pair.client.events() if isinstance(step.message, DataV2) and step.message.answers]
-    assert sorted(answers) == sorted(request.packet_id or 0 for request in pair.client.run.requests.values())
+    assert sorted(answers) == sorted(request.carried_by or "" for request in pair.client.run.requests.values())
 
 
 def test_nothing_is_sent_before_there_are_keys() -> None:

@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openvpn_support import WRAPS, Pair, Path, completed, make_pair
 
-from vpnprobe.conversations.openvpn import State
+from vpnprobe.conversations.contract import Sender
+from vpnprobe.conversations.openvpn import State, placed
 from vpnprobe.conversations.openvpn_ends import CIPHERS, ClientOffer
 from vpnprobe.conversations.openvpn_session import Stage
+from vpnprobe.wire.openvpn import DataV1, DataV2
 from vpnprobe.wire.openvpn_ciphers import Cipher
 
 Cut = Callable[[bytes], Iterator[bytes]]
@@ -134,3 +136,25 @@ def test_data_flows_while_keys_change_over_a_bad_path(seed: int) -> None:
     assert pair.server.run.all_answered
     assert pair.client.channel is not None
     assert pair.client.channel.key_id == 3
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_packets_stay_told_apart_when_key_ids_and_packet_ids_come_again(stream: bool) -> None:
+    """After seven renegotiations a key ID serves again, and packet IDs begin at 1 under each."""
+    pair = completed(stream=stream)
+    for _ in range(9):
+        assert pair.server.renegotiate(pair.now)
+        pair.run()
+        for end in (pair.client, pair.server):
+            end.run.count += 6
+            end.run.begin(pair.now)
+        pair.run()
+    for sender, end in ((Sender.INITIATOR, pair.client), (Sender.RESPONDER, pair.server)):
+        own = [step.message for step in end.tracker.steps if step.sender is sender and isinstance(step.message, DataV1 | DataV2)]
+        assert len({placed(message) for message in own}) == len(own) > 9 * 6
+        requests = {request.carried_by for request in end.run.requests.values()}
+        assert len(requests) == end.run.count
+        answers = {
+            step.message.answers for step in end.tracker.steps if step.sender is sender.other and isinstance(step.message, DataV1 | DataV2)
+        }
+        assert answers >= requests

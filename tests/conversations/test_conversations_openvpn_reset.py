@@ -120,6 +120,22 @@ def test_other_packets_are_recorded_by_the_client() -> None:
     assert not client.tracker.steps[1].expected
 
 
+@pytest.mark.parametrize("stray", [b"0 and more", b"Hello, this is SSH", b"\x20" + S_ID])
+def test_a_stray_datagram_is_no_answer_to_a_reset(stray: bytes) -> None:
+    """Each begins as a control or data packet does."""
+    client = Initiator(session_id=C_ID, stream=False)
+    client.start(0.0)
+    client.receive(stray, 0.1)
+    assert not client.reached("reset")
+
+
+def test_a_server_s_end_does_not_record_that_its_client_went() -> None:
+    server = Responder(session_id=S_ID, stream=True)
+    server.closed_by_peer(0.1)
+    assert server.peer_closed
+    assert server.tracker.steps == []
+
+
 def test_a_wrapped_server_closes_the_stream_without_a_byte() -> None:
     client = Initiator(session_id=C_ID, stream=True)
     client.start(0.0)

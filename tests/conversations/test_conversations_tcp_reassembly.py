@@ -242,4 +242,9 @@ def test_any_segments_can_be_followed(segments: list[tuple[str, int, int, int, b
     watcher = Watcher(held_segments=3, held_bytes=12)
     for sender, sequence, acknowledgment, flags, payload, cut in segments:
         watcher.saw(sequence, payload, flags=flags, acknowledgment=acknowledgment, sender=sender, length=len(payload) + cut)
-    assert all(chunk.data for chunk in watcher.chunks)
+    assert all(chunk.data and chunk.gap >= 0 and chunk.missing >= 0 for chunk in watcher.chunks)
+
+
+def test_a_segment_half_the_sequence_space_away_is_an_old_one() -> None:
+    watcher = Watcher(held_segments=1).saw(0, flags=SYN).saw(2**31 + 1, b"far").saw(5, b"late").saw(1, b"data")
+    assert watcher.told == [(b"data", 0, 0), (b"late", 0, 0)]

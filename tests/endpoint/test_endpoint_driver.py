@@ -9,7 +9,7 @@ import pytest
 from driver_support import GOAL, PORT, THERE, Scripted
 
 from vpnprobe.conversations.openvpn_reset import Initiator
-from vpnprobe.endpoint.driver import CLOCK_SLACK_S, Driver, GoalBy, GoalOrSilence
+from vpnprobe.endpoint.driver import CLOCK_SLACK_S, LONGEST_S, Driver, GoalBy, GoalOrSilence
 from vpnprobe.transports.simulated import SimulatedNetwork, SimulatedStack, run_virtual
 from vpnprobe.transports.stack import Datagram, NetworkStack
 from vpnprobe.transports.topology import CLIENT, SERVER, Topology
@@ -119,6 +119,16 @@ class TestWaiting:
             return driven.stack.now()
 
         assert story(tell) == pytest.approx(2.5, abs=CLOCK_SLACK_S)
+
+    def test_a_peer_that_never_falls_silent_does_not_hold_the_run(self) -> None:
+        async def tell(driven: Driven) -> float:
+            driven.driver.start()
+            for turn in range(200):
+                driven.later(0.5 * turn, driven.driver.receive, b"else")
+            assert await driven.driver.wait(GoalOrSilence(driven.driver, GOAL, 1.0))
+            return driven.stack.now()
+
+        assert story(tell) == pytest.approx(LONGEST_S, abs=CLOCK_SLACK_S)
 
     def test_the_goal_is_not_followed_by_silence(self) -> None:
         async def tell(driven: Driven) -> float:

@@ -37,7 +37,7 @@ class Clock:
 
 
 class Wire:
-    """A witness, and packets for it."""
+    """An observer, and packets for it."""
 
     def __init__(self, ports: dict[tuple[Transport, int], PortState] | None = None) -> None:
         self.recorder = Recorder(cast("NetworkStack", Clock()), Vantage.SERVER)
@@ -176,6 +176,18 @@ def test_segments_out_of_order_and_twice_are_read_once(first_sequence: int) -> N
         wire.sequence[Sender.INITIATOR] = start + first
         wire.segment(Sender.INITIATOR, 1723, data[first:last])
     assert wire.seen(checks.PPTP_CONTROL, Movement.RECEIVED, client.key) == {"SCCRQ"}
+
+
+def test_a_later_connection_from_the_same_port_is_read_by_itself() -> None:
+    """The first broke off in the middle of a message."""
+    wire = Wire()
+    clients = [pptp.Initiator(f"vpnprobe-{number}123456789abcdef", 4242) for number in (0, 1)]
+    for client, part in zip(clients, (60, 156), strict=True):
+        wire.handshake(1723)
+        client.start(0.0)
+        wire.segment(Sender.INITIATOR, 1723, b"".join(client.data_to_send(0.0))[:part])
+        wire.sequence[Sender.INITIATOR] += 1000
+    assert wire.seen(checks.PPTP_CONTROL, Movement.RECEIVED, clients[1].key) == {"SCCRQ"}
 
 
 @pytest.mark.parametrize("answered", [False, True])

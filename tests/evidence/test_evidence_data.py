@@ -185,7 +185,7 @@ def answered(count: int, *, size_limit: int = 1500) -> list[PacketRecord]:
         elif row.size + 28 <= size_limit:
             number = int(row.key.rpartition(".")[2], 16)
             key = row.key.partition(".")[0] + data_suffix(0, 1000 + number)
-            found.append(replace(sent, vantage=Vantage.CLIENT, key=key, detail={"answers": number}))
+            found.append(replace(sent, vantage=Vantage.CLIENT, key=key, detail={"answers": f"0.{number:x}"}))
     return found
 
 

@@ -131,3 +131,41 @@ def test_a_port_that_is_blocked_is_not_tried_without_end() -> None:
     assert outcomes["tcp-reach-tcp-1723-both"] is Outcome.BLOCKED
     assert outcomes["pptp-control-tcp-1723-both"] is Outcome.SKIPPED
     assert took_s < 10
+
+
+class Broken(Ticking):
+    def receive(self, data: bytes, now: float) -> None:
+        raise AssertionError("a bug")
+
+
+def test_a_bug_in_a_conversation_over_a_stream_is_not_taken_for_the_server_s_end_of_it() -> None:
+    check = checks.openvpn_reset(Transport.TCP, 1194)
+
+    async def main() -> None:
+        network = SimulatedNetwork(Topology(), seed=1)
+        path = path_of(network)
+        tasks = []
+        await network.stack(SERVER).listen(lambda s: tasks.append(asyncio.get_running_loop().create_task(s.send(b"hello"))), port=1194)
+        stream = await connected(path, check, deadline_s=5)
+        with pytest.raises(AssertionError, match="a bug"):
+            await over_stream(path, Broken(due=60.0, ticks=50), check, stream, lambda driver: GoalBy(driver, check.name, 60.0))
+        path.close()
+
+    run_virtual(main())
+
+
+def test_a_run_that_is_broken_off_sends_nothing_more() -> None:
+    async def main() -> tuple[int, int]:
+        path = path_of(SimulatedNetwork(Topology(), seed=1))
+        ticking = Ticking(path.stack.now() + 0.1)
+        task = asyncio.get_running_loop().create_task(over_udp(path, ticking, UDP))
+        await asyncio.sleep(0.35)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        before = ticking.ticks
+        await asyncio.sleep(3)
+        path.close()
+        return before, ticking.ticks
+
+    before, after = run_virtual(main())
+    assert before == after > 0

@@ -24,6 +24,7 @@ from vpnprobe.endpoint.syn_observer import SynObserver
 from vpnprobe.endpoint.ttl_probe import IcmpTap, check_of
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.evidence import checks, identify
+from vpnprobe.evidence.clocks import DECIMALS, clock_offset
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, ProbeError, Refusal, RefusalKind
@@ -260,11 +261,25 @@ class ClientRun:
             observations=(*observations, *opinions),
             captures=captures,
             client=self._about_client(context),
-            server=_about_server(peer, self.peer_address),
+            server={**_about_server(peer, self.peer_address), **self._clocks(context, client, peer)},
             complete=not problem,
             problem=problem,
             peer_lost=lost,
         )
+
+    def _clocks(self, context: ProbeContext, client: EndRecord, peer: RemotePeer | None) -> dict[str, float]:
+        """How far the server's clock is ahead of the client's, and how sure that is, seconds; empty: not known.
+
+        Records count from when each end began them, and the server has told when that was by its own clock.
+        """
+        found = clock_offset(client, context.server_record)
+        if found is None or peer is None or peer.began is None:
+            return {}
+        began = self.stack.unix_time() - (self.stack.now() - context.recorder.began)
+        return {
+            "clock_offset_s": round(found.offset_s + peer.began - began, DECIMALS),
+            "clock_uncertainty_s": found.uncertainty_s,
+        }
 
     async def _last_words(self, context: ProbeContext, peer: RemotePeer) -> dict[str, bytes]:
         """The server's final record, and its capture, where it has one."""

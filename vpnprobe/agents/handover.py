@@ -21,6 +21,10 @@ INLINE: Final = 16
 """Payloads up to so many bytes stand in the summary themselves."""
 MOST_AT_A_TIME: Final = 12_000
 """Bytes of payloads that are asked for at a time."""
+MOST_UNIX_TIME: Final = 1 << 32
+"""What a capture file has room for."""
+MOST_CUT: Final = 1 << 20
+"""Bytes: more than any packet has, those that a network card cuts to size included."""
 _ENTRY: Final = struct.Struct(">dBIBH")
 """Unix time, whether it left, bytes that are cut, bytes of the head, bytes of the payload."""
 
@@ -61,6 +65,8 @@ def read_summary(data: bytes, *, most_bytes: int) -> list[Entry]:
     cursor, entries = Cursor(inflated(data, most_bytes=most_bytes)), []
     while cursor.left:
         at, outgoing, cut, head, size = _ENTRY.unpack(cursor.take(_ENTRY.size, "packet"))
+        if not 0 <= at < MOST_UNIX_TIME or cut > MOST_CUT:
+            raise DecodeError("packet", cursor.offset, f"was seen at {at}, cut by {cut} bytes: no capture holds that")
         heads = cursor.take(head, "head")
         entries.append(
             Entry(at, bool(outgoing), cut, heads, size, cursor.take(min(size, DIGEST_BYTES) if size > INLINE else size, "payload"))

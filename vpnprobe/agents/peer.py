@@ -9,7 +9,17 @@ from typing import Final
 
 from vpnprobe.agents.control import VERSION, Channel, Message
 from vpnprobe.agents.handover import known_payloads, missing, read_payloads, read_summary, restored
-from vpnprobe.agents.records import check_row, read_all, read_check, read_known, read_packet_record, read_refusal, read_trace, unpacked
+from vpnprobe.agents.records import (
+    LATEST_S,
+    check_row,
+    read_all,
+    read_check,
+    read_known,
+    read_packet_record,
+    read_refusal,
+    read_trace,
+    unpacked,
+)
 from vpnprobe.endpoint.pcap import encode_pcap
 from vpnprobe.endpoint.recorder import MOST_ROWS
 from vpnprobe.errors import CannotRun, DecodeError
@@ -71,6 +81,12 @@ class RemotePeer:
     def unknown_checks(self) -> list[str]:
         """Checks that its rows are about and this version does not have: it is newer. Those rows count for nothing."""
         return sorted(self._unknown)
+
+    @property
+    def began(self) -> float | None:
+        """When it began its record, Unix time by its own clock; None: it did not say."""
+        told = self.about.get("began")
+        return float(told) if isinstance(told, int | float) and abs(told) < LATEST_S else None
 
     @property
     def captures(self) -> bool:

@@ -21,6 +21,7 @@ from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import MOST_ANSWERS, ClientSession, ClientSessions
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.registry import PROTOCOLS
+from vpnprobe.conversations.session_tag import TAG
 from vpnprobe.endpoint.passive_observer import PassiveObserver
 from vpnprobe.endpoint.run_capture import dropped_on_output
 from vpnprobe.endpoint.ttl_probe import IcmpTap, check_of
@@ -178,6 +179,8 @@ class ServerAgent:
             await stream.send(encode_frame({"answers": number, "error": problem, "version": __version__}))
             return None
         name, tag = str(message["session"])[:64], int(message["tag"])
+        if not 0 <= tag < 1 << 8 * TAG:
+            raise DecodeError("tag", 0, f"{tag} is not one of {TAG} bytes")
         address = stream.remote.address
         session = self.sessions.get(name)
         if session is None:
@@ -200,6 +203,7 @@ class ServerAgent:
         return {
             "version": __version__,
             "seen_as": str(session.address),
+            "began": self.stack.unix_time() - (self.stack.now() - session.recorder.began),
             "capabilities": sorted(self.stack.capabilities),
             "no_raw": self._raw.lack,
             "captures": session.sees_wire,
@@ -239,22 +243,25 @@ class ServerAgent:
             return {"error": f"internal error: {type(error).__name__}: {error}; this is a bug"}
 
     async def _open(self, session: ClientSession, message: Message) -> dict[str, object]:
-        states, seconds = [], min(float(message["seconds"]), LONGEST_OPEN_S)
-        for transport, number in list(message["ports"]):
-            wanted = WantedPort(Transport(transport), int(number))
-            if not 0 < wanted.port < 65536:
-                raise DecodeError("port", 0, f"{wanted.port} is none")
-            if wanted not in session.ports and len(session.ports) >= MOST_PORTS:
-                raise DecodeError("ports", 0, f"are more than the {MOST_PORTS} that one client may have")
-            state = await self.responders.open(wanted)
-            session.ports[wanted] = state
-            states.append([transport, wanted.port, state.value])
+        seconds = float(message["seconds"])
+        if not seconds >= 0:  # NaN too: a timer without a moment would disorder those of all clients.
+            raise DecodeError("seconds", 0, f"{seconds} is no time")
+        wanted = [WantedPort(Transport(transport), int(number)) for transport, number in list(message["ports"])]
+        if impossible := [port.port for port in wanted if not 0 < port.port < 65536]:
+            raise DecodeError("port", 0, f"{impossible[0]} is none")
+        if len(session.ports.keys() | set(wanted)) > MOST_PORTS:
+            raise DecodeError("ports", 0, f"are more than the {MOST_PORTS} that one client may have")
+        # Before the first is open, so that none stays open where another cannot be opened.
         if session.closing is not None:
             session.closing.cancel()
-        session.closing = asyncio.get_running_loop().call_later(seconds, self._close_ports, session)
+        session.closing = asyncio.get_running_loop().call_later(min(seconds, LONGEST_OPEN_S), self._close_ports, session)
         if not session.run_capture.listeners:
             session.observer = PassiveObserver(session.recorder, session.ports)
             session.run_capture.listeners.append(session.observer)
+        states = []
+        for port in wanted:
+            session.ports[port] = await self.responders.open(port)
+            states.append([port.transport.value, port.port, session.ports[port].value])
         return {"ports": states, "no_keys": self._accept_keys(session, message.get("keys"))}
 
     def _accept_keys(self, session: ClientSession, handed_over: object) -> dict[str, str]:

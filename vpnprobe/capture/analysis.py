@@ -2,7 +2,7 @@
 
 Pure but for reading files. One end alone cannot show that what it sent did not arrive: its silence is `no-answer`. Two ends are joined
 packet by packet where they are of the same attempt, which their nonces show; of two attempts only what each end sent and what it got can
-be compared, and `Examined.joined` says so. An end whose capture holds no packet saw nothing. Verdicts are for `vpnprobe.rules`.
+be compared, and `Examined.joined` says so. A capture that shows nothing of the two hosts proves nothing. Verdicts are for `vpnprobe.rules`.
 """
 
 from collections.abc import Container, Iterable, Sequence
@@ -17,6 +17,7 @@ from vpnprobe.capture.ends import Ends
 from vpnprobe.capture.host_firewall import as_heard
 from vpnprobe.capture.placing import traces_of
 from vpnprobe.capture.reading import Capture, PacketTrace
+from vpnprobe.evidence.clocks import clock_offset
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_records import Check, Movement, Vantage
@@ -39,6 +40,8 @@ class Side:
     """None: there is no VPN traffic in them."""
     started: str | None
     """When its first packet was seen: date and time in UTC, or the time of day of a trace without dates."""
+    clock_offset_s: float | None = None
+    """Of a server's side: how far its clock is ahead of the client's, seconds; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +148,19 @@ def _compare(client: Side, server: Side) -> Examined:
     records = _record(client, Vantage.CLIENT), _record(server, Vantage.SERVER)
     joined = _have_common_packets(*records, _recurring_keys(client, server))
     if not joined:
-        records = _recorded_meanwhile(client, records[0]), _recorded_meanwhile(server, records[1])
-    records = while_watched(records[0], records[1], _watched(server)), while_watched(records[1], records[0], _watched(client))
+        meanwhile = _recorded_meanwhile(client, server, records[0]), _recorded_meanwhile(server, client, records[1])
+        records = meanwhile if _have_a_host_in_common(client, server) else (records[0], SILENT)
+    clocks = clock_offset(*records) if joined else None
+    ahead_s = clocks.offset_s if clocks is not None else None
+    records = (
+        while_watched(records[0], records[1], _watched(server), ahead_s),
+        while_watched(records[1], records[0], _watched(client), -ahead_s if ahead_s is not None else None),
+    )
     facts = PathFacts(
         client_address=client.ends.client if client.ends is not None else None,
-        client_seen_as=server.ends.client if server.ends is not None else None,
+        client_seen_as=_seen_as(client, server, joined=joined),
+        clock_offset_s=ahead_s,
+        clock_uncertainty_s=clocks.uncertainty_s if clocks is not None else None,
         background=background_of(_decoders(client), _decoders(server), client.ends, server.ends) if joined else {},
         traces=(
             *(traces_of(_decoders(client), client.ends, Vantage.CLIENT, records[1]) if client.ends is not None else ()),
@@ -164,9 +175,19 @@ def _compare(client: Side, server: Side) -> Examined:
         observations=_with_evidence(observations, [(client, records[0]), (server, records[1])]),
         conversations=(),
         client=client,
-        server=server,
+        server=replace(server, clock_offset_s=ahead_s),
         joined=joined,
     )
+
+
+def _seen_as(client: Side, server: Side, *, joined: bool) -> str | None:
+    """The address that the server's capture has for the client: another than the client's own only where packets of both are joined.
+
+    Two captures without a packet in common may be of other hosts, and show no NAT between them.
+    """
+    if client.ends is None or server.ends is None:
+        return None
+    return server.ends.client if joined or server.ends.client == client.ends.client else None
 
 
 def _of_two_attempts(observation: Observation) -> Observation:
@@ -211,16 +232,28 @@ def _watched(side: Side) -> tuple[float, float] | None:
     return (min(one.first_at for one in seen), max(one.last_at for one in seen)) if seen else None
 
 
-def _recorded_meanwhile(side: Side, record: EndRecord) -> EndRecord:
-    """A capture of another attempt says what did not come only if the other end was sending meanwhile.
+def _recorded_meanwhile(side: Side, other: Side, record: EndRecord) -> EndRecord:
+    """A capture of another attempt says what did not come only if it was taken where that would have come, while the other end was sending.
 
-    It was, where anything of it came. A run of ours has both ends send, and an empty capture is one end's word that it saw nothing.
+    It was, where anything went both ways between the two hosts. An empty capture alone may be of the wrong interface, or of another time. A
+    run of ours has both ends send, and keeps its probes' packets alone: its empty capture is one end's word that it saw nothing of them.
     """
-    if side.ends is None or any(decoder.own for decoder in _decoders(side)):
+    if any(decoder.own for decoder in _decoders(side)) or (side.ends is None and any(decoder.own for decoder in _decoders(other))):
         return record
-    between = {(side.ends.client, side.ends.server), (side.ends.server, side.ends.client)}
-    both_ways = all(any(way in decoder.finder.ways for decoder in _decoders(side)) for way in between)
+    ends = side.ends or other.ends
+    seen = {way for decoder in _decoders(side) for way in decoder.finder.ways}
+    both_ways = ends is not None and {(ends.client, ends.server), (ends.server, ends.client)} <= seen
     return replace(record, recorded=both_ways)
+
+
+def _have_a_host_in_common(client: Side, server: Side) -> bool:
+    """Whether two captures can be of the same path: a NAT changes one of the two addresses. One without VPN traffic may be of any.
+
+    Where nothing is in common, what the server's capture holds is not what the client sent, and says nothing of it.
+    """
+    if client.ends is None or server.ends is None:
+        return True
+    return bool({client.ends.client, client.ends.server} & {server.ends.client, server.ends.server})
 
 
 def _recurring_keys(*sides: Side) -> set[str]:

@@ -6,7 +6,6 @@ These are the records of checks called `data`, one a packet, known by its sessio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from statistics import median
 from typing import Final
 
 from vpnprobe.capture.followers.base import FOLLOWS
@@ -32,18 +31,17 @@ def with_answers(record: EndRecord) -> EndRecord:
     return EndRecord(packet_records=tuple(_received(s) for s in _sent_data(record.packet_records) if _session(s) in proven), recorded=False)
 
 
-def while_watched(record: EndRecord, other: EndRecord, watched: tuple[float, float] | None) -> EndRecord:
+def while_watched(record: EndRecord, other: EndRecord, watched: tuple[float, float] | None, ahead_s: float | None) -> EndRecord:
     """The record without data packets that left while the other end did not capture: nobody knows what became of them.
 
-    `watched`: when the other end did, on its own clock; what came there tells how far the two clocks are apart. None: all the time.
+    `watched`: when the other end did, on its own clock; None: all the time. `ahead_s`: how far that clock is ahead of this record's, in
+    seconds; None: not known, so that nobody can say either whether it captured then.
     """
     if watched is None:
         return record
-    came = {(s.check, s.key): s.at for s in other.packet_records if s.check.name == "data" and s.movement is Movement.RECEIVED}
-    sent = [s for s in record.packet_records if s.check.name == "data" and s.movement is Movement.SENT]
-    apart = [came[s.check, s.key] - s.at for s in sent if (s.check, s.key) in came]
-    offset = median(apart) if apart else 0.0
-    gone = {id(s) for s in sent if (s.check, s.key) not in came and not watched[0] <= s.at + offset <= watched[1]}
+    came = {(s.check, s.key) for s in other.packet_records if s.check.name == "data" and s.movement is Movement.RECEIVED}
+    missing = [s for s in record.packet_records if s.check.name == "data" and s.movement is Movement.SENT and (s.check, s.key) not in came]
+    gone = {id(s) for s in missing if ahead_s is None or not watched[0] <= s.at + ahead_s <= watched[1]}
     return replace(record, packet_records=tuple(s for s in record.packet_records if id(s) not in gone)) if gone else record
 
 

@@ -217,11 +217,12 @@ def _what_to_run(verdict: Verdict, examined: "Examined") -> Reason:
     return Reason(NOT_IN_CAPTURE, f"This trace does not measure it. To know: {run}.")
 
 
-def _end(side: "Side | None", address: "Callable[[Ends], str]") -> dict[str, str] | None:
+def _end(side: "Side | None", address: "Callable[[Ends], str]") -> dict[str, str | float] | None:
     """What the document says of one end."""
     if side is None:
         return None
-    return {"capture": side.file} | ({"address": address(side.ends)} if side.ends is not None else {})
+    told = {"capture": side.file, "address": address(side.ends) if side.ends is not None else None, "clock_offset_s": side.clock_offset_s}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _file(capture: "Capture", vantage: "Vantage | None", verdicts: tuple[Verdict, ...]) -> CaptureFile:

@@ -81,6 +81,7 @@ TRANSITIONS: Final[dict[tuple[State, Sender, type], State]] = {
     (State.INIT_REJECTED, _I, SaInit): State.INIT_REJECTED,
     **{(state, _R, SaInit): State.INIT_ANSWERED for state in _BEFORE_ANSWER},
     **{(state, _R, SaInitRejection): State.INIT_REJECTED for state in _BEFORE_ANSWER},
+    (State.INIT_REQUESTED, _R, Informational): State.INIT_REJECTED,
     # IKE_AUTH, several times with EAP. Its request shows that IKE_SA_INIT was answered, seen or not.
     **{(state, _I, Auth): State.AUTH_REQUESTED for state in _BEFORE_AUTH},
     (State.AUTH_REQUESTED, _R, Auth): State.AUTH_ANSWERED,

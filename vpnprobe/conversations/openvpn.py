@@ -183,7 +183,12 @@ def placed(message: object) -> tuple[str, str]:
 
 def data_suffix(key_id: int, number: int | None) -> str:
     """What the key of a data packet has behind the key of its conversation: key ID and packet ID."""
-    return f"{OF_SESSION}{key_id}{OF_SESSION}{number or 0:x}"
+    return f"{OF_SESSION}{data_name(key_id, number)}"
+
+
+def data_name(key_id: int, number: int | None) -> str:
+    """One data packet among those of its session."""
+    return f"{key_id}{OF_SESSION}{number or 0:x}"
 
 
 class OpenvpnTracker(Tracker[State]):

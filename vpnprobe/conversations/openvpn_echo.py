@@ -45,8 +45,8 @@ class Request:
 
     outer_bytes: int
     sent_at: float
-    packet_id: int | None = None
-    """Of the data packet that carried it."""
+    carried_by: str | None = None
+    """The name of the data packet, as `data_name` has it."""
     answered_at: float | None = None
 
 
@@ -149,18 +149,18 @@ class EchoingEnd(SessionEnd):
         inner_bytes = outer_bytes - channel.overhead - framing - carrier
         source, destination = ends
         payload = echo_request(source, destination, identifier=self.run.identifier, sequence=sequence, size=inner_bytes)
-        self.run.requests[sequence].packet_id = self.send_payload(payload, now)
+        self.run.requests[sequence].carried_by = self.send_payload(payload, now)
 
     @abstractmethod
     def _tunnel_ends(self) -> tuple[IPv4Address, IPv4Address] | None:
         """Our own address in the tunnel and the peer's; None: not known."""
 
-    def _answers(self, payload: bytes) -> int | None:
+    def _answers(self, payload: bytes) -> str | None:
         echo = read_echo(payload)
         if echo is None or not isinstance(echo[1], EchoReply) or echo[1].identifier != self.run.identifier:
             return None
         request = self.run.requests.get(echo[1].sequence)
-        return request.packet_id if request is not None else None
+        return request.carried_by if request is not None else None
 
     def _payload_came(self, payload: bytes, now: float) -> None:
         echo = read_echo(payload)

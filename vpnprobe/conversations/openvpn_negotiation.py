@@ -87,6 +87,8 @@ class Negotiation:
     """Whether the peer has these keys too, so that we may send under them."""
     started: bool = False
     """Whether our key message left."""
+    turn: int = 0
+    """How often its key ID served before in this session: after seven renegotiations they come again."""
 
     @property
     def next_key_id(self) -> int:

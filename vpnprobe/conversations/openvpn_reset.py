@@ -65,7 +65,8 @@ class _End(ConversationEnd[OpenvpnTracker], ABC):
     def closed_by_peer(self, now: float) -> None:
         """The TCP connection ended, without a reset. A server that wants its control channel wrapped does this to a plain reset."""
         self.peer_closed = True
-        self.tracker.saw(self.SENDER.other, StreamClosed(), now=now)
+        if self.SENDER is Sender.INITIATOR:  # A client that has what it wanted says nothing by it.
+            self.tracker.saw(self.SENDER.other, StreamClosed(), now=now)
 
     @abstractmethod
     def _take(self, data: bytes, now: float) -> None:
@@ -94,6 +95,10 @@ class Initiator(_End):
     def answered(self) -> bool:
         """Whether a server's reset acknowledged ours."""
         return self.server_session_id is not None
+
+    def reached(self, check: str) -> bool:
+        """As the table has it, but of a reset only where the answer acknowledges ours: a stray data packet is no answer."""
+        return self.answered if check == "reset" else super().reached(check)
 
     def start(self, now: float) -> None:
         self._send(self._reset, now)

@@ -6,12 +6,13 @@ peer does: beyond the window packets wait, and where too many wait the session h
 
 import ssl
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 from vpnprobe.conversations.contract import ConversationEnd, Sender
-from vpnprobe.conversations.openvpn import OpenvpnTracker
+from vpnprobe.conversations.openvpn import OpenvpnTracker, data_name
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_negotiation import Negotiation, Stage, Wrapping
 from vpnprobe.conversations.openvpn_reliable import Reliability
@@ -26,6 +27,7 @@ CONTROL_PAYLOAD: Final = 1100
 RETRANSMIT_AFTER_S: Final = 1.0
 DATA_HEAD: Final = 8
 """Bytes of a data packet up to its packet ID, of either version."""
+PACKET_ID_BITS: Final = 32
 MOST_WAITING: Final = 256
 """Control packets that may wait for a place in the window: the longest chain of certificates needs fewer."""
 KEPT_STEPS: Final = 8_000
@@ -69,6 +71,8 @@ class SendingEnd(ConversationEnd[OpenvpnTracker], ABC):
         self._unix_time_at_zero = unix_time_at_zero
         self._retransmit_after_s = retransmit_after_s
         self._negotiations: dict[int, Negotiation] = {}
+        self._begun: Counter[int] = Counter()
+        """How many negotiations were begun, by key ID."""
         self._first = b""
         """What came first, as far as its opcode."""
         self._acknowledged_by: bytes | None = None
@@ -99,7 +103,8 @@ class SendingEnd(ConversationEnd[OpenvpnTracker], ABC):
         reliability = Reliability(stream=self.stream, retransmit_after_s=self._retransmit_after_s)
         pre_master = self._entropy(48) if self.SENDER is Sender.INITIATOR else b""
         own = KeySource(pre_master, self._entropy(32), self._entropy(32))
-        self._negotiations[key_id] = negotiation = Negotiation(key_id, reliability, own)
+        self._negotiations[key_id] = negotiation = Negotiation(key_id, reliability, own, turn=self._begun[key_id])
+        self._begun[key_id] += 1
         return negotiation
 
     def _flush(self, now: float) -> None:
@@ -145,30 +150,33 @@ class SendingEnd(ConversationEnd[OpenvpnTracker], ABC):
         self.largest_control_bytes = max(self.largest_control_bytes, len(data))
         self._outbox.append(frame(data) if self.stream else data)
 
-    def send_payload(self, payload: bytes, now: float) -> int | None:
-        """Sends one tunnel packet and returns its packet ID; None: there are no keys yet, and nothing is sent."""
-        channel = self.channel
-        if channel is None:
+    def send_payload(self, payload: bytes, now: float) -> str | None:
+        """Sends one tunnel packet and returns its name, as `data_name` has it; None: there are no keys yet, and nothing is sent."""
+        negotiation = self._in_use
+        if negotiation is None or negotiation.channel is None:
             return None
-        data = channel.seal(self.compression.add(payload))
-        self._saw_data(self.SENDER, data, now)
+        data = negotiation.channel.seal(self.compression.add(payload))
+        self._saw_data(self.SENDER, data, now, negotiation.turn)
         self._outbox.append(frame(data) if self.stream else data)
-        return channel.sent
+        return data_name(negotiation.key_id, _number(data, negotiation.turn))
 
     @property
     def channel(self) -> DataChannel | None:
         """The newest whose keys the peer has too, to send under; None: there is none yet."""
-        newest_first = reversed(self._negotiations.values())
-        return next((negotiation.channel for negotiation in newest_first if negotiation.in_use), None)
+        return self._in_use.channel if self._in_use is not None else None
+
+    @property
+    def _in_use(self) -> Negotiation | None:
+        return next((negotiation for negotiation in reversed(self._negotiations.values()) if negotiation.in_use), None)
 
     def _saw(self, sender: Sender, packet: ControlPacket, layer: Reliable, now: float, size: int) -> None:
         self.tracker.saw(sender, replace(packet, body=b"", number=layer.packet_id), now=now, size=size)
 
-    def _saw_data(self, sender: Sender, data: bytes, now: float, *, answers: int | None = None) -> None:
+    def _saw_data(self, sender: Sender, data: bytes, now: float, turn: int, *, answers: str | None = None) -> None:
         """Keeps the head alone: what follows the packet ID is long, and nobody reads it again."""
         packet = decode_openvpn(data[:DATA_HEAD])
         assert isinstance(packet, DataV1 | DataV2)
-        self.tracker.saw(sender, replace(packet, number=packet_number(data), answers=answers), now=now, size=len(data))
+        self.tracker.saw(sender, replace(packet, number=_number(data, turn), answers=answers), now=now, size=len(data))
 
     def _say(self, negotiation: Negotiation, plain: bytes) -> None:
         """Says something inside TLS, where that can still be."""
@@ -185,3 +193,9 @@ class SendingEnd(ConversationEnd[OpenvpnTracker], ABC):
         """The first failure stays."""
         if self.failure is None:
             self.failure = Failure(code, detail)
+
+
+def _number(data: bytes, turn: int) -> int | None:
+    """The packet ID, which begins anew with each negotiation, above it how often the key ID served before."""
+    number = packet_number(data)
+    return None if number is None else turn << PACKET_ID_BITS | number

@@ -94,7 +94,8 @@ class SessionEnd(SendingEnd):
     def closed_by_peer(self, now: float) -> None:
         """The TCP connection ended, without a reset."""
         self.peer_closed = True
-        self.tracker.saw(self.SENDER.other, StreamClosed(), now=now)
+        if self.SENDER is Sender.INITIATOR:  # A client that has what it wanted says nothing by it.
+            self.tracker.saw(self.SENDER.other, StreamClosed(), now=now)
         if self.bytes_received == 0:
             self._fail(FailureCode.CLOSED_AT_ONCE)
         elif self.stage < Stage.ANSWERED and self._is_foreign:
@@ -157,8 +158,8 @@ class SessionEnd(SendingEnd):
         """A control message inside TLS."""
 
     @abstractmethod
-    def _answers(self, payload: bytes) -> int | None:
-        """The packet ID of the packet of ours that a tunnel packet answers; None: it answers none."""
+    def _answers(self, payload: bytes) -> str | None:
+        """The name of the packet of ours that a tunnel packet answers; None: it answers none."""
 
     @abstractmethod
     def _payload_came(self, payload: bytes, now: float) -> None:
@@ -273,7 +274,7 @@ class SessionEnd(SendingEnd):
             return
         # The peer has these keys, whatever became of its acknowledgments.
         negotiation.in_use = True
-        self._saw_data(self.SENDER.other, data, now, answers=self._answers(payload))
+        self._saw_data(self.SENDER.other, data, now, negotiation.turn, answers=self._answers(payload))
         self._reach(Stage.DATA)
         if payload == PING:
             self.pings_received += 1

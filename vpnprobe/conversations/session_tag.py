@@ -39,7 +39,7 @@ def key_carries(key: str, tag: int) -> bool:
     """The same of a conversation's key: an identifier in hex."""
     try:
         return carries(bytes.fromhex(key), tag)
-    except ValueError:
+    except (ValueError, OverflowError):
         return False
 
 

@@ -104,7 +104,8 @@ class StreamDirection(Generic[EndT]):
         if sequence == self._next and not self._held:
             return self._given(segment, 0)
         self._hold(sequence, segment)
-        return self._released()
+        # Between two calls all that is held lies ahead, so nothing is due where this segment does too.
+        return self._released() if ahead(sequence, self._next) <= 0 or self._is_too_much() else []
 
     def acknowledged(self, number: int) -> list[Chunk[EndT]]:
         """The chunks behind gaps below `number`. The other end has what is missing there: it was sent, and only not seen."""
@@ -133,7 +134,7 @@ class StreamDirection(Generic[EndT]):
         return min(self._held, key=lambda sequence: ahead(sequence, self._next))
 
     def _skip_to(self, sequence: int) -> None:
-        self._gap += max(0, ahead(sequence, self._next))
+        self._gap += ahead(sequence, self._next)
         self._next = sequence
 
     def _hold(self, sequence: int, segment: _Segment) -> None:
@@ -143,15 +144,18 @@ class StreamDirection(Generic[EndT]):
             return
         self._held[sequence] = segment
         self._held_bytes += len(segment.payload) - (len(already.payload) if already is not None else 0)
-        if len(self._held) > self._most_segments or self._held_bytes > self._most_bytes:
-            first = self._first_held()
-            if ahead(first, self._next) > 0:
-                self._skip_to(first)
+
+    def _is_too_much(self) -> bool:
+        """Whether more is held than may be; then reading goes on behind the gap."""
+        if len(self._held) <= self._most_segments and self._held_bytes <= self._most_bytes:
+            return False
+        self._skip_to(self._first_held())
+        return True
 
     def _released(self) -> list[Chunk[EndT]]:
         chunks: list[Chunk[EndT]] = []
         for sequence in sorted(self._held, key=lambda number: ahead(number, self._next)):
-            known = ahead(self._next, sequence)
+            known = -ahead(sequence, self._next)
             if known < 0:
                 break
             segment = self._held.pop(sequence)

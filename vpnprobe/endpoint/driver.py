@@ -136,20 +136,25 @@ class Driver:
             self._arm()
 
 
+LONGEST_S: Final = 60.0
+"""Of a conversation that waits for silence: a peer that never falls silent does not hold the run."""
+
+
 class GoalOrSilence:
-    """The check's goal, or silence: nothing is due any more, and nothing has come for `silence_s` since."""
+    """The check's goal, or silence: nothing is due any more, and nothing has come for `silence_s` since. LONGEST_S at most."""
 
     def __init__(self, driver: Driver, check: str, silence_s: float) -> None:
         self._driver = driver
         self._check = check
         self._silence_s = silence_s
+        self._last = driver.heard + LONGEST_S
 
     def reached(self, now: float) -> bool:
-        due = self.due()
-        return self._driver.conversation.reached(self._check) or (due is not None and now >= due - CLOCK_SLACK_S / 2)
+        return self._driver.conversation.reached(self._check) or now >= self.due() - CLOCK_SLACK_S / 2
 
-    def due(self) -> float | None:
-        return None if self._driver.conversation.next_timer() is not None else self._driver.heard + self._silence_s
+    def due(self) -> float:
+        silent = self._driver.conversation.next_timer() is None
+        return min(self._last, self._driver.heard + self._silence_s) if silent else self._last
 
 
 class GoalBy:
@@ -187,7 +192,7 @@ class StreamDriver(Driver):
         self._reading = asyncio.get_running_loop().create_task(self._read())
 
     async def finished(self) -> None:
-        """Until the stream has ended."""
+        """Until the stream has ended. Raises what went wrong in reading it, but for its end."""
         await _over(self._reading)
 
     async def drained(self) -> None:

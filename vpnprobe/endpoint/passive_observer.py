@@ -177,7 +177,7 @@ class PassiveObserver:
         slot = (client, port)
         if segment.has(TcpFlag.SYN):
             yield _handshake(port, client, ip, sender)
-            if sender is Sender.INITIATOR and slot not in self._connections:
+            if sender is Sender.INITIATOR and self._begins(slot, segment):
                 reassembly = TcpReassembly(Sender.INITIATOR, Sender.RESPONDER, held_bytes=HELD_BYTES)
                 _kept(self._connections, slot, ObservedConnection(observed(Transport.TCP, port), reassembly, set()))
         connection = self._connections.get(slot)
@@ -199,6 +199,11 @@ class PassiveObserver:
                 yield from self._shown(one, one.observer.saw(chunk.sender, chunk.data, gap=chunk.gap))
             if segment.has(TcpFlag.FIN) and sender not in connection.heard:
                 yield from self._shown(one, one.observer.closed(sender))
+
+    def _begins(self, slot: tuple[int, int], segment: TcpSegment) -> bool:
+        """Whether the client's SYN begins a connection that is not followed yet: the first of its port, or a later one."""
+        known = self._connections.get(slot)
+        return known is None or known.reassembly.begins_another(Sender.INITIATOR, sequence=segment.sequence, flags=segment.flags)
 
     def _shown(self, one: Observed, messages: Iterable[MessageSeen]) -> Iterator[PacketIdentity]:
         """Messages as what they are to us; calls that one of them grants are kept."""

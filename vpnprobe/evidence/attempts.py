@@ -30,6 +30,11 @@ def port_key(port: int) -> str:
     return f"{_PORT}{port}"
 
 
+def is_port_key(key: str) -> bool:
+    """Whether it names an attempt by the client's port."""
+    return key.startswith(_PORT)
+
+
 def under_clients_keys(client: EndRecord, server: EndRecord) -> EndRecord:
     """The server's record with each attempt under the key that the client has for it.
 
@@ -76,7 +81,7 @@ def unattributed(check: Check, client: EndRecord, server: EndRecord, facts: Path
         return False
     ours = {s.key for s in _attempts(client.packet_records) if s.check == check and s.movement is Movement.SENT}
     came = (s for s in _attempts(server.packet_records) if s.check == check and s.movement is Movement.RECEIVED)
-    return any(s.key.startswith(_PORT) and s.key not in ours for s in came)
+    return any(is_port_key(s.key) and s.key not in ours for s in came)
 
 
 def _attempts(packet_records: Iterable[PacketRecord]) -> Iterable[PacketRecord]:

@@ -191,6 +191,15 @@ def openvpn_data(transport: Transport, port: int, wrap: str = "") -> Check:
     return Check("openvpn", "data", transport, port, wrap)
 
 
+def wireguard_handshake(port: int) -> Check:
+    return Check("wireguard", "handshake", Transport.UDP, port)
+
+
+def wireguard_data(port: int) -> Check:
+    """Data messages, each direction by itself."""
+    return Check("wireguard", "data", Transport.UDP, port)
+
+
 def spec_of(check: Check) -> CheckSpec | None:
     """What is known of it; None: nothing, since it is none of this version's."""
     return SPECS.get((check.probe, check.name))
@@ -234,8 +243,10 @@ def can_be_copied(check: Check) -> bool:
 
 
 def is_existing(check: Check) -> bool:
-    """Whether it was asked of an existing server with the user's own profile: perhaps on another host than the peer's, of whom then nothing
-    that is known of the peer holds."""
+    """Whether it was asked of an existing server with the user's own profile.
+
+    That server may be on another host than the peer. What is known of the peer says nothing about it.
+    """
     spec = spec_of(check)
     return spec is not None and spec.wrapped and check.variant.startswith(PROFILE)
 

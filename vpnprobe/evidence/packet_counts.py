@@ -158,10 +158,7 @@ def _count_acknowledged(of_check: PacketCounts) -> None:
 
 def _count_answered(of_check: PacketCounts, answer: PacketRecord) -> None:
     """An answer that only the holder of the session's keys can make proves that the packet it answers came."""
-    number = answer.detail["answers"]
-    if not isinstance(number, int):
-        return
-    key = f"{answer.key.rpartition(OF_SESSION)[0]}{OF_SESSION}{number:x}"
+    key = f"{session_part(answer.key)}{OF_SESSION}{answer.detail['answers']}"
     other = Direction.S2C if answer.direction is Direction.C2S else Direction.C2S
     for (way, _), count in of_check.counts.items():
         if way is other:

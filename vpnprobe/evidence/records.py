@@ -71,7 +71,10 @@ class EndRecord:
     """It sees GRE and ESP. False: it may not open raw sockets, so that its silence about these says nothing."""
 
     def until(self, at: float) -> "EndRecord":
-        """The record without what left or was refused after `at`: the other end was lost then, so nobody can say what became of it."""
+        """The record without what left or was refused after `at`: the other end was lost then, so nobody can say what became of it.
+
+        `at`: on this end's own clock, as everything in its record.
+        """
         packet_records = tuple(s for s in self.packet_records if s.at <= at or s.movement is Movement.RECEIVED)
         return replace(self, packet_records=packet_records, refusals=tuple(refusal for refusal in self.refusals if refusal.at <= at))
 
@@ -139,6 +142,10 @@ class PathFacts:
     skips: tuple[Skip, ...] = ()
     named_failures: tuple[NamedFailure, ...] = ()
     """What one end has read inside a conversation."""
+    clock_offset_s: float | None = None
+    """How far the server's clock is ahead of the client's, seconds; None: not known, and times of the two ends are not compared."""
+    clock_uncertainty_s: float | None = None
+    """How far the true offset may be from that, seconds; None: there is none."""
     samples: tuple[NumberSample, ...] = ()
     """What checks of kind number tried and measured."""
     errors: tuple[ProbeError, ...] = ()

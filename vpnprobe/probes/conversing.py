@@ -63,11 +63,13 @@ async def over_udp(
         send=lambda data: port.send(data, remote),
         record=lambda: context.recorder.steps(conversation, check, Sender.INITIATOR, remote=remote),
     )
-    driver.start()
-    await driver.wait(until(driver) if until is not None else GoalOrSilence(driver, check.name, context.settle_s))
-    if closing is not None:
-        driver.say(closing)
-    driver.rest()
+    try:
+        driver.start()
+        await driver.wait(until(driver) if until is not None else GoalOrSilence(driver, check.name, context.settle_s))
+        if closing is not None:
+            driver.say(closing)
+    finally:
+        driver.rest()  # A run that was broken off sends nothing more.
 
 
 async def connected(context: ProbeContext, check: Check, *, deadline_s: float) -> TcpStream:
@@ -98,6 +100,8 @@ async def over_stream(
         driver.start()
         await driver.wait(until(driver))
         driver.rest()
+        if driver.ended:
+            await driver.finished()
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):  # A server that reads nothing must not hold what we send.
                 await driver.drained()

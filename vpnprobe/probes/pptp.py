@@ -75,6 +75,8 @@ class Calls:
         connection.driver.start()
         patience = context.stack.now() + max(1.0, 6 * context.settle_s)
         await connection.driver.wait(GoalBy(connection.driver, PPTP_CONTROL.name, patience))
+        if connection.driver.ended:
+            await connection.driver.finished()
         if self.call is not None:
             connection.close()  # Another attempt was faster; one call is enough.
         elif not conversation.reached(PPTP_CONTROL.name):

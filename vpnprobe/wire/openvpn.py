@@ -187,8 +187,8 @@ class DataV1:
     key_id: int = 0
     number: int | None = field(default=None, compare=False)
     """Its packet ID, where whoever decoded it told; None: nobody did."""
-    answers: int | None = field(default=None, compare=False)
-    """The packet ID of the other end's packet that this one answers, known to who holds the keys; None: not known."""
+    answers: str | None = field(default=None, compare=False)
+    """Key ID and packet ID of the other end's packet that this one answers, known to who holds the keys; None: not known."""
 
     def encode(self) -> bytes:
         return bytes([self.opcode << OPCODE_SHIFT | self.key_id]) + self.payload
@@ -206,8 +206,8 @@ class DataV2:
     key_id: int = 0
     number: int | None = field(default=None, compare=False)
     """Its packet ID, where whoever decoded it told; None: nobody did."""
-    answers: int | None = field(default=None, compare=False)
-    """The packet ID of the other end's packet that this one answers, known to who holds the keys; None: not known."""
+    answers: str | None = field(default=None, compare=False)
+    """Key ID and packet ID of the other end's packet that this one answers, known to who holds the keys; None: not known."""
 
     def encode(self) -> bytes:
         return bytes([self.opcode << OPCODE_SHIFT | self.key_id]) + self.peer_id.to_bytes(3, "big") + self.payload

@@ -126,7 +126,7 @@ class GreFollower(PacketFollower):
             yield captured(frame, check, identity.key, identity.message, detail=identity.detail, own=True, purpose=identity.purpose)
         if not found:
             name = f"frame-{frame.number}" if frame.identification is None else f"ip-{frame.identification:04x}"
-            yield captured(frame, always(GRE_BARE), name, recurs=frame.identification is None)
+            yield captured(frame, always(GRE_BARE), name, recurs=not frame.identification)
 
     def _in_call(self, frame: Frame, packet: EnhancedGre) -> Iterable[CapturedMessage]:
         if packet.sequence_number is None:

@@ -23,11 +23,11 @@ from vpnprobe.capture.followers.base import (
     pair,
     seems_ttl_limited,
 )
-from vpnprobe.capture.followers.openvpn_data import DataPackets
+from vpnprobe.capture.followers.data_packets import DataPackets
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.streams import StreamChunk, TcpConnection, TcpEnd
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.openvpn import KeysAgreed, OpenvpnTracker, State, StreamClosed, describe, placed
+from vpnprobe.conversations.openvpn import KeysAgreed, OpenvpnTracker, State, StreamClosed, data_suffix, describe, placed
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.checks import openvpn_reset
 from vpnprobe.evidence.packet_records import Check
@@ -45,6 +45,7 @@ from vpnprobe.wire.openvpn import (
     Packet,
     peek,
 )
+from vpnprobe.wire.openvpn_data import packet_number
 from vpnprobe.wire.openvpn_wrap import Wrap
 
 PLAIN_RESET_BYTES: Final = 14
@@ -60,6 +61,8 @@ FIRST_PACKET_ID: Final = b"\x00\x00\x00\x01"
 """Of the replay protection."""
 MIDSTREAM_LEAST: Final = 3
 """Data packets alone are taken for OpenVPN from so many on."""
+PING_BYTES: Final = 40
+"""Of the whole packet, with an AEAD cipher: what is larger carries something."""
 KINDS_LIMIT: Final = 2000
 """Most messages of a conversation that are told apart."""
 UNKNOWN_SESSION: Final = "0" * 16
@@ -148,9 +151,10 @@ class OpenvpnConversation:
         if self.flow.client is not None and end == self.client:
             # It can only have keys from the server's key method 2 message.
             yield from self._first(frame, self.flow.other(end), KeysAgreed(), at)
-        kept = self._data.take(self.sender(end), packet, size=size, at=at)
-        if kept is not None:
-            suffix, detail = kept
+        number = packet_number(packet.encode()) or 0
+        suffix = data_suffix(packet.key_id, number)
+        detail = self._data.take(self.sender(end), number=number, suffix=suffix, carries=size > PING_BYTES, at=at)
+        if detail is not None:
             yield replace(self._captured(frame, end, packet, at), key=self._session_key(packet) + suffix, size=size, detail=detail)
 
     def _first(self, frame: Frame, end: HostPort, message: Packet | StreamClosed | KeysAgreed, at: float) -> Iterable[CapturedMessage]:

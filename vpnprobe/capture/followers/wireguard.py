@@ -6,16 +6,30 @@ that go up.
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
-from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, Flow, HostPort, PacketFollower, ends_of, pair
+from vpnprobe.capture.followers.base import (
+    FLOWS_LIMIT,
+    CapturedMessage,
+    Flow,
+    HostPort,
+    PacketFollower,
+    captured,
+    ends_of,
+    pair,
+    seems_ttl_limited,
+)
+from vpnprobe.capture.followers.data_packets import DataPackets
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.wireguard import WireguardTracker, opener
+from vpnprobe.conversations.wireguard import WireguardTracker, describe, opener, placed
 from vpnprobe.errors import DecodeError
+from vpnprobe.evidence.checks import wireguard_data, wireguard_handshake
 from vpnprobe.observations.schema import ConversationSummary, Transport
 from vpnprobe.wire.wireguard import (
     CLEAR_BYTES,
+    EMPTY_DATA,
     CookieReply,
     HandshakeInitiation,
     HandshakeResponse,
@@ -31,6 +45,8 @@ COUNTER_LIMIT: Final = 1 << 48
 """No session comes to that many packets."""
 RECEIVERS_LIMIT: Final = 64
 """Most receivers of one conversation whose counters are followed."""
+UNKNOWN_TUNNEL: Final = "0" * 8
+"""In place of the index of an initiation that the capture does not hold."""
 COUNTED: Final = {HandshakeInitiation: "initiation", HandshakeResponse: "response", CookieReply: "cookie", TransportData: "data"}
 """What each kind of message is called in a summary."""
 
@@ -48,8 +64,11 @@ class WireguardConversation:
         self._rising = 0
         """Data messages whose counter is above the last one's for the same receiver."""
         self._last: dict[tuple[HostPort, int], int] = {}
+        self._data = DataPackets(begun=not isinstance(first, TransportData))
+        self._seen: set[tuple[Sender, str, bool]] = set()
 
-    def take(self, frame: Frame, source: HostPort, message: WireguardMessage) -> None:
+    def take(self, frame: Frame, source: HostPort, message: WireguardMessage, size: int) -> Iterable[CapturedMessage]:
+        """One captured message for the first of each message from each end, and one for each data message. `size`: bytes of the message."""
         self.flow.count(frame, source)
         sender = Sender.INITIATOR if source == self._initiator else Sender.RESPONDER
         self._tracker.saw(sender, message, now=frame.at)
@@ -58,6 +77,26 @@ class WireguardConversation:
             self._count(source, message)
         elif self.flow.client is None and (opened := opener(message, sender)) is not None:
             self.flow.client = source if opened is sender else self.flow.other(source)
+        if not self.is_wireguard:
+            return
+        if isinstance(message, TransportData):
+            suffix = placed(message)[1]
+            detail = self._data.take(sender, number=message.counter, suffix=suffix, carries=size > EMPTY_DATA, at=frame.at)
+            if detail is not None:
+                found = self._captured(frame, source, message, size)
+                yield replace(found, key=found.key + suffix, detail=detail)
+            return
+        found = self._captured(frame, source, message, size)
+        kind = (sender, found.message, seems_ttl_limited(frame))
+        if kind not in self._seen:
+            self._seen.add(kind)
+            yield found
+
+    def _captured(self, frame: Frame, source: HostPort, message: WireguardMessage, size: int) -> CapturedMessage:
+        check_of = wireguard_data if isinstance(message, TransportData) else wireguard_handshake
+        from_client = source == self.flow.client if self.flow.client is not None else None
+        key = self._tracker.key or UNKNOWN_TUNNEL
+        return replace(captured(frame, check_of, key, describe(message)[0], from_client=from_client), size=size)
 
     def _count(self, source: HostPort, message: TransportData) -> None:
         receiver = (source, message.receiver_index)
@@ -96,8 +135,7 @@ class WireguardFollower(PacketFollower):
             if len(self._conversations) >= FLOWS_LIMIT:
                 return None
             conversation = self._conversations[slot] = WireguardConversation(source, destination, message)
-        conversation.take(frame, source, message)
-        return ()
+        return conversation.take(frame, source, message, length)
 
     def summaries(self) -> Iterable[ConversationSummary]:
         return (conversation.summary() for conversation in self._conversations.values() if conversation.is_wireguard)

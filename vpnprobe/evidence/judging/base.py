@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from vpnprobe.evidence.attempts import under_clients_keys
 from vpnprobe.evidence.checks import Kind, earlier_steps, is_existing, is_raw, kind_of, plain_on_port, same_packets, spec_of
+from vpnprobe.evidence.clocks import on_one_clock
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_counts import Count, PacketCounts, background, count_packets
 from vpnprobe.evidence.packet_records import Check, Movement
@@ -41,7 +42,7 @@ class Judge:
     """One judgement: both records, counted, and what is known of the path."""
 
     def __init__(self, client: EndRecord, server: EndRecord, facts: PathFacts) -> None:
-        server = under_clients_keys(client, server)
+        server, facts = on_one_clock(client, under_clients_keys(client, server), facts)
         self.ends = {Direction.C2S: (client, server), Direction.S2C: (server, client)}
         """Sender and receiver of each direction."""
         self.facts = facts

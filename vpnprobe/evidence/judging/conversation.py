@@ -58,9 +58,13 @@ def _fits(check: Check, refused: str) -> dict[str, str]:
 
 
 def _where_it_stopped(judge: Judge, check: Check, found: Observation, counts: PacketCounts) -> Observation:
-    """The first message that was sent and never came decides; none such means that the other end did not answer."""
+    """The first message that was sent and never came decides; none such means that the other end did not answer.
+
+    Where the two ends' times cannot be compared, the client's come first: it begins, and the server answers.
+    """
     steps = [(count, way, message) for (way, message), count in counts.counts.items() if count.sent and not count.received]
-    for count, way, message in sorted(steps, key=lambda step: min(step[0].sent.values())):
+    comparable = judge.facts.clock_offset_s is not None
+    for count, way, message in sorted(steps, key=lambda step: (not comparable and step[1] is Direction.S2C, min(step[0].sent.values()))):
         outcome, bound = judge.silence(check, way, len(count.sent), judge.loss[way])
         detail = {**found.detail, "lost_direction": way.value, "lost_message": message}
         if outcome is Outcome.BLOCKED:
