@@ -43,7 +43,7 @@ class TestSignals:
         with serving(lab, token) as server:
             server.signal(number)
             assert server.end(within_s=10) == 0
-            assert not server.traceback
+            assert not server.traceback, "\n".join(server.err)
 
     def test_serve_ends_cleanly_with_a_client_under_way(self, lab: Lab, token: Path, tmp_path: Path) -> None:
         with serving(lab, token) as server:
@@ -51,7 +51,7 @@ class TestSignals:
             running.wait_for("probing")
             server.signal(signal.SIGTERM)
             assert server.end(within_s=10) == 0
-            assert not server.traceback
+            assert not server.traceback, "\n".join(server.err)
             assert running.end() == ExitStatus.NO_PEER
 
     def test_once(self, lab: Lab, token: Path, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ class TestRuns:
             assert running.end() == 0
             assert not running.errors
             assert not running.traceback
-            assert not server.traceback
+            assert not server.traceback, "\n".join(server.err)
         document = document_of(tmp_path / "out")
         assert document["complete"] is True
         assert feasibility_of(document) == ALL_FEASIBLE
@@ -109,7 +109,7 @@ class TestRuns:
 
         with serving(lab, token) as server, lab.inside(CLIENT):
             everything = asyncio.run(asyncio.wait_for(twenty(), 2 * PATIENCE_S))
-            assert not server.traceback
+            assert not server.traceback, "\n".join(server.err)
         for found in everything:
             assert found.complete, found.problem
             worst = [(o.id, o.outcome, o.detail) for o in found.observations if o.outcome not in (Outcome.PASS, Outcome.DEGRADED)]

@@ -17,13 +17,14 @@ from agents_support import SESSION, Agents, outcomes, simulated, until_closed
 
 from vpnprobe.agents import sessions
 from vpnprobe.agents.control import Message
+from vpnprobe.agents.responders import TcpResponder
 from vpnprobe.conversations import openvpn_responder
 from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
 from vpnprobe.conversations.openvpn_session import Stage
 from vpnprobe.conversations.openvpn_session_keys import SessionKeys, make_session_keys
 from vpnprobe.conversations.openvpn_tls import client_context
 from vpnprobe.probes.context import Settings
-from vpnprobe.transports.stack import Datagram, Endpoint, Packet, UdpPort
+from vpnprobe.transports.stack import Datagram, Endpoint, Packet, TcpStream, UdpPort
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
 from vpnprobe.wire.nonce import STREAM_BYTES, NoncePayload
 from vpnprobe.wire.openvpn import HardResetClientV2, HardResetServerV2, decode_openvpn
@@ -337,6 +338,20 @@ class TestFirstBytes:
             return await until_closed(stream, within_s=10)
 
         assert isinstance(decode_openvpn(simulated(story)[2:]), HardResetServerV2)
+
+
+def test_a_port_that_closes_while_a_client_connects_leaves_no_connection_behind() -> None:
+    async def story(both: Agents) -> bytes:
+        await opened(both)
+        accepted: asyncio.Future[TcpStream] = asyncio.get_running_loop().create_future()
+        await both.server.listen(accepted.set_result, port=80)
+        stream = await both.client.connect(Endpoint(both.remote.address, 80), deadline_s=3)
+        port = TcpResponder(both.server, both.agent.sessions, 80, lambda: None)
+        port._connected(await accepted)
+        port.close()
+        return await until_closed(stream, within_s=1)
+
+    assert simulated(story) == b""
 
 
 class TestStrangers:

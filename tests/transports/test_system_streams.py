@@ -232,6 +232,21 @@ def test_an_accepted_client_that_has_reset_already_harms_nobody() -> None:
     asyncio.run(main())
 
 
+def test_a_listener_that_closes_as_it_accepts_leaves_no_connection_behind() -> None:
+    async def main() -> None:
+        listener = await SystemStack().listen(lambda _: None, port=0)
+        with socket.create_connection(("127.0.0.1", listener.local.port)) as client:
+            for listening in listener._sockets:
+                listener._accept(listening)
+            listener.close()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            client.settimeout(2)
+            assert await asyncio.to_thread(client.recv, 1) == b""
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize(
     ("exc", "failure"),
     [

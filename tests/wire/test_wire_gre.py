@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.errors import DecodeError
-from vpnprobe.wire.gre import PROTOCOL_EXPERIMENTAL, EnhancedGre, Gre, decode_gre, quoted_call_id
+from vpnprobe.wire.gre import PROTOCOL_EXPERIMENTAL, EnhancedGre, Gre, decode_gre
 from vpnprobe.wire.nonce import NoncePayload
 
 U16 = st.integers(0, 2**16 - 1)
@@ -107,15 +107,6 @@ def test_each_version_refuses_the_other() -> None:
         Gre.decode(EnhancedGre(1).encode())
     with pytest.raises(DecodeError, match="version"):
         EnhancedGre.decode(Gre(0x0800).encode())
-
-
-def test_the_call_id_of_a_quote_needs_eight_bytes_only() -> None:
-    quoted = EnhancedGre(13179, 4, 2, b"frame").encode()[:8]
-    assert quoted_call_id(quoted) == 13179
-    with pytest.raises(DecodeError, match="Call ID"):
-        quoted_call_id(quoted[:7])
-    with pytest.raises(DecodeError, match="version"):
-        quoted_call_id(Gre(0x0800, b"x" * 8).encode()[:8])
 
 
 def test_our_bare_probe_packet() -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.errors import DecodeError
+from vpnprobe.evidence.packet_counts import answered_key
 from vpnprobe.wire.nonce import ANSWER, FRESH_MASK, PURPOSE_SHIFT, SHORTEST, UNSOLICITED, NoncePayload, Purpose
 
 PAYLOADS = st.builds(NoncePayload, st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1), st.integers(SHORTEST, 1500))
@@ -58,7 +59,7 @@ def test_an_answer_has_a_key_of_its_own_and_names_its_check(payload: NoncePayloa
     assert not check.is_answer
     assert answer.size == check.size
     assert answer.key != check.key
-    assert answer.asked_key() == check.asked_key() == check.key
+    assert answered_key(answer.key) == answered_key(check.key) == check.key
     assert answer.is_unsolicited == check.is_unsolicited
 
 

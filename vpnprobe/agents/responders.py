@@ -136,7 +136,7 @@ class TcpResponder:
         self.number = number
         self._gre = gre
         self._listener: Closable | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._streams: dict[asyncio.Task[None], TcpStream] = {}
 
     async def open(self) -> None:
         """Raises PortUnavailable."""
@@ -145,8 +145,9 @@ class TcpResponder:
     def close(self) -> None:
         if self._listener is not None:
             self._listener.close()
-        for task in self._tasks:
+        for task, stream in self._streams.items():
             task.cancel()
+            stream.abort()  # A task that is cancelled before it ran does nothing at all.
 
     def _connected(self, stream: TcpStream) -> None:
         sessions = self.sessions.of(stream.remote.address)
@@ -154,8 +155,8 @@ class TcpResponder:
             stream.abort()
             return
         task = asyncio.get_running_loop().create_task(self._serve(stream))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._streams[task] = stream
+        task.add_done_callback(lambda done: self._streams.pop(done, None))
         for session in sessions:
             key, check = attempt_key(stream.remote), checks.tcp_reach(self.number)
             session.recorder.received(check, key, message="SYN", source=stream.remote)

@@ -243,8 +243,10 @@ def can_be_copied(check: Check) -> bool:
 
 
 def is_existing(check: Check) -> bool:
-    """Whether it was asked of an existing server with the user's own profile: perhaps on another host than the peer's, of whom then nothing
-    that is known of the peer holds."""
+    """Whether it was asked of an existing server with the user's own profile.
+
+    That server may be on another host than the peer. What is known of the peer says nothing about it.
+    """
     spec = spec_of(check)
     return spec is not None and spec.wrapped and check.variant.startswith(PROFILE)
 

@@ -129,11 +129,6 @@ def decode_gre(data: bytes) -> Gre | EnhancedGre:
     return EnhancedGre.decode(data) if version else Gre.decode(data)
 
 
-def quoted_call_id(data: bytes) -> int:
-    """The Call ID from the first 8 bytes of an enhanced GRE packet, all that an ICMP error must quote (RFC 792). Raises DecodeError."""
-    return _enhanced_head(Cursor(data))[1]
-
-
 def _enhanced_head(cursor: Cursor) -> tuple[int, int, int]:
     """Payload Length, Call ID and the flags."""
     flags = cursor.u16("flags and version")

@@ -95,10 +95,6 @@ class NoncePayload:
         """What the other end sends back: the same size, another number."""
         return replace(self, number=self.number | ANSWER)
 
-    def asked_key(self) -> str:
-        """The key of the payload that this one answers (its own, where it is no answer)."""
-        return replace(self, number=self.number & ~ANSWER).key
-
     def encode(self) -> bytes:
         head = MAGIC + self.session_tag.to_bytes(4, "big") + self.number.to_bytes(8, "big")
         return head + padding(head, self.size - SHORTEST)

@@ -297,7 +297,8 @@ class Listener:
         self._sockets = sockets
         self._welcome = welcome
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._sockets_of: dict[asyncio.Task[None], socket.socket] = {}
+        """By the task that welcomes it: an accepted connection."""
         self._resume: dict[socket.socket, asyncio.TimerHandle] = {}
         self._local = from_socket(sockets[0].getsockname())
         self._listen()
@@ -326,8 +327,13 @@ class Listener:
                     return self._pause(listening)
                 continue  # That client had gone before it was accepted.
             task = self._loop.create_task(self._welcome(sock, from_socket(address)))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._sockets_of[task] = sock
+            task.add_done_callback(self._welcomed)
+
+    def _welcomed(self, task: "asyncio.Task[None]") -> None:
+        sock = self._sockets_of.pop(task)
+        if task.cancelled():
+            sock.close()  # One that is cancelled before it ran has not closed it.
 
     def _pause(self, listening: socket.socket) -> None:
         self._loop.remove_reader(listening)
@@ -340,7 +346,7 @@ class Listener:
         for sock in self._sockets:
             self._loop.remove_reader(sock)
             sock.close()
-        for task in self._tasks:
+        for task in self._sockets_of:
             task.cancel()
 
 

@@ -1,0 +1,90 @@
+"""Whole runs: a probe that fails by itself, what both ends say of themselves, and that chance is told."""
+
+from collections.abc import Sequence
+
+import pytest
+from agents_support import FEW_PORTS, outcomes, silent
+
+from vpnprobe.agents.client import Measured
+from vpnprobe.agents.simulation import measure_simulated
+from vpnprobe.errors import CannotRun, ExitStatus
+from vpnprobe.lab.scenario import load
+from vpnprobe.observations.schema import Feasibility, Outcome
+from vpnprobe.probes.context import Settings, WantedPort
+from vpnprobe.rules import decide, load_default
+from vpnprobe.transports.stack import Capability
+from vpnprobe.transports.topology import Topology
+
+NOTHING: frozenset[Capability] = frozenset()
+LOW = frozenset({Capability.LOW_PORTS})
+RULES = load_default()
+
+
+def measured(topology: Topology, *, lacking: Sequence[str] = (), keeping: frozenset[Capability] = LOW, paired: bool = True) -> Measured:
+    """A run in which the ends in `lacking` have the capabilities `keeping` alone."""
+    found, _ = measure_simulated(
+        topology, seed=1, settings=FEW_PORTS, tell=silent, capabilities={end: keeping for end in lacking}, paired=paired
+    )
+    return found
+
+
+def feasibility(found: Measured) -> dict[str, Feasibility]:
+    return {v.protocol: v.feasibility for v in decide(found.observations, rules=RULES, ports=FEW_PORTS.candidate_ports).verdicts}
+
+
+class Failing:
+    """A probe that cannot do its work."""
+
+    name = "udp"
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def ports(self, _: Settings) -> list[WantedPort]:
+        return []
+
+    async def run(self, _: object) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [OSError("too many open files"), CannotRun("no capture", status=ExitStatus.MISSING)])
+def test_a_probe_that_fails_by_itself_is_told_and_the_others_go_on(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vpnprobe.agents import client
+    from vpnprobe.probes.catalogue import chosen
+
+    def with_one_that_fails(settings: Settings) -> list[object]:
+        return [Failing(error) if probe.name == "udp" else probe for probe in chosen(settings)]
+
+    monkeypatch.setattr(client, "chosen", with_one_that_fails)
+    found = measured(Topology())
+    failed = next(o for o in found.observations if o.outcome is Outcome.ERROR)
+    assert (failed.id, failed.probe) == ("udp-error", "udp")
+    assert str(error) in failed.detail["reason"]
+    assert found.complete
+    assert outcomes(found)["tcp-reach-tcp-443-both"] == "pass"
+
+
+def test_what_both_ends_say_of_themselves() -> None:
+    found = measured(Topology())
+    assert (found.client["address"], found.client["capture"]) == ("10.78.0.1", "client.pcap")
+    assert found.server is not None
+    assert (found.server["address"], found.server["seen_as"], found.server["capture"]) == ("10.78.3.2", "10.78.0.1", "server.pcap")
+    assert found.server["rtt_ms"] > 0
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    first, second = measured(load("lossy").topology), measured(load("lossy").topology)
+    assert first.observations == second.observations
+    assert set(first.captures) == set(second.captures) == {"client.pcap", "server.pcap"}
+    for end, capture in first.captures.items():
+        assert heads(capture) == heads(second.captures[end])
+
+
+def heads(capture: bytes) -> list[tuple[bytes, bytes]]:
+    """Time, length and IP header of each packet: what TLS says, and so every checksum behind it, is different each time."""
+    found, at = [], 24
+    while at < len(capture):
+        kept = int.from_bytes(capture[at + 8 : at + 12], "big")
+        found.append((capture[at : at + 16], capture[at + 16 : at + 36]))
+        at += 16 + kept
+    return found
