@@ -202,7 +202,7 @@ def test_no_more_names_are_kept_than_anybody_would_read() -> None:
         (9, [1, 1]),
         (10, None),
         (10, []),
-        (10, {"answers": "five"}),
+        (10, {"exchange_type": "five"}),
         (10, {"answers": 5.0}),
         (10, {"answers": True}),
         (10, {"answers": None}),

@@ -124,7 +124,7 @@ def test_what_cannot_be_read_in_an_intact_stream_is_recorded_and_passed_over() -
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_a_message_is_called(message: object, name: str, detail: dict[str, int]) -> None:
+def test_what_a_message_is_called(message: object, name: str, detail: dict[str, str]) -> None:
     """The parts of the TLS stream by their packet IDs, so that the one that never comes can be named."""
     assert describe(message) == (name, detail)
 
