@@ -180,7 +180,9 @@ def test_a_host_firewall_before_pptpd_is_not_taken_for_an_open_path(tmp_path: Pa
         ran = paired(lab, tmp_path, "--only", "pptp")
     assert ran.outcome("gre-passthrough-in-call-gre-c2s") == "blocked"
     assert ran.outcome("gre-passthrough-in-call-gre-s2c") == "pass"
-    assert ran.feasibility == ran.offline() == {"pptp": "infeasible"}
+    assert ran.feasibility == {"pptp": "infeasible"}
+    # The captures show packets that came to the wire and not to the program: no answer by the host's own doing, and no proof of the path's.
+    assert ran.offline() == {"pptp": "unknown"}
 
 
 def test_behind_a_nat_without_helper_ipsec_works_and_pptp_does_not(tmp_path: Path) -> None:
