@@ -223,7 +223,7 @@ class TestBrokenPeers:
 
     def test_a_row_with_a_bad_detail_is_one_line_and_what_was_measured_before(self) -> None:
         bad = PacketRecord(
-            Vantage.SERVER, Movement.SENT, 0.1, Check("openvpn", "data", Transport.UDP, 443), "k.0.1", "P_DATA_V2", detail={"answers": "x"}
+            Vantage.SERVER, Movement.SENT, 0.1, Check("openvpn", "data", Transport.UDP, 443), "k.0.1", "P_DATA_V2", detail={"call_id": "x"}
         )
         found = self.with_a_row(bad, [])
         assert not found.complete
