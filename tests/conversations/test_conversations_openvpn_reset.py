@@ -151,6 +151,8 @@ def test_another_service_that_says_something_and_closes_is_no_wrapped_server() -
     client.start(0.0)
     client.receive(b"HTTP/1.1 400 Bad Request\r\n\r\n", 0.1)
     client.closed_by_peer(0.2)
+    assert client.state is not State.RESET_REFUSED
+    assert not client.tracker.refused
 
 
 @pytest.mark.parametrize(

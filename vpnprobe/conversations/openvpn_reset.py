@@ -65,7 +65,8 @@ class _End(ConversationEnd[OpenvpnTracker], ABC):
     def closed_by_peer(self, now: float) -> None:
         """The TCP connection ended, without a reset. A server that wants its control channel wrapped does this to a plain reset."""
         self.peer_closed = True
-        if self.SENDER is Sender.INITIATOR:  # A client that has what it wanted says nothing by it.
+        # A server that closes after a byte is another service or has done its part; a client that closes has what it wanted.
+        if self.SENDER is Sender.INITIATOR and self.bytes_received == 0:
             self.tracker.saw(self.SENDER.other, StreamClosed(), now=now)
 
     @abstractmethod

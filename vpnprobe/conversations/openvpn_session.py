@@ -94,7 +94,8 @@ class SessionEnd(SendingEnd):
     def closed_by_peer(self, now: float) -> None:
         """The TCP connection ended, without a reset."""
         self.peer_closed = True
-        if self.SENDER is Sender.INITIATOR:  # A client that has what it wanted says nothing by it.
+        # A server that closes after a byte is another service or has done its part; a client that closes has what it wanted.
+        if self.SENDER is Sender.INITIATOR and self.bytes_received == 0:
             self.tracker.saw(self.SENDER.other, StreamClosed(), now=now)
         if self.bytes_received == 0:
             self._fail(FailureCode.CLOSED_AT_ONCE)

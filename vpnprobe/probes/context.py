@@ -33,7 +33,7 @@ SPREAD_S: Final = 1.0
 """Over how long the packets of a kind that never comes are spread at the least."""
 SURE_TRIALS: Final = 8
 """Fresh packets before silence is called proven, however good the path: captures without any background demand as many."""
-MARGIN: Final = 3
+MARGIN: Final = 10
 """Trials are asked for until the bound is so many times better than need be: the path's loss may turn out to be more than is known yet."""
 AT_LEAST_MORE: Final = 4
 """Packets that follow the first ones over SPREAD_S where none of those came, however few would do."""
