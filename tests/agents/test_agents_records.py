@@ -211,6 +211,11 @@ def test_no_more_names_are_kept_than_anybody_would_read() -> None:
         (10, {"other": 1 << 80}),
         (10, {"problem": "x" * 1000}),
         (10, {str(number): number for number in range(100)}),
+        (11, None),
+        (11, True),
+        (11, -1),
+        (11, 16),
+        (11, "trace"),
     ],
 )
 def test_every_field_is_held_against_what_it_may_be(place: int, value: object) -> None:
@@ -218,6 +223,12 @@ def test_every_field_is_held_against_what_it_may_be(place: int, value: object) -
     row[place] = value
     with pytest.raises(DecodeError, match="row at offset 0: does not fit"):
         read_known([row], read_packet_record, set())
+
+
+def test_a_purpose_that_this_version_does_not_know_counts_for_nothing_and_is_no_error() -> None:
+    row = good_row()
+    row[11] = 14
+    assert read_packet_record(row).purpose is Purpose.OTHER
 
 
 def test_a_peer_that_tells_no_ip_version_means_4() -> None:
