@@ -9,11 +9,8 @@ from hypothesis import strategies as st
 from vpnprobe.conversations.openvpn import CIPHERTEXT_KEPT
 from vpnprobe.endpoint import run_capture
 from vpnprobe.endpoint.pcap import encode_pcap
-from vpnprobe.endpoint.run_capture import RunCapture, Scope, belongs, dropped_on_output, without_ciphertext
-from vpnprobe.evidence import checks
+from vpnprobe.endpoint.run_capture import RunCapture, Scope, belongs, without_ciphertext
 from vpnprobe.evidence.identify import BARE_PROTOCOL
-from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
-from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Packet
 from vpnprobe.wire.esp import EspPacket
@@ -132,38 +129,6 @@ def test_what_is_held_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(5):
         bounded(Packet(b"x" * 40, 0.0, True))
     assert (len(bounded.packets), bounded.left_out) == (2, 3)
-
-
-def sent(check: Check, count: int, movement: Movement = Movement.SENT) -> list[PacketRecord]:
-    return [PacketRecord(Vantage.CLIENT, movement, 0.0, check, f"{number:024x}") for number in range(count)]
-
-
-class TestNeverLeft:
-    """A host's own firewall eats what its program sends: the wire beside it never shows it."""
-
-    def left(self, *packets: bytes) -> RunCapture:
-        captured = RunCapture()
-        for packet in packets:
-            captured(Packet(packet, 0.0, True))
-        return captured
-
-    def test_what_the_wire_shows_left(self) -> None:
-        captured = self.left(ip(IpProtocol.GRE, Gre(BARE_PROTOCOL, NONCE).encode()), ip(IpProtocol.UDP, udp(40000, 500)))
-        assert dropped_on_output(captured.left, sent(checks.GRE_BARE, 6) + sent(checks.udp_reach(500), 6)) == frozenset()
-
-    def test_what_it_never_shows_did_not(self) -> None:
-        captured = self.left(ip(IpProtocol.UDP, udp(40000, 500)))
-        rows = sent(checks.ESP, LEAST_TRIALS) + sent(checks.udp_reach(53), LEAST_TRIALS) + sent(checks.udp_reach(500), 9)
-        assert dropped_on_output(captured.left, rows) == {checks.ESP, checks.udp_reach(53)}
-
-    def test_a_few_prove_nothing_and_tcp_is_not_asked(self) -> None:
-        rows = sent(checks.ESP, LEAST_TRIALS - 1) + sent(checks.tcp_reach(80), 9) + sent(checks.GRE_BARE, 9, Movement.RECEIVED)
-        assert dropped_on_output(self.left().left, rows) == frozenset()
-
-    def test_what_came_in_did_not_leave(self) -> None:
-        captured = RunCapture()
-        captured(Packet(ip(IpProtocol.ESP, ESP_OURS, outgoing=False), 0.0, False))
-        assert dropped_on_output(captured.left, sent(checks.ESP, 6)) == {checks.ESP}
 
 
 class TestCiphertext:

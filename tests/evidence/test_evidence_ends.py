@@ -8,7 +8,6 @@ from evidence_support import C2S, CLEAR, CLIENT, RECEIVED, S2C, SENT, SERVER, en
 
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.judge import judge
-from vpnprobe.evidence.judging.base import DROPPED_ON_INPUT, DROPPED_ON_OUTPUT
 from vpnprobe.evidence.judging.connection import ANOTHER, UNANSWERED
 from vpnprobe.evidence.packet_records import Check, PacketRecord
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
@@ -70,7 +69,10 @@ class TestWithoutRawSockets:
 class TestOwnFirewalls:
     @pytest.mark.parametrize(
         ("client", "server", "reason"),
-        [(as_it_is, dropped_on_input(checks.ESP), DROPPED_ON_INPUT), (dropped_on_output(checks.ESP), as_it_is, DROPPED_ON_OUTPUT)],
+        [
+            (as_it_is, dropped_on_input(checks.ESP), "it reaches the server, whose own firewall drops it"),
+            (dropped_on_output(checks.ESP), as_it_is, "the client's own firewall drops it before it leaves"),
+        ],
     )
     def test_a_host_that_keeps_packets_from_its_agent_blocks_no_path(self, client: Said, server: Said, reason: str) -> None:
         found = at_ends(trip(checks.ESP, C2S, keys(20), []), client=client, server=server)["esp-passthrough-esp-c2s"]

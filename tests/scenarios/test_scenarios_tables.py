@@ -2,19 +2,24 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 import pytest
+from capture_packets import pcap, udp, written
 
 from vpnprobe.agents.simulation import CONTROL_PORT, measure_simulated
+from vpnprobe.capture.analysis import examine_pair
+from vpnprobe.capture.reading import read_capture
 from vpnprobe.cli.finishing import decided, rule_set
 from vpnprobe.cli.options import CANDIDATE_PORTS, judging_of
 from vpnprobe.conversations import contract
 from vpnprobe.conversations.registry import PROTOCOLS, ProtocolSpec
 from vpnprobe.evidence import packet_counts
-from vpnprobe.observations.schema import Feasibility
+from vpnprobe.observations.schema import Feasibility, Outcome
 from vpnprobe.probes.context import Settings
 from vpnprobe.transports.topology import Topology
+from vpnprobe.wire import wireguard
 
 PORTS = CANDIDATE_PORTS[:1]
 
@@ -97,5 +102,22 @@ def test_an_empty_table_changes_what_is_said_where_the_verdict_rests_on_another(
     assert alone["l2tp-ipsec"] != neither["l2tp-ipsec"]
 
 
+def test_an_empty_table_makes_nothing_of_captures_of_a_protocol_that_has_no_verdict_yet(tmp_path: Path) -> None:
+    """WireGuard is told of captures alone: whether its handshake came about, and what of its data arrived."""
+    initiation = wireguard.HandshakeInitiation(7, bytes(32), bytes(48), bytes(28), bytes(16), bytes(16)).encode()
+    response = wireguard.HandshakeResponse(9, 7, bytes(32), bytes(16), bytes(16), bytes(16)).encode()
+    packets = pcap([udp(initiation, 5000, 51820), udp(response, 51820, 5000, back=True)])
+
+    def outcome() -> Outcome | None:
+        ends = [read_capture(written(tmp_path, packets, name)) for name in ("c.pcap", "s.pcap")]
+        rows = {row.id: row for row in examine_pair(*ends).observations}
+        row = rows.get("wireguard-handshake-udp-51820-both")
+        return row.outcome if row is not None else None
+
+    assert outcome() is Outcome.PASS
+    with emptied(*(spec for spec in PROTOCOLS if spec.name == "wireguard")):
+        assert outcome() is None
+
+
 def test_every_protocol_is_here() -> None:
-    assert {spec.name for spec in PROTOCOLS} == {*RESTS_ON, "lcp", "ikev2"}
+    assert {spec.name for spec in PROTOCOLS} == {*RESTS_ON, "lcp", "ikev2", "wireguard"}

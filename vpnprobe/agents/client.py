@@ -16,9 +16,10 @@ from vpnprobe.agents.control import Channel, Connector, FrameReader, Message, en
 from vpnprobe.agents.peer import RemotePeer, hello
 from vpnprobe.agents.tracing import trace_both_ways
 from vpnprobe.conversations.registry import PROTOCOLS, ClientKeys, registered_ports
+from vpnprobe.endpoint.host_firewall import HostFirewall
 from vpnprobe.endpoint.pcap import encode_pcap
 from vpnprobe.endpoint.recorder import Recorder
-from vpnprobe.endpoint.run_capture import RunCapture, Scope, dropped_on_output
+from vpnprobe.endpoint.run_capture import RunCapture, Scope
 from vpnprobe.endpoint.sending import Nonces
 from vpnprobe.endpoint.syn_observer import SynObserver
 from vpnprobe.endpoint.ttl_probe import IcmpTap, check_of
@@ -188,8 +189,10 @@ class ClientRun:
     def _begin_capture(self, context: ProbeContext) -> None:
         try:
             self.closables.append(self.stack.capture(self.peer_address, self.run_capture))
+            context.host_firewall = HostFirewall(Vantage.CLIENT, context.nonces.session_tag)
             self.run_capture.listeners.append(SynObserver(context.recorder))
-            context.client_sees_wire = self.sees_wire = True
+            self.run_capture.listeners.append(context.host_firewall)
+            self.sees_wire = True
         except CannotRun as error:
             self.no_capture = str(error)
 
@@ -251,8 +254,6 @@ class ClientRun:
                 self.tell(f"warning: the peer is newer; set aside, for this version does not know it: {', '.join(peer.unknown_checks)}")
         facts = replace(context.facts, skips=tuple(context.skips), named_failures=tuple(context.named_failures), errors=tuple(self.errors))
         client = context.client_record()
-        if self.sees_wire:
-            client = replace(client, dropped_on_output=dropped_on_output(self.run_capture.left, client.packet_records))
         if lost and peer is not None:
             client = client.until(peer.refreshed_at - context.recorder.began - context.settle_s)
         observations = judge(client, context.server_record, facts)
@@ -308,8 +309,7 @@ class ClientRun:
         existing = self.settings.existing
         of_profile = {(remote.transport, remote.port) for remote in existing.remotes} if existing is not None else set()
         ports = frozenset({(port.transport, port.port) for port in ports_of(chosen(self.settings), self.settings)} | of_profile)
-        call_ids = {s.detail["call_id"] for s in context.recorder.packet_records if "call_id" in s.detail}
-        return Scope(str(self.peer_address), ports, frozenset(context.local_ports), frozenset(int(call_id) for call_id in call_ids))
+        return Scope(str(self.peer_address), ports, frozenset(context.local_ports), context.call_ids)
 
     def _about_client(self, context: ProbeContext) -> dict[str, Any]:
         return {

@@ -23,11 +23,10 @@ from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.registry import PROTOCOLS
 from vpnprobe.conversations.session_tag import TAG
 from vpnprobe.endpoint.passive_observer import PassiveObserver
-from vpnprobe.endpoint.run_capture import dropped_on_output
 from vpnprobe.endpoint.ttl_probe import IcmpTap, check_of
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.evidence import checks, identify
-from vpnprobe.evidence.packet_records import Check, Movement
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import WantedPort
@@ -196,6 +195,7 @@ class ServerAgent:
 
     def _begin_capture(self, session: ClientSession) -> None:
         if Capability.CAPTURE in self.stack.capabilities:
+            session.run_capture.listeners.append(session.host_firewall)
             with contextlib.suppress(CannotRun):
                 session.capture = self.stack.capture(session.address, session.run_capture)
 
@@ -255,7 +255,7 @@ class ServerAgent:
         if session.closing is not None:
             session.closing.cancel()
         session.closing = asyncio.get_running_loop().call_later(min(seconds, LONGEST_OPEN_S), self._close_ports, session)
-        if not session.run_capture.listeners:
+        if session.observer is None:
             session.observer = PassiveObserver(session.recorder, session.ports)
             session.run_capture.listeners.append(session.observer)
         states = []
@@ -301,14 +301,11 @@ class ServerAgent:
         """What was sent from here and never seen on this host's wire."""
         if not session.sees_wire:
             return ()
-        return dropped_on_output(session.run_capture.left, session.recorder.packet_records)
+        return session.host_firewall.dropped_on_output(session.recorder.packet_records)
 
-    def _dropped_on_input(self, session: ClientSession) -> list[Check]:
-        """What came to this host's wire for the agent's own ports and never to its sockets."""
-        if session.observer is None:
-            return []
-        received = {s.check for s in session.recorder.packet_records if s.movement is Movement.RECEIVED}
-        return session.observer.dropped_on_input(received)
+    def _dropped_on_input(self, session: ClientSession) -> Collection[Check]:
+        """What came to this host's wire and never to the agent's sockets."""
+        return session.host_firewall.dropped_on_input(session.recorder.packet_records, session.call_ids)
 
     async def _capture(self, session: ClientSession, message: Message) -> dict[str, object]:
         if session.packed is None:

@@ -12,6 +12,7 @@ from typing import Final
 
 from vpnprobe.conversations.registry import ProtocolSpec
 from vpnprobe.conversations.session_tag import key_carries
+from vpnprobe.endpoint.host_firewall import HostFirewall
 from vpnprobe.endpoint.passive_observer import PassiveObserver
 from vpnprobe.endpoint.ppp_call import Call
 from vpnprobe.endpoint.recorder import Recorder
@@ -45,6 +46,7 @@ class ClientSession:
     """By check on UDP: where the client's payloads came from last."""
     calls: list[Call] = field(default_factory=list)
     run_capture: RunCapture = field(default_factory=RunCapture)
+    host_firewall: HostFirewall = field(init=False)
     observer: PassiveObserver | None = None
     """Reads from the wire what is for ports of other programs; None: no port was asked for yet."""
     capture: Closable | None = None
@@ -68,6 +70,9 @@ class ClientSession:
     """What the summary has by digest alone."""
     tasks: set["asyncio.Task[None]"] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        self.host_firewall = HostFirewall(Vantage.SERVER, self.tag)
+
     @property
     def sender(self) -> ProbeSender:
         return ProbeSender(self.recorder, Nonces(self.stack, self.tag))
@@ -84,9 +89,13 @@ class ClientSession:
         if client_ports is None:
             peers = {(s.check.transport, s.peer[1]) for s in self.recorder.packet_records if s.peer is not None}
             client_ports = frozenset((transport, port) for transport, port in peers if port is not None)
-        calls = {call_id for call in self.calls for call_id in (call.call_id, call.peer_call_id)}
-        others = self.observer.call_ids if self.observer is not None else frozenset()
-        return Scope(str(self.address), frozenset(self.ports), client_ports, frozenset(calls | others))
+        return Scope(str(self.address), frozenset(self.ports), client_ports, self.call_ids)
+
+    @property
+    def call_ids(self) -> frozenset[int]:
+        """Of both ends, of all calls of this client: the agent's own, and those that another program granted."""
+        own = (call_id for call in self.calls for call_id in (call.call_id, call.peer_call_id))
+        return frozenset(own) | (self.observer.call_ids if self.observer is not None else frozenset())
 
     def keys_for(self, spec: ProtocolSpec) -> tuple[object | None, int]:
         """What the client handed over for a protocol, and the number of the conversation that begins.

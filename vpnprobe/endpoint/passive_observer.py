@@ -8,7 +8,7 @@ whether its own firewall lets it in, only an answer shows.
 Conversations without a key of their own (other clients', wrapped ones) are left out. Total: bytes that cannot be read give nothing.
 """
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from vpnprobe.conversations.contract import Sender
@@ -22,7 +22,6 @@ from vpnprobe.evidence.attempts import SEQUENCE, SYN, SYN_ACK, port_key
 from vpnprobe.evidence.identify import PacketIdentity
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
-from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Endpoint, Packet
 from vpnprobe.wire import fingerprint
@@ -77,8 +76,6 @@ class PassiveObserver:
         """The same of UDP."""
         self.endpoints: dict[Check, Endpoint] = {}
         """By check on UDP: where the client's payloads came from last."""
-        self.on_wire: dict[Check, int] = {}
-        """Packets of ours that came for the agent's own UDP ports."""
         self.calls: list[tuple[int, int]] = []
         """Calls that another program granted to our client: its own Call ID and the client's, as both stand at this end."""
 
@@ -125,8 +122,6 @@ class PassiveObserver:
             client, server = _client_first(sender, datagram.source_port, datagram.destination_port)
             if self._foreign(Transport.UDP, server):
                 yield from ((identity, client) for identity in self._of_datagram(server, client, datagram.payload, sender))
-            elif sender is Sender.INITIATOR and (Transport.UDP, server) in self._ports:
-                self._note(server, datagram.payload)
         elif ip.protocol == IpProtocol.TCP:
             segment = TcpSegment.decode(ip.payload)
             client, server = _client_first(sender, segment.source_port, segment.destination_port)
@@ -134,16 +129,6 @@ class PassiveObserver:
                 yield from ((identity, client) for identity in self._of_segment(server, client, segment, sender, ip))
             elif (Transport.TCP, server) in self._ports and segment.has(TcpFlag.SYN):
                 yield _handshake(server, client, ip, sender), client
-
-    def _note(self, port: int, data: bytes) -> None:
-        """Keeps in mind that a packet of ours came for a port of the agent's own, whether or not its socket gets it."""
-        ours = identify.datagram(port, data)
-        if ours is not None and ours.session_tag is not None:
-            self.on_wire[ours.check] = self.on_wire.get(ours.check, 0) + 1
-
-    def dropped_on_input(self, heard: Container[Check]) -> list[Check]:
-        """Checks whose packets came to this host, LEAST_TRIALS or more, of which the agent's sockets `heard` none."""
-        return [check for check, count in self.on_wire.items() if count >= LEAST_TRIALS and check not in heard]
 
     def _foreign(self, transport: Transport, port: int) -> bool:
         return self._ports.get((transport, port)) in FOREIGN

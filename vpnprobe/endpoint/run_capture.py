@@ -4,17 +4,13 @@ Everything to and from the peer is held in memory while the run lasts (bounded);
 end, when all ports and Call IDs are known. A tunnel, a web page or a shell between the same two hosts is left out.
 """
 
-from collections import Counter
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
 from vpnprobe.conversations.registry import ProtocolSpec, at_port, registered_ports
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks, identify
-from vpnprobe.evidence.checks import is_existing
-from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
-from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Packet
 from vpnprobe.wire.gre import EnhancedGre, decode_gre
@@ -43,16 +39,10 @@ class Scope:
     call_ids: frozenset[int]
 
 
-Slot = tuple[int, int | None]
-"""IP protocol, and for UDP a port."""
-
-
 class RunCapture:
     """Takes packets from a capture."""
 
     def __init__(self) -> None:
-        self.left: set[Slot] = set()
-        """What kinds of packets this end's wire showed to leave."""
         self.packets: list[Packet] = []
         self.listeners: list[Callable[[Packet], None]] = []
         self.left_out = 0
@@ -62,8 +52,6 @@ class RunCapture:
     def __call__(self, packet: Packet) -> None:
         for listener in self.listeners:
             listener(packet)
-        if packet.outgoing:
-            self.left.update(_slots(packet.data))
         if self._bytes + len(packet.data) > MOST_BYTES:
             self.left_out += 1
             return
@@ -164,25 +152,3 @@ def _icmp_belongs(payload: bytes, scope: Scope, *, outgoing: bool) -> bool:
             return str(other) == scope.peer and _belongs(quote.protocol, quote.first_bytes, scope)
         case _:
             return False
-
-
-def dropped_on_output(left: Container[Slot], packet_records: Iterable[PacketRecord]) -> frozenset[Check]:
-    """Checks of which this end sent LEAST_TRIALS or more, and its own wire showed none: GRE, ESP, and UDP by port."""
-    ours = (s.check for s in packet_records if s.movement is Movement.SENT and s.check.transport in PROTOCOLS)
-    sent = Counter(check for check in ours if not is_existing(check))
-    kept = (check for check, count in sent.items() if count >= LEAST_TRIALS)
-    return frozenset(check for check in kept if (PROTOCOLS[check.transport], check.port) not in left)
-
-
-def _slots(data: bytes) -> list[Slot]:
-    """IP protocol, and for UDP either port, of a packet."""
-    try:
-        packet = decode_ip(data)
-    except DecodeError:
-        return []
-    if packet.protocol != IpProtocol.UDP or len(packet.payload) < 4:
-        return [(packet.protocol, None)]
-    return [(packet.protocol, int.from_bytes(packet.payload[at : at + 2], "big")) for at in (0, 2)]
-
-
-PROTOCOLS: Final = {Transport.UDP: int(IpProtocol.UDP), Transport.GRE: int(IpProtocol.GRE), Transport.ESP: int(IpProtocol.ESP)}

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
 from vpnprobe.conversations.registry import ClientKeys
+from vpnprobe.endpoint.host_firewall import HostFirewall
 from vpnprobe.endpoint.probe_packets import ProbePacketMaker
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces, ProbeSender
@@ -196,7 +197,8 @@ class ProbeContext:
     no_raw: str = ""
     facts: PathFacts = field(default_factory=PathFacts)
     server_record: EndRecord = field(default_factory=lambda: EndRecord(recorded=False))
-    client_sees_wire: bool = False
+    host_firewall: HostFirewall | None = None
+    """What the client's wire shows beside its sockets; None: no capture runs."""
     skips: list[Skip] = field(default_factory=list)
     gre_listeners: list[Callable[[Datagram], None]] = field(default_factory=list)
     """Called with every GRE packet that comes from the peer."""
@@ -286,7 +288,18 @@ class ProbeContext:
 
     def client_record(self) -> EndRecord:
         """The client's own record so far."""
-        return self.recorder.record(sees_closed_ports=self.client_sees_wire, sees_raw=self.raw is not None)
+        wire = self.host_firewall
+        record = self.recorder.record(sees_closed_ports=wire is not None, sees_raw=self.raw is not None)
+        if wire is None:
+            return record
+        rows = record.packet_records
+        came, left = wire.dropped_on_input(rows, self.call_ids), wire.dropped_on_output(rows)
+        return replace(record, dropped_on_input=came, dropped_on_output=left)
+
+    @property
+    def call_ids(self) -> frozenset[int]:
+        """Of both ends, of the calls of this run."""
+        return frozenset(int(s.detail["call_id"]) for s in self.recorder.packet_records if "call_id" in s.detail)
 
     def judge(self) -> Judge:
         """The judgement of what both ends have recorded so far; the same one until anything is added."""

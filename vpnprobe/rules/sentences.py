@@ -173,6 +173,7 @@ def why(value: Value, rules: RuleSet) -> str:
     for key, fits in (
         ("no-listener", [row for row in open_rows if row.cause is Cause.NO_LISTENER]),
         ("refused", [row for row in open_rows if by_the_peer(row)]),
+        ("host-firewall", [row for row in open_rows if row.cause is Cause.HOST_FIREWALL]),
         ("unanswered", [row for row in open_rows if row.outcome is Outcome.NO_ANSWER and row.detail.get("arrived_at_server")]),
         ("no-answer", [row for row in open_rows if row.outcome is Outcome.NO_ANSWER]),
         ("error", [row for row in open_rows if row.outcome is Outcome.ERROR]),

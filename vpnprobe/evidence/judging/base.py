@@ -19,11 +19,13 @@ from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, 
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 
-DROPPED_ON_INPUT: Final = "it reached the host and not the agent there: the host's own firewall keeps it"
-DROPPED_ON_OUTPUT: Final = "it was sent and never left the host: the host's own firewall keeps it"
+DROPPED_ON_INPUT: Final = "it reaches the {}, whose own firewall drops it"
+DROPPED_ON_OUTPUT: Final = "the {}'s own firewall drops it before it leaves"
 TRIALS_WITHOUT_BACKGROUND: Final = 8
 """Where nothing at all passes in a capture there is no background to compare with: so many fresh packets must be missing."""
 WAYS: Final = (Direction.C2S, Direction.S2C)
+SENDER: Final = {Direction.C2S: "client", Direction.S2C: "server"}
+RECEIVER: Final = {Direction.C2S: "server", Direction.S2C: "client"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +111,17 @@ class Judge:
         proven = trials >= LEAST_TRIALS and bound <= ERROR_BOUND
         return (Outcome.BLOCKED if proven else Outcome.NO_ANSWER), bound
 
-    def kept_by_host(self, check: Check, way: Direction) -> str:
-        """Which end's own firewall is shown to keep packets of this kind, in words; empty: neither."""
+    def kept_by_host(self, check: Check, way: Direction) -> dict[str, str]:
+        """Which end's own firewall is shown to keep packets of this kind, as a row's detail says it; empty: neither."""
         sender, receiver = self.ends[way]
         if is_existing(check):
-            return ""
+            return {}
         kinds = {check, plain_on_port(check), same_packets(check)}
-        return DROPPED_ON_INPUT if kinds & receiver.dropped_on_input else DROPPED_ON_OUTPUT if kinds & sender.dropped_on_output else ""
+        if kinds & receiver.dropped_on_input:
+            return {"host": RECEIVER[way], "reason": DROPPED_ON_INPUT.format(RECEIVER[way])}
+        if kinds & sender.dropped_on_output:
+            return {"host": SENDER[way], "reason": DROPPED_ON_OUTPUT.format(SENDER[way])}
+        return {}
 
     def refusal(self, check: Check, way: Direction) -> Refusal | None:
         """The refusal of this kind of packet, if there was one: one whose sender is known, else the first.
@@ -134,7 +140,7 @@ class Judge:
     def refused_or(self, silent: Observation, check: Check, way: Direction) -> Observation:
         """The same as a refusal where there was one. A router's single 'unreachable' stands only where the silence is proven too."""
         if kept := self.kept_by_host(check, way):
-            return replace(silent, cause=Cause.HOST_FIREWALL, detail={**silent.detail, "reason": kept})
+            return replace(silent, cause=Cause.HOST_FIREWALL, detail={**silent.detail, **kept})
         refusal = self.refusal(check, way)
         if refusal is None:
             return silent

@@ -1,0 +1,86 @@
+"""What this host's own firewall keeps: packets of ours that its wire shows and its sockets never got, or that its sockets sent and its
+wire never shows.
+
+A capture sees what comes before the firewall does, and what leaves only after it: the difference is the host's own doing, and none of the
+path's.
+"""
+
+from collections import Counter
+from collections.abc import Container, Iterable, Sequence
+from typing import Final
+
+from vpnprobe.errors import DecodeError
+from vpnprobe.evidence import checks, identify
+from vpnprobe.evidence.checks import is_existing
+from vpnprobe.evidence.identify import PacketIdentity
+from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
+from vpnprobe.evidence.statistics import LEAST_TRIALS
+from vpnprobe.observations.schema import Transport
+from vpnprobe.transports.stack import Packet
+from vpnprobe.wire.ip import IpProtocol, IPv4Packet, IPv6Packet, UdpDatagram, decode_ip
+
+PROTOCOLS: Final = {Transport.UDP: int(IpProtocol.UDP), Transport.GRE: int(IpProtocol.GRE), Transport.ESP: int(IpProtocol.ESP)}
+TO_SOCKETS: Final = frozenset(PROTOCOLS.values())
+"""IP protocols of which every packet that the firewall lets in comes to a socket of ours."""
+Slot = tuple[int, int | None]
+"""IP protocol, and for UDP a port."""
+
+
+class HostFirewall:
+    """Takes what one end's capture shows of one run, and compares it with what the sockets got and sent."""
+
+    def __init__(self, vantage: Vantage, session_tag: int) -> None:
+        self._vantage = vantage
+        self._session_tag = session_tag
+        self._left: set[Slot] = set()
+        """What kinds of packets this end's wire showed to leave."""
+        self._came: Counter[tuple[Check, object]] = Counter()
+        """Packets of ours that came to this end's wire: by check, and in a call by its Call ID too."""
+
+    def __call__(self, packet: Packet) -> None:
+        try:
+            ip = decode_ip(packet.data)
+            if packet.outgoing:
+                self._left.update(_slots(ip))
+            elif ip.protocol in TO_SOCKETS:
+                self._came.update((i.check, i.detail.get("call_id")) for i in self._identified(ip))
+        except DecodeError:
+            return
+
+    def _identified(self, ip: IPv4Packet | IPv6Packet) -> Sequence[PacketIdentity]:
+        """What a packet is that came; empty: no probe of this run, nor of any call."""
+        if ip.protocol == IpProtocol.GRE:
+            found: Sequence[PacketIdentity | None] = identify.gre(ip.payload)
+        elif ip.protocol == IpProtocol.ESP:
+            found = [identify.esp(checks.ESP, ip.payload)]
+        else:
+            datagram = UdpDatagram.decode(ip.payload)
+            server_port = datagram.destination_port if self._vantage is Vantage.SERVER else datagram.source_port
+            found = [identify.datagram(server_port, datagram.payload)]
+        return [i for i in found if i is not None and (i.session_tag == self._session_tag or "call_id" in i.detail)]
+
+    def dropped_on_input(self, packet_records: Iterable[PacketRecord], call_ids: Container[object]) -> frozenset[Check]:
+        """Checks of which LEAST_TRIALS packets or more came to the wire, and to the sockets, whose records these are, none.
+
+        `call_ids`: of the calls of this run. Others between the same two hosts are another program's.
+        """
+        heard = {s.check for s in packet_records if s.movement is Movement.RECEIVED}
+        came: Counter[Check] = Counter()
+        for (check, call_id), count in self._came.items():
+            if call_id is None or call_id in call_ids:
+                came[check] += count
+        return frozenset(check for check, count in came.items() if count >= LEAST_TRIALS and check not in heard)
+
+    def dropped_on_output(self, packet_records: Iterable[PacketRecord]) -> frozenset[Check]:
+        """Checks of which this end sent LEAST_TRIALS or more, and its own wire showed none: GRE, ESP, and UDP by port."""
+        ours = (s.check for s in packet_records if s.movement is Movement.SENT and s.check.transport in PROTOCOLS)
+        sent = Counter(check for check in ours if not is_existing(check))
+        kept = (check for check, count in sent.items() if count >= LEAST_TRIALS)
+        return frozenset(check for check in kept if (PROTOCOLS[check.transport], check.port) not in self._left)
+
+
+def _slots(ip: IPv4Packet | IPv6Packet) -> list[Slot]:
+    """IP protocol, and for UDP either port, of a packet."""
+    if ip.protocol != IpProtocol.UDP or len(ip.payload) < 4:
+        return [(ip.protocol, None)]
+    return [(ip.protocol, int.from_bytes(ip.payload[at : at + 2], "big")) for at in (0, 2)]
