@@ -17,7 +17,7 @@ from vpnprobe.conversations.openvpn_ends import CIPHERS, Client, ClientOffer, Se
 from vpnprobe.conversations.openvpn_session import Negotiation, SessionEnd, Stage, Wrapping
 from vpnprobe.conversations.openvpn_tls import Identity, client_context, server_context
 from vpnprobe.provisioning import certificates
-from vpnprobe.provisioning.certificates import BasicConstraints, CertificateContent, Issuer, KeyAlgorithm, Purpose, build_certificate
+from vpnprobe.provisioning.certificates import BasicConstraints, CertificateContent, Issuer, KeyAlgorithm, KeyPurpose, build_certificate
 from vpnprobe.wire.openvpn import (
     AckV1,
     ControlPacket,
@@ -73,7 +73,7 @@ def _certificate(name: str, issuer: str, purpose: str, days: tuple[int, int], au
         not_before=now + timedelta(days=days[0]),
         not_after=now + timedelta(days=days[1]),
         constraints=BasicConstraints(authority=authority),
-        purposes=({"server": Purpose.SERVER_AUTH, "client": Purpose.CLIENT_AUTH}[purpose],) if purpose else (),
+        purposes=({"server": KeyPurpose.SERVER_AUTH, "client": KeyPurpose.CLIENT_AUTH}[purpose],) if purpose else (),
     )
     made = build_certificate(content, key_of(name), issuer=Issuer(issuer, key_of(issuer)))
     return certificates.certificate_pem(made).decode()

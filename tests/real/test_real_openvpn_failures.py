@@ -1,6 +1,7 @@
 """Every failure that a real OpenVPN server can show a client is named: keys, certificates, credentials, versions, ciphers, ports, names."""
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -40,6 +41,8 @@ LONG = {
 }
 LONG_RUN = 700
 """Echo requests: more than two seconds of them."""
+GIVEN_UP_S = 60.0
+"""For a client that never comes."""
 
 
 def with_client(identity: Identity) -> dict[str, str | None]:
@@ -156,15 +159,28 @@ def test_the_words_say_what_to_change(outcomes: dict[str, Tried], case: str, wor
     assert words in outcomes[case].said(CASES[case][1])
 
 
+def terminate_under_way(server: RunningServer) -> None:
+    """Ends a server a while after it has let a client in, however long that takes, and well before the client's last echo request."""
+    given_up = time.monotonic() + GIVEN_UP_S
+    while "PUSH_REPLY" not in server.log and time.monotonic() < given_up:
+        time.sleep(0.02)
+    time.sleep(0.5)
+    server.process.terminate()
+
+
 @pytest.fixture(scope="module")
 def long_outcomes(clean_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Tried]]:
     """Servers that ask for new keys, restart or stop while data flows."""
     with openvpn_servers(clean_lab, list(LONG.values())) as running:
         servers = dict(zip(LONG, running, strict=True))
-        for name in ("restarting", "stopping-tcp"):
-            threading.Timer(1.2, servers[name].process.terminate).start()
         texts = {name: server.client_profile() for name, server in servers.items()}
-        yield tried(clean_lab, texts, tmp_path_factory.mktemp("long"), echoes=LONG_RUN)
+        leaving = [threading.Thread(target=terminate_under_way, args=[servers[name]]) for name in ("restarting", "stopping-tcp")]
+        for thread in leaving:
+            thread.start()
+        found = tried(clean_lab, texts, tmp_path_factory.mktemp("long"), echoes=LONG_RUN)
+        for thread in leaving:
+            thread.join()
+        yield found
 
 
 @pytest.mark.parametrize("case", ["renegotiating", "renegotiating-tcp"])

@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 
 from vpnprobe.conversations import isakmp
 from vpnprobe.conversations.contract import Sender, TransitionTable
-from vpnprobe.conversations.isakmp import RETRANSMIT_AFTER_S, End, IsakmpObserver, IsakmpTracker, RequestingEnd, bare
+from vpnprobe.conversations.isakmp import RETRANSMIT_AFTER_S, IsakmpEnd, IsakmpObserver, IsakmpTracker, RequestingEnd, bare
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.ikev1 import (
     NAT_T_VENDOR_IDS,
@@ -200,7 +200,7 @@ class Initiator(RequestingEnd[State]):
         return notifications(message)
 
 
-class Responder(End[State]):
+class Responder(IsakmpEnd[State]):
     """The server's end, for one initiator cookie: takes the first transform offered, and gives a repeated request the same answer."""
 
     SENDER: ClassVar[Sender] = Sender.RESPONDER

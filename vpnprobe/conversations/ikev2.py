@@ -11,7 +11,7 @@ from typing import ClassVar, Final
 
 from vpnprobe.conversations import isakmp
 from vpnprobe.conversations.contract import Sender, TransitionTable
-from vpnprobe.conversations.isakmp import RETRANSMIT_AFTER_S, End, IsakmpObserver, IsakmpTracker, RequestingEnd, bare
+from vpnprobe.conversations.isakmp import RETRANSMIT_AFTER_S, IsakmpEnd, IsakmpObserver, IsakmpTracker, RequestingEnd, bare
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.ikev2 import (
     PUBLIC_VALUE_BYTES,
@@ -161,7 +161,7 @@ class Initiator(RequestingEnd[State]):
         return notifications(message)
 
 
-class Responder(End[State]):
+class Responder(IsakmpEnd[State]):
     """The server's end, for one initiator SPI: chooses, or refuses a group that it has no value for, and answers a repetition the same."""
 
     SENDER: ClassVar[Sender] = Sender.RESPONDER

@@ -122,7 +122,7 @@ class IsakmpObserver:
         yield from ()
 
 
-class End(ConversationEnd[IsakmpTracker[StateT]], ABC, Generic[StateT]):
+class IsakmpEnd(ConversationEnd[IsakmpTracker[StateT]], ABC, Generic[StateT]):
     """What both ends share."""
 
     def __init__(self, tracker: IsakmpTracker[StateT], decode: Decode, *, non_esp_marker: bool) -> None:
@@ -174,7 +174,7 @@ class End(ConversationEnd[IsakmpTracker[StateT]], ABC, Generic[StateT]):
         self._outbox.append(with_marker(data) if self.non_esp_marker else data)
 
 
-class RequestingEnd(End[StateT]):
+class RequestingEnd(IsakmpEnd[StateT]):
     """An initiator that sends one request, and repeats it where it was told to."""
 
     SENDER: ClassVar[Sender] = Sender.INITIATOR

@@ -19,8 +19,8 @@ from vpnprobe.provisioning.certificates import (
     CertificateContent,
     Issuer,
     KeyAlgorithm,
+    KeyPurpose,
     KeyUse,
-    Purpose,
     build_certificate,
     certificate_pem,
     key_pem,
@@ -191,9 +191,9 @@ def _validity(flaw: Flaw) -> tuple[datetime, datetime]:
     return now - CLOCK_SLACK, now + LIFETIME
 
 
-def _purpose(role: Role, flaw: Flaw) -> Purpose:
+def _purpose(role: Role, flaw: Flaw) -> KeyPurpose:
     serves = (role is Role.SERVER) != (flaw is Flaw.OTHER_PURPOSE)
-    return Purpose.SERVER_AUTH if serves else Purpose.CLIENT_AUTH
+    return KeyPurpose.SERVER_AUTH if serves else KeyPurpose.CLIENT_AUTH
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from vpnprobe.provisioning.certificates import (
     CertificateContent,
     Issuer,
     KeyAlgorithm,
-    Purpose,
+    KeyPurpose,
     build_certificate,
     certificate_pem,
     key_pem,
@@ -54,7 +54,7 @@ def _content(name: str, *, authority: bool) -> CertificateContent:
         not_before=now - CLOCK_SLACK,
         not_after=now + LIFETIME,
         constraints=BasicConstraints(authority=authority),
-        purposes=() if authority else (Purpose.SERVER_AUTH,),
+        purposes=() if authority else (KeyPurpose.SERVER_AUTH,),
         subject_key_identifier=True,
         authority_key_identifier=True,
     )

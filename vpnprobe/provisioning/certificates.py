@@ -58,7 +58,7 @@ class KeyUse(StrEnum):
     """As ENCIPHER_ONLY."""
 
 
-class Purpose(StrEnum):
+class KeyPurpose(StrEnum):
     """A purpose of the extended key usage extension, by its object identifier (RFC 5280 section 4.2.1.12)."""
 
     SERVER_AUTH = "1.3.6.1.5.5.7.3.1"
@@ -100,7 +100,7 @@ class CertificateContent:
     constraints: BasicConstraints | None = None
     key_uses: frozenset[KeyUse] = frozenset()
     """Of the key usage extension, always critical here. Empty: there is none."""
-    purposes: tuple[Purpose, ...] = ()
+    purposes: tuple[KeyPurpose, ...] = ()
     """Of the extended key usage extension. Empty: there is none."""
     dns_names: tuple[str, ...] = ()
     """Of the subject alternative name extension (RFC 5280 section 4.2.1.6), before the addresses."""
