@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from vpnprobe.agents import client as client_agent
 from vpnprobe.agents.simulation import measure_simulated
 from vpnprobe.evidence import checks
-from vpnprobe.evidence.clocks import ClockOffset, clock_offset, on_clients_clock, on_one_clock
+from vpnprobe.evidence.clocks import ClockOffset, clock_offset, on_one_clock
 from vpnprobe.evidence.judge import judge
+from vpnprobe.evidence.packet_counts import count_packets
 from vpnprobe.evidence.packet_records import PacketRecord
-from vpnprobe.evidence.records import EndRecord, PathFacts, Refusal, RefusalKind
+from vpnprobe.evidence.records import EndRecord, PathFacts
 from vpnprobe.lab.scenario import load
 from vpnprobe.observations.schema import Direction, Observation, Transport
 from vpnprobe.probes.context import Settings
@@ -28,7 +29,8 @@ SCENARIOS = ("openvpn-cut", "openvpn-dpi", "seed", "nat-without-alg", "syn-acks-
 
 def ahead(record: EndRecord, seconds: float) -> EndRecord:
     """The same record by a clock that is ahead."""
-    return on_clients_clock(record, -seconds)
+    moved = tuple(replace(row, at=round(row.at + seconds, 6)) for row in record.packet_records)
+    return replace(record, packet_records=moved)
 
 
 def exchanged(*, there_s: float, back_s: float, ahead_s: float, check: checks.Check = UDP, message: str = "") -> list[PacketRecord]:
@@ -88,16 +90,17 @@ class TestOffset:
 class TestOneClock:
     def test_the_servers_times_become_the_clients(self) -> None:
         client, server = ends(exchanged(there_s=0.01, back_s=0.01, ahead_s=7.0))
-        refusals = (Refusal(UDP, S2C, RefusalKind.PORT_UNREACHABLE, None, "x", 9.0), Refusal(UDP, S2C, RefusalKind.RST, None, "y"))
-        aligned, facts = on_one_clock(client, replace(server, refusals=refusals), PathFacts())
+        aligned, facts = on_one_clock(client, server, PathFacts())
         assert (facts.clock_offset_s, facts.clock_uncertainty_s) == (7.0, 0.01)
-        assert aligned.packet_records[0].at == pytest.approx(0.31)
-        assert [refusal.at for refusal in aligned.refusals] == [2.0, 0.0]
+        counted = count_packets(client, aligned, joined=True)[UDP]
+        first = client.packet_records[0].key
+        assert (counted.total(C2S).sent[first], counted.total(C2S).received[first]) == (0.0, pytest.approx(0.31))
+        assert list(counted.total(S2C).sent.values()) == pytest.approx([0.5, 1.5, 2.5])
 
     def test_an_offset_that_is_known_is_taken(self) -> None:
         client, server = ends(trip(UDP, C2S, keys(2), keys(2)))
         aligned, facts = on_one_clock(client, server, PathFacts(clock_offset_s=1.0))
-        assert (aligned.packet_records[0].at, facts.clock_offset_s) == (pytest.approx(-0.999), 1.0)
+        assert (aligned.ahead_s, facts.clock_offset_s) == (1.0, 1.0)
 
     def test_two_attempts_have_no_offset(self) -> None:
         client, server = ends(exchanged(there_s=0.01, back_s=0.01, ahead_s=7.0))

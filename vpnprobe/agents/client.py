@@ -25,8 +25,9 @@ from vpnprobe.endpoint.syn_observer import SynObserver
 from vpnprobe.endpoint.ttl_probe import IcmpTap, check_of
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.evidence import checks, identify
-from vpnprobe.evidence.clocks import DECIMALS, clock_offset
+from vpnprobe.evidence.clocks import clock_offset
 from vpnprobe.evidence.judge import judge
+from vpnprobe.evidence.packet_counts import DECIMALS
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, ProbeError, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Observation, Transport

@@ -18,10 +18,12 @@ from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Packet
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, IPv6Packet, UdpDatagram, decode_ip
+from vpnprobe.wire.nonce import MAGIC
 
 PROTOCOLS: Final = {Transport.UDP: int(IpProtocol.UDP), Transport.GRE: int(IpProtocol.GRE), Transport.ESP: int(IpProtocol.ESP)}
 TO_SOCKETS: Final = frozenset(PROTOCOLS.values())
 """IP protocols of which every packet that the firewall lets in comes to a socket of ours."""
+IPV4_HEADER: Final = 20
 Slot = tuple[int, int | None]
 """IP protocol, and for UDP a port."""
 
@@ -38,6 +40,8 @@ class HostFirewall:
         """Packets of ours that came to this end's wire: by check, and in a call by its Call ID too."""
 
     def __call__(self, packet: Packet) -> None:
+        if not packet.outgoing and _is_anothers(packet.data):
+            return
         try:
             ip = decode_ip(packet.data)
             if packet.outgoing:
@@ -77,6 +81,13 @@ class HostFirewall:
         sent = Counter(check for check in ours if not is_existing(check))
         kept = (check for check, count in sent.items() if count >= LEAST_TRIALS)
         return frozenset(check for check in kept if (PROTOCOLS[check.transport], check.port) not in self._left)
+
+
+def _is_anothers(data: bytes) -> bool:
+    """Whether a packet that came is surely no probe: most of a run are TCP segments and messages of conversations, and need not be read."""
+    if len(data) < IPV4_HEADER or data[0] >> 4 != 4:
+        return False
+    return data[9] not in TO_SOCKETS or (data[9] == IpProtocol.UDP and MAGIC not in data)
 
 
 def _slots(ip: IPv4Packet | IPv6Packet) -> list[Slot]:

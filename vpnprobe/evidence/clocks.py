@@ -9,20 +9,18 @@ Invariant: times of two ends are compared only after `on_clients_clock`, and not
 seems to have left before the question came that it answers.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
 from vpnprobe.evidence.attempts import is_port_key
-from vpnprobe.evidence.packet_counts import OWN_KEY
+from vpnprobe.evidence.packet_counts import DECIMALS, OWN_KEY
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
 from vpnprobe.evidence.records import EndRecord, PathFacts
-from vpnprobe.observations.schema import Direction, Transport
+from vpnprobe.observations.schema import Transport
 
 CAUSALITY_S: Final = 0.05
 """Programs note a packet a little after it left. Where more than that is missing to a round trip, one of the clocks was set meanwhile."""
-DECIMALS: Final = 6
-"""Of times: microseconds, as rows of records carry them."""
 
 Slot = tuple[Check, str, str]
 """What tells a packet of one direction from all others: check, message, key."""
@@ -45,8 +43,8 @@ def clock_offset(client: EndRecord, server: EndRecord) -> ClockOffset | None:
     key of its own.
     """
     for fitting in (_is_own_payload, _is_unique):
-        there = _least_apart(client, server, Direction.C2S, fitting)
-        back = _least_apart(server, client, Direction.S2C, fitting)
+        there = _least_apart(client, server, fitting)
+        back = _least_apart(server, client, fitting)
         if there is not None and back is not None:
             if there + back < -CAUSALITY_S:
                 return None
@@ -65,10 +63,8 @@ def on_one_clock(client: EndRecord, server: EndRecord, facts: PathFacts) -> tupl
 
 
 def on_clients_clock(server: EndRecord, offset_s: float) -> EndRecord:
-    """The server's record with its times as the client's clock would have told them. Times that were not told (0) stay so."""
-    packet_records = tuple(replace(s, at=round(s.at - offset_s, DECIMALS)) for s in server.packet_records)
-    refusals = tuple(replace(r, at=round(r.at - offset_s, DECIMALS)) if r.at else r for r in server.refusals)
-    return replace(server, packet_records=packet_records, refusals=refusals)
+    """The server's record, which says how far its times are ahead of the client's clock."""
+    return replace(server, ahead_s=offset_s)
 
 
 def _is_own_payload(packet_record: PacketRecord) -> bool:
@@ -80,16 +76,12 @@ def _is_unique(packet_record: PacketRecord) -> bool:
     return packet_record.check.transport is not Transport.GRE and not is_port_key(packet_record.key)
 
 
-def _least_apart(sender: EndRecord, receiver: EndRecord, way: Direction, fitting: Callable[[PacketRecord], bool]) -> float | None:
+def _least_apart(sender: EndRecord, receiver: EndRecord, fitting: Callable[[PacketRecord], bool]) -> float | None:
     """The least difference between arrival and departure, seconds; None: nothing that left is known to have come."""
-    left = _first(s for s in sender.packet_records if s.movement is Movement.SENT and s.direction is way and fitting(s))
-    came = _first(s for s in receiver.packet_records if s.movement is Movement.RECEIVED and s.direction is way and fitting(s))
-    return min((at - left[slot] for slot, at in came.items() if slot in left), default=None)
-
-
-def _first(packet_records: Iterable[PacketRecord]) -> Mapping[Slot, float]:
-    """When each packet was first seen."""
-    first: dict[Slot, float] = {}
-    for s in packet_records:
-        first.setdefault((s.check, s.message, s.key), s.at)
-    return first
+    left: dict[Slot, float] = {}
+    for s in sender.packet_records:
+        if s.movement is Movement.SENT and fitting(s):
+            left.setdefault((s.check, s.message, s.key), s.at)  # Of a packet that was repeated the first: it may be that which came.
+    came = (s for s in receiver.packet_records if s.movement is Movement.RECEIVED and fitting(s))
+    slots = (((s.check, s.message, s.key), s.at) for s in came)
+    return min((at - left[slot] for slot, at in slots if slot in left), default=None)

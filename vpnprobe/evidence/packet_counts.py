@@ -7,7 +7,7 @@ than reach (a large packet, one of a fast train, one after a pause, a copy whose
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from statistics import median
@@ -23,6 +23,8 @@ from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction
 from vpnprobe.wire.nonce import ANSWER, PURPOSES_OF_REACH
 
+DECIMALS: Final = 6
+"""Of times: microseconds, as rows of records carry them."""
 OWN_KEY: Final = 24
 """Hex digits of the key of a payload of ours."""
 
@@ -32,9 +34,9 @@ class Count:
     """Fresh packets of one kind in one direction."""
 
     sent: dict[str, float] = field(default_factory=dict)
-    """Key to the time it left, on the sender's clock."""
+    """Key to the time it left, seconds on the client's clock, as far as the offset to it is known."""
     received: dict[str, float] = field(default_factory=dict)
-    """Key to the time it came, on the receiver's clock."""
+    """Key to the time it came, likewise."""
     sizes: dict[str, int] = field(default_factory=dict)
     """Key to bytes, where they are known."""
     proven: set[str] = field(default_factory=set)
@@ -88,9 +90,13 @@ class PacketCounts:
         return self.counts.get((direction, message), Count())
 
 
-def _own(packet_records: Iterable[PacketRecord]) -> Iterable[PacketRecord]:
-    asking = (one for one in packet_records if not one.ttl_limited and one.purpose in PURPOSES_OF_REACH)
-    return (one for one in asking if _is_known(one.check.probe, one.check.name, one.message))
+def _counting(packet_records: Iterable[PacketRecord], ahead_s: float) -> list[tuple[PacketRecord, float]]:
+    """Those that count, each with its time on the client's clock."""
+    return [
+        (s, round(s.at - ahead_s, DECIMALS))
+        for s in packet_records
+        if not s.ttl_limited and s.purpose in PURPOSES_OF_REACH and _is_known(s.check.probe, s.check.name, s.message)
+    ]
 
 
 @lru_cache(maxsize=1024)
@@ -110,28 +116,27 @@ def count_packets(
     """
     result: dict[Check, PacketCounts] = defaultdict(PacketCounts)
     at_server = _begun_by(client, server) if joined and client.recorded else server.packet_records
-    everything: Sequence[PacketRecord] = sorted(
-        (*_own(client.packet_records), *_own(at_server)), key=lambda s: s.movement is Movement.RECEIVED
-    )
+    everything = [*_counting(client.packet_records, client.ahead_s), *_counting(at_server, server.ahead_s)]
+    everything.sort(key=lambda one: one[0].movement is Movement.RECEIVED)
     keys_sent: dict[tuple[Check, Direction], set[str]] = defaultdict(set)
-    answers: list[PacketRecord] = []
-    for packet_record in everything:
-        of_check = result[packet_record.check]
-        slot = (packet_record.direction, packet_record.message)
+    answers: list[tuple[PacketRecord, float]] = []
+    for packet_record, at in everything:
+        of_check, way = result[packet_record.check], packet_record.direction
+        slot = (way, packet_record.message)
         if packet_record.movement is Movement.SENT:
-            of_check.counts[slot].sent.setdefault(packet_record.key, packet_record.at)
-            keys_sent[packet_record.check, packet_record.direction].add(session_part(packet_record.key))
-        elif not joined or _comes_from_another(packet_record, trusted) or _was_sent(packet_record, keys_sent, server):
-            of_check.counts[slot].received.setdefault(packet_record.key, packet_record.at)
+            of_check.counts[slot].sent.setdefault(packet_record.key, at)
+            keys_sent[packet_record.check, way].add(session_part(packet_record.key))
+        elif not joined or _comes_from_another(packet_record, trusted) or _was_sent(packet_record, way, keys_sent, server):
+            of_check.counts[slot].received.setdefault(packet_record.key, at)
             of_check.details[slot] = packet_record
             if "answers" in packet_record.detail:
-                answers.append(packet_record)
+                answers.append((packet_record, at))
         else:
             continue
         if packet_record.size:
             of_check.counts[slot].sizes[packet_record.key] = packet_record.size
-    for answer in answers:
-        _count_answered(result[answer.check], answer)
+    for answer, at in answers:
+        _count_answered(result[answer.check], answer, at)
     for of_check in result.values():
         _count_acknowledged(of_check)
     return dict(result)
@@ -156,13 +161,13 @@ def _count_acknowledged(of_check: PacketCounts) -> None:
             of_check.count(way, LCP_REQUEST).prove(key, at)
 
 
-def _count_answered(of_check: PacketCounts, answer: PacketRecord) -> None:
+def _count_answered(of_check: PacketCounts, answer: PacketRecord, at: float) -> None:
     """An answer that only the holder of the session's keys can make proves that the packet it answers came."""
     key = f"{session_part(answer.key)}{OF_SESSION}{answer.detail['answers']}"
     other = Direction.S2C if answer.direction is Direction.C2S else Direction.C2S
     for (way, _), count in of_check.counts.items():
         if way is other:
-            count.prove(key, answer.at)
+            count.prove(key, at)
 
 
 def answered_key(key: str) -> str:
@@ -178,13 +183,15 @@ def session_part(key: str) -> str:
     return key.partition(OF_SESSION)[0]
 
 
-def _was_sent(packet_record: PacketRecord, keys_sent: Mapping[tuple[Check, Direction], set[str]], server: EndRecord) -> bool:
+def _was_sent(
+    packet_record: PacketRecord, way: Direction, keys_sent: Mapping[tuple[Check, Direction], set[str]], server: EndRecord
+) -> bool:
     key = session_part(packet_record.key)
-    if key in keys_sent.get((packet_record.check, packet_record.direction), ()):
+    if key in keys_sent.get((packet_record.check, way), ()):
         return True
     # An answer carries the key of the conversation that the client began: where nobody recorded it at the server, that key proves it.
     unrecorded = not server.recorded or bool(packet_record.message)
-    return packet_record.direction is Direction.S2C and unrecorded and key in keys_sent.get((packet_record.check, Direction.C2S), ())
+    return way is Direction.S2C and unrecorded and key in keys_sent.get((packet_record.check, Direction.C2S), ())
 
 
 def background(packet_counts: Iterable[PacketCounts], direction: Direction) -> Background:

@@ -67,6 +67,8 @@ class EndRecord:
     """Checks whose packets reached this host's wire and never its agent's socket: its own firewall keeps them."""
     dropped_on_output: frozenset[Check] = frozenset()
     """Checks whose packets its agent sent and its own wire never showed: its own firewall keeps them."""
+    ahead_s: float = 0.0
+    """How far its clock is ahead of the client's, seconds: what is taken from its times before they are compared with the client's."""
     sees_raw: bool = True
     """It sees GRE and ESP. False: it may not open raw sockets, so that its silence about these says nothing."""
 

@@ -287,14 +287,16 @@ class ProbeContext:
             self._sync.cancel()
 
     def client_record(self) -> EndRecord:
-        """The client's own record so far."""
-        wire = self.host_firewall
-        record = self.recorder.record(sees_closed_ports=wire is not None, sees_raw=self.raw is not None)
+        """The client's own record so far, with what its own firewall keeps."""
+        record, wire = self._records(), self.host_firewall
         if wire is None:
             return record
         rows = record.packet_records
         came, left = wire.dropped_on_input(rows, self.call_ids), wire.dropped_on_output(rows)
         return replace(record, dropped_on_input=came, dropped_on_output=left)
+
+    def _records(self) -> EndRecord:
+        return self.recorder.record(sees_closed_ports=self.host_firewall is not None, sees_raw=self.raw is not None)
 
     @property
     def call_ids(self) -> frozenset[int]:
@@ -306,7 +308,7 @@ class ProbeContext:
         known = (len(self.recorder.packet_records), len(self.recorder.refusals))
         judged = self._judged
         if judged is None or judged.known != known or judged.server is not self.server_record or judged.facts is not self.facts:
-            judgement = Judge(self.client_record(), self.server_record, self.facts)
+            judgement = Judge(self._records(), self.server_record, self.facts)
             self._judged = judged = _Judged(known, self.server_record, self.facts, judgement)
         return judged.judgement
 
