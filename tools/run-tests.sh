@@ -16,7 +16,7 @@ rm -f .coverage .coverage.*
 # shellcheck disable=SC2086
 {
   "$bin/pytest" -n auto $covered -m "not ($real)" $demanded
-  "$bin/pytest" -n auto $everywhere -m "not ($real)" $rest
+  "$bin/pytest" -n auto --dist worksteal $everywhere -m "not ($real)" $rest
   "$bin/pytest" -n 2 --dist loadfile $everywhere -m "$real" -rs
 }
 [ -z "$everywhere" ] || "$bin/coverage" report --skip-covered --sort=cover | tail -n 25

@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import functools
+import io
 import json
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vpnprobe.agents.simulation import measure_simulated
+from vpnprobe.cli import run_command
 from vpnprobe.cli.finishing import result_of, status_of
 from vpnprobe.cli.options import CANDIDATE_PORTS
 from vpnprobe.lab.namespaces import Lab
@@ -47,7 +49,7 @@ class Played:
     def offline(self) -> dict[str, str]:
         """What the two captures of the run come to."""
         ends = ["--client", str(self.folder / "client.pcap"), "--server", str(self.folder / "server.pcap")]
-        return verdicts(json.loads(vpnprobe("analyze", *ends, "--json").stdout))
+        return verdicts(json.loads(in_process("analyze", *ends, "--json")[1]))
 
 
 def verdicts(document: Mapping[str, Any]) -> dict[str, str]:
@@ -59,19 +61,27 @@ def alike(found: Mapping[str, str], *, lossy: bool) -> dict[str, str]:
     return {protocol: "feasible" if lossy and feasibility == "degraded" else feasibility for protocol, feasibility in found.items()}
 
 
-def vpnprobe(*arguments: str, inside: list[str] | None = None) -> subprocess.CompletedProcess[str]:
-    command = [*(inside or []), sys.executable, "-m", "vpnprobe", *arguments]
+def vpnprobe(*arguments: str, inside: list[str]) -> subprocess.CompletedProcess[str]:
+    command = [*inside, sys.executable, "-m", "vpnprobe", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+
+
+def in_process(*arguments: str) -> tuple[int, str]:
+    """Exit status and standard output of a command line that says nothing else; no new process has to load the program for it."""
+    told, complained = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(told), contextlib.redirect_stderr(complained):
+        status = run_command(list(arguments))
+    assert complained.getvalue() == ""
+    return status, told.getvalue()
 
 
 @functools.cache
 def simulated(name: str) -> Played:
-    """`vpnprobe demo` as a user runs it; once for all tests, since the same seed gives the same run."""
+    """`vpnprobe demo`; once for all tests, since the same seed gives the same run."""
     folder = Path(tempfile.mkdtemp(prefix="scenario-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    done = vpnprobe("demo", "--scenario", name, "--json", "--quiet", "-o", str(folder))
-    assert done.stderr == ""
-    return Played(json.loads(done.stdout), done.returncode, folder)
+    status, document = in_process("demo", "--scenario", name, "--json", "--quiet", "-o", str(folder))
+    return Played(json.loads(document), status, folder)
 
 
 def simulated_with(name: str, seed: int) -> tuple[dict[str, Any], int]:

@@ -5,30 +5,37 @@ from importlib.resources import files
 
 import jsonschema
 import pytest
-from scenario_support import SEEDS, alike, simulated, simulated_with
+from scenario_support import SEEDS, Played, alike, simulated, simulated_with
 
-from vpnprobe.lab.expectation import shortfalls
+from vpnprobe.lab.expectation import Expectation, shortfalls
 from vpnprobe.lab.scenario import load, names
+from vpnprobe.observations.schema import Protocol
 
 SCHEMA = json.loads(files("vpnprobe.observations").joinpath("result.schema.json").read_text())
 
 
-@pytest.mark.parametrize("name", names())
-def test_what_the_scenario_expects_comes_out(name: str) -> None:
-    played = simulated(name)
-    assert shortfalls(played.document, played.status, load(name).expectation) == []
+@pytest.fixture(scope="module", params=names())
+def scenario(request: pytest.FixtureRequest) -> str:
+    """One after another, so that each is played once for all that is asked of it."""
+    return str(request.param)
 
 
-@pytest.mark.parametrize(("name", "seed"), [(name, seed) for name in names() for seed in SEEDS.get(name, range(2, 3))])
-def test_whatever_the_seed(name: str, seed: int) -> None:
-    document, status = simulated_with(name, seed)
-    jsonschema.validate(document, SCHEMA, format_checker=jsonschema.FormatChecker())
-    assert shortfalls(document, status, load(name).expectation) == []
+@pytest.fixture
+def played(scenario: str) -> Played:
+    return simulated(scenario)
 
 
-@pytest.mark.parametrize("name", names())
-def test_the_document_is_valid(name: str) -> None:
-    document = simulated(name).document
+@pytest.fixture
+def expectation(scenario: str) -> Expectation:
+    return load(scenario).expectation
+
+
+def test_what_the_scenario_expects_comes_out(played: Played, expectation: Expectation) -> None:
+    assert shortfalls(played.document, played.status, expectation) == []
+
+
+def test_the_document_is_valid(played: Played) -> None:
+    document = played.document
     jsonschema.validate(document, SCHEMA, format_checker=jsonschema.FormatChecker())
     identifiers = [observation["id"] for observation in document["observations"]]
     assert len(identifiers) == len(set(identifiers))
@@ -36,15 +43,25 @@ def test_the_document_is_valid(name: str) -> None:
     assert named <= set(identifiers)
 
 
-@pytest.mark.parametrize("name", names())
-def test_the_captures_of_a_run_come_to_its_verdicts(name: str) -> None:
-    played = simulated(name)
-    lossy = load(name).expectation.lossy
+def test_the_captures_of_a_run_come_to_its_verdicts(played: Played, expectation: Expectation) -> None:
+    lossy = expectation.lossy
     assert alike(played.offline(), lossy=lossy) == alike(played.feasibility, lossy=lossy)
 
 
-@pytest.mark.parametrize("name", names())
-def test_names_and_expectations_do_not_reach_the_network(name: str) -> None:
-    told = repr(load(name).topology)
-    assert name not in told
+def test_a_scenario_expects_one_verdict_of_each_protocol(expectation: Expectation) -> None:
+    """So whatever plays it comes to the same: the simulated network, namespaces, and the captures of either."""
+    assert set(expectation.verdicts) == set(Protocol)
+    assert all(len(allowed) == 1 or expectation.lossy for allowed in expectation.verdicts.values())
+
+
+def test_names_and_expectations_do_not_reach_the_network(scenario: str) -> None:
+    told = repr(load(scenario).topology)
+    assert scenario not in told
     assert "feasible" not in told
+
+
+@pytest.mark.parametrize(("name", "seed"), [(name, seed) for name in names() for seed in SEEDS.get(name, range(2, 3))])
+def test_whatever_the_seed(name: str, seed: int) -> None:
+    document, status = simulated_with(name, seed)
+    jsonschema.validate(document, SCHEMA, format_checker=jsonschema.FormatChecker())
+    assert shortfalls(document, status, load(name).expectation) == []
