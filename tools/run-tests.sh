@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs all tests: what needs no real network in parallel, then what does, two files at a time, so that load does not pass for loss.
+# Runs all tests: what needs no real network in parallel, then what does, two at a time, so that load does not pass for loss.
 # Coverage is measured where it is demanded, since it doubles the time of what is simulated; with `whole` it is measured everywhere.
 # Usage: run-tests.sh FOLDER-OF-PROGRAMS [whole]
 set -eu
@@ -11,13 +11,15 @@ rest=""
 for folder in $demanded; do rest="$rest --ignore=$folder"; done
 everywhere=""
 [ "${2:-}" = whole ] && everywhere=$covered
+# Hundreds of tests start the program: it need not be compiled for each.
+unset PYTHONDONTWRITEBYTECODE
 rm -f .coverage .coverage.*
 "$bin/coverage" erase
 # shellcheck disable=SC2086
 {
-  "$bin/pytest" -n auto $covered -m "not ($real)" $demanded
+  "$bin/pytest" -n auto --dist worksteal $covered -m "not ($real)" $demanded
   "$bin/pytest" -n auto --dist worksteal $everywhere -m "not ($real)" $rest
-  "$bin/pytest" -n 2 --dist loadfile $everywhere -m "$real" -rs
+  "$bin/pytest" -n 2 --dist worksteal $everywhere -m "$real" -rs
 }
 [ -z "$everywhere" ] || "$bin/coverage" report --skip-covered --sort=cover | tail -n 25
 "$bin/coverage" report --include='vpnprobe/wire/*,vpnprobe/conversations/*,vpnprobe/rules/*' --fail-under=100 >/dev/null || {

@@ -26,7 +26,7 @@ from vpnprobe.observations.schema import Mode
 from vpnprobe.probes.context import Settings
 from vpnprobe.rules import decide, load_default
 
-SEEDS: Final[Mapping[str, range]] = {"lossy": range(2, 10), "clean": range(2, 5), "seed": range(2, 5)}
+SEEDS: Final[Mapping[str, range]] = {"lossy": range(2, 7), "clean": range(2, 5), "seed": range(2, 5)}
 """Beyond the first: chance shows where there is loss."""
 FEW_PORTS: Final = CANDIDATE_PORTS[:2]
 """Enough to see what chance does to a port, and to the next one."""

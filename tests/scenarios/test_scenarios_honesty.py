@@ -15,7 +15,7 @@ PROTOCOLS = {Transport.UDP: 17, Transport.GRE: 47, Transport.ESP: 50}
 
 
 def measured(topology: Topology, seed: int, *, capabilities: dict[str, frozenset[Capability]] | None = None) -> Measured:
-    found, _ = measure_simulated(topology, seed=seed, settings=Settings((1194, 443)), tell=lambda _: None, capabilities=capabilities)
+    found, _ = measure_simulated(topology, seed=seed, settings=Settings((1194,)), tell=lambda _: None, capabilities=capabilities)
     assert found.complete, found.problem
     return found
 
