@@ -19,7 +19,8 @@ rm -f .coverage .coverage.*
 {
   "$bin/pytest" -n auto --dist worksteal $covered -m "not ($real)" $demanded
   "$bin/pytest" -n auto --dist worksteal $everywhere -m "not ($real)" $rest
-  "$bin/pytest" -n 2 --dist worksteal $everywhere -m "$real" -rs
+  "$bin/pytest" -n 2 --dist loadfile $everywhere -m "$real" -rs --ignore=tests/scenarios
+  "$bin/pytest" -n 2 --dist worksteal $everywhere -m "$real" -rs tests/scenarios
 }
 [ -z "$everywhere" ] || "$bin/coverage" report --skip-covered --sort=cover | tail -n 25
 "$bin/coverage" report --include='vpnprobe/wire/*,vpnprobe/conversations/*,vpnprobe/rules/*' --fail-under=100 >/dev/null || {
