@@ -15,7 +15,7 @@ from vpnprobe.cli import run_command
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.observations.schema import Direction, Observation, Outcome
 from vpnprobe.wire.gre import PROTOCOL_EXPERIMENTAL, EnhancedGre, Gre
-from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment
+from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment, UdpDatagram
 from vpnprobe.wire.nonce import NoncePayload
 from vpnprobe.wire.pptp import OutgoingCallReply, OutgoingCallRequest, StartControlConnectionReply, StartControlConnectionRequest
 
@@ -144,6 +144,14 @@ def test_an_empty_capture_of_a_run_of_ours_is_that_ends_word(tmp_path: Path) -> 
     packets = [IPv4Packet(A, B, IpProtocol.GRE, payload=payload).encode() for payload in numbered]
     client, server = written(tmp_path, pcap(packets), "client.pcap"), written(tmp_path, pcap([]), "server.pcap")
     assert gre(examine_pair(read_capture(client), read_capture(server)).observations)[Direction.C2S].outcome is Outcome.BLOCKED
+
+
+def test_an_empty_capture_of_an_end_that_answered_is_of_another_place_or_time(tmp_path: Path) -> None:
+    probes = [NoncePayload(1, number, 40).encode() for number in range(12)]
+    packets = [IPv4Packet(A, B, IpProtocol.GRE, payload=Gre(PROTOCOL_EXPERIMENTAL, probe).encode()).encode() for probe in probes]
+    answered = [IPv4Packet(B, A, IpProtocol.UDP, payload=UdpDatagram(500, 4000, probes[0]).encode(B, A)).encode()]
+    client, server = written(tmp_path, pcap(packets + answered), "client.pcap"), written(tmp_path, pcap([]), "server.pcap")
+    assert gre(examine_pair(read_capture(client), read_capture(server)).observations)[Direction.C2S].outcome is Outcome.NO_ANSWER
 
 
 def test_captures_of_unrelated_hosts_show_no_nat_and_prove_no_loss(tmp_path: Path) -> None:

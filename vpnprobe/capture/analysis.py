@@ -236,14 +236,21 @@ def _recorded_meanwhile(side: Side, other: Side, record: EndRecord) -> EndRecord
     """A capture of another attempt says what did not come only if it was taken where that would have come, while the other end was sending.
 
     It was, where anything went both ways between the two hosts. An empty capture alone may be of the wrong interface, or of another time. A
-    run of ours has both ends send, and keeps its probes' packets alone: its empty capture is one end's word that it saw nothing of them.
+    run of ours has both ends send, and keeps its probes' packets alone: its empty capture is one end's word that it saw nothing of them,
+    unless the other one holds packets that came from there.
     """
-    if any(decoder.own for decoder in _decoders(side)) or (side.ends is None and any(decoder.own for decoder in _decoders(other))):
+    if any(decoder.own for decoder in _decoders(side)):
         return record
-    ends = side.ends or other.ends
-    seen = {way for decoder in _decoders(side) for way in decoder.finder.ways}
+    ends, seen, seen_there = side.ends or other.ends, _ways(side), _ways(other)
     both_ways = ends is not None and {(ends.client, ends.server), (ends.server, ends.client)} <= seen
-    return replace(record, recorded=both_ways)
+    of_a_run = side.ends is None and any(decoder.own for decoder in _decoders(other))
+    from_here = ends is not None and {(ends.client, ends.server), (ends.server, ends.client)} <= seen_there
+    return replace(record, recorded=both_ways or (of_a_run and not from_here))
+
+
+def _ways(side: Side) -> set[tuple[str, str]]:
+    """Source and destination of everything that a capture holds."""
+    return {way for decoder in _decoders(side) for way in decoder.finder.ways}
 
 
 def _have_a_host_in_common(client: Side, server: Side) -> bool:
