@@ -109,6 +109,15 @@ class TestOnInput:
         seen = wire(*[udp(500, 40000, nonce())] * 9, vantage=Vantage.CLIENT)
         assert seen.dropped_on_input([], ()) == {checks.udp_reach(500)}
 
+    def test_a_later_fragment_has_no_ports(self) -> None:
+        seen = HostFirewall(Vantage.SERVER, TAG)
+        for outgoing in (False, True):
+            packet = IPv4Packet(PEER, OWN, IpProtocol.UDP, 64, 5, udp(40000, 500, nonce())[1], fragment_offset=185)
+            for _ in range(9):
+                seen(Packet(packet.encode(), 0.0, outgoing))
+        assert seen.dropped_on_input([], ()) == frozenset()
+        assert seen.dropped_on_output(sent(checks.udp_reach(500), 6)) == {checks.udp_reach(500)}
+
     def test_what_left_did_not_come_in(self) -> None:
         assert wire(*[bare()] * 9, outgoing=True).dropped_on_input([], ()) == frozenset()
 

@@ -66,11 +66,18 @@ class TestWithoutRawSockets:
         assert found["esp-passthrough-esp-s2c"].outcome is Outcome.PASS
 
 
+KEPT_BY_SERVER = "it reaches the server, whose own firewall (or port forwarding) keeps it from the program there"
+
+
 class TestOwnFirewalls:
     @pytest.mark.parametrize(
         ("client", "server", "reason"),
         [
-            (as_it_is, dropped_on_input(checks.ESP), "it reaches the server, whose own firewall drops it"),
+            (
+                as_it_is,
+                dropped_on_input(checks.ESP),
+                "it reaches the server, whose own firewall (or port forwarding) keeps it from the program there",
+            ),
             (dropped_on_output(checks.ESP), as_it_is, "the client's own firewall drops it before it leaves"),
         ],
     )
@@ -82,6 +89,20 @@ class TestOwnFirewalls:
         rows = trip(RESET, C2S, keys(20), [], message="P_CONTROL_HARD_RESET_CLIENT_V2")
         found = at_ends(rows, server=dropped_on_input(UDP))["openvpn-reset-udp-500-both"]
         assert (found.outcome, found.cause) == (Outcome.NO_ANSWER, Cause.HOST_FIREWALL)
+
+    def test_answers_that_the_clients_own_firewall_keeps_are_not_the_servers_silence(self) -> None:
+        rows = trip(RESET, C2S, keys(8), keys(8), message="P_CONTROL_HARD_RESET_CLIENT_V2")
+        rows += trip(RESET, S2C, keys(8), [], message="P_CONTROL_HARD_RESET_SERVER_V2")
+        found = at_ends(rows, client=dropped_on_input(UDP))["openvpn-reset-udp-500-both"]
+        assert (found.outcome, found.cause) == (Outcome.NO_ANSWER, Cause.HOST_FIREWALL)
+        assert (found.detail["host"], found.detail["lost_direction"]) == ("client", "s2c")
+
+    def test_without_a_raw_socket_there_is_no_firewall_to_see(self) -> None:
+        def keeping(end: EndRecord) -> EndRecord:
+            return replace(end, dropped_on_input=frozenset({checks.ESP}), sees_raw=False)
+
+        found = at_ends(trip(checks.ESP, C2S, keys(20), []), server=keeping)["esp-passthrough-esp-c2s"]
+        assert (found.outcome, found.cause) == (Outcome.NO_ANSWER, None)
 
     def test_lcp_is_kept_with_its_call(self) -> None:
         rows = trip(checks.PPTP_LCP, C2S, keys(20), [], message="Configure-Request")

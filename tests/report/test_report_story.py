@@ -183,6 +183,15 @@ def test_what_is_settled_has_none() -> None:
     assert next_steps(seed_result()) == next_steps(clean_result()) == ()
 
 
+def test_whose_own_firewall_to_open_is_told_by_host() -> None:
+    row = Observation("x", "gre", "passthrough", C2S, GRE, Outcome.NO_ANSWER, cause=Cause.HOST_FIREWALL)
+    rows = (replace(row, detail={"host": "server"}), replace(row, id="y", probe="esp", transport=UDP, detail={"host": "client"}))
+    steps = next_steps(replace(clean_result(), observations=rows))
+    assert [step.split(" for ")[0] for step in steps] == ["Open the client's own firewall", "Open the server's own firewall"]
+    assert "ESP" in steps[0]
+    assert "GRE" in steps[1]
+
+
 def test_lists_read_as_lists() -> None:
     assert [listed(names) for names in ([], ["A"], ["A", "B"], ["A", "B", "C"])] == ["", "A", "A and B", "A, B and C"]
     assert UDP.value == "udp"

@@ -35,6 +35,7 @@ UDP = Transport.UDP
         (Outcome.BLOCKED, Cause.PORT, F),
         (Outcome.REFUSED, Cause.PORT, F),
         (Outcome.REFUSED, Cause.NO_LISTENER, U),
+        (Outcome.REFUSED, Cause.HOST_FIREWALL, U),
         (Outcome.NO_ANSWER, None, U),
         (Outcome.SKIPPED, None, U),
         (Outcome.ERROR, None, U),

@@ -69,6 +69,11 @@ def control(outcome: Outcome, **more: object) -> str:
         (Outcome.SKIPPED, {"detail": {"reason": "no raw socket"}}, "not known: it was not tried (no raw socket)."),
         (Outcome.SKIPPED, {}, "not known: it was not tried (no reason given)."),
         (Outcome.ERROR, {"detail": {"reason": "out of ports"}}, "not known: the probe itself failed (out of ports)."),
+        (
+            Outcome.NO_ANSWER,
+            {"cause": Cause.HOST_FIREWALL, "detail": {"reason": "the client's own firewall drops it", "arrived_at_server": 4}},
+            "not known: the client's own firewall drops it.",
+        ),
         (Outcome.BLOCKED, {"cause": Cause.HOST_FIREWALL}, "own firewall does it: look there first."),
     ],
 )

@@ -304,8 +304,11 @@ class ServerAgent:
         return session.host_firewall.dropped_on_output(session.recorder.packet_records)
 
     def _dropped_on_input(self, session: ClientSession) -> Collection[Check]:
-        """What came to this host's wire and never to the agent's sockets."""
-        return session.host_firewall.dropped_on_input(session.recorder.packet_records, session.call_ids)
+        """What came to this host's wire and never to the agent's sockets, while it had one for it and could still record what comes."""
+        if session.recorder.dropped or self.no_raw:
+            return ()
+        kept = session.host_firewall.dropped_on_input(session.recorder.packet_records, session.own_call_ids)
+        return [check for check in kept if check.port is None or (check.transport, check.port) in session.ports]
 
     async def _capture(self, session: ClientSession, message: Message) -> dict[str, object]:
         if session.packed is None:

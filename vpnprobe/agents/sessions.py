@@ -74,6 +74,12 @@ class ClientSession:
         self.host_firewall = HostFirewall(Vantage.SERVER, self.tag)
 
     @property
+    def own_call_ids(self) -> frozenset[int]:
+        """The server's, of all calls of this client."""
+        others = (own for own, _ in self.observer.calls) if self.observer is not None else ()
+        return frozenset((*(call.call_id for call in self.calls), *others))
+
+    @property
     def sender(self) -> ProbeSender:
         return ProbeSender(self.recorder, Nonces(self.stack, self.tag))
 

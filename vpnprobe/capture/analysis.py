@@ -158,6 +158,7 @@ def _compare(client: Side, server: Side) -> Examined:
     )
     facts = PathFacts(
         client_address=client.ends.client if client.ends is not None else None,
+        server_address=client.ends.server if client.ends is not None else None,
         client_seen_as=_seen_as(client, server, joined=joined),
         clock_offset_s=ahead_s,
         clock_uncertainty_s=clocks.uncertainty_s if clocks is not None else None,

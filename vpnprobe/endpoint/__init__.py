@@ -5,6 +5,7 @@
     ttl_probe            the raw ICMP socket: TTL-limited copies, routers' answers, refusals
     ppp_call             LCP inside the enhanced GRE of one call
     passive_observer     what the wire shows of ports that other programs have
+    host_firewall        what this host's own firewall keeps: it came to the wire and to no socket, or left a socket and not the host
     run_capture, pcap    the packets of a run, and the file that they are handed over in
 
 Nothing here asks a question of the path: that is for `vpnprobe.probes`, which use these instruments, as the server agent does.

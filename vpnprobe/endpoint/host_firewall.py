@@ -44,6 +44,8 @@ class HostFirewall:
             return
         try:
             ip = decode_ip(packet.data)
+            if not ip.first_fragment:
+                return
             if packet.outgoing:
                 self._left.update(_slots(ip))
             elif ip.protocol in TO_SOCKETS:
@@ -63,15 +65,16 @@ class HostFirewall:
             found = [identify.datagram(server_port, datagram.payload)]
         return [i for i in found if i is not None and (i.session_tag == self._session_tag or "call_id" in i.detail)]
 
-    def dropped_on_input(self, packet_records: Iterable[PacketRecord], call_ids: Container[object]) -> frozenset[Check]:
+    def dropped_on_input(self, packet_records: Iterable[PacketRecord], own_call_ids: Container[object]) -> frozenset[Check]:
         """Checks of which LEAST_TRIALS packets or more came to the wire, and to the sockets, whose records these are, none.
 
-        `call_ids`: of the calls of this run. Others between the same two hosts are another program's.
+        `own_call_ids`: this end's, of this run's calls: GRE carries the receiver's Call ID (RFC 2637 section 4.1). Other calls
+        between the same two hosts are another program's.
         """
         heard = {s.check for s in packet_records if s.movement is Movement.RECEIVED}
         came: Counter[Check] = Counter()
         for (check, call_id), count in self._came.items():
-            if call_id is None or call_id in call_ids:
+            if call_id is None or call_id in own_call_ids:
                 came[check] += count
         return frozenset(check for check, count in came.items() if count >= LEAST_TRIALS and check not in heard)
 

@@ -14,6 +14,7 @@ from vpnprobe.evidence.records import PathFacts, PortState, RefusalKind, TtlTrac
 from vpnprobe.observations.schema import Cause, Direction, Location, Observation, Outcome, Transport
 
 FAILED: Final = frozenset({Outcome.BLOCKED, Outcome.REFUSED})
+REFUSED_BY_HOST: Final = {"host": "server", "reason": "the server's own firewall refuses it"}
 PASSED: Final = frozenset({Outcome.PASS, Outcome.DEGRADED})
 
 
@@ -26,7 +27,8 @@ def _with_cause(observation: Observation, others: Sequence[Observation], facts: 
     if observation.cause is not None:
         return observation
     cause, why = _cause(observation, others, facts)
-    return replace(observation, cause=cause, detail={**observation.detail, **({"compared_with": why} if why else {})})
+    told = REFUSED_BY_HOST if cause is Cause.HOST_FIREWALL else {"compared_with": why} if why else {}
+    return replace(observation, cause=cause, detail={**observation.detail, **told})
 
 
 def _cause(failed: Observation, others: Sequence[Observation], facts: PathFacts) -> tuple[Cause, list[str]]:

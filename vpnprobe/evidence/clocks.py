@@ -5,8 +5,8 @@ less the packet's delay. One in the other direction shows the reverse, and there
 has the least delay in it. Half their difference is the offset; half their sum, which is half a round trip, bounds its error (as in NTP, RFC
 5905 section 8).
 
-Invariant: times of two ends are compared only after `on_clients_clock`, and not at all where the offset is not known. An answer never
-seems to have left before the question came that it answers.
+Invariant: times of two ends are compared only with `EndRecord.ahead_s` taken off, and not at all where the offset is not known. An answer
+never seems to have left before the question came that it answers.
 """
 
 from collections.abc import Callable
@@ -53,18 +53,15 @@ def clock_offset(client: EndRecord, server: EndRecord) -> ClockOffset | None:
 
 
 def on_one_clock(client: EndRecord, server: EndRecord, facts: PathFacts) -> tuple[EndRecord, PathFacts]:
-    """The server's record on the client's clock, and the facts with the offset; both as they are where it is not known.
+    """The server's record with how far its times are ahead of the client's clock, and the facts with the offset; else both as they are.
+
+    The times in it stay its own: whoever compares them takes `ahead_s` off first, as `count_packets` does.
 
     An offset that the facts have already is taken. Two captures that may be of two attempts have none: equal keys are chance there.
     """
     if facts.clock_offset_s is None and facts.joined and (found := clock_offset(client, server)) is not None:
         facts = replace(facts, clock_offset_s=found.offset_s, clock_uncertainty_s=found.uncertainty_s)
-    return (server if facts.clock_offset_s is None else on_clients_clock(server, facts.clock_offset_s)), facts
-
-
-def on_clients_clock(server: EndRecord, offset_s: float) -> EndRecord:
-    """The server's record, which says how far its times are ahead of the client's clock."""
-    return replace(server, ahead_s=offset_s)
+    return (server if facts.clock_offset_s is None else replace(server, ahead_s=facts.clock_offset_s)), facts
 
 
 def _is_own_payload(packet_record: PacketRecord) -> bool:

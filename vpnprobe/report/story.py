@@ -321,7 +321,10 @@ def next_steps(result: Result) -> tuple[str, ...]:
         steps.append("Run it with CAP_NET_RAW (as root) to measure what was skipped; `vpnprobe doctor` names the command.")
     if any(reason.startswith(AT_THE_SERVER) for reason in lacking):
         steps.append("Run the server agent with CAP_NET_RAW (as root): without it GRE and ESP cannot be measured.")
-    steps += [f"Open the {host}'s own firewall for {listed(kept)}: the path is not what stops it." for host, kept in kept_by_hosts(result)]
+    steps += [
+        f"Open the {host}'s own firewall for {listed(kept)} (and see what it forwards): the path is not what stops it."
+        for host, kept in kept_by_hosts(result)
+    ]
     reasons = [reason for verdict in result.verdicts for reason in verdict.because]
     steps += [reason.text for reason in reasons if reason.rule == CONTROL_PORT_RULE or reason.rule.startswith(FAILURE_RULES)]
     return tuple(dict.fromkeys(steps))
@@ -331,7 +334,6 @@ def kept_by_hosts(result: Result) -> Iterator[tuple[str, list[str]]]:
     """Each end whose own firewall keeps something, and what that is."""
     kept = [row for row in result.observations if row.cause is Cause.HOST_FIREWALL]
     for host in ("client", "server"):
-        # A refusal with this cause is the server's: it came from there.
         if words := [question_words(row) for row in kept if row.detail.get("host", "server") == host]:
             yield host, list(dict.fromkeys(words))
 

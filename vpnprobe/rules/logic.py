@@ -40,8 +40,9 @@ def truth_of(row: Observation, selector: ObservationSelector | None = None) -> T
         case Outcome.BLOCKED:
             return Truth.FALSE
         case Outcome.REFUSED:
-            # The path carried the packet and the refusal: the question is what happens once something listens.
-            return Truth.UNKNOWN if row.cause is Cause.NO_LISTENER or by_the_peer(row) else Truth.FALSE
+            # The path carried the packet and the refusal: the question is what happens once something listens, or may be reached.
+            at_the_end = row.cause in (Cause.NO_LISTENER, Cause.HOST_FIREWALL) or by_the_peer(row)
+            return Truth.UNKNOWN if at_the_end else Truth.FALSE
         case Outcome.NO_ANSWER | Outcome.SKIPPED | Outcome.ERROR:
             return Truth.UNKNOWN
         case _:

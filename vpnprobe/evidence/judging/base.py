@@ -19,7 +19,7 @@ from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, 
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 
-DROPPED_ON_INPUT: Final = "it reaches the {}, whose own firewall drops it"
+DROPPED_ON_INPUT: Final = "it reaches the {}, whose own firewall (or port forwarding) keeps it from the program there"
 DROPPED_ON_OUTPUT: Final = "the {}'s own firewall drops it before it leaves"
 TRIALS_WITHOUT_BACKGROUND: Final = 8
 """Where nothing at all passes in a capture there is no background to compare with: so many fresh packets must be missing."""
@@ -114,7 +114,7 @@ class Judge:
     def kept_by_host(self, check: Check, way: Direction) -> dict[str, str]:
         """Which end's own firewall is shown to keep packets of this kind, as a row's detail says it; empty: neither."""
         sender, receiver = self.ends[way]
-        if is_existing(check):
+        if is_existing(check) or (is_raw(check) and not receiver.sees_raw):
             return {}
         kinds = {check, plain_on_port(check), same_packets(check)}
         if kinds & receiver.dropped_on_input:

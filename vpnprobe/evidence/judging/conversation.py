@@ -11,7 +11,7 @@ from vpnprobe.evidence.naming import form_detail
 from vpnprobe.evidence.packet_counts import Count, PacketCounts, round_trip_ms
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import RefusalKind
-from vpnprobe.observations.schema import Direction, Observation, Outcome
+from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
 
 
 def conversation(judge: Judge, check: Check) -> Iterator[Observation]:
@@ -65,8 +65,10 @@ def _where_it_stopped(judge: Judge, check: Check, found: Observation, counts: Pa
     steps = [(count, way, message) for (way, message), count in counts.counts.items() if count.sent and not count.received]
     comparable = judge.facts.clock_offset_s is not None
     for count, way, message in sorted(steps, key=lambda step: (not comparable and step[1] is Direction.S2C, min(step[0].sent.values()))):
-        outcome, bound = judge.silence(check, way, len(count.sent), judge.loss[way])
         detail = {**found.detail, "lost_direction": way.value, "lost_message": message}
+        if kept := judge.kept_by_host(check, way):
+            return replace(found, outcome=Outcome.NO_ANSWER, cause=Cause.HOST_FIREWALL, detail={**detail, **kept})
+        outcome, bound = judge.silence(check, way, len(count.sent), judge.loss[way])
         if outcome is Outcome.BLOCKED:
             return replace(found, outcome=outcome, error_bound=bound, sent=len(count.sent), detail=detail)
         if not found.error_bound:
