@@ -136,7 +136,10 @@ def test_a_cut_says_after_how_many(alone: Mapping[str, Tried], name: str) -> Non
     found = alone[name]
     numbers = [int(number) for number in re.findall(r"\d+", found.said("data", Direction.C2S))]
     answered, lost = numbers
-    assert answered == found.row("data", Direction.S2C).received
+    came = found.row("data", Direction.S2C).received
+    # On a loaded machine a session lasts long enough for the server's own keep-alive, which answers nothing.
+    assert came is not None
+    assert 0 <= came - answered <= 1
     assert answered + lost == ECHOES
     passing = int(re.findall(r"\d+", name)[0])
     assert 0 < answered <= passing / 2 + 1
