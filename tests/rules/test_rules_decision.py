@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rules_rows import PORTS, questions, row
 
@@ -35,7 +35,6 @@ ONE_EACH = st.lists(observation(), max_size=25, unique_by=lambda made: made.id)
 """At most one row for each question and direction, as a run gives them."""
 OBSERVATIONS = st.lists(observation(), max_size=25).map(numbered)
 RULES = load_default()
-few = settings(max_examples=200, deadline=None)
 
 
 def settle(rows: list[Observation], ports: tuple[int, ...] = SOME_PORTS) -> Decision:
@@ -50,21 +49,18 @@ def newly_infeasible(before: list[Feasibility], after: list[Feasibility]) -> boo
     return any(now is Feasibility.INFEASIBLE and was is not now for was, now in zip(before, after, strict=True))
 
 
-@few
 @given(OBSERVATIONS, observation(UNMEASURED), st.sampled_from([(), SOME_PORTS]))
 def test_what_was_not_measured_never_fails_a_verdict(rows: list[Observation], added: Observation, ports: tuple[int, ...]) -> None:
     more = [*rows, replace(added, id="added")]
     assert not newly_infeasible(feasibilities(rows, ports), feasibilities(more, ports))
 
 
-@few
 @given(ONE_EACH, st.data())
 def test_taking_away_what_is_not_a_pass_never_fails_a_verdict(rows: list[Observation], data: st.DataObject) -> None:
     kept = [one for one in rows if truth_of(one) is Truth.TRUE or data.draw(st.booleans())]
     assert not newly_infeasible(feasibilities(rows), feasibilities(kept))
 
 
-@few
 @given(OBSERVATIONS, st.data())
 def test_blocking_what_passed_never_makes_anything_more_feasible(rows: list[Observation], data: st.DataObject) -> None:
     flipped = [
@@ -75,7 +71,6 @@ def test_blocking_what_passed_never_makes_anything_more_feasible(rows: list[Obse
     assert all(ORDER.index(after) <= ORDER.index(before) for before, after in pairs)
 
 
-@few
 @given(OBSERVATIONS, st.randoms(use_true_random=False), st.sampled_from([(), SOME_PORTS]))
 def test_the_order_of_the_observations_does_not_matter(rows: list[Observation], shuffler: object, ports: tuple[int, ...]) -> None:
     mixed = list(rows)
@@ -83,7 +78,6 @@ def test_the_order_of_the_observations_does_not_matter(rows: list[Observation], 
     assert settle(mixed, ports) == settle(rows, ports)
 
 
-@few
 @given(OBSERVATIONS, st.sampled_from([(), SOME_PORTS]))
 def test_every_verdict_names_its_rules_and_observations_that_exist(rows: list[Observation], ports: tuple[int, ...]) -> None:
     decision = settle(rows, ports)
@@ -100,7 +94,6 @@ def test_every_verdict_names_its_rules_and_observations_that_exist(rows: list[Ob
             assert any(one.outcome in (Outcome.BLOCKED, Outcome.REFUSED) for one in rows if one.id in cited)
 
 
-@few
 @given(OBSERVATIONS)
 def test_only_what_works_is_recommended(rows: list[Observation]) -> None:
     decision = settle(rows)

@@ -190,7 +190,7 @@ def _toml(value: object) -> str:
 
 
 @given(st.lists(st.tuples(st.lists(KEYS, min_size=1, max_size=4), VALUES), max_size=4))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_toml_gives_rules_or_one_line(tmp_path: Path, lines: list[tuple[list[str], object]]) -> None:
     file = tmp_path / "any.toml"
     file.write_text("\n".join(f"{'.'.join(keys)} = {_toml(value)}" for keys, value in lines))
