@@ -25,6 +25,7 @@ LONGEST_TEXT: Final = 512
 MOST_DETAILS: Final = 32
 MOST_UNKNOWN: Final = 100
 """Names of checks that are kept of those that this version does not have."""
+HIGHEST_PURPOSE: Final = max(Purpose)
 LARGEST: Final = (1 << 64) - 1
 """Of a number in a detail."""
 MOST_BYTES: Final = 1 << 24
@@ -111,7 +112,7 @@ def read_packet_record(row: object) -> PacketRecord:
 
 
 def _purpose(value: object) -> Purpose:
-    number = _whole(value, "purpose", 0, max(Purpose))
+    number = _whole(value, "purpose", 0, HIGHEST_PURPOSE)
     try:
         return Purpose(number)
     except ValueError:

@@ -49,7 +49,9 @@ def under_clients_keys(client: EndRecord, server: EndRecord) -> EndRecord:
     numbered = {(check, key) for (check, _), key in of_client.items()}
     unnumbered = {s.check for s in _attempts(client.packet_records) if (s.check, s.key) not in numbered}
     survive = any((check, number) in of_client for (check, _), times in seen.items() for _, number in times)
-    renamed = tuple(_renamed(s, seen, of_client, unnumbered, survive=survive) for s in server.packet_records)
+    renamed = tuple(
+        _renamed(s, seen, of_client, unnumbered, survive=survive) if s.message in _MESSAGES else s for s in server.packet_records
+    )
     return replace(server, packet_records=renamed)
 
 
@@ -62,7 +64,7 @@ def _renamed(
     survive: bool,
 ) -> PacketRecord:
     slot = (packet_record.check, packet_record.key)
-    if packet_record.message not in _MESSAGES or slot not in seen:
+    if slot not in seen:
         return packet_record
     # A socket that was accepted has no sequence number: that of the SYN from the same port, the nearest in time.
     _, number = min(seen[slot], key=lambda time: abs(time[0] - packet_record.at))

@@ -79,6 +79,7 @@ def _least_apart(sender: EndRecord, receiver: EndRecord, fitting: Callable[[Pack
     for s in sender.packet_records:
         if s.movement is Movement.SENT and fitting(s):
             left.setdefault((s.check, s.message, s.key), s.at)  # Of a packet that was repeated the first: it may be that which came.
+    if not left:
+        return None
     came = (s for s in receiver.packet_records if s.movement is Movement.RECEIVED and fitting(s))
-    slots = (((s.check, s.message, s.key), s.at) for s in came)
-    return min((at - left[slot] for slot, at in slots if slot in left), default=None)
+    return min((s.at - left[slot] for s in came if (slot := (s.check, s.message, s.key)) in left), default=None)

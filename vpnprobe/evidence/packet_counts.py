@@ -145,7 +145,8 @@ def count_packets(
 def _begun_by(client: EndRecord, server: EndRecord) -> Iterable[PacketRecord]:
     """The server's packet records without those of conversations that the client never began: a scanner's beside us, another user's."""
     began = {(s.check, s.key) for s in client.packet_records if s.movement is Movement.SENT}
-    return (s for s in server.packet_records if kind_of(s.check) is not Kind.CONVERSATION or (s.check, s.key) in began)
+    conversations = {check for check in {s.check for s in server.packet_records} if kind_of(check) is Kind.CONVERSATION}
+    return (s for s in server.packet_records if s.check not in conversations or (s.check, s.key) in began)
 
 
 def _comes_from_another(packet_record: PacketRecord, trusted: frozenset[Check]) -> bool:

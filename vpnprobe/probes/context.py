@@ -315,7 +315,7 @@ class ProbeContext:
         known = (len(self.recorder.packet_records), len(self.recorder.refusals))
         judged = self._judged
         if judged is None or judged.known != known or judged.server is not self.server_record or judged.facts is not self.facts:
-            judgement = Judge(self._records(), self.server_record, self.facts)
+            judgement = Judge(self._records(), self.server_record, self.facts, times=False)
             self._judged = judged = _Judged(known, self.server_record, self.facts, judgement)
         return judged.judgement
 

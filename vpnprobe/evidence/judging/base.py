@@ -41,10 +41,15 @@ class Counted:
 
 
 class Judge:
-    """One judgement: both records, counted, and what is known of the path."""
+    """One judgement: both records, counted, and what is known of the path.
 
-    def __init__(self, client: EndRecord, server: EndRecord, facts: PathFacts) -> None:
-        server, facts = on_one_clock(client, under_clients_keys(client, server), facts)
+    `times`: whether times of the two ends are to be compared. While a run lasts only counts are asked for, and often.
+    """
+
+    def __init__(self, client: EndRecord, server: EndRecord, facts: PathFacts, *, times: bool = True) -> None:
+        server = under_clients_keys(client, server)
+        if times:
+            server, facts = on_one_clock(client, server, facts)
         self.ends = {Direction.C2S: (client, server), Direction.S2C: (server, client)}
         """Sender and receiver of each direction."""
         self.facts = facts

@@ -121,7 +121,8 @@ class DataRun:
 
     def _cut(self, path: Background) -> DataLimit | None:
         """Sessions of which the first packets came and none of a size that passes after them, where no session got beyond."""
-        passing = [tuple(packet for packet in session if packet.size <= self.largest_passing) for session in self.sessions]
+        largest = self.largest_passing
+        passing = [tuple(packet for packet in session if packet.size <= largest) for session in self.sessions]
         heads = [_head(session) for session in passing]
         bounds = {
             place: (path + _loss_of(session[: heads[place]])).chance_of_losing_all(len(session) - heads[place])
@@ -142,10 +143,11 @@ class DataRun:
         if len(stalled) < LEAST_TRIALS or bound > ERROR_BOUND:
             return None
         first_lost = [next(packet.size for packet in session if not packet.came) for session in stalled]
-        too_large = [size for size in first_lost if size > self.largest_passing]
+        largest = self.largest_passing
+        too_large = [size for size in first_lost if size > largest]
         if len(too_large) >= MOST_OF_THEM * len(stalled) and len(stalled) == len(self.sessions):
             # One that chance stopped earlier does not change what stops the others.
-            return _of_size(self.largest_passing, min(too_large), bound)
+            return _of_size(largest, min(too_large), bound)
         came = [sum(packet.came for packet in session) for session in stalled]
         beyond = any(len(session) > max(came) for session in self.sessions if session[-1].came)
         if beyond or min(came) < SAME_PLACE * max(came):
