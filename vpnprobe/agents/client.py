@@ -310,7 +310,7 @@ class ClientRun:
         existing = self.settings.existing
         of_profile = {(remote.transport, remote.port) for remote in existing.remotes} if existing is not None else set()
         ports = frozenset({(port.transport, port.port) for port in ports_of(chosen(self.settings), self.settings)} | of_profile)
-        return Scope(str(self.peer_address), ports, frozenset(context.local_ports), context.call_ids)
+        return Scope(str(self.peer_address), ports, frozenset(context.local_ports), context.recorder.call_ids)
 
     def _about_client(self, context: ProbeContext) -> dict[str, Any]:
         return {

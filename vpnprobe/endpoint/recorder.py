@@ -13,6 +13,7 @@ from vpnprobe.evidence.attempts import SYN, port_key
 from vpnprobe.evidence.identify import PacketIdentity
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, Refusal
+from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Datagram, Endpoint, NetworkStack
 from vpnprobe.wire.nonce import Purpose
 
@@ -121,6 +122,17 @@ class Recorder:
     def refused(self, refusal: Refusal) -> None:
         if refusal not in self.refusals and len(self.refusals) < MOST_ROWS:
             self.refusals.append(replace(refusal, at=self.stack.now() - self.began))
+
+    @property
+    def call_ids(self) -> frozenset[int]:
+        """Both ends', of the calls of this run."""
+        return frozenset(int(s.detail["call_id"]) for s in self.packet_records if "call_id" in s.detail)
+
+    @property
+    def own_call_ids(self) -> frozenset[int]:
+        """This end's: those that its requests for a call gave. What it sends in a call bears the other end's."""
+        asked = (s for s in self.packet_records if s.movement is Movement.SENT and s.check.transport is Transport.TCP)
+        return frozenset(int(s.detail["call_id"]) for s in asked if "call_id" in s.detail)
 
     def record(self, *, sees_closed_ports: bool = False, sees_raw: bool = True) -> EndRecord:
         """The record as it stands."""

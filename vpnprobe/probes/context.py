@@ -20,7 +20,7 @@ from vpnprobe.evidence.checks import tcp_reach
 from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_counts import Count
-from vpnprobe.evidence.packet_records import Check, Movement
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKind, Skip, TtlTrace
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, MOST_TRIALS, Background
 from vpnprobe.observations.schema import Direction, Transport
@@ -292,23 +292,12 @@ class ProbeContext:
         if wire is None or self.recorder.dropped:
             return record
         rows = record.packet_records
-        came, left = wire.dropped_on_input(rows, self._own_call_ids), wire.dropped_on_output(rows)
+        came, left = wire.dropped_on_input(rows, self.recorder.own_call_ids), wire.dropped_on_output(rows)
         return replace(record, dropped_on_input=came, dropped_on_output=left)
 
     def _records(self) -> EndRecord:
         """Without that: while a run lasts counts are what is asked for, and often."""
         return self.recorder.record(sees_closed_ports=self.host_firewall is not None, sees_raw=self.raw is not None)
-
-    @property
-    def _own_call_ids(self) -> frozenset[int]:
-        """The client's: those that its requests for a call gave. What it sends in a call bears the server's."""
-        own = (s for s in self.recorder.packet_records if s.movement is Movement.SENT and s.check.transport is Transport.TCP)
-        return frozenset(int(s.detail["call_id"]) for s in own if "call_id" in s.detail)
-
-    @property
-    def call_ids(self) -> frozenset[int]:
-        """Of both ends, of the calls of this run."""
-        return frozenset(int(s.detail["call_id"]) for s in self.recorder.packet_records if "call_id" in s.detail)
 
     def judge(self) -> Judge:
         """The judgement of what both ends have recorded so far; the same one until anything is added."""
