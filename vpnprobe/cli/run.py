@@ -126,6 +126,8 @@ async def _run(
     output: Output,
     judging: Judging,
 ) -> int:
+    import cryptography.x509  # noqa: F401  (the keys of a run need it: it is loaded before the run's time begins)
+
     from vpnprobe.cli.finishing import decided, now, publish, result_of, rule_set, status_of
     from vpnprobe.errors import ExitStatus
     from vpnprobe.observations.schema import Mode

@@ -8,8 +8,6 @@ its control channel wrapped stays silent over UDP and closes a TCP connection at
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import cryptography.x509  # noqa: F401  (the keys of a run need it: so it is loaded before the run's time begins)
-
 from vpnprobe.conversations.openvpn_reset import Initiator
 from vpnprobe.conversations.openvpn_session_keys import WRAPS, SessionKeys
 from vpnprobe.endpoint.driver import GoalBy
