@@ -24,7 +24,12 @@ SCHEMA = json.loads(files("vpnprobe.observations").joinpath("result.schema.json"
 PROGRAM = (sys.executable, "-P", "-m", "vpnprobe")
 PATIENCE_S = 90.0
 NOBODY = "65534"
-WITHOUT_ROOT = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all")
+READING = "-all,+dac_read_search"
+"""Capabilities of a user who may read this installation wherever it lies (a root folder may be closed to others), and no more."""
+WITHOUT_ROOT = (
+    *("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"),
+    *(f"--inh-caps={READING}", f"--ambient-caps={READING}", f"--bounding-set={READING}"),
+)
 Row = dict[str, Any]
 
 
