@@ -60,7 +60,12 @@ class Wanted:
 @click.option("--solo", is_flag=True, help="Probe HOST with no server agent there: answers prove, silence says unknown.")
 @click.option("--profile", metavar="FILE.ovpn", type=click.Path(path_type=Path), help=words.PROFILE)
 @click.option("--control-port", type=click.IntRange(1, 65535), default=DEFAULT_CONTROL_PORT, show_default=True)
-@click.option("--token-file", type=click.Path(path_type=Path), help="The server's token [default: VPNPROBE_TOKEN, then token-HOST, token].")
+# Whether it can be read shows when it is: what access(2) says beforehand leaves capabilities out.
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, readable=False),
+    help="The server's token [default: VPNPROBE_TOKEN, then token-HOST, token].",
+)
 @probing_options
 @click.option("--port", "ports", multiple=True, type=click.IntRange(1, 65535), help=words.PORT)
 @output_options
