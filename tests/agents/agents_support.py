@@ -10,7 +10,10 @@ from vpnprobe.agents.client import ClientRun, Greeter, Measured
 from vpnprobe.agents.control import Channel, FrameReader, Message, encode_frame
 from vpnprobe.agents.peer import hello
 from vpnprobe.agents.server import Admission, ServerAgent
+from vpnprobe.agents.simulation import measure_simulated
+from vpnprobe.observations.schema import Feasibility
 from vpnprobe.probes.context import Settings
+from vpnprobe.rules import decide, load_default
 from vpnprobe.transports.simulated import SimulatedNetwork, SimulatedStack, run_virtual
 from vpnprobe.transports.stack import Capability, Closable, ConnectError, Endpoint, TcpStream
 from vpnprobe.transports.topology import CLIENT, SERVER, Topology
@@ -19,10 +22,24 @@ T = TypeVar("T")
 CONTROL_PORT = 7117
 FEW_PORTS = Settings((1194, 443))
 SESSION = "ab" * 16
+LOW = frozenset({Capability.LOW_PORTS})
+RULES = load_default()
 
 
 def silent(_: str) -> None:
     """Progress that nobody reads."""
+
+
+def measured(topology: Topology, *, lacking: tuple[str, ...] = (), keeping: frozenset[Capability] = LOW, paired: bool = True) -> Measured:
+    """A run in which the ends in `lacking` have the capabilities `keeping` alone."""
+    found, _ = measure_simulated(
+        topology, seed=1, settings=FEW_PORTS, tell=silent, capabilities={end: keeping for end in lacking}, paired=paired
+    )
+    return found
+
+
+def feasibility(found: Measured) -> dict[str, Feasibility]:
+    return {v.protocol: v.feasibility for v in decide(found.observations, rules=RULES, ports=FEW_PORTS.candidate_ports).verdicts}
 
 
 @dataclass

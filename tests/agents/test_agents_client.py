@@ -4,39 +4,25 @@ import asyncio
 import functools
 from collections.abc import Sequence
 
+import agents_support
 import pytest
-from agents_support import FEW_PORTS, Agents, of_probe, outcomes, silent, simulated
+from agents_support import Agents, feasibility, of_probe, outcomes, simulated
 
 from vpnprobe.agents import peer
 from vpnprobe.agents.client import Measured
 from vpnprobe.agents.control import Message
 from vpnprobe.agents.sessions import ClientSession
-from vpnprobe.agents.simulation import measure_simulated
 from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.lab.scenario import load
 from vpnprobe.observations.schema import Cause, Direction, Feasibility, Observation, Outcome, Transport
 from vpnprobe.probes.context import Settings, WantedPort
-from vpnprobe.rules import decide, load_default
 from vpnprobe.transports.stack import Capability
 from vpnprobe.transports.topology import CLIENT, SERVER, Filter, Topology
 
+measured = functools.cache(agents_support.measured)
+"""The same run is asked several things."""
 NOTHING: frozenset[Capability] = frozenset()
-LOW = frozenset({Capability.LOW_PORTS})
-RULES = load_default()
-
-
-@functools.cache
-def measured(topology: Topology, *, lacking: tuple[str, ...] = (), keeping: frozenset[Capability] = LOW, paired: bool = True) -> Measured:
-    """A run in which the ends in `lacking` have the capabilities `keeping` alone."""
-    found, _ = measure_simulated(
-        topology, seed=1, settings=FEW_PORTS, tell=silent, capabilities={end: keeping for end in lacking}, paired=paired
-    )
-    return found
-
-
-def feasibility(found: Measured) -> dict[str, Feasibility]:
-    return {v.protocol: v.feasibility for v in decide(found.observations, rules=RULES, ports=FEW_PORTS.candidate_ports).verdicts}
 
 
 class TestWithoutPrivileges:

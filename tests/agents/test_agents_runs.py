@@ -1,35 +1,16 @@
 """Whole runs: a probe that fails by itself, what both ends say of themselves, and that chance is told."""
 
-from collections.abc import Sequence
-
 import pytest
-from agents_support import FEW_PORTS, outcomes, silent
+from agents_support import measured, outcomes
 
-from vpnprobe.agents.client import Measured
-from vpnprobe.agents.simulation import measure_simulated
 from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.lab.scenario import load
-from vpnprobe.observations.schema import Feasibility, Outcome
+from vpnprobe.observations.schema import Outcome
 from vpnprobe.probes.context import Settings, WantedPort
-from vpnprobe.rules import decide, load_default
 from vpnprobe.transports.stack import Capability
 from vpnprobe.transports.topology import Topology
 
 NOTHING: frozenset[Capability] = frozenset()
-LOW = frozenset({Capability.LOW_PORTS})
-RULES = load_default()
-
-
-def measured(topology: Topology, *, lacking: Sequence[str] = (), keeping: frozenset[Capability] = LOW, paired: bool = True) -> Measured:
-    """A run in which the ends in `lacking` have the capabilities `keeping` alone."""
-    found, _ = measure_simulated(
-        topology, seed=1, settings=FEW_PORTS, tell=silent, capabilities={end: keeping for end in lacking}, paired=paired
-    )
-    return found
-
-
-def feasibility(found: Measured) -> dict[str, Feasibility]:
-    return {v.protocol: v.feasibility for v in decide(found.observations, rules=RULES, ports=FEW_PORTS.candidate_ports).verdicts}
 
 
 class Failing:
@@ -73,7 +54,7 @@ def test_what_both_ends_say_of_themselves() -> None:
 
 
 def test_the_same_seed_gives_the_same_run() -> None:
-    first, second = measured(load("lossy").topology), measured(load("lossy").topology)
+    first, second = (measured(load("lossy").topology) for _ in range(2))
     assert first.observations == second.observations
     assert set(first.captures) == set(second.captures) == {"client.pcap", "server.pcap"}
     for end, capture in first.captures.items():
