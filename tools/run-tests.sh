@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs all tests: what needs no real network in parallel, then what does, two at a time, so that load does not pass for loss.
+# Runs all tests: what needs no real network in parallel; then what waits for real servers more than it computes, three at a time;
+# then whole scenarios in namespaces, two at a time, so that load does not pass for loss.
 # Coverage is measured where it is demanded, since it doubles the time of what is simulated; with `whole` it is measured everywhere.
 # Usage: run-tests.sh FOLDER-OF-PROGRAMS [whole]
 set -eu
@@ -19,7 +20,7 @@ rm -f .coverage .coverage.*
 {
   "$bin/pytest" -n auto --dist worksteal $covered -m "not ($real)" $demanded
   "$bin/pytest" -n auto --dist worksteal $everywhere -m "not ($real)" $rest
-  "$bin/pytest" -n 2 --dist loadfile $everywhere -m "$real" -rs --ignore=tests/scenarios
+  "$bin/pytest" -n 3 --dist loadfile $everywhere -m "$real" -rs --ignore=tests/scenarios
   "$bin/pytest" -n 2 --dist worksteal $everywhere -m "$real" -rs tests/scenarios
 }
 [ -z "$everywhere" ] || "$bin/coverage" report --skip-covered --sort=cover | tail -n 25

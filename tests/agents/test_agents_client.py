@@ -57,10 +57,12 @@ class TestWithoutPrivileges:
         for end, text in told.items():
             assert text.startswith("none: ") == (end in lacking)
 
-    @pytest.mark.parametrize("lacking", [(CLIENT,), (SERVER,)], ids="+".join)
+    @pytest.mark.parametrize("lacking", [(CLIENT,), (SERVER,), (CLIENT, SERVER)], ids="+".join)
     def test_a_filter_on_gre_is_not_seen_and_not_denied(self, lacking: tuple[str, ...]) -> None:
         found = measured(load("seed").topology, lacking=lacking)
-        assert feasibility(found)["pptp"] is Feasibility.UNKNOWN
+        verdicts = feasibility(found)
+        assert verdicts["pptp"] is Feasibility.UNKNOWN
+        assert verdicts["l2tp"] is verdicts["openvpn-udp"] is verdicts["openvpn-tcp"] is Feasibility.FEASIBLE
         assert not [o for o in found.observations if o.transport is Transport.GRE and o.outcome in (Outcome.BLOCKED, Outcome.PASS)]
 
     @pytest.mark.parametrize("end", [CLIENT, SERVER])
