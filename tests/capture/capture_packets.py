@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterable
 from ipaddress import IPv4Address
+from itertools import count
 from pathlib import Path
 
 from vpnprobe.capture.decode import Decoder
@@ -88,10 +89,12 @@ def decoded(packets: Iterable[bytes]) -> Decoder:
     return decoder
 
 
-def pcap(packets: Iterable[bytes], *, linktype: int = 101, order: str = "<", magic: int = 0xA1B2C3D4) -> bytes:
-    """A classic capture, by hand."""
+def pcap(
+    packets: Iterable[bytes], *, linktype: int = 101, order: str = "<", magic: int = 0xA1B2C3D4, at: Iterable[int] | None = None
+) -> bytes:
+    """A classic capture, by hand. `at`: when each packet was seen, seconds; None: one a second."""
     data = struct.pack(order + "IHHiIII", magic, 2, 4, 0, 0, 65535, linktype)
-    for number, packet in enumerate(packets, 1):
+    for number, packet in zip(count(1) if at is None else at, packets, strict=at is not None):
         data += struct.pack(order + "IIII", 1_000_000_000 + number, 500, len(packet), len(packet)) + packet
     return data
 

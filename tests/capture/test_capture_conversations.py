@@ -1,17 +1,14 @@
 """Conversations in captures: what each protocol's packets come to, and what must not be taken for a VPN."""
 
 import os
-from pathlib import Path
 
 import pytest
-from capture_packets import CLIENT, SERVER, connection, decoded, ip, pcap, tcp, udp, written
+from capture_packets import CLIENT, SERVER, connection, decoded, ip, tcp, udp
 
-from vpnprobe.capture.analysis import examine_pair
-from vpnprobe.capture.reading import read_capture
 from vpnprobe.conversations import ikev2, openvpn, pptp
 from vpnprobe.evidence.checks import openvpn_reset
-from vpnprobe.observations.schema import Outcome, Transport
-from vpnprobe.wire import l2tp, ppp, wireguard
+from vpnprobe.observations.schema import Transport
+from vpnprobe.wire import l2tp, ppp
 from vpnprobe.wire.gre import EnhancedGre
 from vpnprobe.wire.ip import IpProtocol, TcpFlag
 from vpnprobe.wire.openvpn import DataV2, HardResetClientV2, HardResetServerV2, Reliable, frame
@@ -138,15 +135,6 @@ def test_esp_ah_and_esp_in_udp() -> None:
     assert sorted(stages(packets)) == [("ah", "one-way"), ("esp", "both-ways"), ("esp-udp", "one-way")]
 
 
-def test_wireguard() -> None:
-    initiation, response = b"\x01\0\0\0" + os.urandom(144), b"\x02\0\0\0" + os.urandom(88)
-    data = [b"\x04\0\0\0\x01\x02\x03\x04" + number.to_bytes(8, "little") + os.urandom(32) for number in range(4)]
-    assert stages([udp(initiation, 5000, 51820)]) == [("wireguard", "initiation-unanswered")]
-    assert stages([udp(initiation, 5000, 51820), udp(response, 51820, 5000, back=True)]) == [("wireguard", "handshake-complete")]
-    assert stages([udp(packet, 5000, 51820) for packet in data]) == [("wireguard", "midstream-data-one-way")]
-    assert stages([udp(data[0], 5000, 51820)]) == []
-
-
 def lcp(packet: ppp.LcpPacket, call_id: int, number: int, *, back: bool = False) -> bytes:
     ends = (SERVER, CLIENT) if back else (CLIENT, SERVER)
     return ip(EnhancedGre(call_id, number, None, ppp.lcp_frame(packet)).encode(), IpProtocol.GRE, source=ends[0], destination=ends[1])
@@ -198,42 +186,3 @@ def test_a_control_connection_of_cut_segments() -> None:
     )
     (control,) = decoded([packet[:80] for packet in call]).conversations()
     assert (control.stage, control.detail["server_call_id"], control.findings) == ("call-up", 9, ())
-
-
-def test_data_that_comes_before_a_renewed_wireguard_handshake_is_no_middle() -> None:
-    data = [wireguard.TransportData(1, number, bytes(32)).encode() for number in range(3)]
-    renewal = wireguard.HandshakeInitiation(7, bytes(32), bytes(48), bytes(28), bytes(16), bytes(16)).encode()
-    packets = [udp(packet, 5000, 51820) for packet in data] + [udp(renewal, 51820, 5000, back=True), udp(data[0], 5000, 51820)]
-    (tunnel,) = decoded(packets).conversations()
-    assert (tunnel.stage, tunnel.client.address, tunnel.detail["data"]) == ("data-one-way", str(SERVER), 4)
-    cut = [packet[: 28 + 16] for packet in packets[:3]]
-    assert stages(cut) == [("wireguard", "midstream-data-one-way")]
-    assert stages([packet[: 28 + 15] for packet in packets[:3]]) == []
-
-
-def test_a_wireguard_tunnels_messages_are_known_by_its_first_initiation(tmp_path: Path) -> None:
-    initiation = wireguard.HandshakeInitiation(7, bytes(32), bytes(48), bytes(28), bytes(16), bytes(16)).encode()
-    response = wireguard.HandshakeResponse(9, 7, bytes(32), bytes(16), bytes(16), bytes(16)).encode()
-    packets = [udp(initiation, 5000, 443), udp(initiation, 5000, 443), udp(response, 443, 5000, back=True)]
-    for number in range(6):
-        packets += [udp(wireguard.TransportData(9, number, bytes(48)).encode(), 5000, 443)]
-        packets += [udp(wireguard.TransportData(7, number, bytes(48)).encode(), 443, 5000, back=True)]
-    found = decoded(packets).captured_messages
-    assert [(one.check_of(443).name, one.key, one.message, one.from_client) for one in found[:4]] == [
-        ("handshake", "00000007", "Handshake Initiation", True),
-        ("handshake", "00000007", "Handshake Response", False),
-        ("data", "00000007.00000009.0", "Transport Data", True),
-        ("data", "00000007.00000007.0", "Transport Data", False),
-    ]
-    assert found[2].size == 64
-    captures = [read_capture(written(tmp_path, pcap(packets), name)) for name in ("c.pcap", "s.pcap")]
-    rows = {row.id: (row.outcome, row.sent, row.received) for row in examine_pair(*captures).observations}
-    assert rows["wireguard-handshake-udp-443-both"][0] is Outcome.PASS
-    for way in ("c2s", "s2c"):
-        assert rows[f"wireguard-data-udp-443-{way}"] == (Outcome.PASS, 6, 6)
-
-
-def test_wireguard_data_alone_counts_once_it_is_known_for_such() -> None:
-    packets = [udp(wireguard.TransportData(9, number, bytes(48)).encode(), 5000, 443) for number in range(9)]
-    found = decoded(packets).captured_messages
-    assert [(one.key, one.from_client) for one in found] == [("00000000.00000009.4", None), ("00000000.00000009.8", None)]

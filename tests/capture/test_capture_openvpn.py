@@ -176,7 +176,7 @@ def test_data_without_a_beginning_has_no_client_and_a_key_of_its_own() -> None:
 
 
 def kept(packets: DataPackets, numbers: Sequence[int]) -> list[int]:
-    taken = (packets.take(Sender.INITIATOR, number=number, suffix=f".{number}", carries=True, at=0.0) is not None for number in numbers)
+    taken = (packets.take(Sender.INITIATOR, number=number, key=f"s.{number:x}", carries=True, at=0.0) is not None for number in numbers)
     return [number for number, one in zip(numbers, taken, strict=True) if one]
 
 
@@ -188,19 +188,20 @@ def test_both_ends_keep_the_same_packets_of_a_long_session() -> None:
 
 
 def test_the_memory_of_one_session_is_bounded() -> None:
-    assert len(kept(DataPackets(begun=True), [EVERY * number for number in range(1, 3 * MOST)])) == MOST
-    assert len(kept(DataPackets(begun=False), range(1, 6 * MOST))) == MOST
+    for begun in (True, False):
+        assert len(kept(DataPackets(begun=begun), [EVERY * number for number in range(1, 3 * MOST)])) == MOST
+        assert len(kept(DataPackets(begun=begun), range(1, 6 * FIRST))) in range(FIRST, FIRST + 6)
 
 
 @pytest.mark.parametrize(
     ("carries", "after_s", "answer_carries", "expected"),
-    [(True, 0.5, True, {FOLLOWS: 7}), (True, 1.5, True, {}), (False, 0.5, True, {}), (True, 0.5, False, {}), (True, -0.5, True, {})],
+    [(True, 0.5, True, {FOLLOWS: "ours"}), (True, 1.5, True, {}), (False, 0.5, True, {}), (True, 0.5, False, {}), (True, -0.5, True, {})],
 )
-def test_what_may_be_an_answer(carries: bool, after_s: float, answer_carries: bool, expected: dict[str, int]) -> None:
+def test_what_may_be_an_answer(carries: bool, after_s: float, answer_carries: bool, expected: dict[str, str]) -> None:
     packets = DataPackets(begun=True)
-    packets.take(Sender.INITIATOR, number=7, suffix=".7", carries=carries, at=10.0)
-    assert packets.take(Sender.RESPONDER, number=1, suffix=".1", carries=answer_carries, at=10.0 + after_s) == expected
-    again = packets.take(Sender.RESPONDER, number=2, suffix=".2", carries=True, at=10.6)
+    packets.take(Sender.INITIATOR, number=7, key="ours.7", carries=carries, at=10.0)
+    assert packets.take(Sender.RESPONDER, number=1, key="theirs.1", carries=answer_carries, at=10.0 + after_s) == expected
+    again = packets.take(Sender.RESPONDER, number=2, key="theirs.2", carries=True, at=10.6)
     assert again is not None
     assert not again or not expected
 
@@ -262,6 +263,16 @@ def test_a_session_that_goes_on_unheard_while_the_server_captures_is_cut(tmp_pat
     later = [udp(b"x", 9, 9)] * 90
     row = rows_by_id(sides(tmp_path, whole, [*whole[:30], *later]))["openvpn-data-udp-1194-c2s"]
     assert (row.outcome, row.cause, row.detail["cut_after"]) == (Outcome.BLOCKED, Cause.RATE, 12)
+
+
+def test_a_servers_capture_that_begins_in_the_middle_says_nothing_of_a_session_whose_name_it_does_not_know(tmp_path: Path) -> None:
+    beside = connection([(back, bytes(200)) for _ in range(80) for back in (False, True)])
+    wire = [*over_udp([*opening(), *exchange(80)]), *beside]
+    late = pcap(wire[100:], at=range(101, len(wire) + 1))
+    captures = (read_capture(written(tmp_path, data, name)) for data, name in ((pcap(wire), "c.pcap"), (late, "s.pcap")))
+    found = examine_pair(*captures)
+    assert found.joined
+    assert [row.id for row in found.observations if row.check == "data"] == []
 
 
 def test_a_clients_capture_alone_counts_answers_in_kind(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.wireguard import TABLE, State, WireguardTracker, describe, opener, opening, placed
+from vpnprobe.conversations.wireguard import TABLE, State, WireguardTracker, describe, key_of, opener, opening, placed
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.wireguard import CookieReply, HandshakeInitiation, HandshakeResponse, TransportData, WireguardMessage
 
@@ -86,3 +86,9 @@ def test_the_table_knows_what_a_probe_is_to_reach() -> None:
     assert TABLE.goal_messages("data") == {"Transport Data"}
     assert followed((CLIENT, INITIATION), (SERVER, RESPONSE)).reached("handshake")
     assert not followed((CLIENT, INITIATION), (SERVER, RESPONSE), (CLIENT, DATA)).reached("data")
+
+
+def test_what_both_ends_captures_know_a_message_by() -> None:
+    """Wherever they begin, and whichever of several attempts it is that succeeds."""
+    assert [key_of(message) for message in (INITIATION, COOKIE, RESPONSE)] == ["0000abcd"] * 3
+    assert key_of(TransportData(0x1234, 26, bytes(16))) == "00001234.1a"

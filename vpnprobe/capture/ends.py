@@ -13,6 +13,8 @@ from typing import Final
 from vpnprobe.capture.followers.base import CapturedMessage
 from vpnprobe.capture.followers.registry import FOLLOWERS
 from vpnprobe.capture.frames import Frame
+from vpnprobe.conversations.contract import OF_SESSION
+from vpnprobe.evidence.packet_counts import session_part
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.wire.ip import IpProtocol
 
@@ -83,11 +85,12 @@ class EndsFinder:
         """The pair that the VPN traffic is between; None: there is none."""
         weights: Counter[Pair] = Counter()
         clients: dict[Pair, Counter[str]] = defaultdict(Counter)
+        sessions: set[tuple[Pair, str]] = set()
         for captured in captured_messages:
             pair = frozenset((captured.source[0], captured.destination[0]))
             if len(pair) != 2:
                 continue
-            weights[pair] += 1000 if captured.own else 1
+            weights[pair] += self._weight(captured, pair, sessions)
             if captured.from_client is not None:
                 clients[pair][captured.source[0] if captured.from_client else captured.destination[0]] += 1
         if not weights:
@@ -96,6 +99,16 @@ class EndsFinder:
             return None
         pair = max(weights, key=lambda ends: (weights[ends], sorted(ends)))
         return self._oriented(pair, clients[pair])
+
+    @staticmethod
+    def _weight(captured: CapturedMessage, pair: Pair, sessions: set[tuple[Pair, str]]) -> int:
+        """What a message says for its pair. The data of a session counts once: a tunnel that works outweighs no question by its bytes."""
+        if OF_SESSION not in captured.key:
+            return 1000 if captured.own else 1
+        session = (pair, session_part(captured.key))
+        weight = int(session not in sessions)
+        sessions.add(session)
+        return weight
 
     def _oriented(self, pair: Pair, clients: Mapping[str, int]) -> Ends:
         first, second = sorted(pair)

@@ -7,9 +7,9 @@ is another initiation. Keys are not needed: the types of messages stand in clear
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Final
+from typing import Final, assert_never
 
-from vpnprobe.conversations.contract import Sender, Tracker, TransitionTable, class_name
+from vpnprobe.conversations.contract import OF_SESSION, Sender, Tracker, TransitionTable, class_name
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.wireguard import (
     CookieReply,
@@ -81,10 +81,31 @@ def describe(message: object) -> tuple[str, Mapping[str, int | str]]:
     return class_name(Sender.INITIATOR, type(message)), {}
 
 
+def key_of(message: WireguardMessage) -> str:
+    """What both ends' captures know a message by, wherever either begins.
+
+    Of a handshake the index of its initiation, 8 hex digits: each attempt draws another. Of data the receiver's index and the counter.
+    """
+    match message:
+        case HandshakeInitiation():
+            return f"{message.sender_index:08x}"
+        case HandshakeResponse() | CookieReply():
+            return f"{message.receiver_index:08x}"
+        case TransportData():
+            return data_name(message)
+        case _:
+            assert_never(message)
+
+
+def data_name(message: TransportData) -> str:
+    """One data message among all: the receiver's index, which is the session's in that direction, and the counter."""
+    return f"{message.receiver_index:08x}{OF_SESSION}{message.counter:x}"
+
+
 def placed(message: object) -> tuple[str, str]:
     """Which check a message bears on, and what its key has behind the conversation's: data messages are trials of their own."""
     if isinstance(message, TransportData):
-        return "data", f".{message.receiver_index:08x}.{message.counter:x}"
+        return "data", f"{OF_SESSION}{data_name(message)}"
     return "handshake", ""
 
 

@@ -15,9 +15,7 @@ from vpnprobe.wire.nonce import Purpose
 
 __all__ = ["NUMBERS", "Check", "Movement", "PacketRecord", "Vantage"]
 
-NUMBERS: Final = frozenset(
-    {"call_id", "exchange_type", "follows", "initial_sequence", "peer_call_id", "result_code", "tunnel_id", "unexpected"}
-)
+NUMBERS: Final = frozenset({"call_id", "exchange_type", "initial_sequence", "peer_call_id", "result_code", "tunnel_id", "unexpected"})
 """What is a number in the detail of a packet record, by name; anything else may be a text too."""
 
 

@@ -22,7 +22,9 @@ SMALL_TTL: Final = 32
 EARLIEST_DATE: Final = 366 * 86_400.0
 """Times below are those of printed traces without dates."""
 FOLLOWS: Final = "follows"
-"""Key in the detail of a data packet: the number of the packet of the other direction that it seems to answer."""
+"""Name in the detail of a data packet: the session of the packet of the other direction that it seems to answer."""
+MIDSTREAM: Final = "midstream"
+"""Name in the detail of a data packet of a session whose beginning the capture does not hold."""
 
 HostPort = tuple[str, int | None]
 """Address and port; None: the protocol has no ports."""

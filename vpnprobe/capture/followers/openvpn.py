@@ -152,10 +152,10 @@ class OpenvpnConversation:
             # It can only have keys from the server's key method 2 message.
             yield from self._first(frame, self.flow.other(end), KeysAgreed(), at)
         number = packet_number(packet.encode()) or 0
-        suffix = data_suffix(packet.key_id, number)
-        detail = self._data.take(self.sender(end), number=number, suffix=suffix, carries=size > PING_BYTES, at=at)
+        key = self._session_key(packet) + data_suffix(packet.key_id, number)
+        detail = self._data.take(self.sender(end), number=number, key=key, carries=size > PING_BYTES, at=at)
         if detail is not None:
-            yield replace(self._captured(frame, end, packet, at), key=self._session_key(packet) + suffix, size=size, detail=detail)
+            yield replace(self._captured(frame, end, packet, at), key=key, size=size, detail=detail)
 
     def _first(self, frame: Frame, end: HostPort, message: Packet | StreamClosed | KeysAgreed, at: float) -> Iterable[CapturedMessage]:
         found = self._captured(frame, end, message, at)

@@ -23,7 +23,7 @@ from vpnprobe.capture.followers.base import (
 from vpnprobe.capture.followers.data_packets import DataPackets
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.wireguard import WireguardTracker, describe, opener, placed
+from vpnprobe.conversations.wireguard import WireguardTracker, describe, key_of, opener
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.checks import wireguard_data, wireguard_handshake
 from vpnprobe.observations.schema import ConversationSummary, Transport
@@ -45,8 +45,8 @@ COUNTER_LIMIT: Final = 1 << 48
 """No session comes to that many packets."""
 RECEIVERS_LIMIT: Final = 64
 """Most receivers of one conversation whose counters are followed."""
-UNKNOWN_TUNNEL: Final = "0" * 8
-"""In place of the index of an initiation that the capture does not hold."""
+HANDSHAKES_LIMIT: Final = 2000
+"""Most messages of handshakes of one conversation that are told apart."""
 COUNTED: Final = {HandshakeInitiation: "initiation", HandshakeResponse: "response", CookieReply: "cookie", TransportData: "data"}
 """What each kind of message is called in a summary."""
 
@@ -65,10 +65,10 @@ class WireguardConversation:
         """Data messages whose counter is above the last one's for the same receiver."""
         self._last: dict[tuple[HostPort, int], int] = {}
         self._data = DataPackets(begun=not isinstance(first, TransportData))
-        self._seen: set[tuple[Sender, str, bool]] = set()
+        self._seen: set[tuple[str, str, bool]] = set()
 
     def take(self, frame: Frame, source: HostPort, message: WireguardMessage, size: int) -> Iterable[CapturedMessage]:
-        """One captured message for the first of each message from each end, and one for each data message. `size`: bytes of the message."""
+        """One captured message for each of a handshake that is new, and for each data message. `size`: bytes of the message."""
         self.flow.count(frame, source)
         sender = Sender.INITIATOR if source == self._initiator else Sender.RESPONDER
         self._tracker.saw(sender, message, now=frame.at)
@@ -80,23 +80,21 @@ class WireguardConversation:
         if not self.is_wireguard:
             return
         if isinstance(message, TransportData):
-            suffix = placed(message)[1]
-            detail = self._data.take(sender, number=message.counter, suffix=suffix, carries=size > EMPTY_DATA, at=frame.at)
+            key = key_of(message)
+            detail = self._data.take(sender, number=message.counter, key=key, carries=size > EMPTY_DATA, at=frame.at)
             if detail is not None:
-                found = self._captured(frame, source, message, size)
-                yield replace(found, key=found.key + suffix, detail=detail)
+                yield replace(self._captured(frame, source, message, size), detail=detail)
             return
         found = self._captured(frame, source, message, size)
-        kind = (sender, found.message, seems_ttl_limited(frame))
-        if kind not in self._seen:
+        kind = (found.message, found.key, seems_ttl_limited(frame))
+        if kind not in self._seen and len(self._seen) < HANDSHAKES_LIMIT:
             self._seen.add(kind)
             yield found
 
     def _captured(self, frame: Frame, source: HostPort, message: WireguardMessage, size: int) -> CapturedMessage:
         check_of = wireguard_data if isinstance(message, TransportData) else wireguard_handshake
         from_client = source == self.flow.client if self.flow.client is not None else None
-        key = self._tracker.key or UNKNOWN_TUNNEL
-        return replace(captured(frame, check_of, key, describe(message)[0], from_client=from_client), size=size)
+        return replace(captured(frame, check_of, key_of(message), describe(message)[0], from_client=from_client), size=size)
 
     def _count(self, source: HostPort, message: TransportData) -> None:
         receiver = (source, message.receiver_index)
