@@ -22,6 +22,7 @@ RICH = Topology(
         Filter(at="r1", payload_offset=0, payload=bytes(range(1, 21)), protocol=17),
         Filter(at="r2", except_ports=(7117, 22), except_protocols=(1, 50), probability=0.25),
         Filter(at="server", hook=Hook.INPUT, protocol=47),
+        Filter(at="server", hook=Hook.INPUT, action=Action.REJECT_PORT, protocol=17),
         Filter(at="client", hook=Hook.OUTPUT, protocol=50, direction="c2s"),
     ),
     nats=(Nat(at="r1", pptp_helper=True),),
@@ -54,6 +55,20 @@ def test_a_protocol_filter_in_one_direction() -> None:
     text = ruleset(Topology(filters=(Filter(at="r3", protocol=47, direction="s2c"),)), "r3")
     assert 'iifname "to-server" meta l4proto 47 counter goto act_0' in rule_lines(text)
     assert "type filter hook forward priority 0; policy accept;" in text
+
+
+@pytest.mark.parametrize(
+    ("action", "verdict"),
+    [
+        (Action.DROP, "drop"),
+        (Action.REJECT_RST, "reject with tcp reset"),
+        (Action.REJECT_ADMIN, "reject with icmp type admin-prohibited"),
+        (Action.REJECT_PORT, "reject with icmp type port-unreachable"),
+    ],
+)
+def test_each_action_has_its_verdict(action: Action, verdict: str) -> None:
+    text = ruleset(Topology(filters=(Filter(at="server", hook=Hook.INPUT, action=action, protocol=6),)), "server")
+    assert rule_lines(text)[0] == f'counter {verdict} comment "acts"'
 
 
 def test_a_nat_that_gives_new_ports_does_so_to_what_has_any() -> None:

@@ -79,17 +79,35 @@ def test_direction_and_protocol_of_a_drop() -> None:
     assert simulate(Topology(filters=(Filter("r3", protocol=47, direction="s2c"),)), story) == (0, 1)
 
 
-def test_reject_admin_comes_from_the_router() -> None:
+CODES = [(Action.REJECT_ADMIN, Unreachable.ADMINISTRATIVELY_PROHIBITED), (Action.REJECT_PORT, Unreachable.PORT)]
+
+
+@pytest.mark.parametrize(("action", "code"), CODES)
+def test_an_icmp_error_comes_from_the_router(action: Action, code: Unreachable) -> None:
     async def story(ends: Ends) -> Ends:
         ends.client.send_packet(udp_packet(ends, port=500))
         await asyncio.sleep(1)
         return ends
 
-    ends = simulate(Topology(filters=(Filter("r2", Action.REJECT_ADMIN, ports=(500,)),)), story)
+    ends = simulate(Topology(filters=(Filter("r2", action, ports=(500,)),)), story)
     ((source, message),) = ends.client_icmp
     assert source == IPv4Address("10.78.1.2")
     assert isinstance(message, DestinationUnreachable)
-    assert (message.code, message.quote.ports) == (Unreachable.ADMINISTRATIVELY_PROHIBITED, (40000, 500))
+    assert (message.code, message.quote.ports) == (code, (40000, 500))
+
+
+@pytest.mark.parametrize(("at", "hook", "source"), [("r2", Hook.FORWARD, "10.78.1.2"), (SERVER, Hook.INPUT, "10.78.3.2")])
+def test_port_unreachable_answers_protocols_without_ports_too(at: str, hook: Hook, source: str) -> None:
+    async def story(ends: Ends) -> Ends:
+        ends.client.raw(47, ignore).send(b"\0\0\x08\0", ends.server_address)
+        await asyncio.sleep(1)
+        return ends
+
+    ends = simulate(Topology(filters=(Filter(at, Action.REJECT_PORT, hook, protocol=47),)), story)
+    ((sender, message),) = ends.client_icmp
+    assert sender == IPv4Address(source)
+    assert isinstance(message, DestinationUnreachable)
+    assert (message.code, message.quote.protocol) == (Unreachable.PORT, 47)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +116,7 @@ def test_reject_admin_comes_from_the_router() -> None:
         (Action.DROP, ConnectFailure.TIMED_OUT),
         (Action.REJECT_RST, ConnectFailure.REFUSED),
         (Action.REJECT_ADMIN, ConnectFailure.UNREACHABLE),
+        (Action.REJECT_PORT, ConnectFailure.UNREACHABLE),
     ],
 )
 @pytest.mark.parametrize("hook", [Hook.FORWARD, Hook.PREROUTING])
@@ -157,16 +176,18 @@ def test_a_host_firewall_drops_behind_the_capture_on_the_way_in_and_before_it_on
     assert simulate(Topology(filters=filters), story) == (0, [True], [False])
 
 
-def test_a_host_firewall_that_rejects_answers_in_its_own_name() -> None:
+@pytest.mark.parametrize(("action", "code"), CODES)
+def test_a_host_firewall_that_rejects_answers_in_its_own_name(action: Action, code: Unreachable) -> None:
     async def story(ends: Ends) -> Ends:
         ends.client.send_packet(udp_packet(ends, port=500))
         await asyncio.sleep(1)
         return ends
 
-    ends = simulate(Topology(filters=(Filter(SERVER, Action.REJECT_ADMIN, Hook.INPUT, ports=(500,)),)), story)
+    ends = simulate(Topology(filters=(Filter(SERVER, action, Hook.INPUT, ports=(500,)),)), story)
     ((source, message),) = ends.client_icmp
     assert source == ends.server_address
     assert isinstance(message, DestinationUnreachable)
+    assert message.code == code
 
 
 def test_an_output_filter_that_rejects_tells_the_sender_at_once() -> None:

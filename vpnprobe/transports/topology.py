@@ -19,6 +19,8 @@ class Action(StrEnum):
     """Answers a TCP segment with RST in the addressee's name."""
     REJECT_ADMIN = "reject-admin"
     """Answers with ICMP communication administratively prohibited, from the router's own address."""
+    REJECT_PORT = "reject-port"
+    """Answers with ICMP port unreachable, whatever the protocol, from the router's own address: nftables' and iptables' plain `reject`."""
 
 
 class Hook(StrEnum):
