@@ -190,6 +190,7 @@ def test_whose_own_firewall_to_open_is_told_by_host() -> None:
     assert [step.split(" for ")[0] for step in steps] == ["Open the client's own firewall", "Open the server's own firewall"]
     assert "ESP" in steps[0]
     assert "GRE" in steps[1]
+    assert ["forwards" in step for step in steps] == [False, True]
 
 
 def test_lists_read_as_lists() -> None:

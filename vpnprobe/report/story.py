@@ -38,6 +38,8 @@ CONTROL_PORT_RULE: Final = "control-port"
 FAILURE_RULES: Final = "failure."
 """How the rules begin that name a failure and say what to change."""
 AT_THE_SERVER: Final = "at the server: "
+FORWARDING: Final = " (and see what it forwards, or what forwards to it)"
+"""Of the server alone: a client is not forwarded to."""
 """How the reason begins where it is the server agent that lacks something."""
 ORDER: Final = {protocol.value: place for place, protocol in enumerate(Protocol)}
 
@@ -322,7 +324,7 @@ def next_steps(result: Result) -> tuple[str, ...]:
     if any(reason.startswith(AT_THE_SERVER) for reason in lacking):
         steps.append("Run the server agent with CAP_NET_RAW (as root): without it GRE and ESP cannot be measured.")
     steps += [
-        f"Open the {host}'s own firewall for {listed(kept)} (and see what it forwards): the path is not what stops it."
+        f"Open the {host}'s own firewall for {listed(kept)}{FORWARDING if host == 'server' else ''}: the path is not what stops it."
         for host, kept in kept_by_hosts(result)
     ]
     reasons = [reason for verdict in result.verdicts for reason in verdict.because]

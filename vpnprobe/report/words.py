@@ -122,7 +122,7 @@ def cause_words(cause: Cause) -> str:
         case Cause.NAT:
             return "address translation"
         case Cause.HOST_FIREWALL:
-            return "the host's own firewall"
+            return "a firewall at the end host"
         case Cause.NO_LISTENER:
             return "nothing listens there"
         case Cause.RETURN_PATH:
