@@ -80,6 +80,14 @@ class TestCauses:
     def test_a_decoy_that_passes_the_other_way_tells_nothing(self) -> None:
         assert cause_of(row(RESET, BOTH, BLOCKED, lost_direction="s2c"), row(UDP_1194, C2S, PASS)) is Cause.UNKNOWN
 
+    def test_where_the_lost_direction_is_not_known_the_decoy_passes_in_both(self) -> None:
+        there, back = row(UDP_1194, C2S, PASS), row(UDP_1194, S2C, PASS)
+        failed = row(RESET, BOTH, REFUSED, refusal=RefusalKind.PROHIBITED.value, by="10.0.5.1")
+        assert [cause_of(failed, *decoys) for decoys in ([there], [back])] == [Cause.UNKNOWN, Cause.UNKNOWN]
+        both = explained(failed, there, back)
+        assert (both.cause, both.detail["compared_with"]) == (Cause.PAYLOAD, [there.id, back.id])
+        assert cause_of(failed, there, row(UDP_500, S2C, PASS)) is Cause.UNKNOWN
+
     def test_a_decoy_on_another_port_tells_nothing(self) -> None:
         assert cause_of(row(RESET, BOTH, BLOCKED, lost_direction="c2s"), row(UDP_500, C2S, PASS)) is Cause.UNKNOWN
 
@@ -121,6 +129,22 @@ class TestRefusals:
         failed = row(UDP_1194, C2S, REFUSED, refusal=RefusalKind.PORT_UNREACHABLE.value, by="10.0.5.1")
         assert cause_of(failed, row(UDP_500, C2S, PASS), facts=facts) is Cause.PORT
         assert cause_of(replace(failed, detail={**failed.detail, "by": "10.0.9.1"}), facts=facts) is Cause.NO_LISTENER
+
+    @pytest.mark.parametrize("state", list(PortState))
+    @pytest.mark.parametrize("kind", [RefusalKind.PORT_UNREACHABLE, RefusalKind.RST])
+    def test_the_server_refuses_where_it_listens(self, state: PortState, kind: RefusalKind) -> None:
+        """A kernel says the same of a port that nobody has."""
+        facts = replace(PATH, server_address="10.0.9.1", ports={(Transport.UDP, 1194): state})
+        cause = cause_of(row(UDP_1194, C2S, REFUSED, refusal=kind.value, by="10.0.9.1"), facts=facts)
+        icmp = kind is RefusalKind.PORT_UNREACHABLE
+        assert cause is (Cause.NO_LISTENER if state is not PortState.OURS else Cause.HOST_FIREWALL if icmp else Cause.IP_PROTOCOL)
+
+    def test_port_unreachable_of_a_protocol_without_ports_is_a_firewalls_word(self) -> None:
+        """For want of a listener a kernel says protocol unreachable."""
+        facts = replace(PATH, server_address="10.0.9.1")
+        kinds = (RefusalKind.PORT_UNREACHABLE, RefusalKind.PROTOCOL_UNREACHABLE)
+        causes = [cause_of(row(checks.GRE_BARE, C2S, REFUSED, refusal=kind.value, by="10.0.9.1"), facts=facts) for kind in kinds]
+        assert causes == [Cause.HOST_FIREWALL, Cause.NO_LISTENER]
 
     def test_prohibited_is_a_filters_word(self) -> None:
         failed = row(UDP_1194, C2S, REFUSED, refusal=RefusalKind.PROHIBITED.value)

@@ -7,6 +7,7 @@ import pytest
 from evidence_support import C2S, CLEAR, CLIENT, RECEIVED, S2C, SENT, SERVER, ends, facts_with, judged, keys, seen, trip
 
 from vpnprobe.evidence import checks
+from vpnprobe.evidence.causes import REFUSED_BY_HOST
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.judging.connection import ANOTHER, UNANSWERED
 from vpnprobe.evidence.packet_records import Check, PacketRecord
@@ -18,6 +19,7 @@ TCP = checks.tcp_reach(443)
 OURS = {(Transport.TCP, 443): PortState.OURS, (Transport.UDP, 500): PortState.OURS}
 PATH = PathFacts(background=CLEAR, ports=OURS, client_address="10.0.0.1", client_seen_as="10.0.0.1", server_address="10.0.9.1")
 RESET = checks.openvpn_reset(Transport.UDP, 500)
+RESET_OF_CLIENT, RESET_OF_SERVER = "P_CONTROL_HARD_RESET_CLIENT_V2", "P_CONTROL_HARD_RESET_SERVER_V2"
 
 
 Said = Callable[[EndRecord], EndRecord]
@@ -67,17 +69,14 @@ class TestWithoutRawSockets:
 
 
 KEPT_BY_SERVER = "it reaches the server, whose own firewall (or port forwarding) keeps it from the program there"
+KEPT_BY_CLIENT = "it reaches the client, whose own firewall keeps it from the program there"
 
 
 class TestOwnFirewalls:
     @pytest.mark.parametrize(
         ("client", "server", "reason"),
         [
-            (
-                as_it_is,
-                dropped_on_input(checks.ESP),
-                "it reaches the server, whose own firewall (or port forwarding) keeps it from the program there",
-            ),
+            (as_it_is, dropped_on_input(checks.ESP), KEPT_BY_SERVER),
             (dropped_on_output(checks.ESP), as_it_is, "the client's own firewall drops it before it leaves"),
         ],
     )
@@ -95,7 +94,24 @@ class TestOwnFirewalls:
         rows += trip(RESET, S2C, keys(8), [], message="P_CONTROL_HARD_RESET_SERVER_V2")
         found = at_ends(rows, client=dropped_on_input(UDP))["openvpn-reset-udp-500-both"]
         assert (found.outcome, found.cause) == (Outcome.NO_ANSWER, Cause.HOST_FIREWALL)
-        assert (found.detail["host"], found.detail["lost_direction"]) == ("client", "s2c")
+        assert (found.detail["host"], found.detail["lost_direction"], found.detail["reason"]) == ("client", "s2c", KEPT_BY_CLIENT)
+
+    @pytest.mark.parametrize("kind", [RefusalKind.PORT_UNREACHABLE, RefusalKind.PROHIBITED])
+    def test_a_conversation_that_is_kept_and_refused_is_kept(self, kind: RefusalKind) -> None:
+        client, server = ends(trip(RESET, C2S, keys(8), [], message=RESET_OF_CLIENT), refusals=[Refusal(UDP, C2S, kind, "10.0.9.1")])
+        found = {o.id: o for o in judge(client, dropped_on_input(UDP)(server), PATH)}["openvpn-reset-udp-500-both"]
+        assert (found.outcome, found.cause, found.detail["reason"]) == (Outcome.NO_ANSWER, Cause.HOST_FIREWALL, KEPT_BY_SERVER)
+
+    def test_what_the_path_loses_on_the_way_back_is_no_firewalls_of_the_server(self) -> None:
+        """Its plain payloads are kept there, and its resets are not."""
+        rows = trip(RESET, C2S, keys(12), keys(12), message=RESET_OF_CLIENT)
+        rows += trip(RESET, S2C, keys(12), [], message=RESET_OF_SERVER, at=0.001)
+        found = at_ends(rows, server=dropped_on_input(UDP))["openvpn-reset-udp-500-both"]
+        assert (found.outcome, found.cause, found.detail["lost_direction"]) == (Outcome.BLOCKED, Cause.UNKNOWN, "s2c")
+
+    def test_what_came_all_the_same_was_kept_by_nobody(self) -> None:
+        found = at_ends(trip(RESET, C2S, keys(4), keys(4), message=RESET_OF_CLIENT), server=dropped_on_input(UDP))
+        assert (found["openvpn-reset-udp-500-both"].outcome, found["openvpn-reset-udp-500-both"].cause) == (Outcome.NO_ANSWER, None)
 
     def test_without_a_raw_socket_there_is_no_firewall_to_see(self) -> None:
         def keeping(end: EndRecord) -> EndRecord:
@@ -113,10 +129,37 @@ class TestOwnFirewalls:
         found = at_ends(trip(checks.ESP, C2S, keys(6), keys(6)), server=dropped_on_input(checks.ESP))
         assert found["esp-passthrough-esp-c2s"].outcome is Outcome.PASS
 
-    def test_the_servers_own_prohibition_is_its_firewalls(self) -> None:
-        refusal = Refusal(UDP, C2S, RefusalKind.PROHIBITED, "10.0.9.1")
-        found = judged(trip(UDP, C2S, keys(6), []), PATH, refusals=[refusal])["udp-reach-udp-500-c2s"]
+    @pytest.mark.parametrize("kind", [RefusalKind.PROHIBITED, RefusalKind.PORT_UNREACHABLE, RefusalKind.UNREACHABLE])
+    def test_a_refusal_in_the_servers_name_is_its_firewalls_or_its_routers(self, kind: RefusalKind) -> None:
+        """Its wire is watched, and showed nothing: a router that forwards ports to it answers from the same address."""
+        refusal = Refusal(UDP, C2S, kind, "10.0.9.1")
+        found = judged(trip(UDP, C2S, keys(6), []), PATH, refusals=[refusal], sees=True)["udp-reach-udp-500-c2s"]
         assert (found.outcome, found.cause) == (Outcome.REFUSED, Cause.HOST_FIREWALL)
+        assert found.detail["reason"] == REFUSED_BY_HOST["server"]
+        assert "or by the router" in REFUSED_BY_HOST["server"]
+        conversed = judged(trip(RESET, C2S, keys(6), [], message=RESET_OF_CLIENT), PATH, refusals=[refusal])["openvpn-reset-udp-500-both"]
+        assert (conversed.outcome, conversed.cause) == (Outcome.REFUSED, Cause.HOST_FIREWALL)
+
+    @pytest.mark.parametrize("kind", [RefusalKind.PROHIBITED, RefusalKind.PORT_UNREACHABLE])
+    def test_what_the_client_refuses_at_its_own_address_is_its_firewalls(self, kind: RefusalKind) -> None:
+        rows = [*trip(UDP, S2C, keys(6), []), *trip(RESET, C2S, keys(8), keys(8), message=RESET_OF_CLIENT)]
+        rows += trip(RESET, S2C, keys(8), [], message=RESET_OF_SERVER, at=0.001)
+        found = judged(rows, PATH, refusals=[Refusal(UDP, S2C, kind, "10.0.0.1")])
+        for row in (found["udp-reach-udp-500-s2c"], found["openvpn-reset-udp-500-both"]):
+            assert (row.outcome, row.cause, row.detail["host"]) == (Outcome.REFUSED, Cause.HOST_FIREWALL, "client")
+            assert row.detail["reason"] == "the client's own firewall refuses it"
+
+    def test_behind_a_nat_that_address_may_be_the_nats(self) -> None:
+        facts = replace(PATH, client_seen_as="192.0.2.7")
+        refusal = Refusal(UDP, S2C, RefusalKind.PORT_UNREACHABLE, "192.0.2.7")
+        found = judged(trip(UDP, S2C, keys(6), []), facts, refusals=[refusal])["udp-reach-udp-500-s2c"]
+        assert (found.outcome, found.cause) == (Outcome.REFUSED, Cause.IP_PROTOCOL)
+
+    def test_what_an_end_refuses_to_send_is_its_own_firewalls(self) -> None:
+        refusals = [Refusal(UDP, C2S, RefusalKind.PROHIBITED, "10.0.0.1"), Refusal(UDP, S2C, RefusalKind.PROHIBITED, "10.0.9.1")]
+        found = judged([*trip(UDP, C2S, keys(6), []), *trip(UDP, S2C, keys(6), [])], PATH, refusals=refusals)
+        told = [(found[f"udp-reach-udp-500-{way}"].cause, found[f"udp-reach-udp-500-{way}"].detail["host"]) for way in (C2S, S2C)]
+        assert told == [(Cause.HOST_FIREWALL, "client"), (Cause.HOST_FIREWALL, "server")]
 
     def test_another_hosts_prohibition_is_a_filter(self) -> None:
         refusal = Refusal(UDP, C2S, RefusalKind.PROHIBITED, "10.0.5.1")

@@ -10,6 +10,7 @@ from vpnprobe.observations.schema import Cause, Direction, Feasibility, Observat
 from vpnprobe.probes.context import Settings
 from vpnprobe.rules import decide, load_default
 from vpnprobe.rules.decision import Decision
+from vpnprobe.transports.stack import Capability
 from vpnprobe.transports.topology import CLIENT, SERVER, Action, Filter, Hook, Topology
 
 PORTS = (1194,)
@@ -18,8 +19,10 @@ UDP_VPNS = {"l2tp", "l2tp-ipsec", "openvpn-udp"}
 
 
 @cache
-def measured(*filters: Filter) -> tuple[Measured, Decision]:
-    found, _ = measure_simulated(Topology(filters=filters), seed=1, settings=Settings(PORTS, PROBES), tell=lambda _: None)
+def measured(*filters: Filter, without_privilege: str = "") -> tuple[Measured, Decision]:
+    lacking = {without_privilege: frozenset[Capability]()} if without_privilege else None
+    settings = Settings(PORTS, PROBES)
+    found, _ = measure_simulated(Topology(filters=filters), seed=1, settings=settings, capabilities=lacking, tell=lambda _: None)
     return found, decide(found.observations, rules=load_default(), ports=PORTS, control_port=CONTROL_PORT)
 
 
@@ -55,7 +58,7 @@ def test_gre_that_an_end_keeps_is_no_filter_on_the_path(end: str) -> None:
     assert f"the {end}, whose own firewall" in because
 
 
-@pytest.mark.parametrize("action", [Action.DROP, Action.REJECT_ADMIN])
+@pytest.mark.parametrize("action", [Action.DROP, Action.REJECT_ADMIN, Action.REJECT_PORT])
 def test_the_servers_own_firewall_is_unknown_whether_it_drops_or_refuses(action: Action) -> None:
     found, decision = measured(Filter(at=SERVER, hook=Hook.INPUT, protocol=17, action=action))
     assert {row.detail["host"] for row in kept(found)} == {"server"}
@@ -64,3 +67,18 @@ def test_the_servers_own_firewall_is_unknown_whether_it_drops_or_refuses(action:
         assert feasibility is Feasibility.UNKNOWN
         assert "own firewall" in because
         assert "silence alone" not in because
+        assert "filtered" not in because
+    assert not [row for row in found.observations if row.cause is Cause.PAYLOAD or row.location is not None]
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"), [(CLIENT, "the client's own firewall"), (SERVER, "in the server's name: by its own firewall, or")]
+)
+def test_an_end_that_may_not_see_its_wire_is_told_by_its_refusals(end: str, reason: str) -> None:
+    found, decision = measured(Filter(at=end, hook=Hook.INPUT, protocol=17, action=Action.REJECT_PORT), without_privilege=end)
+    assert {row.detail["host"] for row in kept(found)} == {end}
+    assert not [row for row in found.observations if row.location is not None or row.outcome is Outcome.BLOCKED]
+    for protocol in ("l2tp", "openvpn-udp"):
+        feasibility, because = verdicts(decision)[protocol]
+        assert feasibility is Feasibility.UNKNOWN
+        assert reason in because

@@ -7,14 +7,18 @@ next one, known from a kind that passes.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from vpnprobe.evidence.checks import BARE, IN_CALL, comes_before
 from vpnprobe.evidence.records import PathFacts, PortState, RefusalKind, TtlTrace
 from vpnprobe.observations.schema import Cause, Direction, Location, Observation, Outcome, Transport
 
 FAILED: Final = frozenset({Outcome.BLOCKED, Outcome.REFUSED})
-REFUSED_BY_HOST: Final = {"host": "server", "reason": "the server's own firewall refuses it"}
+REFUSED_BY_HOST: Final = {
+    "client": "the client's own firewall refuses it",
+    # A router that forwards ports holds the server's public address, and answers from it.
+    "server": "it is refused in the server's name: by its own firewall, or by the router that forwards to it",
+}
 PASSED: Final = frozenset({Outcome.PASS, Outcome.DEGRADED})
 
 
@@ -27,20 +31,21 @@ def _with_cause(observation: Observation, others: Sequence[Observation], facts: 
     if observation.cause is not None:
         return observation
     cause, why = _cause(observation, others, facts)
-    told = REFUSED_BY_HOST if cause is Cause.HOST_FIREWALL else {"compared_with": why} if why else {}
+    told: dict[str, Any] = {"compared_with": why} if why else {}
+    if cause is Cause.HOST_FIREWALL and (host := _refusing_host(observation, facts)):
+        told = {"host": host, "reason": REFUSED_BY_HOST[host]}
     return replace(observation, cause=cause, detail={**observation.detail, **told})
 
 
 def _cause(failed: Observation, others: Sequence[Observation], facts: PathFacts) -> tuple[Cause, list[str]]:
     """The cause, and the ids of the observations that tell it."""
-    way = failed.detail.get("lost_direction", failed.direction)
     others = [o for o in others if o.family == failed.family]
-    passing = [o for o in others if o.outcome in PASSED and o.id != failed.id and _covers(o, way)]
+    passing = _covering([o for o in others if o.outcome in PASSED and o.id != failed.id], _lost(failed))
     if failed.detail.get("by") == "peer":
         return Cause.UNKNOWN, []  # Its own refusal, in its protocol's words: nothing on the path.
     if _by_the_peer(failed, facts):
         return Cause.NO_LISTENER, []
-    if failed.detail.get("refusal") == RefusalKind.PROHIBITED.value and failed.detail.get("by") == (facts.server_address or ""):
+    if _refusing_host(failed, facts):
         return Cause.HOST_FIREWALL, []
     if failed.transport is Transport.GRE:
         return _cause_of_gre(failed, others, passing, facts)
@@ -99,7 +104,7 @@ def _cause_of_payload(
         same_kind = [o for o in passing if o.check == "reach" and o.transport is failed.transport]
         by_port = same_kind or (failed.transport is Transport.TCP and controls)
         return (Cause.PORT, _ids(same_kind)) if by_port else (Cause.IP_PROTOCOL, [failing.id])
-    decoys = [o for o in reach if o.outcome in PASSED and _covers(o, failed.detail.get("lost_direction", failed.direction))]
+    decoys = _covering([o for o in reach if o.outcome in PASSED], _lost(failed))
     return (Cause.PAYLOAD, _ids(decoys)) if decoys else (Cause.UNKNOWN, [])
 
 
@@ -114,7 +119,7 @@ def _by_the_peer(failed: Observation, facts: PathFacts) -> bool:
     """A refusal that the addressed host made itself, for want of a listener."""
     if failed.outcome is not Outcome.REFUSED:
         return False
-    if failed.direction is Direction.S2C:
+    if _refused_way(failed) is Direction.S2C:
         # The client's own kernel, which has no socket for the protocol; a NAT that is known to be there may have said it instead.
         refused = failed.detail.get("refusal") == RefusalKind.PROTOCOL_UNREACHABLE.value
         return refused and not facts.nat and failed.detail.get("by") in {facts.client_address, facts.client_seen_as} - {None}
@@ -129,8 +134,41 @@ def _by_the_peer(failed: Observation, facts: PathFacts) -> bool:
     return state is not PortState.OURS and not failed.detail.get("by_router")
 
 
-def _covers(observation: Observation, way: Direction | str) -> bool:
-    return way == Direction.BOTH or observation.direction in (way, Direction.BOTH)
+def _refusing_host(failed: Observation, facts: PathFacts) -> str:
+    """Which end, `client` or `server`, refuses by a firewall of its own what comes to it or leaves it; empty: neither is known to."""
+    by, kind, way = failed.detail.get("by"), failed.detail.get("refusal"), _refused_way(failed)
+    if failed.outcome is not Outcome.REFUSED or by is None:
+        return ""
+    if by == facts.client_address and (way is not Direction.S2C or facts.nat is False):
+        return "client"
+    if by != facts.server_address:
+        return ""
+    listening = kind != RefusalKind.RST.value and facts.port_state(failed.transport, failed.port) is PortState.OURS
+    return "server" if kind == RefusalKind.PROHIBITED.value or listening or way is Direction.S2C else ""
+
+
+def _lost(failed: Observation) -> Direction:
+    """The direction in which it is lost; BOTH: it goes both ways, and which of them fails is not known."""
+    return Direction(failed.detail.get("lost_direction", failed.direction))
+
+
+def _refused_way(failed: Observation) -> Direction:
+    """The direction of what was refused: of a connection its SYN, wherever else it may be lost."""
+    return Direction.C2S if failed.transport is Transport.TCP else _lost(failed)
+
+
+def _covering(passing: Sequence[Observation], way: Direction) -> list[Observation]:
+    """Those that pass in that direction; of BOTH, those that pass in both, be it in a row for each."""
+    if way is not Direction.BOTH:
+        return [o for o in passing if o.direction in (way, Direction.BOTH)]
+    ways = {(_asked(o), o.direction) for o in passing}
+    return [o for o in passing if o.direction is way or {(_asked(o), Direction.C2S), (_asked(o), Direction.S2C)} <= ways]
+
+
+def _asked(observation: Observation) -> tuple[Any, ...]:
+    """What a row is about, in whatever direction."""
+    variant = (observation.detail.get(key) for key in ("form", "wrap", "profile", "remote"))
+    return (observation.probe, observation.check, observation.transport, observation.port, *variant)
 
 
 def _ids(observations: Iterable[Observation]) -> list[str]:
@@ -144,7 +182,7 @@ def _last_answer(trace: TtlTrace) -> tuple[int, str] | None:
 
 def _trace_of(failed: Observation, facts: PathFacts) -> TtlTrace | None:
     """The trace of this very kind of packet, else of one that fails alike."""
-    way = Direction(failed.detail.get("lost_direction", failed.direction))
+    way = _lost(failed)
     fitting = [t for t in facts.traces if t.direction is (Direction.C2S if way is Direction.BOTH else way) and t.reached is None]
     same = [t for t in fitting if t.check.probe == failed.probe and t.check.name == failed.check and t.check.port == failed.port]
     alike = [t for t in fitting if t.check.transport is failed.transport]

@@ -19,7 +19,10 @@ from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, 
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 
-DROPPED_ON_INPUT: Final = "it reaches the {}, whose own firewall (or port forwarding) keeps it from the program there"
+DROPPED_ON_INPUT: Final = {
+    "client": "it reaches the client, whose own firewall keeps it from the program there",
+    "server": "it reaches the server, whose own firewall (or port forwarding) keeps it from the program there",
+}
 DROPPED_ON_OUTPUT: Final = "the {}'s own firewall drops it before it leaves"
 TRIALS_WITHOUT_BACKGROUND: Final = 8
 """Where nothing at all passes in a capture there is no background to compare with: so many fresh packets must be missing."""
@@ -123,7 +126,7 @@ class Judge:
             return {}
         kinds = {check, plain_on_port(check), same_packets(check)}
         if kinds & receiver.dropped_on_input:
-            return {"host": RECEIVER[way], "reason": DROPPED_ON_INPUT.format(RECEIVER[way])}
+            return {"host": RECEIVER[way], "reason": DROPPED_ON_INPUT[RECEIVER[way]]}
         if kinds & sender.dropped_on_output:
             return {"host": SENDER[way], "reason": DROPPED_ON_OUTPUT.format(SENDER[way])}
         return {}

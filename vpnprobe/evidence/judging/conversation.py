@@ -39,7 +39,8 @@ def _unanswered(judge: Judge, check: Check, found: Observation, counts: PacketCo
     """No message of the goal came back."""
     there = counts.total(Direction.C2S)
     refusal = judge.refusal(check, Direction.C2S)
-    if refusal is not None and refusal.kind is not RefusalKind.UNREACHABLE:
+    # What the server's own wire shows of its firewall is known better than who refused it.
+    if refusal is not None and refusal.kind is not RefusalKind.UNREACHABLE and not judge.kept_by_host(check, Direction.C2S):
         return replace(found, outcome=Outcome.REFUSED, detail={**found.detail, **by_whom(refusal)})
     if there.sent and judge.would_have_recorded(check, Direction.C2S):
         found = replace(found, detail={**found.detail, "arrived_at_server": len(there.received)})
@@ -48,7 +49,8 @@ def _unanswered(judge: Judge, check: Check, found: Observation, counts: PacketCo
     # Where the server's end saw nothing come, somebody before it closed the connection in its name.
     if refused is not None and found.detail.get("arrived_at_server") != 0:
         return replace(found, outcome=Outcome.REFUSED, detail={**found.detail, "by": "peer", "message": refused, **_fits(check, refused)})
-    return judge.refused_or(_where_it_stopped(judge, check, found, counts), check, Direction.C2S)
+    stopped, way = _where_it_stopped(judge, check, found, counts)
+    return judge.refused_or(stopped, check, way) if way is not None else stopped
 
 
 def _fits(check: Check, refused: str) -> dict[str, str]:
@@ -57,23 +59,24 @@ def _fits(check: Check, refused: str) -> dict[str, str]:
     return {"consistent_with": spec.closing_fits} if spec is not None and spec.closing_fits and refused == CLOSED else {}
 
 
-def _where_it_stopped(judge: Judge, check: Check, found: Observation, counts: PacketCounts) -> Observation:
-    """The first message that was sent and never came decides; none such means that the other end did not answer.
+def _where_it_stopped(judge: Judge, check: Check, found: Observation, counts: PacketCounts) -> tuple[Observation, Direction | None]:
+    """The first message that was sent and never came decides, and its direction; None: all came, and the other end did not answer.
 
     Where the two ends' times cannot be compared, the client's come first: it begins, and the server answers.
     """
     steps = [(count, way, message) for (way, message), count in counts.counts.items() if count.sent and not count.received]
     comparable = judge.facts.clock_offset_s is not None
-    for count, way, message in sorted(steps, key=lambda step: (not comparable and step[1] is Direction.S2C, min(step[0].sent.values()))):
+    steps.sort(key=lambda step: (not comparable and step[1] is Direction.S2C, min(step[0].sent.values())))
+    for count, way, message in steps:
         detail = {**found.detail, "lost_direction": way.value, "lost_message": message}
         if kept := judge.kept_by_host(check, way):
-            return replace(found, outcome=Outcome.NO_ANSWER, cause=Cause.HOST_FIREWALL, detail={**detail, **kept})
+            return replace(found, outcome=Outcome.NO_ANSWER, cause=Cause.HOST_FIREWALL, detail={**detail, **kept}), way
         outcome, bound = judge.silence(check, way, len(count.sent), judge.loss[way])
         if outcome is Outcome.BLOCKED:
-            return replace(found, outcome=outcome, error_bound=bound, sent=len(count.sent), detail=detail)
+            return replace(found, outcome=outcome, error_bound=bound, sent=len(count.sent), detail=detail), way
         if not found.error_bound:
             found = replace(found, error_bound=bound)
-    return replace(found, outcome=Outcome.NO_ANSWER)
+    return replace(found, outcome=Outcome.NO_ANSWER), (steps[0][1] if steps else None)
 
 
 def _first_round_trip(counts: PacketCounts) -> float | None:
