@@ -8,18 +8,21 @@ from hypothesis import strategies as st
 
 from vpnprobe.endpoint.host_firewall import HostFirewall
 from vpnprobe.evidence import checks
+from vpnprobe.evidence.attempts import SYN, port_key
 from vpnprobe.evidence.identify import BARE_PROTOCOL
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.transports.stack import Packet
 from vpnprobe.wire.esp import EspPacket
 from vpnprobe.wire.gre import EnhancedGre, Gre
-from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
+from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment, UdpDatagram
 from vpnprobe.wire.nonce import NoncePayload
 from vpnprobe.wire.ppp import PROTOCOL_LCP, ConfigureRequest, PppFrame
 
 OWN, PEER = IPv4Address("192.0.2.1"), IPv4Address("198.51.100.2")
 TAG, OTHER_TAG, CALL = 7, 8, 1234
+TCP = checks.tcp_reach(443)
+SYN_ACK = TcpFlag.SYN | TcpFlag.ACK
 
 
 def nonce(tag: int = TAG) -> bytes:
@@ -36,6 +39,14 @@ def esp(tag: int = TAG) -> tuple[int, bytes]:
 
 def udp(source: int, destination: int, data: bytes) -> tuple[int, bytes]:
     return IpProtocol.UDP, UdpDatagram(source, destination, data).encode(PEER, OWN)
+
+
+def tcp(source: int, destination: int, flags: int) -> tuple[int, bytes]:
+    return IpProtocol.TCP, TcpSegment(source, destination, 1, 2, flags).encode(PEER, OWN)
+
+
+def attempts(*ports: int) -> list[PacketRecord]:
+    return [PacketRecord(Vantage.CLIENT, Movement.SENT, 0.0, TCP, port_key(port), SYN) for port in ports]
 
 
 def in_call(call_id: int = CALL, frame: bytes = b"\xff\x03\x00\x21ciphertext") -> tuple[int, bytes]:
@@ -100,6 +111,7 @@ class TestOnInput:
             udp(40000, 500, b"not ours"),
             (IpProtocol.UDP, b"short"),
             (IpProtocol.TCP, bytes(20)),
+            tcp(443, 40000, SYN_ACK),
         ],
     )
     def test_another_clients_and_other_programs_packets_do_not_count(self, packet: tuple[int, bytes]) -> None:
@@ -118,6 +130,21 @@ class TestOnInput:
         assert seen.dropped_on_input([], ()) == frozenset()
         assert seen.dropped_on_output(sent(checks.udp_reach(500), 6)) == {checks.udp_reach(500)}
 
+    def test_the_client_sees_answers_to_its_connections_that_its_sockets_never_got(self) -> None:
+        ports = range(40000, 40000 + LEAST_TRIALS)
+        seen = wire(*(tcp(443, port, SYN_ACK) for port in ports), vantage=Vantage.CLIENT)
+        assert seen.dropped_on_input(attempts(*ports), ()) == {TCP}
+        assert seen.dropped_on_input([*attempts(*ports), *rows(TCP, 1, Movement.RECEIVED)], ()) == frozenset()
+
+    def test_another_programs_connections_are_not_asked_about(self) -> None:
+        seen = wire(*(tcp(443, port, SYN_ACK) for port in range(50000, 50009)), vantage=Vantage.CLIENT)
+        assert seen.dropped_on_input(attempts(40000), ()) == frozenset()
+
+    @pytest.mark.parametrize("flags", [TcpFlag.SYN, TcpFlag.ACK, TcpFlag.RST | TcpFlag.ACK])
+    def test_of_tcp_an_answer_alone_counts(self, flags: int) -> None:
+        seen = wire(*[tcp(443, 40000, flags)] * 9, vantage=Vantage.CLIENT)
+        assert seen.dropped_on_input(attempts(40000), ()) == frozenset()
+
     def test_what_left_did_not_come_in(self) -> None:
         assert wire(*[bare()] * 9, outgoing=True).dropped_on_input([], ()) == frozenset()
 
@@ -134,9 +161,19 @@ class TestOnOutput:
         found = sent(checks.ESP, LEAST_TRIALS) + sent(checks.udp_reach(53), LEAST_TRIALS) + sent(checks.udp_reach(500), 9)
         assert seen.dropped_on_output(found) == {checks.ESP, checks.udp_reach(53)}
 
-    def test_a_few_prove_nothing_and_tcp_is_not_asked(self) -> None:
-        found = sent(checks.ESP, LEAST_TRIALS - 1) + sent(checks.tcp_reach(80), 9) + rows(checks.GRE_BARE, 9, Movement.RECEIVED)
+    def test_a_few_prove_nothing(self) -> None:
+        found = sent(checks.ESP, LEAST_TRIALS - 1) + rows(checks.GRE_BARE, 9, Movement.RECEIVED)
         assert wire().dropped_on_output(found) == frozenset()
+
+    def test_connections_that_never_began_on_the_wire_were_kept(self) -> None:
+        seen = wire(tcp(40000, 80, TcpFlag.SYN), outgoing=True, vantage=Vantage.CLIENT)
+        kept = attempts(*range(40000, 40000 + LEAST_TRIALS))
+        assert seen.dropped_on_output(kept + sent(checks.tcp_reach(80), 9)) == {TCP}
+        assert seen.dropped_on_output(kept[1:]) == frozenset()
+
+    def test_a_host_from_which_no_connection_leaves_may_have_no_way_there(self) -> None:
+        seen = wire(udp(40000, 500, nonce()), outgoing=True, vantage=Vantage.CLIENT)
+        assert seen.dropped_on_output(attempts(*range(40000, 40009))) == frozenset()
 
     def test_what_came_in_did_not_leave(self) -> None:
         assert wire(esp()).dropped_on_output(sent(checks.ESP, 6)) == {checks.ESP}

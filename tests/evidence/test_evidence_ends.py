@@ -9,7 +9,7 @@ from evidence_support import C2S, CLEAR, CLIENT, RECEIVED, S2C, SENT, SERVER, en
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.causes import REFUSED_BY_HOST
 from vpnprobe.evidence.judge import judge
-from vpnprobe.evidence.judging.connection import ANOTHER, UNANSWERED
+from vpnprobe.evidence.judging.connection import ANOTHER, KEPT, UNANSWERED
 from vpnprobe.evidence.packet_records import Check, PacketRecord
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
@@ -220,7 +220,33 @@ class TestConnections:
 
     def test_a_host_that_got_the_syn_and_answered_nothing(self) -> None:
         found = at_ends(trip(TCP, C2S, keys(6), keys(6), message="SYN"))["tcp-reach-tcp-443-both"]
-        assert (found.outcome, found.detail["reason"]) == (Outcome.NO_ANSWER, UNANSWERED)
+        assert (found.outcome, found.cause, found.detail["reason"]) == (Outcome.NO_ANSWER, None, UNANSWERED)
+
+    @pytest.mark.parametrize("refused", [None, RefusalKind.RST, RefusalKind.PORT_UNREACHABLE])
+    def test_where_a_program_of_ours_listens_and_the_wire_is_watched_the_hosts_firewall_did_it(self, refused: RefusalKind | None) -> None:
+        by = None if refused is RefusalKind.RST else "10.0.9.1"
+        refusals = [Refusal(TCP, C2S, refused, by)] if refused is not None else []
+        rows = trip(TCP, C2S, keys(6), keys(6), message="SYN")
+        found = judged(rows, PATH, refusals=refusals, sees=True)["tcp-reach-tcp-443-both"]
+        assert (found.outcome, found.cause, found.detail["host"]) == (Outcome.NO_ANSWER, Cause.HOST_FIREWALL, "server")
+        assert found.detail["reason"] == KEPT["reason"]
+        closed = replace(PATH, ports={(Transport.TCP, 443): PortState.CLOSED})
+        assert judged(rows, closed, refusals=refusals, sees=True)["tcp-reach-tcp-443-both"].cause is not Cause.HOST_FIREWALL
+
+    @pytest.mark.parametrize("watched", [True, False])
+    def test_answers_that_the_clients_own_firewall_keeps_are_not_lost_on_the_path(self, watched: bool) -> None:
+        rows = seen(CLIENT, SENT, TCP, keys(8), message="SYN")
+        if watched:
+            rows = [*trip(TCP, C2S, keys(8), keys(8), message="SYN"), *trip(TCP, S2C, keys(8), [], message="SYN-ACK")]
+        found = at_ends(rows, client=dropped_on_input(TCP))["tcp-reach-tcp-443-both"]
+        assert (found.outcome, found.cause, found.location) == (Outcome.NO_ANSWER, Cause.HOST_FIREWALL, None)
+        assert (found.detail["host"], found.detail["lost_direction"], found.detail["reason"]) == ("client", "s2c", KEPT_BY_CLIENT)
+
+    def test_connections_that_the_client_keeps_to_itself_do_not_vanish_on_the_path(self) -> None:
+        rows = seen(CLIENT, SENT, TCP, keys(8), message="SYN")
+        found = at_ends(rows, client=dropped_on_output(TCP))["tcp-reach-tcp-443-both"]
+        assert (found.outcome, found.cause, found.location) == (Outcome.NO_ANSWER, Cause.HOST_FIREWALL, None)
+        assert (found.detail["host"], found.detail["lost_direction"]) == ("client", "c2s")
 
 
 class TestCounts:

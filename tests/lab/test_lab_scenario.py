@@ -12,8 +12,17 @@ from vpnprobe.observations.schema import Feasibility, Protocol
 from vpnprobe.transports.topology import Topology
 
 NAMED = (
-    *("all-blocked", "clean", "esp-blocked", "gre-one-way", "gre-prerouting", "host-firewall", "lossy", "nat-with-alg", "nat-without-alg"),
-    *("no-icmp", "openvpn-cut", "openvpn-data-dropped", "openvpn-data-one-way", "openvpn-dpi", "openvpn-large-dropped"),
+    *("all-blocked", "clean", "esp-blocked", "gre-one-way", "gre-prerouting", "host-firewall", "host-firewall-rejects", "lossy"),
+    *(
+        "nat-with-alg",
+        "nat-without-alg",
+        "no-icmp",
+        "openvpn-cut",
+        "openvpn-data-dropped",
+        "openvpn-data-one-way",
+        "openvpn-dpi",
+        "openvpn-large-dropped",
+    ),
     *("openvpn-tcp-data-dropped", "port-1194-blocked", "pptp-refused", "seed", "stateful-firewall"),
     *("syn-acks-lost-behind-nat", "udp-blocked"),
 )

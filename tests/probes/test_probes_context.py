@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from vpnprobe.endpoint.sending import Nonces
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_counts import Count
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
-from vpnprobe.evidence.records import EndRecord, PathFacts, Refusal, RefusalKind, TtlTrace
+from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind, TtlTrace
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, MOST_TRIALS, Background
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import (
@@ -239,6 +240,16 @@ def test_why_nothing_was_said_over_tcp(kinds: tuple[RefusalKind, ...], words: st
         return path.unconnected(80)
 
     assert words in run_virtual(main())
+
+
+def test_a_refusal_where_the_server_agent_listens_is_not_for_want_of_a_listener() -> None:
+    async def main() -> str:
+        path = path_with(Peer())
+        path.facts = replace(path.facts, ports={(Transport.TCP, 80): PortState.OURS})
+        path.recorder.refused(Refusal(checks.tcp_reach(80), C2S, RefusalKind.RST, None))
+        return path.unconnected(80)
+
+    assert run_virtual(main()) == "the connection was refused"
 
 
 def test_everything_runs_to_its_end_before_the_first_failure_is_told() -> None:

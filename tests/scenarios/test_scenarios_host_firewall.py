@@ -14,7 +14,7 @@ from vpnprobe.transports.stack import Capability
 from vpnprobe.transports.topology import CLIENT, SERVER, Action, Filter, Hook, Topology
 
 PORTS = (1194,)
-PROBES = frozenset({"udp", "ike", "l2tp", "openvpn", "pptp", "gre", "esp"})
+PROBES = frozenset({"tcp", "udp", "ike", "l2tp", "openvpn", "pptp", "gre", "esp"})
 UDP_VPNS = {"l2tp", "l2tp-ipsec", "openvpn-udp"}
 
 
@@ -82,3 +82,19 @@ def test_an_end_that_may_not_see_its_wire_is_told_by_its_refusals(end: str, reas
         feasibility, because = verdicts(decision)[protocol]
         assert feasibility is Feasibility.UNKNOWN
         assert reason in because
+
+
+REJECTS = [Action.DROP, Action.REJECT_RST, Action.REJECT_PORT]
+
+
+@pytest.mark.parametrize("action", REJECTS)
+@pytest.mark.parametrize(("end", "hook"), [(SERVER, Hook.INPUT), (CLIENT, Hook.INPUT), (CLIENT, Hook.OUTPUT)])
+def test_connections_that_an_end_keeps_are_no_filter_on_the_path(end: str, hook: Hook, action: Action) -> None:
+    found, decision = measured(Filter(at=end, hook=hook, protocol=6, ports=(1194,), action=action))
+    (row,) = kept(found)
+    assert (row.id, row.outcome, row.detail["host"]) == ("tcp-reach-tcp-1194-both", Outcome.NO_ANSWER, end)
+    assert not [other for other in found.observations if other.location is not None]
+    feasibility, because = verdicts(decision)["openvpn-tcp"]
+    assert feasibility is Feasibility.UNKNOWN
+    assert "filtered" not in because
+    assert "nothing listens" not in because

@@ -2,30 +2,40 @@
 wire never shows.
 
 A capture sees what comes before the firewall does, and what leaves only after it: the difference is the host's own doing, and none of the
-path's.
+path's. Of TCP the one who begins sees it here: its SYNs never leave, or their answers come and its sockets never get them. Which SYNs came
+to a listener and were not answered is in the records already (`endpoint.passive_observer`), and the judge compares them.
 """
 
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Final
 
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks, identify
+from vpnprobe.evidence.attempts import SYN, port_key
 from vpnprobe.evidence.checks import is_existing
 from vpnprobe.evidence.identify import PacketIdentity
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Packet
-from vpnprobe.wire.ip import IpProtocol, IPv4Packet, IPv6Packet, UdpDatagram, decode_ip
+from vpnprobe.wire.ip import IpProtocol, IPv4Packet, IPv6Packet, TcpFlag, TcpSegment, UdpDatagram, decode_ip
 from vpnprobe.wire.nonce import MAGIC
 
-PROTOCOLS: Final = {Transport.UDP: int(IpProtocol.UDP), Transport.GRE: int(IpProtocol.GRE), Transport.ESP: int(IpProtocol.ESP)}
-TO_SOCKETS: Final = frozenset(PROTOCOLS.values())
+PROTOCOLS: Final = {
+    Transport.TCP: int(IpProtocol.TCP),
+    Transport.UDP: int(IpProtocol.UDP),
+    Transport.GRE: int(IpProtocol.GRE),
+    Transport.ESP: int(IpProtocol.ESP),
+}
+WITH_PORTS: Final = frozenset({int(IpProtocol.TCP), int(IpProtocol.UDP)})
+TO_SOCKETS: Final = frozenset(PROTOCOLS.values()) - {int(IpProtocol.TCP)}
 """IP protocols of which every packet that the firewall lets in comes to a socket of ours."""
 IPV4_HEADER: Final = 20
+TCP_FLAGS_AT: Final = 13
+SYN_AND_ACK: Final = TcpFlag.SYN | TcpFlag.ACK
 Slot = tuple[int, int | None]
-"""IP protocol, and for UDP a port."""
+"""IP protocol, and for TCP and UDP a port; None: the whole protocol."""
 
 
 class HostFirewall:
@@ -37,7 +47,7 @@ class HostFirewall:
         self._left: set[Slot] = set()
         """What kinds of packets this end's wire showed to leave."""
         self._came: Counter[tuple[Check, object]] = Counter()
-        """Packets of ours that came to this end's wire: by check, and in a call by its Call ID too."""
+        """Packets of ours that came to this end's wire: by check, in a call by its Call ID too, and of TCP by the key of the attempt."""
 
     def __call__(self, packet: Packet) -> None:
         if not packet.outgoing and _is_anothers(packet.data):
@@ -48,10 +58,18 @@ class HostFirewall:
                 return
             if packet.outgoing:
                 self._left.update(_slots(ip))
-            elif ip.protocol in TO_SOCKETS:
-                self._came.update((i.check, i.detail.get("call_id")) for i in self._identified(ip))
+            else:
+                self._came.update(self._arrivals(ip))
         except DecodeError:
             return
+
+    def _arrivals(self, ip: IPv4Packet | IPv6Packet) -> Iterator[tuple[Check, object]]:
+        if ip.protocol in TO_SOCKETS:
+            yield from ((i.check, i.detail.get("call_id")) for i in self._identified(ip))
+        elif ip.protocol == IpProtocol.TCP and self._vantage is Vantage.CLIENT:
+            segment = TcpSegment.decode(ip.payload)
+            if segment.flags & SYN_AND_ACK == SYN_AND_ACK:
+                yield checks.tcp_reach(segment.source_port), port_key(segment.destination_port)
 
     def _identified(self, ip: IPv4Packet | IPv6Packet) -> Sequence[PacketIdentity]:
         """What a packet is that came; empty: no probe of this run, nor of any call."""
@@ -65,36 +83,45 @@ class HostFirewall:
             found = [identify.datagram(server_port, datagram.payload)]
         return [i for i in found if i is not None and (i.session_tag == self._session_tag or "call_id" in i.detail)]
 
-    def dropped_on_input(self, packet_records: Iterable[PacketRecord], own_call_ids: Container[object]) -> frozenset[Check]:
+    def dropped_on_input(self, packet_records: Sequence[PacketRecord], own_call_ids: Container[object]) -> frozenset[Check]:
         """Checks of which LEAST_TRIALS packets or more came to the wire, and to the sockets, whose records these are, none.
 
         `own_call_ids`: this end's, of this run's calls: GRE carries the receiver's Call ID (RFC 2637 section 4.1). Other calls
-        between the same two hosts are another program's.
+        between the same two hosts are another program's, and so are connections that these records do not begin.
         """
         heard = {s.check for s in packet_records if s.movement is Movement.RECEIVED}
+        attempts = {(s.check, s.key) for s in packet_records if s.movement is Movement.SENT and s.message == SYN}
         came: Counter[Check] = Counter()
-        for (check, call_id), count in self._came.items():
-            if call_id is None or call_id in own_call_ids:
+        for (check, within), count in self._came.items():
+            if within is None or within in own_call_ids or (check, within) in attempts:
                 came[check] += count
         return frozenset(check for check, count in came.items() if count >= LEAST_TRIALS and check not in heard)
 
     def dropped_on_output(self, packet_records: Iterable[PacketRecord]) -> frozenset[Check]:
-        """Checks of which this end sent LEAST_TRIALS or more, and its own wire showed none: GRE, ESP, and UDP by port."""
+        """Checks of which this end sent LEAST_TRIALS or more, and its own wire showed none: GRE, ESP, and TCP and UDP by port.
+
+        Of TCP something has to be seen to leave: where none does, there may be no way to the other end, which is no firewall's doing.
+        """
         ours = (s.check for s in packet_records if s.movement is Movement.SENT and s.check.transport in PROTOCOLS)
         sent = Counter(check for check in ours if not is_existing(check))
         kept = (check for check, count in sent.items() if count >= LEAST_TRIALS)
-        return frozenset(check for check in kept if (PROTOCOLS[check.transport], check.port) not in self._left)
+        return frozenset(check for check in kept if self._never_left(PROTOCOLS[check.transport], check.port))
+
+    def _never_left(self, protocol: int, port: int | None) -> bool:
+        return (protocol, port) not in self._left and (protocol != IpProtocol.TCP or (protocol, None) in self._left)
 
 
 def _is_anothers(data: bytes) -> bool:
     """Whether a packet that came is surely no probe: most of a run are TCP segments and messages of conversations, and need not be read."""
     if len(data) < IPV4_HEADER or data[0] >> 4 != 4:
         return False
+    if data[9] == IpProtocol.TCP:
+        flags_at = 4 * (data[0] & 0xF) + TCP_FLAGS_AT
+        return len(data) <= flags_at or data[flags_at] & SYN_AND_ACK != SYN_AND_ACK
     return data[9] not in TO_SOCKETS or (data[9] == IpProtocol.UDP and MAGIC not in data)
 
 
 def _slots(ip: IPv4Packet | IPv6Packet) -> list[Slot]:
-    """IP protocol, and for UDP either port, of a packet."""
-    if ip.protocol != IpProtocol.UDP or len(ip.payload) < 4:
-        return [(ip.protocol, None)]
-    return [(ip.protocol, int.from_bytes(ip.payload[at : at + 2], "big")) for at in (0, 2)]
+    """IP protocol of a packet, and for TCP and UDP either port."""
+    ports = (0, 2) if ip.protocol in WITH_PORTS and len(ip.payload) >= 4 else ()
+    return [(ip.protocol, None), *((ip.protocol, int.from_bytes(ip.payload[at : at + 2], "big")) for at in ports)]

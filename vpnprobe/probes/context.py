@@ -238,7 +238,7 @@ class ProbeContext:
     def unconnected(self, port: int) -> str:
         """Why a conversation over TCP was not begun."""
         kinds = {refusal.kind for refusal in self.recorder.refusals if refusal.check == tcp_reach(port)}
-        if RefusalKind.RST in kinds:
+        if RefusalKind.RST in kinds and self.port_state(Transport.TCP, port) is not PortState.OURS:
             return "the connection was refused: nothing listens there"
         return "the connection was refused" if kinds else "no TCP connection to this port came up"
 

@@ -10,10 +10,14 @@ from vpnprobe.evidence.packet_counts import PacketCounts, round_trip_ms
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
 from vpnprobe.evidence.statistics import round_trip
-from vpnprobe.observations.schema import Direction, Observation, Outcome
+from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
 
 ANOTHER: Final = "connections come up, but the agent behind the port sees none: something in between answers in its name"
 UNANSWERED: Final = "the connection reached the host, which answered nothing: its own firewall, or nothing listens"
+KEPT: Final = {
+    "host": "server",
+    "reason": "the connection reaches the server, whose own firewall (or port forwarding) keeps it from the program there, or its answer",
+}
 
 
 def connection(judge: Judge, check: Check) -> Iterator[Observation]:
@@ -31,9 +35,7 @@ def connection(judge: Judge, check: Check) -> Iterator[Observation]:
     elif back.received:
         yield replace(found, outcome=Outcome.PASS, rtt_ms=round_trip_ms(there, back))
     elif arrived and not back.sent:
-        yield judge.refused_or(
-            replace(found, outcome=Outcome.NO_ANSWER, detail={**found.detail, "reason": UNANSWERED}), check, Direction.C2S
-        )
+        yield _unanswered(judge, check, found)
     else:
         yield _silent(judge, check, found, counts)
 
@@ -45,8 +47,20 @@ def _answered(sent: int, answered: int, *, counted: bool) -> Counted:
     return Counted(sent or None, 0, "peer") if counted else Counted(sent or None, None)
 
 
+def _unanswered(judge: Judge, check: Check, found: Observation) -> Observation:
+    """It came to the host, and no SYN-ACK left it: the host's own doing where its wire is watched and a program of ours listens."""
+    if judge.facts.answering(check) is PortState.OURS and judge.ends[Direction.C2S][1].sees_closed_ports:
+        return replace(found, outcome=Outcome.NO_ANSWER, cause=Cause.HOST_FIREWALL, detail={**found.detail, **KEPT})
+    silent = replace(found, outcome=Outcome.NO_ANSWER, detail={**found.detail, "reason": UNANSWERED})
+    return judge.refused_or(silent, check, Direction.C2S)
+
+
 def _silent(judge: Judge, check: Check, found: Observation, counts: PacketCounts) -> Observation:
-    """Lost on the way there, or the answer on the way back."""
+    """Lost on the way there, or the answer on the way back; or the client's own firewall keeps one of the two."""
+    for way in (Direction.S2C, Direction.C2S):
+        if judge.kept_by_host(check, way):
+            kept = replace(found, outcome=Outcome.NO_ANSWER, detail={**found.detail, "lost_direction": way.value})
+            return judge.refused_or(kept, check, way)
     there = counts.count(Direction.C2S, SYN)
     arrived, told = bool(there.received), _arrivals_are_told(judge, check)
     if not arrived and told and judge.refusal(check, Direction.C2S) is not None:
