@@ -51,6 +51,8 @@ def test_what_both_ends_say_of_themselves() -> None:
     assert found.server is not None
     assert (found.server["address"], found.server["seen_as"], found.server["capture"]) == ("10.78.3.2", "10.78.0.1", "server.pcap")
     assert found.server["rtt_ms"] > 0
+    assert found.server["clock_offset_s"] == pytest.approx(0.0, abs=0.001)
+    assert 0 < found.server["clock_uncertainty_s"] < 0.001
 
 
 def test_the_same_seed_gives_the_same_run() -> None:

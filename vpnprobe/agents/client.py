@@ -25,7 +25,7 @@ from vpnprobe.endpoint.syn_observer import SynObserver
 from vpnprobe.endpoint.ttl_probe import IcmpTap, check_of
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.evidence import checks, identify
-from vpnprobe.evidence.clocks import clock_offset
+from vpnprobe.evidence.clocks import on_one_clock
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.packet_counts import DECIMALS
 from vpnprobe.evidence.packet_records import Vantage
@@ -257,30 +257,31 @@ class ClientRun:
         client = context.client_record()
         if lost and peer is not None:
             client = client.until(peer.refreshed_at - context.recorder.began - context.settle_s)
+        _, facts = on_one_clock(client, context.server_record, facts)
         observations = judge(client, context.server_record, facts)
         opinions = await self._opinions()
         return Measured(
             observations=(*observations, *opinions),
             captures=captures,
             client=self._about_client(context),
-            server={**_about_server(peer, self.peer_address), **self._clocks(context, client, peer)},
+            server={**_about_server(peer, self.peer_address), **self._clocks(context, facts, peer)},
             complete=not problem,
             problem=problem,
             peer_lost=lost,
         )
 
-    def _clocks(self, context: ProbeContext, client: EndRecord, peer: RemotePeer | None) -> dict[str, float]:
+    def _clocks(self, context: ProbeContext, facts: PathFacts, peer: RemotePeer | None) -> dict[str, float]:
         """How far the server's clock is ahead of the client's, and how sure that is, seconds; empty: not known.
 
         Records count from when each end began them, and the server has told when that was by its own clock.
         """
-        found = clock_offset(client, context.server_record)
-        if found is None or peer is None or peer.began is None:
+        ahead_s, uncertainty_s = facts.clock_offset_s, facts.clock_uncertainty_s
+        if ahead_s is None or uncertainty_s is None or peer is None or peer.began is None:
             return {}
         began = self.stack.unix_time() - (self.stack.now() - context.recorder.began)
         return {
-            "clock_offset_s": round(found.offset_s + peer.began - began, DECIMALS),
-            "clock_uncertainty_s": found.uncertainty_s,
+            "clock_offset_s": round(ahead_s + peer.began - began, DECIMALS),
+            "clock_uncertainty_s": uncertainty_s,
         }
 
     async def _last_words(self, context: ProbeContext, peer: RemotePeer) -> dict[str, bytes]:

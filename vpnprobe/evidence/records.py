@@ -147,7 +147,7 @@ class PathFacts:
     clock_offset_s: float | None = None
     """How far the server's clock is ahead of the client's, seconds; None: not known, and times of the two ends are not compared."""
     clock_uncertainty_s: float | None = None
-    """How far the true offset may be from that, seconds; None: there is none."""
+    """How far the true offset may be from that, seconds; None: no offset is known."""
     samples: tuple[NumberSample, ...] = ()
     """What checks of kind number tried and measured."""
     errors: tuple[ProbeError, ...] = ()
