@@ -153,3 +153,18 @@ def test_completion_is_there(shell: str) -> None:
 def test_colours_only_on_a_terminal_and_never_with_no_color(tmp_path: Path) -> None:
     done = vpnprobe(["demo", "--quiet", "-o", "out"], cwd=tmp_path, environment={"NO_COLOR": "1"})
     assert "\x1b[" not in done.stdout
+
+
+@pytest.mark.parametrize("command", [("serve",), ("run", "--peer", "127.0.0.1")])
+def test_whether_a_token_file_can_be_read_is_told_by_reading_it(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """access(2) says no of a file that a capability opens all the same."""
+    token = tmp_path / "token"
+    token.write_text("not a token\n")
+    token.chmod(0o600)
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    assert run_command([*command, "--token-file", str(token)]) != 0
+    told = error_line(capsys)
+    assert str(token) in told
+    assert "is not readable" not in told

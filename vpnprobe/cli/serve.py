@@ -20,8 +20,11 @@ SETTLE_S: Final = 0.2
 @click.command()
 @click.option("--listen", "address", metavar="ADDR", help="Local address of the control port [default: all, both families].")
 @click.option("--control-port", type=click.IntRange(1, 65535), default=DEFAULT_CONTROL_PORT, show_default=True)
+# Whether it can be read shows when it is: what access(2) says beforehand leaves capabilities out.
 @click.option(
-    "--token-file", type=click.Path(path_type=Path), help="Made when missing, mode 0600 [default: $XDG_CONFIG_HOME/vpnprobe/token]."
+    "--token-file",
+    type=click.Path(path_type=Path, readable=False),
+    help="Made when missing, mode 0600 [default: $XDG_CONFIG_HOME/vpnprobe/token].",
 )
 @click.option("--once", is_flag=True, help="Stop after the first client's session.")
 @click.option("--json", "as_json", is_flag=True, help="Events as JSON objects, one a line.")
