@@ -255,9 +255,11 @@ def _ways(side: Side) -> set[tuple[str, str]]:
 
 
 def _have_a_host_in_common(client: Side, server: Side) -> bool:
-    """Whether two captures can be of the same path: a NAT changes one of the two addresses. One without VPN traffic may be of any.
+    """Whether two captures can be of the same path: they have one address in common where one NAT at most is between them.
 
-    Where nothing is in common, what the server's capture holds is not what the client sent, and says nothing of it.
+    Where the client is behind a NAT and the server's address is translated too (1:1, port forwarding), both differ, and captures of one
+    path are taken for captures of two. One without VPN traffic may be of any. Where nothing is in common, what the server's capture holds
+    is not what the client sent, and says nothing of it.
     """
     if client.ends is None or server.ends is None:
         return True
