@@ -1,5 +1,6 @@
 """A host's own firewall: what its wire shows and its sockets never got, and what they sent and the wire never shows."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
@@ -45,8 +46,8 @@ def tcp(source: int, destination: int, flags: int) -> tuple[int, bytes]:
     return IpProtocol.TCP, TcpSegment(source, destination, 1, 2, flags).encode(PEER, OWN)
 
 
-def attempts(*ports: int) -> list[PacketRecord]:
-    return [PacketRecord(Vantage.CLIENT, Movement.SENT, 0.0, TCP, port_key(port), SYN) for port in ports]
+def attempts(*ports: int, check: Check = TCP) -> list[PacketRecord]:
+    return [PacketRecord(Vantage.CLIENT, Movement.SENT, 0.0, check, port_key(port), SYN) for port in ports]
 
 
 def in_call(call_id: int = CALL, frame: bytes = b"\xff\x03\x00\x21ciphertext") -> tuple[int, bytes]:
@@ -139,6 +140,8 @@ class TestOnInput:
     def test_another_programs_connections_are_not_asked_about(self) -> None:
         seen = wire(*(tcp(443, port, SYN_ACK) for port in range(50000, 50009)), vantage=Vantage.CLIENT)
         assert seen.dropped_on_input(attempts(40000), ()) == frozenset()
+        copies = [replace(one, ttl_limited=True) for one in attempts(*range(50000, 50009))]
+        assert seen.dropped_on_input(copies, ()) == frozenset()
 
     @pytest.mark.parametrize("flags", [TcpFlag.SYN, TcpFlag.ACK, TcpFlag.RST | TcpFlag.ACK])
     def test_of_tcp_an_answer_alone_counts(self, flags: int) -> None:
@@ -168,7 +171,8 @@ class TestOnOutput:
     def test_connections_that_never_began_on_the_wire_were_kept(self) -> None:
         seen = wire(tcp(40000, 80, TcpFlag.SYN), outgoing=True, vantage=Vantage.CLIENT)
         kept = attempts(*range(40000, 40000 + LEAST_TRIALS))
-        assert seen.dropped_on_output(kept + sent(checks.tcp_reach(80), 9)) == {TCP}
+        assert seen.dropped_on_output(kept + attempts(*range(40000, 40009), check=checks.tcp_reach(80))) == {TCP}
+        assert seen.dropped_on_output(sent(TCP, 9)) == frozenset()
         assert seen.dropped_on_output(kept[1:]) == frozenset()
 
     def test_a_host_from_which_no_connection_leaves_may_have_no_way_there(self) -> None:

@@ -90,7 +90,7 @@ class HostFirewall:
         between the same two hosts are another program's, and so are connections that these records do not begin.
         """
         heard = {s.check for s in packet_records if s.movement is Movement.RECEIVED}
-        attempts = {(s.check, s.key) for s in packet_records if s.movement is Movement.SENT and s.message == SYN}
+        attempts = {(s.check, s.key) for s in packet_records if s.movement is Movement.SENT and s.message == SYN and not s.ttl_limited}
         came: Counter[Check] = Counter()
         for (check, within), count in self._came.items():
             if within is None or within in own_call_ids or (check, within) in attempts:
@@ -98,12 +98,12 @@ class HostFirewall:
         return frozenset(check for check, count in came.items() if count >= LEAST_TRIALS and check not in heard)
 
     def dropped_on_output(self, packet_records: Iterable[PacketRecord]) -> frozenset[Check]:
-        """Checks of which this end sent LEAST_TRIALS or more, and its own wire showed none: GRE, ESP, and TCP and UDP by port.
+        """Checks of which this end sent LEAST_TRIALS or more, and its own wire showed none: GRE, ESP, UDP by port, and SYNs by port.
 
         Of TCP something has to be seen to leave: where none does, there may be no way to the other end, which is no firewall's doing.
         """
-        ours = (s.check for s in packet_records if s.movement is Movement.SENT and s.check.transport in PROTOCOLS)
-        sent = Counter(check for check in ours if not is_existing(check))
+        ours = (s for s in packet_records if s.movement is Movement.SENT and s.check.transport in PROTOCOLS)
+        sent = Counter(s.check for s in ours if not is_existing(s.check) and (s.check.transport is not Transport.TCP or s.message == SYN))
         kept = (check for check, count in sent.items() if count >= LEAST_TRIALS)
         return frozenset(check for check in kept if self._never_left(PROTOCOLS[check.transport], check.port))
 
