@@ -38,9 +38,9 @@ CONTROL_PORT_RULE: Final = "control-port"
 FAILURE_RULES: Final = "failure."
 """How the rules begin that name a failure and say what to change."""
 AT_THE_SERVER: Final = "at the server: "
+"""How the reason begins where it is the server agent that lacks something."""
 FORWARDING: Final = " (and see what it forwards, or what forwards to it)"
 """Of the server alone: a client is not forwarded to."""
-"""How the reason begins where it is the server agent that lacks something."""
 ORDER: Final = {protocol.value: place for place, protocol in enumerate(Protocol)}
 
 
