@@ -113,6 +113,11 @@ def test_attempts_are_told_apart_up_to_a_limit() -> None:
     assert len(decoded([packet(initiation(index)) for index in range(HANDSHAKES_LIMIT + 9)]).captured_messages) == HANDSHAKES_LIMIT
 
 
+def test_a_packet_of_the_tunnels_mtu_is_padded_no_further() -> None:
+    found = decoded([*OPENING, data(0, size=1436), data(0, back=True, size=1436)]).captured_messages
+    assert [(one.message, one.size) for one in found[2:]] == [("Transport Data", 1452)] * 2
+
+
 def test_data_alone_counts_once_it_is_known_for_such() -> None:
     found = decoded([data(number) for number in range(9)]).captured_messages
     assert [(one.key, one.from_client) for one in found] == [("00000009.4", None), ("00000009.8", None)]
