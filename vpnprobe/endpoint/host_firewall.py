@@ -32,6 +32,9 @@ WITH_PORTS: Final = frozenset({int(IpProtocol.TCP), int(IpProtocol.UDP)})
 TO_SOCKETS: Final = frozenset(PROTOCOLS.values()) - {int(IpProtocol.TCP)}
 """IP protocols of which every packet that the firewall lets in comes to a socket of ours."""
 IPV4_HEADER: Final = 20
+IPV4_WITHOUT_OPTIONS: Final = 0x45
+MORE_THAN_DONT_FRAGMENT: Final = 0xBF
+"""In the byte with the flags: a fragment of a larger packet."""
 TCP_FLAGS_AT: Final = 13
 SYN_AND_ACK: Final = TcpFlag.SYN | TcpFlag.ACK
 Slot = tuple[int, int | None]
@@ -46,11 +49,13 @@ class HostFirewall:
         self._session_tag = session_tag
         self._left: set[Slot] = set()
         """What kinds of packets this end's wire showed to leave."""
+        self._heads: set[bytes] = set()
+        """Protocol and first four bytes behind the header of those: most of a run leave as others did before, and need not be read."""
         self._came: Counter[tuple[Check, object]] = Counter()
         """Packets of ours that came to this end's wire: by check, in a call by its Call ID too, and of TCP by the key of the attempt."""
 
     def __call__(self, packet: Packet) -> None:
-        if not packet.outgoing and _is_anothers(packet.data):
+        if self._left_before(packet.data) if packet.outgoing else _is_anothers(packet.data):
             return
         try:
             ip = decode_ip(packet.data)
@@ -62,6 +67,15 @@ class HostFirewall:
                 self._came.update(self._arrivals(ip))
         except DecodeError:
             return
+
+    def _left_before(self, data: bytes) -> bool:
+        """Whether another packet of the same protocol and ports is known to have left; False where that does not show at once."""
+        if len(data) < IPV4_HEADER + 4 or data[0] != IPV4_WITHOUT_OPTIONS or data[6] & MORE_THAN_DONT_FRAGMENT or data[7]:
+            return False
+        head = data[9:10] + data[IPV4_HEADER : IPV4_HEADER + 4]
+        known = head in self._heads
+        self._heads.add(head)
+        return known
 
     def _arrivals(self, ip: IPv4Packet | IPv6Packet) -> Iterator[tuple[Check, object]]:
         if ip.protocol in TO_SOCKETS:
