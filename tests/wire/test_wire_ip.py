@@ -19,6 +19,7 @@ from vpnprobe.wire.ip import (
     decode_ip,
     internet_checksum,
     mss_option,
+    tcp_flags,
 )
 
 A = IPv4Address("192.0.2.1")
@@ -216,3 +217,14 @@ def test_flags_and_truncation_of_what_is_whole() -> None:
     assert not UdpDatagram(1, 2).truncated
     assert not IPv4Packet(A, B, 47).truncated
     assert IPv4Packet(A, B, 47, fragment_offset=3).first_fragment is False
+
+
+@given(st.integers(0, 255), st.sampled_from([b"", bytes(4)]))
+def test_flags_are_read_where_they_stand(flags: int, options: bytes) -> None:
+    source, destination = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
+    segment = TcpSegment(1, 2, 3, 4, flags).encode(source, destination)
+    packet = IPv4Packet(source, destination, IpProtocol.TCP, 64, 1, segment, options=options).encode()
+    assert tcp_flags(packet) == flags
+    assert tcp_flags(packet[: 20 + len(options) + 13]) is None
+    assert tcp_flags(IPv4Packet(source, destination, IpProtocol.UDP, 64, 1, segment).encode()) == 0
+    assert [tcp_flags(data) for data in (b"", b"\x45", bytes([0x60]) + bytes(60))] == [None] * 3

@@ -19,7 +19,7 @@ from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vant
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Packet
-from vpnprobe.wire.ip import IpProtocol, IPv4Packet, IPv6Packet, TcpFlag, TcpSegment, UdpDatagram, decode_ip
+from vpnprobe.wire.ip import IpProtocol, IPv4Packet, IPv6Packet, TcpFlag, TcpSegment, UdpDatagram, decode_ip, tcp_flags
 from vpnprobe.wire.nonce import MAGIC
 
 PROTOCOLS: Final = {
@@ -35,7 +35,6 @@ IPV4_HEADER: Final = 20
 IPV4_WITHOUT_OPTIONS: Final = 0x45
 MORE_THAN_DONT_FRAGMENT: Final = 0xBF
 """In the byte with the flags: a fragment of a larger packet."""
-TCP_FLAGS_AT: Final = 13
 SYN_AND_ACK: Final = TcpFlag.SYN | TcpFlag.ACK
 Slot = tuple[int, int | None]
 """IP protocol, and for TCP and UDP a port; None: the whole protocol."""
@@ -127,11 +126,11 @@ class HostFirewall:
 
 def _is_anothers(data: bytes) -> bool:
     """Whether a packet that came is surely no probe: most of a run are TCP segments and messages of conversations, and need not be read."""
-    if len(data) < IPV4_HEADER or data[0] >> 4 != 4:
+    flags = tcp_flags(data)
+    if flags is None:
         return False
     if data[9] == IpProtocol.TCP:
-        flags_at = 4 * (data[0] & 0xF) + TCP_FLAGS_AT
-        return len(data) <= flags_at or data[flags_at] & SYN_AND_ACK != SYN_AND_ACK
+        return flags & SYN_AND_ACK != SYN_AND_ACK
     return data[9] not in TO_SOCKETS or (data[9] == IpProtocol.UDP and MAGIC not in data)
 
 

@@ -12,7 +12,7 @@ from vpnprobe.evidence.checks import tcp_reach
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.transports.stack import Endpoint, Packet
 from vpnprobe.wire.fingerprint import initial_sequence
-from vpnprobe.wire.ip import IpProtocol, TcpFlag, TcpSegment, decode_ip
+from vpnprobe.wire.ip import IpProtocol, TcpFlag, TcpSegment, decode_ip, tcp_flags
 
 
 class SynObserver:
@@ -24,9 +24,12 @@ class SynObserver:
 
     def __call__(self, packet: Packet) -> None:
         """Records the first SYN of each attempt that the recorder knows, with its number; what else leaves is left out."""
+        flags = tcp_flags(packet.data)
+        if not packet.outgoing or (flags is not None and not flags & TcpFlag.SYN):
+            return  # Most of a run are other segments, and need not be read.
         try:
             ip = decode_ip(packet.data)
-            ours = packet.outgoing and ip.protocol == IpProtocol.TCP and ip.ttl > HIGHEST_LIMITED_TTL
+            ours = ip.protocol == IpProtocol.TCP and ip.ttl > HIGHEST_LIMITED_TTL
             segment = TcpSegment.decode(ip.payload) if ours else None
         except DecodeError:
             return

@@ -93,7 +93,7 @@ class PacketCounts:
 def _counting(packet_records: Iterable[PacketRecord], ahead_s: float) -> list[tuple[PacketRecord, float]]:
     """Those that count, each with its time on the client's clock."""
     return [
-        (s, round(s.at - ahead_s, DECIMALS))
+        (s, round(s.at - ahead_s, DECIMALS) if ahead_s else s.at)
         for s in packet_records
         if not s.ttl_limited and s.purpose in PURPOSES_OF_REACH and _is_known(s.check.probe, s.check.name, s.message)
     ]

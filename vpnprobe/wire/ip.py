@@ -216,6 +216,16 @@ class IPv6Packet:
 IpPacket = IPv4Packet | IPv6Packet
 
 
+def tcp_flags(data: bytes) -> int | None:
+    """The flags of the TCP segment in an IPv4 packet, read where they stand; 0: it carries another protocol. None: it takes decoding."""
+    if len(data) < 20 or data[0] >> 4 != 4:
+        return None
+    if data[9] != IpProtocol.TCP:
+        return 0
+    at = 4 * (data[0] & 0x0F) + 13
+    return data[at] if at < len(data) else None
+
+
 def decode_ip(data: bytes) -> IpPacket:
     """An IPv4 or IPv6 packet, by its first four bits."""
     if not data:
