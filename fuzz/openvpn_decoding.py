@@ -25,10 +25,10 @@ from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.profiles.errors import ProfileError
 from vpnprobe.profiles.model import Profile
 from vpnprobe.profiles.ovpn import parse_profile, read_profile
+from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.cursor import Cursor
 from vpnprobe.wire.ip import TcpFlag
 from vpnprobe.wire.openvpn import ControlPacket, Reliable, decode_openvpn, frame, peek, split_frames
-from vpnprobe.wire.openvpn_ciphers import Cipher
 from vpnprobe.wire.openvpn_data import Compression, DataChannel, packet_number
 from vpnprobe.wire.openvpn_epoch import EpochDataChannel
 from vpnprobe.wire.openvpn_keying import KeyMethod2, read_options, read_peer_info

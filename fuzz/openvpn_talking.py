@@ -26,8 +26,8 @@ from openvpn_support import (
 from test_conversations_openvpn_hostile import assert_bounded
 
 from vpnprobe.conversations.openvpn_session import SessionEnd
+from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.openvpn import frame
-from vpnprobe.wire.openvpn_ciphers import Cipher
 
 MOST_STEPS: Final = 150
 MOST_FLYING: Final = 300

@@ -18,6 +18,7 @@ from vpnprobe.conversations.openvpn_session import Negotiation, SessionEnd, Stag
 from vpnprobe.conversations.openvpn_tls import Identity, client_context, server_context
 from vpnprobe.provisioning import certificates
 from vpnprobe.provisioning.certificates import BasicConstraints, CertificateContent, Issuer, KeyAlgorithm, KeyPurpose, build_certificate
+from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.openvpn import (
     AckV1,
     ControlPacket,
@@ -30,7 +31,6 @@ from vpnprobe.wire.openvpn import (
     decode_openvpn,
     frame,
 )
-from vpnprobe.wire.openvpn_ciphers import Cipher
 from vpnprobe.wire.openvpn_keys import KeyDirection, ServerKeyV2, StaticKey
 from vpnprobe.wire.openvpn_wrap import Wrap
 

@@ -11,8 +11,8 @@ from vpnprobe.conversations.openvpn_ends import CLIENT_TUNNEL, SERVER_TUNNEL, Cl
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session import Stage
 from vpnprobe.conversations.openvpn_tls import TlsFailed
+from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.openvpn import AckV1, HardResetClientV2, HardResetServerV2, Reliable
-from vpnprobe.wire.openvpn_ciphers import Cipher
 from vpnprobe.wire.openvpn_data import Compression
 from vpnprobe.wire.openvpn_messages import PUSH_REQUEST, PushReply
 
@@ -114,7 +114,7 @@ def test_a_cipher_that_is_not_pushed_is_that_of_the_options_string() -> None:
     assert pair.client.cipher is Cipher.AES_256_GCM
     assert pair.client.peer_id is None
     # No address was pushed: another one serves.
-    assert pair.client._tunnel_ends() == (CLIENT_TUNNEL, SERVER_TUNNEL)
+    assert pair.client.tunnel_ends() == (CLIENT_TUNNEL, SERVER_TUNNEL)
 
 
 def test_no_cipher_at_all() -> None:

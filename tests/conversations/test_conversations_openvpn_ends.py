@@ -12,8 +12,8 @@ from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.openvpn import State, placed
 from vpnprobe.conversations.openvpn_ends import CIPHERS, ClientOffer
 from vpnprobe.conversations.openvpn_session import Stage
+from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.openvpn import DataV1, DataV2
-from vpnprobe.wire.openvpn_ciphers import Cipher
 
 Cut = Callable[[bytes], Iterator[bytes]]
 

@@ -8,8 +8,8 @@ from openvpn_support import C_ID, OTHER_KEY, SERVER_KEY, Pair, control, make_cli
 from vpnprobe.conversations.openvpn_ends import ClientOffer
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session import SessionEnd, Stage, Wrapping
+from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.openvpn import ControlWkcV1, HardResetClientV2, HardResetClientV3, HardResetServerV2, Reliable, decode_openvpn
-from vpnprobe.wire.openvpn_ciphers import Cipher
 from vpnprobe.wire.openvpn_keying import KeyMethod2
 from vpnprobe.wire.openvpn_wrap import Wrap
 

@@ -5,9 +5,9 @@ from openvpn_support import C_ID, S_ID, completed, control, make_pair, reached
 
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.openvpn import KeysAgreed, State
-from vpnprobe.conversations.openvpn_echo import echo_request
 from vpnprobe.conversations.openvpn_ends import CLIENT_TUNNEL, SERVER_TUNNEL
 from vpnprobe.conversations.openvpn_session import Stage
+from vpnprobe.conversations.tunnel_echo import echo_request
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.openvpn import AckV1, ControlV1, DataV2, HardResetClientV2, HardResetServerV2, Reliable, SoftResetV1
 

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from vpnprobe.conversations.openvpn_echo import Request
 from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
 from vpnprobe.conversations.openvpn_failures import FailureCode
 from vpnprobe.conversations.openvpn_session import Wrapping
 from vpnprobe.conversations.openvpn_tls import client_context
+from vpnprobe.conversations.tunnel_echo import Request
 from vpnprobe.probes.openvpn_findings import LEAST_AFTER, LEAST_LARGE, client_certificate_failure, data_failure, told_of
 from vpnprobe.profiles.model import Profile, TlsMaterial
 from vpnprobe.profiles.model import Wrapping as ProfileWrapping

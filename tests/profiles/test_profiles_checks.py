@@ -4,7 +4,7 @@ import pytest
 from profile_support import parsed, refused
 
 from vpnprobe.profiles.model import DataCiphers, DataSettings, NameType, ServerChecks
-from vpnprobe.wire.openvpn_ciphers import Cipher
+from vpnprobe.wire.ciphers import Cipher
 
 AES_256, AES_128, AES_192, CHACHA = Cipher.AES_256_GCM, Cipher.AES_128_GCM, Cipher.AES_192_GCM, Cipher.CHACHA20_POLY1305
 

@@ -12,7 +12,7 @@ from vpnprobe.observations.schema import Transport
 from vpnprobe.profiles.errors import ProfileError
 from vpnprobe.profiles.model import Credentials, NameType, Profile, Wrapping
 from vpnprobe.profiles.ovpn import parse_profile, read_profile
-from vpnprobe.wire.openvpn_ciphers import Cipher
+from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.openvpn_keys import KeyDirection
 from vpnprobe.wire.openvpn_wrap import Wrap
 

@@ -15,17 +15,17 @@ from contextlib import contextmanager
 from ipaddress import IPv4Address
 from typing import cast
 
-from vpnprobe.conversations.openvpn_echo import read_echo
 from vpnprobe.conversations.openvpn_ends import CIPHERS, Server
 from vpnprobe.conversations.openvpn_session import Wrapping
+from vpnprobe.conversations.tunnel_echo import read_echo
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.lab.openvpn_pki import WrapKeys
 from vpnprobe.lab.openvpn_servers import Wrapping as Kind
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.topology import CLIENT, SERVER
+from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.icmp import EchoReply, EchoRequest
 from vpnprobe.wire.nonce import padding
-from vpnprobe.wire.openvpn_ciphers import Cipher
 from vpnprobe.wire.openvpn_keys import KeyDirection, ServerKeyV2, StaticKey
 from vpnprobe.wire.openvpn_wrap import Wrap
 

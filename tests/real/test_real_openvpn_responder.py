@@ -23,8 +23,8 @@ from vpnprobe.lab.openvpn_pki import Algorithm, Authority, Flaw, WrapKeys
 from vpnprobe.lab.openvpn_servers import COMPLETED, RunningClient, ServerConfig, Wrapping, client_profile, openvpn_client
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.topology import CLIENT, SERVER, Topology
+from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.openvpn import ControlWkcV1
-from vpnprobe.wire.openvpn_ciphers import Cipher
 
 pytestmark = [pytest.mark.root, pytest.mark.real, pytest.mark.requires("namespaces")]
 PATIENCE_S = 15.0

@@ -16,8 +16,8 @@ from vpnprobe.capture.files import read_packets
 from vpnprobe.capture.frames import frame_of
 from vpnprobe.observations.schema import Direction, Outcome
 from vpnprobe.provisioning.openvpn_config import Inline, configuration_text
+from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.openvpn import Opcode
-from vpnprobe.wire.openvpn_ciphers import Cipher
 
 pytestmark = [pytest.mark.root, pytest.mark.real, pytest.mark.requires("namespaces")]
 ECHOES = 102

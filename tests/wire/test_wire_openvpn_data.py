@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.errors import CannotRun, DecodeError
+from vpnprobe.wire.ciphers import Cipher, aead
 from vpnprobe.wire.openvpn import DataV1, DataV2, decode_openvpn
-from vpnprobe.wire.openvpn_ciphers import Cipher, aead
-from vpnprobe.wire.openvpn_data import EXIT_NOTIFY, OCC_MAGIC, PING, WINDOW, Compression, DataChannel, packet_number
+from vpnprobe.wire.openvpn_data import EXIT_NOTIFY, OCC_MAGIC, PING, Compression, DataChannel, packet_number
+from vpnprobe.wire.replay_window import WINDOW
 
 KEYS = bytes(range(256))
 FORMATS = (None, 0, 7, 2**24 - 1)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.errors import CannotRun, DecodeError
-from vpnprobe.wire.openvpn_ciphers import Cipher, aead
+from vpnprobe.wire.ciphers import Cipher, aead
 from vpnprobe.wire.openvpn_data import PING
 from vpnprobe.wire.openvpn_epoch import AHEAD, LAST_EPOCH, MOST_PACKETS, EpochDataChannel, expand_label
 

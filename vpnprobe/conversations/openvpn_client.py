@@ -17,6 +17,7 @@ from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_negotiation import CIPHERS, CLIENT_TUNNEL, Negotiation, Stage, Wrapping
 from vpnprobe.conversations.openvpn_sending import CONTROL_PAYLOAD, RETRANSMIT_AFTER_S
 from vpnprobe.errors import DecodeError
+from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.openvpn import (
     ControlPacket,
     ControlV1,
@@ -27,7 +28,6 @@ from vpnprobe.wire.openvpn import (
     Opcode,
     Reliable,
 )
-from vpnprobe.wire.openvpn_ciphers import Cipher
 from vpnprobe.wire.openvpn_data import EXIT_NOTIFY, Compression, DataChannel
 from vpnprobe.wire.openvpn_keying import IvProto, KeyMethod2, data_keys, options_string, peer_info, read_options
 from vpnprobe.wire.openvpn_messages import (
@@ -106,7 +106,7 @@ class Client(EchoingEnd):
         self.server_options: Mapping[str, str] = {}
         """The options string of the server's key method 2 message."""
         self.cipher: Cipher | None = None
-        self.begin_echoes(offer.echoes)
+        self.begin_echoes(self.echo_run(offer.echoes))
         self._pushed: tuple[str, ...] = ()
         self._resend_wrapped_key = False
         self._packets_of_tls = 0
@@ -157,7 +157,7 @@ class Client(EchoingEnd):
             self._ask_for_push(now)
         super()._on_timer(now)
 
-    def _tunnel_ends(self) -> tuple[IPv4Address, IPv4Address] | None:
+    def tunnel_ends(self) -> tuple[IPv4Address, IPv4Address] | None:
         if self.push is None or self.gateway is None:
             return None
         return _ipv4(self.push.address) or CLIENT_TUNNEL, self.gateway

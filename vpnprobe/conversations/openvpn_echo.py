@@ -1,175 +1,37 @@
-"""What goes through an OpenVPN tunnel to show that data passes: ICMP echo requests (RFC 792) of several sizes, paced, and their answers.
+"""Echo requests through an OpenVPN tunnel: an end of a session that sends and answers them (`vpnprobe.conversations.tunnel_echo`)."""
 
-A real server's kernel answers them at its tunnel address; our own responder answers in its place. Sizes are those of the outer IP packet,
-so a run shows which sizes the path carries. Payloads do not compress and follow from identifier and sequence number.
-"""
-
-from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 from typing import Final
 
 from vpnprobe.conversations.openvpn_session import SessionEnd
-from vpnprobe.errors import DecodeError
-from vpnprobe.wire.icmp import EchoReply, EchoRequest, decode_icmp
-from vpnprobe.wire.ip import IpProtocol, IPv4Packet, decode_ip
-from vpnprobe.wire.nonce import padding
+from vpnprobe.conversations.tunnel_echo import OUTER_SIZES, STREAM_SIZES, TCP_CARRIER_BYTES, UDP_CARRIER_BYTES, EchoRun, TunnelEcho
 
-OUTER_SIZES: Final = (128, 576, 1200, 1400, 1450, 1492)
-"""Bytes of the outer IP packet; the last is the largest that OpenVPN sends with its defaults (`mssfix 1492 mtu`)."""
-STREAM_SIZES: Final = (128, 576, 1400)
-"""Over TCP, whose segments are the system's to cut, sizes tell less."""
-FULL_TURNS: Final = 4
-"""How often the sizes take turns; the rest of a longer run is of the first size, for those who count packets."""
-SHORT_REPLY: Final = 8
-"""Bytes of the request's data that a short reply returns."""
-SPACING_S: Final = 0.003
-"""Between two requests."""
-INNER_HEADERS: Final = 28
-"""Bytes of the IPv4 and ICMP headers inside."""
-HOPS: Final = 64
 IPV4_START: Final = b"\x45"
 """First byte of an IPv4 packet without options, which decides what framing adds."""
-UDP_CARRIER_BYTES: Final = 28
-"""IPv4 and UDP headers."""
-TCP_CARRIER_BYTES: Final = 54
-"""IPv4 and TCP headers with timestamps, and the packet's length."""
-MOST_ECHOES: Final = 20_000
-"""Echo requests that an end answers in one session."""
 
 
-@dataclass(slots=True)
-class Request:
-    """One echo request."""
-
-    outer_bytes: int
-    sent_at: float
-    carried_by: str | None = None
-    """The name of the data packet, as `data_name` has it."""
-    answered_at: float | None = None
-
-
-@dataclass(slots=True)
-class EchoRun:
-    """A run of requests from one end. Nothing leaves before `begin`."""
-
-    identifier: int
-    """0 to 65535."""
-    count: int
-    """How many in all."""
-    sizes: tuple[int, ...] = OUTER_SIZES
-    """Taken in turn, FULL_TURNS times."""
-    requests: dict[int, Request] = field(default_factory=dict)
-    """By sequence number."""
-    due: float | None = None
-    """When the next is to be sent; None: not begun, or all are sent."""
-
-    def begin(self, now: float) -> None:
-        self.due = now if self.count else None
-
-    @property
-    def all_sent(self) -> bool:
-        return len(self.requests) >= self.count
-
-    @property
-    def all_answered(self) -> bool:
-        return self.all_sent and all(request.answered_at is not None for request in self.requests.values())
-
-    def next(self, now: float) -> tuple[int, int] | None:
-        """Sequence number and outer size of the request that is due; None: none is."""
-        if self.due is None or now < self.due:
-            return None
-        number = len(self.requests)
-        size = self.sizes[number % len(self.sizes) if number < FULL_TURNS * len(self.sizes) else 0]
-        self.requests[number] = Request(size, now)
-        # A driver that comes late sends what is due one after another, and not all at once.
-        self.due = max(now, self.due) + SPACING_S if not self.all_sent else None
-        return number, size
-
-    def answered(self, sequence: int, now: float) -> bool:
-        """Whether `sequence` is one of ours; the first answer counts."""
-        request = self.requests.get(sequence)
-        if request is not None and request.answered_at is None:
-            request.answered_at = now
-        return request is not None
-
-
-def echo_request(source: IPv4Address, destination: IPv4Address, *, identifier: int, sequence: int, size: int) -> bytes:
-    """An IPv4 packet of `size` bytes, at least 28."""
-    head = identifier.to_bytes(2, "big") + sequence.to_bytes(2, "big")
-    message = EchoRequest(identifier, sequence, padding(head, max(0, size - INNER_HEADERS))).encode()
-    return IPv4Packet(source, destination, IpProtocol.ICMP, HOPS, sequence, message).encode()
-
-
-def read_echo(payload: bytes) -> tuple[IPv4Packet, EchoRequest | EchoReply] | None:
-    """The echo message that a tunnel packet carries; None: it carries another thing."""
-    try:
-        packet = decode_ip(payload)
-        if not isinstance(packet, IPv4Packet) or packet.protocol != IpProtocol.ICMP:
-            return None
-        message = decode_icmp(packet.payload)
-    except DecodeError:
-        return None
-    return (packet, message) if isinstance(message, EchoRequest | EchoReply) else None
-
-
-def echo_reply(packet: IPv4Packet, request: EchoRequest, *, short: bool = False) -> bytes:
-    """What the addressed host answers; `short`: with the beginning of the data alone."""
-    message = EchoReply(request.identifier, request.sequence, request.data[:SHORT_REPLY] if short else request.data).encode()
-    return IPv4Packet(packet.destination, packet.source, IpProtocol.ICMP, HOPS, packet.identification, message).encode()
-
-
-class EchoingEnd(SessionEnd):
+class EchoingEnd(SessionEnd, TunnelEcho):
     """An end that sends echo requests through the tunnel, and answers the peer's."""
 
-    short_replies: bool = False
-    """Both ends are ours and keep records, so that answers need not show again which sizes pass."""
+    def echo_run(self, count: int) -> EchoRun:
+        """As many requests, told from other sessions' by this one's ID."""
+        return EchoRun(int.from_bytes(self.session_id[:2], "big"), count, STREAM_SIZES if self.stream else OUTER_SIZES)
 
-    def begin_echoes(self, count: int) -> None:
-        """Sets the run up; it starts when the tunnel is configured."""
-        self.run = EchoRun(int.from_bytes(self.session_id[:2], "big"), count, STREAM_SIZES if self.stream else OUTER_SIZES)
-        self.requests_answered = 0
-        """Echo requests of the peer's that we answered."""
+    def room(self, outer_bytes: int) -> int | None:
+        if self.channel is None:
+            return None
+        framing = len(self.compression.add(IPV4_START)) - len(IPV4_START)
+        carrier = TCP_CARRIER_BYTES if self.stream else UDP_CARRIER_BYTES
+        return outer_bytes - self.channel.overhead - framing - carrier
 
     def _own_timers(self) -> Sequence[float | None]:
         return (self.run.due,)
 
     def _on_timer(self, now: float) -> None:
-        ends, channel = self._tunnel_ends(), self.channel
-        if ends is None or channel is None:
-            self.run.due = None  # Keys are on their way out; what is due now would be due for ever.
-            return
-        request = self.run.next(now)
-        if request is None:
-            return
-        sequence, outer_bytes = request
-        framing = len(self.compression.add(IPV4_START)) - len(IPV4_START)
-        carrier = TCP_CARRIER_BYTES if self.stream else UDP_CARRIER_BYTES
-        inner_bytes = outer_bytes - channel.overhead - framing - carrier
-        source, destination = ends
-        payload = echo_request(source, destination, identifier=self.run.identifier, sequence=sequence, size=inner_bytes)
-        self.run.requests[sequence].carried_by = self.send_payload(payload, now)
-
-    @abstractmethod
-    def _tunnel_ends(self) -> tuple[IPv4Address, IPv4Address] | None:
-        """Our own address in the tunnel and the peer's; None: not known."""
+        self.send_due_echo(now)
 
     def _answers(self, payload: bytes) -> str | None:
-        echo = read_echo(payload)
-        if echo is None or not isinstance(echo[1], EchoReply) or echo[1].identifier != self.run.identifier:
-            return None
-        request = self.run.requests.get(echo[1].sequence)
-        return request.carried_by if request is not None else None
+        return self.answered_by(payload)
 
     def _payload_came(self, payload: bytes, now: float) -> None:
-        echo = read_echo(payload)
-        if echo is None:
-            return
-        packet, message = echo
-        if isinstance(message, EchoReply):
-            if message.identifier == self.run.identifier:
-                self.run.answered(message.sequence, now)
-        elif self.requests_answered < MOST_ECHOES:
-            self.requests_answered += 1
-            self.send_payload(echo_reply(packet, message, short=self.short_replies), now)
+        self.echo_came(payload, now)

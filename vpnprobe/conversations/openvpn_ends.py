@@ -5,18 +5,15 @@ below these `openvpn_negotiation`, `openvpn_reliable` and `openvpn_tls`; how the
 """
 
 from vpnprobe.conversations.openvpn_client import PUSH_AGAIN_S, VERSION, Client, ClientOffer, compression_of, tunnel_gateway
-from vpnprobe.conversations.openvpn_echo import MOST_ECHOES, TCP_CARRIER_BYTES, UDP_CARRIER_BYTES, EchoingEnd
+from vpnprobe.conversations.openvpn_echo import EchoingEnd
 from vpnprobe.conversations.openvpn_negotiation import CIPHERS, CLIENT_TUNNEL, SERVER_TUNNEL
 from vpnprobe.conversations.openvpn_server import Server
 
 __all__ = [
     "CIPHERS",
     "CLIENT_TUNNEL",
-    "MOST_ECHOES",
     "PUSH_AGAIN_S",
     "SERVER_TUNNEL",
-    "TCP_CARRIER_BYTES",
-    "UDP_CARRIER_BYTES",
     "VERSION",
     "Client",
     "ClientOffer",

@@ -10,8 +10,8 @@ from typing import Final
 
 from vpnprobe.conversations.openvpn_reliable import Reliability
 from vpnprobe.conversations.openvpn_tls import TlsEnd
+from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.openvpn import KEY_ID_MASK
-from vpnprobe.wire.openvpn_ciphers import Cipher
 from vpnprobe.wire.openvpn_data import DataChannel
 from vpnprobe.wire.openvpn_keying import KeyMethod2, KeySource
 from vpnprobe.wire.openvpn_keys import ClientKeyV2, KeyDirection, ServerKeyV2, StaticKey

@@ -14,8 +14,8 @@ from vpnprobe.conversations.openvpn_reset import Responder, plain_reset
 from vpnprobe.conversations.openvpn_session_keys import ServerSessionKeys
 from vpnprobe.conversations.openvpn_tls import server_context
 from vpnprobe.errors import CannotRun, DecodeError
+from vpnprobe.wire.ciphers import lacking
 from vpnprobe.wire.openvpn import HardResetClientV2, HardResetClientV3, decode_openvpn
-from vpnprobe.wire.openvpn_ciphers import lacking
 from vpnprobe.wire.openvpn_wrap import Wrap
 
 RETRANSMIT_AFTER_S: Final = 0.3

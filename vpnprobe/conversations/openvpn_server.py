@@ -14,9 +14,9 @@ from vpnprobe.conversations.openvpn_failures import FailureCode
 from vpnprobe.conversations.openvpn_negotiation import CIPHERS, CLIENT_TUNNEL, SERVER_TUNNEL, Negotiation, Stage, Wrapping
 from vpnprobe.conversations.openvpn_sending import RETRANSMIT_AFTER_S
 from vpnprobe.errors import DecodeError
+from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.cursor import Cursor
 from vpnprobe.wire.openvpn import ControlPacket, ControlWkcV1, HardResetClientV3, HardResetServerV2, Opcode, Reliable
-from vpnprobe.wire.openvpn_ciphers import Cipher
 from vpnprobe.wire.openvpn_data import DataChannel
 from vpnprobe.wire.openvpn_keying import IvProto, KeyMethod2, data_keys, options_string, read_peer_info
 from vpnprobe.wire.openvpn_messages import AuthFailed, PushReply, PushRequest, decode_message
@@ -65,7 +65,7 @@ class Server(EchoingEnd):
         self.cipher: Cipher | None = None
         self.client_info: Mapping[str, str] = {}
         """What the client told of itself (IV_*)."""
-        self.begin_echoes(echoes)
+        self.begin_echoes(self.echo_run(echoes))
         self._ciphers = ciphers
         self._pushed = False
         self._ask_for_key_again = ask_for_key_again
@@ -73,7 +73,7 @@ class Server(EchoingEnd):
         """Whether the client's key was asked for again and has not come yet."""
         self._wrapped_key = b""
 
-    def _tunnel_ends(self) -> tuple[IPv4Address, IPv4Address] | None:
+    def tunnel_ends(self) -> tuple[IPv4Address, IPv4Address] | None:
         return SERVER_TUNNEL, CLIENT_TUNNEL
 
     def _reset_came(self, packet: ControlPacket, data: bytes, now: float) -> None:

@@ -29,7 +29,7 @@ from vpnprobe.probes.openvpn_findings import CLOSED_AT, DataFailure, client_cert
 from vpnprobe.profiles.model import Profile, Remote
 from vpnprobe.profiles.verification import certificate_check, tls_context
 from vpnprobe.transports.stack import Address, ConnectError, ConnectFailure
-from vpnprobe.wire.openvpn_ciphers import lacking
+from vpnprobe.wire.ciphers import lacking
 from vpnprobe.wire.openvpn_keys import ClientKeyV2, KeyDirection, StaticKey
 from vpnprobe.wire.openvpn_wrap import Wrap
 

@@ -11,7 +11,7 @@ from vpnprobe.profiles.keys import fingerprints
 from vpnprobe.profiles.lexing import Statement
 from vpnprobe.profiles.model import DataCiphers, DataSettings, NameType, ServerChecks
 from vpnprobe.profiles.options import Options, number_in
-from vpnprobe.wire.openvpn_ciphers import Cipher
+from vpnprobe.wire.ciphers import Cipher
 
 SIDES: Final = ("server", "client")
 TLS_VERSIONS: Final = ("1.0", "1.1", "1.2", "1.3")

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from vpnprobe.observations.schema import Transport
-from vpnprobe.wire.openvpn_ciphers import Cipher
+from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.openvpn_keys import ClientKeyV2, KeyDirection, StaticKey
 from vpnprobe.wire.openvpn_wrap import Wrap
 

@@ -11,10 +11,11 @@ from enum import StrEnum
 from typing import Final, assert_never
 
 from vpnprobe.errors import CannotRun, DecodeError
+from vpnprobe.wire.ciphers import TAG, Cipher, aead
 from vpnprobe.wire.cursor import Cursor
 from vpnprobe.wire.openvpn import KEY_ID_MASK, OPCODE_SHIFT, Opcode
-from vpnprobe.wire.openvpn_ciphers import TAG, Cipher, aead
 from vpnprobe.wire.openvpn_keys import KeyDirection, StaticKey
+from vpnprobe.wire.replay_window import ReplayWindow
 
 PING: Final = bytes.fromhex("2a187bf3641eb4cb07ed2d0a981fc748")
 """The payload that keeps a silent tunnel alive; no IP packet begins so."""
@@ -22,31 +23,9 @@ OCC_MAGIC: Final = bytes.fromhex("287f346bd4ef7a812d56b8d3afc5459c")
 EXIT_NOTIFY: Final = OCC_MAGIC + b"\x06"
 """OCC_EXIT, the payload by which an end says that it goes (explicit-exit-notify)."""
 IMPLICIT_IV: Final = 8
-WINDOW: Final = 64
-"""Packet IDs below the highest one that may still come, late but once."""
 NO_COMPRESSION: Final = 0xFA
 NO_COMPRESSION_SWAPPED: Final = 0xFB
 ESCAPE: Final = 0x50
-
-
-class ReplayWindow:
-    """Which packet IDs were seen."""
-
-    def __init__(self) -> None:
-        self.highest = 0
-        self.seen = 0
-        """Bit n: `highest` - n was seen."""
-
-    def accept(self, packet_id: int, field_offset: int) -> None:
-        """Notes a packet ID; raises DecodeError where it is 0, was seen before, or is too old to tell."""
-        behind = self.highest - packet_id
-        if behind < 0:
-            self.seen = (self.seen << min(-behind, WINDOW) | 1) & (1 << WINDOW) - 1
-            self.highest = packet_id
-            return
-        if packet_id == 0 or behind >= WINDOW or self.seen >> behind & 1:
-            raise DecodeError("packet ID", field_offset, f"{packet_id} was seen before, or is {WINDOW} or more behind {self.highest}")
-        self.seen |= 1 << behind
 
 
 class DataChannel:

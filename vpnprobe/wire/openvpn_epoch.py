@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 
 from vpnprobe.errors import CannotRun, DecodeError
+from vpnprobe.wire.ciphers import TAG, Aead, Cipher, aead
 from vpnprobe.wire.cursor import Cursor
-from vpnprobe.wire.openvpn_ciphers import TAG, Aead, Cipher, aead
-from vpnprobe.wire.openvpn_data import ReplayWindow, associated_head, data_head, read_data_head
+from vpnprobe.wire.openvpn_data import associated_head, data_head, read_data_head
 from vpnprobe.wire.openvpn_keys import KeyDirection, StaticKey
+from vpnprobe.wire.replay_window import ReplayWindow
 
 SECRET: Final = 32
 NONCE: Final = 12

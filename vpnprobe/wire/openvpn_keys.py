@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Final, Self, assert_never
 
 from vpnprobe.errors import DecodeError, UsageError
-from vpnprobe.wire.openvpn_ciphers import aes_256_ctr
+from vpnprobe.wire.ciphers import aes_256_ctr
 
 STATIC_KEY_BYTES: Final = 256
 SERVER_KEY_BYTES: Final = 128

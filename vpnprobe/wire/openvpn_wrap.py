@@ -13,9 +13,9 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
+from vpnprobe.wire.ciphers import aes_256_ctr
 from vpnprobe.wire.cursor import Cursor
 from vpnprobe.wire.openvpn import SESSION_ID
-from vpnprobe.wire.openvpn_ciphers import aes_256_ctr
 from vpnprobe.wire.openvpn_keys import LEAST_WRAPPED, MOST_WRAPPED, TAG_BYTES, KeyDirection, StaticKey
 
 HEAD: Final = 1 + SESSION_ID

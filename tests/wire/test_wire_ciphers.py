@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
-from vpnprobe.wire import openvpn_ciphers as ciphers
-from vpnprobe.wire.openvpn_ciphers import Cipher, Provider, aead, aes_256_ctr, lacking
+from vpnprobe.wire import ciphers
+from vpnprobe.wire.ciphers import Cipher, Provider, aead, aes_256_ctr, lacking
 
 GCM_KEY = "feffe9928665731c6d6a8f9467308308"
 GCM_PLAIN = "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39"

@@ -1,4 +1,4 @@
-"""The symmetric cryptography that OpenVPN needs: AES-GCM and ChaCha20-Poly1305 for data, AES-256-CTR for tls-crypt.
+"""The symmetric cryptography of VPN protocols: AES-GCM and ChaCha20-Poly1305 for data, AES-256-CTR for control channels.
 
 It comes from the Python package cryptography where that is installed, else from the system's libcrypto (OpenSSL 1.1 or later) through
 ctypes and its EVP functions, else not at all: `lacking` says so, and what mends it. Both give the same bytes (NIST SP 800-38D and
@@ -18,7 +18,7 @@ TAG: Final = 16
 """Bytes of an authentication tag."""
 NONCE: Final = 12
 LACKING: Final = (
-    "OpenVPN's ciphers need the Python package cryptography or the library libcrypto, and neither is there: "
+    "VPN ciphers need the Python package cryptography or the library libcrypto, and neither is there: "
     "apt install python3-cryptography, or apt install libssl3"
 )
 LIBRARY_NAMES: Final = ("libcrypto.so.3", "libcrypto.so.1.1", "libcrypto.so")
@@ -29,7 +29,7 @@ SET_TAG: Final = 0x11
 
 
 class Cipher(StrEnum):
-    """The AEAD ciphers of OpenVPN's data channel, by their names in `data-ciphers`."""
+    """AEAD ciphers, by the names that OpenSSL has for them."""
 
     AES_128_GCM = "AES-128-GCM"
     AES_192_GCM = "AES-192-GCM"
@@ -225,7 +225,7 @@ def _evp(library: ctypes.CDLL, name: str) -> int:
         function.argtypes, function.restype = [], ctypes.c_void_p
     address: int | None = function() if function is not None else None
     if not address:
-        raise CannotRun(f"the system's libcrypto has no {name}: choose another one of data-ciphers", status=ExitStatus.MISSING)
+        raise CannotRun(f"the system's libcrypto has no {name}: choose another cipher", status=ExitStatus.MISSING)
     return address
 
 
@@ -242,7 +242,7 @@ def _check(result: int) -> None:
 
 
 def _refused(cipher: Cipher) -> CannotRun:
-    return CannotRun(f"this machine's cryptography has no {cipher}: choose another one of data-ciphers", status=ExitStatus.MISSING)
+    return CannotRun(f"this machine's cryptography has no {cipher}: choose another cipher", status=ExitStatus.MISSING)
 
 
 def _wrong_tag(sealed: bytes) -> DecodeError:
