@@ -9,13 +9,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from vpnprobe.cli.options import CANDIDATE_PORTS
+from vpnprobe.conversations.registry import usual_ports
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.lab.scenario import load
 
 RUNS = 3
-TCP_PORTS = ",".join(map(str, (1723, *CANDIDATE_PORTS)))
-UDP_PORTS = ",".join(map(str, (500, 4500, 1701, *CANDIDATE_PORTS)))
+TCP_PORTS = ",".join(map(str, (1723, *usual_ports())))
+UDP_PORTS = ",".join(map(str, (500, 4500, 1701, *usual_ports())))
 
 
 def vpnprobe_run(lab: Lab, address: str, folder: Path) -> tuple[float, float, dict[str, str]]:

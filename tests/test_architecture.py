@@ -22,6 +22,7 @@ TESTS: Final = Path(__file__).parent
 HEAVY: Final = frozenset({"scapy", "pandas", "numpy", "matplotlib", "jinja2", "nmap", "cryptography", "msgspec", "click"})
 LAZY: Final = HEAVY - {"click"}
 TESTED_ELSEWHERE: Final = {
+    "probes.tunnel_sessions": ("probes/test_probes_openvpn_sessions.py", "OpenVPN's sessions are of that kind"),
     "__main__": ("agents/test_agents_live.py", "it is how the processes are started"),
     "errors": ("cli/test_cli_main.py", "every error ends as a line and a status there"),
     "agents.peer": ("agents/test_agents_client.py", "it is the client's view of the server agent"),

@@ -135,7 +135,7 @@ def test_a_call_that_is_up_has_numbers_for_its_packets() -> None:
 def test_a_first_packet_can_be_made_and_its_length_is_waited_for() -> None:
     spec = BY_NAME["openvpn"]
     assert spec.first_packet is not None
-    data, name = spec.first_packet(NONCE)
+    data, name = spec.first_packet(NONCE, bytes)
     assert name == "P_CONTROL_HARD_RESET_CLIENT_V2"
     assert spec.opening(Opening(data, Transport.UDP, 1)) == NONCE.hex()
     framed = Opening(len(data).to_bytes(2, "big") + data, Transport.TCP, 1)

@@ -16,9 +16,10 @@ from vpnprobe.evidence.judge import rows_of
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.lab.scenario import load
 from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
-from vpnprobe.probes import openvpn_sessions
+from vpnprobe.probes import tunnel_sessions
 from vpnprobe.probes.context import ProbeContext, Settings, WantedPort
-from vpnprobe.probes.openvpn_sessions import ECHOES, LONG_RUN, MOST_SESSIONS, OpenvpnSessions, checks_of
+from vpnprobe.probes.openvpn_sessions import OpenvpnSessions, checks_of
+from vpnprobe.probes.tunnel_sessions import ECHOES, LONG_RUN, MOST_SESSIONS
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
 from vpnprobe.transports.topology import CLIENT, SERVER, Action, Filter, Link, Topology
 from vpnprobe.wire.openvpn_wrap import Wrap
@@ -181,7 +182,7 @@ class TestPinning:
 
 def test_a_second_long_run_ends_where_all_sessions_are_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A port that is tried again, after as many sessions as there may be."""
-    monkeypatch.setattr(openvpn_sessions, "MOST_SESSIONS", 1)
+    monkeypatch.setattr(tunnel_sessions, "MOST_SESSIONS", 1)
     found, _ = measure_simulated(
         load("openvpn-cut").topology, seed=1, settings=Settings((1194, 443), frozenset({"openvpn", "udp"})), tell=lambda _: None
     )

@@ -16,7 +16,7 @@ import pytest
 from openvpn_profile_tests import Tried, tried
 from real_support import Ran, run, serving
 
-from vpnprobe.cli.options import CANDIDATE_PORTS
+from vpnprobe.conversations.registry import usual_ports
 from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.lab.namespaces import Lab, require_tools
 from vpnprobe.lab.nftables import TO_CLIENT, TO_SERVER
@@ -202,7 +202,7 @@ def beside(case: str, folder: Path) -> tuple[Ran, dict[str, str]]:
     configs = [ServerConfig(UDP, 1194), ServerConfig(TCP, 1194)]
     with Lab(Topology(routers=3), f"vprl-beside-{os.getpid()}-{number}") as lab, openvpn_servers(lab, configs) as (udp, tcp):
         # The control connection is TLS over TCP, of which one segment in 32 would look like data: only the candidate ports are planted.
-        plant(lab, {"candidates": (planted.transport, CANDIDATE_PORTS, planted.rules)})
+        plant(lab, {"candidates": (planted.transport, usual_ports(), planted.rules)})
         (folder / "client.ovpn").write_text(two_remotes(udp, tcp))
         with serving(lab, folder) as token:
             profile = ("--profile", str(folder / "client.ovpn"))

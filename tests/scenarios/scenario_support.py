@@ -18,7 +18,7 @@ from typing import Any, Final
 from vpnprobe.agents.simulation import measure_simulated
 from vpnprobe.cli import run_command
 from vpnprobe.cli.finishing import result_of, status_of
-from vpnprobe.cli.options import CANDIDATE_PORTS
+from vpnprobe.conversations.registry import usual_ports
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.lab.scenario import load
 from vpnprobe.observations.document import encode
@@ -28,7 +28,7 @@ from vpnprobe.rules import decide, load_default
 
 SEEDS: Final[Mapping[str, range]] = {"lossy": range(2, 7), "clean": range(2, 5), "seed": range(2, 5)}
 """Beyond the first: chance shows where there is loss."""
-FEW_PORTS: Final = CANDIDATE_PORTS[:2]
+FEW_PORTS: Final = usual_ports()[:2]
 """Enough to see what chance does to a port, and to the next one."""
 CONTROL_PORT: Final = 7117
 PATIENCE_S: Final = 120

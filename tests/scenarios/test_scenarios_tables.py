@@ -12,9 +12,9 @@ from vpnprobe.agents.simulation import CONTROL_PORT, measure_simulated
 from vpnprobe.capture.analysis import examine_pair
 from vpnprobe.capture.reading import read_capture
 from vpnprobe.cli.finishing import decided, rule_set
-from vpnprobe.cli.options import CANDIDATE_PORTS, judging_of
+from vpnprobe.cli.options import judging_of
 from vpnprobe.conversations import contract
-from vpnprobe.conversations.registry import PROTOCOLS, ProtocolSpec
+from vpnprobe.conversations.registry import PROTOCOLS, ProtocolSpec, usual_ports
 from vpnprobe.evidence import packet_counts
 from vpnprobe.observations.schema import Feasibility, Outcome
 from vpnprobe.probes.catalogue import PROBES
@@ -22,7 +22,7 @@ from vpnprobe.probes.context import Settings
 from vpnprobe.transports.topology import Topology
 from vpnprobe.wire import wireguard
 
-PORTS = CANDIDATE_PORTS[:1]
+PORTS = usual_ports()[:1]
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from vpnprobe.cli.options import CANDIDATE_PORTS, judging_of, judging_options, output_of, output_options
+from vpnprobe.cli.options import judging_of, judging_options, output_of, output_options
 
 
 @click.command()
@@ -32,6 +32,7 @@ def demo(
     """
     from vpnprobe.agents.simulation import CONTROL_PORT, measure_simulated
     from vpnprobe.cli.finishing import decided, now, publish, result_of, rule_set, status_of
+    from vpnprobe.conversations.registry import usual_ports
     from vpnprobe.lab.scenario import load
     from vpnprobe.observations.schema import Mode
     from vpnprobe.probes.context import Settings
@@ -47,8 +48,8 @@ def demo(
             click.echo(text, err=True)
 
     tell(f"simulating: {scenario.description}")
-    measured, took = measure_simulated(scenario.topology, seed=seed, settings=Settings(CANDIDATE_PORTS), tell=tell)
-    decision = decided(measured.observations, judging, rules, ports=CANDIDATE_PORTS, control_port=CONTROL_PORT)
+    measured, took = measure_simulated(scenario.topology, seed=seed, settings=Settings(usual_ports()), tell=tell)
+    decision = decided(measured.observations, judging, rules, ports=usual_ports(), control_port=CONTROL_PORT)
     result = result_of(
         decision,
         measured.observations,

@@ -3,14 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from vpnprobe.errors import UsageError
-
-CANDIDATE_PORTS: Final = (1194, 443, 53, 80, 8443, 51194)
-"""Of protocols that live on any port, by default: the registered one, those that firewalls tend to pass, and the seed's."""
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 

@@ -11,7 +11,6 @@ import click
 
 from vpnprobe.cli import words
 from vpnprobe.cli.options import (
-    CANDIDATE_PORTS,
     Judging,
     Output,
     judging_of,
@@ -134,15 +133,16 @@ async def _run(
     import cryptography.x509  # noqa: F401  (the keys of a run need it: it is loaded before the run's time begins)
 
     from vpnprobe.cli.finishing import decided, now, publish, result_of, rule_set, status_of
+    from vpnprobe.conversations.registry import usual_ports
     from vpnprobe.errors import ExitStatus
     from vpnprobe.observations.schema import Mode
     from vpnprobe.probes.context import Settings
 
     control_port = None if wanted.solo or wanted.peer.startswith(SSH) else wanted.control_port
     of_profile = [remote.port for remote in existing.remotes] if existing is not None else []
-    ports = tuple(port for port in dict.fromkeys((*CANDIDATE_PORTS, *further)) if port != control_port)
+    ports = tuple(port for port in dict.fromkeys((*usual_ports(), *further)) if port != control_port)
     started = now()
-    measured, took = await _measured(wanted, Settings(ports, names, existing, only_existing=wanted.alone))
+    measured, took = await _measured(wanted, Settings(ports, names, existing, only_existing=wanted.alone, named_ports=tuple(further)))
     ports = tuple(dict.fromkeys(of_profile if wanted.alone else (*of_profile, *ports)))
     decision = decided(measured.observations, judging, rule_set(judging), ports=ports, control_port=control_port, protocols=protocols)
     name = wanted.peer.removeprefix(SSH)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from vpnprobe.conversations.openvpn_session import SessionEnd
+from vpnprobe.conversations.openvpn_session import SessionEnd, Stage
 from vpnprobe.conversations.tunnel_echo import OUTER_SIZES, STREAM_SIZES, TCP_CARRIER_BYTES, UDP_CARRIER_BYTES, EchoRun, TunnelEcho
 
 IPV4_START: Final = b"\x45"
@@ -16,6 +16,14 @@ class EchoingEnd(SessionEnd, TunnelEcho):
     def echo_run(self, count: int) -> EchoRun:
         """As many requests, told from other sessions' by this one's ID."""
         return EchoRun(int.from_bytes(self.session_id[:2], "big"), count, STREAM_SIZES if self.stream else OUTER_SIZES)
+
+    @property
+    def answered(self) -> bool:
+        return self.stage >= Stage.ANSWERED
+
+    @property
+    def failed(self) -> bool:
+        return self.failure is not None
 
     def room(self, outer_bytes: int) -> int | None:
         if self.channel is None:

@@ -6,6 +6,7 @@ cleanly: `closed_by_peer` records that.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar, Final
 
 from vpnprobe.conversations.contract import ConversationEnd, Retransmission, Sender
@@ -180,7 +181,7 @@ def stream_needs(data: bytes) -> int:
     return FRAME_LENGTH + min(int.from_bytes(data[:FRAME_LENGTH], "big"), MOST_FIRST_BYTES) if len(data) >= FRAME_LENGTH else FRAME_LENGTH
 
 
-def first_packet(session_id: bytes) -> tuple[bytes, str]:
+def first_packet(session_id: bytes, _: Callable[[int], bytes]) -> tuple[bytes, str]:
     """A plain client reset of that session (8 bytes), and its name."""
     reset = HardResetClientV2.plain(session_id, Reliable())
     return reset.encode(), reset.name

@@ -4,8 +4,8 @@ The server agent's responders, the passive observer of other programs' ports, th
 hand-over of keys dispatch by it, and the judge asks its tables. None of them names a protocol.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -24,6 +24,7 @@ from vpnprobe.conversations import (
 from vpnprobe.conversations.contract import Conversation, TransitionTable
 from vpnprobe.conversations.observing import Observer
 from vpnprobe.conversations.openvpn_observer import OpenvpnObserver
+from vpnprobe.conversations.session_tag import WHOLE
 from vpnprobe.observations.schema import Transport
 from vpnprobe.wire.isakmp import NAT_T_PORT
 from vpnprobe.wire.isakmp import PORT as IKE_PORT
@@ -75,6 +76,8 @@ class ProtocolSpec:
     transports: frozenset[Transport]
     ports: frozenset[int]
     """Server ports that it lives on; empty: any that no other protocol of the list has."""
+    usual_ports: tuple[int, ...] = ()
+    """Of one that lives on any port: where it is tried by itself, the preferred one first."""
     table: TransitionTable[Any]
     opening: Callable[[Opening], str]
     """The key of the conversation that a client's first packet begins; empty: it begins none."""
@@ -92,10 +95,12 @@ class ProtocolSpec:
     """Bytes of a stream's beginning that it takes to recognise it."""
     length_bytes: int = 0
     """Of each packet's length, which stands before it in a stream."""
-    first_packet: Callable[[bytes], tuple[bytes, str]] | None = None
-    """A client's first packet with an identifier of 8 bytes, and its message's name: for TTL-limited copies. None: it cannot be copied."""
-    decoy_bytes: Mapping[int, int] = field(default_factory=dict)
-    """By port: about the size of a client's first packet, where it is not the shortest payload of ours."""
+    identifier_bytes: int = WHOLE
+    """Of what a client calls a conversation by, which carries its session's tag."""
+    first_packet: Callable[[bytes, Callable[[int], bytes]], tuple[bytes, str]] | None = None
+    """From an identifier and random bytes, a client's first packet and its name, for TTL-limited copies. None: it cannot be copied."""
+    decoy_bytes: int | None = None
+    """About the size of a client's first packet; None: that of the shortest payload of ours."""
     head_bytes: Callable[[bytes], int] = len
     """Bytes at the beginning of one of its packets that tell anything; what follows is ciphertext."""
     call_ids: Callable[[Conversation], tuple[int, int] | None] = lambda _: None
@@ -119,6 +124,8 @@ class ProtocolSpec:
 
 UDP: Final = frozenset({Transport.UDP})
 TCP: Final = frozenset({Transport.TCP})
+OPENVPN_PORTS: Final = (1194, 443, 53, 80, 8443, 51194)
+"""The registered one, those that firewalls tend to pass, and the seed's."""
 IKE_PORTS: Final = frozenset({IKE_PORT, NAT_T_PORT})
 
 
@@ -216,7 +223,7 @@ PROTOCOLS: Final[tuple[ProtocolSpec, ...]] = (
         respond=_ikev1_responder,
         observer=lambda _, port: ikev1.observer(non_esp_marker=_marked(port)),
         describe=ikev1.describe,
-        decoy_bytes=dict.fromkeys(IKE_PORTS, 300),
+        decoy_bytes=300,
     ),
     ProtocolSpec(
         name="ikev2",
@@ -229,7 +236,7 @@ PROTOCOLS: Final[tuple[ProtocolSpec, ...]] = (
         respond=_ikev2_responder,
         observer=lambda _, port: ikev2.observer(non_esp_marker=_marked(port)),
         describe=ikev2.describe,
-        decoy_bytes=dict.fromkeys(IKE_PORTS, 300),
+        decoy_bytes=300,
     ),
     ProtocolSpec(
         name="l2tp",
@@ -242,7 +249,7 @@ PROTOCOLS: Final[tuple[ProtocolSpec, ...]] = (
         respond=_l2tp_responder,
         observer=lambda *_: l2tp.L2tpObserver(),
         describe=l2tp.describe,
-        decoy_bytes={L2TP_PORT: 100},
+        decoy_bytes=100,
     ),
     ProtocolSpec(
         name="openvpn",
@@ -250,6 +257,7 @@ PROTOCOLS: Final[tuple[ProtocolSpec, ...]] = (
         checks=("reset", "handshake", "data"),
         transports=UDP | TCP,
         ports=frozenset(),
+        usual_ports=OPENVPN_PORTS,
         table=openvpn.TABLE,
         opening=_openvpn_opening,
         respond=_openvpn_responder,
@@ -286,6 +294,11 @@ def at_port(transport: Transport, port: int) -> Sequence[ProtocolSpec]:
     return own or [spec for spec in PROTOCOLS if transport in spec.transports and not spec.ports and spec.respond is not None]
 
 
+def protocol_named(name: str) -> ProtocolSpec:
+    """The protocol of that name, which is in the list."""
+    return next(spec for spec in PROTOCOLS if spec.name == name)
+
+
 def protocol_of(probe: str, check: str) -> ProtocolSpec | None:
     """The protocol whose conversations a check is about; None: it is about no conversation."""
     return next((spec for spec in PROTOCOLS if spec.probe == probe and check in spec.checks), None)
@@ -297,6 +310,23 @@ def registered_ports(transport: Transport) -> tuple[int, ...]:
     return tuple(dict.fromkeys(port for spec in PROTOCOLS if transport in spec.transports for port in sorted(spec.ports)))
 
 
+def usual_ports() -> tuple[int, ...]:
+    """Ports on which protocols that live on any are tried by themselves, in the list's order."""
+    return tuple(dict.fromkeys(port for spec in PROTOCOLS for port in spec.usual_ports))
+
+
+def tried_on(spec: ProtocolSpec, port: int, named: Container[int] = ()) -> bool:
+    """Whether a protocol that lives on any port is tried on a candidate: one of its usual ports, nobody's, or one that the user named."""
+    return port in spec.usual_ports or port in named or port not in usual_ports()
+
+
+def candidates_over(transport: Transport, ports: Iterable[int], named: Container[int] = ()) -> list[int]:
+    """Those of the candidate ports that any protocol is tried on over that transport."""
+    specs = [spec for spec in PROTOCOLS if transport in spec.transports and not spec.ports and spec.respond is not None]
+    return [port for port in ports if any(tried_on(spec, port, named) for spec in specs)]
+
+
 def decoy_bytes(port: int) -> int | None:
-    """About the size of the first packet of the protocol at that port; None: the shortest payload's."""
-    return next((spec.decoy_bytes[port] for spec in PROTOCOLS if port in spec.decoy_bytes), None)
+    """About the size of the first packet of a protocol that is tried at that UDP port; None: the shortest payload's."""
+    own = [spec for spec in at_port(Transport.UDP, port) if spec.ports or tried_on(spec, port)]
+    return next((spec.decoy_bytes for spec in own if spec.decoy_bytes is not None), None)

@@ -125,6 +125,18 @@ class TunnelEcho(ABC):
     """This end's own."""
     requests_answered: int
     """Echo requests of the peer's that we answered."""
+    bytes_received: int
+    """Of all that came from the peer, read or not."""
+
+    @property
+    @abstractmethod
+    def answered(self) -> bool:
+        """Whether the peer has answered at all."""
+
+    @property
+    @abstractmethod
+    def failed(self) -> bool:
+        """Whether nothing more can come of it."""
 
     def begin_echoes(self, run: EchoRun) -> None:
         """Sets the run up; it starts when the tunnel is configured."""

@@ -44,12 +44,11 @@ def without_port(nonces: Nonces, check: Check) -> ProbePacketMaker | None:
 def udp(nonces: Nonces, source: Endpoint, destination: Endpoint, check: Check) -> ProbePacketMaker:
     """UDP datagrams from a port that is open: payloads of ours, or the first packets of conversations where the check is about these."""
     spec = protocol_of(check.probe, check.name)
-    first_packet = spec.first_packet if spec is not None else None
 
     def make(_: int) -> ProbePacket:
-        if first_packet is not None:
-            own = nonces.conversation()
-            (data, message), key = first_packet(own), own.hex()
+        if spec is not None and spec.first_packet is not None:
+            own = nonces.conversation(spec.identifier_bytes)
+            (data, message), key = spec.first_packet(own, nonces.entropy), own.hex()
         else:
             payload = nonces.fresh(purpose=Purpose.TRACE)
             data, message, key = payload.encode(), "", payload.key

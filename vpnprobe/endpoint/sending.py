@@ -30,18 +30,26 @@ class Nonces:
     def __init__(self, stack: NetworkStack, session_tag: int) -> None:
         self._stack = stack
         self.session_tag = session_tag
+        self._names: set[bytes] = set()
+
+    def entropy(self, size: int) -> bytes:
+        """Random bytes."""
+        return self._stack.entropy(size)
 
     def fresh(self, size: int = PAYLOAD_BYTES, *, purpose: Purpose = Purpose.REACH, unsolicited: bool = False) -> NoncePayload:
         """A payload whose number was never used before (58 random bits)."""
         number = int.from_bytes(self._stack.entropy(8), "big") & FRESH_MASK | purpose << PURPOSE_SHIFT
         return NoncePayload(self.session_tag, number | (UNSOLICITED if unsolicited else 0), size)
 
-    def conversation(self) -> bytes:
-        """Eight bytes that name one conversation: four fresh ones, then the session tag, by which the server agent knows whose it is.
+    def conversation(self, size: int = WHOLE) -> bytes:
+        """What names one conversation, `size` bytes: fresh ones, then what the session tag makes of them (`conversations.session_tag`).
 
-        The fresh ones come first, so that a filter that looks at the first byte meets another one each time.
+        No two have the same, however short they are.
         """
-        return identifier(self.session_tag, WHOLE, self._stack.entropy)
+        while (name := identifier(self.session_tag, size, self._stack.entropy)) in self._names:
+            pass
+        self._names.add(name)
+        return name
 
     def spi(self) -> int:
         """A fresh SPI outside the reserved ones."""

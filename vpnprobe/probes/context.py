@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
-from vpnprobe.conversations.registry import ClientKeys
+from vpnprobe.conversations.registry import ClientKeys, ProtocolSpec, candidates_over, tried_on
 from vpnprobe.endpoint.host_firewall import HostFirewall
 from vpnprobe.endpoint.probe_packets import ProbePacketMaker
 from vpnprobe.endpoint.recorder import Recorder
@@ -167,6 +167,16 @@ class Settings:
     """An existing server, to be tried with the user's own profile."""
     only_existing: bool = False
     """Of its protocol, nothing but that."""
+    named_ports: tuple[int, ...] = ()
+    """Candidate ports that the user named: each protocol that lives on any port is tried on them."""
+
+    def candidates(self, spec: ProtocolSpec) -> list[int]:
+        """The candidate ports that a protocol which lives on any is tried on."""
+        return [port for port in self.candidate_ports if tried_on(spec, port, self.named_ports)]
+
+    def candidates_over(self, transport: Transport) -> list[int]:
+        """Those that any protocol is tried on over that transport."""
+        return candidates_over(transport, self.candidate_ports, self.named_ports)
 
     def wants(self, name: str) -> bool:
         return not self.names or name in self.names

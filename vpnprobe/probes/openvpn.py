@@ -10,6 +10,7 @@ from typing import Final
 
 from vpnprobe.conversations.openvpn_reset import Initiator
 from vpnprobe.conversations.openvpn_session_keys import WRAPS, SessionKeys
+from vpnprobe.conversations.registry import protocol_named
 from vpnprobe.endpoint.driver import GoalBy
 from vpnprobe.evidence.checks import openvpn_reset, tcp_reach, udp_reach
 from vpnprobe.evidence.judging.base import Judge
@@ -19,11 +20,12 @@ from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import ProbeContext, Settings, WantedPort, gather_all
 from vpnprobe.probes.conversing import connected, over_stream, over_udp, until_sure
 from vpnprobe.probes.openvpn_profile_test import ProfileProbe, ProfileTest
-from vpnprobe.probes.openvpn_sessions import ECHOES, LONG_RUN, OpenvpnSessions, checks_of
+from vpnprobe.probes.openvpn_sessions import OpenvpnSessions, checks_of
+from vpnprobe.probes.tunnel_sessions import ECHOES, LONG_RUN
 
 CONNECT_DEADLINE_S: Final = 8.0
 PROTOCOL: Final = "openvpn"
-"""Its name in the registry."""
+SPEC: Final = protocol_named(PROTOCOL)
 
 
 def _port_passes(judgement: Judge, wanted: WantedPort) -> bool:
@@ -50,7 +52,7 @@ class OpenvpnProbe:
     def _candidates(self, settings: Settings) -> list[WantedPort]:
         if settings.only_existing:
             return []
-        return [WantedPort(transport, port) for port in settings.candidate_ports for transport in (Transport.UDP, Transport.TCP)]
+        return [WantedPort(transport, port) for port in settings.candidates(SPEC) for transport in (Transport.UDP, Transport.TCP)]
 
     async def run(self, context: ProbeContext) -> None:
         profile_test = _profile_test(context)

@@ -29,7 +29,8 @@ class TcpReach:
     name: Final = "tcp"
 
     def ports(self, settings: Settings) -> list[WantedPort]:
-        return [WantedPort(Transport.TCP, port) for port in dict.fromkeys((*registered_ports(Transport.TCP), *settings.candidate_ports))]
+        ports = (*registered_ports(Transport.TCP), *settings.candidates_over(Transport.TCP))
+        return [WantedPort(Transport.TCP, port) for port in dict.fromkeys(ports)]
 
     async def run(self, context: ProbeContext) -> None:
         await gather_all([ConnectionAttempts(context, tcp_reach(wanted.port)).run() for wanted in self.ports(context.settings)])

@@ -24,7 +24,8 @@ class UdpReach:
     name: Final = "udp"
 
     def ports(self, settings: Settings) -> list[WantedPort]:
-        return [WantedPort(Transport.UDP, port) for port in dict.fromkeys((*registered_ports(Transport.UDP), *settings.candidate_ports))]
+        ports = (*registered_ports(Transport.UDP), *settings.candidates_over(Transport.UDP))
+        return [WantedPort(Transport.UDP, port) for port in dict.fromkeys(ports)]
 
     async def run(self, context: ProbeContext) -> None:
         await gather_all([self._port(context, wanted.port) for wanted in self.ports(context.settings)])

@@ -22,7 +22,9 @@ def candidates(
     """What to judge, best first; never empty."""
     if not profile.per_port:
         return [Candidate(profile.default_port)]
-    wanted = list(ports) if ports else sorted(_ports_seen(profile, observations, rules))
+    seen = _ports_seen(profile, observations, rules)
+    others = {port for other in rules.profiles.values() if other.per_port for port in other.ports} - set(profile.ports)
+    wanted = [port for port in ports if port in seen or port not in others] if ports else sorted(seen)
     wanted += sorted({row.port for row in observations if row.port is not None and _is_existing(row, profile, rules)} - set(wanted))
     known = [port for port in dict.fromkeys(profile.preferred_ports) if port in wanted]
     found = [port for port in dict.fromkeys((*known, *wanted)) if port != control_port]
