@@ -20,7 +20,7 @@ from vpnprobe.transports.topology import CLIENT, SERVER, Topology
 
 T = TypeVar("T")
 CONTROL_PORT = 7117
-FEW_PORTS = Settings((1194, 443))
+FEW_PORTS = Settings((1194, 443, 51820))
 SESSION = "ab" * 16
 LOW = frozenset({Capability.LOW_PORTS})
 RULES = load_default()

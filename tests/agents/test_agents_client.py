@@ -88,7 +88,7 @@ class TestManyClients:
         """Each comes to what one alone comes to: no packet of another is taken for its own or counted as lost."""
 
         async def story(both: Agents) -> list[Measured]:
-            runs = [both.run(Settings((1194,))) for _ in range(count)]
+            runs = [both.run(Settings((1194, 51820))) for _ in range(count)]
             return list(await asyncio.gather(*(run.measure() for run in runs)))
 
         topology = load(scenario).topology

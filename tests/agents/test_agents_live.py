@@ -22,7 +22,7 @@ from vpnprobe.transports.system import SystemStack
 from vpnprobe.transports.topology import CLIENT, SERVER, Filter, Topology
 
 pytestmark = [pytest.mark.root, pytest.mark.requires("namespaces")]
-ALL_FEASIBLE = dict.fromkeys(["pptp", "l2tp", "l2tp-ipsec", "openvpn-udp", "openvpn-tcp"], "feasible")
+ALL_FEASIBLE = dict.fromkeys(["pptp", "l2tp", "l2tp-ipsec", "openvpn-udp", "openvpn-tcp", "wireguard"], "feasible")
 FILES = {"result.json", "report.html", "observations.csv", "client.pcap", "server.pcap"}
 
 
@@ -126,9 +126,9 @@ class TestPaths:
                 assert running.end() == 0
         document = document_of(tmp_path / "out")
         assert document["complete"] is True
-        assert feasibility_of(document) == {**ALL_FEASIBLE, "openvpn-udp": "degraded"}
+        assert feasibility_of(document) == {**ALL_FEASIBLE, "openvpn-udp": "degraded", "wireguard": "degraded"}
         large = [row for row in document["observations"] if row["check"] == "data" and row["cause"] == "size"]
-        assert {(row["transport"], row["detail"]["largest_passing"]) for row in large} == {("udp", 1400)}
+        assert {(row["transport"], row["detail"]["largest_passing"]) for row in large} == {("udp", 1400), ("udp", 1388)}
 
     def test_behind_a_nat(self, token: Path, tmp_path: Path) -> None:
         from vpnprobe.lab.scenario import load

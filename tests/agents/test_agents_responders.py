@@ -23,6 +23,7 @@ from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
 from vpnprobe.conversations.openvpn_session import Stage
 from vpnprobe.conversations.openvpn_session_keys import SessionKeys, make_session_keys
 from vpnprobe.conversations.openvpn_tls import client_context
+from vpnprobe.conversations.wireguard_run_keys import make_run_keys
 from vpnprobe.probes.context import Settings
 from vpnprobe.transports.stack import Datagram, Endpoint, Packet, TcpStream, UdpPort
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
@@ -34,7 +35,7 @@ from vpnprobe.wire.openvpn_wrap import Wrap
 OPENVPN = frozenset({"openvpn", "udp", "tcp"})
 MATERIAL = make_session_keys(random.Random(1).randbytes)
 KEYS = MATERIAL.handed_over()
-HANDED_OVER = {"openvpn": KEYS}
+HANDED_OVER = {"openvpn": KEYS, "wireguard": make_run_keys(random.Random(2).randbytes).handed_over()}
 TAG = 1
 PORT = 1194
 
@@ -143,7 +144,7 @@ class TestOpening:
             return await opened(both, keys)
 
         answer = simulated(story)
-        assert answer["no_keys"] == {"openvpn": "the client handed over no keys"}
+        assert answer["no_keys"] == dict.fromkeys(("openvpn", "wireguard"), "the client handed over no keys")
         assert [state for _, _, state in answer["ports"]] == ["ours", "ours"]
 
     @pytest.mark.parametrize(

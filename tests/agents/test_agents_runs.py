@@ -1,8 +1,9 @@
 """Whole runs: a probe that fails by itself, what both ends say of themselves, and that chance is told."""
 
 import pytest
-from agents_support import measured, outcomes
+from agents_support import Agents, measured, outcomes, simulated
 
+from vpnprobe.agents.client import Measured
 from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.lab.scenario import load
 from vpnprobe.observations.schema import Outcome
@@ -71,3 +72,14 @@ def heads(capture: bytes) -> list[tuple[bytes, bytes]]:
         found.append((capture[at : at + 16], capture[at + 16 : at + 36]))
         at += 16 + kept
     return found
+
+
+def test_a_port_that_another_program_has_is_asked_nothing_that_takes_keys() -> None:
+    async def story(both: Agents) -> Measured:
+        await both.server.udp(lambda _: None, port=51820)
+        return await both.run(Settings((51820,), frozenset({"wireguard", "udp"}))).measure()
+
+    rows = [row for row in simulated(story).observations if row.probe == "wireguard"]
+    assert {row.check for row in rows} == {"handshake", "data"}
+    assert {row.outcome for row in rows} == {Outcome.SKIPPED}
+    assert all("answers nobody whose key it does not know" in row.detail["reason"] for row in rows)

@@ -46,6 +46,7 @@ def assert_is_the_seeds_case(result: dict[str, object]) -> None:
         "l2tp-ipsec": "unknown",
         "openvpn-udp": "unknown",
         "openvpn-tcp": "unknown",
+        "wireguard": "unknown",
     }
     text = verdicts["pptp"]["because"][0]["text"]
     assert "two attempts" in text

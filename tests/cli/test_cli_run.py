@@ -126,7 +126,7 @@ def test_a_folder_that_is_there_is_written_anew(server: Server, tmp_path: Path) 
         (["--only", "openvpn-tcp,l2tp"], {"l2tp", "udp", "openvpn", "tcp"}, ["l2tp", "openvpn-tcp"]),
         (["--only", "ike"], {"ike"}, ["l2tp-ipsec"]),
         (["--only", "l2tp", "--skip", "udp"], {"l2tp"}, ["l2tp"]),
-        (["--skip", "pptp,l2tp-ipsec", "--skip", "openvpn-udp,openvpn-tcp"], {"l2tp", "udp"}, ["l2tp"]),
+        (["--skip", "pptp,l2tp-ipsec,wireguard", "--skip", "openvpn-udp,openvpn-tcp"], {"l2tp", "udp"}, ["l2tp"]),
     ],
 )
 def test_names_of_protocols_and_probes(

@@ -4,6 +4,7 @@ import pytest
 from openvpn_support import completed, make_client, make_pair, make_server, saying
 
 from vpnprobe.conversations.openvpn_ends import CLIENT_TUNNEL, SERVER_TUNNEL, ClientOffer
+from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.tunnel_echo import MOST_ECHOES, OUTER_SIZES, STREAM_SIZES, echo_reply, echo_request, read_echo
 from vpnprobe.wire.icmp import EchoRequest
 from vpnprobe.wire.openvpn import DataV2
@@ -39,6 +40,14 @@ def test_nothing_is_sent_before_there_are_keys() -> None:
         end.handle_timer(0.0)
         assert end.run.requests == {}
         assert end.send_payload(PING, 0.0) is None
+
+
+def test_whether_the_server_has_answered_and_whether_more_can_come() -> None:
+    silent, done, refused = make_client(), completed().client, completed().client
+    refused.receive(b"", 1.0)
+    refused.failure = Failure(FailureCode.HALTED)
+    assert [(end.answered, end.failed) for end in (silent, done, refused)] == [(False, False), (True, False), (True, True)]
+    assert [end.answered for end in (make_server(), completed().server)] == [False, True]
 
 
 def test_a_run_without_requests() -> None:

@@ -19,10 +19,16 @@ from vpnprobe.conversations.registry import (
     Opening,
     ProtocolSpec,
     at_port,
+    candidates_over,
     decoy_bytes,
+    protocol_named,
     protocol_of,
     registered_ports,
+    tried_on,
+    usual_ports,
 )
+from vpnprobe.conversations.wireguard_ends import Initiator as WireguardInitiator
+from vpnprobe.conversations.wireguard_run_keys import make_run_keys
 from vpnprobe.errors import DecodeError
 from vpnprobe.observations.schema import Transport
 
@@ -101,10 +107,21 @@ def test_on_port_4500_ike_is_behind_its_marker() -> None:
 
 def test_ports_of_nobody_are_for_those_that_live_anywhere() -> None:
     assert [spec.name for spec in at_port(Transport.TCP, 443)] == ["openvpn"]
-    assert [spec.name for spec in at_port(Transport.UDP, 53)] == ["openvpn"]
+    assert [spec.name for spec in at_port(Transport.UDP, 53)] == ["openvpn", "wireguard"]
     assert set(registered_ports(Transport.UDP)) == {500, 1701, 4500}
     assert registered_ports(Transport.TCP) == (1723,)
-    assert (decoy_bytes(500), decoy_bytes(1194)) == (300, None)
+    assert [decoy_bytes(port) for port in (500, 1701, 1194, 51820, 9999)] == [300, 100, None, 148, 148]
+
+
+def test_protocols_that_live_on_any_port_are_tried_on_their_own_and_on_the_users() -> None:
+    openvpn, wireguard = BY_NAME["openvpn"], BY_NAME["wireguard"]
+    ports = (*usual_ports(), 9999)
+    assert [port for port in ports if tried_on(wireguard, port)] == [51820, 9999]
+    assert [port for port in ports if tried_on(wireguard, port, (443,))] == [443, 51820, 9999]
+    assert [port for port in ports if tried_on(openvpn, port)] == [port for port in ports if port != 51820]
+    assert candidates_over(Transport.TCP, ports) == [port for port in ports if port != 51820]
+    assert candidates_over(Transport.UDP, ports) == list(ports)
+    assert protocol_named("wireguard") is wireguard
 
 
 def test_keys_are_made_handed_over_and_accepted() -> None:
@@ -115,6 +132,23 @@ def test_keys_are_made_handed_over_and_accepted() -> None:
     assert isinstance(keys, ServerKeys)
     with pytest.raises(DecodeError):
         spec.accept_keys("no table")
+
+
+def test_wireguard_answers_who_handed_over_keys() -> None:
+    spec = BY_NAME["wireguard"]
+    keys = make_run_keys(random.Random(3).randbytes)
+    client = WireguardInitiator(keys.identity, index=NONCE[:4], entropy=random.Random(4).randbytes, unix_time_at_zero=1.7e9)
+    client.start(0.0)
+    first = Opening(client.data_to_send(0.0)[0], Transport.UDP, 51820)
+    assert spec.opening(first) == NONCE[:4].hex()
+    assert spec.respond is not None
+    assert spec.accept_keys is not None
+    assert spec.respond(first, HOST) is None
+    responder = spec.respond(first, HOST._replace(keys=spec.accept_keys(keys.handed_over())))
+    assert responder is not None
+    assert responder.key == NONCE[:4].hex()
+    assert spec.observer is not None
+    assert [seen.key for seen in spec.observer(*first[1:]).saw(Sender.INITIATOR, first.data)] == [NONCE[:4].hex()]
 
 
 def test_a_call_that_is_up_has_numbers_for_its_packets() -> None:

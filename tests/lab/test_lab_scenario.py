@@ -24,7 +24,7 @@ NAMED = (
         "openvpn-large-dropped",
     ),
     *("openvpn-tcp-data-dropped", "port-1194-blocked", "pptp-refused", "seed", "stateful-firewall"),
-    *("syn-acks-lost-behind-nat", "udp-blocked"),
+    *("syn-acks-lost-behind-nat", "udp-blocked", "wireguard-data-dropped", "wireguard-dpi"),
 )
 
 

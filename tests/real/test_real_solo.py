@@ -17,6 +17,7 @@ from vpnprobe.transports.topology import Action, Filter, Hook, Topology
 pytestmark = [pytest.mark.root, pytest.mark.real, pytest.mark.requires("namespaces")]
 
 MOST_S = 15
+# WireGuard is asked nothing without keys.
 PROTOCOLS = ("pptp", "l2tp", "l2tp-ipsec", "openvpn-udp", "openvpn-tcp")
 ICMP = 1
 
@@ -84,7 +85,7 @@ def test_nmap_leaves_ports_alone_where_a_scan_does_harm(with_servers: Ran) -> No
 def test_where_nothing_listens_all_is_unknown_and_said_to_be_so(tmp_path: Path) -> None:
     ran = alone(tmp_path)
     assert ran.status == 0
-    assert ran.feasibility == dict.fromkeys(PROTOCOLS, "unknown")
+    assert ran.feasibility == dict.fromkeys((*PROTOCOLS, "wireguard"), "unknown")
     assert all("nothing listens there" in ran.because(protocol) for protocol in PROTOCOLS)
     assert ran.outcome("tcp-reach-tcp-1723-both") == "refused"
     assert ran.document["run"]["duration_s"] < MOST_S
@@ -95,7 +96,7 @@ def test_a_silent_host_is_unknown_in_time_with_the_next_step(tmp_path: Path) -> 
 
     ran = alone(tmp_path, Filter(at="server", hook=Hook.INPUT))
     assert ran.status == 0
-    assert ran.feasibility == dict.fromkeys(PROTOCOLS, "unknown")
+    assert ran.feasibility == dict.fromkeys((*PROTOCOLS, "wireguard"), "unknown")
     assert {row["outcome"] for row in ran.document["observations"] if row["check"] != "nmap"} <= {"no-answer", "skipped"}
     assert ran.document["run"]["duration_s"] < MOST_S
     assert any("vpnprobe serve" in step for step in next_steps(decode(ran.output.encode())))

@@ -39,6 +39,7 @@ def test_a_client_without_root_does_the_rest(clean_lab: Lab) -> None:
         "l2tp-ipsec": "degraded",
         "openvpn-udp": "feasible",
         "openvpn-tcp": "feasible",
+        "wireguard": "feasible",
     }
     assert ran.document["run"]["client"]["capture"].startswith("none: ")
     assert "sudo" in ran.document["run"]["client"]["capture"]

@@ -69,7 +69,8 @@ def questions(ports: Iterable[int] = PORTS) -> list[Key]:
         ("ike", "esp-in-udp", udp, 4500, None, EACH_WAY),
         ("nat", "mapping", udp, None, None, BOTH),
     ]
-    asked += [("udp", "reach", udp, port, None, EACH_WAY) for port in (500, 1701, 4500, *ports)]
+    asked += [("wireguard", "handshake", udp, 51820, None, BOTH), ("wireguard", "data", udp, 51820, None, EACH_WAY)]
+    asked += [("udp", "reach", udp, port, None, EACH_WAY) for port in (500, 1701, 4500, 51820, *ports)]
     asked += [("tcp", "reach", tcp, port, None, BOTH) for port in ports]
     for transport in (udp, tcp):
         asked += [("openvpn", check, transport, port, None, BOTH) for check in ("reset", "handshake") for port in ports]

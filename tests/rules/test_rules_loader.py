@@ -13,26 +13,26 @@ from vpnprobe.rules import decide, load, load_default
 from vpnprobe.rules.loader import MAX_BYTES
 from vpnprobe.rules.model import Criterion, Need
 
-WIREGUARD = """
-[selector.wireguard]
-what = "WireGuard handshake"
-probe = "wireguard"
-check = "handshake"
-transport = "udp"
-port = 51820
+SSTP = """
+[selector.sstp]
+what = "TCP connection to port 443"
+probe = "tcp"
+check = "reach"
+transport = "tcp"
+port = 443
 
-[protocol.wireguard]
-title = "WireGuard"
-default_port = 51820
+[protocol.sstp]
+title = "SSTP"
+default_port = 443
 score = { ease = 0.8, speed = 1, security = 1, stability = 0.9, adaptability = 0.6 }
 
-[rule.wireguard-handshake]
-protocol = "wireguard"
+[rule.sstp-handshake]
+protocol = "sstp"
 question = "Is the handshake answered?"
-sources = [{ selector = "wireguard" }]
-true = "WireGuard's handshake is answered on udp/{port}: {evidence}."
-false = "WireGuard's handshake does not get through: {evidence}."
-unknown = "Whether WireGuard's handshake gets through is not known: {why}."
+sources = [{ selector = "sstp" }]
+true = "SSTP's handshake is answered on tcp/{port}: {evidence}."
+false = "SSTP's handshake does not get through: {evidence}."
+unknown = "Whether SSTP's handshake gets through is not known: {why}."
 """
 
 
@@ -54,7 +54,7 @@ def complaint(file: Path, text: str) -> str:
 
 def test_the_default_rules_are_whole() -> None:
     rules = load_default()
-    assert list(rules.profiles) == ["pptp", "l2tp", "l2tp-ipsec", "openvpn-udp", "openvpn-tcp"]
+    assert list(rules.profiles) == ["pptp", "l2tp", "l2tp-ipsec", "openvpn-udp", "openvpn-tcp", "wireguard"]
     assert set(rules.presets) == {"modern", "classic"}
     assert (rules.added, rules.overridden) == ((), ())
 
@@ -65,14 +65,13 @@ def test_an_empty_file_changes_nothing(file: Path) -> None:
 
 
 def test_a_protocol_is_added_without_code(file: Path) -> None:
-    file.write_text(WIREGUARD)
+    file.write_text(SSTP)
     rules = load(file)
-    assert rules.added == ("wireguard-handshake",)
-    rows = [*clean(), row("wireguard/handshake", Transport.UDP, Outcome.PASS, port=51820)]
-    decision = decide(rows, rules=rules, consider=["wireguard"])
-    assert verdict(decision, "wireguard").feasibility is Feasibility.FEASIBLE
+    assert rules.added == ("sstp-handshake",)
+    decision = decide(clean(), rules=rules, consider=["sstp"])
+    assert verdict(decision, "sstp").feasibility is Feasibility.FEASIBLE
     assert decision.recommendation is not None
-    assert decision.recommendation.protocol == "wireguard"
+    assert decision.recommendation.protocol == "sstp"
 
 
 def test_a_rule_is_changed_key_by_key(file: Path) -> None:

@@ -54,14 +54,14 @@ def test_bare_l2tp_ranks_behind_encrypted_protocols_even_where_those_need_a_sett
     found = recommended(outcomes)
     assert found is not None
     assert (found.protocol, found.port) == ("openvpn-udp", 443)
-    assert found.ranking == ("openvpn-udp", "openvpn-tcp", "l2tp", "pptp")
+    assert found.ranking == ("wireguard", "openvpn-udp", "openvpn-tcp", "l2tp", "pptp")
     assert any("L2TP without IPsec ranks behind whatever its score: it has no sound encryption." in text for text in found.because)
 
 
 def test_pptp_works_but_is_last_in_the_ranking_with_the_reason() -> None:
     found = recommended({})
     assert found is not None
-    assert found.ranking == ("openvpn-udp", "openvpn-tcp", "l2tp-ipsec", "l2tp", "pptp")
+    assert found.ranking == ("openvpn-udp", "wireguard", "openvpn-tcp", "l2tp-ipsec", "l2tp", "pptp")
     assert any(text.startswith("PPTP works, but is not recommended") and "MS-CHAPv2" in text for text in found.because)
 
 

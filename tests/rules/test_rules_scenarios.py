@@ -10,7 +10,7 @@ from vpnprobe.rules import decide, load_default
 
 BLOCKED, REFUSED, DEGRADED = Outcome.BLOCKED, Outcome.REFUSED, Outcome.DEGRADED
 OK, BAD, LIMITED, OPEN = Feasibility.FEASIBLE, Feasibility.INFEASIBLE, Feasibility.DEGRADED, Feasibility.UNKNOWN
-ALL = {"pptp": OK, "l2tp": OK, "l2tp-ipsec": OK, "openvpn-udp": OK, "openvpn-tcp": OK}
+ALL = {"pptp": OK, "l2tp": OK, "l2tp-ipsec": OK, "openvpn-udp": OK, "openvpn-tcp": OK, "wireguard": OK}
 UDP = {"udp": (BLOCKED, Cause.IP_PROTOCOL)}
 LOST = (DEGRADED, Cause.LOSS)
 
@@ -21,7 +21,7 @@ SCENARIOS: dict[str, tuple[Told, dict[str, Feasibility], str | None]] = {
     "gre-one-way": ({"gre s2c": (BLOCKED, Cause.IP_PROTOCOL)}, ALL | {"pptp": BAD}, "openvpn-udp"),
     "udp-blocked": (
         UDP | {"nat/mapping": (Outcome.SKIPPED, None)},
-        ALL | {"l2tp": BAD, "l2tp-ipsec": BAD, "openvpn-udp": BAD},
+        ALL | {"l2tp": BAD, "l2tp-ipsec": BAD, "openvpn-udp": BAD, "wireguard": BAD},
         "openvpn-tcp",
     ),
     "pptp-refused": (
@@ -33,7 +33,7 @@ SCENARIOS: dict[str, tuple[Told, dict[str, Feasibility], str | None]] = {
     "nat-without-alg": ({"nat/mapping": (DEGRADED, None), "gre s2c in-call": (BLOCKED, Cause.NAT)}, ALL | {"pptp": BAD}, "openvpn-udp"),
     "lossy": (
         {"udp": LOST, "gre": LOST, "esp": LOST, "nat/mapping": (Outcome.PASS, None)},
-        ALL | {"pptp": LIMITED, "l2tp": LIMITED, "l2tp-ipsec": LIMITED, "openvpn-udp": LIMITED},
+        ALL | {"pptp": LIMITED, "l2tp": LIMITED, "l2tp-ipsec": LIMITED, "openvpn-udp": LIMITED, "wireguard": LIMITED},
         "openvpn-udp",
     ),
     "everything-blocked": (

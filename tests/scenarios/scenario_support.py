@@ -28,7 +28,7 @@ from vpnprobe.rules import decide, load_default
 
 SEEDS: Final[Mapping[str, range]] = {"lossy": range(2, 7), "clean": range(2, 5), "seed": range(2, 5)}
 """Beyond the first: chance shows where there is loss."""
-FEW_PORTS: Final = usual_ports()[:2]
+FEW_PORTS: Final = (*usual_ports()[:2], usual_ports()[-1])
 """Enough to see what chance does to a port, and to the next one."""
 CONTROL_PORT: Final = 7117
 PATIENCE_S: Final = 120

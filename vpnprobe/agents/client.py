@@ -222,7 +222,7 @@ class ClientRun:
 
     def _keys(self) -> dict[str, ClientKeys]:
         """By protocol that takes them: the keys of this run."""
-        wanted = (spec for spec in PROTOCOLS if spec.make_keys is not None and self.settings.wants(spec.probe))
+        wanted = (spec for spec in PROTOCOLS if self.settings.wants(spec.probe) and self.settings.candidates(spec))
         return {spec.name: spec.make_keys(self.stack.entropy) for spec in wanted if spec.make_keys is not None}
 
     async def _guarded(self, probe: Probe, context: ProbeContext) -> None:

@@ -133,12 +133,14 @@ async def _run(
     import cryptography.x509  # noqa: F401  (the keys of a run need it: it is loaded before the run's time begins)
 
     from vpnprobe.cli.finishing import decided, now, publish, result_of, rule_set, status_of
-    from vpnprobe.conversations.registry import usual_ports
+    from vpnprobe.conversations.registry import registered_ports, usual_ports
     from vpnprobe.errors import ExitStatus
-    from vpnprobe.observations.schema import Mode
+    from vpnprobe.observations.schema import Mode, Transport
     from vpnprobe.probes.context import Settings
 
     control_port = None if wanted.solo or wanted.peer.startswith(SSH) else wanted.control_port
+    if taken := [port for port in further if any(port in registered_ports(transport) for transport in (Transport.TCP, Transport.UDP))]:
+        raise UsageError(f"--port {taken[0]} is the port of another VPN protocol, which is tried there: name another one")
     of_profile = [remote.port for remote in existing.remotes] if existing is not None else []
     ports = tuple(port for port in dict.fromkeys((*usual_ports(), *further)) if port != control_port)
     started = now()

@@ -3,5 +3,5 @@
 from typing import Final
 
 PROFILE: Final = "Also try an existing OpenVPN server as its client."
-PORT: Final = "A further candidate OpenVPN port (repeatable)."
+PORT: Final = "A further port to try OpenVPN and WireGuard on (repeatable)."
 NO_PEER: Final = "name the peer: --peer HOST, or try an OpenVPN server by itself: --solo --profile FILE.ovpn"

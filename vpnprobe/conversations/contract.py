@@ -139,10 +139,11 @@ class Tracker(Generic[StateT]):
 
 @dataclass(slots=True)
 class Retransmission:
-    """When to send again: after `interval_s`, doubling, at most `attempts` times in all."""
+    """When to send again: after `interval_s`, then each time after `factor` times as long, at most `attempts` times in all."""
 
     interval_s: float
     attempts: int
+    factor: float = 2.0
     sent: int = field(default=0, init=False)
     due: float | None = field(default=None, init=False)
     """When the next copy is due, on the caller's clock; None: no timer runs."""
@@ -156,7 +157,7 @@ class Retransmission:
         if self.due is None or now < self.due:
             return False
         self.sent += 1
-        self.due = now + self.interval_s * 2 ** (self.sent - 1) if self.sent < self.attempts else None
+        self.due = now + self.interval_s * self.factor ** (self.sent - 1) if self.sent < self.attempts else None
         return True
 
     def stop(self) -> None:

@@ -20,16 +20,19 @@ from vpnprobe.conversations import (
     openvpn_session_keys,
     pptp,
     wireguard,
+    wireguard_run_keys,
 )
 from vpnprobe.conversations.contract import Conversation, TransitionTable
 from vpnprobe.conversations.observing import Observer
 from vpnprobe.conversations.openvpn_observer import OpenvpnObserver
 from vpnprobe.conversations.session_tag import WHOLE
+from vpnprobe.conversations.wireguard_observer import WireguardObserver
 from vpnprobe.observations.schema import Transport
 from vpnprobe.wire.isakmp import NAT_T_PORT
 from vpnprobe.wire.isakmp import PORT as IKE_PORT
 from vpnprobe.wire.l2tp import PORT as L2TP_PORT
 from vpnprobe.wire.pptp import PORT as PPTP_PORT
+from vpnprobe.wire.wireguard import PORT as WIREGUARD_PORT
 
 Described = tuple[str, Mapping[str, int | str]]
 UNREADABLE: Final = "unreadable"
@@ -188,6 +191,10 @@ def _openvpn_responder(opening: Opening, host: Host) -> Conversation | None:
     )
 
 
+def _wireguard_responder(opening: Opening, host: Host) -> Conversation | None:
+    return wireguard_run_keys.respond(opening.data, host.keys, entropy=host.entropy, unix_time_at_zero=host.unix_time_at_zero)
+
+
 PROTOCOLS: Final[tuple[ProtocolSpec, ...]] = (
     ProtocolSpec(
         name="pptp",
@@ -279,9 +286,17 @@ PROTOCOLS: Final[tuple[ProtocolSpec, ...]] = (
         transports=UDP,
         ports=frozenset(),
         table=wireguard.TABLE,
+        usual_ports=(WIREGUARD_PORT,),
         opening=lambda opening: wireguard.opening(opening.data),
+        respond=_wireguard_responder,
+        observer=lambda *_: WireguardObserver(),
         describe=wireguard.describe,
         placed=wireguard.placed,
+        identifier_bytes=wireguard.INDEX_BYTES,
+        first_packet=wireguard_run_keys.first_packet,
+        decoy_bytes=148,
+        make_keys=wireguard_run_keys.make_run_keys,
+        accept_keys=wireguard_run_keys.accept,
     ),
 )
 """In the order in which a first packet is offered to them."""
@@ -326,7 +341,7 @@ def candidates_over(transport: Transport, ports: Iterable[int], named: Container
     return [port for port in ports if any(tried_on(spec, port, named) for spec in specs)]
 
 
-def decoy_bytes(port: int) -> int | None:
+def decoy_bytes(port: int, named: Container[int] = ()) -> int | None:
     """About the size of the first packet of a protocol that is tried at that UDP port; None: the shortest payload's."""
-    own = [spec for spec in at_port(Transport.UDP, port) if spec.ports or tried_on(spec, port)]
+    own = [spec for spec in at_port(Transport.UDP, port) if spec.ports or tried_on(spec, port, named)]
     return next((spec.decoy_bytes for spec in own if spec.decoy_bytes is not None), None)

@@ -6,6 +6,7 @@ is another initiation. Keys are not needed: the types of messages stand in clear
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, assert_never
 
@@ -20,6 +21,9 @@ from vpnprobe.wire.wireguard import (
     decode_wireguard,
 )
 
+INDEX_BYTES: Final = 4
+"""Of a sender or receiver index."""
+
 
 class State(Enum):
     """How far the tunnel got."""
@@ -32,6 +36,14 @@ class State(Enum):
     MIDSTREAM_DATA_ONE_WAY = "midstream-data-one-way"
     """Only data was seen: a capture that begins in the middle."""
     MIDSTREAM_DATA_BOTH_WAYS = "midstream-data-both-ways"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownData(TransportData):
+    """Data that an end with the keys has sent or got."""
+
+    answers: str | None = None
+    """The name of the data message that what is in it answers; None: it answers none."""
 
 
 class DataBothWays:
@@ -77,14 +89,16 @@ def name_of(sender: Sender, kind: type) -> str:
 
 
 def describe(message: object) -> tuple[str, Mapping[str, int | str]]:
-    """The message's name."""
-    return class_name(Sender.INITIATOR, type(message)), {}
+    """The message's name, and which one of the other end's it answers, where that is known."""
+    answers = message.answers if isinstance(message, KnownData) else None
+    return class_name(Sender.INITIATOR, type(message)), {} if answers is None else {"answers": answers}
 
 
 def key_of(message: WireguardMessage) -> str:
     """What both ends' captures know a message by, wherever either begins.
 
-    Of a handshake the index of its initiation, 8 hex digits: each attempt draws another. Of data the receiver's index and the counter.
+    Of a handshake the index of its initiation, 8 hex digits: real peers draw another for each attempt.
+    Of data the receiver's index and the counter.
     """
     match message:
         case HandshakeInitiation():
@@ -138,7 +152,9 @@ class WireguardTracker(Tracker[State]):
         return super().saw(sender, message, now=now, size=size)
 
     def kind(self, sender: Sender, message: object) -> type:
-        return DataBothWays if isinstance(message, TransportData) and sender.other in self._sent_data else type(message)
+        if isinstance(message, TransportData):
+            return DataBothWays if sender.other in self._sent_data else TransportData
+        return type(message)
 
     def saw_datagram(self, sender: Sender, data: bytes, *, now: float) -> WireguardMessage | DecodeError:
         """Records what a datagram is, or why it cannot be read."""

@@ -125,7 +125,7 @@ CHECKS: Final[tuple[CheckSpec, ...]] = (
     CheckSpec("openvpn", "reset", Kind.CONVERSATION, "OpenVPN reset", EITHER, traced_over=UDP, wrapped=True, closing_fits=WRAPPED_OPENVPN),
     CheckSpec("openvpn", "handshake", Kind.CONVERSATION, "OpenVPN handshake", EITHER, after="reset", wrapped=True),
     CheckSpec("openvpn", "data", Kind.DATA, "OpenVPN data channel", EITHER, after="handshake", wrapped=True),
-    CheckSpec("wireguard", "handshake", Kind.CONVERSATION, "WireGuard handshake", UDP),
+    CheckSpec("wireguard", "handshake", Kind.CONVERSATION, "WireGuard handshake", UDP, traced_over=UDP),
     CheckSpec("wireguard", "data", Kind.DATA, "WireGuard data messages", UDP, after="handshake"),
     CheckSpec("path", "trace", Kind.FACT, "TTL-stepped trace"),
     CheckSpec("path", "echo", Kind.FACT, "ICMP echo", (Transport.ICMP,), observed=False),

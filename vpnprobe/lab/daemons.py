@@ -43,6 +43,8 @@ _PACKAGES: Final = {
     "swanctl": "strongswan-swanctl",
     "/usr/lib/ipsec/charon": "strongswan-charon",
     "/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so": "libcharon-extra-plugins",
+    "wireguard-go": "wireguard-go",
+    "wg": "wireguard-tools",
 }
 SHOWN_PROGRAMS: Final = ("openvpn",)
 """Programs of real servers that `vpnprobe doctor` looks for."""
@@ -259,13 +261,14 @@ def _serving(
     folder: Path,
     ports: set[tuple[Transport, int]],
     *,
+    host: str = SERVER,
     covers: dict[str, str] | None = None,
     environment: dict[str, str] | None = None,
 ) -> Iterator[Daemon]:
-    """Starts the command, waits until it has all ports, ends it. `covers`: files that it sees in the place of others."""
+    """Starts the command on a host, waits until it has all ports, ends it. `covers`: files that it sees in the place of others."""
     prepare = ["mount -t tmpfs none /run", *(f"mount --bind '{mine}' '{place}'" for mine, place in (covers or {}).items())]
     whole = [
-        *lab.exec_prefix(SERVER),
+        *lab.exec_prefix(host),
         *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
         *("sh", "-ec", "; ".join([*prepare, 'exec "$@"']), "sh", *command),
     ]
@@ -280,7 +283,7 @@ def _serving(
         )
     daemon = Daemon(Path(command[0]).name, folder, process)
     try:
-        _wait(lambda: ports <= _listening(lab), daemon)
+        _wait(lambda: ports <= _listening(lab, host), daemon)
         yield daemon
     finally:
         _stop(process)
@@ -321,10 +324,10 @@ def _signal(pids: Sequence[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-def _listening(lab: Lab) -> set[tuple[Transport, int]]:
-    """What is open in the server's namespace: UDP ports that are bound, TCP ports that listen."""
+def _listening(lab: Lab, host: str = SERVER) -> set[tuple[Transport, int]]:
+    """What is open in a host's namespace: UDP ports that are bound, TCP ports that listen."""
     found = set()
-    with lab.inside(SERVER):
+    with lab.inside(host):
         for transport in (Transport.TCP, Transport.UDP):
             for family in ("", "6"):
                 for line in Path(f"/proc/thread-self/net/{transport}{family}").read_text().splitlines()[1:]:

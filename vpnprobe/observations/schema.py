@@ -105,6 +105,7 @@ class Protocol(StrEnum):
     L2TP_IPSEC = "l2tp-ipsec"
     OPENVPN_UDP = "openvpn-udp"
     OPENVPN_TCP = "openvpn-tcp"
+    WIREGUARD = "wireguard"
 
 
 class Mode(StrEnum):

@@ -12,6 +12,7 @@ from vpnprobe.probes.openvpn import OpenvpnProbe
 from vpnprobe.probes.pptp import PptpProbe
 from vpnprobe.probes.tcp import TcpReach
 from vpnprobe.probes.udp import UdpReach
+from vpnprobe.probes.wireguard import WireguardProbe
 
 
 class Probe(Protocol):
@@ -37,6 +38,7 @@ PROBES: Final[Sequence[Probe]] = (
     L2tpProbe(),
     IkeProbe(),
     OpenvpnProbe(),
+    WireguardProbe(),
 )
 
 NEEDED_BY: Final = {
@@ -45,6 +47,7 @@ NEEDED_BY: Final = {
     "l2tp-ipsec": ("ike", "esp", "udp"),
     "openvpn-udp": ("openvpn", "udp"),
     "openvpn-tcp": ("openvpn", "tcp"),
+    "wireguard": ("wireguard", "udp"),
 }
 """The probes that a protocol's verdict rests on: what `--only PROTOCOL` runs."""
 

@@ -21,7 +21,7 @@ from vpnprobe.probes.context import ProbeContext, Settings, WantedPort, gather_a
 from vpnprobe.probes.conversing import connected, over_stream, over_udp, until_sure
 from vpnprobe.probes.openvpn_profile_test import ProfileProbe, ProfileTest
 from vpnprobe.probes.openvpn_sessions import OpenvpnSessions, checks_of
-from vpnprobe.probes.tunnel_sessions import ECHOES, LONG_RUN
+from vpnprobe.probes.tunnel_sessions import ECHOES, LONG_RUN, tried
 
 CONNECT_DEADLINE_S: Final = 8.0
 PROTOCOL: Final = "openvpn"
@@ -75,14 +75,7 @@ class OpenvpnProbe:
     async def _sessions(self, context: ProbeContext, session_keys: SessionKeys, ports: list[WantedPort]) -> None:
         """All ports of one transport, at least one, in the order of preference."""
         plain = [OpenvpnSessions(context, session_keys, wanted) for wanted in ports]
-        await gather_all([sessions.run(echoes=ECHOES if number else LONG_RUN) for number, sessions in enumerate(plain)])
-        judgement = context.judge()
-        passing = [sessions for sessions in plain if sessions.passes(judgement)]
-        if plain[0] not in passing:
-            # What stops the preferred port after some packets may stop the others as well.
-            await gather_all([sessions.run(echoes=LONG_RUN) for sessions in passing])
-            judgement = context.judge()
-            passing = [sessions for sessions in passing if sessions.passes(judgement)]
+        judgement, passing = await tried(context, plain)
         for sessions in plain:
             if sessions.reset not in judgement.packet_counts:
                 context.skip(sessions.reset, context.unconnected(sessions.wanted.port))

@@ -17,7 +17,7 @@ from vpnprobe.evidence.packet_counts import session_part
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS
 from vpnprobe.observations.schema import Direction, Outcome, Transport
-from vpnprobe.probes.context import ProbeContext, WantedPort, missing
+from vpnprobe.probes.context import ProbeContext, WantedPort, gather_all, missing
 from vpnprobe.probes.conversing import GAP_S, still_needed
 
 ECHOES: Final = 6
@@ -35,8 +35,12 @@ MOST_STALLED_S: Final = 6.0
 class SessionOver:
     """A session is over: both ends' echo requests are answered, it has failed, or nothing comes any more."""
 
-    def __init__(self, context: ProbeContext, client: TunnelEcho, server_echoes: int, *, stream: bool) -> None:
+    def __init__(
+        self, context: ProbeContext, client: TunnelEcho, server_echoes: int, *, stream: bool, first_answer_s: float = 2 * RETRANSMIT_LEAST_S
+    ) -> None:
+        """`first_answer_s`: the server's first answer is waited for so long at the least."""
         self._client = client
+        self._first_answer_s = first_answer_s
         self._stream = stream
         self._settle_s = context.settle_s
         self._server_echoes = server_echoes
@@ -59,7 +63,7 @@ class SessionOver:
         if self._client.run.all_sent and not self._stream:
             return 2 * self._settle_s
         if not self._client.answered and not self._stream:
-            return max(2 * RETRANSMIT_LEAST_S, 3 * self._settle_s)
+            return max(self._first_answer_s, 3 * self._settle_s)
         return min(MOST_STALLED_S, max(STALLED_S, 8 * self._settle_s))
 
 
@@ -102,7 +106,9 @@ class TunnelSessions(ABC):
                 if number:
                     await asyncio.sleep(gap_s)
                 self._made += 1
-                running.append(asyncio.get_running_loop().create_task(self.session(echoes)))
+                # Over UDP each packet counts, so that one long run of several sessions is enough.
+                many = echoes if number == 0 or self.wanted.transport is Transport.TCP else min(echoes, ECHOES)
+                running.append(asyncio.get_running_loop().create_task(self.session(many)))
             await asyncio.gather(*running)
         finally:
             for task in running:
@@ -139,3 +145,19 @@ class TunnelSessions(ABC):
             return 0
         wanted = min(max(judgement.loss[way].trials_needed(), LEAST_TRIALS), MOST_TRIALS)
         return max(0, wanted - above)
+
+
+async def tried(context: ProbeContext, ports: Sequence[TunnelSessions]) -> tuple[Judge, list[TunnelSessions]]:
+    """Sessions on each of some ports, at least one, in the order of preference: what they come to, and on which data passes.
+
+    The first port is tried with many packets: some networks cut after a number of them. What stops it may stop the others as well, which
+    then have to prove as much.
+    """
+    await gather_all([sessions.run(echoes=ECHOES if number else LONG_RUN) for number, sessions in enumerate(ports)])
+    judgement = context.judge()
+    passing = [sessions for sessions in ports if sessions.passes(judgement)]
+    if ports[0] not in passing:
+        await gather_all([sessions.run(echoes=LONG_RUN) for sessions in passing])
+        judgement = context.judge()
+        passing = [sessions for sessions in passing if sessions.passes(judgement)]
+    return judgement, passing

@@ -38,7 +38,7 @@ class UdpReach:
             context.skip(check, "the server agent may not open this port", Direction.C2S, Direction.S2C)
             return
         remote = context.endpoint(number)
-        kinds = ((SHORTEST, Purpose.REACH), (decoy_bytes(number) or SHORTEST, Purpose.DECOY))
+        kinds = ((SHORTEST, Purpose.REACH), (decoy_bytes(number, context.settings.named_ports) or SHORTEST, Purpose.DECOY))
 
         def came(datagram: Datagram) -> None:
             if datagram.source == remote:

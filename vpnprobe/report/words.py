@@ -48,6 +48,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "port": "server port",
     "path_mtu": "largest IP packet that passes, bytes",
     "tun_mtu": "tun-mtu, bytes",
+    "mtu": "MTU of the tunnel, bytes",
     "mssfix": "mssfix, bytes",
     "keepalive": "keepalive, seconds",
     "wrap": "control channel wrap",

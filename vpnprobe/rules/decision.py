@@ -48,7 +48,7 @@ def decide(
 ) -> Decision:
     """The verdict for each protocol, and what to use.
 
-    `prefer`: criteria that count as much as all others together, or `no-` before one that counts nothing. `ports`: the candidate OpenVPN
+    `prefer`: criteria that count as much as all others together, or `no-` before one that counts nothing. `ports`: the candidate
     ports that were asked about, in order; one without a row is unknown; empty: those that the observations name. `control_port`: the port
     that vpnprobe's own control connection passed on, which is no candidate; None: there was none. `asked`: protocols that are warned of
     where they are not settled; empty: all. Raises UsageError for a name that is not known.
@@ -79,7 +79,7 @@ def deliberate(
     ranked = rank(judged, wishes)
     warnings = (
         *([advice[1].text] if advice is not None else []),
-        *_unsettled(one for one in judged if not asked or one.profile.name in asked),
+        *_unsettled(one for one in judged if _is_wanted(one, wishes, asked)),
     )
     recommendation = recommend(judged, ranked, wishes, warnings)
     if recommendation is None:
@@ -92,6 +92,12 @@ def deliberate(
     scores = {one.profile.name: one.score for one in ranked}
     verdicts = tuple(replace(one.verdict, score=scores.get(one.profile.name)) for one in judged)
     return Deliberation(tuple(judged), ranked, wishes, Decision(verdicts, recommendation, warnings))
+
+
+def _is_wanted(judgement: Judgement, wishes: Wishes, asked: Sequence[str]) -> bool:
+    """Whether somebody waits for this verdict: it was asked for, or could be recommended."""
+    name = judgement.profile.name
+    return name in asked if asked else judgement.profile.candidate or name in wishes.consider
 
 
 def _unsettled(judgements: Iterable[Judgement]) -> list[str]:

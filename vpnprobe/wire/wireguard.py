@@ -21,6 +21,8 @@ CLEAR_BYTES: Final = 16
 """Bytes of transport data before the encrypted packet."""
 EMPTY_DATA: Final = 32
 """Bytes of transport data without a packet, a keepalive: the least."""
+BLOCK: Final = 16
+"""Packets are padded to a multiple of so many bytes, up to the MTU."""
 
 
 class MessageType(IntEnum):

@@ -1,0 +1,73 @@
+"""Real WireGuard peers on the hosts of a lab: wireguard-go, set up by `wg`, which takes no kernel module."""
+
+import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from vpnprobe.lab.daemons import Daemon, _file, _require, _serving
+from vpnprobe.lab.namespaces import Lab
+from vpnprobe.observations.schema import Transport
+from vpnprobe.transports.topology import SERVER
+from vpnprobe.wire.wireguard_noise import NO_PRESHARED_KEY
+
+MTU: Final = 1420
+"""What wg-quick sets where the path's MTU is 1500."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConfig:
+    """One peer and the only other one that it knows. Keys have 32 bytes."""
+
+    private: bytes = field(repr=False)
+    peer: bytes
+    """The other end's public key."""
+    address: IPv4Address
+    """Its own in the tunnel."""
+    peer_address: IPv4Address
+    port: int
+    preshared: bytes = field(default=NO_PRESHARED_KEY, repr=False)
+    endpoint: str = ""
+    """Where the other end is, `address:port`; empty: it begins."""
+    keepalive_s: int = 0
+    """Between keepalives, which make a peer with an endpoint begin by itself; 0: none."""
+    mtu: int = MTU
+
+    def text(self) -> str:
+        """As `wg setconf` takes it."""
+        lines = ["[Interface]", f"PrivateKey = {_base64(self.private)}", f"ListenPort = {self.port}"]
+        lines += ["[Peer]", f"PublicKey = {_base64(self.peer)}", f"PresharedKey = {_base64(self.preshared)}"]
+        lines += [f"AllowedIPs = {self.peer_address}/32"]
+        lines += [f"Endpoint = {self.endpoint}"] if self.endpoint else []
+        lines += [f"PersistentKeepalive = {self.keepalive_s}"] if self.keepalive_s else []
+        return "\n".join(lines)
+
+
+@contextmanager
+def wireguard_peer(lab: Lab, config: PeerConfig, *, host: str = SERVER) -> Iterator[Daemon]:
+    """wireguard-go with this configuration on a host, its tunnel up. Raises CannotRun where it is not installed or does not come up."""
+    program, wg = _require("wireguard-go"), _require("wg")
+    with TemporaryDirectory(prefix="vpnprobe-wireguard-") as name:
+        folder = Path(name)
+        configuration = _file(folder, "wg.conf", config.text())
+        # Sockets of its control interface are in /run, which is its own: interfaces on other hosts may have the same name.
+        script = [
+            f"'{program}' -f tunnel &",
+            "trap 'kill $!; exit 0' TERM",
+            "until [ -S /run/wireguard/tunnel.sock ]; do sleep 0.02; kill -0 $!; done",
+            f"'{wg}' setconf tunnel '{configuration}'",
+            f"ip address add {config.address}/24 dev tunnel",
+            f"ip link set tunnel mtu {config.mtu} up",
+            "wait $!",
+        ]
+        command = ["sh", "-e", _file(folder, "start", *script)]
+        with _serving(lab, command, folder, {(Transport.UDP, config.port)}, host=host) as daemon:
+            yield daemon
+
+
+def _base64(key: bytes) -> str:
+    return base64.b64encode(key).decode()
