@@ -176,6 +176,8 @@ def test_the_token_of_the_environment_and_of_the_home(server: Server, tmp_path: 
         (["--only", "pptp", "--skip", "pptp,gre,tcp"], ExitStatus.USAGE, "leave nothing to probe"),
         (["--port", "0"], ExitStatus.USAGE, "'--port'"),
         (["--port", "70000"], ExitStatus.USAGE, "'--port'"),
+        (["--port", "9999", "--port", "500"], ExitStatus.USAGE, "--port 500 is the port of another VPN protocol"),
+        (["--port", "1723"], ExitStatus.USAGE, "--port 1723 is the port of another VPN protocol"),
         (["--prefer", "sped"], ExitStatus.USAGE, "did you mean 'speed'?"),
         (["--client-os", "windos"], ExitStatus.USAGE, "did you mean 'windows'?"),
         (["--consider", "wireguardd"], ExitStatus.USAGE, "is not known"),

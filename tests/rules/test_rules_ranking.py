@@ -84,6 +84,13 @@ def test_what_is_not_settled_is_a_warning() -> None:
     assert any(text.startswith("L2TP without IPsec is not settled: ") for text in found.warnings)
 
 
+@pytest.mark.parametrize(("consider", "asked", "warned"), [((), (), False), (("wireguard",), (), True), ((), ("wireguard",), True)])
+def test_what_nobody_waits_for_is_no_warning(consider: tuple[str, ...], asked: tuple[str, ...], warned: bool) -> None:
+    rows = path({"wireguard/handshake": (Outcome.SKIPPED, None), "wireguard/data": (Outcome.SKIPPED, None)})
+    warnings = decide(rows, rules=load_default(), consider=consider, asked=asked).warnings
+    assert any(text.startswith("WireGuard is not settled: ") for text in warnings) is warned
+
+
 @pytest.mark.parametrize(
     ("client_os", "note"),
     [((), "Microsoft deprecated L2TP"), (("windows",), "Microsoft deprecated L2TP"), (("macos",), None)],

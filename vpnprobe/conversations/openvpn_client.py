@@ -114,11 +114,6 @@ class Client(EchoingEnd):
         self._push_requests = 0
 
     @property
-    def answered(self) -> bool:
-        """Whether a server's reset acknowledged ours."""
-        return self.remote_session_id is not None
-
-    @property
     def gateway(self) -> IPv4Address | None:
         """Whom the echo requests go to: the server's own address in the tunnel; None: it told none."""
         return tunnel_gateway(self.push) if self.push is not None else None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from vpnprobe.conversations.openvpn_session import SessionEnd, Stage
+from vpnprobe.conversations.openvpn_session import SessionEnd
 from vpnprobe.conversations.tunnel_echo import OUTER_SIZES, STREAM_SIZES, TCP_CARRIER_BYTES, UDP_CARRIER_BYTES, EchoRun, TunnelEcho
 
 IPV4_START: Final = b"\x45"
@@ -19,7 +19,8 @@ class EchoingEnd(SessionEnd, TunnelEcho):
 
     @property
     def answered(self) -> bool:
-        return self.stage >= Stage.ANSWERED
+        """Whether the other end's reset was read; a client's, whether it acknowledged ours."""
+        return self.remote_session_id is not None
 
     @property
     def failed(self) -> bool:
