@@ -171,8 +171,8 @@ class Settings:
     """Candidate ports that the user named: each protocol that lives on any port is tried on them."""
 
     def candidates(self, spec: ProtocolSpec) -> list[int]:
-        """The candidate ports that a protocol which lives on any is tried on."""
-        return [port for port in self.candidate_ports if tried_on(spec, port, self.named_ports)]
+        """The candidate ports that a protocol which lives on any is tried on, its usual ones first."""
+        return sorted((p for p in self.candidate_ports if tried_on(spec, p, self.named_ports)), key=lambda p: p not in spec.usual_ports)
 
     def candidates_over(self, transport: Transport) -> list[int]:
         """Those that any protocol is tried on over that transport."""
