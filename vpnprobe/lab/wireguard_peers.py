@@ -9,12 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from vpnprobe.lab.daemons import Daemon, _file, _require, _serving
+from vpnprobe.lab.daemons import Daemon, _file, _require, _serving, _wait
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.topology import SERVER
 from vpnprobe.wire.wireguard_noise import NO_PRESHARED_KEY
 
+UP: Final = "the tunnel is up"
+"""What its log says then."""
 MTU: Final = 1420
 """What wg-quick sets where the path's MTU is 1500."""
 
@@ -62,10 +64,13 @@ def wireguard_peer(lab: Lab, config: PeerConfig, *, host: str = SERVER) -> Itera
             f"'{wg}' setconf tunnel '{configuration}'",
             f"ip address add {config.address}/24 dev tunnel",
             f"ip link set tunnel mtu {config.mtu} up",
+            f"echo '{UP}'",
             "wait $!",
         ]
         command = ["sh", "-e", _file(folder, "start", *script)]
         with _serving(lab, command, folder, {(Transport.UDP, config.port)}, host=host) as daemon:
+            # Its port is open a moment before: data that came between would be lost.
+            _wait(lambda: UP in daemon.log, daemon)
             yield daemon
 
 
