@@ -12,7 +12,7 @@ from vpnprobe.agents.peer import hello
 from vpnprobe.agents.server import Admission, ServerAgent
 from vpnprobe.agents.simulation import measure_simulated
 from vpnprobe.observations.schema import Feasibility
-from vpnprobe.probes.context import Settings
+from vpnprobe.probes.settings import Settings
 from vpnprobe.rules import decide, load_default
 from vpnprobe.transports.simulated import SimulatedNetwork, SimulatedStack, run_virtual
 from vpnprobe.transports.stack import Capability, Closable, ConnectError, Endpoint, TcpStream

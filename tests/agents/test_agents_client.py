@@ -16,7 +16,7 @@ from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.lab.scenario import load
 from vpnprobe.observations.schema import Cause, Direction, Feasibility, Observation, Outcome, Transport
-from vpnprobe.probes.context import Settings, WantedPort
+from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Capability
 from vpnprobe.transports.topology import CLIENT, SERVER, Filter, Topology
 

@@ -16,7 +16,7 @@ from vpnprobe.agents.token import read_token
 from vpnprobe.errors import ExitStatus
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.observations.schema import Outcome
-from vpnprobe.probes.context import Settings
+from vpnprobe.probes.settings import Settings
 from vpnprobe.transports.stack import Endpoint
 from vpnprobe.transports.system import SystemStack
 from vpnprobe.transports.topology import CLIENT, SERVER, Filter, Topology

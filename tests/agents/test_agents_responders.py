@@ -24,7 +24,7 @@ from vpnprobe.conversations.openvpn_session import Stage
 from vpnprobe.conversations.openvpn_session_keys import SessionKeys, make_session_keys
 from vpnprobe.conversations.openvpn_tls import client_context
 from vpnprobe.conversations.wireguard_run_keys import make_run_keys
-from vpnprobe.probes.context import Settings
+from vpnprobe.probes.settings import Settings
 from vpnprobe.transports.stack import Datagram, Endpoint, Packet, TcpStream, UdpPort
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
 from vpnprobe.wire.nonce import STREAM_BYTES, NoncePayload

@@ -7,7 +7,7 @@ from vpnprobe.agents.client import Measured
 from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.lab.scenario import load
 from vpnprobe.observations.schema import Outcome
-from vpnprobe.probes.context import Settings, WantedPort
+from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Capability
 from vpnprobe.transports.topology import Topology
 

@@ -22,7 +22,7 @@ from vpnprobe.agents.pairing import connector, credentials
 from vpnprobe.agents.token import server_token
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.observations.schema import Outcome
-from vpnprobe.probes.context import Settings
+from vpnprobe.probes.settings import Settings
 from vpnprobe.transports.bundle import FIRST_STAGE, archive_of, transmission
 from vpnprobe.transports.stack import Address, ConnectError, ConnectFailure, Endpoint, TcpStream
 from vpnprobe.transports.system import SystemStack

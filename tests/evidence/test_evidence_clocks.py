@@ -19,7 +19,7 @@ from vpnprobe.evidence.packet_records import PacketRecord
 from vpnprobe.evidence.records import EndRecord, PathFacts
 from vpnprobe.lab.scenario import load
 from vpnprobe.observations.schema import Direction, Observation, Transport
-from vpnprobe.probes.context import Settings
+from vpnprobe.probes.settings import Settings
 
 UDP = checks.udp_reach(443)
 HANDSHAKE = checks.openvpn_handshake(Transport.UDP, 1194)

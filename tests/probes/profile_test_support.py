@@ -19,8 +19,9 @@ from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord
 from vpnprobe.observations.schema import Observation, Transport
-from vpnprobe.probes.context import ProbeContext, Settings
+from vpnprobe.probes.context import ProbeContext
 from vpnprobe.probes.openvpn_profile_test import ProfileProbe, ProfileTest
+from vpnprobe.probes.settings import Settings
 from vpnprobe.profiles.model import Profile, Remote, TlsMaterial
 from vpnprobe.profiles.model import Wrapping as ProfileWrapping
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual

@@ -14,8 +14,9 @@ from vpnprobe.endpoint.sending import Nonces
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.observations.schema import Outcome, Transport
-from vpnprobe.probes.context import ProbeContext, Settings
+from vpnprobe.probes.context import ProbeContext
 from vpnprobe.probes.conversing import connected, over_stream, over_udp
+from vpnprobe.probes.settings import Settings
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
 from vpnprobe.transports.stack import TcpStream
 from vpnprobe.transports.topology import CLIENT, SERVER, Filter, Topology

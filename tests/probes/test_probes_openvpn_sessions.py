@@ -17,8 +17,9 @@ from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.lab.scenario import load
 from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
 from vpnprobe.probes import tunnel_sessions
-from vpnprobe.probes.context import ProbeContext, Settings, WantedPort
+from vpnprobe.probes.context import ProbeContext
 from vpnprobe.probes.openvpn_sessions import OpenvpnSessions, checks_of
+from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.probes.tunnel_sessions import ECHOES, LONG_RUN, MOST_SESSIONS
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
 from vpnprobe.transports.topology import CLIENT, SERVER, Action, Filter, Link, Topology

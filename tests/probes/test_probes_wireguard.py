@@ -4,7 +4,7 @@ import pytest
 
 from vpnprobe.agents.simulation import CONTROL_PORT, measure_simulated
 from vpnprobe.observations.schema import Cause, Feasibility, Observation, Outcome
-from vpnprobe.probes.context import Settings
+from vpnprobe.probes.settings import Settings
 from vpnprobe.probes.tunnel_sessions import ECHOES, LONG_RUN
 from vpnprobe.rules import decide, load_default
 from vpnprobe.transports.topology import Filter, Link, Topology

@@ -13,8 +13,9 @@ from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.observations.schema import Direction, Observation, Outcome
-from vpnprobe.probes.context import ProbeContext, Settings
+from vpnprobe.probes.context import ProbeContext
 from vpnprobe.probes.openvpn_profile_test import ECHOES, ProfileProbe, ProfileTest
+from vpnprobe.probes.settings import Settings
 from vpnprobe.profiles.ovpn import parse_profile
 from vpnprobe.transports.stack import Address
 from vpnprobe.transports.system import SystemStack

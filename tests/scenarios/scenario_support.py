@@ -23,7 +23,7 @@ from vpnprobe.lab.namespaces import Lab
 from vpnprobe.lab.scenario import load
 from vpnprobe.observations.document import encode
 from vpnprobe.observations.schema import Mode
-from vpnprobe.probes.context import Settings
+from vpnprobe.probes.settings import Settings
 from vpnprobe.rules import decide, load_default
 
 SEEDS: Final[Mapping[str, range]] = {"lossy": range(2, 7), "clean": range(2, 5), "seed": range(2, 5)}

@@ -7,7 +7,7 @@ import pytest
 from vpnprobe.agents.client import Measured
 from vpnprobe.agents.simulation import measure_simulated
 from vpnprobe.observations.schema import Outcome, Transport
-from vpnprobe.probes.context import Settings
+from vpnprobe.probes.settings import Settings
 from vpnprobe.transports.stack import Capability
 from vpnprobe.transports.topology import CLIENT, SERVER, Filter, Link, Topology
 

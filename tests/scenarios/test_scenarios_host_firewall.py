@@ -7,7 +7,7 @@ import pytest
 from vpnprobe.agents.client import Measured
 from vpnprobe.agents.simulation import CONTROL_PORT, measure_simulated
 from vpnprobe.observations.schema import Cause, Direction, Feasibility, Observation, Outcome
-from vpnprobe.probes.context import Settings
+from vpnprobe.probes.settings import Settings
 from vpnprobe.rules import decide, load_default
 from vpnprobe.rules.decision import Decision
 from vpnprobe.transports.stack import Capability

@@ -18,7 +18,7 @@ from vpnprobe.conversations.registry import PROTOCOLS, ProtocolSpec, usual_ports
 from vpnprobe.evidence import packet_counts
 from vpnprobe.observations.schema import Feasibility, Outcome
 from vpnprobe.probes.catalogue import PROBES
-from vpnprobe.probes.context import Settings
+from vpnprobe.probes.settings import Settings
 from vpnprobe.transports.topology import Topology
 from vpnprobe.wire import wireguard
 

@@ -32,7 +32,8 @@ from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, ProbeError, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Observation, Transport
 from vpnprobe.probes.catalogue import Probe, chosen, ports_of
-from vpnprobe.probes.context import ProbeContext, RawPorts, Settings, WantedPort
+from vpnprobe.probes.context import ProbeContext, RawPorts
+from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Address, Closable, ConnectError, Datagram, NetworkStack, TcpStream
 from vpnprobe.wire.icmp import Quote
 

@@ -27,7 +27,8 @@ from vpnprobe.evidence.packet_records import Check, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, PortState, Refusal, TtlTrace
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Job, WantedPort
+from vpnprobe.probes.context import Job
+from vpnprobe.probes.settings import WantedPort
 from vpnprobe.transports.stack import Packet
 
 PORTS_OPEN_S: Final = 300.0

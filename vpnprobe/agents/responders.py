@@ -20,7 +20,7 @@ from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Transport
-from vpnprobe.probes.context import WantedPort
+from vpnprobe.probes.settings import WantedPort
 from vpnprobe.transports.stack import (
     Closable,
     ConnectError,

@@ -29,7 +29,7 @@ from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import WantedPort
+from vpnprobe.probes.settings import WantedPort
 from vpnprobe.transports.stack import Address, Capability, ConnectError, Datagram, NetworkStack, TcpStream
 from vpnprobe.wire.icmp import Quote
 

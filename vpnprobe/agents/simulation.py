@@ -12,7 +12,7 @@ from vpnprobe.agents.client import ClientRun, Measured, OnProgress
 from vpnprobe.agents.pairing import why_not
 from vpnprobe.agents.server import ServerAgent
 from vpnprobe.errors import CannotRun
-from vpnprobe.probes.context import Settings
+from vpnprobe.probes.settings import Settings
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
 from vpnprobe.transports.stack import Capability, ConnectError, Endpoint, TcpStream
 from vpnprobe.transports.topology import CLIENT, SERVER, Topology

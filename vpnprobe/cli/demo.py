@@ -35,7 +35,7 @@ def demo(
     from vpnprobe.conversations.registry import usual_ports
     from vpnprobe.lab.scenario import load
     from vpnprobe.observations.schema import Mode
-    from vpnprobe.probes.context import Settings
+    from vpnprobe.probes.settings import Settings
 
     output = output_of(folder, as_json=as_json, quiet=quiet, no_color=no_color)
     judging = judging_of(rules_file, preset, prefer, client_os, consider)

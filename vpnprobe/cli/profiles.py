@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vpnprobe.probes.context import ExistingServer
+    from vpnprobe.probes.settings import ExistingServer
 
 
 def existing_server(path: Path, tell: Callable[[str], None]) -> "ExistingServer":

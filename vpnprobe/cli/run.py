@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from vpnprobe.agents.client import Measured
     from vpnprobe.agents.control import Connector
     from vpnprobe.observations.schema import Observation
-    from vpnprobe.probes.context import ExistingServer, Settings, WantedPort
+    from vpnprobe.probes.settings import ExistingServer, Settings, WantedPort
     from vpnprobe.transports.stack import Address, NetworkStack, TcpStream
 
 SSH: Final = "ssh://"
@@ -136,7 +136,7 @@ async def _run(
     from vpnprobe.conversations.registry import registered_ports, usual_ports
     from vpnprobe.errors import ExitStatus
     from vpnprobe.observations.schema import Mode, Transport
-    from vpnprobe.probes.context import Settings
+    from vpnprobe.probes.settings import Settings
 
     control_port = None if wanted.solo or wanted.peer.startswith(SSH) else wanted.control_port
     if taken := [port for port in further if any(port in registered_ports(transport) for transport in (Transport.TCP, Transport.UDP))]:

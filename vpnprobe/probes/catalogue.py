@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from vpnprobe.probes.context import ProbeContext, Settings, WantedPort
+from vpnprobe.probes.context import ProbeContext
 from vpnprobe.probes.esp import EspPassthrough
 from vpnprobe.probes.gre import GrePassthrough
 from vpnprobe.probes.ike import IkeProbe
 from vpnprobe.probes.l2tp import L2tpProbe
 from vpnprobe.probes.openvpn import OpenvpnProbe
 from vpnprobe.probes.pptp import PptpProbe
+from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.probes.tcp import TcpReach
 from vpnprobe.probes.udp import UdpReach
 from vpnprobe.probes.wireguard import WireguardProbe

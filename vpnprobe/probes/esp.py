@@ -8,8 +8,9 @@ from typing import Final
 
 from vpnprobe.evidence.checks import ESP
 from vpnprobe.observations.schema import Direction
-from vpnprobe.probes.context import FIRST_TRIALS, Job, ProbeContext, Settings, WantedPort, gather_all
+from vpnprobe.probes.context import FIRST_TRIALS, Job, ProbeContext, gather_all
 from vpnprobe.probes.gre import unsolicited
+from vpnprobe.probes.settings import Settings, WantedPort
 
 
 class EspPassthrough:

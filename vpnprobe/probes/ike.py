@@ -13,8 +13,9 @@ from vpnprobe.evidence import identify
 from vpnprobe.evidence.checks import ESP_IN_UDP, ikev1_main, ikev2_init
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Job, ProbeContext, Settings, WantedPort, gather_all
+from vpnprobe.probes.context import Job, ProbeContext, gather_all
 from vpnprobe.probes.conversing import over_udp, until_sure
+from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Datagram
 
 PORTS: Final = (500, 4500)

@@ -9,8 +9,9 @@ from typing import Final
 from vpnprobe.conversations.l2tp import Initiator
 from vpnprobe.evidence.checks import L2TP_CONTROL
 from vpnprobe.observations.schema import Transport
-from vpnprobe.probes.context import ProbeContext, Settings, WantedPort
+from vpnprobe.probes.context import ProbeContext
 from vpnprobe.probes.conversing import over_udp, until_sure
+from vpnprobe.probes.settings import Settings, WantedPort
 
 PORT: Final = 1701
 RETRANSMIT_AFTER_S: Final = 0.4

@@ -17,10 +17,11 @@ from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import ProbeContext, Settings, WantedPort, gather_all
+from vpnprobe.probes.context import ProbeContext, gather_all
 from vpnprobe.probes.conversing import connected, over_stream, over_udp, until_sure
 from vpnprobe.probes.openvpn_profile_test import ProfileProbe, ProfileTest
 from vpnprobe.probes.openvpn_sessions import OpenvpnSessions, checks_of
+from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.probes.tunnel_sessions import ECHOES, LONG_RUN, tried
 
 CONNECT_DEADLINE_S: Final = 8.0

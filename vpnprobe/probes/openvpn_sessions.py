@@ -10,8 +10,9 @@ from vpnprobe.conversations.openvpn_tls import certificate_fingerprint, client_c
 from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake, openvpn_reset
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Transport
-from vpnprobe.probes.context import ProbeContext, WantedPort
+from vpnprobe.probes.context import ProbeContext
 from vpnprobe.probes.conversing import connected, over_stream, over_udp
+from vpnprobe.probes.settings import WantedPort
 from vpnprobe.probes.tunnel_sessions import ECHOES, RETRANSMIT_LEAST_S, SessionOver, TunnelSessions
 from vpnprobe.transports.stack import ConnectError
 from vpnprobe.wire.openvpn_wrap import Wrap

@@ -18,8 +18,9 @@ from vpnprobe.endpoint.probe_packets import in_call
 from vpnprobe.evidence.checks import GRE_IN_CALL, PPTP_CONTROL, PPTP_LCP
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Job, ProbeContext, Settings, WantedPort, gather_all
+from vpnprobe.probes.context import Job, ProbeContext, gather_all
 from vpnprobe.probes.conversing import connected, stream_driver, until_sure
+from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Datagram
 
 PORT: Final = 1723

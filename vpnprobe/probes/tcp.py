@@ -13,7 +13,8 @@ from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS, round_trip
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import ProbeContext, Settings, WantedPort, gather_all, missing, spaced
+from vpnprobe.probes.context import ProbeContext, gather_all, missing, spaced
+from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import ConnectError, ConnectFailure, Endpoint, TcpStream
 from vpnprobe.wire.nonce import STREAM_BYTES, NoncePayload
 

@@ -17,8 +17,9 @@ from vpnprobe.evidence.packet_counts import session_part
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS
 from vpnprobe.observations.schema import Direction, Outcome, Transport
-from vpnprobe.probes.context import ProbeContext, WantedPort, gather_all, missing
+from vpnprobe.probes.context import ProbeContext, gather_all, missing
 from vpnprobe.probes.conversing import GAP_S, still_needed
+from vpnprobe.probes.settings import WantedPort
 
 ECHOES: Final = 6
 """Echo requests of each end in a session: one of each size."""

@@ -13,8 +13,9 @@ from vpnprobe.conversations.wireguard_run_keys import RunKeys
 from vpnprobe.evidence.checks import wireguard_data, wireguard_handshake
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import ProbeContext, Settings, WantedPort
+from vpnprobe.probes.context import ProbeContext
 from vpnprobe.probes.conversing import over_udp
+from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.probes.tunnel_sessions import SessionOver, TunnelSessions, tried
 
 SPEC: Final = protocol_named("wireguard")

@@ -1,0 +1,85 @@
+"""What the user chose for a run: which probes, on which ports, and the existing server that is tried beside them."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from vpnprobe.conversations.registry import ProtocolSpec, candidates_over, tried_on
+from vpnprobe.observations.schema import Transport
+from vpnprobe.transports.stack import Address
+
+
+class WantedPort(NamedTuple):
+    """A port that the server agent is asked to open: what answers there follows from the first bytes that come."""
+
+    transport: Transport
+    port: int
+
+
+class Remote(Protocol):
+    """Where a profile says that its server is."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def family(self) -> str:
+        """4, 6, or empty: either."""
+        ...
+
+    @property
+    def transport(self) -> Transport: ...
+    @property
+    def port(self) -> int: ...
+
+
+class ExistingServer(Protocol):
+    """A server that exists, and the user's own profile for it."""
+
+    @property
+    def file(self) -> str:
+        """The profile's file."""
+        ...
+
+    @property
+    def probe(self) -> str:
+        """The name of the probe that tries it."""
+        ...
+
+    @property
+    def protocols(self) -> Sequence[str]:
+        """Those that get a verdict by it."""
+        ...
+
+    @property
+    def remotes(self) -> Sequence[Remote]: ...
+    @property
+    def resolve(self) -> Callable[[str, str], Awaitable[Sequence[Address]]]:
+        """Addresses of a host's name, by family; empty: none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the user chose."""
+
+    candidate_ports: tuple[int, ...]
+    """Of protocols that live on any port; the preferred one first."""
+    names: frozenset[str] = frozenset()
+    """Probes to run; empty: all."""
+    existing: ExistingServer | None = None
+    """An existing server, to be tried with the user's own profile."""
+    only_existing: bool = False
+    """Of its protocol, nothing but that."""
+    named_ports: tuple[int, ...] = ()
+    """Candidate ports that the user named: each protocol that lives on any port is tried on them."""
+
+    def candidates(self, spec: ProtocolSpec) -> list[int]:
+        """The candidate ports that a protocol which lives on any is tried on, its usual ones first."""
+        return sorted((p for p in self.candidate_ports if tried_on(spec, p, self.named_ports)), key=lambda p: p not in spec.usual_ports)
+
+    def candidates_over(self, transport: Transport) -> list[int]:
+        """Those that any protocol is tried on over that transport."""
+        return candidates_over(transport, self.candidate_ports, self.named_ports)
+
+    def wants(self, name: str) -> bool:
+        return not self.names or name in self.names
