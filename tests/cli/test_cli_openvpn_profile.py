@@ -19,7 +19,8 @@ from vpnprobe.cli import run_command
 from vpnprobe.cli.openvpn_profile import addresses_of, profile_test_of
 from vpnprobe.conversations.openvpn_session_keys import make_session_keys
 from vpnprobe.errors import ExitStatus
-from vpnprobe.probes.openvpn_profile_test import MOST_REMOTES, ProfileTest
+from vpnprobe.probes.existing_server import MOST_REMOTES
+from vpnprobe.probes.openvpn_profile_test import ProfileTest
 
 PROGRAM = (sys.executable, "-P", "-m", "vpnprobe")
 MATERIAL = make_session_keys(os.urandom)

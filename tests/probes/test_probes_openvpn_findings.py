@@ -12,7 +12,8 @@ from vpnprobe.conversations.openvpn_failures import FailureCode
 from vpnprobe.conversations.openvpn_session import Wrapping
 from vpnprobe.conversations.openvpn_tls import client_context
 from vpnprobe.conversations.tunnel_echo import Request
-from vpnprobe.probes.openvpn_findings import LEAST_AFTER, LEAST_LARGE, client_certificate_failure, data_failure, told_of
+from vpnprobe.probes.openvpn_findings import client_certificate_failure, data_failure, told_of
+from vpnprobe.probes.tunnel_findings import LEAST_AFTER, LEAST_LARGE
 from vpnprobe.profiles.model import Profile, TlsMaterial
 from vpnprobe.profiles.model import Wrapping as ProfileWrapping
 from vpnprobe.provisioning.certificates import CertificateContent, Issuer, KeyAlgorithm, build_certificate, certificate_pem, make_key

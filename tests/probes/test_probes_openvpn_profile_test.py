@@ -24,7 +24,8 @@ from profile_test_support import (
 from vpnprobe.conversations.openvpn_session import Wrapping
 from vpnprobe.conversations.openvpn_session_keys import make_session_keys
 from vpnprobe.observations.schema import Transport
-from vpnprobe.probes.openvpn_profile_test import ECHOES, MOST_REMOTES, ProfileTest, form_of
+from vpnprobe.probes.existing_server import MOST_REMOTES, form_of
+from vpnprobe.probes.openvpn_profile_test import ECHOES, ProfileTest
 from vpnprobe.profiles.errors import ProfileError
 from vpnprobe.profiles.model import NameType, Profile, ServerChecks
 from vpnprobe.profiles.model import Wrapping as ProfileWrapping

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def profile_test_of(path: Path, tell: Callable[[str], None]) -> "ProfileTest":
     """Reads the profile, and asks on the terminal for what it wants asked. Raises ProfileError."""
-    from vpnprobe.probes.openvpn_profile_test import MOST_REMOTES, ProfileTest
+    from vpnprobe.probes.existing_server import MOST_REMOTES
+    from vpnprobe.probes.openvpn_profile_test import ProfileTest
     from vpnprobe.profiles.ovpn import read_profile
 
     profile = read_profile(path)

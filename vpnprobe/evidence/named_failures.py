@@ -17,13 +17,16 @@ class NamedFailure:
 
     check: Check
     code: str = ""
-    """Empty: nothing failed. Otherwise a `FailureCode`, or `data-dead`, `data-large-dead`, `data-cut`, `renegotiation-asked`."""
+    """Empty: nothing failed. Otherwise a name that the rules know (`[failure.NAME]`)."""
     said: str = ""
     """The words of the peer, of the library, or the numbers; empty: the code says it all."""
     facts: Mapping[str, str | float] = field(default_factory=dict)
     """Further details, by name."""
 
 
+NAME_NOT_RESOLVED: Final = "name-not-resolved"
+DATA_DEAD: Final = "data-dead"
 LARGE_DEAD: Final = "data-large-dead"
+DATA_CUT: Final = "data-cut"
 HARMLESS: Final = frozenset({"", "renegotiation-asked"})
 """Names of what does not stop anything."""

@@ -7,7 +7,7 @@ address in the tunnel. The server is another program, so nobody but its answers 
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final
 
@@ -18,27 +18,25 @@ from vpnprobe.conversations.openvpn_session import Stage, Wrapping
 from vpnprobe.endpoint.driver import CLOCK_SLACK_S, Until
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.errors import CannotRun
-from vpnprobe.evidence.checks import PROFILE, openvpn_data, openvpn_handshake, openvpn_reset
+from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake, openvpn_reset
 from vpnprobe.evidence.named_failures import NamedFailure
-from vpnprobe.evidence.packet_records import Check, Vantage
+from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import ProbeContext
 from vpnprobe.probes.conversing import connected, over_stream, over_udp
-from vpnprobe.probes.openvpn_findings import CLOSED_AT, DataFailure, client_certificate_failure, data_failure, told_of
+from vpnprobe.probes.existing_server import MOST_REMOTES, RemoteTest, form_of, in_turn
+from vpnprobe.probes.openvpn_findings import CLOSED_AT, client_certificate_failure, data_failure, told_of
+from vpnprobe.probes.settings import Resolve
 from vpnprobe.profiles.model import Profile, Remote
 from vpnprobe.profiles.verification import certificate_check, tls_context
-from vpnprobe.transports.stack import Address, ConnectError, ConnectFailure
+from vpnprobe.transports.stack import ConnectError, ConnectFailure
 from vpnprobe.wire.ciphers import lacking
 from vpnprobe.wire.openvpn_keys import ClientKeyV2, KeyDirection, StaticKey
 from vpnprobe.wire.openvpn_wrap import Wrap
 
 ECHOES: Final = 102
 """Echo requests, the sizes in turn."""
-MOST_REMOTES: Final = 8
-MOST_ADDRESSES: Final = 4
-"""Of one remote's name."""
-AT_ONCE: Final = 3
 RESET_PATIENCE_S: Final = 4.0
 """The reset is sent four times by then."""
 REFUSED_PATIENCE_S: Final = 0.8
@@ -54,9 +52,6 @@ PING_PATIENCE_S: Final = 12.0
 CONNECT_DEADLINE_S: Final = 8.0
 TLS_AUTH_DIGESTS: Final = ("SHA1", "SHA256", "SHA512")
 RETRANSMIT_AFTER_S: Final = 0.5
-
-Resolve = Callable[[str, str], Awaitable[Sequence[Address]]]
-"""Addresses of a name, by family ("4", "6" or either); empty: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +89,6 @@ class ProfileTest:
         return tls_context(self.profile, passphrase=self.passphrase)
 
 
-def form_of(number: int) -> str:
-    """The form of the checks about the remote of that number, from 0 on."""
-    return PROFILE if number == 0 else f"{PROFILE}-{number + 1}"
-
-
 class ProfileProbe:
     """Tries one profile's remotes."""
 
@@ -111,59 +101,40 @@ class ProfileProbe:
 
     async def run(self) -> None:
         """Never raises for what the network or the server does."""
-        gate = asyncio.Semaphore(AT_ONCE)
-
-        async def one(number: int, remote: Remote) -> None:
-            async with gate:
-                await RemoteTest(self._context, self._profile_test, self._tls_context, remote, form_of(number)).run()
-
-        await asyncio.gather(*(one(number, remote) for number, remote in enumerate(self._profile_test.remotes)))
+        remotes = enumerate(self._profile_test.remotes)
+        await in_turn([OpenvpnRemote(self._context, self._profile_test, self._tls_context, remote, form_of(n)) for n, remote in remotes])
 
 
-class RemoteTest:
-    """One remote."""
+class OpenvpnRemote(RemoteTest):
+    """One remote. All of a profile have its identity."""
 
     def __init__(self, context: ProbeContext, profile_test: ProfileTest, tls_context: ssl.SSLContext, remote: Remote, form: str) -> None:
-        self._context = context
-        self._profile_test = profile_test
-        self._tls_context = tls_context
-        self._remote = remote
-        self._refused: Failure | None = None
         self.reset = openvpn_reset(remote.transport, remote.port, form)
         self.handshake = openvpn_handshake(remote.transport, remote.port, form)
-        self.data = openvpn_data(remote.transport, remote.port, form)
+        super().__init__(context, profile_test, remote, (self.reset, self.handshake), openvpn_data(remote.transport, remote.port, form))
+        self._profile_test = profile_test
+        self._tls_context = tls_context
+        self._remote = remote  # With its wrapping.
+        self._refused: Failure | None = None
 
-    async def run(self) -> None:
-        addresses = await self._profile_test.resolve(self._remote.host, self._remote.family)
-        usable = [address for address in addresses if address.version == 4][:MOST_ADDRESSES]
-        if not addresses:
-            self._name(self.reset, Failure(FailureCode.NAME_NOT_RESOLVED, self._remote.host))
-        elif not usable:
-            self._skip_from(self.reset, "the server has IPv6 addresses only, which are not probed yet")
-        elif self._profile_test.profile.credentials.static_challenge:
-            self._name(self.handshake, Failure(FailureCode.CHALLENGE_WANTED, "the profile has a static-challenge"))
-            self._context.skip(self.reset, "a login without the second factor would count as a failed one")
-        else:
-            await self._at_addresses(usable)
+    def not_to_be_tried(self) -> bool:
+        if not self._profile_test.profile.credentials.static_challenge:
+            return False
+        self.name(self.handshake, FailureCode.CHALLENGE_WANTED, "the profile has a static-challenge")
+        self.context.skip(self.reset, "a login without the second factor would count as a failed one")
+        return True
 
-    async def _at_addresses(self, addresses: Sequence[Address]) -> None:
-        """One address after another, until one answers."""
-        context = self._context
-        for place, address in enumerate(addresses, 1):
-            # Paths to other addresses than the peer's share all but the address.
-            self._context = context if address == context.peer_address else replace(context, peer_address=address)
-            self._refused = None
-            client = self._client(self._tls_context)
-            try:
-                over = await self._converse(client)
-            except (CannotRun, OSError) as error:
-                self._refused, over = Failure(FailureCode.UNREACHABLE, str(error)), _SessionOver(context, client)
-            if client.stage >= Stage.ANSWERED or place == len(addresses):
-                await self._conclude(client, over)
-                return
+    async def attempt(self) -> bool:
+        self._refused = None
+        self._client = client = self._new_client(self._tls_context)
+        try:
+            self._over = await self._converse(client)
+        except (CannotRun, OSError) as error:
+            self._refused, self._over = Failure(FailureCode.UNREACHABLE, str(error)), _SessionOver(self.context, client)
+        return client.stage >= Stage.ANSWERED
 
-    async def _conclude(self, client: Client, over: "_SessionOver") -> None:
-        failure = self._refused or client.stalled()
+    async def conclude(self) -> None:
+        client, failure = self._client, self._refused or self._client.stalled()
         if failure is not None and failure.code is FailureCode.CLOSED_BY_PEER and client.stage in CLOSED_AT:
             failure = Failure(CLOSED_AT[client.stage], "the server closed the connection")
         if failure is not None:
@@ -171,12 +142,12 @@ class RemoteTest:
         left_out = self._profile_test.profile.ciphers.unsupported
         if failure is not None and failure.code is FailureCode.NO_COMMON_DATA_CIPHER and left_out:
             failure = replace(failure, detail=f"{failure.detail}; not tried, since vpnprobe cannot do them: {', '.join(left_out)}")
-        self._tell(client, over, failure)
+        self._tell(client, self._over, failure)
 
     async def _converse(self, client: Client) -> "_SessionOver":
-        over = _SessionOver(self._context, client)
+        over = _SessionOver(self.context, client)
         if client.stream:
-            await self._over_tcp(self._context, client, over)
+            await self._over_tcp(self.context, client, over)
         else:
 
             def closing(now: float) -> None:
@@ -184,14 +155,14 @@ class RemoteTest:
                 if client.gateway is None:
                     client.events()  # Where there was nobody to ask, the goodbye alone must not count as data without an answer.
 
-            await over_udp(self._context, client, self.reset, until=lambda _: over, closing=closing)
-            refused = any(r.check == self.reset and r.kind is RefusalKind.PORT_UNREACHABLE for r in self._context.recorder.refusals)
+            await over_udp(self.context, client, self.reset, until=lambda _: over, closing=closing)
+            refused = any(r.check == self.reset and r.kind is RefusalKind.PORT_UNREACHABLE for r in self.context.recorder.refusals)
             if refused and client.stage < Stage.ANSWERED:
                 self._refused = Failure(FailureCode.PORT_REFUSED)
         return over
 
-    def _client(self, tls_context: ssl.SSLContext, *, wrapping: Wrapping | None = None, echoes: int | None = None) -> Client:
-        context, profile = self._context, self._profile_test.profile
+    def _new_client(self, tls_context: ssl.SSLContext, *, wrapping: Wrapping | None = None, echoes: int | None = None) -> Client:
+        context, profile = self.context, self._profile_test.profile
         kept = profile.ciphers.offered or ClientOffer().ciphers
         return Client(
             session_id=context.stack.entropy(8),  # Not of this run's tag: our own server agent is not to answer it.
@@ -255,7 +226,7 @@ class RemoteTest:
 
     async def _answers(self, wrapping: Wrapping) -> bool:
         """Whether a reset in another wrap is answered."""
-        client = self._client(self._tls_context, wrapping=wrapping, echoes=0)
+        client = self._new_client(self._tls_context, wrapping=wrapping, echoes=0)
         await self._aside(client, lambda: client.answered)
         return client.answered
 
@@ -263,13 +234,13 @@ class RemoteTest:
         """Whether TLS begins without the profile's limit of the version."""
         checks = replace(self._profile_test.profile.checks, tls_version_max="")
         unlimited = replace(self._profile_test, profile=replace(self._profile_test.profile, checks=checks))
-        client = self._client(unlimited.tls_context(), echoes=0)
+        client = self._new_client(unlimited.tls_context(), echoes=0)
         await self._aside(client, lambda: client.stage >= Stage.TLS_BEGUN)
         return client.stage >= Stage.TLS_BEGUN
 
     async def _aside(self, client: Client, enough: Callable[[], bool]) -> None:
         """Runs a session that counts for none of the profile's own checks."""
-        aside = replace(self._context, recorder=Recorder(self._context.stack, Vantage.CLIENT))
+        aside = replace(self.context, recorder=Recorder(self.context.stack, Vantage.CLIENT))
         until = _SessionOver(aside, client, enough)
         if client.stream:
             await self._over_tcp(aside, client, until)
@@ -286,32 +257,21 @@ class RemoteTest:
         """Puts the failure beside the check that it belongs to, and says why the later ones were not tried."""
         if failure is not None:
             before_data = self.reset if client.stage < Stage.ANSWERED else self.handshake
-            self._name(before_data if client.stage < Stage.CONFIGURED else self.data, failure)
+            self.name(before_data if client.stage < Stage.CONFIGURED else self.data, failure.code, failure.detail)
             return
         facts: dict[str, str | float] = {"cipher": str(client.cipher), "tls": client.tls_version}
         if over.first_data_s is not None:
             facts["first_data_ms"] = round(1000 * over.first_data_s, 1)
         asked = client.renegotiations_asked
-        self._context.named_failures.append(
+        self.context.named_failures.append(
             NamedFailure(self.handshake, "renegotiation-asked" if asked else "", f"{asked} times" if asked else "", facts)
         )
         data = data_failure(client)
         if data is not None:
-            self._context.named_failures.append(NamedFailure(self.data, data.code, data.detail))
+            self.context.named_failures.append(NamedFailure(self.data, data.code, data.detail))
         elif client.gateway is None:
             why = "the server pushes no address of its own in the tunnel, so there is nobody to ask"
-            self._context.skip(self.data, why, Direction.C2S, Direction.S2C)
-
-    def _skip_from(self, first: Check, why: str) -> None:
-        """This step and those after it; what was measured stands all the same."""
-        steps = (self.reset, self.handshake, self.data)
-        for step in steps[steps.index(first) :]:
-            self._context.skip(step, why, *((Direction.C2S, Direction.S2C) if step == self.data else (Direction.BOTH,)))
-
-    def _name(self, check: Check, failure: Failure | DataFailure) -> None:
-        self._context.named_failures.append(NamedFailure(check, str(failure.code), failure.detail))
-        # The step itself too: where nothing of it was sent or came, the name would have no row to stand in.
-        self._skip_from(check, f"the session did not get so far: {failure.code}")
+            self.context.skip(self.data, why, Direction.C2S, Direction.S2C)
 
 
 class _SessionOver:

@@ -8,6 +8,9 @@ from vpnprobe.conversations.registry import ProtocolSpec, candidates_over, tried
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Address
 
+Resolve = Callable[[str, str], Awaitable[Sequence[Address]]]
+"""Addresses of a host's name, by family ("4", "6" or either); empty: none."""
+
 
 class WantedPort(NamedTuple):
     """A port that the server agent is asked to open: what answers there follows from the first bytes that come."""
@@ -53,9 +56,7 @@ class ExistingServer(Protocol):
     @property
     def remotes(self) -> Sequence[Remote]: ...
     @property
-    def resolve(self) -> Callable[[str, str], Awaitable[Sequence[Address]]]:
-        """Addresses of a host's name, by family; empty: none."""
-        ...
+    def resolve(self) -> Resolve: ...
 
 
 @dataclass(frozen=True, slots=True)
