@@ -85,7 +85,8 @@ def test_what_is_not_in_the_table_is_of_no_kind() -> None:
     assert checks.kind_of(newer) is None
     assert not checks.is_raw(newer)
     assert not checks.can_be_copied(newer)
-    assert not checks.is_existing(newer)
+    assert checks.is_existing(newer)
+    assert not checks.is_existing(newer._replace(variant=""))
     assert checks.same_packets(newer) is None
     assert checks.earlier_steps(newer) == ()
     assert checks.answering_port(newer) == (UDP, 443)

@@ -1,11 +1,14 @@
 """Failures that have a name: which rows bear one, and how it is told."""
 
+from pathlib import Path
+
 import pytest
 from rules_rows import openvpn, row, verdict
 
 from vpnprobe.conversations.openvpn_failures import FailureCode
+from vpnprobe.errors import UsageError
 from vpnprobe.observations.schema import Cause, Feasibility, Observation, Outcome, Reason, Transport
-from vpnprobe.rules import Decision, decide, load_default
+from vpnprobe.rules import Decision, decide, load, load_default
 
 TCP, UDP = Transport.TCP, Transport.UDP
 PASS, BLOCKED, REFUSED, NO_ANSWER = Outcome.PASS, Outcome.BLOCKED, Outcome.REFUSED, Outcome.NO_ANSWER
@@ -67,9 +70,9 @@ def test_every_failure_has_both_sentences() -> None:
     known = load_default().failures
     assert set(known) == {*FailureCode, "data-dead", "data-large-dead", "data-cut", "renegotiation-asked"}
     for name, failure in known.items():
-        for sentence in (failure.what, failure.advice):
-            assert sentence.endswith("."), name
-            assert len(sentence) > 20, name
+        for words in (failure.words, *failure.own_words.values()):
+            assert all(sentence.endswith(".") for sentence in (words.what, words.advice)), name
+            assert all(len(sentence) > 20 for sentence in (words.what, words.advice)), name
 
 
 def test_a_borne_name_without_numbers_leaves_them_out() -> None:
@@ -79,6 +82,23 @@ def test_a_borne_name_without_numbers_leaves_them_out() -> None:
 
 
 def test_silence_ranks_its_reasons() -> None:
-    advice = load_default().failures["silent"].advice
+    advice = load_default().failures["silent"].words.advice
     places = [advice.index(word) for word in ("filter on the path", "key direction", "server is down")]
     assert places == sorted(places)
+
+
+def test_a_protocol_may_have_words_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "rules.toml"
+    file.write_text('[failure.silent.of.openvpn-tcp]\nadvice = "Ask somebody else about {protocol}."\n')
+    failure = load(file).failures["silent"]
+    assert failure.words_for("openvpn-tcp").advice == "Ask somebody else about {protocol}."
+    assert failure.words_for("openvpn-tcp").what == failure.words.what
+    assert failure.words_for("openvpn-udp") == failure.words
+
+
+@pytest.mark.parametrize(("text", "wrong"), [("[failure.silent.of.nothing]", "nothing"), ("[failure.silent.of.pptp]\nhow = 1", "how")])
+def test_own_words_are_of_a_known_protocol_and_nothing_else(tmp_path: Path, text: str, wrong: str) -> None:
+    file = tmp_path / "rules.toml"
+    file.write_text(f"{text}\n")
+    with pytest.raises(UsageError, match=wrong):
+        load(file)

@@ -73,7 +73,7 @@ class CheckSpec:
     unit: Unit | None = None
     """Of a number; None: it is none."""
     wrapped: bool = False
-    """Its variants are wraps of the control channel, or the user's own profile; otherwise they are forms."""
+    """Its variants are wraps of the control channel (beside the user's own profile, which any check may have); otherwise they are forms."""
     opened_by: tuple[Transport, int] | None = None
     """The port of the control connection that its form `in-call` is set up through, whose program then answers; None: no such form."""
     counted_in: tuple[str, str] = ("", "")
@@ -191,13 +191,14 @@ def openvpn_data(transport: Transport, port: int, wrap: str = "") -> Check:
     return Check("openvpn", "data", transport, port, wrap)
 
 
-def wireguard_handshake(port: int) -> Check:
-    return Check("wireguard", "handshake", Transport.UDP, port)
+def wireguard_handshake(port: int, form: str = "") -> Check:
+    """`form`: that of an existing server; empty: plain."""
+    return Check("wireguard", "handshake", Transport.UDP, port, form)
 
 
-def wireguard_data(port: int) -> Check:
+def wireguard_data(port: int, form: str = "") -> Check:
     """Data messages, each direction by itself."""
-    return Check("wireguard", "data", Transport.UDP, port)
+    return Check("wireguard", "data", Transport.UDP, port, form)
 
 
 def spec_of(check: Check) -> CheckSpec | None:
@@ -247,8 +248,7 @@ def is_existing(check: Check) -> bool:
 
     That server may be on another host than the peer. What is known of the peer says nothing about it.
     """
-    spec = spec_of(check)
-    return spec is not None and spec.wrapped and check.variant.startswith(PROFILE)
+    return check.variant.startswith(PROFILE)
 
 
 def answering_port(check: Check) -> tuple[Transport, int | None]:

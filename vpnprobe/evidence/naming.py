@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from vpnprobe.evidence.checks import PROFILE, spec_of
+from vpnprobe.evidence.checks import PROFILE, is_existing, spec_of
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Direction
 
@@ -10,17 +10,15 @@ from vpnprobe.observations.schema import Direction
 def form_detail(check: Check) -> dict[str, Any]:
     """What tells a check apart from others of its probe, check and port.
 
-    `form`; where it can be wrapped `wrap`, or `profile` (true) and which `remote` of it (a number as text; absent: the only one).
+    `profile` (true) and which `remote` of it (a number as text; absent: the only one); where it can be wrapped `wrap`; else `form`.
     """
     if not check.variant:
         return {}
+    if is_existing(check):
+        remote = check.variant.removeprefix(PROFILE).removeprefix("-")
+        return {"profile": True} | ({"remote": remote} if remote else {})
     spec = spec_of(check)
-    if spec is None or not spec.wrapped:
-        return {"form": check.variant}
-    if not check.variant.startswith(PROFILE):
-        return {"wrap": check.variant}
-    remote = check.variant.removeprefix(PROFILE).removeprefix("-")
-    return {"profile": True} | ({"remote": remote} if remote else {})
+    return {"wrap" if spec is not None and spec.wrapped else "form": check.variant}
 
 
 def identifier(check: Check, way: Direction) -> str:

@@ -1,8 +1,8 @@
 """What tests of existing servers with the user's own profile share, whatever the protocol.
 
 Each remote of a profile is tried: its name is resolved, one address after another is asked until one answers, and what fails is told by
-name beside the check that it belongs to. Two sessions of one identity are never open at a time, since the newer one displaces the older
-(OpenVPN), or moves the server's peer to itself (WireGuard).
+name beside the check that it belongs to. Two sessions of one identity are never open at a time, since many a server serves the newest
+alone.
 """
 
 import asyncio

@@ -43,7 +43,7 @@ def is_of_profile(row: Observation) -> bool:
 
 
 def _told(name: str, rows: list[Observation], profile: ProtocolTraits, rules: RuleSet) -> Reason:
-    failure, forms = rules.failures[name], dict.fromkeys(form_of(row) for row in rows)
+    failure, forms = rules.failures[name].words_for(profile.name), dict.fromkeys(form_of(row) for row in rows)
     ports = listed(dict.fromkeys(row.port for row in rows if row.port is not None)) or str(profile.default_port)
     words = {
         "protocol": profile.title,

@@ -26,6 +26,7 @@ from vpnprobe.rules.model import (
     Derived,
     DirectionScope,
     FailureText,
+    FailureWords,
     Need,
     ObservationSelector,
     Preset,
@@ -124,7 +125,7 @@ def _rule_set(file: str, content: Content, *, default_rules: Iterable[str] = (),
     presets = {name: _preset(name, table, tuple(profiles)) for name, table in top.table("preset").tables().items()}
     why, remarks = (_sentences(top.table(key), keys) for key, keys in (("why", WHY_KEYS), ("remark", REMARK_KEYS)))
     causes = _causes(top.table("cause"))
-    failures = {name: _failure(table) for name, table in top.table("failure").tables().items()}
+    failures = {name: _failure(table, tuple(profiles)) for name, table in top.table("failure").tables().items()}
     top.finish()
     for name in profiles:
         if not any(rule.protocol == name and rule.need is Need.REQUIRED for rule in rules.values()):
@@ -226,16 +227,23 @@ def _derived(table: Table) -> Derived:
     return derived
 
 
-def _failure(table: Table) -> FailureText:
+def _failure(table: Table, protocols: tuple[str, ...]) -> FailureText:
+    words, own = FailureWords(table.template("what"), table.template("advice")), table.table("of")
     failure = FailureText(
-        what=table.template("what"),
-        advice=table.template("advice"),
+        words,
+        own_words={own.name_of_key(protocol, protocols): _failure_words(own.table(protocol), words) for protocol in own.own_keys()},
         check=table.optional_text("check"),
         outcomes=table.choices("outcomes", Outcome) if table.has("check") else frozenset(),
         cause=table.optional_choice("cause", Cause),
     )
     table.finish()
     return failure
+
+
+def _failure_words(table: Table, usual: FailureWords) -> FailureWords:
+    own = FailureWords(table.template("what", usual.what), table.template("advice", usual.advice))
+    table.finish()
+    return own
 
 
 def _causes(table: Table) -> Mapping[Cause, str]:

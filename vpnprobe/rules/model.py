@@ -207,16 +207,28 @@ class Derived:
 
 
 @dataclass(frozen=True, slots=True)
-class FailureText:
-    """A failure that has a name: what happened, and what to change."""
+class FailureWords:
+    """What happened, and what to change."""
 
     what: str
     advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailureText:
+    """A failure that has a name."""
+
+    words: FailureWords
     check: str | None = None
     """Rows of this check are failures of this name by what came of them; None: only rows that bear the name (`detail.failure`)."""
     outcomes: frozenset[Outcome] = frozenset()
     cause: Cause | None = None
     """None: any."""
+    own_words: Mapping[str, FailureWords] = field(default_factory=dict)
+    """By protocol: of those whose words are others."""
+
+    def words_for(self, protocol: str) -> FailureWords:
+        return self.own_words.get(protocol, self.words)
 
     def describes(self, check: str, outcome: Outcome, cause: Cause | None) -> bool:
         return check == self.check and outcome in self.outcomes and self.cause in (None, cause)

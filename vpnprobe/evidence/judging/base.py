@@ -12,6 +12,7 @@ from typing import Any, Final
 from vpnprobe.evidence.attempts import under_clients_keys
 from vpnprobe.evidence.checks import Kind, earlier_steps, is_existing, is_raw, kind_of, plain_on_port, same_packets, spec_of
 from vpnprobe.evidence.clocks import on_one_clock
+from vpnprobe.evidence.existing_sessions import under_clients_checks
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_counts import Count, PacketCounts, background, count_packets
 from vpnprobe.evidence.packet_records import Check, Movement
@@ -50,7 +51,7 @@ class Judge:
     """
 
     def __init__(self, client: EndRecord, server: EndRecord, facts: PathFacts, *, times: bool = True) -> None:
-        server = under_clients_keys(client, server)
+        server = under_clients_checks(client, under_clients_keys(client, server))
         if times:
             server, facts = on_one_clock(client, server, facts)
         self.ends = {Direction.C2S: (client, server), Direction.S2C: (server, client)}

@@ -42,7 +42,7 @@ def _unanswered(judge: Judge, check: Check, found: Observation, counts: PacketCo
     # What the server's own wire shows of its firewall is known better than who refused it.
     if refusal is not None and refusal.kind is not RefusalKind.UNREACHABLE and not judge.kept_by_host(check, Direction.C2S):
         return replace(found, outcome=Outcome.REFUSED, detail={**found.detail, **by_whom(refusal)})
-    if there.sent and judge.would_have_recorded(check, Direction.C2S):
+    if there.received or (there.sent and judge.would_have_recorded(check, Direction.C2S)):
         found = replace(found, detail={**found.detail, "arrived_at_server": len(there.received)})
     said = (m for m in counts.messages(Direction.S2C) if m in refusals(check) and counts.count(Direction.S2C, m).received)
     refused = next(said, None)

@@ -1,0 +1,53 @@
+"""Sessions with an existing server beside which a server agent watches the wire: its rows are about the client's checks."""
+
+from evidence_support import C2S, CLIENT, RECEIVED, S2C, SENT, SERVER, ends, facts_with, judged, keys, seen, trip
+
+from vpnprobe.evidence import checks
+from vpnprobe.evidence.existing_sessions import under_clients_checks
+from vpnprobe.evidence.records import PortState
+from vpnprobe.observations.schema import Outcome, Transport
+
+PORT = 51820
+PLAIN, OF_PROFILE = checks.wireguard_handshake(PORT), checks.wireguard_handshake(PORT, "profile")
+BESIDE = facts_with(ports={(Transport.UDP, PORT): PortState.DAEMON})
+INITIATION, RESPONSE = "Handshake Initiation", "Handshake Response"
+OURS, OTHERS = keys(2), keys(2, start=2)
+
+
+def test_what_the_wire_shows_of_a_session_is_about_the_clients_check() -> None:
+    rows = [
+        *seen(CLIENT, SENT, OF_PROFILE, OURS, message=INITIATION),
+        *seen(SERVER, RECEIVED, PLAIN, [*OURS, *OTHERS], message=INITIATION),
+        *seen(SERVER, SENT, PLAIN._replace(name="data"), [f"{OURS[0]}.1"]),
+    ]
+    found = under_clients_checks(*ends(rows)).packet_records
+    assert [row.check for row in found] == [OF_PROFILE] * 2 + [PLAIN] * 2 + [checks.wireguard_data(PORT, "profile")]
+
+
+def test_without_such_sessions_nothing_changes() -> None:
+    client, server = ends(trip(PLAIN, C2S, OURS, OURS, message=INITIATION))
+    assert under_clients_checks(client, server) is server
+
+
+def test_an_initiation_that_comes_and_is_not_answered() -> None:
+    rows = [*seen(CLIENT, SENT, OF_PROFILE, OURS, message=INITIATION), *seen(SERVER, RECEIVED, PLAIN, OURS, message=INITIATION)]
+    (row,) = judged(rows, BESIDE, sees=True).values()
+    assert (row.outcome, row.sent, row.received) == (Outcome.NO_ANSWER, 2, 0)
+    assert row.detail["arrived_at_server"] == 2
+
+
+def test_its_answers_are_none_of_plain_sessions_beside_it() -> None:
+    """Initiations with keys of our own are answered by nobody, and the server's answers to the profile's are not theirs."""
+    rows = [
+        *trip(OF_PROFILE, C2S, OURS, [], message=INITIATION),
+        *seen(SERVER, RECEIVED, PLAIN, [*OURS, *OTHERS], message=INITIATION),
+        *seen(SERVER, SENT, PLAIN, OURS, message=RESPONSE),
+        *trip(OF_PROFILE, S2C, [], [], message=RESPONSE),
+        *seen(CLIENT, RECEIVED, OF_PROFILE, OURS, message=RESPONSE),
+        *seen(CLIENT, SENT, PLAIN, OTHERS, message=INITIATION),
+    ]
+    found = judged(rows, BESIDE, sees=True)
+    assert found["wireguard-handshake-profile-udp-51820-both"].outcome is Outcome.PASS
+    plain = found["wireguard-handshake-udp-51820-both"]
+    assert (plain.outcome, plain.detail["arrived_at_server"]) == (Outcome.NO_ANSWER, 2)
+    assert "lost_direction" not in plain.detail
