@@ -25,6 +25,7 @@ TESTED_ELSEWHERE: Final = {
     "conversations.wireguard_ends": ("conversations/test_conversations_wireguard_session.py", "what they share makes them ends"),
     "conversations.wireguard_observer": ("conversations/test_conversations_wireguard_run_keys.py", "it sees what those without keys see"),
     "lab.wireguard_peers": ("real/test_real_wireguard.py", "it starts what is tried there"),
+    "profiles.wireguard_model": ("profiles/test_profiles_wireguard.py", "it is what is read"),
     "probes.tunnel_findings": ("probes/test_probes_openvpn_findings.py", "OpenVPN's sessions show all of them"),
     "probes.tunnel_sessions": ("probes/test_probes_openvpn_sessions.py", "OpenVPN's sessions are of that kind"),
     "__main__": ("agents/test_agents_live.py", "it is how the processes are started"),

@@ -315,7 +315,7 @@ def test_binary(write: Write) -> None:
     with pytest.raises(ProfileError, match="has a NUL byte"):
         read_profile(write(b"\x7fELF\x02\x01\x01\0\0\n"))
     for encoding, mark in (("utf-16-le", codecs.BOM_UTF16_LE), ("utf-16-be", codecs.BOM_UTF16_BE)):
-        with pytest.raises(ProfileError, match="UTF-16, which OpenVPN does not read; save it as UTF-8"):
+        with pytest.raises(ProfileError, match="UTF-16, which VPN programs do not read; save it as UTF-8"):
             read_profile(write(mark + "client\n".encode(encoding)))
 
 

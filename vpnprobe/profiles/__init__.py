@@ -1,4 +1,4 @@
-"""OpenVPN client profiles (`.ovpn`) as they exist in the wild, read into one frozen `Profile`.
+"""Client profiles as they exist in the wild: OpenVPN's (`.ovpn`) are read into one frozen `Profile`, WireGuard's into a `WireguardProfile`.
 
 - `ovpn`: `read_profile` and `parse_profile`; everything else is reached through them
 - `model`: the profile and its parts
@@ -8,7 +8,8 @@
 - `keys`: what inline blocks and key files hold: PEM, PKCS#12, static keys, fingerprints, names and passwords
 - `checks`: ciphers of the data channel, and what is asked of the server's certificate
 - `files`: bounded reading of the files that a profile names
+- `wireguard` and `wireguard_model`: WireGuard's, as wg-quick reads them
 - `errors`: `ProfileError`, one line with file, line, problem and mend
 
-Any text gives a `Profile` or a `ProfileError`. Nothing is executed, and no file is read but the profile and those that it names.
+Any text gives a profile or a `ProfileError`. Nothing is executed, and no file is read but the profile and those that it names.
 """

@@ -17,7 +17,7 @@ def shown(text: str) -> str:
 
 
 class ProfileError(UsageError):
-    """A profile that cannot be used as an OpenVPN client would use it."""
+    """A profile that cannot be used as its own client would use it."""
 
     def __init__(self, file: str, line: int, problem: str, mend: str) -> None:
         where = f"{file}, line {line}" if line else file

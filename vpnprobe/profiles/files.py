@@ -1,15 +1,16 @@
-"""Bounded reading of the files that a profile names, relative to the profile's folder.
+"""Bounded reading of a profile, and of the files that it names, relative to its folder.
 
 Only regular files of at most 4 MiB are read, and only when a profile or its reader names them. A name in the manner of Windows
 (`keys\\ca.crt`) is looked for as `keys/ca.crt` where there is no file of that very name.
 """
 
+import codecs
 import os
 import stat
 from pathlib import Path, PureWindowsPath
 from typing import Final
 
-from vpnprobe.profiles.errors import Place
+from vpnprobe.profiles.errors import Place, ProfileError
 from vpnprobe.profiles.lexing import Statement
 
 LARGEST_BYTES: Final = 4 << 20
@@ -30,6 +31,25 @@ def read_file(path: Path) -> bytes:
     if len(data) > LARGEST_BYTES:
         raise OSError(0, f"is larger than {LARGEST_BYTES >> 20} MiB")
     return data
+
+
+def read_text(path: Path) -> str:
+    """The text of a profile; bytes that are no UTF-8 stand in it as lone surrogates. Raises ProfileError."""
+    try:
+        data = read_file(path)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "is no name that a file can have"
+        raise ProfileError(str(path), 0, f"cannot be read: {reason}", "name a readable profile") from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ProfileError(str(path), 0, "is UTF-16, which VPN programs do not read", "save it as UTF-8")
+    return data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+
+
+def check_text(text: str, file: str) -> None:
+    """Raises ProfileError for what is no text."""
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ProfileError(file, line, "has a NUL byte: this is no text", "give the profile itself, saved as plain text")
 
 
 def read_named(name: str, option: str, *, folder: Path, place: Place) -> bytes:

@@ -5,14 +5,13 @@ interpreted is an error, and so is what no client could connect with; what OpenV
 OpenVPN 2.x knows is listed and never fatal.
 """
 
-import codecs
 from pathlib import Path
 from typing import Final
 
 from vpnprobe.profiles.checks import data_ciphers, data_settings, server_checks
 from vpnprobe.profiles.connections import forced, read_connections
-from vpnprobe.profiles.errors import Place, ProfileError, shown
-from vpnprobe.profiles.files import read_file
+from vpnprobe.profiles.errors import Place, shown
+from vpnprobe.profiles.files import check_text, read_text
 from vpnprobe.profiles.keys import credentials, tls_material
 from vpnprobe.profiles.known import KNOWN, NOTED, SERVERS
 from vpnprobe.profiles.lexing import Statement, statements
@@ -24,21 +23,12 @@ GIVE_CLIENT: Final = "give the client's profile, which the server's tools write 
 
 def read_profile(path: Path) -> Profile:
     """The profile in a file; files that it names are looked for in its folder. Raises ProfileError."""
-    try:
-        data = read_file(path)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "is no name that a file can have"
-        raise ProfileError(str(path), 0, f"cannot be read: {reason}", "name a readable .ovpn file") from error
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise ProfileError(str(path), 0, "is UTF-16, which OpenVPN does not read", "save it as UTF-8")
-    return parse_profile(data.decode("utf-8", "surrogateescape"), folder=path.parent, file=str(path))
+    return parse_profile(read_text(path), folder=path.parent, file=str(path))
 
 
 def parse_profile(text: str, *, folder: Path, file: str) -> Profile:
     """The profile that a text is; `file` names it in messages. Raises ProfileError."""
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise ProfileError(file, line, "has a NUL byte: this is no text", "give the .ovpn file itself, saved as plain text")
+    check_text(text, file)
     listed = list(statements(text, file=file))
     options = Options(listed)
     _check_role(options, file)

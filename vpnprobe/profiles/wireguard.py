@@ -1,0 +1,294 @@
+"""Reads a WireGuard profile as wg-quick and the providers' files have it (wg-quick(8), wg(8), CONFIGURATION FILE FORMAT).
+
+`[Interface]` and `[Peer]` sections, in any case; `Key = Value`; `#` begins a comment anywhere. `read_wireguard(path)` and
+`parse_wireguard(text, file=...)` give a `WireguardProfile`, or raise `ProfileError`. Nothing in it is executed. What wg-quick would do to
+this machine (addresses, routes, resolver, hooks) is not done; a key that neither wg nor wg-quick knows is listed and never fatal. Keys
+never stand in an error.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_network
+from pathlib import Path
+from typing import Final, NamedTuple, TypeVar
+
+from vpnprobe.errors import DecodeError
+from vpnprobe.profiles.errors import Place, shown
+from vpnprobe.profiles.files import check_text, read_text
+from vpnprobe.profiles.model import Note, Unknown
+from vpnprobe.profiles.options import number_in
+from vpnprobe.profiles.wireguard_model import Network, TunnelAddress, WireguardPeer, WireguardProfile
+from vpnprobe.wire.wireguard_noise import agree, public_key
+
+INTERFACE: Final = "interface"
+PEER: Final = "peer"
+KEY_BYTES: Final = 32
+KEY_CHARACTERS: Final = 44
+HOOKS: Final = ("preup", "postup", "predown", "postdown")
+_INTERFACE_KEYS: Final = "privatekey listenport fwmark address dns mtu table saveconfig"
+_PEER_KEYS: Final = "publickey presharedkey allowedips endpoint persistentkeepalive"
+KNOWN: Final[Mapping[str, frozenset[str]]] = {
+    INTERFACE: frozenset((*_INTERFACE_KEYS.split(), *HOOKS)),
+    PEER: frozenset(_PEER_KEYS.split()),
+}
+"""Keys of wg and wg-quick by section, in lower case."""
+UNCHANGED: Final[Mapping[str, str]] = {**dict.fromkeys(("s1", "s2", "s3", "s4"), "0"), "h1": "1", "h2": "2", "h3": "3", "h4": "4"}
+"""AmneziaWG's keys that change WireGuard's own messages, and the value with which they do not."""
+JUNK: Final = frozenset(["jc", "jmin", "jmax", "itime", "i1", "i2", "i3", "i4", "i5", "j1", "j2", "j3"])
+"""Its keys for packets that are sent before a handshake, of which WireGuard takes no notice."""
+FROM_SERVER: Final = "get the profile again from where the server is set up"
+_SECTION: Final = re.compile(r"\[\s*([^\]]*?)\s*\]")
+
+T = TypeVar("T")
+
+
+class Entry(NamedTuple):
+    """One line `Key = Value`."""
+
+    place: Place
+    section: int
+    """Counted from 0: of several peers each has its own."""
+    kind: str
+    """`interface` or `peer`."""
+    key: str
+    """In lower case."""
+    written: str
+    """The key as it is written."""
+    value: str
+
+    @property
+    def line(self) -> int:
+        return self.place.line
+
+
+def read_wireguard(path: Path) -> WireguardProfile:
+    """The profile in a file. Raises ProfileError."""
+    return parse_wireguard(read_text(path), file=str(path))
+
+
+def is_wireguard(text: str) -> bool:
+    """Whether a text begins as a WireGuard profile does: its first line that is no comment is a section's."""
+    first = next((line for written in text.splitlines() if (line := written.partition("#")[0].strip())), "")
+    return _SECTION.fullmatch(first) is not None
+
+
+def parse_wireguard(text: str, *, file: str) -> WireguardProfile:
+    """The profile that a text is; `file` names it in messages. Raises ProfileError."""
+    check_text(text, file)
+    sections, entries = _sections(text, file), list(_entries(text, file))
+    if INTERFACE not in sections.values():
+        raise Place(file, 0).wrong("has no [Interface] section", "give the whole profile, with [Interface] and [Peer]")
+    interface = Lines([entry for entry in entries if entry.kind == INTERFACE], Place(file, 0))
+    peers = [
+        _peer(Lines([entry for entry in entries if entry.section == number], place))
+        for number, (place, kind) in enumerate(sections.items())
+        if kind == PEER
+    ]
+    usable = tuple(peer for peer in peers if peer.host)
+    if not peers:
+        raise Place(file, 0).wrong("has no [Peer] section, so no server to connect to", FROM_SERVER)
+    if not usable:
+        raise Place(file, 0).wrong("no peer has an Endpoint: this is the profile of a server", "give a client's profile")
+    return WireguardProfile(
+        file=file,
+        private_key=interface.needed("privatekey", "PrivateKey", _key),
+        addresses=tuple(interface.each("address", _address)),
+        dns=tuple(address for entry in interface.all("dns") for address in _resolvers(entry.value)),
+        mtu=interface.one("mtu", _whole(576, 65535)),
+        peers=usable,
+        obfuscation=tuple(entry.written for entry in entries if entry.value != UNCHANGED.get(entry.key, entry.value)),
+        notes=tuple(sorted(_notes(entries, [peer for peer in peers if not peer.host]))),
+        unknown=tuple(
+            Unknown(entry.line, shown(entry.written), shown(f"{entry.written} = ..."))
+            for entry in entries
+            if entry.key not in KNOWN[entry.kind] and entry.key not in JUNK and entry.key not in UNCHANGED
+        ),
+    )
+
+
+def check_keys(profile: WireguardProfile) -> None:
+    """Raises ProfileError where no handshake with a peer can be begun, CannotRun (status MISSING) where the cryptography cannot be had."""
+    own = public_key(profile.private_key)
+    for peer in profile.peers:
+        if peer.public_key == own:
+            raise Place(profile.file, peer.line).wrong(
+                "PublicKey is this profile's own", "put the server's there (`wg show` there tells it)"
+            )
+        try:
+            agree(profile.private_key, peer.public_key, "PublicKey")
+        except DecodeError:
+            raise Place(profile.file, peer.line).wrong("PublicKey is no key that a secret can be agreed with", FROM_SERVER) from None
+
+
+class Lines:
+    """The entries of one section, or of several of a kind."""
+
+    def __init__(self, entries: list[Entry], place: Place) -> None:
+        self.place = place
+        self._entries = entries
+
+    def all(self, key: str) -> list[Entry]:
+        return [entry for entry in self._entries if entry.key == key]
+
+    def one(self, key: str, read: Callable[[Entry], T]) -> T | None:
+        """The last one's value, since later lines win; None: it is not there. Raises ProfileError."""
+        found = self.all(key)
+        return read(found[-1]) if found else None
+
+    def needed(self, key: str, name: str, read: Callable[[Entry], T]) -> T:
+        """Raises ProfileError where it is not there, too."""
+        value = self.one(key, read)
+        if value is None:
+            raise self.place.wrong(f"has no {name}", FROM_SERVER)
+        return value
+
+    def each(self, key: str, read: Callable[[Entry, str], T]) -> Iterator[T]:
+        """The parts of all of these, which commas part."""
+        for entry in self.all(key):
+            for part in entry.value.split(","):
+                if part.strip():
+                    yield read(entry, part.strip())
+
+
+def _sections(text: str, file: str) -> dict[Place, str]:
+    """The sections in order, by the place of their heads: `interface` or `peer`. Raises ProfileError."""
+    found: dict[Place, str] = {}
+    for number, line in _lines(text):
+        head = _SECTION.fullmatch(line)
+        if head is None:
+            continue
+        if (kind := head[1].lower()) not in KNOWN:
+            raise Place(file, number).wrong(f"[{head[1]}] is no section of a WireGuard profile", "give the file that wg-quick reads")
+        found[Place(file, number)] = kind
+    return found
+
+
+def _entries(text: str, file: str) -> Iterator[Entry]:
+    """All lines that are no heads. Raises ProfileError."""
+    sections = _sections(text, file)
+    kind, section = "", -1
+    for number, line in _lines(text):
+        place = Place(file, number)
+        if place in sections:
+            kind, section = sections[place], section + 1
+            continue
+        key, sign, value = (part.strip() for part in line.partition("="))
+        if not sign:
+            raise place.wrong(f"{_brief(line)} is no line of the form Key = Value", "correct the line, or take it out")
+        if not kind:
+            raise place.wrong(f"{key} stands before any section", "put [Interface] in a line before it")
+        other = INTERFACE if kind == PEER else PEER
+        if key.lower() in KNOWN[other]:
+            raise place.wrong(f"{key} belongs into [{other.capitalize()}]", "move the line there")
+        yield Entry(place, section, kind, key.lower(), key, value)
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Lines by number from 1 on, without comments and empty ones."""
+    for number, written in enumerate(text.split("\n"), 1):
+        if line := written.partition("#")[0].strip():
+            yield number, line
+
+
+def _brief(line: str) -> str:
+    """The first word alone: what follows may be a key."""
+    return repr(line.split()[0][:20])
+
+
+def _peer(lines: Lines) -> WireguardPeer:
+    """Without `host` where it has no endpoint. Raises ProfileError."""
+    host, port = lines.one("endpoint", _endpoint) or ("", 0)
+    return WireguardPeer(
+        public_key=lines.needed("publickey", "PublicKey", _key),
+        preshared_key=lines.one("presharedkey", _key),
+        host=host,
+        port=port,
+        family=_family(host),
+        allowed_ips=tuple(lines.each("allowedips", _network)),
+        keepalive_s=lines.one("persistentkeepalive", _keepalive),
+        line=lines.place.line,
+    )
+
+
+def _key(entry: Entry) -> bytes:
+    """32 bytes. Raises ProfileError, which does not show them."""
+    try:
+        key = base64.b64decode(entry.value, validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) == KEY_BYTES and len(entry.value) == KEY_CHARACTERS:
+        return key
+    wanted = f"no base64 of {KEY_BYTES} bytes ({KEY_CHARACTERS} characters with = at the end)"
+    problem = f"is {len(key)} bytes, not {KEY_BYTES}" if key else f"is {wanted}"
+    raise entry.place.wrong(f"{entry.written} {problem}", "copy the whole key again (wg genkey, wg pubkey and wg genpsk print them)")
+
+
+def _endpoint(entry: Entry) -> tuple[str, int]:
+    """Host and port. Raises ProfileError."""
+    host, colon, text = entry.value.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    port = number_in(text, 1, 65535)
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not colon or port is None or not bare or (":" in bare) is not bracketed:
+        raise entry.place.wrong(f"Endpoint {entry.value!r} is no HOST:PORT", "write HOST:PORT, or [ADDRESS]:PORT for IPv6")
+    return bare, port
+
+
+def _family(host: str) -> str:
+    """Of an address `4` or `6`; empty: a name, or nothing."""
+    try:
+        return str(ip_address(host.partition("%")[0]).version)
+    except ValueError:
+        return ""
+
+
+def _address(entry: Entry, text: str) -> TunnelAddress:
+    try:
+        return ip_interface(text)
+    except ValueError:
+        raise entry.place.wrong(f"Address {text!r} is no address", "write it as 10.8.0.2/24 or fd00::2/64") from None
+
+
+def _network(entry: Entry, text: str) -> Network:
+    try:
+        return ip_network(text, strict=False)
+    except ValueError:
+        raise entry.place.wrong(f"AllowedIPs {text!r} is no network", "write it as 10.8.0.0/24, 0.0.0.0/0 or ::/0") from None
+
+
+def _resolvers(value: str) -> Iterator[IPv4Address | IPv6Address]:
+    """Of `DNS` the addresses; domains to search in may stand beside them."""
+    for text in value.split(","):
+        try:
+            yield ip_address(text.strip())
+        except ValueError:
+            continue
+
+
+def _whole(low: int, high: int) -> Callable[[Entry], int]:
+    def read(entry: Entry) -> int:
+        value = number_in(entry.value, low, high)
+        if value is None:
+            raise entry.place.wrong(f"{entry.written} {entry.value!r} is no number from {low} to {high}", "write one that is")
+        return value
+
+    return read
+
+
+def _keepalive(entry: Entry) -> int:
+    return 0 if entry.value.lower() == "off" else _whole(0, 65535)(entry)
+
+
+def _notes(entries: Iterable[Entry], without_endpoint: Iterable[WireguardPeer]) -> Iterator[Note]:
+    for entry in entries:
+        if entry.key in HOOKS:
+            yield Note(entry.line, f"{entry.written} is a command of the profile, and none is run")
+        elif entry.key in JUNK:
+            yield Note(entry.line, f"{entry.written} is AmneziaWG's, whose junk packets are not supported: none are sent")
+        elif entry.value != UNCHANGED.get(entry.key, entry.value):
+            yield Note(entry.line, f"{entry.written} is AmneziaWG's, whose messages are not supported: no server of this profile is tried")
+        elif entry.key == "listenport":
+            yield Note(entry.line, f"{entry.written} is this machine's own, and the test sends from another port")
+    yield from (Note(peer.line, "this peer has no Endpoint, and is not tried") for peer in without_endpoint)
