@@ -123,6 +123,17 @@ class TestTimers:
         pair.deliver()
         assert [data[0] for _, data in pair.said][-4:] == [4, 1, 2, 4]
 
+    def test_data_that_nothing_answers_begins_a_new_handshake(self) -> None:
+        """After KEEPALIVE_S and REKEY_TIMEOUT_S (section 6.5): the peer may have lost its keys."""
+        pair = Pair(initiator(echoes=0), responder(echoes=0), lost=lambda _, data: len(data) == 48).run()
+        pair.now = 1.0
+        assert pair.client.send_payload(bytes(16), pair.now)
+        assert pair.client.send_payload(bytes(16), pair.now + 1)
+        pair.run(until=1 + KEEPALIVE_S + REKEY_TIMEOUT_S - 0.1)
+        assert [data[0] for _, data in pair.said][-2:] == [4, 4]
+        pair.run(until=1 + KEEPALIVE_S + REKEY_TIMEOUT_S)
+        assert [data[0] for _, data in pair.said][-3:] == [1, 2, 4]
+
     def test_old_keys_are_not_used(self) -> None:
         pair = Pair(initiator(echoes=0), responder(echoes=0)).run()
         (late,) = [message for end, data in pair.said if end is pair.client and data[0] == 4 for message in [data]]
@@ -151,6 +162,13 @@ class TestCookies:
         said = [decode_wireguard(data) for data in pair.client.data_to_send(0.0)]
         macs = [message.mac2 for message in said if isinstance(message, HandshakeInitiation)]
         assert [mac == NO_MAC for mac in macs] == [False, True]
+
+    def test_a_cookie_that_answers_an_earlier_initiation_is_taken(self) -> None:
+        pair = Pair(server=responder(wants_cookie=True), lost=lambda end, _: end is pair.server)
+        pair.deliver()
+        pair.client.handle_timer(REKEY_TIMEOUT_S)
+        pair.client.receive(pair.said[1][1], REKEY_TIMEOUT_S)
+        assert (pair.client.cookies_received, pair.client.unreadable) == (1, 0)
 
 
 class TestHostile:

@@ -6,9 +6,10 @@ an unexpected step and answered by silence, as real peers do. Nothing grows by w
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from typing import ClassVar, Final, assert_never
+from typing import ClassVar, Final, TypeVar, assert_never
 
 from vpnprobe.conversations.contract import ConversationEnd, Retransmission, Sender
 from vpnprobe.conversations.tunnel_echo import UDP_CARRIER_BYTES, EchoRun, TunnelEcho
@@ -37,6 +38,7 @@ from vpnprobe.wire.wireguard_noise import (
     with_cookie,
 )
 
+T = TypeVar("T")
 REKEY_AFTER_S: Final = 120.0
 """Who began a session renews it after so long, when it sends."""
 REJECT_AFTER_S: Final = 180.0
@@ -49,6 +51,8 @@ KEEPALIVE_S: Final = 10.0
 """Data that came is answered by a keepalive, where nothing else is sent for so long."""
 COOKIE_S: Final = 120.0
 """A cookie is good for so long."""
+MOST_ATTEMPTS: Final = 5
+"""Initiations of one handshake whose responses are still taken, the newest ones."""
 MOST_UNREADABLE: Final = 10_000
 """Messages that cannot be read are counted up to here."""
 DATA_SIZES: Final = (128, 576, 1200, 1400, 1440, 1480)
@@ -100,12 +104,17 @@ class WireguardEnd(ConversationEnd[WireguardTracker], TunnelEcho):
         """Messages that do not open, come again, or cannot be read otherwise."""
         self.cookies_received = 0
         self.keepalives_received = 0
+        self.data_received = 0
+        """Data messages, keepalives among them."""
         self.begin_echoes(run)
         self._entropy = entropy
         self._unix_time_at_zero = unix_time_at_zero
         self._tunnel = tunnel
         self._retransmit_after_s = retransmit_after_s
-        self._attempt: Attempt | None = None
+        self.opened = 0
+        """Messages that only somebody with the keys can have sent."""
+        self._attempts: list[Attempt] = []
+        """Initiations of the handshake that is under way, the newest last; empty: none is."""
         self._cookie: tuple[bytes, float] | None = None
         """The peer's, and when it came."""
         self._keypairs: list[Keypair] = []
@@ -113,6 +122,8 @@ class WireguardEnd(ConversationEnd[WireguardTracker], TunnelEcho):
         self._latest = b""
         """Timestamp of the peer's last initiation that was taken."""
         self._keepalive_due: float | None = None
+        self._unanswered_due: float | None = None
+        """When nothing will have come for so long since data was sent that a new handshake is begun."""
 
     # What the contract asks for.
 
@@ -131,15 +142,19 @@ class WireguardEnd(ConversationEnd[WireguardTracker], TunnelEcho):
             self.tracker.saw(self.SENDER.other, error, now=now, size=len(data))
 
     def next_timer(self) -> float | None:
-        timers = (self.run.due, self._keepalive_due, self._attempt.retransmission.due if self._attempt is not None else None)
+        again = self._attempts[-1].retransmission.due if self._attempts else None
+        timers = (self.run.due, self._keepalive_due, self._unanswered_due, again)
         return min((timer for timer in timers if timer is not None), default=None)
 
     def handle_timer(self, now: float) -> None:
-        if self._attempt is not None and self._attempt.retransmission.again(now):
-            self._initiate(now, self._attempt.retransmission, self._attempt.message.sender_index)
+        if self._attempts and self._attempts[-1].retransmission.again(now):
+            self._initiate(now, self._attempts[-1].retransmission, self._attempts[-1].message.sender_index)
         if self._keepalive_due is not None and now >= self._keepalive_due:
             self._keepalive_due = None
             self._send(b"", now)
+        if self._unanswered_due is not None and now >= self._unanswered_due:
+            self._unanswered_due = None
+            self._begin(now)
         self.send_due_echo(now)
 
     def renew(self, now: float) -> None:
@@ -156,7 +171,7 @@ class WireguardEnd(ConversationEnd[WireguardTracker], TunnelEcho):
         if self._in_use is None:
             return None
         inner = outer_bytes - UDP_CARRIER_BYTES - EMPTY_DATA
-        return inner if outer_bytes == DATA_SIZES[-1] else inner - inner % BLOCK
+        return inner if outer_bytes == max(self.run.sizes) else inner - inner % BLOCK
 
     def send_payload(self, payload: bytes, now: float) -> str | None:
         keypair = self._in_use
@@ -164,13 +179,16 @@ class WireguardEnd(ConversationEnd[WireguardTracker], TunnelEcho):
             self._begin(now)
         return self._send(payload, now)
 
-    def _send(self, payload: bytes, now: float) -> str | None:
+    def _send(self, payload: bytes, now: float, *, recorded: bool = True) -> str | None:
+        """One data message, and its name; None: there are no keys. `recorded`: it is a trial of whether data passes."""
         keypair = self._in_use
         if keypair is None or now - keypair.born >= REJECT_AFTER_S:
             return None
         self._keepalive_due = None
-        message = keypair.session.seal(payload, largest=DATA_SIZES[-1] - UDP_CARRIER_BYTES - EMPTY_DATA)
-        self._emit(message, now)
+        if payload and self._unanswered_due is None:
+            self._unanswered_due = now + KEEPALIVE_S + REKEY_TIMEOUT_S
+        message = keypair.session.seal(payload, largest=max(self.run.sizes) - UDP_CARRIER_BYTES - EMPTY_DATA)
+        self._emit(message, now, recorded=recorded)
         return data_name(message)
 
     @property
@@ -189,9 +207,10 @@ class WireguardEnd(ConversationEnd[WireguardTracker], TunnelEcho):
 
     # Messages.
 
-    def _emit(self, message: WireguardMessage, now: float) -> None:
+    def _emit(self, message: WireguardMessage, now: float, *, recorded: bool = True) -> None:
         data = message.encode()
-        self.tracker.saw(self.SENDER, _head(message), now=now, size=len(data))
+        if recorded:
+            self.tracker.saw(self.SENDER, _head(message), now=now, size=len(data))
         self._outbox.append(data)
 
     def _take(self, message: WireguardMessage, size: int, now: float) -> None:
@@ -209,14 +228,17 @@ class WireguardEnd(ConversationEnd[WireguardTracker], TunnelEcho):
 
     def _saw(self, message: WireguardMessage, size: int, now: float, *, answers: str | None = None) -> None:
         """Records what the peer is shown to have said."""
+        self.opened += 1
+        self._unanswered_due = None
         self.tracker.saw(self.SENDER.other, _head(message, answers), now=now, size=size)
 
     def _begin(self, now: float, index: int | None = None) -> None:
         """Begins a handshake, unless one is under way. `index`: the sender index, fresh where none is given."""
-        if self._attempt is None or self._attempt.retransmission.due is None:
+        if not self._attempts or self._attempts[-1].retransmission.due is None:
             copies = max(1, int(REKEY_ATTEMPT_S / REKEY_TIMEOUT_S))
             retransmission = Retransmission(self._retransmit_after_s, copies, factor=1.0)
             retransmission.began(now)
+            self._attempts = []
             self._initiate(now, retransmission, self._index() if index is None else index)
 
     def _initiate(self, now: float, retransmission: Retransmission, index: int) -> None:
@@ -225,7 +247,7 @@ class WireguardEnd(ConversationEnd[WireguardTracker], TunnelEcho):
         message, state = initiation(self.identity, ephemeral=ephemeral, index=index, timestamp=timestamp)
         if self._cookie is not None and now - self._cookie[1] < COOKIE_S:
             message = with_cookie(message, self._cookie[0])
-        self._attempt = Attempt(message, state, retransmission)
+        self._attempts = [*self._attempts[1 - MOST_ATTEMPTS :], Attempt(message, state, retransmission)]
         self._emit(message, now)
 
     def _initiation_came(self, message: HandshakeInitiation, size: int, now: float) -> None:
@@ -241,22 +263,43 @@ class WireguardEnd(ConversationEnd[WireguardTracker], TunnelEcho):
         self._emit(answer, now)
 
     def _response_came(self, message: HandshakeResponse, size: int, now: float) -> None:
-        attempt = self._attempt
-        if attempt is None or message.receiver_index != attempt.message.sender_index:
-            raise DecodeError("receiver index", 8, "is of no handshake that is under way")
-        state = read_response(message, attempt.state, self.identity)
-        self._attempt = None
+        self._of_handshake(message.receiver_index, 8)
+        attempt, state = self._opened_by(lambda attempt: read_response(message, attempt.state, self.identity))
         self._saw(message, size, now)
+        newest = self._attempts[-1]
+        if attempt is not newest:
+            # The round trip is longer than what initiations wait for one another. The peer has the keys of the newest by now.
+            newest.retransmission.interval_s = max(REKEY_TIMEOUT_S, newest.retransmission.interval_s)
+            newest.retransmission.due = now + REKEY_TIMEOUT_S
+            return
+        self._attempts = []
         self._keep(state, now, began=True, local=message.receiver_index, remote=message.sender_index)
         self._came_up(now)
 
+    def _opened_by(self, read: Callable[[Attempt], T]) -> tuple[Attempt, T]:
+        """The initiation that a message answers, and what is read. Raises DecodeError where it answers none that is still kept."""
+        for attempt in self._attempts[:-1]:
+            with suppress(DecodeError):
+                return attempt, read(attempt)
+        return self._attempts[-1], read(self._attempts[-1])
+
+    def _of_handshake(self, index: int, offset: int) -> None:
+        """Raises DecodeError where no handshake of that sender index is under way."""
+        if not self._attempts or index != self._attempts[-1].message.sender_index:
+            raise DecodeError("receiver index", offset, "is of no handshake that is under way")
+
     def _came_up(self, now: float) -> None:
         """The handshake that this end began is complete: the peer sends nothing before it has got something."""
-        if self.run.due is None and not self.run.requests and self.run.count:
-            self.run.begin(now)
+        if self.run.count and not self.run.requests and self.run.due is None:
+            self._may_ask(now)
             self.send_due_echo(now)
         else:
             self._send(b"", now)
+
+    def _may_ask(self, now: float) -> None:
+        """Echo requests can go through the tunnel from now on."""
+        if not self.run.requests and self.run.due is None:
+            self.run.begin(now)
 
     def _keep(self, state: Handshake, now: float, *, began: bool, local: int, remote: int) -> None:
         """The keys of a handshake: of those before, the ones in use stay, and what the peer has never used goes."""
@@ -267,10 +310,9 @@ class WireguardEnd(ConversationEnd[WireguardTracker], TunnelEcho):
 
     def _cookie_came(self, message: CookieReply, size: int, now: float) -> None:
         """Is used with the next initiation, which is not hurried."""
-        attempt = self._attempt
-        if attempt is None or message.receiver_index != attempt.message.sender_index:
-            raise DecodeError("receiver index", 4, "is of no handshake that is under way")
-        self._cookie = read_cookie(message, attempt.message.mac1, self.identity.peer), now
+        self._of_handshake(message.receiver_index, 4)
+        _, cookie = self._opened_by(lambda attempt: read_cookie(message, attempt.message.mac1, self.identity.peer))
+        self._cookie = cookie, now
         self.cookies_received += 1
         self._saw(message, size, now)
 
@@ -280,11 +322,11 @@ class WireguardEnd(ConversationEnd[WireguardTracker], TunnelEcho):
             raise DecodeError("receiver index", 4, "is of no session that is in use")
         packet = keypair.session.open(message)
         keypair.confirmed = True
+        self.data_received += 1
         self._saw(message, size, now, answers=self.answered_by(packet))
         if keypair.began and now - keypair.born >= REJECT_AFTER_S - KEEPALIVE_S - REKEY_TIMEOUT_S:
             self._begin(now)
-        if not self.run.requests and self.run.due is None:
-            self.run.begin(now)
+        self._may_ask(now)
         if packet:
             self._keepalive_due = self._keepalive_due or now + KEEPALIVE_S
             self.echo_came(packet, now)

@@ -1,0 +1,169 @@
+"""The client of a profile: who answers echo requests is found out, a slow path does not confuse it, and it tells what came."""
+
+import random
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+
+import pytest
+from wireguard_support import AT_CLIENT, AT_SERVER, INDEX, UNIX_TIME, Lost, Pair
+
+from vpnprobe.conversations.tunnel_echo import read_echo
+from vpnprobe.conversations.wireguard import KnownData, State
+from vpnprobe.conversations.wireguard_client import (
+    LOOK_AGAIN_S,
+    MOST_LOOKS,
+    RETRANSMIT_AFTER_S,
+    UNANSWERED_ECHOES,
+    TunnelOffer,
+    WireguardClient,
+)
+from vpnprobe.conversations.wireguard_ends import Responder
+from vpnprobe.conversations.wireguard_session import KEEPALIVE_S, REKEY_TIMEOUT_S, WireguardEnd
+from vpnprobe.wire.icmp import EchoReply
+from vpnprobe.wire.wireguard import HandshakeInitiation, decode_wireguard
+
+OWN, GATEWAY, RESOLVER, NOBODY = (IPv4Address(f"10.8.0.{number}") for number in (2, 1, 53, 99))
+DATA, INITIATION = 4, 1
+
+
+class Network(Responder):
+    """A server with somebody behind it at some addresses."""
+
+    there: Sequence[IPv4Address] = (GATEWAY,)
+
+    def tunnel_ends(self) -> tuple[IPv4Address, IPv4Address]:
+        return GATEWAY, OWN
+
+    def echo_came(self, payload: bytes, now: float) -> None:
+        echo = read_echo(payload)
+        if echo is not None and (echo[0].destination in self.there or isinstance(echo[1], EchoReply)):
+            super().echo_came(payload, now)
+
+
+def client(
+    *asked: IPv4Address, own: IPv4Address | None = OWN, echoes: int = 12, sizes: Sequence[int] = (128, 576, 1340)
+) -> WireguardClient:
+    offer = TunnelOffer(own, asked, sizes, echoes)
+    return WireguardClient(AT_CLIENT, offer, index=INDEX, entropy=random.Random(1).randbytes, unix_time_at_zero=UNIX_TIME)
+
+
+def pair(end: WireguardClient, *there: IPv4Address, lost: Lost = lambda *_: False, echoes: int = 0) -> Pair:
+    server = Network(AT_SERVER, entropy=random.Random(2).randbytes, unix_time_at_zero=UNIX_TIME, echoes=echoes)
+    server.there = there
+    return Pair(end, server, lost=lost)
+
+
+class TestWhoIsAsked:
+    @pytest.mark.parametrize("asked", [(GATEWAY,), (NOBODY, GATEWAY), (RESOLVER, NOBODY, GATEWAY)])
+    def test_who_answers_is_found(self, asked: tuple[IPv4Address, ...]) -> None:
+        end = client(*asked)
+        pair(end, GATEWAY).run()
+        assert (end.found, end.run.all_answered, len(end.run.requests)) == (GATEWAY, True, 12)
+        assert end.tracker.state is State.DATA_BOTH_WAYS
+
+    def test_what_looks_for_somebody_is_no_trial(self) -> None:
+        end = client(NOBODY, GATEWAY)
+        pair(end, GATEWAY).run()
+        sent = [step for step in end.events() if step.sender is end.SENDER and isinstance(step.message, KnownData)]
+        assert len(sent) == 12
+
+    def test_sizes_are_those_of_the_tunnel(self) -> None:
+        end = client(GATEWAY)
+        both = pair(end, GATEWAY).run()
+        sizes = {len(data) + 28 for sender, data in both.said if sender is end and data[0] == DATA}
+        assert max(sizes) == 1340
+
+    def test_the_first_is_asked_where_nobody_answers(self) -> None:
+        end = client(GATEWAY, RESOLVER, echoes=102)
+        pair(end).run(until=MOST_LOOKS * LOOK_AGAIN_S + 1)
+        assert (end.found, len(end.run.requests)) == (None, UNANSWERED_ECHOES)
+        assert end.tunnel_ends() == (OWN, GATEWAY)
+        assert not end.data_received
+
+    def test_a_servers_keepalive_shows_that_data_came(self) -> None:
+        end = client(GATEWAY)
+        pair(end).run(until=KEEPALIVE_S + 1)
+        assert (end.keepalives_received, end.data_received) == (1, 1)
+        assert not any(request.answered_at for request in end.run.requests.values())
+
+    def test_lost_looks_are_repeated(self) -> None:
+        looks: list[bytes] = []
+
+        def lost(sender: WireguardEnd, data: bytes) -> bool:
+            looks.extend([data] if sender is end and data[0] == DATA else [])
+            return 0 < len(looks) < 3
+
+        end = client(GATEWAY)
+        pair(end, GATEWAY, lost=lost).run()
+        assert end.found == GATEWAY
+        assert end.run.all_answered
+
+    @pytest.mark.parametrize("end", [client(GATEWAY, own=None), client()])
+    def test_without_addresses_the_session_is_confirmed_all_the_same(self, end: WireguardClient) -> None:
+        both = pair(end, GATEWAY).run()
+        assert (end.can_ask, end.tunnel_ends(), end.run.requests) == (False, None, {})
+        assert both.server.keepalives_received == 1
+
+    def test_requests_of_the_server_are_answered(self) -> None:
+        end = client(GATEWAY)
+        both = pair(end, GATEWAY, echoes=6).run()
+        assert both.server.run.all_answered
+
+    def test_foreign_answers_find_nobody(self) -> None:
+        """Echo replies of other programs, or from addresses that were not asked."""
+        end = client(NOBODY)
+        pair(end, GATEWAY, echoes=3).run(until=1.0)
+        assert end.found is None
+
+
+class TestLater:
+    def test_a_renewed_session_is_confirmed_and_nobody_is_looked_for_again(self) -> None:
+        end = client(GATEWAY)
+        both = pair(end, GATEWAY).run()
+        end.renew(both.now)
+        both.run()
+        assert both.server.keepalives_received == 1
+        assert len(end.run.requests) == 12
+        assert end.found == GATEWAY
+
+
+class TestSlowPaths:
+    def test_a_round_trip_that_is_longer_than_the_repetition(self) -> None:
+        """The response to an earlier initiation shows a slow peer: the answer to the newest is waited for, since the peer has its keys."""
+        end = client(GATEWAY)
+        server = Network(AT_SERVER, entropy=random.Random(2).randbytes, unix_time_at_zero=UNIX_TIME, echoes=0)
+        end.start(0.0)
+        initiations = [end.data_to_send(0.0)[0]]
+        now = 0.0
+        for _ in range(2):
+            now = end.next_timer() or 0.0
+            end.handle_timer(now)
+            initiations += end.data_to_send(now)
+        assert now == 2 * RETRANSMIT_AFTER_S
+        assert len({type(decode_wireguard(data)) for data in initiations}) == 1
+        responses = []
+        for data in initiations:
+            server.receive(data, now)
+            responses += server.data_to_send(now)
+        assert len(responses) == 3
+        end.receive(responses[0], now + 0.1)
+        assert end.reached("handshake")
+        assert end.unreadable == 0
+        assert not end.data_to_send(now + 0.1)
+        assert end.next_timer() == now + 0.1 + REKEY_TIMEOUT_S
+        end.receive(responses[2], now + 0.2)
+        for data in end.data_to_send(now + 0.2):
+            server.receive(data, now + 0.3)
+        assert server.data_received == 1
+
+    def test_repetition_goes_on_where_the_newest_is_lost(self) -> None:
+        end = client(GATEWAY)
+        counted: list[bytes] = []
+
+        def lost(sender: WireguardEnd, data: bytes) -> bool:
+            counted.extend([data] if data[0] == INITIATION else [])
+            return data[0] == INITIATION and len(counted) < 4
+
+        pair(end, GATEWAY, lost=lost).run(until=6.0)
+        assert all(isinstance(decode_wireguard(data), HandshakeInitiation) for data in counted)
+        assert end.run.all_answered

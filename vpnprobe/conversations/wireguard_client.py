@@ -1,0 +1,115 @@
+"""The initiator with an existing server, which tells nothing of what is in the tunnel: the profile says whom echo requests can go to.
+
+Whoever of these answers first is asked from then on; where none does, the first is. A server that gets data and has nothing to say answers
+with a keepalive after KEEPALIVE_S, which shows that data arrives though nobody behind it answers.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Final
+
+from vpnprobe.conversations.tunnel_echo import EchoRun, echo_request, read_echo
+from vpnprobe.conversations.wireguard_ends import Initiator
+from vpnprobe.conversations.wireguard_session import DATA_SIZES
+from vpnprobe.wire.icmp import EchoReply
+from vpnprobe.wire.wireguard_noise import Identity
+
+RETRANSMIT_AFTER_S: Final = 1.0
+"""Between two initiations: earlier than real clients, which have all day."""
+LOOK_AGAIN_S: Final = 0.5
+MOST_LOOKS: Final = 4
+"""Echo requests to each address before the first one is taken without an answer."""
+UNANSWERED_ECHOES: Final = 12
+"""Echo requests of the run where nobody has answered: two of each size."""
+SMALL: Final = 64
+"""Bytes of the packet that looks for somebody."""
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelOffer:
+    """What the profile says of the tunnel."""
+
+    own: IPv4Address | None
+    """This end's address; None: there is none of IPv4, and nobody is asked."""
+    asked: Sequence[IPv4Address] = ()
+    """Whom echo requests can go to, the likeliest first."""
+    sizes: Sequence[int] = DATA_SIZES
+    """Bytes of the outer IP packets that are tried, ascending; the last is the largest that the tunnel's MTU makes."""
+    echoes: int = 102
+
+
+class WireguardClient(Initiator):
+    """The client of a profile."""
+
+    def __init__(
+        self, identity: Identity, offer: TunnelOffer, *, index: bytes, entropy: Callable[[int], bytes], unix_time_at_zero: float
+    ) -> None:
+        super().__init__(
+            identity, index=index, entropy=entropy, unix_time_at_zero=unix_time_at_zero, echoes=0, retransmit_after_s=RETRANSMIT_AFTER_S
+        )
+        self.offer = offer
+        self.found: IPv4Address | None = None
+        """Who has answered; None: nobody yet."""
+        self.begin_echoes(EchoRun(int.from_bytes(index[:2], "big"), offer.echoes if self.can_ask else 0, tuple(offer.sizes)))
+        self._looks = 0
+        self._look_due: float | None = None
+
+    @property
+    def can_ask(self) -> bool:
+        return self.offer.own is not None and bool(self.offer.asked)
+
+    def tunnel_ends(self) -> tuple[IPv4Address, IPv4Address] | None:
+        own, asked = self.offer.own, self.offer.asked
+        return (own, self.found or asked[0]) if own is not None and asked else None
+
+    def next_timer(self) -> float | None:
+        timers = (super().next_timer(), self._look_due)
+        return min((timer for timer in timers if timer is not None), default=None)
+
+    def handle_timer(self, now: float) -> None:
+        if self._look_due is not None and now >= self._look_due:
+            self._look(now)
+        super().handle_timer(now)
+
+    def _came_up(self, now: float) -> None:
+        """Looks for somebody first; a later handshake needs nothing but to be confirmed."""
+        if self.can_ask and not self._looks:
+            self._look(now)
+        else:
+            self._send(b"", now)
+
+    def _may_ask(self, now: float) -> None:
+        """Only once it is known whom."""
+
+    def _look(self, now: float) -> None:
+        """Asks everybody, or takes the first where nobody has answered. No trials: some of the addresses may be nobody's."""
+        if self._looks >= MOST_LOOKS:
+            self.run.count = min(self.run.count, UNANSWERED_ECHOES)
+            self._ask(now)
+            return
+        self._looks += 1
+        self._look_due = now + LOOK_AGAIN_S
+        for address in self.offer.asked:
+            assert self.offer.own is not None
+            packet = echo_request(self.offer.own, address, identifier=self._looking, sequence=self._looks, size=SMALL)
+            self._send(packet, now, recorded=False)
+
+    @property
+    def _looking(self) -> int:
+        """The identifier of such a request, another than the run's."""
+        return self.run.identifier ^ 1
+
+    def _ask(self, now: float) -> None:
+        self._look_due = None
+        self.run.begin(now)
+        self.send_due_echo(now)
+
+    def echo_came(self, payload: bytes, now: float) -> None:
+        echo = read_echo(payload)
+        if echo is not None and self._look_due is not None:
+            packet, message = echo
+            if isinstance(message, EchoReply) and message.identifier == self._looking and packet.source in self.offer.asked:
+                self.found = packet.source
+                self._ask(now)
+        super().echo_came(payload, now)
