@@ -31,6 +31,7 @@ ELSEWHERE: Final = {
     "vpnprobe/rules/*.py": "examples in the words of rules",
     "vpnprobe/provisioning/openvpn*.py": "its configuration files",
     "vpnprobe/cli/openvpn*.py": "its profiles on the command line",
+    "vpnprobe/cli/wireguard*.py": "its profiles on the command line",
     "vpnprobe/cli/profiles.py": "which reader a profile has",
     "vpnprobe/cli/words.py": "words of options",
     "vpnprobe/cli/demo.py": "words about the scenario that it began with",

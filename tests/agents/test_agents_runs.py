@@ -74,12 +74,14 @@ def heads(capture: bytes) -> list[tuple[bytes, bytes]]:
     return found
 
 
-def test_a_port_that_another_program_has_is_asked_nothing_that_takes_keys() -> None:
+def test_initiations_alone_go_to_a_port_that_another_program_has() -> None:
+    """It does not answer them, and the server's wire shows that they arrive."""
+
     async def story(both: Agents) -> Measured:
         await both.server.udp(lambda _: None, port=51820)
         return await both.run(Settings((51820,), frozenset({"wireguard", "udp"}))).measure()
 
     rows = [row for row in simulated(story).observations if row.probe == "wireguard"]
-    assert {row.check for row in rows} == {"handshake", "data"}
-    assert {row.outcome for row in rows} == {Outcome.SKIPPED}
+    assert {(row.check, row.outcome) for row in rows} == {("handshake", Outcome.NO_ANSWER), ("data", Outcome.SKIPPED)}
     assert all("answers nobody whose key it does not know" in row.detail["reason"] for row in rows)
+    assert [row.detail["arrived_at_server"] == row.sent for row in rows if row.check == "handshake"] == [True]

@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 
 from vpnprobe.cli import run_command
-from vpnprobe.cli.openvpn_profile import addresses_of, profile_test_of
+from vpnprobe.cli.openvpn_profile import profile_test_of
+from vpnprobe.cli.resolving import addresses_of
 from vpnprobe.conversations.openvpn_session_keys import make_session_keys
 from vpnprobe.errors import ExitStatus
 from vpnprobe.probes.existing_server import MOST_REMOTES
@@ -69,7 +70,7 @@ class TestUsage:
         status, line = error_of(capsys, *options)
         assert status == ExitStatus.USAGE
         assert "name the peer: --peer HOST" in line
-        assert "--solo --profile FILE.ovpn" in line
+        assert "--solo --profile FILE" in line
 
     def test_a_profile_without_solo_wants_a_peer(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         status, line = error_of(capsys, "--profile", written(tmp_path))

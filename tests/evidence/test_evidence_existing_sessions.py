@@ -34,6 +34,7 @@ def test_an_initiation_that_comes_and_is_not_answered() -> None:
     (row,) = judged(rows, BESIDE, sees=True).values()
     assert (row.outcome, row.sent, row.received) == (Outcome.NO_ANSWER, 2, 0)
     assert row.detail["arrived_at_server"] == 2
+    assert "reason" not in row.detail
 
 
 def test_its_answers_are_none_of_plain_sessions_beside_it() -> None:
@@ -50,4 +51,5 @@ def test_its_answers_are_none_of_plain_sessions_beside_it() -> None:
     assert found["wireguard-handshake-profile-udp-51820-both"].outcome is Outcome.PASS
     plain = found["wireguard-handshake-udp-51820-both"]
     assert (plain.outcome, plain.detail["arrived_at_server"]) == (Outcome.NO_ANSWER, 2)
+    assert plain.detail["reason"] == "WireGuard answers nobody whose key it does not know"
     assert "lost_direction" not in plain.detail

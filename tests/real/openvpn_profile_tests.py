@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
-from vpnprobe.cli.openvpn_profile import addresses_of
+from vpnprobe.cli.resolving import addresses_of
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces
 from vpnprobe.evidence.judge import judge

@@ -2,22 +2,19 @@
 
 import sys
 from collections.abc import Callable
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from vpnprobe.probes.openvpn_profile_test import ProfileTest
     from vpnprobe.profiles.model import Profile
-    from vpnprobe.transports.stack import Address
 
 
 def profile_test_of(path: Path, tell: Callable[[str], None]) -> "ProfileTest":
     """Reads the profile, and asks on the terminal for what it wants asked. Raises ProfileError."""
+    from vpnprobe.cli.resolving import addresses_of
     from vpnprobe.probes.existing_server import MOST_REMOTES
     from vpnprobe.probes.openvpn_profile_test import ProfileTest
     from vpnprobe.profiles.ovpn import read_profile
@@ -53,16 +50,3 @@ def _passphrase(profile: "Profile") -> str | None:
         return None
     passphrase: str = click.prompt("Passphrase of the private key", hide_input=True, err=True)
     return passphrase
-
-
-async def addresses_of(host: str, family: str) -> "Sequence[Address]":
-    """All addresses of a host, in the resolver's order; empty: it is not known."""
-    import asyncio
-    import socket
-
-    wanted = {"4": socket.AF_INET, "6": socket.AF_INET6}.get(family, socket.AF_UNSPEC)
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM, family=wanted)
-    except (OSError, UnicodeError):
-        return ()
-    return [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]

@@ -11,5 +11,8 @@ if TYPE_CHECKING:
 def existing_server(path: Path, tell: Callable[[str], None]) -> "ExistingServer":
     """Reads the profile, and asks on the terminal for what it wants asked. Raises ProfileError."""
     from vpnprobe.cli.openvpn_profile import profile_test_of
+    from vpnprobe.cli.wireguard_profile import wireguard_profile_test_of
+    from vpnprobe.profiles.files import read_text
+    from vpnprobe.profiles.wireguard import is_wireguard
 
-    return profile_test_of(path, tell)
+    return wireguard_profile_test_of(path, tell) if is_wireguard(read_text(path)) else profile_test_of(path, tell)

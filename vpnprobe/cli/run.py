@@ -57,7 +57,7 @@ class Wanted:
 @click.command()
 @click.option("--peer", metavar="HOST|ssh://[USER@]HOST", help="Where `vpnprobe serve` runs, or where ssh is to start it.")
 @click.option("--solo", is_flag=True, help="Probe HOST with no server agent there: answers prove, silence says unknown.")
-@click.option("--profile", metavar="FILE.ovpn", type=click.Path(path_type=Path), help=words.PROFILE)
+@click.option("--profile", metavar="FILE", type=click.Path(path_type=Path), help=words.PROFILE)
 @click.option("--control-port", type=click.IntRange(1, 65535), default=DEFAULT_CONTROL_PORT, show_default=True)
 # Whether it can be read shows when it is: what access(2) says beforehand leaves capabilities out.
 @click.option(
@@ -93,7 +93,7 @@ def run(
     Both ends record every probe packet, so what is lost is placed: in this direction, between these two routers. Needs the server's token
     (made by `vpnprobe serve`), or ssh. Run it as root where GRE and ESP are to be measured; without, the rest is still done.
 
-    `vpnprobe run --solo --profile client.ovpn` needs nothing else: it tries the servers of the profile and names what stops a session.
+    `vpnprobe run --solo --profile FILE` needs nothing else: it tries the servers of the profile and names what stops a session.
     """
     from vpnprobe.cli.finishing import rule_set
 
@@ -133,18 +133,20 @@ async def _run(
     import cryptography.x509  # noqa: F401  (the keys of a run need it: it is loaded before the run's time begins)
 
     from vpnprobe.cli.finishing import decided, now, publish, result_of, rule_set, status_of
-    from vpnprobe.conversations.registry import registered_ports, usual_ports
+    from vpnprobe.conversations.registry import usual_ports
     from vpnprobe.errors import ExitStatus
-    from vpnprobe.observations.schema import Mode, Transport
+    from vpnprobe.observations.schema import Mode
     from vpnprobe.probes.settings import Settings
 
     control_port = None if wanted.solo or wanted.peer.startswith(SSH) else wanted.control_port
-    if taken := [port for port in further if any(port in registered_ports(transport) for transport in (Transport.TCP, Transport.UDP))]:
+    if taken := [port for port in further if _is_registered(port)]:
         raise UsageError(f"--port {taken[0]} is the port of another VPN protocol, which is tried there: name another one")
     of_profile = [remote.port for remote in existing.remotes] if existing is not None else []
-    ports = tuple(port for port in dict.fromkeys((*usual_ports(), *further)) if port != control_port)
+    # What comes to the profile's port beside its own messages tells a filter from the rest.
+    named = (*further, *(port for port in of_profile if port not in usual_ports() and not _is_registered(port)))
+    ports = tuple(port for port in dict.fromkeys((*usual_ports(), *named)) if port != control_port)
     started = now()
-    measured, took = await _measured(wanted, Settings(ports, names, existing, only_existing=wanted.alone, named_ports=tuple(further)))
+    measured, took = await _measured(wanted, Settings(ports, names, existing, only_existing=wanted.alone, named_ports=named))
     ports = tuple(dict.fromkeys(of_profile if wanted.alone else (*of_profile, *ports)))
     decision = decided(measured.observations, judging, rule_set(judging), ports=ports, control_port=control_port, protocols=protocols)
     name = wanted.peer.removeprefix(SSH)
@@ -166,6 +168,14 @@ async def _run(
 
     click.echo(f"error: the run is incomplete: {visible(measured.problem)}", err=True)
     return ExitStatus.NO_PEER if measured.peer_lost else 130
+
+
+def _is_registered(port: int) -> bool:
+    """Whether a protocol has the port for itself, over UDP or TCP."""
+    from vpnprobe.conversations.registry import registered_ports
+    from vpnprobe.observations.schema import Transport
+
+    return any(port in registered_ports(transport) for transport in (Transport.TCP, Transport.UDP))
 
 
 async def _measured(wanted: Wanted, settings: "Settings") -> "tuple[Measured, float]":

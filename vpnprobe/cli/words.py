@@ -2,6 +2,6 @@
 
 from typing import Final
 
-PROFILE: Final = "Also try an existing OpenVPN server as its client."
+PROFILE: Final = "Also try an existing OpenVPN or WireGuard server as its client (client.ovpn, wg0.conf)."
 PORT: Final = "A further port to try OpenVPN and WireGuard on (repeatable)."
-NO_PEER: Final = "name the peer: --peer HOST, or try an OpenVPN server by itself: --solo --profile FILE.ovpn"
+NO_PEER: Final = "name the peer: --peer HOST, or try an existing server by itself: --solo --profile FILE"

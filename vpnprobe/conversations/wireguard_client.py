@@ -12,7 +12,9 @@ from typing import Final
 from vpnprobe.conversations.tunnel_echo import EchoRun, echo_request, read_echo
 from vpnprobe.conversations.wireguard_ends import Initiator
 from vpnprobe.conversations.wireguard_session import DATA_SIZES
+from vpnprobe.errors import DecodeError
 from vpnprobe.wire.icmp import EchoReply
+from vpnprobe.wire.wireguard import HandshakeResponse
 from vpnprobe.wire.wireguard_noise import Identity
 
 RETRANSMIT_AFTER_S: Final = 1.0
@@ -49,6 +51,8 @@ class WireguardClient(Initiator):
             identity, index=index, entropy=entropy, unix_time_at_zero=unix_time_at_zero, echoes=0, retransmit_after_s=RETRANSMIT_AFTER_S
         )
         self.offer = offer
+        self.response_unopened = False
+        """Whether a response came that is for our public key and does not open: its maker has another preshared key."""
         self.found: IPv4Address | None = None
         """Who has answered; None: nobody yet."""
         self.begin_echoes(EchoRun(int.from_bytes(index[:2], "big"), offer.echoes if self.can_ask else 0, tuple(offer.sizes)))
@@ -72,12 +76,19 @@ class WireguardClient(Initiator):
             self._look(now)
         super().handle_timer(now)
 
+    def _response_came(self, message: HandshakeResponse, size: int, now: float) -> None:
+        try:
+            super()._response_came(message, size, now)
+        except DecodeError as error:
+            self.response_unopened = self.response_unopened or error.field == "empty"
+            raise
+
     def _came_up(self, now: float) -> None:
         """Looks for somebody first; a later handshake needs nothing but to be confirmed."""
         if self.can_ask and not self._looks:
             self._look(now)
         else:
-            self._send(b"", now)
+            self._send(b"", now, recorded=False)  # Nobody answers it, so that it is no trial.
 
     def _may_ask(self, now: float) -> None:
         """Only once it is known whom."""

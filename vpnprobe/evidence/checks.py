@@ -78,6 +78,8 @@ class CheckSpec:
     """The port of the control connection that its form `in-call` is set up through, whose program then answers; None: no such form."""
     counted_in: tuple[str, str] = ("", "")
     """Probe and name of the check that counts the same packets too; empty: none does."""
+    silent_to_strangers: str = ""
+    """Why another program's server does not answer a client whose keys it does not know; empty: it answers."""
     closing_fits: str = ""
     """What a server that closes the connection without a byte is consistent with; empty: nothing in particular."""
     observed: bool = True
@@ -125,7 +127,15 @@ CHECKS: Final[tuple[CheckSpec, ...]] = (
     CheckSpec("openvpn", "reset", Kind.CONVERSATION, "OpenVPN reset", EITHER, traced_over=UDP, wrapped=True, closing_fits=WRAPPED_OPENVPN),
     CheckSpec("openvpn", "handshake", Kind.CONVERSATION, "OpenVPN handshake", EITHER, after="reset", wrapped=True),
     CheckSpec("openvpn", "data", Kind.DATA, "OpenVPN data channel", EITHER, after="handshake", wrapped=True),
-    CheckSpec("wireguard", "handshake", Kind.CONVERSATION, "WireGuard handshake", UDP, traced_over=UDP),
+    CheckSpec(
+        "wireguard",
+        "handshake",
+        Kind.CONVERSATION,
+        "WireGuard handshake",
+        UDP,
+        traced_over=UDP,
+        silent_to_strangers="WireGuard answers nobody whose key it does not know",
+    ),
     CheckSpec("wireguard", "data", Kind.DATA, "WireGuard data messages", UDP, after="handshake"),
     CheckSpec("path", "trace", Kind.FACT, "TTL-stepped trace"),
     CheckSpec("path", "echo", Kind.FACT, "ICMP echo", (Transport.ICMP,), observed=False),

@@ -28,5 +28,9 @@ NAME_NOT_RESOLVED: Final = "name-not-resolved"
 DATA_DEAD: Final = "data-dead"
 LARGE_DEAD: Final = "data-large-dead"
 DATA_CUT: Final = "data-cut"
-HARMLESS: Final = frozenset({"", "renegotiation-asked"})
+PORT_REFUSED: Final = "port-refused"
+UNREACHABLE: Final = "unreachable"
+SILENT: Final = "silent"
+ANSWERED_FROM_ELSEWHERE: Final = "answered-from-elsewhere"
+HARMLESS: Final = frozenset({"", "renegotiation-asked", ANSWERED_FROM_ELSEWHERE})
 """Names of what does not stop anything."""

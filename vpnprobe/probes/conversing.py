@@ -39,18 +39,27 @@ async def over_udp(
     *,
     until: Callable[[Driver], Until] | None = None,
     closing: Callable[[float], None] | None = None,
-) -> None:
-    """Runs the initiator against the server's port; what comes later is still recorded.
+    authenticated: Callable[[], int] | None = None,
+) -> Endpoint:
+    """Runs the initiator against the server's port; what comes later is still recorded. Returns where it was sent to at last.
 
     `until`: what is waited for; None: the check's goal, or silence. `closing(now)` has it say goodbye: some servers keep what is left open,
-    and serve nobody any more.
+    and serve nobody any more. `authenticated`: how many messages only the peer can have sent: the conversation follows them to wherever
+    they come from; None: it stays with the server's address.
     """
     assert check.port is not None
-    remote = context.endpoint(check.port)
+    remote = asked = context.endpoint(check.port)
 
     def came(datagram: Datagram) -> None:
-        if datagram.source.address == remote.address:
-            driver.receive(datagram.data)
+        nonlocal remote
+        if authenticated is None:
+            if datagram.source.address == asked.address:
+                driver.receive(datagram.data)
+            return
+        before, known = authenticated(), remote
+        remote = datagram.source  # What it is answered with goes there.
+        driver.receive(datagram.data)
+        remote = remote if authenticated() > before else known
 
     def refused(_: Endpoint) -> None:
         context.recorder.refused(Refusal(check, Direction.C2S, RefusalKind.PORT_UNREACHABLE, None, conversation.key))
@@ -70,6 +79,7 @@ async def over_udp(
             driver.say(closing)
     finally:
         driver.rest()  # A run that was broken off sends nothing more.
+    return remote
 
 
 async def connected(context: ProbeContext, check: Check, *, deadline_s: float) -> TcpStream:

@@ -87,7 +87,7 @@ class TunnelSessions(ABC):
         """Sessions until it is sure what passes."""
         more, gap_s = 1, GAP_S
         while more > 0:
-            await self._attempts(more, gap_s, echoes)
+            await self.attempts(more, gap_s, echoes)
             await self.context.sync()
             judgement = self.context.judge()
             more = min(self._more(judgement), MOST_SESSIONS - self._made)
@@ -100,7 +100,8 @@ class TunnelSessions(ABC):
         found = [row.direction for row in rows_of(judgement, self.data) if row.outcome in (Outcome.PASS, Outcome.DEGRADED)]
         return {Direction.C2S, Direction.S2C} <= set(found)
 
-    async def _attempts(self, count: int, gap_s: float, echoes: int) -> None:
+    async def attempts(self, count: int, gap_s: float, echoes: int) -> None:
+        """So many sessions, one begun after another."""
         running: list[asyncio.Task[None]] = []
         try:
             for number in range(count):

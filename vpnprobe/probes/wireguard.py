@@ -1,7 +1,7 @@
 """wireguard: whole tunnels with the server agent on each candidate port, handshake and then data both ways.
 
-WireGuard answers nobody whose key it does not know: where another program has the port, or without an agent, nothing can be asked of it
-without a profile of its own.
+WireGuard answers nobody whose key it does not know: where another program has the port, initiations alone are sent, which the server
+agent sees arrive on the wire. Without an agent nothing can be asked of it but with a profile of its own.
 """
 
 from typing import Final
@@ -13,15 +13,18 @@ from vpnprobe.conversations.wireguard_run_keys import RunKeys
 from vpnprobe.evidence.checks import wireguard_data, wireguard_handshake
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import ProbeContext
+from vpnprobe.probes.context import ProbeContext, gather_all
 from vpnprobe.probes.conversing import over_udp
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.probes.tunnel_sessions import SessionOver, TunnelSessions, tried
+from vpnprobe.probes.wireguard_profile_test import WireguardProfileTest
 
 SPEC: Final = protocol_named("wireguard")
 FIRST_ANSWER_S: Final = 1.0
 """How long a response may take that a queue delays beyond the round trip of the control channel."""
-SILENT_TO_STRANGERS: Final = "another program has the port, and WireGuard answers nobody whose key it does not know"
+SILENT_TO_STRANGERS: Final = (
+    "another program has the port, and WireGuard answers nobody whose key it does not know: its own profile tells more (--profile FILE)"
+)
 
 
 class WireguardSessions(TunnelSessions):
@@ -53,26 +56,50 @@ class WireguardProbe:
     name: Final = "wireguard"
 
     def ports(self, settings: Settings) -> list[WantedPort]:
+        if settings.only_existing:
+            return []
         return [WantedPort(Transport.UDP, port) for port in settings.candidates(SPEC)]
 
     async def run(self, context: ProbeContext) -> None:
-        keys, ports = context.keys.get(SPEC.name), self.ports(context.settings)
+        existing = context.settings.existing
+        trials = [existing.run(context)] if isinstance(existing, WireguardProfileTest) else []
+        await gather_all([self._candidates(context), *trials])
+
+    async def _candidates(self, context: ProbeContext) -> None:
+        keys = context.keys.get(SPEC.name)
         assert keys is None or isinstance(keys, RunKeys)
-        ours = [] if keys is None else [wanted for wanted in ports if context.port_state(*wanted) is PortState.OURS]
-        for wanted in ports:
-            if wanted not in ours:
-                _skip(context, wanted)
-        if keys is not None and ours:
-            await tried(context, [WireguardSessions(context, keys, wanted.port) for wanted in ours])
+        ours: list[WireguardSessions] = []
+        watched: list[WireguardSessions] = []
+        for wanted in self.ports(context.settings):
+            state = context.port_state(*wanted)
+            if keys is not None and state is PortState.OURS:
+                ours.append(WireguardSessions(context, keys, wanted.port))
+                continue
+            why = _why_not(context, state)
+            context.skip(wireguard_data(wanted.port), why, Direction.C2S, Direction.S2C)
+            if keys is not None and state is PortState.DAEMON and context.server_record.sees_closed_ports:
+                watched.append(WireguardSessions(context, keys, wanted.port))
+            else:
+                context.skip(wireguard_handshake(wanted.port), why)
+        await gather_all([self._initiations(sessions) for sessions in watched])
+        if ours:
+            await tried(context, ours)
+
+    async def _initiations(self, sessions: WireguardSessions) -> None:
+        """Initiations that the program there does not answer: whether they arrive shows on the server's wire."""
+
+        async def send(count: int, spacing_s: float) -> None:
+            await sessions.attempts(count, spacing_s, 0)
+
+        await sessions.context.until_sure(sessions.steps[0], Direction.C2S, send)
 
 
-def _skip(context: ProbeContext, wanted: WantedPort) -> None:
-    match context.port_state(*wanted):
+def _why_not(context: ProbeContext, state: PortState) -> str:
+    """Why no tunnel is tried on a port in that state."""
+    match state:
         case PortState.DAEMON:
-            why = SILENT_TO_STRANGERS
+            return SILENT_TO_STRANGERS
         case PortState.CLOSED:
-            why = "the server agent may not open this port"
+            return "the server agent may not open this port"
         case _:
-            why = context.lacks_keys(SPEC.name)
-    context.skip(wireguard_handshake(wanted.port), why)
-    context.skip(wireguard_data(wanted.port), why, Direction.C2S, Direction.S2C)
+            return context.lacks_keys(SPEC.name)

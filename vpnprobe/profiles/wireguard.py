@@ -108,6 +108,11 @@ def parse_wireguard(text: str, *, file: str) -> WireguardProfile:
     )
 
 
+def key_text(key: bytes) -> str:
+    """A key as wg writes it."""
+    return base64.b64encode(key).decode()
+
+
 def check_keys(profile: WireguardProfile) -> None:
     """Raises ProfileError where no handshake with a peer can be begun, CannotRun (status MISSING) where the cryptography cannot be had."""
     own = public_key(profile.private_key)

@@ -45,7 +45,17 @@ from vpnprobe.rules.model import (
 from vpnprobe.rules.table import Table, refuse
 
 MAX_BYTES: Final = 1_000_000
-WHY_KEYS: Final = ("not-measured", "skipped", "error", "no-answer", "no-listener", "refused", "unanswered", "host-firewall")
+WHY_KEYS: Final = (
+    "not-measured",
+    "skipped",
+    "error",
+    "no-answer",
+    "no-listener",
+    "refused",
+    "unanswered",
+    "unanswered-because",
+    "host-firewall",
+)
 REMARK_KEYS: Final = ("loss", "limit", "other-port", "control-port", "wrap", "profile", "failure", "said", "sizes", "cut")
 LARGEST_TAKEN_OFF: Final = 1000
 

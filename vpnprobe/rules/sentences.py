@@ -170,11 +170,13 @@ def _bound(rows: Iterable[Observation]) -> str:
 def why(value: Value, rules: RuleSet) -> str:
     """Why a value is unknown, by what is most worth knowing."""
     open_rows = [row for row in value.rows if truth_of(row) is Truth.UNKNOWN]
+    unanswered = [row for row in open_rows if row.outcome is Outcome.NO_ANSWER and row.detail.get("arrived_at_server")]
     for key, fits in (
         ("no-listener", [row for row in open_rows if row.cause is Cause.NO_LISTENER]),
         ("refused", [row for row in open_rows if by_the_peer(row)]),
         ("host-firewall", [row for row in open_rows if row.cause is Cause.HOST_FIREWALL]),
-        ("unanswered", [row for row in open_rows if row.outcome is Outcome.NO_ANSWER and row.detail.get("arrived_at_server")]),
+        ("unanswered-because", [row for row in unanswered if row.detail.get("reason")]),
+        ("unanswered", unanswered),
         ("no-answer", [row for row in open_rows if row.outcome is Outcome.NO_ANSWER]),
         ("error", [row for row in open_rows if row.outcome is Outcome.ERROR]),
         ("skipped", [row for row in open_rows if row.outcome is Outcome.SKIPPED]),

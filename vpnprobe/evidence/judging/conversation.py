@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from vpnprobe.evidence.checks import spec_of
+from vpnprobe.evidence.checks import is_existing, spec_of
 from vpnprobe.evidence.judging.base import Counted, Judge, by_whom
 from vpnprobe.evidence.judging.goals import CLOSED, goals, refusals
 from vpnprobe.evidence.naming import form_detail
 from vpnprobe.evidence.packet_counts import Count, PacketCounts, round_trip_ms
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.records import RefusalKind
+from vpnprobe.evidence.records import PortState, RefusalKind
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
 
 
@@ -43,7 +43,7 @@ def _unanswered(judge: Judge, check: Check, found: Observation, counts: PacketCo
     if refusal is not None and refusal.kind is not RefusalKind.UNREACHABLE and not judge.kept_by_host(check, Direction.C2S):
         return replace(found, outcome=Outcome.REFUSED, detail={**found.detail, **by_whom(refusal)})
     if there.received or (there.sent and judge.would_have_recorded(check, Direction.C2S)):
-        found = replace(found, detail={**found.detail, "arrived_at_server": len(there.received)})
+        found = replace(found, detail={**found.detail, "arrived_at_server": len(there.received), **_strangers(judge, check, there)})
     said = (m for m in counts.messages(Direction.S2C) if m in refusals(check) and counts.count(Direction.S2C, m).received)
     refused = next(said, None)
     # Where the server's end saw nothing come, somebody before it closed the connection in its name.
@@ -51,6 +51,13 @@ def _unanswered(judge: Judge, check: Check, found: Observation, counts: PacketCo
         return replace(found, outcome=Outcome.REFUSED, detail={**found.detail, "by": "peer", "message": refused, **_fits(check, refused)})
     stopped, way = _where_it_stopped(judge, check, found, counts)
     return judge.refused_or(stopped, check, way) if way is not None else stopped
+
+
+def _strangers(judge: Judge, check: Check, there: Count) -> dict[str, str]:
+    """Why what came was not answered, where another program has the port and its protocol answers nobody whose keys it does not know."""
+    spec = spec_of(check)
+    silent = there.received and not is_existing(check) and judge.facts.answering(check) is PortState.DAEMON
+    return {"reason": spec.silent_to_strangers} if silent and spec is not None and spec.silent_to_strangers else {}
 
 
 def _fits(check: Check, refused: str) -> dict[str, str]:

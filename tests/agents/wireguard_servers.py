@@ -1,0 +1,106 @@
+"""WireGuard servers of their own in a simulated network, as programs beside the server agent, and profiles that fit them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv4Network, ip_interface
+from typing import Final
+
+from vpnprobe.conversations.tunnel_echo import read_echo
+from vpnprobe.conversations.wireguard_ends import Responder
+from vpnprobe.endpoint.driver import Driver
+from vpnprobe.probes.settings import Resolve
+from vpnprobe.profiles.wireguard_model import WireguardPeer, WireguardProfile
+from vpnprobe.transports.stack import Address, Datagram, Endpoint, NetworkStack, UdpPort
+from vpnprobe.wire.icmp import EchoReply
+from vpnprobe.wire.wireguard import HandshakeInitiation
+from vpnprobe.wire.wireguard_noise import NO_MAC, NO_PRESHARED_KEY, Identity, public_key
+
+PORT: Final = 51820
+HOST: Final = "vpn.example.net"
+CLIENT_KEY, SERVER_KEY, PRESHARED, STRANGER = bytes(range(32)), bytes(range(1, 33)), bytes(range(2, 34)), bytes(range(3, 35))
+GATEWAY: Final = IPv4Address("10.8.0.1")
+DATA: Final = 4
+
+
+class Gateway(Responder):
+    """Its tunnel ends at one address, which answers pings or does not."""
+
+    answers_pings = True
+
+    def echo_came(self, payload: bytes, now: float) -> None:
+        echo = read_echo(payload)
+        if echo is not None and (isinstance(echo[1], EchoReply) or (self.answers_pings and echo[0].destination == GATEWAY)):
+            super().echo_came(payload, now)
+
+
+class OnlyCookies(Gateway):
+    """It answers each initiation with a cookie, whatever the initiation brings."""
+
+    def _initiation_came(self, message: HandshakeInitiation, size: int, now: float) -> None:
+        super()._initiation_came(replace(message, mac2=NO_MAC), size, now)
+
+
+@dataclass
+class WireguardServer:
+    """One program's WireGuard interface with one peer."""
+
+    stack: NetworkStack
+    private: bytes = SERVER_KEY
+    client: bytes = CLIENT_KEY
+    """The private key whose public key it knows."""
+    preshared: bytes = NO_PRESHARED_KEY
+    kind: type[Gateway] = Gateway
+    wants_cookie: bool = False
+    answers_pings: bool = True
+    drops_data: bool = False
+    answers_from: int | None = None
+    """Another port than that it listens on."""
+    largest: int = 1500
+    """Bytes of a datagram; larger ones it does not get."""
+    heard: list[Endpoint] = field(default_factory=list)
+    """Where datagrams came from."""
+    _drivers: dict[Endpoint, Driver] = field(default_factory=dict)
+    _ports: list[UdpPort] = field(default_factory=list)
+
+    async def listen(self, port: int = PORT) -> "WireguardServer":
+        self._ports.append(await self.stack.udp(self._came, port=port))
+        if self.answers_from is not None:
+            self._ports.append(await self.stack.udp(self._came, port=self.answers_from))
+        return self
+
+    def _came(self, datagram: Datagram) -> None:
+        self.heard.append(datagram.source)
+        if len(datagram.data) > self.largest or (self.drops_data and datagram.data[0] == DATA):
+            return
+        if datagram.source not in self._drivers:
+            self._drivers[datagram.source] = self._driver(datagram.source)
+        self._drivers[datagram.source].receive(datagram.data)
+
+    def _driver(self, client: Endpoint) -> Driver:
+        end = self.kind(
+            Identity(self.private, public_key(self.client), self.preshared),
+            entropy=self.stack.entropy,
+            unix_time_at_zero=self.stack.unix_time() - self.stack.now(),
+            echoes=0,
+            wants_cookie=self.wants_cookie,
+        )
+        end.answers_pings = self.answers_pings
+        return Driver(self.stack, end, send=lambda data: self._ports[-1].send(data, client), record=lambda: None)
+
+
+def peer(**changed: object) -> WireguardPeer:
+    usual = WireguardPeer(public_key(SERVER_KEY), host=HOST, port=PORT, allowed_ips=(IPv4Network("0.0.0.0/0"),))
+    return replace(usual, **changed)  # type: ignore[arg-type]
+
+
+def profile(
+    *peers: WireguardPeer, address: str = "10.8.0.2/24", mtu: int | None = None, obfuscation: Sequence[str] = ()
+) -> WireguardProfile:
+    return WireguardProfile("wg0.conf", CLIENT_KEY, (ip_interface(address),), (), mtu, peers or (peer(),), tuple(obfuscation))
+
+
+def resolving(*addresses: Address) -> Resolve:
+    async def resolve(host: str, family: str) -> Sequence[Address]:
+        return addresses
+
+    return resolve

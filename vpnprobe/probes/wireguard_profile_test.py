@@ -1,0 +1,276 @@
+"""An existing WireGuard server, tried with the user's own profile: how far a tunnel gets, and the name of what stops it.
+
+Each peer with an endpoint is tried: a handshake with the profile's keys, and echo requests of several sizes through the tunnel. WireGuard
+answers nobody whose key it does not know, so silence has many reasons; a server agent beside it tells some of them apart, since it sees
+whether initiations arrive.
+"""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import ClassVar, Final
+
+from vpnprobe.conversations.registry import protocol_named
+from vpnprobe.conversations.tunnel_echo import UDP_CARRIER_BYTES
+from vpnprobe.conversations.wireguard_client import TunnelOffer, WireguardClient
+from vpnprobe.conversations.wireguard_session import DATA_SIZES, KEEPALIVE_S
+from vpnprobe.endpoint.driver import CLOCK_SLACK_S
+from vpnprobe.errors import CannotRun
+from vpnprobe.evidence.checks import wireguard_data, wireguard_handshake
+from vpnprobe.evidence.named_failures import (
+    ANSWERED_FROM_ELSEWHERE,
+    DATA_DEAD,
+    PORT_REFUSED,
+    SILENT,
+    UNREACHABLE,
+    NamedFailure,
+)
+from vpnprobe.evidence.packet_records import Movement
+from vpnprobe.evidence.records import PortState, RefusalKind
+from vpnprobe.observations.schema import Direction
+from vpnprobe.probes.context import ProbeContext
+from vpnprobe.probes.conversing import over_udp
+from vpnprobe.probes.existing_server import MOST_REMOTES, RemoteTest, form_of, in_turn
+from vpnprobe.probes.settings import Resolve
+from vpnprobe.probes.tunnel_findings import echo_failure
+from vpnprobe.profiles.wireguard import key_text
+from vpnprobe.profiles.wireguard_model import WireguardPeer, WireguardProfile
+from vpnprobe.transports.stack import Endpoint
+from vpnprobe.wire.wireguard import EMPTY_DATA
+from vpnprobe.wire.wireguard_noise import NO_PRESHARED_KEY, Identity, public_key
+
+SPEC: Final = protocol_named("wireguard")
+ECHOES: Final = 102
+"""Echo requests, the sizes in turn."""
+SILENCE_S: Final = 4.8
+"""The initiation is sent five times by then."""
+REFUSED_PATIENCE_S: Final = 0.8
+"""Where the port is refused: long enough for a second refusal, since a single ICMP error may be about another thing."""
+TAIL_S: Final = 1.5
+"""Silence after which no echo is waited for any more."""
+KEEPALIVE_PATIENCE_S: Final = KEEPALIVE_S + 2.0
+"""After the first data: a server that got it and has nothing to say sends its keepalive by then."""
+SESSION_DEADLINE_S: Final = 45.0
+MOST_ASKED: Final = 4
+"""Addresses in the tunnel."""
+WHOLE_NETWORK: Final = 24
+"""Prefix length of the network that a single tunnel address is taken to be of."""
+DEFAULT_MTU: Final = DATA_SIZES[-1] - UDP_CARRIER_BYTES - EMPTY_DATA
+COOKIE_UNANSWERED: Final = "cookie-unanswered"
+WRONG_PRESHARED_KEY: Final = "wrong-preshared-key"
+NOT_RUNNING: Final = "not-running"
+ARRIVES_UNANSWERED: Final = "arrives-unanswered"
+DATA_UNANSWERED: Final = "data-unanswered"
+NOBODY_TO_ASK: Final = "the profile has no IPv4 address in the tunnel, or AllowedIPs with nobody of IPv4, so there is nobody to ask"
+
+
+@dataclass(frozen=True, slots=True)
+class WireguardProfileTest:
+    """What is tried."""
+
+    PROBE: ClassVar[str] = "wireguard"
+
+    profile: WireguardProfile
+    resolve: Resolve
+    echoes: int = ECHOES
+
+    @property
+    def file(self) -> str:
+        return self.profile.file
+
+    @property
+    def probe(self) -> str:
+        return self.PROBE
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        return (self.PROBE,)
+
+    @property
+    def remotes(self) -> tuple[WireguardPeer, ...]:
+        return self.profile.peers[:MOST_REMOTES]
+
+    async def run(self, context: ProbeContext) -> None:
+        """Never raises for what the network or the servers do."""
+        await in_turn([WireguardRemote(context, self, peer, form_of(number)) for number, peer in enumerate(self.remotes)])
+
+
+class WireguardRemote(RemoteTest):
+    """One peer. What a server knows of the profile's key is its own, so that different servers are tried at once."""
+
+    def __init__(self, context: ProbeContext, profile_test: WireguardProfileTest, peer: WireguardPeer, form: str) -> None:
+        self.handshake = wireguard_handshake(peer.port, form)
+        super().__init__(context, profile_test, peer, (self.handshake,), wireguard_data(peer.port, form))
+        self.identity = peer.public_key.hex()
+        self._host = context.peer_address
+        self._profile = profile_test.profile
+        self._peer = peer
+        self._echoes = profile_test.echoes
+
+    def not_to_be_tried(self) -> bool:
+        names = ", ".join(self._profile.obfuscation)
+        if names:
+            self.skip_from(self.handshake, f"AmneziaWG's keys are not supported ({names}): they change WireGuard's own messages")
+        return bool(names)
+
+    async def attempt(self) -> bool:
+        context, profile = self.context, self._profile
+        self._unreachable = ""
+        self._client = client = WireguardClient(
+            Identity(profile.private_key, self._peer.public_key, self._peer.preshared_key or NO_PRESHARED_KEY),
+            TunnelOffer(_own_address(profile), asked_in_tunnel(profile, self._peer), sizes_of(profile.mtu), self._echoes),
+            index=context.stack.entropy(SPEC.identifier_bytes),  # Not of this run's tag: our own server agent is not to answer it.
+            entropy=context.stack.entropy,
+            unix_time_at_zero=context.stack.unix_time() - context.stack.now(),
+        )
+        self._over = over = _SessionOver(context, client)
+        self._sent_to = context.endpoint(self._peer.port)
+        try:
+            self._sent_to = await over_udp(context, client, self.handshake, until=lambda _: over, authenticated=lambda: client.opened)
+        except (CannotRun, OSError) as error:
+            self._unreachable = str(error)
+        return client.answered or client.response_unopened
+
+    async def conclude(self) -> None:
+        client = self._client
+        if not client.reached("handshake"):
+            self.name(self.handshake, *await self._why_no_handshake())
+            return
+        self._tell_of_handshake()
+        if not client.can_ask:
+            self.context.skip(self.data, NOBODY_TO_ASK, Direction.C2S, Direction.S2C)
+        elif (found := self._data_failure()) is not None:
+            self.context.named_failures.append(found)
+
+    async def _why_no_handshake(self) -> tuple[str, str]:
+        """The name of what stops it, and what there is to say of it."""
+        client = self._client
+        if self._unreachable:
+            return UNREACHABLE, self._unreachable
+        if client.response_unopened:
+            return WRONG_PRESHARED_KEY, ""
+        if client.cookies_received:
+            return COOKIE_UNANSWERED, f"{client.cookies_received} of its answers were cookies"
+        if _was_refused(self.context, client):
+            return PORT_REFUSED, ""
+        return await self._why_silent()
+
+    async def _why_silent(self) -> tuple[str, str]:
+        """What the server agent on the same host knows of it."""
+        own_key = f"this profile's public key is {key_text(public_key(self._profile.private_key))}"
+        beside = self.context.peer is not None and self.context.peer_address == self._host
+        if not beside:
+            return SILENT, own_key
+        if self.context.port_state(self._peer.transport, self._peer.port) is PortState.OURS:
+            return NOT_RUNNING, ""
+        await self.context.sync()
+        rows = self.context.server_record.packet_records
+        came = sum(row.key == self._client.key and row.movement is Movement.RECEIVED for row in rows)
+        return (ARRIVES_UNANSWERED, f"{came} came; {own_key}") if came else (SILENT, own_key)
+
+    def _tell_of_handshake(self) -> None:
+        client, asked = self._client, self.context.endpoint(self._peer.port)
+        facts: dict[str, str | float] = {"cookies": client.cookies_received} if client.cookies_received else {}
+        if client.found is not None:
+            facts["answers_in_tunnel"] = str(client.found)
+        if self._over.first_data_s is not None:
+            facts["first_data_ms"] = round(1000 * self._over.first_data_s, 1)
+        moved = self._sent_to != asked
+        said = f"{_shown(self._sent_to)} answers for {_shown(asked)}" if moved else ""
+        self.context.named_failures.append(NamedFailure(self.handshake, ANSWERED_FROM_ELSEWHERE if moved else "", said, facts))
+
+    def _data_failure(self) -> NamedFailure | None:
+        client, ends = self._client, self._client.tunnel_ends()
+        assert ends is not None, "somebody was asked"
+        asked = str(client.found) if client.found is not None else " or ".join(map(str, client.offer.asked))
+        failure = echo_failure(client.run, asked, stream=False)
+        if failure is None:
+            return None
+        if failure.code == DATA_DEAD and client.data_received:
+            return NamedFailure(self.data, DATA_UNANSWERED, f"the server's keepalive answers what was sent, and {asked} does not")
+        return NamedFailure(self.data, failure.code, failure.detail)
+
+
+class _SessionOver:
+    """A session of a profile test is over: all echo requests are answered, or nothing comes any more."""
+
+    def __init__(self, context: ProbeContext, client: WireguardClient) -> None:
+        self._context = context
+        self._client = client
+        self._began = self._heard = context.stack.now()
+        self._opened = 0
+        self._up: float | None = None
+        """When the handshake was complete."""
+        self.first_data_s: float | None = None
+        """Seconds from the first initiation to the first data that came; None: none did."""
+
+    def reached(self, now: float) -> bool:
+        client = self._client
+        if client.opened != self._opened:
+            self._opened, self._heard = client.opened, now
+        if client.reached("handshake") and self._up is None:
+            self._up = now
+        if client.data_received and self.first_data_s is None:
+            self.first_data_s = now - self._began
+        if client.response_unopened or (client.run.count and client.run.all_answered):
+            return True
+        return now >= self.due() - CLOCK_SLACK_S / 2
+
+    def due(self) -> float:
+        return min(self._due(), self._began + SESSION_DEADLINE_S)
+
+    def _due(self) -> float:
+        client = self._client
+        if self._up is None:
+            return self._heard + (REFUSED_PATIENCE_S if _was_refused(self._context, client) else SILENCE_S)
+        answered = any(request.answered_at is not None for request in client.run.requests.values())
+        if answered or not client.can_ask:
+            return self._heard + TAIL_S
+        # Nobody answers: a keepalive still shows that data arrived.
+        return self._heard if client.keepalives_received and client.run.all_sent else self._up + KEEPALIVE_PATIENCE_S
+
+
+def _was_refused(context: ProbeContext, client: WireguardClient) -> bool:
+    """Whether an ICMP port-unreachable answered this session's initiation."""
+    return any(r.key == client.key and r.kind is RefusalKind.PORT_UNREACHABLE for r in context.recorder.refusals)
+
+
+def _shown(endpoint: Endpoint) -> str:
+    return f"{endpoint.address}:{endpoint.port}"
+
+
+def sizes_of(mtu: int | None) -> tuple[int, ...]:
+    """Bytes of the outer IP packets that are tried in a tunnel of that MTU, the largest that it makes last. None: WireGuard's default."""
+    largest = (mtu or DEFAULT_MTU) + UDP_CARRIER_BYTES + EMPTY_DATA
+    return (*(size for size in DATA_SIZES if size < largest), largest)
+
+
+def _own_address(profile: WireguardProfile) -> IPv4Address | None:
+    """This end's first IPv4 address in the tunnel; None: it has none."""
+    return next((address.ip for address in profile.addresses if isinstance(address, IPv4Interface)), None)
+
+
+def asked_in_tunnel(profile: WireguardProfile, peer: WireguardPeer) -> tuple[IPv4Address, ...]:
+    """Whom of the tunnel echo requests can go to, the likeliest first; none that the peer's AllowedIPs leave out.
+
+    The first address of this end's network is the server's by custom; AllowedIPs may name the server alone; a resolver is there to be
+    asked; an address without a network is taken to be of one as large as most have.
+    """
+    own = [address for address in profile.addresses if isinstance(address, IPv4Interface)]
+    allowed = [network for network in peer.allowed_ips if isinstance(network, IPv4Network)]
+    resolvers = [address for address in profile.dns if isinstance(address, IPv4Address)]
+    found = [
+        *(_first(address.network) for address in own if address.network.prefixlen < 31),
+        *(network.network_address for network in allowed if network.prefixlen == 32),
+        *(address for address in resolvers if address.is_private),
+        *(_first(IPv4Network((address.ip, WHOLE_NETWORK), strict=False)) for address in own),
+        *(_first(network) for network in allowed if 0 < network.prefixlen < 31),
+        *(address for address in resolvers if not address.is_private),
+    ]
+    mine = {address.ip for address in own}
+    usable = [address for address in dict.fromkeys(found) if address not in mine and any(address in network for network in allowed)]
+    return tuple(usable[:MOST_ASKED])
+
+
+def _first(network: IPv4Network) -> IPv4Address:
+    """The first address that a host can have."""
+    return network.network_address + 1
