@@ -1,4 +1,4 @@
-"""Tunnels that are up with a profile's own identity, looked for beside the real programs."""
+"""Interfaces of the real wireguard-go that are up with a profile's own key."""
 
 import json
 import os

@@ -102,7 +102,7 @@ def search_wireguard(public_key: bytes, file: Path, *, root: Path = Path("/")) -
 
 
 def _may_be_up(system: _System, name: str) -> bool:
-    return bool(system.is_up(name)) or not system.interfaces.is_dir()
+    return bool(system.is_up(name)) or not os.path.isdir(system.interfaces)
 
 
 def _result(same: list[str], unread: list[str], file: Path) -> TunnelSearch:
