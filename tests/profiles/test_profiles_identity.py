@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from profile_support import block, made, parsed
 
-from vpnprobe.profiles.identity import ClientIdentity, identity_in, identity_of, is_client, is_server, statements_in
+from vpnprobe.profiles.identity import MOST_STATEMENTS, ClientIdentity, identity_in, identity_of, is_client, is_server, statements_in
 from vpnprobe.profiles.lexing import Statement
 from vpnprobe.profiles.model import TlsMaterial
 from vpnprobe.profiles.ovpn import parse_profile
@@ -143,6 +143,10 @@ def test_a_key_that_is_elsewhere_is_a_certificate_that_cannot_be_read() -> None:
 def test_who_is_a_client(text: str, client: bool, server: bool) -> None:
     listed = statements_in(text, "x")
     assert (is_client(listed), is_server(listed)) == (client, server)
+
+
+def test_no_text_is_read_for_ever() -> None:
+    assert len(statements_in("float\n" * (2 * MOST_STATEMENTS), "x")) == MOST_STATEMENTS
 
 
 LINE = st.sampled_from(

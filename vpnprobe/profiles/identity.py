@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Final
 
 from vpnprobe.profiles.errors import ProfileError
@@ -22,6 +22,8 @@ from vpnprobe.profiles.model import Profile
 from vpnprobe.profiles.options import is_placeholder
 
 CERTIFICATE: Final = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----([A-Za-z0-9+/=\s]*)-----END")
+MOST_STATEMENTS: Final = 5000
+"""Of one text: more than any profile has, and soon read."""
 Read = Callable[[Statement], bytes | None]
 """What an option brings, its block's content or its file; None: it cannot be read."""
 
@@ -103,10 +105,10 @@ def _hosts(listed: Sequence[Statement]) -> Iterator[str]:
 
 
 def statements_in(text: str, file: str) -> list[Statement]:
-    """The statements of a text as far as it can be read."""
+    """The statements of a text as far as it can be read, MOST_STATEMENTS at most."""
     found: list[Statement] = []
     with suppress(ProfileError):
-        for statement in statements(text, file=file):
+        for statement in islice(statements(text, file=file), MOST_STATEMENTS):
             found.append(statement)
     return found
 
