@@ -10,7 +10,7 @@ from profile_support import STATIC, block, client_key, identity, made, parsed, r
 from vpnprobe.errors import ExitStatus
 from vpnprobe.observations.schema import Transport
 from vpnprobe.profiles.errors import ProfileError
-from vpnprobe.profiles.model import Credentials, NameType, Profile, Wrapping
+from vpnprobe.profiles.model import Credentials, Management, NameType, Profile, Wrapping
 from vpnprobe.profiles.ovpn import parse_profile, read_profile
 from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.openvpn_keys import KeyDirection
@@ -346,3 +346,21 @@ def test_the_same_text_gives_the_same_profile() -> None:
     text = "client\nremote a\n" + identity()
     first, second = (parse_profile(text, folder=Path("/"), file="x") for _ in range(2))
     assert first == second
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", None),
+        ("management 127.0.0.1 7505", Management("127.0.0.1", 7505)),
+        ("management localhost 7505 password.txt", Management("localhost", 7505)),
+        ("management /run/openvpn/office.sock unix", Management("/run/openvpn/office.sock", None)),
+        ("management 127.0.0.1 7505\nmanagement ::1 7506", Management("::1", 7506)),
+        ("management 127.0.0.1 7505\nmanagement-client", None),
+        ("management 127.0.0.1 by-name", None),
+        ("management 127.0.0.1 65536", None),
+    ],
+)
+def test_where_it_would_be_managed(text: str, expected: Management | None) -> None:
+    assert parsed(text).management == expected
+    assert parsed(text).notes == ()

@@ -6,6 +6,8 @@
     ppp_call             LCP inside the enhanced GRE of one call
     passive_observer     what the wire shows of ports that other programs have
     host_firewall        what this host's own firewall keeps: it came to the wire and to no socket, or left a socket and not the host
+    running_tunnels      that a tunnel with a profile's own identity is up on this machine; each protocol's search is in *_running
+    processes, listeners the processes of this machine and the files that they name; whether something listens at an address
     run_capture, pcap    the packets of a run, and the file that they are handed over in
 
 Nothing here asks a question of the path: that is for `vpnprobe.probes`, which use these instruments, as the server agent does.

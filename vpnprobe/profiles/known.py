@@ -69,6 +69,7 @@ ARGUMENTS: Final[Mapping[str, tuple[int, int]]] = {
     "key": ONE,
     "key-direction": ONE,
     "link-mtu": ONE,
+    "management": (2, 3),
     "mode": ONE,
     "mssfix": (0, 2),
     "ncp-ciphers": ONE,

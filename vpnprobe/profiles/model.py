@@ -167,6 +167,16 @@ class DataSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Management:
+    """Where OpenVPN listens for the program that manages it (`management`)."""
+
+    address: str
+    """As written: an IP address, `localhost`, `tunnel` (its own address in the tunnel) or another name; or the path of a unix socket."""
+    port: int | None
+    """TCP, 1 to 65535; None: it is a unix socket."""
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """A client profile."""
 
@@ -192,6 +202,8 @@ class Profile:
     nobind: bool = False
     auth_nocache: bool = False
     push_peer_info: bool = False
+    management: Management | None = None
+    """None: not said, a port that is no number, or (`management-client`) OpenVPN connects there itself."""
     environment: tuple[tuple[str, str], ...] = ()
     """What `setenv` and `setenv-safe` set, in order."""
     notes: tuple[Note, ...] = ()

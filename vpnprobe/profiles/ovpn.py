@@ -15,8 +15,8 @@ from vpnprobe.profiles.files import check_text, read_text
 from vpnprobe.profiles.keys import credentials, tls_material
 from vpnprobe.profiles.known import KNOWN, NOTED, SERVERS
 from vpnprobe.profiles.lexing import Statement, statements
-from vpnprobe.profiles.model import Note, Profile, Unknown
-from vpnprobe.profiles.options import Options, check_arguments
+from vpnprobe.profiles.model import Management, Note, Profile, Unknown
+from vpnprobe.profiles.options import Options, check_arguments, number_in
 
 GIVE_CLIENT: Final = "give the client's profile, which the server's tools write for each client"
 
@@ -53,6 +53,7 @@ def parse_profile(text: str, *, folder: Path, file: str) -> Profile:
         nobind="nobind" in options,
         auth_nocache="auth-nocache" in options,
         push_peer_info="push-peer-info" in options,
+        management=_management(options),
         environment=_environment(options),
         notes=tuple(sorted((*_notes(everything, options), *connections.notes))),
         unknown=tuple(Unknown(one.line, shown(one.option), shown(one.text)) for one in everything if one.option not in KNOWN),
@@ -78,6 +79,16 @@ def _check_role(options: Options, file: str) -> None:
         raise Place(file, 0).wrong("there is no remote, so no server to connect to", "give an OpenVPN client profile (.ovpn)")
     if client is None:
         raise Place(file, 0).wrong("says neither client nor tls-client: OpenVPN would not speak TLS", "add a line: client")
+
+
+def _management(options: Options) -> Management | None:
+    """A third argument is the file of its password, which is of no use here and is not read."""
+    statement = options.last("management")
+    if statement is None or "management-client" in options:
+        return None
+    address, kind = statement.arguments[:2]
+    port = None if kind == "unix" else number_in(kind, 1, 65535)
+    return Management(address, port) if kind == "unix" or port is not None else None
 
 
 def _environment(options: Options) -> tuple[tuple[str, str], ...]:
