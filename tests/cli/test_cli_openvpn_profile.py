@@ -131,7 +131,8 @@ class TestTold:
         return [line.removeprefix(str(path)) for line in lines]
 
     def test_a_plain_profile_is_no_news(self, tmp_path: Path) -> None:
-        assert self.told(written(tmp_path)) == []
+        (warning,) = self.told(written(tmp_path))
+        assert warning.startswith(": where its tunnel is up on another machine, a test may end it")
 
     def test_options_that_nobody_knows(self, tmp_path: Path) -> None:
         assert ":4: frobnicate is no option of OpenVPN 2: passed over" in self.told(written(tmp_path, "frobnicate 5"))
@@ -146,7 +147,8 @@ class TestTold:
 
     def test_remotes_beyond_those_that_are_tried(self, tmp_path: Path) -> None:
         remotes = "\n".join(f"remote 127.0.0.1 {1194 + number}" for number in range(MOST_REMOTES + 2))
-        assert self.told(written(tmp_path, remotes=remotes)) == [f": the first {MOST_REMOTES} of {MOST_REMOTES + 2} remotes are tried"]
+        first, *_ = self.told(written(tmp_path, remotes=remotes))
+        assert first == f": the first {MOST_REMOTES} of {MOST_REMOTES + 2} remotes are tried"
 
 
 def asked(monkeypatch: pytest.MonkeyPatch, path: Path, typed: str, *, terminal: bool) -> tuple[ProfileTest, str]:
@@ -248,7 +250,7 @@ class TestAlone:
         assert {row["probe"] for row in document["observations"]} - {"path", "nat"} <= {"openvpn", "udp", "tcp"}
         rows = [row for row in document["observations"] if row["check"] == "reset"]
         assert {row["detail"]["failure"] for row in rows} == {"port-refused"}
-        assert err.startswith(f"probing {tmp_path / 'some.ovpn'} with openvpn")
+        assert err.splitlines()[1] == f"probing {tmp_path / 'some.ovpn'} with openvpn"
 
     def test_a_name_that_is_not_known_ends_no_run(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         path = written(tmp_path, remotes="remote no-such-host.invalid 1194 tcp")

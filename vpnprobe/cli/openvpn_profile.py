@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -12,9 +12,14 @@ if TYPE_CHECKING:
     from vpnprobe.profiles.model import Profile
 
 
-def profile_test_of(path: Path, tell: Callable[[str], None]) -> "ProfileTest":
-    """Reads the profile, and asks on the terminal for what it wants asked. Raises ProfileError."""
+INTERRUPTS: Final = "may end it: many a server serves the newest session of an identity alone, and the older comes back within a minute"
+
+
+def profile_test_of(path: Path, tell: Callable[[str], None], *, take_over: bool = False) -> "ProfileTest":
+    """Reads the profile, and asks on the terminal for what it wants asked, and for leave. Raises ProfileError and UsageError."""
     from vpnprobe.cli.resolving import addresses_of
+    from vpnprobe.cli.taking_over import with_leave
+    from vpnprobe.endpoint.openvpn_running import search_openvpn
     from vpnprobe.probes.existing_server import MOST_REMOTES
     from vpnprobe.probes.openvpn_profile_test import ProfileTest
     from vpnprobe.profiles.ovpn import read_profile
@@ -31,6 +36,7 @@ def profile_test_of(path: Path, tell: Callable[[str], None]) -> "ProfileTest":
     username, password = _credentials(profile)
     profile_test = ProfileTest(profile, addresses_of, username, password, _passphrase(profile))
     profile_test.tls_context()  # What cannot be used is told before anything is sent.
+    with_leave(str(path), search_openvpn(profile), INTERRUPTS, tell, take_over=take_over)
     return profile_test
 
 

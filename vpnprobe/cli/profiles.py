@@ -8,11 +8,12 @@ if TYPE_CHECKING:
     from vpnprobe.probes.settings import ExistingServer
 
 
-def existing_server(path: Path, tell: Callable[[str], None]) -> "ExistingServer":
-    """Reads the profile, and asks on the terminal for what it wants asked. Raises ProfileError."""
+def existing_server(path: Path, tell: Callable[[str], None], *, take_over: bool = False) -> "ExistingServer":
+    """Reads the profile, and asks on the terminal for what it wants asked, and for leave. Raises ProfileError and UsageError."""
     from vpnprobe.cli.openvpn_profile import profile_test_of
     from vpnprobe.cli.wireguard_profile import wireguard_profile_test_of
     from vpnprobe.profiles.files import read_text
     from vpnprobe.profiles.wireguard import is_wireguard
 
-    return wireguard_profile_test_of(path, tell) if is_wireguard(read_text(path)) else profile_test_of(path, tell)
+    read = wireguard_profile_test_of if is_wireguard(read_text(path)) else profile_test_of
+    return read(path, tell, take_over=take_over)

@@ -58,6 +58,7 @@ class Wanted:
 @click.option("--peer", metavar="HOST|ssh://[USER@]HOST", help="Where `vpnprobe serve` runs, or where ssh is to start it.")
 @click.option("--solo", is_flag=True, help="Probe HOST with no server agent there: answers prove, silence says unknown.")
 @click.option("--profile", metavar="FILE", type=click.Path(path_type=Path), help=words.PROFILE)
+@click.option("--take-over", is_flag=True, help="Try the profile though this machine shows that its own tunnel is up, which it interrupts.")
 @click.option("--control-port", type=click.IntRange(1, 65535), default=DEFAULT_CONTROL_PORT, show_default=True)
 # Whether it can be read shows when it is: what access(2) says beforehand leaves capabilities out.
 @click.option(
@@ -73,6 +74,7 @@ def run(
     peer: str | None,
     solo: bool,
     profile: Path | None,
+    take_over: bool,
     control_port: int,
     token_file: Path | None,
     only: tuple[str, ...],
@@ -101,12 +103,14 @@ def run(
         raise UsageError(words.NO_PEER)
     if solo and peer is not None and peer.startswith(SSH):
         raise UsageError("--solo needs no agent at the peer: give it a plain host name, or leave --solo out")
+    if take_over and profile is None:
+        raise UsageError("--take-over is about a profile's tunnel: give --profile FILE too, or leave it out")
     output = output_of(folder, as_json=as_json, quiet=quiet, no_color=no_color)
     judging = judging_of(rules_file, preset, prefer, client_os, consider)
     rule_set(judging)
     names, protocols = probes_for(only, skip)
     wanted = Wanted(peer or "", control_port, token_file, solo, quiet)
-    existing = existing_server(profile, wanted.tell) if profile is not None else None
+    existing = existing_server(profile, wanted.tell, take_over=take_over) if profile is not None else None
     if existing is not None and names:
         names |= {existing.probe}
     if peer is None and existing is not None:
