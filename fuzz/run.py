@@ -2,8 +2,8 @@
 """A coverage-guided fuzzer over what reads the words of a peer, a profile or a capture. `make fuzz` runs it.
 
     python fuzz/run.py                                          every target, 60 seconds each
-    python fuzz/run.py openvpn_session --seconds 600            one target; its corpus is in vpnprobe-results/fuzz/NAME and grows
-    python fuzz/run.py openvpn_session FILE...                  plays inputs again, such as a crash that was found; needs no atheris
+    python fuzz/run.py wireguard_session --seconds 600          one target; its corpus is in vpnprobe-results/fuzz/NAME and grows
+    python fuzz/run.py wireguard_session FILE...                plays inputs again, such as a crash that was found; needs no atheris
 
 A target is a function from bytes to nothing, in one module; what it begins with comes from the function of the same name in another. An
 input that raises what it may not, takes longer than 20 seconds or fills 1 GiB is kept in vpnprobe-results/fuzz as
@@ -49,6 +49,10 @@ TARGETS: Final = {
     "openvpn_keys": Target("openvpn_decoding", "keys", "openvpn_seeds", 4096),
     "openvpn_profile": Target("openvpn_decoding", "profile", "openvpn_seeds", 8192),
     "openvpn_session": Target("openvpn_talking", "session", "openvpn_seeds", 1024),
+    "wireguard_messages": Target("wireguard_decoding", "messages", "wireguard_seeds", 2048),
+    "wireguard_handshake": Target("wireguard_decoding", "handshake", "wireguard_seeds", 512),
+    "wireguard_data": Target("wireguard_decoding", "data", "wireguard_seeds", 1024),
+    "wireguard_session": Target("wireguard_talking", "session", "wireguard_seeds", 1024),
     "captured": Target("capture_reading", "captured", "capture_seeds", 16384),
     "capture": Target("capture_reading", "capture", "capture_seeds", 65536),
 }
@@ -124,7 +128,7 @@ def fuzz_each(names: list[str], seconds: int) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Fuzzes vpnprobe's OpenVPN, its profile reader and its captures.")
+    parser = argparse.ArgumentParser(description="Fuzzes vpnprobe's OpenVPN and WireGuard, its profile reader and its captures.")
     parser.add_argument("target", nargs="?", choices=["all", *TARGETS], default="all")
     parser.add_argument("files", nargs="*", type=Path, help="inputs to play again instead")
     parser.add_argument("--seconds", type=int, default=60, help="for each target")
