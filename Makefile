@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := vpnprobe-results/demo
-# Of the coverage-guided fuzzer, for each of its ten targets.
+# Of the coverage-guided fuzzer, for each target that fuzz/run.py lists.
 FUZZ_SECONDS ?= 60
 
 .PHONY: demo test lint check coverage bench fuzz clean
@@ -38,7 +38,7 @@ bench: $(VENV)/installed
 fuzz: $(VENV)/installed-dev
 	$(BIN)/pytest -n auto --hypothesis-profile=fuzz tests/wire tests/conversations tests/capture tests/observations
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]' >/dev/null 2>&1 || true
-	$(BIN)/python fuzz/fuzz_openvpn.py --seconds $(FUZZ_SECONDS)
+	$(BIN)/python fuzz/run.py --seconds $(FUZZ_SECONDS)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

@@ -5,71 +5,35 @@ the client. The real client's first data packet back answers a ping of its own t
 answers its first echo request. The two connect in turn. And: how many of our echo requests are answered.
 """
 
-import contextlib
 import json
 import os
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from vpnprobe.capture.files import read_packets
-from vpnprobe.capture.frames import Frame, frame_of
+from tunnel_timing import capturing, frames_of, ping_until_answered
+
+from vpnprobe.capture.frames import Frame
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.lab.openvpn_servers import RunningServer, ServerConfig, Wrapping, openvpn_client, openvpn_servers
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.openvpn_profile_test import ECHOES
 from vpnprobe.transports.topology import CLIENT, Topology
-from vpnprobe.wire.icmp import EchoRequest
 from vpnprobe.wire.openvpn import OPCODE_SHIFT, Opcode
 
 RUNS = 5
 FIRST_PORT = 23000
-PATIENCE_S = 15.0
-PING_EVERY_S = 0.002
 DATA = (Opcode.DATA_V1, Opcode.DATA_V2)
 FLOOR_RATIO, FLOOR_ANSWERED = 2.0, 0.99
 
 
-@contextlib.contextmanager
-def capturing(lab: Lab, port: int, file: Path) -> Iterator[None]:
-    """tcpdump at the client, of one port."""
-    command = [
-        *lab.exec_prefix(CLIENT),
-        "tcpdump",
-        "--immediate-mode",
-        "-U",
-        "-Z",
-        "root",
-        "-i",
-        "to-server",
-        "-w",
-        str(file),
-        f"port {port}",
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    try:
-        while "listening on" not in process.stderr.readline():
-            assert process.poll() is None, "tcpdump does not start"
-        yield
-    finally:
-        time.sleep(0.1)
-        process.terminate()
-        process.wait(10)
-        process.stderr.close()
-
-
 def connect_ms(file: Path, config: ServerConfig) -> float:
     """From the first packet to the first data packet that came back."""
-    with read_packets(file) as packets:
-        frames = [frame for frame in map(frame_of, packets) if frame is not None]
+    frames = frames_of(file)
     back = (frame for frame in frames if frame.ports[0] == config.port)
     first = next(frame.at for frame in back if begins_with_data(frame, config.transport))
     return 1000 * (first - frames[0].at)
@@ -107,26 +71,6 @@ def theirs(lab: Lab, server: RunningServer, folder: Path) -> float:
     with capturing(lab, server.config.port, file), openvpn_client(lab, server.client_profile(), folder=folder):
         ping_until_answered(lab, IPv4Address(server.gateway))
     return connect_ms(file, server.config)
-
-
-def ping_until_answered(lab: Lab, address: IPv4Address) -> None:
-    with lab.inside(CLIENT):
-        opened = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-    identifier = os.urandom(2)
-    deadline = time.monotonic() + PATIENCE_S
-    with opened:
-        opened.settimeout(PING_EVERY_S)
-        sequence = 0
-        while time.monotonic() < deadline:
-            sequence += 1
-            with contextlib.suppress(OSError):  # No route: the tunnel is not up yet.
-                opened.sendto(EchoRequest(int.from_bytes(identifier, "big"), sequence & 0xFFFF, b"").encode(), (str(address), 0))
-            with contextlib.suppress(TimeoutError):
-                packet = opened.recv(2000)
-                if packet[20] == 0 and packet[24:26] == identifier:
-                    return
-            time.sleep(PING_EVERY_S)
-    raise SystemExit(f"the real client's tunnel to {address} carries nothing")
 
 
 def main() -> None:

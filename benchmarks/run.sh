@@ -6,6 +6,7 @@ bin=$1
 if [ "$(id -u)" -eq 0 ]; then
   "$bin/python" benchmarks/against_nmap.py
   "$bin/python" benchmarks/openvpn_connect.py
+  "$bin/python" benchmarks/wireguard_connect.py
 else
-  echo "benchmarks/against_nmap.py and benchmarks/openvpn_connect.py need root (network namespaces): skipped"
+  echo "benchmarks/against_nmap.py, openvpn_connect.py and wireguard_connect.py need root (network namespaces): skipped"
 fi

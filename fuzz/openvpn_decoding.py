@@ -1,33 +1,27 @@
-"""Fuzz targets: OpenVPN's decoders, the profile reader and the capture follower. Each takes any bytes and returns, or shows a bug.
+"""Fuzz targets: OpenVPN's decoders and the profile reader. Each takes any bytes and returns, or shows a bug.
 
-Allowed are `DecodeError` of the decoders, `ProfileError` of the profile reader, and `UsageError` of status UNREADABLE for what is no
-capture. Beside that, what was read must be written again as it was, wherever the format has one spelling only.
+Allowed are `DecodeError` of the decoders and `ProfileError` of the profile reader. Beside that, what was read must be written again as it
+was, wherever the format has one spelling only.
 """
 
 import io
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from pathlib import Path
 from typing import Final
 
-import capture_packets
 from openvpn_support import SERVER_KEY, STATIC_KEY
+from scratch import folder
 
-from vpnprobe.capture.analysis import examine, examine_at, examine_pair
 from vpnprobe.capture.followers.openvpn import is_client_reset, looks_like_openvpn_tcp
-from vpnprobe.capture.reading import read_capture
-from vpnprobe.errors import DecodeError, ExitStatus, UsageError
-from vpnprobe.evidence.packet_records import Vantage
+from vpnprobe.errors import DecodeError
 from vpnprobe.profiles.errors import ProfileError
 from vpnprobe.profiles.model import Profile
 from vpnprobe.profiles.ovpn import parse_profile, read_profile
 from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.cursor import Cursor
-from vpnprobe.wire.ip import TcpFlag
 from vpnprobe.wire.openvpn import ControlPacket, Reliable, decode_openvpn, frame, peek, split_frames
 from vpnprobe.wire.openvpn_data import Compression, DataChannel, packet_number
 from vpnprobe.wire.openvpn_epoch import EpochDataChannel
@@ -37,17 +31,6 @@ from vpnprobe.wire.openvpn_messages import MOST_BUFFER, PushReply, decode_messag
 from vpnprobe.wire.openvpn_wrap import HEAD, PlainWrapper, TlsAuthWrapper, TlsCryptWrapper, Wrapper, early_flags, split_wrapped_key
 
 CIPHERS: Final = tuple(Cipher)
-
-
-@cache
-def folder() -> Path:
-    """A folder for this process's files: the only place where the profile reader may read."""
-    kept = tempfile.TemporaryDirectory(prefix="vpnprobe-fuzz-")
-    _KEPT.append(kept)
-    return Path(kept.name).resolve()
-
-
-_KEPT: Final[list[tempfile.TemporaryDirectory[str]]] = []
 
 
 def packets(data: bytes) -> None:
@@ -257,50 +240,3 @@ def _explained() -> Iterator[None]:
         text = str(error)
         if not text.isprintable():
             raise AssertionError(f"not one line that can be printed: {text!r}") from error
-
-
-def capture(data: bytes) -> None:
-    """The bytes as a capture file, examined as of one end, of either, and as both ends'."""
-    path = folder() / "some.pcap"
-    path.write_bytes(data)
-    try:
-        first, second = read_capture(path), read_capture(path)
-    except UsageError as error:
-        if error.status is not ExitStatus.UNREADABLE:
-            raise
-        return
-    examine(first)
-    examine_at(first, Vantage.SERVER)
-    examine_pair(first, second)
-
-
-PORTS: Final = (1194, 443, 40000, 1195)
-
-
-def captured(data: bytes) -> None:
-    """A script of packets: flags, port, two bytes of length, payload. They become IP packets of a sound capture file.
-
-    Bits of the flags: 0 back, 1 TCP, 2 low TTL, 3 SYN, 4 FIN, 5 RST, 6 a gap of the stream before it, 7 the sequence number stays.
-    """
-    reader, made = io.BytesIO(data), []
-    sequence = {False: 1001, True: 5001}
-    while len(head := reader.read(4)) == 4 and len(made) < 500:
-        flags, port = head[0], PORTS[head[1] % len(PORTS)]
-        payload, back = reader.read(int.from_bytes(head[2:], "big") % 1400), bool(flags & 1)
-        if flags & 2:
-            sequence[back] += 100 if flags & 0x40 else 0
-            made.append(_segment(payload, flags, sequence[back], sequence[not back], port))
-            sequence[back] += (0 if flags & 0x80 else len(payload)) + bool(flags & 8)
-        else:
-            ports = (port, 50000) if back else (50000, port)
-            made.append(capture_packets.udp(payload, *ports, back=back, ttl=3 if flags & 4 else None, identification=len(made)))
-    capture(capture_packets.pcap(made))
-
-
-def _segment(payload: bytes, flags: int, sequence: int, acknowledgment: int, port: int) -> bytes:
-    bits = {8: TcpFlag.SYN, 16: TcpFlag.FIN, 32: TcpFlag.RST}
-    marks = int(TcpFlag.ACK) | sum(int(flag) for bit, flag in bits.items() if flags & bit)
-    numbers = (sequence & 0xFFFFFFFF, acknowledgment & 0xFFFFFFFF)
-    return capture_packets.tcp(
-        sequence=numbers[0], acknowledgment=numbers[1], flags=marks, payload=payload, port=50000, server_port=port, back=bool(flags & 1)
-    )

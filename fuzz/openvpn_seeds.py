@@ -1,25 +1,18 @@
-"""What each fuzz target begins with: packets of real sessions between our own two ends, profiles, captures, and scripts."""
+"""What each fuzz target of OpenVPN begins with: packets of real sessions between our own two ends, profiles, and scripts."""
 
-import io
 import random
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
-import capture_packets
 import profile_support
 from openvpn_support import SERVER_KEY, STATIC_KEY, WRAPS
-from openvpn_talking import fresh, recorded
+from openvpn_talking import recorded
 
-from vpnprobe.cli import run_command
 from vpnprobe.wire.openvpn import frame
 from vpnprobe.wire.openvpn_keying import KeyMethod2, KeySource, options_string, peer_info
 from vpnprobe.wire.openvpn_messages import AuthFailed, AuthPending, PushReply
 from vpnprobe.wire.openvpn_wrap import RESEND_WRAPPED_KEY
 
-ROOT: Final = Path(__file__).resolve().parent.parent
 PUSHED: Final = (
     "redirect-gateway def1,dhcp-option DNS 10.8.0.1,route-gateway 10.8.0.1,topology subnet,ping 10,ping-restart 60,"
     "ifconfig 10.8.0.2 255.255.255.0,peer-id 7,cipher AES-256-GCM,key-derivation tls-ekm,"
@@ -124,45 +117,3 @@ def session() -> Iterator[bytes]:
         yield bytes([chosen % 16, 15, 1, len(say)]) + say + after
         yield bytes([0x80 | chosen % 16, 0x0B, len(say)]) + say + b"\0\x8b" + bytes([len(say)]) + say + b"\0" + after
     yield from (bytes([first | 0x80, 0x0F, 4]) for first in (0x10, 0x20, 0x30))
-
-
-def _script(wrap: str, *, stream: bool) -> bytes:
-    """A whole session as packets of a capture (see `openvpn_decoding.captured`)."""
-    pair, made = fresh(wrap, stream=stream).complete(), b""
-    if stream:
-        made = bytes([0x02 | 0x08, 0, 0, 0, 0x03 | 0x08, 0, 0, 0])
-    for end, data in pair.sent[:24]:
-        made += bytes([(end is pair.server) | stream << 1, 0]) + len(data).to_bytes(2, "big") + data
-    return made + (bytes([0x12, 0, 0, 0, 0x33, 0, 0, 0]) if stream else b"")
-
-
-def captured() -> Iterator[bytes]:
-    yield from (_script(wrap, stream=stream) for wrap in WRAPS for stream in (False, True))
-    for packet in (recorded(wrap, False)[0][0] for wrap in WRAPS):
-        # A server that closes, or resets, at the client's reset; and one whose stream has a length of 0.
-        opened = bytes([0x0A, 1, 0, 0, 0x0B, 1, 0, 0, 0x02, 1]) + (2 + len(packet)).to_bytes(2, "big") + frame(packet)
-        yield from (opened + end for end in (bytes([0x13, 1, 0, 0]), bytes([0x23, 1, 0, 0]), bytes([0x03, 1, 0, 4]) + bytes(4)))
-
-
-def capture() -> Iterator[bytes]:
-    yield from (path.read_bytes() for path in sorted((ROOT / "pcaps").iterdir()) if path.suffix in (".pcap", ".txt"))
-    with TemporaryDirectory() as folder:
-        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            run_command(["demo", "-o", folder])
-        for path in sorted(Path(folder).glob("*.pcap")):
-            yield from _pieces(path.read_bytes())
-    for wrap in WRAPS[:1]:
-        sent = recorded(wrap, False)[0]
-        yield capture_packets.pcap(capture_packets.udp(packet, 50000, 1194) for packet in sent[:8])
-
-
-def _pieces(data: bytes) -> Iterator[bytes]:
-    """Captures of 40 packets each out of a classic one: large inputs are slow, and few."""
-    header, at, order = data[:24], 24, "little" if data[0] in (0xD4, 0x4D) else "big"
-    records: list[bytes] = []
-    while at + 16 <= len(data):
-        size = 16 + int.from_bytes(data[at + 8 : at + 12], order)
-        records.append(data[at : at + size])
-        at += size
-    for first in range(0, len(records), 200):
-        yield header + b"".join(records[first : first + 40])

@@ -1,14 +1,12 @@
 """Fuzz target: both ends of the conversation. The bytes are a script of what the path, the clock and a peer that has the keys do.
 
 The first byte chooses stream, wrap, the two ends' ciphers, and whether the tunnel is up at the start. Then each step is a byte, the upper
-bit of which names the end that it is about and the lower four the step, and the step's own bytes. Nothing may be raised, nothing may
-grow, and timers pass.
+bit of which names the end that it is about and the lower four the step, and the step's own bytes.
 """
 
-from collections import deque
 from functools import cache
 from ssl import SSLContext
-from typing import Final
+from typing import ClassVar, Final
 
 from openvpn_support import (
     C_ID,
@@ -23,17 +21,13 @@ from openvpn_support import (
     is_data,
     make_pair,
 )
+from playing import Play, Script
 from test_conversations_openvpn_hostile import assert_bounded
 
 from vpnprobe.conversations.openvpn_session import SessionEnd
 from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.openvpn import frame
 
-MOST_STEPS: Final = 150
-MOST_FLYING: Final = 300
-MOST_SENT_AT_ONCE: Final = 1 << 20
-"""Bytes that an end may say to one thing that happened."""
-ROUNDS: Final = 60
 IDS: Final = (C_ID, S_ID)
 WITH_NAME: Final = ClientOffer(ciphers=(Cipher.CHACHA20_POLY1305,), username="user", password="password")
 
@@ -58,87 +52,25 @@ def recorded(wrap: str, stream: bool) -> tuple[tuple[bytes, ...], tuple[bytes, .
     return tuple(said[False]), tuple(said[True])
 
 
-class Script:
-    """The bytes, of which there are always more: zeros."""
+class OpenvpnPlay(Play[SessionEnd]):
+    """A client and a server."""
+
+    MOST_SENT_AT_ONCE: ClassVar[int] = 1 << 20
 
     def __init__(self, data: bytes) -> None:
-        self.data, self.offset = data, 0
-
-    @property
-    def over(self) -> bool:
-        return self.offset >= len(self.data)
-
-    def byte(self) -> int:
-        self.offset += 1
-        return self.data[self.offset - 1] if self.offset <= len(self.data) else 0
-
-    def some(self) -> bytes:
-        """As many bytes as the next one says."""
-        count = self.byte()
-        taken = self.data[self.offset : self.offset + count]
-        self.offset += count
-        return taken
-
-
-class Play:
-    """A pair, what is under way to each end, and the script."""
-
-    def __init__(self, data: bytes) -> None:
-        self.script = Script(data)
-        first = self.script.byte()
+        script = Script(data)
+        first = script.byte()
         self.stream, self.wrap = bool(first & 1), WRAPS[(first >> 1 & 7) % len(WRAPS)]
         ciphers = (Cipher.AES_128_GCM,) if first & 0x20 else CIPHERS
         pair = fresh(self.wrap, stream=self.stream, offer=WITH_NAME if first & 0x10 else None, ciphers=ciphers)
         self.client, self.server = pair.client, pair.server
-        self.ends: tuple[SessionEnd, SessionEnd] = (pair.client, pair.server)
-        self.flying: tuple[deque[bytes], deque[bytes]] = (deque(), deque())
-        """To each end."""
-        self.now = 100.0
-        for end in self.ends:
-            end.start(self.now)
-        self.collect()
-        if first & 0x80:
-            self.settle()
+        super().__init__(script, (pair.client, pair.server), settled=bool(first & 0x80))
 
-    def collect(self) -> None:
-        for index, end in enumerate(self.ends):
-            said = end.data_to_send(self.now)
-            assert sum(map(len, said)) <= MOST_SENT_AT_ONCE
-            assert_bounded(end)
-            self.flying[1 - index].extend(said)
-            while len(self.flying[1 - index]) > MOST_FLYING:
-                self.flying[1 - index].popleft()
-
-    def arrives(self, index: int, data: bytes) -> None:
-        self.ends[index].receive(data, self.now)
-        self.collect()
-
-    def timers(self) -> None:
-        for end in self.ends:
-            for _ in range(ROUNDS):
-                if (timer := end.next_timer()) is None or timer > self.now:
-                    break
-                end.handle_timer(self.now)
-            else:
-                raise AssertionError(f"a timer that does not pass: {timer} at {self.now}")
-        self.collect()
-
-    def settle(self) -> None:
-        for _ in range(ROUNDS):
-            self.now += 0.01
-            for index in (0, 1):
-                for _ in range(len(self.flying[index])):
-                    self.arrives(index, self.flying[index].popleft())
-            self.timers()
-            if not any(self.flying):
-                break
+    def assert_bounded(self, end: SessionEnd) -> None:
+        assert_bounded(end)
 
     def run(self) -> None:
-        for _ in range(MOST_STEPS):
-            if self.script.over:
-                break
-            self.step()
-        self.settle()
+        super().run()
         for end in self.ends:
             end.events()
             end.closed_by_peer(self.now)
@@ -146,35 +78,15 @@ class Play:
         self.now += 1000.0
         self.timers()
 
-    def step(self) -> None:
-        what = self.script.byte()
-        index, script = what >> 7, self.script
-        end, other, flying = self.ends[index], self.ends[1 - index], self.flying[index]
-        match what & 15:
-            case 0:
-                self.settle()
-            case 1 if flying:
-                self.arrives(index, flying.popleft())
-            case 2 if flying:
-                flying.popleft()
-            case 3 if flying:
-                for _ in range(2):
-                    self.arrives(index, flying[0])
-            case 4 if flying:
-                self.arrives(index, self.changed(flying.popleft()))
-            case 5 if flying:
-                self.arrives(index, flying.pop())
-            case 6:
-                self.arrives(index, script.some())
+    def does(self, what: int, index: int) -> None:
+        end, other, script = self.ends[index], self.ends[1 - index], self.script
+        match what:
             case 7:
                 said = recorded(self.wrap, self.stream)[1 - index]
                 self.arrives(index, self.framed(self.changed(said[script.byte() % len(said)])))
             case 8 | 9:
                 head = bytes([script.byte()]) + IDS[1 - index]
                 self.arrives(index, self.framed(other.wrapper.wrap(head, script.some(), unix_time=1)))
-            case 10:
-                self.now += script.byte() / 4
-                self.timers()
             case 11:
                 negotiation = other._newest
                 if negotiation is not None and negotiation.tls is not None and negotiation.tls.up:
@@ -188,7 +100,6 @@ class Play:
                 self.cut(index, 1 + script.byte())
             case 15:
                 self.odd(index)
-        self.collect()
 
     def odd(self, index: int) -> None:
         """What happens seldom: words of the server's own, an end of the connection, a goodbye, a look at what happened."""
@@ -221,12 +132,9 @@ class Play:
             self.arrives(index, data[at : at + max(size, len(data) // 100 or 1)])
 
     def changed(self, data: bytes) -> bytes:
-        """Nothing, or one byte, or the length, as three bytes of the script say."""
-        at, value, how = self.script.byte(), self.script.byte(), self.script.byte()
-        if is_data(data) or not data or how == 0:
-            return data
-        at = (at | how << 8 & 0x700) % len(data)
-        return (data[:at] + bytes([data[at] ^ value]) + data[at + 1 :], data[:at], data + bytes([value]) * at)[how % 3]
+        """Data packets stay as they are: those are the target data_channel's."""
+        told = super().changed(data)
+        return data if is_data(data) else told
 
     def framed(self, data: bytes) -> bytes:
         return frame(data[:65535]) if self.stream else data
@@ -234,4 +142,4 @@ class Play:
 
 def session(data: bytes) -> None:
     """A script, played."""
-    Play(data).run()
+    OpenvpnPlay(data).run()

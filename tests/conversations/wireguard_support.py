@@ -4,8 +4,9 @@ import random
 from collections.abc import Callable
 from typing import Final
 
+from vpnprobe.conversations.tunnel_echo import MOST_ECHOES
 from vpnprobe.conversations.wireguard_ends import Initiator, Responder
-from vpnprobe.conversations.wireguard_session import WireguardEnd
+from vpnprobe.conversations.wireguard_session import MOST_UNREADABLE, WireguardEnd
 from vpnprobe.wire.wireguard_noise import Identity, public_key
 
 UNIX_TIME: Final = 1_800_000_000.0
@@ -26,6 +27,15 @@ def responder(*, identity: Identity = AT_SERVER, echoes: int = 6, wants_cookie: 
     return Responder(identity, entropy=random.Random(2).randbytes, unix_time_at_zero=UNIX_TIME, echoes=echoes, wants_cookie=wants_cookie)
 
 
+def assert_bounded(end: WireguardEnd) -> None:
+    """What a peer says has made nothing grow."""
+    assert len(end._keypairs) <= 2
+    assert len(end.tracker.steps) <= end.tracker.KEPT_STEPS
+    assert len(end.run.requests) <= end.run.count
+    assert end.requests_answered <= MOST_ECHOES
+    assert end.unreadable <= MOST_UNREADABLE
+
+
 class Pair:
     """Both ends, and what went between them."""
 
@@ -43,13 +53,26 @@ class Pair:
         while any(self._say(one, other) for one, other in ((self.client, self.server), (self.server, self.client))):
             pass
 
+    def cross(self) -> "Pair":
+        """Each end begins a handshake before it hears of the other's."""
+        for end in (self.client, self.server):
+            end.renew(self.now)
+        waiting = [(one, other, one.data_to_send(self.now)) for one, other in ((self.client, self.server), (self.server, self.client))]
+        for sender, receiver, said in waiting:
+            for data in said:
+                self._carry(sender, receiver, data)
+        return self
+
     def _say(self, sender: WireguardEnd, receiver: WireguardEnd) -> bool:
         waiting = sender.data_to_send(self.now)
         for data in waiting:
-            self.said.append((sender, data))
-            if not self._lost(sender, data):
-                receiver.receive(data, self.now)
+            self._carry(sender, receiver, data)
         return bool(waiting)
+
+    def _carry(self, sender: WireguardEnd, receiver: WireguardEnd, data: bytes) -> None:
+        self.said.append((sender, data))
+        if not self._lost(sender, data):
+            receiver.receive(data, self.now)
 
     def run(self, *, until: float = 3.0) -> "Pair":
         """All that falls due up to then."""

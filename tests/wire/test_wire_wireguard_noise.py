@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.wire import wireguard_noise
-from vpnprobe.wire.wireguard import HandshakeInitiation, HandshakeResponse
+from vpnprobe.wire.wireguard import CookieReply, HandshakeInitiation, HandshakeResponse, TransportData
 from vpnprobe.wire.wireguard_noise import (
     MAC,
     NO_MAC,
@@ -208,7 +208,52 @@ def test_what_is_lacking_is_told_with_what_mends_it(monkeypatch: pytest.MonkeyPa
         public_key(CLIENT)
 
 
-@given(st.builds(HandshakeInitiation, st.integers(0, 2**32 - 1), *(st.binary(min_size=n, max_size=n) for n in (32, 48, 28, 16, 16))))
-def test_any_initiation_is_read_or_refused(message: HandshakeInitiation) -> None:
+def of(*sizes: int) -> list[st.SearchStrategy[bytes]]:
+    return [st.binary(min_size=size, max_size=size) for size in sizes]
+
+
+INDEX = st.integers(0, 2**32 - 1)
+
+
+@given(st.builds(HandshakeInitiation, INDEX, *of(32, 48, 28, 16, 16)))
+def test_an_initiation_that_no_key_made_is_refused(message: HandshakeInitiation) -> None:
+    for made in (message, resealed(message)):
+        with pytest.raises(DecodeError):
+            read_initiation(made, SERVER)
+
+
+@given(st.builds(HandshakeResponse, INDEX, INDEX, *of(32, 16, 16, 16)))
+def test_a_response_that_no_key_made_is_refused(message: HandshakeResponse) -> None:
+    for made in (message, signed(message)):
+        with pytest.raises(DecodeError):
+            read_response(made, began()[1], AT_CLIENT)
+
+
+@given(st.builds(CookieReply, INDEX, *of(24, 32)))
+def test_a_cookie_that_no_key_made_is_refused(reply: CookieReply) -> None:
+    with pytest.raises(DecodeError, match="cookie"):
+        read_cookie(reply, began()[0].mac1, AT_CLIENT.peer)
+
+
+@given(st.builds(TransportData, INDEX, st.integers(0, 2**64 - 1), st.binary(min_size=16, max_size=80)))
+def test_data_that_no_key_made_is_refused(message: TransportData) -> None:
     with pytest.raises(DecodeError):
-        read_initiation(resealed(message), SERVER)
+        pair()[1].open(message)
+
+
+@given(st.lists(st.integers(0, 20), max_size=60))
+def test_data_opens_once_in_any_order(order: list[int]) -> None:
+    """Changed data takes no counter from what was not changed."""
+    ours, theirs = pair()
+    messages = [ours.seal(bytes([number]), largest=LARGEST) for number in range(21)]
+    opened: set[int] = set()
+    for number in order:
+        message = messages[number]
+        with pytest.raises(DecodeError, match="authentication tag"):
+            theirs.open(replace(message, packet=message.packet[:-1] + bytes([message.packet[-1] ^ 1])))
+        if number in opened:
+            with pytest.raises(DecodeError, match="counter"):
+                theirs.open(message)
+        else:
+            assert theirs.open(message)[0] == number
+            opened.add(number)

@@ -118,7 +118,7 @@ class WireguardEnd(ConversationEnd[WireguardTracker], TunnelEcho):
         self._cookie: tuple[bytes, float] | None = None
         """The peer's, and when it came."""
         self._keypairs: list[Keypair] = []
-        """The newest last: the one in use, and one that the peer has not used yet."""
+        """The newest last; no more than two (see `_keep`)."""
         self._latest = b""
         """Timestamp of the peer's last initiation that was taken."""
         self._keepalive_due: float | None = None
@@ -269,8 +269,9 @@ class WireguardEnd(ConversationEnd[WireguardTracker], TunnelEcho):
         newest = self._attempts[-1]
         if attempt is not newest:
             # The round trip is longer than what initiations wait for one another. The peer has the keys of the newest by now.
-            newest.retransmission.interval_s = max(REKEY_TIMEOUT_S, newest.retransmission.interval_s)
-            newest.retransmission.due = now + REKEY_TIMEOUT_S
+            if newest.retransmission.interval_s < REKEY_TIMEOUT_S:
+                newest.retransmission.interval_s = REKEY_TIMEOUT_S
+                newest.retransmission.due = now + REKEY_TIMEOUT_S
             return
         self._attempts = []
         self._keep(state, now, began=True, local=message.receiver_index, remote=message.sender_index)
@@ -302,11 +303,16 @@ class WireguardEnd(ConversationEnd[WireguardTracker], TunnelEcho):
             self.run.begin(now)
 
     def _keep(self, state: Handshake, now: float, *, began: bool, local: int, remote: int) -> None:
-        """The keys of a handshake: of those before, the ones in use stay, and what the peer has never used goes."""
+        """The keys of a handshake, beside one pair of those before: those in use.
+
+        Where handshakes of both ends cross, each answers the other's before its own is complete, and then uses the keys of its own: who
+        began keeps those that it has answered with, which the peer uses.
+        """
         own, peers = state.transport_keys() if began else state.transport_keys()[::-1]
         session = TransportSession(sending=own, receiving=peers, local_index=local, remote_index=remote)
-        in_use = self._in_use
-        self._keypairs = [*([in_use] if in_use is not None else []), Keypair(session, now, began, began)]
+        crossed = next((one for one in self._keypairs if began and not one.confirmed), None)
+        kept = crossed or self._in_use
+        self._keypairs = [*([kept] if kept is not None else []), Keypair(session, now, began, began)]
 
     def _cookie_came(self, message: CookieReply, size: int, now: float) -> None:
         """Is used with the next initiation, which is not hurried."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.wire.ciphers import TAG, Cipher, aead
 from vpnprobe.wire.replay_window import ReplayWindow
-from vpnprobe.wire.wireguard import BLOCK, CookieReply, HandshakeInitiation, HandshakeResponse, TransportData
+from vpnprobe.wire.wireguard import BLOCK, SIZES, CookieReply, HandshakeInitiation, HandshakeResponse, TransportData
 
 if TYPE_CHECKING:
     from Crypto.Cipher.ChaCha20_Poly1305 import ChaCha20Poly1305Cipher
@@ -175,8 +175,7 @@ def initiation(identity: Identity, *, ephemeral: bytes, index: int, timestamp: b
 def read_initiation(message: HandshakeInitiation, private: bytes) -> Handshake:
     """The handshake after the first message, at the responder with that private key. Raises DecodeError."""
     own = public_key(private)
-    if not hmac.compare_digest(message.mac1, mac1(message, own)):
-        raise DecodeError("mac1", 116, "is not for our public key")
+    check_mac1(message, own)
     state = Handshake.begun(own).mixed(message.ephemeral).keyed(message.ephemeral)
     static, state = state.keyed(agree(private, message.ephemeral, "ephemeral")).open(message.static, "static")
     timestamp, state = state.keyed(agree(private, static, "static")).open(message.timestamp, "timestamp")
@@ -195,8 +194,7 @@ def response(state: Handshake, preshared: bytes, *, ephemeral: bytes, index: int
 
 def read_response(message: HandshakeResponse, state: Handshake, identity: Identity) -> Handshake:
     """The handshake after the answer, at the initiator. Raises DecodeError."""
-    if not hmac.compare_digest(message.mac1, mac1(message, public_key(identity.private))):
-        raise DecodeError("mac1", 60, "is not for our public key")
+    check_mac1(message, public_key(identity.private))
     state = state.mixed(message.ephemeral).keyed(message.ephemeral)
     state = state.keyed(agree(state.ephemeral, message.ephemeral, "ephemeral"))
     state = state.keyed(agree(identity.private, message.ephemeral, "ephemeral"))
@@ -206,6 +204,12 @@ def read_response(message: HandshakeResponse, state: Handshake, identity: Identi
 def mac1(message: HandshakeInitiation | HandshakeResponse, receiver: bytes) -> bytes:
     """What shows that its sender knows the receiver's public key, over all before it."""
     return mac(digest(LABEL_MAC1, receiver), message.encode()[: -2 * MAC])
+
+
+def check_mac1(message: HandshakeInitiation | HandshakeResponse, own: bytes) -> None:
+    """Raises DecodeError where the message is not for the public key `own`: then nothing may be said to it, not even a cookie."""
+    if not hmac.compare_digest(message.mac1, mac1(message, own)):
+        raise DecodeError("mac1", SIZES[message.TYPE] - 2 * MAC, "is not for our public key")
 
 
 def with_cookie(message: Message, cookie: bytes) -> Message:

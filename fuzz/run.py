@@ -1,42 +1,62 @@
 #!/usr/bin/env python3
-"""A coverage-guided fuzzer over all that reads what an OpenVPN peer, a profile or a capture says. `make fuzz` runs it.
+"""A coverage-guided fuzzer over what reads the words of a peer, a profile or a capture. `make fuzz` runs it.
 
-    python fuzz/fuzz_openvpn.py                         every target, 60 seconds each
-    python fuzz/fuzz_openvpn.py session --seconds 600   one target; its corpus is in vpnprobe-results/fuzz/session and grows
-    python fuzz/fuzz_openvpn.py session FILE...         plays inputs again, such as a crash that was found; needs no atheris
+    python fuzz/run.py                                          every target, 60 seconds each
+    python fuzz/run.py wireguard_session --seconds 600          one target; its corpus is in vpnprobe-results/fuzz/NAME and grows
+    python fuzz/run.py wireguard_session FILE...                plays inputs again, such as a crash that was found; needs no atheris
 
-Targets are functions from bytes to nothing, in `openvpn_decoding` and `openvpn_talking`; what they begin with is in `openvpn_seeds`. An
+A target is a function from bytes to nothing, in one module; what it begins with comes from the function of the same name in another. An
 input that raises what it may not, takes longer than 20 seconds or fills 1 GiB is kept in vpnprobe-results/fuzz as
-TARGET-crash-..., TARGET-timeout-... or TARGET-oom-...: mend what it shows, and make it an example in the tests.
+NAME-crash-..., NAME-timeout-... or NAME-oom-...: mend what it shows, and make it an example in the tests.
 Needs atheris (`pip install -e '.[fuzz]'`); where it is not to be had, one line says so and the status is 0.
 """
 
 import argparse
 import hashlib
+import importlib
 import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 RESULTS: Final = ROOT / "vpnprobe-results" / "fuzz"
-LONGEST: Final = {
-    "packets": 4096,
-    "wraps": 2048,
-    "keying": 4096,
-    "messages": 4096,
-    "data_channel": 2048,
-    "keys": 4096,
-    "profile": 8192,
-    "session": 1024,
-    "captured": 16384,
-    "capture": 65536,
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One function that is fuzzed."""
+
+    module: str
+    function: str
+    seeds: str
+    """The module whose function of the same name has the inputs to begin with."""
+    longest: int
+    """The most bytes of an input."""
+
+
+TARGETS: Final = {
+    "openvpn_packets": Target("openvpn_decoding", "packets", "openvpn_seeds", 4096),
+    "openvpn_wraps": Target("openvpn_decoding", "wraps", "openvpn_seeds", 2048),
+    "openvpn_keying": Target("openvpn_decoding", "keying", "openvpn_seeds", 4096),
+    "openvpn_messages": Target("openvpn_decoding", "messages", "openvpn_seeds", 4096),
+    "openvpn_data_channel": Target("openvpn_decoding", "data_channel", "openvpn_seeds", 2048),
+    "openvpn_keys": Target("openvpn_decoding", "keys", "openvpn_seeds", 4096),
+    "openvpn_profile": Target("openvpn_decoding", "profile", "openvpn_seeds", 8192),
+    "openvpn_session": Target("openvpn_talking", "session", "openvpn_seeds", 1024),
+    "wireguard_messages": Target("wireguard_decoding", "messages", "wireguard_seeds", 2048),
+    "wireguard_handshake": Target("wireguard_decoding", "handshake", "wireguard_seeds", 512),
+    "wireguard_data": Target("wireguard_decoding", "data", "wireguard_seeds", 1024),
+    "wireguard_session": Target("wireguard_talking", "session", "wireguard_seeds", 1024),
+    "captured": Target("capture_reading", "captured", "capture_seeds", 16384),
+    "capture": Target("capture_reading", "capture", "capture_seeds", 65536),
 }
-"""The targets, in the order in which they are run, with the most bytes of an input."""
+"""In the order in which they are run."""
 SLOW_S: Final = 20
 MOST_MIB: Final = 1024
 
@@ -45,10 +65,8 @@ for needed in ("tests/conversations", "tests/profiles", "tests/capture"):
 
 
 def target_named(name: str) -> Callable[[bytes], None]:
-    import openvpn_decoding
-    import openvpn_talking
-
-    found: Callable[[bytes], None] = openvpn_talking.session if name == "session" else getattr(openvpn_decoding, name)
+    target = TARGETS[name]
+    found: Callable[[bytes], None] = getattr(importlib.import_module(target.module), target.function)
     return found
 
 
@@ -58,9 +76,8 @@ def has_atheris() -> bool:
 
 def seed(name: str, folder: Path) -> list[bytes]:
     """Writes the target's seeds into a folder, and returns them. They are made anew each time, and kept apart from what was found."""
-    import openvpn_seeds
-
-    seeds = list(getattr(openvpn_seeds, name)())
+    target = TARGETS[name]
+    seeds = list(getattr(importlib.import_module(target.seeds), target.function)())
     for data in seeds:
         (folder / hashlib.sha1(data, usedforsecurity=False).hexdigest()).write_bytes(data)
     return seeds
@@ -79,7 +96,7 @@ def fuzz_one(name: str, seconds: int) -> None:
         target(data)
     options = [
         f"-max_total_time={seconds}",
-        f"-max_len={LONGEST[name]}",
+        f"-max_len={TARGETS[name].longest}",
         f"-timeout={SLOW_S}",
         f"-rss_limit_mb={MOST_MIB}",
         f"-artifact_prefix={RESULTS}/{name}-",
@@ -111,8 +128,8 @@ def fuzz_each(names: list[str], seconds: int) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Fuzzes vpnprobe's OpenVPN, its profile reader and its capture follower.")
-    parser.add_argument("target", nargs="?", choices=["all", *LONGEST], default="all")
+    parser = argparse.ArgumentParser(description="Fuzzes vpnprobe's OpenVPN and WireGuard, its profile reader and its captures.")
+    parser.add_argument("target", nargs="?", choices=["all", *TARGETS], default="all")
     parser.add_argument("files", nargs="*", type=Path, help="inputs to play again instead")
     parser.add_argument("--seconds", type=int, default=60, help="for each target")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
@@ -127,7 +144,7 @@ def main() -> int:
     if arguments.here:
         fuzz_one(arguments.target, arguments.seconds)
         return 0
-    return min(1, fuzz_each(list(LONGEST) if arguments.target == "all" else [arguments.target], arguments.seconds))
+    return min(1, fuzz_each(list(TARGETS) if arguments.target == "all" else [arguments.target], arguments.seconds))
 
 
 if __name__ == "__main__":
