@@ -83,6 +83,7 @@ def test_moves_are_followed_up_to_a_limit() -> None:
     one = flow(A, S)
     assert all(one.move((B[0], port), S, port) for port in range(MOVES_LIMIT))
     assert not one.move(B, S, 1)
+    assert not one.join(flow(T, S), S)
     summary = one.summary("some")
     assert len(summary.detail["roamed"]) == ROAMED_SHOWN
     assert summary.findings[0].endswith(f"192.0.2.2 port 2 and {MOVES_LIMIT - 3} more places.")

@@ -30,7 +30,7 @@ ROAMED_SHOWN: Final = 32
 """Most later places of a conversation that its summary names."""
 TOLD: Final = 3
 """Most of them that are told in words, of each end."""
-MOVES_LIMIT: Final = 1000
+MOVES_LIMIT: Final = 256
 """Most moves of one conversation that are followed."""
 
 HostPort = tuple[str, int | None]
@@ -183,8 +183,13 @@ class Flow:
         found = self._places.get(place)
         return place if found is None else found[0]
 
-    def join(self, later: "Flow", known: HostPort) -> None:
-        """Takes over another flow, which turned out to be this conversation after a move. `known`: a place of the end that did not move."""
+    def join(self, later: "Flow", known: HostPort) -> bool:
+        """Takes over another flow, which turned out to be this conversation after a move. False: it has moved too often for that.
+
+        `known`: a place of the end that did not move.
+        """
+        if len(self._later) + len(later._later) >= MOVES_LIMIT:
+            return False
         same = self.end(known)
         ends = {later.end(known): same, later.other(later.end(known)): self.other(same)}
         for end, count in later.counts.items():
@@ -198,6 +203,7 @@ class Flow:
         if self.client is None and later.client is not None:
             self.client = ends[later.client]
         self.last_frame, self.last_at = max(self.last_frame, later.last_frame), max(self.last_at, later.last_at)
+        return True
 
     @property
     def moved(self) -> Moved | None:
