@@ -79,7 +79,11 @@ class Decoder:
         for spec, follower in followed:
             for port in spec.udp_ports:
                 by_port.setdefault(port, []).append(follower)
-        self._udp = UdpFollower(by_port, [follower for spec, follower in followed if spec.any_udp_port])
+        self._udp = UdpFollower(
+            by_port,
+            of_any_port=[follower for spec, follower in followed if spec.any_udp_port],
+            first=[follower for spec, follower in followed if spec.unmistakable],
+        )
         self._tcp = TcpFollower(FOLLOWERS)
 
     def take(self, frame: Frame) -> None:

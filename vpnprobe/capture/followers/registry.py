@@ -29,6 +29,8 @@ class FollowerSpec:
     """Ports whose datagrams are offered to it first."""
     any_udp_port: bool = False
     """Whether it is offered the datagrams of every port, and knows its own by their form."""
+    unmistakable: bool = False
+    """Whether its messages hardly look like another protocol's, so that it is asked even before the one whose port it is."""
     tcp_ports: frozenset[int] = frozenset()
     """Ports whose connections are its own whatever their first bytes are."""
     begins_stream: Callable[[bytes], bool] = lambda _: False

@@ -12,12 +12,16 @@ from vpnprobe.wire.nonce import ANSWER, MAGIC, SHORTEST
 class UdpFollower:
     """All UDP of a capture.
 
-    `of_port`: followers by the ports that they live on, who are asked first. `of_any_port`: those who know their datagrams by form.
+    `of_port`: followers by the ports that they live on, who are asked before others. `of_any_port`: those who know their datagrams by form.
+    `first`: those among them whose form is so much their own that they are asked before all.
     """
 
-    def __init__(self, of_port: dict[int, list[PacketFollower]], of_any_port: Sequence[PacketFollower]) -> None:
+    def __init__(
+        self, of_port: dict[int, list[PacketFollower]], of_any_port: Sequence[PacketFollower], first: Sequence[PacketFollower] = ()
+    ) -> None:
         self._of_port = of_port
         self._of_any_port = of_any_port
+        self._first = first
 
     def take(self, frame: Frame) -> Iterable[CapturedMessage]:
         datagram = frame.udp
@@ -37,4 +41,4 @@ class UdpFollower:
 
     def _followers(self, frame: Frame) -> Sequence[PacketFollower]:
         own = [follower for port in frame.ports if port is not None for follower in self._of_port.get(port, ())]
-        return [*own, *self._of_any_port] if own else self._of_any_port
+        return [*self._first, *own, *self._of_any_port] if own else self._of_any_port
