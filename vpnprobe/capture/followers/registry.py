@@ -81,7 +81,13 @@ FOLLOWERS: Final[tuple[FollowerSpec, ...]] = (
         quoted=ipsec.quoted_check,
     ),
     FollowerSpec(packets=l2tp.L2tpFollower, udp_ports=_ports_of("l2tp"), service_names={"l2tp": 1701, "l2f": 1701}),
-    FollowerSpec(packets=wireguard.WireguardFollower, any_udp_port=True, server_ports=frozenset({WIREGUARD_PORT})),
+    FollowerSpec(
+        packets=wireguard.WireguardFollower,
+        any_udp_port=True,
+        # Of all SPIs of ESP in UDP, which is what else may begin so on its port, four are its message types.
+        unmistakable=True,
+        server_ports=frozenset({WIREGUARD_PORT}),
+    ),
     FollowerSpec(
         packets=openvpn.OpenvpnUdpFollower,
         any_udp_port=True,
