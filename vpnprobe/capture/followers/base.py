@@ -273,6 +273,10 @@ class PacketFollower:
         """
         return None
 
+    def take_unseen(self, frame: Frame, length: int) -> Iterable[CapturedMessage]:
+        """What the size of a UDP datagram shows of which no byte is known, as of most in printed traces. `length`: of its payload."""
+        return ()
+
     def summaries(self) -> Iterable[ConversationSummary]:
         """The conversations so far."""
         return ()

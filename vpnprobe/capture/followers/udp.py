@@ -25,8 +25,10 @@ class UdpFollower:
 
     def take(self, frame: Frame) -> Iterable[CapturedMessage]:
         datagram = frame.udp
-        if datagram is None or not datagram.payload:
+        if datagram is None:
             return ()
+        if not datagram.payload:
+            return self._unseen(frame, datagram.missing) if datagram.missing else ()
         payload = datagram.payload
         if payload.startswith(MAGIC) and (ours := identify.nonce(udp_reach(0), payload)) is not None:
             number = int.from_bytes(payload[6:SHORTEST], "big")
@@ -38,6 +40,10 @@ class UdpFollower:
             if found is not None:
                 return found
         return ()
+
+    def _unseen(self, frame: Frame, length: int) -> Iterable[CapturedMessage]:
+        """What all that may be on any port make of its size."""
+        return (found for follower in self._of_any_port for found in follower.take_unseen(frame, length))
 
     def _followers(self, frame: Frame) -> Sequence[PacketFollower]:
         own = [follower for port in frame.ports if port is not None for follower in self._of_port.get(port, ())]
