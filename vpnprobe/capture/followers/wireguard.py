@@ -28,6 +28,7 @@ from vpnprobe.capture.followers.base import (
     seems_ttl_limited,
 )
 from vpnprobe.capture.followers.data_packets import DataPackets
+from vpnprobe.capture.followers.wireguard_sizes import SizedConversations
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.wireguard import WireguardTracker, describe, key_of, opener
@@ -236,6 +237,7 @@ class WireguardFollower(PacketFollower):
         self._from: dict[tuple[HostPort, int], WireguardConversation] = {}
         """By place of a sender and the index that its messages name."""
         self._moved: dict[WireguardConversation, None] = {}
+        self._sized = SizedConversations()
 
     def take_datagram(self, frame: Frame, payload: bytes, length: int) -> Iterable[CapturedMessage] | None:
         """Follows a datagram that has the form of a message. Zeros stand for what the capture cut, behind all that is read."""
@@ -248,6 +250,9 @@ class WireguardFollower(PacketFollower):
         source, destination = ends_of(frame)
         conversation = self._conversation(frame, source, destination, message)
         return None if conversation is None else conversation.take(frame, source, message, length)
+
+    def take_unseen(self, frame: Frame, length: int) -> Iterable[CapturedMessage]:
+        return self._sized.take(frame, length)
 
     def _conversation(
         self, frame: Frame, source: HostPort, destination: HostPort, message: WireguardMessage
@@ -303,7 +308,8 @@ class WireguardFollower(PacketFollower):
 
     def summaries(self) -> Iterable[ConversationSummary]:
         found = dict.fromkeys(_root(one) for one in self._conversations.values())
-        return (one.summary() for one in found if one is not None and one.is_wireguard)
+        yield from (one.summary() for one in found if one is not None and one.is_wireguard)
+        yield from self._sized.summaries()
 
 
 def _root(conversation: WireguardConversation | None) -> WireguardConversation | None:
