@@ -30,7 +30,7 @@ ROAMED_SHOWN: Final = 32
 """Most later places of a conversation that its summary names."""
 TOLD: Final = 3
 """Most of them that are told in words, of each end."""
-MOVES_LIMIT: Final = 256
+MOVES_LIMIT: Final = 64
 """Most moves of one conversation that are followed."""
 
 HostPort = tuple[str, int | None]
