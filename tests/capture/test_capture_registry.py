@@ -63,6 +63,7 @@ def l2tp_request() -> bytes:
         (INITIATION, 51820, "wireguard"),
         (INITIATION, 500, "wireguard"),
         (INITIATION, 1701, "wireguard"),
+        (INITIATION, 4500, "wireguard"),
         (RESET, 1194, "openvpn-udp"),
         (RESET, 500, "openvpn-udp"),
         (RESET, 1701, "openvpn-udp"),

@@ -86,6 +86,48 @@ def test_stages() -> None:
     assert stages([udp(os.urandom(148), 5000, PORT)]) == []
 
 
+@pytest.mark.parametrize(
+    ("client", "server"), [(5000, 53), (5000, 443), (500, 500), (4500, 4500), (1701, 1701), (5000, 1194), (33333, 44444), (51820, 5000)]
+)
+def test_any_port_will_do(client: int, server: int) -> None:
+    def sent(message: WireguardMessage, *, back: bool = False) -> bytes:
+        return udp(message.encode(), *((server, client) if back else (client, server)), back=back)
+
+    keepalives = [sent(TransportData(THEIRS, number, bytes(16))) for number in range(4)]
+    answers = [sent(TransportData(OURS, number, bytes(48)), back=True) for number in range(4)]
+    assert stages([*keepalives, *answers]) == [("wireguard", "midstream-data-both-ways")]
+    opened = [sent(initiation()), sent(response(), back=True), *keepalives, *answers]
+    assert stages(opened) == [("wireguard", "data-both-ways")]
+    (tunnel,) = decoded(opened).conversations()
+    assert (tunnel.client.port, tunnel.server.port, tunnel.detail["client_known"]) == (client, server, True)
+
+
+def test_keepalives_are_data() -> None:
+    """Of 32 bytes: a tunnel that nothing else goes through has them alone."""
+    keepalives = [data(number, size=16) for number in range(4)]
+    assert stages([*OPENING, *keepalives[:1]]) == [("wireguard", "data-one-way")]
+    assert stages(keepalives) == [("wireguard", "midstream-data-one-way")]
+    assert {one.size for one in decoded([*OPENING, *keepalives]).captured_messages[2:]} == {32}
+
+
+def test_what_a_cookie_asks_for_is_another_attempt() -> None:
+    cookie = packet(CookieReply(OURS, bytes(24), bytes(32)), back=True)
+    assert stages([packet(initiation()), cookie]) == [("wireguard", "initiation-unanswered")]
+    packets = [packet(initiation()), cookie, packet(initiation(8)), packet(response(THEIRS, 8), back=True)]
+    assert stages(packets) == [("wireguard", "handshake-complete")]
+    # Alone it is too short to be told from other protocols.
+    assert stages([cookie]) == []
+
+
+def test_both_ends_begin_at_once_and_either_renews() -> None:
+    begun = [packet(initiation()), packet(initiation(21), back=True), packet(response(20, OURS), back=True), packet(response(22, 21))]
+    (tunnel,) = decoded(begun).conversations()
+    assert (tunnel.stage, tunnel.client.address, tunnel.detail["response"]) == ("handshake-complete", str(CLIENT), 2)
+    renewed = [*OPENING, *exchange(range(2)), packet(initiation(31), back=True), packet(response(32, 31)), data(0, receiver=31)]
+    (tunnel,) = decoded(renewed).conversations()
+    assert (tunnel.stage, tunnel.client.address, tunnel.detail["data"]) == ("data-both-ways", str(CLIENT), 5)
+
+
 def test_data_that_comes_before_a_renewed_handshake_is_no_middle() -> None:
     packets = [data(number) for number in range(3)] + [packet(initiation(), back=True), data(0)]
     (tunnel,) = decoded(packets).conversations()

@@ -2,8 +2,11 @@
 
 import asyncio
 import os
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -12,11 +15,12 @@ import pytest
 from conftest import started
 from real_support import run, serving
 
+from vpnprobe.capture.reading import CaptureInput, read_capture
 from vpnprobe.conversations.wireguard_ends import Initiator, Responder
 from vpnprobe.conversations.wireguard_session import DATA_SIZES, WireguardEnd
 from vpnprobe.lab.daemons import Daemon
 from vpnprobe.lab.namespaces import Lab
-from vpnprobe.lab.wireguard_peers import PeerConfig, wireguard_peer
+from vpnprobe.lab.wireguard_peers import PeerConfig, listen_at, wireguard_peer
 from vpnprobe.transports.topology import CLIENT, SERVER
 from vpnprobe.wire.wireguard import HandshakeResponse, TransportData
 from vpnprobe.wire.wireguard_noise import NO_PRESHARED_KEY, Identity, public_key
@@ -194,6 +198,45 @@ def test_the_real_client_sends_data_through_our_responder(clean_lab: Lab, wants_
         carried(clean_lab, end, until=lambda: end.run.all_answered, port=port)
     assert sum(request.answered_at is not None for request in end.run.requests.values()) == 100
     assert end.cookies_sent == int(wants_cookie)
+
+
+@contextmanager
+def captured(lab: Lab, host: str, file: Path) -> Iterator[Callable[[], CaptureInput]]:
+    """tcpdump on a host; what it has written so far."""
+    program = shutil.which("tcpdump", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if program is None:
+        pytest.skip("tcpdump is missing")
+    command = [*lab.exec_prefix(host), program, "-i", "any", "-Z", "root", "--immediate-mode", "-U", "-w", str(file), "udp"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        assert soon(lambda: file.exists() and file.stat().st_size > 0)
+        yield lambda: read_capture(file)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def soon(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE_S
+    while not (reached := condition()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return reached
+
+
+def test_a_real_client_that_moves_to_another_port_is_one_conversation_in_a_capture(clean_lab: Lab, server: Daemon, tmp_path: Path) -> None:
+    client = PeerConfig(OUR_KEY, public_key(THEIR_KEY), OURS, THEIRS, 40001, PRESHARED, f"{clean_lab.topology.server_address}:{PORT}", 1)
+    with captured(clean_lab, SERVER, tmp_path / "server.pcap") as so_far, started(wireguard_peer(clean_lab, client, host=CLIENT)):
+
+        def has_sent(count: int) -> bool:
+            return any(one.frames_c2s >= count for one in so_far().traces[0].decoder.conversations())
+
+        assert soon(lambda: has_sent(4))
+        listen_at(clean_lab, 40002, host=CLIENT)
+        before = so_far().packets
+        assert soon(lambda: so_far().packets >= before + 2)
+        (tunnel,) = so_far().traces[0].decoder.conversations()
+    assert (tunnel.client.port, tunnel.detail["initiation"]) == (40001, 1)
+    assert [(row["end"], row["port"]) for row in tunnel.detail["roamed"]] == [("client", 40002)]
 
 
 def test_beside_a_real_server_its_port_is_left_alone_and_another_is_tried(clean_lab: Lab, server: Daemon, tmp_path: Path) -> None:

@@ -184,11 +184,20 @@ def _compare(client: Side, server: Side) -> Examined:
 def _seen_as(client: Side, server: Side, *, joined: bool) -> str | None:
     """The address that the server's capture has for the client: another than the client's own only where packets of both are joined.
 
+    Where the client has moved, the two captures may begin at different addresses of it.
     Two captures without a packet in common may be of other hosts, and show no NAT between them.
     """
     if client.ends is None or server.ends is None:
         return None
-    return server.ends.client if joined or server.ends.client == client.ends.client else None
+    if _addresses(client, client.ends)[0] & _addresses(server, server.ends)[0]:
+        return client.ends.client
+    return server.ends.client if joined else None
+
+
+def _addresses(side: Side, ends: Ends) -> tuple[frozenset[str], frozenset[str]]:
+    """All addresses that a side's captures show the client and the server to have had: an end may move."""
+    found = [decoder.moves.addresses(ends) for decoder in _decoders(side)]
+    return frozenset().union(*(clients for clients, _ in found)), frozenset().union(*(servers for _, servers in found))
 
 
 def _of_two_attempts(observation: Observation) -> Observation:
@@ -263,7 +272,8 @@ def _have_a_host_in_common(client: Side, server: Side) -> bool:
     """
     if client.ends is None or server.ends is None:
         return True
-    return bool({client.ends.client, client.ends.server} & {server.ends.client, server.ends.server})
+    here, there = (frozenset().union(*_addresses(side, side.ends)) for side in (client, server) if side.ends is not None)
+    return bool(here & there)
 
 
 def _recurring_keys(*sides: Side) -> set[str]:

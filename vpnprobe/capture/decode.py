@@ -16,6 +16,7 @@ from vpnprobe.capture.followers.registry import FOLLOWERS
 from vpnprobe.capture.followers.tcp import RESET, TcpFollower
 from vpnprobe.capture.followers.udp import UdpFollower
 from vpnprobe.capture.frames import Frame
+from vpnprobe.capture.moves import Moves
 from vpnprobe.capture.streams import connection_key
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.checks import tcp_reach, udp_reach
@@ -78,7 +79,11 @@ class Decoder:
         for spec, follower in followed:
             for port in spec.udp_ports:
                 by_port.setdefault(port, []).append(follower)
-        self._udp = UdpFollower(by_port, [follower for spec, follower in followed if spec.any_udp_port])
+        self._udp = UdpFollower(
+            by_port,
+            of_any_port=[follower for spec, follower in followed if spec.any_udp_port],
+            first=[follower for spec, follower in followed if spec.unmistakable],
+        )
         self._tcp = TcpFollower(FOLLOWERS)
 
     def take(self, frame: Frame) -> None:
@@ -140,7 +145,13 @@ class Decoder:
         return any(captured.own for captured in self._messages)
 
     def ends(self) -> Ends | None:
-        return self.finder.ends(self._messages)
+        """The pair that the VPN traffic is between, of conversations that have moved at their beginning; None: there is none."""
+        return self.finder.ends(map(self.moves.begun, self._messages))
+
+    @property
+    def moves(self) -> Moves:
+        """What is known so far of conversations that have moved."""
+        return Moves(moved for follower in self._followers for moved in follower.moved())
 
     def conversations(self) -> list[ConversationSummary]:
         """All VPN conversations, in the order of their first frames."""
@@ -166,14 +177,19 @@ class Decoder:
 
     def record(self, ends: Ends, vantage: Vantage) -> EndRecord:
         """What the capture says as the record of one end."""
-        own = self.own
-        between = {ends.client, ends.server}
-        ours = [captured for captured in self._messages if {captured.source[0], captured.destination[0]} == between]
-        packet_records = tuple(self._packet_record(captured, ends, vantage, own=own) for captured in ours if captured.message != RESET)
+        own, moves = self.own, self.moves
+        placed = [(captured, moves.between(captured, ends)) for captured in self._messages]
+        ours = [between for _, between in placed if between is not None]
+        packet_records = tuple(
+            self._packet_record(between, ends, vantage, own=own, ttl_limited=self.ttl_limited(captured))
+            for captured, between in placed
+            if between is not None and between.message != RESET
+        )
         refusals = [*self._resets(ours, ends, vantage), *self._refusals(ours, ends, vantage)]
         return EndRecord(packet_records, tuple(dict.fromkeys(refusals)), recorded=True, sees_closed_ports=True)
 
-    def _packet_record(self, captured: CapturedMessage, ends: Ends, vantage: Vantage, *, own: bool) -> PacketRecord:
+    @staticmethod
+    def _packet_record(captured: CapturedMessage, ends: Ends, vantage: Vantage, *, own: bool, ttl_limited: bool) -> PacketRecord:
         from_client = captured.source[0] == ends.client
         sent = from_client == (vantage is Vantage.CLIENT)
         return PacketRecord(
@@ -185,7 +201,7 @@ class Decoder:
             message=captured.message,
             size=captured.size,
             ttl=captured.ttl,
-            ttl_limited=self.ttl_limited(captured),
+            ttl_limited=ttl_limited,
             peer=captured.destination if sent else captured.source,
             detail=captured.detail,
             purpose=captured.purpose,

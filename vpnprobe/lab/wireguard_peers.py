@@ -1,6 +1,7 @@
 """Real WireGuard peers on the hosts of a lab: wireguard-go, set up by `wg`, which takes no kernel module."""
 
 import base64
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from vpnprobe.errors import CannotRun
 from vpnprobe.lab.daemons import Daemon, _file, _require, _serving, _wait
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.observations.schema import Transport
@@ -72,6 +74,19 @@ def wireguard_peer(lab: Lab, config: PeerConfig, *, host: str = SERVER) -> Itera
             # Its port is open a moment before: data that came between would be lost.
             _wait(lambda: UP in daemon.log, daemon)
             yield daemon
+
+
+def listen_at(lab: Lab, port: int, *, host: str = SERVER) -> None:
+    """Moves the peer that runs on a host to another port, within its sessions. Raises CannotRun where none does, or it does not move."""
+    names = {pid: Path(f"/proc/{pid}/comm") for pid in lab.processes(host)}
+    pid = next((pid for pid, name in names.items() if name.exists() and name.read_text().strip() == "wireguard-go"), None)
+    if pid is None:
+        raise CannotRun(f"no WireGuard peer runs on {host}")
+    # Its control socket is in a /run of its own.
+    command = ["nsenter", "--target", str(pid), "--mount", "--net", _require("wg"), "set", "tunnel", "listen-port", str(port)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CannotRun(f"the WireGuard peer on {host} does not move to port {port}: {done.stderr.strip()}")
 
 
 def _base64(key: bytes) -> str:

@@ -26,6 +26,13 @@ FOLLOWS: Final = "follows"
 MIDSTREAM: Final = "midstream"
 """Name in the detail of a data packet of a session whose beginning the capture does not hold."""
 
+ROAMED_SHOWN: Final = 32
+"""Most later places of a conversation that its summary names."""
+TOLD: Final = 3
+"""Most of them that are told in words, of each end."""
+MOVES_LIMIT: Final = 64
+"""Most moves of one conversation that are followed."""
+
 HostPort = tuple[str, int | None]
 """Address and port; None: the protocol has no ports."""
 CheckOfPort = Callable[[int], Check]
@@ -101,6 +108,16 @@ def captured(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A conversation an end of which went on from another address or port."""
+
+    ends: tuple[HostPort, HostPort]
+    """At its beginning."""
+    later: tuple[tuple[HostPort, HostPort], ...]
+    """The pairs that it was between later, in order, each with its ends in the same order."""
+
+
 def seems_ttl_limited(frame: Frame) -> bool:
     """Whether the TTL is so small that the packet may be a copy which was meant to expire on the way."""
     return frame.ttl is not None and frame.ttl <= SMALL_TTL
@@ -123,6 +140,10 @@ class Flow:
         self.counts = {source: 0, destination: 0}
         self.first_frame = self.last_frame = 0
         self.first_at = self.last_at = 0.0
+        self._later: list[tuple[HostPort, HostPort]] = []
+        """Pairs that it has moved to, with the ends in the order of `ends`."""
+        self._places: dict[HostPort, tuple[HostPort, int]] = {}
+        """By later place of an end: which end that is, and the frame that shows it there."""
 
     def count(self, frame: Frame, sender: HostPort) -> None:
         if not any(self.counts.values()):
@@ -138,6 +159,56 @@ class Flow:
             last = last or first
             self.first_frame, self.first_at = first.number, first.at
             self.last_frame, self.last_at = last.number, last.at
+
+    def move(self, source: HostPort, destination: HostPort, number: int) -> bool:
+        """Notes that the conversation goes on between these, one of which is known. False: it has moved too often to be followed there.
+
+        `number`: of the frame that shows it.
+        """
+        if len(self._later) >= MOVES_LIMIT:
+            return False
+        forward = self.end(source) == self.ends[0] or self.end(destination) == self.ends[1]
+        later = (source, destination) if forward else (destination, source)
+        self._later.append(later)
+        for end, place in zip(self.ends, later, strict=True):
+            self._place(end, place, number)
+        return True
+
+    def _place(self, end: HostPort, place: HostPort, number: int) -> None:
+        if place not in self.ends:
+            self._places.setdefault(place, (end, number))
+
+    def end(self, place: HostPort) -> HostPort:
+        """The end that is or was at an address and port, as it was at the beginning."""
+        found = self._places.get(place)
+        return place if found is None else found[0]
+
+    def join(self, later: "Flow", known: HostPort) -> bool:
+        """Takes over another flow, which turned out to be this conversation after a move. False: it has moved too often for that.
+
+        `known`: a place of the end that did not move.
+        """
+        if len(self._later) + len(later._later) >= MOVES_LIMIT:
+            return False
+        same = self.end(known)
+        ends = {later.end(known): same, later.other(later.end(known)): self.other(same)}
+        for end, count in later.counts.items():
+            self.counts[ends[end]] += count
+        for source, destination in (later.ends, *later._later):
+            for place in (source, destination):
+                end, number = later._places.get(place, (place, later.first_frame))
+                self._place(ends[end], place, number)
+            forward = ends[later.end(source)] == self.ends[0]
+            self._later.append((source, destination) if forward else (destination, source))
+        if self.client is None and later.client is not None:
+            self.client = ends[later.client]
+        self.last_frame, self.last_at = max(self.last_frame, later.last_frame), max(self.last_at, later.last_at)
+        return True
+
+    @property
+    def moved(self) -> Moved | None:
+        """Where it has moved to; None: nowhere."""
+        return Moved(self.ends, tuple(self._later)) if self._later else None
 
     def other(self, end: HostPort) -> HostPort:
         return self.ends[1] if end == self.ends[0] else self.ends[0]
@@ -166,9 +237,26 @@ class Flow:
             last_frame=self.last_frame or None,
             started=datetime.fromtimestamp(self.first_at, UTC).isoformat().replace("+00:00", "Z") if dated else None,
             duration_s=round(max(0.0, self.last_at - self.first_at), 6),
-            detail={"client_known": self.client is not None, **(detail or {})},
-            findings=tuple(findings),
+            detail={"client_known": self.client is not None, **(detail or {}), **self._roamed(client)},
+            findings=(*findings, *self._told_moves(client)),
         )
+
+    def _roamed(self, client: HostPort) -> dict[str, Any]:
+        """The further places of both ends, in the order in which they were seen."""
+        shown = list(self._places.items())[:ROAMED_SHOWN]
+        rows = [
+            {"end": "client" if end == client else "server", "address": place[0], "port": place[1], "frame": number}
+            for place, (end, number) in shown
+        ]
+        return {"roamed": rows} if rows else {}
+
+    def _told_moves(self, client: HostPort) -> Iterable[str]:
+        """The same in words."""
+        for end, name in ((client, "client"), (self.other(client), "server")):
+            places = [f"{place[0]} port {place[1]}" for place, (whose, _) in self._places.items() if whose == end]
+            if places:
+                more = f" and {len(places) - TOLD} more places" if len(places) > TOLD else ""
+                yield f"The {name} moved within the conversation, which went on from {', then '.join(places[:TOLD])}{more}."
 
 
 class PacketFollower:
@@ -185,8 +273,16 @@ class PacketFollower:
         """
         return None
 
+    def take_unseen(self, frame: Frame, length: int) -> Iterable[CapturedMessage]:
+        """What the size of a UDP datagram shows of which no byte is known, as of most in printed traces. `length`: of its payload."""
+        return ()
+
     def summaries(self) -> Iterable[ConversationSummary]:
         """The conversations so far."""
+        return ()
+
+    def moved(self) -> Iterable[Moved]:
+        """Conversations an end of which went on from another address or port."""
         return ()
 
     def clientless(self) -> Iterable[Flow]:

@@ -29,6 +29,8 @@ class FollowerSpec:
     """Ports whose datagrams are offered to it first."""
     any_udp_port: bool = False
     """Whether it is offered the datagrams of every port, and knows its own by their form."""
+    unmistakable: bool = False
+    """Whether its messages hardly look like another protocol's, so that it is asked even before the one whose port it is."""
     tcp_ports: frozenset[int] = frozenset()
     """Ports whose connections are its own whatever their first bytes are."""
     begins_stream: Callable[[bytes], bool] = lambda _: False
@@ -79,7 +81,13 @@ FOLLOWERS: Final[tuple[FollowerSpec, ...]] = (
         quoted=ipsec.quoted_check,
     ),
     FollowerSpec(packets=l2tp.L2tpFollower, udp_ports=_ports_of("l2tp"), service_names={"l2tp": 1701, "l2f": 1701}),
-    FollowerSpec(packets=wireguard.WireguardFollower, any_udp_port=True, server_ports=frozenset({WIREGUARD_PORT})),
+    FollowerSpec(
+        packets=wireguard.WireguardFollower,
+        any_udp_port=True,
+        # Of all SPIs of ESP in UDP, which is what else may begin so on its port, four are its message types.
+        unmistakable=True,
+        server_ports=frozenset({WIREGUARD_PORT}),
+    ),
     FollowerSpec(
         packets=openvpn.OpenvpnUdpFollower,
         any_udp_port=True,

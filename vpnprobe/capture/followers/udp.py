@@ -12,17 +12,23 @@ from vpnprobe.wire.nonce import ANSWER, MAGIC, SHORTEST
 class UdpFollower:
     """All UDP of a capture.
 
-    `of_port`: followers by the ports that they live on, who are asked first. `of_any_port`: those who know their datagrams by form.
+    `of_port`: followers by the ports that they live on, who are asked before others. `of_any_port`: those who know their datagrams by form.
+    `first`: those among them whose form is so much their own that they are asked before all.
     """
 
-    def __init__(self, of_port: dict[int, list[PacketFollower]], of_any_port: Sequence[PacketFollower]) -> None:
+    def __init__(
+        self, of_port: dict[int, list[PacketFollower]], of_any_port: Sequence[PacketFollower], first: Sequence[PacketFollower] = ()
+    ) -> None:
         self._of_port = of_port
         self._of_any_port = of_any_port
+        self._first = first
 
     def take(self, frame: Frame) -> Iterable[CapturedMessage]:
         datagram = frame.udp
-        if datagram is None or not datagram.payload:
+        if datagram is None:
             return ()
+        if not datagram.payload:
+            return self._unseen(frame, datagram.missing) if datagram.missing else ()
         payload = datagram.payload
         if payload.startswith(MAGIC) and (ours := identify.nonce(udp_reach(0), payload)) is not None:
             number = int.from_bytes(payload[6:SHORTEST], "big")
@@ -35,6 +41,10 @@ class UdpFollower:
                 return found
         return ()
 
+    def _unseen(self, frame: Frame, length: int) -> Iterable[CapturedMessage]:
+        """What all that may be on any port make of its size."""
+        return (found for follower in self._of_any_port for found in follower.take_unseen(frame, length))
+
     def _followers(self, frame: Frame) -> Sequence[PacketFollower]:
         own = [follower for port in frame.ports if port is not None for follower in self._of_port.get(port, ())]
-        return [*own, *self._of_any_port] if own else self._of_any_port
+        return [*self._first, *own, *self._of_any_port] if own else self._of_any_port
