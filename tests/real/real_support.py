@@ -95,12 +95,14 @@ def serving(lab: Lab, folder: Path, *, prefix: Sequence[str] = ()) -> Iterator[P
     assert "Traceback" not in (folder / "serve.log").read_text()
 
 
-def run(lab: Lab, folder: Path, *options: str, prefix: Sequence[str] = (), environment: dict[str, str] | None = None) -> Ran:
-    """A run from the client's namespace, against the server unless `--peer` says otherwise."""
+def run(
+    lab: Lab, folder: Path, *options: str, prefix: Sequence[str] = (), environment: dict[str, str] | None = None, peer: bool = True
+) -> Ran:
+    """A run from the client's namespace, against the server unless `--peer` says otherwise; `peer`: False, a profile says against whom."""
     out = folder / "result"
     shutil.rmtree(out, ignore_errors=True)
-    peer = () if "--peer" in options else ("--peer", str(lab.topology.server_address))
-    command = [*lab.exec_prefix(CLIENT), *prefix, *PROGRAM, "run", *peer, "--json", "-o", str(out), *options]
+    whom = () if "--peer" in options or not peer else ("--peer", str(lab.topology.server_address))
+    command = [*lab.exec_prefix(CLIENT), *prefix, *PROGRAM, "run", *whom, "--json", "-o", str(out), *options]
     done = subprocess.run(
         command,
         capture_output=True,
