@@ -12,12 +12,21 @@ from vpnprobe.rules import load_default
 
 ROOT = Path(__file__).parents[1]
 OPENVPN = (ROOT / "docs" / "openvpn.md").read_text()
+PROTOCOLS = (ROOT / "docs" / "protocols.md").read_text()
 README = (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", sorted({*load_default().failures, *FailureCode}))
 def test_each_failure_is_explained(name: str) -> None:
-    assert f"\n| `{name}` |" in OPENVPN
+    """In a table's row that begins with its name, and names others of the same row beside it."""
+    assert any(
+        f"`{name}`" in names for document in (OPENVPN, PROTOCOLS) for names in re.findall(r"^\| (`[^|]*) \|", document, re.MULTILINE)
+    )
+
+
+@pytest.mark.parametrize("name", sorted(name for name, failure in load_default().failures.items() if "wireguard" in failure.own_words))
+def test_each_failure_with_words_for_wireguard_is_explained_there(name: str) -> None:
+    assert f"`{name}`" in PROTOCOLS
 
 
 def test_each_cell_of_the_matrix_says_what_was_run() -> None:
