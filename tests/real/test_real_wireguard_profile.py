@@ -72,6 +72,7 @@ def test_a_profile_that_works(clean_lab: Lab, server: Daemon, tmp_path: Path) ->
     assert found.row(HANDSHAKE)["detail"]["answers_in_tunnel"] == str(THEIRS)
     assert found.feasibility == {"wireguard": "feasible"}
     assert failures(found) == set()
+    assert found.document["recommendation"]["protocol"] == "wireguard"
     assert "PostUp is a command of the profile, and none is run" in found.errors
     assert "where its tunnel is up on another machine, a test takes its place" in found.errors
 

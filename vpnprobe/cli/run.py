@@ -116,6 +116,8 @@ def run(
     if peer is None and existing is not None:
         names, protocols = _of_profile(existing, names, protocols)
         wanted = replace(wanted, peer=existing.remotes[0].host, alone=True)
+        # Whoever asks about nothing but a protocol's server has named the protocol.
+        judging = replace(judging, consider=(*judging.consider, *existing.protocols))
     return asyncio.run(_run(wanted, names, protocols, ports, existing, output, judging))
 
 

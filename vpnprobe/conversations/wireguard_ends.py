@@ -8,7 +8,7 @@ from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.tunnel_echo import EchoRun
 from vpnprobe.conversations.wireguard_session import DATA_SIZES, REKEY_TIMEOUT_S, WireguardEnd
 from vpnprobe.wire.wireguard import HandshakeInitiation
-from vpnprobe.wire.wireguard_noise import MAC, Identity, check_mac1, cookie_reply, public_key, with_cookie
+from vpnprobe.wire.wireguard_noise import MAC, Identity, check_mac1, cookie_reply, with_cookie
 
 INITIATOR_TUNNEL: Final = IPv4Address("10.255.239.2")
 RESPONDER_TUNNEL: Final = IPv4Address("10.255.239.1")
@@ -72,7 +72,7 @@ class Responder(WireguardEnd):
         if cookie is None or message.mac2 == with_cookie(message, cookie).mac2:
             super()._initiation_came(message, size, now)
             return
-        own = public_key(self.identity.private)
+        own = self.identity.public
         check_mac1(message, own)
         self._saw(message, size, now)
         self.cookies_sent += 1

@@ -33,7 +33,7 @@ class RunKeys:
 
     def handed_over(self) -> dict[str, str]:
         """The server's half, as a part of a control message."""
-        parts = (self.server_private, public_key(self.identity.private), self.identity.preshared)
+        parts = (self.server_private, self.identity.public, self.identity.preshared)
         return {name: base64.b64encode(part).decode() for name, part in zip(PARTS, parts, strict=True)}
 
 

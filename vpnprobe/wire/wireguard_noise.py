@@ -8,6 +8,7 @@ library. Keys, hashes and secrets have 32 bytes, tags 16. What does not open rai
 import hashlib
 import hmac
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
@@ -97,7 +98,7 @@ def tai64n(unix_time: float) -> bytes:
     return (TAI64_EPOCH + seconds).to_bytes(8, "big") + int((unix_time - seconds) * 1e9).to_bytes(4, "big")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Identity:
     """One end's long-lived keys, and what it knows of the other end."""
 
@@ -106,6 +107,11 @@ class Identity:
     """The peer's public key."""
     preshared: bytes = field(default=NO_PRESHARED_KEY, repr=False)
     """Zeros where none is configured."""
+
+    @cached_property
+    def public(self) -> bytes:
+        """The public key of `private`. Raises CannotRun (status MISSING) where the cryptography cannot be had."""
+        return public_key(self.private)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +172,7 @@ def initiation(identity: Identity, *, ephemeral: bytes, index: int, timestamp: b
     """The first message, without mac2, and the handshake after it. `ephemeral`: a fresh private key."""
     point = public_key(ephemeral)
     state = Handshake.begun(identity.peer).mixed(point).keyed(point)
-    static, state = state.keyed(agree(ephemeral, identity.peer, "peer's public key")).seal(public_key(identity.private))
+    static, state = state.keyed(agree(ephemeral, identity.peer, "peer's public key")).seal(identity.public)
     sealed, state = state.keyed(agree(identity.private, identity.peer, "peer's public key")).seal(timestamp)
     message = HandshakeInitiation(index, point, static, sealed, NO_MAC, NO_MAC)
     return replace(message, mac1=mac1(message, identity.peer)), replace(state, index=index, ephemeral=ephemeral)
@@ -194,7 +200,7 @@ def response(state: Handshake, preshared: bytes, *, ephemeral: bytes, index: int
 
 def read_response(message: HandshakeResponse, state: Handshake, identity: Identity) -> Handshake:
     """The handshake after the answer, at the initiator. Raises DecodeError."""
-    check_mac1(message, public_key(identity.private))
+    check_mac1(message, identity.public)
     state = state.mixed(message.ephemeral).keyed(message.ephemeral)
     state = state.keyed(agree(state.ephemeral, message.ephemeral, "ephemeral"))
     state = state.keyed(agree(identity.private, message.ephemeral, "ephemeral"))
