@@ -130,8 +130,11 @@ class TestWorks:
         found = tried(paired=True)
         assert (found.outcomes[HANDSHAKE], found.outcomes[C2S], found.outcomes[S2C]) == ("pass", "pass", "pass")
         plain = found.rows[f"handshake-udp-{PORT}-both"]
-        assert (plain.outcome, plain.detail["arrived_at_server"]) == (Outcome.NO_ANSWER, plain.sent)
-        assert found.verdict()[0] is Feasibility.FEASIBLE
+        assert (plain.outcome, plain.received, plain.detail["arrived_at_server"]) == (Outcome.NO_ANSWER, None, plain.sent)
+        feasibility, why = found.verdict()
+        assert feasibility is Feasibility.FEASIBLE
+        assert "handshake with the profile completes" in why
+        assert "not known" not in why
 
     def test_answers_from_another_port_are_followed_and_told(self) -> None:
         found = tried(lambda both: WireguardServer(both.server, answers_from=PORT + 1))

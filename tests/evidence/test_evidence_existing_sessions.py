@@ -50,6 +50,6 @@ def test_its_answers_are_none_of_plain_sessions_beside_it() -> None:
     found = judged(rows, BESIDE, sees=True)
     assert found["wireguard-handshake-profile-udp-51820-both"].outcome is Outcome.PASS
     plain = found["wireguard-handshake-udp-51820-both"]
-    assert (plain.outcome, plain.detail["arrived_at_server"]) == (Outcome.NO_ANSWER, 2)
+    assert (plain.outcome, plain.sent, plain.received, plain.detail["arrived_at_server"]) == (Outcome.NO_ANSWER, 2, None, 2)
     assert plain.detail["reason"] == "WireGuard answers nobody whose key it does not know"
     assert "lost_direction" not in plain.detail

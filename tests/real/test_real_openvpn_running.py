@@ -10,9 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from real_support import WITHOUT_ROOT, anybodys_folder
+from real_support import PROGRAM, WITHOUT_ROOT, anybodys_folder
 
 from vpnprobe.endpoint.openvpn_running import openvpn_tunnels
+from vpnprobe.errors import ExitStatus
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.lab.openvpn_pki import Algorithm, Authority
 from vpnprobe.lab.openvpn_servers import COMPLETED, ServerConfig, openvpn_client, openvpn_servers
@@ -185,3 +186,21 @@ def test_a_client_that_listens_for_its_manager_is_not_disturbed(clean_lab: Lab, 
         assert f"a program that listens at the profile's management address {where}" in tunnels
         assert "Client connected" not in (office.folder / "log").read_text()
     assert not any("management address" in what for what in searched(office.other, here)[0])
+
+
+def test_a_test_of_the_profile_is_refused_without_leave(clean_lab: Lab, office: Office) -> None:
+    """Whatever runs beside it on this machine: the client is found, and nothing is sent."""
+    command = [*clean_lab.exec_prefix(CLIENT), *PROGRAM, "run", "--solo", "--profile", str(office.profile), "--json", "-o"]
+    with client(clean_lab, office.folder, "--config", office.profile.name) as pid:
+        refused = ran([*command, str(office.folder / "refused")])
+        assert (refused.returncode, refused.stdout) == (ExitStatus.USAGE, "")
+        (line,) = [line for line in refused.stderr.splitlines() if line.startswith("error: ")]
+        assert f"the openvpn process {pid} with this profile ({office.profile.name})" in line
+        assert "give --take-over" in line
+        taken = ran([*command, str(office.folder / "taken"), "--take-over"])
+        assert json.loads(taken.stdout)["complete"] is True
+        assert f"the openvpn process {pid} with this profile ({office.profile.name})" in taken.stderr
+
+
+def ran(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60)

@@ -138,7 +138,9 @@ def _working(
     degraded = distinct(row for finding in rests_on for row in finding.value.degraded)
     lossy = tuple(row for row in degraded if row.cause in (None, Cause.LOSS))
     limited = tuple(row for row in degraded if row.cause not in (None, Cause.LOSS))
-    preferred = judged[: judged.index(working)]
+    before = judged[: judged.index(working)]
+    # What its own profile shows to work is not told as unknown without it.
+    preferred = tuple(one for one in before if not (existing and one.port == working.port and one.truth is Truth.UNKNOWN))
     others = [one for one in judged if _is_existing(one) and one is not working and one not in preferred]
     failing = distinct(row for one in (working, *preferred, *others) for row in one.rows)
     because = (

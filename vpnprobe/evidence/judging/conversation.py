@@ -43,7 +43,7 @@ def _unanswered(judge: Judge, check: Check, found: Observation, counts: PacketCo
     if refusal is not None and refusal.kind is not RefusalKind.UNREACHABLE and not judge.kept_by_host(check, Direction.C2S):
         return replace(found, outcome=Outcome.REFUSED, detail={**found.detail, **by_whom(refusal)})
     if there.received or (there.sent and judge.would_have_recorded(check, Direction.C2S)):
-        found = replace(found, detail={**found.detail, "arrived_at_server": len(there.received), **_strangers(judge, check, there)})
+        found = _silent_to_strangers(judge, check, replace(found, detail={**found.detail, "arrived_at_server": len(there.received)}))
     said = (m for m in counts.messages(Direction.S2C) if m in refusals(check) and counts.count(Direction.S2C, m).received)
     refused = next(said, None)
     # Where the server's end saw nothing come, somebody before it closed the connection in its name.
@@ -53,11 +53,14 @@ def _unanswered(judge: Judge, check: Check, found: Observation, counts: PacketCo
     return judge.refused_or(stopped, check, way) if way is not None else stopped
 
 
-def _strangers(judge: Judge, check: Check, there: Count) -> dict[str, str]:
-    """Why what came was not answered, where another program has the port and its protocol answers nobody whose keys it does not know."""
+def _silent_to_strangers(judge: Judge, check: Check, found: Observation) -> Observation:
+    """The same where another program has the port and its protocol answers nobody whose keys it does not know: no answer is expected."""
     spec = spec_of(check)
-    silent = there.received and not is_existing(check) and judge.facts.answering(check) is PortState.DAEMON
-    return {"reason": spec.silent_to_strangers} if silent and spec is not None and spec.silent_to_strangers else {}
+    arrived = bool(found.detail["arrived_at_server"]) and judge.facts.answering(check) is PortState.DAEMON
+    if not arrived or is_existing(check) or spec is None or not spec.silent_to_strangers:
+        return found
+    detail = {name: value for name, value in found.detail.items() if name != "proof"}
+    return replace(found, received=None, detail={**detail, "reason": spec.silent_to_strangers})
 
 
 def _fits(check: Check, refused: str) -> dict[str, str]:
