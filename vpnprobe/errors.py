@@ -21,6 +21,12 @@ class ExitStatus(IntEnum):
     """A privilege or a system program is missing that was asked for by name."""
     UNREADABLE = 6
     """An input could not be read as what it should be: capture, profile, rules, result."""
+    UNWRITABLE = 7
+    """The output could not be written: a full disk, a folder that is read-only."""
+    REFUSED = 8
+    """Something is in the way of a set-up, and nothing was changed."""
+    PUT_BACK = 9
+    """A set-up was begun, and everything has been put back."""
 
 
 class DecodeError(ValueError):
