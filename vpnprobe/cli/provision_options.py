@@ -1,0 +1,66 @@
+"""What the options of `vpnprobe provision plan` mean: words in, values out, one line where a word is none."""
+
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING, TypeVar
+
+from vpnprobe.errors import UsageError
+
+if TYPE_CHECKING:
+    from vpnprobe.deployment.settings import Wrap
+    from vpnprobe.observations.schema import Transport
+
+T = TypeVar("T")
+
+
+def listener_of(text: str) -> "tuple[Transport, int, Wrap | None]":
+    """`udp:1194`, `tcp:443:tls-crypt`. Raises UsageError."""
+    from vpnprobe.deployment.settings import Wrap
+    from vpnprobe.observations.schema import Transport
+
+    transport, _, rest = text.partition(":")
+    port, _, wrap = rest.partition(":")
+    if transport not in ("udp", "tcp") or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise UsageError(f"--listen {text!r} is no TRANSPORT:PORT[:WRAP]: write udp:1194, or tcp:443:tls-crypt")
+    if wrap and wrap not in set(Wrap):
+        raise UsageError(f"--listen {text!r}: there is no wrap {wrap!r}: known are {', '.join(Wrap)}")
+    return Transport(transport), int(port), Wrap(wrap) if wrap else None
+
+
+def pools_of(texts: Sequence[str]) -> tuple[tuple[IPv4Network, ...], tuple[IPv6Network, ...]]:
+    """IPv4 and IPv6 apart. Raises UsageError for what is no network, or too small for clients."""
+    networks = [_read(text, "--pool", ip_network, "a network such as 10.8.0.0/24") for text in texts]
+    fours = tuple(network for network in networks if isinstance(network, IPv4Network))
+    sixes = tuple(network for network in networks if isinstance(network, IPv6Network))
+    for network in networks:
+        smallest = 29 if network.version == 4 else 112
+        if network.prefixlen > smallest:
+            raise UsageError(f"--pool {network} is too small: /{smallest} at the least")
+    return fours, sixes
+
+
+def resolvers_of(texts: Sequence[str]) -> tuple[IPv4Address | IPv6Address, ...]:
+    return tuple(_read(text, "--dns", ip_address, "an address such as 9.9.9.9") for text in texts)
+
+
+def routes_of(texts: Sequence[str]) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(_read(text, "--route", ip_network, "a network such as 192.168.7.0/24") for text in texts)
+
+
+def seconds_of(text: str) -> float:
+    """`120`, `120s`, `2m`, at least 1 s and at most a day. Raises UsageError."""
+    number, factor = (text[:-1], 60) if text.endswith("m") else (text.removesuffix("s"), 1)
+    try:
+        seconds = float(number) * factor
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= 86_400:
+        raise UsageError(f"{text!r} is no time: write 120s or 2m, from 1 s to a day")
+    return seconds
+
+
+def _read(text: str, option: str, read: Callable[[str], T], wanted: str) -> T:
+    try:
+        return read(text)
+    except ValueError:
+        raise UsageError(f"{option} {text!r} is not {wanted}") from None
