@@ -1,11 +1,11 @@
-"""What a plan is made of: steps in the order in which they are taken, each with its reason, and their form as JSON (`plan.json`).
+"""What a plan is made of: steps in the order in which they are taken, each with its reason.
 
 A step says what shall be. What takes it back is known in two ways: of files, folders, sysctls, units and processes the state that is found
 when the step is taken; of a command only what the step itself says (`undo`). Undoing is done in reverse order, may be done twice, and
 is right where its step was never, half or wholly taken. Contents of files lie beside `plan.json`, in `files/` under their own paths, and
 `plan.json` has their SHA-256.
 
-Invariant: `decode_steps(encode_steps(steps))` gives the same steps, and any JSON gives steps or `UsageError` (status UNREADABLE).
+Folders that a file needs and that are not there are made with it (mode 0755) and taken back with it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -64,6 +64,8 @@ class MakeDirectory(Step):
     path: str
     mode: int
     """Permission bits of a new one; its owner is root."""
+    contents: bool = False
+    """A new one is taken back with all that is in it: only what is set up writes there. Else what others have put there is left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +126,8 @@ class ManageUnit(Step):
     unit: str
     files: tuple[str, ...] = ()
     """Whose change means that it has to be started anew."""
+    start: bool = True
+    """False: it is enabled, and runs at the next boot alone."""
 
 
 AnyStep = MakeDirectory | WriteFile | SetSysctl | RunCommand | StartDaemon | ManageUnit

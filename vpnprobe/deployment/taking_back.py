@@ -1,0 +1,63 @@
+"""What has to be taken back without anybody asking, and taking it back with the administrator's hooks before and after.
+
+A hook that fails does not stop what has to be taken back by itself: it is told. (rollback.py alone, in an emergency, runs none.)
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from vpnprobe.deployment.hooks import HookFailed, Hooks, Stage, hooks_of
+from vpnprobe.deployment.rollback import Transaction, take_back
+
+Tell = Callable[[str], None]
+
+
+def due(transactions: Sequence[Transaction]) -> list[Transaction]:
+    """Under the lock: left half done, half taken back, or not confirmed in time."""
+    return [one for one in transactions if not one.taken_back and not one.confirmed and one.left_s <= 0]
+
+
+def live(transactions: Sequence[Transaction]) -> list[Transaction]:
+    """Not taken back."""
+    return [one for one in transactions if not one.taken_back]
+
+
+def waiting(transactions: Sequence[Transaction]) -> Transaction | None:
+    """The one that may still be confirmed."""
+    return next((one for one in transactions if not one.taken_back and not one.confirmed and one.left_s > 0), None)
+
+
+def take_back_with_hooks(
+    folder: Path,
+    root: Path,
+    transactions: Sequence[Transaction],
+    tell: Tell,
+    *,
+    hooks: Hooks | None = None,
+    leave: bool = False,
+    asked: bool = False,
+) -> list[str]:
+    """Under the lock; `asked`: pre-rollback hooks have run. Gives what could not be put back, a line each."""
+    chosen = hooks_of(root) if hooks is None else hooks
+    plan = _plan(folder, transactions)
+    if not asked:
+        _try_hooks(chosen, Stage.PRE_ROLLBACK, plan, tell)
+    short = take_back(folder, root, transactions, tell, leave=leave)
+    _try_hooks(chosen, Stage.POST_ROLLBACK, plan, tell)
+    return short
+
+
+def _try_hooks(hooks: Hooks, stage: Stage, plan: str, tell: Tell) -> None:
+    try:
+        hooks.run(stage, plan, tell)
+    except (HookFailed, OSError) as problem:
+        tell(f"{problem}; it is taken back all the same")
+
+
+def _plan(folder: Path, transactions: Sequence[Transaction]) -> str:
+    """Of the newest one; empty: it is gone."""
+    newest = max((one.number for one in transactions), default=0)
+    try:
+        return (folder / f"plans/{newest}.json").read_text("utf-8")
+    except OSError:
+        return ""
