@@ -26,6 +26,7 @@ PROGRAMS: Final = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 """Where programs of a server are looked for besides the caller's own PATH."""
 QUERY_S: Final = 10.0
 """How long a program may take that is asked something."""
+SSH_PORT: Final = 22
 TUN: Final = "/dev/net/tun"
 SYSTEMD: Final = "/run/systemd/system"
 """Is there where systemd is the init (sd_booted(3))."""
@@ -60,6 +61,13 @@ class HostFacts:
     group: str
     identity: dict[str, str]
     """By which it is known again: `machine_id`, `hostname`; what it lacks is left out."""
+
+
+def control_ports() -> tuple[int, ...]:
+    """TCP ports by which this server is reached now: the one of the ssh connection that this runs in, and the usual one."""
+    words = os.environ.get("SSH_CONNECTION", "").split()
+    own = [int(words[3])] if len(words) == 4 and words[3].isdigit() else []
+    return tuple(dict.fromkeys((*own, SSH_PORT)))
 
 
 def find_program(name: str) -> str | None:
