@@ -60,8 +60,11 @@ def add_client(site: Site, name: str, *, now: datetime, passphrase: bytes | None
 
 
 def renew_client(site: Site, name: str, *, now: datetime, passphrase: bytes | None = None) -> Outcome:
-    """A new key and certificate; the old one stays good until its end. Raises UsageError (REFUSED) for a name that is not there."""
-    _require(site, name)
+    """A new key and certificate; the old one stays good until its end.
+
+    Raises UsageError for a name that cannot be (an adopted authority may have such), and (REFUSED) for one that is not there.
+    """
+    _require(site, check_name(name))
     outcome = _with_certificate(site, name, now, passphrase, Event.RENEWED)
     told = f"the profile that {name} has had stays good until its certificate ends; revoking {name} revokes both"
     return replace(outcome, told=(told,))

@@ -158,7 +158,7 @@ def revoke(authority: Authority, name: str, *, reason: Reason, now: datetime) ->
     if not found:
         raise UsageError(f"there is no client {name!a} to revoke: vpnprobe provision client list shows them", status=ExitStatus.REFUSED)
     at = now.astimezone(UTC).replace(microsecond=0)
-    lines = (replace(entry, at=at, event=Event.REVOKED, reason=reason) for entry in found)
+    lines = (revoked_entry(entry, at, reason) for entry in found)
     after = replace(authority, index=Index((*authority.index.lines, *lines)))
     return Change(authority=after, files=(_index_file(after),)).then(with_revocation_list(after, now))
 
@@ -250,9 +250,19 @@ def _content(name: str, kind: Kind, algorithm: KeyAlgorithm, now: datetime, end:
     )
 
 
-def _entry(certificate: "x509.Certificate", event: Event, kind: Kind, now: datetime) -> Entry:
+def revoked_entry(entry: Entry, at: datetime, reason: Reason) -> Entry:
+    """The line that revokes the certificate of this one."""
+    return replace(entry, at=at, event=Event.REVOKED, reason=reason)
+
+
+def fingerprint(certificate: "x509.Certificate") -> str:
+    """SHA-256, hexadecimal."""
     from cryptography.hazmat.primitives import hashes
 
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def _entry(certificate: "x509.Certificate", event: Event, kind: Kind, now: datetime) -> Entry:
     return Entry(
         at=now.astimezone(UTC).replace(microsecond=0),
         event=event,
@@ -260,7 +270,7 @@ def _entry(certificate: "x509.Certificate", event: Event, kind: Kind, now: datet
         name=common_name(certificate),
         serial=certificate.serial_number,
         not_after=certificate.not_valid_after_utc,
-        fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
+        fingerprint=fingerprint(certificate),
     )
 
 
