@@ -34,6 +34,8 @@ class Office:
     folder: Path
     settings: Settings
     processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+    under: Sequence[str] = ()
+    """Words before the server's command."""
     profiles: int = 0
 
     @property
@@ -73,7 +75,15 @@ class Office:
             text = server_configuration(self.settings, listener, version=installed_version(program), where=self.places(listener))
             configuration = below(self.root, f"{FOLDER}/{listener.name}.conf")
             configuration.write_text(text)
-            command = [*self.lab.exec_prefix(SERVER), program, "--cd", str(configuration.parent), "--config", configuration.name]
+            command = [
+                *self.lab.exec_prefix(SERVER),
+                *self.under,
+                program,
+                "--cd",
+                str(configuration.parent),
+                "--config",
+                configuration.name,
+            ]
             with (self.folder / f"{listener.name}.log").open("wb") as log:
                 self.processes[listener.name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_until(lambda: all(READY in self.log(listener) for listener in self.settings.listeners), "all servers listen")
@@ -143,10 +153,10 @@ def wait_until(true: Any, what: str, deadline_s: float = PATIENCE_S) -> float:
 
 
 @contextmanager
-def office(lab: Lab, folder: Path, listeners: Sequence[Listener], **more: Any) -> Iterator[Office]:
+def office(lab: Lab, folder: Path, listeners: Sequence[Listener], under: Sequence[str] = (), **more: Any) -> Iterator[Office]:
     """A new server that listens."""
     host = str(lab.topology.addresses()[-1][1])
-    made = Office(lab, folder, settings(*listeners, **{"host": host, **more}))
+    made = Office(lab, folder, settings(*listeners, **{"host": host, **more}), under=under)
     write(site.new_site(made.settings, now=datetime.now(UTC)).files, made.root)
     try:
         made.start()

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -175,6 +176,29 @@ def test_renewals(lab: Lab, tmp_path: Path) -> None:
         revoke(made, "anna")
         for profile in (first, second, third):
             assert made.refused(profile)
+
+
+def test_with_the_capabilities_of_the_distributions_unit(lab: Lab, tmp_path: Path) -> None:
+    """CapabilityBoundingSet and LimitNPROC of openvpn-server@.service; keys, socket, pool and list work under them."""
+    kept = "ipc_lock net_admin net_bind_service net_raw setgid setuid setpcap sys_chroot dac_override audit_write"
+    bounded = ["prlimit", "--nproc=10", "setpriv", "--bounding-set", ",".join(["-all", *(f"+{name}" for name in kept.split())])]
+    with office(lab, tmp_path, [listener()], under=bounded) as made:
+        anna, bert = made.add("anna"), made.add("bert")
+        assert made.connects(anna)
+        revoke(made, "anna")
+        assert made.refused(anna)
+        assert made.connects(bert)
+
+
+def test_only_root_may_use_the_management_socket(every: Office) -> None:
+    """Anybody may connect where the folder lets them; OpenVPN asks the kernel who it is, and closes."""
+    path = Path(every.places(EVERY[0]).management or "")
+    path.parent.chmod(0o755)
+    ask = f"one = socket.socket(socket.AF_UNIX); one.connect({path.name!r}); print(one.recv(5))"
+    for before, said in (("pass", b"b'>INFO'\n"), ("os.setgid(65534); os.setuid(65534)", b"b''\n")):
+        command = [sys.executable, "-c", f"import os, socket; {before}; {ask}"]
+        done = subprocess.run(command, cwd=path.parent, capture_output=True, timeout=10, check=True)
+        assert done.stdout == said
 
 
 def test_no_process_is_left(every: Office) -> None:

@@ -10,7 +10,7 @@ from deployment_site_support import listener, settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnprobe.deployment.openvpn_server import Places, check_version, server_configuration, wrap_path
+from vpnprobe.deployment.openvpn_server import Places, check_version, daemon_places, server_configuration, wrap_path
 from vpnprobe.deployment.settings import Listener, Settings, Wrap
 from vpnprobe.errors import ExitStatus, UsageError
 from vpnprobe.observations.schema import Transport
@@ -64,11 +64,9 @@ def test_the_usual_one() -> None:
         "group nogroup",
         "persist-key",
         "persist-tun",
-        "management /run/vpnprobe/vpnprobe-udp-1194.sock unix",
+        "management /run/openvpn-server/vpnprobe-udp-1194.sock unix",
         "management-client-user root",
         "ifconfig-pool-persist /var/lib/vpnprobe/vpnprobe-udp-1194.pool",
-        "status /run/vpnprobe/vpnprobe-udp-1194.status 30",
-        "status-version 2",
         "verb 3",
     ]
 
@@ -154,6 +152,13 @@ def test_devices_that_cannot_be(device: str) -> None:
 
 def test_places_of_the_callers_choice() -> None:
     assert "management /tmp/m unix" in options(text(where=Places("/tmp/m", None)))
+    daemon = options(text(where=daemon_places(listener(), "/image")))
+    assert [line for line in daemon if line.startswith(("management ", "status", "ifconfig-pool-persist"))] == [
+        "management /image/run/vpnprobe/vpnprobe-udp-1194.sock unix",
+        "ifconfig-pool-persist /image/var/lib/vpnprobe/vpnprobe-udp-1194.pool",
+        "status /image/run/vpnprobe/vpnprobe-udp-1194.status 30",
+        "status-version 2",
+    ]
     found = options(text(where=Places(None, None)))
     assert not any(line.startswith(("management", "status", "ifconfig-pool-persist")) for line in found)
 

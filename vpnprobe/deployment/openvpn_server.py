@@ -40,6 +40,7 @@ DIGEST: Final = "SHA256"
 """Of tls-auth."""
 NOWHERE: Final = ("fd15:53b6:dead::2/64", "fd15:53b6:dead::1")
 """A client's address in a prefix that is not routed, from the manual's own example of --block-ipv6 (RFC 4193 section 3.1)."""
+UNIT_RUN: Final = "/run/openvpn-server"
 RELATIVE: Final = Path(KEYS).name
 """The folder of keys as the configuration names it."""
 
@@ -56,9 +57,15 @@ class Places:
     """Who is connected; the distribution's unit names a file of its own."""
 
 
-def places(listener: Listener) -> Places:
-    """As they are on the server itself, by listener."""
-    return Places(management=f"{RUN}/{listener.name}.sock", pool=f"{STATE}/{listener.name}.pool", status=f"{RUN}/{listener.name}.status")
+def unit_places(listener: Listener) -> Places:
+    """Under the distribution's unit, whose folder below /run is made at each boot; it names a status file of its own."""
+    return Places(management=f"{UNIT_RUN}/{listener.name}.sock", pool=f"{STATE}/{listener.name}.pool")
+
+
+def daemon_places(listener: Listener, root: str = "") -> Places:
+    """Where no systemd runs. `root`: what stands in the place of `/`, without a slash at its end."""
+    run = f"{root}{RUN}/{listener.name}"
+    return Places(management=f"{run}.sock", pool=f"{root}{STATE}/{listener.name}.pool", status=f"{run}.status")
 
 
 def wrap_path(wrap: Wrap) -> str | None:
@@ -108,14 +115,14 @@ def wrapping(wrap: Wrap, key: Source) -> ControlWrapping | None:
 def server_configuration(settings: Settings, listener: Listener, *, version: str, where: Places | None = None, ipv6: bool = True) -> str:
     """The text of `NAME.conf`.
 
-    `version`: what the installed OpenVPN says it is. `where`: None, as `places` has it. `ipv6`: whether the server's kernel has IPv6.
+    `version`: what the installed OpenVPN says it is. `where`: None: as `unit_places` has it. `ipv6`: whether the server's kernel has IPv6.
     Raises UsageError for a version, a client or a value that cannot be.
     """
     check_version(version)
     check_clients(settings.oldest_client, listener.wrap)
     check_device(listener.device)
     head = f"Written by vpnprobe for OpenVPN {SUPPORTED}: {listener.transport.upper()} port {listener.port}."
-    where = places(listener) if where is None else where
+    where = unit_places(listener) if where is None else where
     return commented_text(
         (
             Option("", (), head),
