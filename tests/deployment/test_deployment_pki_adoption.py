@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.deployment import clients, pki, pki_adoption, site
+from vpnprobe.deployment.client_profiles import Target
 from vpnprobe.deployment.clients import State
 from vpnprobe.deployment.pki_adoption import adopt
 from vpnprobe.deployment.pki_index import Event, Kind
@@ -119,6 +120,10 @@ def test_it_goes_on(easy_rsa: EasyRsa) -> None:
     with pytest.raises(UsageError, match="there is an authority in /etc/openvpn/vpnprobe already") as refused:
         adopted(easy_rsa)
     assert refused.value.status is ExitStatus.REFUSED
+    # A client whose key easy-rsa has kept gets a profile.
+    profile = clients.profile_of(site.require_site(easy_rsa.root, settings()), "carl", Target.LINUX, easy_rsa.root)
+    assert (pki.below(easy_rsa.root, f"{FOLDER}/private/carl.key")).read_text() in profile
+    assert "Certificate:" not in profile
     # What easy-rsa itself revokes later is not forgotten.
     easy_rsa("revoke", "carl")
     easy_rsa("gen-crl")

@@ -1,8 +1,8 @@
 """Profiles of clients (`.ovpn`): everything a client needs in one file, for the program that reads it.
 
 All listeners of the server stand in it, in the order in which they are tried. Where they differ in what wraps the control channel, each has
-a `<connection>` block with its own wrap. Programs that read no keys in such blocks get the listeners that share the first one's wrap, and
-the profile says so.
+a `<connection>` block with its own wrap. Programs that may read no keys in such blocks get the listeners that share the first one's wrap,
+and the profile says so.
 """
 
 from collections.abc import Iterator, Mapping
@@ -37,7 +37,8 @@ class Target(StrEnum):
 
 
 ONE_WRAP: Final = frozenset({Target.NETWORKMANAGER, Target.IOS, Target.ANDROID})
-"""Programs that take no keys inside of `<connection>` blocks, so that all remotes have one wrap."""
+"""Programs that are not known to take keys inside of `<connection>` blocks (NetworkManager's import refuses the blocks): all remotes have
+one wrap."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

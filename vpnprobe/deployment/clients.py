@@ -15,7 +15,7 @@ from vpnprobe.deployment import pki
 from vpnprobe.deployment.client_names import check_name
 from vpnprobe.deployment.client_profiles import ClientMaterial, Target, check_target, client_profile
 from vpnprobe.deployment.pki import Authority, Change, File, below, issued_path, private_path
-from vpnprobe.deployment.pki_index import Entry, Event, Kind
+from vpnprobe.deployment.pki_index import Event, Kind
 from vpnprobe.deployment.settings import PKI, Wrap
 from vpnprobe.deployment.site import Outcome, Site, client_wrap, server_certificate
 from vpnprobe.errors import ExitStatus, UsageError
@@ -143,7 +143,7 @@ def _listed(authority: Authority, name: str, now: datetime) -> ListedClient:
     gone = revoked.get(newest.serial)
     return ListedClient(
         name=name,
-        state=State.REVOKED if gone is not None else _state(newest, now),
+        state=State.REVOKED if gone is not None else state_at(newest.not_after, now),
         serial=f"{newest.serial:x}",
         not_after=newest.not_after,
         revoked_at=None if gone is None else gone.at,
@@ -152,18 +152,23 @@ def _listed(authority: Authority, name: str, now: datetime) -> ListedClient:
     )
 
 
-def _state(entry: Entry, now: datetime) -> State:
-    if entry.not_after <= now:
+def state_at(not_after: datetime, now: datetime) -> State:
+    """Of what is not revoked."""
+    if not_after <= now:
         return State.EXPIRED
-    return State.ENDS_SOON if entry.not_after <= now + SOON else State.GOOD
+    return State.ENDS_SOON if not_after <= now + SOON else State.GOOD
 
 
 def profile_of(site: Site, name: str, target: Target, root: Path) -> str:
     """The profile of a client whose key is below `root`. Raises UsageError: no such client, no key, a target that is not supported."""
     check_target(target)
     _require(site, name)
-    texts = [_text(root, path) for path in (issued_path(name), private_path(name), wrap_path_of(name))]
-    return written_profile(site, name, target, *texts)
+    certificate, key, own_wrap = (_text(root, path) for path in (issued_path(name), private_path(name), wrap_path_of(name)))
+    adopted = site.authority.index.adoption
+    if not key and adopted is not None:
+        folder = adopted.folder
+        certificate, key = (_text(root, f"{folder}/{path}") for path in (f"issued/{check_name(name)}.crt", f"private/{name}.key"))
+    return written_profile(site, name, target, _only_pem(certificate), key, own_wrap)
 
 
 def written_profile(site: Site, name: str, target: Target, certificate: str, key: str, own_wrap: str) -> str:
@@ -190,6 +195,11 @@ def profile_after(outcome: Outcome, name: str, target: Target) -> str:
     written = {file.path: file.content.decode() for file in outcome.files}
     texts = [written.get(path, "") for path in (issued_path(name), private_path(name), wrap_path_of(name))]
     return written_profile(outcome.site, name, target, *texts)
+
+
+def _only_pem(certificate: str) -> str:
+    """Without the text for people that easy-rsa has before it."""
+    return certificate[max(0, certificate.find("-----BEGIN CERTIFICATE-----")) :]
 
 
 def _text(root: Path, path: str) -> str:

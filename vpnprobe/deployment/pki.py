@@ -84,7 +84,7 @@ class Authority:
     @property
     def revoked(self) -> tuple[Revoked, ...]:
         """By serial number, each once: the index's word goes before a list's."""
-        listed = (entry for pem in self.revocation_lists for entry in _read_list(pem).entries)
+        listed = (entry for pem in self.revocation_lists for entry in read_list(pem).entries)
         return tuple({entry.serial: entry for entry in (*listed, *self.index.revoked)}.values())
 
 
@@ -183,7 +183,7 @@ def renew_certificate_of_authority(authority: Authority, *, days: int, now: date
 
 def with_revocation_list(authority: Authority, now: datetime) -> Change:
     """A new list of all that is revoked, at each place where a server reads it."""
-    lists = [_read_list(pem) for pem in authority.revocation_lists]
+    lists = [read_list(pem) for pem in authority.revocation_lists]
     end = authority.not_after
     pem = build_revocation_list(
         authority.revoked,
@@ -292,7 +292,8 @@ def load_certificate(pem: bytes, what: str) -> "x509.Certificate":
         raise UsageError(f"{what} cannot be read: {problem}", status=ExitStatus.UNREADABLE) from None
 
 
-def _read_list(pem: bytes) -> RevocationList:
+def read_list(pem: bytes) -> RevocationList:
+    """Raises UsageError (UNREADABLE)."""
     try:
         return read_revocation_list(pem)
     except DecodeError as problem:
