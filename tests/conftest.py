@@ -43,9 +43,14 @@ def _command(name: str, package: str = "") -> Callable[[], str]:
     return lambda: "" if shutil.which(name, path=path) else f"{name} is not installed: sudo apt install {package or name}"
 
 
+def _easy_rsa() -> str:
+    return "" if Path("/usr/share/easy-rsa/easyrsa").exists() else "easyrsa is not installed: sudo apt install easy-rsa"
+
+
 CAPABILITIES: Final[Mapping[str, Callable[[], str]]] = {
     "namespaces": _namespaces,
     "raw-ip": _raw_ip,
+    "easy-rsa": _easy_rsa,
     "ethtool": _command("ethtool"),
     "nmap": _command("nmap"),
     "openssl": _command("openssl"),

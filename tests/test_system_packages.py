@@ -16,6 +16,7 @@ PACKAGE_OF: Final = {
     "chromium": "chromium",
     "chromium-browser": "chromium",
     "google-chrome": "chromium",
+    "easyrsa": "easy-rsa",
     "ethtool": "ethtool",
     "ip": "iproute2",
     "mount": "mount",

@@ -92,11 +92,13 @@ def test_a_self_signed_certificate_is_signed_with_its_own_key(algorithm: KeyAlgo
 
 
 def test_keys_are_of_the_algorithm_that_was_asked_for() -> None:
-    on_curve, modular, edwards = (make_key(algorithm) for algorithm in KeyAlgorithm)
+    on_curve, modular, longer, edwards = (make_key(algorithm) for algorithm in KeyAlgorithm)
     assert isinstance(on_curve, ec.EllipticCurvePrivateKey)
     assert on_curve.curve.name == "secp256r1"
     assert isinstance(modular, rsa.RSAPrivateKey)
     assert (modular.key_size, modular.public_key().public_numbers().e) == (2048, 65537)
+    assert isinstance(longer, rsa.RSAPrivateKey)
+    assert longer.key_size == 3072
     assert isinstance(edwards, ed25519.Ed25519PrivateKey)
 
 

@@ -1,6 +1,13 @@
 """From a recommendation to a working OpenVPN, and back: planned, applied with a journal, confirmed or rolled back, proved from a client.
 
 - `steps`: what a plan is made of, and its form as JSON: files, sysctls, commands with their undoing, units, processes
+- `settings`: what was chosen for a server
+- `pki`, `pki_index`, `pki_adoption`: the authority, what it has issued and revoked, and one that easy-rsa 3 has made
+- `site`: all keys of a server, read from it and completed; their files as steps
+- `clients`, `client_names`, `client_profiles`, `profile_files`: clients are added, renewed and revoked; their profiles
+- `expiry`: what ends, and when
+- `openvpn_server`, `openvpn_trial`: a server's configuration, and the real program started with it
+- `management`: a running server is asked who is connected, and cuts sessions
 
 A plan changes nothing. Each step is written to the journal, with what takes it back, before it is taken; what is not confirmed in time goes
 back. Paths in a plan are those of the server itself: `--root` puts another folder in the place of `/`.

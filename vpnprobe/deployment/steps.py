@@ -9,7 +9,7 @@ Folders that a file needs and that are not there are made with it (mode 0755) an
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 SCHEMA: Final = "vpnprobe.plan/1"
@@ -73,7 +73,7 @@ class WriteFile(Step):
     """A file that shall have this content. An owner and mode that it has stay, unless they would let more people read it."""
 
     path: str
-    content: bytes
+    content: bytes = field(repr=False)
     mode: int
     """Permission bits of a new one; its owner is root."""
     before: str = NOT_COMPARED

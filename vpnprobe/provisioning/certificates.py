@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
     PrivateKey = EllipticCurvePrivateKey | RSAPrivateKey | Ed25519PrivateKey
 
-RSA_BITS: Final = 2048
 RSA_PUBLIC_EXPONENT: Final = 65537
 ED25519_SEED_BYTES: Final = 32
 """Length of an Ed25519 private key (RFC 8032 section 5.1.5)."""
@@ -38,6 +38,8 @@ class KeyAlgorithm(StrEnum):
     """ECDSA on the curve P-256 (FIPS 186-5)."""
     RSA_2048 = "rsa-2048"
     """RSA of 2048 bits. Making one takes up to a second."""
+    RSA_3072 = "rsa-3072"
+    """RSA of 3072 bits, as strong as P-256 (NIST SP 800-57 part 1, table 2). Making one takes some seconds."""
     ED25519 = "ed25519"
     """Ed25519 (RFC 8032). Its signatures have one size, and the same content always gets the same signature."""
 
@@ -109,7 +111,7 @@ class CertificateContent:
     subject_key_identifier: bool = False
     """SHA-1 of the subject's public key (RFC 5280 section 4.2.1.2, method 1)."""
     authority_key_identifier: bool = False
-    """SHA-1 of the public key that signs (RFC 5280 section 4.2.1.1)."""
+    """The key that signs, by its identifier (RFC 5280 section 4.2.1.1)."""
     raw_extensions: tuple[RawExtension, ...] = ()
     """They stand behind all others."""
 
@@ -121,6 +123,8 @@ class Issuer:
     name: "str | x509.Name"
     """The subject of the issuer's own certificate; a string is a common name and nothing else."""
     key: "PrivateKey"
+    key_identifier: bytes | None = None
+    """Subject key identifier of the issuer's certificate, where that is to be named; None: SHA-1 of its public key, which most have."""
 
 
 def make_key(algorithm: KeyAlgorithm, *, seed: bytes | None = None) -> "PrivateKey":
@@ -139,7 +143,9 @@ def make_key(algorithm: KeyAlgorithm, *, seed: bytes | None = None) -> "PrivateK
         case KeyAlgorithm.EC_P256:
             return ec.generate_private_key(ec.SECP256R1())
         case KeyAlgorithm.RSA_2048:
-            return rsa.generate_private_key(RSA_PUBLIC_EXPONENT, RSA_BITS)
+            return rsa.generate_private_key(RSA_PUBLIC_EXPONENT, 2048)
+        case KeyAlgorithm.RSA_3072:
+            return rsa.generate_private_key(RSA_PUBLIC_EXPONENT, 3072)
         case KeyAlgorithm.ED25519:
             return ed25519.Ed25519PrivateKey.generate() if seed is None else ed25519.Ed25519PrivateKey.from_private_bytes(seed)
         case _:
@@ -153,31 +159,47 @@ def build_certificate(content: CertificateContent, key: "PrivateKey", *, issuer:
     order, a serial number that is not positive, an extension that is there twice.
     """
     from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     signer = Issuer(content.subject, key) if issuer is None else issuer
     builder = (
         x509.CertificateBuilder()
-        .issuer_name(_name(signer.name))
-        .subject_name(_name(content.subject))
+        .issuer_name(x509_name(signer.name))
+        .subject_name(x509_name(content.subject))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number() if content.serial is None else content.serial)
         .not_valid_before(content.not_before)
         .not_valid_after(content.not_after)
     )
-    for extension, critical in _extensions(content, key, signer.key):
+    for extension, critical in _extensions(content, key, signer):
         builder = builder.add_extension(extension, critical=critical)
-    return builder.sign(signer.key, None if isinstance(signer.key, Ed25519PrivateKey) else hashes.SHA256())
+    return builder.sign(signer.key, signing_digest(signer.key))
 
 
-def _name(name: "str | x509.Name") -> "x509.Name":
+def signing_digest(key: "PrivateKey") -> "hashes.SHA256 | None":
+    """What is signed; None: the algorithm has its own digest."""
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return None if isinstance(key, Ed25519PrivateKey) else hashes.SHA256()
+
+
+def x509_name(name: "str | x509.Name") -> "x509.Name":
+    """A string is a common name and nothing else."""
     from cryptography import x509
 
     return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) if isinstance(name, str) else name
 
 
-def _extensions(content: CertificateContent, key: "PrivateKey", signing_key: "PrivateKey") -> "Iterator[tuple[x509.ExtensionType, bool]]":
+def authority_key_identifier(issuer: Issuer) -> "x509.AuthorityKeyIdentifier":
+    """The extension of what this issuer signs, with its key identifier alone (RFC 5280 section 4.2.1.1)."""
+    from cryptography import x509
+
+    if issuer.key_identifier is None:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key())
+    return x509.AuthorityKeyIdentifier(issuer.key_identifier, None, None)
+
+
+def _extensions(content: CertificateContent, key: "PrivateKey", signer: Issuer) -> "Iterator[tuple[x509.ExtensionType, bool]]":
     """Each with whether it is critical."""
     from cryptography import x509
 
@@ -186,7 +208,7 @@ def _extensions(content: CertificateContent, key: "PrivateKey", signing_key: "Pr
     if content.subject_key_identifier:
         yield x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False
     if content.authority_key_identifier:
-        yield x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key.public_key()), False
+        yield authority_key_identifier(signer), False
     if content.key_uses:
         yield x509.KeyUsage(**{use.value: use in content.key_uses for use in KeyUse}), True
     if content.purposes:
@@ -205,8 +227,9 @@ def certificate_pem(certificate: "x509.Certificate") -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def key_pem(key: "PrivateKey") -> bytes:
-    """PKCS #8 (RFC 5208) as PEM, without a passphrase: whoever reads it has the key."""
+def key_pem(key: "PrivateKey", passphrase: bytes | None = None) -> bytes:
+    """PKCS #8 (RFC 5208) as PEM. Without a passphrase whoever reads it has the key; with one, that is what encrypts it (section 6)."""
     from cryptography.hazmat.primitives import serialization
 
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    encryption = serialization.NoEncryption() if passphrase is None else serialization.BestAvailableEncryption(passphrase)
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)

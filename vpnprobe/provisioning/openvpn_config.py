@@ -44,6 +44,17 @@ Value = tuple[str, ...] | Inline
 
 
 @dataclass(frozen=True, slots=True)
+class Option:
+    """An option with its reason."""
+
+    name: str
+    """Empty: there is no option, only the reason."""
+    value: Value
+    why: str
+    """One line, which stands as a comment before it."""
+
+
+@dataclass(frozen=True, slots=True)
 class TlsAuth:
     """`tls-auth`: an HMAC around the control channel. The server has key direction 0, the client 1."""
 
@@ -159,6 +170,27 @@ def configuration_text(options: Iterable[tuple[str, Value]]) -> str:
     return "".join(_block(name, value) if isinstance(value, Inline) else _line(name, value) for name, value in options)
 
 
+def commented_text(options: Iterable[Option]) -> str:
+    """These options in this order, each behind its reason as a comment. Raises UsageError."""
+    return "".join(f"# {_one_line(option.why)}\n{_written(option)}" for option in options)
+
+
+def connection_block(options: Iterable[tuple[str, Value]]) -> Inline:
+    """What a `<connection>` block contains: one way to the server."""
+    return Inline(configuration_text(options))
+
+
+def _written(option: Option) -> str:
+    return configuration_text([(option.name, option.value)]) if option.name else ""
+
+
+def _one_line(comment: str) -> str:
+    """OpenVPN reads a long line in pieces, of which the second is no comment."""
+    if any(character in comment for character in "\n\r\0") or len(comment.encode("utf-8", "surrogateescape")) > LONGEST_LINE_BYTES - 2:
+        raise UsageError(f"{comment[:40]!r}... is no comment of one line for OpenVPN's configuration")
+    return comment
+
+
 def quoted(word: str) -> str:
     """A word as it stands in a line, in double quotes where it has to be. Raises UsageError for a line feed, a carriage return or a NUL."""
     if any(character in word for character in "\n\r\0"):
@@ -203,7 +235,7 @@ def _server_options(configuration: ServerConfiguration) -> Iterator[tuple[str, V
     yield "port", (str(configuration.port),)
     yield "dh", ("none",)  # The key exchange is on elliptic curves alone.
     yield from _identity(configuration)
-    yield from _wrapping(configuration.wrapping, server=True)
+    yield from wrapping_options(configuration.wrapping, server=True)
     yield "keepalive", (str(configuration.ping_interval_s), str(configuration.ping_timeout_s))
     if configuration.tls_version_min is not None:
         yield "tls-version-min", (configuration.tls_version_min,)
@@ -234,7 +266,7 @@ def _client_options(profile: ClientProfile) -> Iterator[tuple[str, Value]]:
         if any(character in name + password for character in "\n\r"):
             raise UsageError("a name and a password for OpenVPN are one line each")
         yield "auth-user-pass", Inline(f"{name}\n{password}\n")
-    yield from _wrapping(profile.wrapping, server=False)
+    yield from wrapping_options(profile.wrapping, server=False)
     yield from _identity(profile)
 
 
@@ -246,7 +278,8 @@ def _identity(end: ServerConfiguration | ClientProfile) -> Iterator[tuple[str, V
     yield "key", _source(end.key)
 
 
-def _wrapping(wrapping: ControlWrapping | None, *, server: bool) -> Iterator[tuple[str, Value]]:
+def wrapping_options(wrapping: ControlWrapping | None, *, server: bool) -> Iterator[tuple[str, Value]]:
+    """Of the control channel, at one end."""
     match wrapping:
         case None:
             return

@@ -1,0 +1,200 @@
+"""OpenVPN's management interface over its unix socket (manual, Management Interface Protocol): asks who is connected, and cuts sessions.
+
+The interface speaks lines. A command is answered with one line (`SUCCESS:`, `ERROR:`) or with lines up to `END`; in between stand notices
+that begin with `>`. It serves one program at a time. Each call has a deadline, and what comes is bounded; an answer that is none is
+`CannotRun`, never anything else.
+"""
+
+import re
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from vpnprobe.errors import CannotRun, ExitStatus, UsageError
+
+DEADLINE_S: Final = 2.0
+MOST_BYTES: Final = 4 * 1024 * 1024
+"""Of one answer; a server of a thousand clients tells some 200 KiB."""
+UNDEFINED: Final = "UNDEF"
+"""Common name of a session that has not shown its certificate yet."""
+_KILLED: Final = re.compile(r", (\d{1,9}) client\(s\) killed$")
+COLUMNS: Final = ("Common Name", "Real Address", "Virtual Address", "Bytes Received", "Bytes Sent", "Connected Since (time_t)", "Client ID")
+"""What is read of `status 3`, by the names in its header."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One connected client. Numbers are None where the server does not tell them."""
+
+    name: str
+    """Common name."""
+    real_address: str
+    virtual_address: str
+    """Empty: it has none yet."""
+    received: int | None
+    """Bytes from the client."""
+    sent: int | None
+    since: int | None
+    """Unix time."""
+    id: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """Answer to `load-stats`."""
+
+    clients: int
+    received: int
+    """Bytes since the server's start."""
+    sent: int
+
+
+class Management:
+    """One connection to it, as a context manager. Raises CannotRun (NO_PEER)."""
+
+    def __init__(self, path: Path, *, deadline_s: float = DEADLINE_S) -> None:
+        self._path = path
+        self._deadline = time.monotonic() + deadline_s
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._waiting = b""
+        self._got = 0
+
+    def __enter__(self) -> Self:
+        try:
+            self._socket.settimeout(self._left())
+            self._socket.connect(str(self._path))
+            # Another program that has the interface shows in that no greeting comes.
+            self._line(notices=True)
+        except OSError as problem:
+            self._socket.close()
+            raise CannotRun(f"the management interface {self._path} cannot be reached: {problem}: is the server running?") from None
+        except BaseException:
+            self._socket.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with suppress(OSError):
+            self._socket.sendall(b"quit\n")
+        self._socket.close()
+
+    def sessions(self) -> tuple[Session, ...]:
+        """`status 3`."""
+        return tuple(decode_sessions(self._lines("status 3")))
+
+    def load(self) -> Load:
+        """`load-stats`."""
+        return decode_load(self._one("load-stats"))
+
+    def kill(self, name: str) -> int:
+        """Cuts all sessions of a common name; how many there were."""
+        answer = self._one(f"kill {quoted(name)}")
+        if answer.startswith("SUCCESS:"):
+            found = _KILLED.search(answer)
+            return int(found[1]) if found else 1
+        # "ERROR: common name 'NAME' not found": nobody of this name is connected.
+        if "not found" in answer:
+            return 0
+        raise CannotRun(f"the server does not cut the sessions of {name}: {answer[:100]!a}")
+
+    def _one(self, command: str) -> str:
+        self._send(command)
+        return self._line()
+
+    def _lines(self, command: str) -> Iterator[str]:
+        self._send(command)
+        while (line := self._line()) != "END":
+            if line.startswith("ERROR:"):
+                raise CannotRun(f"the server refuses {command!r}: {line[:100]!a}")
+            yield line
+
+    def _send(self, command: str) -> None:
+        try:
+            self._socket.settimeout(self._left())
+            self._socket.sendall(f"{command}\n".encode())
+        except OSError as problem:
+            raise CannotRun(f"the management interface {self._path} is gone: {problem}") from None
+
+    def _line(self, *, notices: bool = False) -> str:
+        """The next line; notices are passed over unless one is waited for."""
+        while True:
+            while b"\n" not in self._waiting:
+                self._waiting += self._some()
+            line, _, self._waiting = self._waiting.partition(b"\n")
+            text = line.decode("utf-8", "replace").rstrip("\r")
+            if notices or not text.startswith(">"):
+                return text
+
+    def _some(self) -> bytes:
+        try:
+            self._socket.settimeout(self._left())
+            data = self._socket.recv(65536)
+        except TimeoutError:
+            raise CannotRun(f"the management interface {self._path} does not answer: another program may be using it") from None
+        except OSError as problem:
+            raise CannotRun(f"the management interface {self._path} is gone: {problem}") from None
+        self._got += len(data)
+        if not data or self._got > MOST_BYTES:
+            raise CannotRun(f"the management interface {self._path} {'says too much' if data else 'was closed: only root may use it'}")
+        return data
+
+    def _left(self) -> float:
+        return max(0.001, self._deadline - time.monotonic())
+
+
+def quoted(name: str) -> str:
+    """As a word of a command. Raises UsageError for a name that would be a command of its own."""
+    if any(ord(character) < 32 or character == "\x7f" for character in name):
+        raise UsageError(f"{name!a} is no common name that a command can have")
+    escaped = name.replace("\\", r"\\").replace('"', r"\"")
+    return f'"{escaped}"'
+
+
+def decode_sessions(lines: Iterator[str] | Sequence[str]) -> Iterator[Session]:
+    """From the lines of `status 3`: fields are parted by tabs, and the header says what they are. Raises CannotRun where there is none."""
+    places: dict[str, int] | None = None
+    for line in lines:
+        kind, *fields = line.split("\t")
+        if kind == "HEADER" and fields[:1] == ["CLIENT_LIST"]:
+            places = {column: place for place, column in enumerate(fields[1:])}
+        elif kind == "CLIENT_LIST":
+            if places is None:
+                raise CannotRun("the server lists its clients without saying how: it is no OpenVPN 2.6", status=ExitStatus.NO_PEER)
+            yield _session({column: fields[place] for column, place in places.items() if place < len(fields)})
+
+
+def _session(fields: dict[str, str]) -> Session:
+    name, real, virtual, received, sent, since, number = (fields.get(column, "") for column in COLUMNS)
+    return Session(
+        name=name,
+        real_address=real,
+        virtual_address=virtual,
+        received=_number(received),
+        sent=_number(sent),
+        since=_number(since),
+        id=_number(number),
+    )
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+
+def decode_load(line: str) -> Load:
+    """From `SUCCESS: nclients=1,bytesin=2,bytesout=3`. Raises CannotRun."""
+    told = dict(part.partition("=")[::2] for part in line.removeprefix("SUCCESS:").strip().split(","))
+    clients, received, sent = (_number(told.get(key, "")) for key in ("nclients", "bytesin", "bytesout"))
+    if clients is None or received is None or sent is None:
+        raise CannotRun(f"the server does not tell its load: {line[:100]!a}")
+    return Load(clients=clients, received=received, sent=sent)
+
+
+def cut_off(path: Path, names: Sequence[str], *, deadline_s: float = DEADLINE_S) -> int:
+    """Cuts all sessions of these common names at one server; how many there were. Raises CannotRun (NO_PEER)."""
+    with Management(path, deadline_s=deadline_s) as management:
+        return sum(management.kill(name) for name in names)
