@@ -30,7 +30,8 @@ ELSEWHERE: Final = {
     "vpnprobe/lab/*": "real servers of these protocols, and what scenarios expect of them",
     "vpnprobe/rules/*.py": "examples in the words of rules",
     "vpnprobe/provisioning/openvpn*.py": "its configuration files",
-    "vpnprobe/deployment/*": "servers of this protocol are set up",
+    "vpnprobe/deployment/*": "it is what is set up and verified",
+    "vpnprobe/cli/provision*.py": "it is what is set up and verified",
     "vpnprobe/cli/openvpn*.py": "its profiles on the command line",
     "vpnprobe/cli/wireguard*.py": "its profiles on the command line",
     "vpnprobe/cli/profiles.py": "which reader a profile has",
@@ -96,10 +97,11 @@ def test_every_exception_is_needed() -> None:
 def test_few_files_name_openvpn() -> None:
     own = (
         "vpnprobe/*openvpn*",
+        "vpnprobe/deployment/*",
         "vpnprobe/profiles/*",
         "vpnprobe/cli/profiles.py",
+        "vpnprobe/cli/provision*.py",
         "vpnprobe/lab/*",
-        "vpnprobe/deployment/*",
         "vpnprobe/rules/*",
         "vpnprobe/report/words.py",
         "vpnprobe/cli/words.py",

@@ -13,7 +13,7 @@ from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.transports.stack import Capability, Datagram, Endpoint, Packet
 from vpnprobe.transports.system import SystemStack
 from vpnprobe.transports.system.addresses import has_ipv6
-from vpnprobe.transports.system.capturing import _without_padding
+from vpnprobe.transports.system.capturing import without_padding
 
 GRE = 47
 
@@ -139,7 +139,7 @@ def test_a_capture_counts_what_it_had_no_room_for() -> None:
     ],
 )
 def test_ethernet_padding_is_cut_off(packet: bytes, length: int) -> None:
-    assert len(_without_padding(packet)) == length
+    assert len(without_padding(packet)) == length
 
 
 UNPRIVILEGED = """

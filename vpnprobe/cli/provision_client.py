@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from vpnprobe.deployment.site import Outcome, Site
 
 TARGETS: Final = ("windows", "macos", "linux", "networkmanager", "ios", "android", "mikrotik")
-_for = click.option("--for", "target", type=click.Choice(TARGETS), default="linux", show_default=True, help="The system that the profile is for.")
-_output = click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Where the profile is written [default: NAME.ovpn].")
+_for = click.option(
+    "--for", "target", type=click.Choice(TARGETS), default="linux", show_default=True, help="The system that the profile is for."
+)
+_output = click.option(
+    "-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Where the profile is written [default: NAME.ovpn]."
+)
 _passphrase = click.option("--passphrase", is_flag=True, help="Ask for a passphrase that encrypts the private key.")
 _name = click.argument("name", metavar="NAME")
 

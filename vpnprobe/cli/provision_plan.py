@@ -33,7 +33,9 @@ def _ask_hooks(root: Path, stage: "Stage", plan: str) -> None:
 @click.option("--pool", "pools", multiple=True, metavar="NETWORK", help="Clients' addresses in the tunnel, IPv4 or IPv6, by listener.")
 @click.option("--dns", "resolvers", multiple=True, metavar="ADDRESS", help="A resolver that clients are told (repeatable).")
 @click.option("--route", "routes", multiple=True, metavar="NETWORK", help="Only these networks go through the tunnel (repeatable).")
-@click.option("--full-tunnel/--split-tunnel", "full", default=None, help="Whether all traffic does [default: all, unless --route is given].")
+@click.option(
+    "--full-tunnel/--split-tunnel", "full", default=None, help="Whether all traffic does [default: all, unless --route is given]."
+)
 @click.option("--client", "clients", multiple=True, metavar="NAME", help="A client to make a profile for (repeatable).")
 @click.option("--key-type", type=click.Choice(["ec", "rsa"]), default="ec", show_default=True, help="Of new keys.")
 @click.option("--client-days", type=click.IntRange(1, 36500), help="How long clients' certificates are good [default: 825].")
@@ -75,7 +77,9 @@ def plan(
     if full is False and not routes:
         raise UsageError("--split-tunnel leaves nothing to the tunnel: name the networks that go through it (--route)")
     fours, sixes = pools_of(pools)
-    lifetimes = {name: days for name, days in (("client", client_days), ("server", server_days), ("authority", ca_days)) if days is not None}
+    lifetimes = {
+        name: days for name, days in (("client", client_days), ("server", server_days), ("authority", ca_days)) if days is not None
+    }
     wishes = Wishes(
         host=host,
         listeners=tuple(map(listener_of, listeners)),

@@ -8,6 +8,11 @@
 - `expiry`: what ends, and when
 - `openvpn_server`, `openvpn_trial`: a server's configuration, and the real program started with it
 - `management`: a running server is asked who is connected, and cuts sessions
+- `verification`: the tunnel of a profile proved from a client
+- `host`, `choosing`, `planning`, `changing`: what a server is like, what is chosen for it, the plan, and changes of its keys
+- `encoding`, `decoding`, `words`: a plan as files, and as people read it
+- `journal`, `apply`, `effects`, `checks`, `transactions`, `taking_back`, `undoing`, `rollback`, `watchdog`: it is applied and taken back
+- `supervise`, `hooks`: processes without systemd; programs of the user's that are asked
 
 A plan changes nothing. Each step is written to the journal, with what takes it back, before it is taken; what is not confirmed in time goes
 back. Paths in a plan are those of the server itself: `--root` puts another folder in the place of `/`.

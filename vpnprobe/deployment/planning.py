@@ -80,7 +80,9 @@ def _own_pools(applied: object) -> set[object]:
 
 
 def _summary(settings: Settings) -> str:
-    served = " and ".join(f"{one.transport}/{one.port} in {one.wrap}" if one.wrap != "none" else f"{one.transport}/{one.port}" for one in settings.listeners)
+    served = " and ".join(
+        f"{one.transport}/{one.port} in {one.wrap}" if one.wrap != "none" else f"{one.transport}/{one.port}" for one in settings.listeners
+    )
     return f"OpenVPN at {settings.host}, {served}"
 
 
@@ -105,7 +107,9 @@ def _directories() -> Iterator[AnyStep]:
 def _configurations(settings: Settings, facts: HostFacts) -> Iterator[WriteFile]:
     for listener in settings.listeners:
         text = server_configuration(settings, listener, version=_version(facts), ipv6=Path("/proc/net/if_inet6").exists())
-        file = File(path=_configuration(listener), content=text.encode(), mode=0o600, why=f"The server on {listener.transport}/{listener.port}.")
+        file = File(
+            path=_configuration(listener), content=text.encode(), mode=0o600, why=f"The server on {listener.transport}/{listener.port}."
+        )
         yield from file_steps((file,), facts.root)
 
 
@@ -148,7 +152,9 @@ def _sysctls(settings: Settings, facts: HostFacts) -> Iterator[AnyStep]:
     file = File(path=FORWARDING, content=text.encode(), mode=0o644, why="Forwarding lasts over a reboot.")
     yield from file_steps((file,), facts.root)
     for key, forwards in wanted.items():
-        yield SetSysctl(id=f"sysctl-{key}", why="Clients' packets go on from the tunnel.", key=key, value="1", before="1" if forwards else "0")
+        yield SetSysctl(
+            id=f"sysctl-{key}", why="Clients' packets go on from the tunnel.", key=key, value="1", before="1" if forwards else "0"
+        )
 
 
 def service_steps(settings: Settings, facts: HostFacts) -> Iterator[AnyStep]:
@@ -172,7 +178,9 @@ def _argv(listener: Listener, facts: HostFacts) -> tuple[str, ...]:
     """Below another root what it writes goes there too."""
     where = places(listener)
     if facts.root != Path("/"):
-        where = Places(*(str(facts.root / path.lstrip("/")) if path is not None else None for path in (where.management, where.pool, where.status)))
+        where = Places(
+            *(str(facts.root / path.lstrip("/")) if path is not None else None for path in (where.management, where.pool, where.status))
+        )
     return (facts.openvpn, "--config", f"{listener.name}.conf", *elsewhere(where))
 
 

@@ -24,6 +24,10 @@ _PROTOCOL: Final = 0xFFFFF000
 _VLAN_TAG: Final = 0xFFFFF000 + 44
 """SKF_AD_OFF + SKF_AD_VLAN_TAG."""
 _VLAN_ID: Final = 0x0FFF
+_PACKET_TYPE: Final = 0xFFFFF000 + 4
+"""SKF_AD_OFF + SKF_AD_PKTTYPE."""
+_OUTGOING: Final = 4
+"""PACKET_OUTGOING of linux/if_packet.h."""
 
 
 class Opcode(IntEnum):
@@ -95,6 +99,24 @@ def _address_at(offset: int, address: Address, *, otherwise: str, label: str) ->
 
 NOTHING: Final = assemble([Line(Opcode.RETURN, 0)])
 """Drops every packet."""
+
+
+def outgoing_program() -> bytes:
+    """Whatever leaves, of all protocols of the link; a packet of a VLAN once only, without its tag."""
+    return assemble(
+        [
+            Line(Opcode.LOAD_WORD, _PACKET_TYPE),
+            _equal(_OUTGOING, if_false=DROP),
+            Line(Opcode.LOAD_WORD, _VLAN_TAG),
+            Line(Opcode.JUMP_SET, _VLAN_ID, if_true=DROP),
+            Line(Opcode.RETURN, WHOLE_PACKET),
+            Line(Opcode.RETURN, 0, label=DROP),
+        ]
+    )
+
+
+EVERYTHING: Final = assemble([Line(Opcode.RETURN, WHOLE_PACKET)])
+"""Keeps every packet."""
 
 
 def peer_program(peer: Address) -> bytes:

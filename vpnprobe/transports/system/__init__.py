@@ -7,6 +7,8 @@ sockets.py     UDP ports over both address families
 streams.py     TCP: connecting, listening, byte streams (TLS rides on them too)
 raw.py         raw IP sockets and whole packets
 capturing.py   packets on the wire (AF_PACKET)
+watching.py    whatever leaves this host, device by device
+routing.py     which way a packet would take, as the kernel says (rtnetlink)
 linux.py       numbers of the Linux socket interface that the socket module does not name
 
 Everything works on Linux; on other systems with BSD sockets UDP and TCP work, raw IP and capture are missing capabilities.

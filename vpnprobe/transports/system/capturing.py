@@ -21,9 +21,9 @@ from vpnprobe.transports.stack import Address, Capability, OnPacket, Packet
 from vpnprobe.transports.system import linux
 
 RECEIVE_BUFFER_BYTES: Final = 16 << 20
-_LARGEST: Final = 256 * 1024
+LARGEST_BYTES: Final = 256 * 1024
 """Bytes: a packet that the device is to cut up itself may be longer than any on the wire."""
-_BATCH: Final = 256
+BATCH: Final = 256
 
 
 class SystemCapture:
@@ -32,7 +32,7 @@ class SystemCapture:
     def __init__(self, peer: Address, on_packet: OnPacket, *, unix_time: Callable[[], float]) -> None:
         self._on_packet = on_packet
         self._unix_time = unix_time
-        self._buffer = bytearray(_LARGEST)
+        self._buffer = bytearray(LARGEST_BYTES)
         self._ports_of_others: dict[str, bool] = {}
         self._drops = 0
         self._closed = False
@@ -60,7 +60,7 @@ class SystemCapture:
         self._sock.close()
 
     def _readable(self) -> None:
-        for _ in range(_BATCH):
+        for _ in range(BATCH):
             if self._closed or not self._read_one():
                 return
 
@@ -72,16 +72,20 @@ class SystemCapture:
             return False  # Nothing left, or a device went down.
         device, kind = str(source[0]), int(source[2])
         if kind != linux.PACKET_OTHERHOST and not self._port_of_another(device):
-            data = _without_padding(bytes(memoryview(self._buffer)[:count]))
-            self._on_packet(Packet(data, _timestamp(ancillary) or self._unix_time(), kind == linux.PACKET_OUTGOING))
+            data = without_padding(bytes(memoryview(self._buffer)[:count]))
+            self._on_packet(Packet(data, timestamp(ancillary) or self._unix_time(), kind == linux.PACKET_OUTGOING))
         return True
 
     def _port_of_another(self, device: str) -> bool:
-        """Whether the device is a port of a bridge or bond: what passes it is seen on that one again."""
         known = self._ports_of_others.get(device)
         if known is None:
-            known = self._ports_of_others[device] = Path("/sys/class/net", device, "master").exists()
+            known = self._ports_of_others[device] = is_port_of_another(device)
         return known
+
+
+def is_port_of_another(device: str) -> bool:
+    """Whether the device is a port of a bridge or bond: what passes it is seen on that one again."""
+    return Path("/sys/class/net", device, "master").exists()
 
 
 def _open(peer: Address) -> socket.socket:
@@ -95,19 +99,20 @@ def _open(peer: Address) -> socket.socket:
     linux.enlarge_receive_buffer(sock, RECEIVE_BUFFER_BYTES)
     sock.setsockopt(socket.SOL_SOCKET, linux.SO_TIMESTAMPNS, 1)
     # The socket receives everything from its first moment on: close it, empty it, and only then let in what is asked for.
-    _attach(sock, NOTHING)
-    _empty(sock)
-    _attach(sock, peer_program(peer))
+    attach_filter(sock, NOTHING)
+    empty(sock)
+    attach_filter(sock, peer_program(peer))
     return sock
 
 
-def _empty(sock: socket.socket) -> None:
+def empty(sock: socket.socket) -> None:
+    """Throws away what has been received."""
     with contextlib.suppress(BlockingIOError):
         while True:
             sock.recv(1)
 
 
-def _attach(sock: socket.socket, program: bytes) -> None:
+def attach_filter(sock: socket.socket, program: bytes) -> None:
     """Hands a BPF program to the kernel (struct sock_fprog)."""
     try:
         import ctypes
@@ -118,7 +123,8 @@ def _attach(sock: socket.socket, program: bytes) -> None:
     sock.setsockopt(socket.SOL_SOCKET, linux.SO_ATTACH_FILTER, struct.pack("@HP", len(program) // 8, ctypes.addressof(instructions)))
 
 
-def _timestamp(ancillary: linux.Ancillary) -> float | None:
+def timestamp(ancillary: linux.Ancillary) -> float | None:
+    """Unix time, seconds; None where the kernel did not say."""
     for level, kind, data in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, linux.SO_TIMESTAMPNS) and len(data) >= 16:
             seconds: int
@@ -128,7 +134,7 @@ def _timestamp(ancillary: linux.Ancillary) -> float | None:
     return None
 
 
-def _without_padding(packet: bytes) -> bytes:
+def without_padding(packet: bytes) -> bytes:
     """Ethernet pads short frames to 60 bytes; the IP header knows where the packet ends (0: it does not)."""
     if len(packet) < 20:
         return packet
