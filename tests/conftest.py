@@ -47,11 +47,14 @@ CAPABILITIES: Final[Mapping[str, Callable[[], str]]] = {
     "namespaces": _namespaces,
     "raw-ip": _raw_ip,
     "ethtool": _command("ethtool"),
+    "iptables": _command("iptables"),
     "nmap": _command("nmap"),
     "openssl": _command("openssl"),
     "openvpn": _command("openvpn"),
+    "ping": _command("ping", "iputils-ping"),
     "tcpdump": _command("tcpdump"),
     "tshark": _command("tshark"),
+    "ufw": _command("ufw"),
 }
 """Name to what says why it is missing; empty: it is there."""
 
