@@ -52,11 +52,14 @@ CAPABILITIES: Final[Mapping[str, Callable[[], str]]] = {
     "raw-ip": _raw_ip,
     "easy-rsa": _easy_rsa,
     "ethtool": _command("ethtool"),
+    "iptables": _command("iptables"),
     "nmap": _command("nmap"),
     "openssl": _command("openssl"),
     "openvpn": _command("openvpn"),
+    "ping": _command("ping", "iputils-ping"),
     "tcpdump": _command("tcpdump"),
     "tshark": _command("tshark"),
+    "ufw": _command("ufw"),
 }
 """Name to what says why it is missing; empty: it is there."""
 

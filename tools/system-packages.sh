@@ -4,7 +4,7 @@
 set -eu
 
 # Every package whose programs the tests start, also where another of the list brings it along. tests/test_system_packages.py holds it.
-PACKAGES="iproute2 nftables ethtool procps mount util-linux tcpdump nmap openssl openssh-client openssh-server
+PACKAGES="iproute2 nftables iptables ufw iputils-ping ethtool procps mount util-linux tcpdump nmap openssl openssh-client openssh-server
 openvpn pptpd xl2tpd ppp strongswan-charon strongswan-swanctl libcharon-extra-plugins softether-vpnserver softether-vpncmd
 wireguard-go wireguard-tools easy-rsa chromium"
 
@@ -29,6 +29,7 @@ if [ ! -e "$policy" ]; then
   made=yes
 fi
 trap '[ -z "$made" ] || rm -f "$policy"' EXIT
+# ufw and iptables-persistent exclude each other: what is there stays.
 for package in $missing; do
-  apt-get install -y -qq --no-install-recommends "$package" >/dev/null || echo "tests: $package cannot be installed" >&2
+  apt-get install -y -qq --no-install-recommends --no-remove "$package" >/dev/null || echo "tests: $package cannot be installed" >&2
 done
