@@ -101,9 +101,17 @@ def status(as_json: bool, root: Path) -> int:
 
 def _expiring(root: Path, found: "Status") -> list[dict[str, Any]]:
     """Certificates by the day on which they end, the next one first; empty: nothing is applied."""
-    from vpnprobe.deployment.expiry import expiring
+    from vpnprobe.cli.finishing import now
+    from vpnprobe.deployment.expiry import endings
+    from vpnprobe.deployment.pki import read_authority
 
-    return [] if found.plan is None else expiring(root)
+    authority = read_authority(root) if found.plan is not None else None
+    if authority is None:
+        return []
+    return [
+        {"what": one.what, "not_after": one.not_after.isoformat(), "state": one.state.value, "mend": one.mend}
+        for one in endings(authority, now=now())
+    ]
 
 
 def _as_json(found: "Status", expiring: list[dict[str, Any]]) -> dict[str, Any]:
@@ -129,7 +137,12 @@ def _lines(found: "Status", expiring: list[dict[str, Any]]) -> list[str]:
     lines = [_transaction(one) for one in found.transactions]
     running = {**found.daemons, **found.units}
     lines += [f"{'runs' if up else 'DOES NOT RUN'}: {name}" for name, up in running.items()]
-    return lines + [f"{one['name']}: its certificate ends on {one['ends'][:10]}{' (SOON)' if one['soon'] else ''}" for one in expiring]
+    return lines + [f"{one['what']} ends on {one['not_after'][:10]}{_mend(one)}" for one in expiring]
+
+
+def _mend(ending: dict[str, Any]) -> str:
+    """What is to be done, where something is."""
+    return "" if ending["state"] == "good" else f": {ending['state']}: {ending['mend']}"
 
 
 def _transaction(one: "TransactionStatus") -> str:

@@ -1,6 +1,7 @@
 """`vpnprobe provision client add|revoke|renew|list` and `provision renew server|ca`."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,12 +13,8 @@ if TYPE_CHECKING:
     from vpnprobe.deployment.site import Outcome, Site
 
 TARGETS: Final = ("windows", "macos", "linux", "networkmanager", "ios", "android", "mikrotik")
-_for = click.option(
-    "--for", "target", type=click.Choice(TARGETS), default="linux", show_default=True, help="The system that the profile is for."
-)
-_output = click.option(
-    "-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="Where the profile is written [default: NAME.ovpn]."
-)
+_for = click.option("--for", "target", type=click.Choice(TARGETS), default="linux", show_default=True, help="Which system.")
+_output = click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="The profile [default: NAME.ovpn].")
 _passphrase = click.option("--passphrase", is_flag=True, help="Ask for a passphrase that encrypts the private key.")
 _name = click.argument("name", metavar="NAME")
 
@@ -53,16 +50,16 @@ def _with_profile(name: str, output: Path | None, target: str, passphrase: bool,
     from vpnprobe.cli.finishing import now
     from vpnprobe.deployment.client_profiles import Target, check_target
     from vpnprobe.deployment.clients import add_client, profile_after, renew_client
-    from vpnprobe.deployment.profile_files import check_writable, write_profile
+    from vpnprobe.deployment.profile_files import check_profile_file, owner_behind_sudo, write_profile
 
     wanted, file = check_target(Target(target)), output or Path(f"{name}.ovpn")
     site = _site(root)
     secret = _asked() if passphrase else None
     make = renew_client if renew else add_client
     outcome = make(site, name, now=now(), passphrase=secret)
-    check_writable(file)
+    check_profile_file(file)
     _carry_out(outcome, root, f"client {name} {'renewed' if renew else 'added'}")
-    write_profile(file, profile_after(outcome, name, wanted))
+    write_profile(file, profile_after(outcome, name, wanted), owner_behind_sudo(os.environ, effective_user=os.geteuid()))
     click.echo(f"{file}: the profile of {name}. It is a secret: whoever has it gets in.")
     return 0
 

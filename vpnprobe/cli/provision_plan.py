@@ -33,9 +33,7 @@ def _ask_hooks(root: Path, stage: "Stage", plan: str) -> None:
 @click.option("--pool", "pools", multiple=True, metavar="NETWORK", help="Clients' addresses in the tunnel, IPv4 or IPv6, by listener.")
 @click.option("--dns", "resolvers", multiple=True, metavar="ADDRESS", help="A resolver that clients are told (repeatable).")
 @click.option("--route", "routes", multiple=True, metavar="NETWORK", help="Only these networks go through the tunnel (repeatable).")
-@click.option(
-    "--full-tunnel/--split-tunnel", "full", default=None, help="Whether all traffic does [default: all, unless --route is given]."
-)
+@click.option("--full-tunnel/--split-tunnel", "full", default=None, help="Whether all traffic does [default: unless --route is given].")
 @click.option("--client", "clients", multiple=True, metavar="NAME", help="A client to make a profile for (repeatable).")
 @click.option("--key-type", type=click.Choice(["ec", "rsa"]), default="ec", show_default=True, help="Of new keys.")
 @click.option("--client-days", type=click.IntRange(1, 36500), help="How long clients' certificates are good [default: 825].")
@@ -89,7 +87,7 @@ def plan(
         routes=routes_of(routes),
         full_tunnel=full,
         key_algorithm=KeyAlgorithm.EC_P256 if key_type == "ec" else KeyAlgorithm.RSA_3072,
-        lifetimes=Lifetimes(**lifetimes),
+        lifetimes=Lifetimes(**{name: days for name, days in lifetimes.items() if days is not None}),
         oldest_client=oldest_client,
     )
     root = need_absolute(root)

@@ -9,9 +9,7 @@ from vpnprobe.deployment.apply import apply_plan
 from vpnprobe.deployment.hooks import Hooks
 from vpnprobe.deployment.host import HostFacts, inspect_host
 from vpnprobe.deployment.management import cut_off
-from vpnprobe.deployment.openvpn_server import places
-from vpnprobe.deployment.pki import below
-from vpnprobe.deployment.planning import service_steps
+from vpnprobe.deployment.planning import places_of, service_steps
 from vpnprobe.deployment.settings import Settings
 from vpnprobe.deployment.site import Outcome, file_steps, folder_steps
 from vpnprobe.deployment.steps import AnyStep, Plan
@@ -31,7 +29,7 @@ def carry_out(outcome: Outcome, root: Path, summary: str, tell: Callable[[str], 
         vpnprobe=__version__,
     )
     apply_plan(plan, root=root, confirm_within_s=None, hooks=Hooks(()), tell=tell)
-    _cut(outcome.cut, outcome.site.settings, root, tell)
+    _cut(outcome.cut, outcome.site.settings, facts, tell)
 
 
 def _steps(outcome: Outcome, facts: HostFacts) -> Iterator[AnyStep]:
@@ -41,15 +39,15 @@ def _steps(outcome: Outcome, facts: HostFacts) -> Iterator[AnyStep]:
         yield from service_steps(outcome.site.settings, facts)
 
 
-def _cut(names: tuple[str, ...], settings: Settings, root: Path, tell: Callable[[str], None]) -> None:
+def _cut(names: tuple[str, ...], settings: Settings, facts: HostFacts, tell: Callable[[str], None]) -> None:
     """Sessions that are open; new ones are refused by the revocation list."""
     if not names:
         return
     for listener in settings.listeners:
-        socket = places(listener).management
+        socket = places_of(listener, facts).management
         assert socket is not None, "each listener has one on its server"
         try:
-            cut = cut_off(below(root, socket), names)
+            cut = cut_off(Path(socket), names)
         except (CannotRun, OSError) as problem:
             tell(f"{listener.name}: sessions that are open could not be cut ({problem}): they end at their next handshake, within an hour")
             continue
