@@ -4,7 +4,6 @@ Everything but files below the root concerns the network namespace that this pro
 raises UsageError and CannotRun in one line for what nothing can be set up on.
 """
 
-import contextlib
 import errno
 import grp
 import json
@@ -19,6 +18,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6
 from pathlib import Path
 from typing import Any, Final
 
+from vpnprobe.deployment.encoding import this_host
 from vpnprobe.errors import CannotRun, ExitStatus, UsageError
 from vpnprobe.observations.schema import Transport
 
@@ -99,16 +99,8 @@ def inspect_host(root: Path) -> HostFacts:
         _sysctl("net/ipv4/ip_forward") == "1",
         _sysctl("net/ipv6/conf/all/forwarding") == "1",
         next((name for name in GROUPS if _is_group(name)), "nogroup"),
-        identity_of(root),
+        this_host(root),
     )
-
-
-def identity_of(root: Path) -> dict[str, str]:
-    """By which a machine is known again, as far as it says."""
-    found = {"hostname": socket.gethostname()}
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        found["machine_id"] = (root / "etc/machine-id").read_text("ascii").strip()
-    return found
 
 
 def openvpn_version(program: str) -> tuple[int, int]:
