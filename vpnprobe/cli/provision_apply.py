@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from vpnprobe.deployment.apply import Applied
     from vpnprobe.deployment.transactions import Status, TransactionStatus
 
-DEFAULT_WITHIN_S = 120.0
+DEFAULT_WITHIN_S: Final = 120.0
+SETTLES_S: Final = 60.0
+"""Until when a server has to listen whose plan needs no confirmation by a person."""
 
 
 @click.command()
@@ -30,22 +32,30 @@ def apply(folder: Path, within: str | None, no_confirm: bool, root: Path) -> int
     """
     from vpnprobe.deployment.apply import apply_plan
     from vpnprobe.deployment.encoding import read_plan
+    from vpnprobe.deployment.listening import require_listening
     from vpnprobe.deployment.planning import preconditions
+    from vpnprobe.deployment.settings import decode_settings
+    from vpnprobe.deployment.transactions import confirm as kept
 
     if within is not None and no_confirm:
         raise UsageError("--confirm-within and --no-confirm exclude each other: give one of them")
-    seconds = None if no_confirm else seconds_of(within) if within is not None else DEFAULT_WITHIN_S
+    seconds = SETTLES_S if no_confirm else seconds_of(within) if within is not None else DEFAULT_WITHIN_S
     root, plan = need_absolute(root), read_plan(folder)
+    settings = decode_settings(plan.settings)
     applied = apply_plan(plan, root=root, confirm_within_s=seconds, tell=tell, preconditions=preconditions(plan, root))
-    click.echo(_done(applied, plan.summary))
+    if applied.transaction is not None:
+        require_listening(settings, root, tell)
+        if no_confirm:
+            kept(root, tell)
+    click.echo(_done(applied, plan.summary, waits=not no_confirm))
     return 0
 
 
-def _done(applied: "Applied", summary: str) -> str:
+def _done(applied: "Applied", summary: str, *, waits: bool) -> str:
     if applied.transaction is None:
         return f"Nothing to do: {summary} is applied already."
     lines = [f"Applied: {summary}"]
-    if applied.waits_s is not None:
+    if waits and applied.waits_s is not None:
         lines += [
             f"It goes back by itself in {applied.waits_s:.0f} s. Prove it from a client, then keep it:",
             "  vpnprobe provision client add NAME -o NAME.ovpn        (here)",

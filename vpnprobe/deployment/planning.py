@@ -21,8 +21,9 @@ from vpnprobe.deployment.firewall.needs import FirewallNeeds, Tunnel, TunnelIpv6
 from vpnprobe.deployment.firewall.planning import firewall_steps
 from vpnprobe.deployment.host import HostFacts, control_ports, inspect_host, is_taken
 from vpnprobe.deployment.openvpn_server import Places, daemon_places, server_configuration, unit_places
-from vpnprobe.deployment.pki import File
-from vpnprobe.deployment.settings import FOLDER, RUN, STATE, Listener, Settings, Wrap, decode_settings
+from vpnprobe.deployment.openvpn_trial import try_configuration
+from vpnprobe.deployment.pki import File, below
+from vpnprobe.deployment.settings import FOLDER, KEYS, RUN, STATE, Listener, Settings, Wrap, decode_settings
 from vpnprobe.deployment.site import (
     SERVER_CERTIFICATE,
     SERVER_KEY,
@@ -67,12 +68,14 @@ def make_plan(result: Result, wishes: Wishes, *, root: Path, clients: Sequence[s
     used = [network for network in facts.routes if network not in own]
     settings = settings_of(result, wishes, used=used, user="nobody", group=facts.group)
     files, profiles = _keys(settings, root, clients, now)
+    configurations = list(_configurations(settings, facts))
+    _try(configurations, files, settings, facts)
     plan = Plan(
         made_at=f"{now:%Y-%m-%dT%H:%M:%SZ}",
         summary=f"OpenVPN at {settings.host}, {' and '.join(map(_served, settings.listeners))}",
         host=facts.identity,
         settings=settings.as_json(),
-        steps=[*_directories(), *file_steps(files, root), *_configurations(settings, facts), *_on_the_server(settings, facts)],
+        steps=[*_directories(), *file_steps(files, root), *configurations, *_on_the_server(settings, facts)],
         compared=True,
         vpnprobe=__version__,
     )
@@ -127,6 +130,15 @@ def _configurations(settings: Settings, facts: HostFacts) -> Iterator[WriteFile]
         text = server_configuration(settings, listener, version=".".join(map(str, facts.openvpn_version)), where=where, ipv6=ipv6)
         why = f"The server on {listener.transport}/{listener.port}."
         yield from file_steps((File(path=_configuration(listener), content=text.encode(), mode=0o600, why=why),), facts.root)
+
+
+def _try(configurations: Sequence[WriteFile], files: Sequence[File], settings: Settings, facts: HostFacts) -> None:
+    """Each is started for real, in a network namespace of its own, with the keys that it would have. Raises CannotRun (REFUSED)."""
+    there = below(facts.root, KEYS)
+    known = {f"{KEYS}/{path.name}": path.read_bytes() for path in (there.iterdir() if there.is_dir() else ()) if path.is_file()}
+    keys = {**known, **{file.path: file.content for file in files if file.path.startswith(f"{KEYS}/")}}
+    for step in configurations:
+        try_configuration(step.content.decode(), keys, program=facts.openvpn, user=settings.user, group=settings.group)
 
 
 def _configuration(listener: Listener) -> str:

@@ -1,0 +1,28 @@
+"""Whether what was applied runs: each listener has its port. What does not come up is taken back at once."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from vpnprobe.deployment.host import is_taken
+from vpnprobe.deployment.settings import Settings
+from vpnprobe.deployment.transactions import roll_back
+from vpnprobe.errors import CannotRun, ExitStatus
+
+WITHIN_S: Final = 10.0
+"""How long a server may take to open its port."""
+POLL_S: Final = 0.05
+
+
+def require_listening(settings: Settings, root: Path, tell: Callable[[str], None], *, within_s: float = WITHIN_S) -> None:
+    """Takes back what is not confirmed, and raises CannotRun (PUT_BACK), where a listener has not opened its port in time."""
+    deadline = time.monotonic() + within_s
+    missing = list(settings.listeners)
+    while missing := [one for one in missing if not is_taken(one.transport, one.port)]:
+        if time.monotonic() >= deadline:
+            roll_back(root, tell)
+            one = missing[0]
+            what = f"{one.name} does not listen on {one.transport}/{one.port} after {within_s:g} s"
+            raise CannotRun(f"{what}: everything was put back", status=ExitStatus.PUT_BACK)
+        time.sleep(POLL_S)
