@@ -20,7 +20,7 @@ COMMANDS: Final = {
     "demo": "Runs both agents in a simulated network.",
     "doctor": "Says what this machine can and cannot probe, and the one command that mends each lack.",
     "lab": "Builds scenarios out of real network namespaces (Linux, root).",
-    "provision": "Turns a recommendation into a working OpenVPN, with a way back.",
+    "provision": "Sets up on a server what was recommended, proves it, and can put everything back.",
     "report": "Renders the HTML report of RESULT, a result folder or its result.json, again.",
     "rules": "Shows, explains and checks the rules behind verdicts.",
     "run": "Probes the path to a peer and says which VPN works.",

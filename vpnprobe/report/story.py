@@ -29,6 +29,7 @@ from vpnprobe.report.words import (
     protocol_name,
     question_words,
     session_words,
+    set_up_words,
     visible,
 )
 
@@ -329,6 +330,8 @@ def next_steps(result: Result) -> tuple[str, ...]:
     ]
     reasons = [reason for verdict in result.verdicts for reason in verdict.because]
     steps += [reason.text for reason in reasons if reason.rule == CONTROL_PORT_RULE or reason.rule.startswith(FAILURE_RULES)]
+    if result.run.mode is Mode.PAIRED and result.recommendation is not None and (words := set_up_words(result.recommendation.protocol)):
+        steps.append(words)
     return tuple(dict.fromkeys(steps))
 
 

@@ -209,6 +209,13 @@ def form_words(form: object) -> str:
             return ""
 
 
+def set_up_words(protocol: str) -> str:
+    """The command that sets a recommended protocol up; empty: it has to be done by hand."""
+    if protocol not in ("openvpn-udp", "openvpn-tcp"):
+        return ""
+    return "Set it up, on the server: `vpnprobe provision plan RESULT -o plan` shows all that would be done, and changes nothing."
+
+
 def session_words(detail: Mapping[str, object]) -> str:
     """The wrap of an OpenVPN session, or that it is of the user's own profile; empty where it is plain."""
     wrap, remote = detail.get("wrap"), detail.get("remote")
