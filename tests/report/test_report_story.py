@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from result_samples import BOTH, C2S, GRE, S2C, SAMPLES, TCP, UDP, clean_result, offline_result, seed_result, solo_result, verdict
 
-from vpnprobe.observations.schema import Cause, Feasibility, Location, Observation, Outcome, Result
+from vpnprobe.observations.schema import Cause, Feasibility, Location, Mode, Observation, Outcome, Result
 from vpnprobe.report.story import Count, exchanges, headline, listed, next_steps, place_words, second_opinions, skipped, vanishings
 
 

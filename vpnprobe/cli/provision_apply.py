@@ -24,16 +24,18 @@ SETTLES_S: Final = 60.0
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--confirm-within", "within", metavar="TIME", help="Everything goes back unless it is confirmed by then [default: 120s].")
 @click.option("--no-confirm", is_flag=True, help="It stays without a confirmation.")
+@click.option("--here", is_flag=True, help="A plan that was made elsewhere is for this server, though it names another address.")
 @root_option
-def apply(folder: Path, within: str | None, no_confirm: bool, root: Path) -> int:
+def apply(folder: Path, within: str | None, no_confirm: bool, here: bool, root: Path) -> int:
     """Takes the steps of the plan in DIR: each is journalled before it is taken, with what takes it back.
 
     Without a confirmation in time, after a crash, a power cut or a lost connection everything returns to what it was.
     """
     from vpnprobe.deployment.apply import apply_plan
     from vpnprobe.deployment.encoding import read_plan
+    from vpnprobe.deployment.host import is_own
     from vpnprobe.deployment.listening import require_listening
-    from vpnprobe.deployment.planning import preconditions
+    from vpnprobe.deployment.planning import completed, preconditions
     from vpnprobe.deployment.settings import decode_settings
     from vpnprobe.deployment.transactions import confirm as kept
 
@@ -41,6 +43,11 @@ def apply(folder: Path, within: str | None, no_confirm: bool, root: Path) -> int
         raise UsageError("--confirm-within and --no-confirm exclude each other: give one of them")
     seconds = SETTLES_S if no_confirm else seconds_of(within) if within is not None else DEFAULT_WITHIN_S
     root, plan = need_absolute(root), read_plan(folder)
+    if not plan.compared:
+        host = decode_settings(plan.settings).host
+        if not (here or is_own(host)):
+            raise UsageError(f"the plan is for {host}, which is no address of this machine: give --here if it is this one")
+        plan = completed(plan, root)
     settings = decode_settings(plan.settings)
     applied = apply_plan(plan, root=root, confirm_within_s=seconds, tell=tell, preconditions=preconditions(plan, root))
     if applied.transaction is not None:

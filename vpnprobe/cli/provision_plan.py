@@ -1,7 +1,7 @@
 """`vpnprobe provision plan`: everything that would be done, before anything is."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -11,6 +11,12 @@ from vpnprobe.errors import ExitStatus, UsageError
 
 if TYPE_CHECKING:
     from vpnprobe.deployment.hooks import Stage
+
+
+NOT_COMPARED: Final = (
+    "Not compared: this is not the server of the result. What only the server can tell (its firewall, its services) is added, and all\n"
+    "is compared, when the plan is applied there.\n"
+)
 
 
 def _ask_hooks(root: Path, stage: "Stage", plan: str) -> None:
@@ -40,6 +46,7 @@ def _ask_hooks(root: Path, stage: "Stage", plan: str) -> None:
 @click.option("--server-days", type=click.IntRange(1, 36500), help="The same of the server's [default: 825].")
 @click.option("--ca-days", type=click.IntRange(1, 36500), help="The same of the authority's [default: 3650].")
 @click.option("--oldest-client", metavar="VERSION", help="The oldest OpenVPN that has to connect [default: 2.5].")
+@click.option("--here", is_flag=True, help="This is the server, though the result names another address of it (behind a NAT).")
 @root_option
 def plan(
     result: Path,
@@ -56,6 +63,7 @@ def plan(
     server_days: int | None,
     ca_days: int | None,
     oldest_client: str | None,
+    here: bool,
     root: Path,
 ) -> int:
     """Writes the plan for a server from RESULT, a result folder or its result.json. Changes nothing.
@@ -66,7 +74,8 @@ def plan(
     from vpnprobe.deployment.choosing import Wishes
     from vpnprobe.deployment.encoding import json_text, write_plan
     from vpnprobe.deployment.hooks import Stage
-    from vpnprobe.deployment.planning import make_plan, write_profiles
+    from vpnprobe.deployment.host import is_server_of
+    from vpnprobe.deployment.planning import make_plan, make_plan_elsewhere, write_profiles
     from vpnprobe.deployment.settings import Lifetimes
     from vpnprobe.deployment.words import difference
     from vpnprobe.observations import document
@@ -90,13 +99,16 @@ def plan(
         lifetimes=Lifetimes(**{name: days for name, days in lifetimes.items() if days is not None}),
         oldest_client=oldest_client,
     )
-    root = need_absolute(root)
-    made = make_plan(document.read(result), wishes, root=root, clients=clients, now=now())
+    root, measured = need_absolute(root), document.read(result)
+    if here or is_server_of(measured):
+        made = make_plan(measured, wishes, root=root, clients=clients, now=now())
+    else:
+        made = make_plan_elsewhere(measured, wishes, clients=clients, now=now())
     _ask_hooks(root, Stage.PRE_PLAN, json_text(made.plan))
     write_plan(made.plan, folder)
     write_profiles(made.profiles, folder)
     _ask_hooks(root, Stage.POST_PLAN, json_text(made.plan))
-    click.echo(difference(made.plan, root), nl=False)
+    click.echo(difference(made.plan, root) if made.plan.compared else NOT_COMPARED, nl=False)
     click.echo(f"Plan: {folder / 'plan.json'}: {made.plan.summary}. Nothing is changed yet; do it with:")
     click.echo(f"  vpnprobe provision apply {folder} --confirm-within 120s")
     return 0

@@ -14,13 +14,13 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_interface, ip_network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any, Final
 
 from vpnprobe.deployment.encoding import this_host
 from vpnprobe.errors import CannotRun, ExitStatus, UsageError
-from vpnprobe.observations.schema import Transport
+from vpnprobe.observations.schema import Result, Transport
 
 PROGRAMS: Final = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 """Where programs of a server are looked for besides the caller's own PATH."""
@@ -101,6 +101,20 @@ def inspect_host(root: Path) -> HostFacts:
         next((name for name in GROUPS if _is_group(name)), "nogroup"),
         this_host(root),
     )
+
+
+def is_server_of(result: Result) -> bool:
+    """Whether this machine has the address of a result's server, and may be set up."""
+    address = (result.run.server or {}).get("address")
+    return os.geteuid() == 0 and isinstance(address, str) and is_own(address)
+
+
+def is_own(host: str) -> bool:
+    """Whether an address is one of this network namespace's; a name is none."""
+    try:
+        return any(address.ip == ip_address(host) for address in _addresses())
+    except ValueError:
+        return False
 
 
 def openvpn_version(program: str) -> tuple[int, int]:

@@ -1,11 +1,12 @@
 """A whole plan for a server: keys, configurations, sysctls, firewall, services; and what must hold when it is applied.
 
-It is made on the server, with which it is compared. A plan over one that is applied keeps its authority and its keys.
+Made on the server it is compared with what is there. Made elsewhere it has no steps that only the server can tell (its firewall, its
+services): `completed` adds them when it is applied. A plan over one that is applied keeps its authority and its keys.
 """
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -20,7 +21,7 @@ from vpnprobe.deployment.firewall.detect import detect
 from vpnprobe.deployment.firewall.needs import FirewallNeeds, Tunnel, TunnelIpv6
 from vpnprobe.deployment.firewall.planning import firewall_steps
 from vpnprobe.deployment.host import HostFacts, control_ports, inspect_host, is_taken
-from vpnprobe.deployment.openvpn_server import Places, daemon_places, server_configuration, unit_places
+from vpnprobe.deployment.openvpn_server import SUPPORTED, Places, daemon_places, server_configuration, unit_places
 from vpnprobe.deployment.openvpn_trial import try_configuration
 from vpnprobe.deployment.pki import File, below
 from vpnprobe.deployment.settings import FOLDER, KEYS, RUN, STATE, Listener, Settings, Wrap, decode_settings
@@ -72,7 +73,7 @@ def make_plan(result: Result, wishes: Wishes, *, root: Path, clients: Sequence[s
     _try(configurations, files, settings, facts)
     plan = Plan(
         made_at=f"{now:%Y-%m-%dT%H:%M:%SZ}",
-        summary=f"OpenVPN at {settings.host}, {' and '.join(map(_served, settings.listeners))}",
+        summary=_summary(settings),
         host=facts.identity,
         settings=settings.as_json(),
         steps=[*_directories(), *file_steps(files, root), *configurations, *_on_the_server(settings, facts)],
@@ -80,6 +81,37 @@ def make_plan(result: Result, wishes: Wishes, *, root: Path, clients: Sequence[s
         vpnprobe=__version__,
     )
     return Made(plan, profiles)
+
+
+def make_plan_elsewhere(result: Result, wishes: Wishes, *, clients: Sequence[str], now: datetime) -> Made:
+    """What would be done on a server that this is not: compared with nothing, and without what only the server can tell."""
+    settings = settings_of(result, wishes, used=(), user="nobody", group="nogroup")
+    files, profiles = _new_keys(new_site(settings, now=now), clients, now)
+    texts = (
+        File(path=_configuration(one), content=_text(settings, one, SUPPORTED, unit_places(one)).encode(), mode=0o600, why=_why(one))
+        for one in settings.listeners
+    )
+    plan = Plan(
+        made_at=f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        summary=_summary(settings),
+        host={},
+        settings=settings.as_json(),
+        steps=[*_directories(), *file_steps(files, None), *file_steps(texts, None)],
+        compared=False,
+        vpnprobe=__version__,
+    )
+    return Made(plan, profiles)
+
+
+def completed(plan: Plan, root: Path) -> Plan:
+    """A plan that was made elsewhere, with what only this server can tell. Raises UsageError and CannotRun as `make_plan` does."""
+    facts = inspect_host(root)
+    settings = replace(decode_settings(plan.settings), group=facts.group)
+    if applied_settings(root) is not None:
+        raise UsageError("a server is set up here already: make the next plan on it", status=ExitStatus.REFUSED)
+    configurations = {step.path: step for step in _configurations(settings, facts)}
+    steps = [configurations.get(step.path, step) if isinstance(step, WriteFile) else step for step in plan.steps]
+    return replace(plan, steps=[*steps, *_on_the_server(settings, facts)], settings=settings.as_json())
 
 
 def applied_settings(root: Path) -> Settings | None:
@@ -102,6 +134,10 @@ def _networks(settings: Settings | None) -> set[Network]:
     return {network for listener in listeners for network in (listener.pool, listener.pool6) if network is not None}
 
 
+def _summary(settings: Settings) -> str:
+    return f"OpenVPN at {settings.host}, {' and '.join(map(_served, settings.listeners))}"
+
+
 def _served(listener: Listener) -> str:
     return f"{listener.transport}/{listener.port}" + (f" in {listener.wrap}" if listener.wrap is not Wrap.NONE else "")
 
@@ -109,7 +145,10 @@ def _served(listener: Listener) -> str:
 def _keys(settings: Settings, root: Path, clients: Sequence[str], now: datetime) -> tuple[tuple[File, ...], dict[str, str]]:
     """The files of keys that are missing, and of new clients, with their profiles."""
     there = read_site(root, settings)
-    outcome: Outcome = new_site(settings, now=now) if there is None else complete(there, now=now)
+    return _new_keys(new_site(settings, now=now) if there is None else complete(there, now=now), clients, now)
+
+
+def _new_keys(outcome: Outcome, clients: Sequence[str], now: datetime) -> tuple[tuple[File, ...], dict[str, str]]:
     files, profiles = {file.path: file for file in outcome.files}, {}
     for name in clients:
         outcome = add_client(outcome.site, name, now=now)
@@ -126,10 +165,17 @@ def _directories() -> Iterator[AnyStep]:
 
 def _configurations(settings: Settings, facts: HostFacts) -> Iterator[WriteFile]:
     for listener in settings.listeners:
-        where, ipv6 = places_of(listener, facts), Path("/proc/net/if_inet6").exists()
-        text = server_configuration(settings, listener, version=".".join(map(str, facts.openvpn_version)), where=where, ipv6=ipv6)
-        why = f"The server on {listener.transport}/{listener.port}."
-        yield from file_steps((File(path=_configuration(listener), content=text.encode(), mode=0o600, why=why),), facts.root)
+        text = _text(settings, listener, ".".join(map(str, facts.openvpn_version)), places_of(listener, facts))
+        file = File(path=_configuration(listener), content=text.encode(), mode=0o600, why=_why(listener))
+        yield from file_steps((file,), facts.root)
+
+
+def _text(settings: Settings, listener: Listener, version: str, where: Places) -> str:
+    return server_configuration(settings, listener, version=version, where=where, ipv6=Path("/proc/net/if_inet6").exists())
+
+
+def _why(listener: Listener) -> str:
+    return f"The server on {listener.transport}/{listener.port}."
 
 
 def _try(configurations: Sequence[WriteFile], files: Sequence[File], settings: Settings, facts: HostFacts) -> None:
