@@ -3,6 +3,7 @@
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from deployment_site_support import listener, settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnprobe.deployment.openvpn_server import Places, check_version, daemon_places, server_configuration, wrap_path
+from vpnprobe.deployment.openvpn_server import Places, check_version, places, server_configuration, wrap_path
 from vpnprobe.deployment.settings import Listener, Settings, Wrap
 from vpnprobe.errors import ExitStatus, UsageError
 from vpnprobe.observations.schema import Transport
@@ -152,7 +153,7 @@ def test_devices_that_cannot_be(device: str) -> None:
 
 def test_places_of_the_callers_choice() -> None:
     assert "management /tmp/m unix" in options(text(where=Places("/tmp/m", None)))
-    daemon = options(text(where=daemon_places(listener(), "/image")))
+    daemon = options(text(where=places(listener(), systemd=False, root=Path("/image"))))
     assert [line for line in daemon if line.startswith(("management ", "status", "ifconfig-pool-persist"))] == [
         "management /image/run/vpnprobe/vpnprobe-udp-1194.sock unix",
         "ifconfig-pool-persist /image/var/lib/vpnprobe/vpnprobe-udp-1194.pool",

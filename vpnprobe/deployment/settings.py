@@ -110,8 +110,8 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
 def decode_settings(plain: object) -> Settings:
     """From plain values. Raises UsageError."""
     try:
-        return _settings(plain)
-    except (KeyError, TypeError, ValueError) as error:
+        return _checked(_settings(plain))
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         problem = f"has no {error}" if isinstance(error, KeyError) else str(error)
         raise UsageError(f"the settings of the server cannot be read: {problem}", status=ExitStatus.UNREADABLE) from None
 
@@ -131,6 +131,21 @@ def _settings(plain: object) -> Settings:
             "keepalive": tuple(known.get("keepalive", (10, 60))),
         }
     )
+
+
+def _checked(settings: Settings) -> Settings:
+    """Raises TypeError where a plain value is not what it should be; the others have been made from their text."""
+    words = [settings.host, settings.oldest_client, settings.user, settings.group]
+    lifetimes = settings.lifetimes
+    numbers = [*settings.keepalive, lifetimes.authority, lifetimes.server, lifetimes.client, *(one.port for one in settings.listeners)]
+    numbers += [one for one in (settings.mssfix, settings.tun_mtu) if one is not None]
+    if not all(isinstance(word, str) and word for word in words) or not isinstance(settings.full_tunnel, bool):
+        raise TypeError("a text in them is none, or empty")
+    if not all(type(number) is int and 0 < number < 100_000 for number in numbers) or len(settings.keepalive) != 2:
+        raise TypeError("a number in them is none from 1 to 99999")
+    if not settings.listeners or max(one.port for one in settings.listeners) > 65535:
+        raise TypeError("they have no listener, or one without a port")
+    return settings
 
 
 def _listener(plain: Mapping[str, Any]) -> Listener:
