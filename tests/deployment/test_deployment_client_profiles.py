@@ -1,5 +1,6 @@
 """Profiles of clients: what stands in them for whom, and that the project's own reader understands them."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Network
 from pathlib import Path
 
@@ -90,6 +91,13 @@ def test_a_passphrase() -> None:
     profile = read(text(settings(), passphrase=b"secret"))
     assert profile.tls.key_is_encrypted
     assert profile.auth_nocache
+
+
+def test_a_wrap_without_its_key() -> None:
+    made = site.new_site(settings(), now=NOW).site
+    later = replace(made, settings=settings(listener(wrap=Wrap.TLS_AUTH)))
+    with pytest.raises(UsageError, match="the key of tls-auth is not on this server"):
+        clients.profile_after(clients.add_client(later, "anna", now=NOW), "anna", Target.LINUX)
 
 
 def test_mikrotik_is_not_supported_yet() -> None:

@@ -124,8 +124,8 @@ def _settings(plain: object) -> Settings:
         **{
             **known,
             "listeners": tuple(map(_listener, known["listeners"])),
-            "dns": tuple(map(ip_address, known.get("dns", ()))),
-            "routes": tuple(map(ip_network, known.get("routes", ()))),
+            "dns": tuple(ip_address(_text(one)) for one in known.get("dns", ())),
+            "routes": tuple(ip_network(_text(one)) for one in known.get("routes", ())),
             "key_algorithm": KeyAlgorithm(known.get("key_algorithm", KeyAlgorithm.EC_P256)),
             "lifetimes": Lifetimes(**known.get("lifetimes", {})),
             "keepalive": tuple(known.get("keepalive", (10, 60))),
@@ -148,13 +148,20 @@ def _checked(settings: Settings) -> Settings:
     return settings
 
 
+def _text(value: object) -> str:
+    """A network or an address made of a number would be another one than meant."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
 def _listener(plain: Mapping[str, Any]) -> Listener:
     pool6 = plain.get("pool6")
     return Listener(
         transport=Transport(plain["transport"]),
-        port=int(plain["port"]),
+        port=plain["port"],
         wrap=Wrap(plain["wrap"]),
-        device=str(plain["device"]),
-        pool=IPv4Network(plain["pool"]),
-        pool6=None if pool6 is None else IPv6Network(pool6),
+        device=_text(plain["device"]),
+        pool=IPv4Network(_text(plain["pool"])),
+        pool6=None if pool6 is None else IPv6Network(_text(pool6)),
     )

@@ -162,7 +162,7 @@ def file_steps(files: Iterable[File], root: Path | None) -> Iterator[WriteFile]:
             path=file.path,
             content=file.content,
             mode=file.mode,
-            before=NOT_COMPARED if root is None else _digest(below(root, file.path)),
+            before=NOT_COMPARED if root is None else file.before or _digest(below(root, file.path)),
             secret=file.secret,
         )
 
