@@ -15,6 +15,7 @@ from vpnprobe.errors import UsageError
 from vpnprobe.observations.schema import Transport
 from vpnprobe.profiles.model import NameType, Profile
 from vpnprobe.profiles.ovpn import parse_profile
+from vpnprobe.wire.openvpn_keys import KeyDirection
 
 UDP, TCP = Transport.UDP, Transport.TCP
 SUPPORTED = [target for target in Target if target is not Target.MIKROTIK]
@@ -46,6 +47,7 @@ def test_the_projects_own_reader_understands_it(target: Target) -> None:
     else:
         assert remotes == [v2[0], (host, 443, TCP, "tls-auth"), (host, 53, UDP, "none"), v2[1]]
         assert profile.auth == "SHA256"
+        assert profile.remotes[1].wrapping.direction is KeyDirection.INVERSE
 
 
 @pytest.mark.parametrize("wrap", Wrap)

@@ -67,9 +67,13 @@ def test_names_of_any_script(every: Office, name: str) -> None:
         assert management.kill("nobody") == 0
 
 
-def test_the_next_listener_is_taken_where_the_first_is_silent(lab: Lab, tmp_path: Path) -> None:
-    with office(lab, tmp_path, [listener(UDP, 1194), listener(TCP, 443, Wrap.TLS_CRYPT)]) as made:
+@pytest.mark.parametrize("wrap", [Wrap.TLS_CRYPT, Wrap.TLS_AUTH, Wrap.NONE, Wrap.TLS_CRYPT_V2])
+def test_the_next_listener_is_taken_where_the_first_is_silent(lab: Lab, tmp_path: Path, wrap: Wrap) -> None:
+    """Each with its own wrap, in a block of its own where they differ."""
+    first = Wrap.TLS_CRYPT_V2 if wrap is not Wrap.TLS_CRYPT_V2 else Wrap.TLS_AUTH
+    with office(lab, tmp_path, [listener(UDP, 1194, first), listener(TCP, 443, wrap)]) as made:
         profile = made.add("anna").replace("server-poll-timeout 10", "server-poll-timeout 1")
+        assert profile.count("<connection>") == 2
         made.processes["vpnprobe-udp-1194"].kill()
         assert made.connects(profile)
 

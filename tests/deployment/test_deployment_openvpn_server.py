@@ -87,7 +87,7 @@ def test_a_kernel_without_ipv6() -> None:
     ("wrap", "lines"),
     [
         (Wrap.NONE, []),
-        (Wrap.TLS_AUTH, ["auth SHA256", "key-direction 0", "tls-auth vpnprobe/tls-auth.key"]),
+        (Wrap.TLS_AUTH, ["auth SHA256", "tls-auth vpnprobe/tls-auth.key", "key-direction 0"]),
         (Wrap.TLS_CRYPT, ["tls-crypt vpnprobe/tls-crypt.key"]),
         (Wrap.TLS_CRYPT_V2, ["tls-crypt-v2 vpnprobe/tls-crypt-v2.key"]),
     ],
@@ -95,7 +95,7 @@ def test_a_kernel_without_ipv6() -> None:
 def test_wraps(wrap: Wrap, lines: list[str]) -> None:
     found = options(text(listener(wrap=wrap)))
     assert [line for line in found if re.match(r"auth|key-direction|tls-(auth|crypt)", line)] == lines
-    assert wrap_path(wrap) == (f"/etc/openvpn/server/{lines[-1].split()[1]}" if lines else None)
+    assert wrap_path(wrap) == (None if wrap is Wrap.NONE else f"/etc/openvpn/server/vpnprobe/{wrap}.key")
 
 
 def test_ipv6_inside() -> None:
