@@ -40,6 +40,13 @@ def test_a_new_site_is_whole() -> None:
     StaticKey.decode(content(made.files, "/etc/openvpn/server/vpnprobe/tls-crypt.key").decode())
 
 
+@pytest.mark.parametrize("wrap", Wrap)
+def test_what_a_running_server_does_not_read_again(wrap: Wrap) -> None:
+    chosen = settings(listener(wrap=wrap))
+    written = {file.path for file in site.new_site(chosen, now=NOW).files if file.path.startswith("/etc/openvpn/server/")}
+    assert written - {pki.SERVED_REVOCATION_LIST} == set(site.read_once(chosen.listeners[0]))
+
+
 def test_all_that_is_secret_is_said_to_be_and_the_other_way_round() -> None:
     for file in site.new_site(TWO, now=NOW).files:
         assert file.secret == (b"PRIVATE KEY" in file.content or b"OpenVPN" in file.content)
