@@ -25,12 +25,14 @@ def settings(*listeners: Listener, **more: Any) -> Settings:
 
 
 def write(files: Iterable[File], root: Path) -> None:
-    """As a plan's steps would."""
+    """As a plan's steps would: each is whole at once, in the place of what was there."""
     for file in files:
         path = below(root, file.path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=file.mode)
-        path.write_bytes(file.content)
+        beside = path.with_name(".new")
+        beside.touch(mode=file.mode)
+        beside.write_bytes(file.content)
+        beside.replace(path)
 
 
 def content(files: Iterable[File], path: str) -> bytes:

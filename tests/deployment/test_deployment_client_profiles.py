@@ -1,5 +1,6 @@
 """Profiles of clients: what stands in them for whom, and that the project's own reader understands them."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Network
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from vpnprobe.errors import UsageError
 from vpnprobe.observations.schema import Transport
 from vpnprobe.profiles.model import NameType, Profile
 from vpnprobe.profiles.ovpn import parse_profile
+from vpnprobe.wire.openvpn_keys import KeyDirection
 
 UDP, TCP = Transport.UDP, Transport.TCP
 SUPPORTED = [target for target in Target if target is not Target.MIKROTIK]
@@ -45,6 +47,7 @@ def test_the_projects_own_reader_understands_it(target: Target) -> None:
     else:
         assert remotes == [v2[0], (host, 443, TCP, "tls-auth"), (host, 53, UDP, "none"), v2[1]]
         assert profile.auth == "SHA256"
+        assert profile.remotes[1].wrapping.direction is KeyDirection.INVERSE
 
 
 @pytest.mark.parametrize("wrap", Wrap)
@@ -90,6 +93,13 @@ def test_a_passphrase() -> None:
     profile = read(text(settings(), passphrase=b"secret"))
     assert profile.tls.key_is_encrypted
     assert profile.auth_nocache
+
+
+def test_a_wrap_without_its_key() -> None:
+    made = site.new_site(settings(), now=NOW).site
+    later = replace(made, settings=settings(listener(wrap=Wrap.TLS_AUTH)))
+    with pytest.raises(UsageError, match="the key of tls-auth is not on this server"):
+        clients.profile_after(clients.add_client(later, "anna", now=NOW), "anna", Target.LINUX)
 
 
 def test_mikrotik_is_not_supported_yet() -> None:

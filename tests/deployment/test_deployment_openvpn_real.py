@@ -10,13 +10,17 @@ from ipaddress import IPv4Address, IPv6Network
 from pathlib import Path
 
 import pytest
+from deployment_easy_rsa_support import FOLDER, SERVED, with_clients
 from deployment_openvpn_support import Office, gateway, office, wait_until
-from deployment_site_support import listener
+from deployment_site_support import listener, settings, write
 
 from vpnprobe.deployment import clients
 from vpnprobe.deployment.client_profiles import Target
 from vpnprobe.deployment.management import Management, cut_off
+from vpnprobe.deployment.pki import below
+from vpnprobe.deployment.pki_adoption import adopt
 from vpnprobe.deployment.settings import Listener, Wrap
+from vpnprobe.deployment.site import complete
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.lab.scenario import load
 from vpnprobe.observations.schema import Transport
@@ -53,17 +57,23 @@ def test_each_targets_profile(every: Office, target: Target) -> None:
     assert every.connects(every.profile("anna", target))
 
 
-def test_names_of_any_script(every: Office) -> None:
-    with every.connected(every.add("bø-手机")), Management(Path(every.places(EVERY[0]).management or "")) as management:
+@pytest.mark.parametrize("name", ["bø-手机", "a" * 64, "é" * 32, "anna@example.org", "1234"])
+def test_names_of_any_script(every: Office, name: str) -> None:
+    with every.connected(every.add(name)), Management(Path(every.places(EVERY[0]).management or "")) as management:
         # Who has just left may still be among them: a session that said goodbye lingers for five seconds.
-        assert "bø-手机" in [session.name for session in management.sessions()]
+        assert name in [session.name for session in management.sessions()]
         assert management.load().clients >= 1
-        assert management.kill("bø-手机") == 1
+        assert management.kill(name) == 1
+        assert management.kill("nobody") == 0
 
 
-def test_the_next_listener_is_taken_where_the_first_is_silent(lab: Lab, tmp_path: Path) -> None:
-    with office(lab, tmp_path, [listener(UDP, 1194), listener(TCP, 443, Wrap.TLS_CRYPT)]) as made:
+@pytest.mark.parametrize("wrap", [Wrap.TLS_CRYPT, Wrap.TLS_AUTH, Wrap.NONE, Wrap.TLS_CRYPT_V2])
+def test_the_next_listener_is_taken_where_the_first_is_silent(lab: Lab, tmp_path: Path, wrap: Wrap) -> None:
+    """Each with its own wrap, in a block of its own where they differ."""
+    first = Wrap.TLS_CRYPT_V2 if wrap is not Wrap.TLS_CRYPT_V2 else Wrap.TLS_AUTH
+    with office(lab, tmp_path, [listener(UDP, 1194, first), listener(TCP, 443, wrap)]) as made:
         profile = made.add("anna").replace("server-poll-timeout 10", "server-poll-timeout 1")
+        assert profile.count("<connection>") == 2
         made.processes["vpnprobe-udp-1194"].kill()
         assert made.connects(profile)
 
@@ -176,6 +186,37 @@ def test_renewals(lab: Lab, tmp_path: Path) -> None:
         revoke(made, "anna")
         for profile in (first, second, third):
             assert made.refused(profile)
+
+
+def of_another(profile: str, folder: Path, name: str, other: str) -> str:
+    """The profile with another's certificate and key, as easy-rsa keeps them."""
+    for kind, label in (("issued/{}.crt", "CERTIFICATE"), ("private/{}.key", "PRIVATE KEY")):
+        own, others = ((folder / kind.format(one)).read_text() for one in (name, other))
+        begin = f"-----BEGIN {label}-----"
+        profile = profile.replace(own[own.index(begin) :], others[others.index(begin) :])
+    return profile
+
+
+@pytest.mark.requires("easy-rsa", "openssl")
+def test_an_adopted_authority_serves_its_clients(lab: Lab, tmp_path: Path) -> None:
+    """Those that easy-rsa revoked before are refused, those that are revoked here too; new ones and the others work."""
+    one, now = listener(), datetime.now(UTC)
+    made = Office(lab, tmp_path, settings(one, host=str(lab.topology.addresses()[-1][1])))
+    with_clients(made.root)
+    write(adopt(made.root, FOLDER, now=now, served=(SERVED,)).files, made.root)
+    write(complete(made.site, now=now).files, made.root)
+    try:
+        made.start()
+        carl, bert, dora = made.profile("carl"), made.profile("bert"), made.add("dora")
+        assert made.refused(of_another(carl, below(made.root, FOLDER), "carl", "anna"))
+        for profile in (carl, bert, dora):
+            assert made.connects(profile)
+        revoke(made, "bert")
+        assert made.refused(bert)
+        made.done(clients.renew_authority(made.site, now=now))
+        assert made.connects(made.profile("carl"))
+    finally:
+        made.stop()
 
 
 def test_with_the_capabilities_of_the_distributions_unit(lab: Lab, tmp_path: Path) -> None:

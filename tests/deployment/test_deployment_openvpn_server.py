@@ -3,6 +3,7 @@
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from deployment_site_support import listener, settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnprobe.deployment.openvpn_server import Places, check_version, daemon_places, server_configuration, wrap_path
+from vpnprobe.deployment.openvpn_server import Places, check_version, places, server_configuration, wrap_path
 from vpnprobe.deployment.settings import Listener, Settings, Wrap
 from vpnprobe.errors import ExitStatus, UsageError
 from vpnprobe.observations.schema import Transport
@@ -86,7 +87,7 @@ def test_a_kernel_without_ipv6() -> None:
     ("wrap", "lines"),
     [
         (Wrap.NONE, []),
-        (Wrap.TLS_AUTH, ["auth SHA256", "key-direction 0", "tls-auth vpnprobe/tls-auth.key"]),
+        (Wrap.TLS_AUTH, ["auth SHA256", "tls-auth vpnprobe/tls-auth.key", "key-direction 0"]),
         (Wrap.TLS_CRYPT, ["tls-crypt vpnprobe/tls-crypt.key"]),
         (Wrap.TLS_CRYPT_V2, ["tls-crypt-v2 vpnprobe/tls-crypt-v2.key"]),
     ],
@@ -94,7 +95,7 @@ def test_a_kernel_without_ipv6() -> None:
 def test_wraps(wrap: Wrap, lines: list[str]) -> None:
     found = options(text(listener(wrap=wrap)))
     assert [line for line in found if re.match(r"auth|key-direction|tls-(auth|crypt)", line)] == lines
-    assert wrap_path(wrap) == (f"/etc/openvpn/server/{lines[-1].split()[1]}" if lines else None)
+    assert wrap_path(wrap) == (None if wrap is Wrap.NONE else f"/etc/openvpn/server/vpnprobe/{wrap}.key")
 
 
 def test_ipv6_inside() -> None:
@@ -152,7 +153,7 @@ def test_devices_that_cannot_be(device: str) -> None:
 
 def test_places_of_the_callers_choice() -> None:
     assert "management /tmp/m unix" in options(text(where=Places("/tmp/m", None)))
-    daemon = options(text(where=daemon_places(listener(), "/image")))
+    daemon = options(text(where=places(listener(), systemd=False, root=Path("/image"))))
     assert [line for line in daemon if line.startswith(("management ", "status", "ifconfig-pool-persist"))] == [
         "management /image/run/vpnprobe/vpnprobe-udp-1194.sock unix",
         "ifconfig-pool-persist /image/var/lib/vpnprobe/vpnprobe-udp-1194.pool",

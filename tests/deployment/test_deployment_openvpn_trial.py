@@ -1,6 +1,8 @@
 """A configuration is started for real before it is called good; what OpenVPN says of a bad one comes back as one line."""
 
-import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from ipaddress import IPv6Network
 from pathlib import Path
 
@@ -128,12 +130,19 @@ def test_places_on_the_command_line() -> None:
 
 
 @pytest.mark.root
+@pytest.mark.real
 @pytest.mark.requires("namespaces", "openvpn")
-def test_nothing_is_left_behind() -> None:
-    def state() -> tuple[str, str]:
-        namespaces = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
-        return namespaces, "".join(sorted(path.name for path in Path("/tmp").glob("vpnprobe-trial-*")))
-
-    before = state()
+def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     tried(listener())
-    assert state() == before
+    with pytest.raises(CannotRun):
+        tried(listener(), change=("verb 3", "no-such-option"))
+    assert list(tmp_path.iterdir()) == []
+    assert not any(str(tmp_path).encode() in command for command in commands())
+
+
+def commands() -> Iterator[bytes]:
+    """Of all processes; one may end at any moment."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            yield path.read_bytes()

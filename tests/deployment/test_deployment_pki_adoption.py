@@ -1,8 +1,5 @@
 """An authority of the real easy-rsa goes on here: what it issued stays good, what it revoked stays revoked, its folder stays as it is."""
 
-import hashlib
-import os
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from deployment_easy_rsa_support import FOLDER, SERVED, EasyRsa, with_clients
 from deployment_site_support import NOW, content, settings, write
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,55 +20,13 @@ from vpnprobe.deployment.pki_index import Event, Kind
 from vpnprobe.errors import ExitStatus, UsageError
 from vpnprobe.provisioning.revocation_lists import Reason, read_revocation_list
 
-EASYRSA = "/usr/share/easy-rsa/easyrsa"
-FOLDER = "/etc/openvpn/easy-rsa/pki"
-SERVED = "/etc/openvpn/crl.pem"
 PASSPHRASE = "open sesame"
-
-
-class EasyRsa:
-    """The real one, with its folder below a root."""
-
-    def __init__(self, root: Path, *, passphrase: str = "") -> None:
-        self.root, self.passphrase = root, passphrase
-        self.folder = pki.below(root, FOLDER)
-        self.folder.parent.mkdir(parents=True)
-        self("init-pki")
-        self("build-ca", *([] if passphrase else ["nopass"]))
-
-    def __call__(self, *words: str) -> None:
-        environment = {**os.environ, "EASYRSA_BATCH": "1", "EASYRSA_PKI": str(self.folder), "EASYRSA_REQ_CN": "Old authority"}
-        secrets = ["--passin=env:VPNPROBE_PASS", "--passout=env:VPNPROBE_PASS"] if self.passphrase else []
-        environment["VPNPROBE_PASS"] = self.passphrase
-        if words[0] != "build-ca":
-            del environment["EASYRSA_REQ_CN"]
-        subprocess.run([EASYRSA, *secrets, *words], env=environment, capture_output=True, check=True, timeout=60, cwd=self.folder.parent)
-
-    def state(self) -> dict[str, str]:
-        files = (path for path in self.folder.rglob("*") if path.is_file() and path.name != "crl.pem")
-        return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-    def verify(self, name: str, *, authority: str = pki.CERTIFICATE, revocation_list: str = SERVED) -> str:
-        files = [str(pki.below(self.root, path)) for path in (authority, revocation_list, f"{FOLDER}/issued/{name}.crt")]
-        command = ["openssl", "verify", "-crl_check", "-CAfile", files[0], "-CRLfile", *files[1:]]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-        return done.stderr or done.stdout
 
 
 @pytest.fixture(scope="module")
 def easy_rsa(tmp_path_factory: pytest.TempPathFactory, requires: Callable[..., None]) -> EasyRsa:
-    """A server, and of anna, bert and carl anna is revoked; its server reads a copy of the list."""
     requires("easy-rsa", "openssl")
-    made = EasyRsa(tmp_path_factory.mktemp("easy-rsa"))
-    for kind, name in (("server", "old-server"), ("client", "anna"), ("client", "bert"), ("client", "carl")):
-        made(f"build-{kind}-full", name, "nopass")
-    issued = made.folder / "issued" / "anna.crt"
-    kept = issued.read_bytes()
-    made("revoke", "anna", "keyCompromise")
-    issued.write_bytes(kept)
-    made("gen-crl")
-    pki.below(made.root, SERVED).write_bytes((made.folder / "crl.pem").read_bytes())
-    return made
+    return with_clients(tmp_path_factory.mktemp("easy-rsa"))
 
 
 def adopted(easy_rsa: EasyRsa) -> pki.Change:

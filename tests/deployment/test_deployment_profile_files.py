@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from vpnprobe.deployment import profile_files
-from vpnprobe.deployment.profile_files import check_profile_file, owner_behind_sudo, write_profile
+from vpnprobe.deployment.profile_files import check_writable, owner_behind_sudo, write_profile
 from vpnprobe.errors import ExitStatus, UsageError
 
 
 def test_it_is_written_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "anna.ovpn"
-    write_profile(path, "client\n", None)
+    write_profile(path, "client\n", environment={})
     assert path.read_text() == "client\n"
     assert path.stat().st_mode & 0o7777 == 0o600
     assert list(tmp_path.iterdir()) == [path]
@@ -23,7 +23,7 @@ def test_it_is_written_for_its_owner_alone(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a file is given to somebody else")
 def test_it_belongs_to_whoever_called_sudo(tmp_path: Path) -> None:
     path = tmp_path / "anna.ovpn"
-    write_profile(path, "client\n", (65534, 65533))
+    write_profile(path, "client\n", environment={"SUDO_UID": "65534", "SUDO_GID": "65533"})
     assert (path.stat().st_uid, path.stat().st_gid) == (65534, 65533)
 
 
@@ -50,7 +50,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     dangling.symlink_to(tmp_path / "nowhere")
     for path in (there, dangling, tmp_path):
         with pytest.raises(UsageError, match="is there already, and is not overwritten") as refused:
-            write_profile(path, "client\n", None)
+            write_profile(path, "client\n", environment={})
         assert refused.value.status is ExitStatus.REFUSED
     assert there.read_text() == "precious"
     assert not (tmp_path / "nowhere").exists()
@@ -58,16 +58,16 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 
 def test_what_comes_in_between_stays_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "anna.ovpn"
-    monkeypatch.setattr(profile_files, "check_profile_file", lambda path: path.write_text("precious"))
+    monkeypatch.setattr(profile_files, "check_writable", lambda path: path.write_text("precious"))
     with pytest.raises(UsageError, match="has just been made by somebody else"):
-        write_profile(path, "client\n", None)
+        write_profile(path, "client\n", environment={})
     assert path.read_text() == "precious"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_where_no_folder_is(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no folder") as refused:
-        check_profile_file(tmp_path / "none" / "anna.ovpn")
+        check_writable(tmp_path / "none" / "anna.ovpn")
     assert refused.value.status is ExitStatus.UNWRITABLE
 
 
@@ -79,7 +79,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(full)], check=True)
     try:
         with pytest.raises(UsageError, match=r"cannot be written: No space left on device") as refused:
-            write_profile(full / "anna.ovpn", "x" * 100_000, None)
+            write_profile(full / "anna.ovpn", "x" * 100_000, environment={})
         assert refused.value.status is ExitStatus.UNWRITABLE
         assert list(full.iterdir()) == []
     finally:
@@ -91,6 +91,6 @@ def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.Mo
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refused)
-    write_profile(tmp_path / "anna.ovpn", "client\n", None)
+    write_profile(tmp_path / "anna.ovpn", "client\n", environment={})
     assert (tmp_path / "anna.ovpn").read_text() == "client\n"
     assert len(list(tmp_path.iterdir())) == 1

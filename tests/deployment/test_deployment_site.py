@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 from deployment_site_support import NOW, content, listener, settings, write
 
-from vpnprobe.deployment import pki, site
+from vpnprobe.deployment import clients, pki, site
 from vpnprobe.deployment.client_names import SERVER_NAME
 from vpnprobe.deployment.settings import Wrap
 from vpnprobe.deployment.steps import ABSENT, NOT_COMPARED
@@ -38,6 +38,13 @@ def test_a_new_site_is_whole() -> None:
     assert found.not_valid_after_utc == NOW + timedelta(days=825)
     ServerKeyV2.decode(content(made.files, "/etc/openvpn/server/vpnprobe/tls-crypt-v2.key").decode())
     StaticKey.decode(content(made.files, "/etc/openvpn/server/vpnprobe/tls-crypt.key").decode())
+
+
+@pytest.mark.parametrize("wrap", Wrap)
+def test_what_a_running_server_does_not_read_again(wrap: Wrap) -> None:
+    chosen = settings(listener(wrap=wrap))
+    written = {file.path for file in site.new_site(chosen, now=NOW).files if file.path.startswith("/etc/openvpn/server/")}
+    assert written - {pki.SERVED_REVOCATION_LIST} == set(site.read_once(chosen.listeners[0]))
 
 
 def test_all_that_is_secret_is_said_to_be_and_the_other_way_round() -> None:
@@ -97,13 +104,24 @@ def test_steps_say_what_they_replace(tmp_path: Path) -> None:
     assert {step.before for step in steps} == {ABSENT}
     assert {step.before for step in site.file_steps(made.files, None)} == {NOT_COMPARED}
     write(made.files, tmp_path)
-    assert [step.before for step in site.file_steps(made.files, tmp_path)] == [
-        hashlib.sha256(file.content).hexdigest() for file in made.files
-    ]
+    after = clients.add_client(site.require_site(tmp_path, TWO), "anna", now=NOW)
+    there = {file.path: hashlib.sha256(file.content).hexdigest() for file in made.files}
+    for step in site.file_steps(after.files, tmp_path):
+        assert step.before == there.get(step.path, ABSENT)
     assert len({step.id for step in (*steps, *site.folder_steps())}) == len(steps) + 4
     assert [(step.path, step.content, step.mode, step.secret) for step in steps] == [
         (file.path, file.content, file.mode, file.secret) for file in made.files
     ]
+
+
+def test_of_two_changes_at_once_one_is_refused(tmp_path: Path) -> None:
+    """Or a revocation could be lost: what the index was when it was read is compared when it is written."""
+    write(site.new_site(TWO, now=NOW).files, tmp_path)
+    first, second = (site.require_site(tmp_path, TWO) for _ in range(2))
+    write(clients.add_client(first, "anna", now=NOW).files, tmp_path)
+    late = clients.add_client(second, "bert", now=NOW)
+    (step,) = [step for step in site.file_steps(late.files, tmp_path) if step.path == pki.INDEX]
+    assert step.before != hashlib.sha256(pki.below(tmp_path, pki.INDEX).read_bytes()).hexdigest()
 
 
 def test_steps_show_no_key() -> None:

@@ -114,7 +114,8 @@ def test_a_block_has_its_own_key_or_the_profiles() -> None:
         + block("connection", "remote a\n" + block("tls-auth", OTHER_STATIC.encode()))
         + block("connection", "remote b")
         + block("connection", "remote c\n" + block("tls-crypt", STATIC.encode()))
-        + block("connection", "remote d\nkey-direction 1\n" + block("tls-auth", OTHER_STATIC.encode()))
+        + block("connection", "remote d\n" + block("tls-auth", OTHER_STATIC.encode()) + "key-direction 1")
+        + block("connection", "remote e\nkey-direction 1\n" + block("tls-auth", OTHER_STATIC.encode()))
         + block("tls-auth", STATIC.encode())
     )
     profile = parsed(head=head)
@@ -124,6 +125,7 @@ def test_a_block_has_its_own_key_or_the_profiles() -> None:
         profile.wrapping,
         Wrapping(Wrap.TLS_CRYPT, STATIC),
         Wrapping(Wrap.TLS_AUTH, OTHER_STATIC, KeyDirection.INVERSE),
+        Wrapping(Wrap.TLS_AUTH, OTHER_STATIC, KeyDirection.BIDIRECTIONAL),
     ]
 
 

@@ -132,8 +132,8 @@ class TestWholeFiles:
             "cert /etc/openvpn/server.crt",
             "key /etc/openvpn/server.key",
             "auth SHA256",
-            "key-direction 0",
             "tls-auth /etc/openvpn/ta.key",
+            "key-direction 0",
             "keepalive 5 30",
             "tls-version-min 1.3",
             r'auth-user-pass-verify "\"/etc/open vpn/verify\"" via-file',
@@ -168,7 +168,7 @@ class TestWholeFiles:
     @pytest.mark.parametrize(
         ("wrapping", "server", "client"),
         [
-            (TlsAuth(Path("k")), ["key-direction 0", "tls-auth k"], ["key-direction 1", "tls-auth k"]),
+            (TlsAuth(Path("k")), ["tls-auth k", "key-direction 0"], ["tls-auth k", "key-direction 1"]),
             (TlsCrypt(Path("k")), ["tls-crypt k"], ["tls-crypt k"]),
             (TlsCrypt(Inline("k")), ["<tls-crypt>", "k", "</tls-crypt>"], ["<tls-crypt>", "k", "</tls-crypt>"]),
             (TlsCryptV2(Path("k")), ["tls-crypt-v2 k"], ["tls-crypt-v2 k"]),

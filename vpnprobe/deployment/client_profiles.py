@@ -13,7 +13,7 @@ from typing import Final
 from vpnprobe.deployment.client_names import SERVER_NAME
 from vpnprobe.deployment.openvpn_server import DIGEST, NOWHERE, wrapping
 from vpnprobe.deployment.settings import Listener, Settings, Wrap
-from vpnprobe.errors import UsageError
+from vpnprobe.errors import ExitStatus, UsageError
 from vpnprobe.observations.schema import Transport
 from vpnprobe.provisioning.openvpn_config import Inline, Option, Value, commented_text, connection_block, wrapping_options
 
@@ -119,6 +119,9 @@ def _remote(host: str, listener: Listener) -> tuple[str, Value]:
 
 def _wrap(wrap: Wrap, client: ClientMaterial) -> Iterator[tuple[str, Value]]:
     key = client.wraps.get(wrap, "")
+    if not key and wrap is not Wrap.NONE:
+        what = f"the key of {wrap} is not on this server"
+        raise UsageError(f"{what}: apply the plan that has it first (vpnprobe provision apply)", status=ExitStatus.REFUSED)
     yield from wrapping_options(wrapping(wrap, Inline(key)), server=False)
 
 

@@ -57,15 +57,14 @@ class Places:
     """Who is connected; the distribution's unit names a file of its own."""
 
 
-def unit_places(listener: Listener) -> Places:
-    """Under the distribution's unit, whose folder below /run is made at each boot; it names a status file of its own."""
-    return Places(management=f"{UNIT_RUN}/{listener.name}.sock", pool=f"{STATE}/{listener.name}.pool")
+def places(listener: Listener, *, systemd: bool, root: Path = Path("/")) -> Places:
+    """Where they are on the server. `root`: what stands in the place of `/`.
 
-
-def daemon_places(listener: Listener, root: str = "") -> Places:
-    """Where no systemd runs. `root`: what stands in the place of `/`, without a slash at its end."""
-    run = f"{root}{RUN}/{listener.name}"
-    return Places(management=f"{run}.sock", pool=f"{root}{STATE}/{listener.name}.pool", status=f"{run}.status")
+    Under the distribution's unit, the folder below /run is the one that is made at each boot, and the unit names a status file of its own.
+    """
+    run = f"{UNIT_RUN if systemd else RUN}/{listener.name}"
+    below = [str(root / path.lstrip("/")) for path in (f"{run}.sock", f"{STATE}/{listener.name}.pool", f"{run}.status")]
+    return Places(management=below[0], pool=below[1], status=None if systemd else below[2])
 
 
 def wrap_path(wrap: Wrap) -> str | None:
@@ -115,14 +114,14 @@ def wrapping(wrap: Wrap, key: Source) -> ControlWrapping | None:
 def server_configuration(settings: Settings, listener: Listener, *, version: str, where: Places | None = None, ipv6: bool = True) -> str:
     """The text of `NAME.conf`.
 
-    `version`: what the installed OpenVPN says it is. `where`: None: as `unit_places` has it. `ipv6`: whether the server's kernel has IPv6.
-    Raises UsageError for a version, a client or a value that cannot be.
+    `version`: what the installed OpenVPN says it is. `where`: None, as under the distribution's unit. `ipv6`: whether the server's kernel
+    has IPv6. Raises UsageError for a version, a client or a value that cannot be.
     """
     check_version(version)
     check_clients(settings.oldest_client, listener.wrap)
     check_device(listener.device)
     head = f"Written by vpnprobe for OpenVPN {SUPPORTED}: {listener.transport.upper()} port {listener.port}."
-    where = unit_places(listener) if where is None else where
+    where = places(listener, systemd=True) if where is None else where
     return commented_text(
         (
             Option("", (), head),

@@ -11,6 +11,7 @@ and in no `repr` and no error.
   key and name, so that all certificates stay good.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from vpnprobe.deployment.pki_index import Entry, Event, Index, Kind, decode_index
 from vpnprobe.deployment.settings import KEYS, PKI
+from vpnprobe.deployment.steps import ABSENT
 from vpnprobe.errors import DecodeError, ExitStatus, UsageError
 from vpnprobe.provisioning.certificates import (
     BasicConstraints,
@@ -61,6 +63,8 @@ class File:
     mode: int
     why: str
     secret: bool = False
+    before: str | None = None
+    """SHA-256 of what it takes the place of, or ABSENT; None: what is there when the steps are made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +80,8 @@ class Authority:
     """PEM: its own, and those of the program that it was adopted from."""
     passphrase: bytes | None = field(default=None, repr=False)
     """Of its key; None: it has none."""
+    index_read: str = field(default=ABSENT, compare=False)
+    """SHA-256 of the index file as it was read: of two changes that began with the same one, only one can be made."""
 
     @property
     def not_after(self) -> datetime:
@@ -209,7 +215,8 @@ def _certificate_files(authority: Authority) -> Iterator[File]:
 
 
 def _index_file(authority: Authority) -> File:
-    return File(path=INDEX, content=authority.index.encode(), mode=0o600, why="What the authority has issued and revoked.")
+    why = "What the authority has issued and revoked."
+    return File(path=INDEX, content=authority.index.encode(), mode=0o600, why=why, before=authority.index_read)
 
 
 def _noted(authority: Authority, entry: Entry) -> Authority:
@@ -325,7 +332,8 @@ def read_authority(root: Path, *, passphrase: bytes | None = None) -> Authority 
     """What is there below `root`; None: nothing. Raises UsageError (UNREADABLE) where a part is missing or cannot be read."""
     if not below(root, CERTIFICATE).exists() and not below(root, INDEX).exists():
         return None
-    index = decode_index(_read(root, INDEX), file=INDEX)
+    index_file = _read(root, INDEX)
+    index = decode_index(index_file, file=INDEX)
     adopted = index.adoption
     others = [path for path in (adopted.revocation_lists if adopted else ()) if below(root, path).exists()]
     return Authority(
@@ -334,6 +342,7 @@ def read_authority(root: Path, *, passphrase: bytes | None = None) -> Authority 
         index=index,
         revocation_lists=tuple(_read(root, path) for path in (REVOCATION_LIST, *others)),
         passphrase=passphrase,
+        index_read=hashlib.sha256(index_file).hexdigest(),
     )
 
 

@@ -9,10 +9,11 @@ import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from vpnprobe.errors import ExitStatus, UsageError
 
-MODE = 0o600
+MODE: Final = 0o600
 
 
 def owner_behind_sudo(environment: Mapping[str, str], *, effective_user: int) -> tuple[int, int] | None:
@@ -22,7 +23,7 @@ def owner_behind_sudo(environment: Mapping[str, str], *, effective_user: int) ->
     return (int(user), int(group)) if effective_user == 0 and numbers and int(user) != 0 else None
 
 
-def check_profile_file(path: Path) -> None:
+def check_writable(path: Path) -> None:
     """To be asked before anything is done. Raises UsageError: REFUSED where something is there, UNWRITABLE where no folder is."""
     if os.path.lexists(path):
         raise UsageError(f"{path} is there already, and is not overwritten: remove it, or name another file", status=ExitStatus.REFUSED)
@@ -30,9 +31,13 @@ def check_profile_file(path: Path) -> None:
         raise UsageError(f"{path} cannot be written: there is no folder {path.parent}", status=ExitStatus.UNWRITABLE)
 
 
-def write_profile(path: Path, text: str, owner: tuple[int, int] | None) -> None:
-    """`owner`: None, whoever runs this. Raises UsageError as `check_profile_file`, and UNWRITABLE where the system refuses."""
-    check_profile_file(path)
+def write_profile(path: Path, text: str, *, environment: Mapping[str, str] = os.environ) -> None:
+    """Raises UsageError as `check_writable`, and UNWRITABLE where the system refuses.
+
+    `environment`: has SUDO_UID and SUDO_GID where somebody called sudo.
+    """
+    check_writable(path)
+    owner = owner_behind_sudo(environment, effective_user=os.geteuid())
     beside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
     try:
         _write(beside, text.encode(), owner)

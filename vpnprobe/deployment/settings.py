@@ -110,8 +110,8 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
 def decode_settings(plain: object) -> Settings:
     """From plain values. Raises UsageError."""
     try:
-        return _settings(plain)
-    except (KeyError, TypeError, ValueError) as error:
+        return _checked(_settings(plain))
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         problem = f"has no {error}" if isinstance(error, KeyError) else str(error)
         raise UsageError(f"the settings of the server cannot be read: {problem}", status=ExitStatus.UNREADABLE) from None
 
@@ -124,8 +124,8 @@ def _settings(plain: object) -> Settings:
         **{
             **known,
             "listeners": tuple(map(_listener, known["listeners"])),
-            "dns": tuple(map(ip_address, known.get("dns", ()))),
-            "routes": tuple(map(ip_network, known.get("routes", ()))),
+            "dns": tuple(ip_address(_text(one)) for one in known.get("dns", ())),
+            "routes": tuple(ip_network(_text(one)) for one in known.get("routes", ())),
             "key_algorithm": KeyAlgorithm(known.get("key_algorithm", KeyAlgorithm.EC_P256)),
             "lifetimes": Lifetimes(**known.get("lifetimes", {})),
             "keepalive": tuple(known.get("keepalive", (10, 60))),
@@ -133,13 +133,35 @@ def _settings(plain: object) -> Settings:
     )
 
 
+def _checked(settings: Settings) -> Settings:
+    """Raises TypeError where a plain value is not what it should be; the others have been made from their text."""
+    words = [settings.host, settings.oldest_client, settings.user, settings.group]
+    lifetimes = settings.lifetimes
+    numbers = [*settings.keepalive, lifetimes.authority, lifetimes.server, lifetimes.client, *(one.port for one in settings.listeners)]
+    numbers += [one for one in (settings.mssfix, settings.tun_mtu) if one is not None]
+    if not all(isinstance(word, str) and word for word in words) or not isinstance(settings.full_tunnel, bool):
+        raise TypeError("a text in them is none, or empty")
+    if not all(type(number) is int and 0 < number < 100_000 for number in numbers) or len(settings.keepalive) != 2:
+        raise TypeError("a number in them is none from 1 to 99999")
+    if not settings.listeners or max(one.port for one in settings.listeners) > 65535:
+        raise TypeError("they have no listener, or one without a port")
+    return settings
+
+
+def _text(value: object) -> str:
+    """A network or an address made of a number would be another one than meant."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
 def _listener(plain: Mapping[str, Any]) -> Listener:
     pool6 = plain.get("pool6")
     return Listener(
         transport=Transport(plain["transport"]),
-        port=int(plain["port"]),
+        port=plain["port"],
         wrap=Wrap(plain["wrap"]),
-        device=str(plain["device"]),
-        pool=IPv4Network(plain["pool"]),
-        pool6=None if pool6 is None else IPv6Network(pool6),
+        device=_text(plain["device"]),
+        pool=IPv4Network(_text(plain["pool"])),
+        pool6=None if pool6 is None else IPv6Network(_text(pool6)),
     )

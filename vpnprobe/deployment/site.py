@@ -17,7 +17,7 @@ from vpnprobe.deployment.client_names import SERVER_NAME
 from vpnprobe.deployment.openvpn_server import wrap_path
 from vpnprobe.deployment.pki import Authority, Change, File, below, read_authority
 from vpnprobe.deployment.pki_index import Event, Kind
-from vpnprobe.deployment.settings import KEYS, PKI, Settings, Wrap
+from vpnprobe.deployment.settings import KEYS, PKI, Listener, Settings, Wrap
 from vpnprobe.deployment.steps import ABSENT, NOT_COMPARED, MakeDirectory, WriteFile
 from vpnprobe.errors import DecodeError, ExitStatus, UsageError
 from vpnprobe.wire.openvpn_keys import METADATA_TIMESTAMP, SERVER_KEY_BYTES, STATIC_KEY_BYTES, ServerKeyV2, StaticKey
@@ -57,6 +57,12 @@ class Outcome:
     """Common names whose sessions are to be cut once the files are there."""
     restart: bool = False
     """Whether a running server has to be started anew."""
+
+
+def read_once(listener: Listener) -> tuple[str, ...]:
+    """Files whose change a running server sees only when it is started anew. The revocation list is read again by itself."""
+    wrap = wrap_path(listener.wrap)
+    return (SERVER_CERTIFICATE, SERVER_KEY, pki.SERVED_CERTIFICATE, *((wrap,) if wrap is not None else ()))
 
 
 def read_site(root: Path, settings: Settings, *, passphrase: bytes | None = None) -> Site | None:
@@ -162,7 +168,7 @@ def file_steps(files: Iterable[File], root: Path | None) -> Iterator[WriteFile]:
             path=file.path,
             content=file.content,
             mode=file.mode,
-            before=NOT_COMPARED if root is None else _digest(below(root, file.path)),
+            before=NOT_COMPARED if root is None else file.before or _digest(below(root, file.path)),
             secret=file.secret,
         )
 

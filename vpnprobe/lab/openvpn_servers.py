@@ -20,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, assert_never
 
+from vpnprobe.deployment.openvpn_trial import READY
 from vpnprobe.errors import CannotRun
 from vpnprobe.lab.daemons import _SEARCH, _last_line, _require
 from vpnprobe.lab.namespaces import Lab
@@ -43,7 +44,7 @@ from vpnprobe.transports.topology import CLIENT, SERVER
 START_DEADLINE_S: Final = 30.0
 STOP_DEADLINE_S: Final = 5.0
 POLL_S: Final = 0.02
-COMPLETED: Final = "Initialization Sequence Completed"
+COMPLETED: Final = READY
 
 USER_NAME: Final = "lab-user"
 PASSWORD: Final = "lab-password"

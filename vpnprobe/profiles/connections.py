@@ -3,7 +3,7 @@
 As OpenVPN 2.6 does it (its `--verb 4` shows what it made of a profile): an option outside of the blocks counts for the blocks behind it; a
 block's own remote is the only one that counts, so remotes outside are passed over where there are blocks; a block without a key of its
 own for tls-auth, tls-crypt or tls-crypt-v2 takes the profile's together with its direction, wherever that stands; a block with a key of
-its own takes nothing of either.
+its own takes nothing of either, and its direction counts where it stands with the key or behind it.
 """
 
 from collections.abc import Iterable
@@ -101,6 +101,8 @@ def _inside(block: Statement) -> list[Statement]:
 def _of_block(outside: _Link, inside: list[Statement], wrapping: Wrapping, folder: Path) -> Remote:
     link = replace(outside, wraps=(), direction=KeyDirection.BIDIRECTIONAL)
     for statement in inside:
+        if statement.option == "tls-auth":
+            link = replace(link, direction=KeyDirection.BIDIRECTIONAL)
         link = _applied(link, statement)
     own = _wrapping(link, folder) if link.wraps else wrapping
     return _remote(next(statement for statement in inside if statement.option == "remote"), link, own)

@@ -286,8 +286,9 @@ def wrapping_options(wrapping: ControlWrapping | None, *, server: bool) -> Itera
         case TlsAuth(key, digest):
             if digest is not None:
                 yield "auth", (digest,)
-            yield "key-direction", ("0" if server else "1",)
             yield "tls-auth", _source(key)
+            # Behind the key: in a `<connection>` block an inline key takes back what direction was said before it.
+            yield "key-direction", ("0" if server else "1",)
         case TlsCrypt(key):
             yield "tls-crypt", _source(key)
         case TlsCryptV2(key, force_cookie):
