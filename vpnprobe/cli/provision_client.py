@@ -1,7 +1,6 @@
 """`vpnprobe provision client add|revoke|renew|list` and `provision renew server|ca`."""
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -50,16 +49,16 @@ def _with_profile(name: str, output: Path | None, target: str, passphrase: bool,
     from vpnprobe.cli.finishing import now
     from vpnprobe.deployment.client_profiles import Target, check_target
     from vpnprobe.deployment.clients import add_client, profile_after, renew_client
-    from vpnprobe.deployment.profile_files import check_profile_file, owner_behind_sudo, write_profile
+    from vpnprobe.deployment.profile_files import check_writable, write_profile
 
     wanted, file = check_target(Target(target)), output or Path(f"{name}.ovpn")
     site = _site(root)
     secret = _asked() if passphrase else None
     make = renew_client if renew else add_client
     outcome = make(site, name, now=now(), passphrase=secret)
-    check_profile_file(file)
+    check_writable(file)
     _carry_out(outcome, root, f"client {name} {'renewed' if renew else 'added'}")
-    write_profile(file, profile_after(outcome, name, wanted), owner_behind_sudo(os.environ, effective_user=os.geteuid()))
+    write_profile(file, profile_after(outcome, name, wanted))
     click.echo(f"{file}: the profile of {name}. It is a secret: whoever has it gets in.")
     return 0
 

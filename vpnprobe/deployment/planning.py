@@ -21,18 +21,17 @@ from vpnprobe.deployment.firewall.detect import detect
 from vpnprobe.deployment.firewall.needs import FirewallNeeds, Tunnel, TunnelIpv6
 from vpnprobe.deployment.firewall.planning import firewall_steps
 from vpnprobe.deployment.host import HostFacts, control_ports, inspect_host, is_taken
-from vpnprobe.deployment.openvpn_server import SUPPORTED, Places, daemon_places, server_configuration, unit_places
+from vpnprobe.deployment.openvpn_server import SUPPORTED, Places, places, server_configuration
 from vpnprobe.deployment.openvpn_trial import try_configuration
 from vpnprobe.deployment.pki import File, below
 from vpnprobe.deployment.settings import FOLDER, KEYS, RUN, STATE, Listener, Settings, Wrap, decode_settings
 from vpnprobe.deployment.site import (
-    SERVER_CERTIFICATE,
-    SERVER_KEY,
     Outcome,
     complete,
     file_steps,
     folder_steps,
     new_site,
+    read_once,
     read_site,
 )
 from vpnprobe.deployment.steps import AnyStep, MakeDirectory, ManageUnit, Plan, SetSysctl, StartDaemon, WriteFile
@@ -47,8 +46,6 @@ FORWARDS: Final = "Clients' packets go on from the tunnel."
 DNS_PORT: Final = 53
 CLIENTS: Final = "clients"
 """Folder of profiles beside a plan."""
-KEY_FILES: Final = (SERVER_CERTIFICATE, SERVER_KEY)
-"""Whose change means that a server has to be started anew. It reads the revocation list by itself."""
 
 Network = IPv4Network | IPv6Network
 
@@ -87,10 +84,7 @@ def make_plan_elsewhere(result: Result, wishes: Wishes, *, clients: Sequence[str
     """What would be done on a server that this is not: compared with nothing, and without what only the server can tell."""
     settings = settings_of(result, wishes, used=(), user="nobody", group="nogroup")
     files, profiles = _new_keys(new_site(settings, now=now), clients, now)
-    texts = (
-        File(path=_configuration(one), content=_text(settings, one, SUPPORTED, unit_places(one)).encode(), mode=0o600, why=_why(one))
-        for one in settings.listeners
-    )
+    texts = [_file(settings, listener, SUPPORTED, places(listener, systemd=True)) for listener in settings.listeners]
     plan = Plan(
         made_at=f"{now:%Y-%m-%dT%H:%M:%SZ}",
         summary=_summary(settings),
@@ -160,18 +154,19 @@ def _new_keys(outcome: Outcome, clients: Sequence[str], now: datetime) -> tuple[
 def _directories() -> Iterator[AnyStep]:
     yield from folder_steps()
     yield MakeDirectory(id="folder-state", why="What the servers remember of their clients' addresses.", path=STATE, mode=0o755)
-    yield MakeDirectory(id="folder-run", why="Their control sockets.", path=RUN, mode=0o755, contents=True)
+    yield MakeDirectory(id="folder-run", why="Their control sockets.", path=RUN, mode=0o700, contents=True)
 
 
 def _configurations(settings: Settings, facts: HostFacts) -> Iterator[WriteFile]:
     for listener in settings.listeners:
-        text = _text(settings, listener, ".".join(map(str, facts.openvpn_version)), places_of(listener, facts))
-        file = File(path=_configuration(listener), content=text.encode(), mode=0o600, why=_why(listener))
+        file = _file(settings, listener, ".".join(map(str, facts.openvpn_version)), places_of(listener, facts))
         yield from file_steps((file,), facts.root)
 
 
-def _text(settings: Settings, listener: Listener, version: str, where: Places) -> str:
-    return server_configuration(settings, listener, version=version, where=where, ipv6=Path("/proc/net/if_inet6").exists())
+def _file(settings: Settings, listener: Listener, version: str, where: Places) -> File:
+    """A server's configuration."""
+    text = server_configuration(settings, listener, version=version, where=where, ipv6=Path("/proc/net/if_inet6").exists())
+    return File(path=_configuration(listener), content=text.encode(), mode=0o600, why=_why(listener))
 
 
 def _why(listener: Listener) -> str:
@@ -193,7 +188,7 @@ def _configuration(listener: Listener) -> str:
 
 def places_of(listener: Listener, facts: HostFacts) -> Places:
     """Where a running server keeps what is not configuration."""
-    return unit_places(listener) if facts.systemd else daemon_places(listener, str(facts.root).rstrip("/"))
+    return places(listener, systemd=facts.systemd, root=facts.root)
 
 
 def _on_the_server(settings: Settings, facts: HostFacts) -> list[AnyStep]:
@@ -237,7 +232,7 @@ def service_steps(settings: Settings, facts: HostFacts) -> Iterator[AnyStep]:
         yield from file_steps((file,), facts.root)
         yield ManageUnit(id="service-rollback", why=why, unit=BOOT_UNIT_NAME, start=False, files=(file.path,))
     for listener in settings.listeners:
-        files = (_configuration(listener), *KEY_FILES)
+        files = (_configuration(listener), *read_once(listener))
         why = f"The server on {listener.transport}/{listener.port} runs, and its changes take effect."
         if facts.systemd:
             yield ManageUnit(id=f"service-{listener.name}", why=why, unit=f"openvpn-server@{listener.name}.service", files=files)
