@@ -8,7 +8,7 @@ import json
 import re
 import socket
 import subprocess
-import threading
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from ipaddress import IPv4Network, IPv6Network
@@ -50,12 +50,38 @@ NEEDS6: Final = FirewallNeeds(
 )
 
 
+LISTENERS: Final = """
+import selectors, socket, sys
+datagrams = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+datagrams.bind(("::", int(sys.argv[1])))
+ssh = socket.create_server(("::", int(sys.argv[2])), family=socket.AF_INET6, dualstack_ipv6=True)
+ready = selectors.DefaultSelector()
+ready.register(datagrams, selectors.EVENT_READ)
+ready.register(ssh, selectors.EVENT_READ)
+print("ready", flush=True)
+while True:
+    for key, _ in ready.select():
+        try:
+            if key.fileobj is datagrams:
+                datagrams.sendto(*datagrams.recvfrom(100))
+            elif key.fileobj is ssh:
+                ready.register(ssh.accept()[0], selectors.EVENT_READ)
+            elif got := key.fileobj.recv(100):
+                key.fileobj.sendall(got)
+            else:
+                ready.unregister(key.fileobj)
+        except OSError as error:  # what the firewall makes of an answer ends nothing
+            print(error, file=sys.stderr)
+"""
+"""Sends back whatever comes."""
+
+
 class Hosts:
     """The four of them. Firewalls are the server's."""
 
     def __init__(self, prefix: str, root: Path) -> None:
         self.prefix, self.root = prefix, root
-        self._sockets: list[socket.socket] = []
+        self._listeners: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -66,8 +92,9 @@ class Hosts:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for one in self._sockets:
-            one.close()
+        if self._listeners is not None:
+            self._listeners.kill()
+            self._listeners.communicate()
         for host in HOSTS:
             subprocess.run(["ip", "netns", "del", f"{self.prefix}-{host}"], capture_output=True, check=False)
 
@@ -92,29 +119,10 @@ class Hosts:
         self._listen()
 
     def _listen(self) -> None:
-        with entered(f"{self.prefix}-server"):
-            udp = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-            udp.bind(("::", PORT))
-            ssh = socket.create_server(("::", SSH), family=socket.AF_INET6, dualstack_ipv6=True)
-        self._sockets += [udp, ssh]
-        self._serve(udp, lambda: udp.sendto(*udp.recvfrom(100)))
-        self._serve(ssh, lambda: self._echo(ssh.accept()[0]))
-
-    def _echo(self, connection: socket.socket) -> None:
-        self._sockets.append(connection)
-        self._serve(
-            connection, lambda: connection.sendall(connection.recv(100)) if connection.recv(1, socket.MSG_PEEK) else connection.close()
-        )
-
-    def _serve(self, one: socket.socket, once: Callable[[], object]) -> None:
-        """Until the socket is closed: what the firewall makes of an answer ends nothing."""
-
-        def loop() -> None:
-            while one.fileno() >= 0:
-                with suppress(OSError, TypeError):  # a socket that is closed meanwhile gives no address
-                    once()
-
-        threading.Thread(target=loop, daemon=True).start()
+        words = ["ip", "netns", "exec", f"{self.prefix}-server", sys.executable, "-c", LISTENERS, str(PORT), str(SSH)]
+        self._listeners = subprocess.Popen(words, stdout=subprocess.PIPE)
+        assert self._listeners.stdout is not None
+        assert self._listeners.stdout.readline() == b"ready\n"
 
     def server(self, *command: str, stdin: str = "", check: bool = True) -> str:
         """What a command prints in the server's namespace."""

@@ -1,12 +1,15 @@
 """Who manages a firewall, found in a namespace by what is loaded there and by the files below a root. Nothing is changed by looking."""
 
+from pathlib import Path
+
 import pytest
 from firewall_support import Hosts
 
 from vpnprobe.deployment.firewall import detect as module
-from vpnprobe.deployment.firewall.detect import run
+from vpnprobe.deployment.firewall.detect import detect, run
 from vpnprobe.deployment.firewall.state import Manager
 from vpnprobe.errors import CannotRun, ExitStatus
+from vpnprobe.lab.namespaces import entered
 
 pytestmark = [pytest.mark.root, pytest.mark.requires("namespaces", "iptables")]
 RULE = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp -m tcp --dport 25 -j DROP\nCOMMIT\n"
@@ -78,6 +81,13 @@ def test_programs_that_are_missing_are_not_needed(hosts: Hosts, monkeypatch: pyt
     monkeypatch.setattr(module, "SEARCH", "/nowhere")
     state = hosts.detect()
     assert (state.manager, state.nft, state.backends) == (Manager.NONE, None, ())
+
+
+def test_systemd_is_the_hosts_and_never_a_namespaces(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.Path, "is_dir", lambda _path: True)
+    with entered(f"{hosts.prefix}-server"):
+        assert not detect(Path("/")).systemd
+    assert not detect(hosts.root).systemd
 
 
 def test_what_cannot_be_read_is_said() -> None:

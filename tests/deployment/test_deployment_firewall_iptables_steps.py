@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from firewall_support import NEEDS6, SERVER6, WEB6, Hosts, held_open
 
+from vpnprobe.deployment.firewall import detect
 from vpnprobe.deployment.firewall.state import Manager
 from vpnprobe.deployment.steps import RunCommand, WriteFile
 
@@ -166,3 +167,34 @@ def test_iptables_persistent_loads_it_at_boot(hosts: Hosts, name: str) -> None:
         one()
     assert as_lines(hosts.rulesets()) == as_lines(before)
     assert {step.path for step in steps if isinstance(step, WriteFile)} >= {"/etc/iptables/rules.v4"}
+
+
+def test_a_chain_that_iptables_makes_for_the_first_rule_goes_with_it(hosts: Hosts) -> None:
+    load(hosts, "nft", REJECTING)
+    hosts.server("iptables-nft", "-t", "nat", "-A", "PREROUTING", "-p", "tcp", "--dport", "81", "-j", "REDIRECT", "--to-ports", "80")
+    before = hosts.rulesets()
+    undo = hosts.take(hosts.steps())
+    assert hosts.reaches_web()
+    for _ in range(2):
+        for one in undo:
+            one()
+    assert hosts.rulesets() == before
+
+
+@pytest.mark.parametrize("text", [REJECTING, ""])
+def test_without_nft_iptables_translates(hosts: Hosts, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    if text:
+        load(hosts, "nft", text)
+    before = hosts.rulesets()
+    monkeypatch.setattr(detect, "_ruleset", lambda: None)
+    steps = hosts.steps()
+    assert not any(isinstance(step, RunCommand) and step.command.argv[0] == "nft" for step in steps)
+    assert "they last until the next boot" in steps[0].why
+    undo = hosts.take(steps)
+    assert hosts.listener_answers()
+    assert hosts.reaches_web()
+    for one in undo:
+        one()
+    left = {name: text for name, text in hosts.rulesets().items() if "legacy" in name or "ip6" in name}
+    assert left == {name: text for name, text in before.items() if name in left}
+    assert "vpnprobe" not in hosts.server("iptables-nft-save")

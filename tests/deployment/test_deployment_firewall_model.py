@@ -102,6 +102,13 @@ def test_each_place_is_named_once_and_only_at_the_packets_hook_and_version() -> 
     assert needed_accepts(table, [dataclasses.replace(LISTENER, version=6)]) == []
 
 
+def test_a_device_that_is_not_known_is_none_of_those_that_are() -> None:
+    elsewhere = dataclasses.replace(LISTENER, iif=None, apart_from=frozenset({"lo", "tun0"}))
+    assert places(elsewhere, "INPUT -i tun0 -j DROP") == []
+    assert places(elsewhere, "INPUT ! -i lo -j DROP") == [Place("INPUT", 1)]
+    assert places(elsewhere, "INPUT -i eth1 -j DROP", "INPUT -j DROP") == [Place("INPUT", 2)]
+
+
 def test_a_condition_on_what_is_not_known_fits_perhaps() -> None:
     assert Condition(Field.MARK, ("1",)).answer(LISTENER) is Answer.MAYBE
     assert Condition(Field.MARK, ("1",), negated=True).answer(LISTENER) is Answer.YES

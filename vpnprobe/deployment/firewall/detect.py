@@ -50,7 +50,7 @@ def detect(root: Path = Path("/")) -> FirewallState:
         nft_tables=frozenset((t["family"], t["name"]) for t in _of(document, "table")),
         nft_chains=frozenset((c["family"], c["table"], c["name"]) for c in _of(document, "chain")),
         files=files,
-        systemd=Path("/run/systemd/system").is_dir(),
+        systemd=_systemd(root),
     )
 
 
@@ -152,6 +152,15 @@ def _legacy_tables(version: int) -> list[str]:
         return Path("/proc/thread-self/net", name).read_text("ascii").split()
     except OSError:
         return []
+
+
+def _systemd(root: Path) -> bool:
+    """Whether systemd runs here: what it starts is in the network namespace and the file system of process 1."""
+    try:
+        same = os.stat("/proc/1/ns/net").st_ino == os.stat("/proc/thread-self/ns/net").st_ino
+    except OSError:
+        return False
+    return same and root == Path("/") and Path("/run/systemd/system").is_dir()
 
 
 def _content(root: Path, path: str) -> bytes | None:

@@ -14,7 +14,7 @@ from vpnprobe.deployment.firewall import iptables_reader
 from vpnprobe.deployment.firewall.accepts import accepts, count_is, is_there, tag
 from vpnprobe.deployment.firewall.model import Table
 from vpnprobe.deployment.firewall.needs import FirewallNeeds, openings
-from vpnprobe.deployment.firewall.state import Backend, FirewallState
+from vpnprobe.deployment.firewall.state import Backend, FirewallState, Manager
 from vpnprobe.deployment.steps import Command, RunCommand, UndoCommand
 
 EMPTY_NAT: Final = "*nat\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\nCOMMIT\n"
@@ -95,7 +95,7 @@ def iptables_step(
     listing = f"{backend.program}-save"
     return RunCommand(
         id=f"firewall-iptables-v{backend.version}-{backend.name}",
-        why=_why(needs, backend, found),
+        why=_why(state, backend, found),
         command=Command(restore, text),
         check=Command((*restore, "--test"), text),
         done_when=count_is(listing, tag(needs), len(found)),
@@ -126,7 +126,7 @@ def _delete_empty(*what: str) -> UndoCommand:
     return UndoCommand(Command(("nft", "delete", *what)), when=Command(("sh", "-c", no_rules)))
 
 
-def _why(needs: FirewallNeeds, backend: Backend, found: Sequence[Insertion]) -> str:
+def _why(state: FirewallState, backend: Backend, found: Sequence[Insertion]) -> str:
     chains = dict.fromkeys(insertion.chain for insertion in found if insertion.table != "nat")
     parts = []
     if chains:
@@ -135,4 +135,6 @@ def _why(needs: FirewallNeeds, backend: Backend, found: Sequence[Insertion]) -> 
         )
     if any(insertion.table == "nat" for insertion in found):
         parts.append(f"the clients' IPv{backend.version} addresses are translated to the server's, since nobody else has a route to them")
+    if state.manager in (Manager.IPTABLES, Manager.NONE):
+        parts.append("they last until the next boot: nothing is known here that loads rules of iptables then, the host's own neither")
     return "; ".join(parts)

@@ -78,6 +78,8 @@ class Packet:
     sport: int | None = None
     dport: int | None = None
     icmp_type: str | None = None
+    apart_from: frozenset[str] = frozenset()
+    """Devices that one which is not known is none of."""
 
     def value(self, field: Field) -> Value | None:
         """None: not known."""
@@ -124,6 +126,8 @@ class Condition:
         value = packet.value(self.field)
         if self.field is Field.OTHER:
             return Answer.MAYBE
+        if value is None and self.field in (Field.IIF, Field.OIF) and self.values and packet.apart_from.issuperset(self.values):
+            return Answer.YES if self.negated else Answer.NO
         if value is None or not self.values:
             return Answer.YES if self.negated else Answer.MAYBE
         found = max(_fits(value, wanted) for wanted in self.values)

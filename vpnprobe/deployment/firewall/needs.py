@@ -159,22 +159,23 @@ PROTOCOLS: Final = ("tcp", "udp", "icmp")
 def openings(needs: FirewallNeeds, version: int) -> list[Opening]:
     """All that has to pass, of one IP version. Listeners listen on both; packets may come by any device too."""
     egress: Sequence[str | None] = (*(needs.egress if version == 4 else needs.egress6), None)
-    found = [opening for transport, port in needs.listeners for opening in _listener(transport, port, version, egress)]
+    apart = frozenset(("lo", *needs.devices, *needs.egress, *needs.egress6))
+    found = [opening for transport, port in needs.listeners for opening in _listener(transport, port, version, egress, apart)]
     for device, pool in needs.pools(version):
         found += _tunnel(device, pool, version, egress)
         found += [_service(device, pool, version, transport, port) for transport, port in needs.services]
     return found
 
 
-def _listener(transport: Transport, port: int, version: int, egress: Sequence[str | None]) -> Iterator[Opening]:
+def _listener(transport: Transport, port: int, version: int, egress: Sequence[str | None], apart: frozenset[str]) -> Iterator[Opening]:
     coming = tuple(
-        Packet(hook=hook, version=version, protocol=str(transport), state=state, iif=device, dport=port)
+        Packet(hook=hook, version=version, protocol=str(transport), state=state, iif=device, dport=port, apart_from=apart)
         for device in egress
         for hook in (Hook.PREROUTING, Hook.INPUT)
         for state in ("new", "established")
     )
     leaving = tuple(
-        Packet(hook=hook, version=version, protocol=str(transport), state="established", oif=device, sport=port)
+        Packet(hook=hook, version=version, protocol=str(transport), state="established", oif=device, sport=port, apart_from=apart)
         for device in egress
         for hook in (Hook.OUTPUT, Hook.POSTROUTING)
     )

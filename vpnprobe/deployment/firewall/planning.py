@@ -138,7 +138,8 @@ def _at_boot(state: FirewallState, needs: FirewallNeeds, root: Path, *, translat
         root, UNIT_FILE, unit_text(needs, written), "at boot the VPN's rules are loaded after the host's own, whose files stay as they are"
     )
     if state.systemd:
-        yield ManageUnit(id="firewall-unit", why="it loads them at boot, and again where the host's own are loaded again", unit=UNIT)
+        why = "it loads them at boot, and again where the host's own are loaded again"
+        yield ManageUnit(id="firewall-unit", why=why, unit=UNIT, files=(*written, UNIT_FILE))
 
 
 def unit_text(needs: FirewallNeeds, files: Sequence[str]) -> str:

@@ -75,7 +75,7 @@ class FirewallState:
     files: Mapping[str, bytes] = field(default_factory=dict)
     """Paths below the root, with contents: those of iptables-persistent and of ufw."""
     systemd: bool = False
-    """It runs, and starts what is to be loaded at boot."""
+    """It runs, for this network namespace and these files, and starts what is to be loaded at boot."""
 
     @property
     def native(self) -> list[Table]:
