@@ -3,7 +3,6 @@
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -153,11 +152,11 @@ def test_devices_that_cannot_be(device: str) -> None:
 
 def test_places_of_the_callers_choice() -> None:
     assert "management /tmp/m unix" in options(text(where=Places("/tmp/m", None)))
-    daemon = options(text(where=places(listener(), systemd=False, root=Path("/image"))))
+    daemon = options(text(where=places(listener(), systemd=False)))
     assert [line for line in daemon if line.startswith(("management ", "status", "ifconfig-pool-persist"))] == [
-        "management /image/run/vpnprobe/vpnprobe-udp-1194.sock unix",
-        "ifconfig-pool-persist /image/var/lib/vpnprobe/vpnprobe-udp-1194.pool",
-        "status /image/run/vpnprobe/vpnprobe-udp-1194.status 30",
+        "management ../../../run/vpnprobe/vpnprobe-udp-1194/management unix",
+        "ifconfig-pool-persist ../../../var/lib/vpnprobe/vpnprobe-udp-1194.pool",
+        "status ../../../run/vpnprobe/vpnprobe-udp-1194/status 30",
         "status-version 2",
     ]
     found = options(text(where=Places(None, None)))

@@ -9,7 +9,8 @@ from vpnprobe.deployment.apply import apply_plan
 from vpnprobe.deployment.hooks import Hooks
 from vpnprobe.deployment.host import HostFacts, inspect_host
 from vpnprobe.deployment.management import cut_off
-from vpnprobe.deployment.planning import places_of, service_steps
+from vpnprobe.deployment.openvpn_server import management_socket
+from vpnprobe.deployment.planning import service_steps
 from vpnprobe.deployment.settings import Settings
 from vpnprobe.deployment.site import Outcome, file_steps, folder_steps
 from vpnprobe.deployment.steps import AnyStep, Plan
@@ -44,10 +45,8 @@ def _cut(names: tuple[str, ...], settings: Settings, facts: HostFacts, tell: Cal
     if not names:
         return
     for listener in settings.listeners:
-        socket = places_of(listener, facts).management
-        assert socket is not None, "each listener has one on its server"
         try:
-            cut = cut_off(Path(socket), names)
+            cut = cut_off(management_socket(listener, systemd=facts.systemd, root=facts.root), names)
         except (CannotRun, OSError) as problem:
             tell(f"{listener.name}: sessions that are open could not be cut ({problem}): they end at their next handshake, within an hour")
             continue

@@ -5,6 +5,7 @@ that begin with `>`. It serves one program at a time. Each call has a deadline, 
 `CannotRun`, never anything else.
 """
 
+import os
 import re
 import socket
 import time
@@ -67,7 +68,7 @@ class Management:
     def __enter__(self) -> Self:
         try:
             self._socket.settimeout(self._left())
-            self._socket.connect(str(self._path))
+            _connect(self._socket, self._path)
             # Another program that has the interface shows in that no greeting comes.
             self._line(notices=True)
         except OSError as problem:
@@ -145,6 +146,15 @@ class Management:
 
     def _left(self) -> float:
         return max(0.001, self._deadline - time.monotonic())
+
+
+def _connect(sock: socket.socket, path: Path) -> None:
+    """Though a path be longer than a socket's name may be (unix(7)): through its folder. Raises OSError."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        sock.connect(f"/proc/self/fd/{folder}/{path.name}")
+    finally:
+        os.close(folder)
 
 
 def quoted(name: str) -> str:

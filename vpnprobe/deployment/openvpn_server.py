@@ -14,7 +14,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Final, assert_never
 
-from vpnprobe.deployment.settings import KEYS, RUN, STATE, Listener, Settings, Wrap
+from vpnprobe.deployment.settings import FOLDER, KEYS, RUN, STATE, Listener, Settings, Wrap
 from vpnprobe.errors import ExitStatus, UsageError
 from vpnprobe.observations.schema import Transport
 from vpnprobe.provisioning.openvpn_config import (
@@ -41,6 +41,8 @@ DIGEST: Final = "SHA256"
 NOWHERE: Final = ("fd15:53b6:dead::2/64", "fd15:53b6:dead::1")
 """A client's address in a prefix that is not routed, from the manual's own example of --block-ipv6 (RFC 4193 section 3.1)."""
 UNIT_RUN: Final = "/run/openvpn-server"
+UP: Final = "/".join([".."] * FOLDER.count("/"))
+"""From the folder in which a server runs to the root."""
 RELATIVE: Final = Path(KEYS).name
 """The folder of keys as the configuration names it."""
 
@@ -57,14 +59,27 @@ class Places:
     """Who is connected; the distribution's unit names a file of its own."""
 
 
-def places(listener: Listener, *, systemd: bool, root: Path = Path("/")) -> Places:
-    """Where they are on the server. `root`: what stands in the place of `/`.
+def places(listener: Listener, *, systemd: bool) -> Places:
+    """Where they are on the server, as its configuration names them.
 
     Under the distribution's unit, the folder below /run is the one that is made at each boot, and the unit names a status file of its own.
+    Elsewhere they are named from `settings.FOLDER` on, so that they are the same below any root; sockets' names are short (unix(7)).
     """
-    run = f"{UNIT_RUN if systemd else RUN}/{listener.name}"
-    below = [str(root / path.lstrip("/")) for path in (f"{run}.sock", f"{STATE}/{listener.name}.pool", f"{run}.status")]
-    return Places(management=below[0], pool=below[1], status=None if systemd else below[2])
+    if systemd:
+        return Places(management=f"{UNIT_RUN}/{listener.name}.sock", pool=f"{STATE}/{listener.name}.pool")
+    run = UP + run_folder(listener)
+    return Places(management=f"{run}/management", pool=f"{UP}{STATE}/{listener.name}.pool", status=f"{run}/status")
+
+
+def run_folder(listener: Listener) -> str:
+    """What a server without systemd has for itself below /run."""
+    return f"{RUN}/{listener.name}"
+
+
+def management_socket(listener: Listener, *, systemd: bool, root: Path = Path("/")) -> Path:
+    """The same as a path of this machine. `root`: what stands in the place of `/`."""
+    path = f"{UNIT_RUN}/{listener.name}.sock" if systemd else f"{run_folder(listener)}/management"
+    return root / path.lstrip("/")
 
 
 def wrap_path(wrap: Wrap) -> str | None:

@@ -21,7 +21,7 @@ from vpnprobe.deployment.firewall.detect import detect
 from vpnprobe.deployment.firewall.needs import FirewallNeeds, Tunnel, TunnelIpv6
 from vpnprobe.deployment.firewall.planning import firewall_steps
 from vpnprobe.deployment.host import HostFacts, control_ports, inspect_host, is_taken
-from vpnprobe.deployment.openvpn_server import SUPPORTED, Places, places, server_configuration
+from vpnprobe.deployment.openvpn_server import SUPPORTED, Places, places, run_folder, server_configuration
 from vpnprobe.deployment.openvpn_trial import try_configuration
 from vpnprobe.deployment.pki import File, below
 from vpnprobe.deployment.settings import FOLDER, KEYS, RUN, STATE, Listener, Settings, Wrap, decode_settings
@@ -188,7 +188,7 @@ def _configuration(listener: Listener) -> str:
 
 def places_of(listener: Listener, facts: HostFacts) -> Places:
     """Where a running server keeps what is not configuration."""
-    return places(listener, systemd=facts.systemd, root=facts.root)
+    return places(listener, systemd=facts.systemd)
 
 
 def _on_the_server(settings: Settings, facts: HostFacts) -> list[AnyStep]:
@@ -237,6 +237,10 @@ def service_steps(settings: Settings, facts: HostFacts) -> Iterator[AnyStep]:
         if facts.systemd:
             yield ManageUnit(id=f"service-{listener.name}", why=why, unit=f"openvpn-server@{listener.name}.service", files=files)
         else:
+            folder = run_folder(listener)
+            yield MakeDirectory(
+                id=f"folder-run-{listener.name}", why="Its control socket and status.", path=folder, mode=0o700, contents=True
+            )
             argv = (facts.openvpn, "--config", f"{listener.name}.conf")
             yield StartDaemon(id=f"service-{listener.name}", why=why, name=listener.name, argv=argv, folder=FOLDER, files=files)
 
