@@ -18,6 +18,8 @@ from vpnprobe.errors import CannotRun, ExitStatus, UsageError
 
 RESERVE_BYTES: Final = 64 << 10
 """Kept free beside the saved files, so that a rollback has room on a full disk."""
+LOCK_WITHIN_S: Final = 3.0
+"""A watchdog looks at the journal in less; whoever applies takes longer."""
 OWNER: Final[Mapping[str, Any]] = {"mode": "0600", "uid": os.geteuid(), "gid": os.getegid(), "xattrs": {}}
 
 
@@ -122,7 +124,7 @@ def opened(root: Path) -> Iterator[Journal]:
     except OSError as problem:
         raise unwritable(folder_of(root), problem) from None
     try:
-        with locked(folder):
+        with locked(folder, wait_s=LOCK_WITHIN_S):
             yield Journal(root, folder)
     except Busy as busy:
         raise UsageError(f"{busy}: wait until it has ended", status=ExitStatus.REFUSED) from None

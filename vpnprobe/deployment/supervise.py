@@ -96,7 +96,18 @@ def stop(run: Path, name: str) -> str:
         (run / f"{name}.{ending}").unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # It is not there, or something else is in it.
         run.rmdir()
+    for folder in (run, run.parent):  # Below another root it may lie on a disk.
+        with contextlib.suppress(OSError):
+            _sync(folder)
     return ""
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def start(run: Path, name: str, folder: Path, argv: Sequence[str]) -> str:

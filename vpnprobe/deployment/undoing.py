@@ -85,9 +85,9 @@ class Undoing:
             self._keep_of_others(path, undo)
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 path.unlink()
-                sync_folder(path.parent)
         elif not self._is(path, was):
             self._restore(path, undo, was)
+        _sync_above(path)
 
     def _restore(self, path: Path, undo: Entry, was: Entry) -> None:
         content = (self.folder / was["saved"]).read_bytes()
@@ -129,8 +129,8 @@ class Undoing:
     def _directory(self, undo: Entry) -> None:
         path = inside(self.root, undo["path"], follow_last=False)
         if not path.is_dir() or path.is_symlink():
-            return
-        if undo["contents"]:
+            pass
+        elif undo["contents"]:
             shutil.rmtree(path)
         else:
             try:
@@ -139,7 +139,7 @@ class Undoing:
                 if problem.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
                 self.tell(f"{path} is left: it holds {next(path.iterdir()).name}, which the set-up did not write")
-        sync_folder(path.parent)
+        _sync_above(path)
 
     def _sysctl(self, undo: Entry) -> None:
         short = []
@@ -211,6 +211,11 @@ class Undoing:
         done = run({"argv": ["systemctl", "--quiet", *elsewhere, *words]})
         if done.returncode and "not loaded" not in done.stderr and "does not exist" not in done.stderr:
             raise NotPutBack(f"systemctl {' '.join(words)}: {last_line(done.stderr)}")
+
+
+def _sync_above(path: Path) -> None:
+    """Whoever was killed in the middle of this may have changed the folder, and not synced it."""
+    sync_folder(next(folder for folder in path.parents if folder.is_dir()))
 
 
 def nft_rules(comment: str) -> list[Entry]:
