@@ -4,14 +4,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
-from deployment_support import NO_HOOKS, Server, command, daemon, file, files_of, folder, namespace, plan_of, whole_plan
+from deployment_support import NO_HOOKS, Server, command, daemon, file, files_of, folder, namespace, nobody_watches, plan_of, whole_plan
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vpnprobe.deployment import apply, effects
 from vpnprobe.deployment.apply import apply_plan, roll_back, status
 from vpnprobe.deployment.rollback import read_journal
-from vpnprobe.deployment.steps import Plan
+from vpnprobe.deployment.steps import AnyStep, Plan
 from vpnprobe.deployment.supervise import running
 from vpnprobe.errors import CannotRun, ExitStatus, UsageError
 
@@ -54,17 +57,18 @@ def test_only_what_is_not_as_it_shall_be_is_done(server: Server) -> None:
     assert apply_plan(plan, root=server.root, hooks=NO_HOOKS).taken == ("etc-other",)
 
 
-@pytest.mark.parametrize(
-    "failing", [command("fails", "echo it is so >&2; exit 3"), daemon("/etc", argv=("false",)), file("/etc/host.conf/x")]
-)
-def test_a_step_that_fails_takes_everything_back_at_once(server: Server, failing: object) -> None:
+FAILING: list[AnyStep] = [command("fails", "exit 3"), daemon("/etc", argv=("false",)), file("/etc/host.conf/x")]
+
+
+@pytest.mark.parametrize("failing", FAILING, ids=lambda step: step.id)
+def test_a_step_that_fails_takes_everything_back_at_once(server: Server, failing: AnyStep) -> None:
     before = files_of(server.root)
     plan = plan_of(
         file("/etc/a/b/c"),
         file("/etc/host.conf", name="host"),
         command("go", f"touch {server.root}/etc/x", f"rm -f {server.root}/etc/x"),
         failing,
-    )  # type: ignore[arg-type]
+    )
     with pytest.raises((CannotRun, UsageError)) as raised:
         apply_plan(plan, root=server.root, hooks=NO_HOOKS, tell=silent)
     assert "\n" not in str(raised.value)
@@ -232,3 +236,31 @@ def test_it_is_not_taken_back_from_another_network_namespace(namespaced: Server)
         assert done.returncode == 1
         assert "it was applied in another network namespace: run this behind nsenter --net=" in done.stderr
     assert namespaced.command(sys.executable, "-I", namespaced.journal / "rollback.py").returncode == 0
+
+
+NAMES = st.sampled_from(["host.conf", "a", "b", "link", "a/b", "b/c/d"])
+STEPS = st.one_of(
+    st.builds(file, NAMES.map("/etc/{}".format), st.binary(max_size=4), mode=st.sampled_from([0o600, 0o644]), secret=st.booleans()),
+    st.builds(folder, NAMES.map("/etc/{}".format)),
+)
+
+
+@given(plans=st.lists(st.lists(STEPS, min_size=1, max_size=4, unique_by=lambda step: step.id), min_size=1, max_size=3))
+def test_whatever_is_applied_is_taken_back(plans: list[list[AnyStep]]) -> None:
+    """Plans one after the other, some of which fail or are refused: then nothing has changed; and at last everything is as before."""
+    with TemporaryDirectory() as scratch, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(apply, "start_watchdog", nobody_watches)
+        server = Server(Path(scratch) / "root")
+        server.fill()
+        (server.root / "etc/link").symlink_to("/etc/a")
+        before = files_of(server.root)
+        for steps in plans:
+            unchanged = files_of(server.root)
+            try:
+                apply_plan(plan_of(*steps), root=server.root, hooks=NO_HOOKS)
+            except (UsageError, CannotRun):
+                assert files_of(server.root) == unchanged
+            else:
+                assert apply_plan(plan_of(*steps), root=server.root, hooks=NO_HOOKS).transaction is None
+        roll_back(server.root, silent, hooks=NO_HOOKS)
+        assert files_of(server.root) == before

@@ -97,6 +97,7 @@ def test_what_the_caller_asks_for(server: Server) -> None:
         (SetSysctl(id="s", why="w", key="kernel.ostype", value="x", before="Plan 9"), "sysctl kernel.ostype was Plan 9"),
         (file("/etc"), "cannot be looked at"),
         (folder("/etc/host.conf/x"), "is no folder"),
+        (folder("/etc/host.conf"), "/etc/host.conf is there, and is no folder"),
         (file("/etc/host.conf/x"), "is no folder"),
     ],
 )

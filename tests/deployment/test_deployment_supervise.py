@@ -106,6 +106,8 @@ def test_a_file_of_an_earlier_boot_names_nobody(run: Path) -> None:
     other.kill()
     other.wait()
     run.mkdir(parents=True, exist_ok=True)
+    (run / "one.pid").write_text(json.dumps({**record, "supervisor": [1 << 22, None], "child": [1 << 22, None]}))
+    assert (running(run, "one"), processes(run, "one")) == (None, []), "it had ended before its start could be noted"
     for damaged in ("", "{", "[]", '{"supervisor": 1}'):
         (run / "one.pid").write_text(damaged)
         assert running(run, "one") is None

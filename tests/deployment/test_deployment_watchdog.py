@@ -14,6 +14,7 @@ from deployment_support import NO_HOOKS, Server, command, file, files_of, plan_o
 from vpnprobe.deployment import watchdog
 from vpnprobe.deployment.apply import apply_plan, confirm, roll_back
 from vpnprobe.deployment.rollback import PLACE, read_journal
+from vpnprobe.deployment.steps import Command
 from vpnprobe.deployment.supervise import start_time
 from vpnprobe.errors import CannotRun, ExitStatus, UsageError
 
@@ -199,3 +200,32 @@ def test_a_step_that_hangs_is_a_failure(server: Server, monkeypatch: pytest.Monk
     monkeypatch.setattr("vpnprobe.deployment.undoing.COMMAND_WITHIN_S", 0.3)
     with pytest.raises(CannotRun, match=r"timed out after 0\.3 seconds; everything has been put back"):
         apply_plan(plan_of(command("hangs", "sleep 60")), root=server.root, hooks=NO_HOOKS)
+
+
+CUT_OFF = "table inet cut { chain input { type filter hook input priority -300; policy drop; }; }\n"
+
+
+@pytest.mark.root
+@pytest.mark.requires("namespaces")
+@pytest.mark.parametrize("confirm_within_s", [0.3, 1.0])
+def test_a_rule_that_cuts_the_operators_own_connection_reverts(namespaced: Server, confirm_within_s: float) -> None:
+    before = namespaced.state()
+    table = Command(argv=("nft", "list", "table", "inet", "cut"))
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from deployment_support import *
+table = Command(argv=("nft", "list", "table", "inet", "cut"))
+undo = UndoCommand(command=Command(argv=("nft", "delete", "table", "inet", "cut")), when=table)
+cut = RunCommand(id="cut", why="by mistake", command=Command(argv=("nft", "-f", "-"), stdin={CUT_OFF!r}), undo=(undo,), done_when=table)
+apply.apply_plan(plan_of(cut), root=Path({str(namespaced.root)!r}), hooks=NO_HOOKS, confirm_within_s={confirm_within_s})
+"""
+    ping = ("ping", "-c", "1", "-W", "1", "127.0.0.1")
+    assert namespaced.command(*ping).returncode == 0
+    assert namespaced.command(sys.executable, "-c", code).returncode == 0
+    began = time.monotonic()
+    wait_for(lambda: namespaced.command(*table.argv).returncode != 0)
+    assert time.monotonic() - began < confirm_within_s + 5
+    assert namespaced.command(*ping).returncode == 0
+    wait_for(lambda: read_journal(namespaced.journal)[-1].taken_back)
+    assert namespaced.state() == before

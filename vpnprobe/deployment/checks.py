@@ -146,6 +146,8 @@ def _place(step: WriteFile | MakeDirectory, root: Path) -> tuple[Path, int]:
     path = inside(root, step.path)
     if isinstance(step, WriteFile) and path.is_dir():
         raise refused(f"{step.path} is a folder, and shall be a file")
+    if isinstance(step, MakeDirectory) and path.exists():
+        raise refused(f"{step.path} is there, and is no folder")
     place = _there(path.parent)
     if not place.is_dir():
         raise refused(f"{place} is no folder")

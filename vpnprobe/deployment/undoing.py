@@ -45,7 +45,8 @@ def run(command: Entry, *, environment: Mapping[str, str] | None = None) -> subp
         raise FileNotFoundError(errno.ENOENT, "is not installed", command["argv"][0])
     argv = [program, *command["argv"][1:]]
     pipe = subprocess.PIPE
-    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, env=known, start_new_session=True) as child:
+    # The journal's lock is closed by the exec itself, and not before: who then gets the lock finds this process by its environment.
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, env=known, start_new_session=True, close_fds=False) as child:
         try:
             out, err = child.communicate(command.get("stdin", "").encode(), timeout=COMMAND_WITHIN_S)
         finally:
@@ -241,8 +242,11 @@ def marked(mark: str) -> list[int]:
 def end_commands(folder: Path, number: int) -> None:
     """What is still running of a transaction whose program was killed would go on after it is taken back."""
     until = time.monotonic() + 10
-    while (left := marked(f"{MARK}={folder}:{number}")) and time.monotonic() < until:
+    quiet = 0
+    while quiet < 2 and time.monotonic() < until:
+        left = marked(f"{MARK}={folder}:{number}")
         for process in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-        time.sleep(0.01)
+        quiet = 0 if left else quiet + 1
+        time.sleep(0.02)
