@@ -83,6 +83,14 @@ def test_the_reason_is_the_programs_own(server: Server) -> None:
         apply_plan(plan_of(command("fails", "echo it is so >&2; exit 3")), root=server.root, hooks=NO_HOOKS)
 
 
+def test_a_step_that_undoes_an_earlier_one_is_a_failure(server: Server) -> None:
+    before = files_of(server.root)
+    plan = plan_of(file("/etc/x"), command("spoils", f"echo else > {server.root}/etc/x"))
+    with pytest.raises(CannotRun, match="etc-x: it was done, and is not as it shall be; everything has been put back"):
+        apply_plan(plan, root=server.root, hooks=NO_HOOKS)
+    assert files_of(server.root) == before
+
+
 def test_an_interrupt_takes_back_too(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     before = files_of(server.root)
     real = effects.take

@@ -115,3 +115,10 @@ def test_no_room(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(os, "statvfs", full)
     refused(server, plan_of(file("/etc/x")), "is full: .* KiB are needed, and 12 are free", status=ExitStatus.UNWRITABLE)
+
+
+def test_two_names_of_one_file(server: Server) -> None:
+    (server.root / "etc/link").symlink_to("/etc/a")
+    refused(server, plan_of(file("/etc/a"), file("/etc/link")), "/etc/a and /etc/link are the same file, by a symbolic link")
+    (server.root / "etc/circle").symlink_to("circle")
+    refused(server, plan_of(file("/etc/circle/x")), "/etc/circle/x cannot be looked at: Too many levels of symbolic links")
