@@ -79,3 +79,10 @@ def test_transactions_are_numbered(server: Server) -> None:
     for content in (b"1", b"2"):
         apply_plan(plan_of(file("/etc/host.conf", content)), root=server.root, hooks=NO_HOOKS)
     assert [(one.number, one.confirmed) for one in read_journal(server.journal)] == [(1, True), (2, True)]
+
+
+def test_who_is_not_root_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1234)
+    problem = journal.unwritable(server.root, PermissionError(13, "Permission denied", "/var/lib/vpnprobe"))
+    assert str(problem) == "/var/lib/vpnprobe belongs to root: run it as root (sudo)"
+    assert problem.status is ExitStatus.MISSING

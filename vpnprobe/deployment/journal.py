@@ -5,6 +5,7 @@ python3 is copied there first. One program at a time: the folder is locked while
 """
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -155,5 +156,7 @@ def _make(folder: Path) -> list[Path]:
 
 
 def unwritable(path: Path, problem: OSError) -> CannotRun:
-    """One line: what cannot be written, and why."""
+    """One line: what cannot be written, and why. Status MISSING where it is the privilege that is lacking."""
+    if os.geteuid() != 0 and problem.errno in (errno.EACCES, errno.EPERM):
+        return CannotRun(f"{problem.filename or path} belongs to root: run it as root (sudo)", status=ExitStatus.MISSING)
     return CannotRun(f"{problem.filename or path} cannot be written: {problem.strerror}; nothing was changed", status=ExitStatus.UNWRITABLE)
