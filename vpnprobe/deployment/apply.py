@@ -19,7 +19,7 @@ from vpnprobe.deployment.encoding import json_text
 from vpnprobe.deployment.hooks import HookFailed, Hooks, Stage, hooks_of
 from vpnprobe.deployment.journal import Journal, opened, unwritable
 from vpnprobe.deployment.rollback import Transaction
-from vpnprobe.deployment.steps import AnyStep, Plan, WriteFile
+from vpnprobe.deployment.steps import AnyStep, Plan, RunCommand, WriteFile
 from vpnprobe.deployment.taking_back import waiting
 from vpnprobe.deployment.transactions import confirm, put_back, recover, roll_back, status
 from vpnprobe.deployment.undoing import MARK
@@ -131,6 +131,15 @@ class _Applying:
                 self._take(number, place, step, environment)
             except FAILURES as problem:
                 raise StepFailed(f"{step.id}: {_why(problem)}") from problem
+            watchdog.alive()
+        self._prove(watchdog)
+
+    def _prove(self, watchdog: Watchdog) -> None:
+        """That all is as it shall be at the end: a step may have undone an earlier one."""
+        for step in self.plan.steps:
+            asked = not isinstance(step, RunCommand) or step.done_when is not None
+            if asked and not is_done(step, self.journal.root, ()):
+                raise StepFailed(f"{step.id}: it was done, and is not as it shall be")
             watchdog.alive()
 
     def _take(self, number: int, place: int, step: AnyStep, environment: Mapping[str, str]) -> None:

@@ -62,6 +62,17 @@ def check_host(plan: Plan, root: Path) -> None:
         raise refused(f"{root} is no folder")
     if problem := same_host(plan, this_host(root)):
         raise refused(f"the plan is not for this server: {problem}")
+    places: dict[Path, str] = {}
+    for step in plan.steps:
+        if isinstance(step, WriteFile) and (other := places.setdefault(_resolved(root, step.path), step.path)) != step.path:
+            raise refused(f"{other} and {step.path} are the same file, by a symbolic link")
+
+
+def _resolved(root: Path, path: str) -> Path:
+    try:
+        return inside(root, path)
+    except OSError as problem:
+        raise refused(f"{path} cannot be looked at: {problem.strerror}") from None
 
 
 def check_before(pending: Sequence[AnyStep], root: Path, preconditions: Sequence[Precondition], tell: Callable[[str], None]) -> None:
@@ -146,6 +157,8 @@ def _place(step: WriteFile | MakeDirectory, root: Path) -> tuple[Path, int]:
     path = inside(root, step.path)
     if isinstance(step, WriteFile) and path.is_dir():
         raise refused(f"{step.path} is a folder, and shall be a file")
+    if isinstance(step, MakeDirectory) and path.exists():
+        raise refused(f"{step.path} is there, and is no folder")
     place = _there(path.parent)
     if not place.is_dir():
         raise refused(f"{place} is no folder")

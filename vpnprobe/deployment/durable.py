@@ -18,7 +18,7 @@ from typing import Any
 
 def inside(root: Path, path: str | PurePosixPath, *, follow_last: bool = True) -> Path:
     """Where a path of the server lies below `root`. Symbolic links are read as the server reads them, so that none leads out of it."""
-    left, found, links = [part for part in PurePosixPath(path).parts if part != "/"], root, 0
+    left, found, links = _steps(PurePosixPath(path)), root, 0
     while left:
         part = left.pop(0)
         if part == "..":
@@ -28,10 +28,15 @@ def inside(root: Path, path: str | PurePosixPath, *, follow_last: bool = True) -
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
             target = PurePosixPath(os.readlink(found / part))
             found = root if target.is_absolute() else found
-            left = [step for step in target.parts if step != "/"] + left
+            left = _steps(target) + left
         else:
             found = found / part
     return found
+
+
+def _steps(path: PurePosixPath) -> list[str]:
+    """Without the root, which may be two slashes."""
+    return [part for part in path.parts if part.strip("/")]
 
 
 def sync_folder(folder: Path) -> None:

@@ -191,6 +191,8 @@ def take(step: AnyStep, root: Path, *, temporary: str, environment: Mapping[str,
     match step:
         case MakeDirectory():
             _make_folders(root, inside(root, step.path), step.mode)
+            if not inside(root, step.path).is_dir():
+                raise StepFailed(f"{step.path} is there, and is no folder")
         case WriteFile():
             path, found = current(root, step.path)
             _make_folders(root, path.parent, 0o755)

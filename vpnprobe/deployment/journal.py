@@ -5,6 +5,7 @@ python3 is copied there first. One program at a time: the folder is locked while
 """
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ from vpnprobe.errors import CannotRun, ExitStatus, UsageError
 
 RESERVE_BYTES: Final = 64 << 10
 """Kept free beside the saved files, so that a rollback has room on a full disk."""
+LOCK_WITHIN_S: Final = 3.0
+"""A watchdog looks at the journal in less; whoever applies takes longer."""
 OWNER: Final[Mapping[str, Any]] = {"mode": "0600", "uid": os.geteuid(), "gid": os.getegid(), "xattrs": {}}
 
 
@@ -122,7 +125,7 @@ def opened(root: Path) -> Iterator[Journal]:
     except OSError as problem:
         raise unwritable(folder_of(root), problem) from None
     try:
-        with locked(folder):
+        with locked(folder, wait_s=LOCK_WITHIN_S):
             yield Journal(root, folder)
     except Busy as busy:
         raise UsageError(f"{busy}: wait until it has ended", status=ExitStatus.REFUSED) from None
@@ -153,5 +156,7 @@ def _make(folder: Path) -> list[Path]:
 
 
 def unwritable(path: Path, problem: OSError) -> CannotRun:
-    """One line: what cannot be written, and why."""
+    """One line: what cannot be written, and why. Status MISSING where it is the privilege that is lacking."""
+    if os.geteuid() != 0 and problem.errno in (errno.EACCES, errno.EPERM):
+        return CannotRun(f"{problem.filename or path} belongs to root: run it as root (sudo)", status=ExitStatus.MISSING)
     return CannotRun(f"{problem.filename or path} cannot be written: {problem.strerror}; nothing was changed", status=ExitStatus.UNWRITABLE)

@@ -52,8 +52,8 @@ else:  # the copy in the journal's folder
 SCHEMA: Final = "vpnprobe.journal/1"
 PLACE: Final = "var/lib/vpnprobe/journal"
 """Below ROOT."""
-COPIED: Final = ("rollback.py", "undoing.py", "durable.py", "supervise.py")
-"""Into the journal's folder: what a rollback needs beside python3."""
+COPIED: Final = ("durable.py", "supervise.py", "undoing.py", "rollback.py")
+"""Into the journal's folder, in this order: what a rollback needs beside python3."""
 
 
 class Busy(Exception):

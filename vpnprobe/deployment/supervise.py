@@ -42,6 +42,11 @@ def start_time(process: int) -> int | None:
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
+def is_alive(process: int, started: int | None) -> bool:
+    """`started` None: it had ended before that could be noted."""
+    return started is not None and start_time(process) == started
+
+
 def recorded(run: Path, name: str) -> dict[str, Any] | None:
     """What stands in its file; None: there is none."""
     try:
@@ -57,14 +62,13 @@ def running(run: Path, name: str) -> dict[str, Any] | None:
     found = recorded(run, name)
     if found is None:
         return None
-    alive = all(start_time(process) == started for process, started in (found["supervisor"], found["child"]))
-    return found if alive else None
+    return found if is_alive(*found["supervisor"]) and is_alive(*found["child"]) else None
 
 
 def processes(run: Path, name: str) -> list[int]:
     """All of them, the supervisor first."""
     found = recorded(run, name)
-    named = [process for process, started in (found["supervisor"], found["child"]) if start_time(process) == started] if found else []
+    named = [process for process, started in (found["supervisor"], found["child"]) if is_alive(process, started)] if found else []
     return list(dict.fromkeys(named + sorted(_marked(f"{MARK}={run / name}"))))
 
 
@@ -96,7 +100,18 @@ def stop(run: Path, name: str) -> str:
         (run / f"{name}.{ending}").unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # It is not there, or something else is in it.
         run.rmdir()
+    for folder in (run, run.parent):  # Below another root it may lie on a disk.
+        with contextlib.suppress(OSError):
+            _sync(folder)
     return ""
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def start(run: Path, name: str, folder: Path, argv: Sequence[str]) -> str:
@@ -105,10 +120,12 @@ def start(run: Path, name: str, folder: Path, argv: Sequence[str]) -> str:
         return still
     run.mkdir(mode=0o755, parents=True, exist_ok=True)
     command = [sys.executable, "-I", os.path.realpath(__file__), "run", str(run), name, str(folder), *argv]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("VPNPROBE_")} | {MARK: str(run / name)}
+    environment = {"PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", MARK: str(run / name)}
+    null = subprocess.DEVNULL
     with (run / f"{name}.log").open("ab") as log:
+        # Whoever holds a lock here keeps it until the supervisor can be found by its environment; it closes what is left itself.
         supervisor = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd="/", start_new_session=True, close_fds=True
+            command, stdin=null, stdout=log, stderr=log, env=environment, cwd="/", start_new_session=True, close_fds=False
         )
     until = time.monotonic() + STOP_WITHIN_S
     while supervisor.poll() is None and time.monotonic() < until:
@@ -136,6 +153,7 @@ class Supervisor:
         self.ending = False
 
     def serve(self) -> int:
+        os.closerange(3, 4096)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -45,7 +45,8 @@ def run(command: Entry, *, environment: Mapping[str, str] | None = None) -> subp
         raise FileNotFoundError(errno.ENOENT, "is not installed", command["argv"][0])
     argv = [program, *command["argv"][1:]]
     pipe = subprocess.PIPE
-    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, env=known, start_new_session=True) as child:
+    # The journal's lock is closed by the exec itself, and not before: who then gets the lock finds this process by its environment.
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, env=known, start_new_session=True, close_fds=False) as child:
         try:
             out, err = child.communicate(command.get("stdin", "").encode(), timeout=COMMAND_WITHIN_S)
         finally:
@@ -85,9 +86,9 @@ class Undoing:
             self._keep_of_others(path, undo)
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 path.unlink()
-                sync_folder(path.parent)
         elif not self._is(path, was):
             self._restore(path, undo, was)
+        _sync_above(path)
 
     def _restore(self, path: Path, undo: Entry, was: Entry) -> None:
         content = (self.folder / was["saved"]).read_bytes()
@@ -129,8 +130,8 @@ class Undoing:
     def _directory(self, undo: Entry) -> None:
         path = inside(self.root, undo["path"], follow_last=False)
         if not path.is_dir() or path.is_symlink():
-            return
-        if undo["contents"]:
+            pass
+        elif undo["contents"]:
             shutil.rmtree(path)
         else:
             try:
@@ -139,7 +140,7 @@ class Undoing:
                 if problem.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
                 self.tell(f"{path} is left: it holds {next(path.iterdir()).name}, which the set-up did not write")
-        sync_folder(path.parent)
+        _sync_above(path)
 
     def _sysctl(self, undo: Entry) -> None:
         short = []
@@ -213,6 +214,11 @@ class Undoing:
             raise NotPutBack(f"systemctl {' '.join(words)}: {last_line(done.stderr)}")
 
 
+def _sync_above(path: Path) -> None:
+    """Whoever was killed in the middle of this may have changed the folder, and not synced it."""
+    sync_folder(next(folder for folder in path.parents if folder.is_dir()))
+
+
 def nft_rules(comment: str) -> list[Entry]:
     """Those that bear it, in this network namespace."""
     done = run({"argv": ["nft", "-j", "-a", "list", "ruleset"]})
@@ -236,8 +242,11 @@ def marked(mark: str) -> list[int]:
 def end_commands(folder: Path, number: int) -> None:
     """What is still running of a transaction whose program was killed would go on after it is taken back."""
     until = time.monotonic() + 10
-    while (left := marked(f"{MARK}={folder}:{number}")) and time.monotonic() < until:
+    quiet = 0
+    while quiet < 2 and time.monotonic() < until:
+        left = marked(f"{MARK}={folder}:{number}")
         for process in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-        time.sleep(0.01)
+        quiet = 0 if left else quiet + 1
+        time.sleep(0.02)

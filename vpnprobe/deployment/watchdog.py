@@ -110,12 +110,10 @@ def watch(folder: Path, root: Path, pipe: IO[bytes], applying: int) -> None:
     """Until nothing is left that may have to be taken back."""
     _until_end(pipe, applying)
     tries = 0
-    while tries < TRIES:
+    while tries < TRIES and folder.is_dir():
         try:
             with locked(folder, wait_s=5.0):
                 waits, short = _take_back_what_is_due(folder, root)
-        except FileNotFoundError:
-            return
         except (Busy, OSError) as problem:
             _tell(str(problem))
             time.sleep(1.0)

@@ -1,0 +1,48 @@
+"""What a person reads of a plan before it is applied."""
+
+from deployment_support import Server, command, daemon, file, folder, plan_of
+
+from vpnprobe.deployment.steps import ManageUnit, SetSysctl
+from vpnprobe.deployment.words import difference
+
+
+def test_a_file_is_shown_against_what_is_there(server: Server) -> None:
+    text = difference(plan_of(file("/etc/host.conf", b"new\n"), file("/etc/more", b"more\n")), server.root)
+    assert "# /etc/host.conf is needed\n--- /etc/host.conf\n+++ /etc/host.conf\n@@ -1 +1 @@\n-old\n+new\n" in text
+    assert "--- /dev/null\n+++ /etc/more\n@@ -0,0 +1 @@\n+more\n" in text
+
+
+def test_a_secret_is_never_shown(server: Server) -> None:
+    (server.root / "etc/key").write_text("the old secret\n")
+    text = difference(plan_of(file("/etc/key", b"the new secret\n", mode=0o600, secret=True)), server.root)
+    assert "a secret of 15 bytes, mode 0600, is not shown" in text
+    assert "the " not in text
+
+
+def test_what_is_there_already_is_left_out(server: Server) -> None:
+    (server.root / "etc/dir").mkdir()
+    assert difference(plan_of(file("/etc/host.conf", b"old\n"), folder("/etc/dir")), server.root) == "nothing is to be changed\n"
+
+
+def test_commands_and_services_are_named(server: Server) -> None:
+    steps = (command("go", "echo x"), daemon("/etc"), ManageUnit(id="u", why="w", unit="openvpn-server@x"), folder("/etc/d"))
+    text = difference(plan_of(*steps), server.root)
+    for line in (
+        "! sh -c 'echo x'",
+        "! in /etc, kept running: sleep 600",
+        "! systemctl enable --now openvpn-server@x",
+        "+ folder /etc/d (mode 0750)",
+    ):
+        assert f"{line}\n" in text
+
+
+def test_sysctls_are_compared(server: Server) -> None:
+    text = difference(plan_of(SetSysctl(id="s", why="w", key="kernel.ostype", value="Plan 9")), server.root)
+    assert "- kernel.ostype = Linux\n+ kernel.ostype = Plan 9\n" in text
+    assert "cannot be compared" in difference(plan_of(SetSysctl(id="s", why="w", key="net.none", value="1")), server.root)
+
+
+def test_nothing_in_a_file_acts_on_the_terminal(server: Server) -> None:
+    text = difference(plan_of(file("/etc/x", b"\x1b[2Jx\n"), file("/etc/bytes", b"\xff\x00")), server.root)
+    assert "+\\x1b[2Jx" in text
+    assert "(2 bytes that are no text)" in text
