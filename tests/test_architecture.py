@@ -60,6 +60,8 @@ TESTED_ELSEWHERE: Final = {
     "cli.rules": ("rules/test_rules_cli.py", "with the other tests of the rules"),
     "cli.serve": ("agents/test_agents_live.py", "it runs as a process there"),
     "conversations.observing": ("conversations/test_conversations_registry.py", "each protocol's observer is asked there"),
+    "cli.verification_text": ("cli/test_cli_provision_verify.py", "it is what that command prints"),
+    "deployment.verification": ("real/test_real_provision_verify.py", "its parts are seen with real tunnels"),
     "endpoint.pcap": ("capture/test_capture_files.py", "what it writes is read there"),
     "endpoint.ppp_call": ("scenarios/test_scenarios_simulated.py", "GRE inside a call is a check of every scenario"),
     "endpoint.probe_packets": ("scenarios/test_scenarios_simulated.py", "places are expectations of scenarios"),
