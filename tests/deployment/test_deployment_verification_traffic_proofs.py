@@ -116,9 +116,13 @@ def test_up() -> None:
     assert outcome(proofs.up(TUNNEL, None, "SUCCESS"), "0.80 s", "10.8.0.2", "tun0") is Outcome.SHOWN
     assert outcome(proofs.up(TUNNEL, None, "ROUTE_ERROR"), "route error") is Outcome.SHOWN
     assert outcome(proofs.up(TUNNEL, 1.24, "SUCCESS"), "broke 1.2 s later") is Outcome.FAILED
-    assert outcome(proofs.not_up("AUTH_FAILED"), "user name") is Outcome.FAILED
-    assert outcome(proofs.not_up("TLS Error: TLS key negotiation failed"), "revoked") is Outcome.FAILED
-    assert outcome(proofs.not_up("no"), "--solo --profile") is Outcome.FAILED
+    assert outcome(proofs.not_up("AUTH_FAILED", interrupted=False), "user name") is Outcome.FAILED
+    assert outcome(proofs.not_up("TLS Error: TLS key negotiation failed", interrupted=False), "revoked") is Outcome.FAILED
+    assert outcome(proofs.not_up("no", interrupted=False), "--solo --profile") is Outcome.FAILED
+
+
+def test_an_interruption_before_it_is_up() -> None:
+    assert proofs.not_up("it was interrupted", interrupted=True).outcome is Outcome.UNKNOWN
 
 
 def test_data() -> None:

@@ -13,6 +13,7 @@ from verify_support import DEVICE, MASQUERADE, ROUTER, ROUTER6, SERVER_ADDRESS, 
 
 from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.lab.namespaces import require_tools
+from vpnprobe.lab.openvpn_pki import Flaw
 from vpnprobe.transports.topology import CLIENT, SERVER
 
 pytestmark = [pytest.mark.root, pytest.mark.real, pytest.mark.requires("namespaces", "openvpn")]
@@ -273,10 +274,39 @@ def test_a_wrong_password_has_openvpns_own_words(here: World) -> None:
     assert found.outcome("restored") == "shown"
 
 
+def test_a_certificate_that_the_server_refuses(here: World) -> None:
+    authority = here.servers["full"].authority.client(Flaw.EXPIRED)
+    pem = {"cert": authority.certificate_pem.decode(), "key": authority.key_pem.decode()}
+    found = here.verify(here.profile("full", **pem), "--up-within", "8s")
+    assert found.status == 3
+    assert "it does not take this client's" in found.proof("up")["sentence"], found.proof("up")
+    assert "revoked" in found.proof("up")["todo"]
+
+
+def test_a_password_that_nobody_gave(here: World) -> None:
+    found = here.verify(here.profile("password", auth_user_pass=""))
+    assert found.status == 3
+    assert "'Auth', which nobody gave" in found.proof("up")["sentence"]
+
+
+def test_a_resolver_that_a_script_has_set_is_put_back(here: World, tmp_path: Path) -> None:
+    """The script's other half never runs where openvpn is killed."""
+    (tmp_path / "resolv.conf").write_text("nameserver 192.0.2.53\n")
+    (tmp_path / "up").write_text("#!/bin/sh\necho nameserver 10.80.0.1 > /etc/resolv.conf\n")
+    (tmp_path / "up").chmod(0o755)
+    profile = here.profile("full")
+    profile.write_text(f"{profile.read_text()}script-security 2\nup {tmp_path}/up\n")
+    bound = ("unshare", "--mount", "sh", "-c", f'mount --bind {tmp_path}/resolv.conf /etc/resolv.conf && exec "$@"', "sh")
+    found = here.verify(profile, prefix=bound, meanwhile=lambda _: kill_openvpn(here), for_="3s")
+    assert found.proof("dns")["numbers"]["asked"] == ["10.80.0.1"]
+    assert found.outcome("restored") == "shown"
+    assert (tmp_path / "resolv.conf").read_text() == "nameserver 192.0.2.53\n"
+
+
 def test_a_server_that_is_silent_is_waited_for_in_bounds(here: World) -> None:
     found = here.verify(here.profile("full", remote=f"{WEB} 1194"), "--up-within", "3s")
     assert found.status == 3
-    assert "not up within 3 s" in found.proof("up")["sentence"]
+    assert "not up within 3 s (nothing comes from the server)" in found.proof("up")["sentence"]
     assert found.took_s < 12
 
 
@@ -330,7 +360,9 @@ def test_a_tunnel_of_the_users_own_is_not_taken_unasked(here: World) -> None:
     command = [*here.lab.exec_prefix(CLIENT), "/usr/sbin/openvpn", "--config", str(profile), *waiting]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as own:
         try:
-            time.sleep(0.5)
+            deadline = time.monotonic() + 10
+            while not here.openvpn() and time.monotonic() < deadline:
+                time.sleep(0.05)
             found = here.verify(profile)
         finally:
             own.terminate()

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -109,7 +109,11 @@ class World:
 
     def openvpn(self) -> list[int]:
         """Clients that run."""
-        return [pid for pid in self.lab.processes(CLIENT) if Path(f"/proc/{pid}/comm").read_text().strip() == "openvpn"]
+        found = []
+        for pid in self.lab.processes(CLIENT):
+            with suppress(OSError):  # One that has ended since.
+                found += [pid] if Path(f"/proc/{pid}/comm").read_text().strip() == "openvpn" else []
+        return found
 
     def verify(
         self,
