@@ -66,6 +66,8 @@ TESTED_ELSEWHERE: Final = {
     "conversations.observing": ("conversations/test_conversations_registry.py", "each protocol's observer is asked there"),
     "deployment.steps": ("deployment/test_deployment_encoding.py", "they are what is written and read there"),
     "deployment.taking_back": ("deployment/test_deployment_hooks.py", "it is a rollback with its hooks"),
+    "cli.verification_text": ("cli/test_cli_provision_verify.py", "it is what that command prints"),
+    "deployment.verification": ("real/test_real_provision_verify.py", "its parts are seen with real tunnels"),
     "endpoint.pcap": ("capture/test_capture_files.py", "what it writes is read there"),
     "endpoint.ppp_call": ("scenarios/test_scenarios_simulated.py", "GRE inside a call is a check of every scenario"),
     "endpoint.probe_packets": ("scenarios/test_scenarios_simulated.py", "places are expectations of scenarios"),

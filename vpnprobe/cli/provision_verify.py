@@ -62,10 +62,11 @@ def verify(
     quiet: bool,
     no_color: bool,
 ) -> int:
-    """Proves a tunnel from the client: up, data both ways, no leak, IPv6, DNS, full-sized packets; then takes it down.
+    """Brings the tunnel of a profile up and proves it (on a client).
 
-    Brings the profile's tunnel up with the real OpenVPN, as root. While it is watched, small packets are sent to addresses that nobody has,
-    so that a leak shows; nobody on the Internet is asked anything unless you name it. Afterwards everything is as it was before.
+    With the real OpenVPN, as root: that it is up and carries data both ways, that nothing leaks, what becomes of IPv6 and of names, how
+    large packets may be and how fast it is; then it is taken down, and everything is as it was before. While it is watched, small packets
+    are sent to addresses that nobody has, so that a leak shows; nobody on the Internet is asked anything unless you name it.
     Status 0: it is proved; 3: something is shown to fail or to leak, or what it must show could not be told.
     """
     from vpnprobe.cli.options import output_of

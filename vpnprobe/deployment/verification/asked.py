@@ -177,12 +177,17 @@ HEADERS_BYTES: Final = 28
 DEFAULT_MSSFIX_BYTES: Final = 1492
 
 
+DEFAULT_MTU_BYTES: Final = 1500
+
+
 def _segment_bytes(listed: Iterable[Option]) -> int | None:
-    """The largest TCP packet inside the tunnel: `mssfix N` counts UDP's payload, `mssfix N mtu` (as by default) the whole packet."""
-    size, counts_all = DEFAULT_MSSFIX_BYTES, True
-    for option in listed:
-        if option[0] == "mssfix" and len(option) > 1 and option[1].isdigit():
-            size, counts_all = int(option[1]), "mtu" in option[2:]
-        if option[0] == "tun-mtu" and len(option) > 1 and option[1].isdigit():
-            size, counts_all = int(option[1]) + OVERHEAD_BYTES + HEADERS_BYTES, True
-    return size - OVERHEAD_BYTES - (HEADERS_BYTES if counts_all else 0) if size else None
+    """The largest TCP packet inside the tunnel.
+
+    `mssfix N` counts UDP's payload, `mssfix N mtu` the whole packet, as by default with a usual MTU; with another MTU that is the limit.
+    """
+    last = {option[0]: option[1:] for option in listed if len(option) > 1 and option[1].isdigit()}
+    mtu = int(last.get("tun-mtu", (DEFAULT_MTU_BYTES,))[0])
+    if "mssfix" not in last:
+        return mtu if mtu != DEFAULT_MTU_BYTES else DEFAULT_MSSFIX_BYTES - OVERHEAD_BYTES - HEADERS_BYTES
+    size, *kind = last["mssfix"]
+    return int(size) - OVERHEAD_BYTES - (HEADERS_BYTES if "mtu" in kind else 0) if int(size) else None

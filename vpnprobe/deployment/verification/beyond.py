@@ -94,7 +94,7 @@ async def _connected(host: Host, address: Address) -> Reached:
         _, writer = await asyncio.open_connection(str(address), host.port)
     except ConnectionRefusedError:
         return Reached(host, True, "it answers, and refuses the port")
-    writer.close()
+    await _closed(writer)
     return Reached(host, True, "connected")
 
 
@@ -122,8 +122,14 @@ async def _got(scheme: str, host: str, port: int | None, path: str, query: str) 
         while len(answer) < LARGEST_ANSWER_BYTES and (chunk := await reader.read(LARGEST_ANSWER_BYTES)):
             answer += chunk
     finally:
-        writer.close()
+        await _closed(writer)
     return bytes(answer).partition(b"\r\n\r\n")[2]
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 def _address_in(answer: bytes) -> Address | None:

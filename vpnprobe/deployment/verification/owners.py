@@ -65,8 +65,8 @@ def _holder(inodes: set[str], proc: Path, *, but: int = 0) -> Owner:
     for pid in sorted((int(name) for name in os.listdir(proc) if name.isdigit() and int(name) != but), reverse=True):
         if time.monotonic() > deadline or not wanted:
             break
-        with suppress(OSError):
-            for descriptor in os.scandir(proc / str(pid) / "fd"):
+        with suppress(OSError), os.scandir(proc / str(pid) / "fd") as descriptors:
+            for descriptor in descriptors:
                 if os.readlink(descriptor.path) in wanted:
                     return Owner(pid, (proc / str(pid) / "comm").read_text().strip())
     return NOBODY

@@ -172,7 +172,13 @@ class TunnelProcess:
         return None if self._process is None else self._process.pid
 
     def _where(self) -> str:
-        return f"its last state is {self.state.name}" if self.state is not None else "it said nothing"
+        if self.state is None:
+            return "it said nothing"
+        if any("VERIFY OK: depth=0" in line for line in self.lines):
+            return (
+                "the server's certificate is good, and then the server is silent: it does not take this client's, or its packets are lost"
+            )
+        return "nothing comes from the server" if self.state.name == "WAIT" else f"its last state is {self.state.name}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writer = writer

@@ -11,8 +11,12 @@ from vpnprobe.transports.stack import Address
 SEEN_BY = "name a service that says from which address it is asked: --seen-by URL"
 
 
-def not_up(problem: str) -> Proof:
+def not_up(problem: str, *, interrupted: bool) -> Proof:
     """It never came up."""
+    if interrupted:
+        return Proof(
+            question=Question.UP, outcome=Outcome.UNKNOWN, sentence="Whether the tunnel comes up is not known: it was interrupted."
+        )
     return Proof(question=Question.UP, outcome=Outcome.FAILED, sentence=f"The tunnel does not come up: {problem}.", todo=_mend(problem))
 
 

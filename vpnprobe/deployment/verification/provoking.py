@@ -1,7 +1,8 @@
 """Traffic of our own while it is watched, so that a machine that is idle does not pass for one that leaks nothing.
 
 Small packets go to addresses that nobody has (RFC 5737, RFC 3849), to one address of each route and rule that leads around the tunnel,
-and to the system's resolvers: echo requests, UDP datagrams and TCP SYNs. The system's own resolver is asked for a name that does not exist. A packet that this machine does not take (no route, refused) is not counted: IPv6 that is blocked shows that way.
+and to the system's resolvers: echo requests, UDP datagrams and TCP SYNs. The system's own resolver is asked for a name that does not
+exist. A packet that this machine does not take (no route, refused) is not counted: IPv6 that is blocked shows that way.
 """
 
 import asyncio

@@ -115,16 +115,16 @@ class Verifier:
         scripted = _asked(request.profile, "").has_scripts
         found: list[Proof] = []
         tunnel, watch, leaks = None, None, list[Leak]()
+        at = time.monotonic()
         try:
             async with process:
                 if self._interrupted.is_set():
                     process.fail("it was interrupted")
-                at = time.monotonic()
                 if await process.come_up(request.up_within_s):
                     self._tell(f"the tunnel is up; it is watched for {request.for_s:g} s")
                     tunnel, watch, leaks, found = await self._watched(process, time.monotonic() - at, direct, seen_before)
                 else:
-                    found = [proofs.not_up(process.problem)]
+                    found = [proofs.not_up(process.problem, interrupted=self._interrupted.is_set())]
         finally:
             await asyncio.to_thread(put_back, before, process.lines, with_resolver=scripted)
         after = await asyncio.to_thread(read_state)
