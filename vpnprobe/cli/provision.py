@@ -42,7 +42,7 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup)
 def provision() -> None:
-    """Turns a recommendation into a working OpenVPN, with a way back.
+    """Sets up on a server what was recommended, proves it, and can put everything back.
 
     \b
     On the server:   vpnprobe provision plan RESULT -o DIR
