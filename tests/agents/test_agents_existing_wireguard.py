@@ -271,6 +271,11 @@ class TestWhoIsAsked:
         used = WireguardProfile("wg0.conf", CLIENT_KEY, (ip_interface(address),), tuple(map(ip_address, dns)), None, (other,))
         assert tuple(map(str, asked_in_tunnel(used, other))) == asked
 
+    def test_of_many_networks_the_first_ones_are_enough(self) -> None:
+        """Providers' lists that leave some networks out have thousands, each of which would be looked through for each."""
+        other = peer(allowed_ips=tuple(IPv4Network((number << 8, 32)) for number in range(1, 50_001)))
+        assert asked_in_tunnel(profile(other), other) == tuple(IPv4Address(number << 8) for number in range(1, 5))
+
     def test_what_is_asked_may_go_to_that_peer(self) -> None:
         other = peer(allowed_ips=(IPv4Network("10.8.0.0/24"),))
         assert all(address in IPv4Network("10.8.0.0/24") for address in asked_in_tunnel(profile(other), other))

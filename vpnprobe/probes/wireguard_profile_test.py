@@ -7,6 +7,7 @@ whether initiations arrive.
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from itertools import islice
 from typing import ClassVar, Final
 
 from vpnprobe.conversations.registry import protocol_named
@@ -52,6 +53,8 @@ KEEPALIVE_PATIENCE_S: Final = KEEPALIVE_S + 2.0
 SESSION_DEADLINE_S: Final = 45.0
 MOST_ASKED: Final = 4
 """Addresses in the tunnel."""
+MOST_CONSIDERED: Final = 16
+"""Addresses of this end, and resolvers, that say whom to ask."""
 WHOLE_NETWORK: Final = 24
 """Prefix length of the network that a single tunnel address is taken to be of."""
 DEFAULT_MTU: Final = DATA_SIZES[-1] - UDP_CARRIER_BYTES - EMPTY_DATA
@@ -255,9 +258,9 @@ def asked_in_tunnel(profile: WireguardProfile, peer: WireguardPeer) -> tuple[IPv
     The first address of this end's network is the server's by custom; AllowedIPs may name the server alone; a resolver is there to be
     asked; an address without a network is taken to be of one as large as most have.
     """
-    own = [address for address in profile.addresses if isinstance(address, IPv4Interface)]
+    own = [address for address in profile.addresses if isinstance(address, IPv4Interface)][:MOST_CONSIDERED]
     allowed = [network for network in peer.allowed_ips if isinstance(network, IPv4Network)]
-    resolvers = [address for address in profile.dns if isinstance(address, IPv4Address)]
+    resolvers = [address for address in profile.dns if isinstance(address, IPv4Address)][:MOST_CONSIDERED]
     found = [
         *(_first(address.network) for address in own if address.network.prefixlen < 31),
         *(network.network_address for network in allowed if network.prefixlen == 32),
@@ -267,8 +270,8 @@ def asked_in_tunnel(profile: WireguardProfile, peer: WireguardPeer) -> tuple[IPv
         *(address for address in resolvers if not address.is_private),
     ]
     mine = {address.ip for address in own}
-    usable = [address for address in dict.fromkeys(found) if address not in mine and any(address in network for network in allowed)]
-    return tuple(usable[:MOST_ASKED])
+    usable = (address for address in dict.fromkeys(found) if address not in mine and any(address in network for network in allowed))
+    return tuple(islice(usable, MOST_ASKED))
 
 
 def _first(network: IPv4Network) -> IPv4Address:
