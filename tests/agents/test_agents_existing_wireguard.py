@@ -1,5 +1,6 @@
 """Existing WireGuard servers tried with a profile, with and without a server agent beside them: what fails has its name."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_interface, ip_network
@@ -136,6 +137,7 @@ class TestWorks:
     def test_answers_from_another_port_are_followed_and_told(self) -> None:
         found = tried(lambda both: WireguardServer(both.server, answers_from=PORT + 1))
         assert (found.outcomes[HANDSHAKE], found.outcomes[S2C]) == ("pass", "pass")
+        assert found.server.followed
         assert f":{PORT + 1} answers for " in found.failures["answered-from-elsewhere"]
         feasibility, why = found.verdict()
         assert feasibility is Feasibility.FEASIBLE
@@ -191,6 +193,31 @@ class TestSilence:
         found = tried(lambda both: WireguardServer(both.server, kind=OnlyCookies, wants_cookie=True))
         assert set(found.failures) == {"cookie-unanswered"}
 
+    def test_cookies_from_elsewhere_are_not_followed(self) -> None:
+        """The server's public key is enough to make one: who sees initiations could have them sent to anybody."""
+        found = tried(lambda both: WireguardServer(both.server, kind=OnlyCookies, wants_cookie=True, answers_from=PORT + 1))
+        assert set(found.failures) == {"cookie-unanswered"}
+        assert len(found.server.heard) > 1
+        assert not found.server.followed
+
+    def test_a_server_that_begins_to_listen_between_two_initiations(self) -> None:
+        """A single refusal may be about another thing."""
+        waiting: list[asyncio.Task[None]] = []
+
+        def later(both: Agents) -> WireguardServer:
+            server = WireguardServer(both.server)
+
+            async def begin() -> None:
+                await asyncio.sleep(0.5)
+                await server.listen()
+
+            waiting.append(asyncio.get_running_loop().create_task(begin()))
+            return server
+
+        found = tried(later, listens_on=0)
+        assert found.failures == {}
+        assert found.outcomes[S2C] == "pass"
+
     def test_a_name_that_is_not_known(self) -> None:
         found = tried(addresses=())
         assert set(found.failures) == {"name-not-resolved"}
@@ -223,6 +250,7 @@ class TestData:
         """The server's own keepalive shows it: a server that answers no pings is no dead tunnel."""
         found = tried(lambda both: WireguardServer(both.server, answers_pings=False))
         assert set(found.failures) == {"data-unanswered"}
+        assert "first_data_ms" not in found.rows[HANDSHAKE].detail
         assert "The path is not what stops it" in found.verdict()[1]
 
     def test_large_messages_alone(self) -> None:
@@ -281,6 +309,14 @@ class TestWhoIsAsked:
         assert all(address in IPv4Network("10.8.0.0/24") for address in asked_in_tunnel(profile(other), other))
 
 
-@pytest.mark.parametrize(("mtu", "sizes"), [(None, (128, 576, 1200, 1400, 1440, 1480)), (1280, (128, 576, 1200, 1340)), (68, (128,))])
+@pytest.mark.parametrize(
+    ("mtu", "sizes"),
+    [
+        (None, (128, 576, 1200, 1400, 1440, 1480)),
+        (1280, (128, 576, 1200, 1340)),
+        (68, (128,)),
+        (65535, (128, 576, 1200, 1400, 1440, 1480, 65535)),
+    ],
+)
 def test_sizes_are_those_that_the_mtu_makes(mtu: int | None, sizes: tuple[int, ...]) -> None:
     assert sizes_of(mtu) == sizes

@@ -167,3 +167,14 @@ class TestSlowPaths:
         pair(end, GATEWAY, lost=lost).run(until=6.0)
         assert all(isinstance(decode_wireguard(data), HandshakeInitiation) for data in counted)
         assert end.run.all_answered
+
+
+def test_a_cookie_is_no_word_that_only_the_server_can_have_said() -> None:
+    end = client(GATEWAY, echoes=0)
+    under_load = Responder(AT_SERVER, entropy=random.Random(2).randbytes, unix_time_at_zero=UNIX_TIME, echoes=0, wants_cookie=True)
+    both = Pair(end, under_load)
+    both.deliver()
+    assert (end.opened, end.cookies_received, end.authenticated) == (1, 1, 0)
+    both.run(until=RETRANSMIT_AFTER_S + 0.5)
+    assert end.reached("handshake")
+    assert end.authenticated == end.opened - 1 > 0
