@@ -169,6 +169,7 @@ class TestSilence:
         assert beside.failures["arrives-unanswered"].startswith("5 came")
         assert beside.rows[HANDSHAKE].detail["arrived_at_server"] == 1
         assert "The path is not what stops it" in beside.verdict()[1]
+        assert "wrapped" not in beside.verdict()[1]
 
     def test_a_filter_beside_which_the_agent_sees_what_else_comes(self) -> None:
         assert set(tried(topology=first_bytes(INITIATION)).failures) == {"silent"}

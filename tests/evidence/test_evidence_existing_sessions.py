@@ -53,7 +53,18 @@ def test_an_initiation_that_comes_and_is_not_answered() -> None:
     (row,) = judged(rows, BESIDE, sees=True).values()
     assert (row.outcome, row.sent, row.received) == (Outcome.NO_ANSWER, 2, 0)
     assert row.detail["arrived_at_server"] == 2
-    assert "reason" not in row.detail
+    assert row.detail["reason"] == "WireGuard answers nobody whose key it does not know"
+
+
+def test_a_cookie_is_no_silence() -> None:
+    rows = [
+        *seen(CLIENT, SENT, OF_PROFILE, OURS[:1], message=INITIATION),
+        *seen(SERVER, RECEIVED, PLAIN, OURS[:1], message=INITIATION),
+        *seen(SERVER, SENT, PLAIN, OURS[:1], message="Cookie Reply"),
+        *seen(CLIENT, RECEIVED, OF_PROFILE, OURS[:1], message="Cookie Reply"),
+    ]
+    (row,) = judged(rows, BESIDE, sees=True).values()
+    assert (row.outcome, row.detail["reason"]) == (Outcome.NO_ANSWER, "Cookie Reply alone came back")
 
 
 def test_its_answers_are_none_of_plain_sessions_beside_it() -> None:

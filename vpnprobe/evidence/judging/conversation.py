@@ -43,7 +43,7 @@ def _unanswered(judge: Judge, check: Check, found: Observation, counts: PacketCo
     if refusal is not None and refusal.kind is not RefusalKind.UNREACHABLE and not judge.kept_by_host(check, Direction.C2S):
         return replace(found, outcome=Outcome.REFUSED, detail={**found.detail, **by_whom(refusal)})
     if there.received or (there.sent and judge.would_have_recorded(check, Direction.C2S)):
-        found = replace(found, detail={**found.detail, "arrived_at_server": len(there.received), **_strangers(judge, check, there)})
+        found = replace(found, detail={**found.detail, "arrived_at_server": len(there.received), **_strangers(judge, check, there, counts)})
     said = (m for m in counts.messages(Direction.S2C) if m in refusals(check) and counts.count(Direction.S2C, m).received)
     refused = next(said, None)
     # Where the server's end saw nothing come, somebody before it closed the connection in its name.
@@ -53,11 +53,14 @@ def _unanswered(judge: Judge, check: Check, found: Observation, counts: PacketCo
     return judge.refused_or(stopped, check, way) if way is not None else stopped
 
 
-def _strangers(judge: Judge, check: Check, there: Count) -> dict[str, str]:
+def _strangers(judge: Judge, check: Check, there: Count, counts: PacketCounts) -> dict[str, str]:
     """Why what came was not answered, where another program has the port and its protocol answers nobody whose keys it does not know."""
     spec = spec_of(check)
-    silent = there.received and not is_existing(check) and judge.facts.answering(check) is PortState.DAEMON
-    return {"reason": spec.silent_to_strangers} if silent and spec is not None and spec.silent_to_strangers else {}
+    of_another = is_existing(check) or judge.facts.answering(check) is PortState.DAEMON
+    if spec is None or not spec.silent_to_strangers or not there.received or not of_another:
+        return {}
+    back = [message for message in counts.messages(Direction.S2C) if counts.count(Direction.S2C, message).received]
+    return {"reason": f"{', '.join(back)} alone came back" if back else spec.silent_to_strangers}
 
 
 def _fits(check: Check, refused: str) -> dict[str, str]:
