@@ -1,5 +1,6 @@
 """Existing WireGuard servers tried with a profile, with and without a server agent beside them: what fails has its name."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_interface, ip_network
@@ -139,6 +140,7 @@ class TestWorks:
     def test_answers_from_another_port_are_followed_and_told(self) -> None:
         found = tried(lambda both: WireguardServer(both.server, answers_from=PORT + 1))
         assert (found.outcomes[HANDSHAKE], found.outcomes[S2C]) == ("pass", "pass")
+        assert found.server.followed
         assert f":{PORT + 1} answers for " in found.failures["answered-from-elsewhere"]
         feasibility, why = found.verdict()
         assert feasibility is Feasibility.FEASIBLE
@@ -170,6 +172,7 @@ class TestSilence:
         assert beside.failures["arrives-unanswered"].startswith("5 came")
         assert beside.rows[HANDSHAKE].detail["arrived_at_server"] == 1
         assert "The path is not what stops it" in beside.verdict()[1]
+        assert "wrapped" not in beside.verdict()[1]
 
     def test_a_filter_beside_which_the_agent_sees_what_else_comes(self) -> None:
         assert set(tried(topology=first_bytes(INITIATION)).failures) == {"silent"}
@@ -193,6 +196,31 @@ class TestSilence:
     def test_cookies_and_nothing_else(self) -> None:
         found = tried(lambda both: WireguardServer(both.server, kind=OnlyCookies, wants_cookie=True))
         assert set(found.failures) == {"cookie-unanswered"}
+
+    def test_cookies_from_elsewhere_are_not_followed(self) -> None:
+        """The server's public key is enough to make one: who sees initiations could have them sent to anybody."""
+        found = tried(lambda both: WireguardServer(both.server, kind=OnlyCookies, wants_cookie=True, answers_from=PORT + 1))
+        assert set(found.failures) == {"cookie-unanswered"}
+        assert len(found.server.heard) > 1
+        assert not found.server.followed
+
+    def test_a_server_that_begins_to_listen_between_two_initiations(self) -> None:
+        """A single refusal may be about another thing."""
+        waiting: list[asyncio.Task[None]] = []
+
+        def later(both: Agents) -> WireguardServer:
+            server = WireguardServer(both.server)
+
+            async def begin() -> None:
+                await asyncio.sleep(0.5)
+                await server.listen()
+
+            waiting.append(asyncio.get_running_loop().create_task(begin()))
+            return server
+
+        found = tried(later, listens_on=0)
+        assert found.failures == {}
+        assert found.outcomes[S2C] == "pass"
 
     def test_a_name_that_is_not_known(self) -> None:
         found = tried(addresses=())
@@ -226,6 +254,7 @@ class TestData:
         """The server's own keepalive shows it: a server that answers no pings is no dead tunnel."""
         found = tried(lambda both: WireguardServer(both.server, answers_pings=False))
         assert set(found.failures) == {"data-unanswered"}
+        assert "first_data_ms" not in found.rows[HANDSHAKE].detail
         assert "The path is not what stops it" in found.verdict()[1]
 
     def test_large_messages_alone(self) -> None:
@@ -274,11 +303,24 @@ class TestWhoIsAsked:
         used = WireguardProfile("wg0.conf", CLIENT_KEY, (ip_interface(address),), tuple(map(ip_address, dns)), None, (other,))
         assert tuple(map(str, asked_in_tunnel(used, other))) == asked
 
+    def test_of_many_networks_the_first_ones_are_enough(self) -> None:
+        """Providers' lists that leave some networks out have thousands, each of which would be looked through for each."""
+        other = peer(allowed_ips=tuple(IPv4Network((number << 8, 32)) for number in range(1, 50_001)))
+        assert asked_in_tunnel(profile(other), other) == tuple(IPv4Address(number << 8) for number in range(1, 5))
+
     def test_what_is_asked_may_go_to_that_peer(self) -> None:
         other = peer(allowed_ips=(IPv4Network("10.8.0.0/24"),))
         assert all(address in IPv4Network("10.8.0.0/24") for address in asked_in_tunnel(profile(other), other))
 
 
-@pytest.mark.parametrize(("mtu", "sizes"), [(None, (128, 576, 1200, 1400, 1440, 1480)), (1280, (128, 576, 1200, 1340)), (68, (128,))])
+@pytest.mark.parametrize(
+    ("mtu", "sizes"),
+    [
+        (None, (128, 576, 1200, 1400, 1440, 1480)),
+        (1280, (128, 576, 1200, 1340)),
+        (68, (128,)),
+        (65535, (128, 576, 1200, 1400, 1440, 1480, 65535)),
+    ],
+)
 def test_sizes_are_those_that_the_mtu_makes(mtu: int | None, sizes: tuple[int, ...]) -> None:
     assert sizes_of(mtu) == sizes

@@ -59,14 +59,20 @@ class WireguardServer:
     """Bytes of a datagram; larger ones it does not get."""
     heard: list[Endpoint] = field(default_factory=list)
     """Where datagrams came from."""
+    followed: list[Endpoint] = field(default_factory=list)
+    """Those that came to where it answers from."""
     _drivers: dict[Endpoint, Driver] = field(default_factory=dict)
     _ports: list[UdpPort] = field(default_factory=list)
 
     async def listen(self, port: int = PORT) -> "WireguardServer":
         self._ports.append(await self.stack.udp(self._came, port=port))
         if self.answers_from is not None:
-            self._ports.append(await self.stack.udp(self._came, port=self.answers_from))
+            self._ports.append(await self.stack.udp(self._came_after, port=self.answers_from))
         return self
+
+    def _came_after(self, datagram: Datagram) -> None:
+        self.followed.append(datagram.source)
+        self._came(datagram)
 
     def _came(self, datagram: Datagram) -> None:
         self.heard.append(datagram.source)

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
@@ -167,3 +168,30 @@ class TestSlowPaths:
         pair(end, GATEWAY, lost=lost).run(until=6.0)
         assert all(isinstance(decode_wireguard(data), HandshakeInitiation) for data in counted)
         assert end.run.all_answered
+
+
+def test_a_cookie_is_no_word_that_only_the_server_can_have_said() -> None:
+    end = client(GATEWAY, echoes=0)
+    under_load = Responder(AT_SERVER, entropy=random.Random(2).randbytes, unix_time_at_zero=UNIX_TIME, echoes=0, wants_cookie=True)
+    both = Pair(end, under_load)
+    both.deliver()
+    assert (end.opened, end.cookies_received, end.authenticated) == (1, 1, 0)
+    both.run(until=RETRANSMIT_AFTER_S + 0.5)
+    assert end.reached("handshake")
+    assert end.authenticated == end.opened - 1 > 0
+
+
+def test_a_response_of_another_preshared_key_is_told_from_what_is_not_for_us() -> None:
+    end = client(GATEWAY)
+    other = Responder(replace(AT_SERVER, preshared=bytes(32)), entropy=random.Random(2).randbytes, unix_time_at_zero=UNIX_TIME, echoes=0)
+    both = Pair(end, other)
+    both.deliver()
+    assert (end.response_unopened, end.opened) == (True, 0)
+    stranger = client(GATEWAY)
+    stranger.start(0.0)
+    stranger.data_to_send(0.0)
+    (response,) = [data for sender, data in both.said if sender is other]
+    changed = bytearray(response)
+    changed[-20] ^= 1  # Of mac1: it is for nobody's public key.
+    stranger.receive(bytes(changed), 0.0)
+    assert (stranger.response_unopened, stranger.unreadable) == (False, 1)

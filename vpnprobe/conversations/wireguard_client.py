@@ -60,6 +60,11 @@ class WireguardClient(Initiator):
         self._look_due: float | None = None
 
     @property
+    def authenticated(self) -> int:
+        """Messages that only the server can have sent. Whoever knows its public key and sees an initiation can make a cookie for it."""
+        return self.opened - self.cookies_received
+
+    @property
     def can_ask(self) -> bool:
         return self.offer.own is not None and bool(self.offer.asked)
 

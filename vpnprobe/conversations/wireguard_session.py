@@ -112,7 +112,7 @@ class WireguardEnd(ConversationEnd[WireguardTracker], TunnelEcho):
         self._tunnel = tunnel
         self._retransmit_after_s = retransmit_after_s
         self.opened = 0
-        """Messages that only somebody with the keys can have sent."""
+        """Messages that open with the keys, cookies among them."""
         self._attempts: list[Attempt] = []
         """Initiations of the handshake that is under way, the newest last; empty: none is."""
         self._cookie: tuple[bytes, float] | None = None

@@ -7,11 +7,12 @@ whether initiations arrive.
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from itertools import islice
 from typing import ClassVar, Final
 
 from vpnprobe.conversations.registry import protocol_named
 from vpnprobe.conversations.tunnel_echo import UDP_CARRIER_BYTES
-from vpnprobe.conversations.wireguard_client import TunnelOffer, WireguardClient
+from vpnprobe.conversations.wireguard_client import RETRANSMIT_AFTER_S, TunnelOffer, WireguardClient
 from vpnprobe.conversations.wireguard_session import DATA_SIZES, KEEPALIVE_S
 from vpnprobe.endpoint.driver import CLOCK_SLACK_S
 from vpnprobe.errors import CannotRun
@@ -35,6 +36,7 @@ from vpnprobe.probes.tunnel_findings import echo_failure
 from vpnprobe.profiles.wireguard import key_text
 from vpnprobe.profiles.wireguard_model import WireguardPeer, WireguardProfile
 from vpnprobe.transports.stack import Endpoint
+from vpnprobe.wire.ip import MAXIMUM_PACKET
 from vpnprobe.wire.wireguard import EMPTY_DATA
 from vpnprobe.wire.wireguard_noise import NO_PRESHARED_KEY, Identity, public_key
 
@@ -43,7 +45,7 @@ ECHOES: Final = 102
 """Echo requests, the sizes in turn."""
 SILENCE_S: Final = 4.8
 """The initiation is sent five times by then."""
-REFUSED_PATIENCE_S: Final = 0.8
+REFUSED_PATIENCE_S: Final = RETRANSMIT_AFTER_S + 0.8
 """Where the port is refused: long enough for a second refusal, since a single ICMP error may be about another thing."""
 TAIL_S: Final = 1.5
 """Silence after which no echo is waited for any more."""
@@ -52,6 +54,8 @@ KEEPALIVE_PATIENCE_S: Final = KEEPALIVE_S + 2.0
 SESSION_DEADLINE_S: Final = 45.0
 MOST_ASKED: Final = 4
 """Addresses in the tunnel."""
+MOST_CONSIDERED: Final = 16
+"""Addresses of this end, and resolvers, that say whom to ask."""
 WHOLE_NETWORK: Final = 24
 """Prefix length of the network that a single tunnel address is taken to be of."""
 DEFAULT_MTU: Final = DATA_SIZES[-1] - UDP_CARRIER_BYTES - EMPTY_DATA
@@ -125,7 +129,9 @@ class WireguardRemote(RemoteTest):
         self._over = over = _SessionOver(context, client)
         self._sent_to = context.endpoint(self._peer.port)
         try:
-            self._sent_to = await over_udp(context, client, self.handshake, until=lambda _: over, authenticated=lambda: client.opened)
+            self._sent_to = await over_udp(
+                context, client, self.handshake, until=lambda _: over, authenticated=lambda: client.authenticated
+            )
         except (CannotRun, OSError) as error:
             self._unreachable = str(error)
         return client.answered or client.response_unopened
@@ -201,7 +207,7 @@ class _SessionOver:
         self._up: float | None = None
         """When the handshake was complete."""
         self.first_data_s: float | None = None
-        """Seconds from the first initiation to the first data that came; None: none did."""
+        """Seconds from the first initiation to the first data that came, keepalives left out; None: none did."""
 
     def reached(self, now: float) -> bool:
         client = self._client
@@ -209,7 +215,7 @@ class _SessionOver:
             self._opened, self._heard = client.opened, now
         if client.reached("handshake") and self._up is None:
             self._up = now
-        if client.data_received and self.first_data_s is None:
+        if client.data_received > client.keepalives_received and self.first_data_s is None:
             self.first_data_s = now - self._began
         if client.response_unopened or (client.run.count and client.run.all_answered):
             return True
@@ -240,7 +246,7 @@ def _shown(endpoint: Endpoint) -> str:
 
 def sizes_of(mtu: int | None) -> tuple[int, ...]:
     """Bytes of the outer IP packets that are tried in a tunnel of that MTU, the largest that it makes last. None: WireGuard's default."""
-    largest = (mtu or DEFAULT_MTU) + UDP_CARRIER_BYTES + EMPTY_DATA
+    largest = min((mtu or DEFAULT_MTU) + UDP_CARRIER_BYTES + EMPTY_DATA, MAXIMUM_PACKET)
     return (*(size for size in DATA_SIZES if size < largest), largest)
 
 
@@ -255,9 +261,9 @@ def asked_in_tunnel(profile: WireguardProfile, peer: WireguardPeer) -> tuple[IPv
     The first address of this end's network is the server's by custom; AllowedIPs may name the server alone; a resolver is there to be
     asked; an address without a network is taken to be of one as large as most have.
     """
-    own = [address for address in profile.addresses if isinstance(address, IPv4Interface)]
+    own = [address for address in profile.addresses if isinstance(address, IPv4Interface)][:MOST_CONSIDERED]
     allowed = [network for network in peer.allowed_ips if isinstance(network, IPv4Network)]
-    resolvers = [address for address in profile.dns if isinstance(address, IPv4Address)]
+    resolvers = [address for address in profile.dns if isinstance(address, IPv4Address)][:MOST_CONSIDERED]
     found = [
         *(_first(address.network) for address in own if address.network.prefixlen < 31),
         *(network.network_address for network in allowed if network.prefixlen == 32),
@@ -267,8 +273,8 @@ def asked_in_tunnel(profile: WireguardProfile, peer: WireguardPeer) -> tuple[IPv
         *(address for address in resolvers if not address.is_private),
     ]
     mine = {address.ip for address in own}
-    usable = [address for address in dict.fromkeys(found) if address not in mine and any(address in network for network in allowed)]
-    return tuple(usable[:MOST_ASKED])
+    usable = (address for address in dict.fromkeys(found) if address not in mine and any(address in network for network in allowed))
+    return tuple(islice(usable, MOST_ASKED))
 
 
 def _first(network: IPv4Network) -> IPv4Address:
