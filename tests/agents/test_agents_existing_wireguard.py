@@ -12,6 +12,7 @@ from wireguard_servers import (
     PORT,
     PRESHARED,
     STRANGER,
+    OnePingASecond,
     OnlyCookies,
     WireguardServer,
     peer,
@@ -71,6 +72,7 @@ def tried(
     topology: Topology | None = None,
     listens_on: int = PORT,
     echoes: int = 30,
+    seed: int = 1,
 ) -> Tried:
     async def story(both: Agents) -> Tried:
         server = WireguardServer(both.server) if make is None else make(both)
@@ -83,7 +85,7 @@ def tried(
         run = both.run(settings) if paired else ClientRun(both.client, there, settings, None, silent)
         return Tried(await run.measure(), server)
 
-    return simulated(story, topology)
+    return simulated(story, topology, seed=seed)
 
 
 def first_bytes(data: bytes, direction: str | None = None) -> Topology:
@@ -142,6 +144,45 @@ class TestWorks:
         assert "from another address or port" in why
 
 
+class TestLinesAndLimits:
+    """What our own requests, an outage or a limit of pings do is not what the path does to WireGuard."""
+
+    @pytest.mark.parametrize("rate_bit_s", [64e3, 128e3, 256e3, 1e6])
+    def test_a_slow_line_with_a_short_queue(self, rate_bit_s: float) -> None:
+        found = tried(topology=Topology(links=(Link(rate_bit_s=rate_bit_s),) * 4), echoes=102)
+        assert found.failures == {}
+        assert found.verdict()[0] in (Feasibility.FEASIBLE, Feasibility.DEGRADED)
+
+    @pytest.mark.parametrize("begins", [0.0, 0.02, 0.05, 0.1, 0.2, 0.3])
+    @pytest.mark.parametrize("lasts", [0.2, 1.0, 5.0])
+    def test_an_outage(self, begins: float, lasts: float) -> None:
+        found = tried(
+            lambda both: WireguardServer(both.server, outage=(begins, begins + lasts)),
+            topology=Topology(links=(Link(delay_s=0.005),) * 4),
+            echoes=102,
+        )
+        assert found.failures == {}
+        assert found.verdict()[0] in (Feasibility.FEASIBLE, Feasibility.DEGRADED)
+
+    @pytest.mark.parametrize("burst", [1, 5])
+    def test_a_server_that_answers_one_ping_a_second(self, burst: int) -> None:
+        found = tried(lambda both: WireguardServer(both.server, kind=OnePingASecond, pings_at_once=burst), echoes=102)
+        assert found.failures == {}
+        assert found.verdict()[0] is Feasibility.DEGRADED
+
+    @pytest.mark.parametrize("seed", range(1, 6))
+    @pytest.mark.parametrize("loss", [0.1, 0.2, 0.3])
+    def test_much_loss(self, loss: float, seed: int) -> None:
+        found = tried(topology=Topology(links=(Link(), Link(loss=loss), Link(), Link())), echoes=102, seed=seed)
+        assert found.failures == {}
+        assert found.verdict()[0] is Feasibility.DEGRADED
+
+    def test_a_round_trip_of_several_seconds(self) -> None:
+        found = tried(topology=Topology(links=(Link(delay_s=0.6),) * 4), echoes=102)
+        assert found.failures == {}
+        assert found.verdict()[0] is Feasibility.FEASIBLE
+
+
 class TestSilence:
     def test_nobody_is_there(self) -> None:
         found = tried(listens_on=0)
@@ -164,7 +205,7 @@ class TestSilence:
         assert "vpnprobe run --peer HOST --profile FILE" in why
         beside = tried(make, used, paired=True)
         assert set(beside.failures) == {"arrives-unanswered"}
-        assert beside.failures["arrives-unanswered"].startswith("5 came")
+        assert beside.failures["arrives-unanswered"].startswith("8 came")
         assert beside.rows[HANDSHAKE].detail["arrived_at_server"] == 1
         assert "The path is not what stops it" in beside.verdict()[1]
 

@@ -26,10 +26,23 @@ class Gateway(Responder):
     """Its tunnel ends at one address, which answers pings or does not."""
 
     answers_pings = True
+    pings_at_once = 1
 
     def echo_came(self, payload: bytes, now: float) -> None:
         echo = read_echo(payload)
         if echo is not None and (isinstance(echo[1], EchoReply) or (self.answers_pings and echo[0].destination == GATEWAY)):
+            super().echo_came(payload, now)
+
+
+class OnePingASecond(Gateway):
+    """It answers one ping a second, after `pings_at_once`."""
+
+    _left, _since = 0.0, float("-inf")
+
+    def echo_came(self, payload: bytes, now: float) -> None:
+        self._left, self._since = min(self.pings_at_once, self._left + now - self._since), now
+        if self._left >= 1:
+            self._left -= 1
             super().echo_came(payload, now)
 
 
@@ -52,6 +65,9 @@ class WireguardServer:
     kind: type[Gateway] = Gateway
     wants_cookie: bool = False
     answers_pings: bool = True
+    pings_at_once: int = 1
+    outage: tuple[float, float] = (0.0, 0.0)
+    """From when to when nothing comes and nothing leaves, seconds after it began to listen."""
     drops_data: bool = False
     answers_from: int | None = None
     """Another port than that it listens on."""
@@ -61,8 +77,10 @@ class WireguardServer:
     """Where datagrams came from."""
     _drivers: dict[Endpoint, Driver] = field(default_factory=dict)
     _ports: list[UdpPort] = field(default_factory=list)
+    _began: float = 0.0
 
     async def listen(self, port: int = PORT) -> "WireguardServer":
+        self._began = self.stack.now()
         self._ports.append(await self.stack.udp(self._came, port=port))
         if self.answers_from is not None:
             self._ports.append(await self.stack.udp(self._came, port=self.answers_from))
@@ -70,6 +88,8 @@ class WireguardServer:
 
     def _came(self, datagram: Datagram) -> None:
         self.heard.append(datagram.source)
+        if self._is_out():
+            return
         if len(datagram.data) > self.largest or (self.drops_data and datagram.data[0] == DATA):
             return
         if datagram.source not in self._drivers:
@@ -84,8 +104,15 @@ class WireguardServer:
             echoes=0,
             wants_cookie=self.wants_cookie,
         )
-        end.answers_pings = self.answers_pings
-        return Driver(self.stack, end, send=lambda data: self._ports[-1].send(data, client), record=lambda: None)
+        end.answers_pings, end.pings_at_once = self.answers_pings, self.pings_at_once
+        return Driver(self.stack, end, send=lambda data: self._send(data, client), record=lambda: None)
+
+    def _send(self, data: bytes, client: Endpoint) -> None:
+        if not self._is_out():
+            self._ports[-1].send(data, client)
+
+    def _is_out(self) -> bool:
+        return self.outage[0] <= self.stack.now() - self._began < self.outage[1]
 
 
 def peer(**changed: object) -> WireguardPeer:

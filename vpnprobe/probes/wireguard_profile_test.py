@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 from vpnprobe.conversations.registry import protocol_named
 from vpnprobe.conversations.tunnel_echo import UDP_CARRIER_BYTES
 from vpnprobe.conversations.wireguard_client import TunnelOffer, WireguardClient
-from vpnprobe.conversations.wireguard_session import DATA_SIZES, KEEPALIVE_S
+from vpnprobe.conversations.wireguard_session import DATA_SIZES, KEEPALIVE_S, REKEY_TIMEOUT_S
 from vpnprobe.endpoint.driver import CLOCK_SLACK_S
 from vpnprobe.errors import CannotRun
 from vpnprobe.evidence.checks import wireguard_data, wireguard_handshake
@@ -41,8 +41,10 @@ from vpnprobe.wire.wireguard_noise import NO_PRESHARED_KEY, Identity, public_key
 SPEC: Final = protocol_named("wireguard")
 ECHOES: Final = 102
 """Echo requests, the sizes in turn."""
-SILENCE_S: Final = 4.8
-"""The initiation is sent five times by then."""
+SILENCE_S: Final = 7.8
+"""The initiation is sent eight times by then."""
+NO_KEYS_S: Final = 3 * REKEY_TIMEOUT_S + 1.0
+"""After the response to an earlier initiation, whose keys the server has left: three further initiations are sent by then."""
 REFUSED_PATIENCE_S: Final = 0.8
 """Where the port is refused: long enough for a second refusal, since a single ICMP error may be about another thing."""
 TAIL_S: Final = 1.5
@@ -207,7 +209,7 @@ class _SessionOver:
         client = self._client
         if client.opened != self._opened:
             self._opened, self._heard = client.opened, now
-        if client.reached("handshake") and self._up is None:
+        if client.up and self._up is None:
             self._up = now
         if client.data_received and self.first_data_s is None:
             self.first_data_s = now - self._began
@@ -221,12 +223,17 @@ class _SessionOver:
     def _due(self) -> float:
         client = self._client
         if self._up is None:
-            return self._heard + (REFUSED_PATIENCE_S if _was_refused(self._context, client) else SILENCE_S)
-        answered = any(request.answered_at is not None for request in client.run.requests.values())
-        if answered or not client.can_ask:
+            silence_s = NO_KEYS_S if client.reached("handshake") else SILENCE_S
+            return self._heard + (REFUSED_PATIENCE_S if _was_refused(self._context, client) else silence_s)
+        if not client.can_ask:
             return self._heard + TAIL_S
-        # Nobody answers: a keepalive still shows that data arrived.
-        return self._heard if client.keepalives_received and client.run.all_sent else self._up + KEEPALIVE_PATIENCE_S
+        if not client.run.over:
+            return self._began + SESSION_DEADLINE_S  # The run itself knows when it is.
+        last = max(request.sent_at for request in client.run.requests.values())
+        tail = max(max(self._heard, last) + TAIL_S, last + client.run.patience_s)
+        answered = any(request.answered_at is not None for request in client.run.requests.values())
+        # Where nobody answers, a keepalive still shows that data arrived.
+        return tail if answered or client.keepalives_received else max(tail, self._up + KEEPALIVE_PATIENCE_S)
 
 
 def _was_refused(context: ProbeContext, client: WireguardClient) -> bool:
