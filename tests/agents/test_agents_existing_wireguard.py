@@ -1,5 +1,6 @@
 """Existing WireGuard servers tried with a profile, with and without a server agent beside them: what fails has its name."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_interface, ip_network
@@ -14,6 +15,8 @@ from wireguard_servers import (
     STRANGER,
     OnePingASecond,
     OnlyCookies,
+    RenumberedServer,
+    RoamingServer,
     WireguardServer,
     peer,
     profile,
@@ -32,7 +35,7 @@ from vpnprobe.transports.topology import Filter, Link, Topology
 from vpnprobe.wire.wireguard_noise import public_key
 
 RULES = load_default()
-INITIATION, DATA = b"\x01\0\0\0", b"\x04\0\0\0"
+INITIATION, RESPONSE, DATA = b"\x01\0\0\0", b"\x02\0\0\0", b"\x04\0\0\0"
 PROBES = frozenset({"wireguard", "udp"})
 Make = Callable[[Agents], WireguardServer]
 
@@ -183,6 +186,61 @@ class TestLinesAndLimits:
         assert found.verdict()[0] is Feasibility.FEASIBLE
 
 
+SOME_WAY = Topology(links=(Link(delay_s=0.005),) * 4)
+
+
+def once(action: Callable[[RoamingServer], None], *at_s: float) -> Make:
+    """A server to which that happens at those times."""
+
+    def make(both: Agents) -> WireguardServer:
+        server = RoamingServer(both.server)
+        for moment in at_s:
+            asyncio.get_running_loop().call_later(moment, action, server)
+        return server
+
+    return make
+
+
+class TestDataThatStops:
+    @pytest.mark.parametrize("moment", [0.05, 0.1, 0.2, 0.4])
+    def test_a_server_that_is_restarted_in_the_middle(self, moment: float) -> None:
+        found = tried(once(RoamingServer.restart, moment), topology=SOME_WAY, echoes=102)
+        assert set(found.failures) == {"data-interrupted"}
+        feasibility, why = found.verdict()
+        assert feasibility in (Feasibility.FEASIBLE, Feasibility.DEGRADED)
+        assert "that of the next did not" in why
+
+    @pytest.mark.parametrize("moment", [0.1, 0.2, 0.4])
+    def test_another_device_with_the_same_key(self, moment: float) -> None:
+        found = tried(once(RoamingServer.other_device, moment), topology=SOME_WAY, echoes=102)
+        assert set(found.failures) == {"data-interrupted"}
+        assert "for another session with this key" in found.failures["data-interrupted"]
+
+    def test_another_device_that_comes_back(self) -> None:
+        """The path is not blamed, whoever has the key at the end."""
+        found = tried(once(RoamingServer.other_device, *(0.1 + 0.3 * number for number in range(60))), topology=SOME_WAY, echoes=102)
+        assert set(found.failures) == {"key-shared"}
+        feasibility, why = found.verdict()
+        assert feasibility is Feasibility.UNKNOWN
+        assert "The path is not what stops it" in why
+
+    @pytest.mark.parametrize("packets", [5, 6, 10, 20, 60, 150])
+    def test_a_cut_of_each_flow_stays_one(self, packets: int) -> None:
+        found = tried(topology=Topology(routers=3, filters=(Filter(at="r2", protocol=17, after_packets=packets),)), echoes=102)
+        assert set(found.failures) == {"data-cut"}
+        assert found.verdict()[0] is Feasibility.UNKNOWN
+
+    def test_a_cut_after_which_nothing_passes(self) -> None:
+        found = tried(lambda both: WireguardServer(both.server, outage=(0.1, 99.0)), topology=SOME_WAY, echoes=102)
+        assert set(found.failures) == {"data-cut"}
+        assert found.outcomes[HANDSHAKE] == "pass"
+
+    def test_a_nat_that_takes_another_port_in_the_middle(self) -> None:
+        found = tried(RenumberedServer.made, topology=SOME_WAY, echoes=102)
+        assert found.failures == {}
+        assert found.verdict()[0] is Feasibility.FEASIBLE
+
+
 class TestSilence:
     def test_nobody_is_there(self) -> None:
         found = tried(listens_on=0)
@@ -218,6 +276,13 @@ class TestSilence:
         feasibility, why = beside.verdict()
         assert feasibility is Feasibility.INFEASIBLE
         assert "recognised by its messages" in why
+
+    def test_a_filter_on_the_answers_beside_an_agent(self) -> None:
+        """The server answers: neither its keys nor its configuration are to blame."""
+        found = tried(topology=first_bytes(RESPONSE, "s2c"), paired=True)
+        assert set(found.failures) == {"answer-lost"}
+        assert "does not come back" in found.verdict()[1]
+        assert "The path is not what stops it" not in found.verdict()[1]
 
     def test_no_program_listens_where_the_agent_could(self) -> None:
         found = tried(paired=True, listens_on=0)

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network, ip_interface
 from typing import Final
 
+from agents_support import Agents
+
 from vpnprobe.conversations.tunnel_echo import read_echo
-from vpnprobe.conversations.wireguard_ends import Responder
+from vpnprobe.conversations.wireguard_ends import Initiator, Responder
 from vpnprobe.endpoint.driver import Driver
 from vpnprobe.probes.settings import Resolve
 from vpnprobe.profiles.wireguard_model import WireguardPeer, WireguardProfile
@@ -113,6 +115,81 @@ class WireguardServer:
 
     def _is_out(self) -> bool:
         return self.outage[0] <= self.stack.now() - self._began < self.outage[1]
+
+
+ELSEWHERE: Final = Endpoint(IPv4Address("198.51.100.7"), 4000)
+
+
+class RoamingServer(WireguardServer):
+    """It answers where it heard the key last, whatever the port, as real ones do; another device may use the same key from ELSEWHERE."""
+
+    _end: Driver | None = None
+    _where: Endpoint | None = None
+    _other: Initiator | None = None
+
+    def restart(self) -> None:
+        """It forgets all sessions."""
+        self._end = self._driver(ELSEWHERE)
+
+    def other_device(self) -> None:
+        """Another device comes up with the key, and is content."""
+        entropy, now = self.stack.entropy, self.stack.now()
+        identity = Identity(self.client, public_key(self.private), self.preshared)
+        unix_time = self.stack.unix_time() - now
+        self._other = Initiator(identity, index=entropy(4), entropy=entropy, unix_time_at_zero=unix_time, echoes=1)
+        self._other.start(now)
+        self._from_other_device()
+
+    def _from_other_device(self) -> None:
+        assert self._other is not None
+        for data in self._other.data_to_send(self.stack.now()):
+            self._came(Datagram(data, ELSEWHERE, self.stack.now()))
+
+    def _came(self, datagram: Datagram) -> None:
+        self.heard.append(datagram.source)
+        if self._end is None:
+            self.restart()
+        assert self._end is not None
+        before, known = self._opened(), self._where
+        self._where = datagram.source
+        self._end.receive(datagram.data)
+        if self._opened() == before:
+            self._where = known
+
+    def _opened(self) -> int:
+        assert self._end is not None
+        assert isinstance(self._end.conversation, Gateway)
+        return self._end.conversation.opened
+
+    def _send(self, data: bytes, client: Endpoint) -> None:
+        assert self._where is not None
+        if self._where != ELSEWHERE:
+            super()._send(data, self._where)
+        elif self._other is not None:
+            self._other.receive(data, self.stack.now())
+            self._from_other_device()
+
+
+class RenumberedServer(RoamingServer):
+    """It stands behind a NAT that gives the client another port each 20 datagrams: what is sent to an old one is lost."""
+
+    @classmethod
+    def made(cls, both: Agents) -> WireguardServer:
+        return cls(both.server)
+
+    def _came(self, datagram: Datagram) -> None:
+        self._true = datagram.source
+        super()._came(replace(datagram, source=Endpoint(datagram.source.address, self._port)))
+
+    @property
+    def _port(self) -> int:
+        """Of the client, as the server sees it now."""
+        return 5000 + len(self.heard) // 20
+
+    def _send(self, data: bytes, client: Endpoint) -> None:
+        assert self._where is not None
+        if self._where.port == self._port:
+            WireguardServer._send(self, data, self._true)
 
 
 def peer(**changed: object) -> WireguardPeer:

@@ -4,6 +4,7 @@ Whoever of these answers first is asked from then on; where none does, the first
 with a keepalive after KEEPALIVE_S, which shows that data arrives though nobody behind it answers.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -15,16 +16,18 @@ from vpnprobe.conversations.wireguard_ends import Initiator
 from vpnprobe.conversations.wireguard_session import DATA_SIZES
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.icmp import EchoReply
-from vpnprobe.wire.wireguard import HandshakeResponse
+from vpnprobe.wire.wireguard import HandshakeResponse, TransportData
 from vpnprobe.wire.wireguard_noise import Identity
 
 RETRANSMIT_AFTER_S: Final = 1.0
 """Between two initiations: earlier than real clients, which have all day."""
 LOOK_AGAIN_S: Final = 0.5
-MOST_LOOKS: Final = 10
+MOST_LOOKS: Final = 6
 """Echo requests to each address before the first one is taken without an answer."""
 UNANSWERED_ECHOES: Final = 12
 """Echo requests of the run where nobody has answered: two of each size."""
+MOST_OTHERS: Final = 64
+"""Sessions of others that are counted."""
 SMALL: Final = 64
 """Bytes of the packet that looks for somebody."""
 
@@ -62,11 +65,18 @@ class WireguardClient(Initiator):
         self._looked_at: list[float] = []
         """When it was looked for somebody: sequence numbers from 0 on."""
         self._look_due: float | None = None
+        self._others: Counter[int] = Counter()
+        """Data messages for sessions that are none of ours, by their index."""
 
     @property
     def up(self) -> bool:
         """Whether there are keys that are in use: the handshake of an earlier initiation, whose keys the server has left, makes none."""
         return self._in_use is not None
+
+    @property
+    def for_others(self) -> int:
+        """Data messages that came for one other session, once ours was confirmed: the server has a newer one with the same key."""
+        return max(self._others.values(), default=0)
 
     @property
     def can_ask(self) -> bool:
@@ -84,6 +94,13 @@ class WireguardClient(Initiator):
         if self._look_due is not None and now >= self._look_due:
             self._look(now)
         super().handle_timer(now)
+
+    def _data_came(self, message: TransportData, size: int, now: float) -> None:
+        # What a middlebox sends back to us has the server's index.
+        ours = {index for one in self._keypairs for index in (one.session.local_index, one.session.remote_index)}
+        if self.data_received and message.receiver_index not in ours and len(self._others) < MOST_OTHERS:
+            self._others[message.receiver_index] += 1
+        super()._data_came(message, size, now)
 
     def _response_came(self, message: HandshakeResponse, size: int, now: float) -> None:
         try:

@@ -18,7 +18,9 @@ from vpnprobe.errors import CannotRun
 from vpnprobe.evidence.checks import wireguard_data, wireguard_handshake
 from vpnprobe.evidence.named_failures import (
     ANSWERED_FROM_ELSEWHERE,
+    DATA_CUT,
     DATA_DEAD,
+    DATA_INTERRUPTED,
     PORT_REFUSED,
     SILENT,
     UNREACHABLE,
@@ -61,7 +63,13 @@ COOKIE_UNANSWERED: Final = "cookie-unanswered"
 WRONG_PRESHARED_KEY: Final = "wrong-preshared-key"
 NOT_RUNNING: Final = "not-running"
 ARRIVES_UNANSWERED: Final = "arrives-unanswered"
+ANSWER_LOST: Final = "answer-lost"
 DATA_UNANSWERED: Final = "data-unanswered"
+KEY_SHARED: Final = "key-shared"
+STOPPED: Final = (DATA_CUT, DATA_DEAD, KEY_SHARED)
+"""What a second session may not show again."""
+LEAST_FOR_OTHERS: Final = 3
+"""Data messages for one other session before another device is named."""
 NOBODY_TO_ASK: Final = "the profile has no IPv4 address in the tunnel, or AllowedIPs with nobody of IPv4, so there is nobody to ask"
 
 
@@ -99,6 +107,11 @@ class WireguardProfileTest:
 class WireguardRemote(RemoteTest):
     """One peer. What a server knows of the profile's key is its own, so that different servers are tried at once."""
 
+    _client: WireguardClient
+    """That of the session that is told about."""
+    _over: "_SessionOver"
+    _sent_to: Endpoint
+
     def __init__(self, context: ProbeContext, profile_test: WireguardProfileTest, peer: WireguardPeer, form: str) -> None:
         self.handshake = wireguard_handshake(peer.port, form)
         super().__init__(context, profile_test, peer, (self.handshake,), wireguard_data(peer.port, form))
@@ -107,6 +120,8 @@ class WireguardRemote(RemoteTest):
         self._profile = profile_test.profile
         self._peer = peer
         self._echoes = profile_test.echoes
+        self._stopped: NamedFailure | None = None
+        """What stopped the data of the session before; None: nothing did."""
 
     def not_to_be_tried(self) -> bool:
         names = ", ".join(self._profile.obfuscation)
@@ -115,6 +130,22 @@ class WireguardRemote(RemoteTest):
         return bool(names)
 
     async def attempt(self) -> bool:
+        """Where data stops a second session follows: an outage, a restart of the server or another device stops one alone."""
+        self._stopped = None
+        answered = await self._session()
+        stopped = self._data_failure()
+        if stopped is None or stopped.code not in STOPPED:
+            return answered
+        first = self._client, self._over, self._sent_to
+        await self._session()
+        if self._client.up:
+            self._stopped = stopped
+        else:
+            self._client, self._over, self._sent_to = first  # It says more than the silence after it.
+        return True
+
+    async def _session(self) -> bool:
+        """One session to its end; whether the server has answered."""
         context, profile = self.context, self._profile
         self._unreachable = ""
         self._client = client = WireguardClient(
@@ -140,7 +171,7 @@ class WireguardRemote(RemoteTest):
         self._tell_of_handshake()
         if not client.can_ask:
             self.context.skip(self.data, NOBODY_TO_ASK, Direction.C2S, Direction.S2C)
-        elif (found := self._data_failure()) is not None:
+        elif (found := self._of_both_sessions()) is not None:
             self.context.named_failures.append(found)
 
     async def _why_no_handshake(self) -> tuple[str, str]:
@@ -166,7 +197,11 @@ class WireguardRemote(RemoteTest):
             return NOT_RUNNING, ""
         await self.context.sync()
         rows = self.context.server_record.packet_records
-        came = sum(row.key == self._client.key and row.movement is Movement.RECEIVED for row in rows)
+        came, left = (
+            sum(row.key == self._client.key and row.movement is way for row in rows) for way in (Movement.RECEIVED, Movement.SENT)
+        )
+        if left:
+            return ANSWER_LOST, f"{came} came there, and {left} answers left"
         return (ARRIVES_UNANSWERED, f"{came} came; {own_key}") if came else (SILENT, own_key)
 
     def _tell_of_handshake(self) -> None:
@@ -180,13 +215,30 @@ class WireguardRemote(RemoteTest):
         said = f"{_shown(self._sent_to)} answers for {_shown(asked)}" if moved else ""
         self.context.named_failures.append(NamedFailure(self.handshake, ANSWERED_FROM_ELSEWHERE if moved else "", said, facts))
 
+    def _of_both_sessions(self) -> NamedFailure | None:
+        """What stops data, where it is no more than one session's."""
+        stopped, found = self._stopped, self._data_failure()
+        if stopped is None:
+            return found
+        if found is None:
+            return NamedFailure(self.data, DATA_INTERRUPTED, stopped.said)
+        return stopped if stopped.code != DATA_DEAD and found.code in (DATA_DEAD, DATA_UNANSWERED) else found
+
     def _data_failure(self) -> NamedFailure | None:
-        client, ends = self._client, self._client.tunnel_ends()
-        assert ends is not None, "somebody was asked"
+        """What the last session shows of data; None: nothing, or there was nobody to ask."""
+        client = self._client
+        if not client.run.requests:
+            return None
         asked = str(client.found) if client.found is not None else " or ".join(map(str, client.offer.asked))
         failure = echo_failure(client.run, asked, stream=False)
         if failure is None:
             return None
+        if failure.code in (DATA_CUT, DATA_DEAD) and client.for_others >= LEAST_FOR_OTHERS:
+            return NamedFailure(self.data, KEY_SHARED, f"{client.for_others} messages came for another session with this key")
+        if failure.code == DATA_DEAD and client.found is not None:
+            return NamedFailure(
+                self.data, DATA_CUT, f"the first echo request was answered, and none of the {len(client.run.requests)} that followed"
+            )
         if failure.code == DATA_DEAD and client.data_received:
             return NamedFailure(self.data, DATA_UNANSWERED, f"the server's keepalive answers what was sent, and {asked} does not")
         return NamedFailure(self.data, failure.code, failure.detail)
