@@ -17,6 +17,7 @@ from wireguard_servers import (
     OnlyCookies,
     RenumberedServer,
     RoamingServer,
+    TalkativeServer,
     WireguardServer,
     peer,
     profile,
@@ -31,7 +32,7 @@ from vpnprobe.profiles.wireguard import key_text
 from vpnprobe.profiles.wireguard_model import WireguardProfile
 from vpnprobe.rules import decide, load_default
 from vpnprobe.transports.stack import Address
-from vpnprobe.transports.topology import Filter, Link, Topology
+from vpnprobe.transports.topology import Action, Filter, Link, Topology
 from vpnprobe.wire.wireguard_noise import public_key
 
 RULES = load_default()
@@ -241,7 +242,29 @@ class TestDataThatStops:
         assert found.verdict()[0] is Feasibility.FEASIBLE
 
 
+class TestUsersTraffic:
+    """A server that sends by itself: for a user's connections, or to see whether its clients live."""
+
+    @pytest.mark.parametrize("every_s", [0.01, 0.3])
+    def test_a_server_that_pings_us_is_no_loss(self, every_s: float) -> None:
+        found = tried(lambda both: TalkativeServer(both.server, every_s=every_s), topology=SOME_WAY, echoes=102)
+        assert (found.outcomes[C2S], found.outcomes[S2C]) == ("pass", "pass")
+        assert found.rows[C2S].sent == 102
+
+    def test_a_server_that_pings_us_and_answers_none_does_not_hold_the_run(self) -> None:
+        found = tried(lambda both: TalkativeServer(both.server, every_s=0.3, answers_pings=False), topology=SOME_WAY, echoes=102)
+        assert set(found.failures) == {"data-unanswered"}
+        assert isinstance(found.server, TalkativeServer)
+        assert found.server.times[-1] - found.server.times[0] < 25.0
+
+
 class TestSilence:
+    def test_a_router_that_refuses(self) -> None:
+        refusing = Filter(at="r2", action=Action.REJECT_ADMIN, protocol=17, ports=(PORT,))
+        found = tried(topology=Topology(routers=3, filters=(refusing,)))
+        assert found.failures == {"unreachable": "10.78.1.2 answers: administratively prohibited"}
+        assert "no peer with this profile" not in found.verdict()[1]
+
     def test_nobody_is_there(self) -> None:
         found = tried(listens_on=0)
         assert set(found.failures) == {"port-refused"}

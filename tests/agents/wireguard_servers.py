@@ -1,5 +1,6 @@
 """WireGuard servers of their own in a simulated network, as programs beside the server agent, and profiles that fit them."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network, ip_interface
@@ -7,7 +8,7 @@ from typing import Final
 
 from agents_support import Agents
 
-from vpnprobe.conversations.tunnel_echo import read_echo
+from vpnprobe.conversations.tunnel_echo import echo_request, read_echo
 from vpnprobe.conversations.wireguard_ends import Initiator, Responder
 from vpnprobe.endpoint.driver import Driver
 from vpnprobe.probes.settings import Resolve
@@ -190,6 +191,35 @@ class RenumberedServer(RoamingServer):
         assert self._where is not None
         if self._where.port == self._port:
             WireguardServer._send(self, data, self._true)
+
+
+@dataclass
+class TalkativeServer(RoamingServer):
+    """It pings its client all the time."""
+
+    every_s: float = 1.0
+    times: list[float] = field(default_factory=list)
+    """When datagrams came."""
+
+    def _came(self, datagram: Datagram) -> None:
+        self.times.append(self.stack.now())
+        super()._came(datagram)
+
+    def restart(self) -> None:
+        super().restart()
+        asyncio.get_running_loop().call_later(self.every_s, self._ping)
+
+    def _ping(self) -> None:
+        assert self._end is not None
+        end = self._end.conversation
+        assert isinstance(end, Gateway)
+        packet = echo_request(GATEWAY, IPv4Address("10.8.0.2"), identifier=77, sequence=1, size=900)
+        self._end.say(lambda now: void(end.send_payload(packet, now)))
+        asyncio.get_running_loop().call_later(self.every_s, self._ping)
+
+
+def void(_: object) -> None:
+    """Nothing is made of it."""
 
 
 def peer(**changed: object) -> WireguardPeer:

@@ -210,6 +210,8 @@ class TestSlowPaths:
         assert end.unreadable == 0
         assert not end.data_to_send(now + 0.1)
         assert end.next_timer() == now + 0.1 + REKEY_TIMEOUT_S
+        end.receive(responses[1], now + 0.15)
+        assert end.next_timer() == now + 0.1 + REKEY_TIMEOUT_S
         end.receive(responses[2], now + 0.2)
         for data in end.data_to_send(now + 0.2):
             server.receive(data, now + 0.3)

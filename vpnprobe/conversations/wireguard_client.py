@@ -15,7 +15,7 @@ from vpnprobe.conversations.tunnel_echo import echo_request, read_echo
 from vpnprobe.conversations.wireguard_ends import Initiator
 from vpnprobe.conversations.wireguard_session import DATA_SIZES
 from vpnprobe.errors import DecodeError
-from vpnprobe.wire.icmp import EchoReply
+from vpnprobe.wire.icmp import EchoReply, EchoRequest
 from vpnprobe.wire.wireguard import HandshakeResponse, TransportData
 from vpnprobe.wire.wireguard_noise import Identity
 
@@ -95,6 +95,12 @@ class WireguardClient(Initiator):
             self._look(now)
         super().handle_timer(now)
 
+    def _send(self, payload: bytes, now: float, *, recorded: bool = True) -> str | None:
+        """No trials but the run's own requests: nobody answers a keepalive, or an answer to a server that pings its clients."""
+        echo = read_echo(payload)
+        ours = echo is not None and isinstance(echo[1], EchoRequest) and echo[1].identifier == self.run.identifier
+        return super()._send(payload, now, recorded=recorded and ours)
+
     def _data_came(self, message: TransportData, size: int, now: float) -> None:
         # What a middlebox sends back to us has the server's index.
         ours = {index for one in self._keypairs for index in (one.session.local_index, one.session.remote_index)}
@@ -114,7 +120,7 @@ class WireguardClient(Initiator):
         if self.can_ask and not self._looked_at:
             self._look(now)
         else:
-            self._send(b"", now, recorded=False)  # Nobody answers it, so that it is no trial.
+            self._send(b"", now)
 
     def _may_ask(self, now: float) -> None:
         """Only once it is known whom."""
@@ -131,7 +137,7 @@ class WireguardClient(Initiator):
         for address in self.offer.asked:
             assert self.offer.own is not None
             packet = echo_request(self.offer.own, address, identifier=self._looking, sequence=sequence, size=SMALL)
-            self._send(packet, now, recorded=False)
+            self._send(packet, now)
 
     @property
     def _looking(self) -> int:

@@ -27,7 +27,7 @@ from vpnprobe.evidence.named_failures import (
     NamedFailure,
 )
 from vpnprobe.evidence.packet_records import Movement
-from vpnprobe.evidence.records import PortState, RefusalKind
+from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction
 from vpnprobe.probes.context import ProbeContext
 from vpnprobe.probes.conversing import over_udp
@@ -66,6 +66,10 @@ ARRIVES_UNANSWERED: Final = "arrives-unanswered"
 ANSWER_LOST: Final = "answer-lost"
 DATA_UNANSWERED: Final = "data-unanswered"
 KEY_SHARED: Final = "key-shared"
+REFUSED_BY_ROUTER: Final = {
+    RefusalKind.PROHIBITED: "administratively prohibited",
+    RefusalKind.UNREACHABLE: "destination unreachable",
+}
 STOPPED: Final = (DATA_CUT, DATA_DEAD, KEY_SHARED)
 """What a second session may not show again."""
 LEAST_FOR_OTHERS: Final = 3
@@ -185,7 +189,18 @@ class WireguardRemote(RemoteTest):
             return COOKIE_UNANSWERED, f"{client.cookies_received} of its answers were cookies"
         if _was_refused(self.context, client):
             return PORT_REFUSED, ""
+        if (refusal := self._refused_on_the_way()) is not None:
+            return UNREACHABLE, f"{refusal.by or 'a router'} answers: {REFUSED_BY_ROUTER[refusal.kind]}"
         return await self._why_silent()
+
+    def _refused_on_the_way(self) -> Refusal | None:
+        """Another ICMP error about the port; None: there was none. Those of the run's own server are listened for, and no others'."""
+        if self.context.peer_address != self._host:
+            return None
+        slot = self._peer.transport, self._peer.port
+        return next(
+            (r for r in self.context.recorder.refusals if (r.check.transport, r.check.port) == slot and r.kind in REFUSED_BY_ROUTER), None
+        )
 
     async def _why_silent(self) -> tuple[str, str]:
         """What the server agent on the same host knows of it."""
@@ -281,9 +296,10 @@ class _SessionOver:
             return self._heard + TAIL_S
         if not client.run.over:
             return self._began + SESSION_DEADLINE_S  # The run itself knows when it is.
-        last = max(request.sent_at for request in client.run.requests.values())
-        tail = max(max(self._heard, last) + TAIL_S, last + client.run.patience_s)
-        answered = any(request.answered_at is not None for request in client.run.requests.values())
+        # Whatever else comes, users' traffic for one, is no reason to wait.
+        requests = client.run.requests.values()
+        last, answered = max(r.sent_at for r in requests), [r.answered_at for r in requests if r.answered_at is not None]
+        tail = max(last + client.run.patience_s, max([last, *answered]) + TAIL_S)
         # Where nobody answers, a keepalive still shows that data arrived.
         return tail if answered or client.keepalives_received else max(tail, self._up + KEEPALIVE_PATIENCE_S)
 
