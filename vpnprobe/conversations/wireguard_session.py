@@ -51,7 +51,7 @@ KEEPALIVE_S: Final = 10.0
 """Data that came is answered by a keepalive, where nothing else is sent for so long."""
 COOKIE_S: Final = 120.0
 """A cookie is good for so long."""
-MOST_ATTEMPTS: Final = 5
+MOST_ATTEMPTS: Final = 8
 """Initiations of one handshake whose responses are still taken, the newest ones."""
 MOST_UNREADABLE: Final = 10_000
 """Messages that cannot be read are counted up to here."""
