@@ -1,5 +1,6 @@
 """Existing WireGuard servers tried with a profile, with and without a server agent beside them: what fails has its name."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_interface, ip_network
@@ -12,7 +13,11 @@ from wireguard_servers import (
     PORT,
     PRESHARED,
     STRANGER,
+    OnePingASecond,
     OnlyCookies,
+    RenumberedServer,
+    RoamingServer,
+    TalkativeServer,
     WireguardServer,
     peer,
     profile,
@@ -27,11 +32,11 @@ from vpnprobe.profiles.wireguard import key_text
 from vpnprobe.profiles.wireguard_model import WireguardProfile
 from vpnprobe.rules import decide, load_default
 from vpnprobe.transports.stack import Address
-from vpnprobe.transports.topology import Filter, Link, Topology
+from vpnprobe.transports.topology import Action, Filter, Link, Topology
 from vpnprobe.wire.wireguard_noise import public_key
 
 RULES = load_default()
-INITIATION, DATA = b"\x01\0\0\0", b"\x04\0\0\0"
+INITIATION, RESPONSE, DATA = b"\x01\0\0\0", b"\x02\0\0\0", b"\x04\0\0\0"
 PROBES = frozenset({"wireguard", "udp"})
 Make = Callable[[Agents], WireguardServer]
 
@@ -71,6 +76,7 @@ def tried(
     topology: Topology | None = None,
     listens_on: int = PORT,
     echoes: int = 30,
+    seed: int = 1,
 ) -> Tried:
     async def story(both: Agents) -> Tried:
         server = WireguardServer(both.server) if make is None else make(both)
@@ -83,7 +89,7 @@ def tried(
         run = both.run(settings) if paired else ClientRun(both.client, there, settings, None, silent)
         return Tried(await run.measure(), server)
 
-    return simulated(story, topology)
+    return simulated(story, topology, seed=seed)
 
 
 def first_bytes(data: bytes, direction: str | None = None) -> Topology:
@@ -139,13 +145,130 @@ class TestWorks:
     def test_answers_from_another_port_are_followed_and_told(self) -> None:
         found = tried(lambda both: WireguardServer(both.server, answers_from=PORT + 1))
         assert (found.outcomes[HANDSHAKE], found.outcomes[S2C]) == ("pass", "pass")
+        assert found.server.followed
         assert f":{PORT + 1} answers for " in found.failures["answered-from-elsewhere"]
         feasibility, why = found.verdict()
         assert feasibility is Feasibility.FEASIBLE
         assert "from another address or port" in why
 
 
+class TestLinesAndLimits:
+    """What our own requests, an outage or a limit of pings do is not what the path does to WireGuard."""
+
+    @pytest.mark.parametrize("rate_bit_s", [64e3, 128e3, 256e3, 1e6])
+    def test_a_slow_line_with_a_short_queue(self, rate_bit_s: float) -> None:
+        found = tried(topology=Topology(links=(Link(rate_bit_s=rate_bit_s),) * 4), echoes=102)
+        assert found.failures == {}
+        assert found.verdict()[0] in (Feasibility.FEASIBLE, Feasibility.DEGRADED)
+
+    @pytest.mark.parametrize("begins", [0.0, 0.02, 0.05, 0.1, 0.2, 0.3])
+    @pytest.mark.parametrize("lasts", [0.2, 1.0, 5.0])
+    def test_an_outage(self, begins: float, lasts: float) -> None:
+        found = tried(
+            lambda both: WireguardServer(both.server, outage=(begins, begins + lasts)),
+            topology=Topology(links=(Link(delay_s=0.005),) * 4),
+            echoes=102,
+        )
+        assert found.failures == {}
+        assert found.verdict()[0] in (Feasibility.FEASIBLE, Feasibility.DEGRADED)
+
+    @pytest.mark.parametrize("burst", [1, 5])
+    def test_a_server_that_answers_one_ping_a_second(self, burst: int) -> None:
+        found = tried(lambda both: WireguardServer(both.server, kind=OnePingASecond, pings_at_once=burst), echoes=102)
+        assert found.failures == {}
+        assert found.verdict()[0] is Feasibility.DEGRADED
+
+    @pytest.mark.parametrize("seed", range(1, 6))
+    @pytest.mark.parametrize("loss", [0.1, 0.2, 0.3])
+    def test_much_loss(self, loss: float, seed: int) -> None:
+        found = tried(topology=Topology(links=(Link(), Link(loss=loss), Link(), Link())), echoes=102, seed=seed)
+        assert found.failures == {}
+        assert found.verdict()[0] is Feasibility.DEGRADED
+
+    def test_a_round_trip_of_several_seconds(self) -> None:
+        found = tried(topology=Topology(links=(Link(delay_s=0.6),) * 4), echoes=102)
+        assert found.failures == {}
+        assert found.verdict()[0] is Feasibility.FEASIBLE
+
+
+SOME_WAY = Topology(links=(Link(delay_s=0.005),) * 4)
+
+
+def once(action: Callable[[RoamingServer], None], *at_s: float) -> Make:
+    """A server to which that happens at those times."""
+
+    def make(both: Agents) -> WireguardServer:
+        server = RoamingServer(both.server)
+        for moment in at_s:
+            asyncio.get_running_loop().call_later(moment, action, server)
+        return server
+
+    return make
+
+
+class TestDataThatStops:
+    @pytest.mark.parametrize("moment", [0.05, 0.1, 0.2, 0.4])
+    def test_a_server_that_is_restarted_in_the_middle(self, moment: float) -> None:
+        found = tried(once(RoamingServer.restart, moment), topology=SOME_WAY, echoes=102)
+        assert set(found.failures) == {"data-interrupted"}
+        feasibility, why = found.verdict()
+        assert feasibility in (Feasibility.FEASIBLE, Feasibility.DEGRADED)
+        assert "that of the next did not" in why
+
+    @pytest.mark.parametrize("moment", [0.1, 0.2, 0.4])
+    def test_another_device_with_the_same_key(self, moment: float) -> None:
+        found = tried(once(RoamingServer.other_device, moment), topology=SOME_WAY, echoes=102)
+        assert set(found.failures) == {"data-interrupted"}
+        assert "for another session with this key" in found.failures["data-interrupted"]
+
+    def test_another_device_that_comes_back(self) -> None:
+        """The path is not blamed, whoever has the key at the end."""
+        found = tried(once(RoamingServer.other_device, *(0.1 + 0.3 * number for number in range(60))), topology=SOME_WAY, echoes=102)
+        assert set(found.failures) == {"key-shared"}
+        feasibility, why = found.verdict()
+        assert feasibility is Feasibility.UNKNOWN
+        assert "The path is not what stops it" in why
+
+    @pytest.mark.parametrize("packets", [5, 6, 10, 20, 60, 150])
+    def test_a_cut_of_each_flow_stays_one(self, packets: int) -> None:
+        found = tried(topology=Topology(routers=3, filters=(Filter(at="r2", protocol=17, after_packets=packets),)), echoes=102)
+        assert set(found.failures) == {"data-cut"}
+        assert found.verdict()[0] is Feasibility.UNKNOWN
+
+    def test_a_cut_after_which_nothing_passes(self) -> None:
+        found = tried(lambda both: WireguardServer(both.server, outage=(0.1, 99.0)), topology=SOME_WAY, echoes=102)
+        assert set(found.failures) == {"data-cut"}
+        assert found.outcomes[HANDSHAKE] == "pass"
+
+    def test_a_nat_that_takes_another_port_in_the_middle(self) -> None:
+        found = tried(RenumberedServer.made, topology=SOME_WAY, echoes=102)
+        assert found.failures == {}
+        assert found.verdict()[0] is Feasibility.FEASIBLE
+
+
+class TestUsersTraffic:
+    """A server that sends by itself: for a user's connections, or to see whether its clients live."""
+
+    @pytest.mark.parametrize("every_s", [0.01, 0.3])
+    def test_a_server_that_pings_us_is_no_loss(self, every_s: float) -> None:
+        found = tried(lambda both: TalkativeServer(both.server, every_s=every_s), topology=SOME_WAY, echoes=102)
+        assert (found.outcomes[C2S], found.outcomes[S2C]) == ("pass", "pass")
+        assert found.rows[C2S].sent == 102
+
+    def test_a_server_that_pings_us_and_answers_none_does_not_hold_the_run(self) -> None:
+        found = tried(lambda both: TalkativeServer(both.server, every_s=0.3, answers_pings=False), topology=SOME_WAY, echoes=102)
+        assert set(found.failures) == {"data-unanswered"}
+        assert isinstance(found.server, TalkativeServer)
+        assert found.server.times[-1] - found.server.times[0] < 25.0
+
+
 class TestSilence:
+    def test_a_router_that_refuses(self) -> None:
+        refusing = Filter(at="r2", action=Action.REJECT_ADMIN, protocol=17, ports=(PORT,))
+        found = tried(topology=Topology(routers=3, filters=(refusing,)))
+        assert found.failures == {"unreachable": "10.78.1.2 answers: administratively prohibited"}
+        assert "no peer with this profile" not in found.verdict()[1]
+
     def test_nobody_is_there(self) -> None:
         found = tried(listens_on=0)
         assert set(found.failures) == {"port-refused"}
@@ -167,9 +290,10 @@ class TestSilence:
         assert "vpnprobe run --peer HOST --profile FILE" in why
         beside = tried(make, used, paired=True)
         assert set(beside.failures) == {"arrives-unanswered"}
-        assert beside.failures["arrives-unanswered"].startswith("5 came")
+        assert beside.failures["arrives-unanswered"].startswith("8 came")
         assert beside.rows[HANDSHAKE].detail["arrived_at_server"] == 1
         assert "The path is not what stops it" in beside.verdict()[1]
+        assert "wrapped" not in beside.verdict()[1]
 
     def test_a_filter_beside_which_the_agent_sees_what_else_comes(self) -> None:
         assert set(tried(topology=first_bytes(INITIATION)).failures) == {"silent"}
@@ -180,6 +304,13 @@ class TestSilence:
         feasibility, why = beside.verdict()
         assert feasibility is Feasibility.INFEASIBLE
         assert "recognised by its messages" in why
+
+    def test_a_filter_on_the_answers_beside_an_agent(self) -> None:
+        """The server answers: neither its keys nor its configuration are to blame."""
+        found = tried(topology=first_bytes(RESPONSE, "s2c"), paired=True)
+        assert set(found.failures) == {"answer-lost"}
+        assert "does not come back" in found.verdict()[1]
+        assert "The path is not what stops it" not in found.verdict()[1]
 
     def test_no_program_listens_where_the_agent_could(self) -> None:
         found = tried(paired=True, listens_on=0)
@@ -193,6 +324,31 @@ class TestSilence:
     def test_cookies_and_nothing_else(self) -> None:
         found = tried(lambda both: WireguardServer(both.server, kind=OnlyCookies, wants_cookie=True))
         assert set(found.failures) == {"cookie-unanswered"}
+
+    def test_cookies_from_elsewhere_are_not_followed(self) -> None:
+        """The server's public key is enough to make one: who sees initiations could have them sent to anybody."""
+        found = tried(lambda both: WireguardServer(both.server, kind=OnlyCookies, wants_cookie=True, answers_from=PORT + 1))
+        assert set(found.failures) == {"cookie-unanswered"}
+        assert len(found.server.heard) > 1
+        assert not found.server.followed
+
+    def test_a_server_that_begins_to_listen_between_two_initiations(self) -> None:
+        """A single refusal may be about another thing."""
+        waiting: list[asyncio.Task[None]] = []
+
+        def later(both: Agents) -> WireguardServer:
+            server = WireguardServer(both.server)
+
+            async def begin() -> None:
+                await asyncio.sleep(0.5)
+                await server.listen()
+
+            waiting.append(asyncio.get_running_loop().create_task(begin()))
+            return server
+
+        found = tried(later, listens_on=0)
+        assert found.failures == {}
+        assert found.outcomes[S2C] == "pass"
 
     def test_a_name_that_is_not_known(self) -> None:
         found = tried(addresses=())
@@ -226,6 +382,7 @@ class TestData:
         """The server's own keepalive shows it: a server that answers no pings is no dead tunnel."""
         found = tried(lambda both: WireguardServer(both.server, answers_pings=False))
         assert set(found.failures) == {"data-unanswered"}
+        assert "first_data_ms" not in found.rows[HANDSHAKE].detail
         assert "The path is not what stops it" in found.verdict()[1]
 
     def test_large_messages_alone(self) -> None:
@@ -274,11 +431,24 @@ class TestWhoIsAsked:
         used = WireguardProfile("wg0.conf", CLIENT_KEY, (ip_interface(address),), tuple(map(ip_address, dns)), None, (other,))
         assert tuple(map(str, asked_in_tunnel(used, other))) == asked
 
+    def test_of_many_networks_the_first_ones_are_enough(self) -> None:
+        """Providers' lists that leave some networks out have thousands, each of which would be looked through for each."""
+        other = peer(allowed_ips=tuple(IPv4Network((number << 8, 32)) for number in range(1, 50_001)))
+        assert asked_in_tunnel(profile(other), other) == tuple(IPv4Address(number << 8) for number in range(1, 5))
+
     def test_what_is_asked_may_go_to_that_peer(self) -> None:
         other = peer(allowed_ips=(IPv4Network("10.8.0.0/24"),))
         assert all(address in IPv4Network("10.8.0.0/24") for address in asked_in_tunnel(profile(other), other))
 
 
-@pytest.mark.parametrize(("mtu", "sizes"), [(None, (128, 576, 1200, 1400, 1440, 1480)), (1280, (128, 576, 1200, 1340)), (68, (128,))])
+@pytest.mark.parametrize(
+    ("mtu", "sizes"),
+    [
+        (None, (128, 576, 1200, 1400, 1440, 1480)),
+        (1280, (128, 576, 1200, 1340)),
+        (68, (128,)),
+        (65535, (128, 576, 1200, 1400, 1440, 1480, 65535)),
+    ],
+)
 def test_sizes_are_those_that_the_mtu_makes(mtu: int | None, sizes: tuple[int, ...]) -> None:
     assert sizes_of(mtu) == sizes

@@ -10,7 +10,16 @@ import pytest
 from running_support import FakeProc
 
 from vpnprobe.endpoint import openvpn_running
-from vpnprobe.endpoint.openvpn_running import HIDDEN, NOT_HERE, TOO_SLOW, openvpn_tunnels, search_openvpn
+from vpnprobe.endpoint.openvpn_running import (
+    HIDDEN,
+    MOST_CLIENTS,
+    MOST_SHOWN,
+    NOT_HERE,
+    TOO_MANY,
+    TOO_SLOW,
+    openvpn_tunnels,
+    search_openvpn,
+)
 from vpnprobe.lab.openvpn_pki import Algorithm, Authority
 from vpnprobe.profiles.model import Management, Profile
 from vpnprobe.profiles.ovpn import read_profile
@@ -235,3 +244,17 @@ def test_names_cannot_rewrite_a_terminal(machine: Machine) -> None:
     assert machine.found(machine.profile(machine.by_certificate))[1] == [
         "the openvpn process 41, whose profile cannot be read (?[2J?.ovpn)"
     ]
+
+
+def test_what_was_not_looked_at_for_others_is_told(machine: Machine) -> None:
+    """Anybody may start processes of that name."""
+    profile = machine.profile(machine.by_certificate)
+    for pid in range(41, 42 + MOST_CLIENTS):
+        machine.proc.process(pid, "openvpn", "--show-ciphers", str(pid))
+    assert machine.found(profile) == ([], [TOO_MANY])
+
+
+def test_of_a_long_command_line_the_beginning_is_told(machine: Machine) -> None:
+    profile = machine.profile(machine.by_certificate)
+    machine.proc.process(41, "openvpn", "--config", "x" * 9000)
+    assert machine.found(profile) == ([], [f"the openvpn process 41, whose profile cannot be read ({'x' * MOST_SHOWN})"])

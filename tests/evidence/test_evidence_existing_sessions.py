@@ -24,6 +24,25 @@ def test_what_the_wire_shows_of_a_session_is_about_the_clients_check() -> None:
     assert [row.check for row in found] == [OF_PROFILE] * 2 + [PLAIN] * 2 + [checks.wireguard_data(PORT, "profile")]
 
 
+def test_what_only_the_client_can_tell_apart_counts_for_none_of_its_checks() -> None:
+    """Without keys the agent has all of OpenVPN's control channel under the reset, and the client has TLS under the handshake."""
+    reset, handshake = (check(Transport.UDP, 1194, "profile") for check in (checks.openvpn_reset, checks.openvpn_handshake))
+    opening, acknowledged, of_tls = "P_CONTROL_HARD_RESET_CLIENT_V2", "P_ACK_V1", "P_CONTROL_V1"
+    rows = [
+        *seen(CLIENT, SENT, reset, OURS[:1], message=opening),
+        *seen(CLIENT, SENT, reset, OURS[:1], message=acknowledged),
+        *seen(CLIENT, SENT, handshake, OURS[:1], message=f"{of_tls}[1]"),
+        *(
+            row
+            for message in (opening, acknowledged, of_tls)
+            for row in seen(SERVER, RECEIVED, reset._replace(variant=""), OURS[:1], message=message)
+        ),
+        *seen(SERVER, SENT, reset._replace(variant=""), OURS[:1], message=of_tls),
+    ]
+    found = judged(rows, facts_with(ports={(Transport.UDP, 1194): PortState.DAEMON}), sees=True)["openvpn-reset-profile-udp-1194-both"]
+    assert [(row["message"], row["received"]) for row in found.detail["messages"]] == [(opening, 1), (acknowledged, 1)]
+
+
 def test_without_such_sessions_nothing_changes() -> None:
     client, server = ends(trip(PLAIN, C2S, OURS, OURS, message=INITIATION))
     assert under_clients_checks(client, server) is server
@@ -34,7 +53,18 @@ def test_an_initiation_that_comes_and_is_not_answered() -> None:
     (row,) = judged(rows, BESIDE, sees=True).values()
     assert (row.outcome, row.sent, row.received) == (Outcome.NO_ANSWER, 2, 0)
     assert row.detail["arrived_at_server"] == 2
-    assert "reason" not in row.detail
+    assert row.detail["reason"] == "WireGuard answers nobody whose key it does not know"
+
+
+def test_a_cookie_is_no_silence() -> None:
+    rows = [
+        *seen(CLIENT, SENT, OF_PROFILE, OURS[:1], message=INITIATION),
+        *seen(SERVER, RECEIVED, PLAIN, OURS[:1], message=INITIATION),
+        *seen(SERVER, SENT, PLAIN, OURS[:1], message="Cookie Reply"),
+        *seen(CLIENT, RECEIVED, OF_PROFILE, OURS[:1], message="Cookie Reply"),
+    ]
+    (row,) = judged(rows, BESIDE, sees=True).values()
+    assert (row.outcome, row.detail["reason"]) == (Outcome.NO_ANSWER, "Cookie Reply alone came back")
 
 
 def test_its_answers_are_none_of_plain_sessions_beside_it() -> None:

@@ -123,6 +123,13 @@ class TestWhatIsRead:
 
 
 class TestAmneziaWg:
+    def test_a_key_on_a_line_of_its_own_is_listed_without_it(self) -> None:
+        (unknown,) = parsed(INTERFACE + f"{written(OWN)}\n" + PEER).unknown
+        assert (unknown.option, unknown.text) == ("...", "... = ...")
+
+    def test_many_peers_are_read_in_one_pass(self) -> None:
+        assert len(parsed(INTERFACE + PEER * 20_000).peers) == 20_000
+
     def test_keys_that_change_the_messages(self) -> None:
         found = parsed(INTERFACE + "Jc = 4\nJmin = 40\nJmax = 70\nS1 = 86\nS2 = 0\nH1 = 1\nH2 = 1234567\nI1 = <b 0xf1>\n" + PEER)
         assert found.obfuscation == ("S1", "H2")
@@ -176,6 +183,27 @@ class TestWhatIsRefused:
         secret = written(OWN)[:-4]
         assert secret not in str(refused(f"[Interface]\nPrivateKey = {secret}\n" + PEER))
         assert secret not in str(refused(f"[Interface]\nPrivateKey {secret}\n" + PEER))
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            written(OWN) + "\n" + INTERFACE + PEER,
+            INTERFACE + PEER + f"Endpoint = {written(OWN)}\n",
+            INTERFACE + PEER + f"AllowedIPs = {written(OWN)}\n",
+            INTERFACE + f"Address = {written(OWN)}\n" + PEER,
+            INTERFACE + f"MTU = 1420 PrivateKey = {written(OWN)}\n" + PEER,
+            INTERFACE + f"[{written(OWN)}]\n" + PEER,
+            INTERFACE + f"{written(OWN)[:-1]}\n" + PEER,
+        ],
+        ids=["first line", "endpoint", "networks", "address", "joined lines", "section", "no value"],
+    )
+    def test_a_key_where_none_belongs_is_not_shown(self, text: str) -> None:
+        error = str(refused(text))
+        assert written(OWN)[:12] not in error
+        assert "..." in error
+
+    def test_what_is_wrong_is_shown_up_to_a_length(self) -> None:
+        assert len(str(refused(INTERFACE + PEER + f"Endpoint = {'a.' * 100_000}\n"))) < 400
 
     def test_files_that_cannot_be_read(self, tmp_path: Path) -> None:
         with pytest.raises(ProfileError, match="cannot be read"):

@@ -155,7 +155,8 @@ def test_gre_is_shown_to_be_dropped_both_ways_beside_pptpd(gre_dropped: Ran, for
 def test_nmap_is_not_waited_for(gre_dropped: Ran) -> None:
     said = {row["port"]: row["detail"]["state"] for row in gre_dropped.document["observations"] if row["id"].startswith("tcp-nmap")}
     assert said.get(1723, "open") == "open"
-    assert gre_dropped.document["run"]["duration_s"] < 6
+    # nmap may take 20 s; on a busy machine the rest takes some too.
+    assert gre_dropped.document["run"]["duration_s"] < 15
 
 
 def test_a_pppd_that_dies_leaves_pptp_unknown_and_says_why(clean_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,8 +68,8 @@ def test_a_name_without_port_is_told_for_the_default_port_and_an_unknown_name_is
 
 def test_every_failure_has_both_sentences() -> None:
     known = load_default().failures
-    of_data = {"data-dead", "data-large-dead", "data-cut", "data-unanswered"}
-    of_keys = {"arrives-unanswered", "wrong-preshared-key", "cookie-unanswered"}
+    of_data = {"data-dead", "data-large-dead", "data-cut", "data-unanswered", "data-interrupted", "key-shared"}
+    of_keys = {"arrives-unanswered", "answer-lost", "wrong-preshared-key", "cookie-unanswered"}
     assert set(known) == {*FailureCode, *of_data, *of_keys, "not-running", "answered-from-elsewhere", "renegotiation-asked"}
     for name, failure in known.items():
         for words in (failure.words, *failure.own_words.values()):

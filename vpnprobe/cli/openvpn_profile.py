@@ -17,6 +17,7 @@ INTERRUPTS: Final = "may end it: many a server serves the newest session of an i
 
 def profile_test_of(path: Path, tell: Callable[[str], None], *, take_over: bool = False) -> "ProfileTest":
     """Reads the profile, and asks on the terminal for what it wants asked, and for leave. Raises ProfileError and UsageError."""
+    from vpnprobe.cli.passed_over import name_shown, tell_some
     from vpnprobe.cli.resolving import addresses_of
     from vpnprobe.cli.taking_over import with_leave
     from vpnprobe.endpoint.openvpn_running import search_openvpn
@@ -25,10 +26,9 @@ def profile_test_of(path: Path, tell: Callable[[str], None], *, take_over: bool 
     from vpnprobe.profiles.ovpn import read_profile
 
     profile = read_profile(path)
-    for note in profile.notes:
-        tell(f"{path}:{note.line}: {note.text}" if note.line else f"{path}: {note.text}")
-    for unknown in profile.unknown:
-        tell(f"{path}:{unknown.line}: {unknown.option} is no option of OpenVPN 2: passed over")
+    notes = (f"{path}:{note.line}: {note.text}" if note.line else f"{path}: {note.text}" for note in profile.notes)
+    unknown = (f"{path}:{one.line}: {name_shown(one.option)} is no option of OpenVPN 2: passed over" for one in profile.unknown)
+    tell_some([*notes, *unknown], tell)
     if profile.unsupported_ciphers:
         tell(f"{path}: data ciphers that vpnprobe cannot do are left out: {', '.join(profile.unsupported_ciphers)}")
     if len(profile.remotes) > MOST_REMOTES:

@@ -13,6 +13,7 @@ INTERRUPTS: Final = "takes its place at the server, which answers where it heard
 
 def wireguard_profile_test_of(path: Path, tell: Callable[[str], None], *, take_over: bool = False) -> "WireguardProfileTest":
     """Reads the profile, and asks on the terminal for leave. Raises ProfileError and UsageError."""
+    from vpnprobe.cli.passed_over import tell_some
     from vpnprobe.cli.resolving import addresses_of
     from vpnprobe.cli.taking_over import with_leave
     from vpnprobe.endpoint.wireguard_running import search_wireguard
@@ -22,12 +23,12 @@ def wireguard_profile_test_of(path: Path, tell: Callable[[str], None], *, take_o
     from vpnprobe.wire.wireguard_noise import public_key
 
     profile = read_wireguard(path)
-    for note in profile.notes:
-        tell(f"{path}:{note.line}: {note.text}")
-    for unknown in profile.unknown:
-        tell(f"{path}:{unknown.line}: {unknown.option} is no key of WireGuard: passed over, and wg refuses a file that has it")
+    unknown = (
+        f"{path}:{one.line}: {one.option} is no key of WireGuard: passed over, and wg refuses a file that has it" for one in profile.unknown
+    )
+    tell_some([*(f"{path}:{note.line}: {note.text}" for note in profile.notes), *unknown], tell)
     if len(profile.peers) > MOST_REMOTES:
         tell(f"{path}: the first {MOST_REMOTES} of {len(profile.peers)} peers are tried")
-    check_keys(profile)
+    check_keys(profile, most=MOST_REMOTES)
     with_leave(str(path), search_wireguard(public_key(profile.private_key), path), INTERRUPTS, tell, take_over=take_over)
     return WireguardProfileTest(profile, addresses_of)

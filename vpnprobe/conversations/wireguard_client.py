@@ -4,26 +4,30 @@ Whoever of these answers first is asked from then on; where none does, the first
 with a keepalive after KEEPALIVE_S, which shows that data arrives though nobody behind it answers.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final
 
-from vpnprobe.conversations.tunnel_echo import EchoRun, echo_request, read_echo
+from vpnprobe.conversations.echo_pace import PacedRun
+from vpnprobe.conversations.tunnel_echo import echo_request, read_echo
 from vpnprobe.conversations.wireguard_ends import Initiator
 from vpnprobe.conversations.wireguard_session import DATA_SIZES
 from vpnprobe.errors import DecodeError
-from vpnprobe.wire.icmp import EchoReply
-from vpnprobe.wire.wireguard import HandshakeResponse
+from vpnprobe.wire.icmp import EchoReply, EchoRequest
+from vpnprobe.wire.wireguard import HandshakeResponse, TransportData
 from vpnprobe.wire.wireguard_noise import Identity
 
 RETRANSMIT_AFTER_S: Final = 1.0
 """Between two initiations: earlier than real clients, which have all day."""
 LOOK_AGAIN_S: Final = 0.5
-MOST_LOOKS: Final = 4
+MOST_LOOKS: Final = 6
 """Echo requests to each address before the first one is taken without an answer."""
 UNANSWERED_ECHOES: Final = 12
 """Echo requests of the run where nobody has answered: two of each size."""
+MOST_OTHERS: Final = 64
+"""Sessions of others that are counted."""
 SMALL: Final = 64
 """Bytes of the packet that looks for somebody."""
 
@@ -44,6 +48,8 @@ class TunnelOffer:
 class WireguardClient(Initiator):
     """The client of a profile."""
 
+    run: PacedRun
+
     def __init__(
         self, identity: Identity, offer: TunnelOffer, *, index: bytes, entropy: Callable[[int], bytes], unix_time_at_zero: float
     ) -> None:
@@ -55,9 +61,27 @@ class WireguardClient(Initiator):
         """Whether a response came that is for our public key and does not open: its maker has another preshared key."""
         self.found: IPv4Address | None = None
         """Who has answered; None: nobody yet."""
-        self.begin_echoes(EchoRun(int.from_bytes(index[:2], "big"), offer.echoes if self.can_ask else 0, tuple(offer.sizes)))
-        self._looks = 0
+        self.begin_echoes(PacedRun(int.from_bytes(index[:2], "big"), offer.echoes if self.can_ask else 0, tuple(offer.sizes)))
+        self._looked_at: list[float] = []
+        """When it was looked for somebody: sequence numbers from 0 on."""
         self._look_due: float | None = None
+        self._others: Counter[int] = Counter()
+        """Data messages for sessions that are none of ours, by their index."""
+
+    @property
+    def up(self) -> bool:
+        """Whether there are keys that are in use: the handshake of an earlier initiation, whose keys the server has left, makes none."""
+        return self._in_use is not None
+
+    @property
+    def for_others(self) -> int:
+        """Data messages that came for one other session, once ours was confirmed: the server has a newer one with the same key."""
+        return max(self._others.values(), default=0)
+
+    @property
+    def authenticated(self) -> int:
+        """Messages that only the server can have sent. Whoever knows its public key and sees an initiation can make a cookie for it."""
+        return self.opened - self.cookies_received
 
     @property
     def can_ask(self) -> bool:
@@ -76,6 +100,19 @@ class WireguardClient(Initiator):
             self._look(now)
         super().handle_timer(now)
 
+    def _send(self, payload: bytes, now: float, *, recorded: bool = True) -> str | None:
+        """No trials but the run's own requests: nobody answers a keepalive, or an answer to a server that pings its clients."""
+        echo = read_echo(payload)
+        ours = echo is not None and isinstance(echo[1], EchoRequest) and echo[1].identifier == self.run.identifier
+        return super()._send(payload, now, recorded=recorded and ours)
+
+    def _data_came(self, message: TransportData, size: int, now: float) -> None:
+        # What a middlebox sends back to us has the server's index.
+        ours = {index for one in self._keypairs for index in (one.session.local_index, one.session.remote_index)}
+        if self.data_received and message.receiver_index not in ours and len(self._others) < MOST_OTHERS:
+            self._others[message.receiver_index] += 1
+        super()._data_came(message, size, now)
+
     def _response_came(self, message: HandshakeResponse, size: int, now: float) -> None:
         try:
             super()._response_came(message, size, now)
@@ -85,26 +122,27 @@ class WireguardClient(Initiator):
 
     def _came_up(self, now: float) -> None:
         """Looks for somebody first; a later handshake needs nothing but to be confirmed."""
-        if self.can_ask and not self._looks:
+        if self.can_ask and not self._looked_at:
             self._look(now)
         else:
-            self._send(b"", now, recorded=False)  # Nobody answers it, so that it is no trial.
+            self._send(b"", now)
 
     def _may_ask(self, now: float) -> None:
         """Only once it is known whom."""
 
     def _look(self, now: float) -> None:
         """Asks everybody, or takes the first where nobody has answered. No trials: some of the addresses may be nobody's."""
-        if self._looks >= MOST_LOOKS:
+        if len(self._looked_at) >= MOST_LOOKS:
             self.run.count = min(self.run.count, UNANSWERED_ECHOES)
             self._ask(now)
             return
-        self._looks += 1
+        sequence = len(self._looked_at)
+        self._looked_at.append(now)
         self._look_due = now + LOOK_AGAIN_S
         for address in self.offer.asked:
             assert self.offer.own is not None
-            packet = echo_request(self.offer.own, address, identifier=self._looking, sequence=self._looks, size=SMALL)
-            self._send(packet, now, recorded=False)
+            packet = echo_request(self.offer.own, address, identifier=self._looking, sequence=sequence, size=SMALL)
+            self._send(packet, now)
 
     @property
     def _looking(self) -> int:
@@ -122,5 +160,7 @@ class WireguardClient(Initiator):
             packet, message = echo
             if isinstance(message, EchoReply) and message.identifier == self._looking and packet.source in self.offer.asked:
                 self.found = packet.source
+                if message.sequence < len(self._looked_at):
+                    self.run.round_trip_s = now - self._looked_at[message.sequence]
                 self._ask(now)
         super().echo_came(payload, now)

@@ -51,7 +51,7 @@ KEEPALIVE_S: Final = 10.0
 """Data that came is answered by a keepalive, where nothing else is sent for so long."""
 COOKIE_S: Final = 120.0
 """A cookie is good for so long."""
-MOST_ATTEMPTS: Final = 5
+MOST_ATTEMPTS: Final = 8
 """Initiations of one handshake whose responses are still taken, the newest ones."""
 MOST_UNREADABLE: Final = 10_000
 """Messages that cannot be read are counted up to here."""
@@ -112,7 +112,7 @@ class WireguardEnd(ConversationEnd[WireguardTracker], TunnelEcho):
         self._tunnel = tunnel
         self._retransmit_after_s = retransmit_after_s
         self.opened = 0
-        """Messages that only somebody with the keys can have sent."""
+        """Messages that open with the keys, cookies among them."""
         self._attempts: list[Attempt] = []
         """Initiations of the handshake that is under way, the newest last; empty: none is."""
         self._cookie: tuple[bytes, float] | None = None

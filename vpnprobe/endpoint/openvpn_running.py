@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -31,12 +31,15 @@ MOST_CLIENTS: Final = 64
 MOST_CONFIGS: Final = 4
 """Of one process: a profile may name others."""
 MOST_BYTES: Final = 1 << 18
+MOST_SHOWN: Final = 100
+"""Characters of a name that are told: a command line is anybody's to write."""
 FOLDERS: Final = ("/etc/openvpn/client", "/etc/openvpn")
 """In which systemd's units start it: for where its working directory does not show."""
 NETWORK_MANAGER: Final = "nm-openvpn-"
 """What the names of its management sockets begin with."""
 HIDDEN: Final = "openvpn processes of other users, which do not show to this one"
 NOT_HERE: Final = "openvpn processes, which this system does not show"
+TOO_MANY: Final = f"more openvpn processes than {MOST_CLIENTS}, of which the first were looked at"
 TOO_SLOW: Final = f"openvpn processes that could not be looked at within {SEARCH_S:.0f} s"
 
 
@@ -51,7 +54,10 @@ def search_openvpn(profile: Profile, *, proc: Path = Path("/proc")) -> TunnelSea
         return TunnelSearch(untold=(NOT_HERE,))
     own, found = identity_of(profile), list[RunningTunnel | str]()
     try:
-        for process in islice(_clients(proc), MOST_CLIENTS):
+        for number, process in enumerate(_clients(proc)):
+            if number == MOST_CLIENTS:
+                found.append(TOO_MANY)
+                break
             found += _judged(process, profile, own)
     except TimeoutError:
         found.append(TOO_SLOW)
@@ -86,7 +92,7 @@ class _Started:
     """Of its first profile; otherwise of who started it, or empty."""
 
     def __str__(self) -> str:
-        return f" ({shown(self.name)})" if self.name else ""
+        return f" ({shown(self.name[:MOST_SHOWN])})" if self.name else ""
 
 
 def _judged(process: Process, profile: Profile, own: ClientIdentity) -> Iterator[RunningTunnel | str]:

@@ -4,11 +4,12 @@ The agent knows a conversation by its key and nothing of whose profile it is: it
 counted they are put under the check that the client has for the conversation of the same key. Pure.
 """
 
+from collections import defaultdict
 from dataclasses import replace
 
 from vpnprobe.conversations.contract import OF_SESSION
 from vpnprobe.evidence.checks import is_existing
-from vpnprobe.evidence.packet_records import Check
+from vpnprobe.evidence.packet_records import Check, PacketRecord
 from vpnprobe.evidence.records import EndRecord
 
 Slot = tuple[Check, str]
@@ -17,16 +18,38 @@ Slot = tuple[Check, str]
 
 def under_clients_checks(client: EndRecord, server: EndRecord) -> EndRecord:
     """The server's record with what it saw of such sessions under the client's checks."""
-    variants = {_slot(row.check, row.key): row.check.variant for row in client.packet_records if is_existing(row.check)}
-    if not variants:
+    sessions: dict[Slot, list[PacketRecord]] = defaultdict(list)
+    for row in client.packet_records:
+        if is_existing(row.check):
+            sessions[_slot(row)].append(row)
+    if not sessions:
         return server
-    rows = tuple(
-        row if (variant := variants.get(_slot(row.check, row.key))) is None else replace(row, check=row.check._replace(variant=variant))
-        for row in server.packet_records
-    )
-    return replace(server, packet_records=rows)
+    checks = {slot: _checks_of_messages(rows) for slot, rows in sessions.items()}
+    variants = {slot: rows[0].check.variant for slot, rows in sessions.items()}
+
+    def placed(row: PacketRecord) -> PacketRecord:
+        if (variant := variants.get(slot := _slot(row))) is None:
+            return row
+        check = row.check._replace(variant=variant)
+        # An end with keys knows more of some messages than the agent, and has them under a later check: they are none of this one.
+        return replace(row, check=check) if check in checks[slot].get(_unnumbered(row.message), {check}) else row
+
+    return replace(server, packet_records=tuple(map(placed, server.packet_records)))
 
 
-def _slot(check: Check, key: str) -> Slot:
+def _checks_of_messages(rows: list[PacketRecord]) -> dict[str, set[Check]]:
+    """By a message's name: what it bears on at the client."""
+    found: dict[str, set[Check]] = defaultdict(set)
+    for row in rows:
+        found[_unnumbered(row.message)].add(row.check)
+    return found
+
+
+def _unnumbered(message: str) -> str:
+    """Its name without the part's number that an end with keys puts behind it."""
+    return message.partition("[")[0]
+
+
+def _slot(row: PacketRecord) -> Slot:
     """The conversation itself, whichever of its messages a row is about."""
-    return check._replace(name="", variant=""), key.partition(OF_SESSION)[0]
+    return row.check._replace(name="", variant=""), row.key.partition(OF_SESSION)[0]

@@ -28,9 +28,10 @@ NAME_NOT_RESOLVED: Final = "name-not-resolved"
 DATA_DEAD: Final = "data-dead"
 LARGE_DEAD: Final = "data-large-dead"
 DATA_CUT: Final = "data-cut"
+DATA_INTERRUPTED: Final = "data-interrupted"
 PORT_REFUSED: Final = "port-refused"
 UNREACHABLE: Final = "unreachable"
 SILENT: Final = "silent"
 ANSWERED_FROM_ELSEWHERE: Final = "answered-from-elsewhere"
-HARMLESS: Final = frozenset({"", "renegotiation-asked", ANSWERED_FROM_ELSEWHERE})
+HARMLESS: Final = frozenset({"", "renegotiation-asked", ANSWERED_FROM_ELSEWHERE, DATA_INTERRUPTED})
 """Names of what does not stop anything."""

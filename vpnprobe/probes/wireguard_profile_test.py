@@ -7,25 +7,28 @@ whether initiations arrive.
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from itertools import islice
 from typing import ClassVar, Final
 
 from vpnprobe.conversations.registry import protocol_named
 from vpnprobe.conversations.tunnel_echo import UDP_CARRIER_BYTES
-from vpnprobe.conversations.wireguard_client import TunnelOffer, WireguardClient
-from vpnprobe.conversations.wireguard_session import DATA_SIZES, KEEPALIVE_S
+from vpnprobe.conversations.wireguard_client import RETRANSMIT_AFTER_S, TunnelOffer, WireguardClient
+from vpnprobe.conversations.wireguard_session import DATA_SIZES, KEEPALIVE_S, REKEY_TIMEOUT_S
 from vpnprobe.endpoint.driver import CLOCK_SLACK_S
 from vpnprobe.errors import CannotRun
 from vpnprobe.evidence.checks import wireguard_data, wireguard_handshake
 from vpnprobe.evidence.named_failures import (
     ANSWERED_FROM_ELSEWHERE,
+    DATA_CUT,
     DATA_DEAD,
+    DATA_INTERRUPTED,
     PORT_REFUSED,
     SILENT,
     UNREACHABLE,
     NamedFailure,
 )
 from vpnprobe.evidence.packet_records import Movement
-from vpnprobe.evidence.records import PortState, RefusalKind
+from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction
 from vpnprobe.probes.context import ProbeContext
 from vpnprobe.probes.conversing import over_udp
@@ -35,15 +38,18 @@ from vpnprobe.probes.tunnel_findings import echo_failure
 from vpnprobe.profiles.wireguard import key_text
 from vpnprobe.profiles.wireguard_model import WireguardPeer, WireguardProfile
 from vpnprobe.transports.stack import Endpoint
+from vpnprobe.wire.ip import MAXIMUM_PACKET
 from vpnprobe.wire.wireguard import EMPTY_DATA
 from vpnprobe.wire.wireguard_noise import NO_PRESHARED_KEY, Identity, public_key
 
 SPEC: Final = protocol_named("wireguard")
 ECHOES: Final = 102
 """Echo requests, the sizes in turn."""
-SILENCE_S: Final = 4.8
-"""The initiation is sent five times by then."""
-REFUSED_PATIENCE_S: Final = 0.8
+SILENCE_S: Final = 7.8
+"""The initiation is sent eight times by then."""
+NO_KEYS_S: Final = 3 * REKEY_TIMEOUT_S + 1.0
+"""After the response to an earlier initiation, whose keys the server has left: three further initiations are sent by then."""
+REFUSED_PATIENCE_S: Final = RETRANSMIT_AFTER_S + 0.8
 """Where the port is refused: long enough for a second refusal, since a single ICMP error may be about another thing."""
 TAIL_S: Final = 1.5
 """Silence after which no echo is waited for any more."""
@@ -52,6 +58,8 @@ KEEPALIVE_PATIENCE_S: Final = KEEPALIVE_S + 2.0
 SESSION_DEADLINE_S: Final = 45.0
 MOST_ASKED: Final = 4
 """Addresses in the tunnel."""
+MOST_CONSIDERED: Final = 16
+"""Addresses of this end, and resolvers, that say whom to ask."""
 WHOLE_NETWORK: Final = 24
 """Prefix length of the network that a single tunnel address is taken to be of."""
 DEFAULT_MTU: Final = DATA_SIZES[-1] - UDP_CARRIER_BYTES - EMPTY_DATA
@@ -59,7 +67,17 @@ COOKIE_UNANSWERED: Final = "cookie-unanswered"
 WRONG_PRESHARED_KEY: Final = "wrong-preshared-key"
 NOT_RUNNING: Final = "not-running"
 ARRIVES_UNANSWERED: Final = "arrives-unanswered"
+ANSWER_LOST: Final = "answer-lost"
 DATA_UNANSWERED: Final = "data-unanswered"
+KEY_SHARED: Final = "key-shared"
+REFUSED_BY_ROUTER: Final = {
+    RefusalKind.PROHIBITED: "administratively prohibited",
+    RefusalKind.UNREACHABLE: "destination unreachable",
+}
+STOPPED: Final = (DATA_CUT, DATA_DEAD, KEY_SHARED)
+"""What a second session may not show again."""
+LEAST_FOR_OTHERS: Final = 3
+"""Data messages for one other session before another device is named."""
 NOBODY_TO_ASK: Final = "the profile has no IPv4 address in the tunnel, or AllowedIPs with nobody of IPv4, so there is nobody to ask"
 
 
@@ -97,6 +115,11 @@ class WireguardProfileTest:
 class WireguardRemote(RemoteTest):
     """One peer. What a server knows of the profile's key is its own, so that different servers are tried at once."""
 
+    _client: WireguardClient
+    """That of the session that is told about."""
+    _over: "_SessionOver"
+    _sent_to: Endpoint
+
     def __init__(self, context: ProbeContext, profile_test: WireguardProfileTest, peer: WireguardPeer, form: str) -> None:
         self.handshake = wireguard_handshake(peer.port, form)
         super().__init__(context, profile_test, peer, (self.handshake,), wireguard_data(peer.port, form))
@@ -105,6 +128,8 @@ class WireguardRemote(RemoteTest):
         self._profile = profile_test.profile
         self._peer = peer
         self._echoes = profile_test.echoes
+        self._stopped: NamedFailure | None = None
+        """What stopped the data of the session before; None: nothing did."""
 
     def not_to_be_tried(self) -> bool:
         names = ", ".join(self._profile.obfuscation)
@@ -113,6 +138,22 @@ class WireguardRemote(RemoteTest):
         return bool(names)
 
     async def attempt(self) -> bool:
+        """Where data stops a second session follows: an outage, a restart of the server or another device stops one alone."""
+        self._stopped = None
+        answered = await self._session()
+        stopped = self._data_failure()
+        if stopped is None or stopped.code not in STOPPED:
+            return answered
+        first = self._client, self._over, self._sent_to
+        await self._session()
+        if self._client.up:
+            self._stopped = stopped
+        else:
+            self._client, self._over, self._sent_to = first  # It says more than the silence after it.
+        return True
+
+    async def _session(self) -> bool:
+        """One session to its end; whether the server has answered."""
         context, profile = self.context, self._profile
         self._unreachable = ""
         self._client = client = WireguardClient(
@@ -125,7 +166,9 @@ class WireguardRemote(RemoteTest):
         self._over = over = _SessionOver(context, client)
         self._sent_to = context.endpoint(self._peer.port)
         try:
-            self._sent_to = await over_udp(context, client, self.handshake, until=lambda _: over, authenticated=lambda: client.opened)
+            self._sent_to = await over_udp(
+                context, client, self.handshake, until=lambda _: over, authenticated=lambda: client.authenticated
+            )
         except (CannotRun, OSError) as error:
             self._unreachable = str(error)
         return client.answered or client.response_unopened
@@ -138,7 +181,7 @@ class WireguardRemote(RemoteTest):
         self._tell_of_handshake()
         if not client.can_ask:
             self.context.skip(self.data, NOBODY_TO_ASK, Direction.C2S, Direction.S2C)
-        elif (found := self._data_failure()) is not None:
+        elif (found := self._of_both_sessions()) is not None:
             self.context.named_failures.append(found)
 
     async def _why_no_handshake(self) -> tuple[str, str]:
@@ -152,7 +195,18 @@ class WireguardRemote(RemoteTest):
             return COOKIE_UNANSWERED, f"{client.cookies_received} of its answers were cookies"
         if _was_refused(self.context, client):
             return PORT_REFUSED, ""
+        if (refusal := self._refused_on_the_way()) is not None:
+            return UNREACHABLE, f"{refusal.by or 'a router'} answers: {REFUSED_BY_ROUTER[refusal.kind]}"
         return await self._why_silent()
+
+    def _refused_on_the_way(self) -> Refusal | None:
+        """Another ICMP error about the port; None: there was none. Those of the run's own server are listened for, and no others'."""
+        if self.context.peer_address != self._host:
+            return None
+        slot = self._peer.transport, self._peer.port
+        return next(
+            (r for r in self.context.recorder.refusals if (r.check.transport, r.check.port) == slot and r.kind in REFUSED_BY_ROUTER), None
+        )
 
     async def _why_silent(self) -> tuple[str, str]:
         """What the server agent on the same host knows of it."""
@@ -164,7 +218,11 @@ class WireguardRemote(RemoteTest):
             return NOT_RUNNING, ""
         await self.context.sync()
         rows = self.context.server_record.packet_records
-        came = sum(row.key == self._client.key and row.movement is Movement.RECEIVED for row in rows)
+        came, left = (
+            sum(row.key == self._client.key and row.movement is way for row in rows) for way in (Movement.RECEIVED, Movement.SENT)
+        )
+        if left:
+            return ANSWER_LOST, f"{came} came there, and {left} answers left"
         return (ARRIVES_UNANSWERED, f"{came} came; {own_key}") if came else (SILENT, own_key)
 
     def _tell_of_handshake(self) -> None:
@@ -178,13 +236,30 @@ class WireguardRemote(RemoteTest):
         said = f"{_shown(self._sent_to)} answers for {_shown(asked)}" if moved else ""
         self.context.named_failures.append(NamedFailure(self.handshake, ANSWERED_FROM_ELSEWHERE if moved else "", said, facts))
 
+    def _of_both_sessions(self) -> NamedFailure | None:
+        """What stops data, where it is no more than one session's."""
+        stopped, found = self._stopped, self._data_failure()
+        if stopped is None:
+            return found
+        if found is None:
+            return NamedFailure(self.data, DATA_INTERRUPTED, stopped.said)
+        return stopped if stopped.code != DATA_DEAD and found.code in (DATA_DEAD, DATA_UNANSWERED) else found
+
     def _data_failure(self) -> NamedFailure | None:
-        client, ends = self._client, self._client.tunnel_ends()
-        assert ends is not None, "somebody was asked"
+        """What the last session shows of data; None: nothing, or there was nobody to ask."""
+        client = self._client
+        if not client.run.requests:
+            return None
         asked = str(client.found) if client.found is not None else " or ".join(map(str, client.offer.asked))
         failure = echo_failure(client.run, asked, stream=False)
         if failure is None:
             return None
+        if failure.code in (DATA_CUT, DATA_DEAD) and client.for_others >= LEAST_FOR_OTHERS:
+            return NamedFailure(self.data, KEY_SHARED, f"{client.for_others} messages came for another session with this key")
+        if failure.code == DATA_DEAD and client.found is not None:
+            return NamedFailure(
+                self.data, DATA_CUT, f"the first echo request was answered, and none of the {len(client.run.requests)} that followed"
+            )
         if failure.code == DATA_DEAD and client.data_received:
             return NamedFailure(self.data, DATA_UNANSWERED, f"the server's keepalive answers what was sent, and {asked} does not")
         return NamedFailure(self.data, failure.code, failure.detail)
@@ -201,15 +276,15 @@ class _SessionOver:
         self._up: float | None = None
         """When the handshake was complete."""
         self.first_data_s: float | None = None
-        """Seconds from the first initiation to the first data that came; None: none did."""
+        """Seconds from the first initiation to the first data that came, keepalives left out; None: none did."""
 
     def reached(self, now: float) -> bool:
         client = self._client
         if client.opened != self._opened:
             self._opened, self._heard = client.opened, now
-        if client.reached("handshake") and self._up is None:
+        if client.up and self._up is None:
             self._up = now
-        if client.data_received and self.first_data_s is None:
+        if client.data_received > client.keepalives_received and self.first_data_s is None:
             self.first_data_s = now - self._began
         if client.response_unopened or (client.run.count and client.run.all_answered):
             return True
@@ -221,12 +296,18 @@ class _SessionOver:
     def _due(self) -> float:
         client = self._client
         if self._up is None:
-            return self._heard + (REFUSED_PATIENCE_S if _was_refused(self._context, client) else SILENCE_S)
-        answered = any(request.answered_at is not None for request in client.run.requests.values())
-        if answered or not client.can_ask:
+            silence_s = NO_KEYS_S if client.reached("handshake") else SILENCE_S
+            return self._heard + (REFUSED_PATIENCE_S if _was_refused(self._context, client) else silence_s)
+        if not client.can_ask:
             return self._heard + TAIL_S
-        # Nobody answers: a keepalive still shows that data arrived.
-        return self._heard if client.keepalives_received and client.run.all_sent else self._up + KEEPALIVE_PATIENCE_S
+        if not client.run.over:
+            return self._began + SESSION_DEADLINE_S  # The run itself knows when it is.
+        # Whatever else comes, users' traffic for one, is no reason to wait.
+        requests = client.run.requests.values()
+        last, answered = max(r.sent_at for r in requests), [r.answered_at for r in requests if r.answered_at is not None]
+        tail = max(last + client.run.patience_s, max([last, *answered]) + TAIL_S)
+        # Where nobody answers, a keepalive still shows that data arrived.
+        return tail if answered or client.keepalives_received else max(tail, self._up + KEEPALIVE_PATIENCE_S)
 
 
 def _was_refused(context: ProbeContext, client: WireguardClient) -> bool:
@@ -240,7 +321,7 @@ def _shown(endpoint: Endpoint) -> str:
 
 def sizes_of(mtu: int | None) -> tuple[int, ...]:
     """Bytes of the outer IP packets that are tried in a tunnel of that MTU, the largest that it makes last. None: WireGuard's default."""
-    largest = (mtu or DEFAULT_MTU) + UDP_CARRIER_BYTES + EMPTY_DATA
+    largest = min((mtu or DEFAULT_MTU) + UDP_CARRIER_BYTES + EMPTY_DATA, MAXIMUM_PACKET)
     return (*(size for size in DATA_SIZES if size < largest), largest)
 
 
@@ -255,9 +336,9 @@ def asked_in_tunnel(profile: WireguardProfile, peer: WireguardPeer) -> tuple[IPv
     The first address of this end's network is the server's by custom; AllowedIPs may name the server alone; a resolver is there to be
     asked; an address without a network is taken to be of one as large as most have.
     """
-    own = [address for address in profile.addresses if isinstance(address, IPv4Interface)]
+    own = [address for address in profile.addresses if isinstance(address, IPv4Interface)][:MOST_CONSIDERED]
     allowed = [network for network in peer.allowed_ips if isinstance(network, IPv4Network)]
-    resolvers = [address for address in profile.dns if isinstance(address, IPv4Address)]
+    resolvers = [address for address in profile.dns if isinstance(address, IPv4Address)][:MOST_CONSIDERED]
     found = [
         *(_first(address.network) for address in own if address.network.prefixlen < 31),
         *(network.network_address for network in allowed if network.prefixlen == 32),
@@ -267,8 +348,8 @@ def asked_in_tunnel(profile: WireguardProfile, peer: WireguardPeer) -> tuple[IPv
         *(address for address in resolvers if not address.is_private),
     ]
     mine = {address.ip for address in own}
-    usable = [address for address in dict.fromkeys(found) if address not in mine and any(address in network for network in allowed)]
-    return tuple(usable[:MOST_ASKED])
+    usable = (address for address in dict.fromkeys(found) if address not in mine and any(address in network for network in allowed))
+    return tuple(islice(usable, MOST_ASKED))
 
 
 def _first(network: IPv4Network) -> IPv4Address:

@@ -11,6 +11,7 @@ import binascii
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_network
+from itertools import groupby
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
@@ -39,7 +40,11 @@ UNCHANGED: Final[Mapping[str, str]] = {**dict.fromkeys(("s1", "s2", "s3", "s4"),
 JUNK: Final = frozenset(["jc", "jmin", "jmax", "itime", "i1", "i2", "i3", "i4", "i5", "j1", "j2", "j3"])
 """Its keys for packets that are sent before a handshake, of which WireGuard takes no notice."""
 FROM_SERVER: Final = "get the profile again from where the server is set up"
+MOST_SHOWN: Final = 100
+"""Characters of what a profile says that an error shows."""
 _SECTION: Final = re.compile(r"\[\s*([^\]]*?)\s*\]")
+_LIKE_A_KEY: Final = re.compile(r"[A-Za-z0-9+/]{40,}=*")
+"""What may be a key that stands where none belongs."""
 
 T = TypeVar("T")
 
@@ -81,11 +86,8 @@ def parse_wireguard(text: str, *, file: str) -> WireguardProfile:
     if INTERFACE not in sections.values():
         raise Place(file, 0).wrong("has no [Interface] section", "give the whole profile, with [Interface] and [Peer]")
     interface = Lines([entry for entry in entries if entry.kind == INTERFACE], Place(file, 0))
-    peers = [
-        _peer(Lines([entry for entry in entries if entry.section == number], place))
-        for number, (place, kind) in enumerate(sections.items())
-        if kind == PEER
-    ]
+    of_section = {number: list(lines) for number, lines in groupby(entries, key=lambda entry: entry.section)}
+    peers = [_peer(Lines(of_section.get(number, []), place)) for number, (place, kind) in enumerate(sections.items()) if kind == PEER]
     usable = tuple(peer for peer in peers if peer.host)
     if not peers:
         raise Place(file, 0).wrong("has no [Peer] section, so no server to connect to", FROM_SERVER)
@@ -101,7 +103,7 @@ def parse_wireguard(text: str, *, file: str) -> WireguardProfile:
         obfuscation=tuple(entry.written for entry in entries if entry.value != UNCHANGED.get(entry.key, entry.value)),
         notes=tuple(sorted(_notes(entries, [peer for peer in peers if not peer.host]))),
         unknown=tuple(
-            Unknown(entry.line, shown(entry.written), shown(f"{entry.written} = ..."))
+            Unknown(entry.line, shown(_without_keys(entry.written)), shown(f"{_without_keys(entry.written)} = ..."))
             for entry in entries
             if entry.key not in KNOWN[entry.kind] and entry.key not in JUNK and entry.key not in UNCHANGED
         ),
@@ -113,10 +115,13 @@ def key_text(key: bytes) -> str:
     return base64.b64encode(key).decode()
 
 
-def check_keys(profile: WireguardProfile) -> None:
-    """Raises ProfileError where no handshake with a peer can be begun, CannotRun (status MISSING) where the cryptography cannot be had."""
+def check_keys(profile: WireguardProfile, *, most: int | None = None) -> None:
+    """Raises ProfileError where no handshake with a peer can be begun, CannotRun (status MISSING) where the cryptography cannot be had.
+
+    `most`: so many peers are looked at; None: all.
+    """
     own = public_key(profile.private_key)
-    for peer in profile.peers:
+    for peer in profile.peers[:most]:
         if peer.public_key == own:
             raise Place(profile.file, peer.line).wrong(
                 "PublicKey is this profile's own", "put the server's there (`wg show` there tells it)"
@@ -165,7 +170,8 @@ def _sections(text: str, file: str) -> dict[Place, str]:
         if head is None:
             continue
         if (kind := head[1].lower()) not in KNOWN:
-            raise Place(file, number).wrong(f"[{head[1]}] is no section of a WireGuard profile", "give the file that wg-quick reads")
+            name = _without_keys(head[1])
+            raise Place(file, number).wrong(f"[{name}] is no section of a WireGuard profile", "give the file that wg-quick reads")
         found[Place(file, number)] = kind
     return found
 
@@ -183,7 +189,7 @@ def _entries(text: str, file: str) -> Iterator[Entry]:
         if not sign:
             raise place.wrong(f"{_brief(line)} is no line of the form Key = Value", "correct the line, or take it out")
         if not kind:
-            raise place.wrong(f"{key} stands before any section", "put [Interface] in a line before it")
+            raise place.wrong(f"{_without_keys(key)} stands before any section", "put [Interface] in a line before it")
         other = INTERFACE if kind == PEER else PEER
         if key.lower() in KNOWN[other]:
             raise place.wrong(f"{key} belongs into [{other.capitalize()}]", "move the line there")
@@ -199,7 +205,12 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 def _brief(line: str) -> str:
     """The first word alone: what follows may be a key."""
-    return repr(line.split()[0][:20])
+    return repr(_without_keys(line.split()[0])[:20])
+
+
+def _without_keys(text: str) -> str:
+    """What is shown of it: a line that was broken or joined in the wrong place may have a key anywhere."""
+    return _LIKE_A_KEY.sub("...", text)[:MOST_SHOWN]
 
 
 def _peer(lines: Lines) -> WireguardPeer:
@@ -237,7 +248,7 @@ def _endpoint(entry: Entry) -> tuple[str, int]:
     port = number_in(text, 1, 65535)
     bracketed = host.startswith("[") and host.endswith("]")
     if not colon or port is None or not bare or (":" in bare) is not bracketed:
-        raise entry.place.wrong(f"Endpoint {entry.value!r} is no HOST:PORT", "write HOST:PORT, or [ADDRESS]:PORT for IPv6")
+        raise entry.place.wrong(f"Endpoint {_without_keys(entry.value)!r} is no HOST:PORT", "write HOST:PORT, or [ADDRESS]:PORT for IPv6")
     return bare, port
 
 
@@ -253,14 +264,14 @@ def _address(entry: Entry, text: str) -> TunnelAddress:
     try:
         return ip_interface(text)
     except ValueError:
-        raise entry.place.wrong(f"Address {text!r} is no address", "write it as 10.8.0.2/24 or fd00::2/64") from None
+        raise entry.place.wrong(f"Address {_without_keys(text)!r} is no address", "write it as 10.8.0.2/24 or fd00::2/64") from None
 
 
 def _network(entry: Entry, text: str) -> Network:
     try:
         return ip_network(text, strict=False)
     except ValueError:
-        raise entry.place.wrong(f"AllowedIPs {text!r} is no network", "write it as 10.8.0.0/24, 0.0.0.0/0 or ::/0") from None
+        raise entry.place.wrong(f"AllowedIPs {_without_keys(text)!r} is no network", "write it as 10.8.0.0/24, 0.0.0.0/0 or ::/0") from None
 
 
 def _resolvers(value: str) -> Iterator[IPv4Address | IPv6Address]:
@@ -276,7 +287,8 @@ def _whole(low: int, high: int) -> Callable[[Entry], int]:
     def read(entry: Entry) -> int:
         value = number_in(entry.value, low, high)
         if value is None:
-            raise entry.place.wrong(f"{entry.written} {entry.value!r} is no number from {low} to {high}", "write one that is")
+            said = _without_keys(entry.value)
+            raise entry.place.wrong(f"{entry.written} {said!r} is no number from {low} to {high}", "write one that is")
         return value
 
     return read

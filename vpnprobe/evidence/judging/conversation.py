@@ -43,7 +43,8 @@ def _unanswered(judge: Judge, check: Check, found: Observation, counts: PacketCo
     if refusal is not None and refusal.kind is not RefusalKind.UNREACHABLE and not judge.kept_by_host(check, Direction.C2S):
         return replace(found, outcome=Outcome.REFUSED, detail={**found.detail, **by_whom(refusal)})
     if there.received or (there.sent and judge.would_have_recorded(check, Direction.C2S)):
-        found = _silent_to_strangers(judge, check, replace(found, detail={**found.detail, "arrived_at_server": len(there.received)}))
+        found = replace(found, detail={**found.detail, "arrived_at_server": len(there.received)})
+        found = _silent_to_strangers(judge, check, found, counts)
     said = (m for m in counts.messages(Direction.S2C) if m in refusals(check) and counts.count(Direction.S2C, m).received)
     refused = next(said, None)
     # Where the server's end saw nothing come, somebody before it closed the connection in its name.
@@ -53,14 +54,20 @@ def _unanswered(judge: Judge, check: Check, found: Observation, counts: PacketCo
     return judge.refused_or(stopped, check, way) if way is not None else stopped
 
 
-def _silent_to_strangers(judge: Judge, check: Check, found: Observation) -> Observation:
-    """The same where another program has the port and its protocol answers nobody whose keys it does not know: no answer is expected."""
-    spec = spec_of(check)
-    arrived = bool(found.detail["arrived_at_server"]) and judge.facts.answering(check) is PortState.DAEMON
-    if not arrived or is_existing(check) or spec is None or not spec.silent_to_strangers:
+def _silent_to_strangers(judge: Judge, check: Check, found: Observation, counts: PacketCounts) -> Observation:
+    """The same with why what came was not answered, where the protocol of another program answers nobody whose keys it does not know.
+
+    Of a session with keys of our own no answer is expected, and none is counted.
+    """
+    spec, existing = spec_of(check), is_existing(check)
+    of_another = existing or judge.facts.answering(check) is PortState.DAEMON
+    if spec is None or not spec.silent_to_strangers or not found.detail["arrived_at_server"] or not of_another:
         return found
-    detail = {name: value for name, value in found.detail.items() if name != "proof"}
-    return replace(found, received=None, detail={**detail, "reason": spec.silent_to_strangers})
+    back = [message for message in counts.messages(Direction.S2C) if counts.count(Direction.S2C, message).received]
+    found = replace(found, detail={**found.detail, "reason": f"{', '.join(back)} alone came back" if back else spec.silent_to_strangers})
+    if existing:
+        return found
+    return replace(found, received=None, detail={name: value for name, value in found.detail.items() if name != "proof"})
 
 
 def _fits(check: Check, refused: str) -> dict[str, str]:
