@@ -44,6 +44,8 @@ FORWARDING: Final = "/etc/sysctl.d/60-vpnprobe.conf"
 """Makes our own sysctls last. Nothing loads it but the next boot."""
 FORWARDS: Final = "Clients' packets go on from the tunnel."
 DNS_PORT: Final = 53
+FIREWALL: Final = "firewall"
+"""In what a plan says of its host: the fingerprint of the firewall's rules, among which new ones have their places."""
 CLIENTS: Final = "clients"
 """Folder of profiles beside a plan."""
 
@@ -71,7 +73,7 @@ def make_plan(result: Result, wishes: Wishes, *, root: Path, clients: Sequence[s
     plan = Plan(
         made_at=f"{now:%Y-%m-%dT%H:%M:%SZ}",
         summary=_summary(settings),
-        host=facts.identity,
+        host={**facts.identity, FIREWALL: detect(root).fingerprint},
         settings=settings.as_json(),
         steps=[*_directories(), *file_steps(files, root), *configurations, *_on_the_server(settings, facts)],
         compared=True,
@@ -265,7 +267,13 @@ def preconditions(plan: Plan, root: Path) -> list[Precondition]:
                     return f"the pool {listener.pool} overlaps {network}, which this server uses: plan another (--pool)"
         return None
 
-    return [ports, pools]
+    def firewall() -> str | None:
+        planned = plan.host.get(FIREWALL)
+        if planned and detect(root).fingerprint != planned:
+            return "the firewall's rules have changed since the plan was made, and so may the places of new ones: make the plan again"
+        return None
+
+    return [ports, pools, firewall]
 
 
 def write_profiles(profiles: Mapping[str, str], folder: Path) -> None:
