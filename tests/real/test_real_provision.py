@@ -128,6 +128,25 @@ def test_without_a_confirmation_it_goes_back_by_itself(here: World) -> None:
     assert (late.status, "too late" in late.errors) == (ExitStatus.PUT_BACK, True)
 
 
+@pytest.mark.parametrize("kept", [True, False], ids=["confirmed", "not confirmed"])
+def test_a_client_that_is_added_while_a_plan_waits_shares_its_fate(here: World, kept: bool) -> None:
+    before = here.state()
+    here.plan(recommended())
+    here.apply("--confirm-within", "60s" if kept else "8s")
+    profile = here.profile("first")
+    assert here.connects(profile)
+    if kept:
+        here.provision("confirm")
+        assert json.loads(here.provision("client", "list", "--json").output)["clients"][0]["state"] == "good"
+        here.provision("rollback")
+    else:
+        deadline = time.monotonic() + 40
+        while (here.root / "etc/openvpn").exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert here.provision("confirm", check=False).status == ExitStatus.PUT_BACK
+    assert here.state() == before
+
+
 def test_an_update_adds_a_listener_and_goes_back_to_what_was_confirmed(here: World) -> None:
     before = here.state()
     here.plan(recommended(), "--client", "first")

@@ -28,6 +28,8 @@ from vpnprobe.errors import CannotRun, ExitStatus, UsageError
 
 __all__ = ["Applied", "apply_plan", "confirm", "roll_back", "status"]
 
+JOINS_BEFORE_S: Final = 0.5
+"""So much earlier than the plan that it joins a change is taken back: what came later goes first."""
 FAILURES: Final = (StepFailed, HookFailed, OSError, subprocess.SubprocessError, ValueError)
 
 
@@ -51,9 +53,11 @@ def apply_plan(
     hooks: Hooks | None = None,
     tell: Callable[[str], None] = lambda line: None,
     preconditions: Sequence[Precondition] = (),
+    joins: bool = False,
 ) -> Applied:
     """Takes all steps of a plan that are not done already.
 
+    `joins`: it may be taken while another plan waits to be confirmed, and is confirmed or taken back with it.
     `hooks` None: those of the system and the user. `preconditions` are asked when there is something to do. Raises UsageError (REFUSED:
     something is in the way) and CannotRun (MISSING, UNWRITABLE), after which nothing is changed, and CannotRun (PUT_BACK): everything
     was put back.
@@ -68,8 +72,11 @@ def apply_plan(
         if not pending:
             return Applied(transaction=None, taken=(), waits_s=None if unconfirmed is None else unconfirmed.left_s)
         if unconfirmed is not None:
-            summary = unconfirmed.begin["summary"]
-            raise refused(f"{summary!r} waits to be confirmed: vpnprobe provision confirm, or rollback, before anything else")
+            left_s = unconfirmed.left_s - JOINS_BEFORE_S
+            if not joins or left_s <= 0:
+                summary = unconfirmed.begin["summary"]
+                raise refused(f"{summary!r} waits to be confirmed: vpnprobe provision confirm, or rollback, before anything else")
+            confirm_within_s = left_s
         check_before(pending, root, preconditions, said)
         try:
             chosen.run(Stage.PRE_APPLY, json_text(plan), said)

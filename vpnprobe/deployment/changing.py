@@ -29,7 +29,7 @@ def carry_out(outcome: Outcome, root: Path, summary: str, tell: Callable[[str], 
         compared=True,
         vpnprobe=__version__,
     )
-    apply_plan(plan, root=root, confirm_within_s=None, hooks=Hooks(()), tell=tell)
+    apply_plan(plan, root=root, confirm_within_s=None, hooks=Hooks(()), tell=tell, joins=True)
     _cut(outcome.cut, outcome.site.settings, facts, tell)
 
 

@@ -22,9 +22,14 @@ def live(transactions: Sequence[Transaction]) -> list[Transaction]:
     return [one for one in transactions if not one.taken_back]
 
 
+def all_waiting(transactions: Sequence[Transaction]) -> list[Transaction]:
+    """Those that may still be confirmed: a plan, and changes that have joined it."""
+    return [one for one in transactions if not one.taken_back and not one.confirmed and one.left_s > 0]
+
+
 def waiting(transactions: Sequence[Transaction]) -> Transaction | None:
-    """The one that may still be confirmed."""
-    return next((one for one in transactions if not one.taken_back and not one.confirmed and one.left_s > 0), None)
+    """The plan that may still be confirmed."""
+    return next(iter(all_waiting(transactions)), None)
 
 
 def take_back_with_hooks(

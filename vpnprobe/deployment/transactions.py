@@ -16,7 +16,7 @@ from vpnprobe.deployment.hooks import HookFailed, Hooks, Stage, hooks_of
 from vpnprobe.deployment.journal import Journal, folder_of, opened, transactions_of
 from vpnprobe.deployment.rollback import Transaction, other_namespace
 from vpnprobe.deployment.settings import RUN
-from vpnprobe.deployment.taking_back import due, live, take_back_with_hooks, waiting
+from vpnprobe.deployment.taking_back import all_waiting, due, live, take_back_with_hooks
 from vpnprobe.deployment.undoing import run
 from vpnprobe.deployment.watchdog import end_watchdog
 from vpnprobe.errors import CannotRun, ExitStatus, UsageError
@@ -63,16 +63,18 @@ def confirm(root: Path, tell: Tell, *, hooks: Hooks | None = None) -> str:
     with opened(root) as journal:
         recover(journal, tell, hooks)
         transactions = journal.transactions()
-        one = waiting(transactions)
-        if one is None:
+        found = all_waiting(transactions)
+        if not found:
             raise _nothing_waits(transactions)
-        try:
-            journal.confirmed(one.number)
-        except OSError as problem:
-            why = f"the journal cannot be written ({problem.strerror}): it is not confirmed, and will be taken back"
-            raise CannotRun(why, status=ExitStatus.UNWRITABLE) from None
-        end_watchdog(one.marks["complete"].get("watchdog", ()))
-        return str(one.begin["summary"])
+        # In their order: a change that has joined a plan never outlives it.
+        for one in found:
+            try:
+                journal.confirmed(one.number)
+            except OSError as problem:
+                why = f"the journal cannot be written ({problem.strerror}): it is not confirmed, and will be taken back"
+                raise CannotRun(why, status=ExitStatus.UNWRITABLE) from None
+            end_watchdog(one.marks["complete"].get("watchdog", ()))
+        return str(found[0].begin["summary"])
 
 
 def _nothing_waits(transactions: list[Transaction]) -> UsageError:
