@@ -6,12 +6,24 @@ import shlex
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from vpnprobe.cli.doctor import DropPolicy, check_program, doctor, drop_policies, install_command, read_os_release
+from vpnprobe.cli.doctor import (
+    DropPolicy,
+    State,
+    check_certificates,
+    check_program,
+    doctor,
+    drop_policies,
+    install_command,
+    read_os_release,
+)
+from vpnprobe.deployment.settings import Lifetimes, Settings
+from vpnprobe.deployment.site import new_site
 from vpnprobe.transports.capabilities import found
 
 RULESET = """table ip nat {
@@ -130,3 +142,31 @@ def test_a_firewall_that_drops_is_named_and_the_command_mends_it() -> None:
         assert "meta l4proto gre accept" in after.stdout
     finally:
         subprocess.run(["ip", "netns", "delete", name], check=True)
+
+
+def test_certificates_of_a_server_that_is_set_up_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert check_certificates(tmp_path) == []
+    folder = tmp_path / "etc/openvpn/vpnprobe"
+    folder.mkdir(parents=True)
+    assert check_certificates(tmp_path) == []
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    (check,) = check_certificates(tmp_path)
+    assert (check.state, "only root" in check.detail) == (State.UNKNOWN, True)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    (folder / "ca.crt").write_text("nonsense")
+    (folder / "ca.key").write_text("nonsense")
+    (check,) = check_certificates(tmp_path)
+    assert check.state is State.NOTE
+
+
+def test_what_ends_soon_is_told_with_its_renewal(tmp_path: Path) -> None:
+    settings = Settings(host="192.0.2.1", listeners=(), lifetimes=Lifetimes(server=5))
+    outcome = new_site(settings, now=datetime.now(UTC))
+    for file in outcome.files:
+        path = tmp_path / file.path.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file.content)
+    if os.geteuid() == 0:
+        (check,) = check_certificates(tmp_path)
+        assert (check.state, check.mend) == (State.NOTE, "vpnprobe provision renew server")
+        assert check.detail.startswith("the server's certificate ends on ")

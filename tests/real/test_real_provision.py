@@ -13,6 +13,7 @@ import pytest
 from provision_support import World, recommended, world
 from real_support import PROGRAM
 
+from vpnprobe.cli.doctor import check_certificates
 from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.lab.namespaces import require_tools
 from vpnprobe.observations.document import encode
@@ -109,6 +110,7 @@ def test_clients_come_and_go(here: World) -> None:
     assert here.connects(second)
     listed = json.loads(here.provision("client", "list", "--json").output)
     assert {one["name"]: one["state"] for one in listed["clients"]} == {"first": "revoked", "second": "good"}
+    assert [check.state for check in check_certificates(here.root)] == ["ok"]
     status = json.loads(here.provision("status", "--json").output)
     assert (status["applied"], status["waits_s"], list(status["daemons"].values())) == (True, None, [True])
     here.provision("rollback")

@@ -222,6 +222,29 @@ def _dropping(policy: DropPolicy) -> Check:
     )
 
 
+def check_certificates(root: Path = Path("/")) -> list[Check]:
+    """Of a server that is set up here: what ends soon, or has ended; empty where none is."""
+    from vpnprobe.cli.finishing import now
+    from vpnprobe.deployment.expiry import due
+    from vpnprobe.deployment.pki import below, read_authority
+    from vpnprobe.deployment.settings import PKI
+    from vpnprobe.errors import UsageError
+
+    name = "certificates"
+    if not below(root, PKI).is_dir():
+        return []
+    if os.geteuid() != 0:
+        return [Check(name, State.UNKNOWN, "only root may look at the authority's", f"sudo {shlex.quote(sys.argv[0])} doctor")]
+    try:
+        authority = read_authority(root)
+    except UsageError as problem:
+        return [Check(name, State.NOTE, str(problem))]
+    if authority is None:
+        return []
+    found = [Check(name, State.NOTE, f"{one.what} ends on {one.not_after:%Y-%m-%d}", one.mend) for one in due(authority, now=now())]
+    return found or [Check(name, State.OK, "of the server that is set up here, none ends soon")]
+
+
 def examine() -> list[Check]:
     """All checks, in the order in which they are shown."""
     from vpnprobe.lab.daemons import SHOWN_PROGRAMS
@@ -237,6 +260,7 @@ def examine() -> list[Check]:
         *(check_program(name, "only the lab's real servers need it", "--version", release) for name in SHOWN_PROGRAMS),
         check_program("ssh", "--peer ssh://HOST does not work", "-V", release),
         check_firewall(),
+        *check_certificates(),
     ]
 
 
