@@ -63,6 +63,12 @@ def root_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def asked_passphrase() -> bytes:
+    """The passphrase of the authority's key, from the terminal."""
+    text: str = click.prompt("Passphrase of the authority's key", hide_input=True, err=True)
+    return text.encode()
+
+
 def tell(line: str) -> None:
     """One line on standard error."""
     from vpnprobe.report.words import visible

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from vpnprobe.cli.provision import need_absolute, root_option, tell
+from vpnprobe.cli.provision import asked_passphrase, need_absolute, root_option, tell
 
 if TYPE_CHECKING:
     from vpnprobe.deployment.site import Outcome, Site
@@ -16,6 +16,7 @@ _for = click.option("--for", "target", type=click.Choice(TARGETS), default="linu
 _output = click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="The profile [default: NAME.ovpn].")
 _passphrase = click.option("--passphrase", is_flag=True, help="Ask for a passphrase that encrypts the private key.")
 _name = click.argument("name", metavar="NAME")
+_authority = click.option("--ca-passphrase", is_flag=True, help="Ask for the passphrase of the authority's key.")
 
 
 @click.group()
@@ -28,10 +29,12 @@ def client() -> None:
 @_output
 @_for
 @_passphrase
+@_authority
 @root_option
-def add(name: str, output: Path | None, target: str, passphrase: bool, root: Path) -> int:
+def add(name: str, output: Path | None, target: str, passphrase: bool, ca_passphrase: bool, root: Path) -> int:
     """Makes a certificate and a profile for a new client."""
-    return _with_profile(name, output, target, passphrase, need_absolute(root), renew=False)
+    site = _site(need_absolute(root), ask=ca_passphrase)
+    return _with_profile(site, name, output, target, passphrase, need_absolute(root), renew=False)
 
 
 @client.command(name="renew")
@@ -39,20 +42,21 @@ def add(name: str, output: Path | None, target: str, passphrase: bool, root: Pat
 @_output
 @_for
 @_passphrase
+@_authority
 @root_option
-def renew_one(name: str, output: Path | None, target: str, passphrase: bool, root: Path) -> int:
+def renew_one(name: str, output: Path | None, target: str, passphrase: bool, ca_passphrase: bool, root: Path) -> int:
     """Gives a client a new certificate and profile; the old one stays good until its end."""
-    return _with_profile(name, output, target, passphrase, need_absolute(root), renew=True)
+    site = _site(need_absolute(root), ask=ca_passphrase)
+    return _with_profile(site, name, output, target, passphrase, need_absolute(root), renew=True)
 
 
-def _with_profile(name: str, output: Path | None, target: str, passphrase: bool, root: Path, *, renew: bool) -> int:
+def _with_profile(site: "Site", name: str, output: Path | None, target: str, passphrase: bool, root: Path, *, renew: bool) -> int:
     from vpnprobe.cli.finishing import now
     from vpnprobe.deployment.client_profiles import Target, check_target
     from vpnprobe.deployment.clients import add_client, profile_after, renew_client
     from vpnprobe.deployment.profile_files import check_writable, write_profile
 
     wanted, file = check_target(Target(target)), output or Path(f"{name}.ovpn")
-    site = _site(root)
     secret = _asked() if passphrase else None
     make = renew_client if renew else add_client
     outcome = make(site, name, now=now(), passphrase=secret)
@@ -65,14 +69,15 @@ def _with_profile(name: str, output: Path | None, target: str, passphrase: bool,
 
 @client.command()
 @_name
+@_authority
 @root_option
-def revoke(name: str, root: Path) -> int:
+def revoke(name: str, ca_passphrase: bool, root: Path) -> int:
     """Lets a client in no more, at once and for ever."""
     from vpnprobe.cli.finishing import now
     from vpnprobe.deployment.clients import revoke_client
 
     root = need_absolute(root)
-    outcome = revoke_client(_site(root), name, now=now())
+    outcome = revoke_client(_site(root, ask=ca_passphrase), name, now=now())
     _carry_out(outcome, root, f"client {name} revoked")
     click.echo(f"{name} is revoked.")
     return 0
@@ -110,24 +115,26 @@ def list_(as_json: bool, root: Path) -> int:
 
 @click.command()
 @click.argument("what", type=click.Choice(["server", "ca"]))
+@_authority
 @root_option
-def renew(what: str, root: Path) -> int:
+def renew(what: str, ca_passphrase: bool, root: Path) -> int:
     """Renews the server's certificate, or the authority's."""
     from vpnprobe.cli.finishing import now
     from vpnprobe.deployment.clients import renew_authority, renew_server
 
     root = need_absolute(root)
-    outcome = (renew_server if what == "server" else renew_authority)(_site(root), now=now())
+    outcome = (renew_server if what == "server" else renew_authority)(_site(root, ask=ca_passphrase), now=now())
     _carry_out(outcome, root, f"{what} renewed")
     return 0
 
 
-def _site(root: Path) -> "Site":
+def _site(root: Path, *, ask: bool = False) -> "Site":
     """What is applied, with its keys. Raises UsageError (REFUSED) where nothing is."""
     from vpnprobe.deployment.planning import require_applied
     from vpnprobe.deployment.site import require_site
 
-    return require_site(root, require_applied(root))
+    settings = require_applied(root)
+    return require_site(root, settings, passphrase=asked_passphrase() if ask else None)
 
 
 def _carry_out(outcome: "Outcome", root: Path, summary: str) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from vpnprobe.cli.provision import need_absolute, root_option, tell
+from vpnprobe.cli.provision import asked_passphrase, need_absolute, root_option, tell
 from vpnprobe.cli.provision_options import listener_of, pools_of, resolvers_of, routes_of
 from vpnprobe.errors import ExitStatus, UsageError
 
@@ -46,6 +46,8 @@ def _ask_hooks(root: Path, stage: "Stage", plan: str) -> None:
 @click.option("--server-days", type=click.IntRange(1, 36500), help="The same of the server's [default: 825].")
 @click.option("--ca-days", type=click.IntRange(1, 36500), help="The same of the authority's [default: 3650].")
 @click.option("--oldest-client", metavar="VERSION", help="The oldest OpenVPN that has to connect [default: 2.5].")
+@click.option("--adopt", "pki", metavar="FOLDER", help="Take over the authority in easy-rsa's pki folder, on the server.")
+@click.option("--ca-passphrase", is_flag=True, help="Ask for the passphrase of that authority's key.")
 @click.option("--here", is_flag=True, help="This is the server, though the result names another address of it (behind a NAT).")
 @root_option
 def plan(
@@ -63,6 +65,8 @@ def plan(
     server_days: int | None,
     ca_days: int | None,
     oldest_client: str | None,
+    pki: str | None,
+    ca_passphrase: bool,
     here: bool,
     root: Path,
 ) -> int:
@@ -75,7 +79,7 @@ def plan(
     from vpnprobe.deployment.encoding import json_text, write_plan
     from vpnprobe.deployment.hooks import Stage
     from vpnprobe.deployment.host import is_server_of
-    from vpnprobe.deployment.planning import make_plan, make_plan_elsewhere, write_profiles
+    from vpnprobe.deployment.planning import Adopted, make_plan, make_plan_elsewhere, write_profiles
     from vpnprobe.deployment.settings import Lifetimes
     from vpnprobe.deployment.words import difference
     from vpnprobe.observations import document
@@ -101,7 +105,10 @@ def plan(
     )
     root, measured = need_absolute(root), document.read(result)
     if here or is_server_of(measured):
-        made = make_plan(measured, wishes, root=root, clients=clients, now=now())
+        adopted = None if pki is None else Adopted(folder=pki, passphrase=asked_passphrase() if ca_passphrase else None)
+        made = make_plan(measured, wishes, root=root, clients=clients, now=now(), adopted=adopted)
+    elif pki is not None:
+        raise UsageError("--adopt takes over what lies on the server: plan there (or give --here)")
     else:
         made = make_plan_elsewhere(measured, wishes, clients=clients, now=now())
     _ask_hooks(root, Stage.PRE_PLAN, json_text(made.plan))

@@ -6,7 +6,7 @@ services): `completed` adds them when it is applied. A plan over one that is app
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -24,9 +24,11 @@ from vpnprobe.deployment.host import HostFacts, control_ports, inspect_host, is_
 from vpnprobe.deployment.openvpn_server import SUPPORTED, Places, places, run_folder, server_configuration
 from vpnprobe.deployment.openvpn_trial import try_configuration
 from vpnprobe.deployment.pki import File, below
+from vpnprobe.deployment.pki_adoption import adopt
 from vpnprobe.deployment.settings import FOLDER, KEYS, RUN, STATE, Listener, Settings, Wrap, decode_settings
 from vpnprobe.deployment.site import (
     Outcome,
+    Site,
     complete,
     file_steps,
     folder_steps,
@@ -61,13 +63,23 @@ class Made:
     """By client: the text of its profile."""
 
 
-def make_plan(result: Result, wishes: Wishes, *, root: Path, clients: Sequence[str], now: datetime) -> Made:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopted:
+    """An authority of easy-rsa's that is to be taken over."""
+
+    folder: str
+    """easy-rsa's `pki`, a path on the server."""
+    passphrase: bytes | None = field(default=None, repr=False)
+    """Of the authority's key, where it has one."""
+
+
+def make_plan(result: Result, wishes: Wishes, *, root: Path, clients: Sequence[str], now: datetime, adopted: Adopted | None = None) -> Made:
     """What would be done on this server. Raises UsageError (REFUSED) for what is in the way, CannotRun for what it lacks."""
     facts = inspect_host(root)
     own = _networks(applied_settings(root))
     used = [network for network in facts.routes if network not in own]
     settings = settings_of(result, wishes, used=used, user="nobody", group=facts.group)
-    files, profiles = _keys(settings, root, clients, now)
+    files, profiles = _keys(settings, root, clients, now, adopted)
     configurations = list(_configurations(settings, facts))
     _try(configurations, files, settings, facts)
     plan = Plan(
@@ -138,10 +150,18 @@ def _served(listener: Listener) -> str:
     return f"{listener.transport}/{listener.port}" + (f" in {listener.wrap}" if listener.wrap is not Wrap.NONE else "")
 
 
-def _keys(settings: Settings, root: Path, clients: Sequence[str], now: datetime) -> tuple[tuple[File, ...], dict[str, str]]:
+def _keys(
+    settings: Settings, root: Path, clients: Sequence[str], now: datetime, adopted: Adopted | None
+) -> tuple[tuple[File, ...], dict[str, str]]:
     """The files of keys that are missing, and of new clients, with their profiles."""
-    there = read_site(root, settings)
-    return _new_keys(new_site(settings, now=now) if there is None else complete(there, now=now), clients, now)
+    there = read_site(root, settings, passphrase=None if adopted is None else adopted.passphrase)
+    if there is not None:
+        return _new_keys(complete(there, now=now), clients, now)
+    if adopted is None:
+        return _new_keys(new_site(settings, now=now), clients, now)
+    change = adopt(root, adopted.folder, now=now, passphrase=adopted.passphrase)
+    site = Site(settings=settings, authority=change.authority, wraps={}, served=False)
+    return _new_keys(complete(site, now=now, begun=change), clients, now)
 
 
 def _new_keys(outcome: Outcome, clients: Sequence[str], now: datetime) -> tuple[tuple[File, ...], dict[str, str]]:
