@@ -31,6 +31,7 @@ PACKAGE_OF: Final = {
     "ssh-keygen": "openssh-client",
     "sshd": "openssh-server",
     "sysctl": "procps",
+    "systemd-analyze": "systemd",
     "tc": "iproute2",
     "tcpdump": "tcpdump",
     "ufw": "ufw",
@@ -42,7 +43,7 @@ PACKAGE_OF: Final = {
     **namespaces._PACKAGES,
 }
 """Program to the package of Debian 12 that has it (`dpkg -S`)."""
-ALWAYS: Final = frozenset({"sh", "sleep", "python3"})
+ALWAYS: Final = frozenset({"sh", "sleep", "true", "python3"})
 """Of essential packages, and what runs this."""
 BY_NAME: Final = frozenset({"which", "create_subprocess_exec"})
 """Calls whose first argument is a program."""
@@ -74,9 +75,14 @@ def program_of(call: ast.Call) -> ast.expr | None:
         return call.args[0]
     if name in BY_COMMAND and call.args and isinstance(call.args[0], ast.List | ast.Tuple) and call.args[0].elts:
         return call.args[0].elts[0]
-    if name in BY_SECOND and len(call.args) > 1:
+    if name in BY_SECOND and len(call.args) > 1 and not _is_path(call.args[1]):
         return call.args[1]
     return None
+
+
+def _is_path(expression: ast.expr) -> bool:
+    """Of a file below a root: another function bears that name."""
+    return isinstance(expression, ast.Constant) and str(expression.value).startswith("/")
 
 
 @pytest.mark.parametrize("package", sorted(set(PACKAGE_OF.values())))

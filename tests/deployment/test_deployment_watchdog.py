@@ -20,6 +20,8 @@ from vpnprobe.errors import CannotRun, ExitStatus, UsageError
 
 PLAN = plan_of(file("/etc/host.conf"))
 APPLY = """
+import signal
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # Whoever started the tests may ignore it (nohup).
 import os, sys, time
 sys.path.insert(0, sys.argv[2])
 from deployment_support import *
