@@ -91,6 +91,9 @@ def test_a_list_that_cannot_be_read(tmp_path: Path) -> None:
         openvpn_trial._check_readable(tmp_path, "nobody", "nogroup")
     (tmp_path / "vpnprobe").chmod(0o711)
     openvpn_trial._check_readable(tmp_path, "nobody", "nogroup")
+    tmp_path.chmod(0o711)
+    tmp_path.parent.chmod(0o700)  # The server is in its folder before it drops its privileges.
+    openvpn_trial._check_readable(tmp_path, "nobody", "nogroup")
 
 
 def test_another_program(tmp_path: Path) -> None:

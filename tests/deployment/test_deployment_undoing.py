@@ -10,7 +10,7 @@ import pytest
 from deployment_support import COMMENT, Server
 
 from vpnprobe.deployment import undoing
-from vpnprobe.deployment.undoing import NotPutBack, Undoing, end_commands, marked, run, sysctl_file
+from vpnprobe.deployment.undoing import MARK, NotPutBack, Undoing, end_marked, marked, run, sysctl_file
 
 
 @pytest.fixture
@@ -76,9 +76,9 @@ def test_what_is_still_running_of_a_transaction_is_ended(tmp_path: Path) -> None
     assert process.stdout is not None
     process.stdout.readline()
     assert len(marked(f"{undoing.MARK}={mark}")) == 2
-    end_commands(tmp_path, 8)
+    end_marked(f"{MARK}={tmp_path}:8")
     assert len(marked(f"{undoing.MARK}={mark}")) == 2
-    end_commands(tmp_path, 7)
+    end_marked(f"{MARK}={tmp_path}:7")
     process.wait(10)
     process.stdout.close()
     assert marked(f"{undoing.MARK}={mark}") == []

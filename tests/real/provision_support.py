@@ -26,6 +26,12 @@ LINKS: Final = (
     ("server", "10.79.2.1", "web", WEB_ADDRESS),
 )
 ROUTES: Final = (("client", "10.79.0.1"), ("server", "10.79.1.1"))
+OF_SCENARIOS: Final = {
+    ("openvpn-udp", 1194, "tls-crypt-v2"): "clean",
+    ("openvpn-tcp", 1194, "tls-crypt-v2"): "udp-blocked",
+    ("openvpn-tcp", 443, "none"): "host-firewall-rejects",
+}
+"""Protocol, port and wrap that built-in scenarios recommend, and one scenario that does."""
 COMPLETED: Final = "Initialization Sequence Completed"
 
 

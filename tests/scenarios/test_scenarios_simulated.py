@@ -5,6 +5,7 @@ from importlib.resources import files
 
 import jsonschema
 import pytest
+from provision_support import OF_SCENARIOS
 from scenario_support import SEEDS, Played, alike, simulated, simulated_with
 
 from vpnprobe.lab.expectation import Expectation, shortfalls
@@ -52,6 +53,13 @@ def test_a_scenario_expects_one_verdict_of_each_protocol(expectation: Expectatio
     """So whatever plays it comes to the same: the simulated network, namespaces, and the captures of either."""
     assert set(expectation.verdicts) == set(Protocol)
     assert all(len(allowed) == 1 or expectation.lossy for allowed in expectation.verdicts.values())
+
+
+def test_what_is_recommended_of_openvpn_is_set_up_for_real(played: Played) -> None:
+    """By tests/real/test_real_provision_scenarios.py, for each of these."""
+    advice = played.document["recommendation"]
+    if advice is not None and advice["protocol"].startswith("openvpn"):
+        assert (advice["protocol"], advice["port"], advice["settings"]["wrap"]) in OF_SCENARIOS
 
 
 def test_names_and_expectations_do_not_reach_the_network(scenario: str) -> None:

@@ -19,7 +19,7 @@ from typing import IO, Final
 from uuid import uuid4
 
 from vpnprobe.deployment.durable import inside
-from vpnprobe.deployment.undoing import last_line, marked
+from vpnprobe.deployment.undoing import end_marked, last_line
 
 WITHIN_S: Final = 30.0
 MARK: Final = "VPNPROBE_HOOK"
@@ -117,7 +117,5 @@ def _end(process: "subprocess.Popen[bytes]", mark: str) -> None:
     """It and all that it has started."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    for child in marked(f"{MARK}={mark}"):
-        with suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
+    end_marked(f"{MARK}={mark}")
     process.wait()

@@ -5,9 +5,12 @@ write elsewhere (management socket, status, addresses of clients) is put into th
 privileges are real, and so is the reading of the revocation list by the user that is left.
 """
 
+import grp
+import pwd
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +19,7 @@ from typing import Final
 
 from vpnprobe.deployment.openvpn_server import Places
 from vpnprobe.deployment.settings import FOLDER
+from vpnprobe.deployment.undoing import last_line
 from vpnprobe.errors import CannotRun, ExitStatus
 
 SEARCH: Final = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
@@ -28,6 +32,16 @@ _END: Final = re.compile(r"^(Exiting due to fatal error|Options error: Please co
 """With this OpenVPN gives up; what is wrong stands before it."""
 _CAUSE: Final = re.compile(r"^(?!OpenSSL: |WARNING|N[Oo][Tt][Ee]:).*\b([Cc]annot|[Ff]ailed|fails|[Ee]rror|ERROR)\b")
 """What OpenSSL says by itself names no file."""
+_READS: Final = """
+import os, sys
+user, group, path = sys.argv[1:]
+os.setgroups([])
+os.setgid(int(group))
+os.setuid(int(user))
+open(path).close()
+"""
+"""Like the server: it starts as root, gives its privileges up, and opens the file from the folder that it is in. So where the user may
+not reach a program (a root folder of mode 0700), or the folder's own path, that tells nothing."""
 
 
 def find_openvpn() -> str:
@@ -127,10 +141,12 @@ def cause(log: str) -> str:
 
 
 def _check_readable(folder: Path, user: str, group: str) -> None:
-    command = ["test", "-r", "vpnprobe/crl.pem"]
     try:
-        done = subprocess.run(command, cwd=folder, user=user, group=group, extra_groups=[], timeout=DEADLINE_S, check=False)
-    except (OSError, KeyError, ValueError) as error:
-        raise CannotRun(f"the server cannot run as {user}:{group}: {error}", status=ExitStatus.REFUSED) from None
+        left = [str(pwd.getpwnam(user).pw_uid), str(grp.getgrnam(group).gr_gid)]
+    except KeyError as error:
+        raise CannotRun(f"the server cannot run as {user}:{group}: {error.args[0]}", status=ExitStatus.REFUSED) from None
+    command = [sys.executable, "-I", "-S", "-c", _READS, *left, "vpnprobe/crl.pem"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     if done.returncode:
-        raise CannotRun(f"{user} cannot read the revocation list, so that nobody could connect", status=ExitStatus.REFUSED)
+        why = last_line(done.stderr)
+        raise CannotRun(f"{user} cannot read the revocation list, so that nobody could connect: {why}", status=ExitStatus.REFUSED)

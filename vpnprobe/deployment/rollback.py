@@ -42,12 +42,12 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING or __package__:
     from vpnprobe.deployment.durable import sync_folder
-    from vpnprobe.deployment.undoing import COMMAND_WITHIN_S, Entry, NotPutBack, Tell, Undoing, end_commands
+    from vpnprobe.deployment.undoing import COMMAND_WITHIN_S, MARK, Entry, NotPutBack, Tell, Undoing, end_marked
 else:  # the copy in the journal's folder
     sys.dont_write_bytecode = True
     sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
     from durable import sync_folder
-    from undoing import COMMAND_WITHIN_S, Entry, NotPutBack, Tell, Undoing, end_commands
+    from undoing import COMMAND_WITHIN_S, MARK, Entry, NotPutBack, Tell, Undoing, end_marked
 
 SCHEMA: Final = "vpnprobe.journal/1"
 PLACE: Final = "var/lib/vpnprobe/journal"
@@ -165,7 +165,7 @@ def take_back(folder: Path, root: Path, transactions: Sequence[Transaction], tel
         with contextlib.suppress(OSError):  # A full disk: what is taken back stays so, and is looked at once more later.
             append(folder, {"entry": "rolling-back", "transaction": transaction.number})
         if "complete" not in transaction.marks:
-            end_commands(folder, transaction.number)
+            end_marked(f"{MARK}={folder}:{transaction.number}")
     undoing = Undoing(folder, root, tell)
     short: list[str] = []
     undos: list[tuple[str, Callable[[Entry], None], Entry]] = [

@@ -239,14 +239,14 @@ def marked(mark: str) -> list[int]:
     return found
 
 
-def end_commands(folder: Path, number: int) -> None:
-    """What is still running of a transaction whose program was killed would go on after it is taken back."""
+def end_marked(mark: str) -> None:
+    """Ends the processes in whose environment this stands, and what they start meanwhile."""
     until = time.monotonic() + 10
     quiet = 0
     while quiet < 2 and time.monotonic() < until:
-        left = marked(f"{MARK}={folder}:{number}")
+        left = marked(mark)
         for process in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-        quiet = 0 if left else quiet + 1
+        quiet = 0 if left else quiet + 1  # While a program is being started its environment cannot be read.
         time.sleep(0.02)
