@@ -7,6 +7,7 @@ if [ "$(id -u)" -eq 0 ]; then
   "$bin/python" benchmarks/against_nmap.py
   "$bin/python" benchmarks/openvpn_connect.py
   "$bin/python" benchmarks/wireguard_connect.py
+  "$bin/python" benchmarks/provision_proof.py
 else
-  echo "benchmarks/against_nmap.py, openvpn_connect.py and wireguard_connect.py need root (network namespaces): skipped"
+  echo "benchmarks/against_nmap.py, openvpn_connect.py, wireguard_connect.py and provision_proof.py need root (network namespaces): skipped"
 fi
