@@ -1,9 +1,8 @@
 """Managers that are not supported: nothing is changed, and the commands that are told work when they are run."""
 
 import pytest
-from firewall_support import NEEDS, SERVER6, Hosts, held_open
+from firewall_support import SERVER6, Hosts, held_open
 
-from vpnprobe.deployment.firewall.by_hand import pf_rules
 from vpnprobe.deployment.firewall.state import Manager
 from vpnprobe.errors import ExitStatus, UsageError
 
@@ -106,10 +105,3 @@ def test_firewalld_is_refused_by_its_table(hosts: Hosts) -> None:
     assert "firewalld (its table firewalld)" in first
     assert commands[0] == "firewall-cmd --permanent --add-port=1194/udp"
     assert commands[-1] == "firewall-cmd --reload"
-
-
-def test_pf_is_told_as_text() -> None:
-    text = pf_rules(NEEDS)
-    assert "nat on to-client inet from 10.8.0.0/24 to any -> (to-client)" in text
-    assert "pass in quick on to-client proto udp from any to any port 1194 keep state" in text
-    assert "block return quick on vpn0 inet6" in text

@@ -1,4 +1,4 @@
-"""What to run by hand where the firewall's manager is met and not supported, and whether it has been run. PF's rules as text.
+"""What to run by hand where the firewall's manager is met and not supported, and whether it has been run.
 
 The commands add what is lacking and take nothing out. Rules by hand bear no comment of ours: they are the administrator's, and once they
 are there the firewall needs nothing more, whoever manages it.
@@ -85,13 +85,3 @@ def _iptables(loaded: Loaded, wanted: list[Insertion]) -> Iterator[str]:
             yield f"{program} -A {insertion.chain} {rule}"
         else:
             yield f"{program} -I {insertion.chain} {insertion.before} {rule}"
-
-
-def pf_rules(needs: FirewallNeeds) -> str:
-    """For pf.conf of macOS or OpenBSD, to be put in by hand: translation first, as macOS's PF wants it."""
-    out = needs.egress[0] if needs.egress else "egress"
-    nat = [f"nat on {out} inet from {pool} to any -> ({out})" for _, pool in needs.translated(4)]
-    passes = [f"pass in quick on {out} proto {transport} from any to any port {port} keep state" for transport, port in needs.listeners]
-    tunnels = [f"pass quick on {device} inet from {pool} to any keep state" for device, pool in needs.pools(4)]
-    blocked = [f"block return quick on {device} inet6" for device in needs.devices] if needs.ipv6 is TunnelIpv6.BLOCKED else []
-    return "\n".join(["# /etc/pf.conf", *nat, *passes, *blocked, *tunnels, ""])
