@@ -51,7 +51,7 @@ def apply(folder: Path, within: str | None, no_confirm: bool, here: bool, root: 
     settings = decode_settings(plan.settings)
     applied = apply_plan(plan, root=root, confirm_within_s=seconds, tell=tell, preconditions=preconditions(plan, root))
     if applied.transaction is not None:
-        require_listening(settings, root, tell)
+        require_listening(settings, root, tell, applied.transaction)
         if no_confirm:
             kept(root, tell)
     click.echo(_done(applied, plan.summary, waits=not no_confirm))

@@ -85,6 +85,18 @@ def _nothing_waits(transactions: list[Transaction]) -> UsageError:
     return UsageError("nothing waits to be confirmed: see vpnprobe provision status", status=ExitStatus.REFUSED)
 
 
+def give_up(root: Path, tell: Tell, number: int, *, hooks: Hooks | None = None) -> None:
+    """Takes back one transaction that waits, and what has joined it; what is confirmed, or taken back already, stays as it is.
+
+    Raises CannotRun (status UNWRITABLE) where not all could be put back. Hooks are told of it, and cannot refuse.
+    """
+    root = root.resolve()
+    with opened(root) as journal:
+        found = [one for one in journal.transactions() if one.number >= number and not one.taken_back and not one.confirmed]
+        if found:
+            put_back(journal, found, tell, hooks)
+
+
 def roll_back(root: Path, tell: Tell, *, hooks: Hooks | None = None, leave: bool = False) -> tuple[str, ...]:
     """Takes back what is not confirmed; where all is confirmed, everything. Gives the summaries, newest first; empty: nothing was applied.
 
