@@ -17,9 +17,12 @@ from vpnprobe.deployment.steps import (
     MakeDirectory,
     ManageUnit,
     Plan,
+    RemoveFile,
     RunCommand,
     SetSysctl,
     StartDaemon,
+    StopDaemon,
+    StopUnit,
     UndoCommand,
     UndoNftRules,
     WriteFile,
@@ -43,6 +46,9 @@ STEP: st.SearchStrategy[AnyStep] = st.one_of(
     st.builds(
         WriteFile, **COMMON, path=PATH, content=st.binary(max_size=50), mode=st.integers(0, 0o7777), secret=st.booleans(), before=TEXT
     ),
+    st.builds(RemoveFile, **COMMON, path=PATH, before=TEXT),
+    st.builds(StopDaemon, **COMMON, name=NAME),
+    st.builds(StopUnit, **COMMON, unit=NAME),
     st.builds(MakeDirectory, **COMMON, path=PATH, mode=MODE, contents=st.booleans()),
 )
 
@@ -55,7 +61,7 @@ def _plan(steps: list[AnyStep]) -> Plan:
     found: dict[str, AnyStep] = {}
     paths: list[str] = []
     for step in steps:
-        path = getattr(step, "path", None) if hasattr(step, "content") else None
+        path = getattr(step, "path", None) if hasattr(step, "before") else None
         if step.id not in found and (path is None or (path not in paths and not _nested([*paths, path]))):
             found[step.id] = step
             paths += [] if path is None else [path]

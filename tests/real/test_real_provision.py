@@ -166,6 +166,28 @@ def test_an_update_adds_a_listener_and_goes_back_to_what_was_confirmed(here: Wor
     assert here.state() == before
 
 
+def test_an_update_to_another_port_ends_the_server_on_the_old_one(here: World) -> None:
+    before = here.state()
+    here.plan(recommended(), "--client", "first")
+    here.apply("--no-confirm")
+    confirmed = here.state()
+    told = here.plan(recommended(), "--listen", "tcp:443", "--client", "second", name="other")
+    assert "- file /etc/openvpn/server/vpnprobe-udp-1194.conf" in told.output
+    here.apply("--confirm-within", "60s", name="other")
+    running = here.inside("server", "ss", "-lnup").output
+    assert ":1194 " not in running
+    assert not (here.root / "etc/openvpn/server/vpnprobe-udp-1194.conf").exists()
+    assert list(json.loads(here.provision("status", "--json").output)["daemons"].values()) == [True]
+    assert here.connects(here.folder / "other/clients/second.ovpn")
+    here.provision("rollback")
+    assert here.state() == confirmed
+    assert here.connects(here.folder / "plan/clients/first.ovpn")
+    here.apply("--no-confirm", name="other")
+    assert here.connects(here.folder / "other/clients/second.ovpn")
+    here.provision("rollback")
+    assert here.state() == before
+
+
 def test_a_port_that_is_taken_and_a_file_that_was_changed_are_refused(here: World) -> None:
     here.plan(recommended())
     taker = subprocess.Popen(
