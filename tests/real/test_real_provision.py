@@ -188,6 +188,41 @@ def test_an_update_to_another_port_ends_the_server_on_the_old_one(here: World) -
     assert here.state() == before
 
 
+def test_what_is_done_to_clients_while_an_update_waits_outlives_it(here: World) -> None:
+    here.plan(recommended(), "--client", "first")
+    here.apply("--no-confirm")
+    first = here.folder / "plan/clients/first.ovpn"
+    here.plan(recommended(), "--listen", "udp:1194", "--listen", "tcp:443:tls-crypt", name="more")
+    here.apply("--confirm-within", "60s", name="more")
+    assert "goes back by itself" in here.apply("--confirm-within", "60s", name="more").output
+    second = here.profile("second")
+    here.provision("client", "revoke", "first")
+    refused = here.provision("renew", "server", check=False)
+    assert (refused.status, "waits to be confirmed" in refused.errors) == (ExitStatus.REFUSED, True)
+    here.provision("rollback")
+    listed = json.loads(here.provision("client", "list", "--json").output)
+    assert {one["name"]: one["state"] for one in listed["clients"]} == {"first": "revoked", "second": "good"}
+    assert not here.connects(first, within_s=6)
+    assert here.connects(second)
+
+
+def test_a_certificate_that_a_rollback_forgets_is_named(here: World) -> None:
+    here.plan(recommended())
+    here.apply("--no-confirm")
+    here.plan(recommended(), "--client", "both", name="more")
+    here.apply("--confirm-within", "60s", name="more")
+    refused = here.provision("client", "add", "second", "-o", here.folder / "second.ovpn", check=False)
+    assert (refused.status, "waits to be confirmed" in refused.errors) == (ExitStatus.REFUSED, True)
+    assert "the certificate of both is no longer in the index" in here.provision("rollback").errors
+
+
+def test_a_plan_that_waits_is_kept_by_no_confirm(here: World) -> None:
+    here.plan(recommended())
+    here.apply("--confirm-within", "60s")
+    assert "goes back" not in here.apply("--no-confirm").output
+    assert json.loads(here.provision("status", "--json").output)["waits_s"] is None
+
+
 def test_a_port_that_is_taken_and_a_file_that_was_changed_are_refused(here: World) -> None:
     here.plan(recommended())
     taker = subprocess.Popen(

@@ -52,16 +52,14 @@ def apply(folder: Path, within: str | None, no_confirm: bool, here: bool, root: 
     applied = apply_plan(plan, root=root, confirm_within_s=seconds, tell=tell, preconditions=preconditions(plan, root))
     if applied.transaction is not None:
         require_listening(settings, root, tell, applied.transaction)
-        if no_confirm:
-            kept(root, tell)
+    if no_confirm and applied.waits_s is not None:
+        kept(root, tell)
     click.echo(_done(applied, plan.summary, waits=not no_confirm))
     return 0
 
 
 def _done(applied: "Applied", summary: str, *, waits: bool) -> str:
-    if applied.transaction is None:
-        return f"Nothing to do: {summary} is applied already."
-    lines = [f"Applied: {summary}"]
+    lines = [f"Nothing to do: {summary} is applied already." if applied.transaction is None else f"Applied: {summary}"]
     if waits and applied.waits_s is not None:
         lines += [
             f"It goes back by itself in {applied.waits_s:.0f} s. Prove it from a client, then keep it:",

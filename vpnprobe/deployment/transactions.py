@@ -78,8 +78,8 @@ def confirm(root: Path, tell: Tell, *, hooks: Hooks | None = None) -> str:
 
 
 def _nothing_waits(transactions: list[Transaction]) -> UsageError:
-    last = transactions[-1] if transactions else None
-    if last is not None and last.taken_back and "confirmed" not in last.marks and last.begin["confirm_within_s"] is not None:
+    last = next((one for one in reversed(transactions) if one.begin["confirm_within_s"] is not None), None)
+    if last is not None and last.taken_back and "confirmed" not in last.marks:
         when = last.marks["rolled-back"]["at"]
         return UsageError(f"too late: it was taken back at {when}; apply the plan again", status=ExitStatus.PUT_BACK)
     return UsageError("nothing waits to be confirmed: see vpnprobe provision status", status=ExitStatus.REFUSED)
