@@ -97,6 +97,18 @@ def test_an_older_plan_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
         write_plan(whole_plan(), tmp_path / "file")
 
 
+def test_profiles_are_replaced_by_those_of_the_same_clients_alone(tmp_path: Path) -> None:
+    place = tmp_path / "plan"
+    write_plan(whole_plan(), place)
+    (place / "clients").mkdir()
+    (place / "clients/anna.ovpn").write_text("old")
+    with pytest.raises(UsageError, match=r"something else than a plan \(clients\)"):
+        write_plan(whole_plan(), place, clients=("bert",))
+    assert (place / "clients/anna.ovpn").read_text() == "old"
+    write_plan(whole_plan(), place, clients=("anna", "bert"))
+    assert not (place / "clients").exists()
+
+
 def test_where_it_cannot_be_written_nothing_is_left(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(CannotRun) as raised:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -89,6 +90,7 @@ def test_a_recommendation_becomes_a_proved_tunnel_and_goes_without_a_trace(
 def test_a_firewall_that_rejects_lets_it_through_and_is_the_same_afterwards(here: World) -> None:
     before = here.state()
     here.plan(recommended(), "--client", "first")
+    here.plan(recommended(), "--client", "first")  # In the place of the one before.
     here.apply("--no-confirm")
     assert here.connects(here.folder / "plan/clients/first.ovpn")
     here.provision("rollback")
@@ -251,8 +253,18 @@ def test_a_plan_from_elsewhere_is_completed_on_the_server(here: World) -> None:
     (here.folder / "result.json").write_bytes(encode(recommended()))
     made = here.inside("client", *PROGRAM, "provision", "plan", here.folder / "result.json", "-o", here.folder / "plan", "--client", "a")
     assert "Not compared" in made.output
-    here.apply("--no-confirm")
+    keys = here.root / "etc/openvpn/vpnprobe"
+    keys.mkdir(parents=True)
+    (keys / "index.jsonl").write_text("")
+    (keys / "ca.crt").write_text("of somebody else")
+    refused = here.apply("--no-confirm", check=False)
+    assert refused.status in (ExitStatus.REFUSED, ExitStatus.UNREADABLE)
+    assert (keys / "ca.crt").read_text() == "of somebody else"
+    shutil.rmtree(here.root / "etc/openvpn")
+    assert "+++ /etc/openvpn/server/vpnprobe-udp-1194.conf" in here.apply("--no-confirm").errors
     assert here.connects(here.folder / "plan/clients/a.ovpn")
+    adopts = here.plan(recommended(), "--adopt", "/etc/easy-rsa/pki", "--here", name="adopts", check=False)
+    assert (adopts.status, "is not adopted" in adopts.errors) == (ExitStatus.REFUSED, True)
     here.provision("rollback")
     assert here.state() == before
 

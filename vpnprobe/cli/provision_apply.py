@@ -38,6 +38,7 @@ def apply(folder: Path, within: str | None, no_confirm: bool, here: bool, root: 
     from vpnprobe.deployment.planning import completed, preconditions
     from vpnprobe.deployment.settings import decode_settings
     from vpnprobe.deployment.transactions import confirm as kept
+    from vpnprobe.deployment.words import difference
 
     if within is not None and no_confirm:
         raise UsageError("--confirm-within and --no-confirm exclude each other: give one of them")
@@ -48,6 +49,8 @@ def apply(folder: Path, within: str | None, no_confirm: bool, here: bool, root: 
         if not (here or is_own(host)):
             raise UsageError(f"the plan is for {host}, which is no address of this machine: give --here if it is this one")
         plan = completed(plan, root)
+        for line in difference(plan, root).splitlines():
+            tell(line)
     settings = decode_settings(plan.settings)
     applied = apply_plan(plan, root=root, confirm_within_s=seconds, tell=tell, preconditions=preconditions(plan, root))
     if applied.transaction is not None:

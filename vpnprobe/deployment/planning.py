@@ -17,15 +17,16 @@ from vpnprobe.deployment.checks import Precondition
 from vpnprobe.deployment.choosing import Wishes, settings_of
 from vpnprobe.deployment.client_profiles import Target
 from vpnprobe.deployment.clients import add_client, profile_after
+from vpnprobe.deployment.encoding import CLIENTS
 from vpnprobe.deployment.firewall.detect import detect
 from vpnprobe.deployment.firewall.needs import FirewallNeeds, Tunnel, TunnelIpv6
 from vpnprobe.deployment.firewall.planning import firewall_steps
 from vpnprobe.deployment.host import HostFacts, control_ports, inspect_host, is_taken
 from vpnprobe.deployment.openvpn_server import SUPPORTED, Places, places, run_folder, server_configuration
 from vpnprobe.deployment.openvpn_trial import try_configuration
-from vpnprobe.deployment.pki import File, below
+from vpnprobe.deployment.pki import File, below, read_authority
 from vpnprobe.deployment.pki_adoption import adopt
-from vpnprobe.deployment.settings import FOLDER, KEYS, RUN, STATE, Listener, Settings, Wrap, decode_settings
+from vpnprobe.deployment.settings import FOLDER, KEYS, PKI, RUN, STATE, Listener, Settings, Wrap, decode_settings
 from vpnprobe.deployment.site import (
     Outcome,
     Site,
@@ -60,8 +61,6 @@ FORWARDS: Final = "Clients' packets go on from the tunnel."
 DNS_PORT: Final = 53
 FIREWALL: Final = "firewall"
 """In what a plan says of its host: the fingerprint of the firewall's rules, among which new ones have their places."""
-CLIENTS: Final = "clients"
-"""Folder of profiles beside a plan."""
 
 Network = IPv4Network | IPv6Network
 
@@ -130,6 +129,10 @@ def completed(plan: Plan, root: Path) -> Plan:
     settings = replace(decode_settings(plan.settings), group=facts.group)
     if applied_settings(root) is not None:
         raise UsageError("a server is set up here already: make the next plan on it", status=ExitStatus.REFUSED)
+    if read_authority(root) is not None:
+        raise UsageError(
+            f"there is an authority in {PKI}, which this plan would replace: make the plan on this server", status=ExitStatus.REFUSED
+        )
     configurations = {step.path: step for step in _configurations(settings, facts)}
     steps = [configurations.get(step.path, step) if isinstance(step, WriteFile) else step for step in plan.steps]
     return replace(plan, steps=[*steps, *_on_the_server(settings, facts, None)], settings=settings.as_json())
@@ -168,6 +171,8 @@ def _keys(
 ) -> tuple[tuple[File, ...], dict[str, str]]:
     """The files of keys that are missing, and of new clients, with their profiles."""
     there = read_site(root, settings, passphrase=None if adopted is None else adopted.passphrase)
+    if there is not None and adopted is not None:
+        raise UsageError(f"there is an authority in {PKI} already, and {adopted.folder} is not adopted", status=ExitStatus.REFUSED)
     if there is not None:
         return _new_keys(complete(there, now=now), clients, now)
     if adopted is None:
