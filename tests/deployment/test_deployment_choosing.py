@@ -77,6 +77,12 @@ def test_hosts_by_name_and_by_address() -> None:
         assert chosen(result(), host=host).host == host
 
 
+def test_a_tunnel_with_ipv6_has_another_device_than_one_without() -> None:
+    listeners = ((UDP, 65535, None), (TCP, 443, None))
+    found = chosen(result(), listeners=listeners, pools6=(ip_network("2001:db8::/64"),)).listeners
+    assert [one.device for one in found] == ["vpn6-udp-65535", "vpn-tcp-443"]
+
+
 def test_a_port_and_a_pool_for_each_listener() -> None:
     for wishes in ({"listeners": ((UDP, 1194, None), (UDP, 1194, Wrap.NONE))}, {"pools": (POOLS[0], POOLS[1])}):
         with pytest.raises(UsageError, match=r"is given twice|is one too many") as caught:

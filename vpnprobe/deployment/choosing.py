@@ -67,9 +67,9 @@ def settings_of(result: Result, wishes: Wishes, *, used: Sequence[Network], user
                 transport=transport,
                 port=port,
                 wrap=wrap or _wrap(result, transport, port),
-                device=f"vpn-{transport}-{port}",
+                device=_device(transport, port, pool6 := wishes.pools6[place] if place < len(wishes.pools6) else None),
                 pool=pool,
-                pool6=wishes.pools6[place] if place < len(wishes.pools6) else None,
+                pool6=pool6,
             )
             for place, ((transport, port, wrap), pool) in enumerate(zip(listeners, pools, strict=True))
         ),
@@ -85,6 +85,11 @@ def settings_of(result: Result, wishes: Wishes, *, used: Sequence[Network], user
         user=user,
         group=group,
     )
+
+
+def _device(transport: Transport, port: int, pool6: IPv6Network | None) -> str:
+    """Another one where the tunnel has IPv6: what an earlier plan had the firewall refuse from the one without stays refused there."""
+    return f"vpn{'' if pool6 is None else '6'}-{transport}-{port}"
 
 
 def _recommended(result: Result) -> tuple[Transport, int, Wrap | None]:
