@@ -33,7 +33,7 @@ def test_pools_by_family() -> None:
     assert pools_of([]) == ((), ())
 
 
-@pytest.mark.parametrize("text", ["10.8.0.1/24", "here", "10.8.0.0/30", "2001:db8::/120"])
+@pytest.mark.parametrize("text", ["10.8.0.1/24", "here", "10.8.0.0/30", "2001:db8::/120", "127.1.0.0/24", "224.0.0.0/24", "fe80::/64"])
 def test_what_is_no_pool(text: str) -> None:
     with pytest.raises(UsageError, match="--pool"):
         pools_of([text])

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.deployment import apply, effects
-from vpnprobe.deployment.apply import apply_plan, roll_back, status
+from vpnprobe.deployment.apply import apply_plan, confirm, roll_back, status
 from vpnprobe.deployment.rollback import read_journal
 from vpnprobe.deployment.steps import AnyStep, Plan
 from vpnprobe.deployment.supervise import running
@@ -155,6 +155,29 @@ def whole_plan_without_kernel() -> Plan:
     plan = whole_plan()
     kept = [step for step in plan.steps if step.id not in ("forward", "nat", "accept")]
     return plan_of(*kept, settings={"version": "1"})
+
+
+def test_a_change_of_keys_over_what_was_confirmed_stays_when_the_plan_goes(server: Server) -> None:
+    apply_plan(plan_of(file("/etc/a", b"1")), root=server.root, hooks=NO_HOOKS)
+    apply_plan(plan_of(file("/etc/a", b"2")), root=server.root, hooks=NO_HOOKS, confirm_within_s=60)
+    change = plan_of(folder("/etc/keys"), file("/etc/keys/client"), summary="client one")
+    assert apply_plan(change, root=server.root, hooks=NO_HOOKS, joins=True).waits_s is None
+    for step in (file("/etc/a", b"3"), daemon("/etc")):
+        with pytest.raises(UsageError, match="waits to be confirmed"):
+            apply_plan(plan_of(step), root=server.root, hooks=NO_HOOKS, joins=True)
+    assert roll_back(server.root, print, hooks=NO_HOOKS) == ("OpenVPN on udp/1194",)
+    assert (server.root / "etc/a").read_text() == "1"
+    assert (server.root / "etc/keys/client").exists()
+    with pytest.raises(UsageError, match="too late"):
+        confirm(server.root, print, hooks=NO_HOOKS)
+
+
+def test_a_change_of_keys_shares_the_fate_of_the_first_plan(server: Server) -> None:
+    before = files_of(server.root)
+    apply_plan(plan_of(file("/etc/a")), root=server.root, hooks=NO_HOOKS, confirm_within_s=60)
+    assert apply_plan(plan_of(file("/etc/client")), root=server.root, hooks=NO_HOOKS, joins=True).waits_s is not None
+    roll_back(server.root, print, hooks=NO_HOOKS)
+    assert files_of(server.root) == before
 
 
 def test_one_waits_for_confirmation_at_a_time(server: Server) -> None:

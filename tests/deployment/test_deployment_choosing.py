@@ -63,6 +63,33 @@ def refused(of: Result, *used: str, **wishes: object) -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize("host", ["", "a b", "x\nup y", "-x", "a;b", "vpn..example", "x" * 254, "10.0.0.1/24", "\u0645.example"])
+def test_what_is_no_host_gets_into_no_profile(host: str) -> None:
+    told = replace(result(), run=replace(RUN, server={"address": host or "a b"}))
+    for of, wishes in ((result(), {"host": host}), (told, {})):
+        with pytest.raises(UsageError, match="is no name or address of a server") as caught:
+            chosen(of, **wishes)
+        assert caught.value.status is ExitStatus.USAGE
+
+
+def test_hosts_by_name_and_by_address() -> None:
+    for host in ("vpn.example.org", "2001:db8::1", "192.0.2.1", "server-1", "x."):
+        assert chosen(result(), host=host).host == host
+
+
+def test_a_tunnel_with_ipv6_has_another_device_than_one_without() -> None:
+    listeners = ((UDP, 65535, None), (TCP, 443, None))
+    found = chosen(result(), listeners=listeners, pools6=(ip_network("2001:db8::/64"),)).listeners
+    assert [one.device for one in found] == ["vpn6-udp-65535", "vpn-tcp-443"]
+
+
+def test_a_port_and_a_pool_for_each_listener() -> None:
+    for wishes in ({"listeners": ((UDP, 1194, None), (UDP, 1194, Wrap.NONE))}, {"pools": (POOLS[0], POOLS[1])}):
+        with pytest.raises(UsageError, match=r"is given twice|is one too many") as caught:
+            chosen(result(), **wishes)
+        assert caught.value.status is ExitStatus.USAGE
+
+
 class TestListener:
     def test_what_is_recommended(self) -> None:
         found = chosen(result(protocol="openvpn-udp", port=1194, wrap="tls-crypt", mssfix=1300, keepalive=[5, 30]))

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from deployment_support import NO_HOOKS, Server, daemon, file, files_of, folder, plan_of
 
-from vpnprobe.deployment.apply import apply_plan, roll_back
+from vpnprobe.deployment.apply import apply_plan, roll_back, status
 from vpnprobe.deployment.effects import ACL, is_done, moved_along, undos
-from vpnprobe.deployment.steps import ManageUnit
+from vpnprobe.deployment.steps import ManageUnit, RemoveFile, StopDaemon, StopUnit
 from vpnprobe.deployment.supervise import running
-from vpnprobe.errors import CannotRun
+from vpnprobe.errors import CannotRun, UsageError
 
 
 def mode(path: Path) -> int:
@@ -120,6 +120,28 @@ def test_a_process_whose_configuration_changes_is_started_anew(server: Server) -
     assert running(run, "server") != before
 
 
+def test_what_an_earlier_plan_has_and_a_later_one_has_not_goes_and_comes_back(server: Server) -> None:
+    run = server.root / "run/vpnprobe"
+    apply_plan(plan_of(file("/etc/conf", b"1"), daemon("/etc", files=("/etc/conf",))), root=server.root, hooks=NO_HOOKS)
+    before = files_of(server.root / "etc")
+    gone = plan_of(StopDaemon(id="no-server", why="w", name="server"), RemoveFile(id="no-conf", why="w", path="/etc/conf"))
+    applied = apply_plan(gone, root=server.root, hooks=NO_HOOKS, confirm_within_s=60)
+    assert applied.taken == ("no-server", "no-conf")
+    assert (server.processes(), (server.root / "etc/conf").exists(), status(server.root).daemons) == ([], False, {})
+    assert apply_plan(gone, root=server.root, hooks=NO_HOOKS).transaction is None
+    roll_back(server.root, print, hooks=NO_HOOKS)
+    assert files_of(server.root / "etc") == before
+    assert running(run, "server") is not None
+    assert status(server.root).daemons == {"server": True}
+
+
+def test_a_file_that_goes_and_was_changed_since_is_refused(server: Server) -> None:
+    plan = plan_of(RemoveFile(id="no-conf", why="w", path="/etc/host.conf", before="0" * 64))
+    with pytest.raises(UsageError, match=r"/etc/host\.conf was changed since the plan was made"):
+        apply_plan(plan, root=server.root, hooks=NO_HOOKS)
+    assert (server.root / "etc/host.conf").read_text() == "old\n"
+
+
 def test_what_the_kernel_changes_along() -> None:
     for key in ("net.ipv4.ip_forward", "net/ipv4/ip_forward", "net.ipv4.conf.all.forwarding"):
         assert {"net/ipv4/conf/all/accept_redirects", "net/ipv4/conf/lo/forwarding"} <= set(moved_along(key))
@@ -165,8 +187,12 @@ def state(systemd: Path) -> tuple[bool, bool]:
     return (systemd / "enabled").exists(), (systemd / "active").exists()
 
 
+NO_UNIT = StopUnit(id="no-unit", why="w", unit="openvpn-server@x.service")
+
+
+@pytest.mark.parametrize("step", [UNIT, NO_UNIT], ids=["runs", "ends"])
 @pytest.mark.parametrize(("enabled", "active"), [(False, False), (True, False), (False, True), (True, True)])
-def test_a_unit_is_as_it_was_before(systemd: Path, enabled: bool, active: bool) -> None:
+def test_a_unit_is_as_it_was_before(systemd: Path, enabled: bool, active: bool, step: ManageUnit | StopUnit) -> None:
     """Its steps alone, since below another root units are only enabled."""
     from vpnprobe.deployment.effects import take
     from vpnprobe.deployment.undoing import Undoing
@@ -175,11 +201,11 @@ def test_a_unit_is_as_it_was_before(systemd: Path, enabled: bool, active: bool) 
         if there:
             (systemd / name).touch()
     root = Path("/")
-    undo = undos(UNIT, root, save=lambda content: "", temporary="")
-    take(UNIT, root, temporary="", environment={})
-    assert state(systemd) == (True, True)
-    assert is_done(UNIT, root, ())
-    assert not is_done(UNIT, root, {"/etc/x"})
+    undo = undos(step, root, save=lambda content: "", temporary="")
+    take(step, root, temporary="", environment={})
+    assert state(systemd) == (step is UNIT, step is UNIT)
+    assert is_done(step, root, ())
+    assert is_done(step, root, {"/etc/x"}) == (step is NO_UNIT)
     for _ in range(2):
         undoing = Undoing(systemd, root, print)
         for one in undo:

@@ -17,9 +17,12 @@ from vpnprobe.deployment.steps import (
     MakeDirectory,
     ManageUnit,
     Plan,
+    RemoveFile,
     RunCommand,
     SetSysctl,
     StartDaemon,
+    StopDaemon,
+    StopUnit,
     UndoCommand,
     UndoNftRules,
     WriteFile,
@@ -43,6 +46,9 @@ STEP: st.SearchStrategy[AnyStep] = st.one_of(
     st.builds(
         WriteFile, **COMMON, path=PATH, content=st.binary(max_size=50), mode=st.integers(0, 0o7777), secret=st.booleans(), before=TEXT
     ),
+    st.builds(RemoveFile, **COMMON, path=PATH, before=TEXT),
+    st.builds(StopDaemon, **COMMON, name=NAME),
+    st.builds(StopUnit, **COMMON, unit=NAME),
     st.builds(MakeDirectory, **COMMON, path=PATH, mode=MODE, contents=st.booleans()),
 )
 
@@ -55,7 +61,7 @@ def _plan(steps: list[AnyStep]) -> Plan:
     found: dict[str, AnyStep] = {}
     paths: list[str] = []
     for step in steps:
-        path = getattr(step, "path", None) if hasattr(step, "content") else None
+        path = getattr(step, "path", None) if hasattr(step, "before") else None
         if step.id not in found and (path is None or (path not in paths and not _nested([*paths, path]))):
             found[step.id] = step
             paths += [] if path is None else [path]
@@ -89,6 +95,18 @@ def test_an_older_plan_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match="is no folder"):
         write_plan(whole_plan(), tmp_path / "file")
+
+
+def test_profiles_are_replaced_by_those_of_the_same_clients_alone(tmp_path: Path) -> None:
+    place = tmp_path / "plan"
+    write_plan(whole_plan(), place)
+    (place / "clients").mkdir()
+    (place / "clients/anna.ovpn").write_text("old")
+    with pytest.raises(UsageError, match=r"something else than a plan \(clients\)"):
+        write_plan(whole_plan(), place, clients=("bert",))
+    assert (place / "clients/anna.ovpn").read_text() == "old"
+    write_plan(whole_plan(), place, clients=("anna", "bert"))
+    assert not (place / "clients").exists()
 
 
 def test_where_it_cannot_be_written_nothing_is_left(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vpnprobe.deployment.firewall.iptables_reader import rule, sections, tables, with_rules, without_ours
+from vpnprobe.deployment.firewall.iptables_reader import rule, running_number, sections, tables, with_rules, without_ours
 from vpnprobe.deployment.firewall.model import UNKNOWN, Condition, Field, Verdict
 
 TEXT = """# written by hand
@@ -69,3 +69,11 @@ def test_what_is_ours_is_taken_out() -> None:
 
 def test_tables_are_cut_out() -> None:
     assert sections(TEXT, frozenset({"nat"})) == "*nat\n:POSTROUTING ACCEPT [0:0]\nCOMMIT\n"
+
+
+def test_numbers_among_rules_of_ours() -> None:
+    ours = '-A INPUT -p udp -m comment --comment "vpnprobe-00000000-1" -j ACCEPT'
+    rules = ["-A INPUT -i lo -j ACCEPT", ours, "-A INPUT -p udp -j DROP", "-A INPUT -s 192.0.2.1 -j DROP", ours, ours, "-A INPUT -j DROP"]
+    text = "\n".join(("*nat", "-A INPUT -j RETURN", "*filter", "-A FORWARD -j DROP", *rules, "COMMIT", ""))
+    assert [running_number(text, "filter", "INPUT", number) for number in range(1, 5)] == [1, 3, 4, 7]
+    assert running_number("", "filter", "INPUT", 1) == 1

@@ -47,6 +47,17 @@ COMMIT
 -A POSTROUTING -s 172.16.0.0/12 -o to-web -j MASQUERADE
 COMMIT
 """
+EXCEPTIONS = """*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+-A INPUT -s 203.0.113.0/24 -j DROP
+-A INPUT -p udp -m udp --dport 1:1199 -j REJECT
+-A INPUT -s 198.51.100.0/24 -j DROP
+-A INPUT -j REJECT
+-A FORWARD -j REJECT
+COMMIT
+"""
 SETS = {"rejecting": REJECTING, "policies": POLICIES}
 UNIT = "lib/systemd/system/netfilter-persistent.service"
 
@@ -93,6 +104,35 @@ def test_ipv6_inside_the_tunnel_is_translated(hosts: Hosts, filter_name: str) ->
     before = hosts.rulesets()
     undo = hosts.take(hosts.steps(NEEDS6))
     assert hosts.reaches_web(WEB6)
+    for one in undo:
+        one()
+    assert hosts.rulesets() == before
+
+
+@pytest.mark.parametrize("filter_name", ["nft", "legacy"])
+def test_among_the_rules_of_an_earlier_plan_no_exception_is_passed_by(hosts: Hosts, filter_name: str) -> None:
+    """Each rule of a later plan stands behind the same rules of the host as without the earlier one's."""
+    hosts.server(f"iptables-{filter_name}-restore", stdin=EXCEPTIONS)
+
+    def order(tag: str) -> list[str]:
+        listed = hosts.server(f"iptables-{filter_name}", "-S", "INPUT").splitlines()
+        return ["ours" if tag in line else line for line in listed if tag in line or "vpnprobe" not in line]
+
+    alone = hosts.take(hosts.steps(NEEDS6))
+    (step,) = [step for step in hosts.steps(NEEDS6) if isinstance(step, RunCommand) and step.id == f"firewall-iptables-v4-{filter_name}"]
+    tag = step.command.stdin.partition("--comment ")[2][: len("vpnprobe-00000000")]
+    wanted = order(tag)
+    assert wanted.count("ours") > 1
+    for one in alone:
+        one()
+    before = hosts.rulesets()
+    undo = hosts.take(hosts.steps())
+    between = hosts.rulesets()
+    later = hosts.take(hosts.steps(NEEDS6))
+    assert order(tag) == wanted
+    for one in later:
+        one()
+    assert hosts.rulesets() == between
     for one in undo:
         one()
     assert hosts.rulesets() == before

@@ -83,7 +83,7 @@ def test_whatever_a_ruleset_drops_passes_with_the_steps(hosts: Hosts) -> None:
 
 def test_a_listener_takes_no_port_by_which_the_server_is_reached() -> None:
     needs = dataclasses.replace(NEEDS, listeners=((Transport.TCP, SSH),))
-    with pytest.raises(UsageError, match="TCP port 22 is one by which this server is reached now: choose another with --port") as error:
+    with pytest.raises(UsageError, match=r"TCP port 22 is one by which this server is reached now: choose another \(--listen\)") as error:
         firewall_steps(EMPTY, needs)
     assert error.value.status is ExitStatus.REFUSED
     assert firewall_steps(EMPTY, dataclasses.replace(NEEDS, listeners=((Transport.UDP, SSH),)))

@@ -19,24 +19,24 @@ def settings(port: int) -> Settings:
 
 
 @pytest.fixture
-def taken_back(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    found: list[Path] = []
-    monkeypatch.setattr(listening, "roll_back", lambda root, tell: found.append(root))
+def taken_back(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, int]]:
+    found: list[tuple[Path, int]] = []
+    monkeypatch.setattr(listening, "give_up", lambda root, tell, number: found.append((root, number)))
     return found
 
 
-def test_one_that_listens_stays(taken_back: list[Path], tmp_path: Path) -> None:
+def test_one_that_listens_stays(taken_back: list[tuple[Path, int]], tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
         one.bind(("0.0.0.0", 0))
-        require_listening(settings(one.getsockname()[1]), tmp_path, lambda _: None)
+        require_listening(settings(one.getsockname()[1]), tmp_path, lambda _: None, 2)
     assert not taken_back
 
 
-def test_one_that_does_not_is_taken_back(taken_back: list[Path], tmp_path: Path) -> None:
+def test_one_that_does_not_is_taken_back(taken_back: list[tuple[Path, int]], tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
     with pytest.raises(CannotRun, match=f"does not listen on udp/{port} after 0.2 s: everything was put back") as caught:
-        require_listening(settings(port), tmp_path, lambda _: None, within_s=0.2)
+        require_listening(settings(port), tmp_path, lambda _: None, 2, within_s=0.2)
     assert caught.value.status is ExitStatus.PUT_BACK
-    assert taken_back == [tmp_path]
+    assert taken_back == [(tmp_path, 2)]

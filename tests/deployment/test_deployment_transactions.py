@@ -44,6 +44,16 @@ def test_the_life_of_a_set_up(server: Server) -> None:
     assert [one.state for one in status(server.root).transactions] == [State.ROLLED_BACK, State.ROLLED_BACK]
 
 
+def test_what_is_given_up_takes_nothing_with_it_that_was_confirmed(server: Server) -> None:
+    apply_plan(plan_of(file("/etc/x", b"first\n")), root=server.root, hooks=NO_HOOKS)
+    second = apply_plan(plan_of(file("/etc/x", b"second\n")), root=server.root, hooks=NO_HOOKS, confirm_within_s=60).transaction
+    assert second is not None
+    for _ in range(2):  # The second time it is taken back already, as where its own time has run out.
+        transactions.give_up(server.root, silent, second, hooks=NO_HOOKS)
+        assert (server.root / "etc/x").read_text() == "first\n"
+    assert [one.state for one in status(server.root).transactions] == [State.CONFIRMED, State.ROLLED_BACK]
+
+
 def test_what_cannot_be_put_back_stays_to_be_done(server: Server) -> None:
     apply_plan(plan_of(file("/etc/host.conf")), root=server.root, hooks=NO_HOOKS)
     (server.journal / "saved/1-0").unlink()

@@ -2,7 +2,7 @@
 
 from deployment_support import Server, command, daemon, file, folder, plan_of
 
-from vpnprobe.deployment.steps import ManageUnit, SetSysctl
+from vpnprobe.deployment.steps import ManageUnit, RemoveFile, SetSysctl, StopDaemon, StopUnit
 from vpnprobe.deployment.words import difference
 
 
@@ -25,13 +25,19 @@ def test_what_is_there_already_is_left_out(server: Server) -> None:
 
 
 def test_commands_and_services_are_named(server: Server) -> None:
-    steps = (command("go", "echo x"), daemon("/etc"), ManageUnit(id="u", why="w", unit="openvpn-server@x"), folder("/etc/d"))
+    ends = (StopUnit(id="n", why="w", unit="openvpn-server@y"), StopDaemon(id="s", why="w", name="server"))
+    gone = RemoveFile(id="g", why="w", path="/etc/host.conf")
+    unit = ManageUnit(id="u", why="w", unit="openvpn-server@x")
+    steps = (command("go", "echo x"), daemon("/etc"), unit, folder("/etc/d"), *ends, gone)
     text = difference(plan_of(*steps), server.root)
     for line in (
         "! sh -c 'echo x'",
         "! in /etc, kept running: sleep 600",
         "! systemctl enable --now openvpn-server@x",
         "+ folder /etc/d (mode 0750)",
+        "! systemctl disable --now openvpn-server@y",
+        "! server is ended, and kept running no more",
+        "- file /etc/host.conf",
     ):
         assert f"{line}\n" in text
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -89,6 +90,7 @@ def test_a_recommendation_becomes_a_proved_tunnel_and_goes_without_a_trace(
 def test_a_firewall_that_rejects_lets_it_through_and_is_the_same_afterwards(here: World) -> None:
     before = here.state()
     here.plan(recommended(), "--client", "first")
+    here.plan(recommended(), "--client", "first")  # In the place of the one before.
     here.apply("--no-confirm")
     assert here.connects(here.folder / "plan/clients/first.ovpn")
     here.provision("rollback")
@@ -166,6 +168,63 @@ def test_an_update_adds_a_listener_and_goes_back_to_what_was_confirmed(here: Wor
     assert here.state() == before
 
 
+def test_an_update_to_another_port_ends_the_server_on_the_old_one(here: World) -> None:
+    before = here.state()
+    here.plan(recommended(), "--client", "first")
+    here.apply("--no-confirm")
+    confirmed = here.state()
+    told = here.plan(recommended(), "--listen", "tcp:443", "--client", "second", name="other")
+    assert "- file /etc/openvpn/server/vpnprobe-udp-1194.conf" in told.output
+    here.apply("--confirm-within", "60s", name="other")
+    running = here.inside("server", "ss", "-lnup").output
+    assert ":1194 " not in running
+    assert not (here.root / "etc/openvpn/server/vpnprobe-udp-1194.conf").exists()
+    assert list(json.loads(here.provision("status", "--json").output)["daemons"].values()) == [True]
+    assert here.connects(here.folder / "other/clients/second.ovpn")
+    here.provision("rollback")
+    assert here.state() == confirmed
+    assert here.connects(here.folder / "plan/clients/first.ovpn")
+    here.apply("--no-confirm", name="other")
+    assert here.connects(here.folder / "other/clients/second.ovpn")
+    here.provision("rollback")
+    assert here.state() == before
+
+
+def test_what_is_done_to_clients_while_an_update_waits_outlives_it(here: World) -> None:
+    here.plan(recommended(), "--client", "first")
+    here.apply("--no-confirm")
+    first = here.folder / "plan/clients/first.ovpn"
+    here.plan(recommended(), "--listen", "udp:1194", "--listen", "tcp:443:tls-crypt", name="more")
+    here.apply("--confirm-within", "60s", name="more")
+    assert "goes back by itself" in here.apply("--confirm-within", "60s", name="more").output
+    second = here.profile("second")
+    here.provision("client", "revoke", "first")
+    refused = here.provision("renew", "server", check=False)
+    assert (refused.status, "waits to be confirmed" in refused.errors) == (ExitStatus.REFUSED, True)
+    here.provision("rollback")
+    listed = json.loads(here.provision("client", "list", "--json").output)
+    assert {one["name"]: one["state"] for one in listed["clients"]} == {"first": "revoked", "second": "good"}
+    assert not here.connects(first, within_s=6)
+    assert here.connects(second)
+
+
+def test_a_certificate_that_a_rollback_forgets_is_named(here: World) -> None:
+    here.plan(recommended())
+    here.apply("--no-confirm")
+    here.plan(recommended(), "--client", "both", name="more")
+    here.apply("--confirm-within", "60s", name="more")
+    refused = here.provision("client", "add", "second", "-o", here.folder / "second.ovpn", check=False)
+    assert (refused.status, "waits to be confirmed" in refused.errors) == (ExitStatus.REFUSED, True)
+    assert "the certificate of both is no longer in the index" in here.provision("rollback").errors
+
+
+def test_a_plan_that_waits_is_kept_by_no_confirm(here: World) -> None:
+    here.plan(recommended())
+    here.apply("--confirm-within", "60s")
+    assert "goes back" not in here.apply("--no-confirm").output
+    assert json.loads(here.provision("status", "--json").output)["waits_s"] is None
+
+
 def test_a_port_that_is_taken_and_a_file_that_was_changed_are_refused(here: World) -> None:
     here.plan(recommended())
     taker = subprocess.Popen(
@@ -194,8 +253,18 @@ def test_a_plan_from_elsewhere_is_completed_on_the_server(here: World) -> None:
     (here.folder / "result.json").write_bytes(encode(recommended()))
     made = here.inside("client", *PROGRAM, "provision", "plan", here.folder / "result.json", "-o", here.folder / "plan", "--client", "a")
     assert "Not compared" in made.output
-    here.apply("--no-confirm")
+    keys = here.root / "etc/openvpn/vpnprobe"
+    keys.mkdir(parents=True)
+    (keys / "index.jsonl").write_text("")
+    (keys / "ca.crt").write_text("of somebody else")
+    refused = here.apply("--no-confirm", check=False)
+    assert refused.status in (ExitStatus.REFUSED, ExitStatus.UNREADABLE)
+    assert (keys / "ca.crt").read_text() == "of somebody else"
+    shutil.rmtree(here.root / "etc/openvpn")
+    assert "+++ /etc/openvpn/server/vpnprobe-udp-1194.conf" in here.apply("--no-confirm").errors
     assert here.connects(here.folder / "plan/clients/a.ovpn")
+    adopts = here.plan(recommended(), "--adopt", "/etc/easy-rsa/pki", "--here", name="adopts", check=False)
+    assert (adopts.status, "is not adopted" in adopts.errors) == (ExitStatus.REFUSED, True)
     here.provision("rollback")
     assert here.state() == before
 

@@ -38,6 +38,7 @@ def apply(folder: Path, within: str | None, no_confirm: bool, here: bool, root: 
     from vpnprobe.deployment.planning import completed, preconditions
     from vpnprobe.deployment.settings import decode_settings
     from vpnprobe.deployment.transactions import confirm as kept
+    from vpnprobe.deployment.words import difference
 
     if within is not None and no_confirm:
         raise UsageError("--confirm-within and --no-confirm exclude each other: give one of them")
@@ -48,20 +49,20 @@ def apply(folder: Path, within: str | None, no_confirm: bool, here: bool, root: 
         if not (here or is_own(host)):
             raise UsageError(f"the plan is for {host}, which is no address of this machine: give --here if it is this one")
         plan = completed(plan, root)
+        for line in difference(plan, root).splitlines():
+            tell(line)
     settings = decode_settings(plan.settings)
     applied = apply_plan(plan, root=root, confirm_within_s=seconds, tell=tell, preconditions=preconditions(plan, root))
     if applied.transaction is not None:
-        require_listening(settings, root, tell)
-        if no_confirm:
-            kept(root, tell)
+        require_listening(settings, root, tell, applied.transaction)
+    if no_confirm and applied.waits_s is not None:
+        kept(root, tell)
     click.echo(_done(applied, plan.summary, waits=not no_confirm))
     return 0
 
 
 def _done(applied: "Applied", summary: str, *, waits: bool) -> str:
-    if applied.transaction is None:
-        return f"Nothing to do: {summary} is applied already."
-    lines = [f"Applied: {summary}"]
+    lines = [f"Nothing to do: {summary} is applied already." if applied.transaction is None else f"Applied: {summary}"]
     if waits and applied.waits_s is not None:
         lines += [
             f"It goes back by itself in {applied.waits_s:.0f} s. Prove it from a client, then keep it:",

@@ -28,7 +28,7 @@ def listener_of(text: str) -> "tuple[Transport, int, Wrap | None]":
 
 
 def pools_of(texts: Sequence[str]) -> tuple[tuple[IPv4Network, ...], tuple[IPv6Network, ...]]:
-    """IPv4 and IPv6 apart. Raises UsageError for what is no network, or too small for clients."""
+    """IPv4 and IPv6 apart. Raises UsageError for what is no network, or none for clients."""
     networks = [_read(text, "--pool", ip_network, "a network such as 10.8.0.0/24") for text in texts]
     fours = tuple(network for network in networks if isinstance(network, IPv4Network))
     sixes = tuple(network for network in networks if isinstance(network, IPv6Network))
@@ -36,6 +36,8 @@ def pools_of(texts: Sequence[str]) -> tuple[tuple[IPv4Network, ...], tuple[IPv6N
         smallest = 29 if network.version == 4 else 112
         if network.prefixlen > smallest:
             raise UsageError(f"--pool {network} is too small: /{smallest} at the least")
+        if network.is_loopback or network.is_multicast or network.is_link_local or network.is_unspecified:
+            raise UsageError(f"--pool {network} is none that hosts can have beyond their link: take one such as 10.8.0.0/24")
     return fours, sixes
 
 

@@ -112,7 +112,7 @@ def plan(
     else:
         made = make_plan_elsewhere(measured, wishes, clients=clients, now=now())
     _ask_hooks(root, Stage.PRE_PLAN, json_text(made.plan))
-    write_plan(made.plan, folder)
+    write_plan(made.plan, folder, clients=clients)
     write_profiles(made.profiles, folder)
     _ask_hooks(root, Stage.POST_PLAN, json_text(made.plan))
     click.echo(difference(made.plan, root) if made.plan.compared else NOT_COMPARED, nl=False)

@@ -7,6 +7,7 @@
 - `transactions`: confirmed, taken back, told; `taking_back`: with hooks; `watchdog`: without a confirmation, or after a kill
 - `supervise`: processes that run where no systemd does; `hooks`: programs of the administrator's own
 - `pki`, `pki_index`, `pki_adoption`: the authority, what it has issued and revoked, and one that easy-rsa 3 has made
+- `pki_forgotten`: what a rollback takes from an authority that stays, which is said
 - `site`: all keys of a server, read from it and completed; their files as steps
 - `clients`, `client_names`, `client_profiles`, `profile_files`: clients are added, renewed and revoked; their profiles
 - `expiry`: what ends, and when

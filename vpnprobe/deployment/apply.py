@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Final
 
 from vpnprobe.deployment.checks import Precondition, check_before, check_host, length_before, pending_steps, refused
-from vpnprobe.deployment.effects import StepFailed, is_done, take, undos
+from vpnprobe.deployment.durable import inside
+from vpnprobe.deployment.effects import StepFailed, is_done, on_server, take, undos
 from vpnprobe.deployment.encoding import json_text
 from vpnprobe.deployment.hooks import HookFailed, Hooks, Stage, hooks_of
 from vpnprobe.deployment.journal import Journal, opened, unwritable
 from vpnprobe.deployment.rollback import Transaction
-from vpnprobe.deployment.steps import AnyStep, Plan, RunCommand, WriteFile
-from vpnprobe.deployment.taking_back import waiting
+from vpnprobe.deployment.steps import AnyStep, MakeDirectory, Plan, RunCommand, WriteFile
+from vpnprobe.deployment.taking_back import live, waiting
 from vpnprobe.deployment.transactions import confirm, put_back, recover, roll_back, status
 from vpnprobe.deployment.undoing import MARK
 from vpnprobe.deployment.watchdog import Watchdog, start_watchdog
@@ -57,7 +58,9 @@ def apply_plan(
 ) -> Applied:
     """Takes all steps of a plan that are not done already.
 
-    `joins`: it may be taken while another plan waits to be confirmed, and is confirmed or taken back with it.
+    `joins`: it may be taken while another plan waits to be confirmed. Where nothing was confirmed before that, it is confirmed or taken
+    back with it. A server that was there before would go on letting in what was issued meanwhile, and let in again what was revoked: so a
+    change of its keys then stays by itself, or is refused where the plan has written the same files or the change needs more than files.
     `hooks` None: those of the system and the user. `preconditions` are asked when there is something to do. Raises UsageError (REFUSED:
     something is in the way) and CannotRun (MISSING, UNWRITABLE), after which nothing is changed, and CannotRun (PUT_BACK): everything
     was put back.
@@ -72,17 +75,24 @@ def apply_plan(
         if not pending:
             return Applied(transaction=None, taken=(), waits_s=None if unconfirmed is None else unconfirmed.left_s)
         if unconfirmed is not None:
-            left_s = unconfirmed.left_s - JOINS_BEFORE_S
-            if not joins or left_s <= 0:
+            stays, left_s = any(one.confirmed for one in live(journal.transactions())), unconfirmed.left_s - JOINS_BEFORE_S
+            if not joins or left_s <= 0 or (stays and not _is_apart(pending, unconfirmed, root)):
                 summary = unconfirmed.begin["summary"]
                 raise refused(f"{summary!r} waits to be confirmed: vpnprobe provision confirm, or rollback, before anything else")
-            confirm_within_s = left_s
+            confirm_within_s = None if stays else left_s
         check_before(pending, root, preconditions, said)
         try:
             chosen.run(Stage.PRE_APPLY, json_text(plan), said)
         except HookFailed as problem:
             raise refused(str(problem)) from None
         return _Applying(journal, plan, chosen, said).run(pending, confirm_within_s)
+
+
+def _is_apart(pending: Sequence[AnyStep], other: Transaction, root: Path) -> bool:
+    """Whether steps write files alone, none of which a transaction has written: then it can be taken back without them."""
+    written = {undo["path"] for step in other.steps for undo in step["undo"] if undo["do"] == "file"}
+    files = [step for step in pending if not isinstance(step, MakeDirectory)]
+    return all(isinstance(step, WriteFile) and on_server(root, inside(root, step.path)) not in written for step in files)
 
 
 def _quiet(tell: Callable[[str], None]) -> Callable[[str], None]:

@@ -17,7 +17,20 @@ from vpnprobe.deployment.durable import inside
 from vpnprobe.deployment.effects import as_entry, current, digest_of, is_done, sysctl_value
 from vpnprobe.deployment.encoding import same_host, this_host
 from vpnprobe.deployment.journal import RESERVE_BYTES, folder_of
-from vpnprobe.deployment.steps import NOT_COMPARED, AnyStep, MakeDirectory, ManageUnit, Plan, RunCommand, SetSysctl, StartDaemon, WriteFile
+from vpnprobe.deployment.steps import (
+    ABSENT,
+    NOT_COMPARED,
+    AnyStep,
+    MakeDirectory,
+    ManageUnit,
+    Plan,
+    RemoveFile,
+    RunCommand,
+    SetSysctl,
+    StartDaemon,
+    StopUnit,
+    WriteFile,
+)
 from vpnprobe.deployment.undoing import last_line, run, sysctl_file
 from vpnprobe.deployment.words import file_difference
 from vpnprobe.errors import CannotRun, ExitStatus, UsageError
@@ -90,13 +103,13 @@ def check_before(pending: Sequence[AnyStep], root: Path, preconditions: Sequence
 
 
 def _check_unchanged(step: AnyStep, root: Path, tell: Callable[[str], None]) -> None:
-    if isinstance(step, WriteFile) and step.before != NOT_COMPARED:
+    if isinstance(step, WriteFile | RemoveFile) and step.before != NOT_COMPARED:
         try:
             now = digest_of(root, step.path)
         except OSError as problem:
             raise refused(f"{step.path} cannot be read: {problem.strerror}") from None
-        if now not in (step.before, sha256(step.content).hexdigest()):
-            for line in file_difference(step, root).splitlines():
+        if now not in (step.before, sha256(step.content).hexdigest() if isinstance(step, WriteFile) else ABSENT):
+            for line in file_difference(step, root).splitlines() if isinstance(step, WriteFile) else ():
                 tell(line)
             raise refused(f"{step.path} was changed since the plan was made: make the plan again, with vpnprobe provision plan")
     elif isinstance(step, SetSysctl) and step.before not in (NOT_COMPARED, now := sysctl_value(step.key)):
@@ -118,7 +131,7 @@ def _programs(step: AnyStep) -> list[str]:
             return [command.argv[0] for command in (step.command, step.check, step.done_when) if command is not None]
         case StartDaemon():
             return [step.argv[0]]
-        case ManageUnit():
+        case ManageUnit() | StopUnit():
             return ["systemctl"]
         case _:
             return []
@@ -132,7 +145,7 @@ def check_places(pending: Sequence[AnyStep], root: Path) -> None:
         if isinstance(step, SetSysctl):
             if not os.access(sysctl_file(step.key), os.W_OK):
                 raise refused(f"sysctl {step.key} cannot be written here (in a container: set it on its host)")
-        elif isinstance(step, WriteFile | MakeDirectory):
+        elif isinstance(step, WriteFile | RemoveFile | MakeDirectory):
             place, length = _place(step, root)
             device = place.stat().st_dev
             places[device], needed[device] = place, needed[device] + length
@@ -152,7 +165,7 @@ def _check_room(place: Path, needed: int) -> None:
         raise CannotRun(f"the disk of {place} is full: {lack}; nothing was changed", status=ExitStatus.UNWRITABLE)
 
 
-def _place(step: WriteFile | MakeDirectory, root: Path) -> tuple[Path, int]:
+def _place(step: WriteFile | RemoveFile | MakeDirectory, root: Path) -> tuple[Path, int]:
     """The folder that is there and in which something will be made, and how many bytes."""
     path = inside(root, step.path)
     if isinstance(step, WriteFile) and path.is_dir():
@@ -173,7 +186,7 @@ def _there(path: Path) -> Path:
 
 def length_before(step: AnyStep, root: Path) -> int:
     """Bytes of the file that a step replaces; 0: none."""
-    if not isinstance(step, WriteFile):
+    if not isinstance(step, WriteFile | RemoveFile):
         return 0
     path, found = current(root, step.path)
     return 0 if found is None else path.stat().st_size

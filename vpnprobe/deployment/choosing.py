@@ -4,9 +4,10 @@ Pure. What the path forbids is refused; what only the server's own firewall or a
 since a plan opens the one and chooses another for the other.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 from vpnprobe.deployment.settings import Lifetimes, Listener, Settings, Wrap
@@ -21,6 +22,8 @@ POOLS: Final = tuple(
     IPv4Network(text) for text in ("10.8.0.0/24", "10.8.1.0/24", "10.9.0.0/24", "10.86.24.0/24", "172.29.86.0/24", "192.168.186.0/24")
 )
 """The first that nothing else uses is taken; OpenVPN's own examples have the first one."""
+HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.?", re.ASCII)
+LONGEST_HOST: Final = 253
 LIKELY_LAN_PREFIX: Final = 24
 """Of the client's network, whose prefix length a result does not tell."""
 
@@ -51,21 +54,22 @@ class Wishes:
 def settings_of(result: Result, wishes: Wishes, *, used: Sequence[Network], user: str, group: str) -> Settings:
     """The settings of a server. `used`: networks that the server reaches already. Raises UsageError (REFUSED)."""
     listeners = wishes.listeners or (_recommended(result),)
+    _check_each_once(listeners, wishes)
     _check_path(result, listeners)
     client = _network_of(result.run.client)
     taken = [*used, *([client] if client is not None else [])]
     pools = list(_pools(len(listeners), wishes.pools, taken))
     told = result.recommendation.settings if result.recommendation is not None else {}
     return Settings(
-        host=wishes.host or _host(result),
+        host=_checked_host(_host(result) if wishes.host is None else wishes.host),
         listeners=tuple(
             Listener(
                 transport=transport,
                 port=port,
                 wrap=wrap or _wrap(result, transport, port),
-                device=f"vpn-{transport}-{port}",
+                device=_device(transport, port, pool6 := wishes.pools6[place] if place < len(wishes.pools6) else None),
                 pool=pool,
-                pool6=wishes.pools6[place] if place < len(wishes.pools6) else None,
+                pool6=pool6,
             )
             for place, ((transport, port, wrap), pool) in enumerate(zip(listeners, pools, strict=True))
         ),
@@ -81,6 +85,11 @@ def settings_of(result: Result, wishes: Wishes, *, used: Sequence[Network], user
         user=user,
         group=group,
     )
+
+
+def _device(transport: Transport, port: int, pool6: IPv6Network | None) -> str:
+    """Another one where the tunnel has IPv6: what an earlier plan had the firewall refuse from the one without stays refused there."""
+    return f"vpn{'' if pool6 is None else '6'}-{transport}-{port}"
 
 
 def _recommended(result: Result) -> tuple[Transport, int, Wrap | None]:
@@ -99,6 +108,27 @@ def _recommended(result: Result) -> tuple[Transport, int, Wrap | None]:
         )
     why = next((verdict.because[0].text for verdict in result.verdicts if verdict.protocol in OF_TRANSPORT.values()), "")
     raise UsageError(f"the path lets no OpenVPN through, so none is set up: {why}", status=ExitStatus.REFUSED)
+
+
+def _check_each_once(listeners: Sequence[tuple[Transport, int, Wrap | None]], wishes: Wishes) -> None:
+    """Raises UsageError (USAGE) for two listeners on one port, and for a pool that no listener has."""
+    ports = [(transport, port) for transport, port, _ in listeners]
+    if twice := next((one for number, one in enumerate(ports) if one in ports[:number]), None):
+        raise UsageError(f"--listen {twice[0]}:{twice[1]} is given twice: one server listens there")
+    for pools in (wishes.pools, wishes.pools6):
+        if len(pools) > len(listeners):
+            raise UsageError(f"--pool {pools[len(listeners)]} is one too many: each of the {len(listeners)} listeners has one")
+
+
+def _checked_host(host: str) -> str:
+    """Raises UsageError (USAGE) for what is no address and no name of a host (RFC 1123 section 2.1)."""
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        pass
+    if len(host) > LONGEST_HOST or not HOST.fullmatch(host):
+        raise UsageError(f"{host[:80]!a} is no name or address of a server: name the one that clients connect to (--host NAME)")
+    return host
 
 
 def _check_path(result: Result, listeners: Iterable[tuple[Transport, int, Wrap | None]]) -> None:

@@ -18,9 +18,12 @@ from vpnprobe.deployment.steps import (
     MakeDirectory,
     ManageUnit,
     Plan,
+    RemoveFile,
     RunCommand,
     SetSysctl,
     StartDaemon,
+    StopDaemon,
+    StopUnit,
     Undo,
     UndoCommand,
     UndoNftRules,
@@ -119,7 +122,7 @@ def decode_plan(plain: object, content: Callable[[str], bytes]) -> Plan:
     )
     table.end()
     _once("id", [step.id for step in plan.steps])
-    _once("file", [step.path for step in plan.steps if isinstance(step, WriteFile)])
+    _once("file", [step.path for step in plan.steps if isinstance(step, WriteFile | RemoveFile)])
     return plan
 
 
@@ -145,6 +148,12 @@ def _step(plain: object, where: str, content: Callable[[str], bytes]) -> AnyStep
             step = MakeDirectory(**common, path=table.path("path"), mode=table.mode(), contents=table.take("contents", bool))
         case "file":
             step = _file(table, common, content)
+        case "no-file":
+            step = RemoveFile(**common, path=table.path("path"), before=table.text("before"))
+        case "no-daemon":
+            step = StopDaemon(**common, name=table.name("name"))
+        case "no-unit":
+            step = StopUnit(**common, unit=table.name("unit"))
         case "sysctl":
             key = table.text("key")
             if not _KEY.fullmatch(key) or ".." in key or len(key) > 200:

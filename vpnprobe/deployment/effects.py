@@ -20,9 +20,12 @@ from vpnprobe.deployment.steps import (
     Command,
     MakeDirectory,
     ManageUnit,
+    RemoveFile,
     RunCommand,
     SetSysctl,
     StartDaemon,
+    StopDaemon,
+    StopUnit,
     UndoNftRules,
     WriteFile,
 )
@@ -97,6 +100,8 @@ def is_done(step: AnyStep, root: Path, changed: Collection[str]) -> bool:
         case WriteFile():
             _, found = current(root, step.path)
             return found is not None and found == {**found, **owner_wanted(step, found), "sha256": sha256(step.content).hexdigest()}
+        case RemoveFile():
+            return current(root, step.path)[1] is None
         case SetSysctl():
             return sysctl_value(step.key) == step.value
         case RunCommand():
@@ -105,6 +110,11 @@ def is_done(step: AnyStep, root: Path, changed: Collection[str]) -> bool:
             found = supervise.running(inside(root, RUN), step.name)
             same = found is not None and (found["argv"], found["folder"]) == (list(step.argv), str(inside(root, step.folder)))
             return same and not set(step.files) & set(changed)
+        case StopDaemon():
+            return not supervise.processes(inside(root, RUN), step.name)
+        case StopUnit():
+            state = unit_state(root, step)
+            return not state["enabled"] and not state["active"]
         case ManageUnit():
             state = unit_state(root, step)
             return state["enabled"] and (state["active"] or not state["start"]) and not set(step.files) & set(changed)
@@ -118,17 +128,19 @@ def undos(step: AnyStep, root: Path, *, save: Callable[[bytes], str], temporary:
         case MakeDirectory():
             return _undo_folders(root, inside(root, step.path), contents=step.contents)
         case WriteFile():
-            return _undo_file(step, root, save, temporary)
+            return _undo_file(step, sha256(step.content).hexdigest(), root, save, temporary)
+        case RemoveFile():
+            return _undo_file(step, ABSENT, root, save, temporary)
         case SetSysctl():
             return [{"do": "sysctl", "values": [[key, sysctl_value(key)] for key in (step.key, *moved_along(step.key))]}]
         case RunCommand():
             return _undo_command(step)
         case StartDaemon():
             place = inside(root, RUN)
-            found = supervise.running(place, step.name)
-            was = None if found is None else {"argv": found["argv"], "folder": on_server(root, Path(found["folder"]))}
-            return [{"do": "daemon", "name": step.name, "was": was}, *_undo_folders(root, place)]
-        case ManageUnit():
+            return [_undo_daemon(step.name, root, supervise.running(place, step.name)), *_undo_folders(root, place)]
+        case StopDaemon():
+            return [_undo_daemon(step.name, root, supervise.recorded(inside(root, RUN), step.name))]
+        case ManageUnit() | StopUnit():
             return [{"do": "unit", "unit": step.unit, **unit_state(root, step)}]
         case _:
             assert_never(step)
@@ -139,13 +151,18 @@ def _undo_folders(root: Path, path: Path, *, contents: bool = False) -> list[Jso
     return [{"do": "directory", "path": on_server(root, folder), "contents": contents and folder == path} for folder in missing]
 
 
-def _undo_file(step: WriteFile, root: Path, save: Callable[[bytes], str], temporary: str) -> list[JsonObject]:
+def _undo_daemon(name: str, root: Path, found: JsonObject | None) -> JsonObject:
+    was = None if found is None else {"argv": found["argv"], "folder": on_server(root, Path(found["folder"]))}
+    return {"do": "daemon", "name": name, "was": was}
+
+
+def _undo_file(step: WriteFile | RemoveFile, wrote: str, root: Path, save: Callable[[bytes], str], temporary: str) -> list[JsonObject]:
     path, found = current(root, step.path)
     was = None
     if found is not None:
         content = path.read_bytes()
         was = {**found, "sha256": sha256(content).hexdigest(), "saved": save(content)}
-    facts = {"path": on_server(root, path), "was": was, "wrote": sha256(step.content).hexdigest(), "temporary": temporary}
+    facts = {"path": on_server(root, path), "was": was, "wrote": wrote, "temporary": temporary}
     return [{"do": "file", **facts}, *_undo_folders(root, path.parent)]
 
 
@@ -174,9 +191,9 @@ def moved_along(key: str) -> list[str]:
     return first + [f"{folder}/{name}/forwarding" for name in interfaces]
 
 
-def unit_state(root: Path, step: ManageUnit) -> JsonObject:
+def unit_state(root: Path, step: ManageUnit | StopUnit) -> JsonObject:
     """Of a systemd unit: `enabled`, `active`, and `start`, whether it shall be started: below another root nothing is."""
-    start = step.start and root == Path("/")
+    start = (isinstance(step, StopUnit) or step.start) and root == Path("/")
     enabled = run({"argv": [*_systemctl(root), "is-enabled", step.unit]}).stdout.startswith("enabled")
     active = start and run({"argv": ["systemctl", "is-active", "--quiet", step.unit]}).returncode == 0
     return {"enabled": enabled, "active": active, "start": start}
@@ -197,6 +214,10 @@ def take(step: AnyStep, root: Path, *, temporary: str, environment: Mapping[str,
             path, found = current(root, step.path)
             _make_folders(root, path.parent, 0o755)
             write_whole(path, step.content, owner_wanted(step, found), path.with_name(temporary))
+        case RemoveFile():
+            path = inside(root, step.path)
+            path.unlink(missing_ok=True)
+            sync_folder(path.parent)
         case SetSysctl():
             sysctl_file(step.key).write_text(f"{step.value}\n", "utf-8")
             if (now := sysctl_value(step.key)) != step.value:
@@ -207,8 +228,15 @@ def take(step: AnyStep, root: Path, *, temporary: str, environment: Mapping[str,
             _make_folders(root, inside(root, RUN), 0o755)
             if problem := supervise.start(inside(root, RUN), step.name, inside(root, step.folder), step.argv):
                 raise StepFailed(problem)
+        case StopDaemon():
+            if problem := supervise.stop(inside(root, RUN), step.name):
+                raise StepFailed(problem)
         case ManageUnit():
             _start_unit(step, root, environment)
+        case StopUnit():
+            if root == Path("/"):
+                _run({"argv": ["systemctl", "stop", step.unit]}, environment)
+            _run({"argv": [*_systemctl(root), "disable", step.unit]}, environment)
         case _:
             assert_never(step)
 

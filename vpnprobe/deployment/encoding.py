@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +20,8 @@ from vpnprobe.deployment.durable import sync_folder
 from vpnprobe.deployment.steps import KINDS, SCHEMA, AnyStep, Plan, UndoNftRules, WriteFile
 from vpnprobe.errors import CannotRun, ExitStatus, UsageError
 
+CLIENTS: Final = "clients"
+"""Folder of clients' profiles beside a plan."""
 PLAN_BYTES: Final = 16 << 20
 FILE_BYTES: Final = 16 << 20
 """At most, of `plan.json` and of each file: what is longer was not written by us."""
@@ -49,11 +51,14 @@ def json_text(plan: Plan) -> str:
     return json.dumps(plan_as_json(plan), indent=2, ensure_ascii=False) + "\n"
 
 
-def write_plan(plan: Plan, folder: Path) -> None:
-    """The whole folder or nothing; an older plan in its place is replaced. Raises UsageError, CannotRun (status UNWRITABLE)."""
+def write_plan(plan: Plan, folder: Path, *, clients: Collection[str] = ()) -> None:
+    """The whole folder or nothing; an older plan in its place is replaced, with profiles of `clients`, of whom new ones will be written.
+
+    Raises UsageError, CannotRun (status UNWRITABLE).
+    """
     new, old = (folder.with_name(f".{folder.name}.{word}-{os.getpid()}") for word in ("new", "old"))
     try:
-        _check_replaceable(folder)
+        _check_replaceable(folder, clients)
         folder.parent.mkdir(parents=True, exist_ok=True)
         _fill(plan, new)
         if folder.exists():
@@ -70,10 +75,14 @@ def write_plan(plan: Plan, folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _check_replaceable(folder: Path) -> None:
+def _check_replaceable(folder: Path, clients: Collection[str]) -> None:
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise UsageError(f"{folder} is no folder: name another one")
-    if folder.exists() and (others := sorted({path.name for path in folder.iterdir()} - {"plan.json", "files"})):
+    known = {"plan.json", "files"}
+    profiles = {path.name for path in (folder / CLIENTS).iterdir()} if (folder / CLIENTS).is_dir() else {""}
+    if profiles <= {f"{name}.ovpn" for name in clients}:
+        known.add(CLIENTS)
+    if folder.exists() and (others := sorted({path.name for path in folder.iterdir()} - known)):
         raise UsageError(f"{folder} holds something else than a plan ({others[0]}): name another folder")
 
 

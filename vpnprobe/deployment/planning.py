@@ -17,26 +17,39 @@ from vpnprobe.deployment.checks import Precondition
 from vpnprobe.deployment.choosing import Wishes, settings_of
 from vpnprobe.deployment.client_profiles import Target
 from vpnprobe.deployment.clients import add_client, profile_after
+from vpnprobe.deployment.encoding import CLIENTS
 from vpnprobe.deployment.firewall.detect import detect
 from vpnprobe.deployment.firewall.needs import FirewallNeeds, Tunnel, TunnelIpv6
 from vpnprobe.deployment.firewall.planning import firewall_steps
 from vpnprobe.deployment.host import HostFacts, control_ports, inspect_host, is_taken
 from vpnprobe.deployment.openvpn_server import SUPPORTED, Places, places, run_folder, server_configuration
 from vpnprobe.deployment.openvpn_trial import try_configuration
-from vpnprobe.deployment.pki import File, below
+from vpnprobe.deployment.pki import File, below, read_authority
 from vpnprobe.deployment.pki_adoption import adopt
-from vpnprobe.deployment.settings import FOLDER, KEYS, RUN, STATE, Listener, Settings, Wrap, decode_settings
+from vpnprobe.deployment.settings import FOLDER, KEYS, PKI, RUN, STATE, Listener, Settings, Wrap, decode_settings
 from vpnprobe.deployment.site import (
     Outcome,
     Site,
     complete,
+    digest,
     file_steps,
     folder_steps,
     new_site,
     read_once,
     read_site,
 )
-from vpnprobe.deployment.steps import AnyStep, MakeDirectory, ManageUnit, Plan, SetSysctl, StartDaemon, WriteFile
+from vpnprobe.deployment.steps import (
+    AnyStep,
+    MakeDirectory,
+    ManageUnit,
+    Plan,
+    RemoveFile,
+    SetSysctl,
+    StartDaemon,
+    StopDaemon,
+    StopUnit,
+    WriteFile,
+)
 from vpnprobe.deployment.transactions import status
 from vpnprobe.deployment.watchdog import BOOT_UNIT, BOOT_UNIT_NAME
 from vpnprobe.errors import ExitStatus, UsageError
@@ -48,8 +61,6 @@ FORWARDS: Final = "Clients' packets go on from the tunnel."
 DNS_PORT: Final = 53
 FIREWALL: Final = "firewall"
 """In what a plan says of its host: the fingerprint of the firewall's rules, among which new ones have their places."""
-CLIENTS: Final = "clients"
-"""Folder of profiles beside a plan."""
 
 Network = IPv4Network | IPv6Network
 
@@ -76,7 +87,8 @@ class Adopted:
 def make_plan(result: Result, wishes: Wishes, *, root: Path, clients: Sequence[str], now: datetime, adopted: Adopted | None = None) -> Made:
     """What would be done on this server. Raises UsageError (REFUSED) for what is in the way, CannotRun for what it lacks."""
     facts = inspect_host(root)
-    own = _networks(applied_settings(root))
+    applied = applied_settings(root)
+    own = _networks(applied)
     used = [network for network in facts.routes if network not in own]
     settings = settings_of(result, wishes, used=used, user="nobody", group=facts.group)
     files, profiles = _keys(settings, root, clients, now, adopted)
@@ -87,7 +99,7 @@ def make_plan(result: Result, wishes: Wishes, *, root: Path, clients: Sequence[s
         summary=_summary(settings),
         host={**facts.identity, FIREWALL: detect(root).fingerprint},
         settings=settings.as_json(),
-        steps=[*_directories(), *file_steps(files, root), *configurations, *_on_the_server(settings, facts)],
+        steps=[*_directories(), *file_steps(files, root), *configurations, *_on_the_server(settings, facts, applied)],
         compared=True,
         vpnprobe=__version__,
     )
@@ -117,9 +129,13 @@ def completed(plan: Plan, root: Path) -> Plan:
     settings = replace(decode_settings(plan.settings), group=facts.group)
     if applied_settings(root) is not None:
         raise UsageError("a server is set up here already: make the next plan on it", status=ExitStatus.REFUSED)
+    if read_authority(root) is not None:
+        raise UsageError(
+            f"there is an authority in {PKI}, which this plan would replace: make the plan on this server", status=ExitStatus.REFUSED
+        )
     configurations = {step.path: step for step in _configurations(settings, facts)}
     steps = [configurations.get(step.path, step) if isinstance(step, WriteFile) else step for step in plan.steps]
-    return replace(plan, steps=[*steps, *_on_the_server(settings, facts)], settings=settings.as_json())
+    return replace(plan, steps=[*steps, *_on_the_server(settings, facts, None)], settings=settings.as_json())
 
 
 def applied_settings(root: Path) -> Settings | None:
@@ -155,6 +171,8 @@ def _keys(
 ) -> tuple[tuple[File, ...], dict[str, str]]:
     """The files of keys that are missing, and of new clients, with their profiles."""
     there = read_site(root, settings, passphrase=None if adopted is None else adopted.passphrase)
+    if there is not None and adopted is not None:
+        raise UsageError(f"there is an authority in {PKI} already, and {adopted.folder} is not adopted", status=ExitStatus.REFUSED)
     if there is not None:
         return _new_keys(complete(there, now=now), clients, now)
     if adopted is None:
@@ -213,10 +231,30 @@ def places_of(listener: Listener, facts: HostFacts) -> Places:
     return places(listener, systemd=facts.systemd)
 
 
-def _on_the_server(settings: Settings, facts: HostFacts) -> list[AnyStep]:
-    """What is no file of OpenVPN's."""
+def _on_the_server(settings: Settings, facts: HostFacts, applied: Settings | None) -> list[AnyStep]:
+    """What is no file of OpenVPN's. `applied`: what is served until now; None: nothing is."""
     firewall = firewall_steps(detect(facts.root), firewall_needs(settings, facts), root=facts.root)
-    return [*_sysctls(settings, facts), *firewall, *service_steps(settings, facts)]
+    return [*_sysctls(settings, facts), *firewall, *_dropped(settings, facts, applied), *service_steps(settings, facts)]
+
+
+def _dropped(settings: Settings, facts: HostFacts, applied: Settings | None) -> Iterator[AnyStep]:
+    """Servers that the plan has no more are ended before others start, which may have their pools."""
+    kept = {listener.name for listener in settings.listeners}
+    for listener in () if applied is None else applied.listeners:
+        if listener.name in kept:
+            continue
+        name, path = listener.name, _configuration(listener)
+        why = f"The plan has no server on {listener.transport}/{listener.port} any more."
+        if facts.systemd:
+            yield StopUnit(id=f"no-service-{name}", why=why, unit=_unit(listener))
+        else:
+            yield StopDaemon(id=f"no-service-{name}", why=why, name=name)
+        yield RemoveFile(id=f"no-file-{name}", why=why, path=path, before=digest(below(facts.root, path)))
+
+
+def _unit(listener: Listener) -> str:
+    """The distribution's, of a listener."""
+    return f"openvpn-server@{listener.name}.service"
 
 
 def firewall_needs(settings: Settings, facts: HostFacts) -> FirewallNeeds:
@@ -257,7 +295,7 @@ def service_steps(settings: Settings, facts: HostFacts) -> Iterator[AnyStep]:
         files = (_configuration(listener), *read_once(listener))
         why = f"The server on {listener.transport}/{listener.port} runs, and its changes take effect."
         if facts.systemd:
-            yield ManageUnit(id=f"service-{listener.name}", why=why, unit=f"openvpn-server@{listener.name}.service", files=files)
+            yield ManageUnit(id=f"service-{listener.name}", why=why, unit=_unit(listener), files=files)
         else:
             folder = run_folder(listener)
             yield MakeDirectory(

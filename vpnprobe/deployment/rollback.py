@@ -15,7 +15,7 @@ that does not end was never written. Each has `entry`, `transaction` (1, 2, ...)
   rolling-back  somebody has begun to take it back; `rolled-back`: it is taken back
 Steps are taken back in reverse order. An undo has `do`:
   file          `path`; `was`: null (there was none) or `saved` (its bytes, in FOLDER), `sha256`, `mode`, `uid`, `gid`, `xattrs` (base64),
-                `mtime_ns`; `wrote`: SHA-256 of what was written; `temporary`: name that it had before it was whole
+                `mtime_ns`; `wrote`: SHA-256 of what was written, or `absent`; `temporary`: name that it had before it was whole
   directory     `path`: is removed; `contents`: with all that is in it
   sysctl        `values`: list of key and value
   run           `argv`, `stdin`; `when`: null, or a command, and only where that succeeds

@@ -168,7 +168,7 @@ def file_steps(files: Iterable[File], root: Path | None) -> Iterator[WriteFile]:
             path=file.path,
             content=file.content,
             mode=file.mode,
-            before=NOT_COMPARED if root is None else file.before or _digest(below(root, file.path)),
+            before=NOT_COMPARED if root is None else file.before or digest(below(root, file.path)),
             secret=file.secret,
         )
 
@@ -177,7 +177,8 @@ def _id(kind: str, path: str) -> str:
     return f"{kind}-{path.strip('/').replace('/', '-')}"
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal, or ABSENT. Raises UsageError (UNREADABLE)."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except FileNotFoundError:

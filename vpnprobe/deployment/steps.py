@@ -83,6 +83,15 @@ class WriteFile(Step):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveFile(Step):
+    """A file that shall not be there: an earlier plan wrote it, and nothing needs it any more."""
+
+    path: str
+    before: str = NOT_COMPARED
+    """As of a `WriteFile`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SetSysctl(Step):
     """A sysctl of the running kernel. What makes it last is a WriteFile of its own; files are never loaded as a whole."""
 
@@ -130,14 +139,32 @@ class ManageUnit(Step):
     """False: it is enabled, and runs at the next boot alone."""
 
 
-AnyStep = MakeDirectory | WriteFile | SetSysctl | RunCommand | StartDaemon | ManageUnit
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopDaemon(Step):
+    """A process that an earlier plan has started, and that shall run no more."""
+
+    name: str
+    """As of a `StartDaemon`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopUnit(Step):
+    """A systemd unit that shall neither be enabled nor run any more."""
+
+    unit: str
+
+
+AnyStep = MakeDirectory | WriteFile | RemoveFile | SetSysctl | RunCommand | StartDaemon | StopDaemon | ManageUnit | StopUnit
 KINDS: Final[Mapping[str, type[Step]]] = {
     "directory": MakeDirectory,
     "file": WriteFile,
+    "no-file": RemoveFile,
     "sysctl": SetSysctl,
     "run": RunCommand,
     "daemon": StartDaemon,
+    "no-daemon": StopDaemon,
     "unit": ManageUnit,
+    "no-unit": StopUnit,
 }
 """By `kind` in `plan.json`."""
 

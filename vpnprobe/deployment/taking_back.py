@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vpnprobe.deployment.hooks import HookFailed, Hooks, Stage, hooks_of
+from vpnprobe.deployment.pki_forgotten import forgotten, known_certificates
 from vpnprobe.deployment.rollback import Transaction, take_back
 
 Tell = Callable[[str], None]
@@ -47,7 +48,10 @@ def take_back_with_hooks(
     plan = _plan(folder, transactions)
     if not asked:
         _try_hooks(chosen, Stage.PRE_ROLLBACK, plan, tell)
+    known = known_certificates(root)
     short = take_back(folder, root, transactions, tell, leave=leave)
+    for line in forgotten(known, root):
+        tell(line)
     _try_hooks(chosen, Stage.POST_ROLLBACK, plan, tell)
     return short
 

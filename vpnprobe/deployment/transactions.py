@@ -4,7 +4,7 @@ What changes something does so under the journal's lock, after what is overdue h
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -78,11 +78,23 @@ def confirm(root: Path, tell: Tell, *, hooks: Hooks | None = None) -> str:
 
 
 def _nothing_waits(transactions: list[Transaction]) -> UsageError:
-    last = transactions[-1] if transactions else None
-    if last is not None and last.taken_back and "confirmed" not in last.marks and last.begin["confirm_within_s"] is not None:
+    last = next((one for one in reversed(transactions) if one.begin["confirm_within_s"] is not None), None)
+    if last is not None and last.taken_back and "confirmed" not in last.marks:
         when = last.marks["rolled-back"]["at"]
         return UsageError(f"too late: it was taken back at {when}; apply the plan again", status=ExitStatus.PUT_BACK)
     return UsageError("nothing waits to be confirmed: see vpnprobe provision status", status=ExitStatus.REFUSED)
+
+
+def give_up(root: Path, tell: Tell, number: int, *, hooks: Hooks | None = None) -> None:
+    """Takes back one transaction that waits, and what has joined it; what is confirmed, or taken back already, stays as it is.
+
+    Raises CannotRun (status UNWRITABLE) where not all could be put back. Hooks are told of it, and cannot refuse.
+    """
+    root = root.resolve()
+    with opened(root) as journal:
+        found = [one for one in journal.transactions() if one.number >= number and not one.taken_back and not one.confirmed]
+        if found:
+            put_back(journal, found, tell, hooks)
 
 
 def roll_back(root: Path, tell: Tell, *, hooks: Hooks | None = None, leave: bool = False) -> tuple[str, ...]:
@@ -166,14 +178,20 @@ def status(root: Path) -> Status:
     transactions = transactions_of(folder)
     plans = [plan for one in live(transactions) if (plan := _plan(folder, one.number)) is not None]
     steps = [step for plan in plans for step in plan.get("steps", ())]
-    names = dict.fromkeys(step["name"] for step in steps if step["kind"] == "daemon")
-    units = dict.fromkeys(step["unit"] for step in steps if step["kind"] == "unit" and step["start"])
+    names = _kept({"daemon": True, "no-daemon": False}, "name", steps)
+    units = _kept({"unit": True, "no-unit": False}, "unit", [step for step in steps if step.get("start", True)])
     return Status(
         transactions=tuple(map(_status_of, transactions)),
         plan=next((plan for plan in reversed(plans) if plan.get("settings")), None),
         daemons={name: supervise.running(inside(root, RUN), name) is not None for name in names},
         units={unit: _unit_runs(unit) for unit in units},
     )
+
+
+def _kept(kinds: Mapping[str, bool], key: str, steps: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the steps, taken in their order, leave running. `kinds`: whether a step of a kind starts it or ends it."""
+    found = {step[key]: kinds[step["kind"]] for step in steps if step["kind"] in kinds}
+    return [name for name, runs in found.items() if runs]
 
 
 def _status_of(one: Transaction) -> TransactionStatus:

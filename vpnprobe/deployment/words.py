@@ -11,7 +11,20 @@ from pathlib import Path
 from typing import assert_never
 
 from vpnprobe.deployment.effects import current, is_done, sysctl_value
-from vpnprobe.deployment.steps import AnyStep, Command, MakeDirectory, ManageUnit, Plan, RunCommand, SetSysctl, StartDaemon, WriteFile
+from vpnprobe.deployment.steps import (
+    AnyStep,
+    Command,
+    MakeDirectory,
+    ManageUnit,
+    Plan,
+    RemoveFile,
+    RunCommand,
+    SetSysctl,
+    StartDaemon,
+    StopDaemon,
+    StopUnit,
+    WriteFile,
+)
 
 
 def difference(plan: Plan, root: Path) -> str:
@@ -38,6 +51,9 @@ def _change(step: AnyStep, root: Path) -> Iterator[str]:
                 yield f"+ folder {step.path} (mode {step.mode:04o})"
         case WriteFile():
             yield from file_difference(step, root).splitlines()
+        case RemoveFile():
+            if not is_done(step, root, ()):
+                yield f"- file {step.path}"
         case SetSysctl():
             if (now := sysctl_value(step.key)) != step.value:
                 yield f"- {step.key} = {now}"
@@ -47,6 +63,10 @@ def _change(step: AnyStep, root: Path) -> Iterator[str]:
             yield from (f"!   {printable(line)}" for line in step.command.stdin.splitlines())
         case StartDaemon():
             yield f"! in {step.folder}, kept running: {printable(shlex.join(step.argv))}"
+        case StopDaemon():
+            yield f"! {step.name} is ended, and kept running no more"
+        case StopUnit():
+            yield f"! systemctl disable --now {step.unit}"
         case ManageUnit():
             yield f"! systemctl enable {'--now ' if step.start else ''}{step.unit}"
         case _:

@@ -52,6 +52,16 @@ def lines(text: str) -> Iterator[Line]:
         yield Line(line, table, words[1] if len(words) > 1 and words[0] in ("-A", "--append") else "")
 
 
+def running_number(text: str, table: str, chain: str, number: int) -> int:
+    """What number a rule has among all of its chain, of which `number` says what it has among those that are not ours."""
+    theirs = 0
+    for place, line in enumerate((line for line in lines(text) if (line.table, line.chain) == (table, chain)), 1):
+        theirs += not line.ours
+        if theirs == number and not line.ours:
+            return place
+    return number
+
+
 def tables(text: str, version: int) -> list[Table]:
     """The tables of a text, without rules that bear our comment. `version`: of IP."""
     names = [line.table for line in lines(text) if line.text.startswith("*")]

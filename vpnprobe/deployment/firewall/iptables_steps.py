@@ -55,23 +55,24 @@ def insertions(tables: Sequence[Table], needs: FirewallNeeds, version: int, *, t
     return found
 
 
-def restored(found: Sequence[Insertion]) -> str:
-    """Text for `iptables-restore -n` that puts all of them in."""
+def restored(found: Sequence[Insertion], loaded: str) -> str:
+    """Text for `iptables-restore -n` that puts all of them in. `loaded`: the rules that run, in which an earlier plan's may stand."""
     texts = []
     for table in dict.fromkeys(insertion.table for insertion in found):
         mine = [insertion for insertion in found if insertion.table == table]
-        texts.append(f"*{table}\n{''.join(_commands(mine))}COMMIT\n")
+        texts.append(f"*{table}\n{''.join(_commands(mine, loaded))}COMMIT\n")
     return "".join(texts)
 
 
-def _commands(found: Sequence[Insertion]) -> Iterator[str]:
+def _commands(found: Sequence[Insertion], loaded: str) -> Iterator[str]:
     """Sorted by place in each chain: each moves what comes behind it by one."""
     moved: dict[str, int] = {}
     for insertion in sorted(found, key=lambda i: (i.chain, i.before is None, i.before or 0)):
         if insertion.before is None:
             yield f"-A {insertion.chain} {insertion.rule}\n"
         else:
-            yield f"-I {insertion.chain} {insertion.before + moved.get(insertion.chain, 0)} {insertion.rule}\n"
+            number = iptables_reader.running_number(loaded, insertion.table, insertion.chain, insertion.before)
+            yield f"-I {insertion.chain} {number + moved.get(insertion.chain, 0)} {insertion.rule}\n"
             moved[insertion.chain] = moved.get(insertion.chain, 0) + 1
 
 
@@ -90,7 +91,7 @@ def iptables_step(
     state: FirewallState, backend: Backend, needs: FirewallNeeds, found: Sequence[Insertion], *, also_saved: Sequence[Insertion] = ()
 ) -> RunCommand:
     """Puts rules into the running ones. `also_saved`: rules that a file will load at the next boot, which the undo takes out too."""
-    text = restored(found)
+    text = restored(found, state.loaded(backend))
     restore = (f"{backend.program}-restore", "-n", "-w")
     listing = f"{backend.program}-save"
     return RunCommand(

@@ -50,7 +50,7 @@ def _check(state: FirewallState, needs: FirewallNeeds) -> None:
     taken = [port for transport, port in needs.listeners if transport is Transport.TCP and port in needs.control_ports]
     if taken:
         raise UsageError(
-            f"TCP port {taken[0]} is one by which this server is reached now: choose another with --port", status=ExitStatus.REFUSED
+            f"TCP port {taken[0]} is one by which this server is reached now: choose another (--listen)", status=ExitStatus.REFUSED
         )
     translated = needs.translated(4) or needs.translated(6)
     if translated and state.nft is None and state.default_backend(4) is None:
