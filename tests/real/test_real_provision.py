@@ -253,6 +253,7 @@ def test_a_plan_from_elsewhere_is_completed_on_the_server(here: World) -> None:
     (here.folder / "result.json").write_bytes(encode(recommended()))
     made = here.inside("client", *PROGRAM, "provision", "plan", here.folder / "result.json", "-o", here.folder / "plan", "--client", "a")
     assert "Not compared" in made.output
+    assert {path.name for path in (here.folder / "plan/by-hand").iterdir()} == {"pf-openbsd.conf", "pf-freebsd-macos.conf"}
     keys = here.root / "etc/openvpn/vpnprobe"
     keys.mkdir(parents=True)
     (keys / "index.jsonl").write_text("")

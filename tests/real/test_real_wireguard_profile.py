@@ -132,7 +132,7 @@ class TestTheUsersOwnTunnel:
         own = PeerConfig(OUR_KEY, public_key(THEIR_KEY), OURS, THEIRS, 51999, PRESHARED, endpoint=remote, keepalive_s=1)
         with started(wireguard_peer(clean_lab, own, host=CLIENT)) as daemon:
             (first,) = Path(f"/proc/{daemon.process.pid}/task/{daemon.process.pid}/children").read_text().split()
-            yield ("nsenter", f"--target={first}", "--net", "--mount", "--pid")
+            yield ("nsenter", f"--target={first}", "--net", "--mount", "--pid", "--root")
 
     @staticmethod
     def answers(prefix: tuple[str, ...], *, within_s: int) -> bool:

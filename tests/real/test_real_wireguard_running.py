@@ -46,7 +46,7 @@ def interface(clean_lab: Lab) -> Iterator[Daemon]:
 def at_its_host(daemon: Daemon, *command: str) -> str:
     """What a command prints where the daemon is: its network, its files, its processes."""
     (first,) = Path(f"/proc/{daemon.process.pid}/task/{daemon.process.pid}/children").read_text().split()
-    whole = ["nsenter", f"--target={first}", "--net", "--mount", "--pid", *command]
+    whole = ["nsenter", f"--target={first}", "--net", "--mount", "--pid", "--root", *command]
     return subprocess.run(whole, capture_output=True, text=True, check=True, timeout=60).stdout
 
 

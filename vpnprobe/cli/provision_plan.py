@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 
 NOT_COMPARED: Final = (
-    "Not compared: this is not the server of the result. What only the server can tell (its firewall, its services) is added, and all\n"
-    "is compared, when the plan is applied there.\n"
+    "Not compared: this is not the server of the result (--here if it is one behind a NAT). What only the server can tell (its\n"
+    "firewall, its services) is added, and all is compared, when the plan is applied there. by-hand/ has rules for a server whose\n"
+    "firewall is PF (OpenBSD, FreeBSD, macOS).\n"
 )
 
 
@@ -112,7 +113,7 @@ def plan(
     else:
         made = make_plan_elsewhere(measured, wishes, clients=clients, now=now())
     _ask_hooks(root, Stage.PRE_PLAN, json_text(made.plan))
-    write_plan(made.plan, folder, clients=clients)
+    write_plan(made.plan, folder, clients=clients, by_hand=made.by_hand)
     write_profiles(made.profiles, folder)
     _ask_hooks(root, Stage.POST_PLAN, json_text(made.plan))
     click.echo(difference(made.plan, root) if made.plan.compared else NOT_COMPARED, nl=False)

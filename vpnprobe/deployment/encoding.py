@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from vpnprobe.deployment.decoding import PlanProblem, decode_plan
@@ -22,6 +23,9 @@ from vpnprobe.errors import CannotRun, ExitStatus, UsageError
 
 CLIENTS: Final = "clients"
 """Folder of clients' profiles beside a plan."""
+BY_HAND: Final = "by-hand"
+"""Folder of what no step does."""
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 PLAN_BYTES: Final = 16 << 20
 FILE_BYTES: Final = 16 << 20
 """At most, of `plan.json` and of each file: what is longer was not written by us."""
@@ -51,16 +55,17 @@ def json_text(plan: Plan) -> str:
     return json.dumps(plan_as_json(plan), indent=2, ensure_ascii=False) + "\n"
 
 
-def write_plan(plan: Plan, folder: Path, *, clients: Collection[str] = ()) -> None:
+def write_plan(plan: Plan, folder: Path, *, clients: Collection[str] = (), by_hand: Mapping[str, str] = NOTHING) -> None:
     """The whole folder or nothing; an older plan in its place is replaced, with profiles of `clients`, of whom new ones will be written.
 
+    `by_hand`: texts by file name, of what a person has to do. They are no part of the plan.
     Raises UsageError, CannotRun (status UNWRITABLE).
     """
     new, old = (folder.with_name(f".{folder.name}.{word}-{os.getpid()}") for word in ("new", "old"))
     try:
         _check_replaceable(folder, clients)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _fill(plan, new)
+        _fill(plan, new, by_hand)
         if folder.exists():
             os.rename(folder, old)
         os.rename(new, folder)
@@ -78,7 +83,7 @@ def write_plan(plan: Plan, folder: Path, *, clients: Collection[str] = ()) -> No
 def _check_replaceable(folder: Path, clients: Collection[str]) -> None:
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise UsageError(f"{folder} is no folder: name another one")
-    known = {"plan.json", "files"}
+    known = {"plan.json", "files", BY_HAND}
     profiles = {path.name for path in (folder / CLIENTS).iterdir()} if (folder / CLIENTS).is_dir() else {""}
     if profiles <= {f"{name}.ovpn" for name in clients}:
         known.add(CLIENTS)
@@ -86,13 +91,16 @@ def _check_replaceable(folder: Path, clients: Collection[str]) -> None:
         raise UsageError(f"{folder} holds something else than a plan ({others[0]}): name another folder")
 
 
-def _fill(plan: Plan, folder: Path) -> None:
+def _fill(plan: Plan, folder: Path, by_hand: Mapping[str, str]) -> None:
     folder.mkdir(mode=0o700)
     for step in plan.steps:
         if isinstance(step, WriteFile):
             path = folder / "files" / step.path.lstrip("/")
             path.parent.mkdir(parents=True, exist_ok=True)
             _write(path, step.content, 0o600 if step.secret else 0o644)
+    for name, text in by_hand.items():
+        (folder / BY_HAND).mkdir(exist_ok=True)
+        _write(folder / BY_HAND / name, text.encode(), 0o644)
     _write(folder / "plan.json", json_text(plan).encode(), 0o644)
 
 

@@ -20,6 +20,7 @@ from vpnprobe.deployment.clients import add_client, profile_after
 from vpnprobe.deployment.encoding import CLIENTS
 from vpnprobe.deployment.firewall.detect import detect
 from vpnprobe.deployment.firewall.needs import FirewallNeeds, Tunnel, TunnelIpv6
+from vpnprobe.deployment.firewall.packet_filter import pf_files
 from vpnprobe.deployment.firewall.planning import firewall_steps
 from vpnprobe.deployment.host import HostFacts, control_ports, inspect_host, is_taken
 from vpnprobe.deployment.openvpn_server import SUPPORTED, Places, places, run_folder, server_configuration
@@ -72,6 +73,8 @@ class Made:
     plan: Plan
     profiles: Mapping[str, str]
     """By client: the text of its profile."""
+    by_hand: Mapping[str, str] = field(default_factory=dict)
+    """By file name: rules for a server whose firewall no step concerns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +123,7 @@ def make_plan_elsewhere(result: Result, wishes: Wishes, *, clients: Sequence[str
         compared=False,
         vpnprobe=__version__,
     )
-    return Made(plan, profiles)
+    return Made(plan, profiles, by_hand=pf_files(settings))
 
 
 def completed(plan: Plan, root: Path) -> Plan:
@@ -128,7 +131,10 @@ def completed(plan: Plan, root: Path) -> Plan:
     facts = inspect_host(root)
     settings = replace(decode_settings(plan.settings), group=facts.group)
     if applied_settings(root) is not None:
-        raise UsageError("a server is set up here already: make the next plan on it", status=ExitStatus.REFUSED)
+        raise UsageError(
+            "a server is set up here already: make the next plan on it (with --here where the result names another address of it)",
+            status=ExitStatus.REFUSED,
+        )
     if read_authority(root) is not None:
         raise UsageError(
             f"there is an authority in {PKI}, which this plan would replace: make the plan on this server", status=ExitStatus.REFUSED

@@ -83,7 +83,7 @@ def listen_at(lab: Lab, port: int, *, host: str = SERVER) -> None:
     if pid is None:
         raise CannotRun(f"no WireGuard peer runs on {host}")
     # Its control socket is in a /run of its own.
-    command = ["nsenter", "--target", str(pid), "--mount", "--net", _require("wg"), "set", "tunnel", "listen-port", str(port)]
+    command = ["nsenter", "--target", str(pid), "--mount", "--net", "--root", _require("wg"), "set", "tunnel", "listen-port", str(port)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise CannotRun(f"the WireGuard peer on {host} does not move to port {port}: {done.stderr.strip()}")
