@@ -153,10 +153,11 @@ def test_a_client_that_is_added_while_a_plan_waits_shares_its_fate(here: World, 
 
 def test_an_update_adds_a_listener_and_goes_back_to_what_was_confirmed(here: World) -> None:
     before = here.state()
-    here.plan(recommended(), "--client", "first")
+    assert "destroy them" not in here.plan(recommended(), "--client", "first").output
     here.apply("--no-confirm")
     confirmed = here.state()
-    here.plan(recommended(), "--listen", "udp:1194", "--listen", "tcp:443:tls-crypt", "--client", "both", name="more")
+    more = ("--listen", "udp:1194", "--listen", "tcp:443:tls-crypt", "--client", "both")
+    assert "destroy them if this is not applied" in here.plan(recommended(), *more, name="more").output
     here.apply("--confirm-within", "60s", name="more")
     assert here.connects(here.folder / "more/clients/both.ovpn")
     here.provision("rollback")

@@ -77,9 +77,10 @@ def plan(
     """
     from vpnprobe.cli.finishing import now
     from vpnprobe.deployment.choosing import Wishes
-    from vpnprobe.deployment.encoding import json_text, write_plan
+    from vpnprobe.deployment.encoding import CLIENTS, json_text, write_plan
     from vpnprobe.deployment.hooks import Stage
     from vpnprobe.deployment.host import is_server_of
+    from vpnprobe.deployment.pki import read_authority
     from vpnprobe.deployment.planning import Adopted, make_plan, make_plan_elsewhere, write_profiles
     from vpnprobe.deployment.settings import Lifetimes
     from vpnprobe.deployment.words import difference
@@ -117,6 +118,8 @@ def plan(
     write_profiles(made.profiles, folder)
     _ask_hooks(root, Stage.POST_PLAN, json_text(made.plan))
     click.echo(difference(made.plan, root) if made.plan.compared else NOT_COMPARED, nl=False)
+    if made.profiles and made.plan.compared and read_authority(root) is not None:
+        click.echo(f"Profiles in {folder / CLIENTS} let in from now on, as the authority is in use: destroy them if this is not applied.")
     click.echo(f"Plan: {folder / 'plan.json'}: {made.plan.summary}. Nothing is changed yet; do it with:")
     click.echo(f"  vpnprobe provision apply {folder} --confirm-within 120s")
     return 0
