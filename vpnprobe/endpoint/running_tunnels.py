@@ -7,8 +7,8 @@ as this user may look. Whatever the system is like, a search ends with what it h
 from dataclasses import dataclass
 from typing import Final
 
-SEARCH_S: Final = 2.0
-"""How long one search may take in all."""
+SEARCH_S: Final = 5.0
+"""How long one search may take in all: far longer than it does, since what is not found on a loaded machine is not told."""
 
 
 @dataclass(frozen=True, slots=True)
