@@ -27,6 +27,7 @@ PACKAGE_OF: Final = {
     "openvpn": "openvpn",
     "ping": "iputils-ping",
     "setpriv": "util-linux",
+    "ss": "iproute2",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "sshd": "openssh-server",
