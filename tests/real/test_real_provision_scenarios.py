@@ -71,9 +71,14 @@ def proved_updated_and_gone(here: World, result: Result) -> None:
 
 
 def proved(here: World, profile: Path) -> None:
-    proof = here.verify(profile, "--for", "3s")
-    assert (proof["status"], proof["verdict"]) == (0, "proved"), proof
-    assert proof["leaks"] == []
+    """On a loaded machine it may not be known (packets came too fast to be looked at): then it is tried again."""
+    for _ in range(3):
+        proof = here.verify(profile, "--for", "3s")
+        assert proof["leaks"] == []
+        if proof["verdict"] != "not-proved":
+            break
+    wanting = [one["sentence"] for one in proof["proofs"] if one["core"] and one["outcome"] != "shown"]
+    assert (proof["status"], proof["verdict"], wanting) == (0, "proved", [])
 
 
 def played(scenario: str, folder: Path) -> Result:

@@ -38,7 +38,14 @@ def seconds(ctx: click.Context, param: click.Parameter, value: str) -> float:
 
 
 @click.command()
-@click.option("--profile", metavar="FILE", type=click.Path(path_type=Path), required=True, help="The client's profile (client.ovpn).")
+@click.option(
+    "--profile",
+    metavar="FILE",
+    # Whether it can be read shows when it is: access(2), which click asks, does not count capabilities.
+    type=click.Path(path_type=Path, readable=False),
+    required=True,
+    help="The client's profile (client.ovpn).",
+)
 @click.option("--for", "for_s", metavar="TIME", callback=seconds, default="10s", show_default=True, help="How long leaks are watched for.")
 @click.option(
     "--up-within", "up_within_s", metavar="TIME", callback=seconds, default="20s", show_default=True, help="Until when it must be up."
