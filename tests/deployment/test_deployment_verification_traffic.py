@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from verification_support import OUTSIDE, OUTSIDE6, OWN, ROUTER, SERVER, SPLIT, ipv4, ipv6, surroundings, tcp, udp
 
 from vpnprobe.deployment.verification.traffic import ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Judged, Kind, headers, judged
-from vpnprobe.transports.system.watching import WatchedPacket
+from vpnprobe.transports.system.packet_socket import SeenPacket
 from vpnprobe.wire.icmp import DestinationUnreachable, EchoRequest, Quote
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
 
@@ -28,9 +28,9 @@ REFUSAL = DestinationUnreachable(3, QUOTED).encode()
         (udp(SERVER, 1194), Kind.TUNNEL),
         (ipv4(SERVER, IpProtocol.UDP, bytes(20), fragment_offset=185), Kind.TUNNEL),
         (ipv4(SERVER, IpProtocol.ICMP, REFUSAL), Kind.TUNNEL),
-        (WatchedPacket("eth0", ETHERTYPE_ARP, bytes(28), 1.0, True), Kind.ARP),
-        (WatchedPacket("eth0", 0x88CC, bytes(60), 1.0, True), Kind.LINK),
-        (WatchedPacket("eth0", ETHERTYPE_IPV4, b"\x45", 1.0, True), Kind.LINK),
+        (SeenPacket("eth0", ETHERTYPE_ARP, bytes(28), 1.0, True), Kind.ARP),
+        (SeenPacket("eth0", 0x88CC, bytes(60), 1.0, True), Kind.LINK),
+        (SeenPacket("eth0", ETHERTYPE_IPV4, b"\x45", 1.0, True), Kind.LINK),
         (ipv6(OUTSIDE6, IpProtocol.ICMPV6, SOLICITATION, ttl=255), Kind.NEIGHBOUR_DISCOVERY),
         (udp(IPv4Address("255.255.255.255"), 67, source_port=68), Kind.DHCP),
         (udp(OUTSIDE, 67, source_port=68), Kind.DHCP),
@@ -44,7 +44,7 @@ REFUSAL = DestinationUnreachable(3, QUOTED).encode()
         (udp(IPv6Address("fe80::1"), 123), Kind.LOCAL),
     ],
 )
-def test_what_is_no_leak(packet: WatchedPacket, kind: Kind) -> None:
+def test_what_is_no_leak(packet: SeenPacket, kind: Kind) -> None:
     assert judged(packet, HERE).kind is kind
 
 
@@ -66,7 +66,7 @@ def test_what_is_no_leak(packet: WatchedPacket, kind: Kind) -> None:
         (udp(IPv4Address("10.8.0.1"), 80), "a network that goes through the tunnel"),
     ],
 )
-def test_what_is_a_leak(packet: WatchedPacket, words: str) -> None:
+def test_what_is_a_leak(packet: SeenPacket, words: str) -> None:
     found = judged(packet, HERE)
     assert found.kind is Kind.LEAK
     assert words in found.why
@@ -97,10 +97,10 @@ def test_headers_of_what_goes_through_the_tunnel() -> None:
     found = headers(ipv4(OUTSIDE, IpProtocol.ICMP, EchoRequest(7, 1).encode()))
     assert found is not None
     assert (found.destination, found.identifier, found.port, found.source) == (OUTSIDE, 7, None, OWN)
-    assert headers(WatchedPacket("tun0", ETHERTYPE_ARP, bytes(28), 1.0, True)) is None
-    assert headers(WatchedPacket("tun0", ETHERTYPE_IPV6, b"\x60", 1.0, True)) is None
+    assert headers(SeenPacket("tun0", ETHERTYPE_ARP, bytes(28), 1.0, True)) is None
+    assert headers(SeenPacket("tun0", ETHERTYPE_IPV6, b"\x60", 1.0, True)) is None
 
 
 @given(st.sampled_from((ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_ARP, 0x88CC)), st.binary(max_size=100))
 def test_any_frame_is_judged(ethertype: int, data: bytes) -> None:
-    assert isinstance(judged(WatchedPacket("eth0", ethertype, data, 1.0, True), HERE), Judged)
+    assert isinstance(judged(SeenPacket("eth0", ethertype, data, 1.0, True), HERE), Judged)

@@ -8,7 +8,7 @@ from vpnprobe.deployment.verification.process import Endpoint
 from vpnprobe.deployment.verification.traffic import ETHERTYPE_IPV4, ETHERTYPE_IPV6, Surroundings
 from vpnprobe.deployment.verification.way_out import Links
 from vpnprobe.transports.stack import Address
-from vpnprobe.transports.system.watching import WatchedPacket
+from vpnprobe.transports.system.packet_socket import SeenPacket
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpSegment, UdpDatagram
 
 OWN, ROUTER, SERVER, OUTSIDE = (ip_address(f) for f in ("192.168.1.2", "192.168.1.1", "198.51.100.7", "203.0.113.9"))
@@ -27,24 +27,24 @@ def surroundings(asked: Asked = FULL, **changes: bool) -> Surroundings:
     )
 
 
-def udp(to: Address, port: int, *, source_port: int = 40000, ttl: int = 64, payload: bytes = b"x") -> WatchedPacket:
+def udp(to: Address, port: int, *, source_port: int = 40000, ttl: int = 64, payload: bytes = b"x") -> SeenPacket:
     if isinstance(to, IPv4Address):
         assert isinstance(OWN, IPv4Address)
         return ipv4(to, IpProtocol.UDP, UdpDatagram(source_port, port, payload).encode(OWN, to), ttl=ttl)
     return ipv6(to, IpProtocol.UDP, UdpDatagram(source_port, port, payload).encode(OWN6, to), ttl=ttl)
 
 
-def tcp(to: IPv4Address, port: int) -> WatchedPacket:
+def tcp(to: IPv4Address, port: int) -> SeenPacket:
     assert isinstance(OWN, IPv4Address)
     return ipv4(to, IpProtocol.TCP, TcpSegment(40000, port, 1).encode(OWN, to))
 
 
-def ipv4(to: IPv4Address, protocol: int, payload: bytes, *, ttl: int = 64, fragment_offset: int = 0) -> WatchedPacket:
+def ipv4(to: IPv4Address, protocol: int, payload: bytes, *, ttl: int = 64, fragment_offset: int = 0) -> SeenPacket:
     assert isinstance(OWN, IPv4Address)
     packet = IPv4Packet(OWN, to, protocol, ttl=ttl, payload=payload, fragment_offset=fragment_offset)
-    return WatchedPacket("eth0", ETHERTYPE_IPV4, packet.encode(), 1.0, True)
+    return SeenPacket("eth0", ETHERTYPE_IPV4, packet.encode(), 1.0, True)
 
 
-def ipv6(to: IPv6Address, protocol: int, payload: bytes, *, ttl: int = 64) -> WatchedPacket:
+def ipv6(to: IPv6Address, protocol: int, payload: bytes, *, ttl: int = 64) -> SeenPacket:
     header = (6 << 28).to_bytes(4, "big") + len(payload).to_bytes(2, "big") + bytes((protocol, ttl))
-    return WatchedPacket("eth0", ETHERTYPE_IPV6, header + OWN6.packed + to.packed + payload, 1.0, True)
+    return SeenPacket("eth0", ETHERTYPE_IPV6, header + OWN6.packed + to.packed + payload, 1.0, True)

@@ -17,7 +17,8 @@ from vpnprobe.deployment.verification.model import Leak, WatchFacts
 from vpnprobe.deployment.verification.owners import owner_of
 from vpnprobe.deployment.verification.traffic import NAMES, TRANSPORTS, Judged, Kind, Surroundings, headers, judged
 from vpnprobe.transports.stack import Address, Packet
-from vpnprobe.transports.system.watching import DeviceWatch, WatchedPacket
+from vpnprobe.transports.system.packet_socket import PacketSocket, SeenPacket
+from vpnprobe.transports.system.watching import watch_device, watch_leaving
 
 MOST_LEAKS: Final = 200
 """Told by name."""
@@ -95,10 +96,10 @@ class LeakWatch:
     def start(self) -> None:
         """Raises CannotRun (MISSING) without the privilege to capture."""
         self._began_at, self._began = self._unix_time(), time.monotonic()
-        self._beside = DeviceWatch(self._left, device=None, unix_time=self._unix_time)
-        self._inside: DeviceWatch | None = None
+        self._beside = watch_leaving(self._left, unix_time=self._unix_time)
+        self._inside: PacketSocket | None = None
         with suppress(OSError):  # The device is gone already.
-            self._inside = DeviceWatch(self._passed, device=self._device, unix_time=self._unix_time)
+            self._inside = watch_device(self._passed, self._device, unix_time=self._unix_time)
 
     def stop(self) -> None:
         """Keeps what was seen."""
@@ -146,7 +147,7 @@ class LeakWatch:
             provoked=not one.others,
         )
 
-    def _left(self, packet: WatchedPacket) -> None:
+    def _left(self, packet: SeenPacket) -> None:
         """On some device. One that is gone by now has no name: the tunnel's, when it breaks."""
         if packet.device in (self._device, ""):
             return
@@ -156,7 +157,7 @@ class LeakWatch:
         if found.kind is Kind.LEAK:
             self._leaked(packet, found)
 
-    def _leaked(self, packet: WatchedPacket, found: Judged) -> None:
+    def _leaked(self, packet: SeenPacket, found: Judged) -> None:
         key = (found.destination, found.protocol, found.port, packet.device)
         if key not in self._found and len(self._found) >= MOST_LEAKS:
             return
@@ -179,7 +180,7 @@ class LeakWatch:
         known.process = str(owner)
         return False
 
-    def _passed(self, packet: WatchedPacket) -> None:
+    def _passed(self, packet: SeenPacket) -> None:
         """On the tunnel's device."""
         self.through["sent" if packet.outgoing else "received"] += 1
         found = headers(packet)

@@ -16,7 +16,7 @@ from vpnprobe.deployment.verification.process import Endpoint
 from vpnprobe.deployment.verification.way_out import Links
 from vpnprobe.errors import DecodeError
 from vpnprobe.transports.stack import Address
-from vpnprobe.transports.system.watching import WatchedPacket
+from vpnprobe.transports.system.packet_socket import SeenPacket
 from vpnprobe.wire.icmp import DestinationUnreachable, TimeExceeded, decode_icmp, decode_icmpv6
 from vpnprobe.wire.ip import IpPacket, IpProtocol, decode_ip
 
@@ -89,7 +89,7 @@ class Surroundings:
     """The tunnel's own networks."""
 
 
-def judged(packet: WatchedPacket, here: Surroundings) -> Judged:
+def judged(packet: SeenPacket, here: Surroundings) -> Judged:
     """Of a packet that left on another device than the tunnel's."""
     if packet.ethertype == ETHERTYPE_ARP:
         return Judged(Kind.ARP)
@@ -102,7 +102,7 @@ def judged(packet: WatchedPacket, here: Surroundings) -> Judged:
     return _of_ip(ip, here)
 
 
-def headers(packet: WatchedPacket) -> Judged | None:
+def headers(packet: SeenPacket) -> Judged | None:
     """Where a packet goes, without judging it; None: it is no IP."""
     if packet.ethertype not in (ETHERTYPE_IPV4, ETHERTYPE_IPV6):
         return None

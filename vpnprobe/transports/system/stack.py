@@ -20,7 +20,8 @@ from vpnprobe.transports.stack import (
     OnPacket,
 )
 from vpnprobe.transports.system.addresses import FAMILIES, from_socket, to_socket
-from vpnprobe.transports.system.capturing import SystemCapture
+from vpnprobe.transports.system.capturing import capture_peer
+from vpnprobe.transports.system.packet_socket import PacketSocket
 from vpnprobe.transports.system.raw import PacketSender, SystemRawPort
 from vpnprobe.transports.system.sockets import SystemUdpPort
 from vpnprobe.transports.system.streams import Listener, SocketStream, connect_stream, listen_plain
@@ -104,8 +105,8 @@ class SystemStack:
             self._sender = PacketSender()
         self._sender.send(packet)
 
-    def capture(self, peer: Address, on_packet: OnPacket) -> SystemCapture:
-        return SystemCapture(peer, on_packet, unix_time=self.unix_time)
+    def capture(self, peer: Address, on_packet: OnPacket) -> PacketSocket:
+        return capture_peer(peer, on_packet, unix_time=self.unix_time)
 
     def close(self) -> None:
         """Gives back what the network stack itself holds; ports, streams and captures are closed by who opened them."""
