@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from vpnprobe.deployment import pki
+from vpnprobe.deployment.durable import inside
 
 EASYRSA = "/usr/share/easy-rsa/easyrsa"
 FOLDER = "/etc/openvpn/easy-rsa/pki"
@@ -17,7 +18,7 @@ class EasyRsa:
 
     def __init__(self, root: Path, *, passphrase: str = "") -> None:
         self.root, self.passphrase = root, passphrase
-        self.folder = pki.below(root, FOLDER)
+        self.folder = inside(root, FOLDER)
         self.folder.parent.mkdir(parents=True)
         self("init-pki")
         self("build-ca", *([] if passphrase else ["nopass"]))
@@ -35,7 +36,7 @@ class EasyRsa:
         return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
     def verify(self, name: str, *, authority: str = pki.CERTIFICATE, revocation_list: str = SERVED) -> str:
-        files = [str(pki.below(self.root, path)) for path in (authority, revocation_list, f"{FOLDER}/issued/{name}.crt")]
+        files = [str(inside(self.root, path)) for path in (authority, revocation_list, f"{FOLDER}/issued/{name}.crt")]
         command = ["openssl", "verify", "-crl_check", "-CAfile", files[0], "-CRLfile", *files[1:]]
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
         return done.stderr or done.stdout
@@ -51,5 +52,5 @@ def with_clients(root: Path) -> EasyRsa:
     for path, content in kept.items():
         path.write_bytes(content)
     made("gen-crl")
-    pki.below(root, SERVED).write_bytes((made.folder / "crl.pem").read_bytes())
+    inside(root, SERVED).write_bytes((made.folder / "crl.pem").read_bytes())
     return made

@@ -13,9 +13,9 @@ from deployment_site_support import settings, write
 
 from vpnprobe.deployment import clients, site
 from vpnprobe.deployment.client_profiles import Target
+from vpnprobe.deployment.durable import inside
 from vpnprobe.deployment.openvpn_server import Places, server_configuration
 from vpnprobe.deployment.openvpn_trial import READY, find_openvpn, installed_version
-from vpnprobe.deployment.pki import below
 from vpnprobe.deployment.settings import FOLDER, Listener, Settings
 from vpnprobe.deployment.site import Outcome, Site
 from vpnprobe.errors import CannotRun
@@ -73,7 +73,7 @@ class Office:
         program = find_openvpn()
         for listener in self.settings.listeners:
             text = server_configuration(self.settings, listener, version=installed_version(program), where=self.places(listener))
-            configuration = below(self.root, f"{FOLDER}/{listener.name}.conf")
+            configuration = inside(self.root, f"{FOLDER}/{listener.name}.conf")
             configuration.write_text(text)
             command = [
                 *self.lab.exec_prefix(SERVER),

@@ -6,7 +6,8 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
-from vpnprobe.deployment.pki import File, below
+from vpnprobe.deployment.durable import inside
+from vpnprobe.deployment.pki import File
 from vpnprobe.deployment.settings import Listener, Settings, Wrap
 from vpnprobe.observations.schema import Transport
 
@@ -27,7 +28,7 @@ def settings(*listeners: Listener, **more: Any) -> Settings:
 def write(files: Iterable[File], root: Path) -> None:
     """As a plan's steps would: each is whole at once, in the place of what was there."""
     for file in files:
-        path = below(root, file.path)
+        path = inside(root, file.path)
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(".new")
         beside.touch(mode=file.mode)

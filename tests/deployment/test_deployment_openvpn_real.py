@@ -16,8 +16,8 @@ from deployment_site_support import listener, settings, write
 
 from vpnprobe.deployment import clients
 from vpnprobe.deployment.client_profiles import Target
+from vpnprobe.deployment.durable import inside
 from vpnprobe.deployment.management import Management, cut_off
-from vpnprobe.deployment.pki import below
 from vpnprobe.deployment.pki_adoption import adopt
 from vpnprobe.deployment.settings import Listener, Wrap
 from vpnprobe.deployment.site import complete
@@ -208,7 +208,7 @@ def test_an_adopted_authority_serves_its_clients(lab: Lab, tmp_path: Path) -> No
     try:
         made.start()
         carl, bert, dora = made.profile("carl"), made.profile("bert"), made.add("dora")
-        assert made.refused(of_another(carl, below(made.root, FOLDER), "carl", "anna"))
+        assert made.refused(of_another(carl, inside(made.root, FOLDER), "carl", "anna"))
         for profile in (carl, bert, dora):
             assert made.connects(profile)
         revoke(made, "bert")

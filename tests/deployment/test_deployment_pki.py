@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from deployment_site_support import NOW, content, write
 
 from vpnprobe.deployment import pki
+from vpnprobe.deployment.durable import inside
 from vpnprobe.deployment.pki import Authority, Change, issued_path, private_path
 from vpnprobe.deployment.pki_index import Event, Index, Kind
 from vpnprobe.errors import ExitStatus, UsageError
@@ -233,7 +234,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("missing", [pki.KEY, pki.INDEX, pki.REVOCATION_LIST, pki.CERTIFICATE])
 def test_a_part_that_is_missing_is_named(tmp_path: Path, missing: str) -> None:
     write(fresh().files, tmp_path)
-    pki.below(tmp_path, missing).unlink()
+    inside(tmp_path, missing).unlink()
     with pytest.raises(UsageError, match=f"{missing} of the authority cannot be read: No such file") as refused:
         pki.read_authority(tmp_path)
     assert refused.value.status is ExitStatus.UNREADABLE
@@ -257,7 +258,7 @@ def test_openssl_agrees(tmp_path: Path, algorithm: KeyAlgorithm) -> None:
     write(change.files, tmp_path)
 
     def verify(name: str, purpose: str) -> str:
-        files = [str(pki.below(tmp_path, path)) for path in (pki.CERTIFICATE, pki.REVOCATION_LIST, issued_path(name))]
+        files = [str(inside(tmp_path, path)) for path in (pki.CERTIFICATE, pki.REVOCATION_LIST, issued_path(name))]
         command = ["-x509_strict", "-crl_check", "-purpose", purpose, "-CAfile", files[0], "-CRLfile", *files[1:]]
         done = subprocess.run(["openssl", "verify", *command], capture_output=True, text=True, timeout=10, check=False)
         return done.stderr or done.stdout

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from vpnprobe.deployment import clients, pki, pki_adoption, site
 from vpnprobe.deployment.client_profiles import Target
 from vpnprobe.deployment.clients import State
+from vpnprobe.deployment.durable import inside
 from vpnprobe.deployment.pki_adoption import adopt
 from vpnprobe.deployment.pki_index import Event, Kind
 from vpnprobe.errors import ExitStatus, UsageError
@@ -78,13 +79,13 @@ def test_it_goes_on(easy_rsa: EasyRsa) -> None:
     assert refused.value.status is ExitStatus.REFUSED
     # A client whose key easy-rsa has kept gets a profile.
     profile = clients.profile_of(site.require_site(easy_rsa.root, settings()), "carl", Target.LINUX, easy_rsa.root)
-    assert (pki.below(easy_rsa.root, f"{FOLDER}/private/carl.key")).read_text() in profile
+    assert (inside(easy_rsa.root, f"{FOLDER}/private/carl.key")).read_text() in profile
     assert "Certificate:" not in profile
     # What easy-rsa itself revokes later is not forgotten.
     easy_rsa("revoke", "carl")
     easy_rsa("gen-crl")
     write(clients.revoke_client(site.require_site(easy_rsa.root, settings()), "dora", now=now).files, easy_rsa.root)
-    served = read_revocation_list(pki.below(easy_rsa.root, SERVED).read_bytes())
+    served = read_revocation_list(inside(easy_rsa.root, SERVED).read_bytes())
     assert len(served.entries) == 4
     renewed = clients.renew_authority(site.require_site(easy_rsa.root, settings()), now=now + timedelta(days=1))
     write(renewed.files, easy_rsa.root)
@@ -117,7 +118,7 @@ RECORDED = (
 def folder_with(tmp_path: Path, index: bytes) -> Path:
     """As easy-rsa's, without copies of certificates."""
     made = pki.new_authority(algorithm=settings().key_algorithm, days=3650, now=NOW)
-    folder = pki.below(tmp_path, FOLDER)
+    folder = inside(tmp_path, FOLDER)
     (folder / "private").mkdir(parents=True)
     (folder / "ca.crt").write_bytes(made.authority.certificate)
     (folder / "private" / "ca.key").write_bytes(made.authority.key)
@@ -162,6 +163,6 @@ def test_what_is_no_authority(tmp_path: Path) -> None:
     assert refused.value.status is ExitStatus.UNREADABLE
     folder_with(tmp_path, b"")
     made = site.new_site(settings(), now=NOW)
-    (pki.below(tmp_path, FOLDER) / "ca.crt").write_bytes(content(made.files, site.SERVER_CERTIFICATE))
+    (inside(tmp_path, FOLDER) / "ca.crt").write_bytes(content(made.files, site.SERVER_CERTIFICATE))
     with pytest.raises(UsageError, match=r"pki/ca\.crt is no certificate of an authority"):
         adopt(tmp_path, FOLDER, now=NOW)

@@ -7,7 +7,8 @@ import pytest
 from deployment_site_support import NOW, settings, write
 
 from vpnprobe.deployment.clients import add_client, revoke_client
-from vpnprobe.deployment.pki import INDEX, REVOCATION_LIST, below
+from vpnprobe.deployment.durable import inside
+from vpnprobe.deployment.pki import INDEX, REVOCATION_LIST
 from vpnprobe.deployment.pki_forgotten import forgotten, known_certificates
 from vpnprobe.deployment.site import Outcome, new_site
 
@@ -41,7 +42,7 @@ def test_nothing_is_said_of_what_stays_or_goes_as_a_whole(tmp_path: Path) -> Non
     known = known_certificates(tmp_path)
     assert list(forgotten(known, tmp_path)) == []
     for path in (INDEX, REVOCATION_LIST):
-        below(tmp_path, path).unlink()
+        inside(tmp_path, path).unlink()
     assert list(forgotten(known, tmp_path)) == []
     assert list(forgotten(None, tmp_path)) == []
 
@@ -51,5 +52,5 @@ def test_what_cannot_be_read_stops_nothing(tmp_path: Path, damaged: bytes) -> No
     before_and_after(tmp_path)
     known = known_certificates(tmp_path)
     for path in (INDEX, REVOCATION_LIST):
-        below(tmp_path, path).write_bytes(damaged)
+        inside(tmp_path, path).write_bytes(damaged)
     assert all("anna" not in line for line in forgotten(known, tmp_path))

@@ -11,6 +11,7 @@ from deployment_site_support import NOW, content, listener, settings, write
 
 from vpnprobe.deployment import clients, pki, site
 from vpnprobe.deployment.client_names import SERVER_NAME
+from vpnprobe.deployment.durable import inside
 from vpnprobe.deployment.settings import Wrap
 from vpnprobe.deployment.steps import ABSENT, NOT_COMPARED
 from vpnprobe.errors import ExitStatus, UsageError
@@ -61,6 +62,15 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
     made = site.new_site(TWO, now=NOW)
     write(made.files, tmp_path)
     assert site.require_site(tmp_path, TWO) == made.site
+
+
+def test_links_are_read_as_the_server_reads_them(tmp_path: Path) -> None:
+    """An absolute one stays below the root."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/x.conf").write_text("there\n")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/openvpn").symlink_to("/data")
+    assert site.digest(tmp_path, "/etc/openvpn/x.conf") == hashlib.sha256(b"there\n").hexdigest()
 
 
 def test_nothing_is_missing_in_a_whole_one() -> None:
@@ -121,7 +131,7 @@ def test_of_two_changes_at_once_one_is_refused(tmp_path: Path) -> None:
     write(clients.add_client(first, "anna", now=NOW).files, tmp_path)
     late = clients.add_client(second, "bert", now=NOW)
     (step,) = [step for step in site.file_steps(late.files, tmp_path) if step.path == pki.INDEX]
-    assert step.before != hashlib.sha256(pki.below(tmp_path, pki.INDEX).read_bytes()).hexdigest()
+    assert step.before != hashlib.sha256(inside(tmp_path, pki.INDEX).read_bytes()).hexdigest()
 
 
 def test_steps_show_no_key() -> None:
@@ -143,11 +153,11 @@ def test_the_folder_of_the_running_server_can_be_entered() -> None:
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     made = site.new_site(TWO, now=NOW)
     write(made.files, tmp_path)
-    pki.below(tmp_path, "/etc/openvpn/server/vpnprobe/tls-crypt.key").write_bytes(b"\xff")
+    inside(tmp_path, "/etc/openvpn/server/vpnprobe/tls-crypt.key").write_bytes(b"\xff")
     with pytest.raises(UsageError, match=r"tls-crypt\.key cannot be read: it is no text"):
         site.read_site(tmp_path, TWO)
     folder = tmp_path / "folder"
     folder.mkdir()
     file = pki.File(path="/folder", content=b"", mode=0o600, why="")
-    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
+    with pytest.raises(UsageError, match="cannot be read: is no regular file"):
         list(site.file_steps([file], tmp_path))

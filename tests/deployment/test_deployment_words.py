@@ -2,6 +2,7 @@
 
 from deployment_support import Server, command, daemon, file, folder, plan_of
 
+from vpnprobe.deployment import words
 from vpnprobe.deployment.steps import ManageUnit, RemoveFile, SetSysctl, StopDaemon, StopUnit
 from vpnprobe.deployment.words import difference
 
@@ -24,12 +25,30 @@ def test_what_is_there_already_is_left_out(server: Server) -> None:
     assert difference(plan_of(file("/etc/host.conf", b"old\n"), folder("/etc/dir")), server.root) == "nothing is to be changed\n"
 
 
+def test_a_plan_that_is_applied_has_nothing_to_do(server: Server) -> None:
+    plan = plan_of(file("/etc/host.conf", b"new\n"), command("go", "true", done_when="true"))
+    (server.root / "etc/host.conf").write_text("new\n")
+    assert difference(plan, server.root) == "nothing is to be changed\n"
+
+
+def test_a_mode_that_differs_is_told(server: Server) -> None:
+    """The file would be written again."""
+    key = server.root / "etc/key"
+    key.write_text("secret\n")
+    key.chmod(0o644)
+    assert "! mode, owner and attributes of /etc/key (mode 0600)\n" in difference(
+        plan_of(file("/etc/key", b"secret\n", mode=0o600, secret=True)), server.root
+    )
+
+
 def test_commands_and_services_are_named(server: Server) -> None:
     ends = (StopUnit(id="n", why="w", unit="openvpn-server@y"), StopDaemon(id="s", why="w", name="server"))
     gone = RemoveFile(id="g", why="w", path="/etc/host.conf")
     unit = ManageUnit(id="u", why="w", unit="openvpn-server@x")
     steps = (command("go", "echo x"), daemon("/etc"), unit, folder("/etc/d"), *ends, gone)
     text = difference(plan_of(*steps), server.root)
+    assert "openvpn-server@y" not in text  # It does not run.
+    text += "".join(f"{line}\n" for step in ends for line in words._change(step, server.root))
     for line in (
         "! sh -c 'echo x'",
         "! in /etc, kept running: sleep 600",

@@ -225,13 +225,14 @@ def _dropping(policy: DropPolicy) -> Check:
 def check_certificates(root: Path = Path("/")) -> list[Check]:
     """Of a server that is set up here: what ends soon, or has ended; empty where none is."""
     from vpnprobe.cli.finishing import now
+    from vpnprobe.deployment.durable import inside
     from vpnprobe.deployment.expiry import due
-    from vpnprobe.deployment.pki import below, read_authority
+    from vpnprobe.deployment.pki import read_authority
     from vpnprobe.deployment.settings import PKI
     from vpnprobe.errors import UsageError
 
     name = "certificates"
-    if not below(root, PKI).is_dir():
+    if not inside(root, PKI).is_dir():
         return []
     if os.geteuid() != 0:
         return [Check(name, State.UNKNOWN, "only root may look at the authority's", f"sudo {shlex.quote(sys.argv[0])} doctor")]

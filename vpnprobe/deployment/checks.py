@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from vpnprobe.deployment.durable import inside
-from vpnprobe.deployment.effects import as_entry, current, digest_of, is_done, sysctl_value
+from vpnprobe.deployment.effects import as_entry, current, digest_of, is_pending, sysctl_value
 from vpnprobe.deployment.encoding import same_host, this_host
 from vpnprobe.deployment.journal import RESERVE_BYTES, folder_of
 from vpnprobe.deployment.steps import (
@@ -47,15 +47,12 @@ def pending_steps(plan: Plan, root: Path) -> list[AnyStep]:
     pending: list[AnyStep] = []
     for step in plan.steps:
         try:
-            done = is_done(step, root, changed)
+            if is_pending(step, root, changed):
+                pending.append(step)
         except FileNotFoundError as problem:
             raise _not_there(step, problem) from None
         except (OSError, subprocess.SubprocessError) as problem:
             raise refused(f"{step.id} cannot be looked at: {problem}") from None
-        if not done:
-            pending.append(step)
-            if isinstance(step, WriteFile):
-                changed.add(step.path)
     return pending
 
 

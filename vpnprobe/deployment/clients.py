@@ -14,7 +14,8 @@ from typing import Final
 from vpnprobe.deployment import pki
 from vpnprobe.deployment.client_names import check_name
 from vpnprobe.deployment.client_profiles import ClientMaterial, Target, check_target, client_profile
-from vpnprobe.deployment.pki import Authority, Change, File, below, issued_path, private_path
+from vpnprobe.deployment.durable import inside
+from vpnprobe.deployment.pki import Authority, Change, File, issued_path, private_path
 from vpnprobe.deployment.pki_index import Event, Kind
 from vpnprobe.deployment.settings import PKI, Wrap
 from vpnprobe.deployment.site import Outcome, Site, client_wrap, server_certificate
@@ -205,7 +206,7 @@ def _only_pem(certificate: str) -> str:
 def _text(root: Path, path: str) -> str:
     """Empty: it is not there."""
     try:
-        return below(root, path).read_text("utf-8")
+        return inside(root, path).read_text("utf-8")
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as problem:

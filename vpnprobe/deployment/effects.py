@@ -122,6 +122,17 @@ def is_done(step: AnyStep, root: Path, changed: Collection[str]) -> bool:
             assert_never(step)
 
 
+def is_pending(step: AnyStep, root: Path, changed: set[str]) -> bool:
+    """The same of the steps of a plan, asked one after another: a file that is to be written is put into `changed`, since a service that
+    reads it is then not as it shall be. Raises OSError, subprocess.SubprocessError.
+    """
+    if is_done(step, root, changed):
+        return False
+    if isinstance(step, WriteFile):
+        changed.add(step.path)
+    return True
+
+
 def undos(step: AnyStep, root: Path, *, save: Callable[[bytes], str], temporary: str) -> list[JsonObject]:
     """What takes it back, in this order, from what is there now. `save` keeps a file's bytes. Raises OSError."""
     match step:

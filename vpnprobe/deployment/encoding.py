@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from vpnprobe.deployment.decoding import PlanProblem, decode_plan
-from vpnprobe.deployment.durable import sync_folder
+from vpnprobe.deployment.durable import inside, sync_folder
 from vpnprobe.deployment.steps import KINDS, SCHEMA, AnyStep, Plan, UndoNftRules, WriteFile
 from vpnprobe.errors import CannotRun, ExitStatus, UsageError
 
@@ -167,5 +167,5 @@ def this_host(root: Path) -> dict[str, str]:
     found = {}
     for key, path in (("machine_id", "etc/machine-id"), ("hostname", "etc/hostname")):
         with contextlib.suppress(OSError):
-            found[key] = (root / path).read_text("utf-8", "replace").strip()
+            found[key] = inside(root, path).read_text("utf-8", "replace").strip()
     return {key: value for key, value in found.items() if value}

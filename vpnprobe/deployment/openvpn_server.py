@@ -14,6 +14,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Final, assert_never
 
+from vpnprobe.deployment.durable import inside
 from vpnprobe.deployment.settings import FOLDER, KEYS, RUN, STATE, Listener, Settings, Wrap
 from vpnprobe.errors import ExitStatus, UsageError
 from vpnprobe.observations.schema import Transport
@@ -79,7 +80,7 @@ def run_folder(listener: Listener) -> str:
 def management_socket(listener: Listener, *, systemd: bool, root: Path = Path("/")) -> Path:
     """The same as a path of this machine. `root`: what stands in the place of `/`."""
     path = f"{UNIT_RUN}/{listener.name}.sock" if systemd else f"{run_folder(listener)}/management"
-    return root / path.lstrip("/")
+    return inside(root, path)
 
 
 def wrap_path(wrap: Wrap) -> str | None:

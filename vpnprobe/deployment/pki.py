@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
+from vpnprobe.deployment.durable import inside
 from vpnprobe.deployment.pki_index import Entry, Event, Index, Kind, decode_index
 from vpnprobe.deployment.settings import KEYS, PKI
 from vpnprobe.deployment.steps import ABSENT
@@ -330,12 +331,12 @@ def open_issuer(authority: Authority) -> Issuer:
 
 def read_authority(root: Path, *, passphrase: bytes | None = None) -> Authority | None:
     """What is there below `root`; None: nothing. Raises UsageError (UNREADABLE) where a part is missing or cannot be read."""
-    if not below(root, CERTIFICATE).exists() and not below(root, INDEX).exists():
+    if not inside(root, CERTIFICATE).exists() and not inside(root, INDEX).exists():
         return None
     index_file = _read(root, INDEX)
     index = decode_index(index_file, file=INDEX)
     adopted = index.adoption
-    others = [path for path in (adopted.revocation_lists if adopted else ()) if below(root, path).exists()]
+    others = [path for path in (adopted.revocation_lists if adopted else ()) if inside(root, path).exists()]
     return Authority(
         certificate=_read(root, CERTIFICATE),
         key=_read(root, KEY),
@@ -346,13 +347,8 @@ def read_authority(root: Path, *, passphrase: bytes | None = None) -> Authority 
     )
 
 
-def below(root: Path, path: str) -> Path:
-    """A path of the server itself, where another folder stands in the place of `/`."""
-    return root / path.lstrip("/")
-
-
 def _read(root: Path, path: str) -> bytes:
     try:
-        return below(root, path).read_bytes()
+        return inside(root, path).read_bytes()
     except OSError as problem:
         raise UsageError(f"{path} of the authority cannot be read: {problem.strerror}", status=ExitStatus.UNREADABLE) from None

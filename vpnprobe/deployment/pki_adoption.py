@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vpnprobe.deployment import pki
-from vpnprobe.deployment.pki import Authority, Change, File, below, load_certificate
+from vpnprobe.deployment.durable import inside
+from vpnprobe.deployment.pki import Authority, Change, File, load_certificate
 from vpnprobe.deployment.pki_index import Adoption, Entry, Event, Index, Kind
 from vpnprobe.deployment.settings import PKI
 from vpnprobe.errors import ExitStatus, UsageError
@@ -53,14 +54,14 @@ def adopt(root: Path, folder: str, *, now: datetime, served: Sequence[str] = (),
     certificate, key = _read(root, f"{folder}/ca.crt"), _read(root, f"{folder}/private/ca.key")
     _check_authority(load_certificate(certificate, f"{folder}/ca.crt"), folder)
     own = f"{folder}/{REVOCATION_LIST}"
-    lists = tuple(dict.fromkeys((*((own,) if below(root, own).exists() else ()), *served)))
+    lists = tuple(dict.fromkeys((*((own,) if inside(root, own).exists() else ()), *served)))
     at = now.astimezone(UTC).replace(microsecond=0)
     entries = tuple(_entries(root, folder, at))
     authority = Authority(
         certificate=certificate,
         key=key,
         index=Index((Adoption(at=at, folder=folder, revocation_lists=lists), *entries)),
-        revocation_lists=tuple(_read(root, path) for path in lists if below(root, path).exists()),
+        revocation_lists=tuple(_read(root, path) for path in lists if inside(root, path).exists()),
         passphrase=passphrase,
     )
     files = (
@@ -136,7 +137,7 @@ def _certificate(root: Path, folder: str, line: _Line) -> "x509.Certificate | No
     serial = f"{line.serial:X}"
     serial = serial.zfill(len(serial) + len(serial) % 2)
     for place in (f"certs_by_serial/{serial}.pem", f"revoked/certs_by_serial/{serial}.crt", f"renewed/certs_by_serial/{serial}.crt"):
-        path = below(root, f"{folder}/{place}")
+        path = inside(root, f"{folder}/{place}")
         if path.is_file():
             made = load_certificate(_read(root, f"{folder}/{place}"), str(path))
             return made if made.serial_number == line.serial else None
@@ -153,7 +154,7 @@ def _kind(certificate: "x509.Certificate") -> Kind:
 
 def _read(root: Path, path: str) -> bytes:
     try:
-        return below(root, path).read_bytes()
+        return inside(root, path).read_bytes()
     except OSError as problem:
         what = f"{path} cannot be read: {problem.strerror}. An authority of easy-rsa 3 is adopted from its folder pki"
         raise UsageError(what, status=ExitStatus.UNREADABLE) from None

@@ -17,6 +17,7 @@ from vpnprobe.deployment.checks import Precondition
 from vpnprobe.deployment.choosing import Wishes, settings_of
 from vpnprobe.deployment.client_profiles import Target
 from vpnprobe.deployment.clients import add_client, profile_after
+from vpnprobe.deployment.durable import inside
 from vpnprobe.deployment.encoding import CLIENTS
 from vpnprobe.deployment.firewall.detect import detect
 from vpnprobe.deployment.firewall.needs import FirewallNeeds, Tunnel, TunnelIpv6
@@ -25,7 +26,7 @@ from vpnprobe.deployment.firewall.planning import firewall_steps
 from vpnprobe.deployment.host import HostFacts, control_ports, inspect_host, is_taken
 from vpnprobe.deployment.openvpn_server import SUPPORTED, Places, places, run_folder, server_configuration
 from vpnprobe.deployment.openvpn_trial import try_configuration
-from vpnprobe.deployment.pki import File, below, read_authority
+from vpnprobe.deployment.pki import File, read_authority
 from vpnprobe.deployment.pki_adoption import adopt
 from vpnprobe.deployment.settings import FOLDER, KEYS, PKI, RUN, STATE, Listener, Settings, Wrap, decode_settings
 from vpnprobe.deployment.site import (
@@ -221,7 +222,7 @@ def _why(listener: Listener) -> str:
 
 def _try(configurations: Sequence[WriteFile], files: Sequence[File], settings: Settings, facts: HostFacts) -> None:
     """Each is started for real, in a network namespace of its own, with the keys that it would have. Raises CannotRun (REFUSED)."""
-    there = below(facts.root, KEYS)
+    there = inside(facts.root, KEYS)
     known = {f"{KEYS}/{path.name}": path.read_bytes() for path in (there.iterdir() if there.is_dir() else ()) if path.is_file()}
     keys = {**known, **{file.path: file.content for file in files if file.path.startswith(f"{KEYS}/")}}
     for step in configurations:
@@ -255,7 +256,7 @@ def _dropped(settings: Settings, facts: HostFacts, applied: Settings | None) -> 
             yield StopUnit(id=f"no-service-{name}", why=why, unit=_unit(listener))
         else:
             yield StopDaemon(id=f"no-service-{name}", why=why, name=name)
-        yield RemoveFile(id=f"no-file-{name}", why=why, path=path, before=digest(below(facts.root, path)))
+        yield RemoveFile(id=f"no-file-{name}", why=why, path=path, before=digest(facts.root, path))
 
 
 def _unit(listener: Listener) -> str:

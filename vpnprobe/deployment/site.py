@@ -4,7 +4,6 @@ Files below `settings.KEYS` are what the running server reads; the authority (`s
 plan, so that it is journalled and taken back like any other.
 """
 
-import hashlib
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,11 +13,13 @@ from typing import Final, assert_never
 
 from vpnprobe.deployment import pki
 from vpnprobe.deployment.client_names import SERVER_NAME
+from vpnprobe.deployment.durable import inside
+from vpnprobe.deployment.effects import digest_of
 from vpnprobe.deployment.openvpn_server import wrap_path
-from vpnprobe.deployment.pki import Authority, Change, File, below, read_authority
+from vpnprobe.deployment.pki import Authority, Change, File, read_authority
 from vpnprobe.deployment.pki_index import Event, Kind
 from vpnprobe.deployment.settings import KEYS, PKI, Listener, Settings, Wrap
-from vpnprobe.deployment.steps import ABSENT, NOT_COMPARED, MakeDirectory, WriteFile
+from vpnprobe.deployment.steps import NOT_COMPARED, MakeDirectory, WriteFile
 from vpnprobe.errors import DecodeError, ExitStatus, UsageError
 from vpnprobe.wire.openvpn_keys import METADATA_TIMESTAMP, SERVER_KEY_BYTES, STATIC_KEY_BYTES, ServerKeyV2, StaticKey
 
@@ -73,8 +74,8 @@ def read_site(root: Path, settings: Settings, *, passphrase: bytes | None = None
     authority = read_authority(root, passphrase=passphrase)
     if authority is None:
         return None
-    wraps = {wrap: _text(root, path) for wrap in Wrap if (path := wrap_path(wrap)) is not None and below(root, path).exists()}
-    served = below(root, SERVER_CERTIFICATE).exists() and below(root, SERVER_KEY).exists()
+    wraps = {wrap: _text(root, path) for wrap in Wrap if (path := wrap_path(wrap)) is not None and inside(root, path).exists()}
+    served = inside(root, SERVER_CERTIFICATE).exists() and inside(root, SERVER_KEY).exists()
     return Site(settings=settings, authority=authority, wraps=wraps, served=served)
 
 
@@ -88,7 +89,7 @@ def require_site(root: Path, settings: Settings, *, passphrase: bytes | None = N
 
 def _text(root: Path, path: str) -> str:
     try:
-        return below(root, path).read_text("utf-8")
+        return inside(root, path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         why = problem.strerror if isinstance(problem, OSError) else "it is no text"
         raise UsageError(f"{path} cannot be read: {why}", status=ExitStatus.UNREADABLE) from None
@@ -168,7 +169,7 @@ def file_steps(files: Iterable[File], root: Path | None) -> Iterator[WriteFile]:
             path=file.path,
             content=file.content,
             mode=file.mode,
-            before=NOT_COMPARED if root is None else file.before or digest(below(root, file.path)),
+            before=NOT_COMPARED if root is None else file.before or digest(root, file.path),
             secret=file.secret,
         )
 
@@ -177,11 +178,9 @@ def _id(kind: str, path: str) -> str:
     return f"{kind}-{path.strip('/').replace('/', '-')}"
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal, or ABSENT. Raises UsageError (UNREADABLE)."""
+def digest(root: Path, path: str) -> str:
+    """SHA-256 of a file of the server, hexadecimal, or ABSENT. Raises UsageError (UNREADABLE)."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except FileNotFoundError:
-        return ABSENT
+        return digest_of(root, path)
     except OSError as problem:
         raise UsageError(f"{path} cannot be read: {problem.strerror}", status=ExitStatus.UNREADABLE) from None

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from difflib import unified_diff
 from hashlib import sha256
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import assert_never
 
-from vpnprobe.deployment.effects import current, is_done, sysctl_value
+from vpnprobe.deployment.effects import current, is_pending, sysctl_value
 from vpnprobe.deployment.steps import (
     AnyStep,
     Command,
@@ -29,15 +30,18 @@ from vpnprobe.deployment.steps import (
 
 def difference(plan: Plan, root: Path) -> str:
     """What the plan would change below `root`, step by step, each with its reason; what is done already is left out."""
-    lines = [line for step in plan.steps for line in _step(step, root)]
+    changed: set[str] = set()
+    lines = [line for step in plan.steps for line in _step(step, root, changed)]
     return "".join(f"{line}\n" for line in lines) or "nothing is to be changed\n"
 
 
-def _step(step: AnyStep, root: Path) -> Iterator[str]:
+def _step(step: AnyStep, root: Path, changed: set[str]) -> Iterator[str]:
     try:
-        lines = list(_change(step, root))
+        lines = list(_change(step, root)) if is_pending(step, root, changed) else []
     except OSError as problem:
         lines = [f"cannot be compared: {problem.filename}: {problem.strerror}"]
+    except SubprocessError as problem:
+        lines = [f"cannot be compared: {printable(str(problem))}"]
     if lines:
         yield f"# {printable(step.why)}"
         yield from lines
@@ -47,17 +51,14 @@ def _step(step: AnyStep, root: Path) -> Iterator[str]:
 def _change(step: AnyStep, root: Path) -> Iterator[str]:
     match step:
         case MakeDirectory():
-            if not is_done(step, root, ()):
-                yield f"+ folder {step.path} (mode {step.mode:04o})"
+            yield f"+ folder {step.path} (mode {step.mode:04o})"
         case WriteFile():
-            yield from file_difference(step, root).splitlines()
+            yield from file_difference(step, root).splitlines() or [f"! mode, owner and attributes of {step.path} (mode {step.mode:04o})"]
         case RemoveFile():
-            if not is_done(step, root, ()):
-                yield f"- file {step.path}"
+            yield f"- file {step.path}"
         case SetSysctl():
-            if (now := sysctl_value(step.key)) != step.value:
-                yield f"- {step.key} = {now}"
-                yield f"+ {step.key} = {step.value}"
+            yield f"- {step.key} = {sysctl_value(step.key)}"
+            yield f"+ {step.key} = {step.value}"
         case RunCommand():
             yield f"! {_command(step.command)}"
             yield from (f"!   {printable(line)}" for line in step.command.stdin.splitlines())

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from vpnprobe.deployment.durable import inside
 from vpnprobe.deployment.firewall import iptables_reader, nft_reader, ufw
 from vpnprobe.deployment.firewall.marks import foreign_manager
 from vpnprobe.deployment.firewall.state import Backend, FirewallState, Loaded, Manager
@@ -59,7 +60,7 @@ def _manager(root: Path, files: Mapping[str, bytes], loaded: Iterable[Loaded], n
     if ufw.enabled(files) and any(ufw.chains_loaded(text) for text in texts):
         return Manager.UFW
     saved = any(path in files for path in SAVED.values())
-    if saved and any((root / unit[1:]).exists() for unit in (*UNITS, "/etc/systemd/system/netfilter-persistent.service")):
+    if saved and any(inside(root, unit).exists() for unit in (*UNITS, "/etc/systemd/system/netfilter-persistent.service")):
         return Manager.IPTABLES_PERSISTENT
     if any(_decides(text) for text in texts):
         return Manager.IPTABLES
@@ -165,7 +166,7 @@ def _systemd(root: Path) -> bool:
 
 def _content(root: Path, path: str) -> bytes | None:
     try:
-        return (root / path[1:]).read_bytes()
+        return inside(root, path).read_bytes()
     except OSError:
         return None
 

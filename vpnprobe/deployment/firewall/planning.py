@@ -10,6 +10,8 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from vpnprobe.deployment.durable import inside
+from vpnprobe.deployment.effects import digest_of
 from vpnprobe.deployment.firewall import nft_steps as nft
 from vpnprobe.deployment.firewall import ufw_steps
 from vpnprobe.deployment.firewall.accepts import accepts
@@ -164,12 +166,11 @@ def unit_text(needs: FirewallNeeds, files: Sequence[str]) -> str:
 def _folders(root: Path, *paths: str) -> Iterator[MakeDirectory]:
     """Those of some files that are not there, each once and before what lies in it."""
     for folder in dict.fromkeys(folder for path in paths for folder in reversed(PurePosixPath(path).parents[:-1])):
-        if not (root / str(folder)[1:]).is_dir():
+        if not inside(root, folder).is_dir():
             name = str(folder)[1:].replace("/", "-")
             yield MakeDirectory(id=f"firewall-folder-{name}", why="files of the firewall go there", path=str(folder), mode=0o755)
 
 
 def _new_file(root: Path, path: str, text: str, why: str) -> WriteFile:
-    place = root / path[1:]
-    before = sha256(place.read_bytes()).hexdigest() if place.is_file() else ABSENT
+    before = digest_of(root, path)
     return WriteFile(id=f"firewall-file-{PurePosixPath(path).name}", why=why, path=path, content=text.encode(), mode=0o644, before=before)
