@@ -14,8 +14,9 @@ from deployment_site_support import settings, write
 from vpnprobe.deployment import clients, site
 from vpnprobe.deployment.client_profiles import Target
 from vpnprobe.deployment.durable import inside
+from vpnprobe.deployment.host import find_program, openvpn_version
 from vpnprobe.deployment.openvpn_server import Places, server_configuration
-from vpnprobe.deployment.openvpn_trial import READY, find_openvpn, installed_version
+from vpnprobe.deployment.openvpn_trial import READY
 from vpnprobe.deployment.settings import FOLDER, Listener, Settings
 from vpnprobe.deployment.site import Outcome, Site
 from vpnprobe.errors import CannotRun
@@ -70,9 +71,11 @@ class Office:
         return (self.folder / f"{listener.name}.log").read_text("utf-8", "replace")
 
     def start(self) -> None:
-        program = find_openvpn()
+        program = find_program("openvpn") or ""
         for listener in self.settings.listeners:
-            text = server_configuration(self.settings, listener, version=installed_version(program), where=self.places(listener))
+            text = server_configuration(
+                self.settings, listener, version=".".join(map(str, openvpn_version(program))), where=self.places(listener)
+            )
             configuration = inside(self.root, f"{FOLDER}/{listener.name}.conf")
             configuration.write_text(text)
             command = [

@@ -90,6 +90,15 @@ def test_a_port_and_a_pool_for_each_listener() -> None:
         assert caught.value.status is ExitStatus.USAGE
 
 
+@pytest.mark.parametrize(
+    ("pools", "said"),
+    [(("fd00::/64", "fd00::/64"), "overlaps --pool"), (("fd00::/64", "2001:db8::/64"), "are translated, global ones are not")],
+)
+def test_ipv6_pools_that_do_not_go_together(pools: tuple[str, ...], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        chosen(result(), listeners=((UDP, 1194, None), (TCP, 443, None)), pools6=tuple(map(ip_network, pools)))
+
+
 class TestListener:
     def test_what_is_recommended(self) -> None:
         found = chosen(result(protocol="openvpn-udp", port=1194, wrap="tls-crypt", mssfix=1300, keepalive=[5, 30]))

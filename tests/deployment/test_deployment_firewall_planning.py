@@ -92,7 +92,6 @@ def test_a_listener_takes_no_port_by_which_the_server_is_reached() -> None:
 def test_without_a_program_to_translate_with_it_is_refused() -> None:
     with pytest.raises(UsageError, match="apt install nftables"):
         firewall_steps(FirewallState(manager=Manager.NONE), NEEDS)
-    assert firewall_steps(FirewallState(manager=Manager.NONE), dataclasses.replace(NEEDS, nat=False)) == []
 
 
 def test_other_needs_have_other_names(tmp_path: Path) -> None:

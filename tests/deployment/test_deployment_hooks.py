@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from deployment_support import Server, file, files_of, plan_of, wait_for
+from deployment_support import NO_HOOKS, Server, file, files_of, nobody_watches, plan_of, wait_for
 
+from vpnprobe.deployment import apply
 from vpnprobe.deployment.apply import apply_plan, confirm, roll_back
 from vpnprobe.deployment.hooks import HookFailed, Hooks, Stage, hooks_of
 from vpnprobe.deployment.rollback import read_journal
@@ -162,3 +163,19 @@ def test_the_watchdog_runs_them(server: Server, make: Make, tmp_path: Path) -> N
     assert json.loads((tmp_path / "told").read_text())["schema"] == "vpnprobe.plan/1"
     with pytest.raises(UsageError):
         confirm(server.root, print)
+
+
+def test_a_change_of_keys_takes_an_overdue_plan_back_with_the_administrators(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it runs none for itself."""
+    monkeypatch.setattr(apply, "start_watchdog", nobody_watches)
+    apply_plan(plan_of(file("/etc/host.conf")), root=server.root, hooks=NO_HOOKS, confirm_within_s=0.01)
+    place = server.root / "etc/vpnprobe/hooks.d/post-rollback"
+    place.mkdir(parents=True)
+    (place / "1").write_text(f"#!/bin/sh\ntouch {tmp_path}/told\n")
+    (place / "1").chmod(0o755)
+    time.sleep(0.05)  # Longer than the time to confirm.
+    apply_plan(plan_of(file("/etc/key")), root=server.root, hooks=NO_HOOKS, joins=True)
+    assert read_journal(server.journal)[0].taken_back
+    assert (tmp_path / "told").exists()

@@ -60,9 +60,6 @@ def test_each_targets_profile(every: Office, target: Target) -> None:
 @pytest.mark.parametrize("name", ["bø-手机", "a" * 64, "é" * 32, "anna@example.org", "1234"])
 def test_names_of_any_script(every: Office, name: str) -> None:
     with every.connected(every.add(name)), Management(Path(every.places(EVERY[0]).management or "")) as management:
-        # Who has just left may still be among them: a session that said goodbye lingers for five seconds.
-        assert name in [session.name for session in management.sessions()]
-        assert management.load().clients >= 1
         assert management.kill(name) == 1
         assert management.kill("nobody") == 0
 

@@ -10,8 +10,9 @@ import pytest
 from deployment_site_support import NOW, listener, settings
 
 from vpnprobe.deployment import openvpn_trial, site
+from vpnprobe.deployment.host import find_program, openvpn_version
 from vpnprobe.deployment.openvpn_server import Places, server_configuration
-from vpnprobe.deployment.openvpn_trial import cause, elsewhere, find_openvpn, installed_version, try_configuration
+from vpnprobe.deployment.openvpn_trial import cause, elsewhere, try_configuration
 from vpnprobe.deployment.settings import KEYS, Listener, Wrap
 from vpnprobe.errors import CannotRun, ExitStatus, UsageError
 from vpnprobe.observations.schema import Transport
@@ -27,8 +28,8 @@ def keys_of(one: Listener) -> dict[str, bytes]:
 def tried(
     one: Listener, keys: dict[str, bytes] | None = None, user: str = "nobody", change: tuple[str, str] = ("", ""), **more: float
 ) -> None:
-    program = find_openvpn()
-    text = server_configuration(settings(one, user=user), one, version=installed_version(program)).replace(*change)
+    program = find_program("openvpn") or ""
+    text = server_configuration(settings(one, user=user), one, version=".".join(map(str, openvpn_version(program)))).replace(*change)
     try_configuration(text, keys_of(one) if keys is None else keys, program=program, user=user, group="nogroup", **more)
 
 
@@ -79,9 +80,6 @@ class TestForReal:
         with pytest.raises(CannotRun, match="no-such-user"):
             tried(listener(), user="no-such-user")
 
-    def test_the_version_is_asked_from_the_program(self) -> None:
-        assert installed_version(find_openvpn()).startswith("2.")
-
 
 def test_a_list_that_cannot_be_read(tmp_path: Path) -> None:
     """By whom the server drops its privileges to."""
@@ -95,25 +93,6 @@ def test_a_list_that_cannot_be_read(tmp_path: Path) -> None:
     tmp_path.chmod(0o711)
     tmp_path.parent.chmod(0o700)  # The server is in its folder before it drops its privileges.
     openvpn_trial._check_readable(tmp_path, "nobody", "nogroup")
-
-
-def test_another_program(tmp_path: Path) -> None:
-    program = tmp_path / "openvpn"
-    program.write_text("#!/bin/sh\necho hello\n")
-    program.chmod(0o755)
-    with pytest.raises(CannotRun, match="does not say which version"):
-        installed_version(str(program))
-    program.write_text("#!/bin/sh\necho OpenVPN 2.7_rc1 x86_64\nexit 1\n")
-    assert installed_version(str(program)) == "2.7_rc1"
-    with pytest.raises(CannotRun, match="cannot be asked for its version"):
-        installed_version(str(tmp_path / "none"))
-
-
-def test_none_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openvpn_trial, "SEARCH", "/nowhere")
-    with pytest.raises(CannotRun, match="openvpn is not installed: sudo apt install openvpn") as lack:
-        find_openvpn()
-    assert lack.value.status is ExitStatus.MISSING
 
 
 def test_the_last_line_that_says_why() -> None:

@@ -15,5 +15,4 @@ def test_resolv_conf_is_read(tmp_path: Path) -> None:
 
 def test_a_stub_is_not_who_is_asked() -> None:
     found = Resolvers((ip_address("127.0.0.53"),), (ip_address("192.0.2.53"), ip_address("192.0.2.53")))
-    assert found.stub
     assert found.asked == (ip_address("192.0.2.53"),)

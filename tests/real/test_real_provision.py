@@ -283,3 +283,19 @@ def test_what_the_path_forbids_is_refused(here: World) -> None:
 def test_pools_that_overlap_are_refused(here: World) -> None:
     refused = here.plan(recommended(), "--pool", "10.79.2.0/25", check=False)
     assert (refused.status, "overlaps 10.79.2.0/24" in refused.errors) == (ExitStatus.REFUSED, True)
+
+
+def test_a_profile_is_written_again(here: World) -> None:
+    here.plan(recommended(), "--client", "first")
+    here.apply("--no-confirm")
+    (here.folder / "plan/clients/first.ovpn").unlink()
+    again = here.folder / "again.ovpn"
+    here.provision("client", "profile", "first", "-o", again, "--for", "windows")
+    assert here.connects(again)
+    over = here.provision("client", "profile", "first", "-o", again, check=False)
+    assert (over.status, "is not overwritten" in over.errors) == (ExitStatus.REFUSED, True)
+    unknown = here.provision("client", "profile", "nobody", "-o", here.folder / "nobody.ovpn", check=False)
+    assert (unknown.status, "nobody" in unknown.errors) == (ExitStatus.REFUSED, True)
+    here.provision("client", "revoke", "first")
+    gone = here.provision("client", "profile", "first", "-o", here.folder / "gone.ovpn", check=False)
+    assert gone.status == ExitStatus.REFUSED, gone.output

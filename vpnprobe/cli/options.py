@@ -39,7 +39,9 @@ def split_names(values: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for value in values for name in value.split(",") if name.strip()))
 
 
-def _together(*options: Decorator) -> Decorator:
+def together(*options: Decorator) -> Decorator:
+    """Several options as one decorator, in this order."""
+
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):
             function = option(function)
@@ -48,20 +50,20 @@ def _together(*options: Decorator) -> Decorator:
     return decorate
 
 
-output_options = _together(
+output_options = together(
     click.option("-o", "--output", "folder", type=click.Path(path_type=Path), help="Result folder [default: vpnprobe-results/TIME-PEER]."),
     click.option("--json", "as_json", is_flag=True, help="Print the result document, and nothing else, on standard output."),
     click.option("--quiet", is_flag=True, help="No progress on standard error."),
     click.option("--no-color", is_flag=True, help="No colours (NO_COLOR does the same)."),
 )
-judging_options = _together(
+judging_options = together(
     click.option("--rules", "rules_file", type=click.Path(path_type=Path), help="Rules to add or to put in place of the built-in ones."),
     click.option("--preset", default="modern", show_default=True, help="Weights of the criteria: modern or classic."),
     click.option("--prefer", multiple=True, metavar="CRITERION", help="Weigh this criterion most: ease, speed, security, stability, ..."),
     click.option("--client-os", multiple=True, metavar="NAMES", help="Clients that must be able to: windows, macos, ios, android, linux."),
     click.option("--consider", multiple=True, metavar="NAMES", help="Further protocols that may be recommended."),
 )
-probing_options = _together(
+probing_options = together(
     click.option("--only", multiple=True, metavar="NAMES", help="Only these protocols or probes (comma separated, repeatable)."),
     click.option("--skip", multiple=True, metavar="NAMES", help="Not these protocols or probes."),
 )

@@ -1,4 +1,4 @@
-"""`vpnprobe provision client add|revoke|renew|list` and `provision renew server|ca`."""
+"""`vpnprobe provision client add|profile|revoke|renew|list` and `provision renew server|ca`."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ _authority = click.option("--ca-passphrase", is_flag=True, help="Ask for the pas
 
 @click.group()
 def client() -> None:
-    """Adds, revokes, renews and lists clients of the server that is applied here."""
+    """Adds, revokes, renews and lists clients of the server that is applied here, and writes their profiles again."""
 
 
 @client.command()
@@ -33,8 +33,7 @@ def client() -> None:
 @root_option
 def add(name: str, output: Path | None, target: str, passphrase: bool, ca_passphrase: bool, root: Path) -> int:
     """Makes a certificate and a profile for a new client."""
-    site = _site(need_absolute(root), ask=ca_passphrase)
-    return _with_profile(site, name, output, target, passphrase, need_absolute(root), renew=False)
+    return _with_profile(name, output, target, passphrase, ca_passphrase, root, renew=False)
 
 
 @client.command(name="renew")
@@ -46,16 +45,17 @@ def add(name: str, output: Path | None, target: str, passphrase: bool, ca_passph
 @root_option
 def renew_one(name: str, output: Path | None, target: str, passphrase: bool, ca_passphrase: bool, root: Path) -> int:
     """Gives a client a new certificate and profile; the old one stays good until its end."""
-    site = _site(need_absolute(root), ask=ca_passphrase)
-    return _with_profile(site, name, output, target, passphrase, need_absolute(root), renew=True)
+    return _with_profile(name, output, target, passphrase, ca_passphrase, root, renew=True)
 
 
-def _with_profile(site: "Site", name: str, output: Path | None, target: str, passphrase: bool, root: Path, *, renew: bool) -> int:
+def _with_profile(name: str, output: Path | None, target: str, passphrase: bool, ca_passphrase: bool, root: Path, *, renew: bool) -> int:
     from vpnprobe.cli.finishing import now
     from vpnprobe.deployment.client_profiles import Target, check_target
     from vpnprobe.deployment.clients import add_client, profile_after, renew_client
     from vpnprobe.deployment.profile_files import check_writable, write_profile
 
+    root = need_absolute(root)
+    site = _site(root, ask=ca_passphrase)
     wanted, file = check_target(Target(target)), output or Path(f"{name}.ovpn")
     secret = _asked() if passphrase else None
     make = renew_client if renew else add_client
@@ -63,7 +63,28 @@ def _with_profile(site: "Site", name: str, output: Path | None, target: str, pas
     check_writable(file)
     _carry_out(outcome, root, f"client {name} {'renewed' if renew else 'added'}")
     write_profile(file, profile_after(outcome, name, wanted))
+    _say_secret(file, name)
+    return 0
+
+
+def _say_secret(file: Path, name: str) -> None:
     click.echo(f"{file}: the profile of {name}. It is a secret: whoever has it gets in.")
+
+
+@client.command()
+@_name
+@_output
+@_for
+@root_option
+def profile(name: str, output: Path | None, target: str, root: Path) -> int:
+    """Writes the profile of a client again, with the certificate and key that it has: for another system, or a lost file."""
+    from vpnprobe.deployment.client_profiles import Target
+    from vpnprobe.deployment.clients import profile_of
+    from vpnprobe.deployment.profile_files import write_profile
+
+    root, file = need_absolute(root), output or Path(f"{name}.ovpn")
+    write_profile(file, profile_of(_site(root), name, Target(target), root))
+    _say_secret(file, name)
     return 0
 
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from vpnprobe.deployment.checks import Precondition, check_before, check_host, length_before, pending_steps, refused
 from vpnprobe.deployment.durable import inside
-from vpnprobe.deployment.effects import StepFailed, is_done, on_server, take, undos
+from vpnprobe.deployment.effects import StepFailed, is_done, is_pending, on_server, take, undos
 from vpnprobe.deployment.encoding import json_text
 from vpnprobe.deployment.hooks import HookFailed, Hooks, Stage, hooks_of
 from vpnprobe.deployment.journal import Journal, opened, unwritable
@@ -69,7 +69,7 @@ def apply_plan(
     chosen = hooks_of(root) if hooks is None else hooks
     check_host(plan, root)
     with opened(root) as journal:
-        recover(journal, said, chosen)
+        recover(journal, said, None if joins else chosen)
         unconfirmed = waiting(journal.transactions())
         pending = pending_steps(plan, root)
         if not pending:
@@ -81,10 +81,7 @@ def apply_plan(
                 raise refused(f"{summary!r} waits to be confirmed: vpnprobe provision confirm, or rollback, before anything else")
             confirm_within_s = None if stays else left_s
         check_before(pending, root, preconditions, said)
-        try:
-            chosen.run(Stage.PRE_APPLY, json_text(plan), said)
-        except HookFailed as problem:
-            raise refused(str(problem)) from None
+        chosen.ask(Stage.PRE_APPLY, json_text(plan), said)
         return _Applying(journal, plan, chosen, said).run(pending, confirm_within_s)
 
 
@@ -119,7 +116,7 @@ class _Applying:
             number = self._begin(pending, confirm_within_s)
             try:
                 self._take_all(number, watchdog)
-                self.hooks.run(Stage.POST_APPLY, json_text(self.plan), self.tell)
+                self.hooks.run(Stage.POST_APPLY, json_text(self.plan), self.tell, after_each=watchdog.alive)
                 self._complete(number, confirm_within_s, watchdog)
             except BaseException as problem:
                 self._put_back(number, problem)
@@ -140,12 +137,10 @@ class _Applying:
         environment = {MARK: f"{self.journal.folder}:{number}"}
         for place, step in enumerate(self.plan.steps):
             # Asked again in its turn: an earlier step may have done it, or undone it.
-            if is_done(step, self.journal.root, self.changed):
+            if not is_pending(step, self.journal.root, self.changed):
                 continue
-            if isinstance(step, WriteFile):
-                self.changed.add(step.path)
             try:
-                self._take(number, place, step, environment)
+                self._take(number, place, step, environment, watchdog)
             except FAILURES as problem:
                 raise StepFailed(f"{step.id}: {_why(problem)}") from problem
             watchdog.alive()
@@ -159,11 +154,12 @@ class _Applying:
                 raise StepFailed(f"{step.id}: it was done, and is not as it shall be")
             watchdog.alive()
 
-    def _take(self, number: int, place: int, step: AnyStep, environment: Mapping[str, str]) -> None:
+    def _take(self, number: int, place: int, step: AnyStep, environment: Mapping[str, str], watchdog: Watchdog) -> None:
         root, temporary = self.journal.root, f".vpnprobe-{number}-{place}"
         undo = undos(step, root, save=lambda content: self.journal.save(number, place, content), temporary=temporary)
         self.journal.step(number, place, name=step.id, why=step.why, undo=undo)
         self.tell(step.why)
+        watchdog.alive()
         take(step, root, temporary=temporary, environment=environment)
         self.journal.done(number, place)
         self.taken.append(step.id)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from itertools import combinations, zip_longest
 from typing import Final
 
 from vpnprobe.deployment.settings import Lifetimes, Listener, Settings, Wrap
@@ -26,6 +27,8 @@ HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9](
 LONGEST_HOST: Final = 253
 LIKELY_LAN_PREFIX: Final = 24
 """Of the client's network, whose prefix length a result does not tell."""
+
+UNIQUE_LOCAL: Final = IPv6Network("fc00::/7")
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -67,11 +70,11 @@ def settings_of(result: Result, wishes: Wishes, *, used: Sequence[Network], user
                 transport=transport,
                 port=port,
                 wrap=wrap or _wrap(result, transport, port),
-                device=_device(transport, port, pool6 := wishes.pools6[place] if place < len(wishes.pools6) else None),
+                device=_device(transport, port, pool6),
                 pool=pool,
                 pool6=pool6,
             )
-            for place, ((transport, port, wrap), pool) in enumerate(zip(listeners, pools, strict=True))
+            for (transport, port, wrap), pool, pool6 in zip_longest(listeners, pools, wishes.pools6)
         ),
         dns=wishes.dns,
         full_tunnel=not wishes.routes if wishes.full_tunnel is None else wishes.full_tunnel,
@@ -111,13 +114,23 @@ def _recommended(result: Result) -> tuple[Transport, int, Wrap | None]:
 
 
 def _check_each_once(listeners: Sequence[tuple[Transport, int, Wrap | None]], wishes: Wishes) -> None:
-    """Raises UsageError (USAGE) for two listeners on one port, and for a pool that no listener has."""
+    """Raises UsageError (USAGE) for two listeners on one port, for a pool that none has, and for IPv6 pools that do not go together."""
     ports = [(transport, port) for transport, port, _ in listeners]
     if twice := next((one for number, one in enumerate(ports) if one in ports[:number]), None):
         raise UsageError(f"--listen {twice[0]}:{twice[1]} is given twice: one server listens there")
     for pools in (wishes.pools, wishes.pools6):
         if len(pools) > len(listeners):
             raise UsageError(f"--pool {pools[len(listeners)]} is one too many: each of the {len(listeners)} listeners has one")
+    for one, other in combinations(wishes.pools6, 2):
+        if one.overlaps(other):
+            raise UsageError(f"--pool {one} overlaps --pool {other}: each listener has one of its own")
+        if is_unique_local(one) != is_unique_local(other):
+            raise UsageError(f"--pool {one} and --pool {other}: unique local addresses are translated, global ones are not: give either")
+
+
+def is_unique_local(network: IPv6Network) -> bool:
+    """RFC 4193."""
+    return network.subnet_of(UNIQUE_LOCAL)
 
 
 def _checked_host(host: str) -> str:

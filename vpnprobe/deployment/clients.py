@@ -110,7 +110,8 @@ def renew_authority(site: Site, *, now: datetime) -> Outcome:
     old = site.authority.not_after
     change = pki.renew_certificate_of_authority(site.authority, days=site.settings.lifetimes.authority, now=now)
     told = (
-        f"all certificates stay good; profiles written until now know the authority until {old:%Y-%m-%d}: write them again before that",
+        f"all certificates stay good; profiles written until now know the authority until {old:%Y-%m-%d}: write them again before that "
+        "('vpnprobe provision client profile NAME')",
         "no certificate has become longer by it: 'vpnprobe provision renew server' and 'client renew NAME' do that",
     )
     return replace(_outcome(site, change), told=told, restart=True)

@@ -20,6 +20,7 @@ from uuid import uuid4
 
 from vpnprobe.deployment.durable import inside
 from vpnprobe.deployment.undoing import end_marked, last_line
+from vpnprobe.errors import ExitStatus, UsageError
 
 WITHIN_S: Final = 30.0
 MARK: Final = "VPNPROBE_HOOK"
@@ -50,10 +51,18 @@ class Hooks:
     """`hooks.d` folders, in this order. One that is not there has no hooks."""
     within_s: float = WITHIN_S
 
-    def run(self, stage: Stage, plan: str, tell: Callable[[str], None]) -> None:
+    def run(self, stage: Stage, plan: str, tell: Callable[[str], None], *, after_each: Callable[[], None] = lambda: None) -> None:
         """All of one stage. `plan`: it as JSON. Raises HookFailed for the first that does not succeed."""
         for program in [program for folder in self.folders for program in _programs(folder / stage)]:
             _run(program, stage, plan, self.within_s, tell)
+            after_each()
+
+    def ask(self, stage: Stage, plan: str, tell: Callable[[str], None]) -> None:
+        """The same where one may refuse what is about to be done. Raises UsageError (REFUSED)."""
+        try:
+            self.run(stage, plan, tell)
+        except HookFailed as problem:
+            raise UsageError(f"{problem}; nothing was changed", status=ExitStatus.REFUSED) from None
 
 
 def hooks_of(root: Path) -> Hooks:

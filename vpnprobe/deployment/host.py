@@ -48,8 +48,8 @@ class HostFacts:
     openvpn_version: tuple[int, int]
     systemd: bool
     """systemd is the init, and this is its network namespace and its root."""
-    addresses: tuple[IPv4Interface | IPv6Interface, ...]
-    """Of all interfaces but the loopback."""
+    ipv6: bool
+    """The kernel has it, so that a server can listen there."""
     routes: tuple[Network, ...]
     """Networks that are reached otherwise than by the default route."""
     egress: tuple[str, ...]
@@ -83,7 +83,6 @@ def inspect_host(root: Path) -> HostFacts:
     if openvpn is None:
         raise CannotRun("openvpn is not installed: apt install openvpn (or dnf install openvpn)", status=ExitStatus.MISSING)
     _need_tun()
-    addresses = tuple(_addresses())
     egress = tuple(dict.fromkeys(str(route["dev"]) for route in _routes(4) if route["dst"] == "default"))
     if not egress:
         raise UsageError("this server has no IPv4 default route: nothing that clients send could go on; add one", status=ExitStatus.REFUSED)
@@ -92,7 +91,7 @@ def inspect_host(root: Path) -> HostFacts:
         openvpn,
         openvpn_version(openvpn),
         root == Path("/") and os.path.isdir(SYSTEMD) and _is_inits_network(),
-        addresses,
+        Path("/proc/net/if_inet6").exists(),
         tuple(_networks()),
         egress,
         tuple(dict.fromkeys(str(route["dev"]) for route in _routes(6) if route["dst"] == "default")),

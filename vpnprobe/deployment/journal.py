@@ -79,9 +79,6 @@ class Journal:
     def confirmed(self, number: int) -> None:
         self._append("confirmed", number)
 
-    def rolling_back(self, number: int) -> None:
-        self._append("rolling-back", number)
-
     def plan(self, number: int) -> bytes:
         """As it was given to `begin`; empty: it is gone."""
         try:

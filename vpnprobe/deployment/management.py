@@ -1,58 +1,25 @@
-"""OpenVPN's management interface over its unix socket (manual, Management Interface Protocol): asks who is connected, and cuts sessions.
+"""OpenVPN's management interface over its unix socket (manual, Management Interface Protocol): cuts sessions.
 
-The interface speaks lines. A command is answered with one line (`SUCCESS:`, `ERROR:`) or with lines up to `END`; in between stand notices
-that begin with `>`. It serves one program at a time. Each call has a deadline, and what comes is bounded; an answer that is none is
-`CannotRun`, never anything else.
+The interface speaks lines. A command is answered with one (`SUCCESS:`, `ERROR:`); in between stand notices that begin with `>`. It serves
+one program at a time. Each call has a deadline, and what comes is bounded; an answer that is none is `CannotRun`, never anything else.
 """
 
 import os
 import re
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from vpnprobe.errors import CannotRun, ExitStatus, UsageError
+from vpnprobe.errors import CannotRun, UsageError
 
 DEADLINE_S: Final = 2.0
-MOST_BYTES: Final = 4 * 1024 * 1024
-"""Of one answer; a server of a thousand clients tells some 200 KiB."""
-UNDEFINED: Final = "UNDEF"
-"""Common name of a session that has not shown its certificate yet."""
+MOST_BYTES: Final = 1 << 20
+"""Of all answers, with the notices between them."""
 _KILLED: Final = re.compile(r", (\d{1,9}) client\(s\) killed$")
-COLUMNS: Final = ("Common Name", "Real Address", "Virtual Address", "Bytes Received", "Bytes Sent", "Connected Since (time_t)", "Client ID")
-"""What is read of `status 3`, by the names in its header."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """One connected client. Numbers are None where the server does not tell them."""
-
-    name: str
-    """Common name."""
-    real_address: str
-    virtual_address: str
-    """Empty: it has none yet."""
-    received: int | None
-    """Bytes from the client."""
-    sent: int | None
-    since: int | None
-    """Unix time."""
-    id: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
-    """Answer to `load-stats`."""
-
-    clients: int
-    received: int
-    """Bytes since the server's start."""
-    sent: int
 
 
 class Management:
@@ -84,14 +51,6 @@ class Management:
             self._socket.sendall(b"quit\n")
         self._socket.close()
 
-    def sessions(self) -> tuple[Session, ...]:
-        """`status 3`."""
-        return tuple(decode_sessions(self._lines("status 3")))
-
-    def load(self) -> Load:
-        """`load-stats`."""
-        return decode_load(self._one("load-stats"))
-
     def kill(self, name: str) -> int:
         """Cuts all sessions of a common name; how many there were."""
         answer = self._one(f"kill {quoted(name)}")
@@ -106,13 +65,6 @@ class Management:
     def _one(self, command: str) -> str:
         self._send(command)
         return self._line()
-
-    def _lines(self, command: str) -> Iterator[str]:
-        self._send(command)
-        while (line := self._line()) != "END":
-            if line.startswith("ERROR:"):
-                raise CannotRun(f"the server refuses {command!r}: {line[:100]!a}")
-            yield line
 
     def _send(self, command: str) -> None:
         try:
@@ -163,45 +115,6 @@ def quoted(name: str) -> str:
         raise UsageError(f"{name!a} is no common name that a command can have")
     escaped = name.replace("\\", r"\\").replace('"', r"\"")
     return f'"{escaped}"'
-
-
-def decode_sessions(lines: Iterator[str] | Sequence[str]) -> Iterator[Session]:
-    """From the lines of `status 3`: fields are parted by tabs, and the header says what they are. Raises CannotRun where there is none."""
-    places: dict[str, int] | None = None
-    for line in lines:
-        kind, *fields = line.split("\t")
-        if kind == "HEADER" and fields[:1] == ["CLIENT_LIST"]:
-            places = {column: place for place, column in enumerate(fields[1:])}
-        elif kind == "CLIENT_LIST":
-            if places is None:
-                raise CannotRun("the server lists its clients without saying how: it is no OpenVPN 2.6", status=ExitStatus.NO_PEER)
-            yield _session({column: fields[place] for column, place in places.items() if place < len(fields)})
-
-
-def _session(fields: dict[str, str]) -> Session:
-    name, real, virtual, received, sent, since, number = (fields.get(column, "") for column in COLUMNS)
-    return Session(
-        name=name,
-        real_address=real,
-        virtual_address=virtual,
-        received=_number(received),
-        sent=_number(sent),
-        since=_number(since),
-        id=_number(number),
-    )
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
-
-
-def decode_load(line: str) -> Load:
-    """From `SUCCESS: nclients=1,bytesin=2,bytesout=3`. Raises CannotRun."""
-    told = dict(part.partition("=")[::2] for part in line.removeprefix("SUCCESS:").strip().split(","))
-    clients, received, sent = (_number(told.get(key, "")) for key in ("nclients", "bytesin", "bytesout"))
-    if clients is None or received is None or sent is None:
-        raise CannotRun(f"the server does not tell its load: {line[:100]!a}")
-    return Load(clients=clients, received=received, sent=sent)
 
 
 def cut_off(path: Path, names: Sequence[str], *, deadline_s: float = DEADLINE_S) -> int:

@@ -26,7 +26,6 @@ SEARCH: Final = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 READY: Final = "Initialization Sequence Completed"
 DEADLINE_S: Final = 10.0
 POLL_S: Final = 0.02
-_VERSION: Final = re.compile(r"^OpenVPN (\d+\.\d+[^ ]*)", re.MULTILINE)
 _TIME: Final = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (?:us=\d+ )?")
 _END: Final = re.compile(r"^(Exiting due to fatal error|Options error: Please correct|Use --help for more)")
 """With this OpenVPN gives up; what is wrong stands before it."""
@@ -42,25 +41,6 @@ open(path).close()
 """
 """Like the server: it starts as root, gives its privileges up, and opens the file from the folder that it is in. So where the user may
 not reach a program (a root folder of mode 0700), or the folder's own path, that tells nothing."""
-
-
-def find_openvpn() -> str:
-    """The program's path. Raises CannotRun (MISSING)."""
-    found = shutil.which("openvpn", path=SEARCH)
-    if found is None:
-        raise CannotRun("openvpn is not installed: sudo apt install openvpn", status=ExitStatus.MISSING)
-    return found
-
-
-def installed_version(program: str) -> str:
-    """What the program says, as `2.6.14`. Raises CannotRun (MISSING)."""
-    try:
-        said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=DEADLINE_S, check=False).stdout
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise CannotRun(f"{program} cannot be asked for its version: {error}", status=ExitStatus.MISSING) from None
-    if found := _VERSION.search(said):
-        return found[1]
-    raise CannotRun(f"{program} does not say which version of OpenVPN it is: install OpenVPN 2.6", status=ExitStatus.MISSING)
 
 
 def try_configuration(text: str, keys: Mapping[str, bytes], *, program: str, user: str, group: str, deadline_s: float = DEADLINE_S) -> None:

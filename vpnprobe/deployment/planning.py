@@ -14,7 +14,7 @@ from typing import Final
 
 from vpnprobe import __version__
 from vpnprobe.deployment.checks import Precondition
-from vpnprobe.deployment.choosing import Wishes, settings_of
+from vpnprobe.deployment.choosing import Wishes, is_unique_local, settings_of
 from vpnprobe.deployment.client_profiles import Target
 from vpnprobe.deployment.clients import add_client, profile_after
 from vpnprobe.deployment.durable import inside
@@ -23,6 +23,7 @@ from vpnprobe.deployment.firewall.detect import detect
 from vpnprobe.deployment.firewall.needs import FirewallNeeds, Tunnel, TunnelIpv6
 from vpnprobe.deployment.firewall.packet_filter import pf_files
 from vpnprobe.deployment.firewall.planning import firewall_steps
+from vpnprobe.deployment.firewall.state import FirewallState
 from vpnprobe.deployment.host import HostFacts, control_ports, inspect_host, is_taken
 from vpnprobe.deployment.openvpn_server import SUPPORTED, Places, places, run_folder, server_configuration
 from vpnprobe.deployment.openvpn_trial import try_configuration
@@ -98,12 +99,13 @@ def make_plan(result: Result, wishes: Wishes, *, root: Path, clients: Sequence[s
     files, profiles = _keys(settings, root, clients, now, adopted)
     configurations = list(_configurations(settings, facts))
     _try(configurations, files, settings, facts)
+    firewall = detect(root)
     plan = Plan(
         made_at=f"{now:%Y-%m-%dT%H:%M:%SZ}",
         summary=_summary(settings),
-        host={**facts.identity, FIREWALL: detect(root).fingerprint},
+        host={**facts.identity, FIREWALL: firewall.fingerprint},
         settings=settings.as_json(),
-        steps=[*_directories(), *file_steps(files, root), *configurations, *_on_the_server(settings, facts, applied)],
+        steps=[*_directories(), *file_steps(files, root), *configurations, *_on_the_server(settings, facts, applied, firewall)],
         compared=True,
         vpnprobe=__version__,
     )
@@ -114,7 +116,7 @@ def make_plan_elsewhere(result: Result, wishes: Wishes, *, clients: Sequence[str
     """What would be done on a server that this is not: compared with nothing, and without what only the server can tell."""
     settings = settings_of(result, wishes, used=(), user="nobody", group="nogroup")
     files, profiles = _new_keys(new_site(settings, now=now), clients, now)
-    texts = [_file(settings, listener, SUPPORTED, places(listener, systemd=True)) for listener in settings.listeners]
+    texts = [_file(settings, listener, SUPPORTED, places(listener, systemd=True), ipv6=True) for listener in settings.listeners]
     plan = Plan(
         made_at=f"{now:%Y-%m-%dT%H:%M:%SZ}",
         summary=_summary(settings),
@@ -142,7 +144,7 @@ def completed(plan: Plan, root: Path) -> Plan:
         )
     configurations = {step.path: step for step in _configurations(settings, facts)}
     steps = [configurations.get(step.path, step) if isinstance(step, WriteFile) else step for step in plan.steps]
-    return replace(plan, steps=[*steps, *_on_the_server(settings, facts, None)], settings=settings.as_json())
+    return replace(plan, steps=[*steps, *_on_the_server(settings, facts, None, detect(root))], settings=settings.as_json())
 
 
 def applied_settings(root: Path) -> Settings | None:
@@ -206,13 +208,13 @@ def _directories() -> Iterator[AnyStep]:
 
 def _configurations(settings: Settings, facts: HostFacts) -> Iterator[WriteFile]:
     for listener in settings.listeners:
-        file = _file(settings, listener, ".".join(map(str, facts.openvpn_version)), places_of(listener, facts))
+        file = _file(settings, listener, ".".join(map(str, facts.openvpn_version)), places_of(listener, facts), ipv6=facts.ipv6)
         yield from file_steps((file,), facts.root)
 
 
-def _file(settings: Settings, listener: Listener, version: str, where: Places) -> File:
+def _file(settings: Settings, listener: Listener, version: str, where: Places, *, ipv6: bool) -> File:
     """A server's configuration."""
-    text = server_configuration(settings, listener, version=version, where=where, ipv6=Path("/proc/net/if_inet6").exists())
+    text = server_configuration(settings, listener, version=version, where=where, ipv6=ipv6)
     return File(path=_configuration(listener), content=text.encode(), mode=0o600, why=_why(listener))
 
 
@@ -238,10 +240,10 @@ def places_of(listener: Listener, facts: HostFacts) -> Places:
     return places(listener, systemd=facts.systemd)
 
 
-def _on_the_server(settings: Settings, facts: HostFacts, applied: Settings | None) -> list[AnyStep]:
+def _on_the_server(settings: Settings, facts: HostFacts, applied: Settings | None, firewall: FirewallState) -> list[AnyStep]:
     """What is no file of OpenVPN's. `applied`: what is served until now; None: nothing is."""
-    firewall = firewall_steps(detect(facts.root), firewall_needs(settings, facts), root=facts.root)
-    return [*_sysctls(settings, facts), *firewall, *_dropped(settings, facts, applied), *service_steps(settings, facts)]
+    rules = firewall_steps(firewall, firewall_needs(settings, facts), root=facts.root)
+    return [*_sysctls(settings, facts), *rules, *_dropped(settings, facts, applied), *service_steps(settings, facts)]
 
 
 def _dropped(settings: Settings, facts: HostFacts, applied: Settings | None) -> Iterator[AnyStep]:
@@ -266,7 +268,6 @@ def _unit(listener: Listener) -> str:
 
 def firewall_needs(settings: Settings, facts: HostFacts) -> FirewallNeeds:
     """What has to pass the server's firewall."""
-    routed = any(listener.pool6 is not None for listener in settings.listeners)
     gateways = {listener.pool.network_address + 1 for listener in settings.listeners}
     resolves = any(resolver in gateways for resolver in settings.dns)
     return FirewallNeeds(
@@ -276,8 +277,16 @@ def firewall_needs(settings: Settings, facts: HostFacts) -> FirewallNeeds:
         egress6=facts.egress6,
         control_ports=control_ports(),
         services=((Transport.UDP, DNS_PORT), (Transport.TCP, DNS_PORT)) if resolves else (),
-        ipv6=TunnelIpv6.ROUTED if routed else TunnelIpv6.BLOCKED,
+        ipv6=tunnel_ipv6(settings),
     )
+
+
+def tunnel_ipv6(settings: Settings) -> TunnelIpv6:
+    """What becomes of it. Nobody on the Internet has a route to a unique local address (RFC 4193), so it is translated."""
+    pools = [listener.pool6 for listener in settings.listeners if listener.pool6 is not None]
+    if not pools:
+        return TunnelIpv6.BLOCKED
+    return TunnelIpv6.NATED if is_unique_local(pools[0]) else TunnelIpv6.ROUTED
 
 
 def _sysctls(settings: Settings, facts: HostFacts) -> Iterator[AnyStep]:

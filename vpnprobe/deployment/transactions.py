@@ -12,7 +12,7 @@ from typing import Any
 
 from vpnprobe.deployment import supervise
 from vpnprobe.deployment.durable import inside
-from vpnprobe.deployment.hooks import HookFailed, Hooks, Stage, hooks_of
+from vpnprobe.deployment.hooks import Hooks, Stage, hooks_of
 from vpnprobe.deployment.journal import Journal, folder_of, opened, transactions_of
 from vpnprobe.deployment.rollback import Transaction, other_namespace
 from vpnprobe.deployment.settings import RUN
@@ -113,17 +113,10 @@ def roll_back(root: Path, tell: Tell, *, hooks: Hooks | None = None, leave: bool
             return ()
         _check_namespace(found)
         if asked := not due(found):
-            _ask_hooks(hooks_of(root) if hooks is None else hooks, journal.plan(found[-1].number).decode("utf-8", "replace"), tell)
+            chosen = hooks_of(root) if hooks is None else hooks
+            chosen.ask(Stage.PRE_ROLLBACK, journal.plan(found[-1].number).decode("utf-8", "replace"), tell)
         put_back(journal, found, tell, hooks, leave=leave, asked=asked)
         return tuple(str(one.begin["summary"]) for one in reversed(found))
-
-
-def _ask_hooks(hooks: Hooks, plan: str, tell: Tell) -> None:
-    """A hook may refuse what a person asks for."""
-    try:
-        hooks.run(Stage.PRE_ROLLBACK, plan, tell)
-    except HookFailed as problem:
-        raise UsageError(f"{problem}; nothing was changed", status=ExitStatus.REFUSED) from None
 
 
 class State(StrEnum):

@@ -21,10 +21,11 @@ import vpnprobe
 from vpnprobe.deployment.rollback import Busy, locked, read_journal
 from vpnprobe.deployment.supervise import start_time
 from vpnprobe.deployment.taking_back import due, take_back_with_hooks
+from vpnprobe.deployment.undoing import COMMAND_WITHIN_S
 from vpnprobe.errors import CannotRun, ExitStatus
 
-STUCK_AFTER_S: Final = 180.0
-"""An applying program that has written nothing to the journal for so long is ended: no step takes as long."""
+STUCK_AFTER_S: Final = 8 * COMMAND_WITHIN_S
+"""An applying program that has shown no sign of life for so long is ended: a step has fewer commands."""
 READY_WITHIN_S: Final = 20.0
 TRIES: Final = 3
 BOOT_UNIT_NAME: Final = "vpnprobe-rollback.service"
@@ -58,7 +59,7 @@ class Watchdog:
     pipe: int
 
     def alive(self) -> None:
-        """A step has been taken."""
+        """A step has been taken, or a part of it that may take long."""
         with suppress(OSError):
             os.write(self.pipe, b".")
 

@@ -45,8 +45,6 @@ class FirewallNeeds:
     """TCP ports by which the server is reached now (ssh): no rule concerns them, and no listener may take one."""
     services: tuple[tuple[Transport, int], ...] = ()
     """Ports of the server itself that clients reach through the tunnel, such as a resolver's."""
-    nat: bool = True
-    """IPv4 of the pools is translated; False: the network behind the server has routes to them."""
     ipv6: TunnelIpv6 = TunnelIpv6.BLOCKED
 
     @property
@@ -64,7 +62,7 @@ class FirewallNeeds:
 
     def translated(self, version: int) -> list[tuple[str, IPv4Network | IPv6Network]]:
         """Those of them whose addresses nobody beyond the server knows a way to."""
-        return self.pools(version) if (self.nat if version == 4 else self.ipv6 is TunnelIpv6.NATED) else []
+        return self.pools(version) if version == 4 or self.ipv6 is TunnelIpv6.NATED else []
 
 
 class Kind(StrEnum):

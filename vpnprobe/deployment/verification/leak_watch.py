@@ -128,11 +128,6 @@ class LeakWatch:
         found = sorted(self._found.values(), key=lambda one: (not one.others, one.first_at))
         return [self._leak(one) for one in found]
 
-    @property
-    def dns_leaks(self) -> list[Leak]:
-        """Of these, queries to resolvers."""
-        return [self._leak(one) for one in self._found.values() if one.packet.dns]
-
     def _leak(self, one: _Found) -> Leak:
         return Leak(
             destination=str(one.packet.destination),

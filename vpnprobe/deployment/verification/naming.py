@@ -25,11 +25,6 @@ class Resolvers:
     """What a stub on this machine asks, as far as it tells."""
 
     @property
-    def stub(self) -> bool:
-        """A program on this machine is asked, and asks others."""
-        return any(address.is_loopback for address in self.listed)
-
-    @property
     def asked(self) -> tuple[Address, ...]:
         """All that are not on this machine."""
         return tuple(dict.fromkeys(address for address in (*self.listed, *self.behind) if not address.is_loopback))

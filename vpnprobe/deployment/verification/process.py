@@ -31,8 +31,6 @@ MOST_LOG_LINES: Final = 4000
 MOST_LINE_BYTES: Final = 1 << 16
 END_DEADLINE_S: Final = 5.0
 """From SIGTERM to SIGKILL: one with `explicit-exit-notify` tells its server first, once a second."""
-MOST_ATTEMPTS: Final = 2
-"""Of one remote."""
 _DEVICE: Final = re.compile(r"(?:TUN/TAP|DCO) device (\S+) opened")
 _LINK: Final = re.compile(r"(UDP|TCP)\w* link remote: \[AF_INET6?\](\S+):(\d+)")
 _PUSHED: Final = re.compile(r"PUSH: Received control message: '(PUSH_REPLY.*)'")
