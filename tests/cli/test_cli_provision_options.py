@@ -48,12 +48,14 @@ def test_resolvers_and_routes() -> None:
         routes_of(["192.168.7.1/24"])
 
 
-@pytest.mark.parametrize(("text", "meant"), [("120", 120.0), ("120s", 120.0), ("2m", 120.0), ("1.5s", 1.5)])
+@pytest.mark.parametrize(
+    ("text", "meant"), [("120", 120.0), ("120s", 120.0), ("2m", 120.0), ("1.5s", 1.5), ("1500ms", 1.5), ("1h", 3600.0)]
+)
 def test_times(text: str, meant: float) -> None:
     assert seconds_of(text) == meant
 
 
-@pytest.mark.parametrize("text", ["", "s", "m", "0", "-1", "2h", "nan", "inf", "999999", "soon"])
+@pytest.mark.parametrize("text", ["", "s", "m", "0", "-1", "25h", "500ms", "nan", "inf", "999999", "soon"])
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(UsageError, match="is no time"):
         seconds_of(text)

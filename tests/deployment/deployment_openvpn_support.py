@@ -14,11 +14,12 @@ from deployment_site_support import settings, write
 from vpnprobe.deployment import clients, site
 from vpnprobe.deployment.client_profiles import Target
 from vpnprobe.deployment.durable import inside
-from vpnprobe.deployment.host import find_program, openvpn_version
+from vpnprobe.deployment.host import openvpn_version
 from vpnprobe.deployment.openvpn_server import Places, server_configuration
 from vpnprobe.deployment.openvpn_trial import READY
 from vpnprobe.deployment.settings import FOLDER, Listener, Settings
 from vpnprobe.deployment.site import Outcome, Site
+from vpnprobe.deployment.undoing import find_program
 from vpnprobe.errors import CannotRun
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.lab.openvpn_servers import RunningClient, openvpn_client

@@ -15,11 +15,12 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Final, Self
 
-from vpnprobe.deployment.firewall.detect import SEARCH, detect
+from vpnprobe.deployment.firewall.detect import detect
 from vpnprobe.deployment.firewall.needs import FirewallNeeds, Tunnel, TunnelIpv6
 from vpnprobe.deployment.firewall.planning import firewall_steps
 from vpnprobe.deployment.firewall.state import FirewallState
 from vpnprobe.deployment.steps import AnyStep, Command, MakeDirectory, ManageUnit, RunCommand, Undo, UndoCommand, WriteFile
+from vpnprobe.deployment.undoing import search_path
 from vpnprobe.lab.namespaces import entered
 from vpnprobe.observations.schema import Transport
 
@@ -240,7 +241,7 @@ def void(_result: object) -> None:
 
 def run(*command: str, stdin: str = "", check: bool = True) -> str:
     """What it prints. Raises AssertionError with its complaint."""
-    done = subprocess.run(command, input=stdin, text=True, capture_output=True, check=False, env={"PATH": SEARCH})
+    done = subprocess.run(command, input=stdin, text=True, capture_output=True, check=False, env={"PATH": search_path()})
     assert not check or done.returncode == 0, f"{' '.join(command)}: {done.returncode}: {done.stderr}{done.stdout}\n{stdin}"
     return done.stdout
 

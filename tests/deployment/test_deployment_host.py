@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from vpnprobe.deployment import host
-from vpnprobe.deployment.host import SSH_PORT, control_ports, find_program, inspect_host, is_own, is_server_of, is_taken, openvpn_version
+from vpnprobe.deployment.host import SSH_PORT, control_ports, inspect_host, is_own, is_server_of, is_taken, openvpn_version
+from vpnprobe.deployment.undoing import find_program
 from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.observations.schema import Mode, Result, Run, Transport
 

@@ -10,10 +10,11 @@ import pytest
 from deployment_site_support import NOW, listener, settings
 
 from vpnprobe.deployment import openvpn_trial, site
-from vpnprobe.deployment.host import find_program, openvpn_version
+from vpnprobe.deployment.host import openvpn_version
 from vpnprobe.deployment.openvpn_server import Places, server_configuration
 from vpnprobe.deployment.openvpn_trial import cause, elsewhere, try_configuration
 from vpnprobe.deployment.settings import KEYS, Listener, Wrap
+from vpnprobe.deployment.undoing import find_program
 from vpnprobe.errors import CannotRun, ExitStatus, UsageError
 from vpnprobe.observations.schema import Transport
 

@@ -14,7 +14,7 @@ import pytest
 
 from vpnprobe.endpoint import wireguard_running
 from vpnprobe.endpoint.running_tunnels import RunningTunnel
-from vpnprobe.endpoint.wireguard_running import search_wireguard, wireguard_tunnels
+from vpnprobe.endpoint.wireguard_running import search_wireguard
 from vpnprobe.errors import CannotRun
 from vpnprobe.wire import wireguard_noise
 
@@ -222,4 +222,4 @@ def test_a_system_that_shows_nothing(machine: Machine) -> None:
     machine.wg_prints(f"utun4\t{printed(KEY)}")
     assert machine.found() == ([SURE.format("utun4")], [])
     # This machine itself: no interface of anybody has a key that was made just now.
-    assert RunningTunnel(SURE.format("wg0")) not in wireguard_tunnels(os.urandom(32), Path("no-such-interface.conf"))
+    assert RunningTunnel(SURE.format("wg0")) not in search_wireguard(os.urandom(32), Path("no-such-interface.conf")).tunnels

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from real_support import PROGRAM, WITHOUT_ROOT, anybodys_folder
 
-from vpnprobe.endpoint.openvpn_running import openvpn_tunnels
+from vpnprobe.endpoint.openvpn_running import search_openvpn
 from vpnprobe.errors import ExitStatus
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.lab.openvpn_pki import Algorithm, Authority
@@ -95,7 +95,9 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 def told(profile: Path, pid: int) -> list[str]:
     """Of this process; others may run on the machine."""
-    return [tunnel.what for tunnel in openvpn_tunnels(read_profile(profile)) if f"process {pid} " in f"{tunnel.what} ".replace(",", " ")]
+    return [
+        tunnel.what for tunnel in search_openvpn(read_profile(profile)).tunnels if f"process {pid} " in f"{tunnel.what} ".replace(",", " ")
+    ]
 
 
 def searched(profile: Path, prefix: Sequence[str] = ()) -> tuple[list[str], list[str]]:

@@ -1,8 +1,9 @@
-"""What the options of `vpnprobe provision plan` mean: words in, values out, one line where a word is none."""
+"""What the options of `vpnprobe provision` mean: words in, values out, one line where a word is none."""
 
+import re
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from vpnprobe.errors import UsageError
 
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from vpnprobe.observations.schema import Transport
 
 T = TypeVar("T")
+
+UNITS_S: Final = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
+LONGEST_S: Final = 24 * 3600.0
 
 
 def listener_of(text: str) -> "tuple[Transport, int, Wrap | None]":
@@ -49,15 +53,12 @@ def routes_of(texts: Sequence[str]) -> tuple[IPv4Network | IPv6Network, ...]:
     return tuple(_read(text, "--route", ip_network, "a network such as 192.168.7.0/24") for text in texts)
 
 
-def seconds_of(text: str) -> float:
-    """`120`, `120s`, `2m`, at least 1 s and at most a day. Raises UsageError."""
-    number, factor = (text[:-1], 60) if text.endswith("m") else (text.removesuffix("s"), 1)
-    try:
-        seconds = float(number) * factor
-    except ValueError:
-        seconds = 0.0
-    if not 1 <= seconds <= 86_400:
-        raise UsageError(f"{text!r} is no time: write 120s or 2m, from 1 s to a day")
+def seconds_of(text: str, *, least_s: float = 1.0) -> float:
+    """`120`, `120s`, `500ms`, `2m`, `1h`, at most a day. Raises UsageError."""
+    found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(ms|s|m|h|)", text.strip())
+    seconds = float(found[1]) * UNITS_S[found[2]] if found else 0.0
+    if not least_s <= seconds <= LONGEST_S:
+        raise UsageError(f"{text!r} is no time: write 120s or 2m, from {least_s:g} s to a day")
     return seconds
 
 

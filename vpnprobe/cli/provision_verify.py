@@ -1,7 +1,6 @@
 """`vpnprobe provision verify`: brings a profile's tunnel up with the real OpenVPN, proves it, and takes it down."""
 
 import asyncio
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from vpnprobe.cli.provision_options import seconds_of
 from vpnprobe.errors import CannotRun, ExitStatus, UsageError
 
 if TYPE_CHECKING:
@@ -20,21 +20,15 @@ if TYPE_CHECKING:
 
 INTERRUPTED: Final = 130
 """128 + SIGINT, as shells have it."""
-LONGEST_S: Final = 24 * 3600.0
 CAPTURE: Final = "leaked.pcap"
 DOCUMENT: Final = "verification.json"
 
 
-UNITS: Final = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
+LEAST_S: Final = 0.1
 
 
 def seconds(ctx: click.Context, param: click.Parameter, value: str) -> float:
-    """Of `10s`, `500ms`, `2m`, or a plain number of seconds."""
-    found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(ms|s|m|h|)", value.strip())
-    duration_s = float(found[1]) * UNITS[found[2]] if found else 0.0
-    if not 0 < duration_s <= LONGEST_S:
-        raise click.BadParameter(f"{value!r} is no duration up to a day: write it like 10s or 2m.", ctx=ctx, param=param)
-    return duration_s
+    return seconds_of(value, least_s=LEAST_S)
 
 
 @click.command()
@@ -116,7 +110,7 @@ def _request(profile_path: Path, tell: Callable[[str], None], *, take_over: bool
     """Reads the profile, sees what this machine lacks, and asks for leave. Raises ProfileError, UsageError and CannotRun."""
     from vpnprobe.cli.openvpn_profile import INTERRUPTS
     from vpnprobe.cli.taking_over import with_leave
-    from vpnprobe.deployment.verification.process import find_program
+    from vpnprobe.deployment.verification.process import find_openvpn
     from vpnprobe.deployment.verification.verifying import Request
     from vpnprobe.endpoint.openvpn_running import search_openvpn
     from vpnprobe.profiles.ovpn import read_profile
@@ -125,7 +119,7 @@ def _request(profile_path: Path, tell: Callable[[str], None], *, take_over: bool
     if profile.data.device == "null":
         raise UsageError(f"{profile_path}: its device is null, so there is no tunnel to verify: give it a line 'dev tun'")
     _require_privilege(profile, tell)
-    find_program()
+    find_openvpn()
     secrets = _secrets(profile)
     with_leave(str(profile_path), search_openvpn(profile), INTERRUPTS, tell, take_over=take_over)
     return Request(profile=profile, secrets=secrets, **wanted)  # type: ignore[arg-type]

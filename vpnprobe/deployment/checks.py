@@ -5,7 +5,6 @@ What stands in the way is `UsageError` (status REFUSED), a program that is missi
 """
 
 import os
-import shutil
 import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -31,12 +30,11 @@ from vpnprobe.deployment.steps import (
     StopUnit,
     WriteFile,
 )
-from vpnprobe.deployment.undoing import last_line, run, sysctl_file
+from vpnprobe.deployment.undoing import find_program, last_line, run, sysctl_file
 from vpnprobe.deployment.words import file_difference
 from vpnprobe.errors import CannotRun, ExitStatus, UsageError
 
 MARGIN_BYTES: Final = 64 << 10
-SEARCHED: Final = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
 Precondition = Callable[[], str | None]
 """What stands in the way, in one line; None: nothing."""
 
@@ -115,10 +113,9 @@ def _check_unchanged(step: AnyStep, root: Path, tell: Callable[[str], None]) -> 
 
 def check_programs(pending: Sequence[AnyStep]) -> None:
     """Raises CannotRun (status MISSING)."""
-    path = f"{os.environ.get('PATH', '')}:{SEARCHED}"
     for step in pending:
         for name in _programs(step):
-            if shutil.which(name, path=path) is None:
+            if find_program(name) is None:
                 raise CannotRun(f"{step.id} needs {name}, which is not installed; nothing was changed", status=ExitStatus.MISSING)
 
 

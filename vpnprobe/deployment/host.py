@@ -9,7 +9,6 @@ import grp
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -19,10 +18,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from vpnprobe.deployment.encoding import this_host
+from vpnprobe.deployment.undoing import find_program
 from vpnprobe.errors import CannotRun, ExitStatus, UsageError
 from vpnprobe.observations.schema import Result, Transport
 
-PROGRAMS: Final = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 """Where programs of a server are looked for besides the caller's own PATH."""
 QUERY_S: Final = 10.0
 """How long a program may take that is asked something."""
@@ -68,11 +67,6 @@ def control_ports() -> tuple[int, ...]:
     words = os.environ.get("SSH_CONNECTION", "").split()
     own = [int(words[3])] if len(words) == 4 and words[3].isdigit() else []
     return tuple(dict.fromkeys((*own, SSH_PORT)))
-
-
-def find_program(name: str) -> str | None:
-    """The path of a program; None: it is not installed."""
-    return shutil.which(name) or shutil.which(name, path=PROGRAMS)
 
 
 def inspect_host(root: Path) -> HostFacts:

@@ -8,7 +8,6 @@ privileges are real, and so is the reading of the revocation list by the user th
 import grp
 import pwd
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,10 +18,9 @@ from typing import Final
 
 from vpnprobe.deployment.openvpn_server import Places
 from vpnprobe.deployment.settings import FOLDER
-from vpnprobe.deployment.undoing import last_line
+from vpnprobe.deployment.undoing import find_program, last_line
 from vpnprobe.errors import CannotRun, ExitStatus
 
-SEARCH: Final = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 READY: Final = "Initialization Sequence Completed"
 DEADLINE_S: Final = 10.0
 POLL_S: Final = 0.02
@@ -66,7 +64,7 @@ def _put(path: Path, content: bytes, *, readable: bool) -> None:
 
 
 def _command(program: str, folder: Path) -> list[str]:
-    unshare = shutil.which("unshare", path=SEARCH)
+    unshare = find_program("unshare")
     if unshare is None:
         raise CannotRun("unshare is not installed: sudo apt install util-linux", status=ExitStatus.MISSING)
     return [unshare, "--net", "--", program, "--cd", str(folder), "--config", "trial.conf", *elsewhere(_own(folder))]

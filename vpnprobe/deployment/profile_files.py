@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from vpnprobe.deployment.durable import sync_folder
 from vpnprobe.errors import ExitStatus, UsageError
 
 MODE: Final = 0o600
@@ -42,7 +43,7 @@ def write_profile(path: Path, text: str, *, environment: Mapping[str, str] = os.
     try:
         _write(beside, text.encode(), owner)
         _put_in_place(beside, path)
-        _sync(path.parent)
+        sync_folder(path.parent)
     except FileExistsError:
         raise UsageError(f"{path} has just been made by somebody else, and is not overwritten", status=ExitStatus.REFUSED) from None
     except OSError as problem:
@@ -72,11 +73,3 @@ def _put_in_place(beside: Path, path: Path) -> None:
         # A file system without hard links (FAT): whoever makes the name first has it.
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, MODE))
         os.replace(beside, path)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -36,11 +36,20 @@ class NotPutBack(Exception):
     """One thing is not as it was before."""
 
 
+def search_path() -> str:
+    """PATH, and where programs of the system lie, which that of a user or a unit may lack."""
+    return f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def find_program(name: str) -> str | None:
+    """The path of a program; None: it is not installed."""
+    return shutil.which(name, path=search_path())
+
+
 def run(command: Entry, *, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """A program with its arguments, not through a shell. Raises OSError and subprocess.SubprocessError."""
-    path = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
-    known = {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8", **(environment or {})}
-    program = shutil.which(command["argv"][0], path=path)
+    known = {**os.environ, "PATH": search_path(), "LC_ALL": "C.UTF-8", **(environment or {})}
+    program = find_program(command["argv"][0])
     if program is None:
         raise FileNotFoundError(errno.ENOENT, "is not installed", command["argv"][0])
     argv = [program, *command["argv"][1:]]

@@ -27,7 +27,8 @@ from vpnprobe.profiles.model import Profile
 PROGRAM: Final = "openvpn"
 PROGRAM_3: Final = "openvpn3-service-client"
 """OpenVPN 3 for Linux runs one for each session."""
-MOST_CLIENTS: Final = 64
+MOST_UNTOLD: Final = 8
+"""That are told one by one: a machine of many users may run hundreds of clients."""
 MOST_CONFIGS: Final = 4
 """Of one process: a profile may name others."""
 MOST_BYTES: Final = 1 << 18
@@ -39,34 +40,26 @@ NETWORK_MANAGER: Final = "nm-openvpn-"
 """What the names of its management sockets begin with."""
 HIDDEN: Final = "openvpn processes of other users, which do not show to this one"
 NOT_HERE: Final = "openvpn processes, which this system does not show"
-TOO_MANY: Final = f"more openvpn processes than {MOST_CLIENTS}, of which the first were looked at"
 TOO_SLOW: Final = f"openvpn processes that could not be looked at within {SEARCH_S:.0f} s"
 
 
-def openvpn_tunnels(profile: Profile, *, proc: Path = Path("/proc")) -> list[RunningTunnel]:
-    """Clients that run with this profile's identity, or a program at its management address."""
-    return list(search_openvpn(profile, proc=proc).tunnels)
-
-
 def search_openvpn(profile: Profile, *, proc: Path = Path("/proc")) -> TunnelSearch:
-    """As `openvpn_tunnels`, and what could not be told."""
+    """Clients that run with this profile's identity, or a program at its management address; and what could not be told."""
     if sys.platform != "linux" or not os.path.isdir(proc):
         return TunnelSearch(untold=(NOT_HERE,))
-    own, found = identity_of(profile), list[RunningTunnel | str]()
+    own, found, hidden = identity_of(profile), list[RunningTunnel | str](), list[str]()
     try:
-        for number, process in enumerate(_clients(proc)):
-            if number == MOST_CLIENTS:
-                found.append(TOO_MANY)
-                break
+        for process in _clients(proc):
             found += _judged(process, profile, own)
     except TimeoutError:
-        found.append(TOO_SLOW)
+        hidden.append(TOO_SLOW)
     if not any(isinstance(one, RunningTunnel) for one in found):
         found += _managed(profile, proc)
-    found += [HIDDEN] if hides_others(proc) else []
-    return TunnelSearch(
-        tuple(one for one in found if isinstance(one, RunningTunnel)), tuple(one for one in found if not isinstance(one, RunningTunnel))
-    )
+    untold = [one for one in found if not isinstance(one, RunningTunnel)]
+    if len(untold) > MOST_UNTOLD:
+        untold = [*untold[:MOST_UNTOLD], f"{len(untold) - MOST_UNTOLD} openvpn processes more"]
+    hidden += [HIDDEN] if hides_others(proc) else []
+    return TunnelSearch(tuple(one for one in found if isinstance(one, RunningTunnel)), (*untold, *hidden))
 
 
 def _clients(proc: Path) -> Iterator[Process]:

@@ -76,13 +76,11 @@ class _System:
             return ""
 
 
-def wireguard_tunnels(public_key: bytes, file: Path) -> list[RunningTunnel]:
-    """Interfaces that are up with this key, or with the name of the profile's file and a key that cannot be read."""
-    return list(search_wireguard(public_key, file).tunnels)
-
-
 def search_wireguard(public_key: bytes, file: Path, *, root: Path = Path("/")) -> TunnelSearch:
-    """As `wireguard_tunnels`, and which interfaces of other names are up with a key that cannot be read."""
+    """Interfaces that are up with this key, or with the name of the profile's file and a key that cannot be read.
+
+    And which interfaces of other names are up with a key that cannot be read.
+    """
     deadline = time.monotonic() + SEARCH_S
     system = _System(root)
     keys = _told_by_wg()

@@ -9,7 +9,6 @@ its names and hooks and its own program can read them.
 import json
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,9 +18,9 @@ from vpnprobe.deployment.durable import inside
 from vpnprobe.deployment.firewall import iptables_reader, nft_reader, ufw
 from vpnprobe.deployment.firewall.marks import foreign_manager
 from vpnprobe.deployment.firewall.state import Backend, FirewallState, Loaded, Manager
+from vpnprobe.deployment.undoing import find_program, search_path
 from vpnprobe.errors import CannotRun, ExitStatus
 
-SEARCH: Final = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/bin:/bin"
 DEADLINE_S: Final = 20.0
 SAVED: Final = {4: "/etc/iptables/rules.v4", 6: "/etc/iptables/rules.v6"}
 """Of iptables-persistent."""
@@ -101,10 +100,12 @@ def _like_iptables(document: Mapping[str, Any] | None) -> set[tuple[str, str]] |
 
 def run(*argv: str) -> str | None:
     """What a program prints; None: it is not there. Raises CannotRun where it fails."""
-    if shutil.which(argv[0], path=SEARCH) is None:
+    if find_program(argv[0]) is None:
         return None
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=DEADLINE_S, check=False, env={**os.environ, "PATH": SEARCH})
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=DEADLINE_S, check=False, env={**os.environ, "PATH": search_path()}
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CannotRun(f"{argv[0]} cannot be run: {error}", status=ExitStatus.MISSING) from error
     if done.returncode:
@@ -130,7 +131,7 @@ def _backends() -> Iterator[Backend]:
         default = "nft" if "nf_tables" in told else "legacy"
         for name in (default, {"nft": "legacy", "legacy": "nft"}[default]):
             named = f"{program}-{name}"
-            if shutil.which(f"{named}-save", path=SEARCH) is not None:
+            if find_program(f"{named}-save") is not None:
                 yield Backend(name, version, named)
             elif name == default:
                 yield Backend(name, version, program)

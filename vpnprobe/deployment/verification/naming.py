@@ -1,7 +1,6 @@
 """Which resolvers this system asks: /etc/resolv.conf, and behind a local stub what systemd-resolved asks (`resolvectl dns`)."""
 
 import re
-import shutil
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,7 +8,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
-from vpnprobe.deployment.verification.network_state import RESOLVER, SEARCH
+from vpnprobe.deployment.undoing import find_program
+from vpnprobe.deployment.verification.network_state import RESOLVER
 from vpnprobe.transports.stack import Address
 
 DEADLINE_S: Final = 1.5
@@ -50,7 +50,7 @@ def _addresses(words: list[str]) -> list[Address]:
 
 def _resolved() -> str:
     """`Link 2 (eth0): 192.0.2.53`; empty: it is not there, or does not answer in time."""
-    program = shutil.which("resolvectl", path=SEARCH)
+    program = find_program("resolvectl")
     if program is None:
         return ""
     try:

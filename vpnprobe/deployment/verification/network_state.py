@@ -7,7 +7,6 @@ own log says: a change that somebody else made meanwhile (a DHCP lease, another 
 
 import json
 import os
-import shutil
 import stat
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from vpnprobe.deployment.undoing import find_program
 from vpnprobe.errors import CannotRun, ExitStatus
 
-SEARCH: Final = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/bin", "/bin"))
 ROUTES: Final = ("route", "show", "table", "all")
 DEADLINE_S: Final = 5.0
 RESOLVER: Final = Path("/etc/resolv.conf")
@@ -90,7 +89,7 @@ def entries(*words: str) -> list[dict[str, Any]]:
 
 
 def _ip(*words: str) -> subprocess.CompletedProcess[str]:
-    program = shutil.which("ip", path=SEARCH)
+    program = find_program("ip")
     if program is None:
         raise CannotRun("the program ip is not installed: sudo apt install iproute2", status=ExitStatus.MISSING)
     try:

@@ -6,9 +6,7 @@ routes. Beside what that takes, only `verb` is set. What it wrote before it got 
 """
 
 import asyncio
-import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -20,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, Self
 
+from vpnprobe.deployment.undoing import find_program
 from vpnprobe.deployment.verification import management
 from vpnprobe.deployment.verification.management import Fatal, Held, Logged, Refused, State, Wanted
 from vpnprobe.errors import CannotRun, ExitStatus
@@ -56,9 +55,9 @@ class Endpoint:
     """`udp` or `tcp`."""
 
 
-def find_program() -> str:
+def find_openvpn() -> str:
     """The path of openvpn. Raises CannotRun (MISSING)."""
-    path = shutil.which(PROGRAM, path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin")))
+    path = find_program(PROGRAM)
     if path is None:
         raise CannotRun("openvpn is not installed: sudo apt install openvpn", status=ExitStatus.MISSING)
     return path

@@ -23,7 +23,7 @@ from vpnprobe.deployment.verification.leak_watch import LeakWatch, Sent
 from vpnprobe.deployment.verification.model import Leak, Proof, Question, TunnelFacts, Verification, WatchFacts
 from vpnprobe.deployment.verification.naming import Resolvers, read_resolvers
 from vpnprobe.deployment.verification.network_state import entries, put_back, read_state
-from vpnprobe.deployment.verification.process import Endpoint, Secrets, TunnelProcess, find_program
+from vpnprobe.deployment.verification.process import Endpoint, Secrets, TunnelProcess, find_openvpn
 from vpnprobe.deployment.verification.provoking import TRANSPORTS, Provoker
 from vpnprobe.deployment.verification.traffic import Surroundings, is_excepted
 from vpnprobe.deployment.verification.traffic_proofs import Ways
@@ -109,7 +109,7 @@ class Verifier:
     async def verify(self) -> Verification:
         """All of it."""
         request, began, started = self._request, time.monotonic(), datetime.now(UTC)
-        program, before = find_program(), await asyncio.to_thread(read_state)
+        program, before = find_openvpn(), await asyncio.to_thread(read_state)
         direct, seen_before = await self._direct()
         self._process = process = TunnelProcess(program, Path(request.profile.file), request.secrets, attempts=_attempts(request.profile))
         scripted = _asked(request.profile, "").has_scripts
