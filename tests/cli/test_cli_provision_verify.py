@@ -29,7 +29,7 @@ def test_the_profile_must_be_named() -> None:
 def test_a_duration_that_is_none(duration: str) -> None:
     found = ran("--profile", "x.ovpn", "--for", duration)
     assert found.exit_code == ExitStatus.USAGE
-    assert "write it like 10s" in found.output
+    assert "is no time: write 120s" in found.output
 
 
 @pytest.mark.parametrize(

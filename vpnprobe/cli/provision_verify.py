@@ -28,7 +28,10 @@ LEAST_S: Final = 0.1
 
 
 def seconds(ctx: click.Context, param: click.Parameter, value: str) -> float:
-    return seconds_of(value, least_s=LEAST_S)
+    try:
+        return seconds_of(value, least_s=LEAST_S)
+    except UsageError as error:
+        raise click.BadParameter(str(error), ctx=ctx, param=param) from None
 
 
 @click.command()

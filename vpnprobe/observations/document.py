@@ -63,16 +63,18 @@ def decode(data: bytes, *, source: str = "the result") -> Result:
 
     try:
         document = msgspec.json.decode(data)
+    except (UnicodeDecodeError, RecursionError) as problem:
+        raise _unreadable(source, "it is not JSON that a result could be") from problem
+    except msgspec.DecodeError as problem:
+        # Of text that is no UTF-8 this says so, or not, by its version.
+        raise _unreadable(source, f"it is not JSON, or not all of it is there ({problem})") from problem
+    try:
         _require_this_schema(document, source)
         _require_shallow(document)
         result = msgspec.convert(document, Result)
         _require_ranges(result)
     except msgspec.ValidationError as problem:
         raise _unreadable(source, _place(str(problem))) from problem
-    except msgspec.DecodeError as problem:
-        raise _unreadable(source, f"it is not whole JSON ({problem})") from problem
-    except (UnicodeDecodeError, RecursionError) as problem:
-        raise _unreadable(source, "it is not JSON that a result could be") from problem
     except _OutOfRange as problem:
         raise _unreadable(source, str(problem)) from problem
     return result
