@@ -4,7 +4,7 @@ Each packet carries a nonce of its own (and ESP an SPI of its own), so packets a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from vpnprobe.conversations.session_tag import WHOLE, identifier
@@ -17,7 +17,7 @@ from vpnprobe.wire import fingerprint
 from vpnprobe.wire.esp import FIRST_USABLE_SPI, EspPacket
 from vpnprobe.wire.gre import Gre
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
-from vpnprobe.wire.nonce import FRESH_MASK, PURPOSE_SHIFT, UNSOLICITED, NoncePayload, Purpose
+from vpnprobe.wire.nonce import BLOCK_MASK, BLOCK_SHIFT, FRESH_MASK, PURPOSE_SHIFT, UNSOLICITED, NoncePayload, Purpose
 
 PAYLOAD_BYTES: Final = 56
 """Of GRE and ESP probe packets: about an LCP packet's or a ping's size."""
@@ -40,6 +40,11 @@ class Nonces:
         """A payload whose number was never used before (58 random bits)."""
         number = int.from_bytes(self._stack.entropy(8), "big") & FRESH_MASK | purpose << PURPOSE_SHIFT
         return NoncePayload(self.session_tag, number | (UNSOLICITED if unsolicited else 0), size)
+
+    def control(self, block: int, size: int = PAYLOAD_BYTES) -> NoncePayload:
+        """A fresh control of a block (42 random bits). `block`: 0 to MOST_BLOCKS - 1."""
+        payload = self.fresh(size, purpose=Purpose.CONTROL)
+        return replace(payload, number=payload.number & ~BLOCK_MASK | block << BLOCK_SHIFT)
 
     def conversation(self, size: int = WHOLE) -> bytes:
         """What names one conversation, `size` bytes: fresh ones, then what the session tag makes of them (`conversations.session_tag`).
@@ -131,8 +136,14 @@ class ProbeSender:
         port.send(probe_packet.payload, to)
 
     def nonce(self, port: UdpPort, to: Endpoint, check: Check, *, size: int, purpose: Purpose = Purpose.REACH) -> None:
-        payload = self.nonces.fresh(size, purpose=purpose)
-        self.recorder.sent(check, payload.key, size=size, to=to, purpose=purpose)
+        self._payload(port, to, check, self.nonces.fresh(size, purpose=purpose))
+
+    def control(self, port: UdpPort, to: Endpoint, check: Check, *, block: int) -> None:
+        """One control of a block, to a port that passes. `check`: that port's `udp/reach`."""
+        self._payload(port, to, check, self.nonces.control(block))
+
+    def _payload(self, port: UdpPort, to: Endpoint, check: Check, payload: NoncePayload) -> None:
+        self.recorder.sent(check, payload.key, size=payload.size, to=to, purpose=payload.purpose)
         port.send(payload.encode(), to)
 
     def answer(self, port: UdpPort, to: Endpoint, identity: PacketIdentity, received: bytes) -> None:

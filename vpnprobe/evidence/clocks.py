@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from vpnprobe.evidence.attempts import is_port_key
-from vpnprobe.evidence.packet_counts import DECIMALS, OWN_KEY
+from vpnprobe.evidence.packet_counts import DECIMALS
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
 from vpnprobe.evidence.records import EndRecord, PathFacts
 from vpnprobe.observations.schema import Transport
@@ -65,7 +65,7 @@ def on_one_clock(client: EndRecord, server: EndRecord, facts: PathFacts) -> tupl
 
 
 def _is_own_payload(packet_record: PacketRecord) -> bool:
-    return not packet_record.message and len(packet_record.key) == OWN_KEY
+    return not packet_record.message and len(packet_record.key) == KEY_DIGITS
 
 
 def _is_unique(packet_record: PacketRecord) -> bool:

@@ -21,12 +21,10 @@ from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
 from vpnprobe.evidence.records import EndRecord
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction
-from vpnprobe.wire.nonce import ANSWER, PURPOSES_OF_REACH
+from vpnprobe.wire.nonce import ANSWER, KEY_DIGITS, PURPOSES_OF_REACH
 
 DECIMALS: Final = 6
 """Of times: microseconds, as rows of records carry them."""
-OWN_KEY: Final = 24
-"""Hex digits of the key of a payload of ours."""
 
 
 @dataclass(slots=True)
@@ -52,6 +50,11 @@ class Count:
         if key in self.sent and key not in self.received:
             self.received[key] = at
             self.proven.add(key)
+
+    @property
+    def lost_at(self) -> list[float]:
+        """When those left that did not come."""
+        return [at for key, at in self.sent.items() if key not in self.received]
 
     @property
     def lost(self) -> int:
@@ -174,7 +177,7 @@ def _count_answered(of_check: PacketCounts, answer: PacketRecord, at: float) -> 
 def answered_key(key: str) -> str:
     """The key of the payload of ours that an answer of ours belongs to; other keys stay as they are."""
     try:
-        return f"{key[:8]}{int(key[8:], 16) & ~ANSWER:016x}" if len(key) == OWN_KEY else key
+        return f"{key[:8]}{int(key[8:], 16) & ~ANSWER:016x}" if len(key) == KEY_DIGITS else key
     except ValueError:
         return key
 

@@ -2,7 +2,7 @@
 
 Layout (all sizes in bytes): magic 2 ("vp"), session tag 4, number 8, padding to the wanted size. The two highest bits of the number tell an
 answer to a payload, and a payload that was sent before anything had opened the way for it. The four bits below them say what the payload is
-for (`Purpose`); 58 are fresh. The shortest is 14 bytes, the size of the shortest first packet of a VPN, so a decoy of every one can be
+for (`Purpose`); 58 are fresh, and of a control the highest sixteen of them are the number of its block. The shortest is 14 bytes, the size of the shortest first packet of a VPN, so a decoy of every one can be
 made. The first byte, 0x76, is outside the opcodes, message types and headers that VPN protocols begin with (0x00 to 0x5f, and 0xc8), so
 that a filter that looks for those does not hit it by chance. The padding is drawn from the nonce (SHA-256 in counter mode), so both ends
 can tell it from an altered packet, and it does not compress.
@@ -30,6 +30,12 @@ PURPOSE_SHIFT: Final = 58
 PURPOSE_MASK: Final = 0xF << PURPOSE_SHIFT
 FRESH_MASK: Final = (1 << PURPOSE_SHIFT) - 1
 """The bits of the number that are drawn anew for every payload."""
+KEY_DIGITS: Final = 24
+"""Of a payload's key."""
+BLOCK_SHIFT: Final = 42
+"""Bits 42 to 57 of the number of a control are its block's."""
+MOST_BLOCKS: Final = 1 << (PURPOSE_SHIFT - BLOCK_SHIFT)
+BLOCK_MASK: Final = (MOST_BLOCKS - 1) << BLOCK_SHIFT
 
 
 class Purpose(IntEnum):
@@ -47,6 +53,8 @@ class Purpose(IntEnum):
     """Does one get through after a pause?"""
     TRACE = 5
     """A TTL-limited copy: it may expire on the way, and says nothing of the path where it does."""
+    CONTROL = 6
+    """Beside packets of a kind that does not get through, in random order with them: what the path does to others at that moment."""
     OTHER = 15
     """Of a newer vpnprobe, for something that this one does not know: it is ours, and counts for nothing."""
 
@@ -54,6 +62,14 @@ class Purpose(IntEnum):
 PURPOSES_OF_REACH: Final = frozenset({Purpose.REACH, Purpose.DECOY})
 """Packets that count where it is asked whether a kind gets through."""
 _PURPOSES: Final = {purpose.value: purpose for purpose in Purpose}
+
+
+def block_of(key: str) -> int | None:
+    """The number of the block of a control, by its key (`NoncePayload.key`); None: it is no control's."""
+    try:
+        return NoncePayload(int(key[:8], 16), int(key[8:], 16)).block if len(key) == KEY_DIGITS else None
+    except ValueError:
+        return None
 
 
 def padding(head: bytes, size: int) -> bytes:
@@ -82,6 +98,11 @@ class NoncePayload:
     def purpose(self) -> Purpose:
         """What it is for; an answer is for what the payload that it answers is for. A value that is not known here: OTHER."""
         return _PURPOSES.get((self.number & PURPOSE_MASK) >> PURPOSE_SHIFT, Purpose.OTHER)
+
+    @property
+    def block(self) -> int | None:
+        """The number of a control's block, 0 to MOST_BLOCKS - 1; None: it is no control."""
+        return (self.number >> BLOCK_SHIFT) % MOST_BLOCKS if self.purpose is Purpose.CONTROL else None
 
     @property
     def is_answer(self) -> bool:
