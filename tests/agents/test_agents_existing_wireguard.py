@@ -17,6 +17,7 @@ from wireguard_servers import (
     OnlyCookies,
     RenumberedServer,
     RoamingServer,
+    SlowServer,
     TalkativeServer,
     WireguardServer,
     peer,
@@ -27,7 +28,7 @@ from wireguard_servers import (
 from vpnprobe.agents.client import ClientRun, Measured
 from vpnprobe.observations.schema import Cause, Feasibility, Observation, Outcome, Transport
 from vpnprobe.probes.settings import Settings
-from vpnprobe.probes.wireguard_profile_test import WireguardProfileTest, asked_in_tunnel, sizes_of
+from vpnprobe.probes.wireguard_profile_test import NO_KEYS, OUT_OF_TIME, WireguardProfileTest, asked_in_tunnel, sizes_of
 from vpnprobe.profiles.wireguard import key_text
 from vpnprobe.profiles.wireguard_model import WireguardProfile
 from vpnprobe.rules import decide, load_default
@@ -400,6 +401,20 @@ class TestData:
         found = tried(used=profile(peer(allowed_ips=(ip_network(allowed),)), address=address))
         assert found.outcomes == {HANDSHAKE: "pass", C2S: "skipped", S2C: "skipped"}
         assert "nobody to ask" in found.rows[C2S].detail["reason"]
+
+    @pytest.mark.parametrize("paired", [False, True])
+    def test_where_the_handshake_came_to_no_keys_in_use(self, paired: bool) -> None:
+        """The one response answers an initiation whose keys the server has left, as a slow peer's does."""
+        found = tried(lambda both: SlowServer(both.server, most=1), paired=paired)
+        assert found.outcomes[HANDSHAKE] == "pass"
+        assert (found.outcomes[C2S], found.outcomes[S2C]) == ("skipped", "skipped")
+        assert found.rows[C2S].detail["reason"] == NO_KEYS
+        assert found.failures == {}
+
+    def test_where_keys_came_into_use_too_late(self) -> None:
+        found = tried(lambda both: SlowServer(both.server, quick_after_s=38.0))
+        assert found.outcomes == {HANDSHAKE: "pass", C2S: "skipped", S2C: "skipped"}
+        assert found.rows[C2S].detail["reason"] == OUT_OF_TIME
 
 
 class TestSeveralPeers:

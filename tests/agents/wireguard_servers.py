@@ -200,6 +200,22 @@ class RenumberedServer(RoamingServer):
 
 
 @dataclass
+class SlowServer(WireguardServer):
+    """Its answers leave when the next initiation is under way, until it is quick enough."""
+
+    quick_after_s: float = 99.0
+    most: int = 99
+    """Answers."""
+    answers_pings: bool = False
+
+    def _send(self, data: bytes, client: Endpoint) -> None:
+        self.most -= 1
+        if self.most >= 0:
+            delay_s = 5.5 if self.stack.now() - self._began < self.quick_after_s else 2.5
+            asyncio.get_running_loop().call_later(delay_s, super()._send, data, client)
+
+
+@dataclass
 class TalkativeServer(RoamingServer):
     """It pings its client all the time."""
 

@@ -79,6 +79,8 @@ STOPPED: Final = (DATA_CUT, DATA_DEAD, KEY_SHARED)
 LEAST_FOR_OTHERS: Final = 3
 """Data messages for one other session before another device is named."""
 NOBODY_TO_ASK: Final = "the profile has no IPv4 address in the tunnel, or AllowedIPs with nobody of IPv4, so there is nobody to ask"
+NO_KEYS: Final = "no keys came into use: the server's answer was to an initiation before the last, and none came to the last one"
+OUT_OF_TIME: Final = f"keys came into use when the session's {SESSION_DEADLINE_S:g} s were nearly over, so nothing was asked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +148,10 @@ class WireguardRemote(RemoteTest):
             return answered
         first = self._client, self._over, self._sent_to
         await self._session()
-        if self._client.up:
+        if self._client.run.requests:
             self._stopped = stopped
         else:
-            self._client, self._over, self._sent_to = first  # It says more than the silence after it.
+            self._client, self._over, self._sent_to = first  # It says more than a session in which nothing was asked.
         return True
 
     async def _session(self) -> bool:
@@ -179,10 +181,19 @@ class WireguardRemote(RemoteTest):
             self.name(self.handshake, *await self._why_no_handshake())
             return
         self._tell_of_handshake()
-        if not client.can_ask:
-            self.context.skip(self.data, NOBODY_TO_ASK, Direction.C2S, Direction.S2C)
+        if why := self._why_nothing_asked():
+            self.context.skip(self.data, why, Direction.C2S, Direction.S2C)
         elif (found := self._of_both_sessions()) is not None:
             self.context.named_failures.append(found)
+
+    def _why_nothing_asked(self) -> str:
+        """Why no echo request went through the tunnel; empty: some did."""
+        client = self._client
+        if not client.can_ask:
+            return NOBODY_TO_ASK
+        if not client.up:
+            return NO_KEYS
+        return "" if client.run.requests else OUT_OF_TIME
 
     async def _why_no_handshake(self) -> tuple[str, str]:
         """The name of what stops it, and what there is to say of it."""
@@ -246,7 +257,7 @@ class WireguardRemote(RemoteTest):
         return stopped if stopped.code != DATA_DEAD and found.code in (DATA_DEAD, DATA_UNANSWERED) else found
 
     def _data_failure(self) -> NamedFailure | None:
-        """What the last session shows of data; None: nothing, or there was nobody to ask."""
+        """What the last session shows of data; None: nothing, or nothing was asked."""
         client = self._client
         if not client.run.requests:
             return None
