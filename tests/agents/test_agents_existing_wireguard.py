@@ -13,6 +13,7 @@ from wireguard_servers import (
     PORT,
     PRESHARED,
     STRANGER,
+    ForgedServer,
     OnePingASecond,
     OnlyCookies,
     RenumberedServer,
@@ -229,6 +230,10 @@ class TestDataThatStops:
         feasibility, why = found.verdict()
         assert feasibility is Feasibility.UNKNOWN
         assert "The path is not what stops it" in why
+
+    def test_a_stranger_at_another_address_is_no_other_device(self) -> None:
+        found = tried(lambda both: ForgedServer(both.server, outage=(0.1, 99.0)), topology=SOME_WAY, echoes=102)
+        assert set(found.failures) == {"data-cut"}
 
     @pytest.mark.parametrize("packets", [5, 6, 10, 20, 60, 150])
     def test_a_cut_of_each_flow_stays_one(self, packets: int) -> None:

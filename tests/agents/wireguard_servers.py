@@ -15,7 +15,8 @@ from vpnprobe.probes.settings import Resolve
 from vpnprobe.profiles.wireguard_model import WireguardPeer, WireguardProfile
 from vpnprobe.transports.stack import Address, Datagram, Endpoint, NetworkStack, UdpPort
 from vpnprobe.wire.icmp import EchoReply
-from vpnprobe.wire.wireguard import HandshakeInitiation
+from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
+from vpnprobe.wire.wireguard import HandshakeInitiation, TransportData
 from vpnprobe.wire.wireguard_noise import NO_MAC, NO_PRESHARED_KEY, Identity, public_key
 
 PORT: Final = 51820
@@ -124,7 +125,8 @@ class WireguardServer:
         return self.outage[0] <= self.stack.now() - self._began < self.outage[1]
 
 
-ELSEWHERE: Final = Endpoint(IPv4Address("198.51.100.7"), 4000)
+STRANGERS_ADDRESS: Final = IPv4Address("198.51.100.7")
+ELSEWHERE: Final = Endpoint(STRANGERS_ADDRESS, 4000)
 
 
 class RoamingServer(WireguardServer):
@@ -197,6 +199,17 @@ class RenumberedServer(RoamingServer):
         assert self._where is not None
         if self._where.port == self._port:
             WireguardServer._send(self, data, self._true)
+
+
+class ForgedServer(WireguardServer):
+    """A stranger at another address answers each datagram with one for a session that nobody has."""
+
+    def _came(self, datagram: Datagram) -> None:
+        super()._came(datagram)
+        to, forged = datagram.source, TransportData(0x0A0B0C0D, len(self.heard), bytes(32)).encode()
+        assert isinstance(to.address, IPv4Address)
+        udp = UdpDatagram(ELSEWHERE.port, to.port, forged).encode(STRANGERS_ADDRESS, to.address)
+        self.stack.send_packet(IPv4Packet(STRANGERS_ADDRESS, to.address, IpProtocol.UDP, payload=udp).encode())
 
 
 @dataclass

@@ -148,6 +148,21 @@ class TestOtherSessions:
             end.receive(self.data(index), 1.0)
         assert end.for_others == 1
 
+    def test_of_many_sessions_the_first_go_on_being_counted(self) -> None:
+        end = client(GATEWAY)
+        pair(end, GATEWAY).run()
+        for _ in range(3):
+            for index in range(2 * MOST_OTHERS):
+                end.receive(self.data(index), 1.0)
+        assert end.for_others == 3
+
+    def test_what_does_not_come_from_the_server_shows_nobody(self) -> None:
+        end = client(GATEWAY)
+        pair(end, GATEWAY).run()
+        end.from_peer = False
+        end.receive(self.data(0x0A0B0C0D), 1.0)
+        assert end.for_others == 0
+
     def test_a_reply_to_no_look_of_ours_says_nothing_of_the_round_trip(self) -> None:
         end = client(GATEWAY)
         both = pair(end)

@@ -27,7 +27,7 @@ MOST_LOOKS: Final = 6
 UNANSWERED_ECHOES: Final = 12
 """Echo requests of the run where nobody has answered: two of each size."""
 MOST_OTHERS: Final = 64
-"""Sessions of others that are counted."""
+"""Sessions of others whose messages are counted: the first."""
 SMALL: Final = 64
 """Bytes of the packet that looks for somebody."""
 
@@ -57,6 +57,8 @@ class WireguardClient(Initiator):
             identity, index=index, entropy=entropy, unix_time_at_zero=unix_time_at_zero, echoes=0, retransmit_after_s=RETRANSMIT_AFTER_S
         )
         self.offer = offer
+        self.from_peer = True
+        """Whether what is received next comes from the server's address: whoever carries the datagrams says so."""
         self.response_unopened = False
         """Whether a response came that is for our public key and does not open: its maker has another preshared key."""
         self.found: IPv4Address | None = None
@@ -107,10 +109,11 @@ class WireguardClient(Initiator):
         return super()._send(payload, now, recorded=recorded and ours)
 
     def _data_came(self, message: TransportData, size: int, now: float) -> None:
-        # What a middlebox sends back to us has the server's index.
-        ours = {index for one in self._keypairs for index in (one.session.local_index, one.session.remote_index)}
-        if self.data_received and message.receiver_index not in ours and len(self._others) < MOST_OTHERS:
-            self._others[message.receiver_index] += 1
+        # What a middlebox sends back to us has the server's index; nobody but the server knows of its other sessions.
+        index, ours = message.receiver_index, {i for one in self._keypairs for i in (one.session.local_index, one.session.remote_index)}
+        is_others = self.data_received > 0 and self.from_peer and index not in ours
+        if is_others and (index in self._others or len(self._others) < MOST_OTHERS):
+            self._others[index] += 1
         super()._data_came(message, size, now)
 
     def _response_came(self, message: HandshakeResponse, size: int, now: float) -> None:

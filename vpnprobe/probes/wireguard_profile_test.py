@@ -168,9 +168,7 @@ class WireguardRemote(RemoteTest):
         self._over = over = _SessionOver(context, client)
         self._sent_to = context.endpoint(self._peer.port)
         try:
-            self._sent_to = await over_udp(
-                context, client, self.handshake, until=lambda _: over, authenticated=lambda: client.authenticated
-            )
+            self._sent_to = await over_udp(context, client, self.handshake, until=lambda _: over, roaming=client)
         except (CannotRun, OSError) as error:
             self._unreachable = str(error)
         return client.answered or client.response_unopened
