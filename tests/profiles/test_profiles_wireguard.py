@@ -1,6 +1,7 @@
 """WireGuard profiles as wg-quick and the providers' files have them, and what is told where one is wrong."""
 
 import base64
+import sys
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnprobe.errors import ExitStatus
+from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.observations.schema import Transport
 from vpnprobe.profiles.errors import ProfileError
 from vpnprobe.profiles.wireguard import check_keys, is_wireguard, parse_wireguard, read_wireguard
@@ -246,3 +247,13 @@ def test_any_text_gives_a_profile_or_one_line(lines: list[str]) -> None:
     else:
         assert found.peers
         assert all(0 < peer.port < 65536 and peer.host for peer in found.peers)
+
+
+def test_what_a_handshake_or_a_cookie_takes_is_asked_for_before_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    profile = parse_wireguard(INTERFACE + PEER, file="wg0.conf")
+    check_keys(profile)
+    for module in ("Crypto.Cipher.ChaCha20_Poly1305", "Cryptodome.Cipher.ChaCha20_Poly1305"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(CannotRun, match="pip install pycryptodome") as caught:
+        check_keys(profile)
+    assert caught.value.status is ExitStatus.MISSING

@@ -4,6 +4,7 @@ import random
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from types import ModuleType
 
 import pytest
 from hypothesis import given
@@ -199,13 +200,28 @@ def test_what_came_late_is_taken_within_the_window() -> None:
 def test_what_is_lacking_is_told_with_what_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lacking() == ""
     message, _ = began()
-    for package in ("Crypto.Cipher.ChaCha20_Poly1305", "Crypto.Cipher", "cryptography.hazmat.primitives.asymmetric.x25519"):
+    for package in ("Crypto.Cipher.ChaCha20_Poly1305", "Cryptodome.Cipher.ChaCha20_Poly1305"):
         monkeypatch.setitem(sys.modules, package, None)
-    assert "pip install cryptography" in lacking()
+    assert "pip install pycryptodome" in lacking()
     with pytest.raises(CannotRun, match="pip install pycryptodome"):
         cookie_reply(message, bytes(32), cookie=bytes(MAC), nonce=bytes(24))
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric.x25519", None)
+    assert "pip install cryptography" in lacking()
     with pytest.raises(CannotRun, match="pip install"):
         public_key(CLIENT)
+
+
+def test_debians_name_of_the_package_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    from Crypto.Cipher import ChaCha20_Poly1305
+
+    monkeypatch.setitem(sys.modules, "Crypto.Cipher.ChaCha20_Poly1305", None)
+    for name in ("Cryptodome", "Cryptodome.Cipher"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, "Cryptodome.Cipher.ChaCha20_Poly1305", ChaCha20_Poly1305)
+    assert lacking() == ""
+    message, _ = began()
+    reply = cookie_reply(message, AT_CLIENT.peer, cookie=bytes(MAC), nonce=bytes(24))
+    assert read_cookie(reply, message.mac1, AT_CLIENT.peer) == bytes(MAC)
 
 
 def of(*sizes: int) -> list[st.SearchStrategy[bytes]]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from vpnprobe.conversations.wireguard import opening
 from vpnprobe.conversations.wireguard_ends import Responder
-from vpnprobe.errors import CannotRun, DecodeError
+from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.wire.wireguard import HandshakeInitiation
 from vpnprobe.wire.wireguard_noise import KEY, NO_MAC, Identity, lacking, public_key, read_initiation
 
@@ -39,6 +39,7 @@ class RunKeys:
 
 def make_run_keys(entropy: Callable[[int], bytes]) -> RunKeys:
     """Fresh, for one run. Raises CannotRun (status MISSING) where the cryptography cannot be had."""
+    _require_cryptography()
     client, server = entropy(KEY), entropy(KEY)
     return RunKeys(Identity(client, public_key(server), entropy(KEY)), server)
 
@@ -54,13 +55,20 @@ class ServerKeys:
 
 
 def accept(message: object) -> ServerKeys:
-    """The server's, from a control message. Raises DecodeError where it cannot be used, CannotRun where this host lacks what it takes."""
+    """The server's, from a control message.
+
+    Raises DecodeError where it cannot be used, CannotRun (status MISSING) where the cryptography cannot be had.
+    """
     if not isinstance(message, dict):
         raise DecodeError("keys", 0, "are no table")
-    if lack := lacking():
-        raise CannotRun(lack)
+    _require_cryptography()
     private, client, preshared = (_key(message, name) for name in PARTS)
     return ServerKeys(Identity(private, client, preshared))
+
+
+def _require_cryptography() -> None:
+    if lack := lacking():
+        raise CannotRun(lack, status=ExitStatus.MISSING)
 
 
 def _key(message: dict[str, object], name: str) -> bytes:

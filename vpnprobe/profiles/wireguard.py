@@ -15,13 +15,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
-from vpnprobe.errors import DecodeError
+from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.profiles.errors import Place, shown
 from vpnprobe.profiles.files import check_text, read_text
 from vpnprobe.profiles.model import Note, Unknown
 from vpnprobe.profiles.options import number_in
 from vpnprobe.profiles.wireguard_model import Network, TunnelAddress, WireguardPeer, WireguardProfile
-from vpnprobe.wire.wireguard_noise import agree, public_key
+from vpnprobe.wire.wireguard_noise import agree, lacking, public_key
 
 INTERFACE: Final = "interface"
 PEER: Final = "peer"
@@ -120,6 +120,8 @@ def check_keys(profile: WireguardProfile, *, most: int | None = None) -> None:
 
     `most`: so many peers are looked at; None: all.
     """
+    if lack := lacking():
+        raise CannotRun(lack, status=ExitStatus.MISSING)
     own = public_key(profile.private_key)
     for peer in profile.peers[:most]:
         if peer.public_key == own:

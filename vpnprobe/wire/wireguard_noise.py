@@ -7,8 +7,11 @@ library. Keys, hashes and secrets have 32 bytes, tags 16. What does not open rai
 
 import hashlib
 import hmac
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
@@ -36,15 +39,21 @@ TAI64_EPOCH: Final = (1 << 62) + 10
 """The label of 1970-01-01 00:00:00 UTC."""
 ZERO_NONCE: Final = bytes(12)
 LACKING: Final = "WireGuard needs the Python package cryptography: apt install python3-cryptography, or pip install cryptography"
-LACKING_COOKIES: Final = "WireGuard's cookies need the Python package pycryptodome: pip install pycryptodome"
+LACKING_COOKIES: Final = (
+    "WireGuard's cookies need the Python package pycryptodome: apt install python3-pycryptodome, or pip install pycryptodome"
+)
 
 
 def lacking() -> str:
-    """Why there is no cryptography for handshakes and data, with what mends it; empty: it is there."""
+    """Why there is no cryptography for handshakes, data and cookies, with what mends it; empty: it is there."""
     try:
         import cryptography.hazmat.primitives.asymmetric.x25519  # noqa: F401
     except ImportError:
         return LACKING
+    try:
+        _xchacha_module()
+    except CannotRun as lack:
+        return str(lack)
     return ""
 
 
@@ -243,11 +252,16 @@ def read_cookie(reply: CookieReply, mac1: bytes, peer: bytes) -> bytes:
 
 
 def _xchacha(key: bytes, nonce: bytes) -> "ChaCha20Poly1305Cipher":
-    try:
-        from Crypto.Cipher import ChaCha20_Poly1305
-    except ImportError:
-        raise CannotRun(LACKING_COOKIES, status=ExitStatus.MISSING) from None
-    return ChaCha20_Poly1305.new(key=key, nonce=nonce)
+    cipher: ChaCha20Poly1305Cipher = _xchacha_module().new(key=key, nonce=nonce)
+    return cipher
+
+
+def _xchacha_module() -> ModuleType:
+    """pycryptodome's, which Debian's package has under another name. Raises CannotRun (status MISSING)."""
+    for package in ("Crypto", "Cryptodome"):
+        with suppress(ImportError):
+            return import_module(f"{package}.Cipher.ChaCha20_Poly1305")
+    raise CannotRun(LACKING_COOKIES, status=ExitStatus.MISSING)
 
 
 class TransportSession:
