@@ -19,8 +19,8 @@ from vpnprobe.endpoint.driver import CLOCK_SLACK_S, Until
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.errors import CannotRun
 from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake, openvpn_reset
-from vpnprobe.evidence.named_failures import NamedFailure
-from vpnprobe.evidence.packet_records import Vantage
+from vpnprobe.evidence.named_failures import PORT_REFUSED, UNREACHABLE, NamedFailure
+from vpnprobe.evidence.packet_records import Check, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import ProbeContext
@@ -115,7 +115,8 @@ class OpenvpnRemote(RemoteTest):
         self._profile_test = profile_test
         self._tls_context = tls_context
         self._remote = remote  # With its wrapping.
-        self._refused: Failure | None = None
+        self._not_begun: tuple[str, str] | None = None
+        """By name, why no session could be begun, and what there is to say of it; None: one could."""
 
     def not_to_be_tried(self) -> bool:
         if not self._profile_test.profile.credentials.static_challenge:
@@ -125,16 +126,19 @@ class OpenvpnRemote(RemoteTest):
         return True
 
     async def attempt(self) -> bool:
-        self._refused = None
+        self._not_begun = None
         self._client = client = self._new_client(self._tls_context)
         try:
-            self._over = await self._converse(client)
+            await self._converse(client)
         except (CannotRun, OSError) as error:
-            self._refused, self._over = Failure(FailureCode.UNREACHABLE, str(error)), _SessionOver(self.context, client)
+            self._not_begun = UNREACHABLE, str(error)
         return client.stage >= Stage.ANSWERED
 
     async def conclude(self) -> None:
-        client, failure = self._client, self._refused or self._client.stalled()
+        if self._not_begun is not None:
+            self.name(self._reached(), *self._not_begun)
+            return
+        client, failure = self._client, self._client.stalled()
         if failure is not None and failure.code is FailureCode.CLOSED_BY_PEER and client.stage in CLOSED_AT:
             failure = Failure(CLOSED_AT[client.stage], "the server closed the connection")
         if failure is not None:
@@ -142,10 +146,10 @@ class OpenvpnRemote(RemoteTest):
         left_out = self._profile_test.profile.ciphers.unsupported
         if failure is not None and failure.code is FailureCode.NO_COMMON_DATA_CIPHER and left_out:
             failure = replace(failure, detail=f"{failure.detail}; not tried, since vpnprobe cannot do them: {', '.join(left_out)}")
-        self._tell(client, self._over, failure)
+        self._tell(failure)
 
-    async def _converse(self, client: Client) -> "_SessionOver":
-        over = _SessionOver(self.context, client)
+    async def _converse(self, client: Client) -> None:
+        self._over = over = _SessionOver(self.context, client)
         if client.stream:
             await self._over_tcp(self.context, client, over)
         else:
@@ -158,8 +162,7 @@ class OpenvpnRemote(RemoteTest):
             await over_udp(self.context, client, self.reset, until=lambda _: over, closing=closing)
             refused = any(r.check == self.reset and r.kind is RefusalKind.PORT_UNREACHABLE for r in self.context.recorder.refusals)
             if refused and client.stage < Stage.ANSWERED:
-                self._refused = Failure(FailureCode.PORT_REFUSED)
-        return over
+                self._not_begun = PORT_REFUSED, ""
 
     def _new_client(self, tls_context: ssl.SSLContext, *, wrapping: Wrapping | None = None, echoes: int | None = None) -> Client:
         context, profile = self.context, self._profile_test.profile
@@ -190,9 +193,9 @@ class OpenvpnRemote(RemoteTest):
         except ConnectError as error:
             if error.failure is ConnectFailure.REFUSED:
                 context.recorder.refused(Refusal(self.reset, Direction.C2S, RefusalKind.RST, str(context.peer_address)))
-                self._refused = Failure(FailureCode.PORT_REFUSED)
+                self._not_begun = PORT_REFUSED, ""
             else:
-                self._refused = Failure(FailureCode.UNREACHABLE, "no TCP connection came up")
+                self._not_begun = UNREACHABLE, "no TCP connection came up"
             return
         driver = await over_stream(context, client, self.reset, stream, lambda _: until)
         if driver.was_reset:
@@ -253,11 +256,17 @@ class OpenvpnRemote(RemoteTest):
             return Failure(FailureCode.CREDENTIALS_WANTED, "it took the certificate, and fell silent where no user name came")
         return client_certificate_failure(self._profile_test.profile)
 
-    def _tell(self, client: Client, over: "_SessionOver", failure: Failure | None) -> None:
+    def _reached(self) -> Check:
+        """The check that the session has come to."""
+        if self._client.stage >= Stage.CONFIGURED:
+            return self.data
+        return self.reset if self._client.stage < Stage.ANSWERED else self.handshake
+
+    def _tell(self, failure: Failure | None) -> None:
         """Puts the failure beside the check that it belongs to, and says why the later ones were not tried."""
+        client, over = self._client, self._over
         if failure is not None:
-            before_data = self.reset if client.stage < Stage.ANSWERED else self.handshake
-            self.name(before_data if client.stage < Stage.CONFIGURED else self.data, failure.code, failure.detail)
+            self.name(self._reached(), failure.code, failure.detail)
             return
         facts: dict[str, str | float] = {"cipher": str(client.cipher), "tls": client.tls_version}
         if over.first_data_s is not None:
