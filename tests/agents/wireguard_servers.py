@@ -7,9 +7,10 @@ from ipaddress import IPv4Address, IPv4Network, ip_interface
 from typing import Final
 
 from agents_support import Agents
+from wireguard_under_load import LoadedResponder
 
 from vpnprobe.conversations.tunnel_echo import echo_request, read_echo
-from vpnprobe.conversations.wireguard_ends import Initiator, Responder
+from vpnprobe.conversations.wireguard_ends import Initiator
 from vpnprobe.endpoint.driver import Driver
 from vpnprobe.probes.settings import Resolve
 from vpnprobe.profiles.wireguard_model import WireguardPeer, WireguardProfile
@@ -26,7 +27,7 @@ GATEWAY: Final = IPv4Address("10.8.0.1")
 DATA: Final = 4
 
 
-class Gateway(Responder):
+class Gateway(LoadedResponder):
     """Its tunnel ends at one address, which answers pings or does not."""
 
     answers_pings = True

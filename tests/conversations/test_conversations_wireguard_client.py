@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 
 import pytest
 from wireguard_support import AT_CLIENT, AT_SERVER, INDEX, UNIX_TIME, Lost, Pair
+from wireguard_under_load import LoadedResponder
 
 from vpnprobe.conversations.tunnel_echo import echo_reply, read_echo
 from vpnprobe.conversations.wireguard import KnownData, State
@@ -194,7 +195,7 @@ class TestLater:
     def test_a_renewed_session_is_confirmed_and_nobody_is_looked_for_again(self) -> None:
         end = client(GATEWAY)
         both = pair(end, GATEWAY).run()
-        end.renew(both.now)
+        end._begin(both.now)
         both.run()
         assert both.server.keepalives_received == 1
         assert len(end.run.requests) == 12
@@ -248,7 +249,7 @@ class TestSlowPaths:
 
 def test_a_cookie_is_no_word_that_only_the_server_can_have_said() -> None:
     end = client(GATEWAY, echoes=0)
-    under_load = Responder(AT_SERVER, entropy=random.Random(2).randbytes, unix_time_at_zero=UNIX_TIME, echoes=0, wants_cookie=True)
+    under_load = LoadedResponder(AT_SERVER, entropy=random.Random(2).randbytes, unix_time_at_zero=UNIX_TIME, echoes=0, wants_cookie=True)
     both = Pair(end, under_load)
     both.deliver()
     assert (end.opened, end.cookies_received, end.authenticated) == (1, 1, 0)

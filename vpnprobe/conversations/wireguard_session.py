@@ -157,10 +157,6 @@ class WireguardEnd(ConversationEnd[WireguardTracker], TunnelEcho):
             self._begin(now)
         self.send_due_echo(now)
 
-    def renew(self, now: float) -> None:
-        """Begins a handshake for new keys, unless one is under way."""
-        self._begin(now)
-
     # What goes through the tunnel.
 
     def tunnel_ends(self) -> tuple[IPv4Address, IPv4Address] | None:
