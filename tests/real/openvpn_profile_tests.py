@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
-from vpnprobe.cli.resolving import addresses_of
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces
 from vpnprobe.evidence.judge import judge
@@ -17,6 +16,7 @@ from vpnprobe.probes.context import ProbeContext
 from vpnprobe.probes.openvpn_profile_test import ECHOES, ProfileProbe, ProfileTest
 from vpnprobe.probes.settings import Settings
 from vpnprobe.profiles.ovpn import parse_profile
+from vpnprobe.transports.resolving import addresses_of
 from vpnprobe.transports.stack import Address
 from vpnprobe.transports.system import SystemStack
 from vpnprobe.transports.topology import CLIENT
