@@ -30,12 +30,11 @@ from vpnprobe.agents.client import ClientRun, Measured
 from vpnprobe.observations.schema import Cause, Feasibility, Observation, Outcome, Transport
 from vpnprobe.probes.settings import Settings
 from vpnprobe.probes.wireguard_profile_test import NO_KEYS, OUT_OF_TIME, WireguardProfileTest, asked_in_tunnel, sizes_of
-from vpnprobe.profiles.wireguard import key_text
 from vpnprobe.profiles.wireguard_model import WireguardProfile
 from vpnprobe.rules import decide, load_default
 from vpnprobe.transports.stack import Address
 from vpnprobe.transports.topology import Action, Filter, Link, Topology
-from vpnprobe.wire.wireguard_noise import public_key
+from vpnprobe.wire.wireguard_noise import key_text, public_key
 
 RULES = load_default()
 INITIATION, RESPONSE, DATA = b"\x01\0\0\0", b"\x02\0\0\0", b"\x04\0\0\0"

@@ -14,6 +14,7 @@ from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.wire import wireguard_noise
 from vpnprobe.wire.wireguard import CookieReply, HandshakeInitiation, HandshakeResponse, TransportData
 from vpnprobe.wire.wireguard_noise import (
+    KEY,
     MAC,
     NO_MAC,
     REPLAY_WINDOW,
@@ -24,6 +25,8 @@ from vpnprobe.wire.wireguard_noise import (
     cookie_reply,
     derive,
     initiation,
+    key_of_text,
+    key_text,
     lacking,
     public_key,
     read_cookie,
@@ -222,6 +225,29 @@ def test_debians_name_of_the_package_is_known(monkeypatch: pytest.MonkeyPatch) -
     message, _ = began()
     reply = cookie_reply(message, AT_CLIENT.peer, cookie=bytes(MAC), nonce=bytes(24))
     assert read_cookie(reply, message.mac1, AT_CLIENT.peer) == bytes(MAC)
+
+
+@given(st.binary(min_size=KEY, max_size=KEY))
+def test_keys_are_written_and_read(key: bytes) -> None:
+    text = key_text(key)
+    assert (len(text), key_of_text(text)) == (44, key)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "no base64 of 32 bytes"),
+        ("A" * 43, "no base64 of 32 bytes"),
+        ("A" * 42 + "B=", "no base64 of 32 bytes"),
+        (key_text(bytes(KEY)) + "\n", "no base64 of 32 bytes"),
+        ("é" * 44, "no base64 of 32 bytes"),
+        (key_text(bytes(KEY - 1)), "31 bytes, not 32"),
+        (key_text(bytes(KEY + 1)), "33 bytes, not 32"),
+    ],
+)
+def test_what_is_no_key(text: str, problem: str) -> None:
+    with pytest.raises(DecodeError, match=f"PublicKey at offset 0: is {problem}"):
+        key_of_text(text, "PublicKey")
 
 
 def of(*sizes: int) -> list[st.SearchStrategy[bytes]]:

@@ -4,7 +4,6 @@ The server's half goes over the control channel, which has proven both ends to e
 silence, as a real peer meets whom it does not know.
 """
 
-import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,11 +12,10 @@ from vpnprobe.conversations.wireguard import opening
 from vpnprobe.conversations.wireguard_ends import Responder
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.wire.wireguard import HandshakeInitiation
-from vpnprobe.wire.wireguard_noise import KEY, NO_MAC, Identity, lacking, public_key, read_initiation
+from vpnprobe.wire.wireguard_noise import KEY, NO_MAC, Identity, key_of_text, key_text, lacking, public_key, read_initiation
 
 ECHOES: Final = 6
 """Echo requests that the server's end sends through each tunnel."""
-MOST_BASE64: Final = 64
 MOST_SEEN: Final = 4096
 """Of those that are kept: more than a client has conversations."""
 PARTS: Final = ("private", "client", "preshared")
@@ -34,7 +32,7 @@ class RunKeys:
     def handed_over(self) -> dict[str, str]:
         """The server's half, as a part of a control message."""
         parts = (self.server_private, self.identity.public, self.identity.preshared)
-        return {name: base64.b64encode(part).decode() for name, part in zip(PARTS, parts, strict=True)}
+        return {name: key_text(part) for name, part in zip(PARTS, parts, strict=True)}
 
 
 def make_run_keys(entropy: Callable[[int], bytes]) -> RunKeys:
@@ -73,15 +71,9 @@ def _require_cryptography() -> None:
 
 def _key(message: dict[str, object], name: str) -> bytes:
     text = message.get(name)
-    if not isinstance(text, str) or len(text) > MOST_BASE64:
-        raise DecodeError(name, 0, "is missing or too long")
-    try:
-        key = base64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise DecodeError(name, 0, str(error)) from error
-    if len(key) != KEY:
-        raise DecodeError(name, 0, f"is {len(key)} bytes, not {KEY}")
-    return key
+    if not isinstance(text, str):
+        raise DecodeError(name, 0, "is missing")
+    return key_of_text(text, name)
 
 
 def respond(data: bytes, keys: object | None, *, entropy: Callable[[int], bytes], unix_time_at_zero: float) -> Responder | None:

@@ -35,12 +35,11 @@ from vpnprobe.probes.conversing import over_udp
 from vpnprobe.probes.existing_server import MOST_REMOTES, RemoteTest, form_of, in_turn
 from vpnprobe.probes.settings import Resolve
 from vpnprobe.probes.tunnel_findings import echo_failure
-from vpnprobe.profiles.wireguard import key_text
 from vpnprobe.profiles.wireguard_model import WireguardPeer, WireguardProfile
 from vpnprobe.transports.stack import Endpoint
 from vpnprobe.wire.ip import MAXIMUM_PACKET
 from vpnprobe.wire.wireguard import EMPTY_DATA
-from vpnprobe.wire.wireguard_noise import NO_PRESHARED_KEY, Identity, public_key
+from vpnprobe.wire.wireguard_noise import NO_PRESHARED_KEY, Identity, key_text, public_key
 
 SPEC: Final = protocol_named("wireguard")
 ECHOES: Final = 102

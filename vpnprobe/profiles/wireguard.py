@@ -6,8 +6,6 @@ this machine (addresses, routes, resolver, hooks) is not done; a key that neithe
 never stand in an error.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_network
@@ -21,12 +19,10 @@ from vpnprobe.profiles.files import check_text, read_text
 from vpnprobe.profiles.model import Note, Unknown
 from vpnprobe.profiles.options import number_in
 from vpnprobe.profiles.wireguard_model import Network, TunnelAddress, WireguardPeer, WireguardProfile
-from vpnprobe.wire.wireguard_noise import agree, lacking, public_key
+from vpnprobe.wire.wireguard_noise import agree, key_of_text, lacking, public_key
 
 INTERFACE: Final = "interface"
 PEER: Final = "peer"
-KEY_BYTES: Final = 32
-KEY_CHARACTERS: Final = 44
 HOOKS: Final = ("preup", "postup", "predown", "postdown")
 _INTERFACE_KEYS: Final = "privatekey listenport fwmark address dns mtu table saveconfig"
 _PEER_KEYS: Final = "publickey presharedkey allowedips endpoint persistentkeepalive"
@@ -108,11 +104,6 @@ def parse_wireguard(text: str, *, file: str) -> WireguardProfile:
             if entry.key not in KNOWN[entry.kind] and entry.key not in JUNK and entry.key not in UNCHANGED
         ),
     )
-
-
-def key_text(key: bytes) -> str:
-    """A key as wg writes it."""
-    return base64.b64encode(key).decode()
 
 
 def check_keys(profile: WireguardProfile, *, most: int | None = None) -> None:
@@ -233,14 +224,10 @@ def _peer(lines: Lines) -> WireguardPeer:
 def _key(entry: Entry) -> bytes:
     """32 bytes. Raises ProfileError, which does not show them."""
     try:
-        key = base64.b64decode(entry.value, validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) == KEY_BYTES and len(entry.value) == KEY_CHARACTERS:
-        return key
-    wanted = f"no base64 of {KEY_BYTES} bytes ({KEY_CHARACTERS} characters with = at the end)"
-    problem = f"is {len(key)} bytes, not {KEY_BYTES}" if key else f"is {wanted}"
-    raise entry.place.wrong(f"{entry.written} {problem}", "copy the whole key again (wg genkey, wg pubkey and wg genpsk print them)")
+        return key_of_text(entry.value)
+    except DecodeError as error:
+        todo = "copy the whole key again (wg genkey, wg pubkey and wg genpsk print them)"
+        raise entry.place.wrong(f"{entry.written} {error.problem}", todo) from None
 
 
 def _endpoint(entry: Entry) -> tuple[str, int]:

@@ -5,6 +5,7 @@ the Python package cryptography, XChaCha20-Poly1305 of cookies from pycryptodome
 library. Keys, hashes and secrets have 32 bytes, tags 16. What does not open raises DecodeError and gives out nothing.
 """
 
+import base64
 import hashlib
 import hmac
 from contextlib import suppress
@@ -80,6 +81,24 @@ def agree(private: bytes, public: bytes, name: str) -> bytes:
     except ValueError:
         raise DecodeError(name, 0, "is no key that a secret can be agreed with") from None
     return secret
+
+
+def key_text(key: bytes) -> str:
+    """A key as wg writes it, in base64."""
+    return base64.b64encode(key).decode()
+
+
+def key_of_text(text: str, name: str = "key") -> bytes:
+    """The 32 bytes of a key that is written so, and in no other form: wg takes none. Raises DecodeError, about `name`, without the key."""
+    try:
+        key = base64.b64decode(text, validate=True)
+    except ValueError:
+        key = b""
+    if key and len(key) != KEY:
+        raise DecodeError(name, 0, f"is {len(key)} bytes, not {KEY}")
+    if not key or key_text(key) != text:
+        raise DecodeError(name, 0, f"is no base64 of {KEY} bytes ({len(key_text(bytes(KEY)))} characters with = at the end)")
+    return key
 
 
 def digest(*parts: bytes) -> bytes:
