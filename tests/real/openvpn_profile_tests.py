@@ -13,7 +13,8 @@ from vpnprobe.evidence.records import EndRecord, PathFacts
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.observations.schema import Direction, Observation, Outcome
 from vpnprobe.probes.context import ProbeContext
-from vpnprobe.probes.openvpn_profile_test import ECHOES, ProfileProbe, ProfileTest
+from vpnprobe.probes.existing_server import ECHOES
+from vpnprobe.probes.openvpn_profile_test import ProfileProbe, ProfileTest
 from vpnprobe.probes.settings import Settings
 from vpnprobe.profiles.ovpn import parse_profile
 from vpnprobe.transports.resolving import addresses_of

@@ -42,7 +42,8 @@ class TunnelOffer:
     """Whom echo requests can go to, the likeliest first."""
     sizes: Sequence[int] = DATA_SIZES
     """Bytes of the outer IP packets that are tried, ascending; the last is the largest that the tunnel's MTU makes."""
-    echoes: int = 102
+    echoes: int = 12
+    """Echo requests of the run."""
 
 
 class WireguardClient(Initiator):

@@ -15,7 +15,7 @@ from vpnprobe import __version__
 from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session import Stage, Wrapping
-from vpnprobe.endpoint.driver import CLOCK_SLACK_S, Until
+from vpnprobe.endpoint.driver import Until
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.errors import CannotRun
 from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake, openvpn_reset
@@ -25,7 +25,16 @@ from vpnprobe.evidence.records import Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import ProbeContext
 from vpnprobe.probes.conversing import connected, over_stream, over_udp
-from vpnprobe.probes.existing_server import MOST_REMOTES, RemoteTest, form_of, in_turn
+from vpnprobe.probes.existing_server import (
+    ECHOES,
+    MOST_REMOTES,
+    REFUSED_PATIENCE_S,
+    TAIL_S,
+    RemoteSessionOver,
+    RemoteTest,
+    form_of,
+    in_turn,
+)
 from vpnprobe.probes.openvpn_findings import CLOSED_AT, client_certificate_failure, data_failure, told_of
 from vpnprobe.probes.settings import Resolve
 from vpnprobe.profiles.model import Profile, Remote
@@ -35,18 +44,10 @@ from vpnprobe.wire.ciphers import lacking
 from vpnprobe.wire.openvpn_keys import ClientKeyV2, KeyDirection, StaticKey
 from vpnprobe.wire.openvpn_wrap import Wrap
 
-ECHOES: Final = 102
-"""Echo requests, the sizes in turn."""
 RESET_PATIENCE_S: Final = 4.0
 """The reset is sent four times by then."""
-REFUSED_PATIENCE_S: Final = 0.8
-"""Where the port is refused: long enough for a second refusal, since a single ICMP error may be about another thing."""
 PATIENCE_S: Final = 8.0
 """Silence after which a session that had begun is given up: its packets were repeated several times by then."""
-TAIL_S: Final = 1.5
-"""Silence after which no echo is waited for any more."""
-SESSION_DEADLINE_S: Final = 45.0
-"""For one session, whatever a server keeps saying."""
 PING_PATIENCE_S: Final = 12.0
 """How long a server's own keep-alive is waited for where no echo comes back."""
 CONNECT_DEADLINE_S: Final = 8.0
@@ -160,8 +161,7 @@ class OpenvpnRemote(RemoteTest):
                     client.events()  # Where there was nobody to ask, the goodbye alone must not count as data without an answer.
 
             await over_udp(self.context, client, self.reset, until=lambda _: over, closing=closing)
-            refused = any(r.check == self.reset and r.kind is RefusalKind.PORT_UNREACHABLE for r in self.context.recorder.refusals)
-            if refused and client.stage < Stage.ANSWERED:
+            if over.was_refused and client.stage < Stage.ANSWERED:
                 self._not_begun = PORT_REFUSED, ""
 
     def _new_client(self, tls_context: ssl.SSLContext, *, wrapping: Wrapping | None = None, echoes: int | None = None) -> Client:
@@ -283,42 +283,35 @@ class OpenvpnRemote(RemoteTest):
             self.context.skip(self.data, why, Direction.C2S, Direction.S2C)
 
 
-class _SessionOver:
-    """A session of a profile test is over: all echo requests are answered, it has failed, or nothing comes any more."""
+class _SessionOver(RemoteSessionOver[Client]):
+    """A session that has failed is over too."""
 
     def __init__(self, context: ProbeContext, client: Client, enough: Callable[[], bool] = lambda: False) -> None:
         """`enough`: what ends it before."""
-        self._context = context
-        self._client = client
+        super().__init__(context, client)
         self._enough = enough
-        self._heard = self._began = context.stack.now()
-        self._bytes = 0
-        self.first_data_s: float | None = None
-        """Seconds from the beginning to the first data packet that came; None: none did."""
 
-    def reached(self, now: float) -> bool:
+    @property
+    def came(self) -> int:
+        return self._client.bytes_received
+
+    @property
+    def data_came(self) -> bool:
+        return self._client.stage is Stage.DATA
+
+    @property
+    def finished(self) -> bool:
         client = self._client
-        if client.bytes_received != self._bytes:
-            self._bytes, self._heard = client.bytes_received, now
-        if client.stage is Stage.DATA and self.first_data_s is None:
-            self.first_data_s = now - self._began
-        if self._enough() or client.failure is not None or (client.stage >= Stage.CONFIGURED and client.run.all_answered):
-            return True
-        return now >= self.due() - CLOCK_SLACK_S / 2
+        return self._enough() or client.failure is not None or (client.stage >= Stage.CONFIGURED and client.run.all_answered)
 
-    def due(self) -> float:
+    def given_up_at(self) -> float:
         nobody_to_ask = self._client.stage >= Stage.CONFIGURED and self._client.gateway is None
-        patience_s = TAIL_S if nobody_to_ask else self._patience_s()
-        return min(self._heard + patience_s, self._began + SESSION_DEADLINE_S)
-
-    def _was_refused(self) -> bool:
-        """Whether an ICMP port-unreachable answered this session's reset."""
-        return any(r.key == self._client.key and r.kind is RefusalKind.PORT_UNREACHABLE for r in self._context.recorder.refusals)
+        return self._heard + (TAIL_S if nobody_to_ask else self._patience_s())
 
     def _patience_s(self) -> float:
         client = self._client
         if client.stage < Stage.ANSWERED:
-            return REFUSED_PATIENCE_S if self._was_refused() else RESET_PATIENCE_S
+            return RETRANSMIT_AFTER_S + REFUSED_PATIENCE_S if self.was_refused else RESET_PATIENCE_S
         if not client.run.all_sent or client.stage < Stage.CONFIGURED:
             return PATIENCE_S
         answered = any(request.answered_at is not None for request in client.run.requests.values())
