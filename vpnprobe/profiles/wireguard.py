@@ -78,7 +78,8 @@ def is_wireguard(text: str) -> bool:
 def parse_wireguard(text: str, *, file: str) -> WireguardProfile:
     """The profile that a text is; `file` names it in messages. Raises ProfileError."""
     check_text(text, file)
-    sections, entries = _sections(text, file), list(_entries(text, file))
+    sections = _sections(text, file)
+    entries = list(_entries(text, file, sections))
     if INTERFACE not in sections.values():
         raise Place(file, 0).wrong("has no [Interface] section", "give the whole profile, with [Interface] and [Peer]")
     interface = Lines([entry for entry in entries if entry.kind == INTERFACE], Place(file, 0))
@@ -169,9 +170,8 @@ def _sections(text: str, file: str) -> dict[Place, str]:
     return found
 
 
-def _entries(text: str, file: str) -> Iterator[Entry]:
-    """All lines that are no heads. Raises ProfileError."""
-    sections = _sections(text, file)
+def _entries(text: str, file: str, sections: Mapping[Place, str]) -> Iterator[Entry]:
+    """All lines that are no heads of sections. Raises ProfileError."""
     kind, section = "", -1
     for number, line in _lines(text):
         place = Place(file, number)
