@@ -17,7 +17,7 @@ from vpnprobe.conversations.wireguard_client import (
     MOST_OTHERS,
     RETRANSMIT_AFTER_S,
     UNANSWERED_ECHOES,
-    TunnelOffer,
+    TunnelSettings,
     WireguardClient,
 )
 from vpnprobe.conversations.wireguard_ends import Responder
@@ -47,8 +47,8 @@ class Network(Responder):
 def client(
     *asked: IPv4Address, own: IPv4Address | None = OWN, echoes: int = 12, sizes: Sequence[int] = (128, 576, 1340)
 ) -> WireguardClient:
-    offer = TunnelOffer(own, asked, sizes, echoes)
-    return WireguardClient(AT_CLIENT, offer, index=INDEX, entropy=random.Random(1).randbytes, unix_time_at_zero=UNIX_TIME)
+    settings = TunnelSettings(own, asked, sizes, echoes)
+    return WireguardClient(AT_CLIENT, settings, index=INDEX, entropy=random.Random(1).randbytes, unix_time_at_zero=UNIX_TIME)
 
 
 def pair(end: WireguardClient, *there: IPv4Address, lost: Lost = lambda *_: False, echoes: int = 0) -> Pair:

@@ -94,7 +94,7 @@ def test_two_ends_come_to_the_same_keys() -> None:
 def test_what_is_secret_is_not_shown() -> None:
     message, state = began()
     shown = repr(AT_CLIENT) + repr(state) + repr(answered(message)[1])
-    assert not any(str(secret) in shown for secret in (CLIENT, PRESHARED, state.chain, state.key))
+    assert not any(str(secret) in shown for secret in (CLIENT, PRESHARED, state.chaining_key, state.key))
 
 
 Changed = Callable[[HandshakeInitiation], HandshakeInitiation]

@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 
 from vpnprobe.conversations.registry import protocol_named
 from vpnprobe.conversations.tunnel_echo import UDP_CARRIER_BYTES
-from vpnprobe.conversations.wireguard_client import RETRANSMIT_AFTER_S, TunnelOffer, WireguardClient
+from vpnprobe.conversations.wireguard_client import RETRANSMIT_AFTER_S, TunnelSettings, WireguardClient
 from vpnprobe.conversations.wireguard_session import DATA_SIZES, KEEPALIVE_S, REKEY_TIMEOUT_S
 from vpnprobe.errors import CannotRun
 from vpnprobe.evidence.checks import wireguard_data, wireguard_handshake
@@ -161,7 +161,7 @@ class WireguardRemote(RemoteTest):
         self._unreachable = ""
         self._client = client = WireguardClient(
             Identity(profile.private_key, self._peer.public_key, self._peer.preshared_key or NO_PRESHARED_KEY),
-            TunnelOffer(_own_address(profile), asked_in_tunnel(profile, self._peer), sizes_of(profile.mtu), self._echoes),
+            TunnelSettings(_own_address(profile), asked_in_tunnel(profile, self._peer), sizes_of(profile.mtu), self._echoes),
             index=context.stack.entropy(SPEC.identifier_bytes),  # Not of this run's tag: our own server agent is not to answer it.
             entropy=context.stack.entropy,
             unix_time_at_zero=context.stack.unix_time() - context.stack.now(),
@@ -260,7 +260,7 @@ class WireguardRemote(RemoteTest):
         client = self._client
         if not client.run.requests:
             return None
-        asked = str(client.found) if client.found is not None else " or ".join(map(str, client.offer.asked))
+        asked = str(client.found) if client.found is not None else " or ".join(map(str, client.settings.asked))
         failure = echo_failure(client.run, asked, stream=False)
         if failure is None:
             return None

@@ -146,7 +146,7 @@ class Identity:
 class Handshake:
     """A handshake under way: Noise's chaining key and hash, with the key that the last agreement gave."""
 
-    chain: bytes = field(repr=False)
+    chaining_key: bytes = field(repr=False)
     hash: bytes = field(repr=False)
     key: bytes = field(default=b"", repr=False)
     index: int = 0
@@ -161,8 +161,8 @@ class Handshake:
     @classmethod
     def begun(cls, responder: bytes) -> Self:
         """Before the first message to the responder with that public key."""
-        chain = digest(CONSTRUCTION)
-        return cls(chain, digest(digest(chain, IDENTIFIER), responder))
+        chaining_key = digest(CONSTRUCTION)
+        return cls(chaining_key, digest(digest(chaining_key, IDENTIFIER), responder))
 
     def mixed(self, data: bytes) -> Self:
         """With a part of a message in the hash."""
@@ -170,13 +170,13 @@ class Handshake:
 
     def keyed(self, secret: bytes) -> Self:
         """With a secret, or an ephemeral public key, in the chaining key."""
-        chain, key = derive(2, self.chain, secret)
-        return replace(self, chain=chain, key=key)
+        chaining_key, key = derive(2, self.chaining_key, secret)
+        return replace(self, chaining_key=chaining_key, key=key)
 
     def preshared(self, key: bytes) -> Self:
         """With the preshared key in both."""
-        chain, mixed, secret = derive(3, self.chain, key)
-        return replace(self, chain=chain, key=secret, hash=digest(self.hash, mixed))
+        chaining_key, mixed, secret = derive(3, self.chaining_key, key)
+        return replace(self, chaining_key=chaining_key, key=secret, hash=digest(self.hash, mixed))
 
     def seal(self, plain: bytes) -> tuple[bytes, Self]:
         """A part, encrypted, and what follows."""
@@ -192,7 +192,7 @@ class Handshake:
 
     def transport_keys(self) -> tuple[bytes, bytes]:
         """Those of the initiator's data and of the responder's."""
-        initiator, responder = derive(2, self.chain, b"")
+        initiator, responder = derive(2, self.chaining_key, b"")
         return initiator, responder
 
 
