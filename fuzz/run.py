@@ -60,7 +60,7 @@ TARGETS: Final = {
 SLOW_S: Final = 20
 MOST_MIB: Final = 1024
 
-for needed in ("tests/conversations", "tests/profiles", "tests/capture"):
+for needed in ("tests", "tests/conversations", "tests/profiles", "tests/capture"):
     sys.path.append(str(ROOT / needed))
 
 

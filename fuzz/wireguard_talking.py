@@ -93,7 +93,7 @@ class WireguardPlay(Play[WireguardEnd]):
         self.settle()
         self.now += REKEY_TIMEOUT_S
         for end in self.ends[: 1 + self.both_begin]:
-            end.renew(self.now)
+            end._begin(self.now)
         for _ in range(2):  # Its first initiation may be answered by a cookie, which the next one has.
             self.collect()
             self.settle()
@@ -122,7 +122,7 @@ class WireguardPlay(Play[WireguardEnd]):
             case 11:
                 other.send_payload(script.some(), self.now)
             case 12:
-                end.renew(self.now)
+                end._begin(self.now)
             case 13 if end._attempts:
                 self.arrives(index, self._with_mac1(end, self.changed(self._answer(index))))
             case 14:

@@ -57,7 +57,6 @@ TESTED_ELSEWHERE: Final = {
     "cli.finishing": ("scenarios/test_scenarios_simulated.py", "what it writes is read there"),
     "cli.lab": ("lab/test_lab_cli.py", "with the other tests of the lab"),
     "cli.options": ("cli/test_cli_run.py", "options are those of run"),
-    "cli.resolving": ("cli/test_cli_openvpn_profile.py", "names in profiles are resolved there"),
     "cli.profiles": ("cli/test_cli_openvpn_profile.py", "profiles are given to run there"),
     "cli.words": ("cli/test_cli_main.py", "the help of all commands is read there"),
     "cli.report": ("report/test_report_command.py", "with the other tests of the report"),

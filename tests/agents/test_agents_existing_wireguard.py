@@ -13,10 +13,12 @@ from wireguard_servers import (
     PORT,
     PRESHARED,
     STRANGER,
+    ForgedServer,
     OnePingASecond,
     OnlyCookies,
     RenumberedServer,
     RoamingServer,
+    SlowServer,
     TalkativeServer,
     WireguardServer,
     peer,
@@ -27,13 +29,12 @@ from wireguard_servers import (
 from vpnprobe.agents.client import ClientRun, Measured
 from vpnprobe.observations.schema import Cause, Feasibility, Observation, Outcome, Transport
 from vpnprobe.probes.settings import Settings
-from vpnprobe.probes.wireguard_profile_test import WireguardProfileTest, asked_in_tunnel, sizes_of
-from vpnprobe.profiles.wireguard import key_text
+from vpnprobe.probes.wireguard_profile_test import NO_KEYS, OUT_OF_TIME, WireguardProfileTest, asked_in_tunnel, sizes_of
 from vpnprobe.profiles.wireguard_model import WireguardProfile
 from vpnprobe.rules import decide, load_default
 from vpnprobe.transports.stack import Address
 from vpnprobe.transports.topology import Action, Filter, Link, Topology
-from vpnprobe.wire.wireguard_noise import public_key
+from vpnprobe.wire.wireguard_noise import key_text, public_key
 
 RULES = load_default()
 INITIATION, RESPONSE, DATA = b"\x01\0\0\0", b"\x02\0\0\0", b"\x04\0\0\0"
@@ -229,6 +230,10 @@ class TestDataThatStops:
         assert feasibility is Feasibility.UNKNOWN
         assert "The path is not what stops it" in why
 
+    def test_a_stranger_at_another_address_is_no_other_device(self) -> None:
+        found = tried(lambda both: ForgedServer(both.server, outage=(0.1, 99.0)), topology=SOME_WAY, echoes=102)
+        assert set(found.failures) == {"data-cut"}
+
     @pytest.mark.parametrize("packets", [5, 6, 10, 20, 60, 150])
     def test_a_cut_of_each_flow_stays_one(self, packets: int) -> None:
         found = tried(topology=Topology(routers=3, filters=(Filter(at="r2", protocol=17, after_packets=packets),)), echoes=102)
@@ -400,6 +405,20 @@ class TestData:
         found = tried(used=profile(peer(allowed_ips=(ip_network(allowed),)), address=address))
         assert found.outcomes == {HANDSHAKE: "pass", C2S: "skipped", S2C: "skipped"}
         assert "nobody to ask" in found.rows[C2S].detail["reason"]
+
+    @pytest.mark.parametrize("paired", [False, True])
+    def test_where_the_handshake_came_to_no_keys_in_use(self, paired: bool) -> None:
+        """The one response answers an initiation whose keys the server has left, as a slow peer's does."""
+        found = tried(lambda both: SlowServer(both.server, most=1), paired=paired)
+        assert found.outcomes[HANDSHAKE] == "pass"
+        assert (found.outcomes[C2S], found.outcomes[S2C]) == ("skipped", "skipped")
+        assert found.rows[C2S].detail["reason"] == NO_KEYS
+        assert found.failures == {}
+
+    def test_where_keys_came_into_use_too_late(self) -> None:
+        found = tried(lambda both: SlowServer(both.server, quick_after_s=38.0))
+        assert found.outcomes == {HANDSHAKE: "pass", C2S: "skipped", S2C: "skipped"}
+        assert found.rows[C2S].detail["reason"] == OUT_OF_TIME
 
 
 class TestSeveralPeers:

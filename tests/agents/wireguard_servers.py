@@ -7,15 +7,17 @@ from ipaddress import IPv4Address, IPv4Network, ip_interface
 from typing import Final
 
 from agents_support import Agents
+from wireguard_under_load import LoadedResponder
 
 from vpnprobe.conversations.tunnel_echo import echo_request, read_echo
-from vpnprobe.conversations.wireguard_ends import Initiator, Responder
+from vpnprobe.conversations.wireguard_ends import Initiator
 from vpnprobe.endpoint.driver import Driver
 from vpnprobe.probes.settings import Resolve
 from vpnprobe.profiles.wireguard_model import WireguardPeer, WireguardProfile
 from vpnprobe.transports.stack import Address, Datagram, Endpoint, NetworkStack, UdpPort
 from vpnprobe.wire.icmp import EchoReply
-from vpnprobe.wire.wireguard import HandshakeInitiation
+from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
+from vpnprobe.wire.wireguard import HandshakeInitiation, TransportData
 from vpnprobe.wire.wireguard_noise import NO_MAC, NO_PRESHARED_KEY, Identity, public_key
 
 PORT: Final = 51820
@@ -25,7 +27,7 @@ GATEWAY: Final = IPv4Address("10.8.0.1")
 DATA: Final = 4
 
 
-class Gateway(Responder):
+class Gateway(LoadedResponder):
     """Its tunnel ends at one address, which answers pings or does not."""
 
     answers_pings = True
@@ -124,7 +126,8 @@ class WireguardServer:
         return self.outage[0] <= self.stack.now() - self._began < self.outage[1]
 
 
-ELSEWHERE: Final = Endpoint(IPv4Address("198.51.100.7"), 4000)
+STRANGERS_ADDRESS: Final = IPv4Address("198.51.100.7")
+ELSEWHERE: Final = Endpoint(STRANGERS_ADDRESS, 4000)
 
 
 class RoamingServer(WireguardServer):
@@ -197,6 +200,33 @@ class RenumberedServer(RoamingServer):
         assert self._where is not None
         if self._where.port == self._port:
             WireguardServer._send(self, data, self._true)
+
+
+class ForgedServer(WireguardServer):
+    """A stranger at another address answers each datagram with one for a session that nobody has."""
+
+    def _came(self, datagram: Datagram) -> None:
+        super()._came(datagram)
+        to, forged = datagram.source, TransportData(0x0A0B0C0D, len(self.heard), bytes(32)).encode()
+        assert isinstance(to.address, IPv4Address)
+        udp = UdpDatagram(ELSEWHERE.port, to.port, forged).encode(STRANGERS_ADDRESS, to.address)
+        self.stack.send_packet(IPv4Packet(STRANGERS_ADDRESS, to.address, IpProtocol.UDP, payload=udp).encode())
+
+
+@dataclass
+class SlowServer(WireguardServer):
+    """Its answers leave when the next initiation is under way, until it is quick enough."""
+
+    quick_after_s: float = 99.0
+    most: int = 99
+    """Answers."""
+    answers_pings: bool = False
+
+    def _send(self, data: bytes, client: Endpoint) -> None:
+        self.most -= 1
+        if self.most >= 0:
+            delay_s = 5.5 if self.stack.now() - self._began < self.quick_after_s else 2.5
+            asyncio.get_running_loop().call_later(delay_s, super()._send, data, client)
 
 
 @dataclass

@@ -4,11 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
-from capture_packets import decoded, udp
+from capture_packets import decoded, frames, udp
 
 import vpnprobe.capture
 from vpnprobe.capture.ends import SERVICE_PORTS, TRANSPORTS
+from vpnprobe.capture.followers.base import PacketFollower
 from vpnprobe.capture.followers.registry import FOLLOWERS
+from vpnprobe.capture.followers.udp import UdpFollower
+from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations import ikev2
 from vpnprobe.wire import l2tp
 from vpnprobe.wire.ip import IpProtocol
@@ -77,3 +80,21 @@ def test_a_datagram_is_its_ports_or_else_known_by_its_form(payload: bytes, port:
 @pytest.mark.parametrize("port", [500, 4500, 1701, 1194, 53])
 def test_what_nobody_knows_is_no_conversation(payload: bytes, port: int) -> None:
     assert decoded([udp(payload, 5000, port)]).conversations() == []
+
+
+class Counting(PacketFollower):
+    """Knows no datagram, and counts how often it is asked."""
+
+    asked = 0
+
+    def take_datagram(self, frame: Frame, payload: bytes, length: int) -> None:
+        self.asked += 1
+
+
+@pytest.mark.parametrize("ports", [(500, 4500), (500, 500), (4500, 40000), (40000, 40001)])
+def test_each_follower_is_asked_once_about_a_datagram(ports: tuple[int, int]) -> None:
+    both_ports, first, last = Counting(), Counting(), Counting()
+    follower = UdpFollower({500: [both_ports], 4500: [both_ports, last]}, (first, last), (first,))
+    (frame,) = frames([udp(RESET, *ports)])
+    assert list(follower.take(frame)) == []
+    assert [one.asked for one in (both_ports, first, last)] == [int(ports[0] != 40000), 1, 1]

@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives import serialization
 
 from vpnprobe.cli import run_command
 from vpnprobe.cli.openvpn_profile import profile_test_of
-from vpnprobe.cli.resolving import addresses_of
 from vpnprobe.conversations.openvpn_session_keys import make_session_keys
 from vpnprobe.errors import ExitStatus
 from vpnprobe.probes.existing_server import MOST_REMOTES
 from vpnprobe.probes.openvpn_profile_test import ProfileTest
+from vpnprobe.transports.resolving import addresses_of
 
 PROGRAM = (sys.executable, "-P", "-m", "vpnprobe")
 MATERIAL = make_session_keys(os.urandom)

@@ -1,6 +1,5 @@
 """`--profile` with a WireGuard profile: what it is, what is passed over, and what cannot be used."""
 
-import base64
 from pathlib import Path
 
 import pytest
@@ -11,9 +10,9 @@ from vpnprobe.errors import ExitStatus
 from vpnprobe.probes.existing_server import MOST_REMOTES
 from vpnprobe.probes.openvpn_profile_test import ProfileTest
 from vpnprobe.probes.wireguard_profile_test import WireguardProfileTest
-from vpnprobe.wire.wireguard_noise import public_key
+from vpnprobe.wire.wireguard_noise import key_text, public_key
 
-OWN, THEIRS = (base64.b64encode(key).decode() for key in (bytes(range(32)), public_key(bytes(range(1, 33)))))
+OWN, THEIRS = (key_text(key) for key in (bytes(range(32)), public_key(bytes(range(1, 33)))))
 PEER = f"[Peer]\nPublicKey = {THEIRS}\nAllowedIPs = 0.0.0.0/0\nEndpoint = 127.0.0.1:9\n"
 PROFILE = f"[Interface]\nPrivateKey = {OWN}\nAddress = 10.8.0.2/24\n{PEER}"
 
@@ -56,7 +55,7 @@ def test_what_is_passed_over_is_told(tmp_path: Path) -> None:
     ("text", "problem"),
     [
         (PROFILE.replace(THEIRS, THEIRS[:-3]), "line 5: PublicKey is no base64 of 32 bytes"),
-        (PROFILE.replace(THEIRS, base64.b64encode(bytes(32)).decode()), "line 4: PublicKey is no key that a secret can be agreed with"),
+        (PROFILE.replace(THEIRS, key_text(bytes(32))), "line 4: PublicKey is no key that a secret can be agreed with"),
         (PROFILE.split("[Peer]", maxsplit=1)[0], "has no [Peer] section"),
         (PROFILE.replace("0.0.0.0/0", "0.0.0.0/zero"), "line 6: AllowedIPs '0.0.0.0/zero' is no network"),
         (PROFILE.replace("10.8.0.2/24", "here"), "line 3: Address 'here' is no address"),

@@ -1,5 +1,7 @@
 """How a session fails by name, in each state: no answer, a closed connection, garbage, and what is not to be read."""
 
+from pathlib import Path
+
 import pytest
 from openvpn_support import (
     C_ID,
@@ -15,6 +17,7 @@ from openvpn_support import (
     saying,
 )
 
+import vpnprobe
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session import Stage, Wrapping
 from vpnprobe.wire.openvpn import AckV1, ControlV1, HardResetServerV1, Reliable, frame
@@ -29,6 +32,11 @@ UNANSWERED = {
     Stage.TLS_UP: FailureCode.KEYS_UNANSWERED,
     Stage.KEYS: FailureCode.NO_PUSH_REPLY,
 }
+
+
+def test_each_name_is_given_to_something() -> None:
+    sources = [path.read_text() for path in Path(vpnprobe.__file__).parent.rglob("*.py")]
+    assert [code for code in FailureCode if not any(f"FailureCode.{code.name}" in source for source in sources)] == []
 
 
 @EITHER

@@ -13,7 +13,7 @@ from vpnprobe.conversations.openvpn_reset import Responder
 from vpnprobe.conversations.openvpn_responder import ServerKeys, accept, respond, variant, wrap_of
 from vpnprobe.conversations.openvpn_session_keys import make_session_keys
 from vpnprobe.conversations.openvpn_tls import client_context
-from vpnprobe.errors import CannotRun, DecodeError
+from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.wire.openvpn import HardResetServerV2
 from vpnprobe.wire.openvpn_wrap import Wrap
 
@@ -65,8 +65,9 @@ class TestAcceptance:
 
     def test_a_host_that_lacks_what_it_takes(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(openvpn_responder, "lacking", lambda: "no AES here")
-        with pytest.raises(CannotRun, match="no AES here"):
+        with pytest.raises(CannotRun, match="no AES here") as caught:
             accept(KEYS)
+        assert caught.value.status is ExitStatus.MISSING
 
     @given(st.dictionaries(st.sampled_from(sorted(KEYS)), st.binary(max_size=300).map(lambda data: base64.b64encode(data).decode())))
     def test_anything_is_keys_or_a_decode_error(self, changes: dict[str, str]) -> None:

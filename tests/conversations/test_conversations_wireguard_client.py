@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 
 import pytest
 from wireguard_support import AT_CLIENT, AT_SERVER, INDEX, UNIX_TIME, Lost, Pair
+from wireguard_under_load import LoadedResponder
 
 from vpnprobe.conversations.tunnel_echo import echo_reply, read_echo
 from vpnprobe.conversations.wireguard import KnownData, State
@@ -16,7 +17,7 @@ from vpnprobe.conversations.wireguard_client import (
     MOST_OTHERS,
     RETRANSMIT_AFTER_S,
     UNANSWERED_ECHOES,
-    TunnelOffer,
+    TunnelSettings,
     WireguardClient,
 )
 from vpnprobe.conversations.wireguard_ends import Responder
@@ -46,8 +47,8 @@ class Network(Responder):
 def client(
     *asked: IPv4Address, own: IPv4Address | None = OWN, echoes: int = 12, sizes: Sequence[int] = (128, 576, 1340)
 ) -> WireguardClient:
-    offer = TunnelOffer(own, asked, sizes, echoes)
-    return WireguardClient(AT_CLIENT, offer, index=INDEX, entropy=random.Random(1).randbytes, unix_time_at_zero=UNIX_TIME)
+    settings = TunnelSettings(own, asked, sizes, echoes)
+    return WireguardClient(AT_CLIENT, settings, index=INDEX, entropy=random.Random(1).randbytes, unix_time_at_zero=UNIX_TIME)
 
 
 def pair(end: WireguardClient, *there: IPv4Address, lost: Lost = lambda *_: False, echoes: int = 0) -> Pair:
@@ -148,6 +149,21 @@ class TestOtherSessions:
             end.receive(self.data(index), 1.0)
         assert end.for_others == 1
 
+    def test_of_many_sessions_the_first_go_on_being_counted(self) -> None:
+        end = client(GATEWAY)
+        pair(end, GATEWAY).run()
+        for _ in range(3):
+            for index in range(2 * MOST_OTHERS):
+                end.receive(self.data(index), 1.0)
+        assert end.for_others == 3
+
+    def test_what_does_not_come_from_the_server_shows_nobody(self) -> None:
+        end = client(GATEWAY)
+        pair(end, GATEWAY).run()
+        end.from_peer = False
+        end.receive(self.data(0x0A0B0C0D), 1.0)
+        assert end.for_others == 0
+
     def test_a_reply_to_no_look_of_ours_says_nothing_of_the_round_trip(self) -> None:
         end = client(GATEWAY)
         both = pair(end)
@@ -179,7 +195,7 @@ class TestLater:
     def test_a_renewed_session_is_confirmed_and_nobody_is_looked_for_again(self) -> None:
         end = client(GATEWAY)
         both = pair(end, GATEWAY).run()
-        end.renew(both.now)
+        end._begin(both.now)
         both.run()
         assert both.server.keepalives_received == 1
         assert len(end.run.requests) == 12
@@ -233,7 +249,7 @@ class TestSlowPaths:
 
 def test_a_cookie_is_no_word_that_only_the_server_can_have_said() -> None:
     end = client(GATEWAY, echoes=0)
-    under_load = Responder(AT_SERVER, entropy=random.Random(2).randbytes, unix_time_at_zero=UNIX_TIME, echoes=0, wants_cookie=True)
+    under_load = LoadedResponder(AT_SERVER, entropy=random.Random(2).randbytes, unix_time_at_zero=UNIX_TIME, echoes=0, wants_cookie=True)
     both = Pair(end, under_load)
     both.deliver()
     assert (end.opened, end.cookies_received, end.authenticated) == (1, 1, 0)

@@ -34,7 +34,7 @@ def _delivered(lost: Callable[[WireguardEnd, bytes], bool], *, wants_cookie: boo
 
 def _renewing() -> Pair:
     pair = STATES["up"]()
-    pair.client.renew(pair.now)
+    pair.client._begin(pair.now)
     pair.client.data_to_send(pair.now)
     return pair
 
@@ -77,7 +77,7 @@ def assert_comes_up(pair: Pair) -> None:
     """A fresh handshake brings the tunnel up, whatever was before."""
     pair._lost = lambda *_: False
     pair.run(until=pair.now + 1000.0)
-    pair.client.renew(pair.now)
+    pair.client._begin(pair.now)
     pair.run(until=pair.now + 2 * REKEY_TIMEOUT_S)
     for end, other in ((pair.client, pair.server), (pair.server, pair.client)):
         before = other.keepalives_received

@@ -15,7 +15,7 @@ from vpnprobe.conversations.wireguard import opening
 from vpnprobe.conversations.wireguard_ends import Responder
 from vpnprobe.conversations.wireguard_observer import WireguardObserver
 from vpnprobe.conversations.wireguard_run_keys import MOST_SEEN, accept, first_packet, make_run_keys, respond
-from vpnprobe.errors import CannotRun, DecodeError
+from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.wire.wireguard import decode_wireguard
 
 KEYS = make_run_keys(random.Random(1).randbytes)
@@ -78,10 +78,21 @@ def test_a_key_that_is_none(name: str, value: object) -> None:
     assert caught.value.field == name
 
 
-def test_a_host_without_the_cryptography_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric.x25519", None)
-    with pytest.raises(CannotRun, match="pip install"):
-        accept(HANDED_OVER)
+@pytest.mark.parametrize(
+    ("modules", "package"),
+    [
+        (("cryptography.hazmat.primitives.asymmetric.x25519",), "cryptography"),
+        (("Crypto.Cipher.ChaCha20_Poly1305", "Cryptodome.Cipher.ChaCha20_Poly1305"), "pycryptodome"),
+    ],
+)
+def test_a_host_without_the_cryptography_says_so(monkeypatch: pytest.MonkeyPatch, modules: tuple[str, ...], package: str) -> None:
+    """Before a session, of which a cookie may be the first message that takes it."""
+    for module in modules:
+        monkeypatch.setitem(sys.modules, module, None)
+    for what in (lambda: accept(HANDED_OVER), lambda: make_run_keys(random.Random(1).randbytes)):
+        with pytest.raises(CannotRun, match=f"pip install {package}$") as caught:
+            what()
+        assert caught.value.status is ExitStatus.MISSING
 
 
 def test_private_keys_are_not_shown() -> None:

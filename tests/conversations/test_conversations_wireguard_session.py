@@ -97,8 +97,8 @@ class TestTimers:
         assert len(pair.said) == 18
         assert pair.next_timer() is None
         assert pair.client.answered is False
-        pair.client.renew(pair.now)
-        pair.client.renew(pair.now)
+        pair.client._begin(pair.now)
+        pair.client._begin(pair.now)
         assert len(pair.client.data_to_send(pair.now)) == 1
 
     def test_who_began_renews_the_keys(self) -> None:
@@ -168,9 +168,10 @@ class TestCrossing:
 
 class TestCookies:
     def test_an_end_under_load_wants_its_cookie_first(self) -> None:
-        pair = Pair(server=responder(wants_cookie=True)).run(until=REKEY_TIMEOUT_S + 3)
+        server = responder(wants_cookie=True)
+        pair = Pair(server=server).run(until=REKEY_TIMEOUT_S + 3)
         assert [data[0] for _, data in pair.said[:4]] == [1, 3, 1, 2]
-        assert (pair.client.cookies_received, pair.server.cookies_sent) == (1, 1)
+        assert (pair.client.cookies_received, server.cookies_sent) == (1, 1)
         assert pair.client.run.all_answered
 
     def test_a_cookie_is_used_as_long_as_it_is_good(self) -> None:

@@ -4,6 +4,8 @@ import random
 from collections.abc import Callable
 from typing import Final
 
+from wireguard_under_load import LoadedResponder
+
 from vpnprobe.conversations.tunnel_echo import MOST_ECHOES
 from vpnprobe.conversations.wireguard_ends import Initiator, Responder
 from vpnprobe.conversations.wireguard_session import MOST_UNREADABLE, WireguardEnd
@@ -23,8 +25,10 @@ def initiator(*, identity: Identity = AT_CLIENT, echoes: int = 12, seed: int = 1
     return Initiator(identity, index=index, entropy=random.Random(seed).randbytes, unix_time_at_zero=UNIX_TIME, echoes=echoes)
 
 
-def responder(*, identity: Identity = AT_SERVER, echoes: int = 6, wants_cookie: bool = False) -> Responder:
-    return Responder(identity, entropy=random.Random(2).randbytes, unix_time_at_zero=UNIX_TIME, echoes=echoes, wants_cookie=wants_cookie)
+def responder(*, identity: Identity = AT_SERVER, echoes: int = 6, wants_cookie: bool = False) -> LoadedResponder:
+    return LoadedResponder(
+        identity, entropy=random.Random(2).randbytes, unix_time_at_zero=UNIX_TIME, echoes=echoes, wants_cookie=wants_cookie
+    )
 
 
 def assert_bounded(end: WireguardEnd) -> None:
@@ -56,7 +60,7 @@ class Pair:
     def cross(self) -> "Pair":
         """Each end begins a handshake before it hears of the other's."""
         for end in (self.client, self.server):
-            end.renew(self.now)
+            end._begin(self.now)
         waiting = [(one, other, one.data_to_send(self.now)) for one, other in ((self.client, self.server), (self.server, self.client))]
         for sender, receiver, said in waiting:
             for data in said:

@@ -78,7 +78,7 @@ def test_rules_change_the_fingerprint_and_ours_do_not(hosts: Hosts) -> None:
 
 
 def test_programs_that_are_missing_are_not_needed(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SEARCH", "/nowhere")
+    monkeypatch.setattr(module, "find_program", lambda _: None)
     state = hosts.detect()
     assert (state.manager, state.nft, state.backends) == (Manager.NONE, None, ())
 

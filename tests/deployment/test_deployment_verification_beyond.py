@@ -97,3 +97,8 @@ def test_a_service_that_is_not_there() -> None:
     assert "does not answer" in str(asyncio.run(seen_by("http://127.0.0.1:1/")))
     with pytest.raises(UsageError):
         asyncio.run(seen_by("ftp://x/"))
+
+
+def test_what_is_no_name_does_not_answer() -> None:
+    found = asyncio.run(reach(Host("a" * 64 + ".example", None)))
+    assert (found.answered, found.how) == (False, "no valid name")

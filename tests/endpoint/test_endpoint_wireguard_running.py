@@ -1,6 +1,5 @@
 """Whether an interface with a key is up: by what `wg` prints, what control sockets answer, and what sysfs shows."""
 
-import base64
 import os
 import socket
 import threading
@@ -17,6 +16,7 @@ from vpnprobe.endpoint.running_tunnels import RunningTunnel
 from vpnprobe.endpoint.wireguard_running import search_wireguard
 from vpnprobe.errors import CannotRun
 from vpnprobe.wire import wireguard_noise
+from vpnprobe.wire.wireguard_noise import key_text
 
 PRIVATE = bytes(range(32))
 KEY = wireguard_noise.public_key(PRIVATE)
@@ -95,34 +95,30 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
         yield Machine(Path(name))
 
 
-def printed(key: bytes) -> str:
-    return base64.b64encode(key).decode()
-
-
 def test_the_key_that_wg_prints_is_sure_whatever_the_name(machine: Machine) -> None:
     machine.interface("office")
     machine.interface("wg0")
-    machine.wg_prints(f"office\t{printed(KEY)}", f"wg0\t{printed(OTHER)}")
+    machine.wg_prints(f"office\t{key_text(KEY)}", f"wg0\t{key_text(OTHER)}")
     assert machine.found() == ([SURE.format("office")], [])
 
 
 @pytest.mark.parametrize("flags", [UP, DOWN])
 def test_an_interface_that_is_down_is_none(machine: Machine, flags: str) -> None:
     machine.interface("wg0", flags=flags)
-    machine.wg_prints(f"wg0\t{printed(KEY)}")
+    machine.wg_prints(f"wg0\t{key_text(KEY)}")
     assert machine.found() == ([SURE.format("wg0")] if flags == UP else [], [])
 
 
 def test_what_wg_prints_before_it_fails_counts(machine: Machine) -> None:
     machine.interface("office")
     machine.interface("other")
-    machine.wg_prints(f"office\t{printed(KEY)}", status=1)
+    machine.wg_prints(f"office\t{key_text(KEY)}", status=1)
     assert machine.found() == ([SURE.format("office")], [UNREAD.format("other")])
 
 
 def test_an_interface_without_a_key_is_none(machine: Machine) -> None:
     machine.interface("wg0")
-    machine.wg_prints("wg0\t(none)", "no line of its own", f"wg1\t{printed(KEY)[:-4]}")
+    machine.wg_prints("wg0\t(none)", "no line of its own", f"wg1\t{key_text(KEY)[:-4]}")
     assert machine.found() == ([], [])
 
 
@@ -212,14 +208,14 @@ def test_without_cryptography_the_key_is_not_read(machine: Machine, monkeypatch:
 
 def test_names_cannot_rewrite_a_terminal(machine: Machine) -> None:
     machine.interface("wg\x1b[2J")
-    machine.wg_prints(f"wg\x1b[2J\t{printed(KEY)}")
+    machine.wg_prints(f"wg\x1b[2J\t{key_text(KEY)}")
     assert machine.found() == ([SURE.format("wg?[2J")], [])
 
 
 def test_a_system_that_shows_nothing(machine: Machine) -> None:
     os.rmdir(machine.root / "sys/class/net")
     assert machine.found() == ([], [])
-    machine.wg_prints(f"utun4\t{printed(KEY)}")
+    machine.wg_prints(f"utun4\t{key_text(KEY)}")
     assert machine.found() == ([SURE.format("utun4")], [])
     # This machine itself: no interface of anybody has a key that was made just now.
     assert RunningTunnel(SURE.format("wg0")) not in search_wireguard(os.urandom(32), Path("no-such-interface.conf")).tunnels

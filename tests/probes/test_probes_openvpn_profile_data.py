@@ -7,7 +7,7 @@ from profile_test_support import (
     tried,
 )
 
-from vpnprobe.probes.openvpn_profile_test import ECHOES
+from vpnprobe.probes.existing_server import ECHOES
 
 
 def data_packets(data: bytes) -> bool:

@@ -24,8 +24,8 @@ from profile_test_support import (
 from vpnprobe.conversations.openvpn_session import Wrapping
 from vpnprobe.conversations.openvpn_session_keys import make_session_keys
 from vpnprobe.observations.schema import Transport
-from vpnprobe.probes.existing_server import MOST_REMOTES, form_of
-from vpnprobe.probes.openvpn_profile_test import ECHOES, ProfileTest
+from vpnprobe.probes.existing_server import ECHOES, MOST_REMOTES, form_of
+from vpnprobe.probes.openvpn_profile_test import ProfileTest
 from vpnprobe.profiles.errors import ProfileError
 from vpnprobe.profiles.model import NameType, Profile, ServerChecks
 from vpnprobe.profiles.model import Wrapping as ProfileWrapping
@@ -157,6 +157,11 @@ class TestNobodyThere:
         assert row.detail["failure"] == "port-refused"
         # Over TCP no reset was ever sent.
         assert row.outcome.value == ("refused" if transport is UDP else "skipped")
+
+    def test_an_address_that_is_silent_is_not_told_for_one_that_refuses(self) -> None:
+        """Of several, the last is told about."""
+        found = tried(nobody, addresses=[Topology().server_address, IPv4Address("10.78.0.99")])
+        assert found.codes == [("reset", "silent")]
 
     def test_nothing_is_answered(self) -> None:
         async def deaf(_: SimulatedNetwork, servers: Servers) -> None:

@@ -1,6 +1,6 @@
 """WireGuard profiles as wg-quick and the providers' files have them, and what is told where one is wrong."""
 
-import base64
+import sys
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
@@ -8,37 +8,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnprobe.errors import ExitStatus
+from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.observations.schema import Transport
 from vpnprobe.profiles.errors import ProfileError
 from vpnprobe.profiles.wireguard import check_keys, is_wireguard, parse_wireguard, read_wireguard
 from vpnprobe.profiles.wireguard_model import WireguardProfile
-from vpnprobe.wire.wireguard_noise import public_key
+from vpnprobe.wire.wireguard_noise import key_text, public_key
 
 OWN, THEIRS, SHARED = bytes(range(32)), public_key(bytes(range(1, 33))), bytes(range(2, 34))
 
 
-def written(key: bytes) -> str:
-    return base64.b64encode(key).decode()
-
-
-INTERFACE = f"[Interface]\nPrivateKey = {written(OWN)}\n"
-PEER = f"[Peer]\nPublicKey = {written(THEIRS)}\nEndpoint = vpn.example.net:51820\n"
+INTERFACE = f"[Interface]\nPrivateKey = {key_text(OWN)}\n"
+PEER = f"[Peer]\nPublicKey = {key_text(THEIRS)}\nEndpoint = vpn.example.net:51820\n"
 
 PROVIDER = f"""\ufeff# Device: Mild Otter
 [Interface]
 # Key for the device
-PrivateKey = {written(OWN)}   # not told to anybody
+PrivateKey = {key_text(OWN)}   # not told to anybody
 Address = 10.66.12.7/32,fc00:bbbb:bbbb:bb01::3:c06/128
 DNS = 10.64.0.1, corp.example.net
 
 [Peer]
-PublicKey = {written(THEIRS)}
+PublicKey = {key_text(THEIRS)}
 AllowedIPs = 0.0.0.0/0,::0/0
 Endpoint = 192.0.2.7:51820
 """
 WG_QUICK = f"""[interface]
-privatekey={written(OWN)}
+privatekey={key_text(OWN)}
 Address = 10.8.0.2/24
 ADDRESS = fd00:8::2/64
 ListenPort = 51821
@@ -50,18 +46,18 @@ PreUp = iptables -F
 PostUp = iptables -A FORWARD -i %i -j ACCEPT; iptables -t nat -A POSTROUTING -o eth0 -j MASQUERADE
 
 [PEER]
-PublicKey = {written(THEIRS)}
-PresharedKey = {written(SHARED)}
+PublicKey = {key_text(THEIRS)}
+PresharedKey = {key_text(SHARED)}
 AllowedIPs = 10.8.0.1/24
 AllowedIPs = 192.168.1.0/24, 10.9.0.1,
 Endpoint = [2001:db8::7]:443
 PersistentKeepalive = 25
 [Peer]
-PublicKey = {written(SHARED)}
+PublicKey = {key_text(SHARED)}
 PersistentKeepalive = off
 AllowedIPs =
 [Peer]
-PublicKey = {written(SHARED)}
+PublicKey = {key_text(SHARED)}
 Endpoint = second.example.net:53
 PersistentKeepalive = off
 """
@@ -109,7 +105,7 @@ class TestWhatIsRead:
 
     def test_what_is_secret_is_not_shown(self) -> None:
         shown = repr(parsed(WG_QUICK))
-        assert written(OWN) not in shown
+        assert key_text(OWN) not in shown
         assert repr(OWN) not in shown
         assert repr(SHARED) not in shown.replace(f"public_key={SHARED!r}", "")
 
@@ -124,7 +120,7 @@ class TestWhatIsRead:
 
 class TestAmneziaWg:
     def test_a_key_on_a_line_of_its_own_is_listed_without_it(self) -> None:
-        (unknown,) = parsed(INTERFACE + f"{written(OWN)}\n" + PEER).unknown
+        (unknown,) = parsed(INTERFACE + f"{key_text(OWN)}\n" + PEER).unknown
         assert (unknown.option, unknown.text) == ("...", "... = ...")
 
     def test_many_peers_are_read_in_one_pass(self) -> None:
@@ -151,7 +147,7 @@ class TestWhatIsRefused:
             ("", 0, "has no [Interface] section"),
             (PEER, 0, "has no [Interface] section"),
             (INTERFACE, 0, "has no [Peer] section"),
-            (INTERFACE + f"[Peer]\nPublicKey = {written(THEIRS)}\n", 0, "no peer has an Endpoint"),
+            (INTERFACE + f"[Peer]\nPublicKey = {key_text(THEIRS)}\n", 0, "no peer has an Endpoint"),
             ("[Interface]\n" + PEER, 0, "has no PrivateKey"),
             (INTERFACE + "[Peer]\nEndpoint = a:1\n", 3, "has no PublicKey"),
             ("PrivateKey = x\n" + INTERFACE + PEER, 1, "stands before any section"),
@@ -165,9 +161,10 @@ class TestWhatIsRefused:
             (INTERFACE + PEER + "AllowedIPs = 10.0.0.0/8, everything\n", 6, "AllowedIPs 'everything' is no network"),
             (INTERFACE + PEER + "PersistentKeepalive = often\n", 6, "PersistentKeepalive 'often' is no number"),
             (INTERFACE + PEER + "PublicKey = \n", 6, "PublicKey is no base64"),
-            (INTERFACE + PEER + f"PublicKey = {written(THEIRS)[:-1]}\n", 6, "PublicKey is no base64"),
-            (INTERFACE + PEER + f"PublicKey = {written(THEIRS[:-2])}\n", 6, "PublicKey is 30 bytes, not 32"),
-            (INTERFACE + PEER + f"PresharedKey = {written(THEIRS + b'!')}\n", 6, "PresharedKey is 33 bytes, not 32"),
+            (INTERFACE + PEER + f"PublicKey = {key_text(THEIRS)[:-1]}\n", 6, "PublicKey is no base64"),
+            (INTERFACE + PEER + f"PublicKey = {'A' * 42}B=\n", 6, "PublicKey is no base64"),  # wg takes no bits behind the last byte.
+            (INTERFACE + PEER + f"PublicKey = {key_text(THEIRS[:-2])}\n", 6, "PublicKey is 30 bytes, not 32"),
+            (INTERFACE + PEER + f"PresharedKey = {key_text(THEIRS + b'!')}\n", 6, "PresharedKey is 33 bytes, not 32"),
             (INTERFACE + "\0\n" + PEER, 3, "NUL byte"),
             *(
                 (INTERFACE + PEER + f"Endpoint = {wrong}\n", 6, f"Endpoint {wrong!r} is no HOST:PORT")
@@ -180,26 +177,26 @@ class TestWhatIsRefused:
         assert (error.line, problem in error.problem) == (line, True)
 
     def test_a_private_key_is_never_shown(self) -> None:
-        secret = written(OWN)[:-4]
+        secret = key_text(OWN)[:-4]
         assert secret not in str(refused(f"[Interface]\nPrivateKey = {secret}\n" + PEER))
         assert secret not in str(refused(f"[Interface]\nPrivateKey {secret}\n" + PEER))
 
     @pytest.mark.parametrize(
         "text",
         [
-            written(OWN) + "\n" + INTERFACE + PEER,
-            INTERFACE + PEER + f"Endpoint = {written(OWN)}\n",
-            INTERFACE + PEER + f"AllowedIPs = {written(OWN)}\n",
-            INTERFACE + f"Address = {written(OWN)}\n" + PEER,
-            INTERFACE + f"MTU = 1420 PrivateKey = {written(OWN)}\n" + PEER,
-            INTERFACE + f"[{written(OWN)}]\n" + PEER,
-            INTERFACE + f"{written(OWN)[:-1]}\n" + PEER,
+            key_text(OWN) + "\n" + INTERFACE + PEER,
+            INTERFACE + PEER + f"Endpoint = {key_text(OWN)}\n",
+            INTERFACE + PEER + f"AllowedIPs = {key_text(OWN)}\n",
+            INTERFACE + f"Address = {key_text(OWN)}\n" + PEER,
+            INTERFACE + f"MTU = 1420 PrivateKey = {key_text(OWN)}\n" + PEER,
+            INTERFACE + f"[{key_text(OWN)}]\n" + PEER,
+            INTERFACE + f"{key_text(OWN)[:-1]}\n" + PEER,
         ],
         ids=["first line", "endpoint", "networks", "address", "joined lines", "section", "no value"],
     )
     def test_a_key_where_none_belongs_is_not_shown(self, text: str) -> None:
         error = str(refused(text))
-        assert written(OWN)[:12] not in error
+        assert key_text(OWN)[:12] not in error
         assert "..." in error
 
     def test_what_is_wrong_is_shown_up_to_a_length(self) -> None:
@@ -211,8 +208,8 @@ class TestWhatIsRefused:
 
     def test_keys_that_no_handshake_can_begin_with(self) -> None:
         own, nothing = (
-            INTERFACE + PEER.replace(written(THEIRS), written(public_key(OWN))),
-            PEER.replace(written(THEIRS), written(bytes(32))),
+            INTERFACE + PEER.replace(key_text(THEIRS), key_text(public_key(OWN))),
+            PEER.replace(key_text(THEIRS), key_text(bytes(32))),
         )
         with pytest.raises(ProfileError, match=r"line 3: PublicKey is this profile's own"):
             check_keys(parsed(own))
@@ -246,3 +243,13 @@ def test_any_text_gives_a_profile_or_one_line(lines: list[str]) -> None:
     else:
         assert found.peers
         assert all(0 < peer.port < 65536 and peer.host for peer in found.peers)
+
+
+def test_what_a_handshake_or_a_cookie_takes_is_asked_for_before_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    profile = parse_wireguard(INTERFACE + PEER, file="wg0.conf")
+    check_keys(profile)
+    for module in ("Crypto.Cipher.ChaCha20_Poly1305", "Cryptodome.Cipher.ChaCha20_Poly1305"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(CannotRun, match="pip install pycryptodome") as caught:
+        check_keys(profile)
+    assert caught.value.status is ExitStatus.MISSING

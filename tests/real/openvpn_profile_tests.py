@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
-from vpnprobe.cli.resolving import addresses_of
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces
 from vpnprobe.evidence.judge import judge
@@ -14,9 +13,11 @@ from vpnprobe.evidence.records import EndRecord, PathFacts
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.observations.schema import Direction, Observation, Outcome
 from vpnprobe.probes.context import ProbeContext
-from vpnprobe.probes.openvpn_profile_test import ECHOES, ProfileProbe, ProfileTest
+from vpnprobe.probes.existing_server import ECHOES
+from vpnprobe.probes.openvpn_profile_test import ProfileProbe, ProfileTest
 from vpnprobe.probes.settings import Settings
 from vpnprobe.profiles.ovpn import parse_profile
+from vpnprobe.transports.resolving import addresses_of
 from vpnprobe.transports.stack import Address
 from vpnprobe.transports.system import SystemStack
 from vpnprobe.transports.topology import CLIENT

@@ -56,8 +56,10 @@ def test_a_server_without_root_is_no_witness_of_gre(clean_lab: Lab) -> None:
     assert ran.status == 0
     assert ran.feasibility["pptp"] == "unknown"
     assert ran.feasibility["openvpn-udp"] == "feasible"
-    assert ran.outcome("gre-passthrough-in-call-gre-c2s") == "no-answer"
-    assert ran.outcome("gre-passthrough-bare-gre-c2s") == "refused"
+    # The server's kernel refuses a few packets a second, in whichever form they come first.
+    told = [ran.outcome(f"gre-passthrough-{form}-gre-c2s") for form in ("bare", "in-call")]
+    assert "refused" in told
+    assert set(told) <= {"refused", "no-answer"}
     assert ran.row("gre-passthrough-bare-gre-s2c")["detail"]["reason"].startswith("at the server: ")
     assert ran.document["run"]["server"]["capture"].startswith("none: ")
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from conftest import started
 from real_support import run, serving
+from wireguard_under_load import LoadedResponder
 
 from vpnprobe.capture.reading import CaptureInput, read_capture
-from vpnprobe.conversations.wireguard_ends import Initiator, Responder
+from vpnprobe.conversations.wireguard_ends import Initiator
 from vpnprobe.conversations.wireguard_session import DATA_SIZES, WireguardEnd
 from vpnprobe.lab.daemons import Daemon
 from vpnprobe.lab.namespaces import Lab
@@ -138,7 +139,7 @@ def test_keys_are_renewed_while_data_flows(clean_lab: Lab, server: Daemon) -> No
     def renewed() -> bool:
         answered = sum(request.answered_at is not None for request in end.run.requests.values())
         if answered >= 30 and not handshakes(2):
-            end.renew(time.monotonic())
+            end._begin(time.monotonic())
         return end.run.all_answered and handshakes(2)
 
     def handshakes(count: int) -> bool:
@@ -184,7 +185,7 @@ def test_the_real_server_answers_no_stranger(clean_lab: Lab, server: Daemon) -> 
 
 @pytest.mark.parametrize("wants_cookie", [False, True], ids=["plain", "cookie"])
 def test_the_real_client_sends_data_through_our_responder(clean_lab: Lab, wants_cookie: bool) -> None:
-    end = Responder(
+    end = LoadedResponder(
         identity(),
         entropy=os.urandom,
         unix_time_at_zero=unix_time_at_zero(),

@@ -16,9 +16,8 @@ from vpnprobe.errors import ExitStatus
 from vpnprobe.lab.daemons import Daemon
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.lab.wireguard_peers import PeerConfig, wireguard_peer
-from vpnprobe.profiles.wireguard import key_text
 from vpnprobe.transports.topology import CLIENT
-from vpnprobe.wire.wireguard_noise import NO_PRESHARED_KEY, public_key
+from vpnprobe.wire.wireguard_noise import NO_PRESHARED_KEY, key_text, public_key
 
 pytestmark = [pytest.mark.root, pytest.mark.real]
 

@@ -70,7 +70,8 @@ def test_every_failure_has_both_sentences() -> None:
     known = load_default().failures
     of_data = {"data-dead", "data-large-dead", "data-cut", "data-unanswered", "data-interrupted", "key-shared"}
     of_keys = {"arrives-unanswered", "answer-lost", "wrong-preshared-key", "cookie-unanswered"}
-    assert set(known) == {*FailureCode, *of_data, *of_keys, "not-running", "answered-from-elsewhere", "renegotiation-asked"}
+    before = {"name-not-resolved", "port-refused", "unreachable", "not-running"}
+    assert set(known) == {*FailureCode, *of_data, *of_keys, *before, "answered-from-elsewhere", "renegotiation-asked"}
     for name, failure in known.items():
         for words in (failure.words, *failure.own_words.values()):
             assert all(sentence.endswith(".") for sentence in (words.what, words.advice)), name

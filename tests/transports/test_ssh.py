@@ -381,6 +381,7 @@ def test_which_address_is_probed(monkeypatch: pytest.MonkeyPatch, named: list[st
     assert found == ip_address(expected)
 
 
-def test_an_address_that_nobody_knows_is_one_line() -> None:
+@pytest.mark.parametrize("name", ["no-such-host.invalid", "a" * 64 + ".example"])
+def test_an_address_that_nobody_knows_is_one_line(name: str) -> None:
     with pytest.raises(CannotRun, match="use --peer ssh://ADDRESS"):
-        asyncio.run(ssh._address(SshTarget("no-such-host.invalid"), Greeting(None, None, None), ("-F", "none")))
+        asyncio.run(ssh._address(SshTarget(name), Greeting(None, None, None), ("-F", "none")))

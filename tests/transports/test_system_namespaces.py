@@ -212,3 +212,42 @@ def test_a_packet_through_a_bridge_counts_once() -> None:
         assert within(LEFT, ask).result(PATIENCE_S) == b"answer"
         outgoing = json.loads(listener.stdout.readline())
     assert sorted(outgoing) == [False, True]
+
+
+WATCH = """
+import asyncio, json, time
+from vpnprobe.transports.system.watching import watch_device, watch_leaving
+
+async def main():
+    seen = {"device": [], "leaving": []}
+
+    def watched(name):
+        def came(packet):
+            if packet.ethertype == 0x0800 and packet.data[9] == 1:
+                seen[name].append((packet.device, packet.outgoing))
+        return came
+
+    watches = [watch_device(watched("device"), "vpsys2", unix_time=time.time), watch_leaving(watched("leaving"), unix_time=time.time)]
+    ping = await asyncio.create_subprocess_exec("ping", "-c", "1", "-W", "1", "10.81.0.1", stdout=asyncio.subprocess.DEVNULL)
+    await ping.wait()
+    for watch in watches:
+        watch.close()
+    print(json.dumps(seen))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.requires("ping")
+def test_a_watch_over_one_device_sees_it_though_it_is_a_port_of_another() -> None:
+    inside(RIGHT, "ip", "link", "add", "vpsysbr2", "type", "bridge")
+    inside(RIGHT, "ip", "link", "set", "vpsysbr2", "up")
+    inside(RIGHT, "ip", "address", "add", "10.81.0.2/24", "dev", "vpsysbr2")
+    inside(LEFT, "ip", "link", "add", "vpsys2", "type", "veth", "peer", "name", "vpsys2", "netns", RIGHT)
+    inside(LEFT, "ip", "address", "add", "10.81.0.1/24", "dev", "vpsys2")
+    inside(RIGHT, "ip", "link", "set", "vpsys2", "master", "vpsysbr2")
+    for name in (LEFT, RIGHT):
+        inside(name, "ip", "link", "set", "vpsys2", "up")
+    seen = json.loads(inside(RIGHT, sys.executable, "-c", WATCH))
+    assert seen["device"] == [["vpsys2", True], ["vpsys2", False]]
+    assert seen["leaving"] == [["vpsysbr2", True]]  # Of all devices a packet counts once.

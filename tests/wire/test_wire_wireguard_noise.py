@@ -4,6 +4,7 @@ import random
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from types import ModuleType
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.wire import wireguard_noise
 from vpnprobe.wire.wireguard import CookieReply, HandshakeInitiation, HandshakeResponse, TransportData
 from vpnprobe.wire.wireguard_noise import (
+    KEY,
     MAC,
     NO_MAC,
     REPLAY_WINDOW,
@@ -23,6 +25,8 @@ from vpnprobe.wire.wireguard_noise import (
     cookie_reply,
     derive,
     initiation,
+    key_of_text,
+    key_text,
     lacking,
     public_key,
     read_cookie,
@@ -90,7 +94,7 @@ def test_two_ends_come_to_the_same_keys() -> None:
 def test_what_is_secret_is_not_shown() -> None:
     message, state = began()
     shown = repr(AT_CLIENT) + repr(state) + repr(answered(message)[1])
-    assert not any(str(secret) in shown for secret in (CLIENT, PRESHARED, state.chain, state.key))
+    assert not any(str(secret) in shown for secret in (CLIENT, PRESHARED, state.chaining_key, state.key))
 
 
 Changed = Callable[[HandshakeInitiation], HandshakeInitiation]
@@ -199,13 +203,51 @@ def test_what_came_late_is_taken_within_the_window() -> None:
 def test_what_is_lacking_is_told_with_what_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lacking() == ""
     message, _ = began()
-    for package in ("Crypto.Cipher.ChaCha20_Poly1305", "Crypto.Cipher", "cryptography.hazmat.primitives.asymmetric.x25519"):
+    for package in ("Crypto.Cipher.ChaCha20_Poly1305", "Cryptodome.Cipher.ChaCha20_Poly1305"):
         monkeypatch.setitem(sys.modules, package, None)
-    assert "pip install cryptography" in lacking()
+    assert "pip install pycryptodome" in lacking()
     with pytest.raises(CannotRun, match="pip install pycryptodome"):
         cookie_reply(message, bytes(32), cookie=bytes(MAC), nonce=bytes(24))
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric.x25519", None)
+    assert "pip install cryptography" in lacking()
     with pytest.raises(CannotRun, match="pip install"):
         public_key(CLIENT)
+
+
+def test_debians_name_of_the_package_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    from Crypto.Cipher import ChaCha20_Poly1305
+
+    monkeypatch.setitem(sys.modules, "Crypto.Cipher.ChaCha20_Poly1305", None)
+    for name in ("Cryptodome", "Cryptodome.Cipher"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, "Cryptodome.Cipher.ChaCha20_Poly1305", ChaCha20_Poly1305)
+    assert lacking() == ""
+    message, _ = began()
+    reply = cookie_reply(message, AT_CLIENT.peer, cookie=bytes(MAC), nonce=bytes(24))
+    assert read_cookie(reply, message.mac1, AT_CLIENT.peer) == bytes(MAC)
+
+
+@given(st.binary(min_size=KEY, max_size=KEY))
+def test_keys_are_written_and_read(key: bytes) -> None:
+    text = key_text(key)
+    assert (len(text), key_of_text(text)) == (44, key)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "no base64 of 32 bytes"),
+        ("A" * 43, "no base64 of 32 bytes"),
+        ("A" * 42 + "B=", "no base64 of 32 bytes"),
+        (key_text(bytes(KEY)) + "\n", "no base64 of 32 bytes"),
+        ("é" * 44, "no base64 of 32 bytes"),
+        (key_text(bytes(KEY - 1)), "31 bytes, not 32"),
+        (key_text(bytes(KEY + 1)), "33 bytes, not 32"),
+    ],
+)
+def test_what_is_no_key(text: str, problem: str) -> None:
+    with pytest.raises(DecodeError, match=f"PublicKey at offset 0: is {problem}"):
+        key_of_text(text, "PublicKey")
 
 
 def of(*sizes: int) -> list[st.SearchStrategy[bytes]]:

@@ -18,12 +18,12 @@ INTERRUPTS: Final = "may end it: many a server serves the newest session of an i
 def profile_test_of(path: Path, tell: Callable[[str], None], *, take_over: bool = False) -> "ProfileTest":
     """Reads the profile, and asks on the terminal for what it wants asked, and for leave. Raises ProfileError and UsageError."""
     from vpnprobe.cli.passed_over import name_shown, tell_some
-    from vpnprobe.cli.resolving import addresses_of
     from vpnprobe.cli.taking_over import with_leave
     from vpnprobe.endpoint.openvpn_running import search_openvpn
     from vpnprobe.probes.existing_server import MOST_REMOTES
     from vpnprobe.probes.openvpn_profile_test import ProfileTest
     from vpnprobe.profiles.ovpn import read_profile
+    from vpnprobe.transports.resolving import addresses_of
 
     profile = read_profile(path)
     notes = (f"{path}:{note.line}: {note.text}" if note.line else f"{path}: {note.text}" for note in profile.notes)

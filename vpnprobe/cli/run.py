@@ -253,15 +253,12 @@ async def first_address(existing: "ExistingServer", stack: "NetworkStack") -> "A
 
 async def resolve(host: str) -> "Address":
     """The IPv4 address of a host. Raises CannotRun where there is none."""
-    import socket
-    from ipaddress import ip_address
+    from vpnprobe.transports import resolving
 
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        problem = error.strerror if isinstance(error, OSError) and error.strerror else "no valid name"
-        raise CannotRun(f"the host {host!r} is not known ({problem}): check the name, or give its address") from None
-    addresses = [ip_address(entry[4][0]) for entry in found]
+        addresses = await resolving.resolve(host)
+    except OSError as error:
+        raise CannotRun(f"the host {host!r} is not known ({error.strerror}): check the name, or give its address") from None
     fours = [address for address in addresses if address.version == 4]
     if not fours:
         raise CannotRun(f"{host} has no IPv4 address, and probing over IPv6 is not built: give an IPv4 address of it")

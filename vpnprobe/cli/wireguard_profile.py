@@ -14,12 +14,12 @@ INTERRUPTS: Final = "takes its place at the server, which answers where it heard
 def wireguard_profile_test_of(path: Path, tell: Callable[[str], None], *, take_over: bool = False) -> "WireguardProfileTest":
     """Reads the profile, and asks on the terminal for leave. Raises ProfileError and UsageError."""
     from vpnprobe.cli.passed_over import tell_some
-    from vpnprobe.cli.resolving import addresses_of
     from vpnprobe.cli.taking_over import with_leave
     from vpnprobe.endpoint.wireguard_running import search_wireguard
     from vpnprobe.probes.existing_server import MOST_REMOTES
     from vpnprobe.probes.wireguard_profile_test import WireguardProfileTest
     from vpnprobe.profiles.wireguard import check_keys, read_wireguard
+    from vpnprobe.transports.resolving import addresses_of
     from vpnprobe.wire.wireguard_noise import public_key
 
     profile = read_wireguard(path)

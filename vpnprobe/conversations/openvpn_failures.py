@@ -1,4 +1,5 @@
-"""How an OpenVPN session fails, by name: one closed list for probes, reports and tests.
+"""How an OpenVPN session fails, by name: one closed list for probes, reports and tests. Where none can be begun has names of its own
+(`vpnprobe.evidence.named_failures`), which all protocols share.
 
 A failure is a fact of the conversation (what was said, or which step was not answered), never a guess at its reason: possible reasons are
 for the rules.
@@ -11,10 +12,6 @@ from enum import StrEnum
 class FailureCode(StrEnum):
     """The step that failed, and how."""
 
-    NAME_NOT_RESOLVED = "name-not-resolved"
-    PORT_REFUSED = "port-refused"
-    UNREACHABLE = "unreachable"
-    """No TCP connection, or an ICMP unreachable for UDP."""
     SILENT = "silent"
     """Nothing answers the client's reset."""
     CLOSED_AT_ONCE = "closed-at-once"

@@ -13,7 +13,7 @@ from vpnprobe.conversations.openvpn_ends import Server
 from vpnprobe.conversations.openvpn_reset import Responder, plain_reset
 from vpnprobe.conversations.openvpn_session_keys import ServerSessionKeys
 from vpnprobe.conversations.openvpn_tls import server_context
-from vpnprobe.errors import CannotRun, DecodeError
+from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.wire.ciphers import lacking
 from vpnprobe.wire.openvpn import HardResetClientV2, HardResetClientV3, decode_openvpn
 from vpnprobe.wire.openvpn_wrap import Wrap
@@ -32,11 +32,11 @@ class ServerKeys:
 
 
 def accept(message: object) -> ServerKeys:
-    """From a control message. Raises DecodeError where it cannot be used, CannotRun where this host lacks what it takes."""
+    """From a control message. Raises DecodeError where it cannot be used, CannotRun (status MISSING) where there are no ciphers."""
     if not isinstance(message, dict):
         raise DecodeError("keys", 0, "are no table")
     if lack := lacking():
-        raise CannotRun(lack)
+        raise CannotRun(lack, status=ExitStatus.MISSING)
     half = ServerSessionKeys.decode(message)
     try:
         return ServerKeys(half, server_context(half.identity, clients_pem=half.client_certificate_pem.decode("ascii", "ignore")))

@@ -33,6 +33,8 @@ from vpnprobe.wire.isakmp import PORT as IKE_PORT
 from vpnprobe.wire.l2tp import PORT as L2TP_PORT
 from vpnprobe.wire.pptp import PORT as PPTP_PORT
 from vpnprobe.wire.wireguard import PORT as WIREGUARD_PORT
+from vpnprobe.wire.wireguard import SIZES as WIREGUARD_SIZES
+from vpnprobe.wire.wireguard import MessageType
 
 Described = tuple[str, Mapping[str, int | str]]
 UNREADABLE: Final = "unreadable"
@@ -294,7 +296,7 @@ PROTOCOLS: Final[tuple[ProtocolSpec, ...]] = (
         placed=wireguard.placed,
         identifier_bytes=wireguard.INDEX_BYTES,
         first_packet=wireguard_run_keys.first_packet,
-        decoy_bytes=148,
+        decoy_bytes=WIREGUARD_SIZES[MessageType.HANDSHAKE_INITIATION],
         make_keys=wireguard_run_keys.make_run_keys,
         accept_keys=wireguard_run_keys.accept,
     ),

@@ -27,13 +27,13 @@ MOST_LOOKS: Final = 6
 UNANSWERED_ECHOES: Final = 12
 """Echo requests of the run where nobody has answered: two of each size."""
 MOST_OTHERS: Final = 64
-"""Sessions of others that are counted."""
+"""Sessions of others whose messages are counted: the first."""
 SMALL: Final = 64
 """Bytes of the packet that looks for somebody."""
 
 
 @dataclass(frozen=True, slots=True)
-class TunnelOffer:
+class TunnelSettings:
     """What the profile says of the tunnel."""
 
     own: IPv4Address | None
@@ -42,7 +42,8 @@ class TunnelOffer:
     """Whom echo requests can go to, the likeliest first."""
     sizes: Sequence[int] = DATA_SIZES
     """Bytes of the outer IP packets that are tried, ascending; the last is the largest that the tunnel's MTU makes."""
-    echoes: int = 102
+    echoes: int = 12
+    """Echo requests of the run."""
 
 
 class WireguardClient(Initiator):
@@ -51,17 +52,19 @@ class WireguardClient(Initiator):
     run: PacedRun
 
     def __init__(
-        self, identity: Identity, offer: TunnelOffer, *, index: bytes, entropy: Callable[[int], bytes], unix_time_at_zero: float
+        self, identity: Identity, settings: TunnelSettings, *, index: bytes, entropy: Callable[[int], bytes], unix_time_at_zero: float
     ) -> None:
         super().__init__(
             identity, index=index, entropy=entropy, unix_time_at_zero=unix_time_at_zero, echoes=0, retransmit_after_s=RETRANSMIT_AFTER_S
         )
-        self.offer = offer
+        self.settings = settings
+        self.from_peer = True
+        """Whether what is received next comes from the server's address: whoever carries the datagrams says so."""
         self.response_unopened = False
         """Whether a response came that is for our public key and does not open: its maker has another preshared key."""
         self.found: IPv4Address | None = None
         """Who has answered; None: nobody yet."""
-        self.begin_echoes(PacedRun(int.from_bytes(index[:2], "big"), offer.echoes if self.can_ask else 0, tuple(offer.sizes)))
+        self.begin_echoes(PacedRun(int.from_bytes(index[:2], "big"), settings.echoes if self.can_ask else 0, tuple(settings.sizes)))
         self._looked_at: list[float] = []
         """When it was looked for somebody: sequence numbers from 0 on."""
         self._look_due: float | None = None
@@ -85,10 +88,10 @@ class WireguardClient(Initiator):
 
     @property
     def can_ask(self) -> bool:
-        return self.offer.own is not None and bool(self.offer.asked)
+        return self.settings.own is not None and bool(self.settings.asked)
 
     def tunnel_ends(self) -> tuple[IPv4Address, IPv4Address] | None:
-        own, asked = self.offer.own, self.offer.asked
+        own, asked = self.settings.own, self.settings.asked
         return (own, self.found or asked[0]) if own is not None and asked else None
 
     def next_timer(self) -> float | None:
@@ -107,10 +110,11 @@ class WireguardClient(Initiator):
         return super()._send(payload, now, recorded=recorded and ours)
 
     def _data_came(self, message: TransportData, size: int, now: float) -> None:
-        # What a middlebox sends back to us has the server's index.
-        ours = {index for one in self._keypairs for index in (one.session.local_index, one.session.remote_index)}
-        if self.data_received and message.receiver_index not in ours and len(self._others) < MOST_OTHERS:
-            self._others[message.receiver_index] += 1
+        # What a middlebox sends back to us has the server's index; nobody but the server knows of its other sessions.
+        index, ours = message.receiver_index, {i for one in self._keypairs for i in (one.session.local_index, one.session.remote_index)}
+        is_others = self.data_received > 0 and self.from_peer and index not in ours
+        if is_others and (index in self._others or len(self._others) < MOST_OTHERS):
+            self._others[index] += 1
         super()._data_came(message, size, now)
 
     def _response_came(self, message: HandshakeResponse, size: int, now: float) -> None:
@@ -139,9 +143,9 @@ class WireguardClient(Initiator):
         sequence = len(self._looked_at)
         self._looked_at.append(now)
         self._look_due = now + LOOK_AGAIN_S
-        for address in self.offer.asked:
-            assert self.offer.own is not None
-            packet = echo_request(self.offer.own, address, identifier=self._looking, sequence=sequence, size=SMALL)
+        for address in self.settings.asked:
+            assert self.settings.own is not None
+            packet = echo_request(self.settings.own, address, identifier=self._looking, sequence=sequence, size=SMALL)
             self._send(packet, now)
 
     @property
@@ -158,7 +162,7 @@ class WireguardClient(Initiator):
         echo = read_echo(payload)
         if echo is not None and self._look_due is not None:
             packet, message = echo
-            if isinstance(message, EchoReply) and message.identifier == self._looking and packet.source in self.offer.asked:
+            if isinstance(message, EchoReply) and message.identifier == self._looking and packet.source in self.settings.asked:
                 self.found = packet.source
                 if message.sequence < len(self._looked_at):
                     self.run.round_trip_s = now - self._looked_at[message.sequence]

@@ -7,8 +7,7 @@ from typing import ClassVar, Final
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.tunnel_echo import EchoRun
 from vpnprobe.conversations.wireguard_session import DATA_SIZES, REKEY_TIMEOUT_S, WireguardEnd
-from vpnprobe.wire.wireguard import HandshakeInitiation
-from vpnprobe.wire.wireguard_noise import MAC, Identity, check_mac1, cookie_reply, with_cookie
+from vpnprobe.wire.wireguard_noise import Identity
 
 INITIATOR_TUNNEL: Final = IPv4Address("10.255.239.2")
 RESPONDER_TUNNEL: Final = IPv4Address("10.255.239.1")
@@ -59,21 +58,6 @@ class Responder(WireguardEnd):
         unix_time_at_zero: float,
         tunnel: tuple[IPv4Address, IPv4Address] = (RESPONDER_TUNNEL, INITIATOR_TUNNEL),
         echoes: int = 12,
-        wants_cookie: bool = False,
     ) -> None:
-        """`wants_cookie`: as an end under load does, it answers no initiation before its cookie comes with one."""
         run = EchoRun(int.from_bytes(entropy(2), "big"), echoes, DATA_SIZES)
         super().__init__(identity, entropy=entropy, unix_time_at_zero=unix_time_at_zero, tunnel=tunnel, run=run)
-        self.cookies_sent = 0
-        self._cookie_wanted = entropy(MAC) if wants_cookie else None
-
-    def _initiation_came(self, message: HandshakeInitiation, size: int, now: float) -> None:
-        cookie = self._cookie_wanted
-        if cookie is None or message.mac2 == with_cookie(message, cookie).mac2:
-            super()._initiation_came(message, size, now)
-            return
-        own = self.identity.public
-        check_mac1(message, own)
-        self._saw(message, size, now)
-        self.cookies_sent += 1
-        self._emit(cookie_reply(message, own, cookie=cookie, nonce=self._entropy(24)), now)

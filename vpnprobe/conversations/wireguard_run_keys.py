@@ -4,20 +4,18 @@ The server's half goes over the control channel, which has proven both ends to e
 silence, as a real peer meets whom it does not know.
 """
 
-import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from vpnprobe.conversations.wireguard import opening
 from vpnprobe.conversations.wireguard_ends import Responder
-from vpnprobe.errors import CannotRun, DecodeError
+from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.wire.wireguard import HandshakeInitiation
-from vpnprobe.wire.wireguard_noise import KEY, NO_MAC, Identity, lacking, public_key, read_initiation
+from vpnprobe.wire.wireguard_noise import KEY, NO_MAC, Identity, key_of_text, key_text, lacking, public_key, read_initiation
 
 ECHOES: Final = 6
 """Echo requests that the server's end sends through each tunnel."""
-MOST_BASE64: Final = 64
 MOST_SEEN: Final = 4096
 """Of those that are kept: more than a client has conversations."""
 PARTS: Final = ("private", "client", "preshared")
@@ -34,11 +32,12 @@ class RunKeys:
     def handed_over(self) -> dict[str, str]:
         """The server's half, as a part of a control message."""
         parts = (self.server_private, self.identity.public, self.identity.preshared)
-        return {name: base64.b64encode(part).decode() for name, part in zip(PARTS, parts, strict=True)}
+        return {name: key_text(part) for name, part in zip(PARTS, parts, strict=True)}
 
 
 def make_run_keys(entropy: Callable[[int], bytes]) -> RunKeys:
     """Fresh, for one run. Raises CannotRun (status MISSING) where the cryptography cannot be had."""
+    _require_cryptography()
     client, server = entropy(KEY), entropy(KEY)
     return RunKeys(Identity(client, public_key(server), entropy(KEY)), server)
 
@@ -54,26 +53,27 @@ class ServerKeys:
 
 
 def accept(message: object) -> ServerKeys:
-    """The server's, from a control message. Raises DecodeError where it cannot be used, CannotRun where this host lacks what it takes."""
+    """The server's, from a control message.
+
+    Raises DecodeError where it cannot be used, CannotRun (status MISSING) where the cryptography cannot be had.
+    """
     if not isinstance(message, dict):
         raise DecodeError("keys", 0, "are no table")
-    if lack := lacking():
-        raise CannotRun(lack)
+    _require_cryptography()
     private, client, preshared = (_key(message, name) for name in PARTS)
     return ServerKeys(Identity(private, client, preshared))
 
 
+def _require_cryptography() -> None:
+    if lack := lacking():
+        raise CannotRun(lack, status=ExitStatus.MISSING)
+
+
 def _key(message: dict[str, object], name: str) -> bytes:
     text = message.get(name)
-    if not isinstance(text, str) or len(text) > MOST_BASE64:
-        raise DecodeError(name, 0, "is missing or too long")
-    try:
-        key = base64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise DecodeError(name, 0, str(error)) from error
-    if len(key) != KEY:
-        raise DecodeError(name, 0, f"is {len(key)} bytes, not {KEY}")
-    return key
+    if not isinstance(text, str):
+        raise DecodeError(name, 0, "is missing")
+    return key_of_text(text, name)
 
 
 def respond(data: bytes, keys: object | None, *, entropy: Callable[[int], bytes], unix_time_at_zero: float) -> Responder | None:

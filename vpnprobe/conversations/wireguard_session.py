@@ -66,7 +66,7 @@ class Keypair:
 
     session: TransportSession
     born: float
-    began: bool
+    initiated: bool
     """Whether this end began the handshake."""
     confirmed: bool
     """Whether the peer is known to have the keys: who answers sends nothing before it has got something under them."""
@@ -157,10 +157,6 @@ class WireguardEnd(ConversationEnd[WireguardTracker], TunnelEcho):
             self._begin(now)
         self.send_due_echo(now)
 
-    def renew(self, now: float) -> None:
-        """Begins a handshake for new keys, unless one is under way."""
-        self._begin(now)
-
     # What goes through the tunnel.
 
     def tunnel_ends(self) -> tuple[IPv4Address, IPv4Address] | None:
@@ -175,7 +171,7 @@ class WireguardEnd(ConversationEnd[WireguardTracker], TunnelEcho):
 
     def send_payload(self, payload: bytes, now: float) -> str | None:
         keypair = self._in_use
-        if keypair is not None and now - keypair.born >= (REKEY_AFTER_S if keypair.began else REJECT_AFTER_S):
+        if keypair is not None and now - keypair.born >= (REKEY_AFTER_S if keypair.initiated else REJECT_AFTER_S):
             self._begin(now)
         return self._send(payload, now)
 
@@ -259,7 +255,7 @@ class WireguardEnd(ConversationEnd[WireguardTracker], TunnelEcho):
         self._latest = state.timestamp
         self._saw(message, size, now)
         answer, state = response(state, self.identity.preshared, ephemeral=self._entropy(32), index=self._index())
-        self._keep(state, now, began=False, local=answer.sender_index, remote=message.sender_index)
+        self._keep(state, now, initiated=False, local=answer.sender_index, remote=message.sender_index)
         self._emit(answer, now)
 
     def _response_came(self, message: HandshakeResponse, size: int, now: float) -> None:
@@ -274,7 +270,7 @@ class WireguardEnd(ConversationEnd[WireguardTracker], TunnelEcho):
                 newest.retransmission.due = now + REKEY_TIMEOUT_S
             return
         self._attempts = []
-        self._keep(state, now, began=True, local=message.receiver_index, remote=message.sender_index)
+        self._keep(state, now, initiated=True, local=message.receiver_index, remote=message.sender_index)
         self._came_up(now)
 
     def _opened_by(self, read: Callable[[Attempt], T]) -> tuple[Attempt, T]:
@@ -302,17 +298,17 @@ class WireguardEnd(ConversationEnd[WireguardTracker], TunnelEcho):
         if not self.run.requests and self.run.due is None:
             self.run.begin(now)
 
-    def _keep(self, state: Handshake, now: float, *, began: bool, local: int, remote: int) -> None:
+    def _keep(self, state: Handshake, now: float, *, initiated: bool, local: int, remote: int) -> None:
         """The keys of a handshake, beside one pair of those before: those in use.
 
         Where handshakes of both ends cross, each answers the other's before its own is complete, and then uses the keys of its own: who
         began keeps those that it has answered with, which the peer uses.
         """
-        own, peers = state.transport_keys() if began else state.transport_keys()[::-1]
+        own, peers = state.transport_keys() if initiated else state.transport_keys()[::-1]
         session = TransportSession(sending=own, receiving=peers, local_index=local, remote_index=remote)
-        crossed = next((one for one in self._keypairs if began and not one.confirmed), None)
+        crossed = next((one for one in self._keypairs if initiated and not one.confirmed), None)
         kept = crossed or self._in_use
-        self._keypairs = [*([kept] if kept is not None else []), Keypair(session, now, began, began)]
+        self._keypairs = [*([kept] if kept is not None else []), Keypair(session, now, initiated, initiated)]
 
     def _cookie_came(self, message: CookieReply, size: int, now: float) -> None:
         """Is used with the next initiation, which is not hurried."""
@@ -330,7 +326,7 @@ class WireguardEnd(ConversationEnd[WireguardTracker], TunnelEcho):
         keypair.confirmed = True
         self.data_received += 1
         self._saw(message, size, now, answers=self.answered_by(packet))
-        if keypair.began and now - keypair.born >= REJECT_AFTER_S - KEEPALIVE_S - REKEY_TIMEOUT_S:
+        if keypair.initiated and now - keypair.born >= REJECT_AFTER_S - KEEPALIVE_S - REKEY_TIMEOUT_S:
             self._begin(now)
         self._may_ask(now)
         if packet:

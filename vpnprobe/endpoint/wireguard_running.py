@@ -8,8 +8,6 @@ Interfaces of the kernel in other network namespaces (containers) cannot be seen
 Private keys that a socket tells are made public ones at once; neither is kept or told.
 """
 
-import base64
-import binascii
 import os
 import re
 import shutil
@@ -23,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from vpnprobe.endpoint.running_tunnels import SEARCH_S, RunningTunnel, TunnelSearch
-from vpnprobe.errors import CannotRun
+from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.profiles.errors import shown
 from vpnprobe.wire import wireguard_noise
 
@@ -136,10 +134,9 @@ def _told_by_wg() -> dict[str, bytes]:
 def _key(text: str) -> bytes:
     """Empty: it is none, as the `(none)` of an interface that is not set up."""
     try:
-        key = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        return wireguard_noise.key_of_text(text)
+    except DecodeError:
         return b""
-    return key if len(key) == wireguard_noise.KEY else b""
 
 
 def _asked(path: Path, patience_s: float) -> bytes:

@@ -31,6 +31,7 @@ DATA_CUT: Final = "data-cut"
 DATA_INTERRUPTED: Final = "data-interrupted"
 PORT_REFUSED: Final = "port-refused"
 UNREACHABLE: Final = "unreachable"
+"""No route, no TCP connection, or an ICMP error other than a refused port."""
 SILENT: Final = "silent"
 ANSWERED_FROM_ELSEWHERE: Final = "answered-from-elsewhere"
 HARMLESS: Final = frozenset({"", "renegotiation-asked", ANSWERED_FROM_ELSEWHERE, DATA_INTERRUPTED})

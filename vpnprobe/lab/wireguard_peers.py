@@ -1,6 +1,5 @@
 """Real WireGuard peers on the hosts of a lab: wireguard-go, set up by `wg`, which takes no kernel module."""
 
-import base64
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from vpnprobe.lab.daemons import Daemon, _file, _require, _serving, _wait
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.topology import SERVER
-from vpnprobe.wire.wireguard_noise import NO_PRESHARED_KEY
+from vpnprobe.wire.wireguard_noise import NO_PRESHARED_KEY, key_text
 
 UP: Final = "the tunnel is up"
 """What its log says then."""
@@ -43,8 +42,8 @@ class PeerConfig:
 
     def text(self) -> str:
         """As `wg setconf` takes it."""
-        lines = ["[Interface]", f"PrivateKey = {_base64(self.private)}", f"ListenPort = {self.port}"]
-        lines += ["[Peer]", f"PublicKey = {_base64(self.peer)}", f"PresharedKey = {_base64(self.preshared)}"]
+        lines = ["[Interface]", f"PrivateKey = {key_text(self.private)}", f"ListenPort = {self.port}"]
+        lines += ["[Peer]", f"PublicKey = {key_text(self.peer)}", f"PresharedKey = {key_text(self.preshared)}"]
         lines += [f"AllowedIPs = {self.peer_address}/32"]
         lines += [f"Endpoint = {self.endpoint}"] if self.endpoint else []
         lines += [f"PersistentKeepalive = {self.keepalive_s}"] if self.keepalive_s else []
@@ -87,7 +86,3 @@ def listen_at(lab: Lab, port: int, *, host: str = SERVER) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise CannotRun(f"the WireGuard peer on {host} does not move to port {port}: {done.stderr.strip()}")
-
-
-def _base64(key: bytes) -> str:
-    return base64.b64encode(key).decode()

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, Protocol
 
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.endpoint.driver import Driver, GoalOrSilence, StreamDriver, Until
@@ -32,6 +32,18 @@ MOST_ATTEMPTS: Final = 24
 """Conversations in all, where some messages pass and the end is never reached."""
 
 
+class Roaming(Protocol):
+    """A conversation that is followed to wherever its peer's messages come from."""
+
+    from_peer: bool
+    """Whether what is received next comes from the address at which the peer was heard last, or was looked for first."""
+
+    @property
+    def authenticated(self) -> int:
+        """How many messages came that only the peer can have sent."""
+        ...
+
+
 async def over_udp(
     context: ProbeContext,
     conversation: Conversation,
@@ -39,27 +51,27 @@ async def over_udp(
     *,
     until: Callable[[Driver], Until] | None = None,
     closing: Callable[[float], None] | None = None,
-    authenticated: Callable[[], int] | None = None,
+    roaming: Roaming | None = None,
 ) -> Endpoint:
     """Runs the initiator against the server's port; what comes later is still recorded. Returns where it was sent to at last.
 
     `until`: what is waited for; None: the check's goal, or silence. `closing(now)` has it say goodbye: some servers keep what is left open,
-    and serve nobody any more. `authenticated`: how many messages only the peer can have sent: the conversation follows them to wherever
-    they come from; None: it stays with the server's address.
+    and serve nobody any more. `roaming`: the conversation, where it follows its peer; None: it stays with the server's address.
     """
     assert check.port is not None
     remote = asked = context.endpoint(check.port)
 
     def came(datagram: Datagram) -> None:
         nonlocal remote
-        if authenticated is None:
+        if roaming is None:
             if datagram.source.address == asked.address:
                 driver.receive(datagram.data)
             return
-        before, known = authenticated(), remote
+        before, known = roaming.authenticated, remote
+        roaming.from_peer = datagram.source.address == known.address
         remote = datagram.source  # What it is answered with goes there.
         driver.receive(datagram.data)
-        remote = remote if authenticated() > before else known
+        remote = remote if roaming.authenticated > before else known
 
     def refused(_: Endpoint) -> None:
         context.recorder.refused(Refusal(check, Direction.C2S, RefusalKind.PORT_UNREACHABLE, None, conversation.key))

@@ -9,21 +9,35 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, Generic, TypeVar
 
+from vpnprobe.conversations.contract import Conversation
+from vpnprobe.endpoint.driver import CLOCK_SLACK_S
 from vpnprobe.evidence.checks import PROFILE
 from vpnprobe.evidence.named_failures import NAME_NOT_RESOLVED, NamedFailure
 from vpnprobe.evidence.packet_records import Check
+from vpnprobe.evidence.records import RefusalKind
 from vpnprobe.observations.schema import Direction
 from vpnprobe.probes.context import ProbeContext
 from vpnprobe.probes.settings import ExistingServer, Remote
+from vpnprobe.probes.tunnel_sessions import LONG_RUN
 from vpnprobe.transports.stack import Address
 
+ClientT = TypeVar("ClientT", bound=Conversation)
 MOST_REMOTES: Final = 8
 MOST_ADDRESSES: Final = 4
 """Of one remote's name."""
 AT_ONCE: Final = 3
 """Identities."""
+ECHOES: Final = LONG_RUN
+"""Echo requests of a session, the sizes in turn."""
+SESSION_DEADLINE_S: Final = 45.0
+"""For one session, whatever a server keeps saying."""
+TAIL_S: Final = 1.5
+"""Silence after which no echo is waited for any more."""
+REFUSED_PATIENCE_S: Final = 0.8
+"""Where the port is refused, after the first message was repeated: long enough for a second refusal, since a single ICMP error may be about
+another thing."""
 IPV6_ONLY: Final = "the server has IPv6 addresses only, which are not probed yet"
 
 
@@ -90,6 +104,52 @@ class RemoteTest(ABC):
         steps = (*self.steps, self.data)
         for step in steps[steps.index(first) :]:
             self.context.skip(step, why, *((Direction.C2S, Direction.S2C) if step == self.data else (Direction.BOTH,)))
+
+
+class RemoteSessionOver(ABC, Generic[ClientT]):
+    """A session with a remote is over: it has come to its end, or nothing comes any more."""
+
+    def __init__(self, context: ProbeContext, client: ClientT) -> None:
+        self.first_data_s: float | None = None
+        """Seconds from the beginning to the first data that came; None: none did."""
+        self._context = context
+        self._client = client
+        self._began = self._heard = context.stack.now()
+        self._came = 0
+
+    @property
+    @abstractmethod
+    def came(self) -> int:
+        """Grows with what comes from the server."""
+
+    @property
+    @abstractmethod
+    def data_came(self) -> bool: ...
+
+    @property
+    @abstractmethod
+    def finished(self) -> bool:
+        """Whether nothing is left to wait for."""
+
+    @abstractmethod
+    def given_up_at(self) -> float:
+        """When the session is over if nothing more comes."""
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether an ICMP port-unreachable answered a message of this session."""
+        refusals = self._context.recorder.refusals
+        return any(r.key == self._client.key and r.kind is RefusalKind.PORT_UNREACHABLE for r in refusals)
+
+    def reached(self, now: float) -> bool:
+        if self.came != self._came:
+            self._came, self._heard = self.came, now
+        if self.first_data_s is None and self.data_came:
+            self.first_data_s = now - self._began
+        return self.finished or now >= self.due() - CLOCK_SLACK_S / 2
+
+    def due(self) -> float:
+        return min(self.given_up_at(), self._began + SESSION_DEADLINE_S)
 
 
 async def in_turn(tests: Sequence[RemoteTest]) -> None:

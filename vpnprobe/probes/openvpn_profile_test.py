@@ -15,17 +15,26 @@ from vpnprobe import __version__
 from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session import Stage, Wrapping
-from vpnprobe.endpoint.driver import CLOCK_SLACK_S, Until
+from vpnprobe.endpoint.driver import Until
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.errors import CannotRun
 from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake, openvpn_reset
-from vpnprobe.evidence.named_failures import NamedFailure
-from vpnprobe.evidence.packet_records import Vantage
+from vpnprobe.evidence.named_failures import PORT_REFUSED, UNREACHABLE, NamedFailure
+from vpnprobe.evidence.packet_records import Check, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import ProbeContext
 from vpnprobe.probes.conversing import connected, over_stream, over_udp
-from vpnprobe.probes.existing_server import MOST_REMOTES, RemoteTest, form_of, in_turn
+from vpnprobe.probes.existing_server import (
+    ECHOES,
+    MOST_REMOTES,
+    REFUSED_PATIENCE_S,
+    TAIL_S,
+    RemoteSessionOver,
+    RemoteTest,
+    form_of,
+    in_turn,
+)
 from vpnprobe.probes.openvpn_findings import CLOSED_AT, client_certificate_failure, data_failure, told_of
 from vpnprobe.probes.settings import Resolve
 from vpnprobe.profiles.model import Profile, Remote
@@ -35,18 +44,10 @@ from vpnprobe.wire.ciphers import lacking
 from vpnprobe.wire.openvpn_keys import ClientKeyV2, KeyDirection, StaticKey
 from vpnprobe.wire.openvpn_wrap import Wrap
 
-ECHOES: Final = 102
-"""Echo requests, the sizes in turn."""
 RESET_PATIENCE_S: Final = 4.0
 """The reset is sent four times by then."""
-REFUSED_PATIENCE_S: Final = 0.8
-"""Where the port is refused: long enough for a second refusal, since a single ICMP error may be about another thing."""
 PATIENCE_S: Final = 8.0
 """Silence after which a session that had begun is given up: its packets were repeated several times by then."""
-TAIL_S: Final = 1.5
-"""Silence after which no echo is waited for any more."""
-SESSION_DEADLINE_S: Final = 45.0
-"""For one session, whatever a server keeps saying."""
 PING_PATIENCE_S: Final = 12.0
 """How long a server's own keep-alive is waited for where no echo comes back."""
 CONNECT_DEADLINE_S: Final = 8.0
@@ -115,7 +116,8 @@ class OpenvpnRemote(RemoteTest):
         self._profile_test = profile_test
         self._tls_context = tls_context
         self._remote = remote  # With its wrapping.
-        self._refused: Failure | None = None
+        self._not_begun: tuple[str, str] | None = None
+        """By name, why no session could be begun, and what there is to say of it; None: one could."""
 
     def not_to_be_tried(self) -> bool:
         if not self._profile_test.profile.credentials.static_challenge:
@@ -125,16 +127,19 @@ class OpenvpnRemote(RemoteTest):
         return True
 
     async def attempt(self) -> bool:
-        self._refused = None
+        self._not_begun = None
         self._client = client = self._new_client(self._tls_context)
         try:
-            self._over = await self._converse(client)
+            await self._converse(client)
         except (CannotRun, OSError) as error:
-            self._refused, self._over = Failure(FailureCode.UNREACHABLE, str(error)), _SessionOver(self.context, client)
+            self._not_begun = UNREACHABLE, str(error)
         return client.stage >= Stage.ANSWERED
 
     async def conclude(self) -> None:
-        client, failure = self._client, self._refused or self._client.stalled()
+        if self._not_begun is not None:
+            self.name(self._reached(), *self._not_begun)
+            return
+        client, failure = self._client, self._client.stalled()
         if failure is not None and failure.code is FailureCode.CLOSED_BY_PEER and client.stage in CLOSED_AT:
             failure = Failure(CLOSED_AT[client.stage], "the server closed the connection")
         if failure is not None:
@@ -142,10 +147,10 @@ class OpenvpnRemote(RemoteTest):
         left_out = self._profile_test.profile.ciphers.unsupported
         if failure is not None and failure.code is FailureCode.NO_COMMON_DATA_CIPHER and left_out:
             failure = replace(failure, detail=f"{failure.detail}; not tried, since vpnprobe cannot do them: {', '.join(left_out)}")
-        self._tell(client, self._over, failure)
+        self._tell(failure)
 
-    async def _converse(self, client: Client) -> "_SessionOver":
-        over = _SessionOver(self.context, client)
+    async def _converse(self, client: Client) -> None:
+        self._over = over = _SessionOver(self.context, client)
         if client.stream:
             await self._over_tcp(self.context, client, over)
         else:
@@ -156,10 +161,8 @@ class OpenvpnRemote(RemoteTest):
                     client.events()  # Where there was nobody to ask, the goodbye alone must not count as data without an answer.
 
             await over_udp(self.context, client, self.reset, until=lambda _: over, closing=closing)
-            refused = any(r.check == self.reset and r.kind is RefusalKind.PORT_UNREACHABLE for r in self.context.recorder.refusals)
-            if refused and client.stage < Stage.ANSWERED:
-                self._refused = Failure(FailureCode.PORT_REFUSED)
-        return over
+            if over.was_refused and client.stage < Stage.ANSWERED:
+                self._not_begun = PORT_REFUSED, ""
 
     def _new_client(self, tls_context: ssl.SSLContext, *, wrapping: Wrapping | None = None, echoes: int | None = None) -> Client:
         context, profile = self.context, self._profile_test.profile
@@ -190,9 +193,9 @@ class OpenvpnRemote(RemoteTest):
         except ConnectError as error:
             if error.failure is ConnectFailure.REFUSED:
                 context.recorder.refused(Refusal(self.reset, Direction.C2S, RefusalKind.RST, str(context.peer_address)))
-                self._refused = Failure(FailureCode.PORT_REFUSED)
+                self._not_begun = PORT_REFUSED, ""
             else:
-                self._refused = Failure(FailureCode.UNREACHABLE, "no TCP connection came up")
+                self._not_begun = UNREACHABLE, "no TCP connection came up"
             return
         driver = await over_stream(context, client, self.reset, stream, lambda _: until)
         if driver.was_reset:
@@ -253,11 +256,17 @@ class OpenvpnRemote(RemoteTest):
             return Failure(FailureCode.CREDENTIALS_WANTED, "it took the certificate, and fell silent where no user name came")
         return client_certificate_failure(self._profile_test.profile)
 
-    def _tell(self, client: Client, over: "_SessionOver", failure: Failure | None) -> None:
+    def _reached(self) -> Check:
+        """The check that the session has come to."""
+        if self._client.stage >= Stage.CONFIGURED:
+            return self.data
+        return self.reset if self._client.stage < Stage.ANSWERED else self.handshake
+
+    def _tell(self, failure: Failure | None) -> None:
         """Puts the failure beside the check that it belongs to, and says why the later ones were not tried."""
+        client, over = self._client, self._over
         if failure is not None:
-            before_data = self.reset if client.stage < Stage.ANSWERED else self.handshake
-            self.name(before_data if client.stage < Stage.CONFIGURED else self.data, failure.code, failure.detail)
+            self.name(self._reached(), failure.code, failure.detail)
             return
         facts: dict[str, str | float] = {"cipher": str(client.cipher), "tls": client.tls_version}
         if over.first_data_s is not None:
@@ -274,42 +283,35 @@ class OpenvpnRemote(RemoteTest):
             self.context.skip(self.data, why, Direction.C2S, Direction.S2C)
 
 
-class _SessionOver:
-    """A session of a profile test is over: all echo requests are answered, it has failed, or nothing comes any more."""
+class _SessionOver(RemoteSessionOver[Client]):
+    """A session that has failed is over too."""
 
     def __init__(self, context: ProbeContext, client: Client, enough: Callable[[], bool] = lambda: False) -> None:
         """`enough`: what ends it before."""
-        self._context = context
-        self._client = client
+        super().__init__(context, client)
         self._enough = enough
-        self._heard = self._began = context.stack.now()
-        self._bytes = 0
-        self.first_data_s: float | None = None
-        """Seconds from the beginning to the first data packet that came; None: none did."""
 
-    def reached(self, now: float) -> bool:
+    @property
+    def came(self) -> int:
+        return self._client.bytes_received
+
+    @property
+    def data_came(self) -> bool:
+        return self._client.stage is Stage.DATA
+
+    @property
+    def finished(self) -> bool:
         client = self._client
-        if client.bytes_received != self._bytes:
-            self._bytes, self._heard = client.bytes_received, now
-        if client.stage is Stage.DATA and self.first_data_s is None:
-            self.first_data_s = now - self._began
-        if self._enough() or client.failure is not None or (client.stage >= Stage.CONFIGURED and client.run.all_answered):
-            return True
-        return now >= self.due() - CLOCK_SLACK_S / 2
+        return self._enough() or client.failure is not None or (client.stage >= Stage.CONFIGURED and client.run.all_answered)
 
-    def due(self) -> float:
+    def given_up_at(self) -> float:
         nobody_to_ask = self._client.stage >= Stage.CONFIGURED and self._client.gateway is None
-        patience_s = TAIL_S if nobody_to_ask else self._patience_s()
-        return min(self._heard + patience_s, self._began + SESSION_DEADLINE_S)
-
-    def _was_refused(self) -> bool:
-        """Whether an ICMP port-unreachable answered this session's reset."""
-        return any(r.key == self._client.key and r.kind is RefusalKind.PORT_UNREACHABLE for r in self._context.recorder.refusals)
+        return self._heard + (TAIL_S if nobody_to_ask else self._patience_s())
 
     def _patience_s(self) -> float:
         client = self._client
         if client.stage < Stage.ANSWERED:
-            return REFUSED_PATIENCE_S if self._was_refused() else RESET_PATIENCE_S
+            return RETRANSMIT_AFTER_S + REFUSED_PATIENCE_S if self.was_refused else RESET_PATIENCE_S
         if not client.run.all_sent or client.stage < Stage.CONFIGURED:
             return PATIENCE_S
         answered = any(request.answered_at is not None for request in client.run.requests.values())

@@ -4,7 +4,7 @@ WireGuard answers nobody whose key it does not know: where another program has t
 agent sees arrive on the wire. Without an agent nothing can be asked of it but with a profile of its own.
 """
 
-from typing import Final
+from typing import Final, assert_never
 
 from vpnprobe.conversations.registry import protocol_named
 from vpnprobe.conversations.wireguard_ends import Initiator
@@ -101,5 +101,7 @@ def _why_not(context: ProbeContext, state: PortState) -> str:
             return SILENT_TO_STRANGERS
         case PortState.CLOSED:
             return "the server agent may not open this port"
-        case _:
+        case PortState.OURS | PortState.UNKNOWN:
             return context.lacks_keys(SPEC.name)
+        case _:
+            assert_never(state)

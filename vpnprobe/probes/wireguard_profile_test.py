@@ -12,9 +12,8 @@ from typing import ClassVar, Final
 
 from vpnprobe.conversations.registry import protocol_named
 from vpnprobe.conversations.tunnel_echo import UDP_CARRIER_BYTES
-from vpnprobe.conversations.wireguard_client import RETRANSMIT_AFTER_S, TunnelOffer, WireguardClient
+from vpnprobe.conversations.wireguard_client import RETRANSMIT_AFTER_S, TunnelSettings, WireguardClient
 from vpnprobe.conversations.wireguard_session import DATA_SIZES, KEEPALIVE_S, REKEY_TIMEOUT_S
-from vpnprobe.endpoint.driver import CLOCK_SLACK_S
 from vpnprobe.errors import CannotRun
 from vpnprobe.evidence.checks import wireguard_data, wireguard_handshake
 from vpnprobe.evidence.named_failures import (
@@ -32,30 +31,32 @@ from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction
 from vpnprobe.probes.context import ProbeContext
 from vpnprobe.probes.conversing import over_udp
-from vpnprobe.probes.existing_server import MOST_REMOTES, RemoteTest, form_of, in_turn
+from vpnprobe.probes.existing_server import (
+    ECHOES,
+    MOST_REMOTES,
+    REFUSED_PATIENCE_S,
+    SESSION_DEADLINE_S,
+    TAIL_S,
+    RemoteSessionOver,
+    RemoteTest,
+    form_of,
+    in_turn,
+)
 from vpnprobe.probes.settings import Resolve
 from vpnprobe.probes.tunnel_findings import echo_failure
-from vpnprobe.profiles.wireguard import key_text
 from vpnprobe.profiles.wireguard_model import WireguardPeer, WireguardProfile
 from vpnprobe.transports.stack import Endpoint
 from vpnprobe.wire.ip import MAXIMUM_PACKET
 from vpnprobe.wire.wireguard import EMPTY_DATA
-from vpnprobe.wire.wireguard_noise import NO_PRESHARED_KEY, Identity, public_key
+from vpnprobe.wire.wireguard_noise import NO_PRESHARED_KEY, Identity, key_text, public_key
 
 SPEC: Final = protocol_named("wireguard")
-ECHOES: Final = 102
-"""Echo requests, the sizes in turn."""
 SILENCE_S: Final = 7.8
 """The initiation is sent eight times by then."""
 NO_KEYS_S: Final = 3 * REKEY_TIMEOUT_S + 1.0
 """After the response to an earlier initiation, whose keys the server has left: three further initiations are sent by then."""
-REFUSED_PATIENCE_S: Final = RETRANSMIT_AFTER_S + 0.8
-"""Where the port is refused: long enough for a second refusal, since a single ICMP error may be about another thing."""
-TAIL_S: Final = 1.5
-"""Silence after which no echo is waited for any more."""
 KEEPALIVE_PATIENCE_S: Final = KEEPALIVE_S + 2.0
 """After the first data: a server that got it and has nothing to say sends its keepalive by then."""
-SESSION_DEADLINE_S: Final = 45.0
 MOST_ASKED: Final = 4
 """Addresses in the tunnel."""
 MOST_CONSIDERED: Final = 16
@@ -79,6 +80,8 @@ STOPPED: Final = (DATA_CUT, DATA_DEAD, KEY_SHARED)
 LEAST_FOR_OTHERS: Final = 3
 """Data messages for one other session before another device is named."""
 NOBODY_TO_ASK: Final = "the profile has no IPv4 address in the tunnel, or AllowedIPs with nobody of IPv4, so there is nobody to ask"
+NO_KEYS: Final = "no keys came into use: the server's answer was to an initiation before the last, and none came to the last one"
+OUT_OF_TIME: Final = f"keys came into use when the session's {SESSION_DEADLINE_S:g} s were nearly over, so nothing was asked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +149,10 @@ class WireguardRemote(RemoteTest):
             return answered
         first = self._client, self._over, self._sent_to
         await self._session()
-        if self._client.up:
+        if self._client.run.requests:
             self._stopped = stopped
         else:
-            self._client, self._over, self._sent_to = first  # It says more than the silence after it.
+            self._client, self._over, self._sent_to = first  # It says more than a session in which nothing was asked.
         return True
 
     async def _session(self) -> bool:
@@ -158,7 +161,7 @@ class WireguardRemote(RemoteTest):
         self._unreachable = ""
         self._client = client = WireguardClient(
             Identity(profile.private_key, self._peer.public_key, self._peer.preshared_key or NO_PRESHARED_KEY),
-            TunnelOffer(_own_address(profile), asked_in_tunnel(profile, self._peer), sizes_of(profile.mtu), self._echoes),
+            TunnelSettings(_own_address(profile), asked_in_tunnel(profile, self._peer), sizes_of(profile.mtu), self._echoes),
             index=context.stack.entropy(SPEC.identifier_bytes),  # Not of this run's tag: our own server agent is not to answer it.
             entropy=context.stack.entropy,
             unix_time_at_zero=context.stack.unix_time() - context.stack.now(),
@@ -166,9 +169,7 @@ class WireguardRemote(RemoteTest):
         self._over = over = _SessionOver(context, client)
         self._sent_to = context.endpoint(self._peer.port)
         try:
-            self._sent_to = await over_udp(
-                context, client, self.handshake, until=lambda _: over, authenticated=lambda: client.authenticated
-            )
+            self._sent_to = await over_udp(context, client, self.handshake, until=lambda _: over, roaming=client)
         except (CannotRun, OSError) as error:
             self._unreachable = str(error)
         return client.answered or client.response_unopened
@@ -179,10 +180,19 @@ class WireguardRemote(RemoteTest):
             self.name(self.handshake, *await self._why_no_handshake())
             return
         self._tell_of_handshake()
-        if not client.can_ask:
-            self.context.skip(self.data, NOBODY_TO_ASK, Direction.C2S, Direction.S2C)
+        if why := self._why_nothing_asked():
+            self.context.skip(self.data, why, Direction.C2S, Direction.S2C)
         elif (found := self._of_both_sessions()) is not None:
             self.context.named_failures.append(found)
+
+    def _why_nothing_asked(self) -> str:
+        """Why no echo request went through the tunnel; empty: some did."""
+        client = self._client
+        if not client.can_ask:
+            return NOBODY_TO_ASK
+        if not client.up:
+            return NO_KEYS
+        return "" if client.run.requests else OUT_OF_TIME
 
     async def _why_no_handshake(self) -> tuple[str, str]:
         """The name of what stops it, and what there is to say of it."""
@@ -193,7 +203,7 @@ class WireguardRemote(RemoteTest):
             return WRONG_PRESHARED_KEY, ""
         if client.cookies_received:
             return COOKIE_UNANSWERED, f"{client.cookies_received} of its answers were cookies"
-        if _was_refused(self.context, client):
+        if self._over.was_refused:
             return PORT_REFUSED, ""
         if (refusal := self._refused_on_the_way()) is not None:
             return UNREACHABLE, f"{refusal.by or 'a router'} answers: {REFUSED_BY_ROUTER[refusal.kind]}"
@@ -246,11 +256,11 @@ class WireguardRemote(RemoteTest):
         return stopped if stopped.code != DATA_DEAD and found.code in (DATA_DEAD, DATA_UNANSWERED) else found
 
     def _data_failure(self) -> NamedFailure | None:
-        """What the last session shows of data; None: nothing, or there was nobody to ask."""
+        """What the last session shows of data; None: nothing, or nothing was asked."""
         client = self._client
         if not client.run.requests:
             return None
-        asked = str(client.found) if client.found is not None else " or ".join(map(str, client.offer.asked))
+        asked = str(client.found) if client.found is not None else " or ".join(map(str, client.settings.asked))
         failure = echo_failure(client.run, asked, stream=False)
         if failure is None:
             return None
@@ -265,39 +275,37 @@ class WireguardRemote(RemoteTest):
         return NamedFailure(self.data, failure.code, failure.detail)
 
 
-class _SessionOver:
-    """A session of a profile test is over: all echo requests are answered, or nothing comes any more."""
+class _SessionOver(RemoteSessionOver[WireguardClient]):
+    """Of messages those count that open. Data is what comes beside keepalives."""
 
     def __init__(self, context: ProbeContext, client: WireguardClient) -> None:
-        self._context = context
-        self._client = client
-        self._began = self._heard = context.stack.now()
-        self._opened = 0
+        super().__init__(context, client)
         self._up: float | None = None
-        """When the handshake was complete."""
-        self.first_data_s: float | None = None
-        """Seconds from the first initiation to the first data that came, keepalives left out; None: none did."""
+        """When keys came into use; None: they did not."""
+
+    @property
+    def came(self) -> int:
+        return self._client.opened
+
+    @property
+    def data_came(self) -> bool:
+        return self._client.data_received > self._client.keepalives_received
+
+    @property
+    def finished(self) -> bool:
+        client = self._client
+        return client.response_unopened or (client.run.count > 0 and client.run.all_answered)
 
     def reached(self, now: float) -> bool:
-        client = self._client
-        if client.opened != self._opened:
-            self._opened, self._heard = client.opened, now
-        if client.up and self._up is None:
+        if self._client.up and self._up is None:
             self._up = now
-        if client.data_received > client.keepalives_received and self.first_data_s is None:
-            self.first_data_s = now - self._began
-        if client.response_unopened or (client.run.count and client.run.all_answered):
-            return True
-        return now >= self.due() - CLOCK_SLACK_S / 2
+        return super().reached(now)
 
-    def due(self) -> float:
-        return min(self._due(), self._began + SESSION_DEADLINE_S)
-
-    def _due(self) -> float:
+    def given_up_at(self) -> float:
         client = self._client
         if self._up is None:
             silence_s = NO_KEYS_S if client.reached("handshake") else SILENCE_S
-            return self._heard + (REFUSED_PATIENCE_S if _was_refused(self._context, client) else silence_s)
+            return self._heard + (RETRANSMIT_AFTER_S + REFUSED_PATIENCE_S if self.was_refused else silence_s)
         if not client.can_ask:
             return self._heard + TAIL_S
         if not client.run.over:
@@ -308,11 +316,6 @@ class _SessionOver:
         tail = max(last + client.run.patience_s, max([last, *answered]) + TAIL_S)
         # Where nobody answers, a keepalive still shows that data arrived.
         return tail if answered or client.keepalives_received else max(tail, self._up + KEEPALIVE_PATIENCE_S)
-
-
-def _was_refused(context: ProbeContext, client: WireguardClient) -> bool:
-    """Whether an ICMP port-unreachable answered this session's initiation."""
-    return any(r.key == client.key and r.kind is RefusalKind.PORT_UNREACHABLE for r in context.recorder.refusals)
 
 
 def _shown(endpoint: Endpoint) -> str:

@@ -6,8 +6,6 @@ this machine (addresses, routes, resolver, hooks) is not done; a key that neithe
 never stand in an error.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_network
@@ -15,18 +13,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
-from vpnprobe.errors import DecodeError
+from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.profiles.errors import Place, shown
 from vpnprobe.profiles.files import check_text, read_text
 from vpnprobe.profiles.model import Note, Unknown
 from vpnprobe.profiles.options import number_in
 from vpnprobe.profiles.wireguard_model import Network, TunnelAddress, WireguardPeer, WireguardProfile
-from vpnprobe.wire.wireguard_noise import agree, public_key
+from vpnprobe.wire.wireguard_noise import agree, key_of_text, lacking, public_key
 
 INTERFACE: Final = "interface"
 PEER: Final = "peer"
-KEY_BYTES: Final = 32
-KEY_CHARACTERS: Final = 44
 HOOKS: Final = ("preup", "postup", "predown", "postdown")
 _INTERFACE_KEYS: Final = "privatekey listenport fwmark address dns mtu table saveconfig"
 _PEER_KEYS: Final = "publickey presharedkey allowedips endpoint persistentkeepalive"
@@ -82,7 +78,8 @@ def is_wireguard(text: str) -> bool:
 def parse_wireguard(text: str, *, file: str) -> WireguardProfile:
     """The profile that a text is; `file` names it in messages. Raises ProfileError."""
     check_text(text, file)
-    sections, entries = _sections(text, file), list(_entries(text, file))
+    sections = _sections(text, file)
+    entries = list(_entries(text, file, sections))
     if INTERFACE not in sections.values():
         raise Place(file, 0).wrong("has no [Interface] section", "give the whole profile, with [Interface] and [Peer]")
     interface = Lines([entry for entry in entries if entry.kind == INTERFACE], Place(file, 0))
@@ -110,16 +107,13 @@ def parse_wireguard(text: str, *, file: str) -> WireguardProfile:
     )
 
 
-def key_text(key: bytes) -> str:
-    """A key as wg writes it."""
-    return base64.b64encode(key).decode()
-
-
 def check_keys(profile: WireguardProfile, *, most: int | None = None) -> None:
     """Raises ProfileError where no handshake with a peer can be begun, CannotRun (status MISSING) where the cryptography cannot be had.
 
     `most`: so many peers are looked at; None: all.
     """
+    if lack := lacking():
+        raise CannotRun(lack, status=ExitStatus.MISSING)
     own = public_key(profile.private_key)
     for peer in profile.peers[:most]:
         if peer.public_key == own:
@@ -176,9 +170,8 @@ def _sections(text: str, file: str) -> dict[Place, str]:
     return found
 
 
-def _entries(text: str, file: str) -> Iterator[Entry]:
-    """All lines that are no heads. Raises ProfileError."""
-    sections = _sections(text, file)
+def _entries(text: str, file: str, sections: Mapping[Place, str]) -> Iterator[Entry]:
+    """All lines that are no heads of sections. Raises ProfileError."""
     kind, section = "", -1
     for number, line in _lines(text):
         place = Place(file, number)
@@ -231,14 +224,10 @@ def _peer(lines: Lines) -> WireguardPeer:
 def _key(entry: Entry) -> bytes:
     """32 bytes. Raises ProfileError, which does not show them."""
     try:
-        key = base64.b64decode(entry.value, validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) == KEY_BYTES and len(entry.value) == KEY_CHARACTERS:
-        return key
-    wanted = f"no base64 of {KEY_BYTES} bytes ({KEY_CHARACTERS} characters with = at the end)"
-    problem = f"is {len(key)} bytes, not {KEY_BYTES}" if key else f"is {wanted}"
-    raise entry.place.wrong(f"{entry.written} {problem}", "copy the whole key again (wg genkey, wg pubkey and wg genpsk print them)")
+        return key_of_text(entry.value)
+    except DecodeError as error:
+        todo = "copy the whole key again (wg genkey, wg pubkey and wg genpsk print them)"
+        raise entry.place.wrong(f"{entry.written} {error.problem}", todo) from None
 
 
 def _endpoint(entry: Entry) -> tuple[str, int]:

@@ -12,7 +12,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Final, NamedTuple, Self
 from vpnprobe import __version__
 from vpnprobe.errors import CannotRun, ExitStatus, UsageError
 from vpnprobe.transports.bundle import FIRST_STAGE, transmission
+from vpnprobe.transports.resolving import addresses_of
 from vpnprobe.transports.stack import Address, ConnectError, ConnectFailure, Endpoint
 
 _TARGET: Final = re.compile(
@@ -331,9 +331,4 @@ async def _named_addresses(target: SshTarget, options: Sequence[str]) -> list[Ad
     )
     output, _ = await process.communicate()
     settings = dict(line.split(" ", 1) for line in output.decode(errors="replace").splitlines() if " " in line)
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(settings.get("hostname", target.host), None, type=socket.SOCK_STREAM)
-    except OSError:
-        return []
-    addresses = {ipaddress.ip_address(str(entry[4][0])): None for entry in found}
-    return sorted(addresses, key=lambda address: address.version)
+    return sorted(await addresses_of(settings.get("hostname", target.host)), key=lambda address: address.version)

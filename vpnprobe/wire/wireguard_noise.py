@@ -5,10 +5,14 @@ the Python package cryptography, XChaCha20-Poly1305 of cookies from pycryptodome
 library. Keys, hashes and secrets have 32 bytes, tags 16. What does not open raises DecodeError and gives out nothing.
 """
 
+import base64
 import hashlib
 import hmac
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
@@ -36,15 +40,21 @@ TAI64_EPOCH: Final = (1 << 62) + 10
 """The label of 1970-01-01 00:00:00 UTC."""
 ZERO_NONCE: Final = bytes(12)
 LACKING: Final = "WireGuard needs the Python package cryptography: apt install python3-cryptography, or pip install cryptography"
-LACKING_COOKIES: Final = "WireGuard's cookies need the Python package pycryptodome: pip install pycryptodome"
+LACKING_COOKIES: Final = (
+    "WireGuard's cookies need the Python package pycryptodome: apt install python3-pycryptodome, or pip install pycryptodome"
+)
 
 
 def lacking() -> str:
-    """Why there is no cryptography for handshakes and data, with what mends it; empty: it is there."""
+    """Why there is no cryptography for handshakes, data and cookies, with what mends it; empty: it is there."""
     try:
         import cryptography.hazmat.primitives.asymmetric.x25519  # noqa: F401
     except ImportError:
         return LACKING
+    try:
+        _xchacha_module()
+    except CannotRun as lack:
+        return str(lack)
     return ""
 
 
@@ -71,6 +81,24 @@ def agree(private: bytes, public: bytes, name: str) -> bytes:
     except ValueError:
         raise DecodeError(name, 0, "is no key that a secret can be agreed with") from None
     return secret
+
+
+def key_text(key: bytes) -> str:
+    """A key as wg writes it, in base64."""
+    return base64.b64encode(key).decode()
+
+
+def key_of_text(text: str, name: str = "key") -> bytes:
+    """The 32 bytes of a key that is written so, and in no other form: wg takes none. Raises DecodeError, about `name`, without the key."""
+    try:
+        key = base64.b64decode(text, validate=True)
+    except ValueError:
+        key = b""
+    if key and len(key) != KEY:
+        raise DecodeError(name, 0, f"is {len(key)} bytes, not {KEY}")
+    if not key or key_text(key) != text:
+        raise DecodeError(name, 0, f"is no base64 of {KEY} bytes ({len(key_text(bytes(KEY)))} characters with = at the end)")
+    return key
 
 
 def digest(*parts: bytes) -> bytes:
@@ -118,7 +146,7 @@ class Identity:
 class Handshake:
     """A handshake under way: Noise's chaining key and hash, with the key that the last agreement gave."""
 
-    chain: bytes = field(repr=False)
+    chaining_key: bytes = field(repr=False)
     hash: bytes = field(repr=False)
     key: bytes = field(default=b"", repr=False)
     index: int = 0
@@ -133,8 +161,8 @@ class Handshake:
     @classmethod
     def begun(cls, responder: bytes) -> Self:
         """Before the first message to the responder with that public key."""
-        chain = digest(CONSTRUCTION)
-        return cls(chain, digest(digest(chain, IDENTIFIER), responder))
+        chaining_key = digest(CONSTRUCTION)
+        return cls(chaining_key, digest(digest(chaining_key, IDENTIFIER), responder))
 
     def mixed(self, data: bytes) -> Self:
         """With a part of a message in the hash."""
@@ -142,13 +170,13 @@ class Handshake:
 
     def keyed(self, secret: bytes) -> Self:
         """With a secret, or an ephemeral public key, in the chaining key."""
-        chain, key = derive(2, self.chain, secret)
-        return replace(self, chain=chain, key=key)
+        chaining_key, key = derive(2, self.chaining_key, secret)
+        return replace(self, chaining_key=chaining_key, key=key)
 
     def preshared(self, key: bytes) -> Self:
         """With the preshared key in both."""
-        chain, mixed, secret = derive(3, self.chain, key)
-        return replace(self, chain=chain, key=secret, hash=digest(self.hash, mixed))
+        chaining_key, mixed, secret = derive(3, self.chaining_key, key)
+        return replace(self, chaining_key=chaining_key, key=secret, hash=digest(self.hash, mixed))
 
     def seal(self, plain: bytes) -> tuple[bytes, Self]:
         """A part, encrypted, and what follows."""
@@ -164,7 +192,7 @@ class Handshake:
 
     def transport_keys(self) -> tuple[bytes, bytes]:
         """Those of the initiator's data and of the responder's."""
-        initiator, responder = derive(2, self.chain, b"")
+        initiator, responder = derive(2, self.chaining_key, b"")
         return initiator, responder
 
 
@@ -243,11 +271,16 @@ def read_cookie(reply: CookieReply, mac1: bytes, peer: bytes) -> bytes:
 
 
 def _xchacha(key: bytes, nonce: bytes) -> "ChaCha20Poly1305Cipher":
-    try:
-        from Crypto.Cipher import ChaCha20_Poly1305
-    except ImportError:
-        raise CannotRun(LACKING_COOKIES, status=ExitStatus.MISSING) from None
-    return ChaCha20_Poly1305.new(key=key, nonce=nonce)
+    cipher: ChaCha20Poly1305Cipher = _xchacha_module().new(key=key, nonce=nonce)
+    return cipher
+
+
+def _xchacha_module() -> ModuleType:
+    """pycryptodome's, which Debian's package has under another name. Raises CannotRun (status MISSING)."""
+    for package in ("Crypto", "Cryptodome"):
+        with suppress(ImportError):
+            return import_module(f"{package}.Cipher.ChaCha20_Poly1305")
+    raise CannotRun(LACKING_COOKIES, status=ExitStatus.MISSING)
 
 
 class TransportSession:

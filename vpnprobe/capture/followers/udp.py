@@ -47,4 +47,5 @@ class UdpFollower:
 
     def _followers(self, frame: Frame) -> Sequence[PacketFollower]:
         own = [follower for port in frame.ports if port is not None for follower in self._of_port.get(port, ())]
-        return [*self._first, *own, *self._of_any_port] if own else self._of_any_port
+        # One that has both ports, or is of any port too, is asked once.
+        return tuple(dict.fromkeys((*self._first, *own, *self._of_any_port))) if own else self._of_any_port

@@ -260,13 +260,14 @@ class WireguardFollower(PacketFollower):
         """The one that a message belongs to, if need be a new one; None: there are too many."""
         slot = pair(source, destination)
         here = _root(self._conversations.get(slot))
-        if here is None:
-            if len(self._conversations) >= FLOWS_LIMIT:
-                return None
-        elif isinstance(message, TransportData) and here.knows(destination, message.receiver_index):
-            return here
-        if not isinstance(message, HandshakeInitiation) and (here is None or not here.knows(destination, message.receiver_index)):
-            here = self._moved_here(here, frame, source, destination, message) or here
+        if here is None and len(self._conversations) >= FLOWS_LIMIT:
+            return None
+        if not isinstance(message, HandshakeInitiation):
+            known = here is not None and here.knows(destination, message.receiver_index)
+            if known and isinstance(message, TransportData):
+                return here
+            if not known:
+                here = self._moved_here(here, frame, source, destination, message) or here
         if here is None:
             here = WireguardConversation(source, destination, message)
         self._conversations[slot] = here

@@ -5,7 +5,6 @@ A host is asked by the routing table, as any program would, with echo requests o
 
 import asyncio
 import re
-import socket
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Final
 from vpnprobe.deployment.verification.echoes import EchoSocket
 from vpnprobe.errors import UsageError
 from vpnprobe.profiles.options import number_in
+from vpnprobe.transports.resolving import first_address_of
 from vpnprobe.transports.stack import Address
 
 DEADLINE_S: Final = 2.5
@@ -63,19 +63,12 @@ async def reach(host: Host) -> Reached:
     """Within DEADLINE_S."""
     try:
         async with asyncio.timeout(DEADLINE_S):
-            address = await _resolved(host.name)
+            address = await first_address_of(host.name)
             return await (_pinged(host, address) if host.port is None else _connected(host, address))
     except TimeoutError:
         return Reached(host, False, f"no answer within {DEADLINE_S:g} s")
     except OSError as error:
         return Reached(host, False, error.strerror or str(error))
-
-
-async def _resolved(name: str) -> Address:
-    with suppress(ValueError):
-        return ip_address(name)
-    found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    return ip_address(str(found[0][4][0]).partition("%")[0])
 
 
 async def _pinged(host: Host, address: Address) -> Reached:

@@ -41,6 +41,7 @@ from vpnprobe.deployment.verification.way_out import TO_SEND_TO, TO_SEND_TO6, An
 from vpnprobe.profiles.files import read_text
 from vpnprobe.profiles.identity import statements_in
 from vpnprobe.profiles.model import Profile
+from vpnprobe.transports.resolving import first_address_of
 from vpnprobe.transports.stack import Address, Packet
 from vpnprobe.transports.system.routing import Flow, way_of
 from vpnprobe.wire.ip import IpProtocol
@@ -148,7 +149,7 @@ class Verifier:
         seen = await seen_by(url) if url else ""
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(RESOLVE_S):
-                address = await _resolved(remote.host)
+                address = await first_address_of(remote.host)
                 with closing(EchoSocket(address.version)) as sock:
                     return await speed_trial(sock, address, lasting_s=DIRECT_SPEED_S), seen
         return None, seen
@@ -295,13 +296,6 @@ def _asked(profile: Profile, pushed: str) -> Asked:
 def _attempts(profile: Profile) -> int:
     """How often it may begin anew."""
     return max(2, len(profile.remotes) + 1)
-
-
-async def _resolved(host: str) -> Address:
-    with suppress(ValueError):
-        return ip_address(host)
-    found = await asyncio.get_running_loop().getaddrinfo(host, None)
-    return ip_address(str(found[0][4][0]).partition("%")[0])
 
 
 def _endpoint(process: TunnelProcess, profile: Profile) -> Endpoint:

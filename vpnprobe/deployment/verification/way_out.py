@@ -89,17 +89,27 @@ def _routes() -> Iterator[dict[str, Any]]:
 
 
 def ways(tunnel: str, links: Links, through: Iterable[Network], *, server: Address) -> list[Answer]:
-    """The ways of all that is asked. `through`: networks that are to go through the tunnel."""
+    """The ways of all that is asked. `through`: networks that are to go through the tunnel.
+
+    Packets from an address that is gone by now have no way of their own, whatever the kernel answers: they are left out.
+    """
     found = []
     asked = [Question(Flow(address), f"the network {network}") for network in through if (address := _one_of(network, links)) is not None]
     for question in list(dict.fromkeys((*asked, *_questions(tunnel, links, server))))[:MOST_QUESTIONS]:
         try:
             way = way_of(question.flow)
         except OSError:
-            continue  # A question that the kernel does not take: a source that is gone.
+            continue  # A question that the kernel does not take.
         if not way.local:
             found.append(Answer(question, way))
-    return found
+    return _without_gone(found)
+
+
+def _without_gone(answers: list[Answer]) -> list[Answer]:
+    if all(answer.question.flow.source is None for answer in answers):
+        return answers
+    here = {ip_address(address["local"]) for link in entries("addr", "show") for address in link.get("addr_info", ())}
+    return [answer for answer in answers if answer.question.flow.source is None or answer.question.flow.source in here]
 
 
 def _questions(tunnel: str, links: Links, server: Address) -> Iterator[Question]:

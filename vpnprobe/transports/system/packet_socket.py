@@ -46,8 +46,8 @@ OnSeen = Callable[[SeenPacket], None]
 class PacketSocket:
     """Reads on the current event loop until closed. Raises CannotRun (status MISSING) without Capability.CAPTURE.
 
-    `program`: what it lets in (`vpnprobe.transports.bpf`); `device`: the one that it is bound to, None: all; `passed_over`: those of all
-    that are left out.
+    `program`: what it lets in (`vpnprobe.transports.bpf`); `device`: the one that it is bound to, which is never passed over, None: all;
+    `passed_over`: those of all that are left out, beside the ports of others.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class PacketSocket:
         self._on_packet = on_packet
         self._unix_time = unix_time
         self._buffer = bytearray(LARGEST_BYTES)
+        self._is_bound = device is not None
         self._passed_over = dict.fromkeys(passed_over, True)
         self._drops = 0
         self._closed = False
@@ -107,6 +108,8 @@ class PacketSocket:
         return True
 
     def _passes_over(self, device: str) -> bool:
+        if self._is_bound:
+            return False
         known = self._passed_over.get(device)
         if known is None:
             known = self._passed_over[device] = _is_port_of_another(device)

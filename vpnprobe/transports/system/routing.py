@@ -77,7 +77,10 @@ class Way:
 
 
 def way_of(flow: Flow) -> Way:
-    """Raises OSError where the kernel does not take the question (no rtnetlink; a source that is not this host's)."""
+    """Raises OSError where the kernel does not take the question (no rtnetlink, an attribute that it does not know).
+
+    A source that is not this host's is no such question: of IPv4 it has no way, of IPv6 it has that which any source has.
+    """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
         sock.settimeout(_DEADLINE_S)
         sock.send(_request(flow))
