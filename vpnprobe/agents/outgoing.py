@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from vpnprobe.agents.beside import BesideControls
 from vpnprobe.agents.control import Message
 from vpnprobe.agents.records import check_row, read_check, trace_row
 from vpnprobe.agents.responders import Responders
@@ -18,6 +19,7 @@ from vpnprobe.endpoint.probe_packets import ProbePacketMaker, in_call, udp, with
 from vpnprobe.endpoint.sending import BesidePort
 from vpnprobe.endpoint.ttl_probe import HIGHEST_TTL, IcmpTap
 from vpnprobe.evidence import checks
+from vpnprobe.evidence.comparison import PERIOD_S
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, TtlTrace
 from vpnprobe.observations.schema import Direction, Transport
@@ -27,6 +29,8 @@ from vpnprobe.wire.nonce import SHORTEST
 
 MOST_PACKETS: Final = 200
 """Of one request to send."""
+BLOCKS_PATIENCE: Final = 2.0
+"""How many times longer than they take blocks are waited for."""
 
 
 @dataclass(slots=True)
@@ -59,11 +63,26 @@ class Outgoing:
         send_one = self._sending(session, job, port, to, call_id=int(message["call_id"]), unsolicited=bool(message["unsolicited"]))
         if send_one is None:
             return {"sent": 0}
+        if message.get("beside"):
+            return {"sent": await self._beside(session, send_one, count)}
         for number in range(count):
             if number:
                 await asyncio.sleep(min(1.0, float(message["spacing_s"])))
             send_one()
         return {"sent": count}
+
+    async def _beside(self, session: ClientSession, send_one: Callable[[], None], count: int) -> int:
+        """Sends one packet in each block of controls that comes; how many. Without blocks it ends by itself."""
+        beside = BesideControls(send_one, count, self._stack.entropy)
+        session.beside.append(beside)
+        try:
+            async with asyncio.timeout(BLOCKS_PATIENCE * count * PERIOD_S):
+                await beside.over.wait()
+        except TimeoutError:
+            pass
+        finally:
+            session.beside.remove(beside)
+        return beside.sent
 
     def _sending(
         self,

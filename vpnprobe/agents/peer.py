@@ -122,9 +122,11 @@ class RemotePeer:
         to: tuple[str, int] | None = None,
         call_id: int = 0,
         unsolicited: bool = False,
+        beside: bool = False,
     ) -> None:
         arguments = {"count": count, "spacing_s": spacing_s, "port": port, "to": to, "call_id": call_id, "unsolicited": unsolicited}
-        await self._ask("send", job=job.value, expect_s=count * spacing_s, **arguments)
+        expect_s = (2.0 if beside else 1.0) * count * spacing_s
+        await self._ask("send", job=job.value, expect_s=expect_s, beside=beside, **arguments)
 
     async def refresh(self) -> EndRecord:
         began, more = self._now(), True

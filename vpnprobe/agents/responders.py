@@ -32,7 +32,7 @@ from vpnprobe.transports.stack import (
     TcpStream,
     UdpPort,
 )
-from vpnprobe.wire.nonce import MAGIC, STREAM_BYTES, NoncePayload
+from vpnprobe.wire.nonce import MAGIC, STREAM_BYTES, NoncePayload, block_of
 
 MOST_CONVERSATIONS: Final = 512
 """Under way at one port; the oldest is forgotten."""
@@ -87,7 +87,16 @@ class UdpResponder:
                 continue  # Recorded, but never answered: a forged source address must not make this agent send to a third party.
             session.endpoints[identity.check] = datagram.source
             if self.port is not None:
-                session.sender.answer(self.port, datagram.source, identity, datagram.data)
+                self._answer(self.port, session, identity, datagram)
+
+    def _answer(self, port: UdpPort, session: ClientSession, identity: identify.PacketIdentity, datagram: Datagram) -> None:
+        block = block_of(identity.key)
+        beside = list(session.beside) if block is not None else []
+        for request in beside:
+            request.answers(block or 0)
+        session.sender.answer(port, datagram.source, identity, datagram.data)
+        for request in beside:
+            request.answered(block or 0)
 
     def _converse(self, datagram: Datagram) -> None:
         """Hands a datagram to the conversation that it belongs to, begun where it opens one: the client's port may have been another's."""

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
+from vpnprobe.agents.beside import BesideControls
 from vpnprobe.conversations.registry import ProtocolSpec
 from vpnprobe.conversations.session_tag import key_carries
 from vpnprobe.endpoint.host_firewall import HostFirewall
@@ -44,6 +45,8 @@ class ClientSession:
     ports: dict[tuple[Transport, int], PortState] = field(default_factory=dict)
     endpoints: dict[Check, Endpoint] = field(default_factory=dict)
     """By check on UDP: where the client's payloads came from last."""
+    beside: list[BesideControls] = field(default_factory=list)
+    """What is to be sent beside the answers to its controls."""
     calls: list[Call] = field(default_factory=list)
     run_capture: RunCapture = field(default_factory=RunCapture)
     host_firewall: HostFirewall = field(init=False)

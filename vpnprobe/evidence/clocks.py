@@ -18,6 +18,7 @@ from vpnprobe.evidence.packet_counts import DECIMALS
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
 from vpnprobe.evidence.records import EndRecord, PathFacts
 from vpnprobe.observations.schema import Transport
+from vpnprobe.wire.nonce import KEY_DIGITS
 
 CAUSALITY_S: Final = 0.05
 """Programs note a packet a little after it left. Where more than that is missing to a round trip, one of the clocks was set meanwhile."""

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from math import ceil, log
 from typing import Final
 
-from vpnprobe.evidence.packet_records import Movement, PacketRecord
-from vpnprobe.observations.schema import Direction
+from vpnprobe.evidence.packet_counts import answered_key
+from vpnprobe.evidence.packet_records import Movement
+from vpnprobe.evidence.records import EndRecord
 from vpnprobe.wire.nonce import Purpose, block_of
 
 CONTROLS: Final = 3
@@ -51,21 +52,20 @@ class Block:
         return self.first + BLOCK_S + SLACK_S
 
 
-def blocks(sent: Iterable[PacketRecord], received: Iterable[PacketRecord], way: Direction, ahead_s: float) -> tuple[Block, ...]:
-    """The blocks of one direction in the order of time.
+def blocks(sender: EndRecord, receiver: EndRecord) -> tuple[Block, ...]:
+    """The blocks of one direction in the order of time, as both ends recorded them.
 
-    `sent`: records of the end that sends that way; `received`: those of the other. `ahead_s`: how far the sender's clock is ahead of the
-    client's.
+    Sender and receiver the same end: the blocks of both directions, whose controls are lost where no answer to them came.
     """
     left: dict[int, dict[str, float]] = {}
-    for record in sent:
-        if record.purpose is Purpose.CONTROL and record.movement is Movement.SENT and record.direction is way:
-            number = block_of(record.key)
-            if number is not None:
-                left.setdefault(number, {}).setdefault(record.key, record.at - ahead_s)
+    for record in sender.packet_records:
+        if record.purpose is Purpose.CONTROL and record.movement is Movement.SENT and (number := block_of(record.key)) is not None:
+            left.setdefault(number, {}).setdefault(record.key, record.at - sender.ahead_s)
     if not left:
         return ()
-    came = {r.key for r in received if r.purpose is Purpose.CONTROL and r.movement is Movement.RECEIVED and r.direction is way}
+    came = {r.key for r in receiver.packet_records if r.purpose is Purpose.CONTROL and r.movement is Movement.RECEIVED}
+    if sender is receiver:
+        came = {answered_key(key) for key in came}
     found = [Block(min(times.values()), max(times.values()), len(times), len(times.keys() - came)) for times in left.values()]
     return tuple(sorted(found, key=lambda block: block.begins))
 

@@ -17,13 +17,14 @@ from vpnprobe.endpoint.probe_packets import ProbePacketMaker
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces, ProbeSender
 from vpnprobe.evidence.checks import tcp_reach
+from vpnprobe.evidence.comparison import PERIOD_S
 from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.named_failures import NamedFailure
-from vpnprobe.evidence.packet_counts import Count
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKind, Skip, TtlTrace
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, MOST_TRIALS, Background
 from vpnprobe.observations.schema import Direction, Transport
+from vpnprobe.probes.comparison import Comparison
 from vpnprobe.probes.settings import Settings
 from vpnprobe.transports.stack import Address, Closable, Datagram, Endpoint, NetworkStack, RawPort, UdpPort
 
@@ -80,10 +81,12 @@ class Peer(Protocol):
         to: tuple[str, int] | None = None,
         call_id: int = 0,
         unsolicited: bool = False,
+        beside: bool = False,
     ) -> None:
         """Has the server send fresh packets; returns when they have left.
 
-        `to`: where to, for UDP where nothing came from the client. `call_id`: the server's, of the call to send in.
+        `to`: where to, for UDP where nothing came from the client. `call_id`: the server's, of the call to send in. `beside`: one in each
+        block that comes, in random order with the answers to its controls.
         """
         ...
 
@@ -98,6 +101,10 @@ class Peer(Protocol):
     async def trace(self, check: Check, *, highest_ttl: int) -> TtlTrace | None:
         """TTL-limited copies of one kind of packet from the server; None: it cannot."""
         ...
+
+
+SendTrials = Callable[[int, bool], Awaitable[None]]
+"""Sends so many fresh packets of one kind; True: each in a block, beside controls."""
 
 
 class RawPorts(NamedTuple):
@@ -149,9 +156,14 @@ class ProbeContext:
     """Failures that a probe knows by name."""
     udp_locals: dict[int, Endpoint] = field(default_factory=dict)
     """By server port: the local end that `udp/reach` uses."""
+    comparison: Comparison = field(init=False)
+    """What suspected kinds are compared with."""
     _open: list[Closable] = field(default_factory=list)
     _sync: asyncio.Task[None] | None = None
     _judged: "_Judged | None" = None
+
+    def __post_init__(self) -> None:
+        self.comparison = Comparison(self)
 
     @property
     def sender(self) -> ProbeSender:
@@ -215,6 +227,7 @@ class ProbeContext:
         return port
 
     def close(self) -> None:
+        self.comparison.close()
         for closable in self._open:
             closable.close()
         self._open.clear()
@@ -276,20 +289,53 @@ class ProbeContext:
         count = counted.total(way) if counted is not None else None
         if count is None or count.received or not judgement.would_have_recorded(check, way):
             return 0
-        return missing(judgement.loss[way], count)
+        return self.still_needed(judgement, way, count.lost_at)
 
-    async def until_sure(self, check: Check, way: Direction, send: Callable[[int, float], Awaitable[None]]) -> None:
-        """First trials, then as many more as it takes. `send(count, spacing_s)` sends them in the given direction."""
-        await send(FIRST_TRIALS, SPACING_S)
+    def still_needed(self, judgement: Judge, way: Direction, lost_at: Sequence[float], loss: Background | None = None) -> int:
+        """How many more fresh trials it takes where those that left at these times were all lost; 0: enough, or no use.
+
+        `loss`: that of the path, for where nothing passes that they could be compared with; None: that of `way`.
+        """
+        more = judgement.trials_needed(way, lost_at, comparable=self.comparison.port() is not None)
+        if more is None:
+            return missing(judgement.loss[way] if loss is None else loss, lost_at)
+        return min(more, MOST_TRIALS - len(lost_at)) if lost_at else 0
+
+    async def until_sure(self, check: Check, way: Direction, send: SendTrials) -> None:
+        """First trials, then as many more as it takes, beside controls. `send` sends them in the given direction."""
+        await send(FIRST_TRIALS, False)
         for _ in range(MOST_ROUNDS):
             if not (more := await self.needed(check, way)):
                 return
-            await send(more, spaced(more, SPACING_S))
+            await send(more, True)
 
-    async def after_client(self, check: Check, send_back: Callable[[int, float], Awaitable[None]]) -> None:
+    async def after_client(self, check: Check, send_back: SendTrials) -> None:
         """Server to client, once the client's first packet has had time to open the way through NATs and stateful firewalls."""
         await asyncio.sleep(self.settle_s)
         await self.until_sure(check, Direction.S2C, send_back)
+
+    async def trials(self, send_one: Callable[[], Awaitable[None] | None], count: int, beside: bool) -> None:
+        """Sends `count` fresh packets: one after another, or, `beside`, one in each of as many blocks."""
+        if not beside:
+            await self.burst(send_one, count)
+            return
+        for _ in range(count):
+            await self.comparison.turn()
+            if (sending := send_one()) is not None:
+                await sending
+
+    async def trials_back(
+        self, job: Job, count: int, beside: bool, *, port: int = 0, to: tuple[str, int] | None = None, call_id: int = 0
+    ) -> None:
+        """Has the server send `count` fresh packets, likewise."""
+        assert self.peer is not None
+        compared = beside and self.comparison.port() is not None
+        spacing_s = spaced(count, SPACING_S) if beside else SPACING_S
+        if not compared:
+            await self.peer.send(job, count=count, spacing_s=spacing_s, port=port, to=to, call_id=call_id)
+            return
+        async with self.comparison.beside():
+            await self.peer.send(job, count=count, spacing_s=PERIOD_S, port=port, to=to, call_id=call_id, beside=True)
 
 
 def _noted(task: "asyncio.Task[None]") -> None:
@@ -298,18 +344,18 @@ def _noted(task: "asyncio.Task[None]") -> None:
         task.exception()
 
 
-def missing(loss: Background, count: Count) -> int:
-    """How many more trials separate blocked from lossy, given those that were sent without any coming; 0: enough, or no use.
+def missing(loss: Background, lost_at: Sequence[float]) -> int:
+    """How many more trials separate blocked from lossy where nothing passes that they could be compared with; 0: enough, or no use.
 
-    However few would do, they are spread over SPREAD_S: an outage of a moment is no filter.
+    `lost_at`: when those left that were lost. However few would do, they are spread over SPREAD_S: an outage of a moment is no filter.
     """
-    sent = len(count.sent)
+    sent = len(lost_at)
     if not loss.measured and sent >= LEAST_TRIALS:
         return 0
     more = max(0, min(max(loss.trials_needed(ERROR_BOUND / MARGIN), SURE_TRIALS), MOST_TRIALS) - sent)
     if more or not sent or sent >= MOST_TRIALS:
         return more
-    return AT_LEAST_MORE if max(count.sent.values()) - min(count.sent.values()) < SPREAD_S else 0
+    return AT_LEAST_MORE if max(lost_at) - min(lost_at) < SPREAD_S else 0
 
 
 def spaced(more: int, least_s: float) -> float:

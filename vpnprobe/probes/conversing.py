@@ -15,7 +15,7 @@ from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.evidence.statistics import MOST_TRIALS
 from vpnprobe.observations.schema import Direction, Outcome, Transport
-from vpnprobe.probes.context import ProbeContext, missing, spaced
+from vpnprobe.probes.context import ProbeContext
 from vpnprobe.transports.stack import ConnectError, Datagram, Endpoint, TcpStream
 
 FIRST_ATTEMPTS: Final = 2
@@ -144,7 +144,7 @@ def still_needed(context: ProbeContext, check: Check, made: int) -> int:
     tried = max((len(count.sent) for count in counted.counts.values()), default=0)
     lost = [(way, c) for (way, _), c in counted.counts.items() if c.sent and not c.received and judgement.would_have_recorded(check, way)]
     if lost:
-        return min(max(missing(judgement.loss[way], count) for way, count in lost), MOST_TRIALS - tried)
+        return min(max(context.still_needed(judgement, way, count.lost_at) for way, count in lost), MOST_TRIALS - tried)
     progressing = any(count.received for count in counted.counts.values()) and context.peer is not None
     return 2 if progressing and tried < MOST_ATTEMPTS else 0
 
@@ -165,23 +165,26 @@ async def until_sure(context: ProbeContext, check: Check, attempt: Callable[[], 
     gap = DAEMON_GAP_S if daemon else GAP_S
     more, made = FIRST_ATTEMPTS, 0
     while more > 0:
-        await _staggered(context, check, attempt, more, gap)
+        await _staggered(context, check, attempt, more, None if made and not daemon else gap)
         made += more
         await context.sync()
         more = still_needed(context, check, made)
         if daemon or context.peer is None:
             more = min(more, DAEMON_ATTEMPTS - made)
-        elif more > FIRST_ATTEMPTS:
-            gap = spaced(more, GAP_S)
 
 
-async def _staggered(context: ProbeContext, check: Check, attempt: Callable[[], Awaitable[None]], count: int, gap_s: float) -> None:
-    """Starts attempts one after another without waiting for silence; stops starting once the goal is reached."""
+async def _staggered(context: ProbeContext, check: Check, attempt: Callable[[], Awaitable[None]], count: int, gap_s: float | None) -> None:
+    """Starts attempts one after another without waiting for silence; stops starting once the goal is reached.
+
+    `gap_s`: between two; None: each in a block, beside controls.
+    """
     running: list[asyncio.Task[None]] = []
     wanted = goals(check)
     try:
         for number in range(count):
-            if number:
+            if gap_s is None:
+                await context.comparison.turn()
+            elif number:
                 await asyncio.sleep(gap_s)
             records = context.recorder.packet_records
             if any(r.check == check and r.message in wanted and r.peer and r.movement is Movement.RECEIVED for r in records):

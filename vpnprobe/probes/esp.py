@@ -27,16 +27,15 @@ class EspPassthrough:
             return
         raw = context.raw.esp
 
-        async def send(count: int, spacing_s: float) -> None:
-            await context.burst(lambda: context.sender.esp(raw, context.peer_address), count, spacing_s=spacing_s)
+        async def send(count: int, beside: bool) -> None:
+            await context.trials(lambda: context.sender.esp(raw, context.peer_address), count, beside)
 
         if context.peer is None or context.one_sided(ESP):
-            await send(FIRST_TRIALS, 0.05)
+            await send(FIRST_TRIALS, False)
             return
-        peer = context.peer
 
-        async def send_back(count: int, spacing_s: float) -> None:
-            await peer.send(Job.ESP, count=count, spacing_s=spacing_s)
+        async def send_back(count: int, beside: bool) -> None:
+            await context.trials_back(Job.ESP, count, beside)
 
-        await unsolicited(context, peer, Job.ESP)
+        await unsolicited(context, context.peer, Job.ESP)
         await gather_all([context.until_sure(ESP, Direction.C2S, send), context.after_client(ESP, send_back)])

@@ -35,18 +35,17 @@ class GrePassthrough:
 
         context.gre_listeners.append(came)
 
-        async def send(count: int, spacing_s: float) -> None:
-            await context.burst(lambda: context.sender.bare_gre(raw, context.peer_address), count, spacing_s=spacing_s)
+        async def send(count: int, beside: bool) -> None:
+            await context.trials(lambda: context.sender.bare_gre(raw, context.peer_address), count, beside)
 
         if context.peer is None or context.one_sided(GRE_BARE):
-            await send(FIRST_TRIALS, 0.05)
+            await send(FIRST_TRIALS, False)
             return
-        peer = context.peer
 
-        async def send_back(count: int, spacing_s: float) -> None:
-            await peer.send(Job.BARE_GRE, count=count, spacing_s=spacing_s)
+        async def send_back(count: int, beside: bool) -> None:
+            await context.trials_back(Job.BARE_GRE, count, beside)
 
-        await unsolicited(context, peer, Job.BARE_GRE)
+        await unsolicited(context, context.peer, Job.BARE_GRE)
         await gather_all([context.until_sure(GRE_BARE, Direction.C2S, send), context.after_client(GRE_BARE, send_back)])
 
 

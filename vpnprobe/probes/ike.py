@@ -58,7 +58,7 @@ class IkeProbe:
             reason = "only a server agent that has the port, or sees the wire, can say what arrived"
             context.skip(ESP_IN_UDP, reason, Direction.C2S, Direction.S2C)
             return
-        remote, peer = context.endpoint(NAT_T_PORT), context.peer
+        remote = context.endpoint(NAT_T_PORT)
 
         def came(datagram: Datagram) -> None:
             if datagram.source == remote:
@@ -66,11 +66,14 @@ class IkeProbe:
 
         port = await context.udp(came)
 
-        async def send(count: int, spacing_s: float) -> None:
-            await context.burst(lambda: context.sender.esp_in_udp(port, remote), count, spacing_s=spacing_s)
+        async def send(count: int, beside: bool) -> None:
+            async def one() -> None:
+                context.sender.esp_in_udp(await context.udp(came) if beside else port, remote)
 
-        async def send_back(count: int, spacing_s: float) -> None:
-            await peer.send(Job.ESP_IN_UDP, port=NAT_T_PORT, count=count, spacing_s=spacing_s)
+            await context.trials(one, count, beside)
+
+        async def send_back(count: int, beside: bool) -> None:
+            await context.trials_back(Job.ESP_IN_UDP, count, beside, port=NAT_T_PORT)
 
         await context.until_sure(ESP_IN_UDP, Direction.C2S, send)
         counted = context.judge().packet_counts.get(ESP_IN_UDP)

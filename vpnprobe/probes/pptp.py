@@ -6,7 +6,6 @@ ends, so that its packets can be traced.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +17,7 @@ from vpnprobe.endpoint.probe_packets import in_call
 from vpnprobe.evidence.checks import GRE_IN_CALL, PPTP_CONTROL, PPTP_LCP
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Job, ProbeContext, gather_all
+from vpnprobe.probes.context import Job, ProbeContext, SendTrials, gather_all
 from vpnprobe.probes.conversing import connected, stream_driver, until_sure
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Datagram
@@ -117,12 +116,12 @@ class Calls:
         """Sends LCP both ways until it is sure whether it passes."""
         context = self.context
 
-        async def send(count: int, spacing_s: float) -> None:
-            await context.burst(call.request, count, spacing_s=spacing_s)
+        async def send(count: int, beside: bool) -> None:
+            await context.trials(call.request, count, beside)
 
-        async def send_back(count: int, spacing_s: float) -> None:
+        async def send_back(count: int, beside: bool) -> None:
             if context.peer is not None:
-                await context.peer.send(Job.IN_CALL_GRE, count=count, spacing_s=spacing_s, call_id=call.peer_call_id)
+                await context.trials_back(Job.IN_CALL_GRE, count, beside, call_id=call.peer_call_id)
 
         forth = context.until_sure(GRE_IN_CALL, Direction.C2S, send)
         if context.peer is None or context.port_state(Transport.TCP, PORT) is PortState.DAEMON:
@@ -132,7 +131,7 @@ class Calls:
         else:
             await gather_all([forth, context.after_client(PPTP_LCP, send_back)])
 
-    async def _hear_pppd(self, call: Call, send_back: Callable[[int, float], Awaitable[None]]) -> None:
+    async def _hear_pppd(self, call: Call, send_back: SendTrials) -> None:
         """Waits for another program's pppd until it was heard and acknowledged us, or ends the call, or its time is over.
 
         Where the server's wire shows that it speaks and nothing of it comes, the server agent sends beside it in the same call: a pppd

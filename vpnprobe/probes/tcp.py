@@ -8,12 +8,13 @@ import asyncio
 from typing import Final
 
 from vpnprobe.conversations.registry import registered_ports
+from vpnprobe.evidence.attempts import SYN
 from vpnprobe.evidence.checks import tcp_reach
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS, round_trip
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import ProbeContext, gather_all, missing, spaced
+from vpnprobe.probes.context import ProbeContext, gather_all
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import ConnectError, ConnectFailure, Endpoint, TcpStream
 from vpnprobe.wire.nonce import STREAM_BYTES, NoncePayload
@@ -68,12 +69,15 @@ class ConnectionAttempts:
             await asyncio.gather(*running, return_exceptions=True)
 
     async def _start(self, count: int) -> list[asyncio.Task[None]]:
-        started = []
+        started: list[asyncio.Task[None]] = []
+        beside = self.made > 0
         for _ in range(count):
+            if beside:
+                await self.context.comparison.turn()
             started.append(asyncio.get_running_loop().create_task(self._attempt()))
             self.made += 1
-            least_s = max(GAP_S, self.context.settle_s if self.context.peer is None else 0.0)
-            await self._wait(least_s if self.made <= LEAST_TRIALS else spaced(count, least_s))
+            if not beside:
+                await self._wait(max(GAP_S, self.context.settle_s if self.context.peer is None else 0.0))
             if self.up.is_set():
                 break
         return started
@@ -90,7 +94,10 @@ class ConnectionAttempts:
             return 0
         both = round_trip(judgement.loss[Direction.C2S], judgement.loss[Direction.S2C])
         counted = judgement.packet_counts.get(self.check)
-        return min(missing(both, counted.count(Direction.C2S, "SYN")), MOST_TRIALS - self.made) if counted is not None else 0
+        if counted is None:
+            return 0
+        lost_at = list(counted.count(Direction.C2S, SYN).sent.values())
+        return min(self.context.still_needed(judgement, Direction.BOTH, lost_at, both), MOST_TRIALS - self.made)
 
     async def _attempt(self) -> None:
         context, key = self.context, ""

@@ -7,17 +7,18 @@ not to pass, spread in time as all trials are. A session ends when both ends' ec
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Final
 
 from vpnprobe.conversations.tunnel_echo import TunnelEcho
 from vpnprobe.endpoint.driver import CLOCK_SLACK_S
 from vpnprobe.evidence.judge import rows_of
-from vpnprobe.evidence.judging.base import Judge
-from vpnprobe.evidence.packet_counts import session_part
+from vpnprobe.evidence.judging.base import WAYS, Judge
+from vpnprobe.evidence.judging.data import stalled_streams, suspected_limit, trials_of
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS
+from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Direction, Outcome, Transport
-from vpnprobe.probes.context import ProbeContext, gather_all, missing
+from vpnprobe.probes.context import ProbeContext, gather_all
 from vpnprobe.probes.conversing import GAP_S, still_needed
 from vpnprobe.probes.settings import WantedPort
 
@@ -29,6 +30,8 @@ RETRANSMIT_LEAST_S: Final = 0.15
 STALLED_S: Final = 1.2
 """Nothing comes for so long: then a session that had begun ends."""
 MOST_SESSIONS: Final = 24
+MOST_AT_ONCE: Final = 8
+"""Sessions before it is asked again what they have shown."""
 SESSION_DEADLINE_S: Final = 20.0
 MOST_STALLED_S: Final = 6.0
 
@@ -85,32 +88,37 @@ class TunnelSessions(ABC):
 
     async def run(self, *, echoes: int = ECHOES) -> None:
         """Sessions until it is sure what passes."""
-        more, gap_s = 1, GAP_S
-        while more > 0:
-            await self.attempts(more, gap_s, echoes)
+        await self.attempts(1, echoes, beside=False)
+        while True:
             await self.context.sync()
             judgement = self.context.judge()
             more = min(self._more(judgement), MOST_SESSIONS - self._made)
-            if self.wanted.transport is Transport.UDP and self.data in judgement.packet_counts:
+            if more <= 0:
+                return
+            if self.wanted.transport is Transport.UDP and self.data in judgement.packet_counts and not self._looks_cut(judgement):
                 echoes = min(echoes, ECHOES)  # One long run is enough: what is still to be shown takes sessions, and each packet counts.
-            gap_s = max(GAP_S, 1.0 / more) if more > 1 else GAP_S
+            await self.attempts(more, echoes, beside=True)
 
     def passes(self, judgement: Judge) -> bool:
         """Whether data went both ways, and to the end."""
         found = [row.direction for row in rows_of(judgement, self.data) if row.outcome in (Outcome.PASS, Outcome.DEGRADED)]
         return {Direction.C2S, Direction.S2C} <= set(found)
 
-    async def attempts(self, count: int, gap_s: float, echoes: int) -> None:
-        """So many sessions, one begun after another."""
+    async def attempts(self, count: int, echoes: int, *, beside: bool) -> None:
+        """So many sessions, one begun after another. `beside`: each in a block, and controls beside all that they say."""
+        async with self.context.comparison.beside() if beside else nullcontext():
+            await self._attempts(count, echoes, beside=beside)
+
+    async def _attempts(self, count: int, echoes: int, *, beside: bool) -> None:
         running: list[asyncio.Task[None]] = []
         try:
             for number in range(count):
-                if number:
-                    await asyncio.sleep(gap_s)
+                if beside:
+                    await self.context.comparison.turn()
+                elif number:
+                    await asyncio.sleep(GAP_S)
                 self._made += 1
-                # Over UDP each packet counts, so that one long run of several sessions is enough.
-                many = echoes if number == 0 or self.wanted.transport is Transport.TCP else min(echoes, ECHOES)
-                running.append(asyncio.get_running_loop().create_task(self.session(many)))
+                running.append(asyncio.get_running_loop().create_task(self.session(echoes)))
             await asyncio.gather(*running)
         finally:
             for task in running:
@@ -122,31 +130,22 @@ class TunnelSessions(ABC):
         for check in self.steps:
             if not any(row.outcome is Outcome.PASS for row in rows_of(judgement, check)):
                 return still_needed(self.context, check, self._made)
-        return max(self._more_data(judgement, way) for way in (Direction.C2S, Direction.S2C))
+        return max(self._more_data(judgement, way) for way in WAYS)
 
     def _more_data(self, judgement: Judge, way: Direction) -> int:
         counted = judgement.packet_counts.get(self.data)
         count = counted.total(way) if counted is not None else None
         if count is None or not count.sent or not judgement.would_have_recorded(self.data, way):
             return 0
-        if self.wanted.transport is Transport.TCP:
-            sessions = {session_part(key) for key in count.sent}
-            lost = {session_part(key) for key in count.sent.keys() - count.received.keys()}
-            wanted = min(max(judgement.loss[way].trials_needed(), LEAST_TRIALS), MOST_TRIALS)
-            return max(0, wanted - len(sessions)) if lost == sessions else 0
         if not count.received:
-            return -(-missing(judgement.loss[way], count) // ECHOES)
-        return self._more_of_a_size(judgement, way)
+            return self.context.still_needed(judgement, way, [trial.at for trial in trials_of(self.data, count)])
+        if (limit := suspected_limit(judgement, self.data, way)) is None:
+            return max(0, LEAST_TRIALS - stalled) if (stalled := stalled_streams(self.data, count)) else 0
+        return min(MOST_AT_ONCE, self.context.still_needed(judgement, way, [packet.at for packet in limit.lost]))
 
-    def _more_of_a_size(self, judgement: Judge, way: Direction) -> int:
-        """Sessions that it takes to tell whether packets above some size are lost by chance."""
-        counted = judgement.packet_counts[self.data].total(way)
-        largest = max((counted.sizes.get(key, 0) for key in counted.received), default=0)
-        above = sum(1 for key in counted.sent if counted.sizes.get(key, 0) > largest)
-        if not above:
-            return 0
-        wanted = min(max(judgement.loss[way].trials_needed(), LEAST_TRIALS), MOST_TRIALS)
-        return max(0, wanted - above)
+    def _looks_cut(self, judgement: Judge) -> bool:
+        limits = (suspected_limit(judgement, self.data, way) for way in WAYS)
+        return any(limit is not None and limit.outcome is Outcome.BLOCKED for limit in limits)
 
 
 async def tried(context: ProbeContext, ports: Sequence[TunnelSessions]) -> tuple[Judge, list[TunnelSessions]]:

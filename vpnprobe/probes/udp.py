@@ -52,14 +52,15 @@ class UdpReach:
         context.udp_locals[number] = port.local
         count = 0
 
-        async def send(trials: int, spacing_s: float) -> None:
-            def one() -> None:
+        async def send(trials: int, beside: bool) -> None:
+            async def one() -> None:
                 nonlocal count
                 size, purpose = kinds[count % 2]
-                context.sender.nonce(port, remote, check, size=size, purpose=purpose)
                 count += 1
+                # Beside controls each trial is a flow of its own, as each of them is.
+                context.sender.nonce(await context.udp(came, refused) if beside else port, remote, check, size=size, purpose=purpose)
 
-            await context.burst(one, trials, spacing_s=spacing_s)
+            await context.trials(one, trials, beside)
 
         await context.until_sure(check, Direction.C2S, send)
         await self._way_back(context, check, port.local)
@@ -78,9 +79,8 @@ class UdpReach:
             context.skip(check, reason, Direction.S2C)
             return
         to = None if arrived else (str(local.address), local.port)
-        peer = context.peer
 
-        async def send(trials: int, spacing_s: float) -> None:
-            await peer.send(Job.UDP, port=check.port or 0, count=trials, spacing_s=spacing_s, to=to)
+        async def send(trials: int, beside: bool) -> None:
+            await context.trials_back(Job.UDP, trials, beside, port=check.port or 0, to=to)
 
         await context.until_sure(check, Direction.S2C, send)

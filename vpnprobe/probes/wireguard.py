@@ -88,8 +88,8 @@ class WireguardProbe:
     async def _initiations(self, sessions: WireguardSessions) -> None:
         """Initiations that the program there does not answer: whether they arrive shows on the server's wire."""
 
-        async def send(count: int, spacing_s: float) -> None:
-            await sessions.attempts(count, spacing_s, 0)
+        async def send(count: int, beside: bool) -> None:
+            await sessions.attempts(count, 0, beside=beside)
 
         await sessions.context.until_sure(sessions.steps[0], Direction.C2S, send)
 

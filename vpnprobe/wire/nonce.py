@@ -2,10 +2,10 @@
 
 Layout (all sizes in bytes): magic 2 ("vp"), session tag 4, number 8, padding to the wanted size. The two highest bits of the number tell an
 answer to a payload, and a payload that was sent before anything had opened the way for it. The four bits below them say what the payload is
-for (`Purpose`); 58 are fresh, and of a control the highest sixteen of them are the number of its block. The shortest is 14 bytes, the size of the shortest first packet of a VPN, so a decoy of every one can be
-made. The first byte, 0x76, is outside the opcodes, message types and headers that VPN protocols begin with (0x00 to 0x5f, and 0xc8), so
-that a filter that looks for those does not hit it by chance. The padding is drawn from the nonce (SHA-256 in counter mode), so both ends
-can tell it from an altered packet, and it does not compress.
+for (`Purpose`); 58 are fresh, and of a control the highest sixteen of these are the number of its block. The shortest is 14 bytes, the size
+of the shortest first packet of a VPN, so a decoy of every one can be made. The first byte, 0x76, is outside the opcodes, message types and
+headers that VPN protocols begin with (0x00 to 0x5f, and 0xc8), so that a filter that looks for those does not hit it by chance. The padding
+is drawn from the nonce (SHA-256 in counter mode), so both ends can tell it from an altered packet, and it does not compress.
 """
 
 import hashlib

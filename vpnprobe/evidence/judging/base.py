@@ -5,13 +5,14 @@
 Invariant: absence is never written as 0. A count is a number only where somebody could have counted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from vpnprobe.evidence.attempts import under_clients_keys
 from vpnprobe.evidence.checks import Kind, earlier_steps, is_existing, is_raw, kind_of, plain_on_port, same_packets, spec_of
 from vpnprobe.evidence.clocks import on_one_clock
+from vpnprobe.evidence.comparison import Block, blocks, blocks_needed, error_bound
 from vpnprobe.evidence.existing_sessions import under_clients_checks
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_counts import Count, PacketCounts, background, count_packets
@@ -60,6 +61,8 @@ class Judge:
         daemons = frozenset(q for q in _checks(client, server) if facts.answering(q) is PortState.DAEMON)
         self.packet_counts = count_packets(client, server, joined=facts.joined, trusted=daemons)
         self.loss = {way: self._background(way) for way in WAYS}
+        self.blocks = self._blocks(client, server)
+        """What left in random order beside what is suspected not to pass; of BOTH with its answers."""
         self.elsewhere = _came_from_elsewhere(client, server, facts)
         """Whether probes reach the server from another address than the control channel (a jump host, a carrier's pool of addresses)."""
 
@@ -70,6 +73,22 @@ class Judge:
     def _background(self, way: Direction) -> Background:
         packets = (counts for check, counts in self.packet_counts.items() if _tells_loss(check))
         return background(packets, way) + self.facts.background.get(way, Background())
+
+    def _blocks(self, client: EndRecord, server: EndRecord) -> dict[Direction, tuple[Block, ...]]:
+        if not (self.facts.joined and client.recorded and server.recorded):
+            return {Direction.C2S: (), Direction.S2C: (), Direction.BOTH: ()}
+        there, back, both = blocks(client, server), blocks(server, client), blocks(client, client)
+        return {Direction.C2S: there, Direction.S2C: back, Direction.BOTH: both}
+
+    def bound(self, way: Direction, lost_at: Sequence[float], loss: Background, trials: int) -> float | None:
+        """The error bound of 'blocked' where nothing came of what left at these times; None: there is nothing to compare with.
+
+        It rests on what left beside them in random order where any such left; otherwise on the loss of all that passes, as if each of
+        `trials` were lost by itself.
+        """
+        if self.blocks[way]:
+            return error_bound(lost_at, self.blocks[way]) or 1.0
+        return loss.chance_of_losing_all(trials) if loss.measured else None
 
     def would_have_recorded(self, check: Check, way: Direction) -> bool:
         """Whether the receiving end would have seen it, had it come: then its silence is a word about the path."""
@@ -109,16 +128,29 @@ class Judge:
         recorded = self.ends[way][1].recorded and (not came or count.answered < came)
         return Counted(sent, came, "peer" if recorded else "answered")
 
-    def silence(self, check: Check, way: Direction, trials: int, loss: Background) -> tuple[Outcome, float | None]:
-        """What it means that none of `trials` fresh packets came."""
+    def silence(
+        self, check: Check, way: Direction, lost_at: Sequence[float], loss: Background, *, beside: Direction | None = None
+    ) -> tuple[Outcome, float | None]:
+        """What it means that nothing came of fresh trials that left at these times.
+
+        `beside`: the direction of the controls that they are compared with; None: `way`.
+        """
         if not self.would_have_recorded(check, way) or self.kept_by_host(check, way):
             return Outcome.NO_ANSWER, None
-        if not loss.measured:
+        trials = len(lost_at)
+        bound = self.bound(beside or way, lost_at, loss, trials)
+        if bound is None:
             enough = trials >= (TRIALS_WITHOUT_BACKGROUND if self.ends[way][1].packet_records else LEAST_TRIALS)
             return (Outcome.BLOCKED if enough and not self.facts.joined else Outcome.NO_ANSWER), None
-        bound = loss.chance_of_losing_all(trials)
         proven = trials >= LEAST_TRIALS and bound <= ERROR_BOUND
         return (Outcome.BLOCKED if proven else Outcome.NO_ANSWER), bound
+
+    def trials_needed(self, way: Direction, lost_at: Sequence[float], *, comparable: bool) -> int | None:
+        """How many more trials beside controls it takes to call it blocked; 0: enough; None: no control is known to pass that way."""
+        if not self.blocks[way] and not comparable:
+            return None
+        bound = error_bound(lost_at, self.blocks[way])
+        return blocks_needed(1.0 if bound is None else bound, ERROR_BOUND)
 
     def kept_by_host(self, check: Check, way: Direction) -> dict[str, str]:
         """Which end's own firewall is shown to keep packets of this kind, as a row's detail says it; empty: neither."""
@@ -141,9 +173,9 @@ class Judge:
         of_it = [r for r in self.ends[way][0].refusals if r.check in kinds and r.direction is way]
         return min(of_it, key=lambda refusal: refusal.by is None, default=None)
 
-    def not_received(self, found: Observation, check: Check, way: Direction, trials: int) -> Observation:
-        """What it means that none of `trials` came in that direction: silence, or a refusal."""
-        outcome, bound = self.silence(check, way, trials, self.loss[way])
+    def not_received(self, found: Observation, check: Check, way: Direction, lost_at: Sequence[float]) -> Observation:
+        """What it means that nothing came in that direction of trials that left at these times: silence, or a refusal."""
+        outcome, bound = self.silence(check, way, lost_at, self.loss[way])
         return self.refused_or(replace(found, outcome=outcome, error_bound=bound), check, way)
 
     def refused_or(self, silent: Observation, check: Check, way: Direction) -> Observation:

@@ -88,7 +88,7 @@ def _where_it_stopped(judge: Judge, check: Check, found: Observation, counts: Pa
         detail = {**found.detail, "lost_direction": way.value, "lost_message": message}
         if kept := judge.kept_by_host(check, way):
             return replace(found, outcome=Outcome.NO_ANSWER, cause=Cause.HOST_FIREWALL, detail={**detail, **kept}), way
-        outcome, bound = judge.silence(check, way, len(count.sent), judge.loss[way])
+        outcome, bound = judge.silence(check, way, count.lost_at, judge.loss[way])
         if outcome is Outcome.BLOCKED:
             return replace(found, outcome=outcome, error_bound=bound, sent=len(count.sent), detail=detail), way
         if not found.error_bound:

@@ -7,7 +7,7 @@ timestamps, and the packet's length). Pure.
 Invariant: a limit is named only where enough fresh packets are missing to rule out the path's own loss, which is counted on what passes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -42,8 +42,12 @@ class DataPacket:
     size: int
     """Bytes of the outer IP packet; 0: not known."""
     came: bool
+    at: float = 0.0
+    """When it left, seconds on the client's clock; where it is not known, when it came."""
 
 
+Bound = Callable[[Sequence[DataPacket], Background], float]
+"""How likely at most these are all lost where the path treats them as others; the second: how many of their own kind were lost or came."""
 Session = tuple[DataPacket, ...]
 """The packets of one session in the order in which they left."""
 
@@ -56,6 +60,8 @@ class DataLimit:
     cause: Cause
     error_bound: float
     detail: dict[str, Any]
+    lost: tuple[DataPacket, ...] = ()
+    """The trials that show it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,7 @@ class DataRun:
         grouped: dict[str, list[tuple[float, int, DataPacket]]] = {}
         for place, (key, at) in enumerate((count.received | count.sent).items()):
             size = count.sizes.get(key, 0)
-            packet = DataPacket(size + carrier if size else 0, key in count.received)
+            packet = DataPacket(size + carrier if size else 0, key in count.received, at)
             grouped.setdefault(session_part(key), []).append((at, place, packet))
         return cls(tuple(tuple(packet for _, _, packet in sorted(rows, key=_by_time)) for rows in grouped.values()), stream)
 
@@ -82,9 +88,9 @@ class DataRun:
         return [packet for session in self.sessions for packet in session]
 
     @property
-    def trials(self) -> int:
-        """Independent trials of whether anything passes at all."""
-        return len(self.sessions) if self.stream else len(self.packets)
+    def trials(self) -> list[DataPacket]:
+        """Trials of whether anything passes at all."""
+        return [session[0] for session in self.sessions] if self.stream else self.packets
 
     @property
     def largest_passing(self) -> int:
@@ -98,9 +104,10 @@ class DataRun:
         sizes = {size: [one if left else None, other if came else None] for size, (one, other) in _by_size(self.packets).items()}
         return {"sessions": len(self.sessions), "by_size": sizes}
 
-    def limit(self, path: Background) -> DataLimit | None:
-        """What is shown to limit data, some of which passes; None: nothing is. `path`: the loss of all else in this direction."""
-        return self._limit_of_streams(path) if self.stream else self._cut(path) or self._limit_of_size(path)
+    def limit(self, bound: Bound, least: float = ERROR_BOUND) -> DataLimit | None:
+        """What is shown to limit data, some of which passes; None: nothing is. `least`: the bound that it takes."""
+        found = self._limit_of_streams(bound) if self.stream else self._cut(bound) or self._limit_of_size(bound)
+        return found if found is not None and found.error_bound <= least else None
 
     @property
     def lossy(self) -> bool:
@@ -113,46 +120,42 @@ class DataRun:
         """Whether every stream ends with packets that never came: where that is not proven to be a limit, it is no pass either."""
         return self.stream and all(not session[-1].came for session in self.sessions)
 
-    def _limit_of_size(self, path: Background) -> DataLimit | None:
+    def _limit_of_size(self, bound: Bound) -> DataLimit | None:
         largest = self.largest_passing
-        larger = [packet.size for packet in self.packets if packet.size > largest]
-        bound = (path + _loss_of(packet for packet in self.packets if packet.size <= largest)).chance_of_losing_all(len(larger))
-        return _of_size(largest, min(larger), bound) if len(larger) >= LEAST_TRIALS and bound <= ERROR_BOUND else None
+        larger = tuple(packet for packet in self.packets if packet.size > largest)
+        if len(larger) < LEAST_TRIALS:
+            return None
+        return _of_size(largest, larger, bound(larger, _loss_of(packet for packet in self.packets if packet.size <= largest)))
 
-    def _cut(self, path: Background) -> DataLimit | None:
+    def _cut(self, bound: Bound) -> DataLimit | None:
         """Sessions of which the first packets came and none of a size that passes after them, where no session got beyond."""
         largest = self.largest_passing
         passing = [tuple(packet for packet in session if packet.size <= largest) for session in self.sessions]
         heads = [_head(session) for session in passing]
-        bounds = {
-            place: (path + _loss_of(session[: heads[place]])).chance_of_losing_all(len(session) - heads[place])
-            for place, session in enumerate(passing)
-            if heads[place] and len(session) - heads[place] >= LEAST_BEHIND_A_CUT
-        }
-        cut = {place: bound for place, bound in bounds.items() if bound <= ERROR_BOUND}
-        if not cut:
+        cut = [place for place, session in enumerate(passing) if heads[place] and len(session) - heads[place] >= LEAST_BEHIND_A_CUT]
+        if not cut or max(heads) > max(heads[place] for place in cut):
             return None
+        came = [packet for place in cut for packet in passing[place][: heads[place]]]
+        lost = tuple(packet for place in cut for packet in passing[place][heads[place] :])
         after = max(sum(packet.came for packet in passing[place]) for place in cut)
-        beyond = max(heads) > max(heads[place] for place in cut)
-        return None if beyond else DataLimit(Outcome.BLOCKED, Cause.RATE, max(cut.values()), {"cut_after": after})
+        return DataLimit(Outcome.BLOCKED, Cause.RATE, bound(lost, _loss_of(came)), {"cut_after": after}, lost)
 
-    def _limit_of_streams(self, path: Background) -> DataLimit | None:
+    def _limit_of_streams(self, bound: Bound) -> DataLimit | None:
         """Streams that stall: at the first packet that is too large, or all at about the same place."""
         stalled = [session for session in self.sessions if not session[-1].came]
-        bound = path.chance_of_losing_all(len(stalled))
-        if len(stalled) < LEAST_TRIALS or bound > ERROR_BOUND:
+        if len(stalled) < LEAST_TRIALS:
             return None
-        first_lost = [next(packet.size for packet in session if not packet.came) for session in stalled]
-        largest = self.largest_passing
-        too_large = [size for size in first_lost if size > largest]
+        lost = tuple(next(packet for packet in session if not packet.came) for session in stalled)
+        largest, found = self.largest_passing, bound(lost, Background())
+        too_large = tuple(packet for packet in lost if packet.size > largest)
         if len(too_large) >= MOST_OF_THEM * len(stalled) and len(stalled) == len(self.sessions):
             # One that chance stopped earlier does not change what stops the others.
-            return _of_size(largest, min(too_large), bound)
+            return _of_size(largest, too_large, found)
         came = [sum(packet.came for packet in session) for session in stalled]
         beyond = any(len(session) > max(came) for session in self.sessions if session[-1].came)
         if beyond or min(came) < SAME_PLACE * max(came):
             return None
-        return DataLimit(Outcome.BLOCKED, Cause.RATE, bound, {"cut_after": max(came)})
+        return DataLimit(Outcome.BLOCKED, Cause.RATE, found, {"cut_after": max(came)}, lost)
 
 
 def data(judge: Judge, check: Check) -> Iterator[Observation]:
@@ -176,8 +179,8 @@ def _one_way(judge: Judge, check: Check, way: Direction, count: Count) -> Observ
     detail |= {"round_trip": True} if count.sent and not witnessed else {}
     found = judge.blank(check, way, replace(counted, sent=len(run.packets)) if counted.sent is not None else counted, detail)
     if not count.received:
-        return judge.not_received(found, check, way, run.trials)
-    limit = None if judge.kept_by_host(check, way) else run.limit(judge.loss[way])
+        return judge.not_received(found, check, way, [trial.at for trial in run.trials])
+    limit = None if judge.kept_by_host(check, way) else run.limit(_bound(judge, way))
     unproven = limit is not None and limit.outcome is Outcome.BLOCKED and not witnessed
     if unproven or (limit is None and run.all_stalled):
         return found
@@ -185,6 +188,30 @@ def _one_way(judge: Judge, check: Check, way: Direction, count: Count) -> Observ
         return replace(found, outcome=Outcome.DEGRADED, cause=Cause.LOSS) if run.lossy else replace(found, outcome=Outcome.PASS)
     detail = {**found.detail, **limit.detail}
     return replace(found, outcome=limit.outcome, cause=limit.cause, error_bound=limit.error_bound, detail=detail)
+
+
+def trials_of(check: Check, count: Count) -> list[DataPacket]:
+    """Trials of whether anything passes at all: packets, or over TCP the first of each session."""
+    return DataRun.of(count, stream=check.transport is Transport.TCP).trials
+
+
+def stalled_streams(check: Check, count: Count) -> int:
+    """How many sessions over TCP ended with packets that never came, where all of them did; 0: not all of them, or there are none."""
+    run = DataRun.of(count, stream=check.transport is Transport.TCP)
+    return len(run.sessions) if run.all_stalled else 0
+
+
+def _bound(judge: Judge, way: Direction) -> Bound:
+    def bound(lost: Sequence[DataPacket], own: Background) -> float:
+        found = judge.bound(way, [packet.at for packet in lost], judge.loss[way] + own, len(lost))
+        return 1.0 if found is None else found
+
+    return bound
+
+
+def suspected_limit(judge: Judge, check: Check, way: Direction) -> DataLimit | None:
+    """What would limit data that way, were its bound small enough; None: nothing looks so."""
+    return DataRun.of(judge.counts(check).total(way), stream=check.transport is Transport.TCP).limit(_bound(judge, way), 1.0)
 
 
 def _by_time(row: tuple[float, int, DataPacket]) -> tuple[float, int]:
@@ -196,8 +223,9 @@ def _head(session: Session) -> int:
     return max((place for place, packet in enumerate(session, 1) if packet.came), default=0)
 
 
-def _of_size(largest: int, smallest_lost: int, bound: float) -> DataLimit:
-    return DataLimit(Outcome.DEGRADED, Cause.SIZE, bound, {"largest_passing": largest, "smallest_lost": smallest_lost})
+def _of_size(largest: int, larger: tuple[DataPacket, ...], bound: float) -> DataLimit:
+    detail = {"largest_passing": largest, "smallest_lost": min(packet.size for packet in larger)}
+    return DataLimit(Outcome.DEGRADED, Cause.SIZE, bound, detail, larger)
 
 
 def _loss_of(packets: Iterable[DataPacket]) -> Background:

@@ -35,7 +35,7 @@ def _one_way(judge: Judge, check: Check, way: Direction) -> Observation | None:
     found = judge.blank(check, way, judge.counted(check, way, count), detail)
     trials = max(len(count.sent), len(count.received))
     if not count.received:
-        return judge.not_received(found, check, way, trials)
+        return judge.not_received(found, check, way, count.lost_at)
     found = replace(found, outcome=Outcome.PASS, rtt_ms=_round_trip(counts, count) if way is Direction.S2C else None)
     return replace(found, outcome=Outcome.DEGRADED, cause=Cause.LOSS) if _is_lossy(count, trials) else found
 
