@@ -7,7 +7,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from deployment_support import NO_HOOKS, Server, command, daemon, file, files_of, folder, namespace, nobody_watches, plan_of, whole_plan
+from deployment_support import (
+    NO_HOOKS,
+    Server,
+    command,
+    daemon,
+    file,
+    files_of,
+    folder,
+    namespace,
+    nobody_watches,
+    plan_of,
+    wait_for,
+    whole_plan,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -178,6 +191,17 @@ def test_a_change_of_keys_shares_the_fate_of_the_first_plan(server: Server) -> N
     assert apply_plan(plan_of(file("/etc/client")), root=server.root, hooks=NO_HOOKS, joins=True).waits_s is not None
     roll_back(server.root, print, hooks=NO_HOOKS)
     assert files_of(server.root) == before
+
+
+def test_a_change_that_took_long_goes_with_the_plan_that_it_joined(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However late its own time runs out: what it wrote stands on what the plan wrote."""
+    before = files_of(server.root)
+    apply_plan(plan_of(folder("/etc/keys"), file("/etc/keys/index", b"1")), root=server.root, hooks=NO_HOOKS, confirm_within_s=2)
+    monkeypatch.setattr(apply, "JOINS_BEFORE_S", -60.0)
+    change = plan_of(file("/etc/keys/index", b"2"), file("/etc/keys/client"))
+    assert apply_plan(change, root=server.root, hooks=NO_HOOKS, joins=True).waits_s is not None
+    wait_for(lambda: files_of(server.root) == before)
+    assert status(server.root).plan is None
 
 
 def test_one_waits_for_confirmation_at_a_time(server: Server) -> None:

@@ -14,8 +14,13 @@ Tell = Callable[[str], None]
 
 
 def due(transactions: Sequence[Transaction]) -> list[Transaction]:
-    """Under the lock: left half done, half taken back, or not confirmed in time."""
-    return [one for one in transactions if not one.taken_back and not one.confirmed and one.left_s <= 0]
+    """Under the lock: left half done, half taken back, or not confirmed in time; and what is not confirmed and came after it.
+
+    What came later stands on what was there before: it goes first, or its files would be taken for somebody else's.
+    """
+    waits = [one for one in transactions if not one.taken_back and not one.confirmed]
+    first = min((one.number for one in waits if one.left_s <= 0), default=None)
+    return [one for one in waits if first is not None and one.number >= first]
 
 
 def live(transactions: Sequence[Transaction]) -> list[Transaction]:
