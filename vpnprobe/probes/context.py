@@ -299,7 +299,7 @@ class ProbeContext:
         more = judgement.trials_needed(way, lost_at, comparable=self.comparison.port() is not None)
         if more is None:
             return missing(judgement.loss[way] if loss is None else loss, lost_at)
-        return min(more, MOST_TRIALS - len(lost_at)) if lost_at else 0
+        return max(0, min(more, MOST_TRIALS - len(lost_at))) if lost_at else 0
 
     async def until_sure(self, check: Check, way: Direction, send: SendTrials) -> None:
         """First trials, then as many more as it takes, beside controls. `send` sends them in the given direction."""

@@ -14,9 +14,9 @@ from vpnprobe.conversations.tunnel_echo import TunnelEcho
 from vpnprobe.endpoint.driver import CLOCK_SLACK_S
 from vpnprobe.evidence.judge import rows_of
 from vpnprobe.evidence.judging.base import WAYS, Judge
-from vpnprobe.evidence.judging.data import stalled_streams, suspected_limit, trials_of
+from vpnprobe.evidence.judging.data import DataPacket, stalled_streams, suspected_limit, trials_of
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.statistics import LEAST_TRIALS
+from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS
 from vpnprobe.observations.schema import Direction, Outcome, Transport
 from vpnprobe.probes.context import ProbeContext, gather_all
 from vpnprobe.probes.conversing import GAP_S, still_needed
@@ -138,10 +138,20 @@ class TunnelSessions(ABC):
         if count is None or not count.sent or not judgement.would_have_recorded(self.data, way):
             return 0
         if not count.received:
-            return self.context.still_needed(judgement, way, [trial.at for trial in trials_of(self.data, count)])
+            return self._sessions_needed(judgement, way, trials_of(self.data, count), 1.0)
         if (limit := suspected_limit(judgement, self.data, way)) is None:
             return max(0, LEAST_TRIALS - stalled) if (stalled := stalled_streams(self.data, count)) else 0
-        return min(MOST_AT_ONCE, self.context.still_needed(judgement, way, [packet.at for packet in limit.lost]))
+        return self._sessions_needed(judgement, way, limit.lost, limit.error_bound)
+
+    def _sessions_needed(self, judgement: Judge, way: Direction, lost: Sequence[DataPacket], bound: float) -> int:
+        """One moment of a session is one trial, however many of its packets were lost then. `bound`: where nothing is compared."""
+        lost_at = [packet.at for packet in lost]
+        more = judgement.trials_needed(way, lost_at, comparable=self.context.comparison.port() is not None)
+        if more is not None:
+            return min(MOST_AT_ONCE, more)
+        loss = judgement.loss[way]
+        known = loss.chance_of_losing_all(len(lost)) if loss.measured else 0.0
+        return 1 if min(bound, known) > ERROR_BOUND else 0
 
     def _looks_cut(self, judgement: Judge) -> bool:
         limits = (suspected_limit(judgement, self.data, way) for way in WAYS)
