@@ -89,6 +89,10 @@ def _filter(table: Table, names: tuple[str, ...]) -> Filter:
         payload_mask=table.octets("payload_mask"),
         longer_than=table.whole("longer_than", 0, low=0, high=65535) if table.has("longer_than") else None,
         after_packets=table.whole("after_packets", 0, low=0, high=1_000_000) if table.has("after_packets") else None,
+        from_s=table.number("from_s", 0.0, low=0, high=1e6),
+        to_s=table.number("to_s", 0.0, low=0, high=1e6) if table.has("to_s") else None,
+        packets_per_s=table.number("packets_per_s", 1.0, low=0.001, high=1e9) if table.has("packets_per_s") else None,
+        burst_packets=table.whole("burst_packets", 5, low=1, high=1_000_000),
         probability=table.number("probability", 1.0, low=0, high=1),
     )
     table.done()
@@ -104,6 +108,10 @@ def _check_filter(table: Table, planted: Filter) -> None:
         table.fail("hook", f"is {planted.hook.value!r}, on {planted.at} it must be {fitting}")
     if planted.after_packets is not None and planted.hook is Hook.PREROUTING:
         table.fail("hook", "is 'prerouting', with after_packets it must be another: packets are counted behind it")
+    if planted.to_s is not None and planted.to_s <= planted.from_s:
+        table.fail("to_s", f"is {planted.to_s:g}, must be more than from_s, which is {planted.from_s:g}")
+    if table.has("burst_packets") and planted.packets_per_s is None:
+        table.fail("burst_packets", "needs packets_per_s: it is a policer's")
     if planted.action is Action.REJECT_RST and planted.protocol != TCP:
         table.fail("action", "reject-rst needs protocol = 'tcp'")
     if (planted.ports or planted.payload) and planted.protocol not in (TCP, UDP, None):

@@ -61,6 +61,14 @@ class Filter:
     """Bytes of the IP packet: what is longer fits."""
     after_packets: int | None = None
     """Spares the first so many packets of each TCP or UDP flow, whatever they are, both directions counted together."""
+    from_s: float = 0.0
+    """It acts from so many seconds on after the network began."""
+    to_s: float | None = None
+    """And no longer than until so many seconds after that; None: to the end. Of everything, that is an outage."""
+    packets_per_s: float | None = None
+    """A policer: spares so many fitting packets a second, after `burst_packets`; None: spares none for their rate."""
+    burst_packets: int = 5
+    """Fitting packets that a policer spares at once."""
     probability: float = 1.0
     """Random loss: the share of fitting packets that it acts on, 0 to 1."""
 

@@ -1,7 +1,9 @@
 """Whether a packet fits a filter of the topology, and whether the filter acts on it."""
 
+import math
 import random
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from vpnprobe.errors import DecodeError
@@ -59,24 +61,51 @@ def fits(rule: Filter, packet: IPv4Packet, direction: str) -> bool:
     return not rule.payload or (bool(upper.ports) and _payload_fits(rule, upper.payload))
 
 
+class Policer:
+    """A token bucket: `packets_per_s` tokens a second, `burst_packets` at most, one a packet."""
+
+    def __init__(self, rule: Filter) -> None:
+        self._per_s = rule.packets_per_s or 0.0
+        self._most = float(rule.burst_packets)
+        self._tokens = self._most
+        self._at = 0.0
+
+    def spares(self, now: float) -> bool:
+        self._tokens = min(self._most, self._tokens + (now - self._at) * self._per_s)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
 class FilterChain:
     """The filters of one host, asked in order; the first that acts decides."""
 
-    def __init__(self, name: str, filters: tuple[Filter, ...], *, seed: int) -> None:
+    def __init__(self, name: str, filters: tuple[Filter, ...], *, seed: int, now: Callable[[], float] = float) -> None:
+        """`now`: seconds since the network began."""
+        self._now = now
         self._flows: dict[tuple[object, ...], int] = defaultdict(int)
         """Packets of each flow so far, counted where some filter asks for them."""
         self._counts = any(rule.at == name and rule.after_packets is not None for rule in filters)
         self._rules = [(rule, random.Random(f"{seed}/filter/{name}/{number}")) for number, rule in enumerate(filters) if rule.at == name]
+        self._policers = {id(rule): Policer(rule) for rule, _ in self._rules if rule.packets_per_s is not None}
 
     def verdict(self, hook: Hook, packet: IPv4Packet, direction: str) -> Filter | None:
         """The filter that acts on the packet in this hook; None: it passes."""
         before = self._count(packet) if self._counts and hook is not Hook.PREROUTING else 0
         for rule, chance in self._rules:
-            if rule.hook is not hook or before < (rule.after_packets or 0) or not fits(rule, packet, direction):
+            if rule.hook is not hook or before < (rule.after_packets or 0) or not self._is_up(rule) or not fits(rule, packet, direction):
+                continue
+            if (policer := self._policers.get(id(rule))) is not None and policer.spares(self._now()):
                 continue
             if rule.probability >= 1 or chance.random() < rule.probability:
                 return rule
         return None
+
+    def _is_up(self, rule: Filter) -> bool:
+        """Whether it acts at this time."""
+        return (rule.from_s <= 0 and rule.to_s is None) or rule.from_s <= self._now() < (math.inf if rule.to_s is None else rule.to_s)
 
     def _count(self, packet: IPv4Packet) -> int:
         """Packets of the same flow before this one, as connection tracking counts them: both directions together."""

@@ -68,7 +68,7 @@ class SimulatedNetwork:
         return ErrorLimit(self.events.now, errors_per_s=self.topology.icmp_errors_per_s)
 
     def _filters(self, name: str) -> FilterChain:
-        return FilterChain(name, self.topology.filters, seed=self._seed)
+        return FilterChain(name, self.topology.filters, seed=self._seed, now=self.events.elapsed)
 
     def _host(self, name: str, outgoing: str) -> Host:
         address = self.topology.client_address if name == CLIENT else self.topology.server_address
