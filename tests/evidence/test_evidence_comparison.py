@@ -1,0 +1,184 @@
+"""An error bound that holds under any pattern of loss: it rests on the order that the sender drew, and on nothing else."""
+
+import random
+from collections.abc import Callable, Iterator
+
+import pytest
+from evidence_support import C2S, CLIENT, RECEIVED, S2C, SENT, SERVER
+
+from vpnprobe.evidence import checks
+from vpnprobe.evidence.comparison import BLOCK_S, CONTROLS, PERIOD_S, Block, blocks, blocks_needed, error_bound
+from vpnprobe.evidence.judging.base import Judge
+from vpnprobe.evidence.packet_records import Movement, PacketRecord, Vantage
+from vpnprobe.evidence.records import EndRecord, PathFacts, PortState
+from vpnprobe.evidence.statistics import Background
+from vpnprobe.observations.schema import Direction, Transport
+from vpnprobe.wire.nonce import ANSWER, BLOCK_SHIFT, PURPOSE_SHIFT, NoncePayload, Purpose
+
+REACH = checks.udp_reach(53)
+
+
+def key(block: int, number: int, *, answer: bool = False) -> str:
+    head = Purpose.CONTROL << PURPOSE_SHIFT | block << BLOCK_SHIFT | (ANSWER if answer else 0)
+    return NoncePayload(7, head | number + 1).key
+
+
+def record(vantage: Vantage, movement: Movement, at: float, name: str) -> PacketRecord:
+    return PacketRecord(vantage, movement, at, REACH, name, purpose=Purpose.CONTROL)
+
+
+def controls(block: int, *, lost: int = 0, at: float = 0.0, back: int = 0) -> tuple[list[PacketRecord], list[PacketRecord]]:
+    """Both ends' records of one block: of its controls the first `lost` do not arrive, and of the answers to the rest the first `back`."""
+    client, server = [], []
+    for number in range(CONTROLS):
+        when = at + number * BLOCK_S / CONTROLS
+        client.append(record(CLIENT, SENT, when, key(block, number)))
+        if number >= lost:
+            server += [record(SERVER, RECEIVED, when, key(block, number)), record(SERVER, SENT, when, key(block, number, answer=True))]
+            if number >= lost + back:
+                client.append(record(CLIENT, RECEIVED, when, key(block, number, answer=True)))
+    return client, server
+
+
+def both(*parts: tuple[list[PacketRecord], list[PacketRecord]]) -> tuple[EndRecord, EndRecord]:
+    return tuple(EndRecord(tuple(row for part in parts for row in part[end])) for end in (0, 1))  # type: ignore[return-value]
+
+
+class TestBlocks:
+    def test_of_each_direction_and_of_both(self) -> None:
+        client, server = both(controls(0, lost=1), controls(1, at=PERIOD_S, back=2))
+        assert [block.lost for block in blocks(client, server)] == [1, 0]
+        assert [(block.controls, block.lost) for block in blocks(server, client)] == [(2, 0), (3, 2)]
+        assert [block.lost for block in blocks(client, client)] == [1, 2]
+
+    def test_on_the_clients_clock(self) -> None:
+        client, server = both(controls(0))
+        (ahead,) = blocks(EndRecord(server.packet_records, ahead_s=100.0), client)
+        assert ahead.first == pytest.approx(-100)
+
+    def test_without_controls_there_are_none(self) -> None:
+        rows = [PacketRecord(CLIENT, SENT, 0.0, REACH, NoncePayload(7, 1).key)]
+        assert blocks(EndRecord(tuple(rows)), EndRecord()) == ()
+
+
+class TestErrorBound:
+    AMONG = tuple(Block(number * PERIOD_S, number * PERIOD_S + BLOCK_S, CONTROLS, 0) for number in range(12))
+
+    def test_each_block_counts_once(self) -> None:
+        assert error_bound([block.first + 0.01 for block in self.AMONG[:10]], self.AMONG) == pytest.approx(4.0**-10)
+        assert error_bound([0.01, 0.02, 0.03], self.AMONG) == pytest.approx(0.25)
+
+    def test_outside_of_blocks_nothing_counts(self) -> None:
+        assert error_bound([-1.0, BLOCK_S + 0.03, 99.0], self.AMONG) is None
+        assert error_bound([], self.AMONG) is None
+        assert error_bound([0.0], ()) is None
+
+    def test_a_block_that_lost_all_says_nothing(self) -> None:
+        silent = Block(0.0, BLOCK_S, CONTROLS, CONTROLS)
+        assert error_bound([0.01], (silent,)) == 1.0
+        assert error_bound([0.01, PERIOD_S + 0.01], (silent, self.AMONG[1])) == pytest.approx(0.25)
+
+    def test_the_more_the_controls_lose_the_less_it_says(self) -> None:
+        found = [error_bound([0.01], (Block(0.0, BLOCK_S, CONTROLS, lost),)) for lost in range(CONTROLS + 1)]
+        assert found == pytest.approx([1 / 4, 2 / 4, 3 / 4, 1])
+
+    @pytest.mark.parametrize(("bound", "needed"), [(1.0, 10), (4.0**-10, 0), (1e-6, 0), (2e-6, 1), (4.0**-3, 7)])
+    def test_how_many_more(self, bound: float, needed: int) -> None:
+        assert blocks_needed(bound, 1e-6) == needed
+
+
+def independent(rng: random.Random, rate: float) -> Iterator[bool]:
+    while True:
+        yield rng.random() < rate
+
+
+def in_bursts(rng: random.Random) -> Iterator[bool]:
+    """Gilbert-Elliott: 2 % are lost in the good state, 95 % in the bad one."""
+    bad = False
+    while True:
+        bad = rng.random() > 0.1 if bad else rng.random() < 0.05
+        yield rng.random() < (0.95 if bad else 0.02)
+
+
+def in_an_outage(rng: random.Random) -> Iterator[bool]:
+    begin, number = rng.randrange(60), 0
+    while True:
+        yield begin <= number < begin + 30
+        number += 1
+
+
+def policed(rng: random.Random) -> Iterator[bool]:
+    """The second half of each group of eight is lost."""
+    number = rng.randrange(8)
+    while True:
+        number += 1
+        yield number % 8 >= 4
+
+
+@pytest.mark.parametrize(
+    "path",
+    [lambda rng: independent(rng, 0.4), lambda rng: independent(rng, 0.85), in_bursts, in_an_outage, policed],
+    ids=["40 %", "85 %", "bursts", "an outage", "a policer"],
+)
+def test_what_is_treated_as_the_controls_is_claimed_as_seldom_as_the_bound_says(path: Callable[[random.Random], Iterator[bool]]) -> None:
+    runs = 4000
+    rng = random.Random(1)
+    claimed = {0.2: 0, 0.05: 0, 0.01: 0}
+    for _ in range(runs):
+        lost, among, at = path(rng), list[Block](), list[float]()
+        least = 1.0
+        for number in range(30):
+            begin = number * PERIOD_S
+            moments = sorted((begin + rng.uniform(0, BLOCK_S), place == 0) for place in range(CONTROLS + 1))
+            fates = [(moment, ours, next(lost)) for moment, ours in moments]
+            times = [moment for moment, ours, _ in fates if not ours]
+            among.append(Block(times[0], times[-1], CONTROLS, sum(gone for _, ours, gone in fates if not ours)))
+            moment, gone = next((moment, gone) for moment, ours, gone in fates if ours)
+            if not gone:
+                break
+            at.append(moment)
+            least = min(least, error_bound(at, among) or 1.0)
+        for bound in claimed:
+            claimed[bound] += least <= bound
+    for bound, times in claimed.items():
+        assert times / runs <= bound + 4 * (bound / runs) ** 0.5
+
+
+class TestTheJudge:
+    CHECK = checks.udp_reach(1194)
+    FACTS = PathFacts(
+        ports={(Transport.UDP, 53): PortState.OURS, (Transport.UDP, 1194): PortState.OURS},
+        background={C2S: Background(0, 2000), S2C: Background(0, 2000)},
+    )
+
+    def judge(self, *parts: tuple[list[PacketRecord], list[PacketRecord]], joined: bool = True) -> Judge:
+        client, server = both(*parts)
+        return Judge(client, server, PathFacts(self.FACTS.ports, self.FACTS.background, joined=joined))
+
+    def test_controls_decide_where_there_are_any(self) -> None:
+        judge = self.judge(*(controls(number, at=number * PERIOD_S) for number in range(5)))
+        times = [number * PERIOD_S + 0.02 for number in range(5)]
+        assert judge.bound(C2S, times, judge.loss[C2S], 5) == pytest.approx(4.0**-5)
+        assert judge.trials_needed(C2S, times, comparable=True) == 5
+
+    def test_losses_of_another_moment_are_not_compared(self) -> None:
+        judge = self.judge(controls(0))
+        assert judge.bound(C2S, [5.0], judge.loss[C2S], 1) == 1.0
+
+    def test_without_controls_the_loss_of_the_path_is_all_there_is(self) -> None:
+        judge = self.judge()
+        assert judge.bound(C2S, [0.0] * 4, judge.loss[C2S], 4) == judge.loss[C2S].chance_of_losing_all(4)
+        assert judge.trials_needed(C2S, [0.0] * 4, comparable=False) is None
+        assert judge.trials_needed(C2S, [0.0] * 4, comparable=True) == 10
+        assert judge.bound(C2S, [0.0], Background(), 1) is None
+
+    def test_captures_of_two_attempts_have_no_blocks(self) -> None:
+        assert set(self.judge(controls(0), joined=False).blocks.values()) == {()}
+
+    def test_each_direction_has_its_own(self) -> None:
+        judge = self.judge(controls(0, back=3))
+        assert {way: [block.lost for block in found] for way, found in judge.blocks.items()} == {
+            C2S: [0],
+            S2C: [3],
+            Direction.BOTH: [3],
+        }
