@@ -8,6 +8,7 @@ from evidence_support import C2S, CLIENT, RECEIVED, S2C, SENT, SERVER
 
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.comparison import BLOCK_S, CONTROLS, PERIOD_S, Block, blocks, blocks_needed, error_bound
+from vpnprobe.evidence.comparison import controls as fates_of
 from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.packet_records import Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState
@@ -44,21 +45,25 @@ def both(*parts: tuple[list[PacketRecord], list[PacketRecord]]) -> tuple[EndReco
     return tuple(EndRecord(tuple(row for part in parts for row in part[end])) for end in (0, 1))  # type: ignore[return-value]
 
 
+def between(sender: EndRecord, receiver: EndRecord) -> tuple[Block, ...]:
+    return blocks(fates_of(sender, receiver))
+
+
 class TestBlocks:
     def test_of_each_direction_and_of_both(self) -> None:
         client, server = both(controls(0, lost=1), controls(1, at=PERIOD_S, back=2))
-        assert [block.lost for block in blocks(client, server)] == [1, 0]
-        assert [(block.controls, block.lost) for block in blocks(server, client)] == [(2, 0), (3, 2)]
-        assert [block.lost for block in blocks(client, client)] == [1, 2]
+        assert [block.lost for block in between(client, server)] == [1, 0]
+        assert [(block.controls, block.lost) for block in between(server, client)] == [(2, 0), (3, 2)]
+        assert [block.lost for block in between(client, client)] == [1, 2]
 
     def test_on_the_clients_clock(self) -> None:
         client, server = both(controls(0))
-        (ahead,) = blocks(EndRecord(server.packet_records, ahead_s=100.0), client)
+        (ahead,) = between(EndRecord(server.packet_records, ahead_s=100.0), client)
         assert ahead.first == pytest.approx(-100)
 
     def test_without_controls_there_are_none(self) -> None:
         rows = [PacketRecord(CLIENT, SENT, 0.0, REACH, NoncePayload(7, 1).key)]
-        assert blocks(EndRecord(tuple(rows)), EndRecord()) == ()
+        assert between(EndRecord(tuple(rows)), EndRecord()) == ()
 
 
 class TestErrorBound:

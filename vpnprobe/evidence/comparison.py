@@ -10,7 +10,7 @@ one stops. A block that lost everything has the factor 1: an outage says nothing
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, log
 from typing import Final
@@ -52,22 +52,42 @@ class Block:
         return self.first + BLOCK_S + SLACK_S
 
 
-def blocks(sender: EndRecord, receiver: EndRecord) -> tuple[Block, ...]:
-    """The blocks of one direction in the order of time, as both ends recorded them.
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The fate of one, in one direction."""
 
-    Sender and receiver the same end: the blocks of both directions, whose controls are lost where no answer to them came.
+    at: float
+    """When it left, seconds on the client's clock."""
+    block: int
+    came: bool
+
+
+def controls(sender: EndRecord, receiver: EndRecord) -> Iterator[Control]:
+    """Those of one direction, as both ends recorded them.
+
+    Sender and receiver the same end: those of both directions, which are lost where no answer to them came.
     """
-    left: dict[int, dict[str, float]] = {}
+    left: dict[str, tuple[float, int]] = {}
     for record in sender.packet_records:
         if record.purpose is Purpose.CONTROL and record.movement is Movement.SENT and (number := block_of(record.key)) is not None:
-            left.setdefault(number, {}).setdefault(record.key, record.at - sender.ahead_s)
-    if not left:
-        return ()
-    came = {r.key for r in receiver.packet_records if r.purpose is Purpose.CONTROL and r.movement is Movement.RECEIVED}
+            left.setdefault(record.key, (record.at - sender.ahead_s, number))
+    came = {r.key for r in receiver.packet_records if r.purpose is Purpose.CONTROL and r.movement is Movement.RECEIVED} if left else set()
     if sender is receiver:
         came = {answered_key(key) for key in came}
-    found = [Block(min(times.values()), max(times.values()), len(times), len(times.keys() - came)) for times in left.values()]
-    return tuple(sorted(found, key=lambda block: block.begins))
+    for key, (at, number) in left.items():
+        yield Control(at, number, key in came)
+
+
+def blocks(found: Iterable[Control]) -> tuple[Block, ...]:
+    """Those of one direction, in the order of time."""
+    by_number: dict[int, list[Control]] = {}
+    for control in found:
+        by_number.setdefault(control.block, []).append(control)
+    made = (
+        Block(min(one.at for one in some), max(one.at for one in some), len(some), sum(not one.came for one in some))
+        for some in by_number.values()
+    )
+    return tuple(sorted(made, key=lambda block: block.begins))
 
 
 def error_bound(lost_at: Iterable[float], among: Sequence[Block]) -> float | None:

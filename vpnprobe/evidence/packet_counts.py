@@ -17,6 +17,7 @@ from vpnprobe.conversations.contract import OF_SESSION
 from vpnprobe.conversations.registry import UNREADABLE, protocol_of
 from vpnprobe.evidence.checks import Kind, kind_of
 from vpnprobe.evidence.identify import LCP_ANSWERS, LCP_REQUEST, UNSOLICITED
+from vpnprobe.evidence.outages import Outage
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
 from vpnprobe.evidence.records import EndRecord
 from vpnprobe.evidence.statistics import Background
@@ -84,6 +85,15 @@ class PacketCounts:
                 whole.sizes.update(count.sizes)
                 whole.proven.update(count.proven)
         return whole
+
+    def pass_over(self, direction: Direction, outages: Iterable[Outage]) -> None:
+        """What was lost in them had not left."""
+        for (way, _), count in self.counts.items():
+            if way is direction:
+                for key in [
+                    key for key, at in count.sent.items() if key not in count.received and any(outage.takes(at) for outage in outages)
+                ]:
+                    del count.sent[key]
 
     def messages(self, direction: Direction) -> list[str]:
         """Message names seen in one direction."""

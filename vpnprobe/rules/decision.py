@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from vpnprobe.observations.schema import Feasibility, Observation, Recommendation, Verdict
 from vpnprobe.rules.model import RuleSet
 from vpnprobe.rules.ranking import Ranked, Wishes, check_wishes, rank, recommend
+from vpnprobe.rules.sentences import filled
 from vpnprobe.rules.verdicts import Judgement, judge, with_control_port
 
 
@@ -79,6 +80,7 @@ def deliberate(
     ranked = rank(judged, wishes)
     warnings = (
         *([advice[1].text] if advice is not None else []),
+        *_outages(rows, rules),
         *_unsettled(one for one in judged if _is_wanted(one, wishes, asked)),
     )
     recommendation = recommend(judged, ranked, wishes, warnings)
@@ -98,6 +100,12 @@ def _is_wanted(judgement: Judgement, wishes: Wishes, asked: Sequence[str]) -> bo
     """Whether somebody waits for this verdict: it was asked for, or could be recommended."""
     name = judgement.profile.name
     return name in asked if asked else judgement.profile.candidate or name in wishes.consider
+
+
+def _outages(rows: Sequence[Observation], rules: RuleSet) -> list[str]:
+    """When nothing at all came through."""
+    found = sorted((row for row in rows if (row.probe, row.check) == ("path", "outage")), key=lambda row: row.id)
+    return [filled(rules.remarks["outage"], {name: str(row.detail.get(name)) for name in ("from_s", "to_s")}) for row in found]
 
 
 def _unsettled(judgements: Iterable[Judgement]) -> list[str]:

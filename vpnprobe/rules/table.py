@@ -40,6 +40,8 @@ PLACEHOLDERS: Final = (
     "largest_passing",
     "smallest_lost",
     "cut_after",
+    "from_s",
+    "to_s",
 )
 """What a sentence may hold in braces; `default.toml` says what each of them is."""
 

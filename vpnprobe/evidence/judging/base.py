@@ -12,9 +12,10 @@ from typing import Any, Final
 from vpnprobe.evidence.attempts import under_clients_keys
 from vpnprobe.evidence.checks import Kind, earlier_steps, is_existing, is_raw, kind_of, plain_on_port, same_packets, spec_of
 from vpnprobe.evidence.clocks import on_one_clock
-from vpnprobe.evidence.comparison import Block, blocks, blocks_needed, error_bound
+from vpnprobe.evidence.comparison import Control, blocks, blocks_needed, controls, error_bound
 from vpnprobe.evidence.existing_sessions import under_clients_checks
 from vpnprobe.evidence.naming import identifier
+from vpnprobe.evidence.outages import Fate, Outage, outages
 from vpnprobe.evidence.packet_counts import Count, PacketCounts, background, count_packets
 from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
@@ -60,11 +61,21 @@ class Judge:
         self.facts = facts
         daemons = frozenset(q for q in _checks(client, server) if facts.answering(q) is PortState.DAEMON)
         self.packet_counts = count_packets(client, server, joined=facts.joined, trusted=daemons)
-        self.loss = {way: self._background(way) for way in WAYS}
-        self.blocks = self._blocks(client, server)
-        """What left in random order beside what is suspected not to pass; of BOTH with its answers."""
         self.elsewhere = _came_from_elsewhere(client, server, facts)
         """Whether probes reach the server from another address than the control channel (a jump host, a carrier's pool of addresses)."""
+        self.controls = self._controls(client, server)
+        """What left in random order beside what is suspected not to pass, by direction; of BOTH with its answers."""
+        self.blocks = {way: blocks(found) for way, found in self.controls.items()}
+        self.outages = {way: self._outages(way) if times else () for way in WAYS}
+        """When the whole path was silent: what was lost then counts for nothing."""
+        self._pass_over_outages()
+        self.loss = {way: self._background(way) for way in WAYS}
+
+    @property
+    def began(self) -> float:
+        """When the first packet left, seconds on the client's clock; 0: none did."""
+        counts = (count for of_check in self.packet_counts.values() for count in of_check.counts.values() if count.sent)
+        return min((min(count.sent.values()) for count in counts), default=0.0)
 
     def counts(self, check: Check) -> PacketCounts:
         """Everything that was counted of it; empty where nothing was."""
@@ -74,11 +85,27 @@ class Judge:
         packets = (counts for check, counts in self.packet_counts.items() if _tells_loss(check))
         return background(packets, way) + self.facts.background.get(way, Background())
 
-    def _blocks(self, client: EndRecord, server: EndRecord) -> dict[Direction, tuple[Block, ...]]:
+    def _controls(self, client: EndRecord, server: EndRecord) -> dict[Direction, tuple[Control, ...]]:
         if not (self.facts.joined and client.recorded and server.recorded):
             return {Direction.C2S: (), Direction.S2C: (), Direction.BOTH: ()}
-        there, back, both = blocks(client, server), blocks(server, client), blocks(client, client)
-        return {Direction.C2S: there, Direction.S2C: back, Direction.BOTH: both}
+        ends = {Direction.C2S: (client, server), Direction.S2C: (server, client), Direction.BOTH: (client, client)}
+        return {way: tuple(controls(*two)) for way, two in ends.items()}
+
+    def _outages(self, way: Direction) -> tuple[Outage, ...]:
+        if not (self.facts.joined and self.ends[way][1].recorded):
+            return ()
+        fates = [Fate(control.at, control.came, Transport.UDP, control.block) for control in self.controls[way]]
+        for check, counts in self.packet_counts.items():
+            count = counts.total(way)
+            if count.received and check.transport is not Transport.TCP and self.would_have_recorded(check, way):
+                fates += [Fate(at, key in count.received, check.transport) for key, at in count.sent.items()]
+        return outages(fates)
+
+    def _pass_over_outages(self) -> None:
+        for way, taken in self.outages.items():
+            for check, counts in self.packet_counts.items() if taken else ():
+                if check.transport is not Transport.TCP and counts.total(way).received:
+                    counts.pass_over(way, taken)
 
     def bound(self, way: Direction, lost_at: Sequence[float], loss: Background, trials: int) -> float | None:
         """The error bound of 'blocked' where nothing came of what left at these times; None: there is nothing to compare with.

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.naming import form_detail, identifier
+from vpnprobe.evidence.outages import Outage
 from vpnprobe.evidence.records import PathFacts, ProbeError, Skip, TtlTrace
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 
@@ -54,6 +56,36 @@ def address_translation(facts: PathFacts) -> list[Observation]:
             detail=detail,
         )
     ]
+
+
+def outages_of(judge: Judge) -> list[Observation]:
+    """When the whole path was silent, one observation an outage; what both directions lost at one time is one."""
+    found = sorted((outage, way) for way, some in judge.outages.items() for outage in some)
+    together: list[tuple[Outage, Direction]] = []
+    for outage, way in found:
+        if together and outage.from_s <= together[-1][0].to_s:
+            before, other = together.pop()
+            whole = Outage(before.from_s, max(before.to_s, outage.to_s), before.lost + outage.lost)
+            together.append((whole, way if way is other else Direction.BOTH))
+        else:
+            together.append((outage, way))
+    began = judge.began
+    return [_outage(number, outage, way, began) for number, (outage, way) in enumerate(together, 1)]
+
+
+def _outage(number: int, outage: Outage, way: Direction, began: float) -> Observation:
+    return Observation(
+        id=f"path-outage-{number}-ip-{way}",
+        probe="path",
+        check="outage",
+        direction=way,
+        transport=Transport.IP,
+        outcome=Outcome.DEGRADED,
+        cause=Cause.LOSS,
+        sent=outage.lost,
+        received=0,
+        detail={"from_s": round(outage.from_s - began, 2), "to_s": round(outage.to_s - began, 2)},
+    )
 
 
 def traces(facts: PathFacts) -> list[Observation]:

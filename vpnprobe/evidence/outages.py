@@ -1,0 +1,78 @@
+"""Moments in which a path lost everything: an outage says nothing of any protocol, so what it took counts for nothing.
+
+What is looked at are packets of kinds that pass otherwise, in one direction, in the order in which they left. A run of losses is an outage
+where it is too long for the loss that the path has besides, and where it took what no filter takes together: packets of several IP
+protocols, or all controls of a block. Otherwise it may be the end of a flow that is cut. Pure.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from vpnprobe.observations.schema import Transport
+
+LEAST_LOST: Final = 6
+LEAST_S: Final = 0.02
+"""What a full queue drops leaves at one moment."""
+CHANCE: Final = 1e-3
+"""Of so long a run of losses anywhere in the record, by the loss that there is besides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """Of one packet."""
+
+    at: float
+    """When it left, seconds on the client's clock."""
+    came: bool
+    transport: Transport
+    block: int | None = None
+    """The number of its block; None: it is no control."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Outage:
+    """From the first packet to the last that it took, seconds on the client's clock."""
+
+    from_s: float
+    to_s: float
+    lost: int
+
+    def takes(self, at: float) -> bool:
+        return self.from_s <= at <= self.to_s
+
+
+def outages(fates: Iterable[Fate]) -> tuple[Outage, ...]:
+    """In the order of time. `fates`: of packets of kinds that pass, in one direction."""
+    ordered = sorted(fates, key=lambda fate: fate.at)
+    blocks: dict[int, list[bool]] = {}
+    for fate in ordered:
+        if fate.block is not None:
+            blocks.setdefault(fate.block, []).append(fate.came)
+    silent = {number for number, came in blocks.items() if not any(came)}
+    runs = [run for run in _runs_of_losses(ordered) if _is_together(run, silent)]
+    everything, in_runs = sum(not fate.came for fate in ordered), sum(map(len, runs))
+    # Before the loss besides is known, each run is taken for an outage and for none of it.
+    besides = (everything - in_runs + 1) / (len(ordered) - in_runs + 2) if ordered else 1.0
+    found = (run for run in runs if len(ordered) * besides ** len(run) <= CHANCE)
+    return tuple(Outage(run[0].at, run[-1].at, len(run)) for run in found)
+
+
+def _runs_of_losses(ordered: Sequence[Fate]) -> Iterator[list[Fate]]:
+    run: list[Fate] = []
+    for fate in ordered:
+        if not fate.came:
+            run.append(fate)
+            continue
+        if run:
+            yield run
+        run = []
+    if run:
+        yield run
+
+
+def _is_together(run: Sequence[Fate], silent: set[int]) -> bool:
+    """Whether it lasted, and took what no filter takes together."""
+    if len(run) < LEAST_LOST or run[-1].at - run[0].at < LEAST_S:
+        return False
+    return len({fate.transport for fate in run}) > 1 or any(fate.block in silent for fate in run)
