@@ -8,7 +8,7 @@ import pytest
 
 from vpnprobe.errors import CannotRun
 from vpnprobe.lab.namespaces import require_tools
-from vpnprobe.lab.nftables import ruleset, rulesets
+from vpnprobe.lab.nftables import ACTS, ruleset, rulesets, timed_rules
 from vpnprobe.lab.scenario import load, names
 from vpnprobe.transports.topology import Action, Filter, Hook, Link, Nat, StatefulFirewall, Topology
 
@@ -24,6 +24,7 @@ RICH = Topology(
         Filter(at="server", hook=Hook.INPUT, protocol=47),
         Filter(at="server", hook=Hook.INPUT, action=Action.REJECT_PORT, protocol=17),
         Filter(at="client", hook=Hook.OUTPUT, protocol=50, direction="c2s"),
+        Filter(at="r2", protocol=17, packets_per_s=0.5, burst_packets=3),
     ),
     nats=(Nat(at="r1", pptp_helper=True),),
     firewalls=(StatefulFirewall(at="r2"),),
@@ -42,6 +43,26 @@ def test_an_unfiltered_chain_needs_no_rules() -> None:
 
 def test_only_the_hosts_that_filter_have_rules() -> None:
     assert list(rulesets(RICH)) == ["client", "r1", "r2", "server"]
+
+
+def test_a_policer_acts_on_what_is_over_its_rate() -> None:
+    text = ruleset(Topology(filters=(Filter(at="r1", packets_per_s=100, burst_packets=30),)), "r1")
+    assert 'limit rate over 6000/minute burst 30 packets counter drop comment "acts"' in rule_lines(text)
+
+
+def test_filters_that_come_and_go_have_tables_of_their_own() -> None:
+    topology = Topology(
+        filters=(Filter(at="r1", protocol=47), Filter(at="r2", from_s=1, to_s=2), Filter(at="client", hook=Hook.INPUT, from_s=3))
+    )
+    assert list(rulesets(topology)) == ["r1"]
+    found = timed_rules(topology)
+    assert [(rules.host, rules.table, rules.from_s, rules.to_s) for rules in found] == [
+        ("r2", "vpnprobe_timed_1", 1, 2),
+        ("client", "vpnprobe_timed_2", 3, None),
+    ]
+    for rules in found:
+        assert rules.text.startswith(f"table ip {rules.table} {{")
+        assert any(ACTS in line for line in rule_lines(rules.text))
 
 
 @pytest.mark.parametrize("host", RICH.names())

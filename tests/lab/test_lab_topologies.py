@@ -121,6 +121,9 @@ def test_a_filter_may_spare_the_first_packets_of_each_flow() -> None:
     ("text", "message"),
     [
         ("filters = [{ at = 'r1', after_packets = -1 }]", "filters[0].after_packets: is -1, must be a whole number, 0 to 1000000"),
+        ("filters = [{ at = 'r1', from_s = 2, to_s = 2 }]", "filters[0].to_s: is 2, must be more than from_s, which is 2"),
+        ("filters = [{ at = 'r1', burst_packets = 2 }]", "filters[0].burst_packets: needs packets_per_s: it is a policer's"),
+        ("filters = [{ at = 'r1', packets_per_s = 0 }]", "filters[0].packets_per_s: is 0, must be a number, 0.001 to 1e+09"),
         ("filters = [{ at = 'r1', after_packets = 1.5 }]", "filters[0].after_packets: is 1.5, must be a whole number, 0 to 1000000"),
         ("filters = [{ at = 'r1', after_packet = 8 }]", "filters[0].after_packet: unknown key; did you mean 'after_packets'?"),
         (

@@ -125,7 +125,8 @@ def in_namespaces(name: str, folder: Path, *, prefix: str) -> tuple[Played, dict
         token = folder / "token"
         with serving(lab, token):
             peer = ["--peer", str(topology.server_address), "--token-file", str(token)]
-            done = vpnprobe("run", *peer, "--json", "--quiet", "-o", str(folder / "out"), inside=lab.exec_prefix("client"))
+            with lab.running():
+                done = vpnprobe("run", *peer, "--json", "--quiet", "-o", str(folder / "out"), inside=lab.exec_prefix("client"))
         acted = {host: lab.acted(host) for host in topology.names()}
     assert done.stdout, done.stderr
     return Played(json.loads(done.stdout), done.returncode, folder / "out"), acted

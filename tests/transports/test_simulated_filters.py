@@ -213,6 +213,42 @@ def acted(chain: FilterChain, packets: list[IPv4Packet]) -> list[bool]:
     return [chain.verdict(Hook.FORWARD, packet, "c2s" if packet.source == A else "s2c") is not None for packet in packets]
 
 
+class TestAtTimes:
+    """Filters that come and go, and policers."""
+
+    def chain(self, rule: Filter, clock: list[float]) -> FilterChain:
+        return FilterChain("r1", (rule,), seed=1, now=lambda: clock[0])
+
+    @pytest.mark.parametrize(("at", "acts"), [(0.0, False), (0.99, False), (1.0, True), (2.4, True), (2.5, False), (9.0, False)])
+    def test_from_one_time_to_another(self, at: float, acts: bool) -> None:
+        assert acted(self.chain(Filter("r1", from_s=1, to_s=2.5), [at]), [flow()]) == [acts]
+
+    def test_to_the_end(self) -> None:
+        assert acted(self.chain(Filter("r1", from_s=1), [1e6]), [flow()]) == [True]
+
+    def test_a_policer_spares_a_burst_and_then_its_rate(self) -> None:
+        clock = [0.0]
+        chain = self.chain(Filter("r1", protocol=17, packets_per_s=10, burst_packets=3), clock)
+        assert acted(chain, [flow()] * 5) == [False, False, False, True, True]
+        assert acted(chain, [flow(protocol=IpProtocol.GRE)]) == [False]
+        clock[0] = 0.21
+        assert acted(chain, [flow()] * 3) == [False, False, True]
+        clock[0] = 60.0
+        assert acted(chain, [flow()] * 4) == [False, False, False, True]
+
+    def test_in_a_network_times_count_from_its_beginning(self) -> None:
+        async def story(ends: Ends) -> list[str]:
+            got: list[str] = []
+            await ends.server.udp(lambda datagram: got.append(datagram.data.decode()), port=1194)
+            client = await ends.client.udp(ignore)
+            for name in ("one", "two", "three"):
+                client.send(name.encode(), ends.at_server(1194))
+                await asyncio.sleep(1)
+            return got
+
+        assert simulate(Topology(filters=(Filter("r1", from_s=0.5, to_s=1.5),)), story) == ["one", "three"]
+
+
 class TestAfterPackets:
     """A filter that spares the first packets of each flow."""
 

@@ -38,6 +38,8 @@ def list_scenarios() -> None:
 def bring_up(scenario: str, prefix: str) -> None:
     """Builds a scenario: a built-in one by its name, or a TOML file."""
     topology = load(scenario).topology
+    if any(planted.timed for planted in topology.filters):
+        raise UsageError(f"filters of {scenario} come and go, which a lab that stays up cannot show: vpnprobe demo --scenario {scenario}")
     namespaces.up(topology, prefix)
     click.echo(instructions(topology, prefix))
 

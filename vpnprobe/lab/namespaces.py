@@ -23,7 +23,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from vpnprobe.errors import CannotRun, ExitStatus, UsageError
-from vpnprobe.lab.nftables import ACTS, TO_CLIENT, TO_SERVER, rulesets
+from vpnprobe.lab.nftables import ACTS, TO_CLIENT, TO_SERVER, rulesets, timed_rules
+from vpnprobe.lab.timed_filters import TimedFilters
 from vpnprobe.transports.topology import CLIENT, SERVER, Link, Topology
 
 DEFAULT_PREFIX: Final = "vpnprobe"
@@ -37,6 +38,7 @@ _SEARCH: Final = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/bin:/bin"
 _PACKAGES: Final = {"ip": "iproute2", "tc": "iproute2", "nft": "nftables"}
 _NEEDED_CAPABILITIES: Final = 1 << 12 | 1 << 21
 """CAP_NET_ADMIN and CAP_SYS_ADMIN."""
+ESTABLISHED: Final = "01"
 _UNLIMITED_ICMP: Final = 100_000
 
 
@@ -56,6 +58,7 @@ class Lab:
     def __init__(self, topology: Topology, prefix: str = DEFAULT_PREFIX) -> None:
         self.topology = topology
         self.prefix = prefix
+        self._timed = TimedFilters(timed_rules(topology), self._nft, self._acted, self._client_is_connected)
 
     def __enter__(self) -> Self:
         up(self.topology, self.prefix)
@@ -75,9 +78,36 @@ class Lab:
         return _processes(self.namespace(host))
 
     def acted(self, host: str) -> int:
-        """Packets that the host's filters, NATs and losses acted on: dropped, rejected or translated."""
-        rules = _run(Step((*self.exec_prefix(host), "nft", "list", "ruleset")))
+        """Packets that the host's filters, NATs and losses acted on: dropped, rejected or translated; filters that are gone included."""
+        return self._timed.acted[host] + self._acted(host)
+
+    def _acted(self, host: str, table: str = "") -> int:
+        listed = ("list", "table", "ip", table) if table else ("list", "ruleset")
+        rules = _run(Step((*self.exec_prefix(host), "nft", *listed)))
         return sum(int(packets) for packets in re.findall(rf"counter packets (\d+).*{ACTS}", rules))
+
+    def _nft(self, host: str, text: str) -> str:
+        return _run(Step((*self.exec_prefix(host), "nft", "-f", "-"), stdin=text, needs=f"nftables rules on {host}"))
+
+    def _client_is_connected(self) -> bool:
+        """proc_pid_net(5): a line a socket, its state in the fourth column."""
+        with self.inside(CLIENT):
+            lines = Path("/proc/thread-self/net/tcp").read_text("ascii").splitlines()[1:]
+        return any(line.split()[3] == ESTABLISHED for line in lines)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Filters that come and go do so while this lasts, at their times after the client's first TCP connection is up.
+
+        Raises CannotRun at the end where one could not be planted.
+        """
+        self._timed.begin()
+        try:
+            yield
+        finally:
+            self._timed.end()
+        if self._timed.problem:
+            raise CannotRun(self._timed.problem, status=ExitStatus.MISSING)
 
     @contextmanager
     def inside(self, host: str) -> Iterator[None]:

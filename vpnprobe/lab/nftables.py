@@ -5,6 +5,7 @@ Interfaces are called `to-client` and `to-server` on every host. IPv4 alone, as 
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final, assert_never
 
@@ -29,7 +30,29 @@ def rulesets(topology: Topology) -> dict[str, str]:
     return {host: text for host, text in texts.items() if text}
 
 
-def ruleset(topology: Topology, host: str) -> str:
+@dataclass(frozen=True, slots=True)
+class TimedRules:
+    """A filter that comes and goes: a table of its own."""
+
+    host: str
+    table: str
+    text: str
+    from_s: float
+    to_s: float | None
+
+
+def timed_rules(topology: Topology) -> tuple[TimedRules, ...]:
+    """Filters that do not act all the time; `rulesets` leaves them out."""
+    found = []
+    for number, planted in enumerate(topology.filters):
+        if planted.timed:
+            table = f"{TABLE}_timed_{number}"
+            whole = Topology(topology.routers, filters=(replace(planted, from_s=0.0, to_s=None),))
+            found.append(TimedRules(planted.at, table, ruleset(whole, planted.at, table=table), planted.from_s, planted.to_s))
+    return tuple(found)
+
+
+def ruleset(topology: Topology, host: str, *, table: str = TABLE) -> str:
     """What `nft -f -` in the host's namespace takes; empty: no rules."""
     blocks = [
         *_filters(topology, host),
@@ -38,7 +61,7 @@ def ruleset(topology: Topology, host: str) -> str:
         *(_silence() for router in topology.silent_routers if router == host),
         *_losses(topology, host),
     ]
-    return "\n".join([f"table ip {TABLE} {{", *blocks, "}", ""]) if blocks else ""
+    return "\n".join([f"table ip {table} {{", *blocks, "}", ""]) if blocks else ""
 
 
 def _block(head: str, *lines: str) -> str:
@@ -52,7 +75,7 @@ def _base_chain(name: str, hook: str, *rules: str, kind: str = "filter", priorit
 
 def _filters(topology: Topology, host: str) -> Iterator[str]:
     """A chain for each filter, before the base chains that jump to them in the order of the file."""
-    numbered = [(number, planted) for number, planted in enumerate(topology.filters) if planted.at == host]
+    numbered = [(number, planted) for number, planted in enumerate(topology.filters) if planted.at == host and not planted.timed]
     for number, planted in numbered:
         yield from _filter(number, planted)
     for hook in Hook:
@@ -114,7 +137,14 @@ def _payload(planted: Filter, offset: int) -> Iterator[str]:
 
 
 def _actions(planted: Filter) -> Iterator[str]:
-    yield f"{_share(planted.probability)}counter {_verdict(planted.action)} {ACTS}"
+    yield f"{_over_rate(planted)}{_share(planted.probability)}counter {_verdict(planted.action)} {ACTS}"
+
+
+def _over_rate(planted: Filter) -> str:
+    """What is within a policer's rate does not match."""
+    if planted.packets_per_s is None:
+        return ""
+    return f"limit rate over {max(1, round(60 * planted.packets_per_s))}/minute burst {planted.burst_packets} packets "
 
 
 def _share(probability: float) -> str:

@@ -72,6 +72,11 @@ class Filter:
     probability: float = 1.0
     """Random loss: the share of fitting packets that it acts on, 0 to 1."""
 
+    @property
+    def timed(self) -> bool:
+        """Whether it does not act all the time."""
+        return self.from_s > 0 or self.to_s is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Nat:

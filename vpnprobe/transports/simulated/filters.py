@@ -105,7 +105,7 @@ class FilterChain:
 
     def _is_up(self, rule: Filter) -> bool:
         """Whether it acts at this time."""
-        return (rule.from_s <= 0 and rule.to_s is None) or rule.from_s <= self._now() < (math.inf if rule.to_s is None else rule.to_s)
+        return not rule.timed or rule.from_s <= self._now() < (math.inf if rule.to_s is None else rule.to_s)
 
     def _count(self, packet: IPv4Packet) -> int:
         """Packets of the same flow before this one, as connection tracking counts them: both directions together."""
