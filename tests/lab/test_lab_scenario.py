@@ -23,8 +23,8 @@ NAMED = (
         "openvpn-dpi",
         "openvpn-large-dropped",
     ),
-    *("openvpn-tcp-data-dropped", "port-1194-blocked", "pptp-refused", "seed", "stateful-firewall"),
-    *("syn-acks-lost-behind-nat", "udp-blocked", "wireguard-data-dropped", "wireguard-dpi"),
+    *("openvpn-tcp-data-dropped", "outage", "outage-at-the-client", "port-1194-blocked", "pptp-refused", "seed", "stateful-firewall"),
+    *("syn-acks-lost-behind-nat", "udp-blocked", "udp-policed", "wireguard-data-dropped", "wireguard-dpi"),
 )
 
 
