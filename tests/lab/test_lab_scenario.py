@@ -12,7 +12,17 @@ from vpnprobe.observations.schema import Feasibility, Protocol
 from vpnprobe.transports.topology import Topology
 
 NAMED = (
-    *("all-blocked", "clean", "esp-blocked", "gre-one-way", "gre-prerouting", "host-firewall", "host-firewall-rejects", "lossy"),
+    *(
+        "all-blocked",
+        "clean",
+        "control-port-alone",
+        "esp-blocked",
+        "gre-one-way",
+        "gre-prerouting",
+        "host-firewall",
+        "host-firewall-rejects",
+        "lossy",
+    ),
     *(
         "nat-with-alg",
         "nat-without-alg",

@@ -55,9 +55,11 @@ def test_what_is_judged_and_in_which_order(rows: list[Observation], ports: tuple
     assert found(*rows, ports=ports) == expected
 
 
-def test_the_port_of_the_control_connection_is_no_candidate() -> None:
-    assert found(*openvpn(UDP, 443), *openvpn(UDP, 53), control_port=443) == [(53, "")]
-    assert found(*openvpn(UDP, 443), control_port=443) == [(1194, "")]
+def test_the_port_of_the_control_connection_is_a_candidate_over_udp_alone() -> None:
+    assert found(*openvpn(UDP, 443), *openvpn(UDP, 53), control_port=443) == [(443, ""), (53, "")]
+    over_tcp = load_default().profiles["openvpn-tcp"]
+    rows = [*openvpn(TCP, 443), *openvpn(TCP, 53)]
+    assert candidates(over_tcp, rows, load_default(), ports=(), control_port=443) == [(53, "")]
 
 
 def test_only_what_was_sent_was_tried() -> None:

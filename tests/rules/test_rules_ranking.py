@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from rules_rows import clean, path, row, said, verdict
+from rules_rows import clean, openvpn, path, row, said, verdict
 
 from vpnprobe.errors import ExitStatus, UsageError
-from vpnprobe.observations.schema import Cause, Outcome, Recommendation, Transport
-from vpnprobe.rules import RuleSet, check_wishes, decide, load_default
+from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Recommendation, Transport
+from vpnprobe.rules import Decision, RuleSet, check_wishes, decide, load_default
 from vpnprobe.rules.model import Criterion
 from vpnprobe.rules.ranking import weights
 
+TCP, UDP = Transport.TCP, Transport.UDP
 BLOCKED = (Outcome.BLOCKED, Cause.UNKNOWN)
 NO_OPENVPN = {"openvpn/reset": BLOCKED}
 NO_IPSEC = {"ike/ikev1-main": BLOCKED}
@@ -54,7 +55,7 @@ def test_bare_l2tp_ranks_behind_encrypted_protocols_even_where_those_need_a_sett
     found = recommended(outcomes)
     assert found is not None
     assert (found.protocol, found.port) == ("openvpn-udp", 443)
-    assert found.ranking == ("wireguard", "openvpn-udp", "openvpn-tcp", "l2tp", "pptp")
+    assert found.ranking == ("openvpn-udp", "wireguard", "openvpn-tcp", "l2tp", "pptp")
     assert any("L2TP without IPsec ranks behind whatever its score: it has no sound encryption." in text for text in found.because)
 
 
@@ -212,3 +213,58 @@ def test_seed_orders_hold_in_the_classic_table() -> None:
 def test_a_result_of_nothing_recommends_nothing() -> None:
     assert decide([], rules=load_default()).recommendation is None
     assert decide([row("path/trace", Transport.IP, Outcome.PASS)], rules=load_default()).recommendation is None
+
+
+def settle(*rows: Observation) -> Decision:
+    return decide(rows, rules=load_default())
+
+
+def counted(rows: list[Observation], *, lost: int) -> list[Observation]:
+    """The same data rows with their packets counted, of 100 each."""
+    return [
+        replace(
+            row, sent=100, received=100 - lost, outcome=Outcome.DEGRADED if lost else row.outcome, cause=Cause.LOSS if lost else row.cause
+        )
+        if row.check == "data"
+        else row
+        for row in rows
+    ]
+
+
+def segments(lost: int) -> list[Observation]:
+    return [
+        replace(row("quality/loss", TCP, Outcome.PASS, direction=way), sent=100, received=100 - lost, value=lost / 100)
+        for way in (Direction.C2S, Direction.S2C)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("udp_lost", "tcp_lost", "first"),
+    [
+        (75, 0, "openvpn-tcp"),
+        (20, 20, "openvpn-udp"),
+        (20, 0, "openvpn-tcp"),
+        (5, 0, "openvpn-udp"),
+        (0, 0, "openvpn-udp"),
+        (75, 70, "openvpn-udp"),
+    ],
+)
+def test_what_loses_packets_where_another_does_not_comes_after_it(udp_lost: int, tcp_lost: int, first: str) -> None:
+    decision = settle(*counted(openvpn(UDP, 1194), lost=udp_lost), *openvpn(TCP, 1194), *segments(tcp_lost))
+    assert decision.recommendation is not None
+    assert decision.recommendation.protocol == first
+    said_why = [text for text in decision.recommendation.because if "of its packets" in text]
+    assert bool(said_why) == (first == "openvpn-tcp")
+    assert all(f"it loses {udp_lost} % of its packets, where {tcp_lost} % is the least" in text for text in said_why)
+
+
+def test_where_the_loss_of_tcp_is_not_known_it_decides_nothing() -> None:
+    decision = settle(*counted(openvpn(UDP, 1194), lost=30), *openvpn(TCP, 1194))
+    assert decision.recommendation is not None
+    assert decision.recommendation.protocol == "openvpn-udp"
+
+
+@pytest.mark.parametrize(("usual", "other", "port"), [(60, 0, 443), (5, 0, 1194), (20, 25, 1194), (0, 60, 1194)])
+def test_of_two_ports_that_which_is_shown_to_lose_more_is_not_taken(usual: int, other: int, port: int) -> None:
+    decision = settle(*counted(openvpn(UDP, 1194), lost=usual), *counted(openvpn(UDP, 443), lost=other))
+    assert verdict(decision, "openvpn-udp").port == port

@@ -182,10 +182,10 @@ def reach(outcome: Outcome, port: int, direction: Direction = C2S) -> Observatio
     ("rows", "ports", "expected", "port"),
     [
         ([*openvpn(UDP, 1194), *openvpn(UDP, 443)], (), OK, 1194),
-        ([reset(UDP, BLOCKED, 1194), *openvpn(UDP, 443)], (), LIMITED, 443),
-        ([*openvpn(UDP, 53), *openvpn(UDP, 443), reset(UDP, BLOCKED, 1194)], (53, 443, 1194), LIMITED, 443),
-        ([*openvpn(UDP, 80), *openvpn(UDP, 53)], (80, 53), LIMITED, 80),
-        ([*openvpn(UDP, 80), *openvpn(UDP, 53)], (53, 80), LIMITED, 53),
+        ([reset(UDP, BLOCKED, 1194), *openvpn(UDP, 443)], (), OK, 443),
+        ([*openvpn(UDP, 53), *openvpn(UDP, 443), reset(UDP, BLOCKED, 1194)], (53, 443, 1194), OK, 443),
+        ([*openvpn(UDP, 80), *openvpn(UDP, 53)], (80, 53), OK, 80),
+        ([*openvpn(UDP, 80), *openvpn(UDP, 53)], (53, 80), OK, 53),
         ([reset(UDP, BLOCKED, 1194), reset(UDP, BLOCKED, 443)], (), BAD, 1194),
         ([reset(UDP, BLOCKED, 1194), reset(UDP, NO_ANSWER, 443)], (), OPEN, 443),
         ([reset(UDP, BLOCKED, 1194), reset(UDP, SKIPPED, 443)], (), OPEN, 443),
@@ -214,10 +214,10 @@ def test_another_port_is_a_setting_and_the_default_port_is_told_about() -> None:
     assert "does not get through on tcp/1194" in said(decision, "openvpn-tcp")
 
 
-def test_the_control_port_is_no_candidate() -> None:
+def test_the_control_port_is_no_candidate_over_tcp() -> None:
     rows = [reset(TCP, BLOCKED, 1194), *openvpn(TCP, 8443)]
     assert feasibility(settle(*rows, ports=(1194, 8443), control_port=8443))["openvpn-tcp"] is BAD
-    assert feasibility(settle(*rows, ports=(1194, 8443)))["openvpn-tcp"] is LIMITED
+    assert feasibility(settle(*rows, ports=(1194, 8443)))["openvpn-tcp"] is OK
 
 
 def test_limits_other_than_loss_are_named() -> None:

@@ -7,7 +7,7 @@ protocol: that is for the rules. An interrupted run, or one whose peer vanished,
 import asyncio
 import contextlib
 import platform
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ from vpnprobe.evidence.clocks import on_one_clock
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.packet_counts import DECIMALS
 from vpnprobe.evidence.packet_records import Vantage
-from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, ProbeError, Refusal, RefusalKind
+from vpnprobe.evidence.records import EndRecord, NumberSample, PathFacts, PortState, ProbeError, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Observation, Transport
 from vpnprobe.probes.catalogue import Probe, chosen, ports_of
 from vpnprobe.probes.context import ProbeContext, RawPorts
@@ -223,7 +223,7 @@ class ClientRun:
 
     def _keys(self) -> dict[str, ClientKeys]:
         """By protocol that takes them: the keys of this run."""
-        wanted = (spec for spec in PROTOCOLS if self.settings.wants(spec.probe) and self.settings.candidates(spec))
+        wanted = (s for s in PROTOCOLS if self.settings.wants(s.probe) and any(self.settings.candidates(s, over) for over in s.transports))
         return {spec.name: spec.make_keys(self.stack.entropy) for spec in wanted if spec.make_keys is not None}
 
     async def _guarded(self, probe: Probe, context: ProbeContext) -> None:
@@ -254,7 +254,13 @@ class ClientRun:
             await peer.channel.close()
             if peer.unknown_checks:
                 self.tell(f"warning: the peer is newer; set aside, for this version does not know it: {', '.join(peer.unknown_checks)}")
-        facts = replace(context.facts, skips=tuple(context.skips), named_failures=tuple(context.named_failures), errors=tuple(self.errors))
+        facts = replace(
+            context.facts,
+            skips=tuple(context.skips),
+            named_failures=tuple(context.named_failures),
+            errors=tuple(self.errors),
+            samples=tuple(_segments_lost(context.facts)),
+        )
         client = context.client_record()
         if lost and peer is not None:
             client = client.until(peer.refreshed_at - context.recorder.began - context.settle_s)
@@ -328,6 +334,13 @@ class ClientRun:
         context.close()
         for closable in self.closables:
             closable.close()
+
+
+def _segments_lost(facts: PathFacts) -> Iterator[NumberSample]:
+    """The share of the control connection's segments that were repeated, a direction: what TCP loses on this path."""
+    for way, loss in facts.background.items():
+        if sent := loss.lost + loss.passed:
+            yield NumberSample(checks.SEGMENTS_LOST, way, loss.lost / sent, sent=sent, received=loss.passed)
 
 
 def fit_to_scan(wanted: Sequence[WantedPort], context: ProbeContext) -> list[WantedPort]:

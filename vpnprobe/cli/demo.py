@@ -48,8 +48,8 @@ def demo(
             click.echo(text, err=True)
 
     tell(f"simulating: {scenario.description}")
-    measured, took = measure_simulated(scenario.topology, seed=seed, settings=Settings(usual_ports()), tell=tell)
-    decision = decided(measured.observations, judging, rules, ports=usual_ports(), control_port=CONTROL_PORT)
+    measured, took = measure_simulated(scenario.topology, seed=seed, settings=Settings(usual_ports(), control_port=CONTROL_PORT), tell=tell)
+    decision = decided(measured.observations, judging, rules, ports=(*usual_ports(), CONTROL_PORT), control_port=CONTROL_PORT)
     result = result_of(
         decision,
         measured.observations,

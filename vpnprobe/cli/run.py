@@ -150,9 +150,11 @@ async def _run(
     of_profile = [remote.port for remote in existing.remotes] if existing is not None else []
     # What comes to the profile's port beside its own messages tells a filter from the rest.
     named = (*further, *(port for port in of_profile if port not in usual_ports() and not _is_registered(port)))
-    ports = tuple(port for port in dict.fromkeys((*usual_ports(), *named)) if port != control_port)
+    ports = tuple(dict.fromkeys((*usual_ports(), *named)))
     started = now()
-    measured, took = await _measured(wanted, Settings(ports, names, existing, only_existing=wanted.alone, named_ports=named))
+    settings = Settings(ports, names, existing, only_existing=wanted.alone, control_port=control_port, named_ports=named)
+    measured, took = await _measured(wanted, settings)
+    ports = (*ports, control_port) if control_port is not None and control_port not in ports else ports
     ports = tuple(dict.fromkeys(of_profile if wanted.alone else (*of_profile, *ports)))
     decision = decided(measured.observations, judging, rule_set(judging), ports=ports, control_port=control_port, protocols=protocols)
     name = wanted.peer.removeprefix(SSH)

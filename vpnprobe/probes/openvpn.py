@@ -53,7 +53,10 @@ class OpenvpnProbe:
     def _candidates(self, settings: Settings) -> list[WantedPort]:
         if settings.only_existing:
             return []
-        return [WantedPort(transport, port) for port in settings.candidates(SPEC) for transport in (Transport.UDP, Transport.TCP)]
+        found = [
+            WantedPort(transport, port) for transport in (Transport.UDP, Transport.TCP) for port in settings.candidates(SPEC, transport)
+        ]
+        return sorted(found, key=lambda wanted: settings.candidates(SPEC, Transport.UDP).index(wanted.port))
 
     async def run(self, context: ProbeContext) -> None:
         profile_test = _profile_test(context)

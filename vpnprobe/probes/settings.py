@@ -71,16 +71,25 @@ class Settings:
     """An existing server, to be tried with the user's own profile."""
     only_existing: bool = False
     """Of its protocol, nothing but that."""
+    control_port: int | None = None
+    """The TCP port of the control connection, which is a candidate over UDP alone; None: there is none."""
     named_ports: tuple[int, ...] = ()
     """Candidate ports that the user named: each protocol that lives on any port is tried on them."""
 
-    def candidates(self, spec: ProtocolSpec) -> list[int]:
-        """The candidate ports that a protocol which lives on any is tried on, its usual ones first."""
-        return sorted((p for p in self.candidate_ports if tried_on(spec, p, self.named_ports)), key=lambda p: p not in spec.usual_ports)
+    def candidates(self, spec: ProtocolSpec, transport: Transport) -> list[int]:
+        """The candidate ports that a protocol which lives on any is tried on over that transport, its usual ones first."""
+        ports = (port for port in self._ports(transport) if tried_on(spec, port, self.named_ports))
+        return sorted(ports, key=lambda port: port not in spec.usual_ports)
 
     def candidates_over(self, transport: Transport) -> list[int]:
         """Those that any protocol is tried on over that transport."""
-        return candidates_over(transport, self.candidate_ports, self.named_ports)
+        return candidates_over(transport, self._ports(transport), self.named_ports)
+
+    def _ports(self, transport: Transport) -> tuple[int, ...]:
+        others = tuple(port for port in self.candidate_ports if port != self.control_port)
+        if self.control_port is None or transport is Transport.TCP:
+            return others
+        return self.candidate_ports if self.control_port in self.candidate_ports else (*others, self.control_port)
 
     def wants(self, name: str) -> bool:
         return not self.names or name in self.names

@@ -58,7 +58,7 @@ class WireguardProbe:
     def ports(self, settings: Settings) -> list[WantedPort]:
         if settings.only_existing:
             return []
-        return [WantedPort(Transport.UDP, port) for port in settings.candidates(SPEC)]
+        return [WantedPort(Transport.UDP, port) for port in settings.candidates(SPEC, Transport.UDP)]
 
     async def run(self, context: ProbeContext) -> None:
         existing = context.settings.existing

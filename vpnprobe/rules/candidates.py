@@ -6,7 +6,7 @@ Invariant: there is always at least one candidate; a port that nobody asked abou
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from vpnprobe.observations.schema import Observation
+from vpnprobe.observations.schema import Observation, Transport
 from vpnprobe.rules.logic import NOT_TRIED, fits, form_of
 from vpnprobe.rules.model import CANDIDATE, PLAIN, PROFILE, ObservationSelector, ProtocolTraits, RuleSet
 
@@ -27,7 +27,8 @@ def candidates(
     wanted = [port for port in ports if port in seen or port not in others] if ports else sorted(seen)
     wanted += sorted({row.port for row in observations if row.port is not None and _is_existing(row, profile, rules)} - set(wanted))
     known = [port for port in dict.fromkeys(profile.preferred_ports) if port in wanted]
-    found = [port for port in dict.fromkeys((*known, *wanted)) if port != control_port]
+    over_tcp = any(selector.transport is Transport.TCP for selector in _direct(profile, rules))
+    found = [port for port in dict.fromkeys((*known, *wanted)) if port != control_port or not over_tcp]
     forms = {port: _forms(profile, port, observations, rules) for port in found or [profile.default_port]}
     order = [PLAIN, *sorted({form for of_port in forms.values() for form in of_port if form.startswith(PROFILE)}), *profile.wraps]
     return [Candidate(port, form) for form in order for port, of_port in forms.items() if form in of_port]

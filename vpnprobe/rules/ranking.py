@@ -1,9 +1,9 @@
 """Which of the protocols that work comes first, and the recommendation with its reasons.
 
 Scores by criterion are data, and so are the presets' weights. A preferred criterion counts as much as all the others together; one that
-is set aside by name (`no-security`) counts nothing. What works by default or with loss only, which all share, comes before what needs a
-setting or works within limits. Protocols without sound security come last or are never recommended, as the preset says, unless security
-is set aside.
+is set aside by name (`no-security`) counts nothing. What works within limits, or loses packets where another does not, comes after what
+does neither; another port or wrap is a setting that nobody feels. Protocols without sound security come last or are never recommended, as
+the preset says, unless security is set aside.
 
 Invariant: only what is shown to work is ranked, and only what works is recommended.
 """
@@ -17,8 +17,10 @@ from vpnprobe.observations.schema import Feasibility, Reason, Recommendation
 from vpnprobe.rules.model import ClientOs, Criterion, Preset, ProtocolTraits, RuleSet, Security, Support, Treatment
 from vpnprobe.rules.sentences import listed
 from vpnprobe.rules.table import nearest
-from vpnprobe.rules.verdicts import Judgement
+from vpnprobe.rules.verdicts import UNFELT, Judgement
 
+FELT_LOSS: Final = 0.1
+"""So much larger a share lost than another protocol's is felt by whoever uses it."""
 SET_ASIDE: Final = "no-"
 """Before a criterion's name: it counts nothing."""
 
@@ -91,14 +93,15 @@ def weights(wishes: Wishes) -> dict[Criterion, float]:
 
 def rank(judgements: Sequence[Judgement], wishes: Wishes) -> tuple[Ranked, ...]:
     """The protocols that work, best first; those that are not to be recommended come last."""
-    ranked = [_ranked(judgement, wishes) for judgement in judgements if judgement.works]
-    return tuple(sorted(ranked, key=lambda one: (bool(one.against), _tier(one, wishes), -one.score)))
+    working = [judgement for judgement in judgements if judgement.works]
+    counted = [judgement.loss for judgement in working if judgement.loss.sent and _is_sound(judgement, wishes)]
+    least = min((loss.share for loss in counted), default=0.0)
+    ranked = [_ranked(judgement, wishes, least) for judgement in working]
+    return tuple(sorted(ranked, key=lambda one: (bool(one.against), not _is_sound(one.judgement, wishes), len(one.behind), -one.score)))
 
 
-def _tier(one: Ranked, wishes: Wishes) -> int:
-    """0: needs nothing; 1: needs a setting or has limits; 2 and 3 the same without sound security."""
-    insecure = treatment(one.profile, wishes) is Treatment.LAST
-    return 2 * insecure + bool(one.judgement.settings or one.judgement.limited)
+def _is_sound(judgement: Judgement, wishes: Wishes) -> bool:
+    return treatment(judgement.profile, wishes) is Treatment.ALLOW
 
 
 def treatment(profile: ProtocolTraits, wishes: Wishes) -> Treatment:
@@ -108,13 +111,14 @@ def treatment(profile: ProtocolTraits, wishes: Wishes) -> Treatment:
     return wishes.preset.treatment[profile.security]
 
 
-def _ranked(judgement: Judgement, wishes: Wishes) -> Ranked:
+def _ranked(judgement: Judgement, wishes: Wishes, least: float) -> Ranked:
+    """`least`: the smallest share that any loses which works."""
     profile = judgement.profile
     scores = wishes.preset.scores.get(profile.name, profile.scores)
     counted = weights(wishes)
     mean = sum(counted[criterion] * scores[criterion] for criterion in Criterion) / (sum(counted.values()) or 1.0)
     penalty = max((wishes.preset.clients_penalty[_support(profile, system)] for system in wishes.client_os), default=0.0)
-    return Ranked(judgement, round(max(0.0, mean - penalty), 4), scores, _against(profile, wishes), _behind(judgement, wishes))
+    return Ranked(judgement, round(max(0.0, mean - penalty), 4), scores, _against(profile, wishes), _behind(judgement, wishes, least))
 
 
 def _support(profile: ProtocolTraits, system: ClientOs) -> Support:
@@ -130,12 +134,14 @@ def _against(profile: ProtocolTraits, wishes: Wishes) -> tuple[str, ...]:
     )
 
 
-def _behind(judgement: Judgement, wishes: Wishes) -> tuple[str, ...]:
-    settings = ", ".join(f"{name} = {value}" for name, value in judgement.settings.items())
+def _behind(judgement: Judgement, wishes: Wishes, least: float) -> tuple[str, ...]:
+    felt = ", ".join(f"{name} = {value}" for name, value in judgement.settings.items() if name not in UNFELT)
+    share = judgement.loss.share
     return (
         *(["it has no sound encryption"] if treatment(judgement.profile, wishes) is Treatment.LAST else []),
-        *([f"it needs a setting ({settings})"] if settings else []),
+        *([f"it needs a setting ({felt})"] if felt else []),
         *(["it works within limits"] if judgement.limited else []),
+        *([f"it loses {100 * share:.0f} % of its packets, where {100 * least:.0f} % is the least"] if share > least + FELT_LOSS else []),
     )
 
 

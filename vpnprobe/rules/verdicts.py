@@ -3,15 +3,18 @@
 A protocol that is judged port by port is feasible where one candidate port is, and infeasible only where every one is shown to fail. What
 can be wrapped is judged wrap by wrap on each port, plain first; an existing server that was tried with the user's own profile counts where
 it works, and fails nothing but itself.
-`feasible`: with the defaults; `degraded`: with loss or limits, or only with a setting other than the default; `unknown`: neither is shown.
+`feasible`: whatever port and wrap its settings name; `degraded`: with loss or limits, or only with another setting that its users feel;
+`unknown`: neither is shown.
 
 Invariant: every verdict has a reason, and nothing that was not measured fails it.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import sqrt
+from typing import Final, NamedTuple
 
-from vpnprobe.observations.schema import Cause, Feasibility, Observation, Reason, Verdict
+from vpnprobe.observations.schema import Cause, Direction, Feasibility, Observation, Reason, Transport, Verdict
 from vpnprobe.rules.candidates import Candidate, candidates, was_tried
 from vpnprobe.rules.failures import failures
 from vpnprobe.rules.logic import Finding, Part, Reading, Value, distinct, evaluate
@@ -19,6 +22,10 @@ from vpnprobe.rules.model import PLAIN, PROFILE, Need, ProtocolTraits, RuleSet, 
 from vpnprobe.rules.sentences import filled, form_words, grouped, in_words, told
 
 _WEIGHTS = list(Weight)
+UNFELT: Final = frozenset({"port", "wrap"})
+"""Settings that are no limit: once they are made nobody feels them."""
+SURELY: Final = 4.0
+"""Standard deviations from which on one port is shown to lose more than another: what all lose is the path's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,29 @@ class PortFindings:
     @property
     def rows(self) -> tuple[Observation, ...]:
         return distinct(row for finding in self.findings for row in finding.value.rows)
+
+
+class Counted(NamedTuple):
+    """Packets that left, and how many of them are known to be lost."""
+
+    sent: int = 0
+    lost: int = 0
+
+    @property
+    def share(self) -> float:
+        """0 to 1; 0 where none was counted."""
+        return self.lost / self.sent if self.sent else 0.0
+
+    def surely_more_than(self, other: "Counted") -> bool:
+        """Whether it loses more, and not by chance (two shares compared by their pooled standard deviation)."""
+        if not self.sent or not other.sent:
+            return False
+        pooled = (self.lost + other.lost) / (self.sent + other.sent)
+        deviation = sqrt(pooled * (1 - pooled) * (1 / self.sent + 1 / other.sent))
+        return self.share - other.share > SURELY * deviation
+
+
+NOTHING: Final = Counted()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +81,8 @@ class Judgement:
     """What it rests on that works within limits other than loss."""
     advised: Mapping[str, Setting] = field(default_factory=dict)
     """What is best set, though it works without."""
+    loss: Counted = NOTHING
+    """Of the packets that it rests on."""
 
     @property
     def works(self) -> bool:
@@ -69,9 +101,11 @@ def judge(
     found = candidates(profile, observations, rules, ports=ports, control_port=control_port)
     judged = tuple(_on_port(profile, candidate, observations, rules) for candidate in found)
     plain_was_tried = any(was_tried(profile, candidate, observations, rules) for candidate in found if candidate.form == PLAIN)
-    working = [_working(profile, judged, one, rules, wrap_is_setting=plain_was_tried) for one in judged if one.truth is Truth.TRUE]
+    working = [
+        _working(profile, judged, one, observations, rules, wrap_is_setting=plain_was_tried) for one in judged if one.truth is Truth.TRUE
+    ]
     if working:
-        return next((one for one in working if one.verdict.feasibility is Feasibility.FEASIBLE), working[0])
+        return _preferred(working)
     # What fails at an existing server may be its own set-up: it decides only where nothing else was tried.
     others = [one for one in judged if not _is_existing(one)]
     deciding = others if any(one.rows for one in others) else [one for one in judged if _is_existing(one)] or others
@@ -90,6 +124,13 @@ def judge(
         judged,
         {},
     )
+
+
+def _preferred(working: Sequence[Judgement]) -> Judgement:
+    """The first, in the order of preference, that has no limits and is not shown to lose more than another; else the first."""
+    free = [one for one in working if not one.limited and not set(one.settings) - UNFELT]
+    least = min(free, key=lambda one: one.loss.share, default=None)
+    return next((one for one in free if least is not None and not one.loss.surely_more_than(least.loss)), working[0])
 
 
 def _is_existing(one: PortFindings) -> bool:
@@ -125,7 +166,13 @@ def _reasons(judged: Sequence[PortFindings], deciding: Truth, rules: RuleSet) ->
 
 
 def _working(
-    profile: ProtocolTraits, judged: tuple[PortFindings, ...], working: PortFindings, rules: RuleSet, *, wrap_is_setting: bool
+    profile: ProtocolTraits,
+    judged: tuple[PortFindings, ...],
+    working: PortFindings,
+    observations: Sequence[Observation],
+    rules: RuleSet,
+    *,
+    wrap_is_setting: bool,
 ) -> Judgement:
     """The verdict where this port works. `wrap_is_setting`: it was tried plain too, and that is not shown to work."""
     rests_on = [finding for finding in working.findings if _counts(finding)]
@@ -155,9 +202,19 @@ def _working(
         *failures(failing, profile, rules),
         *([Reason("security", profile.security_note)] if profile.security is not Security.SOUND else []),
     )
-    feasibility = Feasibility.DEGRADED if settings or degraded else Feasibility.FEASIBLE
+    feasibility = Feasibility.DEGRADED if set(settings) - UNFELT or degraded else Feasibility.FEASIBLE
     verdict = Verdict(profile.name, feasibility, because, working.port)
-    return Judgement(profile, verdict, judged, settings, lossy, limited, _advised(profile, judged, working))
+    counted = _counted(distinct(row for finding in rests_on for row in finding.value.rows), observations)
+    return Judgement(profile, verdict, judged, settings, lossy, limited, _advised(profile, judged, working), counted)
+
+
+def _counted(rows: Sequence[Observation], observations: Sequence[Observation]) -> Counted:
+    """Over all that counted packets of one direction. What TCP loses it repeats: there the path's loss of segments stands for it."""
+    if all(row.transport is Transport.TCP for row in rows):
+        rows = [row for row in observations if (row.probe, row.check, row.transport) == ("quality", "loss", Transport.TCP)]
+    counts = [(row.sent, row.received) for row in rows if row.direction is not Direction.BOTH]
+    known = [(sent, received) for sent, received in counts if sent is not None and received is not None]
+    return Counted(sum(sent for sent, _ in known), sum(max(0, sent - received) for sent, received in known))
 
 
 def _advised(profile: ProtocolTraits, judged: Sequence[PortFindings], working: PortFindings) -> dict[str, Setting]:
