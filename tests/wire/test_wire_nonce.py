@@ -8,7 +8,18 @@ from hypothesis import strategies as st
 
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.packet_counts import answered_key
-from vpnprobe.wire.nonce import ANSWER, FRESH_MASK, PURPOSE_SHIFT, SHORTEST, UNSOLICITED, NoncePayload, Purpose
+from vpnprobe.wire.nonce import (
+    ANSWER,
+    BLOCK_SHIFT,
+    FRESH_MASK,
+    MOST_BLOCKS,
+    PURPOSE_SHIFT,
+    SHORTEST,
+    UNSOLICITED,
+    NoncePayload,
+    Purpose,
+    block_of,
+)
 
 PAYLOADS = st.builds(NoncePayload, st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1), st.integers(SHORTEST, 1500))
 
@@ -86,3 +97,21 @@ def test_the_purpose_is_part_of_the_key_and_leaves_the_fresh_bits_alone() -> Non
 def test_a_purpose_of_a_newer_vpnprobe_is_ours_and_none_that_counts() -> None:
     unknown = set(range(16)) - set(Purpose)
     assert {NoncePayload.decode(NoncePayload(1, value << PURPOSE_SHIFT).encode()).purpose for value in unknown} == {Purpose.OTHER}
+
+
+@given(st.integers(0, MOST_BLOCKS - 1), st.integers(0, (1 << BLOCK_SHIFT) - 1), st.sampled_from([0, ANSWER]))
+def test_a_control_tells_its_block_and_so_does_its_answer(block: int, fresh: int, answer: int) -> None:
+    payload = NoncePayload(7, answer | Purpose.CONTROL << PURPOSE_SHIFT | block << BLOCK_SHIFT | fresh)
+    assert payload.purpose is Purpose.CONTROL
+    assert (payload.block, block_of(payload.key), payload.answer().block) == (block, block, block)
+
+
+@given(PAYLOADS)
+def test_what_is_no_control_is_of_no_block(payload: NoncePayload) -> None:
+    control = payload.purpose is Purpose.CONTROL
+    assert (payload.block is None, block_of(payload.key) is None) == (not control, not control)
+
+
+@pytest.mark.parametrize("key", ["", "1", "x" * 24, "0" * 25])
+def test_what_is_no_key_of_ours_is_of_no_block(key: str) -> None:
+    assert block_of(key) is None
