@@ -39,6 +39,9 @@ from vpnprobe.wire.icmp import Quote
 
 LAST_WORDS_S: Final = 5.0
 """How long an interrupted run waits for the server agent's record."""
+UNDER_WAY_S: Final = 1.0
+UNDER_WAY_TIMES: Final = 6
+"""What left within so many settling times (and UNDER_WAY_S at least) before an interruption may be under way, or wait for an answer."""
 GOODBYE_S: Final = 1.0
 """How long the last word to the server agent may take."""
 
@@ -122,6 +125,8 @@ class ClientRun:
     opinions: "list[asyncio.Task[list[Observation]]]" = field(default_factory=list)
     """One a transport: closed UDP ports take a scanner long, and must not cost its word on TCP."""
     tap: IcmpTap | None = None
+    ended_at: float | None = None
+    """When it was interrupted, on the network stack's clock; None: it was not."""
 
     async def measure(self) -> Measured:
         """Raises CannotRun (NO_PEER) where no pairing comes about; afterwards whatever happens is told in the result."""
@@ -132,13 +137,13 @@ class ClientRun:
         try:
             await self._probe(context, peer)
         except asyncio.CancelledError:
-            problem = "interrupted"
+            problem, self.ended_at = "interrupted", self.stack.now()
             if (task := asyncio.current_task()) is not None:
                 task.uncancel()
         except CannotRun as error:
             problem, lost = str(error), True
         try:
-            return await self._finish(context, peer, problem, lost=lost)
+            return await _to_its_end(self._finish(context, peer, problem, lost=lost))
         finally:
             self._close(context)
 
@@ -264,8 +269,13 @@ class ClientRun:
         client = context.client_record()
         if lost and peer is not None:
             client = client.until(peer.refreshed_at - context.recorder.began - context.settle_s)
-        _, facts = on_one_clock(client, context.server_record, facts)
-        observations = judge(client, context.server_record, facts)
+        server = context.server_record
+        _, facts = on_one_clock(client, server, facts)
+        if self.ended_at is not None:
+            broken_off = self.ended_at - context.recorder.began - max(UNDER_WAY_S, UNDER_WAY_TIMES * context.settle_s)
+            client = client.settled(broken_off, server)
+            server = server.settled(broken_off + (facts.clock_offset_s or 0.0), client)
+        observations = judge(client, server, facts)
         opinions = await self._opinions()
         return Measured(
             observations=(*observations, *opinions),
@@ -350,6 +360,20 @@ def fit_to_scan(wanted: Sequence[WantedPort], context: ProbeContext) -> list[Wan
     """
     delicate = {WantedPort(Transport.UDP, port) for port in registered_ports(Transport.UDP)}
     return [port for port in wanted if port not in delicate or context.port_state(*port) is PortState.OURS]
+
+
+async def _to_its_end(work: Coroutine[Any, Any, Measured]) -> Measured:
+    """What is measured already is not given up for one interruption more; a second one ends it."""
+    working = asyncio.get_running_loop().create_task(work)
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        if (task := asyncio.current_task()) is not None:
+            task.uncancel()
+    try:
+        return await working
+    finally:
+        working.cancel()
 
 
 async def _together(work: Sequence[Coroutine[Any, Any, None]]) -> None:

@@ -29,13 +29,18 @@ def measure_simulated(
     tell: OnProgress,
     capabilities: Mapping[str, frozenset[Capability]] | None = None,
     paired: bool = True,
+    stop_after_s: float | None = None,
 ) -> tuple[Measured, float]:
-    """What a run over this network finds, and how long it took there, seconds of virtual time. The same seed gives the same run."""
-    return run_virtual(_measure(SimulatedNetwork(topology, seed=seed, capabilities=capabilities), topology, settings, tell, paired=paired))
+    """What a run over this network finds, and how long it took there, seconds of virtual time. The same seed gives the same run.
+
+    `stop_after_s`: when it is interrupted; None: it is not.
+    """
+    network = SimulatedNetwork(topology, seed=seed, capabilities=capabilities)
+    return run_virtual(_measure(network, topology, settings, tell, paired=paired, stop_after_s=stop_after_s))
 
 
 async def _measure(
-    network: SimulatedNetwork, topology: Topology, settings: Settings, tell: OnProgress, *, paired: bool
+    network: SimulatedNetwork, topology: Topology, settings: Settings, tell: OnProgress, *, paired: bool, stop_after_s: float | None
 ) -> tuple[Measured, float]:
     client, server = network.stack(CLIENT), network.stack(SERVER)
     agent = ServerAgent(server)
@@ -59,7 +64,10 @@ async def _measure(
         agent.responders.reserve(CONTROL_PORT)
     began = client.now()
     run = ClientRun(client, topology.server_address, settings, connect if paired else None, tell)
-    measured = await run.measure()
+    measuring = asyncio.get_running_loop().create_task(run.measure())
+    if stop_after_s is not None:
+        asyncio.get_running_loop().call_later(stop_after_s, measuring.cancel)
+    measured = await measuring
     took = client.now() - began
     for task in list(serving):
         task.cancel()

@@ -187,7 +187,7 @@ def _is_registered(port: int) -> bool:
 
 
 async def _measured(wanted: Wanted, settings: "Settings") -> "tuple[Measured, float]":
-    """Pairs and measures; Ctrl-C ends the measuring, not the run."""
+    """Pairs and measures; Ctrl-C and SIGTERM end the measuring, not the run."""
     import os
     import signal
 
@@ -213,7 +213,8 @@ async def _measured(wanted: Wanted, settings: "Settings") -> "tuple[Measured, fl
             connect_tls = connector(stack, Endpoint(address, wanted.control_port), token)
             run = ClientRun(stack, address, settings, connect_tls, wanted.tell, credentials(token), second_opinion=nmap_opinion(address))
     measuring = asyncio.get_running_loop().create_task(run.measure())
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, measuring.cancel)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, measuring.cancel)
     try:
         return await measuring, stack.now() - began
     except asyncio.CancelledError:

@@ -80,6 +80,15 @@ class EndRecord:
         packet_records = tuple(s for s in self.packet_records if s.at <= at or s.movement is Movement.RECEIVED)
         return replace(self, packet_records=packet_records, refusals=tuple(refusal for refusal in self.refusals if refusal.at <= at))
 
+    def settled(self, at: float, other: "EndRecord") -> "EndRecord":
+        """The record without what left after `at` and is not known to have come: a run that is broken off leaves much under way.
+
+        `at`: on this end's own clock. `other`: the other end's record.
+        """
+        came = {(s.check, s.key, s.message) for s in other.packet_records if s.movement is Movement.RECEIVED}
+        kept = (s for s in self.packet_records if s.at <= at or s.movement is Movement.RECEIVED or (s.check, s.key, s.message) in came)
+        return replace(self, packet_records=tuple(kept))
+
 
 @dataclass(frozen=True, slots=True)
 class Skip:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 from vpnprobe.evidence import identify
 from vpnprobe.evidence.checks import udp_reach
 from vpnprobe.evidence.comparison import BLOCK_S, CONTROLS, PERIOD_S
+from vpnprobe.evidence.judging.base import WAYS
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
-from vpnprobe.observations.schema import Direction, Transport
+from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Datagram
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Comparison:
         context = self._context
         counts = context.judge().packet_counts
         passing = {
-            port: len(counts[check].total(Direction.S2C).received)
+            port: min(len(counts[check].total(way).received) for way in WAYS)
             for (transport, port), state in context.facts.ports.items()
             if transport is Transport.UDP and state is PortState.OURS and (check := udp_reach(port)) in counts
         }

@@ -94,7 +94,8 @@ class Judge:
     def _outages(self, way: Direction) -> tuple[Outage, ...]:
         if not (self.facts.joined and self.ends[way][1].recorded):
             return ()
-        fates = [Fate(control.at, control.came, Transport.UDP, control.block) for control in self.controls[way]]
+        passing = any(control.came for control in self.controls[way])
+        fates = [Fate(control.at, control.came, Transport.UDP, control.block) for control in self.controls[way] if passing]
         for check, counts in self.packet_counts.items():
             count = counts.total(way)
             if count.received and check.transport is not Transport.TCP and self.would_have_recorded(check, way):
