@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -190,8 +191,12 @@ class TestInterrupted:
             server.signal(signal.SIGSTOP)
             running = client(lab, token, tmp_path / "out", "--control-port", str(CONTROL_PORT))
             try:
+                # Its kernel takes the connection. Before that the program may not have begun, and while it loads a signal can be lost.
+                deadline = time.monotonic() + 30
+                while not lab.client_is_connected() and time.monotonic() < deadline:
+                    time.sleep(0.02)
                 with pytest.raises(TimeoutError):
-                    wait_quietly(running.popen.pid, 1.5)
+                    wait_quietly(running.popen.pid, 0.5)
                 running.signal(signal.SIGINT)
                 assert running.end(within_s=10) == 130
             finally:

@@ -58,7 +58,7 @@ class Lab:
     def __init__(self, topology: Topology, prefix: str = DEFAULT_PREFIX) -> None:
         self.topology = topology
         self.prefix = prefix
-        self._timed = TimedFilters(timed_rules(topology), self._nft, self._acted, self._client_is_connected)
+        self._timed = TimedFilters(timed_rules(topology), self._nft, self._acted, self.client_is_connected)
 
     def __enter__(self) -> Self:
         up(self.topology, self.prefix)
@@ -89,8 +89,8 @@ class Lab:
     def _nft(self, host: str, text: str) -> str:
         return _run(Step((*self.exec_prefix(host), "nft", "-f", "-"), stdin=text, needs=f"nftables rules on {host}"))
 
-    def _client_is_connected(self) -> bool:
-        """proc_pid_net(5): a line a socket, its state in the fourth column."""
+    def client_is_connected(self) -> bool:
+        """Whether the client has a TCP connection (proc_pid_net(5): a line a socket, its state in the fourth column)."""
         with self.inside(CLIENT):
             lines = Path("/proc/thread-self/net/tcp").read_text("ascii").splitlines()[1:]
         return any(line.split()[3] == ESTABLISHED for line in lines)
