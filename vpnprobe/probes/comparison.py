@@ -6,6 +6,7 @@ trial has: with the same flow for all, one dead link of a balanced pair would lo
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
@@ -17,13 +18,15 @@ from vpnprobe.evidence.judging.base import WAYS
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Transport
-from vpnprobe.transports.stack import Datagram
+from vpnprobe.transports.stack import Datagram, UdpPort
 
 if TYPE_CHECKING:
     from vpnprobe.probes.context import ProbeContext
 
-MOST_CONTROLS: Final = 300
-"""Of a run, each with a socket: what is not sure by then stays so."""
+MOST_CONTROLS: Final = 4000
+"""Of a run: what is not sure by then stays so."""
+MOST_SOCKETS: Final = 150
+"""That are open for answers: those of the last few seconds."""
 
 
 class Comparison:
@@ -36,6 +39,7 @@ class Comparison:
         """Who wants blocks though no trial of theirs waits for one."""
         self._blocks = 0
         self._port: int | None = None
+        self._sockets: deque[UdpPort] = deque()
         self._running: asyncio.Task[None] | None = None
 
     def port(self) -> int | None:
@@ -77,6 +81,8 @@ class Comparison:
             self._running.cancel()
         for moment in self._waiting:
             moment.cancel()
+        for port in self._sockets:
+            port.close()
 
     def _run(self) -> None:
         if self._running is None or self._running.done():
@@ -100,11 +106,21 @@ class Comparison:
             return
         check, began = udp_reach(number), context.stack.now()
         moments = sorted(self._drawn_s() for _ in range(CONTROLS))
-        ports = [await context.udp(self._came(check)) for _ in moments]
+        ports = [await self._socket(check) for _ in moments]
         for port, moment in zip(ports, moments, strict=True):
             await asyncio.sleep(max(0.0, began + moment - context.stack.now()))
             context.sender.control(port, context.endpoint(number), check, block=self._blocks)
         self._blocks += 1
+
+    async def _socket(self, check: Check) -> UdpPort:
+        """Of one control. Those of long ago are closed, since a process has only so many."""
+        context = self._context
+        port = await context.stack.udp(self._came(check), address=context.stack.source_address(context.peer_address))
+        context.local_ports.add((Transport.UDP, port.local.port))
+        self._sockets.append(port)
+        if len(self._sockets) > MOST_SOCKETS:
+            self._sockets.popleft().close()
+        return port
 
     def _came(self, check: Check) -> Callable[[Datagram], None]:
         context = self._context

@@ -1,6 +1,6 @@
 """openvpn: whole sessions with the server agent on each candidate port, over UDP and TCP; resets alone where another program answers.
 
-Plain first. The wraps follow on the preferred port, and wherever plain does not pass though the port does: tls-crypt-v2 begins with
+Plain first. The wraps follow on the preferred port, and on others where plain does not pass though the port does: tls-crypt-v2 begins with
 another opcode, and both hide what TLS shows. Few resets per port: a 2.6 server answers at most 100 first packets in 10 s, one that wants
 its control channel wrapped stays silent over UDP and closes a TCP connection at once.
 """
@@ -25,6 +25,8 @@ from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.probes.tunnel_sessions import ECHOES, LONG_RUN, tried
 
 CONNECT_DEADLINE_S: Final = 8.0
+MOST_WRAPPED: Final = 3
+"""Ports of one transport on which wraps are tried: what looks into sessions looks into them on any port."""
 PROTOCOL: Final = "openvpn"
 SPEC: Final = protocol_named(PROTOCOL)
 
@@ -83,7 +85,8 @@ class OpenvpnProbe:
         for sessions in plain:
             if sessions.reset not in judgement.packet_counts:
                 context.skip(sessions.reset, context.unconnected(sessions.wanted.port))
-        wrapped = [s.wanted for s in plain if s is plain[0] or (s not in passing and _port_passes(judgement, s.wanted))]
+        failing = [s.wanted for s in plain[1:] if s not in passing and _port_passes(judgement, s.wanted)]
+        wrapped = [plain[0].wanted, *failing[: MOST_WRAPPED - 1]]
         # Where plain passes a wrap is a choice; where it does not, the wrap has to prove as much.
         echoes = ECHOES if plain[0] in passing else LONG_RUN
         await gather_all([OpenvpnSessions(context, session_keys, wanted, wrap).run(echoes=echoes) for wanted in wrapped for wrap in WRAPS])

@@ -17,7 +17,7 @@ from vpnprobe.evidence.judging.base import WAYS, Judge
 from vpnprobe.evidence.judging.data import DataPacket, stalled_streams, suspected_limit, trials_of
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS
-from vpnprobe.observations.schema import Direction, Outcome, Transport
+from vpnprobe.observations.schema import Direction, Outcome
 from vpnprobe.probes.context import ProbeContext, gather_all
 from vpnprobe.probes.conversing import GAP_S, still_needed
 from vpnprobe.probes.settings import WantedPort
@@ -30,8 +30,11 @@ RETRANSMIT_LEAST_S: Final = 0.15
 STALLED_S: Final = 1.2
 """Nothing comes for so long: then a session that had begun ends."""
 MOST_SESSIONS: Final = 24
+BEHIND_A_CUT: Final = 24
+"""Echo requests behind the last that passes, where sessions seem to be cut."""
 MOST_AT_ONCE: Final = 8
-"""Sessions before it is asked again what they have shown."""
+MOST_LONG_AT_ONCE: Final = 4
+"""Sessions before it is asked again what they have shown: long ones take both ends' time."""
 SESSION_DEADLINE_S: Final = 20.0
 MOST_STALLED_S: Final = 6.0
 
@@ -95,9 +98,8 @@ class TunnelSessions(ABC):
             more = min(self._more(judgement), MOST_SESSIONS - self._made)
             if more <= 0:
                 return
-            if self.wanted.transport is Transport.UDP and self.data in judgement.packet_counts and not self._looks_cut(judgement):
-                echoes = min(echoes, ECHOES)  # One long run is enough: what is still to be shown takes sessions, and each packet counts.
-            await self.attempts(more, echoes, beside=True)
+            enough = self._enough(judgement, echoes)
+            await self.attempts(more if enough <= ECHOES else min(more, MOST_LONG_AT_ONCE), enough, beside=True)
 
     def passes(self, judgement: Judge) -> bool:
         """Whether data went both ways, and to the end."""
@@ -153,9 +155,15 @@ class TunnelSessions(ABC):
         known = loss.chance_of_losing_all(len(lost)) if loss.measured else 0.0
         return 1 if min(bound, known) > ERROR_BOUND else 0
 
-    def _looks_cut(self, judgement: Judge) -> bool:
-        limits = (suspected_limit(judgement, self.data, way) for way in WAYS)
-        return any(limit is not None and limit.outcome is Outcome.BLOCKED for limit in limits)
+    def _enough(self, judgement: Judge, echoes: int) -> int:
+        """How many echo requests a further session takes: one long run is enough, but for what is cut after a number of packets."""
+        if self.data not in judgement.packet_counts:
+            return echoes
+        limits = [suspected_limit(judgement, self.data, way) for way in WAYS]
+        cut = [
+            int(limit.detail.get("cut_after", 0)) + BEHIND_A_CUT for limit in limits if limit is not None and "cut_after" in limit.detail
+        ]
+        return min(echoes, max(cut, default=ECHOES))
 
 
 async def tried(context: ProbeContext, ports: Sequence[TunnelSessions]) -> tuple[Judge, list[TunnelSessions]]:
