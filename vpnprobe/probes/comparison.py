@@ -9,19 +9,43 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
+from vpnprobe.endpoint.recorder import Recorder
+from vpnprobe.endpoint.sending import ProbeSender
 from vpnprobe.evidence import identify
 from vpnprobe.evidence.checks import udp_reach
 from vpnprobe.evidence.comparison import BLOCK_S, CONTROLS, PERIOD_S
-from vpnprobe.evidence.judging.base import WAYS
+from vpnprobe.evidence.judging.base import WAYS, Judge
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.records import PortState
+from vpnprobe.evidence.records import PathFacts, PortState
 from vpnprobe.observations.schema import Transport
-from vpnprobe.transports.stack import Datagram, UdpPort
+from vpnprobe.transports.stack import Address, Datagram, Endpoint, NetworkStack, UdpPort
 
-if TYPE_CHECKING:
-    from vpnprobe.probes.context import ProbeContext
+
+class Surroundings(Protocol):
+    """What it takes of a probe's context."""
+
+    @property
+    def stack(self) -> NetworkStack: ...
+    @property
+    def peer_address(self) -> Address: ...
+    @property
+    def peer(self) -> object | None:
+        """None: there is no server agent."""
+        ...
+
+    @property
+    def recorder(self) -> Recorder: ...
+    @property
+    def sender(self) -> ProbeSender: ...
+    @property
+    def facts(self) -> PathFacts: ...
+    @property
+    def local_ports(self) -> set[tuple[Transport, int]]: ...
+    def judge(self) -> Judge: ...
+    def endpoint(self, port: int) -> Endpoint: ...
+
 
 MOST_CONTROLS: Final = 4000
 """Of a run: what is not sure by then stays so."""
@@ -32,7 +56,7 @@ MOST_SOCKETS: Final = 150
 class Comparison:
     """The blocks of one run."""
 
-    def __init__(self, context: "ProbeContext") -> None:
+    def __init__(self, context: Surroundings) -> None:
         self._context = context
         self._waiting: list[asyncio.Future[None]] = []
         self._kept_up = 0
