@@ -168,9 +168,10 @@ class TestTheJudge:
         assert judge.bound(C2S, times, judge.loss[C2S], 5) == pytest.approx(ONE**5)
         assert judge.trials_needed(C2S, times, comparable=True) == 3
 
-    def test_losses_of_another_moment_are_not_compared(self) -> None:
+    def test_where_none_left_beside_controls_the_loss_of_the_path_is_all_there_is(self) -> None:
         judge = self.judge(controls(0))
-        assert judge.bound(C2S, [5.0], judge.loss[C2S], 1) == 1.0
+        assert judge.bound(C2S, [5.0] * 4, judge.loss[C2S], 4) == judge.loss[C2S].chance_of_losing_all(4)
+        assert judge.bound(C2S, [0.01, 5.0], judge.loss[C2S], 2) == pytest.approx(ONE)
 
     def test_without_controls_the_loss_of_the_path_is_all_there_is(self) -> None:
         judge = self.judge()

@@ -298,8 +298,8 @@ class TestScenarios:
             assert arrives(lab, bytes(1372), port=1194)
             assert not arrives(lab, bytes(1373), port=1194)
 
-    def test_all_blocked(self) -> None:
-        planted = load("all-blocked").topology
+    def test_only_the_control_port_passes(self) -> None:
+        planted = load("control-port-alone").topology
         spared = replace(planted.filters[0], except_ports=(7117, MARKER_PORT))
         with built(replace(planted, filters=(spared,))) as lab:
             assert arrives(lab, b"x", port=7117)

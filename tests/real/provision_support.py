@@ -30,6 +30,8 @@ OF_SCENARIOS: Final = {
     ("openvpn-udp", 1194, "tls-crypt-v2"): "clean",
     ("openvpn-tcp", 1194, "tls-crypt-v2"): "udp-blocked",
     ("openvpn-tcp", 443, "none"): "host-firewall-rejects",
+    ("openvpn-udp", 443, "none"): "port-1194-blocked",
+    ("openvpn-udp", 7117, "none"): "control-port-alone",
 }
 """Protocol, port and wrap that built-in scenarios recommend, and one scenario that does."""
 COMPLETED: Final = "Initialization Sequence Completed"

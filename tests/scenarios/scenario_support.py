@@ -86,8 +86,11 @@ def simulated(name: str) -> Played:
 
 def simulated_with(name: str, seed: int) -> tuple[dict[str, Any], int]:
     """Document and exit status of the same with another seed, without a process of its own."""
-    measured, took_s = measure_simulated(load(name).topology, seed=seed, settings=Settings(FEW_PORTS), tell=lambda _: None)
-    decision = decide(measured.observations, rules=load_default(), ports=FEW_PORTS, control_port=CONTROL_PORT)
+    measured, took_s = measure_simulated(
+        load(name).topology, seed=seed, settings=Settings(FEW_PORTS, control_port=CONTROL_PORT), tell=lambda _: None
+    )
+    ports = (*FEW_PORTS, CONTROL_PORT)
+    decision = decide(measured.observations, rules=load_default(), ports=ports, control_port=CONTROL_PORT)
     result = result_of(
         decision,
         measured.observations,

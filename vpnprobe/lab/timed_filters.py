@@ -45,9 +45,13 @@ class TimedFilters:
             self._thread.join()
 
     def _play(self) -> None:
-        while not self.connected():
-            if self._over.wait(POLL_S):
-                return
+        try:
+            while not self.connected():
+                if self._over.wait(POLL_S):
+                    return
+        except OSError as problem:
+            self.problem = str(problem)
+            return
         began = time.monotonic()
         moments = [(rules.from_s, rules, True) for rules in self.rules]
         moments += [(rules.to_s, rules, False) for rules in self.rules if rules.to_s is not None]

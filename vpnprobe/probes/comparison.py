@@ -1,8 +1,9 @@
 """Blocks: short moments in which what is suspected not to pass leaves in random order with controls that are shown to pass.
 
 What nobody suspects needs none. From the first suspicion on trials wait for their moment (`turn`): it is drawn at random within a block
-of `evidence.comparison.BLOCK_S`, as those of the controls are, so that the order is random. Each control has a socket of its own, as each
-trial has: with the same flow for all, one dead link of a balanced pair would look like a filter. Trials of all kinds share the controls.
+of `evidence.comparison.BLOCK_S`, as those of the controls are, so that the order is random. Each control has a socket of its own, as the
+client's trials over UDP and TCP have: with the same flow for all, one dead link of a balanced pair would look like a filter. Trials of all
+kinds share the controls.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from typing import Final, Protocol
 
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import ProbeSender
+from vpnprobe.errors import CannotRun
 from vpnprobe.evidence import identify
 from vpnprobe.evidence.checks import udp_reach
 from vpnprobe.evidence.comparison import BLOCK_S, CONTROLS, PERIOD_S
@@ -49,7 +51,7 @@ class Surroundings(Protocol):
 
 MOST_CONTROLS: Final = 4000
 """Of a run: what is not sure by then stays so."""
-MOST_SOCKETS: Final = 150
+MOST_SOCKETS: Final = 100
 """That are open for answers: those of the last few seconds."""
 
 
@@ -67,7 +69,9 @@ class Comparison:
         self._running: asyncio.Task[None] | None = None
 
     def port(self) -> int | None:
-        """A UDP port of the server agent's that passes both ways, for controls; None: none is known to."""
+        """A UDP port of the server agent's that passes both ways, for controls; None: none is known to, or no more are sent."""
+        if self._blocks * CONTROLS >= MOST_CONTROLS:
+            return None
         if self._port is None and self._context.peer is not None:
             self._port = self._best_port()
         return self._port
@@ -119,13 +123,16 @@ class Comparison:
             for moment in self._waiting:
                 loop.call_later(self._drawn_s(), _resume, moment)
             self._waiting.clear()
-            await self._controls()
+            try:
+                await self._controls()
+            except (CannotRun, OSError):
+                await asyncio.sleep(BLOCK_S)  # No way out for a moment, or no socket left: a block without controls says nothing.
             await asyncio.sleep(max(0.0, began + PERIOD_S - self._context.stack.now()))
 
     async def _controls(self) -> None:
         """Sends those of one block; none where nothing is known to pass."""
         number, context = self.port(), self._context
-        if number is None or self._blocks * CONTROLS >= MOST_CONTROLS:
+        if number is None:
             await asyncio.sleep(BLOCK_S)
             return
         check, began = udp_reach(number), context.stack.now()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Final, Protocol
 
 from vpnprobe.conversations.contract import Conversation, Sender
@@ -178,6 +178,13 @@ async def _staggered(context: ProbeContext, check: Check, attempt: Callable[[], 
 
     `gap_s`: between two; None: each in a block, beside controls.
     """
+    async with context.comparison.beside() if gap_s is None else nullcontext():
+        await _started_one_after_another(context, check, attempt, count, gap_s)
+
+
+async def _started_one_after_another(
+    context: ProbeContext, check: Check, attempt: Callable[[], Awaitable[None]], count: int, gap_s: float | None
+) -> None:
     running: list[asyncio.Task[None]] = []
     wanted = goals(check)
     try:

@@ -17,7 +17,7 @@ from vpnprobe.observations.schema import Feasibility, Reason, Recommendation
 from vpnprobe.rules.model import ClientOs, Criterion, Preset, ProtocolTraits, RuleSet, Security, Support, Treatment
 from vpnprobe.rules.sentences import listed
 from vpnprobe.rules.table import nearest
-from vpnprobe.rules.verdicts import UNFELT, Judgement
+from vpnprobe.rules.verdicts import NOTHING, UNFELT, Counted, Judgement
 
 FELT_LOSS: Final = 0.1
 """So much larger a share lost than another protocol's is felt by whoever uses it."""
@@ -95,7 +95,7 @@ def rank(judgements: Sequence[Judgement], wishes: Wishes) -> tuple[Ranked, ...]:
     """The protocols that work, best first; those that are not to be recommended come last."""
     working = [judgement for judgement in judgements if judgement.works]
     counted = [judgement.loss for judgement in working if judgement.loss.sent and _is_sound(judgement, wishes)]
-    least = min((loss.share for loss in counted), default=0.0)
+    least = min(counted, key=lambda loss: loss.share, default=NOTHING)
     ranked = [_ranked(judgement, wishes, least) for judgement in working]
     return tuple(sorted(ranked, key=lambda one: (bool(one.against), not _is_sound(one.judgement, wishes), len(one.behind), -one.score)))
 
@@ -111,8 +111,8 @@ def treatment(profile: ProtocolTraits, wishes: Wishes) -> Treatment:
     return wishes.preset.treatment[profile.security]
 
 
-def _ranked(judgement: Judgement, wishes: Wishes, least: float) -> Ranked:
-    """`least`: the smallest share that any loses which works."""
+def _ranked(judgement: Judgement, wishes: Wishes, least: Counted) -> Ranked:
+    """`least`: what that one loses which loses least of all that work."""
     profile = judgement.profile
     scores = wishes.preset.scores.get(profile.name, profile.scores)
     counted = weights(wishes)
@@ -134,14 +134,15 @@ def _against(profile: ProtocolTraits, wishes: Wishes) -> tuple[str, ...]:
     )
 
 
-def _behind(judgement: Judgement, wishes: Wishes, least: float) -> tuple[str, ...]:
+def _behind(judgement: Judgement, wishes: Wishes, least: Counted) -> tuple[str, ...]:
     felt = ", ".join(f"{name} = {value}" for name, value in judgement.settings.items() if name not in UNFELT)
-    share = judgement.loss.share
+    loss = judgement.loss
+    loses = loss.share > least.share + FELT_LOSS and loss.surely_more_than(least)
     return (
         *(["it has no sound encryption"] if treatment(judgement.profile, wishes) is Treatment.LAST else []),
         *([f"it needs a setting ({felt})"] if felt else []),
         *(["it works within limits"] if judgement.limited else []),
-        *([f"it loses {100 * share:.0f} % of its packets, where {100 * least:.0f} % is the least"] if share > least + FELT_LOSS else []),
+        *([f"it loses {100 * loss.share:.0f} % of its packets, where {100 * least.share:.0f} % is the least"] if loses else []),
     )
 
 

@@ -1,6 +1,7 @@
 """One verdict for each protocol, out of its rules and the observations.
 
-A protocol that is judged port by port is feasible where one candidate port is, and infeasible only where every one is shown to fail. What
+A protocol that is judged port by port is judged by the first candidate that works without limits and is not shown to lose more than another
+(a few packets lost by chance on one of them change nothing), and is infeasible only where every one is shown to fail. What
 can be wrapped is judged wrap by wrap on each port, plain first; an existing server that was tried with the user's own profile counts where
 it works, and fails nothing but itself.
 `feasible`: whatever port and wrap its settings name; `degraded`: with loss or limits, or only with another setting that its users feel;

@@ -111,11 +111,11 @@ class Judge:
     def bound(self, way: Direction, lost_at: Sequence[float], loss: Background, trials: int) -> float | None:
         """The error bound of 'blocked' where nothing came of what left at these times; None: there is nothing to compare with.
 
-        It rests on what left beside them in random order where any such left; otherwise on the loss of all that passes, as if each of
-        `trials` were lost by itself.
+        It rests on what left beside them in random order, where any of them left so; otherwise on the loss of all that passes, as if each
+        of `trials` were lost by itself.
         """
-        if self.blocks[way]:
-            return error_bound(lost_at, self.blocks[way]) or 1.0
+        if (found := error_bound(lost_at, self.blocks[way])) is not None:
+            return found
         return loss.chance_of_losing_all(trials) if loss.measured else None
 
     def would_have_recorded(self, check: Check, way: Direction) -> bool:
