@@ -16,6 +16,7 @@ import pytest
 from openvpn_profile_tests import Tried, tried
 from real_support import Ran, run, serving
 
+from vpnprobe.agents.simulation import CONTROL_PORT
 from vpnprobe.conversations.registry import usual_ports
 from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.lab.namespaces import Lab, require_tools
@@ -184,10 +185,10 @@ PAIRED = {
         Expected("udp-large-data", "degraded", "degraded", "c2s", "up to 1200 bytes"),
         Expected("udp-after-50", "infeasible", "blocked", "c2s", "the connection is cut"),
         Expected("udp-control-2", "infeasible", "blocked", "both", "TLS and the key exchange after it do not get through"),
-        Expected("udp-reset-to-server", "degraded", "blocked", "both", "It has to be wrapped in tls-crypt-v2"),
+        Expected("udp-reset-to-server", "feasible", "blocked", "both", "It has to be wrapped in tls-crypt-v2"),
         Expected("tcp-data-both", "infeasible", "blocked", "c2s", "data packets do not get through on tcp/443"),
         Expected("tcp-data-from-server", "infeasible", "blocked", "s2c", "server to client 0 of"),
-        Expected("tcp-reset-to-server", "degraded", "blocked", "both", "It has to be wrapped in tls-crypt-v2"),
+        Expected("tcp-reset-to-server", "feasible", "blocked", "both", "It has to be wrapped in tls-crypt-v2"),
         Expected("tcp-control-2", "infeasible", "blocked", "both", "TLS and the key exchange after it do not get through"),
     )
 }
@@ -202,7 +203,8 @@ def beside(case: str, folder: Path) -> tuple[Ran, dict[str, str]]:
     configs = [ServerConfig(UDP, 1194), ServerConfig(TCP, 1194)]
     with Lab(Topology(routers=3), f"vprl-beside-{os.getpid()}-{number}") as lab, openvpn_servers(lab, configs) as (udp, tcp):
         # The control connection is TLS over TCP, of which one segment in 32 would look like data: only the candidate ports are planted.
-        plant(lab, {"candidates": (planted.transport, usual_ports(), planted.rules)})
+        ports = (*usual_ports(), *([CONTROL_PORT] if planted.transport is UDP else []))
+        plant(lab, {"candidates": (planted.transport, ports, planted.rules)})
         (folder / "client.ovpn").write_text(two_remotes(udp, tcp))
         with serving(lab, folder) as token:
             profile = ("--profile", str(folder / "client.ovpn"))

@@ -14,10 +14,10 @@ def test_softether_answers_on_all_its_ports_and_goes_on_answering(softether_serv
     with serving(lab, tmp_path) as token:
         ran = run(lab, tmp_path, "--token-file", str(token))
     again = run(lab, tmp_path, "--solo", "--only", "l2tp")
+    assert set(ran.feasibility.values()) == {"feasible"}
     # Its own OpenVPN is not tried without its profile, so that the port has to be another.
-    assert {protocol for protocol, feasibility in ran.feasibility.items() if feasibility != "feasible"} == {"openvpn-udp", "openvpn-tcp"}
     for protocol in ("openvpn-udp", "openvpn-tcp"):
-        assert ran.feasibility[protocol] == "degraded"
+        assert ran.document["recommendation"]["port"] != 1194
         assert "another program answers there" in ran.because(protocol)
     for name in (
         "openvpn-reset-udp-1194-both",
