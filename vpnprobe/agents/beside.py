@@ -3,8 +3,12 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from vpnprobe.evidence.comparison import CONTROLS
+
+BLOCKS_PATIENCE: Final = 2.0
+"""How many times longer than they take blocks are waited for."""
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from vpnprobe.agents.beside import BesideControls
+from vpnprobe.agents.beside import BLOCKS_PATIENCE, BesideControls
 from vpnprobe.agents.control import Message
 from vpnprobe.agents.records import check_row, read_check, trace_row
 from vpnprobe.agents.responders import Responders
@@ -29,8 +29,6 @@ from vpnprobe.wire.nonce import SHORTEST
 
 MOST_PACKETS: Final = 200
 """Of one request to send."""
-BLOCKS_PATIENCE: Final = 2.0
-"""How many times longer than they take blocks are waited for."""
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
+from vpnprobe.agents.beside import BLOCKS_PATIENCE
 from vpnprobe.agents.control import VERSION, Channel, Message
 from vpnprobe.agents.handover import known_payloads, missing, read_payloads, read_summary, restored
 from vpnprobe.agents.records import (
@@ -125,7 +126,7 @@ class RemotePeer:
         beside: bool = False,
     ) -> None:
         arguments = {"count": count, "spacing_s": spacing_s, "port": port, "to": to, "call_id": call_id, "unsolicited": unsolicited}
-        expect_s = (2.0 if beside else 1.0) * count * spacing_s
+        expect_s = (BLOCKS_PATIENCE if beside else 1.0) * count * spacing_s
         await self._ask("send", job=job.value, expect_s=expect_s, beside=beside, **arguments)
 
     async def refresh(self) -> EndRecord:
