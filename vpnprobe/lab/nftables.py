@@ -1,7 +1,8 @@
 """A topology's filters, NATs, stateful firewalls, silent routers and link losses as nftables rulesets, one text per host. Pure.
 
 Every rule counts. The rules that act on a packet carry the comment `acts`, so that a run can show that its filters met something.
-Interfaces are called `to-client` and `to-server` on every host, `to-back` and `from-back` where a way back leaves and joins the chain. IPv4 alone, as the topology is.
+Interfaces are called `to-client` and `to-server` on every host, `to-back` and `from-back` where a way back leaves the chain and joins it.
+IPv4 alone, as the topology is.
 """
 
 from collections.abc import Iterator, Sequence
