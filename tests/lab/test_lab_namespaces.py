@@ -436,17 +436,20 @@ class TestBoxes:
                 assert there.recv(100).endswith(b"data")
 
     def test_a_nat_forgets_when_it_is_told_to(self) -> None:
-        with built(Topology(nats=(Nat("r1", timeouts=Timeouts(udp_s=1)),))) as lab, listening(lab, SERVER, port=1194) as server:
-            with listening(lab, CLIENT) as client:
-                client.sendto(b"x", (address(lab, SERVER), 1194))
-                source = server.recvfrom(100)[1]
-                server.sendto(b"soon", source)
-                assert client.recv(100) == b"soon"
-                time.sleep(2.5)
-                server.sendto(b"late", source)
-                client.settimeout(0.3)
-                with pytest.raises(TimeoutError):
-                    client.recv(100)
+        with (
+            built(Topology(nats=(Nat("r1", timeouts=Timeouts(udp_s=1)),))) as lab,
+            listening(lab, SERVER, port=1194) as server,
+            listening(lab, CLIENT) as client,
+        ):
+            client.sendto(b"x", (address(lab, SERVER), 1194))
+            source = server.recvfrom(100)[1]
+            server.sendto(b"soon", source)
+            assert client.recv(100) == b"soon"
+            time.sleep(2.5)
+            server.sendto(b"late", source)
+            client.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                client.recv(100)
 
     @pytest.mark.parametrize("at", ["r2", SERVER])
     def test_a_firewall_of_the_server_lets_in_what_it_allows_and_answers(self, at: str) -> None:
@@ -459,32 +462,29 @@ class TestBoxes:
             assert lab.acted(at) == 2
 
     def test_every_second_flow_takes_the_dead_path(self) -> None:
-        with built(Topology(routers=1, filters=(Filter("r1", protocol=17, ports=(1194,), flow_share=0.5),))) as lab:
-            with listening(lab, SERVER, port=1194) as server:
-                for _ in range(60):
-                    with listening(lab, CLIENT) as client:
-                        for _ in range(2):
-                            client.sendto(b"x", (address(lab, SERVER), 1194))
-                lost = lab.acted("r1")
-                # 30 flows of two packets are expected, with a standard deviation of 3.9 flows: six of them either way.
-                assert lost % 2 == 0
-                assert 12 <= lost <= 108
-                for _ in range(120 - lost):
-                    server.recv(100)
+        dead = Filter("r1", protocol=17, ports=(1194,), flow_share=0.5)
+        with built(Topology(routers=1, filters=(dead,))) as lab, listening(lab, SERVER, port=1194) as server:
+            for _ in range(60):
+                with listening(lab, CLIENT) as client:
+                    for _ in range(2):
+                        client.sendto(b"x", (address(lab, SERVER), 1194))
+            lost = lab.acted("r1")
+            # 30 flows of two packets are expected, with a standard deviation of 3.9 flows: six of them either way.
+            assert lost % 2 == 0
+            assert 12 <= lost <= 108
+            for _ in range(120 - lost):
+                server.recv(100)
 
     def test_fragments_are_put_together_where_connections_are_tracked(self) -> None:
         narrow, fragments = (Link(), Link(mtu=1000), Link(), Link()), Filter("r2", fragments=True)
         with built(Topology(links=narrow, filters=(fragments,))) as lab:
-            with listening(lab, CLIENT) as client:
-                client.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
-                client.sendto(bytes(1400), (address(lab, SERVER), 1194))
+            send_without_df(lab, 1400)
             assert arrives(lab, b"x", port=1194)
             assert lab.acted("r2") == 2
-        with built(Topology(links=narrow, filters=(fragments,), firewalls=(StatefulFirewall("r2"),))) as lab:
-            with listening(lab, SERVER, port=1194) as server, listening(lab, CLIENT) as client:
-                client.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
-                client.sendto(bytes(1400), (address(lab, SERVER), 1194))
-                assert len(server.recv(4000)) == 1400
+        tracking = Topology(links=narrow, filters=(fragments,), firewalls=(StatefulFirewall("r2"),))
+        with built(tracking) as lab, listening(lab, SERVER, port=1194) as server:
+            send_without_df(lab, 1400)
+            assert len(server.recv(4000)) == 1400
 
     def test_a_black_hole_says_nothing_of_sizes_alone(self) -> None:
         with built(Topology(routers=1, links=(Link(), Link(mtu=1300)), black_holes=("r1",))) as lab:
@@ -519,6 +519,12 @@ class TestBoxes:
     def test_what_no_kernel_can_show_is_refused(self) -> None:
         with pytest.raises(UsageError, match="namespaces cannot show clocks: all namespaces have the time of their machine"):
             namespaces.up(Topology(clocks=(Clock(SERVER, 1.0),)), PREFIX)
+
+
+def send_without_df(lab: Lab, size: int) -> None:
+    with listening(lab, CLIENT) as client:
+        client.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
+        client.sendto(bytes(size), (address(lab, SERVER), 1194))
 
 
 def state_of(pid: int) -> str:
