@@ -90,7 +90,7 @@ KNOWN_WRONG_OFFLINE: Final[Mapping[str, str]] = {
 }
 """Scenarios whose captures come to something else than the run."""
 KNOWN_WRONG_IN_NAMESPACES: Final[Mapping[str, str]] = {
-    "mtu-black-hole": "runs do not end within a minute: sessions over TCP, whose segments are too large for the path, stall one after the other",
+    "mtu-black-hole": "runs do not end within a minute: sessions over TCP stall one after the other, since their segments are too large",
 }
 """Scenarios that real TCP makes harder than the simulated one."""
 
