@@ -27,9 +27,11 @@ from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.clocks import on_one_clock
 from vpnprobe.evidence.judge import judge
+from vpnprobe.evidence.kept_kinds import kept_kinds
 from vpnprobe.evidence.packet_counts import DECIMALS
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord, NumberSample, PathFacts, PortState, ProbeError, Refusal, RefusalKind
+from vpnprobe.evidence.unwatched_ends import told_apart
 from vpnprobe.observations.schema import Direction, Observation, Transport
 from vpnprobe.probes.catalogue import Probe, chosen, ports_of
 from vpnprobe.probes.context import ProbeContext, RawPorts
@@ -211,7 +213,7 @@ class ClientRun:
             ports = await peer.open(wanted, {name: made.handed_over() for name, made in keys.items()})
             context.keys = {name: made for name, made in keys.items() if name not in peer.no_keys}
             context.no_keys = {name: f"at the server: {why}" for name, why in peer.no_keys.items()}
-            context.facts = replace(context.facts, ports=ports, background=peer.background())
+            context.facts = replace(context.facts, ports=ports, programs=peer.programs, background=peer.background())
         existing = self.settings.existing
         whom = existing.file if existing is not None and self.settings.only_existing else str(self.peer_address)
         self.tell(f"probing {whom} with {', '.join(probe.name for probe in probes)}")
@@ -252,6 +254,8 @@ class ClientRun:
                     captures |= await self._last_words(context, peer)
             except (CannotRun, TimeoutError) as error:
                 problem, lost = problem or str(error), True
+        if peer is None:
+            await self._ask_firewalls(context, None)
         if self.sees_wire:
             captures["client.pcap"] = encode_pcap(self.run_capture.within(self._scope(context)))
         if peer is not None:
@@ -275,7 +279,7 @@ class ClientRun:
             broken_off = self.ended_at - context.recorder.began - max(UNDER_WAY_S, UNDER_WAY_TIMES * context.settle_s)
             client = client.settled(broken_off, server)
             server = server.settled(broken_off + (facts.clock_offset_s or 0.0), client)
-        observations = judge(client, server, facts)
+        observations = told_apart(judge(client, server, facts), client, server, facts)
         opinions = await self._opinions()
         return Measured(
             observations=(*observations, *opinions),
@@ -304,10 +308,21 @@ class ClientRun:
     async def _last_words(self, context: ProbeContext, peer: RemotePeer) -> dict[str, bytes]:
         """The server's final record, and its capture, where it has one."""
         context.server_record = await peer.refresh()
+        await self._ask_firewalls(context, peer)
         own = self.run_capture.within(self._scope(context))
         server_capture = await peer.capture(None if context.facts.nat else context.local_ports, own)
         await self._say_goodbye(peer)
         return {} if server_capture is None else {"server.pcap": server_capture}
+
+    async def _ask_firewalls(self, context: ProbeContext, peer: RemotePeer | None) -> None:
+        """What lets through what an end's own firewall seems to keep; nobody is asked where neither seems to keep anything."""
+        client, server, facts = context.client_record(), context.server_record, context.facts
+        refusals, known = (*client.refusals, *server.refusals), dict(facts.firewalls)
+        if kept := kept_kinds("client", client, refusals, facts.client_address):
+            known["client"] = await self.stack.own_firewall(kept, self.peer_address)
+        if peer is not None and (kept := kept_kinds("server", server, refusals, facts.server_address)):
+            known["server"] = await peer.own_firewall(kept)
+        context.facts = replace(context.facts, firewalls=known)
 
     async def _say_goodbye(self, peer: RemotePeer) -> None:
         """Lets the server agent end the session at once; without a word it does so by itself after a while, so nothing depends on it."""

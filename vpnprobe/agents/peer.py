@@ -12,10 +12,13 @@ from vpnprobe.agents.control import VERSION, Channel, Message
 from vpnprobe.agents.handover import known_payloads, missing, read_payloads, read_summary, restored
 from vpnprobe.agents.records import (
     LATEST_S,
+    LONGEST_TEXT,
     check_row,
+    kept_row,
     read_all,
     read_check,
     read_known,
+    read_mends,
     read_packet_record,
     read_refusal,
     read_trace,
@@ -23,10 +26,11 @@ from vpnprobe.agents.records import (
 )
 from vpnprobe.endpoint.pcap import encode_pcap
 from vpnprobe.endpoint.recorder import MOST_ROWS
-from vpnprobe.errors import CannotRun, DecodeError
+from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.evidence.packet_records import Check, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, PortState, Refusal, TtlTrace
 from vpnprobe.evidence.statistics import Background
+from vpnprobe.firewall.mending import Kept, Mends
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Job
 from vpnprobe.probes.settings import WantedPort
@@ -38,6 +42,8 @@ PORTS_OPEN_S: Final = 300.0
 BACKGROUND_REQUESTS: Final = 20
 BACKGROUND_SPACING_S: Final = 0.01
 BACKGROUND_PATIENCE_S: Final = 0.5
+FIREWALL_S: Final = 1.0
+"""How long it may take to read the rules of a firewall."""
 MOST_CAPTURE_BYTES: Final = 64 << 20
 CAPTURE_PATIENCE_S: Final = 2.0
 """A part of a capture takes longer to hand over than other answers."""
@@ -67,6 +73,8 @@ class RemotePeer:
         self._segments: dict[str, int] = {"sent": 0, "again": 0}
         self.no_capture = ""
         """Why its capture could not be had though it has one; empty: nothing stands against it."""
+        self.programs: dict[tuple[Transport, int], str] = {}
+        """Names of the programs that have ports there, as far as it sees them."""
         self.no_keys: dict[str, str] = {}
         """By protocol: why the keys that were handed over for it are of no use there."""
 
@@ -111,6 +119,8 @@ class RemotePeer:
             if not isinstance(lacking, dict):
                 raise DecodeError("no_keys", 0, "is no table")
             self.no_keys = {str(name): str(why) for name, why in lacking.items()}
+            programs = read_all(answer.get("programs", []), lambda row: ((Transport(row[0]), int(row[1])), str(row[2])[:LONGEST_TEXT]))
+            self.programs = dict(programs)
             return dict(read_all(answer.get("ports"), lambda row: ((Transport(row[0]), int(row[1])), PortState(row[2]))))
 
     async def send(
@@ -165,6 +175,17 @@ class RemotePeer:
             dropped_on_output=self._dropped_on_output,
             sees_raw=not self.no_raw,
         )
+
+    async def own_firewall(self, kept: Sequence[Kept]) -> Mends:
+        """What lets through what the firewall of the server's host keeps. An agent that cannot tell says nothing."""
+        try:
+            answer = await self._ask("firewall", kept=[kept_row(one) for one in kept], expect_s=FIREWALL_S)
+        except CannotRun as error:
+            if error.status is ExitStatus.NO_PEER:
+                raise
+            return Mends()
+        with _readable("firewall"):
+            return read_mends(kept, answer.get("manager"), answer.get("commands"))
 
     async def trace(self, check: Check, *, highest_ttl: int) -> TtlTrace | None:
         patience_s = 1.5 * self.rtt_s + 0.05

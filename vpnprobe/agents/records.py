@@ -7,7 +7,7 @@ table does not have is set aside and told (`read_known`), anything else that doe
 import base64
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
@@ -15,6 +15,7 @@ from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.checks import COUNTED, SPECS
 from vpnprobe.evidence.packet_records import NUMBERS, Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind, TtlTrace
+from vpnprobe.firewall.mending import Kept, Mends
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.wire.nonce import Purpose
 
@@ -23,6 +24,8 @@ MOST_UNPACKED_BYTES: Final = 16 << 20
 LONGEST_TEXT: Final = 512
 """Characters of a key, a name, an address."""
 MOST_DETAILS: Final = 32
+MOST_COMMANDS: Final = 16
+"""More do not let one kind of packets through."""
 MOST_UNKNOWN: Final = 100
 """Names of checks that are kept of those that this version does not have."""
 HIGHEST_PURPOSE: Final = max(Purpose)
@@ -147,6 +150,31 @@ def read_refusal(row: object) -> Refusal:
     asked = read_check(check)
     source = None if by is None else _text(by, "by")
     return Refusal(asked, _one_of(Direction, direction, "direction"), _one_of(RefusalKind, kind, "kind"), source, _text(key, "key"))
+
+
+def kept_row(kept: Kept) -> Row:
+    """Of the server's own firewall alone: it is asked about nothing else."""
+    return [kept.leaving, kept.protocol, kept.port, kept.version]
+
+
+def read_kept(row: object) -> Kept:
+    """Raises DecodeError and nothing else."""
+    leaving, protocol, port, version = _fields(row, "kept", 4)
+    if not isinstance(leaving, bool):
+        raise DecodeError("leaving", 0, "is neither true nor false")
+    number = None if port is None else _whole(port, "port", 1, 65535)
+    return Kept(leaving, _one_of(Transport, protocol, "protocol").value, number, version=_whole(version, "version", 4, 6))
+
+
+def read_mends(kept: Sequence[Kept], manager: object, commands: object) -> Mends:
+    """What the server's answer says of each kind that was asked about. Raises DecodeError and nothing else."""
+    if not isinstance(commands, list) or len(commands) != len(kept):
+        raise DecodeError("commands", 0, "are not as many as was asked about")
+    found = {
+        one: tuple(_text(line, "command") for line in _fields(lines, "commands", *range(MOST_COMMANDS)))
+        for one, lines in zip(kept, commands, strict=True)
+    }
+    return Mends(_text(manager, "manager"), {one: lines for one, lines in found.items() if lines})
 
 
 def trace_row(trace: TtlTrace) -> Row:

@@ -55,6 +55,8 @@ WHY_KEYS: Final = (
     "unanswered",
     "unanswered-because",
     "host-firewall",
+    "unwatched",
+    "taken",
 )
 REMARK_KEYS: Final = ("loss", "limit", "other-port", "control-port", "outage", "wrap", "profile", "failure", "said", "sizes", "cut")
 LARGEST_TAKEN_OFF: Final = 1000

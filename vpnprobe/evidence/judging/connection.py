@@ -50,7 +50,8 @@ def _answered(sent: int, answered: int, *, counted: bool) -> Counted:
 def _unanswered(judge: Judge, check: Check, found: Observation) -> Observation:
     """It came to the host, and no SYN-ACK left it: the host's own doing where its wire is watched and a program of ours listens."""
     if judge.facts.answering(check) is PortState.OURS and judge.ends[Direction.C2S][1].sees_closed_ports:
-        return replace(found, outcome=Outcome.NO_ANSWER, cause=Cause.HOST_FIREWALL, detail={**found.detail, **KEPT})
+        mend = judge.facts.mend("server", [check], leaving=False) or judge.facts.mend("server", [check], leaving=True)
+        return replace(found, outcome=Outcome.NO_ANSWER, cause=Cause.HOST_FIREWALL, detail={**found.detail, **KEPT, **mend})
     silent = replace(found, outcome=Outcome.NO_ANSWER, detail={**found.detail, "reason": UNANSWERED})
     return judge.refused_or(silent, check, Direction.C2S)
 

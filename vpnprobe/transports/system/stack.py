@@ -1,13 +1,16 @@
 """SystemStack: one host's access to the real network."""
 
+import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Final
+from typing import Final, TypeVar
 
 from vpnprobe.errors import CannotRun, ExitStatus
+from vpnprobe.firewall.mending import Kept, Mends
 from vpnprobe.transports import capabilities
 from vpnprobe.transports.stack import (
     Address,
@@ -15,17 +18,21 @@ from vpnprobe.transports.stack import (
     ConnectError,
     ConnectFailure,
     Endpoint,
+    LocalPort,
     OnConnection,
     OnDatagram,
     OnPacket,
 )
 from vpnprobe.transports.system.addresses import FAMILIES, from_socket, to_socket
 from vpnprobe.transports.system.capturing import capture_peer
+from vpnprobe.transports.system.holders import holders
+from vpnprobe.transports.system.own_firewall import own_firewall
 from vpnprobe.transports.system.packet_socket import PacketSocket
 from vpnprobe.transports.system.raw import PacketSender, SystemRawPort
 from vpnprobe.transports.system.sockets import SystemUdpPort
 from vpnprobe.transports.system.streams import Listener, SocketStream, connect_stream, listen_plain
 
+T = TypeVar("T")
 _ANY_PORT: Final = 9
 """Discard (RFC 863)."""
 
@@ -108,8 +115,23 @@ class SystemStack:
     def capture(self, peer: Address, on_packet: OnPacket) -> PacketSocket:
         return capture_peer(peer, on_packet, unix_time=self.unix_time)
 
+    async def own_firewall(self, kept: Sequence[Kept], peer: Address) -> Mends:
+        return await _apart(own_firewall, kept, peer)
+
+    async def holders(self, ports: Sequence[LocalPort]) -> Mapping[LocalPort, str]:
+        return await _apart(holders, ports)
+
     def close(self) -> None:
         """Gives back what the network stack itself holds; ports, streams and captures are closed by who opened them."""
         if self._sender is not None:
             self._sender.close()
             self._sender = None
+
+
+async def _apart(work: Callable[..., T], *arguments: object) -> T:
+    """What takes a while, in a thread of its own: that begins in the network namespace of this one, which one of a pool may not be in."""
+    thread = ThreadPoolExecutor(1)
+    try:
+        return await asyncio.get_running_loop().run_in_executor(thread, work, *arguments)
+    finally:
+        thread.shutdown(wait=False)
