@@ -25,6 +25,7 @@ from vpnprobe.endpoint.syn_observer import SynObserver
 from vpnprobe.endpoint.ttl_probe import IcmpTap, check_of
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.evidence import checks, identify
+from vpnprobe.evidence.circumstances import note, of_end
 from vpnprobe.evidence.clocks import on_one_clock
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.kept_kinds import kept_kinds
@@ -257,7 +258,9 @@ class ClientRun:
         if peer is None:
             await self._ask_firewalls(context, None)
         if self.sees_wire:
-            captures["client.pcap"] = encode_pcap(self.run_capture.within(self._scope(context)))
+            captures["client.pcap"] = encode_pcap(
+                self.run_capture.within(self._scope(context)), note=note(of_end("client", context.client_record(), context.facts))
+            )
         if peer is not None:
             context.facts = replace(context.facts, background=peer.background())
             await peer.channel.close()
@@ -310,7 +313,11 @@ class ClientRun:
         context.server_record = await peer.refresh()
         await self._ask_firewalls(context, peer)
         own = self.run_capture.within(self._scope(context))
-        server_capture = await peer.capture(None if context.facts.nat else context.local_ports, own)
+        server_capture = await peer.capture(
+            None if context.facts.nat else context.local_ports,
+            own,
+            note=note(of_end("server", context.server_record, context.facts)),
+        )
         await self._say_goodbye(peer)
         return {} if server_capture is None else {"server.pcap": server_capture}
 

@@ -12,13 +12,8 @@ from vpnprobe.agents.control import VERSION, Channel, Message
 from vpnprobe.agents.handover import known_payloads, missing, read_payloads, read_summary, restored
 from vpnprobe.agents.records import (
     LATEST_S,
-    LONGEST_TEXT,
-    check_row,
-    kept_row,
     read_all,
-    read_check,
     read_known,
-    read_mends,
     read_packet_record,
     read_refusal,
     read_trace,
@@ -27,6 +22,7 @@ from vpnprobe.agents.records import (
 from vpnprobe.endpoint.pcap import encode_pcap
 from vpnprobe.endpoint.recorder import MOST_ROWS
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
+from vpnprobe.evidence.check_rows import LONGEST_TEXT, check_row, kept_row, read_check, read_mends
 from vpnprobe.evidence.packet_records import Check, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, PortState, Refusal, TtlTrace
 from vpnprobe.evidence.statistics import Background
@@ -197,11 +193,11 @@ class RemotePeer:
         with _readable("trace"):
             return read_all([answer["trace"]], read_trace)[0]
 
-    async def capture(self, client_ports: Iterable[tuple[Transport, int]] | None, own: Sequence[Packet]) -> bytes | None:
+    async def capture(self, client_ports: Iterable[tuple[Transport, int]] | None, own: Sequence[Packet], *, note: str = "") -> bytes | None:
         """The server's capture as a pcap file; None: it may not capture, or it could not be had in time.
 
         `client_ports`: those that the probes used, by which the server tells them from other traffic; None: a NAT changes them.
-        `own`: the client's capture, which holds most of what the server's does.
+        `own`: the client's capture, which holds most of what the server's does. `note`: what the file says besides.
         """
         ports = None if client_ports is None else [[transport.value, port] for transport, port in client_ports]
         data, total, began = b"", 1, self._now()
@@ -224,7 +220,7 @@ class RemotePeer:
                 found = base64.b64decode(str(answer.get("data")), validate=True)
                 payloads |= read_payloads(found, digests, most_bytes=MOST_CAPTURE_BYTES)
         with _readable("payloads"):
-            return encode_pcap(restored(entries, payloads))
+            return encode_pcap(restored(entries, payloads), note=note)
 
     async def _in_time(self, kind: str, began: float, **arguments: object) -> Message | None:
         """One request of handing the capture over; None: that takes too long in all."""

@@ -16,7 +16,7 @@ from vpnprobe import __version__
 from vpnprobe.agents.control import MOST_BYTES, STRANGER_BYTES, VERSION, FrameReader, Message, encode_frame
 from vpnprobe.agents.handover import encode_payloads, summary
 from vpnprobe.agents.outgoing import Outgoing, RawSockets
-from vpnprobe.agents.records import check_row, packed, packet_record_row, read_kept, refusal_row
+from vpnprobe.agents.records import packed, packet_record_row, refusal_row
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import MOST_ANSWERS, ClientSession, ClientSessions
 from vpnprobe.conversations.contract import Sender
@@ -26,6 +26,7 @@ from vpnprobe.endpoint.passive_observer import PassiveObserver
 from vpnprobe.endpoint.ttl_probe import IcmpTap, check_of
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.evidence import checks, identify
+from vpnprobe.evidence.check_rows import check_row, read_kept
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
