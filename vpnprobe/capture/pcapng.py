@@ -1,7 +1,8 @@
 """Records of a pcapng file (draft-ietf-opsawg-pcapng): sections, interfaces and the three packet blocks.
 
-Both byte orders, which may change with each section; several interfaces, each with its link type, time resolution and offset. Other
-blocks and all other options but a section's comments are passed over without being held. A block whose two lengths differ is damage: reading stops there.
+Both byte orders, which may change with each section; several interfaces, each with its link type, time resolution and offset; a section's
+comments. Other blocks and all other options are passed over without being held. A block whose two lengths differ is damage: reading stops
+there.
 """
 
 from collections.abc import Iterator

@@ -13,7 +13,7 @@ from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.check_rows import check_row, fields_of, kept_row, one_of, read_check, read_kept, read_mends, text_of, whole_number
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState
-from vpnprobe.firewall.mending import Mends
+from vpnprobe.firewall.mending import NOTHING, Mends
 from vpnprobe.observations.schema import Transport
 
 MARK: Final = "vpnprobe/1 "
@@ -27,7 +27,7 @@ class Circumstances:
 
     dropped_on_input: frozenset[Check] = frozenset()
     dropped_on_output: frozenset[Check] = frozenset()
-    firewall: Mends = Mends()
+    firewall: Mends = NOTHING
     ports: Mapping[tuple[Transport, int], PortState] = field(default_factory=dict)
     """Of the server; empty at the client."""
     programs: Mapping[tuple[Transport, int], str] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Circumstances:
 
 def of_end(host: str, record: EndRecord, facts: PathFacts) -> Circumstances:
     """Those of one end of a run, `client` or `server`."""
-    firewall = facts.firewalls.get(host, Mends())
+    firewall = facts.firewalls.get(host, NOTHING)
     if host == "client":
         return Circumstances(record.dropped_on_input, record.dropped_on_output, firewall)
     return Circumstances(record.dropped_on_input, record.dropped_on_output, firewall, facts.ports, facts.programs)

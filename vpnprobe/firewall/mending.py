@@ -144,6 +144,9 @@ class Mends:
     """By what is kept, as it was asked; what is not there has no command."""
 
 
+NOTHING: Final = Mends()
+
+
 def mends(state: FirewallState, kept: Iterable[Kept], *, device: str | None = None) -> Mends:
     """The commands for each kind. `device`: by which all of them come and leave; None: not known."""
     found = {one: commands(state, replace(one, device=device)) for one in kept}
