@@ -16,10 +16,8 @@ from hypothesis import strategies as st
 from vpnprobe.agents.records import (
     FEW_ROWS,
     LARGEST,
-    LONGEST_TEXT,
     MOST_UNKNOWN,
     MOST_UNPACKED_BYTES,
-    Row,
     inflated,
     packed,
     packet_record_row,
@@ -33,7 +31,7 @@ from vpnprobe.agents.records import (
     unpacked,
 )
 from vpnprobe.errors import DecodeError
-from vpnprobe.evidence.check_rows import UnknownCheck, check_row, read_check
+from vpnprobe.evidence.check_rows import LONGEST_TEXT, Row, UnknownCheck, check_row, read_check
 from vpnprobe.evidence.checks import CHECKS
 from vpnprobe.evidence.packet_records import NUMBERS, Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind, TtlTrace
