@@ -1,7 +1,7 @@
 """Which programs of this host have ports: by /proc (proc(5)), without a packet.
 
 A socket's inode stands in /proc/net and behind a descriptor of whoever holds it. What this user may not see does not show: root sees all,
-others their own processes. Sockets of the kernel (WireGuard's, L2TP's) are nobody's, and those of other network namespaces do not show.
+others their own processes. Sockets of the kernel itself are nobody's, and those of other network namespaces do not show.
 """
 
 import os
