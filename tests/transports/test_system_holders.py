@@ -2,13 +2,17 @@
 
 import asyncio
 import socket
+import threading
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
-from vpnprobe.firewall.mending import Kept
+import pytest
+
+from vpnprobe.firewall.mending import Kept, Mends
 from vpnprobe.transports.stack import LocalPort
 from vpnprobe.transports.system import SystemStack
+from vpnprobe.transports.system import stack as module
 from vpnprobe.transports.system.holders import holders
 
 OWN: Final = Path("/proc/self/comm").read_text().strip()
@@ -51,3 +55,22 @@ def test_what_does_not_show_is_nobodys(tmp_path: Path) -> None:
 def test_a_host_that_keeps_nothing_has_no_command_for_it() -> None:
     kept = Kept(False, "udp", 1194)
     assert kept not in asyncio.run(SystemStack().own_firewall([kept], ip_address("127.0.0.1"))).commands
+
+
+def test_a_look_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    looking = threading.Event()
+
+    def slow(*_: object) -> Mends:
+        looking.wait(30)
+        return Mends("ufw")
+
+    monkeypatch.setattr(module, "own_firewall", slow)
+    monkeypatch.setattr(module, "_LOOKING_S", 0.01)
+
+    async def story() -> Mends:
+        try:
+            return await SystemStack().own_firewall([], ip_address("127.0.0.1"))
+        finally:
+            looking.set()
+
+    assert asyncio.run(story()) == Mends()

@@ -38,7 +38,7 @@ PORTS_OPEN_S: Final = 300.0
 BACKGROUND_REQUESTS: Final = 20
 BACKGROUND_SPACING_S: Final = 0.01
 BACKGROUND_PATIENCE_S: Final = 0.5
-FIREWALL_S: Final = 1.0
+FIREWALL_S: Final = 3.0
 """How long it may take to read the rules of a firewall."""
 MOST_CAPTURE_BYTES: Final = 64 << 20
 CAPTURE_PATIENCE_S: Final = 2.0

@@ -33,6 +33,8 @@ from vpnprobe.transports.system.sockets import SystemUdpPort
 from vpnprobe.transports.system.streams import Listener, SocketStream, connect_stream, listen_plain
 
 T = TypeVar("T")
+_LOOKING_S: Final = 3.0
+"""How long a look at this host may take: without it a run says less, and nothing wrong."""
 _ANY_PORT: Final = 9
 """Discard (RFC 863)."""
 
@@ -116,10 +118,11 @@ class SystemStack:
         return capture_peer(peer, on_packet, unix_time=self.unix_time)
 
     async def own_firewall(self, kept: Sequence[Kept], peer: Address) -> Mends:
-        return await _apart(own_firewall, kept, peer)
+        return await _apart(own_firewall, kept, peer, otherwise=Mends())
 
     async def holders(self, ports: Sequence[LocalPort]) -> Mapping[LocalPort, str]:
-        return await _apart(holders, ports)
+        nobody: Mapping[LocalPort, str] = {}
+        return await _apart(holders, ports, otherwise=nobody)
 
     def close(self) -> None:
         """Gives back what the network stack itself holds; ports, streams and captures are closed by who opened them."""
@@ -128,10 +131,16 @@ class SystemStack:
             self._sender = None
 
 
-async def _apart(work: Callable[..., T], *arguments: object) -> T:
-    """What takes a while, in a thread of its own: that begins in the network namespace of this one, which one of a pool may not be in."""
+async def _apart(work: Callable[..., T], *arguments: object, otherwise: T) -> T:
+    """What takes a while, in a thread of its own: that begins in the network namespace of this one, which one of a pool may not be in.
+
+    `otherwise`: what is given where it takes longer than a run may wait for it.
+    """
     thread = ThreadPoolExecutor(1)
     try:
-        return await asyncio.get_running_loop().run_in_executor(thread, work, *arguments)
+        async with asyncio.timeout(_LOOKING_S):
+            return await asyncio.get_running_loop().run_in_executor(thread, work, *arguments)
+    except TimeoutError:
+        return otherwise
     finally:
         thread.shutdown(wait=False)
