@@ -70,6 +70,13 @@ def test_of_iptables(rules: str, command: str) -> None:
     assert commands(state(Manager.IPTABLES, DROPS.format(rules)), GRE) == (command,)
 
 
+def test_of_the_packet_filter_that_is_not_the_systems_own() -> None:
+    nft, legacy = Backend("nft", 4, "iptables-nft"), Backend("legacy", 4, "iptables-legacy")
+    for backend, program in ((nft, "iptables"), (legacy, "iptables-legacy")):
+        found = FirewallState(manager=Manager.IPTABLES, iptables=(Loaded(backend, DROPS.format("")),), backends=(nft, legacy))
+        assert commands(found, GRE) == (f"{program} -I INPUT -p gre -j ACCEPT",)
+
+
 def test_what_no_rule_keeps_has_no_command() -> None:
     accepting = DROPS.format("-A INPUT -p gre -j ACCEPT\n")
     assert commands(state(Manager.IPTABLES, accepting), GRE) == ()

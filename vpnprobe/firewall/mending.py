@@ -12,7 +12,7 @@ from typing import Final
 
 from vpnprobe.firewall.iptables_reader import running_number
 from vpnprobe.firewall.model import Hook, Packet, Place, Table, needed_accepts
-from vpnprobe.firewall.state import FirewallState, Loaded, Manager
+from vpnprobe.firewall.state import Backend, FirewallState, Loaded, Manager
 
 COMING: Final = (Hook.PREROUTING, Hook.INPUT)
 LEAVING: Final = (Hook.OUTPUT, Hook.POSTROUTING)
@@ -95,7 +95,13 @@ def _iptables(state: FirewallState, loaded: Loaded, table: Table, places: Iterab
         else:
             within = "" if table.name == "filter" else f" -t {table.name}"
             number = "" if place.before is None else f" {running_number(loaded.text, table.name, place.chain, place.before)}"
-            yield f"{loaded.backend.program}{within} -I {place.chain}{number} {_iptables_match(kept)} -j ACCEPT"
+            yield f"{_program(state, loaded.backend)}{within} -I {place.chain}{number} {_iptables_match(kept)} -j ACCEPT"
+
+
+def _program(state: FirewallState, backend: Backend) -> str:
+    """By the name that is used every day, where that means this one of the two packet filters."""
+    default = next((other for other in state.backends if other.version == backend.version), None)
+    return backend.program.partition("-")[0] if backend == default else backend.program
 
 
 def _iptables_match(kept: Kept) -> str:
