@@ -28,11 +28,11 @@ from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.circumstances import note, of_end
 from vpnprobe.evidence.clocks import on_one_clock
 from vpnprobe.evidence.judge import judge
+from vpnprobe.evidence.judging.unwatched import told_apart
 from vpnprobe.evidence.kept_kinds import kept_kinds
 from vpnprobe.evidence.packet_counts import DECIMALS
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord, NumberSample, PathFacts, PortState, ProbeError, Refusal, RefusalKind
-from vpnprobe.evidence.unwatched_ends import told_apart
 from vpnprobe.observations.schema import Direction, Observation, Transport
 from vpnprobe.probes.catalogue import Probe, chosen, ports_of
 from vpnprobe.probes.context import ProbeContext, RawPorts

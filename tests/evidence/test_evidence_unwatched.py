@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from vpnprobe.evidence.judging.unwatched import told_apart
 from vpnprobe.evidence.records import EndRecord, PathFacts
-from vpnprobe.evidence.unwatched_ends import told_apart
 from vpnprobe.observations.schema import Cause, Direction, Location, Observation, Outcome, Transport
 
 SERVER, CLIENT, ROUTER = "10.0.9.1", "10.0.0.1", "10.0.5.1"
