@@ -76,6 +76,7 @@ TESTED_ELSEWHERE: Final = {
     "endpoint.ppp_call": ("scenarios/test_scenarios_simulated.py", "GRE inside a call is a check of every scenario"),
     "endpoint.probe_packets": ("scenarios/test_scenarios_simulated.py", "places are expectations of scenarios"),
     "endpoint.running_tunnels": ("endpoint/test_endpoint_wireguard_running.py", "it is what searches give"),
+    "agents.own_firewalls": ("scenarios/test_scenarios_host_firewall.py", "what both ends say is told there"),
     "evidence.check_rows": ("agents/test_agents_records.py", "rows go over the control channel there"),
     "evidence.kept_kinds": ("scenarios/test_scenarios_host_firewall.py", "the command that is told for each is seen there"),
     "evidence.judging.base": ("evidence/test_evidence_ends.py", "what an end could have seen is what the kinds share"),

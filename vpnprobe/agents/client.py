@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from vpnprobe import __version__
 from vpnprobe.agents.control import Channel, Connector, FrameReader, Message, encode_frame
-from vpnprobe.agents.peer import RemotePeer, hello
+from vpnprobe.agents.own_firewalls import ask_firewalls
+from vpnprobe.agents.peer import RemotePeer, about_server, hello
 from vpnprobe.agents.tracing import trace_both_ways
 from vpnprobe.conversations.registry import PROTOCOLS, ClientKeys, registered_ports
 from vpnprobe.endpoint.host_firewall import HostFirewall
@@ -29,7 +30,6 @@ from vpnprobe.evidence.circumstances import note, of_end
 from vpnprobe.evidence.clocks import on_one_clock
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.judging.unwatched import told_apart
-from vpnprobe.evidence.kept_kinds import kept_kinds
 from vpnprobe.evidence.packet_counts import DECIMALS
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord, NumberSample, PathFacts, PortState, ProbeError, Refusal, RefusalKind
@@ -256,7 +256,7 @@ class ClientRun:
             except (CannotRun, TimeoutError) as error:
                 problem, lost = problem or str(error), True
         if peer is None:
-            await self._ask_firewalls(context, None)
+            await ask_firewalls(context, None)
         if self.sees_wire:
             captures["client.pcap"] = encode_pcap(
                 self.run_capture.within(self._scope(context)), note=note(of_end("client", context.client_record(), context.facts))
@@ -288,7 +288,7 @@ class ClientRun:
             observations=(*observations, *opinions),
             captures=captures,
             client=self._about_client(context),
-            server={**_about_server(peer, self.peer_address), **self._clocks(context, facts, peer)},
+            server={**about_server(peer, self.peer_address), **self._clocks(context, facts, peer)},
             complete=not problem,
             problem=problem,
             peer_lost=lost,
@@ -311,7 +311,7 @@ class ClientRun:
     async def _last_words(self, context: ProbeContext, peer: RemotePeer) -> dict[str, bytes]:
         """The server's final record, and its capture, where it has one."""
         context.server_record = await peer.refresh()
-        await self._ask_firewalls(context, peer)
+        await ask_firewalls(context, peer)
         own = self.run_capture.within(self._scope(context))
         server_capture = await peer.capture(
             None if context.facts.nat else context.local_ports,
@@ -320,16 +320,6 @@ class ClientRun:
         )
         await self._say_goodbye(peer)
         return {} if server_capture is None else {"server.pcap": server_capture}
-
-    async def _ask_firewalls(self, context: ProbeContext, peer: RemotePeer | None) -> None:
-        """What lets through what an end's own firewall seems to keep; nobody is asked where neither seems to keep anything."""
-        client, server, facts = context.client_record(), context.server_record, context.facts
-        refusals, known = (*client.refusals, *server.refusals), dict(facts.firewalls)
-        if kept := kept_kinds("client", client, refusals, facts.client_address):
-            known["client"] = await self.stack.own_firewall(kept, self.peer_address)
-        if peer is not None and (kept := kept_kinds("server", server, refusals, facts.server_address)):
-            known["server"] = await peer.own_firewall(kept)
-        context.facts = replace(context.facts, firewalls=known)
 
     async def _say_goodbye(self, peer: RemotePeer) -> None:
         """Lets the server agent end the session at once; without a word it does so by itself after a while, so nothing depends on it."""
@@ -407,13 +397,3 @@ async def _together(work: Sequence[Coroutine[Any, Any, None]]) -> None:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-
-
-def _about_server(peer: RemotePeer | None, address: Address) -> dict[str, Any]:
-    if peer is None:
-        return {"address": str(address)}
-    told = {name: peer.about[name] for name in ("version", "platform", "capabilities", "no_raw", "seen_as") if peer.about.get(name)}
-    lack = peer.no_capture or ("" if peer.captures else str(peer.about.get("no_raw") or "the server agent may not capture"))
-    capture = f"none: {lack}" if lack else "server.pcap"
-    unknown = {"unknown_checks": peer.unknown_checks} if peer.unknown_checks else {}
-    return {"address": str(address), "rtt_ms": round(1000 * peer.rtt_s, 3), "capture": capture, **told, **unknown}

@@ -5,7 +5,7 @@ import base64
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from vpnprobe.agents.beside import BLOCKS_PATIENCE
 from vpnprobe.agents.control import VERSION, Channel, Message
@@ -30,7 +30,7 @@ from vpnprobe.firewall.mending import Kept, Mends
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Job
 from vpnprobe.probes.settings import WantedPort
-from vpnprobe.transports.stack import Packet
+from vpnprobe.transports.stack import Address, Packet
 
 PORTS_OPEN_S: Final = 300.0
 """How long the server keeps the probe ports open, should the client vanish."""
@@ -281,3 +281,14 @@ def _readable(kind: str) -> Iterator[None]:
 def hello(session: str, tag: int) -> dict[str, object]:
     """The first message of a connection."""
     return {"number": 0, "ask": "hello", "version": VERSION, "session": session, "tag": tag}
+
+
+def about_server(peer: RemotePeer | None, address: Address) -> dict[str, Any]:
+    """What a result says of the server's end; `peer`: None where there is no agent."""
+    if peer is None:
+        return {"address": str(address)}
+    told = {name: peer.about[name] for name in ("version", "platform", "capabilities", "no_raw", "seen_as") if peer.about.get(name)}
+    lack = peer.no_capture or ("" if peer.captures else str(peer.about.get("no_raw") or "the server agent may not capture"))
+    capture = f"none: {lack}" if lack else "server.pcap"
+    unknown = {"unknown_checks": peer.unknown_checks} if peer.unknown_checks else {}
+    return {"address": str(address), "rtt_ms": round(1000 * peer.rtt_s, 3), "capture": capture, **told, **unknown}
