@@ -22,11 +22,10 @@ from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, 
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 
-DROPPED_ON_INPUT: Final = {
-    "client": "it reaches the client, whose own firewall keeps it from the program there",
-    "server": "it reaches the server, whose own firewall (or port forwarding) keeps it from the program there",
-}
-DROPPED_ON_OUTPUT: Final = "the {}'s own firewall drops it before it leaves"
+DROPPED_ON_INPUT: Final = "it reaches the {}, whose own firewall{} keeps it from the program there"
+DROPPED_ON_OUTPUT: Final = "the {}'s own firewall{} drops it before it leaves"
+OR_FORWARDING: Final = " (or port forwarding)"
+"""Of the server alone, as long as none of its rules is shown to do it: a client is not forwarded to."""
 TRIALS_WITHOUT_BACKGROUND: Final = 8
 """Where nothing at all passes in a capture there is no background to compare with: so many fresh packets must be missing."""
 WAYS: Final = (Direction.C2S, Direction.S2C)
@@ -180,17 +179,25 @@ class Judge:
         bound = error_bound(lost_at, self.blocks[way])
         return blocks_needed(1.0 if bound is None else bound, ERROR_BOUND)
 
-    def kept_by_host(self, check: Check, way: Direction) -> dict[str, str]:
+    def kept_by_host(self, check: Check, way: Direction) -> dict[str, Any]:
         """Which end's own firewall is shown to keep packets of this kind, as a row's detail says it; empty: neither."""
         sender, receiver = self.ends[way]
         if is_existing(check) or (is_raw(check) and not receiver.sees_raw):
             return {}
-        kinds = {check, plain_on_port(check), same_packets(check)}
-        if kinds & receiver.dropped_on_input:
-            return {"host": RECEIVER[way], "reason": DROPPED_ON_INPUT[RECEIVER[way]]}
-        if kinds & sender.dropped_on_output:
-            return {"host": SENDER[way], "reason": DROPPED_ON_OUTPUT.format(SENDER[way])}
+        kinds = {kind for kind in (check, plain_on_port(check), same_packets(check)) if kind is not None}
+        if coming := kinds & receiver.dropped_on_input:
+            host = RECEIVER[way]
+            return self._kept(DROPPED_ON_INPUT, host, self.facts.mend(host, coming, leaving=False))
+        if leaving := kinds & sender.dropped_on_output:
+            host = SENDER[way]
+            return self._kept(DROPPED_ON_OUTPUT, host, self.facts.mend(host, leaving, leaving=True))
         return {}
+
+    @staticmethod
+    def _kept(words: str, host: str, mend: Mapping[str, Any]) -> dict[str, Any]:
+        manager = f" ({mend['firewall']})" if "mend" in mend and "firewall" in mend else ""
+        doubt = OR_FORWARDING if host == "server" and words is DROPPED_ON_INPUT and "mend" not in mend else ""
+        return {"host": host, "reason": words.format(host, manager or doubt), **mend}
 
     def refusal(self, check: Check, way: Direction) -> Refusal | None:
         """The refusal of this kind of packet, if there was one: one whose sender is known, else the first.
@@ -221,6 +228,8 @@ class Judge:
         """The observation of which nothing more is known yet: no answer."""
         state = self.facts.answering(check)
         told = {"port_state": state.value} if check.port is not None and state in (PortState.DAEMON, PortState.CLOSED) else {}
+        if state is PortState.DAEMON and (program := self.facts.program(check)):
+            told["program"] = program
         proof = {"proof": counted.proof} if counted.proof else {}
         return Observation(
             id=identifier(check, way),
