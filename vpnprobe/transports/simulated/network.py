@@ -14,7 +14,7 @@ from vpnprobe.transports.simulated.clock import EventQueue
 from vpnprobe.transports.simulated.filters import FilterChain
 from vpnprobe.transports.simulated.firewall import Firewall
 from vpnprobe.transports.simulated.host import Host
-from vpnprobe.transports.simulated.links import LinkQueue
+from vpnprobe.transports.simulated.links import LinkQueue, Shortcut
 from vpnprobe.transports.simulated.nat import Masquerade
 from vpnprobe.transports.simulated.replies import ErrorLimit
 from vpnprobe.transports.simulated.router import C2S, S2C, Router, Sides
@@ -39,6 +39,9 @@ class SimulatedNetwork:
         self._links = [{direction: self._link(index, direction) for direction in (C2S, S2C)} for index in range(topology.routers + 1)]
         self._routers = [self._router(position) for position in range(1, topology.routers + 1)]
         self._hosts = {CLIENT: self._host(CLIENT, C2S), SERVER: self._host(SERVER, S2C)}
+        for index, link in enumerate(self._links):
+            for direction, queue in link.items():
+                queue.shortcut = self._shortcut(index, direction)
         granted = capabilities or {}
         self._doors = {
             name: SimulatedStack(host, granted.get(name, ALL_CAPABILITIES), random.Random(f"{seed}/entropy/{name}"))
@@ -55,6 +58,27 @@ class SimulatedNetwork:
         receiver = index + 1 if direction == C2S else index
         chance = random.Random(f"{self._seed}/loss/{index}/{direction}")
         return LinkQueue(self.topology.link(index), self.events, chance, partial(self._arrive, receiver, direction))
+
+    def _shortcut(self, index: int, direction: str) -> Shortcut | None:
+        """Past the routers behind a link that do nothing but forward; None: there is none."""
+        step = 1 if direction == C2S else -1
+        passed: list[LinkQueue] = []
+        position = index + (direction == C2S)
+        while self._only_forwards(position) and (following := self._links[position - (direction == S2C)][direction]).plain:
+            passed.append(following)
+            position += step
+        if not passed:
+            return None
+        beyond = frozenset(address for address, place in self._places.items() if (place - position) * step >= 0)
+        delay_s, mtu = sum(link.delay_s for link in passed), min(link.mtu for link in passed)
+        return Shortcut(len(passed), delay_s, mtu, beyond, partial(self._arrive, position, direction))
+
+    def _only_forwards(self, position: int) -> bool:
+        """Whether the host there is a router with nothing of its own: no filter, no NAT, no firewall."""
+        if not 0 < position <= self.topology.routers:
+            return False
+        name = self.topology.names()[position]
+        return all(one.at != name for one in (*self.topology.filters, *self.topology.nats, *self.topology.firewalls))
 
     def _arrive(self, position: int, direction: str, packet: IPv4Packet) -> None:
         if position == 0:

@@ -5,13 +5,13 @@ fragmentation needed where it has DF set, else dropped: nothing is ever fragment
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import assert_never
 
 from vpnprobe.transports.simulated.filters import FilterChain
 from vpnprobe.transports.simulated.firewall import Firewall
-from vpnprobe.transports.simulated.links import LinkQueue
+from vpnprobe.transports.simulated.links import LinkQueue, forwarded
 from vpnprobe.transports.simulated.nat import Masquerade
 from vpnprobe.transports.simulated.replies import (
     ErrorLimit,
@@ -87,7 +87,7 @@ class Router:
             if packet.dont_fragment:
                 self._error(arrived, Unreachable.FRAGMENTATION_NEEDED, next_hop_mtu=link.mtu)
             return
-        packet = replace(packet, ttl=packet.ttl - 1)
+        packet = forwarded(packet, 1)
         rule = self._filters.verdict(Hook.FORWARD, packet, direction)
         if rule is not None:
             self._refuse(rule, arrived)
