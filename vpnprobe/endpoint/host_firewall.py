@@ -35,7 +35,7 @@ IPV4_HEADER: Final = 20
 IPV4_WITHOUT_OPTIONS: Final = 0x45
 MORE_THAN_DONT_FRAGMENT: Final = 0xBF
 """In the byte with the flags: a fragment of a larger packet."""
-SYN_AND_ACK: Final = TcpFlag.SYN | TcpFlag.ACK
+SYN_AND_ACK: Final = TcpFlag.SYN.value | TcpFlag.ACK.value
 Slot = tuple[int, int | None]
 """IP protocol, and for TCP and UDP a port; None: the whole protocol."""
 
