@@ -16,7 +16,7 @@ from vpnprobe.evidence.comparison import Control, blocks, blocks_needed, control
 from vpnprobe.evidence.existing_sessions import under_clients_checks
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.outages import Fate, Outage, outages
-from vpnprobe.evidence.packet_counts import Count, PacketCounts, background, count_packets
+from vpnprobe.evidence.packet_counts import Count, CountedRecords, PacketCounts, background, count_packets
 from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background
@@ -52,7 +52,10 @@ class Judge:
     `times`: whether times of the two ends are to be compared. While a run lasts only counts are asked for, and often.
     """
 
-    def __init__(self, client: EndRecord, server: EndRecord, facts: PathFacts, *, times: bool = True) -> None:
+    def __init__(
+        self, client: EndRecord, server: EndRecord, facts: PathFacts, *, times: bool = True, counted: dict[Check, CountedRecords] | None = None
+    ) -> None:
+        """`counted`: what earlier judgements of the same run counted, brought up to date; None: everything is counted afresh."""
         server = under_clients_checks(client, under_clients_keys(client, server))
         if times:
             server, facts = on_one_clock(client, server, facts)
@@ -60,7 +63,7 @@ class Judge:
         """Sender and receiver of each direction."""
         self.facts = facts
         daemons = frozenset(q for q in _checks(client, server) if facts.answering(q) is PortState.DAEMON)
-        self.packet_counts = count_packets(client, server, joined=facts.joined, trusted=daemons)
+        self.packet_counts = count_packets(client, server, joined=facts.joined, trusted=daemons, before=counted)
         self.elsewhere = _came_from_elsewhere(client, server, facts)
         """Whether probes reach the server from another address than the control channel (a jump host, a carrier's pool of addresses)."""
         self.controls = self._controls(client, server)
