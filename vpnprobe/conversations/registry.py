@@ -4,7 +4,7 @@ The server agent's responders, the passive observer of other programs' ports, th
 hand-over of keys dispatch by it, and the judge asks its tables. None of them names a protocol.
 """
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple, Protocol

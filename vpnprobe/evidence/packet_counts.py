@@ -150,7 +150,8 @@ def count_packets(
         how = (joined, check in trusted, client.recorded, client.ahead_s, server.recorded, server.ahead_s)
         known = before.get(check) if before is not None else None
         if known is None or known.how != how or known.of_client != ours or known.of_server != theirs:
-            known = CountedRecords(ours, theirs, how, _counted(check, ours, theirs, client, server, joined=joined, trusted=check in trusted))
+            counts = _counted(check, ours, theirs, client, server, joined=joined, trusted=check in trusted)
+            known = CountedRecords(ours, theirs, how, counts)
             if before is not None:
                 before[check] = known
         if known.counts is not None:

@@ -19,6 +19,7 @@ Address = IPv4Address | IPv6Address
 
 MAXIMUM_PACKET: Final = 65535
 _IPV4: Final = struct.Struct("!BBHHHBBH4s4s")
+_IPV4_IN_NUMBERS: Final = struct.Struct("!BBHHHBBHII")
 _TCP: Final = struct.Struct("!HHIIHHHH")
 _UDP: Final = struct.Struct("!HHHH")
 _DONT_FRAGMENT: Final = 0x4000
@@ -125,12 +126,13 @@ class IPv4Packet:
 
     def encode(self) -> bytes:
         fragment = self.dont_fragment * _DONT_FRAGMENT | self.more_fragments * _MORE_FRAGMENTS | self.fragment_offset
-        first = 0x40 | self.header_length // 4
-        source, destination = self.source.packed, self.destination.packed
-        length = min(self.total_length, MAXIMUM_PACKET)
-        without = _IPV4.pack(first, self.tos, length, self.identification, fragment, self.ttl, self.protocol, 0, source, destination)
-        checksum = internet_checksum(without + self.options)
-        return without[:10] + checksum.to_bytes(2, "big") + without[12:] + self.options + self.payload
+        first, length = 0x40 | self.header_length // 4, min(self.total_length, MAXIMUM_PACKET)
+        source, destination = int(self.source), int(self.destination)
+        # The one's complement sum of the header's words, of which the addresses are two each: see `_sum_with_pseudo_header`.
+        words = (first << 8 | self.tos) + length + self.identification + fragment + (self.ttl << 8 | self.protocol)
+        checksum = -(words + source + destination + int.from_bytes(self.options, "big")) % 0xFFFF
+        head = (first, self.tos, length, self.identification, fragment, self.ttl, self.protocol, checksum, source, destination)
+        return _IPV4_IN_NUMBERS.pack(*head) + self.options + self.payload
 
     @classmethod
     def decode(cls, data: bytes) -> Self:

@@ -53,7 +53,13 @@ class Judge:
     """
 
     def __init__(
-        self, client: EndRecord, server: EndRecord, facts: PathFacts, *, times: bool = True, counted: dict[Check, CountedRecords] | None = None
+        self,
+        client: EndRecord,
+        server: EndRecord,
+        facts: PathFacts,
+        *,
+        times: bool = True,
+        counted: dict[Check, CountedRecords] | None = None,
     ) -> None:
         """`counted`: what earlier judgements of the same run counted, brought up to date; None: everything is counted afresh."""
         server = under_clients_checks(client, under_clients_keys(client, server))
