@@ -290,7 +290,7 @@ class TcpSegment:
     """Options were cut. Whether payload was cut only the IP header can tell."""
 
     def has(self, flag: TcpFlag) -> bool:
-        return bool(self.flags & flag.value)
+        return int.__and__(self.flags, flag) != 0  # As numbers: the operator of IntFlag takes ten times as long.
 
     @property
     def maximum_segment_size(self) -> int | None:

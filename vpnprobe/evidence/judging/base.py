@@ -61,7 +61,7 @@ class Judge:
         times: bool = True,
         counted: dict[Check, CountedRecords] | None = None,
     ) -> None:
-        """`counted`: what earlier judgements of the same run counted, brought up to date; None: everything is counted afresh."""
+        """`counted`: what earlier judgements of the run counted, brought up to date; None: everything is counted afresh."""
         server = under_clients_checks(client, under_clients_keys(client, server))
         if times:
             server, facts = on_one_clock(client, server, facts)

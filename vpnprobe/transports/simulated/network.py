@@ -77,8 +77,9 @@ class SimulatedNetwork:
         """Whether the host there is a router with nothing of its own: no filter, no NAT, no firewall."""
         if not 0 < position <= self.topology.routers:
             return False
-        name = self.topology.names()[position]
-        return all(one.at != name for one in (*self.topology.filters, *self.topology.nats, *self.topology.firewalls))
+        topology, name = self.topology, self.topology.names()[position]
+        busy = {one.at for one in topology.filters} | {one.at for one in topology.nats} | {one.at for one in topology.firewalls}
+        return name not in busy
 
     def _arrive(self, position: int, direction: str, packet: IPv4Packet) -> None:
         if position == 0:
