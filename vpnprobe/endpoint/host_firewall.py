@@ -115,9 +115,10 @@ class HostFirewall:
 
         Of TCP something has to be seen to leave: where none does, there may be no way to the other end, which is no firewall's doing.
         """
-        ours = (s for s in packet_records if s.movement is Movement.SENT and s.check.transport in PROTOCOLS)
-        sent = Counter(s.check for s in ours if not is_existing(s.check) and (s.check.transport is not Transport.TCP or s.message == SYN))
-        kept = (check for check, count in sent.items() if count >= LEAST_TRIALS)
+        sent = Counter(
+            s.check for s in packet_records if s.movement is Movement.SENT and (s.message == SYN or s.check.transport is not Transport.TCP)
+        )
+        kept = (c for c, count in sent.items() if count >= LEAST_TRIALS and c.transport in PROTOCOLS and not is_existing(c))
         return frozenset(check for check in kept if self._never_left(PROTOCOLS[check.transport], check.port))
 
     def _never_left(self, protocol: int, port: int | None) -> bool:

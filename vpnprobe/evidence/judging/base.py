@@ -21,6 +21,7 @@ from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
+from vpnprobe.wire.nonce import Purpose
 
 DROPPED_ON_INPUT: Final = {
     "client": "it reaches the client, whose own firewall keeps it from the program there",
@@ -97,6 +98,7 @@ class Judge:
     def _controls(self, client: EndRecord, server: EndRecord) -> dict[Direction, tuple[Control, ...]]:
         if not (self.facts.joined and client.recorded and server.recorded):
             return {Direction.C2S: (), Direction.S2C: (), Direction.BOTH: ()}
+        client, server = _of_controls(client), _of_controls(server)
         ends = {Direction.C2S: (client, server), Direction.S2C: (server, client), Direction.BOTH: (client, client)}
         return {way: tuple(controls(*two)) for way, two in ends.items()}
 
@@ -264,9 +266,16 @@ def _came_from_elsewhere(client: EndRecord, server: EndRecord, facts: PathFacts)
     seen = facts.client_seen_as
     if seen is None or not facts.joined:
         return False
-    ours = {s.key for s in client.packet_records if s.movement is Movement.SENT and s.check.transport is Transport.UDP and not s.message}
-    arrived = (s for s in server.packet_records if s.movement is Movement.RECEIVED and s.key in ours)
-    return any(packet_record.peer is not None and packet_record.peer[0] != seen for packet_record in arrived)
+    elsewhere = {s.key for s in server.packet_records if s.peer is not None and s.peer[0] != seen and s.movement is Movement.RECEIVED}
+    if not elsewhere:
+        return False
+    ours = (s for s in client.packet_records if s.movement is Movement.SENT and s.check.transport is Transport.UDP and not s.message)
+    return any(s.key in elsewhere for s in ours)
+
+
+def _of_controls(end: EndRecord) -> EndRecord:
+    """The record with the packets of controls alone."""
+    return replace(end, packet_records=tuple(s for s in end.packet_records if s.purpose is Purpose.CONTROL))
 
 
 def _checks(client: EndRecord, server: EndRecord) -> set[Check]:
