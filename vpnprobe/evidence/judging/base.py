@@ -16,11 +16,12 @@ from vpnprobe.evidence.comparison import Control, blocks, blocks_needed, control
 from vpnprobe.evidence.existing_sessions import under_clients_checks
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.outages import Fate, Outage, outages
-from vpnprobe.evidence.packet_counts import Count, PacketCounts, background, count_packets
+from vpnprobe.evidence.packet_counts import Count, CountedRecords, PacketCounts, background, count_packets
 from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
+from vpnprobe.wire.nonce import Purpose
 
 DROPPED_ON_INPUT: Final = "it reaches the {}, whose own firewall{} keeps it from the program there"
 DROPPED_ON_OUTPUT: Final = "the {}'s own firewall{} drops it before it leaves"
@@ -51,7 +52,16 @@ class Judge:
     `times`: whether times of the two ends are to be compared. While a run lasts only counts are asked for, and often.
     """
 
-    def __init__(self, client: EndRecord, server: EndRecord, facts: PathFacts, *, times: bool = True) -> None:
+    def __init__(
+        self,
+        client: EndRecord,
+        server: EndRecord,
+        facts: PathFacts,
+        *,
+        times: bool = True,
+        counted: dict[Check, CountedRecords] | None = None,
+    ) -> None:
+        """`counted`: what earlier judgements of the run counted, brought up to date; None: everything is counted afresh."""
         server = under_clients_checks(client, under_clients_keys(client, server))
         if times:
             server, facts = on_one_clock(client, server, facts)
@@ -59,7 +69,7 @@ class Judge:
         """Sender and receiver of each direction."""
         self.facts = facts
         daemons = frozenset(q for q in _checks(client, server) if facts.answering(q) is PortState.DAEMON)
-        self.packet_counts = count_packets(client, server, joined=facts.joined, trusted=daemons)
+        self.packet_counts = count_packets(client, server, joined=facts.joined, trusted=daemons, before=counted)
         self.elsewhere = _came_from_elsewhere(client, server, facts)
         """Whether probes reach the server from another address than the control channel (a jump host, a carrier's pool of addresses)."""
         self.controls = self._controls(client, server)
@@ -87,6 +97,7 @@ class Judge:
     def _controls(self, client: EndRecord, server: EndRecord) -> dict[Direction, tuple[Control, ...]]:
         if not (self.facts.joined and client.recorded and server.recorded):
             return {Direction.C2S: (), Direction.S2C: (), Direction.BOTH: ()}
+        client, server = _of_controls(client), _of_controls(server)
         ends = {Direction.C2S: (client, server), Direction.S2C: (server, client), Direction.BOTH: (client, client)}
         return {way: tuple(controls(*two)) for way, two in ends.items()}
 
@@ -264,9 +275,16 @@ def _came_from_elsewhere(client: EndRecord, server: EndRecord, facts: PathFacts)
     seen = facts.client_seen_as
     if seen is None or not facts.joined:
         return False
-    ours = {s.key for s in client.packet_records if s.movement is Movement.SENT and s.check.transport is Transport.UDP and not s.message}
-    arrived = (s for s in server.packet_records if s.movement is Movement.RECEIVED and s.key in ours)
-    return any(packet_record.peer is not None and packet_record.peer[0] != seen for packet_record in arrived)
+    elsewhere = {s.key for s in server.packet_records if s.peer is not None and s.peer[0] != seen and s.movement is Movement.RECEIVED}
+    if not elsewhere:
+        return False
+    ours = (s for s in client.packet_records if s.movement is Movement.SENT and s.check.transport is Transport.UDP and not s.message)
+    return any(s.key in elsewhere for s in ours)
+
+
+def _of_controls(end: EndRecord) -> EndRecord:
+    """The record with the packets of controls alone."""
+    return replace(end, packet_records=tuple(s for s in end.packet_records if s.purpose is Purpose.CONTROL))
 
 
 def _checks(client: EndRecord, server: EndRecord) -> set[Check]:
