@@ -60,9 +60,22 @@ class EchoRun:
     """By sequence number."""
     due: float | None = None
     """When the next is to be sent; None: not begun, or all are sent."""
+    goes_on: bool = False
+    """Whether any were asked for beyond those that were wanted: they are of the first size."""
 
     def begin(self, now: float) -> None:
         self.due = now if self.count else None
+
+    def one_more(self, now: float) -> None:
+        """One that is due now, beyond those that were wanted."""
+        self.goes_on, self.count, self.due = True, len(self.requests) + 1, now
+
+    def silent_at_its_end(self, least: int) -> bool:
+        """Whether of at least `least` requests at its end of sizes that pass, or of all, none was answered."""
+        some = [self.requests[number] for number in sorted(self.requests)]
+        largest = max((request.outer_bytes for request in some if request.answered_at is not None), default=self.sizes[0])
+        fitting = [request.answered_at is not None for request in some if request.outer_bytes <= largest]
+        return bool(fitting) and not any(fitting[-least:])
 
     @property
     def all_sent(self) -> bool:
@@ -77,7 +90,8 @@ class EchoRun:
         if self.due is None or now < self.due:
             return None
         number = len(self.requests)
-        size = self.sizes[number % len(self.sizes) if number < FULL_TURNS * len(self.sizes) else 0]
+        small = self.goes_on or number >= FULL_TURNS * len(self.sizes)
+        size = self.sizes[0 if small else number % len(self.sizes)]
         self.requests[number] = Request(size, now)
         # A driver that comes late sends what is due one after another, and not all at once.
         self.due = max(now, self.due) + SPACING_S if not self.all_sent else None

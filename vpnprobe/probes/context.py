@@ -6,6 +6,7 @@ silence is proven, and never more than MOST_TRIALS.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -15,9 +16,9 @@ from vpnprobe.conversations.registry import ClientKeys
 from vpnprobe.endpoint.host_firewall import HostFirewall
 from vpnprobe.endpoint.probe_packets import ProbePacketMaker
 from vpnprobe.endpoint.recorder import Recorder
-from vpnprobe.endpoint.sending import Nonces, ProbeSender
-from vpnprobe.evidence.checks import tcp_reach
-from vpnprobe.evidence.comparison import PERIOD_S
+from vpnprobe.endpoint.sending import PAYLOAD_BYTES, Nonces, ProbeSender
+from vpnprobe.evidence.checks import is_raw, tcp_reach
+from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_records import Check
@@ -40,6 +41,8 @@ MARGIN: Final = 10
 """Trials are asked for until the bound is so many times better than need be: the path's loss may turn out to be more than is known yet."""
 AT_LEAST_MORE: Final = 4
 """Packets that follow the first ones over SPREAD_S where none of those came, however few would do."""
+MOST_SOCKETS: Final = 400
+"""Of trials that are open for late answers: a process may often have no more than 1024."""
 MOST_ROUNDS: Final = 8
 """Of asking for more: a peer that does not send what it is asked to must not keep a run from ending."""
 SOLO_ANSWER_S: Final = 1.0
@@ -56,6 +59,12 @@ class Job(StrEnum):
     ESP = "esp"
     UDP = "udp"
     ESP_IN_UDP = "esp-in-udp"
+    DATA = "data"
+    """In the newest conversation at a UDP port: one more echo request through its tunnel."""
+
+
+ONE_FLOW: Final = frozenset({Job.BARE_GRE, Job.IN_CALL_GRE, Job.ESP})
+"""Nothing in them tells flows apart that all devices look at."""
 
 
 class Peer(Protocol):
@@ -78,15 +87,15 @@ class Peer(Protocol):
         count: int,
         spacing_s: float,
         port: int = 0,
-        to: tuple[str, int] | None = None,
+        to: Sequence[tuple[str, int]] = (),
         call_id: int = 0,
         unsolicited: bool = False,
-        beside: bool = False,
+        beside: int | None = None,
     ) -> None:
         """Has the server send fresh packets; returns when they have left.
 
-        `to`: where to, for UDP where nothing came from the client. `call_id`: the server's, of the call to send in. `beside`: one in each
-        block that comes, in random order with the answers to its controls.
+        `to`: where to, in turn, for UDP where nothing came from the client. `call_id`: the server's, of the call to send in. `beside`: the
+        number of the request, by which prompts name it: it returns at once, and one packet leaves for each prompt that comes.
         """
         ...
 
@@ -105,6 +114,16 @@ class Peer(Protocol):
 
 SendTrials = Callable[[int, bool], Awaitable[None]]
 """Sends so many fresh packets of one kind; True: each in a block, beside controls."""
+SendOne = Callable[[], None]
+Ready = Callable[[], Awaitable[tuple[int, SendOne]]]
+"""Makes one fresh packet ready to leave: its payload's bytes, and what sends it."""
+
+
+class Opener(NamedTuple):
+    """A socket of the client's, and what sends a packet from it that opens the way for the server's."""
+
+    local: Endpoint
+    send: SendOne
 
 
 class RawPorts(NamedTuple):
@@ -159,6 +178,8 @@ class ProbeContext:
     comparison: Comparison = field(init=False)
     """What suspected kinds are compared with."""
     _open: list[Closable] = field(default_factory=list)
+    _sockets: deque[UdpPort] = field(default_factory=deque)
+    """Of trials that have a flow of their own, the oldest first."""
     _sync: asyncio.Task[None] | None = None
     _judged: "_Judged | None" = None
 
@@ -219,18 +240,26 @@ class ProbeContext:
         """Leaves a socket open until the run ends, so that late answers are not refused."""
         self._open.append(closable)
 
-    async def udp(self, on_datagram: Callable[[Datagram], None], on_refused: Callable[[Endpoint], None] | None = None) -> UdpPort:
-        """A UDP port of its own, kept until the run ends."""
+    async def udp(
+        self, on_datagram: Callable[[Datagram], None], on_refused: Callable[[Endpoint], None] | None = None, *, lasting: bool = False
+    ) -> UdpPort:
+        """A UDP port of its own, kept until MOST_SOCKETS more have been opened; `lasting`: until the run ends."""
         port = await self.stack.udp(on_datagram, address=self.stack.source_address(self.peer_address), on_refused=on_refused)
         self.local_ports.add((Transport.UDP, port.local.port))
-        self.keep(port)
+        if lasting:
+            self.keep(port)
+            return port
+        self._sockets.append(port)
+        if len(self._sockets) > MOST_SOCKETS:
+            self._sockets.popleft().close()
         return port
 
     def close(self) -> None:
         self.comparison.close()
-        for closable in self._open:
+        for closable in (*self._open, *self._sockets):
             closable.close()
         self._open.clear()
+        self._sockets.clear()
         if self._sync is not None:
             self._sync.cancel()
 
@@ -289,16 +318,20 @@ class ProbeContext:
         count = counted.total(way) if counted is not None else None
         if count is None or count.received or not judgement.would_have_recorded(check, way):
             return 0
-        return self.still_needed(judgement, way, count.lost_at)
+        return self.still_needed(judgement, way, count.lost_at, one_flow=is_raw(check))
 
-    def still_needed(self, judgement: Judge, way: Direction, lost_at: Sequence[float], loss: Background | None = None) -> int:
-        """How many more fresh trials it takes where those that left at these times were all lost; 0: enough, or no use.
+    def still_needed(
+        self, judgement: Judge, way: Direction, lost_at: Sequence[Departure], loss: Background | None = None, *, one_flow: bool = False
+    ) -> int:
+        """How many more fresh trials it takes where those that left then were all lost; 0: enough, or no use.
 
-        `loss`: that of the path, for where nothing passes that they could be compared with; None: that of `way`.
+        `loss`: that of the path, for where nothing passes that they could be compared with; None: that of `way`. `one_flow`: all trials
+        of the kind are of one flow.
         """
-        more = judgement.trials_needed(way, lost_at, comparable=self.comparison.port() is not None)
+        more = judgement.trials_needed(way, lost_at, comparable=self.comparison.compares(way), one_flow=one_flow)
         if more is None:
-            return missing(judgement.loss[way] if loss is None else loss, lost_at)
+            times = [one.at for one in lost_at]
+            return missing(judgement.loss[way] if loss is None else loss, times, wanted=judgement.facts.error_bound)
         return max(0, min(more, MOST_TRIALS - len(lost_at))) if lost_at else 0
 
     async def until_sure(self, check: Check, way: Direction, send: SendTrials) -> None:
@@ -314,28 +347,52 @@ class ProbeContext:
         await asyncio.sleep(self.settle_s)
         await self.until_sure(check, Direction.S2C, send_back)
 
-    async def trials(self, send_one: Callable[[], Awaitable[None] | None], count: int, beside: bool) -> None:
-        """Sends `count` fresh packets: one after another, or, `beside`, one in each of as many blocks."""
+    async def trials(self, ready: Ready, count: int, beside: bool, *, one_flow: bool = False) -> None:
+        """Sends `count` fresh packets: one after another, or, `beside`, one in each of as many blocks.
+
+        `ready`: makes one ready, and returns its size and what sends it. `one_flow`: all of the kind are of one flow.
+        """
+
+        async def at_once() -> None:
+            _, send_one = await ready()
+            send_one()
+
         if not beside:
-            await self.burst(send_one, count)
+            await self.burst(at_once, count)
             return
         for _ in range(count):
-            await self.comparison.turn()
-            if (sending := send_one()) is not None:
-                await sending
+            size, send_one = await ready()
+            with self.recorder.in_block(await self.comparison.turn(size=size, one_flow=one_flow)):
+                send_one()
 
     async def trials_back(
-        self, job: Job, count: int, beside: bool, *, port: int = 0, to: tuple[str, int] | None = None, call_id: int = 0
+        self, job: Job, count: int, beside: bool, *, port: int = 0, call_id: int = 0, openers: Sequence["Opener"] = ()
     ) -> None:
-        """Has the server send `count` fresh packets, likewise."""
+        """Has the server send `count` fresh packets, likewise. `openers`: open the way for one of them each."""
         assert self.peer is not None
         compared = beside and self.comparison.port() is not None
         spacing_s = spaced(count, SPACING_S) if beside else SPACING_S
+        to = [(str(opener.local.address), opener.local.port) for opener in openers]
         if not compared:
-            await self.peer.send(job, count=count, spacing_s=spacing_s, port=port, to=to, call_id=call_id)
+            for opener in openers[:1]:
+                opener.send()
+            await self.peer.send(job, count=count, spacing_s=spacing_s, port=port, to=to[:1], call_id=call_id)
             return
-        async with self.comparison.beside():
-            await self.peer.send(job, count=count, spacing_s=PERIOD_S, port=port, to=to, call_id=call_id, beside=True)
+        request = self.comparison.new_request()
+        await self.peer.send(job, count=count, spacing_s=0.0, port=port, to=to, call_id=call_id, beside=request)
+        for number in range(count):
+            for opener in openers[number : number + 1]:
+                opener.send()
+            await self.comparison.prompt(request, one_flow=job in ONE_FLOW)
+
+
+def ready(send_one: SendOne) -> Ready:
+    """Of packets that nothing has to be made ready for, of the usual size."""
+
+    async def made() -> tuple[int, SendOne]:
+        return PAYLOAD_BYTES, send_one
+
+    return made
 
 
 def _noted(task: "asyncio.Task[None]") -> None:
@@ -344,7 +401,7 @@ def _noted(task: "asyncio.Task[None]") -> None:
         task.exception()
 
 
-def missing(loss: Background, lost_at: Sequence[float]) -> int:
+def missing(loss: Background, lost_at: Sequence[float], *, wanted: float = ERROR_BOUND) -> int:
     """How many more trials separate blocked from lossy where nothing passes that they could be compared with; 0: enough, or no use.
 
     `lost_at`: when those left that were lost. However few would do, they are spread over SPREAD_S: an outage of a moment is no filter.
@@ -352,7 +409,7 @@ def missing(loss: Background, lost_at: Sequence[float]) -> int:
     sent = len(lost_at)
     if not loss.measured and sent >= LEAST_TRIALS:
         return 0
-    more = max(0, min(max(loss.trials_needed(ERROR_BOUND / MARGIN), SURE_TRIALS), MOST_TRIALS) - sent)
+    more = max(0, min(max(loss.trials_needed(wanted / MARGIN), SURE_TRIALS), MOST_TRIALS) - sent)
     if more or not sent or sent >= MOST_TRIALS:
         return more
     return AT_LEAST_MORE if max(lost_at) - min(lost_at) < SPREAD_S else 0

@@ -1,5 +1,7 @@
 """Whole OpenVPN sessions with the server agent: reset, TLS, keys, and data both ways, in one wrap on one port."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from vpnprobe import __version__
@@ -7,11 +9,12 @@ from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session_keys import SessionKeys
 from vpnprobe.conversations.openvpn_tls import certificate_fingerprint, client_context
+from vpnprobe.endpoint.driver import Driver
 from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake, openvpn_reset
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.context import ProbeContext
-from vpnprobe.probes.conversing import connected, over_stream, over_udp
+from vpnprobe.probes.conversing import Turn, connected, over_stream, over_udp
 from vpnprobe.probes.settings import WantedPort
 from vpnprobe.probes.tunnel_sessions import ECHOES, RETRANSMIT_LEAST_S, SessionOver, TunnelSessions
 from vpnprobe.transports.stack import ConnectError
@@ -32,8 +35,8 @@ class OpenvpnSessions(TunnelSessions):
         self._session_keys = session_keys
         self._tls_context = client_context(ca_pem=None, identity=session_keys.identity)
 
-    async def session(self, echoes: int) -> None:
-        await (self._over_udp(echoes) if self.wanted.transport is Transport.UDP else self._over_tcp(echoes))
+    async def session(self, echoes: int, turn: Turn) -> None:
+        await (self._over_udp(echoes, turn) if self.wanted.transport is Transport.UDP else self._over_tcp(echoes, turn))
 
     def _client(self, echoes: int) -> Client:
         context = self.context
@@ -56,19 +59,21 @@ class OpenvpnSessions(TunnelSessions):
         client.short_replies = True
         return client
 
-    async def _over_udp(self, echoes: int) -> None:
+    async def _over_udp(self, echoes: int, turn: Turn) -> None:
         client = self._client(echoes)
-        over = SessionOver(self.context, client, ECHOES, stream=client.stream)
-        await over_udp(self.context, client, self.reset, until=lambda _: over, closing=client.goodbye)
+        further = partial(self.behind_its_end, client)
+        await over_udp(self.context, client, self.reset, until=self._over(client), closing=client.goodbye, turn=turn, further=further)
 
-    async def _over_tcp(self, echoes: int) -> None:
+    def _over(self, client: Client) -> Callable[[Driver], SessionOver]:
+        return lambda _: SessionOver(self.context, client, ECHOES, stream=client.stream)
+
+    async def _over_tcp(self, echoes: int, turn: Turn) -> None:
         try:
             stream = await connected(self.context, self.reset, deadline_s=self.context.connect_s(CONNECT_DEADLINE_S))
         except ConnectError:
             return
         client = self._client(echoes)
-        over = SessionOver(self.context, client, ECHOES, stream=client.stream)
-        await over_stream(self.context, client, self.reset, stream, lambda _: over)
+        await over_stream(self.context, client, self.reset, stream, self._over(client), turn=turn)
 
 
 def checks_of(wanted: WantedPort) -> tuple[Check, Check]:

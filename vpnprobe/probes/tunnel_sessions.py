@@ -11,15 +11,16 @@ from contextlib import nullcontext
 from typing import Final
 
 from vpnprobe.conversations.tunnel_echo import TunnelEcho
-from vpnprobe.endpoint.driver import CLOCK_SLACK_S
+from vpnprobe.endpoint.driver import CLOCK_SLACK_S, Driver
+from vpnprobe.evidence.comparison import PERIOD_S, blocks_needed
 from vpnprobe.evidence.judge import rows_of
 from vpnprobe.evidence.judging.base import WAYS, Judge
-from vpnprobe.evidence.judging.data import DataPacket, stalled_streams, suspected_limit, trials_of
+from vpnprobe.evidence.judging.data import LEAST_BEHIND_A_CUT, DataPacket, stalled_streams, suspected_limit, trials_of
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS
+from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Direction, Outcome
-from vpnprobe.probes.context import ProbeContext, gather_all
-from vpnprobe.probes.conversing import GAP_S, still_needed
+from vpnprobe.probes.context import Job, ProbeContext, gather_all
+from vpnprobe.probes.conversing import GAP_S, Turn, TurnsOfOneKind, at_once, still_needed
 from vpnprobe.probes.settings import WantedPort
 
 ECHOES: Final = 6
@@ -32,6 +33,10 @@ STALLED_S: Final = 1.2
 MOST_SESSIONS: Final = 24
 BEHIND_A_CUT: Final = 24
 """Echo requests behind the last that passes, where sessions seem to be cut."""
+SPARE_BLOCKS: Final = 2
+"""More blocks behind the end of a session than there must be: some lose controls."""
+LEAST_SESSIONS: Final = 2
+"""That show a limit before it is called one: a flow may lose its way by itself."""
 MOST_AT_ONCE: Final = 8
 MOST_LONG_AT_ONCE: Final = 4
 """Sessions before it is asked again what they have shown: long ones take both ends' time."""
@@ -86,8 +91,31 @@ class TunnelSessions(ABC):
         self._made = 0
 
     @abstractmethod
-    async def session(self, echoes: int) -> None:
-        """One fresh session, to its end. `echoes`: the client's echo requests."""
+    async def session(self, echoes: int, turn: Turn) -> None:
+        """One fresh session, begun in its turn once it is ready, to its end. `echoes`: the client's echo requests."""
+
+    async def behind_its_end(self, client: TunnelEcho, driver: Driver) -> None:
+        """Where nothing more was answered at the end of a session: one request more in each of some blocks.
+
+        What is old goes beside what is fresh, in random order: so the end of a session, or of all its data, shows in it alone.
+        """
+        context, run = self.context, client.run
+        if context.peer is None or not run.silent_at_its_end(LEAST_BEHIND_A_CUT):
+            return
+        count = blocks_needed(float(len(run.requests)), context.facts.error_bound) + SPARE_BLOCKS
+        port = self.wanted.port
+        await gather_all([self._one_a_block(client, driver, count), context.trials_back(Job.DATA, count, beside=True, port=port)])
+        await asyncio.sleep(context.settle_s)
+
+    async def _one_a_block(self, client: TunnelEcho, driver: Driver, count: int) -> None:
+        context, turn = self.context, TurnsOfOneKind(self.context)
+        for _ in range(count):
+            block = await turn()
+            if client.failed or not client.run.silent_at_its_end(LEAST_BEHIND_A_CUT):
+                return
+            with context.recorder.in_block(block):
+                client.run.one_more(context.stack.now())
+                driver.say(client.send_due_echo)
 
     async def run(self, *, echoes: int = ECHOES) -> None:
         """Sessions until it is sure what passes."""
@@ -113,14 +141,13 @@ class TunnelSessions(ABC):
 
     async def _attempts(self, count: int, echoes: int, *, beside: bool) -> None:
         running: list[asyncio.Task[None]] = []
+        turn = TurnsOfOneKind(self.context) if beside else at_once
         try:
             for number in range(count):
-                if beside:
-                    await self.context.comparison.turn()
-                elif number:
-                    await asyncio.sleep(GAP_S)
+                if number:
+                    await asyncio.sleep(PERIOD_S if beside else GAP_S)
                 self._made += 1
-                running.append(asyncio.get_running_loop().create_task(self.session(echoes)))
+                running.append(asyncio.get_running_loop().create_task(self.session(echoes, turn)))
             await asyncio.gather(*running)
         finally:
             for task in running:
@@ -140,20 +167,20 @@ class TunnelSessions(ABC):
         if count is None or not count.sent or not judgement.would_have_recorded(self.data, way):
             return 0
         if not count.received:
-            return self._sessions_needed(judgement, way, trials_of(self.data, count), 1.0)
+            return self._sessions_needed(judgement, way, trials_of(self.data, count), 1.0, 1)
         if (limit := suspected_limit(judgement, self.data, way)) is None:
             return max(0, LEAST_TRIALS - stalled) if (stalled := stalled_streams(self.data, count)) else 0
-        return self._sessions_needed(judgement, way, limit.lost, limit.error_bound)
+        return self._sessions_needed(judgement, way, limit.lost, limit.error_bound, limit.thresholds)
 
-    def _sessions_needed(self, judgement: Judge, way: Direction, lost: Sequence[DataPacket], bound: float) -> int:
+    def _sessions_needed(self, judgement: Judge, way: Direction, lost: Sequence[DataPacket], bound: float, thresholds: int) -> int:
         """One moment of a session is one trial, however many of its packets were lost then. `bound`: where nothing is compared."""
-        lost_at = [packet.at for packet in lost]
-        more = judgement.trials_needed(way, lost_at, comparable=self.context.comparison.port() is not None)
+        lost_at = [packet.departure for packet in lost]
+        more = judgement.trials_needed(way, lost_at, comparable=self.context.comparison.compares(way), thresholds=thresholds)
         if more is not None:
             return min(MOST_AT_ONCE, more)
         loss = judgement.loss[way]
         known = loss.chance_of_losing_all(len(lost)) if loss.measured else 0.0
-        return 1 if min(bound, known) > ERROR_BOUND else 0
+        return 1 if min(bound, known) > judgement.facts.error_bound else 0
 
     def _enough(self, judgement: Judge, echoes: int) -> int:
         """How many echo requests a further session takes: one long run is enough, but for what is cut after a number of packets."""
