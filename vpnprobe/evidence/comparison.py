@@ -15,7 +15,7 @@ on a balanced path with a bad link, that one flow may have drawn the bad link, a
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil, log
+from math import ceil, log, sqrt
 from typing import Final
 
 from vpnprobe.evidence.departures import Departure
@@ -36,6 +36,8 @@ SLACK_S: Final = 0.02
 """A timer may be as late."""
 BY_FLOW: Final = 0.5
 """Share of the flows with two fates that there would be by chance; fewer, and fates follow flows."""
+DEVIATIONS: Final = 2.5
+"""So many standard deviations fewer, likewise."""
 COMPARED: Final = frozenset({Purpose.CONTROL, Purpose.REPEAT})
 
 
@@ -128,7 +130,7 @@ def fates_follow_flows(found: Iterable[Control]) -> bool:
     dead = sum(not (first or second) for block, first, second in pairs if lost[block] < 1 and lost[block + 1] < 1)
     two_fates = sum(first is not second for _, first, second in pairs)
     by_chance = sum(lost[block] * (1 - lost[block + 1]) + lost[block + 1] * (1 - lost[block]) for block, _, _ in pairs)
-    return dead > 0 and two_fates < BY_FLOW * by_chance
+    return dead > 0 and two_fates < max(BY_FLOW * by_chance, by_chance - DEVIATIONS * sqrt(by_chance))
 
 
 def error_bound(lost: Iterable[Departure], among: Sequence[Block], *, thresholds: int = 1) -> float | None:
