@@ -26,7 +26,7 @@ from vpnprobe.evidence.packet_counts import PacketCounts
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PathFacts, PortState
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.settings import Settings
+from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Address, ConnectError, Datagram, Endpoint, NetworkStack, UdpPort
 from vpnprobe.wire.nonce import MOST_REQUESTS, SHORTEST, NoncePayload, Purpose, block_of
 
@@ -103,6 +103,11 @@ class _Slot:
 
     send: Callable[[int], None]
     moment: float = field(default=0.0)
+
+
+def for_controls(settings: Settings) -> list[WantedPort]:
+    """The UDP ports that are opened for controls where no probe wants any."""
+    return [WantedPort(Transport.UDP, port) for port in settings.candidates_over(Transport.UDP)[:GREETED]]
 
 
 class Comparison:

@@ -20,6 +20,7 @@ from vpnprobe.endpoint.sending import PAYLOAD_BYTES, Nonces, ProbeSender
 from vpnprobe.evidence.checks import is_raw, tcp_reach
 from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.judging.base import Judge
+from vpnprobe.evidence.judging.packets import may_lose_alone
 from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKind, Skip, TtlTrace
@@ -41,6 +42,9 @@ MARGIN: Final = 10
 """Trials are asked for until the bound is so many times better than need be: the path's loss may turn out to be more than is known yet."""
 AT_LEAST_MORE: Final = 4
 """Packets that follow the first ones over SPREAD_S where none of those came, however few would do."""
+COMPARED_AT_ONCE: Final = 8
+MOST_COMPARED: Final = 40
+"""Blocks in which a kind of which some passes is compared with the rest: it is said to lose some, but not that it alone does."""
 MOST_SOCKETS: Final = 400
 """Of trials that are open for late answers: a process may often have no more than 1024."""
 MOST_ROUNDS: Final = 8
@@ -316,8 +320,11 @@ class ProbeContext:
         judgement = self.judge()
         counted = judgement.packet_counts.get(check)
         count = counted.total(way) if counted is not None else None
-        if count is None or count.received or not judgement.would_have_recorded(check, way):
+        if count is None or not judgement.would_have_recorded(check, way):
             return 0
+        if count.received:
+            compare = len(count.blocks) < MOST_COMPARED and self.comparison.compares(way) and may_lose_alone(judgement, check, way, count)
+            return COMPARED_AT_ONCE if compare else 0
         return self.still_needed(judgement, way, count.lost_at, one_flow=is_raw(check))
 
     def still_needed(

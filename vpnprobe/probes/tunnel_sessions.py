@@ -31,8 +31,6 @@ RETRANSMIT_LEAST_S: Final = 0.15
 STALLED_S: Final = 1.2
 """Nothing comes for so long: then a session that had begun ends."""
 MOST_SESSIONS: Final = 24
-BEHIND_A_CUT: Final = 24
-"""Echo requests behind the last that passes, where sessions seem to be cut."""
 SPARE_BLOCKS: Final = 2
 """More blocks behind the end of a session than there must be: some lose controls."""
 LEAST_SESSIONS: Final = 2
@@ -129,9 +127,10 @@ class TunnelSessions(ABC):
             enough = self._enough(judgement, echoes)
             await self.attempts(more if enough <= ECHOES else min(more, MOST_LONG_AT_ONCE), enough, beside=True)
 
-    def passes(self, judgement: Judge) -> bool:
-        """Whether data went both ways, and to the end."""
-        found = [row.direction for row in rows_of(judgement, self.data) if row.outcome in (Outcome.PASS, Outcome.DEGRADED)]
+    def passes(self, judgement: Judge, *, without_fault: bool = False) -> bool:
+        """Whether data went both ways, and to the end. `without_fault`: without loss or limits."""
+        good = (Outcome.PASS,) if without_fault else (Outcome.PASS, Outcome.DEGRADED)
+        found = [row.direction for row in rows_of(judgement, self.data) if row.outcome in good]
         return {Direction.C2S, Direction.S2C} <= set(found)
 
     async def attempts(self, count: int, echoes: int, *, beside: bool) -> None:
@@ -170,7 +169,8 @@ class TunnelSessions(ABC):
             return self._sessions_needed(judgement, way, trials_of(self.data, count), 1.0, 1)
         if (limit := suspected_limit(judgement, self.data, way)) is None:
             return max(0, LEAST_TRIALS - stalled) if (stalled := stalled_streams(self.data, count)) else 0
-        return self._sessions_needed(judgement, way, limit.lost, limit.error_bound, limit.thresholds)
+        more = self._sessions_needed(judgement, way, limit.lost, limit.error_bound, limit.thresholds)
+        return max(more, LEAST_SESSIONS - self._made)
 
     def _sessions_needed(self, judgement: Judge, way: Direction, lost: Sequence[DataPacket], bound: float, thresholds: int) -> int:
         """One moment of a session is one trial, however many of its packets were lost then. `bound`: where nothing is compared."""
@@ -187,23 +187,20 @@ class TunnelSessions(ABC):
         if self.data not in judgement.packet_counts:
             return echoes
         limits = [suspected_limit(judgement, self.data, way) for way in WAYS]
-        cut = [
-            int(limit.detail.get("cut_after", 0)) + BEHIND_A_CUT for limit in limits if limit is not None and "cut_after" in limit.detail
-        ]
-        return min(echoes, max(cut, default=ECHOES))
+        return echoes if any(limit is not None and "cut_after" in limit.detail for limit in limits) else min(echoes, ECHOES)
 
 
 async def tried(context: ProbeContext, ports: Sequence[TunnelSessions]) -> tuple[Judge, list[TunnelSessions]]:
     """Sessions on each of some ports, at least one, in the order of preference: what they come to, and on which data passes.
 
-    The first port is tried with many packets: some networks cut after a number of them. What stops it may stop the others as well, which
-    then have to prove as much.
+    The first port is tried with many packets: some networks cut after a number of them. Unless it passes without any fault another may be
+    recommended, so that those have to prove as much.
     """
     await gather_all([sessions.run(echoes=ECHOES if number else LONG_RUN) for number, sessions in enumerate(ports)])
     judgement = context.judge()
     passing = [sessions for sessions in ports if sessions.passes(judgement)]
-    if ports[0] not in passing:
-        await gather_all([sessions.run(echoes=LONG_RUN) for sessions in passing])
+    if not ports[0].passes(judgement, without_fault=True):
+        await gather_all([sessions.run(echoes=LONG_RUN) for sessions in passing if sessions is not ports[0]])
         judgement = context.judge()
         passing = [sessions for sessions in passing if sessions.passes(judgement)]
     return judgement, passing

@@ -7,6 +7,7 @@ Invariant: absence is never written as 0. A count is a number only where somebod
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any, Final
 
 from vpnprobe.evidence.attempts import under_clients_keys
@@ -104,7 +105,17 @@ class Judge:
             count = counts.total(way)
             if count.received and check.transport is not Transport.TCP and self.would_have_recorded(check, way):
                 fates += [Fate(at, key in count.received, check.transport) for key, at in count.sent.items()]
-        return outages(fates)
+        return outages(fates, self._came_over_tcp(way))
+
+    def _came_over_tcp(self, way: Direction) -> list[float]:
+        """When what came over TCP would have left, had it not been repeated; empty: how long the way takes is not known."""
+        receiver = self.ends[way][1]
+        totals = [counts.total(way) for check, counts in self.packet_counts.items() if check.transport is not Transport.TCP]
+        took = [at - count.sent[key] for count in totals for key, at in count.received.items() if key in count.sent]
+        if not took:
+            return []
+        came = (r for r in receiver.packet_records if r.check.transport is Transport.TCP and r.movement is Movement.RECEIVED)
+        return [record.at - receiver.ahead_s - median(took) for record in came]
 
     def _pass_over_outages(self) -> None:
         for way, taken in self.outages.items():

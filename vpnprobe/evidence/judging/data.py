@@ -31,6 +31,8 @@ MOST_OF_THEM: Final = 0.6
 BEYOND: Final = 1.25
 """A session that got so many times further than those that are cut shows that there is no cut: flows are counted with their handshake,
 which takes more packets where some are lost."""
+AS_LONG: Final = 0.8
+"""A session of so great a share of the packets of one that is cut would have been cut as well."""
 SAME_PLACE: Final = 0.7
 """Streams that a filter cuts end after about as many packets; the least of them after this share of the most. Chance is not so even."""
 MOST_SIZES: Final = 10
@@ -164,16 +166,22 @@ class DataRun:
         return DataLimit(Outcome.DEGRADED, Cause.SIZE, bound, detail, larger, self._sizes)
 
     def _cut(self, bound: Bound) -> DataLimit | None:
-        """Sessions of which the first packets came and none of a size that passes after them, where no session got beyond."""
+        """Sessions of which the first packets came and none of a size that passes after them, where none as long got beyond.
+
+        A shorter one may: it may be packets of both directions that are counted, or bytes, or seconds.
+        """
         largest = self.largest_passing
         passing = [tuple(packet for packet in session if packet.size <= largest) for session in self.sessions]
         heads = [_head(session) for session in passing]
         cut = [place for place, session in enumerate(passing) if heads[place] and len(session) - heads[place] >= LEAST_BEHIND_A_CUT]
-        if not cut or max(heads) > BEYOND * max(heads[place] for place in cut):
+        if not cut:
+            return None
+        furthest, least = BEYOND * max(heads[place] for place in cut), AS_LONG * min(len(passing[place]) for place in cut)
+        if any(heads[place] > furthest and len(session) >= least for place, session in enumerate(passing)):
             return None
         came = [packet for place in cut for packet in passing[place][: heads[place]]]
         lost = tuple(packet for place in cut for packet in passing[place][heads[place] :])
-        after = max(sum(packet.came for packet in passing[place]) for place in cut)
+        after = max(sum(packet.came for packet in session) for session in passing)
         found = bound(lost, _loss_of(came), self._places)
         return DataLimit(Outcome.BLOCKED, Cause.PACKETS, found, {"cut_after": after}, lost, self._places)
 
