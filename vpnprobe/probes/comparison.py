@@ -59,7 +59,7 @@ class Surroundings(Protocol):
     def endpoint(self, port: int) -> Endpoint: ...
 
 
-MOST_CONTROLS: Final = 1500
+MOST_CONTROLS: Final = 2500
 """Of a run, each of which is a flow to a carrier's NAT that grants a line so many: what is not sure by then stays so."""
 MOST_SOCKETS: Final = 100
 """That are open for answers: those of the last few seconds."""

@@ -34,7 +34,8 @@ MOST_SESSIONS: Final = 24
 SPARE_BLOCKS: Final = 2
 """More blocks behind the end of a session than there must be: some lose controls."""
 LEAST_SESSIONS: Final = 2
-"""That show a limit before it is called one: a flow may lose its way by itself."""
+"""That show a limit before it is called one, or that nothing passes: a flow may lose its way by itself, and a long run be cut before the
+first packet that way."""
 MOST_AT_ONCE: Final = 8
 MOST_LONG_AT_ONCE: Final = 4
 """Sessions before it is asked again what they have shown: long ones take both ends' time."""
@@ -166,7 +167,8 @@ class TunnelSessions(ABC):
         if count is None or not count.sent or not judgement.would_have_recorded(self.data, way):
             return 0
         if not count.received:
-            return self._sessions_needed(judgement, way, trials_of(self.data, count), 1.0, 1)
+            more = self._sessions_needed(judgement, way, trials_of(self.data, count), 1.0, 1)
+            return max(more, LEAST_SESSIONS - self._made)
         if (limit := suspected_limit(judgement, self.data, way)) is None:
             return max(0, LEAST_TRIALS - stalled) if (stalled := stalled_streams(self.data, count)) else 0
         more = self._sessions_needed(judgement, way, limit.lost, limit.error_bound, limit.thresholds)

@@ -195,11 +195,11 @@ class Judge:
     def trials_needed(
         self, way: Direction, lost_at: Sequence[Departure], *, comparable: bool, one_flow: bool = False, thresholds: int = 1
     ) -> int | None:
-        """How many more trials beside controls it takes to call it blocked; 0: enough, or no use; None: no control is known to pass.
+        """How many more trials beside controls it takes to call it blocked; 0: enough, or no use; None: there are no controls.
 
-        `one_flow`, `thresholds`: as in `bound`.
+        `comparable`: whether there are any more. `one_flow`, `thresholds`: as in `bound`.
         """
-        if not self.blocks[way] and not comparable:
+        if not comparable:
             return None
         if one_flow and self.by_flow[way]:
             return 0

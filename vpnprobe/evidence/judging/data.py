@@ -173,7 +173,7 @@ class DataRun:
         largest = self.largest_passing
         passing = [tuple(packet for packet in session if packet.size <= largest) for session in self.sessions]
         heads = [_head(session) for session in passing]
-        cut = [place for place, session in enumerate(passing) if heads[place] and len(session) - heads[place] >= LEAST_BEHIND_A_CUT]
+        cut = [place for place, session in enumerate(passing) if len(session) - heads[place] >= LEAST_BEHIND_A_CUT]
         if not cut:
             return None
         furthest, least = BEYOND * max(heads[place] for place in cut), AS_LONG * min(len(passing[place]) for place in cut)
@@ -226,9 +226,11 @@ def _one_way(judge: Judge, check: Check, way: Direction, count: Count) -> Observ
     found = judge.blank(check, way, replace(counted, sent=len(run.packets)) if counted.sent is not None else counted, detail)
     if not count.received:
         return judge.not_received(found, check, way, [trial.departure for trial in run.trials])
-    limit = None if judge.kept_by_host(check, way) else run.limit(_bound(judge, way), judge.facts.error_bound)
-    unproven = limit is not None and limit.outcome is Outcome.BLOCKED and not witnessed
-    if unproven or (limit is None and run.stalls):
+    suspected = None if judge.kept_by_host(check, way) else run.limit(_bound(judge, way), 1.0)
+    limit = suspected if suspected is not None and suspected.error_bound <= judge.facts.error_bound else None
+    if suspected is not None and suspected.outcome is Outcome.BLOCKED and not (limit is not None and witnessed):
+        return replace(found, error_bound=suspected.error_bound if witnessed else None)
+    if limit is None and run.stalls:
         return found
     if limit is None:
         return replace(found, outcome=Outcome.DEGRADED, cause=Cause.LOSS) if run.lossy else replace(found, outcome=Outcome.PASS)
