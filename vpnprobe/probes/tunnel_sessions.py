@@ -15,10 +15,10 @@ from vpnprobe.endpoint.driver import CLOCK_SLACK_S, Driver
 from vpnprobe.evidence.comparison import PERIOD_S, blocks_needed
 from vpnprobe.evidence.judge import rows_of
 from vpnprobe.evidence.judging.base import WAYS, Judge
-from vpnprobe.evidence.judging.data import LEAST_BEHIND_A_CUT, DataPacket, stalled_streams, suspected_limit, trials_of
+from vpnprobe.evidence.judging.data import LEAST_BEHIND_A_CUT, DataPacket, asked_for, stalled_streams, suspected_limit, trials_of
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.statistics import LEAST_TRIALS
-from vpnprobe.observations.schema import Direction, Outcome
+from vpnprobe.observations.schema import Direction, Outcome, Transport
 from vpnprobe.probes.context import Job, ProbeContext, gather_all
 from vpnprobe.probes.conversing import GAP_S, Turn, TurnsOfOneKind, at_once, still_needed
 from vpnprobe.probes.settings import WantedPort
@@ -88,23 +88,38 @@ class TunnelSessions(ABC):
         self.data = data
         self.context = context
         self._made = 0
+        self._behind = False
+        """Whether it is looked behind the end of a session just now."""
 
     @abstractmethod
     async def session(self, echoes: int, turn: Turn) -> None:
         """One fresh session, begun in its turn once it is ready, to its end. `echoes`: the client's echo requests."""
 
     async def behind_its_end(self, client: TunnelEcho, driver: Driver) -> None:
-        """Where nothing more was answered at the end of a session: one request more in each of some blocks.
+        """Where nothing more was answered at the end of a session: one request more of each end in each of some blocks.
 
-        What is old goes beside what is fresh, in random order: so the end of a session, or of all its data, shows in it alone.
+        What is old goes beside what is fresh, in random order: so the end of a session, or of all its data, shows in it alone. Another
+        session shows meanwhile whether it goes the same way.
         """
         context, run = self.context, client.run
-        if context.peer is None or not run.silent_at_its_end(LEAST_BEHIND_A_CUT):
+        if context.peer is None or self._behind or not run.silent_at_its_end(LEAST_BEHIND_A_CUT):
             return
-        count = blocks_needed(float(len(run.requests)), context.facts.error_bound) + SPARE_BLOCKS
-        port = self.wanted.port
-        await gather_all([self._one_a_block(client, driver, count), context.trials_back(Job.DATA, count, beside=True, port=port)])
-        await asyncio.sleep(context.settle_s)
+        self._behind = True
+        count = blocks_needed(1.0, context.facts.error_bound) + SPARE_BLOCKS
+        back = context.trials_back(Job.DATA, count, beside=True, port=self.wanted.port)
+        try:
+            await gather_all([self._one_a_block(client, driver, count), back, self._once_more(client)])
+            await asyncio.sleep(context.settle_s)
+        finally:
+            self._behind = False
+
+    async def _once_more(self, client: TunnelEcho) -> None:
+        """A second session: as long, or a short one where nothing at all was answered, which a long one may be cut before."""
+        echoes = client.run.count if any(request.answered_at is not None for request in client.run.requests.values()) else ECHOES
+        await asyncio.sleep(self.context.settle_s)  # What is to go through the newest session has been asked for by then.
+        if self._made < LEAST_SESSIONS:
+            self._made += 1
+            await self.session(echoes, at_once)
 
     async def _one_a_block(self, client: TunnelEcho, driver: Driver, count: int) -> None:
         context, turn = self.context, TurnsOfOneKind(self.context)
@@ -176,10 +191,11 @@ class TunnelSessions(ABC):
 
     def _sessions_needed(self, judgement: Judge, way: Direction, lost: Sequence[DataPacket], bound: float, thresholds: int) -> int:
         """One moment of a session is one trial, however many of its packets were lost then. `bound`: where nothing is compared."""
-        lost_at = [packet.departure for packet in lost]
+        lost_at, thresholds = asked_for([packet.departure for packet in lost], thresholds)
         more = judgement.trials_needed(way, lost_at, comparable=self.context.comparison.compares(way), thresholds=thresholds)
         if more is not None:
-            return min(MOST_AT_ONCE, more)
+            # Over UDP it is looked behind the end of each, in as many blocks as it takes.
+            return min(MOST_AT_ONCE if self.wanted.transport is Transport.TCP else 1, more)
         loss = judgement.loss[way]
         known = loss.chance_of_losing_all(len(lost)) if loss.measured else 0.0
         return 1 if min(bound, known) > judgement.facts.error_bound else 0

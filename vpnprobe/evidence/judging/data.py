@@ -251,10 +251,20 @@ def stalled_streams(check: Check, count: Count) -> int:
 
 def _bound(judge: Judge, way: Direction) -> Bound:
     def bound(lost: Sequence[DataPacket], own: Background, thresholds: int) -> float:
-        found = judge.bound(way, [packet.departure for packet in lost], judge.loss[way] + own, thresholds=thresholds)
+        asked, chosen_of = asked_for([packet.departure for packet in lost], thresholds)
+        found = judge.bound(way, asked, judge.loss[way] + own, thresholds=chosen_of)
         return 1.0 if found is None else found
 
     return bound
+
+
+def asked_for(lost: list[Departure], thresholds: int) -> tuple[list[Departure], int]:
+    """Of lost packets those that are evidence, and of how many limits that were possible they were chosen.
+
+    Those that bear the number of a block were sent to ask about a limit that was suspected before: it was chosen of one.
+    """
+    numbered = [one for one in lost if one.block is not None]
+    return (numbered, 1) if numbered else (lost, thresholds)
 
 
 def suspected_limit(judge: Judge, check: Check, way: Direction) -> DataLimit | None:
