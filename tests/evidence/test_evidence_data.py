@@ -8,7 +8,8 @@ from evidence_support import C2S, CLIENT, RECEIVED, S2C, SENT, SERVER, facts_wit
 
 from vpnprobe.conversations.openvpn import data_suffix
 from vpnprobe.evidence import checks
-from vpnprobe.evidence.judging.data import DataRun
+from vpnprobe.evidence.departures import Departure
+from vpnprobe.evidence.judging.data import DataRun, asked_for
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_counts import Count
 from vpnprobe.evidence.packet_records import PacketRecord, Vantage
@@ -292,3 +293,23 @@ def test_blocked_data_is_filtered_for_what_it_says_where_the_same_sessions_began
     rows = judged([*reset(wrap), *packets(passes=lambda *_: False)])
     row = rows["openvpn-data-udp-1194-c2s"]
     assert short(row) == (Outcome.BLOCKED, Cause.PAYLOAD if before else Cause.UNKNOWN)
+
+
+def test_a_cut_that_is_not_shown_is_no_loss() -> None:
+    lossy = facts_with(background={C2S: Background(400, 100)})
+    row = row_of(packets(passes=lambda place, _: place < 10), facts=lossy)
+    assert short(row) == (Outcome.NO_ANSWER, None)
+    assert row.error_bound is not None
+    assert row.error_bound > 1e-6
+
+
+def test_a_long_run_of_which_nothing_comes_is_cut_where_a_short_one_passes() -> None:
+    """Packets of both directions may be counted: those of the other one come first."""
+    row = row_of([*packets(sessions=2, passes=lambda *_: False), *packets(first=9, count=6)])
+    assert (short(row), row.detail["cut_after"]) == ((Outcome.BLOCKED, Cause.PACKETS), 6)
+
+
+def test_what_was_sent_to_ask_about_a_limit_is_the_evidence_of_it() -> None:
+    lost = [Departure(0.1), Departure(0.2, 3), Departure(0.3, 4)]
+    assert asked_for(lost, 50) == (lost[1:], 1)
+    assert asked_for(lost[:1], 50) == (lost[:1], 50)

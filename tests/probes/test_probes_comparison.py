@@ -15,7 +15,7 @@ from vpnprobe.evidence.comparison import BLOCK_S, CONTROLS, PERIOD_S, controls
 from vpnprobe.evidence.packet_records import BLOCK, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, PortState
 from vpnprobe.evidence.statistics import Background
-from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
+from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 from vpnprobe.probes.comparison import MOST_CONTROLS, SILENT_BLOCKS, Comparison
 from vpnprobe.probes.context import MOST_SOCKETS, ProbeContext
 from vpnprobe.probes.settings import Settings
@@ -261,3 +261,30 @@ def test_what_leaves_in_a_block_says_so() -> None:
         return [row for row in recorder.packet_records if row.movement is Movement.SENT]
 
     assert [dict(row.detail) for row in on_path(story, 53)] == [{}, {"call_id": 1, BLOCK: 4}, {}]
+
+
+@pytest.mark.parametrize("wanted", [1e-3, 1e-9])
+def test_the_wanted_bound_decides_how_many_it_takes(wanted: float) -> None:
+    settings = Settings((1194, 443), frozenset({"gre", "udp"}), control_port=7117, error_bound=wanted)
+    found, _ = measure_simulated(Topology(routers=3, filters=(Filter("r2", protocol=47),)), seed=1, settings=settings, tell=lambda _: None)
+    row = next(row for row in found.observations if row.id == "gre-passthrough-bare-gre-c2s")
+    assert row.outcome is Outcome.BLOCKED
+    assert row.error_bound is not None
+    assert wanted / (CONTROLS + 1) ** 3 < row.error_bound <= wanted
+    assert found.client["error_bound"] == wanted
+
+
+def test_a_policer_of_one_kind_is_told_as_what_that_kind_alone_loses() -> None:
+    found = rows(Topology(routers=3, filters=(Filter("r2", protocol=47, packets_per_s=2, burst_packets=2),)), "gre", "udp")
+    row = found["gre-passthrough-bare-gre-c2s"]
+    assert (row.outcome, row.cause, row.detail["alone"]) == (Outcome.DEGRADED, Cause.LOSS, True)
+    assert row.error_bound is not None
+    assert row.error_bound <= 1e-6
+
+
+def test_loss_of_everything_is_nothing_that_one_kind_alone_loses() -> None:
+    for seed in range(3):
+        settings = Settings((1194, 443), frozenset({"gre", "udp"}), control_port=7117)
+        filters = (Filter("r2", probability=0.3),)
+        found, _ = measure_simulated(Topology(routers=3, filters=filters), seed=seed, settings=settings, tell=lambda _: None)
+        assert not any("alone" in row.detail for row in found.observations)
