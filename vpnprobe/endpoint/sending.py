@@ -153,23 +153,23 @@ class ProbeSender:
         port.send(probe_packet.payload, to)
 
     def nonce(self, port: UdpPort, to: Endpoint, check: Check, *, size: int, purpose: Purpose = Purpose.REACH) -> None:
-        self._payload(port, to, check, self.nonces.fresh(size, purpose=purpose))
+        self.payload(port, to, check, self.nonces.fresh(size, purpose=purpose))
 
     def control(self, port: UdpPort, to: Endpoint, check: Check, *, block: int, size: int = PAYLOAD_BYTES) -> NoncePayload:
         """One control of a block, to a port that passes; returns it. `check`: that port's `udp/reach`."""
         payload = self.nonces.control(block, size)
-        self._payload(port, to, check, payload)
+        self.payload(port, to, check, payload)
         return payload
 
     def repeat(self, port: UdpPort, to: Endpoint, check: Check, control: NoncePayload) -> None:
         """A second packet of a control's flow, from the control's port."""
-        self._payload(port, to, check, replace(control, number=control.number & ~PURPOSE_MASK | Purpose.REPEAT << PURPOSE_SHIFT))
+        self.payload(port, to, check, replace(control, number=control.number & ~PURPOSE_MASK | Purpose.REPEAT << PURPOSE_SHIFT))
 
     def prompt(self, port: UdpPort, to: Endpoint, check: Check, *, block: int, request: int) -> None:
         """In the place of a control: has the server send one packet of a request's kind in the place of the answer."""
-        self._payload(port, to, check, self.nonces.prompt(block, request))
+        self.payload(port, to, check, self.nonces.prompt(block, request))
 
-    def _payload(self, port: UdpPort, to: Endpoint, check: Check, payload: NoncePayload) -> None:
+    def payload(self, port: UdpPort, to: Endpoint, check: Check, payload: NoncePayload) -> None:
         self.recorder.sent(check, payload.key, size=payload.size, to=to, purpose=payload.purpose)
         port.send(payload.encode(), to)
 

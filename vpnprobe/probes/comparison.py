@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from vpnprobe.endpoint.pacer import Pacer
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import PAYLOAD_BYTES, ProbeSender
 from vpnprobe.errors import CannotRun
@@ -55,10 +56,14 @@ class Surroundings(Protocol):
     def settle_s(self) -> float: ...
     @property
     def local_ports(self) -> set[tuple[Transport, int]]: ...
+    @property
+    def pacer(self) -> Pacer: ...
     def judge(self) -> Judge: ...
     def endpoint(self, port: int) -> Endpoint: ...
 
 
+TRIAL_BYTES: Final = 100
+"""About what a control or a trial takes on the line."""
 MOST_CONTROLS: Final = 2500
 """Of a run, each of which is a flow to a carrier's NAT that grants a line so many: what is not sure by then stays so."""
 MOST_SOCKETS: Final = 100
@@ -233,6 +238,7 @@ class Comparison:
 
     async def _run_blocks(self) -> None:
         while self._waiting or self._kept_up or self._repeats:
+            await self._context.pacer.admit((CONTROLS + len(self._waiting) + len(self._repeats)) * TRIAL_BYTES)
             began = self._context.stack.now()
             waiting, self._waiting = self._waiting, []
             try:

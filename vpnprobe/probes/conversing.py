@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.conversations.registry import decoy_bytes
 from vpnprobe.endpoint.driver import Driver, GoalOrSilence, StreamDriver, Until
+from vpnprobe.endpoint.pacer import HEADERS, Turn
 from vpnprobe.endpoint.sending import PAYLOAD_BYTES
 from vpnprobe.evidence.checks import tcp_reach
 from vpnprobe.evidence.comparison import PERIOD_S
@@ -22,6 +23,8 @@ from vpnprobe.probes.context import ProbeContext
 from vpnprobe.transports.stack import ConnectError, Datagram, Endpoint, TcpStream
 
 FIRST_ATTEMPTS: Final = 2
+OPENING_BYTES: Final = 60
+"""Of a conversation's beginning: the headers of a SYN, or of what is counted when it is sent."""
 GAP_S: Final = 0.06
 """Between the starts of two attempts."""
 DAEMON_ATTEMPTS: Final = 4
@@ -35,18 +38,18 @@ MOST_ATTEMPTS: Final = 24
 """Conversations in all, where some messages pass and the end is never reached."""
 
 
-Turn = Callable[[], Awaitable[int | None]]
+Moment = Callable[[], Awaitable[int | None]]
 """Returns when the first packet of a trial is to leave: the number of its block; None: at any moment, outside of blocks."""
-Attempt = Callable[[Turn], Awaitable[None]]
-"""Makes one fresh conversation ready, waits for its turn, and carries it to its end."""
+Attempt = Callable[[Moment], Awaitable[None]]
+"""Makes one fresh conversation ready, waits for its moment, and carries it to its end."""
 
 
 async def at_once() -> None:
-    """The turn of who need not wait."""
+    """The moment of who need not wait."""
 
 
-class TurnsOfOneKind:
-    """Turns in blocks, for trials of one kind: no two of them in the same block."""
+class MomentsOfOneKind:
+    """Moments in blocks, for trials of one kind: no two of them in the same block."""
 
     def __init__(self, context: ProbeContext, size: int = PAYLOAD_BYTES) -> None:
         """`size`: bytes of what leaves, which controls beside it have too."""
@@ -79,15 +82,16 @@ async def over_udp(
     until: Callable[[Driver], Until] | None = None,
     closing: Callable[[float], None] | None = None,
     roaming: Roaming | None = None,
-    turn: Turn | None = None,
+    moment: Moment | None = None,
     further: Callable[[Driver], Awaitable[None]] | None = None,
+    admitted: int = 0,
 ) -> Endpoint:
     """Runs the initiator against the server's port; what comes later is still recorded. Returns where it was sent to at last.
 
     `until`: what is waited for; None: the check's goal, or silence. `closing(now)` has it say goodbye: some servers keep what is left open,
-    and serve nobody any more. `roaming`: the conversation, where it follows its peer; None: it stays with the server's address. `turn`:
-    when all is ready, the moment of the first message is waited for; None: it leaves at once. `further`: what is asked of the conversation
-    once that is reached.
+    and serve nobody any more. `roaming`: the conversation, where it follows its peer; None: it stays with the server's address. `moment`:
+    when all is ready, that of the first message is waited for; None: it leaves at once. `further`: what is asked of the conversation once
+    that is reached. `admitted`: bytes that the pace has granted to it already.
     """
     assert check.port is not None
     remote = asked = context.endpoint(check.port)
@@ -108,15 +112,22 @@ async def over_udp(
         context.recorder.refused(Refusal(check, Direction.C2S, RefusalKind.PORT_UNREACHABLE, None, conversation.key))
         driver.wake()
 
+    def send(data: bytes) -> None:
+        nonlocal admitted
+        port.send(data, remote)
+        if admitted <= 0:
+            context.pacer.charge(len(data) + HEADERS)
+        admitted -= len(data) + HEADERS
+
     port = await context.udp(came, refused)
     driver = Driver(
         context.stack,
         conversation,
-        send=lambda data: port.send(data, remote),
+        send=send,
         record=lambda: context.recorder.steps(conversation, check, Sender.INITIATOR, remote=remote),
     )
     try:
-        with context.recorder.in_block(await turn() if turn is not None else None):
+        with context.recorder.in_block(await moment() if moment is not None else None):
             driver.start()
         await driver.wait(until(driver) if until is not None else GoalOrSilence(driver, check.name, context.settle_s))
         if further is not None:
@@ -154,15 +165,15 @@ async def over_stream(
     stream: TcpStream,
     until: Callable[[Driver], Until],
     *,
-    turn: Turn | None = None,
+    moment: Moment | None = None,
 ) -> StreamDriver:
     """Runs the initiator over a connection until what is waited for is reached or the stream ends, and closes it.
 
-    `turn`: as in `over_udp`.
+    `moment`: as in `over_udp`.
     """
     driver = stream_driver(context, conversation, check, stream)
     try:
-        with context.recorder.in_block(await turn() if turn is not None else None):
+        with context.recorder.in_block(await moment() if moment is not None else None):
             driver.start()
         await driver.wait(until(driver))
         driver.rest()
@@ -232,22 +243,26 @@ async def _staggered(context: ProbeContext, check: Check, attempt: Attempt, coun
     `gap_s`: between two. `beside`: each in a block, beside controls.
     """
     size = decoy_bytes(check.port or 0, context.settings.named_ports) if check.transport is Transport.UDP else None
-    turn = TurnsOfOneKind(context, size or PAYLOAD_BYTES) if beside else at_once
+    moment = MomentsOfOneKind(context, size or PAYLOAD_BYTES) if beside else at_once
     async with context.comparison.beside() if beside else nullcontext():
-        await _started_one_after_another(context, check, attempt, count, gap_s, turn)
+        await _started_one_after_another(context, check, attempt, count, gap_s, moment)
 
 
-async def _started_one_after_another(context: ProbeContext, check: Check, attempt: Attempt, count: int, gap_s: float, turn: Turn) -> None:
+async def _started_one_after_another(
+    context: ProbeContext, check: Check, attempt: Attempt, count: int, gap_s: float, moment: Moment
+) -> None:
     running: list[asyncio.Task[None]] = []
     wanted = goals(check)
     try:
         for number in range(count):
             if number:
                 await asyncio.sleep(gap_s)
+            if moment is at_once:
+                await context.pacer.admit(OPENING_BYTES, Turn.CONVERSATION)
             records = context.recorder.packet_records
             if any(r.check == check and r.message in wanted and r.peer and r.movement is Movement.RECEIVED for r in records):
                 break
-            running.append(asyncio.get_running_loop().create_task(_unless_gone(attempt(turn))))
+            running.append(asyncio.get_running_loop().create_task(_unless_gone(attempt(moment))))
         await asyncio.gather(*running)
     finally:
         for task in running:

@@ -16,7 +16,7 @@ from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Job, Opener, ProbeContext, SendOne, gather_all
-from vpnprobe.probes.conversing import Attempt, Turn, over_udp, until_sure
+from vpnprobe.probes.conversing import Attempt, Moment, over_udp, until_sure
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Datagram
 
@@ -43,14 +43,14 @@ class IkeProbe:
     def _attempt(self, context: ProbeContext, check: Check) -> Attempt:
         marker = check.port == NAT_T_PORT
 
-        async def attempt(turn: Turn) -> None:
+        async def attempt(moment: Moment) -> None:
             conversation: ikev1.Initiator | ikev2.Initiator
             if check.name == "ikev1-main":
                 conversation = ikev1.Initiator(entropy=context.nonces.conversation(), non_esp_marker=marker)
             else:
                 entropy = context.nonces.conversation() + context.stack.entropy(ikev2.ENTROPY_BYTES)
                 conversation = ikev2.Initiator(entropy=entropy, non_esp_marker=marker)
-            await over_udp(context, conversation, check, turn=turn)
+            await over_udp(context, conversation, check, moment=moment)
 
         return attempt
 

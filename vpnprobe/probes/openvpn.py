@@ -17,11 +17,11 @@ from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import ProbeContext, gather_all
-from vpnprobe.probes.conversing import Attempt, Turn, connected, over_stream, over_udp, until_sure
+from vpnprobe.probes.conversing import Attempt, Moment, connected, over_stream, over_udp, until_sure
 from vpnprobe.probes.openvpn_profile_test import ProfileProbe, ProfileTest
 from vpnprobe.probes.openvpn_sessions import OpenvpnSessions, checks_of
 from vpnprobe.probes.settings import Settings, WantedPort
-from vpnprobe.probes.tunnel_sessions import ECHOES, LONG_RUN, tried
+from vpnprobe.probes.tunnel_sessions import ECHOES, LONG_RUN, tried, within_the_line
 
 CONNECT_DEADLINE_S: Final = 8.0
 MOST_WRAPPED: Final = 3
@@ -79,7 +79,7 @@ class OpenvpnProbe:
 
     async def _sessions(self, context: ProbeContext, session_keys: SessionKeys, ports: list[WantedPort]) -> None:
         """All ports of one transport, at least one, in the order of preference."""
-        plain = [OpenvpnSessions(context, session_keys, wanted) for wanted in ports]
+        plain = await within_the_line(context, [OpenvpnSessions(context, session_keys, wanted) for wanted in ports])
         judgement, passing = await tried(context, plain)
         for sessions in plain:
             if sessions.reset not in judgement.packet_counts:
@@ -107,14 +107,14 @@ class OpenvpnProbe:
             context.skip(check, context.unconnected(wanted.port))
 
     def _over_udp(self, context: ProbeContext, check: Check) -> Attempt:
-        async def attempt(turn: Turn) -> None:
+        async def attempt(moment: Moment) -> None:
             conversation = Initiator(session_id=context.nonces.conversation(), stream=False)
-            await over_udp(context, conversation, check, turn=turn)
+            await over_udp(context, conversation, check, moment=moment)
 
         return attempt
 
     def _over_tcp(self, context: ProbeContext, check: Check) -> Attempt:
-        async def attempt(turn: Turn) -> None:
+        async def attempt(moment: Moment) -> None:
             stream = await connected(context, check, deadline_s=context.connect_s(CONNECT_DEADLINE_S))
             conversation = Initiator(session_id=context.nonces.conversation(), stream=True)
             patience = max(1.0, 6 * context.settle_s)
@@ -124,7 +124,7 @@ class OpenvpnProbe:
                 check,
                 stream,
                 lambda driver: GoalBy(driver, check.name, context.stack.now() + patience),
-                turn=turn,
+                moment=moment,
             )
 
         return attempt

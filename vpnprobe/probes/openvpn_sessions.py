@@ -14,13 +14,15 @@ from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake, openvpn_re
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.context import ProbeContext
-from vpnprobe.probes.conversing import Turn, connected, over_stream, over_udp
+from vpnprobe.probes.conversing import Moment, connected, over_stream, over_udp
 from vpnprobe.probes.settings import WantedPort
 from vpnprobe.probes.tunnel_sessions import ECHOES, RETRANSMIT_LEAST_S, SessionOver, TunnelSessions
 from vpnprobe.transports.stack import ConnectError
 from vpnprobe.wire.openvpn_wrap import Wrap
 
 CONNECT_DEADLINE_S: Final = 8.0
+OPENING_BYTES: Final = 3000
+"""Of reset, TLS and key exchange, one way."""
 
 
 class OpenvpnSessions(TunnelSessions):
@@ -31,12 +33,12 @@ class OpenvpnSessions(TunnelSessions):
         self.wrap = wrap
         self.reset = openvpn_reset(wanted.transport, wanted.port, form)
         handshake, data = openvpn_handshake(wanted.transport, wanted.port, form), openvpn_data(wanted.transport, wanted.port, form)
-        super().__init__(context, wanted, (self.reset, handshake), data)
+        super().__init__(context, wanted, (self.reset, handshake), data, OPENING_BYTES)
         self._session_keys = session_keys
         self._tls_context = client_context(ca_pem=None, identity=session_keys.identity)
 
-    async def session(self, echoes: int, turn: Turn) -> None:
-        await (self._over_udp(echoes, turn) if self.wanted.transport is Transport.UDP else self._over_tcp(echoes, turn))
+    async def session(self, echoes: int, moment: Moment) -> None:
+        await (self._over_udp(echoes, moment) if self.wanted.transport is Transport.UDP else self._over_tcp(echoes, moment))
 
     def _client(self, echoes: int) -> Client:
         context = self.context
@@ -54,26 +56,30 @@ class OpenvpnSessions(TunnelSessions):
             entropy=context.stack.entropy,
             unix_time_at_zero=context.stack.unix_time() - context.stack.now(),
             offer=ClientOffer(program=f"vpnprobe {__version__}", echoes=echoes, check_certificate=check),
-            retransmit_after_s=max(RETRANSMIT_LEAST_S, 1.5 * context.settle_s),
+            retransmit_after_s=max(RETRANSMIT_LEAST_S, 1.5 * context.settle_s) + context.line.takes_s(OPENING_BYTES),
         )
         client.short_replies = True
+        self.at_the_lines_pace(client)
         return client
 
-    async def _over_udp(self, echoes: int, turn: Turn) -> None:
+    async def _over_udp(self, echoes: int, moment: Moment) -> None:
         client = self._client(echoes)
         further = partial(self.behind_its_end, client)
-        await over_udp(self.context, client, self.reset, until=self._over(client), closing=client.goodbye, turn=turn, further=further)
+        over, goodbye = self._over(client), client.goodbye
+        await over_udp(
+            self.context, client, self.reset, until=over, closing=goodbye, moment=moment, further=further, admitted=OPENING_BYTES
+        )
 
     def _over(self, client: Client) -> Callable[[Driver], SessionOver]:
         return lambda _: SessionOver(self.context, client, ECHOES, stream=client.stream)
 
-    async def _over_tcp(self, echoes: int, turn: Turn) -> None:
+    async def _over_tcp(self, echoes: int, moment: Moment) -> None:
         try:
             stream = await connected(self.context, self.reset, deadline_s=self.context.connect_s(CONNECT_DEADLINE_S))
         except ConnectError:
             return
         client = self._client(echoes)
-        await over_stream(self.context, client, self.reset, stream, self._over(client), turn=turn)
+        await over_stream(self.context, client, self.reset, stream, self._over(client), moment=moment)
 
 
 def checks_of(wanted: WantedPort) -> tuple[Check, Check]:

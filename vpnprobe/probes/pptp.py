@@ -18,7 +18,7 @@ from vpnprobe.evidence.checks import GRE_IN_CALL, PPTP_CONTROL, PPTP_LCP
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Job, ProbeContext, SendTrials, gather_all, ready
-from vpnprobe.probes.conversing import Turn, connected, stream_driver, until_sure
+from vpnprobe.probes.conversing import Moment, connected, stream_driver, until_sure
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Datagram
 
@@ -65,14 +65,14 @@ class Calls:
         self._late: list[tuple[Initiator, _ControlConnection]] = []
         """Whose call had not come up in time: on a loaded machine it may have since."""
 
-    async def attempt(self, turn: Turn) -> None:
+    async def attempt(self, moment: Moment) -> None:
         context = self.context
         name = host_name(context.nonces.conversation().hex())
         conversation = Initiator(name, 1 + int.from_bytes(context.stack.entropy(2), "big") % 0xFFFE)
         stream = await connected(context, PPTP_CONTROL, deadline_s=context.connect_s(DEADLINE_S))
         connection = _ControlConnection(stream_driver(context, conversation, PPTP_CONTROL, stream))
         context.keep(connection)
-        with context.recorder.in_block(await turn()):
+        with context.recorder.in_block(await moment()):
             connection.driver.start()
         patience = context.stack.now() + max(1.0, 6 * context.settle_s)
         await connection.driver.wait(GoalBy(connection.driver, PPTP_CONTROL.name, patience))

@@ -21,6 +21,8 @@ from vpnprobe.wire.nonce import STREAM_BYTES, NoncePayload
 
 GAP_S: Final = 0.08
 """Between the starts of two connections."""
+ATTEMPT_BYTES: Final = 300
+"""Of a connection that comes up, on the line: its beginning, our payload, and its end."""
 CONNECT_DEADLINE_S: Final = 8.0
 REFUSALS_ENOUGH: Final = 4
 
@@ -73,6 +75,8 @@ class ConnectionAttempts:
         beside = self.made > 0
         for _ in range(count):
             block = await self.context.comparison.turn() if beside else None
+            if not beside:
+                await self.context.pacer.admit(ATTEMPT_BYTES)
             started.append(asyncio.get_running_loop().create_task(self._attempt(block)))
             self.made += 1
             if not beside:

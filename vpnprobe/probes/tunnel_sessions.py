@@ -8,10 +8,11 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Final
+from typing import Final, TypeVar
 
 from vpnprobe.conversations.tunnel_echo import TunnelEcho
 from vpnprobe.endpoint.driver import CLOCK_SLACK_S, Driver
+from vpnprobe.endpoint.pacer import Turn
 from vpnprobe.evidence.comparison import PERIOD_S, blocks_needed
 from vpnprobe.evidence.judge import rows_of
 from vpnprobe.evidence.judging.base import WAYS, Judge
@@ -20,7 +21,7 @@ from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Direction, Outcome, Transport
 from vpnprobe.probes.context import Job, ProbeContext, gather_all
-from vpnprobe.probes.conversing import GAP_S, Turn, TurnsOfOneKind, at_once, still_needed
+from vpnprobe.probes.conversing import GAP_S, Moment, MomentsOfOneKind, at_once, still_needed
 from vpnprobe.probes.settings import WantedPort
 
 ECHOES: Final = 6
@@ -31,7 +32,7 @@ RETRANSMIT_LEAST_S: Final = 0.15
 STALLED_S: Final = 1.2
 """Nothing comes for so long: then a session that had begun ends."""
 MOST_SESSIONS: Final = 24
-SPARE_BLOCKS: Final = 2
+SPARE_BLOCKS: Final = 1
 """More blocks behind the end of a session than there must be: some lose controls."""
 LEAST_SESSIONS: Final = 2
 """That show a limit before it is called one, or that nothing passes: a flow may lose its way by itself, and a long run be cut before the
@@ -41,6 +42,10 @@ MOST_LONG_AT_ONCE: Final = 4
 """Sessions before it is asked again what they have shown: long ones take both ends' time."""
 SESSION_DEADLINE_S: Final = 20.0
 MOST_STALLED_S: Final = 6.0
+
+
+FEW_PORTS: Final = 2
+TOO_SLOW: Final = "the line is so slow that few ports are tried"
 
 
 class SessionOver:
@@ -78,11 +83,14 @@ class SessionOver:
         return min(MOST_STALLED_S, max(STALLED_S, 8 * self._settle_s))
 
 
+SomeSessions = TypeVar("SomeSessions", bound="TunnelSessions")
+
+
 class TunnelSessions(ABC):
     """The sessions of one protocol, in one form, on one port."""
 
-    def __init__(self, context: ProbeContext, wanted: WantedPort, steps: Sequence[Check], data: Check) -> None:
-        """`steps`: the checks that a session comes to before `data`, in order."""
+    def __init__(self, context: ProbeContext, wanted: WantedPort, steps: Sequence[Check], data: Check, opening_bytes: int) -> None:
+        """`steps`: the checks that a session comes to before `data`, in order. `opening_bytes`: what it takes on the line until then."""
         self.wanted = wanted
         self.steps = tuple(steps)
         self.data = data
@@ -90,10 +98,17 @@ class TunnelSessions(ABC):
         self._made = 0
         self._behind = False
         """Whether it is looked behind the end of a session just now."""
+        self.opening_bytes = opening_bytes
+
+    def at_the_lines_pace(self, end: TunnelEcho) -> None:
+        """Has an end's echo requests leave as the line carries them."""
+        end.run.pace = self.context.pacer
+        if self.context.line.slow:
+            end.run.full_turns = 1
 
     @abstractmethod
-    async def session(self, echoes: int, turn: Turn) -> None:
-        """One fresh session, begun in its turn once it is ready, to its end. `echoes`: the client's echo requests."""
+    async def session(self, echoes: int, moment: Moment) -> None:
+        """One fresh session, begun at its moment once it is ready, to its end. `echoes`: the client's echo requests."""
 
     async def behind_its_end(self, client: TunnelEcho, driver: Driver) -> None:
         """Where nothing more was answered at the end of a session: one request more of each end in each of some blocks.
@@ -105,7 +120,8 @@ class TunnelSessions(ABC):
         if context.peer is None or self._behind or not run.silent_at_its_end(LEAST_BEHIND_A_CUT):
             return
         self._behind = True
-        count = blocks_needed(1.0, context.facts.error_bound) + SPARE_BLOCKS
+        # In captures time alone tells what was asked for, so that a limit costs as many times as there were packets.
+        count = blocks_needed(float(len(run.requests)), context.facts.error_bound) + SPARE_BLOCKS
         back = context.trials_back(Job.DATA, count, beside=True, port=self.wanted.port)
         try:
             await gather_all([self._one_a_block(client, driver, count), back, self._once_more(client)])
@@ -122,9 +138,9 @@ class TunnelSessions(ABC):
             await self.session(echoes, at_once)
 
     async def _one_a_block(self, client: TunnelEcho, driver: Driver, count: int) -> None:
-        context, turn = self.context, TurnsOfOneKind(self.context)
+        context, moment = self.context, MomentsOfOneKind(self.context)
         for _ in range(count):
-            block = await turn()
+            block = await moment()
             if client.failed or not client.run.silent_at_its_end(LEAST_BEHIND_A_CUT):
                 return
             with context.recorder.in_block(block):
@@ -156,13 +172,15 @@ class TunnelSessions(ABC):
 
     async def _attempts(self, count: int, echoes: int, *, beside: bool) -> None:
         running: list[asyncio.Task[None]] = []
-        turn = TurnsOfOneKind(self.context) if beside else at_once
+        moment = MomentsOfOneKind(self.context) if beside else at_once
         try:
             for number in range(count):
                 if number:
                     await asyncio.sleep(PERIOD_S if beside else GAP_S)
+                if not beside:
+                    await self.context.pacer.admit(self.opening_bytes, Turn.TUNNEL)
                 self._made += 1
-                running.append(asyncio.get_running_loop().create_task(self.session(echoes, turn)))
+                running.append(asyncio.get_running_loop().create_task(self.session(echoes, moment)))
             await asyncio.gather(*running)
         finally:
             for task in running:
@@ -206,6 +224,17 @@ class TunnelSessions(ABC):
             return echoes
         limits = [suspected_limit(judgement, self.data, way) for way in WAYS]
         return echoes if any(limit is not None and "cut_after" in limit.detail for limit in limits) else min(echoes, ECHOES)
+
+
+async def within_the_line(context: ProbeContext, ports: Sequence[SomeSessions]) -> list[SomeSessions]:
+    """Those of some ports, in the order of preference, that are tried: on a line that crawls the first few."""
+    await context.line.told.wait()
+    few = list(ports[:FEW_PORTS] if context.line.crawling else ports)
+    for sessions in ports[len(few) :]:
+        for check in sessions.steps:
+            context.skip(check, TOO_SLOW)
+        context.skip(sessions.data, TOO_SLOW, *WAYS)
+    return few
 
 
 async def tried(context: ProbeContext, ports: Sequence[TunnelSessions]) -> tuple[Judge, list[TunnelSessions]]:

@@ -43,9 +43,14 @@ class UdpReach:
         remote = context.endpoint(number)
         kinds = ((SHORTEST, Purpose.REACH), (decoy_bytes(number, context.settings.named_ports) or SHORTEST, Purpose.DECOY))
 
+        left_at: dict[str, float] = {}
+
         def came(datagram: Datagram) -> None:
-            if datagram.source == remote:
-                context.recorder.arrived([identify.nonce(check, datagram.data)], datagram)
+            identity = identify.nonce(check, datagram.data)
+            if datagram.source == remote and identity is not None:
+                context.recorder.arrived([identity], datagram)
+                if (left := left_at.pop(identity.key, None)) is not None:
+                    context.line.answered(left)
 
         def refused(_: Endpoint) -> None:
             context.recorder.refused(Refusal(check, Direction.C2S, RefusalKind.PORT_UNREACHABLE, None))
@@ -60,8 +65,14 @@ class UdpReach:
                 size, purpose = kinds[count % 2]
                 count += 1
                 # Beside controls each trial is a flow of its own, as each of them is.
-                from_port = await context.udp(came, refused) if beside else port
-                return size, partial(context.sender.nonce, from_port, remote, check, size=size, purpose=purpose)
+                local = await context.udp(came, refused) if beside else port
+                payload = context.nonces.fresh(size, purpose=purpose)
+
+                def send_one() -> None:
+                    left_at[payload.answer().key] = context.stack.now()
+                    context.sender.payload(local, remote, check, payload)
+
+                return size, send_one
 
             await context.trials(ready, trials, beside)
 
