@@ -101,7 +101,7 @@ def on_path(story: Callable[[ProbeContext, Server], Awaitable[T]], *ports: int) 
         network = SimulatedNetwork(Topology(routers=1), seed=3)
         client, server = network.stack(CLIENT), Server(network.stack(SERVER), ports)
         await server.open()
-        settings = Settings((1194,), control_port=7117)
+        settings = Settings((1194,), frozenset({"gre"}), control_port=7117)
         recorder = Recorder(client, Vantage.CLIENT)
         context = ProbeContext(client, network.topology.server_address, settings, recorder, Nonces(client, 7), Peer(), None)  # type: ignore[arg-type]
         context.facts = replace(context.facts, ports={(Transport.UDP, port): PortState.OURS for port in ports})

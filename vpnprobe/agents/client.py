@@ -34,7 +34,7 @@ from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, ProbeError, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Observation, Transport
 from vpnprobe.probes.catalogue import Probe, chosen, ports_of
-from vpnprobe.probes.comparison import for_controls
+from vpnprobe.probes.comparison import with_controls
 from vpnprobe.probes.context import ProbeContext, RawPorts
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Address, Closable, ConnectError, Datagram, NetworkStack, TcpStream
@@ -42,8 +42,6 @@ from vpnprobe.wire.icmp import Quote
 
 LAST_WORDS_S: Final = 5.0
 """How long an interrupted run waits for the server agent's record."""
-UDP: Final = "udp"
-"""The probe that finds out which UDP ports pass."""
 UNDER_WAY_S: Final = 1.0
 UNDER_WAY_TIMES: Final = 6
 """What left within so many settling times (and UNDER_WAY_S at least) before an interruption may be under way, or wait for an answer."""
@@ -215,9 +213,7 @@ class ClientRun:
 
     async def _probe(self, context: ProbeContext, peer: RemotePeer | None) -> None:
         probes = chosen(self.settings)
-        wanted = ports_of(probes, self.settings)
-        # Controls take a UDP port, whatever else is asked.
-        wanted += [] if any(port.transport is Transport.UDP for port in wanted) else for_controls(self.settings)
+        wanted = with_controls(ports_of(probes, self.settings), self.settings)
         if peer is not None:
             keys = self._keys()
             ports = await peer.open(wanted, {name: made.handed_over() for name, made in keys.items()})
@@ -227,9 +223,7 @@ class ClientRun:
         existing = self.settings.existing
         whom = existing.file if existing is not None and self.settings.only_existing else str(self.peer_address)
         self.tell(f"probing {whom} with {', '.join(probe.name for probe in probes)}")
-        measuring = [] if peer is None else [peer.measure_background(context.line)]
-        if peer is not None and not self.settings.wants(UDP):
-            measuring.append(context.comparison.greet())
+        measuring = [] if peer is None else [peer.measure_background(context.line), context.comparison.greet()]
         async with watched(context.line, peer):
             await _together([*(self._guarded(probe, context) for probe in probes), *measuring])
         if self.second_opinion is not None:

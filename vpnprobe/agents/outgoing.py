@@ -24,7 +24,7 @@ from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, TtlTrace
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Job
+from vpnprobe.probes.peer import Job
 from vpnprobe.transports.stack import Endpoint, NetworkStack, RawPort, UdpPort
 from vpnprobe.wire.nonce import MOST_REQUESTS, SHORTEST
 

@@ -28,7 +28,7 @@ from vpnprobe.evidence.packet_records import Check, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, PortState, Refusal, TtlTrace
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Job
+from vpnprobe.probes.peer import Job
 from vpnprobe.probes.settings import WantedPort
 from vpnprobe.transports.stack import Packet
 

@@ -70,6 +70,8 @@ MOST_SOCKETS: Final = 100
 """That are open for answers: those of the last few seconds."""
 LARGEST_CONTROL: Final = 1200
 """Bytes of UDP payload: what any path carries whole."""
+UDP: Final = "udp"
+"""The probe that asks which UDP ports pass."""
 GREETED: Final = 3
 """Ports that are asked whether they pass, where no probe asks."""
 GREETINGS: Final = 2
@@ -110,9 +112,11 @@ class _Slot:
     moment: float = field(default=0.0)
 
 
-def for_controls(settings: Settings) -> list[WantedPort]:
-    """The UDP ports that are opened for controls where no probe wants any."""
-    return [WantedPort(Transport.UDP, port) for port in settings.candidates_over(Transport.UDP)[:GREETED]]
+def with_controls(wanted: list[WantedPort], settings: Settings) -> list[WantedPort]:
+    """The ports that probes want, and where none is of UDP some for controls."""
+    if any(port.transport is Transport.UDP for port in wanted):
+        return wanted
+    return [*wanted, *(WantedPort(Transport.UDP, port) for port in settings.candidates_over(Transport.UDP)[:GREETED])]
 
 
 class Comparison:
@@ -184,6 +188,8 @@ class Comparison:
     async def greet(self) -> None:
         """Asks some ports whether they pass, where no probe does."""
         context = self._context
+        if context.settings.wants(UDP):
+            return
         ours = [port for (transport, port), state in context.facts.ports.items() if (transport, state) == (Transport.UDP, PortState.OURS)]
         for number in ours[:GREETED]:
             port, check = await self._socket(udp_reach(number)), udp_reach(number)

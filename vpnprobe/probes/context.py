@@ -1,8 +1,7 @@
 """What a probe is given: the path to one peer, the other end's help, and how much more is needed to be sure.
 
-`ProbeContext` is the client's view. `Peer` is the server agent as the probes see it (None in `--solo`); the agents implement it over the
-control channel. A probe sends its fresh packets and asks `needed` how many more it takes: none once something came through, none once
-silence is proven, and never more than MOST_TRIALS.
+`ProbeContext` is the client's view. A probe sends its fresh packets and asks `needed` how many more it takes: none once something came
+through, none once silence is proven, and never more than MOST_TRIALS.
 """
 
 import asyncio
@@ -10,8 +9,7 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from vpnprobe.conversations.registry import ClientKeys
 from vpnprobe.endpoint.host_firewall import HostFirewall
@@ -25,10 +23,11 @@ from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.judging.packets import may_lose_alone
 from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKind, Skip, TtlTrace
+from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKind, Skip
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, MOST_TRIALS, Background
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.comparison import Comparison
+from vpnprobe.probes.peer import ONE_FLOW, Job, Peer
 from vpnprobe.probes.settings import Settings
 from vpnprobe.transports.stack import Address, Closable, Datagram, Endpoint, NetworkStack, RawPort, UdpPort
 
@@ -59,67 +58,6 @@ SOLO_ANSWER_S: Final = 1.0
 """How long an answer is waited for where no agent can say what arrived."""
 SOLO_CONNECT_S: Final = 4.0
 """How long a TCP connection may take there: its SYN is sent three times by then."""
-
-
-class Job(StrEnum):
-    """Packets that the server agent is asked to send."""
-
-    BARE_GRE = "gre-bare"
-    IN_CALL_GRE = "gre-in-call"
-    ESP = "esp"
-    UDP = "udp"
-    ESP_IN_UDP = "esp-in-udp"
-    DATA = "data"
-    """In the newest conversation at a UDP port: one more echo request through its tunnel."""
-
-
-ONE_FLOW: Final = frozenset({Job.BARE_GRE, Job.IN_CALL_GRE, Job.ESP})
-"""Nothing in them tells flows apart that all devices look at."""
-
-
-class Peer(Protocol):
-    """The server agent, as the probes see it."""
-
-    @property
-    def rtt_s(self) -> float:
-        """Round-trip time of the control channel, seconds; the least that was measured."""
-        ...
-
-    @property
-    def no_raw(self) -> str:
-        """Why it can neither send nor see GRE and ESP; empty: it can."""
-        ...
-
-    async def send(
-        self,
-        job: Job,
-        *,
-        count: int,
-        spacing_s: float,
-        port: int = 0,
-        to: Sequence[tuple[str, int]] = (),
-        call_id: int = 0,
-        unsolicited: bool = False,
-        beside: int | None = None,
-    ) -> None:
-        """Has the server send fresh packets; returns when they have left.
-
-        `to`: where to, in turn, for UDP where nothing came from the client. `call_id`: the server's, of the call to send in. `beside`: the
-        number of the request, by which prompts name it: it returns at once, and one packet leaves for each prompt that comes.
-        """
-        ...
-
-    async def refresh(self) -> EndRecord:
-        """The server's whole record as it stands."""
-        ...
-
-    def background(self) -> Mapping[Direction, Background]:
-        """Loss of the control channel's own segments, by direction, as it stands."""
-        ...
-
-    async def trace(self, check: Check, *, highest_ttl: int) -> TtlTrace | None:
-        """TTL-limited copies of one kind of packet from the server; None: it cannot."""
-        ...
 
 
 SendTrials = Callable[[int, bool], Awaitable[None]]

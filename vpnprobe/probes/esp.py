@@ -9,8 +9,9 @@ from typing import Final
 
 from vpnprobe.evidence.checks import ESP
 from vpnprobe.observations.schema import Direction
-from vpnprobe.probes.context import FIRST_TRIALS, Job, ProbeContext, gather_all, ready
+from vpnprobe.probes.context import FIRST_TRIALS, ProbeContext, gather_all, ready
 from vpnprobe.probes.gre import unsolicited
+from vpnprobe.probes.peer import Job
 from vpnprobe.probes.settings import Settings, WantedPort
 
 

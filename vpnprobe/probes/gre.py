@@ -10,7 +10,8 @@ from typing import Final
 from vpnprobe.evidence import identify
 from vpnprobe.evidence.checks import GRE_BARE
 from vpnprobe.observations.schema import Direction
-from vpnprobe.probes.context import FIRST_TRIALS, Job, Peer, ProbeContext, gather_all, ready
+from vpnprobe.probes.context import FIRST_TRIALS, ProbeContext, gather_all, ready
+from vpnprobe.probes.peer import Job, Peer
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Datagram
 

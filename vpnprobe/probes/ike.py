@@ -15,8 +15,9 @@ from vpnprobe.evidence.checks import ESP_IN_UDP, ikev1_main, ikev2_init
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Job, Opener, ProbeContext, SendOne, gather_all
+from vpnprobe.probes.context import Opener, ProbeContext, SendOne, gather_all
 from vpnprobe.probes.conversing import Attempt, Moment, over_udp, until_sure
+from vpnprobe.probes.peer import Job
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Datagram
 

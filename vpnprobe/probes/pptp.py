@@ -17,8 +17,9 @@ from vpnprobe.endpoint.probe_packets import in_call
 from vpnprobe.evidence.checks import GRE_IN_CALL, PPTP_CONTROL, PPTP_LCP
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Job, ProbeContext, SendTrials, gather_all, ready
+from vpnprobe.probes.context import ProbeContext, SendTrials, gather_all, ready
 from vpnprobe.probes.conversing import Moment, connected, stream_driver, until_sure
+from vpnprobe.probes.peer import Job
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Datagram
 

@@ -20,8 +20,9 @@ from vpnprobe.evidence.judging.data import LEAST_BEHIND_A_CUT, DataPacket, asked
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Direction, Outcome, Transport
-from vpnprobe.probes.context import Job, ProbeContext, gather_all
+from vpnprobe.probes.context import ProbeContext, gather_all
 from vpnprobe.probes.conversing import GAP_S, Moment, MomentsOfOneKind, at_once, still_needed
+from vpnprobe.probes.peer import Job
 from vpnprobe.probes.settings import WantedPort
 
 ECHOES: Final = 6

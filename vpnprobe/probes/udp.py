@@ -15,7 +15,8 @@ from vpnprobe.evidence.checks import udp_reach
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Job, Opener, ProbeContext, SendOne, SendTrials, gather_all
+from vpnprobe.probes.context import Opener, ProbeContext, SendOne, SendTrials, gather_all
+from vpnprobe.probes.peer import Job
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Datagram, Endpoint
 from vpnprobe.wire.nonce import SHORTEST, Purpose
