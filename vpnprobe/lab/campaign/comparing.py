@@ -104,7 +104,7 @@ def _compare_why(comparison: Comparison, topology: Topology, row: Observation, t
 
 
 def _compare_cause(comparison: Comparison, row: Observation, truth: Truth) -> None:
-    right = truth.causes if truth.loss or truth.passing is not Passing.YES else truth.causes - {Cause.LOSS}
+    right = truth.causes if truth.loss or truth.disturbed or truth.passing is not Passing.YES else truth.causes - {Cause.LOSS}
     comparison.told("cause", _words(right), row.cause.value if row.cause is not None else "none")
     if row.cause is not None and row.cause is not Cause.UNKNOWN and row.cause not in right:
         comparison.wrong(Wrong.CAUSE, f"cause {row.id}", _said(row), _words(right) or "none")

@@ -26,6 +26,8 @@ WRAPS: Final = ("", "tls-crypt", "tls-crypt-v2")
 """Of OpenVPN's control channel; empty: none. Only tls-crypt-v2 begins with another opcode."""
 LARGEST_DATA: Final = 1492
 """Bytes of the largest data packet over UDP that is tried."""
+MORE_IN_A_STREAM: Final = 14
+"""Bytes that a packet is longer in a TCP segment than over UDP: the longer header, and its length."""
 SEGMENT: Final = 1040
 """Bytes of the largest TCP segment of the simulated hosts."""
 
@@ -91,7 +93,7 @@ def numbered(port: int) -> PacketKind:
 def _openvpn(transport: Transport, port: int, first: int, smallest: int, largest: int) -> PacketKind:
     if transport is Transport.UDP:
         return _udp(port, _one_byte(UDP_AT, first), smallest, largest)
-    return _segment(port, _one_byte(STREAM_AT, first), smallest, min(largest, SEGMENT))
+    return _segment(port, _one_byte(STREAM_AT, first), smallest + MORE_IN_A_STREAM, min(largest + MORE_IN_A_STREAM, SEGMENT))
 
 
 def _continued(port: int) -> PacketKind:

@@ -53,6 +53,8 @@ class Truth:
     """A flow is cut after so many packets; None: it is not."""
     disturbed: bool = False
     """Something acts on some of its packets that is no loss of chance: an outage, a policer."""
+    per_s: float | None = None
+    """A policer lets so many packets a second pass; None: there is none."""
     slow: bool = False
     """The path has a rate."""
 
@@ -111,6 +113,7 @@ def truth_of(topology: Topology, steps: Sequence[Step], *, opened_by: Sequence[S
         largest,
         min((obstacle.after_packets or 0 for _, obstacle in cut), default=None),
         any(obstacle.timed or obstacle.per_s is not None for obstacle in met),
+        min((obstacle.per_s for obstacle in met if obstacle.per_s is not None), default=None),
         is_slow(topology),
     )
 
