@@ -15,6 +15,8 @@ from vpnprobe.observations.schema import Cause, Direction
 from vpnprobe.transports.topology import CLIENT, SERVER, Filter, Hook, Topology
 
 SURE: Final = 1.0
+EVERYWHERE: Final = 1000
+"""A position beyond every host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +95,15 @@ def causes_of(planted: Filter, kind: PacketKind) -> frozenset[Cause]:
     return frozenset({Cause.PORT if by_port else Cause.IP_PROTOCOL})
 
 
-def obstacles(topology: Topology, kind: PacketKind, way: Direction, *, asked: bool = True) -> list[Obstacle]:
+def obstacles(topology: Topology, kind: PacketKind, way: Direction, *, opened_to: int = EVERYWHERE) -> list[Obstacle]:
     """All that packets of the kind meet in that direction, the first one first.
 
-    `asked`: whether the client's side has opened the flow before, which matters from server to client alone.
+    `opened_to`: the position at which the client's own packets of the flow end, as far as they opened it; it matters from server to client.
     """
-    return list(_obstacles(topology, kind, way, asked=asked))
+    return list(_obstacles(topology, kind, way, opened_to))
 
 
-def _obstacles(topology: Topology, kind: PacketKind, way: Direction, *, asked: bool) -> Iterator[Obstacle]:
+def _obstacles(topology: Topology, kind: PacketKind, way: Direction, opened_to: int) -> Iterator[Obstacle]:
     last = topology.routers + 1
     positions = range(last + 1) if way is Direction.C2S else range(last, -1, -1)
     for position in positions:
@@ -111,7 +113,7 @@ def _obstacles(topology: Topology, kind: PacketKind, way: Direction, *, asked: b
             yield from _at_host(topology, kind, way, position, Hook.INPUT)
             return
         else:
-            yield from _at_router(topology, kind, way, position, asked=asked)
+            yield from _at_router(topology, kind, way, position, asked=position < opened_to)
         yield from _at_link(topology, kind, way, position)
 
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import reduce
 from typing import Final
 
-from vpnprobe.lab.campaign.crossing import Obstacle, is_slow, obstacles
+from vpnprobe.lab.campaign.crossing import EVERYWHERE, Obstacle, is_slow, obstacles
 from vpnprobe.lab.campaign.packet_kinds import LARGEST_DATA, PacketKind, Step
 from vpnprobe.lab.topologies import TCP
 from vpnprobe.observations.schema import Cause, Direction
@@ -95,8 +95,8 @@ def truth_of(topology: Topology, steps: Sequence[Step], *, opened_by: Sequence[S
     own firewalls are there too.
     """
     opening = next((step.kind for step in (*opened_by, *steps) if step.direction is Direction.C2S), None)
-    asked = opening is None or not any(o.stops(opening) for o in _obstacles(topology, opening, Direction.C2S, asked=True, hosts=hosts))
-    crossed = [_Crossed(step, _obstacles(topology, step.kind, step.direction, asked=asked, hosts=hosts)) for step in steps]
+    opened_to = EVERYWHERE if opening is None else _opened_to(topology, opening, hosts=hosts)
+    crossed = [_Crossed(step, _obstacles(topology, step.kind, step.direction, opened_to, hosts=hosts)) for step in steps]
     failing = next((one for one in crossed if one.stops), None)
     if failing is not None:
         return _stopped(crossed, failing, topology)
@@ -137,8 +137,15 @@ def _stopped(crossed: Sequence[_Crossed], failing: _Crossed, topology: Topology)
     )
 
 
-def _obstacles(topology: Topology, kind: PacketKind, way: Direction, *, asked: bool, hosts: bool) -> tuple[Obstacle, ...]:
-    return tuple(obstacle for obstacle in obstacles(topology, kind, way, asked=asked) if hosts or not obstacle.host)
+def _opened_to(topology: Topology, opening: PacketKind, *, hosts: bool) -> int:
+    """Where the packets end that open the flow."""
+    met = _obstacles(topology, opening, Direction.C2S, EVERYWHERE, hosts=hosts)
+    return next((obstacle.position for obstacle in met if obstacle.stops(opening)), EVERYWHERE)
+
+
+def _obstacles(topology: Topology, kind: PacketKind, way: Direction, opened_to: int, *, hosts: bool) -> tuple[Obstacle, ...]:
+    found = obstacles(topology, kind, way, opened_to=opened_to)
+    return tuple(obstacle for obstacle in found if hosts or not obstacle.host)
 
 
 def _limit(kind: PacketKind, met: Sequence[Obstacle]) -> int:
