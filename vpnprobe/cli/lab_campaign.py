@@ -18,8 +18,16 @@ TELL_EVERY: Final = 10
 @click.command("campaign")
 @click.option("--runs", type=click.IntRange(min=1), default=100, show_default=True, help="How many networks.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the draws: the same seed draws the same networks.")
-@click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; they change nothing of what comes out.")
-@click.option("-o", "--output", "folder", type=click.Path(path_type=Path), help="Folder for the wrong draws [default: vpnprobe-results/TIME-campaign-SEED].")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; they change nothing of what comes out."
+)
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Folder for the wrong draws [default: vpnprobe-results/TIME-campaign-SEED].",
+)
 @click.option("--shrink", is_flag=True, help="Save the smallest network that is wrong in the same way beside each wrong draw.")
 @click.option("--markdown", "page", type=click.Path(path_type=Path), help="Also write the tables to this file.")
 @click.option("--quiet", is_flag=True, help="No progress on standard error.")

@@ -116,6 +116,11 @@ class DataRun:
         return not self.stream and lost >= 2 and lost / len(self.packets) > LOSS_WORTH_A_WORD
 
     @property
+    def all_too_large(self) -> bool:
+        """Whether all that is missing is larger than all that came: chance does not lose so, though it may be too few for a proof."""
+        return all(packet.came or packet.size > self.largest_passing for packet in self.packets)
+
+    @property
     def all_stalled(self) -> bool:
         """Whether every stream ends with packets that never came: where that is not proven to be a limit, it is no pass either."""
         return self.stream and all(not session[-1].came for session in self.sessions)
@@ -185,7 +190,8 @@ def _one_way(judge: Judge, check: Check, way: Direction, count: Count) -> Observ
     if unproven or (limit is None and run.all_stalled):
         return found
     if limit is None:
-        return replace(found, outcome=Outcome.DEGRADED, cause=Cause.LOSS) if run.lossy else replace(found, outcome=Outcome.PASS)
+        cause = Cause.UNKNOWN if run.all_too_large else Cause.LOSS
+        return replace(found, outcome=Outcome.DEGRADED, cause=cause) if run.lossy else replace(found, outcome=Outcome.PASS)
     detail = {**found.detail, **limit.detail}
     return replace(found, outcome=limit.outcome, cause=limit.cause, error_bound=limit.error_bound, detail=detail)
 

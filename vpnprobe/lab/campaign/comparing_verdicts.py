@@ -55,7 +55,9 @@ def _compare_verdict(comparison: Comparison, verdict: Verdict, truth: ProtocolTr
     else:
         wrong = Wrong.FEASIBLE
     limits = ", ".join(f"{limit.kind.value} {limit.value}" for limit in verdict.limits)
-    comparison.wrong(wrong, f"verdict {verdict.protocol}", f"{said.value} on {verdict.port}{f' ({limits})' if limits else ''}", _true(truth))
+    comparison.wrong(
+        wrong, f"verdict {verdict.protocol}", f"{said.value} on {verdict.port}{f' ({limits})' if limits else ''}", _true(truth)
+    )
 
 
 def _compare_recommendation(comparison: Comparison, said: Recommendation, truths: Mapping[str, ProtocolTruth]) -> None:

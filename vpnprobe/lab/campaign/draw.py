@@ -113,7 +113,9 @@ def _ip_protocol(plan: Plan) -> None:
 def _ports(plan: Plan) -> None:
     protocol = plan.chance.choice((TCP, UDP))
     ports = plan.some(TCP_PORTS if protocol == TCP else UDP_PORTS)
-    plan.filters.append(Filter(plan.router(), plan.action(protocol), plan.hook(), protocol=protocol, direction=plan.direction(), ports=ports))
+    plan.filters.append(
+        Filter(plan.router(), plan.action(protocol), plan.hook(), protocol=protocol, direction=plan.direction(), ports=ports)
+    )
 
 
 def _tcp_reset(plan: Plan) -> None:

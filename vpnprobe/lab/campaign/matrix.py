@@ -1,4 +1,4 @@
-"""A tally as tables: what was said where what was true, kinds of wrong, and the calibration of error bounds. Markdown, readable as it is."""
+"""A tally as tables: what was said where what was true, kinds of wrong, and the calibration of error bounds, in Markdown."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -20,7 +20,7 @@ MATTERS: Final = {
 
 def markdown(tally: Tally, command: str, version: str) -> str:
     """The whole page."""
-    share = f"{tally.wrong_draws} of {tally.draws}"
+    told = f"{tally.draws} networks; in {tally.wrong_draws} of them something that was said is wrong."
     lines = [
         "# Accuracy",
         "",
@@ -29,7 +29,7 @@ def markdown(tally: Tally, command: str, version: str) -> str:
         "",
         f"    {command}",
         "",
-        f"{tally.draws} networks; in {share} something that was said is wrong. {tally.undecided} verdicts are `unknown` though the truth is plain.",
+        f"{told} {tally.undecided} verdicts are `unknown` though the truth is plain.",
         "",
         *tables(tally),
     ]

@@ -110,7 +110,7 @@ def openvpn_reset(transport: Transport, port: int, wrap: str) -> tuple[Step, ...
 def openvpn_handshake(transport: Transport, port: int, wrap: str) -> tuple[Step, ...]:
     """TLS in control packets; the server's certificate takes the largest."""
     there, back = _openvpn(transport, port, CONTROL, 101, 611), _openvpn(transport, port, CONTROL, 151, 1200)
-    steps = (Step(C2S, there), Step(S2C, back))
+    steps: tuple[Step, ...] = (Step(C2S, there), Step(S2C, back))
     if transport is Transport.TCP:
         steps = (*steps, Step(S2C, _continued(port), repeated=True))
         if wrap == "tls-crypt-v2":

@@ -51,6 +51,11 @@ class ProtocolTruth:
     def working(self) -> list[Truth]:
         return [truth for _, truth in self.ways if truth.passing is Passing.YES]
 
+    @property
+    def free(self) -> bool:
+        """Whether it works without any limit, and nothing but a port and a wrap has to be set. What few clients can be told is felt."""
+        return any(truth.clean and not way.settings for way, truth in self.ways)
+
     def of(self, way: Way) -> Truth | None:
         """The truth about one port and wrap; None: it is no way to use the protocol."""
         return next((truth for one, truth in self.ways if (one.port, one.wrap) == (way.port, way.wrap)), None)
@@ -72,7 +77,7 @@ class ProtocolTruth:
                 return frozenset()
 
     def _right_where_it_works(self) -> frozenset[Feasibility]:
-        if any(truth.clean for truth in self.working):
+        if self.free:
             return frozenset({Feasibility.FEASIBLE})
         if min(truth.loss for truth in self.working) >= LOSS_ALWAYS_TOLD:
             return frozenset({Feasibility.DEGRADED})

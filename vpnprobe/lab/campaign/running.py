@@ -50,9 +50,7 @@ def judge_topology(topology: Topology, seed: int) -> Comparison:
     if not measured.complete:
         comparison.wrong(Wrong.INCOMPLETE, "run", measured.problem, "nothing interrupts it")
     compare_rows(comparison, topology, measured.observations)
-    compare_verdicts(
-        comparison, topology, decision.verdicts, decision.recommendation, candidates=usual_ports(), control_port=CONTROL_PORT
-    )
+    compare_verdicts(comparison, topology, decision.verdicts, decision.recommendation, candidates=usual_ports(), control_port=CONTROL_PORT)
     return comparison
 
 

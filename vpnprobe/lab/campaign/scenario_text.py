@@ -1,7 +1,7 @@
 """A topology as the text of a scenario file, which `vpnprobe.lab.scenario` reads back into the same topology.
 
-The keys are the fields of the dataclasses in `vpnprobe.transports.topology`, as `vpnprobe.lab.topologies` reads them; what is as by default is
-left out. A network goes into tables of one line each.
+The keys are the fields of the dataclasses in `vpnprobe.transports.topology`, as `vpnprobe.lab.topologies` reads them; what is as by
+default is left out.
 """
 
 from collections.abc import Iterable, Mapping

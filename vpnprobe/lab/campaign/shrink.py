@@ -52,7 +52,7 @@ def smaller(topology: Topology) -> Iterator[Topology]:
     """Networks with one thing less, what takes most away first."""
     for name in _lists(topology):
         for index in range(len(getattr(topology, name))):
-            yield replace(topology, **{name: _without(getattr(topology, name), index)})
+            yield _with(topology, name, _without(getattr(topology, name), index))
     for position in range(1, topology.routers + 1):
         if (shorter := _without_router(topology, position)) is not None:
             yield shorter
@@ -68,6 +68,11 @@ def _lists(topology: Topology) -> list[str]:
     return [one.name for one in fields(topology) if isinstance(getattr(topology, one.name), tuple) and one.name != "links"]
 
 
+def _with(topology: Topology, name: str, value: Any) -> Topology:  # noqa: ANN401 - whatever the field holds
+    changed: dict[str, Any] = {name: value}
+    return replace(topology, **changed)
+
+
 def _without(entries: tuple[Any, ...], index: int) -> tuple[Any, ...]:
     return entries[:index] + entries[index + 1 :]
 
@@ -77,9 +82,7 @@ def _without_router(topology: Topology, position: int) -> Topology | None:
     name = f"r{position}"
     if topology.routers == 1 or name in _used(topology):
         return None
-    renamed: dict[str, Any] = {
-        one: tuple(_renumbered(entry, position) for entry in getattr(topology, one)) for one in _lists(topology)
-    }
+    renamed: dict[str, Any] = {one: tuple(_renumbered(entry, position) for entry in getattr(topology, one)) for one in _lists(topology)}
     return replace(topology, routers=topology.routers - 1, links=_without(topology.links, position), **renamed)
 
 
@@ -110,7 +113,7 @@ def _simpler_entries(topology: Topology, name: str) -> Iterator[Topology]:
     for index, entry in enumerate(getattr(topology, name)):
         for simpler in _simpler(entry):
             entries = getattr(topology, name)
-            yield replace(topology, **{name: (*entries[:index], simpler, *entries[index + 1 :])})
+            yield _with(topology, name, (*entries[:index], simpler, *entries[index + 1 :]))
 
 
 def _simpler(entry: Any) -> Iterator[Any]:  # noqa: ANN401 - whatever stands on a router

@@ -91,8 +91,8 @@ class _Crossed:
 def truth_of(topology: Topology, steps: Sequence[Step], *, opened_by: Sequence[Step] = (), hosts: bool = True) -> Truth:
     """Of a check that sends these messages in this order.
 
-    `opened_by`: what opened the flow before; empty: the client's first message among the steps, or what came before them. `hosts`: the ends'
-    own firewalls are there too.
+    `opened_by`: what opened the flow before; empty: the client's first message among the steps, or what came before them. `hosts`: the
+    ends' own firewalls are there too.
     """
     opening = next((step.kind for step in (*opened_by, *steps) if step.direction is Direction.C2S), None)
     opened_to = EVERYWHERE if opening is None else _opened_to(topology, opening, hosts=hosts)
