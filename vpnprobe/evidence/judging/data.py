@@ -190,10 +190,15 @@ def _one_way(judge: Judge, check: Check, way: Direction, count: Count) -> Observ
     if unproven or (limit is None and run.all_stalled):
         return found
     if limit is None:
-        cause = Cause.UNKNOWN if run.all_too_large else Cause.LOSS
+        cause = Cause.UNKNOWN if run.all_too_large and not _is_lossy(judge.loss[way]) else Cause.LOSS
         return replace(found, outcome=Outcome.DEGRADED, cause=cause) if run.lossy else replace(found, outcome=Outcome.PASS)
     detail = {**found.detail, **limit.detail}
     return replace(found, outcome=limit.outcome, cause=limit.cause, error_bound=limit.error_bound, detail=detail)
+
+
+def _is_lossy(path: Background) -> bool:
+    """Whether the path loses enough of everything to be told."""
+    return path.lost > LOSS_WORTH_A_WORD * (path.lost + path.passed)
 
 
 def trials_of(check: Check, count: Count) -> list[DataPacket]:
