@@ -27,6 +27,8 @@ from vpnprobe.probes.context import Job
 from vpnprobe.transports.stack import Endpoint, NetworkStack, RawPort, UdpPort
 from vpnprobe.wire.nonce import SHORTEST
 
+PACKET_BYTES: Final = 100
+"""About what one takes on the line."""
 MOST_PACKETS: Final = 200
 """Of one request to send."""
 
@@ -66,6 +68,7 @@ class Outgoing:
         for number in range(count):
             if number:
                 await asyncio.sleep(min(1.0, float(message["spacing_s"])))
+            await session.pacer.admit(PACKET_BYTES)
             send_one()
         return {"sent": count}
 
