@@ -34,7 +34,9 @@ class Obstacle:
     host: str = ""
     """`client` or `server`: it is that end's own firewall; empty: it is on the path."""
     timed: bool = False
-    """It acts for a while only."""
+    """It acts for a while only, or comes and goes."""
+    by_flow: bool = False
+    """It takes the whole of some flows and nothing of others."""
     per_s: float | None = None
     """It takes what is more than so many packets a second; None: it does not ask."""
     after_packets: int | None = None
@@ -129,7 +131,7 @@ def _planted(topology: Topology, kind: PacketKind, way: Direction, position: int
 
 def _obstacle(planted: Filter, share: float, kind: PacketKind, position: int, *, host: str = "") -> Obstacle:
     causes = frozenset({Cause.HOST_FIREWALL}) if host else causes_of(planted, kind)
-    share *= planted.probability
+    share *= planted.probability * planted.flow_share
     return Obstacle(
         position,
         planted.hook is Hook.PREROUTING,
@@ -137,6 +139,7 @@ def _obstacle(planted: Filter, share: float, kind: PacketKind, position: int, *,
         causes if share >= SURE else causes | {Cause.LOSS},
         host,
         planted.timed,
+        planted.flow_share < SURE,
         planted.packets_per_s,
         planted.after_packets,
         planted.longer_than,
@@ -167,11 +170,13 @@ def _at_router(topology: Topology, kind: PacketKind, way: Direction, position: i
 
 def _at_link(topology: Topology, kind: PacketKind, way: Direction, position: int) -> Iterator[Obstacle]:
     """The link on which the host at `position` sends."""
-    link = topology.link(position if way is Direction.C2S else position - 1)
+    link = topology.link(position if way is Direction.C2S else position - 1).towards(way.value)
     if kind.largest > link.mtu:
         yield Obstacle(position, False, SURE, frozenset({Cause.SIZE}), longer_than=link.mtu)
     if link.loss > 0:
         yield Obstacle(position, False, link.loss, frozenset({Cause.LOSS}))
+    if link.burst_loss is not None:
+        yield Obstacle(position, False, link.burst_loss.loss_bad, frozenset({Cause.LOSS, Cause.TIME}), timed=True)
 
 
 def is_slow(topology: Topology) -> bool:

@@ -8,12 +8,26 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from vpnprobe.agents.simulation import CONTROL_PORT
 from vpnprobe.lab.campaign.packet_kinds import ESP, GRE
 from vpnprobe.lab.topologies import ICMP, TCP, UDP
-from vpnprobe.transports.topology import CLIENT, SERVER, Action, Filter, Hook, Link, Nat, StatefulFirewall, Topology
+from vpnprobe.transports.topology import (
+    CLIENT,
+    SERVER,
+    Action,
+    BurstLoss,
+    Clock,
+    Filter,
+    Hook,
+    Link,
+    Nat,
+    Per,
+    Stall,
+    StatefulFirewall,
+    Topology,
+)
 
 MOST_ROUTERS: Final = 8
 MOST_FEATURES: Final = 3
@@ -50,10 +64,13 @@ class Plan:
 
     chance: random.Random
     routers: int
-    links: list[dict[str, float | int]]
+    links: list[dict[str, Any]]
     filters: list[Filter] = field(default_factory=list)
     nats: list[Nat] = field(default_factory=list)
     firewalls: list[StatefulFirewall] = field(default_factory=list)
+    stalls: list[Stall] = field(default_factory=list)
+    clocks: list[Clock] = field(default_factory=list)
+    black_holes: list[str] = field(default_factory=list)
 
     def router(self) -> str:
         return f"r{self.chance.randint(1, self.routers)}"
@@ -87,12 +104,15 @@ def draw(campaign_seed: int, number: int) -> Draw:
     silent = () if speaking else tuple(f"r{one}" for one in range(1, routers + 1) if chance.random() < 0.5)
     topology = Topology(
         routers=routers,
-        links=tuple(Link(**values) for values in plan.links),  # type: ignore[arg-type]
+        links=tuple(Link(**values) for values in plan.links),
         filters=tuple(plan.filters),
         nats=tuple(plan.nats),
         firewalls=tuple(plan.firewalls),
         icmp_errors_per_s=chance.choice((0.0, 0.5, 1.0, 10.0)),
         silent_routers=silent,
+        stalls=tuple(plan.stalls),
+        clocks=tuple(plan.clocks),
+        black_holes=tuple(plan.black_holes),
     )
     return Draw(number, chance.randrange(1, 1 << 30), topology, tuple(features))
 
@@ -213,9 +233,54 @@ def _policer(plan: Plan) -> None:
     plan.filters.append(Filter(plan.router(), protocol=protocol, direction=plan.direction(), packets_per_s=per_s, burst_packets=burst))
 
 
+def _burst_loss(plan: Plan) -> None:
+    """Bad moments of some tens of milliseconds to a second, on one link."""
+    bad_s = plan.chance.uniform(0.02, 1.0)
+    share = plan.chance.uniform(0.01, 0.15)
+    changes = {"to_bad": round(share / (1 - share) / bad_s, 4), "to_good": round(1 / bad_s, 4)}
+    plan.chance.choice(plan.links)["burst_loss"] = BurstLoss(**changes, loss_bad=plan.chance.choice((0.7, 1.0)), per=Per.SECOND)
+
+
+def _disorder(plan: Plan) -> None:
+    """Jitter, packets that are overtaken and packets that come twice."""
+    link = plan.chance.choice(plan.links)
+    link["jitter_s"] = round(link["delay_s"] * plan.chance.uniform(0, 0.5), 6)
+    link["reorder"] = round(plan.chance.uniform(0, 0.1), 3)
+    link["duplicate"] = round(plan.chance.uniform(0, 0.05), 3)
+
+
+def _balanced(plan: Plan) -> None:
+    """One of two paths that UDP is balanced over is dead."""
+    share = plan.chance.choice((0.25, 0.5))
+    plan.filters.append(Filter(plan.router(), protocol=UDP, direction=plan.direction(), flow_share=share))
+
+
+def _stall(plan: Plan) -> None:
+    """An end's program does not run for a moment."""
+    begins = round(plan.chance.uniform(0.5, 4.0), 3)
+    ends = round(begins + plan.chance.uniform(0.05, 1.5), 3)
+    plan.stalls.append(Stall(plan.chance.choice((CLIENT, SERVER)), begins, ends))
+
+
+def _clock(plan: Plan) -> None:
+    """An end's clock of the date is wrong."""
+    plan.clocks.append(Clock(plan.chance.choice((CLIENT, SERVER)), offset_s=round(plan.chance.uniform(-5000, 5000), 1)))
+
+
+def _black_hole(plan: Plan) -> None:
+    """A small MTU that nobody tells of."""
+    _mtu(plan)
+    plan.black_holes += [f"r{position}" for position in range(1, plan.routers + 1)]
+
+
 FEATURES: Final[Mapping[str, Callable[[Plan], None]]] = MappingProxyType(
     {
+        "balanced": _balanced,
+        "black_hole": _black_hole,
+        "burst_loss": _burst_loss,
+        "clock": _clock,
         "cut": _cut,
+        "disorder": _disorder,
         "host_firewall": _host_firewall,
         "ip_protocol": _ip_protocol,
         "loss": _loss,
@@ -228,6 +293,7 @@ FEATURES: Final[Mapping[str, Callable[[Plan], None]]] = MappingProxyType(
         "ports": _ports,
         "rate": _rate,
         "size": _size,
+        "stall": _stall,
         "stateful_firewall": _stateful_firewall,
         "tcp_reset": _tcp_reset,
     }

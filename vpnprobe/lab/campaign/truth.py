@@ -101,7 +101,7 @@ def truth_of(topology: Topology, steps: Sequence[Step], *, opened_by: Sequence[S
     if failing is not None:
         return _stopped(crossed, failing, topology)
     cut = [(one, obstacle) for one in crossed for obstacle in one.obstacles if obstacle.after_packets is not None]
-    unlucky = any(one.step.repeated and one.by_chance for one in crossed)
+    unlucky = any(one.by_chance and (one.step.repeated or any(o.by_flow for o in one.by_chance)) for one in crossed)
     largest = min((_limit(one.step.kind, one.obstacles) for one in crossed), default=LARGEST_DATA)
     met = [obstacle for one in crossed for obstacle in one.obstacles]
     return Truth(
