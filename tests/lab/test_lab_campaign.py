@@ -39,7 +39,7 @@ from vpnprobe.observations.schema import (
     Unit,
     Verdict,
 )
-from vpnprobe.transports.topology import Action, Filter, Hook, Link, Nat, StatefulFirewall, Topology
+from vpnprobe.transports.topology import Action, BurstLoss, Filter, Hook, Link, Nat, StatefulFirewall, Topology
 
 C2S, S2C, BOTH = Direction.C2S, Direction.S2C, Direction.BOTH
 PORTS = (1194, 443, 53, 80, 8443, 51194, 51820)
@@ -255,6 +255,9 @@ def test_a_row_about_what_a_router_drops(said: Observation, wrong: list[Wrong]) 
     [
         (topology(), row(Outcome.BLOCKED, Cause.PORT), [Wrong.BLOCKED]),
         (topology(), row(Outcome.DEGRADED, Cause.LOSS), [Wrong.DEGRADED]),
+        (topology(Filter("r1", protocol=17, flow_share=0.5)), row(Outcome.BLOCKED, Cause.PAYLOAD), [Wrong.BLOCKED]),
+        (topology(Filter("r1", protocol=17, flow_share=0.5)), row(Outcome.DEGRADED, Cause.LOSS), []),
+        (topology(links=(Link(burst_loss=BurstLoss(0.1, 0.9)), *[Link()] * 3)), row(Outcome.DEGRADED, Cause.LOSS), []),
         (topology(Filter("r1", probability=0.2)), row(Outcome.DEGRADED, Cause.LOSS), []),
         (topology(Filter("r1", probability=0.2)), row(Outcome.DEGRADED, Cause.SIZE), [Wrong.CAUSE]),
         (topology(Filter("client", hook=Hook.INPUT, protocol=17)), row(Outcome.NO_ANSWER, Cause.HOST_FIREWALL), []),

@@ -39,7 +39,7 @@ def _opened_by(row: Observation) -> tuple[Step, ...]:
 
 def _compare(comparison: Comparison, topology: Topology, row: Observation, truth: Truth, steps: Sequence[Step]) -> None:
     comparison.told("row", truth.passing.value, row.outcome.value)
-    if truth.passing is Passing.YES and not truth.disturbed and truth.largest >= max(step.kind.largest for step in steps):
+    if truth.passing is Passing.YES and truth.per_s is None and truth.largest >= max(step.kind.largest for step in steps):
         comparison.bounds.append(1.0 if row.error_bound is None else row.error_bound)
     wrong = _wrong_outcome(row, truth)
     if wrong is not None:

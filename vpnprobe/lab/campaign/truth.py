@@ -52,7 +52,7 @@ class Truth:
     after_packets: int | None = None
     """A flow is cut after so many packets; None: it is not."""
     disturbed: bool = False
-    """Something acts on some of its packets that is no loss of chance: an outage, a policer."""
+    """Something acts on some of its packets that is no loss of chance: an outage, a dead half of a balanced path, a policer."""
     per_s: float | None = None
     """A policer lets so many packets a second pass; None: there is none."""
     slow: bool = False
@@ -77,7 +77,7 @@ class _Crossed:
 
     @property
     def by_chance(self) -> list[Obstacle]:
-        plain = (o for o in self.obstacles if not o.timed and o.per_s is None and o.after_packets is None and o.longer_than is None)
+        plain = (o for o in self.obstacles if not (o.timed or o.by_flow) and (o.per_s, o.after_packets, o.longer_than) == (None,) * 3)
         return [obstacle for obstacle in plain if NEGLIGIBLE <= obstacle.share < 1]
 
     @property
@@ -101,7 +101,7 @@ def truth_of(topology: Topology, steps: Sequence[Step], *, opened_by: Sequence[S
     if failing is not None:
         return _stopped(crossed, failing, topology)
     cut = [(one, obstacle) for one in crossed for obstacle in one.obstacles if obstacle.after_packets is not None]
-    unlucky = any(one.by_chance and (one.step.repeated or any(o.by_flow for o in one.by_chance)) for one in crossed)
+    unlucky = any(one.step.repeated and one.by_chance for one in crossed)
     largest = min((_limit(one.step.kind, one.obstacles) for one in crossed), default=LARGEST_DATA)
     met = [obstacle for one in crossed for obstacle in one.obstacles]
     return Truth(
@@ -112,7 +112,7 @@ def truth_of(topology: Topology, steps: Sequence[Step], *, opened_by: Sequence[S
         max((one.loss for one in crossed), default=0.0),
         largest,
         min((obstacle.after_packets or 0 for _, obstacle in cut), default=None),
-        any(obstacle.timed or obstacle.per_s is not None for obstacle in met),
+        any(obstacle.timed or obstacle.by_flow or obstacle.per_s is not None for obstacle in met),
         min((obstacle.per_s for obstacle in met if obstacle.per_s is not None), default=None),
         is_slow(topology),
     )
