@@ -39,6 +39,7 @@ from vpnprobe.observations.schema import Direction, Observation, Transport
 from vpnprobe.probes.catalogue import Probe, chosen, ports_of
 from vpnprobe.probes.comparison import with_controls
 from vpnprobe.probes.context import ProbeContext, RawPorts
+from vpnprobe.probes.rate_trains import tell_rates
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Address, Closable, ConnectError, Datagram, NetworkStack, TcpStream
 from vpnprobe.wire.icmp import Quote
@@ -229,6 +230,7 @@ class ClientRun:
         measuring = [] if peer is None else [peer.measure_background(context.line), context.comparison.greet()]
         async with watched(context.line, peer):
             await _together([*(self._guarded(probe, context) for probe in probes), *measuring])
+        await tell_rates(context)
         if self.second_opinion is not None:
             scanned = fit_to_scan(wanted, context)
             by_transport = ([port for port in scanned if port.transport is kind] for kind in (Transport.TCP, Transport.UDP))

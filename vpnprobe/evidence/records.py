@@ -12,6 +12,7 @@ from typing import Any
 from vpnprobe.evidence.checks import answering_port, is_existing
 from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
+from vpnprobe.evidence.rates import RateLimit
 from vpnprobe.evidence.statistics import ERROR_BOUND, Background
 from vpnprobe.firewall.mending import Kept, Mends
 from vpnprobe.observations.schema import Direction, Transport
@@ -165,6 +166,10 @@ class PathFacts:
     """By host, `client` and `server`: who manages its own firewall, and what lets through what it keeps."""
     samples: tuple[NumberSample, ...] = ()
     """What checks of kind number tried and measured."""
+    rate_limits: Mapping[tuple[Check, Direction], RateLimit] = field(default_factory=dict)
+    """What is shown to limit the rate of data."""
+    trains: frozenset[str] = frozenset()
+    """Keys of the sessions that were asked for that alone: what they lose is no measure of anything else."""
     errors: tuple[ProbeError, ...] = ()
     error_bound: float = ERROR_BOUND
     """What a 'blocked' must reach."""

@@ -9,8 +9,9 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
+from vpnprobe.conversations.echo_trains import Place, TrainRun
 from vpnprobe.conversations.registry import ClientKeys
 from vpnprobe.endpoint.host_firewall import HostFirewall
 from vpnprobe.endpoint.pacer import FASTEST_BYTES_PER_S, Line, Pacer
@@ -82,6 +83,20 @@ class RawPorts(NamedTuple):
     esp: RawPort
 
 
+class Tunnel(Protocol):
+    """What is tried of one protocol in one form on one port, as others see it."""
+
+    data: Check
+
+    def passes(self, judgement: Judge) -> bool:
+        """Whether data went both ways, and to the end."""
+        ...
+
+    async def in_trains(self, places: Sequence[Place]) -> tuple[str, TrainRun]:
+        """One fresh session over UDP whose echo requests follow a timetable: its conversation's key, and the requests."""
+        ...
+
+
 class _Judged(NamedTuple):
     """A judgement, and what it rests on."""
 
@@ -126,6 +141,8 @@ class ProbeContext:
     """By server port: the local end that `udp/reach` uses."""
     comparison: Comparison = field(init=False)
     """What suspected kinds are compared with."""
+    tunnels: list[Tunnel] = field(default_factory=list)
+    """All that are tried, in order."""
     line: Line = field(init=False)
     """What the path carries, and the pace of all that is sent."""
     _open: list[Closable] = field(default_factory=list)

@@ -18,7 +18,7 @@ from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.existing_sessions import under_clients_checks
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.outages import Fate, Outage, outages
-from vpnprobe.evidence.packet_counts import Count, CountedRecords, PacketCounts, background, count_packets
+from vpnprobe.evidence.packet_counts import Count, CountedRecords, PacketCounts, background, count_packets, session_part
 from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
 from vpnprobe.evidence.statistics import LEAST_TRIALS, Background
@@ -65,6 +65,7 @@ class Judge:
         counted: dict[Check, CountedRecords] | None = None,
     ) -> None:
         """`counted`: what earlier judgements of the run counted, brought up to date; None: everything is counted afresh."""
+        client, server = (without_trains(end, facts.trains) for end in (client, server))
         server = under_clients_checks(client, under_clients_keys(client, server))
         if times:
             server, facts = on_one_clock(client, server, facts)
@@ -138,13 +139,15 @@ class Judge:
     ) -> float | None:
         """The error bound of 'blocked' where nothing came of what left then; None: there is nothing to compare with.
 
-        It rests on what left beside them in random order, where any of them left so; otherwise on the loss of all that passes, as if each
+        It rests on what left beside them in random order; where there were no controls at all, on the loss of all that passes, as if each
         were lost by itself. `one_flow`: they are all of one. `thresholds`: as in `comparison.error_bound`.
         """
         if one_flow and self.by_flow[way]:
             return 1.0
         if (found := error_bound(lost_at, self.blocks[way], thresholds=thresholds)) is not None:
             return found
+        if self.blocks[way]:
+            return 1.0  # More of them can leave beside controls: until then nothing is shown.
         return min(1.0, thresholds * loss.chance_of_losing_all(len(lost_at))) if loss.measured else None
 
     def would_have_recorded(self, check: Check, way: Direction) -> bool:
@@ -282,6 +285,13 @@ class Judge:
             detail={**told, **detail, **proof},
             family=check.family,
         )
+
+
+def without_trains(end: EndRecord, trains: frozenset[str]) -> EndRecord:
+    """The record without the packets of some sessions."""
+    if not trains:
+        return end
+    return replace(end, packet_records=tuple(one for one in end.packet_records if session_part(one.key) not in trains))
 
 
 def by_whom(refusal: Refusal) -> dict[str, Any]:
