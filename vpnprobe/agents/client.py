@@ -164,7 +164,9 @@ class ClientRun:
         self._begin_capture(context)
         own = str(self.stack.source_address(self.peer_address))
         seen_as = peer.seen_as if peer else None
-        context.facts = PathFacts(client_address=own, client_seen_as=seen_as, server_address=str(self.peer_address))
+        target = str(self.peer_address)
+        at = peer.own_addresses(target) if peer is not None else {}
+        context.facts = PathFacts(client_address=own, client_seen_as=seen_as, server_address=target, server_own_addresses=at)
         context.server_record = peer.record() if peer is not None else EndRecord(recorded=False)
         return context
 

@@ -58,7 +58,7 @@ class Outgoing:
     async def send(self, session: ClientSession, message: Message) -> dict[str, object]:
         job, count = Job(message["job"]), min(int(message["count"]), MOST_PACKETS)
         port, to = int(message["port"]), message.get("to")
-        send_one = self._sending(session, job, port, to, call_id=int(message["call_id"]), unsolicited=bool(message["unsolicited"]))
+        send_one = self._sending(session, job, port, to, call_id=int(message["call_id"]))
         if send_one is None:
             return {"sent": 0}
         if message.get("beside"):
@@ -90,14 +90,13 @@ class Outgoing:
         to: Any,  # noqa: ANN401
         *,
         call_id: int,
-        unsolicited: bool,
     ) -> Callable[[], None] | None:
         """What sends one packet of a job; None: it cannot be sent."""
         sender, address = session.sender, session.address
         if job is Job.BARE_GRE and (gre := self._raw.gre) is not None:
-            return lambda: sender.bare_gre(gre, address, unsolicited=unsolicited)
+            return lambda: sender.bare_gre(gre, address)
         if job is Job.ESP and (raw := self._raw.esp) is not None:
-            return lambda: sender.esp(raw, address, unsolicited=unsolicited)
+            return lambda: sender.esp(raw, address)
         if job is Job.IN_CALL_GRE and (call := self._call(session, call_id)) is not None:
             return call.request
         told = Endpoint(address, int(to[1])) if to is not None else None

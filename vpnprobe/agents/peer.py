@@ -13,6 +13,7 @@ from vpnprobe.agents.handover import known_payloads, missing, read_payloads, rea
 from vpnprobe.agents.records import (
     LATEST_S,
     check_row,
+    read_addresses,
     read_all,
     read_check,
     read_known,
@@ -62,6 +63,7 @@ class RemotePeer:
         self._overflowed = False
         """It saw more than it could keep: what is not in its record may have come all the same."""
         self._seen_as = ""
+        self._addresses: dict[Transport, list[str]] = {}
         self._dropped_on_input: frozenset[Check] = frozenset()
         self._dropped_on_output: frozenset[Check] = frozenset()
         self._segments: dict[str, int] = {"sent": 0, "again": 0}
@@ -78,6 +80,14 @@ class RemotePeer:
     def seen_as(self) -> str | None:
         """The client's address as the server sees it: of the control channel, or of probes that came from another."""
         return self._seen_as or str(self.about.get("seen_as") or "") or None
+
+    def own_addresses(self, target: str) -> dict[Transport, str]:
+        """By protocol: the server's own address at which what is sent to `target` comes to it; empty: it did not say.
+
+        It may have several, and be sent to at others by other programs: where one of them is `target`, that is the one.
+        """
+        told = self._addresses or {Transport.TCP: [str(self.about["address"])] if self.about.get("address") else []}
+        return {transport: target if target in own else own[0] for transport, own in told.items() if own}
 
     @property
     def unknown_checks(self) -> list[str]:
@@ -122,10 +132,9 @@ class RemotePeer:
         port: int = 0,
         to: tuple[str, int] | None = None,
         call_id: int = 0,
-        unsolicited: bool = False,
         beside: bool = False,
     ) -> None:
-        arguments = {"count": count, "spacing_s": spacing_s, "port": port, "to": to, "call_id": call_id, "unsolicited": unsolicited}
+        arguments = {"count": count, "spacing_s": spacing_s, "port": port, "to": to, "call_id": call_id}
         expect_s = (BLOCKS_PATIENCE if beside else 1.0) * count * spacing_s
         await self._ask("send", job=job.value, expect_s=expect_s, beside=beside, **arguments)
 
@@ -145,6 +154,8 @@ class RemotePeer:
             with _readable("rows"):
                 self._dropped_on_input = self._checks(answer.get("dropped_on_input", []))
                 self._dropped_on_output = self._checks(answer.get("dropped_on_output", []))
+            with _readable("rows"):
+                self._addresses = read_addresses(answer.get("addresses", {}))
             self._seen_as = str(answer.get("seen_as") or "") or self._seen_as
             more = bool(answer.get("more")) and bool(rows or refusals) and not too_many
         self.refreshed_at = max(self.refreshed_at, began)

@@ -166,6 +166,21 @@ def read_trace(row: object) -> TtlTrace:
     return TtlTrace(read_check(check), _one_of(Direction, direction, "direction"), answered, arrival)
 
 
+def read_addresses(found: object) -> dict[Transport, list[str]]:
+    """Addresses by protocol. Raises DecodeError, and nothing else."""
+    if not isinstance(found, dict) or len(found) > len(Transport):
+        raise DecodeError("addresses", 0, "are no table, or too many")
+    return {
+        _one_of(Transport, name, "transport"): [_text(address, "address") for address in _list(some)] for name, some in found.items()
+    }
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list) or len(value) > MOST_DETAILS:
+        raise DecodeError("addresses", 0, "are no list, or too many")
+    return value
+
+
 def _fields(row: object, name: str, *lengths: int) -> list[Any]:
     if not isinstance(row, list) or len(row) not in lengths:
         raise DecodeError(name, 0, f"is no list of {' or '.join(map(str, lengths))}")

@@ -190,18 +190,20 @@ class ServerAgent:
             self._begin_capture(session)
             self._look_after(session)
         session.heard = self.stack.now()
-        await stream.send(encode_frame({"answers": number, **self._about(session)}))
+        await stream.send(encode_frame({"answers": number, **self._about(session, stream)}))
         return session
 
     def _begin_capture(self, session: ClientSession) -> None:
         if Capability.CAPTURE in self.stack.capabilities:
-            session.run_capture.listeners.append(session.host_firewall)
+            session.run_capture.listeners += [session.host_firewall, session.own_addresses]
             with contextlib.suppress(CannotRun):
                 session.capture = self.stack.capture(session.address, session.run_capture)
 
-    def _about(self, session: ClientSession) -> dict[str, object]:
+    def _about(self, session: ClientSession, stream: TcpStream) -> dict[str, object]:
+        own = stream.local.address
         return {
             "version": __version__,
+            "address": "" if own.is_unspecified else str(own),
             "seen_as": str(session.address),
             "began": self.stack.unix_time() - (self.stack.now() - session.recorder.began),
             "capabilities": sorted(self.stack.capabilities),
@@ -293,6 +295,7 @@ class ServerAgent:
             "refusals": [refusal_row(refusal) for refusal in refusals],
             "more": since + len(rows) < len(recorder.packet_records) or refused + len(refusals) < len(recorder.refusals),
             "dropped": recorder.dropped,
+            "addresses": session.own_addresses.by_transport(),
             "dropped_on_input": [check_row(check) for check in self._dropped_on_input(session)],
             "dropped_on_output": [check_row(check) for check in self._dropped_on_output(session)],
         }

@@ -14,6 +14,7 @@ from vpnprobe.agents.beside import BesideControls
 from vpnprobe.conversations.registry import ProtocolSpec
 from vpnprobe.conversations.session_tag import key_carries
 from vpnprobe.endpoint.host_firewall import HostFirewall
+from vpnprobe.endpoint.own_addresses import OwnAddresses
 from vpnprobe.endpoint.passive_observer import PassiveObserver
 from vpnprobe.endpoint.ppp_call import Call
 from vpnprobe.endpoint.recorder import Recorder
@@ -52,6 +53,7 @@ class ClientSession:
     host_firewall: HostFirewall = field(init=False)
     observer: PassiveObserver | None = None
     """Reads from the wire what is for ports of other programs; None: no port was asked for yet."""
+    own_addresses: OwnAddresses = field(default_factory=OwnAddresses)
     capture: Closable | None = None
     answers: dict[int, "asyncio.Future[dict[str, object]]"] = field(default_factory=dict)
     """By request number: what was answered, or is being worked on."""

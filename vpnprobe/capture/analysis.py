@@ -22,7 +22,7 @@ from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_records import Check, Movement, Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts
-from vpnprobe.observations.schema import ConversationSummary, Direction, Evidence, Observation
+from vpnprobe.observations.schema import ConversationSummary, Direction, Evidence, Observation, Transport
 
 EVIDENCE_KEPT: Final = 4
 """Frames of each capture that are named beside an observation."""
@@ -160,6 +160,7 @@ def _compare(client: Side, server: Side) -> Examined:
         client_address=client.ends.client if client.ends is not None else None,
         server_address=client.ends.server if client.ends is not None else None,
         client_seen_as=_seen_as(client, server, joined=joined),
+        server_own_addresses={Transport.IP: server.ends.server} if joined and server.ends is not None else {},
         clock_offset_s=ahead_s,
         clock_uncertainty_s=clocks.uncertainty_s if clocks is not None else None,
         background=background_of(_decoders(client), _decoders(server), client.ends, server.ends) if joined else {},

@@ -205,6 +205,7 @@ class Decoder:
             peer=captured.destination if sent else captured.source,
             detail=captured.detail,
             purpose=captured.purpose,
+            local=captured.source if sent else captured.destination,
         )
 
     def ttl_limited(self, captured: CapturedMessage) -> bool:

@@ -15,6 +15,9 @@ from vpnprobe.observations.schema import Transport, Unit
 
 BARE: Final = "bare"
 IN_CALL: Final = "in-call"
+CLIENT_SIDE: Final = "client-side"
+SERVER_SIDE: Final = "server-side"
+"""Forms of what is told of NATs: before which end they stand."""
 PROFILE: Final = "profile"
 """How the variant of a check begins that was asked of an existing server, with the user's own profile."""
 
@@ -170,6 +173,11 @@ ESP_IN_UDP: Final = Check("ike", "esp-in-udp", Transport.UDP, 4500)
 SEGMENTS_LOST: Final = Check("quality", "loss", Transport.TCP)
 ICMP_ECHO: Final = Check("path", "echo", Transport.ICMP)
 """Copies of ICMP echo requests: the kind to compare a trace with where nothing else passes."""
+
+
+def mapping(transport: Transport, side: str) -> Check:
+    """What NATs at one side, CLIENT_SIDE or SERVER_SIDE, make of addresses and ports."""
+    return Check("nat", "mapping", transport, None, side)
 
 
 def udp_reach(port: int) -> Check:

@@ -17,7 +17,7 @@ from vpnprobe.endpoint.probe_packets import ProbePacketMaker
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces, ProbeSender
 from vpnprobe.evidence.checks import tcp_reach
-from vpnprobe.evidence.comparison import PERIOD_S
+from vpnprobe.evidence.comparison import PERIOD_S, blocks_needed
 from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_records import Check
@@ -30,6 +30,8 @@ from vpnprobe.transports.stack import Address, Closable, Datagram, Endpoint, Net
 
 FIRST_TRIALS: Final = 6
 """Fresh packets of each kind before anybody asks whether they came."""
+SUSPECTED_TRIALS: Final = blocks_needed(1.0, ERROR_BOUND)
+"""The same where it is suspected that none comes: as many as it takes to be sure of it on a path that loses nothing else."""
 SPACING_S: Final = 0.03
 """Between packets of one kind: loss comes in bursts."""
 SPREAD_S: Final = 1.0
@@ -80,7 +82,6 @@ class Peer(Protocol):
         port: int = 0,
         to: tuple[str, int] | None = None,
         call_id: int = 0,
-        unsolicited: bool = False,
         beside: bool = False,
     ) -> None:
         """Has the server send fresh packets; returns when they have left.
@@ -92,6 +93,10 @@ class Peer(Protocol):
 
     async def refresh(self) -> EndRecord:
         """The server's whole record as it stands."""
+        ...
+
+    def own_addresses(self, target: str) -> Mapping[Transport, str]:
+        """By protocol: the server's own address at which what is sent to `target` comes to it, as far as it is known."""
         ...
 
     def background(self) -> Mapping[Direction, Background]:
@@ -270,7 +275,8 @@ class ProbeContext:
     async def _refresh(self) -> None:
         assert self.peer is not None
         self.server_record = await self.peer.refresh()
-        self.facts = replace(self.facts, background=self.peer.background())
+        own = self.peer.own_addresses(str(self.peer_address))
+        self.facts = replace(self.facts, background=self.peer.background(), server_own_addresses=own)
 
     async def burst(self, send_one: Callable[[], Awaitable[None] | None], count: int, *, spacing_s: float = SPACING_S) -> None:
         """Sends `count` fresh packets, spaced in time."""
@@ -301,18 +307,16 @@ class ProbeContext:
             return missing(judgement.loss[way] if loss is None else loss, lost_at)
         return max(0, min(more, MOST_TRIALS - len(lost_at))) if lost_at else 0
 
-    async def until_sure(self, check: Check, way: Direction, send: SendTrials) -> None:
-        """First trials, then as many more as it takes, beside controls. `send` sends them in the given direction."""
-        await send(FIRST_TRIALS, False)
+    async def until_sure(self, check: Check, way: Direction, send: SendTrials, *, suspected: bool = False) -> None:
+        """First trials, then as many more as it takes, beside controls. `send` sends them in the given direction.
+
+        `suspected`: it is known already that they may not pass, and the first ones leave beside controls too.
+        """
+        await send(SUSPECTED_TRIALS if suspected else FIRST_TRIALS, suspected)
         for _ in range(MOST_ROUNDS):
             if not (more := await self.needed(check, way)):
                 return
             await send(more, True)
-
-    async def after_client(self, check: Check, send_back: SendTrials) -> None:
-        """Server to client, once the client's first packet has had time to open the way through NATs and stateful firewalls."""
-        await asyncio.sleep(self.settle_s)
-        await self.until_sure(check, Direction.S2C, send_back)
 
     async def trials(self, send_one: Callable[[], Awaitable[None] | None], count: int, beside: bool) -> None:
         """Sends `count` fresh packets: one after another, or, `beside`, one in each of as many blocks."""

@@ -1,15 +1,14 @@
 """esp/passthrough: does ESP (IP protocol 50) pass by itself, each way?
 
-One packet an SPI, a fresh SPI each: SPIs are one-way, and stateful firewalls may pass the server's only after the client's, or never, so
-some of the server's leave before the client has sent any.
+One packet an SPI, a fresh SPI each. The client's go first (`probes.order`).
 """
 
 from typing import Final
 
 from vpnprobe.evidence.checks import ESP
 from vpnprobe.observations.schema import Direction
-from vpnprobe.probes.context import FIRST_TRIALS, Job, ProbeContext, gather_all
-from vpnprobe.probes.gre import unsolicited
+from vpnprobe.probes.context import FIRST_TRIALS, Job, ProbeContext
+from vpnprobe.probes.order import client_first
 from vpnprobe.probes.settings import Settings, WantedPort
 
 
@@ -37,5 +36,4 @@ class EspPassthrough:
         async def send_back(count: int, beside: bool) -> None:
             await context.trials_back(Job.ESP, count, beside)
 
-        await unsolicited(context, context.peer, Job.ESP)
-        await gather_all([context.until_sure(ESP, Direction.C2S, send), context.after_client(ESP, send_back)])
+        await client_first(context, ESP, send, send_back)

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from vpnprobe.evidence.checks import is_raw
-from vpnprobe.evidence.identify import UNSOLICITED
 from vpnprobe.evidence.judging.base import WAYS, Judge
+from vpnprobe.evidence.judging.order import AfterServer, begins_by_itself, cause, only_after_server
 from vpnprobe.evidence.naming import form_detail
 from vpnprobe.evidence.packet_counts import Count, PacketCounts, answered_key, round_trip_ms
 from vpnprobe.evidence.packet_records import Check
+from vpnprobe.evidence.statistics import ERROR_BOUND
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
 
 LOSS_WORTH_A_WORD: Final = 0.05
@@ -31,26 +32,28 @@ def _one_way(judge: Judge, check: Check, way: Direction) -> Observation | None:
         return None
     if way is Direction.S2C and is_raw(check) and not judge.ends[way][1].sees_raw and not count.received:
         return None  # The client refuses what it may not receive: that says nothing of the path.
-    detail = {**form_detail(check), **_unsolicited(judge, check, way, counts)}
-    found = judge.blank(check, way, judge.counted(check, way, count), detail)
+    found = judge.blank(check, way, judge.counted(check, way, count), form_detail(check))
     trials = max(len(count.sent), len(count.received))
     if not count.received:
         return judge.not_received(found, check, way, count.lost_at)
+    if way is Direction.C2S and (late := only_after_server(judge, check, count)) is not None:
+        return _after_server(judge, check, found, late)
     found = replace(found, outcome=Outcome.PASS, rtt_ms=_round_trip(counts, count) if way is Direction.S2C else None)
     return replace(found, outcome=Outcome.DEGRADED, cause=Cause.LOSS) if _is_lossy(count, trials) else found
 
 
+def _after_server(judge: Judge, check: Check, found: Observation, late: AfterServer) -> Observation:
+    """It counts what left before the server spoke: that is how a client begins, unless the server does so by itself."""
+    found = replace(found, cause=cause(judge), detail={**found.detail, **late.detail})
+    if begins_by_itself(check):
+        return replace(found, outcome=Outcome.DEGRADED)
+    proven = late.bound is not None and late.bound <= ERROR_BOUND
+    outcome = Outcome.BLOCKED if proven else Outcome.NO_ANSWER
+    return replace(found, outcome=outcome, sent=len(late.before), received=0, error_bound=late.bound)
+
+
 def _is_lossy(count: Count, trials: int) -> bool:
     return count.lost >= 2 and count.lost / trials > LOSS_WORTH_A_WORD
-
-
-def _unsolicited(judge: Judge, check: Check, way: Direction, counts: PacketCounts) -> dict[str, Any]:
-    """What was sent before anything had opened the way for it: it stands beside the count."""
-    early = counts.count(way, UNSOLICITED)
-    if not early.sent:
-        return {}
-    counted = judge.counted(check, way, early)
-    return {UNSOLICITED: {"sent": counted.sent, "received": counted.received}}
 
 
 def _round_trip(counts: PacketCounts, back: Count) -> float | None:
