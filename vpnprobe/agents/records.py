@@ -170,9 +170,7 @@ def read_addresses(found: object) -> dict[Transport, list[str]]:
     """Addresses by protocol. Raises DecodeError, and nothing else."""
     if not isinstance(found, dict) or len(found) > len(Transport):
         raise DecodeError("addresses", 0, "are no table, or too many")
-    return {
-        _one_of(Transport, name, "transport"): [_text(address, "address") for address in _list(some)] for name, some in found.items()
-    }
+    return {_one_of(Transport, name, "transport"): [_text(address, "address") for address in _list(some)] for name, some in found.items()}
 
 
 def _list(value: object) -> list[object]:

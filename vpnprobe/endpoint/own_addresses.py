@@ -1,4 +1,4 @@
-"""At which of its addresses a host is sent to, as its wire shows: where a NAT forwards to it, that is not the address that the sender names.
+"""At which of its addresses a host is sent to, as its wire shows: where a NAT forwards to it, not the one that the sender names.
 
 For IPv4, whose addresses are translated. A few bytes of each packet are read where they stand.
 """

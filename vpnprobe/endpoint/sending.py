@@ -9,7 +9,7 @@ from typing import Final
 
 from vpnprobe.conversations.session_tag import WHOLE, identifier
 from vpnprobe.endpoint.recorder import Recorder
-from vpnprobe.evidence import checks, identify
+from vpnprobe.evidence import checks
 from vpnprobe.evidence.identify import BARE_PROTOCOL, PacketIdentity
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.transports.stack import Address, Endpoint, NetworkStack, RawPort, UdpPort

@@ -45,6 +45,8 @@ class Surroundings(Protocol):
     def facts(self) -> PathFacts: ...
     @property
     def local_ports(self) -> set[tuple[Transport, int]]: ...
+    @property
+    def opened_by_server(self) -> set[int]: ...
     def judge(self) -> Judge: ...
     def endpoint(self, port: int) -> Endpoint: ...
 
@@ -82,7 +84,9 @@ class Comparison:
         passing = {
             port: min(len(counts[check].total(way).received) for way in WAYS)
             for (transport, port), state in context.facts.ports.items()
-            if transport is Transport.UDP and state is PortState.OURS and (check := udp_reach(port)) in counts
+            if (transport, state) == (Transport.UDP, PortState.OURS)
+            and port not in context.opened_by_server
+            and (check := udp_reach(port)) in counts
         }
         best = max(passing, key=lambda port: (passing[port], -port), default=None)
         return best if best is not None and passing[best] else None

@@ -161,6 +161,8 @@ class ProbeContext:
     """Failures that a probe knows by name."""
     udp_locals: dict[int, Endpoint] = field(default_factory=dict)
     """By server port: the local end that `udp/reach` uses."""
+    opened_by_server: set[int] = field(default_factory=set)
+    """UDP ports of the server at which nothing came of the client's before the server itself had sent from there."""
     comparison: Comparison = field(init=False)
     """What suspected kinds are compared with."""
     _open: list[Closable] = field(default_factory=list)

@@ -7,19 +7,20 @@ afterwards is an experiment of its own; the judge tells the two apart by their t
 """
 
 import asyncio
+
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Direction
 from vpnprobe.probes.context import FIRST_TRIALS, ProbeContext, SendTrials
 
 
-def came(context: ProbeContext, check: Check, way: Direction) -> bool:
+def came_through(context: ProbeContext, check: Check, way: Direction) -> bool:
     """Whether any packet of this kind is known to have come."""
     counted = context.judge().packet_counts.get(check)
     return counted is not None and bool(counted.total(way).received)
 
 
 async def client_first(context: ProbeContext, check: Check, send: SendTrials, send_back: SendTrials) -> None:
-    """Both directions: the client's packets until it is sure what becomes of them, then the server's, then again the client's if none came."""
+    """The client's packets until it is sure what becomes of them, then the server's, and the client's again if none of these came."""
     forth = asyncio.get_running_loop().create_task(context.until_sure(check, Direction.C2S, send))
     try:
         await first_came(context, check, forth)
@@ -32,7 +33,7 @@ async def client_first(context: ProbeContext, check: Check, send: SendTrials, se
 async def back_and_again(context: ProbeContext, check: Check, send: SendTrials, send_back: SendTrials) -> None:
     """The server's packets, and where none of the client's has come, a few more of these: do they pass now?"""
     await context.until_sure(check, Direction.S2C, send_back)
-    if not came(context, check, Direction.C2S):
+    if not came_through(context, check, Direction.C2S):
         await send(FIRST_TRIALS, False)
         await context.sync()
 
@@ -46,9 +47,9 @@ async def first_came(context: ProbeContext, check: Check, forth: "asyncio.Task[N
         counted = context.judge().packet_counts.get(check)
         sent = len(counted.total(Direction.C2S).sent) if counted is not None else 0
         await context.sync()
-        if came(context, check, Direction.C2S):
+        if came_through(context, check, Direction.C2S):
             return True
         if lost is not None and sent >= lost:
             return False
     await forth
-    return came(context, check, Direction.C2S)
+    return came_through(context, check, Direction.C2S)

@@ -2,7 +2,8 @@
 
 Fresh numbered payloads of two sizes go to every port that matters: the shortest, and a decoy of the size of the first message of the VPN
 protocol that lives there, so that a filter on size or content shows as a difference. The server agent answers each. Where nothing
-arrives, the server sends to the client unasked, so that the way back is measured too.
+arrives, the server sends to the client unasked, so that the way back is measured too, and then the client to it once more: a stateful
+firewall at the server's side lets in what the server has asked for.
 """
 
 from typing import Final
@@ -13,7 +14,8 @@ from vpnprobe.evidence.checks import udp_reach
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Job, ProbeContext, gather_all
+from vpnprobe.probes.context import FIRST_TRIALS, Job, ProbeContext, gather_all
+from vpnprobe.probes.order import came_through
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Datagram, Endpoint
 from vpnprobe.wire.nonce import SHORTEST, Purpose
@@ -64,6 +66,13 @@ class UdpReach:
 
         await context.until_sure(check, Direction.C2S, send)
         await self._way_back(context, check, port.local)
+        if not came_through(context, check, Direction.C2S):
+            if came_through(context, check, Direction.S2C):
+                # From the port that the server has sent to: do they pass now?
+                context.opened_by_server.add(number)
+                await send(FIRST_TRIALS, False)
+                await context.sync()
+            context.udp_locals[number] = (await context.udp(came, refused)).local  # What is traced is to find the way as a client does.
 
     async def _way_back(self, context: ProbeContext, check: Check, local: Endpoint) -> None:
         """Measures server to client where no answer came: more answers, or packets of the server's own."""

@@ -1,7 +1,7 @@
 """What passes only after the server has spoken: a stateful firewall or a NAT at its side lets in what it has asked for, and nothing else.
 
 Held against each other are the client's packets that left before the server's first and those that came after it. What has no ports may be
-one flow between two addresses, whatever it carries: there the server's first packet of each kind counts, and the last that none had come before.
+one flow between two addresses, whatever it carries: there the server's first packet of each kind counts, up to the first arrival.
 """
 
 from collections.abc import Iterator, Sequence

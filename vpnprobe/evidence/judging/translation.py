@@ -127,7 +127,9 @@ def helpers(judge: Judge) -> list[Observation]:
             for check, changes in _changes(way, sender.packet_records, receiver.packet_records):
                 told.setdefault(check, []).extend(change for change in changes if change not in told.get(check, ()))
     return [
-        _fact(Check("nat", "alg", check.transport, check.port), Outcome.PASS, None, {"of": f"{check.probe}/{check.name}", "rewritten": some})
+        _fact(
+            Check("nat", "alg", check.transport, check.port), Outcome.PASS, None, {"of": f"{check.probe}/{check.name}", "rewritten": some}
+        )
         for check, some in sorted(told.items())
     ]
 
@@ -144,7 +146,13 @@ def _changes(
             yield (
                 came.check,
                 [
-                    {"message": came.message, "direction": way.value, "name": name, "sent": before.detail[name], "received": came.detail[name]}
+                    {
+                        "message": came.message,
+                        "direction": way.value,
+                        "name": name,
+                        "sent": before.detail[name],
+                        "received": came.detail[name],
+                    }
                     for name in names
                     if before.detail[name] != came.detail[name]
                 ],
