@@ -196,7 +196,7 @@ def test_an_unanswered_udp_mapping_lasts_thirty_seconds(idle_s: float, answers: 
 
 def test_a_port_that_is_taken_outside_is_replaced() -> None:
     server = IPv4Address("198.51.100.7")
-    nat = Masquerade(OUTSIDE, lambda: 0.0, pptp_helper=False)
+    nat = Masquerade(Nat("r1"), OUTSIDE, Topology().client_address, lambda: 0.0)
 
     def sent(inside: str) -> IPv4Packet:
         source = IPv4Address(inside)

@@ -151,23 +151,21 @@ def test_the_same_seed_repeats_every_packet_and_another_does_not() -> None:
     assert simulate(lossy, story, seed=6) != first
 
 
-@pytest.mark.parametrize(("dont_fragment", "told"), [(True, 1), (False, 0)])
-def test_a_packet_over_the_mtu_is_dropped_and_told_where_df_is_set(dont_fragment: bool, told: int) -> None:
+def test_a_packet_over_the_mtu_is_dropped_and_told_where_df_is_set() -> None:
     async def story(ends: Ends) -> tuple[int, Ends]:
         got: list[Datagram] = []
         await ends.server.udp(got.append, port=500)
-        ends.client.send_packet(udp_packet(ends, size=1300 - 28, dont_fragment=dont_fragment))
-        ends.client.send_packet(udp_packet(ends, size=1301 - 28, dont_fragment=dont_fragment))
+        for size in (1300, 1301):
+            ends.client.send_packet(udp_packet(ends, size=size - 28, dont_fragment=True))
         await asyncio.sleep(1)
         return len(got), ends
 
     got, ends = simulate(Topology(links=(Link(), Link(), Link(mtu=1300), Link())), story)
     assert got == 1
-    assert len(ends.client_icmp) == told
-    for source, message in ends.client_icmp:
-        assert source == IPv4Address("10.78.1.2")
-        assert isinstance(message, DestinationUnreachable)
-        assert (message.code, message.next_hop_mtu) == (Unreachable.FRAGMENTATION_NEEDED, 1300)
+    ((source, message),) = ends.client_icmp
+    assert source == IPv4Address("10.78.1.2")
+    assert isinstance(message, DestinationUnreachable)
+    assert (message.code, message.next_hop_mtu) == (Unreachable.FRAGMENTATION_NEEDED, 1300)
 
 
 def test_a_rate_spaces_packets_and_drops_what_waits_too_long() -> None:
