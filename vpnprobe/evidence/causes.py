@@ -43,6 +43,8 @@ def _cause(failed: Observation, others: Sequence[Observation], facts: PathFacts)
     passing = _covering([o for o in others if o.outcome in PASSED and o.id != failed.id], _lost(failed))
     if failed.detail.get("by") == "peer":
         return Cause.UNKNOWN, []  # Its own refusal, in its protocol's words: nothing on the path.
+    if _refused_by_servers_nat(failed, facts):
+        return Cause.NAT, []
     if _by_the_peer(failed, facts):
         return Cause.NO_LISTENER, []
     if _refusing_host(failed, facts):
@@ -94,6 +96,14 @@ def _after_server(failed: Observation, others: Sequence[Observation]) -> Observa
     return next((o for o in same if o.detail.get("after_server")), None)
 
 
+def _refused_by_servers_nat(failed: Observation, facts: PathFacts) -> bool:
+    """Whether it is refused in the server's name though the server agent has it open: by the router that has the server's address."""
+    if failed.outcome is not Outcome.REFUSED or not facts.server_nat or _refused_way(failed) is not Direction.C2S:
+        return False
+    known = failed.detail.get("by") == facts.server_address
+    return known and facts.port_state(failed.transport, failed.port) is PortState.OURS
+
+
 def _at_servers_nat(failed: Observation, facts: PathFacts) -> bool:
     """Whether it vanishes where the server's address is translated: the NAT does not forward this protocol.
 
@@ -101,8 +111,6 @@ def _at_servers_nat(failed: Observation, facts: PathFacts) -> bool:
     """
     if not facts.server_nat or _lost(failed) is not Direction.C2S:
         return False
-    if failed.detail.get("by") is not None:
-        return failed.detail.get("by") == facts.server_address
     last = _last_answer(trace) if (trace := _trace_of(failed, facts)) is not None else None
     passing = [t for t in facts.traces if t.direction is Direction.C2S and t.reached is not None]
     return last is not None and any(t.hops.get(last[0] + 1) == facts.server_address for t in passing)
@@ -157,8 +165,6 @@ def _by_the_peer(failed: Observation, facts: PathFacts) -> bool:
     if failed.detail.get("refusal") == RefusalKind.PROHIBITED.value:
         return False
     by = failed.detail.get("by")
-    if facts.server_nat and failed.port is None:
-        return False  # The router that has its address says so: the server agent has the protocol open, or nobody knows.
     if None not in (by, facts.server_address) and by != facts.server_address:
         return False
     state = facts.port_state(failed.transport, failed.port)
