@@ -166,7 +166,13 @@ class ClientRun:
         seen_as = peer.seen_as if peer else None
         target = str(self.peer_address)
         at = peer.own_addresses(target) if peer is not None else {}
-        context.facts = PathFacts(client_address=own, client_seen_as=seen_as, server_address=target, server_own_addresses=at)
+        context.facts = PathFacts(
+            client_address=own,
+            client_seen_as=seen_as,
+            server_address=target,
+            server_own_addresses=at,
+            opened_before=peer.opened_before if peer is not None else {},
+        )
         context.server_record = peer.record() if peer is not None else EndRecord(recorded=False)
         return context
 

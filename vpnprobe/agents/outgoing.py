@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from vpnprobe.agents.beside import BLOCKS_PATIENCE, BesideControls
 from vpnprobe.agents.control import Message
+from vpnprobe.agents.opened_flows import OpenedFlows
 from vpnprobe.agents.records import check_row, read_check, trace_row
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import ClientSession
@@ -20,13 +21,15 @@ from vpnprobe.endpoint.sending import BesidePort
 from vpnprobe.endpoint.ttl_probe import HIGHEST_TTL, IcmpTap
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.comparison import PERIOD_S
-from vpnprobe.evidence.packet_records import Check
+from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import PortState, TtlTrace
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Job
 from vpnprobe.transports.stack import Endpoint, NetworkStack, RawPort, UdpPort
 from vpnprobe.wire.nonce import SHORTEST
 
+WITHOUT_PORTS: Final = {Job.BARE_GRE: checks.GRE_BARE, Job.ESP: checks.ESP}
+"""Jobs whose packets are one flow between two addresses."""
 MOST_PACKETS: Final = 200
 """Of one request to send."""
 
@@ -50,10 +53,11 @@ class RawSockets:
 class Outgoing:
     """All that one server agent sends by itself."""
 
-    def __init__(self, stack: NetworkStack, responders: Responders, raw: RawSockets) -> None:
+    def __init__(self, stack: NetworkStack, responders: Responders, raw: RawSockets, opened: OpenedFlows) -> None:
         self._stack = stack
         self._responders = responders
         self._raw = raw
+        self._opened = opened
 
     async def send(self, session: ClientSession, message: Message) -> dict[str, object]:
         job, count = Job(message["job"]), min(int(message["count"]), MOST_PACKETS)
@@ -61,6 +65,8 @@ class Outgoing:
         send_one = self._sending(session, job, port, to, call_id=int(message["call_id"]))
         if send_one is None:
             return {"sent": 0}
+        if (check := WITHOUT_PORTS.get(job)) is not None:
+            self._speaks(session, check)
         if message.get("beside"):
             return {"sent": await self._beside(session, send_one, count)}
         for number in range(count):
@@ -68,6 +74,12 @@ class Outgoing:
                 await asyncio.sleep(min(1.0, float(message["spacing_s"])))
             send_one()
         return {"sent": count}
+
+    def _speaks(self, session: ClientSession, check: Check) -> None:
+        """The server is about to send what has no ports: is it the first to?"""
+        if not any(s.check == check and s.movement is Movement.RECEIVED for s in session.recorder.packet_records):
+            session.spoke_first.add(check)
+        self._opened.passed(session.address, check, self._stack.now(), opened=False)
 
     async def _beside(self, session: ClientSession, send_one: Callable[[], None], count: int) -> int:
         """Sends one packet in each block of controls that comes; how many. Without blocks it ends by itself."""

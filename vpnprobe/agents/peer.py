@@ -17,6 +17,7 @@ from vpnprobe.agents.records import (
     read_all,
     read_check,
     read_known,
+    read_opened,
     read_packet_record,
     read_refusal,
     read_trace,
@@ -80,6 +81,13 @@ class RemotePeer:
     def seen_as(self) -> str | None:
         """The client's address as the server sees it: of the control channel, or of probes that came from another."""
         return self._seen_as or str(self.about.get("seen_as") or "") or None
+
+    @property
+    def opened_before(self) -> dict[Check, float]:
+        """What the server's packets of an earlier run may have opened towards this client, and how many seconds before this one."""
+        with _readable("hello"):
+            rows = read_known(self.about.get("opened", []), read_opened, self._unknown)
+        return dict(row for row in rows if row is not None)
 
     def own_addresses(self, target: str) -> dict[Transport, str]:
         """By protocol: the server's own address at which what is sent to `target` comes to it; empty: it did not say.

@@ -166,6 +166,12 @@ def read_trace(row: object) -> TtlTrace:
     return TtlTrace(read_check(check), _one_of(Direction, direction, "direction"), answered, arrival)
 
 
+def read_opened(row: object) -> tuple[Check, float]:
+    """A kind of packet, and seconds. Raises UnknownCheck and DecodeError, and nothing else."""
+    check, age_s = _fields(row, "opened", 2)
+    return read_check(check), _moment(age_s)
+
+
 def read_addresses(found: object) -> dict[Transport, list[str]]:
     """Addresses by protocol. Raises DecodeError, and nothing else."""
     if not isinstance(found, dict) or len(found) > len(Transport):

@@ -15,6 +15,7 @@ from typing import Final
 from vpnprobe import __version__
 from vpnprobe.agents.control import MOST_BYTES, STRANGER_BYTES, VERSION, FrameReader, Message, encode_frame
 from vpnprobe.agents.handover import encode_payloads, summary
+from vpnprobe.agents.opened_flows import OpenedFlows
 from vpnprobe.agents.outgoing import Outgoing, RawSockets
 from vpnprobe.agents.records import check_row, packed, packet_record_row, refusal_row
 from vpnprobe.agents.responders import Responders
@@ -59,9 +60,10 @@ class ServerAgent:
         self._admits = admits
         """Whether the first message of a connection proves the secret; None: the streams are authenticated already."""
         self.sessions = ClientSessions(stack)
+        self._opened = OpenedFlows()
         self._raw = RawSockets()
         self.responders = Responders(stack, self.sessions, lambda: self._raw.gre)
-        self._outgoing = Outgoing(stack, self.responders, self._raw)
+        self._outgoing = Outgoing(stack, self.responders, self._raw, self._opened)
         self._handlers: Mapping[str, Callable[[ClientSession, Message], Awaitable[dict[str, object]]]] = {
             "open": self._open,
             "send": self._outgoing.send,
@@ -102,13 +104,21 @@ class ServerAgent:
         for session in self.sessions.of(datagram.source.address, tag):
             if not any(call.received(datagram) for call in session.calls):
                 others = session.observer.in_call(datagram.data, Sender.INITIATOR) if session.observer is not None else ()
-                session.recorder.arrived([*(i for i in identities if i.check == checks.GRE_BARE), *others], datagram)
+                bare = [i for i in identities if i.check == checks.GRE_BARE]
+                session.recorder.arrived([*bare, *others], datagram)
+                if bare:
+                    self._passed(session, checks.GRE_BARE)
 
     def _esp_came(self, datagram: Datagram) -> None:
         identity = identify.esp(checks.ESP, datagram.data)
         if identity is not None:
             for session in self.sessions.of(datagram.source.address, identity.session_tag):
                 session.recorder.arrived([identity], datagram)
+                self._passed(session, checks.ESP)
+
+    def _passed(self, session: ClientSession, check: Check) -> None:
+        """A packet without ports has come from a client."""
+        self._opened.passed(session.address, check, self.stack.now(), opened=check in session.spoke_first)
 
     def _unreachable(self, quote: Quote, source: Address, kind: RefusalKind) -> None:
         check = check_of(quote, server_port=lambda server, _: server)
@@ -205,6 +215,7 @@ class ServerAgent:
             "version": __version__,
             "address": "" if own.is_unspecified else str(own),
             "seen_as": str(session.address),
+            "opened": [[check_row(check), age_s] for check, age_s in self._opened.towards(session.address, self.stack.now())],
             "began": self.stack.unix_time() - (self.stack.now() - session.recorder.began),
             "capabilities": sorted(self.stack.capabilities),
             "no_raw": self._raw.lack,

@@ -97,11 +97,12 @@ def _after_server(failed: Observation, others: Sequence[Observation]) -> Observa
 
 
 def _refused_by_servers_nat(failed: Observation, facts: PathFacts) -> bool:
-    """Whether it is refused in the server's name though the server agent has it open: by the router that has the server's address."""
-    if failed.outcome is not Outcome.REFUSED or not facts.server_nat or _refused_way(failed) is not Direction.C2S:
+    """Whether the router that has the server's address refuses it: it never came to the server, or is open there."""
+    by_its_address = failed.outcome is Outcome.REFUSED and failed.detail.get("by") == facts.server_address
+    if not by_its_address or not facts.server_nat or _refused_way(failed) is Direction.S2C:
         return False
-    known = failed.detail.get("by") == facts.server_address
-    return known and facts.port_state(failed.transport, failed.port) is PortState.OURS
+    never_came = failed.received == failed.detail.get("arrived_at_server", 0) == 0
+    return never_came or facts.port_state(failed.transport, failed.port) is PortState.OURS
 
 
 def _at_servers_nat(failed: Observation, facts: PathFacts) -> bool:

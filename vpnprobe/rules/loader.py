@@ -55,6 +55,7 @@ WHY_KEYS: Final = (
     "unanswered",
     "unanswered-because",
     "host-firewall",
+    "opened-before",
     "after-server",
 )
 REMARK_KEYS: Final = ("loss", "limit", "other-port", "control-port", "outage", "wrap", "profile", "failure", "said", "sizes", "cut")

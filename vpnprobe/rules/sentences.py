@@ -177,6 +177,7 @@ def why(value: Value, rules: RuleSet) -> str:
         ("host-firewall", [row for row in open_rows if row.cause is Cause.HOST_FIREWALL]),
         ("unanswered-because", [row for row in unanswered if row.detail.get("reason")]),
         ("unanswered", unanswered),
+        ("opened-before", [row for row in open_rows if "opened_before_s" in row.detail]),
         ("after-server", [row for row in open_rows if row.detail.get("after_server")]),
         ("no-answer", [row for row in open_rows if row.outcome is Outcome.NO_ANSWER]),
         ("error", [row for row in open_rows if row.outcome is Outcome.ERROR]),

@@ -4,19 +4,14 @@ Held against each other are the client's packets that left before the server's f
 one flow between two addresses, whatever it carries: there the server's first packet of each kind counts, up to the first arrival.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
-from vpnprobe.evidence.checks import IN_CALL
-from vpnprobe.evidence.judging.base import Judge
-from vpnprobe.evidence.packet_counts import Count
+from vpnprobe.evidence.checks import Kind, kind_of
+from vpnprobe.evidence.packet_counts import Count, PacketCounts
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.statistics import LEAST_TRIALS
-from vpnprobe.observations.schema import Cause, Direction
-
-DOUBTFUL: Final = 1e-3
-"""What is lost before by bad luck alone with a probability below this is no evidence that it passes by itself."""
+from vpnprobe.observations.schema import Direction, Transport
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,44 +23,41 @@ class AfterServer:
     sent: int
     """Afterwards."""
     received: int
-    bound: float | None
-    """The probability at most of losing those before by bad luck; None: there is nothing to compare with."""
 
     @property
     def detail(self) -> dict[str, dict[str, int]]:
+        """As a row tells it."""
         return {"after_server": {"sent": self.sent, "received": self.received}}
 
 
-def only_after_server(judge: Judge, check: Check, count: Count) -> AfterServer | None:
-    """Of packets of the client's; None: it is not so, or cannot be told."""
-    if not judge.facts.joined or not count.received or not judge.would_have_recorded(check, Direction.C2S):
-        return None
-    came = min(count.received.values())
-    spoke = max((at for at in _server_began(judge, check) if at <= came), default=None)
+def after_server(counted: Mapping[Check, PacketCounts], *, one_clock: bool) -> dict[Check, AfterServer]:
+    """By kind that is counted packet by packet: where it is so. `one_clock`: times of both ends can be compared.
+
+    Where they cannot, the server has spoken when the client heard it.
+    """
+    found = {}
+    for check, counts in counted.items():
+        if kind_of(check) is not Kind.PACKETS or check.transport is Transport.TCP:
+            continue
+        count = counts.total(Direction.C2S)
+        if count.received and (late := _late(count, _server_began(counted, check, one_clock=one_clock), one_clock=one_clock)) is not None:
+            found[check] = late
+    return found
+
+
+def _late(count: Count, began: Iterator[float], *, one_clock: bool) -> AfterServer | None:
+    came = min(count.received.values()) if one_clock else min(at for key, at in count.sent.items() if key in count.received)
+    spoke = max((at for at in began if at <= came), default=None)
     if spoke is None:
         return None
     before = [at for at in count.lost_at if at < spoke]
-    if len(before) < LEAST_TRIALS:
-        return None
-    bound = judge.bound(Direction.C2S, before, judge.loss[Direction.C2S], len(before))
-    if bound is not None and bound > DOUBTFUL:
-        return None
-    return AfterServer(before, len(count.sent) - len(before), len(count.received), bound)
+    return AfterServer(before, len(count.sent) - len(before), len(count.received)) if len(before) >= LEAST_TRIALS else None
 
 
-def begins_by_itself(check: Check) -> bool:
-    """Whether a server of this kind speaks as soon as the client has asked for a call, so that it need not be the client that begins."""
-    return check.variant == IN_CALL
-
-
-def cause(judge: Judge) -> Cause:
-    """Why it is so."""
-    return Cause.NAT if judge.facts.server_nat else Cause.STATE
-
-
-def _server_began(judge: Judge, check: Check) -> Iterator[float]:
-    """When the first packets left the server of each kind that may be of the same flow, on the client's clock."""
-    for other, counts in judge.packet_counts.items():
-        sent = counts.total(Direction.S2C).sent
-        if sent and (other == check or (check.port is None and other.transport is check.transport)):
-            yield min(sent.values())
+def _server_began(counted: Mapping[Check, PacketCounts], check: Check, *, one_clock: bool) -> Iterator[float]:
+    """When the first packet of each kind that may be of the same flow left the server, or came to the client, on the client's clock."""
+    for other, counts in counted.items():
+        count = counts.total(Direction.S2C)
+        times = count.sent if one_clock else count.received
+        if times and (other == check or (check.port is None and other.transport is check.transport)):
+            yield min(times.values())

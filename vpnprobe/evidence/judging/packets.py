@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from vpnprobe.evidence.checks import is_raw
+from vpnprobe.evidence.checks import IN_CALL, is_raw
 from vpnprobe.evidence.judging.base import WAYS, Judge
-from vpnprobe.evidence.judging.order import AfterServer, begins_by_itself, cause, only_after_server
+from vpnprobe.evidence.judging.order import AfterServer
 from vpnprobe.evidence.naming import form_detail
 from vpnprobe.evidence.packet_counts import Count, PacketCounts, answered_key, round_trip_ms
 from vpnprobe.evidence.packet_records import Check
@@ -15,6 +15,12 @@ from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
 
 LOSS_WORTH_A_WORD: Final = 0.05
 """Share of lost packets from which on, with at least two of them, what passes is called degraded."""
+OPENED_BEFORE: Final = (
+    "it arrives, but the server's packets of an earlier run had opened the way for it, {} s before this one, and that is remembered for "
+    "minutes: run it again ten minutes after the last run"
+)
+DOUBTFUL: Final = 1e-3
+"""What is lost before the server spoke by bad luck alone with a probability up to this is not said to pass by itself."""
 
 
 def packets(judge: Judge, check: Check) -> Iterator[Observation]:
@@ -36,20 +42,29 @@ def _one_way(judge: Judge, check: Check, way: Direction) -> Observation | None:
     trials = max(len(count.sent), len(count.received))
     if not count.received:
         return judge.not_received(found, check, way, count.lost_at)
-    if way is Direction.C2S and (late := only_after_server(judge, check, count)) is not None:
-        return _after_server(judge, check, found, late)
+    if way is Direction.C2S and (late := judge.after_server.get(check)) is not None:
+        bound = judge.bound(way, late.before, judge.loss[way], len(late.before))
+        if judge.facts.joined and judge.would_have_recorded(check, way) and (bound is None or bound <= DOUBTFUL):
+            return _after_server(judge, found, late, bound)
+    if way is Direction.C2S and (age_s := judge.facts.opened_before.get(check)) is not None:
+        told = {"opened_before_s": round(age_s), "reason": OPENED_BEFORE.format(round(age_s))}
+        return replace(found, cause=_at_servers_side(judge), detail={**found.detail, **told})
     found = replace(found, outcome=Outcome.PASS, rtt_ms=_round_trip(counts, count) if way is Direction.S2C else None)
     return replace(found, outcome=Outcome.DEGRADED, cause=Cause.LOSS) if _is_lossy(count, trials) else found
 
 
-def _after_server(judge: Judge, check: Check, found: Observation, late: AfterServer) -> Observation:
-    """It counts what left before the server spoke: that is how a client begins, unless the server does so by itself."""
-    found = replace(found, cause=cause(judge), detail={**found.detail, **late.detail})
-    if begins_by_itself(check):
+def _at_servers_side(judge: Judge) -> Cause:
+    """What lets in only what the server has asked for."""
+    return Cause.NAT if judge.facts.server_nat else Cause.STATE
+
+
+def _after_server(judge: Judge, found: Observation, late: AfterServer, bound: float | None) -> Observation:
+    """What left before the server spoke counts, since so a client begins; in a call the server speaks by itself as soon as it can."""
+    found = replace(found, cause=_at_servers_side(judge), detail={**found.detail, **late.detail})
+    if found.detail.get("form") == IN_CALL:
         return replace(found, outcome=Outcome.DEGRADED)
-    proven = late.bound is not None and late.bound <= ERROR_BOUND
-    outcome = Outcome.BLOCKED if proven else Outcome.NO_ANSWER
-    return replace(found, outcome=outcome, sent=len(late.before), received=0, error_bound=late.bound)
+    outcome = Outcome.BLOCKED if bound is not None and bound <= ERROR_BOUND else Outcome.NO_ANSWER
+    return replace(found, outcome=outcome, sent=len(late.before), received=0, error_bound=bound)
 
 
 def _is_lossy(count: Count, trials: int) -> bool:
