@@ -172,8 +172,11 @@ class TestNat:
         failed = explained(self.LOST, self.THERE, self.BARE, facts=NATTED)
         assert (failed.cause, failed.detail["compared_with"]) == (Cause.NAT, [self.THERE.id])
 
-    def test_the_same_without_a_nat_is_a_filter_on_enhanced_gre(self) -> None:
-        assert cause_of(self.LOST, self.THERE, self.BARE) is Cause.PAYLOAD
+    def test_the_same_without_a_nat_is_a_firewall_that_takes_it_for_no_answer(self) -> None:
+        assert cause_of(self.LOST, self.THERE, self.BARE) is Cause.STATE
+
+    def test_where_the_calls_gre_passes_neither_way_it_is_a_filter_on_enhanced_gre(self) -> None:
+        assert cause_of(self.LOST, row(checks.GRE_IN_CALL, C2S, BLOCKED), self.BARE) is Cause.PAYLOAD
 
     def test_gre_that_does_not_even_get_there_is_not_the_nats_doing(self) -> None:
         assert cause_of(self.LOST, facts=NATTED) is Cause.IP_PROTOCOL

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from vpnprobe import __version__
 from vpnprobe.agents.control import Channel, Connector, FrameReader, Message, encode_frame
-from vpnprobe.agents.peer import RemotePeer, hello
+from vpnprobe.agents.peer import RemotePeer, hello, known_at_first
 from vpnprobe.agents.tracing import trace_both_ways
 from vpnprobe.conversations.registry import PROTOCOLS, ClientKeys, registered_ports
 from vpnprobe.endpoint.host_firewall import HostFirewall
@@ -163,16 +163,7 @@ class ClientRun:
         self._open_raw(context)
         self._begin_capture(context)
         own = str(self.stack.source_address(self.peer_address))
-        seen_as = peer.seen_as if peer else None
-        target = str(self.peer_address)
-        at = peer.own_addresses(target) if peer is not None else {}
-        context.facts = PathFacts(
-            client_address=own,
-            client_seen_as=seen_as,
-            server_address=target,
-            server_own_addresses=at,
-            opened_before=peer.opened_before if peer is not None else {},
-        )
+        context.facts = known_at_first(peer, client_address=own, server_address=str(self.peer_address))
         context.server_record = peer.record() if peer is not None else EndRecord(recorded=False)
         return context
 

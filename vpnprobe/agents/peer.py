@@ -5,6 +5,7 @@ import base64
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from vpnprobe.agents.beside import BLOCKS_PATIENCE
@@ -27,7 +28,7 @@ from vpnprobe.endpoint.pcap import encode_pcap
 from vpnprobe.endpoint.recorder import MOST_ROWS
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.evidence.packet_records import Check, PacketRecord, Vantage
-from vpnprobe.evidence.records import EndRecord, PortState, Refusal, TtlTrace
+from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, TtlTrace
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Job
@@ -278,6 +279,15 @@ def _readable(kind: str) -> Iterator[None]:
         yield
     except (DecodeError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
         raise CannotRun(f"the peer answered {kind} with something that cannot be read: {error}") from error
+
+
+def known_at_first(peer: RemotePeer | None, *, client_address: str, server_address: str) -> PathFacts:
+    """What is known of the path once the peer has said what it is, or is not there."""
+    facts = PathFacts(client_address=client_address, server_address=server_address)
+    if peer is None:
+        return facts
+    own = peer.own_addresses(server_address)
+    return replace(facts, client_seen_as=peer.seen_as, server_own_addresses=own, opened_before=peer.opened_before)
 
 
 def hello(session: str, tag: int) -> dict[str, object]:

@@ -56,7 +56,7 @@ def address_translation(judge: Judge) -> list[Observation]:
     found: dict[tuple[str, Transport], Translation] = defaultdict(Translation)
     for here, there in _both_ends(judge):
         transport, peer = here.check.transport, there.peer
-        own = here.local or (judge.facts.client_address, None)
+        own = here.local or (None if transport is Transport.UDP else judge.facts.client_address, None)
         if own[0] is not None and peer is not None and here.peer is not None:
             found[CLIENT_SIDE, transport].add((own[0], own[1]), here.peer, peer)
         at = there.local[0] if there.local is not None else judge.facts.server_own_addresses.get(transport)
