@@ -291,3 +291,27 @@ class TestAfterPackets:
 
         filters = (Filter("r2", protocol=17, after_packets=2),)
         assert simulate(Topology(filters=filters), story) == ["one 0", "one 1", "two 0", "two 1"]
+
+
+class TestFlowShare:
+    """One of two paths that flows are balanced over."""
+
+    rule = Filter("r1", flow_share=0.5)
+
+    def test_a_share_of_flows_and_all_packets_of_each(self) -> None:
+        hit = [fits(self.rule, flow(40000 + number), "c2s") for number in range(1000)]
+        assert 420 < sum(hit) < 580
+        assert hit == [fits(self.rule, flow(40000 + number), "c2s") for number in range(1000)]
+
+    def test_each_direction_has_a_path_of_its_own(self) -> None:
+        there = [fits(self.rule, flow(40000 + number), "c2s") for number in range(1000)]
+        back = [fits(self.rule, flow(40000 + number, back=True), "s2c") for number in range(1000)]
+        assert 380 < sum(one == other for one, other in zip(there, back, strict=True)) < 620
+
+    def test_protocols_without_ports_are_one_flow(self) -> None:
+        assert len({fits(self.rule, flow(number, protocol=IpProtocol.GRE), "c2s") for number in range(100)}) == 1
+
+    def test_whatever_the_share(self) -> None:
+        planted = [Filter("r1", flow_share=share) for share in (0, 0.1, 0.9, 1)]
+        shares = [sum(fits(rule, flow(number), "c2s") for number in range(1, 2001)) / 2000 for rule in planted]
+        assert shares == pytest.approx([0, 0.1, 0.9, 1], abs=0.03)

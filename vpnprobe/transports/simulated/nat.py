@@ -163,9 +163,13 @@ class Masquerade:
         if related is not None:
             return self._inbound_error(packet, *related)
         key = self._key(packet)
-        flow, is_reply = self._flows.follow(key) or (self._opened_from_outside(key, packet), False)
-        if flow is None:
+        found = self._flows.follow(key)
+        if found is None:
+            self._open_from_outside(key, packet)
+            found = self._flows.follow(key)
+        if found is None:
             return packet
+        flow, is_reply = found
         destination, destination_key = _destination_inside(flow, is_reply=is_reply)
         if (destination, destination_key) == (key.destination, key.destination_key):
             return packet
@@ -176,17 +180,15 @@ class Masquerade:
                 self._flows.open(*call)
         return packet
 
-    def _opened_from_outside(self, key: FlowKey, packet: IPv4Packet) -> Flow | None:
-        """None: it is for the router itself."""
-        if packet.destination != self.outside:
-            return self._flows.open(key, key.inverse)
+    def _open_from_outside(self, key: FlowKey, packet: IPv4Packet) -> None:
+        """Opens a flow for what may come in; what may not is for the router itself."""
         mapping = self._of_outside.get((key.protocol, key.destination_key)) if self._maps else None
-        if mapping is not None and self._lets_in(mapping, key.source):
-            inner = FlowKey(key.protocol, mapping.inside, mapping.inside_port, key.source, key.source_key)
-            return self._flows.open(inner, key)
-        if serves(self._planted.forwards, packet):
-            return self._flows.open(key, FlowKey(key.protocol, self._forwards_to, key.destination_key, key.source, key.source_key))
-        return None
+        if packet.destination != self.outside:
+            self._flows.open(key, key.inverse)
+        elif mapping is not None and self._lets_in(mapping, key.source):
+            self._flows.open(FlowKey(key.protocol, mapping.inside, mapping.inside_port, key.source, key.source_key), key)
+        elif serves(self._planted.forwards, packet):
+            self._flows.open(key, FlowKey(key.protocol, self._forwards_to, key.destination_key, key.source, key.source_key))
 
     def _lets_in(self, mapping: _Mapping, source: IPv4Address) -> bool:
         filtering = self._planted.filtering

@@ -8,7 +8,6 @@ import contextvars
 import random
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
-from itertools import pairwise
 
 from vpnprobe.errors import UsageError
 from vpnprobe.transports.simulated.clock import EventQueue, VirtualEventLoop
@@ -24,7 +23,7 @@ from vpnprobe.transports.simulated.router import C2S, S2C, Boxes, Hop, Router
 from vpnprobe.transports.simulated.stack import SimulatedStack
 from vpnprobe.transports.simulated.stalls import Program, StallingEventLoop
 from vpnprobe.transports.stack import Capability
-from vpnprobe.transports.topology import CLIENT, SERVER, Link, Nat, Topology
+from vpnprobe.transports.topology import CLIENT, SERVER, Link, Topology
 from vpnprobe.wire.ip import IPv4Packet
 
 ALL_CAPABILITIES = frozenset(Capability)
@@ -40,7 +39,7 @@ class SimulatedNetwork:
         self._seed = seed
         self._receivers: dict[str, Callable[[IPv4Packet, str], None]] = {}
         """By host: what takes a packet that moves in a direction."""
-        self._wires = _wires(topology)
+        self._wires = topology.wires()
         self._links = {
             (nearer, farther): {C2S: self._link(nearer, farther, C2S, number), S2C: self._link(farther, nearer, S2C, number)}
             for number, (nearer, farther) in enumerate(self._wires)
@@ -126,7 +125,7 @@ class SimulatedNetwork:
         nat = next((nat for nat in topology.nats if nat.at == name), None)
         recutting = next((recutting for recutting in topology.recuttings if recutting.at == name), None)
         boxes = Boxes(
-            nat=self._masquerade(nat) if nat else None,
+            nat=Masquerade(nat, *topology.outside_and_inner(nat), self.events.now) if nat else None,
             inside=nat.inside if nat else CLIENT,
             firewall=firewall,
             protects=protects,
@@ -143,58 +142,13 @@ class SimulatedNetwork:
             now=self.events.now,
         )
 
-    def _masquerade(self, nat: Nat) -> Masquerade:
-        """Its port forwards go to the next NAT of that side, or to the end itself."""
-        topology = self.topology
-        place = topology.names().index(nat.at)
-        nearer, farther = topology.addresses()[place - 1][1], topology.addresses()[place][0]
-        outside = farther if nat.inside == CLIENT else nearer
-        end = topology.client_address if nat.inside == CLIENT else topology.server_address
-        nearest_first = (end, *topology.outside_addresses(nat.inside))
-        return Masquerade(nat, outside, nearest_first[nearest_first.index(outside) - 1], self.events.now)
-
     def _routes(self, name: str) -> dict[IPv4Address, Hop]:
         """From a router to every address of another host."""
         found = {}
         for wire_addresses in self._wires.values():
             for owner, address in wire_addresses.items():
                 if owner != name:
-                    neighbour, direction = _next_host(self.topology, name, owner)
+                    neighbour, direction = self.topology.next_host(name, owner)
                     wire = (name, neighbour) if direction == C2S else (neighbour, name)
                     found[address] = Hop(direction, self._links[wire][direction], self._wires[wire][name])
         return found
-
-
-def _wires(topology: Topology) -> dict[tuple[str, str], dict[str, IPv4Address]]:
-    """Each link of the chain and then of the way back, by the hosts that it joins, the one nearer to the client first; their addresses."""
-    pairs = list(pairwise(topology.names()))
-    if topology.way_back is not None:
-        along = (topology.way_back.leaves, *topology.back_names(), topology.way_back.joins)
-        pairs += [(nearer, farther) for farther, nearer in pairwise(along)]
-    addresses = (*topology.addresses(), *topology.back_addresses())
-    return {pair: dict(zip(pair, both, strict=True)) for pair, both in zip(pairs, addresses, strict=True)}
-
-
-def _next_host(topology: Topology, here: str, there: str) -> tuple[str, str]:
-    """The neighbour to which a router sends what goes to another host, and the direction in which that lies."""
-    names, beside, way_back = topology.names(), topology.back_names(), topology.way_back
-    if way_back is None:
-        return _along(names, here, there)
-    joins, leaves = names.index(way_back.joins), names.index(way_back.leaves)
-    # As the chain is: from the client's side to the server's.
-    around = (way_back.joins, *reversed(beside), way_back.leaves)
-    if here in beside:
-        towards_server = there in names and names.index(there) > joins
-        return _along(around, here, way_back.leaves if towards_server else way_back.joins if there in names else there)
-    at = names.index(here)
-    goes_round = there in beside or (at >= leaves and names.index(there) <= joins)
-    if not goes_round:
-        return _along(names, here, there)
-    if at == leaves or (at == joins and there in beside):
-        return _along(around, here, there if there in beside else way_back.joins)
-    return _along(names, here, way_back.joins if at < joins else way_back.leaves)
-
-
-def _along(names: tuple[str, ...], here: str, there: str) -> tuple[str, str]:
-    at = names.index(here)
-    return (names[at + 1], C2S) if names.index(there) > at else (names[at - 1], S2C)
