@@ -34,6 +34,12 @@ async def back_and_again(context: ProbeContext, check: Check, send: SendTrials, 
     """The server's packets, and where none of the client's has come, a few more of these: do they pass now?"""
     await context.until_sure(check, Direction.S2C, send_back)
     if not came_through(context, check, Direction.C2S):
+        await again(context, check, send)
+
+
+async def again(context: ProbeContext, check: Check, send: SendTrials) -> None:
+    """A few more of the client's, now that the server has spoken; none where it is the server's own firewall that keeps them."""
+    if check not in context.server_record.dropped_on_input:
         await send(FIRST_TRIALS, False)
         await context.sync()
 

@@ -14,8 +14,8 @@ from vpnprobe.evidence.checks import udp_reach
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import FIRST_TRIALS, Job, ProbeContext, gather_all
-from vpnprobe.probes.order import came_through
+from vpnprobe.probes.context import Job, ProbeContext, gather_all
+from vpnprobe.probes.order import again, came_through
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Datagram, Endpoint
 from vpnprobe.wire.nonce import SHORTEST, Purpose
@@ -70,8 +70,7 @@ class UdpReach:
             if came_through(context, check, Direction.S2C):
                 # From the port that the server has sent to: do they pass now?
                 context.opened_by_server.add(number)
-                await send(FIRST_TRIALS, False)
-                await context.sync()
+                await again(context, check, send)
             context.udp_locals[number] = (await context.udp(came, refused)).local  # What is traced is to find the way as a client does.
 
     async def _way_back(self, context: ProbeContext, check: Check, local: Endpoint) -> None:
