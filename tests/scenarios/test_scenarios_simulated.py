@@ -6,7 +6,7 @@ from importlib.resources import files
 import jsonschema
 import pytest
 from provision_support import OF_SCENARIOS
-from scenario_support import KNOWN_WRONG, LEFT_OUT, SEEDS, Played, alike, simulated, simulated_with
+from scenario_support import KNOWN_WRONG, KNOWN_WRONG_OFFLINE, LEFT_OUT, SEEDS, Played, alike, simulated, simulated_with
 
 from vpnprobe.lab.expectation import Expectation, shortfalls
 from vpnprobe.lab.scenario import load, names
@@ -52,6 +52,13 @@ def test_the_document_is_valid(played: Played) -> None:
     assert named <= set(identifiers)
 
 
+@pytest.fixture
+def _known_wrong_offline(request: pytest.FixtureRequest, scenario: str) -> None:
+    if scenario in KNOWN_WRONG_OFFLINE:
+        request.applymarker(pytest.mark.xfail(strict=True, reason=KNOWN_WRONG_OFFLINE[scenario]))
+
+
+@pytest.mark.usefixtures("_known_wrong_offline")
 def test_the_captures_of_a_run_come_to_its_verdicts(played: Played, expectation: Expectation) -> None:
     lossy = expectation.lossy
     assert alike(played.offline(), lossy=lossy) == alike(played.feasibility, lossy=lossy)

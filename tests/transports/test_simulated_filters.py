@@ -79,7 +79,11 @@ def test_direction_and_protocol_of_a_drop() -> None:
     assert simulate(Topology(filters=(Filter("r3", protocol=47, direction="s2c"),)), story) == (0, 1)
 
 
-CODES = [(Action.REJECT_ADMIN, Unreachable.ADMINISTRATIVELY_PROHIBITED), (Action.REJECT_PORT, Unreachable.PORT)]
+CODES = [
+    (Action.REJECT_ADMIN, Unreachable.ADMINISTRATIVELY_PROHIBITED),
+    (Action.REJECT_HOST, Unreachable.HOST_PROHIBITED),
+    (Action.REJECT_PORT, Unreachable.PORT),
+]
 
 
 @pytest.mark.parametrize(("action", "code"), CODES)
@@ -116,6 +120,7 @@ def test_port_unreachable_answers_protocols_without_ports_too(at: str, hook: Hoo
         (Action.DROP, ConnectFailure.TIMED_OUT),
         (Action.REJECT_RST, ConnectFailure.REFUSED),
         (Action.REJECT_ADMIN, ConnectFailure.UNREACHABLE),
+        (Action.REJECT_HOST, ConnectFailure.UNREACHABLE),
         (Action.REJECT_PORT, ConnectFailure.UNREACHABLE),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 from simulated_support import ignore
 
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
+from vpnprobe.transports.simulated.stack import BUFFERED
 from vpnprobe.transports.simulated.stalls import Program
 from vpnprobe.transports.stack import Datagram, Endpoint, Packet, TcpStream
 from vpnprobe.transports.topology import CLIENT, SERVER, Stall, Topology
@@ -142,6 +143,22 @@ def test_again_and_again() -> None:
 
     late = played((Stall(SERVER, 0.05, 0.25, every_s=0.3),), story)
     assert late == pytest.approx([0.0, 0.25, 0.25, 0.3, 0.55, 0.55, 0.6, 0.85, 0.85, 0.9], abs=0.001)
+
+
+def test_a_socket_that_nobody_reads_holds_so_many() -> None:
+    async def story(network: SimulatedNetwork) -> list[bytes]:
+        got: list[bytes] = []
+        await network.stack(SERVER).udp(lambda datagram: got.append(datagram.data), port=500)
+        client = await network.stack(CLIENT).udp(ignore)
+        network.events.now()
+        for at_s, name in ((1.1, b"waits"), (3.0, b"comes")):
+            await asyncio.sleep(at_s - network.events.elapsed())
+            for _ in range(BUFFERED + 10):
+                client.send(name, Endpoint(network.topology.server_address, 500))
+        await asyncio.sleep(1)
+        return got
+
+    assert played((LATE,), story) == [b"waits"] * BUFFERED + [b"comes"] * (BUFFERED + 10)
 
 
 def test_what_was_cancelled_does_not_run() -> None:

@@ -30,6 +30,8 @@ from vpnprobe.wire.nonce import SHORTEST
 
 WITHOUT_PORTS: Final = {Job.BARE_GRE: checks.GRE_BARE, Job.ESP: checks.ESP}
 """Jobs whose packets are one flow between two addresses."""
+PACKET_BYTES: Final = 100
+"""About what one takes on the line."""
 MOST_PACKETS: Final = 200
 """Of one request to send."""
 
@@ -72,6 +74,7 @@ class Outgoing:
         for number in range(count):
             if number:
                 await asyncio.sleep(min(1.0, float(message["spacing_s"])))
+            await session.pacer.admit(PACKET_BYTES)
             send_one()
         return {"sent": count}
 

@@ -6,6 +6,7 @@ silence is proven, and never more than MOST_TRIALS.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -13,6 +14,7 @@ from typing import Final, NamedTuple, Protocol
 
 from vpnprobe.conversations.registry import ClientKeys
 from vpnprobe.endpoint.host_firewall import HostFirewall
+from vpnprobe.endpoint.pacer import FASTEST_BYTES_PER_S, Line, Pacer
 from vpnprobe.endpoint.probe_packets import ProbePacketMaker
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces, ProbeSender
@@ -34,6 +36,10 @@ SUSPECTED_TRIALS: Final = blocks_needed(1.0, ERROR_BOUND)
 """The same where it is suspected that none comes: as many as it takes to be sure of it on a path that loses nothing else."""
 SPACING_S: Final = 0.03
 """Between packets of one kind: loss comes in bursts."""
+PACKET_BYTES: Final = 100
+"""About what one takes on the line: our payload in GRE, ESP or UDP."""
+FULL_PACKET: Final = 1500
+"""Bytes of what others' packets may have to wait for, or an answer."""
 SPREAD_S: Final = 1.0
 """Over how long the packets of a kind that never comes are spread at the least."""
 SURE_TRIALS: Final = 8
@@ -165,12 +171,23 @@ class ProbeContext:
     """UDP ports of the server at which nothing came of the client's before the server itself had sent from there."""
     comparison: Comparison = field(init=False)
     """What suspected kinds are compared with."""
+    line: Line = field(init=False)
+    """What the path carries, and the pace of all that is sent."""
     _open: list[Closable] = field(default_factory=list)
     _sync: asyncio.Task[None] | None = None
     _judged: "_Judged | None" = None
 
     def __post_init__(self) -> None:
         self.comparison = Comparison(self)
+        self.line = Line(self.stack.now, self.peer.rtt_s if self.peer is not None else math.inf)
+        if self.peer is None:
+            self.line.told.set()
+            self.pacer.bytes_per_s = FASTEST_BYTES_PER_S  # A few packets each, and nobody whose answers would tell what the line carries.
+
+    @property
+    def pacer(self) -> Pacer:
+        """The one pace of all that this end sends."""
+        return self.line.pacer
 
     @property
     def sender(self) -> ProbeSender:
@@ -179,7 +196,7 @@ class ProbeContext:
     @property
     def settle_s(self) -> float:
         """How long what was just sent may still be under way, seconds."""
-        return SOLO_ANSWER_S if self.peer is None else 1.5 * self.peer.rtt_s + 0.03
+        return SOLO_ANSWER_S if self.peer is None else 1.5 * self.peer.rtt_s + 0.03 + self.line.takes_s(FULL_PACKET)
 
     def connect_s(self, most_s: float) -> float:
         """How long a TCP connection of a conversation may take, seconds; at most `most_s`."""
@@ -235,6 +252,7 @@ class ProbeContext:
 
     def close(self) -> None:
         self.comparison.close()
+        self.pacer.close()
         for closable in self._open:
             closable.close()
         self._open.clear()
@@ -285,6 +303,7 @@ class ProbeContext:
         for number in range(count):
             if number:
                 await asyncio.sleep(spacing_s)
+            await self.pacer.admit(PACKET_BYTES)
             sending = send_one()
             if sending is not None:
                 await sending

@@ -43,7 +43,12 @@ class PptpProbe:
 
     async def run(self, context: ProbeContext) -> None:
         calls = Calls(context)
-        await gather_all([self._set_up(context, calls), self._pass_lcp(context, calls)])
+        passing = asyncio.get_running_loop().create_task(self._pass_lcp(context, calls))
+        try:
+            await self._set_up(context, calls)
+            await passing
+        finally:
+            passing.cancel()
 
     async def _set_up(self, context: ProbeContext, calls: "Calls") -> None:
         try:

@@ -215,7 +215,7 @@ class WayBack:
     """An asymmetric route: what goes from the server to the client takes other routers between two of the chain.
 
     They are `b1`, `b2` and so on, in the order in which such a packet meets them. Those of the chain in between see what goes to the server
-    alone. Filters, NATs, firewalls and silence are planted on them as on any router.
+    alone. Their links are plain; filters, firewalls and silence are planted on them as on any router, NATs on the chain alone.
     """
 
     leaves: str

@@ -30,6 +30,8 @@ from vpnprobe.transports.stack import (
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
 
 _FIRST_FREE_PORT: Final = 1024
+BUFFERED: Final = 256
+"""Datagrams that wait for a program to read a socket; Linux holds about so many short ones (net.core.rmem_default)."""
 Told = TypeVar("Told")
 
 
@@ -178,12 +180,24 @@ class SimulatedStack:
         return callback if program is None else lambda told: program.call(lambda: callback(told))
 
     def _reading(self, on_datagram: OnDatagram) -> OnDatagram:
-        """The same of a socket, whose datagrams are as late as they are read."""
+        """The same of a socket: its datagrams are as late as they are read, and what its buffer does not hold is lost."""
         program = self._program
         if program is None:
             return on_datagram
-        now = self._host.events.now
-        return lambda datagram: program.call(lambda: on_datagram(replace(datagram, at=now())))
+        now, waiting = self._host.events.now, 0
+
+        def read(datagram: Datagram) -> None:
+            nonlocal waiting
+            waiting -= 1
+            on_datagram(replace(datagram, at=now()))
+
+        def arrive(datagram: Datagram) -> None:
+            nonlocal waiting
+            if waiting < BUFFERED:
+                waiting += 1
+                program.call(lambda: read(datagram))
+
+        return arrive
 
     def _check_port(self, port: int, address: Address | None, *, taken: bool) -> None:
         if address is not None and not address.is_unspecified and address != self._host.address:
