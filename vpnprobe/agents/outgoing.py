@@ -11,7 +11,7 @@ from typing import Any, Final
 from vpnprobe.agents.beside import BLOCKS_PATIENCE, BesideControls
 from vpnprobe.agents.control import Message
 from vpnprobe.agents.opened_flows import OpenedFlows
-from vpnprobe.agents.records import check_row, read_check, trace_row
+from vpnprobe.agents.records import trace_row
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import ClientSession
 from vpnprobe.conversations.contract import Sender
@@ -20,6 +20,7 @@ from vpnprobe.endpoint.probe_packets import ProbePacketMaker, in_call, udp, with
 from vpnprobe.endpoint.sending import BesidePort
 from vpnprobe.endpoint.ttl_probe import HIGHEST_TTL, IcmpTap
 from vpnprobe.evidence import checks
+from vpnprobe.evidence.check_rows import check_row, read_check
 from vpnprobe.evidence.comparison import PERIOD_S
 from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import PortState, TtlTrace

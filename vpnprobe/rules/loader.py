@@ -57,6 +57,8 @@ WHY_KEYS: Final = (
     "host-firewall",
     "opened-before",
     "after-server",
+    "unwatched",
+    "taken",
 )
 REMARK_KEYS: Final = (
     "loss",
