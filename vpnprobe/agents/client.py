@@ -15,7 +15,7 @@ from vpnprobe import __version__
 from vpnprobe.agents.control import Channel, Connector, FrameReader, Message, encode_frame
 from vpnprobe.agents.line_watch import watched
 from vpnprobe.agents.own_firewalls import ask_firewalls
-from vpnprobe.agents.peer import RemotePeer, about_server, hello
+from vpnprobe.agents.peer import RemotePeer, about_server, hello, known_at_first
 from vpnprobe.agents.samples import carried, segments_lost
 from vpnprobe.agents.tracing import trace_both_ways
 from vpnprobe.conversations.registry import PROTOCOLS, ClientKeys, registered_ports
@@ -170,13 +170,8 @@ class ClientRun:
         self._open_raw(context)
         self._begin_capture(context)
         own = str(self.stack.source_address(self.peer_address))
-        seen_as = peer.seen_as if peer else None
-        context.facts = PathFacts(
-            client_address=own,
-            client_seen_as=seen_as,
-            server_address=str(self.peer_address),
-            error_bound=self.settings.error_bound,
-        )
+        known = known_at_first(peer, client_address=own, server_address=str(self.peer_address))
+        context.facts = replace(known, error_bound=self.settings.error_bound)
         context.server_record = peer.record() if peer is not None else EndRecord(recorded=False)
         return context
 

@@ -12,9 +12,9 @@ from typing import Any, Final, TypeVar
 
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.check_rows import LONGEST_TEXT, Row, UnknownCheck, check_row, fields_of, one_of, read_check, text_of, whole_number
-from vpnprobe.evidence.packet_records import NUMBERS, Movement, PacketRecord, Vantage
+from vpnprobe.evidence.packet_records import NUMBERS, Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind, TtlTrace
-from vpnprobe.observations.schema import Direction
+from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.wire.nonce import Purpose
 
 FEW_ROWS: Final = 100
@@ -125,6 +125,25 @@ def read_trace(row: object) -> TtlTrace:
         answered[whole_number(ttl, "ttl", 0, 255)] = None if address is None else text_of(address, "address")
     arrival = None if reached is None else whole_number(reached, "reached", 0, 255)
     return TtlTrace(read_check(check), one_of(Direction, direction, "direction"), answered, arrival)
+
+
+def read_opened(row: object) -> tuple[Check, float]:
+    """A kind of packet, and seconds. Raises UnknownCheck and DecodeError, and nothing else."""
+    check, age_s = fields_of(row, "opened", 2)
+    return read_check(check), _moment(age_s)
+
+
+def read_addresses(found: object) -> dict[Transport, list[str]]:
+    """Addresses by protocol. Raises DecodeError, and nothing else."""
+    if not isinstance(found, dict) or len(found) > len(Transport):
+        raise DecodeError("addresses", 0, "are no table, or too many")
+    return {one_of(Transport, name, "transport"): [text_of(address, "address") for address in _list(some)] for name, some in found.items()}
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list) or len(value) > MOST_DETAILS:
+        raise DecodeError("addresses", 0, "are no list, or too many")
+    return value
 
 
 def _moment(value: object) -> float:

@@ -17,7 +17,7 @@ from vpnprobe.conversations.contract import OF_SESSION
 from vpnprobe.conversations.registry import UNREADABLE, protocol_of
 from vpnprobe.evidence.checks import Kind, kind_of
 from vpnprobe.evidence.departures import Departure
-from vpnprobe.evidence.identify import LCP_ANSWERS, LCP_REQUEST, UNSOLICITED
+from vpnprobe.evidence.identify import LCP_ANSWERS, LCP_REQUEST
 from vpnprobe.evidence.outages import Outage
 from vpnprobe.evidence.packet_records import BLOCK, Check, Movement, PacketRecord
 from vpnprobe.evidence.records import EndRecord
@@ -83,10 +83,10 @@ class PacketCounts:
     """The last packet record at the receiving end of each."""
 
     def total(self, direction: Direction) -> Count:
-        """All messages in one direction together, without the unsolicited ones."""
+        """All messages in one direction together."""
         whole = Count()
-        for (way, message), count in self.counts.items():
-            if way is direction and message != UNSOLICITED:
+        for (way, _), count in self.counts.items():
+            if way is direction:
                 whole.sent.update(count.sent)
                 whole.received.update(count.received)
                 whole.sizes.update(count.sizes)

@@ -152,6 +152,10 @@ class PathFacts:
     """The address that the server sees the client at; None: not known."""
     server_address: str | None = None
     """The server's address as the client reaches it; None: not known."""
+    server_own_addresses: Mapping[Transport, str] = field(default_factory=dict)
+    """By protocol: the address at which what the client sends there comes to the server; of IP: whatever it is."""
+    opened_before: Mapping[Check, float] = field(default_factory=dict)
+    """By kind of packet: how many seconds before the run the server's packets of an earlier one had opened the way for it."""
     traces: tuple[TtlTrace, ...] = ()
     skips: tuple[Skip, ...] = ()
     named_failures: tuple[NamedFailure, ...] = ()
@@ -183,6 +187,13 @@ class PathFacts:
         if self.client_address is None or self.client_seen_as is None:
             return None
         return self.client_address != self.client_seen_as
+
+    @property
+    def server_nat(self) -> bool | None:
+        """Whether the server's address is translated; None: not known."""
+        if self.server_address is None or not self.server_own_addresses:
+            return None
+        return any(own != self.server_address for own in self.server_own_addresses.values())
 
     def mend(self, host: str, checks: Iterable[Check], *, leaving: bool) -> dict[str, Any]:
         """What a row's detail says of an end's own firewall that keeps packets of these kinds; empty where nothing is known of it."""

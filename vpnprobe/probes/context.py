@@ -19,6 +19,7 @@ from vpnprobe.endpoint.probe_packets import ProbePacketMaker
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import PAYLOAD_BYTES, Nonces, ProbeSender
 from vpnprobe.evidence.checks import is_raw, tcp_reach
+from vpnprobe.evidence.comparison import blocks_needed
 from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.judging.packets import may_lose_alone
@@ -35,6 +36,8 @@ from vpnprobe.transports.stack import Address, Closable, Datagram, Endpoint, Net
 
 FIRST_TRIALS: Final = 6
 """Fresh packets of each kind before anybody asks whether they came."""
+SUSPECTED_TRIALS: Final = blocks_needed(1.0, ERROR_BOUND)
+"""The same where it is suspected that none comes: as many as it takes to be sure of it on a path that loses nothing else."""
 SPACING_S: Final = 0.03
 """Between packets of one kind: loss comes in bursts."""
 PACKET_BYTES: Final = 100
@@ -139,6 +142,8 @@ class ProbeContext:
     """Failures that a probe knows by name."""
     udp_locals: dict[int, Endpoint] = field(default_factory=dict)
     """By server port: the local end that `udp/reach` uses."""
+    opened_by_server: set[int] = field(default_factory=set)
+    """UDP ports of the server at which nothing came of the client's before the server itself had sent from there."""
     comparison: Comparison = field(init=False)
     """What suspected kinds are compared with."""
     tunnels: list[Tunnel] = field(default_factory=list)
@@ -278,7 +283,8 @@ class ProbeContext:
     async def _refresh(self) -> None:
         assert self.peer is not None
         self.server_record = await self.peer.refresh()
-        self.facts = replace(self.facts, background=self.peer.background())
+        own = self.peer.own_addresses(str(self.peer_address))
+        self.facts = replace(self.facts, background=self.peer.background(), server_own_addresses=own)
 
     async def burst(self, send_one: Callable[[], Awaitable[None] | None], count: int, *, spacing_s: float = SPACING_S) -> None:
         """Sends `count` fresh packets, spaced in time."""
@@ -317,18 +323,16 @@ class ProbeContext:
             return missing(judgement.loss[way] if loss is None else loss, times, wanted=judgement.facts.error_bound)
         return max(0, min(more, MOST_TRIALS - len(lost_at))) if lost_at else 0
 
-    async def until_sure(self, check: Check, way: Direction, send: SendTrials) -> None:
-        """First trials, then as many more as it takes, beside controls. `send` sends them in the given direction."""
-        await send(FIRST_TRIALS, False)
+    async def until_sure(self, check: Check, way: Direction, send: SendTrials, *, suspected: bool = False) -> None:
+        """First trials, then as many more as it takes, beside controls. `send` sends them in the given direction.
+
+        `suspected`: it is known already that they may not pass, and the first ones leave beside controls too.
+        """
+        await send(SUSPECTED_TRIALS if suspected else FIRST_TRIALS, suspected)
         for _ in range(MOST_ROUNDS):
             if not (more := await self.needed(check, way)):
                 return
             await send(more, True)
-
-    async def after_client(self, check: Check, send_back: SendTrials) -> None:
-        """Server to client, once the client's first packet has had time to open the way through NATs and stateful firewalls."""
-        await asyncio.sleep(self.settle_s)
-        await self.until_sure(check, Direction.S2C, send_back)
 
     async def trials(self, ready: Ready, count: int, beside: bool, *, one_flow: bool = False) -> None:
         """Sends `count` fresh packets: one after another, or, `beside`, one in each of as many blocks.

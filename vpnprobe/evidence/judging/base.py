@@ -16,6 +16,7 @@ from vpnprobe.evidence.clocks import on_one_clock
 from vpnprobe.evidence.comparison import Control, blocks, blocks_needed, controls, error_bound, fates_follow_flows
 from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.existing_sessions import under_clients_checks
+from vpnprobe.evidence.judging.order import after_server
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.outages import Fate, Outage, outages
 from vpnprobe.evidence.packet_counts import Count, CountedRecords, PacketCounts, background, count_packets, session_part
@@ -74,6 +75,8 @@ class Judge:
         self.facts = facts
         daemons = frozenset(q for q in _checks(client, server) if facts.answering(q) is PortState.DAEMON)
         self.packet_counts = count_packets(client, server, joined=facts.joined, trusted=daemons, before=counted)
+        self.after_server = after_server(self.packet_counts, one_clock=times)
+        """What of the client's came only after the server had spoken: its losses before that are none of the path's."""
         self.elsewhere = _came_from_elsewhere(client, server, facts)
         """Whether probes reach the server from another address than the control channel (a jump host, a carrier's pool of addresses)."""
         self.controls = self._controls(client, server)
@@ -97,7 +100,8 @@ class Judge:
         return self.packet_counts.get(check, PacketCounts())
 
     def _background(self, way: Direction) -> Background:
-        packets = (counts for check, counts in self.packet_counts.items() if _tells_loss(check))
+        telling = ((check, counts) for check, counts in self.packet_counts.items() if _tells_loss(check))
+        packets = (counts for check, counts in telling if not (way is Direction.C2S and check in self.after_server))
         return background(packets, way) + self.facts.background.get(way, Background())
 
     def _controls(self, client: EndRecord, server: EndRecord) -> dict[Direction, tuple[Control, ...]]:
@@ -114,6 +118,8 @@ class Judge:
         fates = [Fate(control.at, control.came, Transport.UDP, control.block) for control in self.controls[way] if passing]
         for check, counts in self.packet_counts.items():
             count = counts.total(way)
+            if way is Direction.C2S and check in self.after_server:
+                continue
             if count.received and check.transport is not Transport.TCP and self.would_have_recorded(check, way):
                 fates += [Fate(at, key in count.received, check.transport) for key, at in count.sent.items()]
         return outages(fates, self._came_over_tcp(way))
