@@ -14,9 +14,10 @@ from vpnprobe.endpoint.probe_packets import ProbePacketMaker
 from vpnprobe.endpoint.ttl_probe import IcmpTap, distance, with_reach
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.attempts import under_clients_keys
-from vpnprobe.evidence.causes import FAILED, PASSED, refused_at_the_end
+from vpnprobe.evidence.causes import PASSED
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.packet_records import Check
+from vpnprobe.evidence.places import FAILED, refused_at_the_end
 from vpnprobe.evidence.records import TtlTrace
 from vpnprobe.observations.schema import Direction, Observation, Transport
 from vpnprobe.probes.context import ProbeContext
