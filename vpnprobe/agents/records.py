@@ -30,6 +30,7 @@ LARGEST: Final = (1 << 64) - 1
 """Of a number in a detail."""
 MOST_BYTES: Final = 1 << 24
 """Of one message: streams have some that no packet could hold."""
+MOST_HOPS: Final = 255
 LATEST_S: Final = 1e11
 """Unix time of the year 5138."""
 
@@ -150,20 +151,38 @@ def read_refusal(row: object) -> Refusal:
 
 
 def trace_row(trace: TtlTrace) -> Row:
-    return [check_row(trace.check), trace.direction.value, [[ttl, address] for ttl, address in trace.hops.items()], trace.reached]
+    hops, refused = ([[ttl, address] for ttl, address in found.items()] for found in (trace.hops, trace.refused))
+    return [check_row(trace.check), trace.direction.value, hops, trace.reached, trace.passes, sorted(trace.silent), refused]
 
 
 def read_trace(row: object) -> TtlTrace:
     """Raises UnknownCheck and DecodeError, and nothing else."""
-    check, direction, hops, reached = _fields(row, "trace", 4)
-    if not isinstance(hops, list) or len(hops) > 255:
-        raise DecodeError("hops", 0, "are no list, or too many")
-    answered = {}
-    for hop in hops:
-        ttl, address = _fields(hop, "hop", 2)
-        answered[_whole(ttl, "ttl", 0, 255)] = None if address is None else _text(address, "address")
-    arrival = None if reached is None else _whole(reached, "reached", 0, 255)
-    return TtlTrace(read_check(check), _one_of(Direction, direction, "direction"), answered, arrival)
+    check, direction, hops, reached, passes, silent, refused = _fields(row, "trace", 7)
+    if not isinstance(passes, bool):
+        raise DecodeError("passes", 0, "is neither true nor false")
+    return TtlTrace(
+        read_check(check),
+        _one_of(Direction, direction, "direction"),
+        {_ttl(ttl): None if address is None else _text(address, "address") for ttl, address in _hops(hops)},
+        None if reached is None else _ttl(reached),
+        passes,
+        frozenset(_ttl(ttl) for ttl in _list(silent, "silent")),
+        {_ttl(ttl): _text(address, "address") for ttl, address in _hops(refused)},
+    )
+
+
+def _hops(rows: object) -> list[list[Any]]:
+    return [_fields(row, "hop", 2) for row in _list(rows, "hops")]
+
+
+def _list(rows: object, name: str) -> list[Any]:
+    if not isinstance(rows, list) or len(rows) > MOST_HOPS:
+        raise DecodeError(name, 0, "are no list, or too many")
+    return rows
+
+
+def _ttl(value: object) -> int:
+    return _whole(value, "ttl", 0, MOST_HOPS)
 
 
 def _fields(row: object, name: str, *lengths: int) -> list[Any]:

@@ -23,7 +23,8 @@ PASSED: Final = frozenset({Outcome.PASS, Outcome.DEGRADED})
 
 def explain(observations: Sequence[Observation], facts: PathFacts) -> list[Observation]:
     """The same observations, with causes and places added to those that fail."""
-    return [located(_with_cause(o, observations, facts), facts) if o.outcome in FAILED else o for o in observations]
+    explained = (_with_cause(o, observations, facts) if o.outcome in FAILED else o for o in observations)
+    return [located(o, facts) for o in explained]
 
 
 def _with_cause(observation: Observation, others: Sequence[Observation], facts: PathFacts) -> Observation:

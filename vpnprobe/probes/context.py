@@ -58,6 +58,15 @@ class Job(StrEnum):
     ESP_IN_UDP = "esp-in-udp"
 
 
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A kind of packet that fails, to be copied."""
+
+    check: Check
+    lost: tuple[tuple[str, str], ...] = ()
+    """Message and key of packets that were lost, those first that copies are best made of; empty: none is known by a key."""
+
+
 class Peer(Protocol):
     """The server agent, as the probes see it."""
 
@@ -98,8 +107,18 @@ class Peer(Protocol):
         """Loss of the control channel's own segments, by direction, as it stands."""
         ...
 
-    async def trace(self, check: Check, *, highest_ttl: int) -> TtlTrace | None:
-        """TTL-limited copies of one kind of packet from the server; None: it cannot."""
+    @property
+    def control_ports(self) -> tuple[int, int] | None:
+        """Ports of the control connection here and there; None: it is none of this host's sockets."""
+        ...
+
+    async def trace(
+        self, passing: Check, suspects: "Sequence[Suspect]", *, highest_ttl: int, loss: Background, starved: bool
+    ) -> list[TtlTrace]:
+        """TTL-limited copies from the server: of what passes and of each suspect. Empty: it cannot.
+
+        `loss`: of what is answered. `starved`: routers have refused it, and may have few answers left.
+        """
         ...
 
 
