@@ -196,7 +196,6 @@ class Outgoing:
             return make
         if check.probe == "tcp":
             return syn_ack_again(packets, check)
-        if check.probe == "udp":
-            to = self._endpoint(session, Job.UDP, check.port)
-            return udp(nonces, Endpoint(self._stack.source_address(session.address), check.port), to, check) if to is not None else None
+        if check.probe == "udp" and (to := self._endpoint(session, Job.UDP, check.port)) is not None:
+            return udp(nonces, Endpoint(self._stack.source_address(session.address), check.port), to, check)
         return said_again(packets, session.recorder.said, check, lost)

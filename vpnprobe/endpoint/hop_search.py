@@ -1,8 +1,9 @@
 """Between which two hops kinds of packets vanish, by TTL-limited copies of each beside a kind that passes, in one direction.
 
 A router that answers for a copy was reached by that kind. A router that does not is no evidence by itself: copies and answers get lost, and
-routers answer about six copies in a burst and then one a second for each asker (Linux). So silence counts only between two answers of that
-router for a kind that passes there, and only so many silent copies that the path's own loss explains them with ERROR_BOUND at most.
+routers answer about six copies in a burst and then one a second for each asker (Linux). So silence counts only where that router answers
+two copies at once of a kind that passes, right behind the silent ones, and only so much of it that the path's own loss explains it with
+ERROR_BOUND at most.
 
 What passes is traced once for all kinds. Where one kind is lost the others are looked for next, with copies for that hop and the one behind
 it alone: the silent ones cost no router an answer. A kind that is lost elsewhere is traced by itself. Kinds for which the routers have no
@@ -13,7 +14,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.ttl_probe import Copied, Copy, IcmpTap
@@ -22,8 +23,8 @@ from vpnprobe.evidence.statistics import ERROR_BOUND, Background
 from vpnprobe.observations.schema import Direction
 from vpnprobe.transports.stack import Address
 
-PACE_S: Final = 0.004
-LONGEST_S: Final = 8.0
+PACE_S: Final = 0.002
+LONGEST_S: Final = 6.0
 """Of a search: after the routers' burst each kind waits for an answer, which comes once a second."""
 MOST_SUSPECTS: Final = 64
 """Kinds of one search."""
@@ -38,12 +39,31 @@ MOST_TRIES: Final = 2
 AT_ONCE: Final = 8
 """Copies for one hop in the first round; in later ones twice as many as were answered, and FEWEST at least."""
 FEWEST: Final = 2
+DRY_S: Final = 2.5
+"""After which a router that had no answer left has two again, at one a second."""
 WAITING_S: Final = 0.25
 """Before the next round where the last one told nothing: routers gather answers meanwhile."""
-FRESH_S: Final = 1.5
-"""A router's answer shows so long that it has answers to give."""
 REFERENCES: Final = 2
-"""Copies of what passes behind silent ones: one of them may be lost."""
+MORE_REFERENCES: Final = 4
+"""The same where any may be lost."""
+LITTLE_LOSS: Final = 0.02
+ENOUGH_REFERENCES: Final = 2
+"""Answers at once that show that the router had one to give for the copies before them: it gathers one in much longer than a group takes."""
+LARGEST_GROUP: Final = 64
+"""Silent copies between references."""
+LONGEST_GROUP_S: Final = 0.15
+"""From a silent copy to the references behind it; what takes longer on a busy machine counts for nothing."""
+
+
+class Wanted(NamedTuple):
+    """A copy to be sent."""
+
+    kind: Copied
+    ttl: int
+    group: int = 0
+    """Of silent copies and their references; 0: of none."""
+    reference: bool = False
+    """It is known to be answered where the router has an answer to give."""
 
 
 @dataclass(eq=False, slots=True)
@@ -88,8 +108,10 @@ class HopSearch:
     longest_s: float = LONGEST_S
     _passing: Copied = field(init=False)
     _places: list[_Place] = field(init=False, default_factory=list)
-    _heard_at: dict[int, float] = field(init=False, default_factory=dict)
-    """By TTL: when the router answered for what passes, last."""
+    _dry_at: dict[int, float] = field(init=False, default_factory=dict)
+    """By TTL: when the router had no answer left, last."""
+    _groups: int = field(init=False, default=0)
+    """Groups of silent copies so far."""
     _answers: Counter[int] = field(init=False, default_factory=Counter)
     """By TTL: how many copies were answered in the last round."""
     _rounds: int = field(init=False, default=0)
@@ -100,10 +122,14 @@ class HopSearch:
         self._places = [_Place(kind) for kind in kinds]
         deadline = self.tap.stack.now() + self.longest_s
         first = self._places if len(self._places) <= FEW_KINDS else self._places[:1]
-        await self._ask([(passing, ttl) for ttl in range(1, self.highest_ttl + 1)] + [one for place in first for one in self._sweep(place)])
-        while (wanted := self._next()) and self.tap.stack.now() < deadline:
-            known = self._known()
+        await self._ask(
+            [Wanted(passing, ttl) for ttl in range(1, self.highest_ttl + 1)] + [one for place in first for one in self._sweep(place)]
+        )
+        while self.tap.stack.now() < deadline:
+            known, wanted = self._known(), self._next()
             await self._ask(wanted)
+            if not wanted and not any(self._between(place) for place in self._places):
+                break
             if self._known() == known:
                 await asyncio.sleep(WAITING_S)
         return [
@@ -133,7 +159,7 @@ class HopSearch:
         """TTLs of routers that speak, of which it is not known whether they are reached."""
         return sorted(ttl for ttl in self._speaking if place.last < ttl < place.beyond(self.highest_ttl))
 
-    def _next(self) -> list[tuple[Copied, int]]:
+    def _next(self) -> list[Wanted]:
         """The copies of the next round; empty: all is known, or cannot be."""
         self._rounds += 1
         open_places = [place for place in self._places if self._between(place)]
@@ -144,32 +170,40 @@ class HopSearch:
             guess = self._guess(place)
             if guess in between and place.tries[guess] < MOST_TRIES:
                 behind = [ttl for ttl in between if ttl > guess]
-                if asked[guess] < self._most_at(guess):
-                    asked[guess] += 1
-                    place.tries[guess] += 1
-                    wanted.append((place.kind, guess))
-                if behind:
+                # Where it has no turn there, an earlier router that has answers left tells at least so much.
+                turn = next((ttl for ttl in reversed(between) if ttl <= guess and asked[ttl] < self._most_at(ttl)), None)
+                if turn is not None:
+                    asked[turn] += 1
+                    place.tries[turn] += 1
+                    wanted.append(Wanted(place.kind, turn))
+                if behind and not self._is_dry(behind[0]):
                     quiet[behind[0]].append(place)
             elif not place.swept:
                 wanted += self._sweep(place)
             else:
-                wanted += self._one_more(place, between, asked)
-                quiet[between[0]].append(place)
+                dry = self._is_dry(between[0])
+                wanted += self._one_more(place, between if dry else between[1:], asked)
+                if not dry:
+                    quiet[between[0]].append(place)
         return wanted + self._silences(quiet)
 
-    def _one_more(self, place: _Place, between: Sequence[int], asked: Counter[int]) -> list[tuple[Copied, int]]:
-        """Once more for the routers behind the next one: any of them that answers tells more than silence."""
+    def _is_dry(self, ttl: int) -> bool:
+        """Whether the router may not have answers enough for references by now."""
+        return self.tap.stack.now() - self._dry_at.get(ttl, -DRY_S) < DRY_S
+
+    def _one_more(self, place: _Place, ttls: Sequence[int], asked: Counter[int]) -> list[Wanted]:
+        """One copy more for each of some routers: any that answers tells more than silence."""
         found = []
-        for ttl in between[1:]:
+        for ttl in ttls:
             if asked[ttl] < self._most_at(ttl):
                 asked[ttl] += 1
-                found.append((place.kind, ttl))
+                found.append(Wanted(place.kind, ttl))
         return found
 
-    def _sweep(self, place: _Place) -> list[tuple[Copied, int]]:
+    def _sweep(self, place: _Place) -> list[Wanted]:
         """One copy for each router before the place where it is lost."""
         place.swept = True
-        return [(place.kind, ttl) for ttl in range(place.last + 1, min(self.highest_ttl, place.beyond(self.highest_ttl)))]
+        return [Wanted(place.kind, ttl) for ttl in range(place.last + 1, min(self.highest_ttl, place.beyond(self.highest_ttl)))]
 
     def _guess(self, place: _Place) -> int:
         """Where most others are lost, those of the same transport before others; 0: nothing is known of any."""
@@ -181,7 +215,7 @@ class HopSearch:
     def _most_at(self, ttl: int) -> int:
         return AT_ONCE if self._rounds <= 2 else max(FEWEST, 2 * self._answers[ttl])
 
-    def _unheard(self) -> list[tuple[Copied, int]]:
+    def _unheard(self) -> list[Wanted]:
         """What passes, for routers that may speak and have not: where the answer is not lost they are silent."""
         if self._rounds > (STARVED_ROUNDS if self.starved else ROUNDS_TO_HEAR):
             return []
@@ -189,17 +223,25 @@ class HopSearch:
         within = [(place.last, place.beyond(end)) for place in self._places]
         speaking = self._speaking
         missing = [ttl for ttl in range(1, end) if ttl not in speaking and any(low < ttl < high for low, high in within)]
-        return [(self._passing, ttl) for ttl in missing]
+        return [Wanted(self._passing, ttl) for ttl in missing]
 
-    def _silences(self, quiet: dict[int, list[_Place]]) -> list[tuple[Copied, int]]:
-        """Copies that are expected to stay without an answer, between two answers of that router for what passes."""
-        wanted: list[tuple[Copied, int]] = []
-        now = self.tap.stack.now()
+    def _silences(self, quiet: dict[int, list[_Place]]) -> list[Wanted]:
+        """Copies that are expected to stay without an answer, and behind each group of them a few of what that router answers for."""
+        wanted: list[Wanted] = []
         for ttl, places in quiet.items():
-            if now - self._heard_at.get(ttl, -FRESH_S) < FRESH_S:
-                wanted += [(place.kind, ttl) for place in places for _ in range(self._copies_needed(place, ttl))]
-        order = sorted(wanted, key=lambda _: self.tap.stack.entropy(4))
-        return order + [(self._passing_at(ttl), ttl) for ttl in quiet for _ in range(REFERENCES if self.loss.lost else 1)]
+            silent = [place.kind for place in places for _ in range(self._copies_needed(place, ttl))]
+            silent.sort(key=lambda _: self.tap.stack.entropy(4))
+            for start in range(0, len(silent), LARGEST_GROUP):
+                self._groups += 1
+                wanted += [Wanted(kind, ttl, self._groups) for kind in silent[start : start + LARGEST_GROUP]]
+                references = MORE_REFERENCES if self._loses else REFERENCES
+                wanted += [Wanted(self._passing_at(ttl), ttl, self._groups, reference=True)] * references
+        return wanted
+
+    @property
+    def _loses(self) -> bool:
+        """Whether the path loses so much that references are lost too."""
+        return self.loss.lost > LITTLE_LOSS * (self.loss.lost + self.loss.passed)
 
     def _passing_at(self, ttl: int) -> Copied:
         """A kind that the router has answered for."""
@@ -211,33 +253,37 @@ class HopSearch:
         needed = (self.loss + Background(0, len(self._passing.answered))).trials_needed(ERROR_BOUND)
         return max(0, needed - place.quiet[ttl])
 
-    async def _ask(self, wanted: Sequence[tuple[Copied, int]]) -> None:
+    async def _ask(self, wanted: Sequence[Wanted]) -> None:
         """Sends copies, waits for answers, and takes what they tell."""
         ends = {"source": self.source, "destination": self.destination}
         copies: list[Copy] = []
-        for kind, ttl in wanted:
+        for kind, ttl, _, _ in wanted:
             copies.append(self.tap.send(self.recorder, kind, ttl=ttl, **ends))
             await asyncio.sleep(PACE_S)
-        await asyncio.sleep(self.patience_s)
+        if copies:
+            await asyncio.sleep(self.patience_s)
         self.tap.forget(copies)
         self._answers = Counter(copy.ttl for copy in copies if copy.answered)
-        self._take_silences(copies)
-        for copy in copies:
-            if copy.answered:
-                self._heard_at[copy.ttl] = self.tap.stack.now()
-
-    def _take_silences(self, copies: Sequence[Copy]) -> None:
-        """Counts silent copies for a router which had answered before them and answered for a later one."""
-        heard: dict[int, int] = {copy.ttl: number for number, copy in enumerate(copies) if copy.answered}
+        references = Counter(one.ttl for one, copy in zip(wanted, copies, strict=True) if one.reference and copy.answered)
         now = self.tap.stack.now()
-        answering = {ttl for ttl, at in self._heard_at.items() if now - at < 2 * FRESH_S + self.patience_s}
+        self._dry_at |= {one.ttl: now for one in wanted if one.reference and references[one.ttl] < ENOUGH_REFERENCES}
+        self._take_silences(list(zip(wanted, copies, strict=True)))
+
+    def _take_silences(self, sent: Sequence[tuple[Wanted, Copy]]) -> None:
+        """Counts silent copies where the router had answers to give: it answered two references at once right behind them."""
+        references: dict[int, list[Copy]] = defaultdict(list)
+        for wanted, copy in sent:
+            if wanted.reference:
+                references[wanted.group].append(copy)
+        places = {place.kind: place for place in self._places}
+        for wanted, copy in sent:
+            behind = references[wanted.group]
+            if wanted.reference or sum(reference.answered for reference in behind) < ENOUGH_REFERENCES:
+                continue
+            if behind[0].at - copy.at <= LONGEST_GROUP_S:
+                places[copy.of].quiet[copy.ttl] += 1
         for place in self._places:
-            for number, copy in enumerate(copies):
-                if copy.of is place.kind and copy.ttl in answering and number < heard.get(copy.ttl, -1):
-                    place.quiet[copy.ttl] += 1
-            for ttl in place.quiet:
-                if ttl not in place.kind.answered and not self._copies_needed(place, ttl):
-                    place.silent.add(ttl)
+            place.silent |= {ttl for ttl in place.quiet if ttl not in place.kind.answered and not self._copies_needed(place, ttl)}
 
     def _known(self) -> list[tuple[int, int]]:
         return [(place.last, place.beyond(self.highest_ttl)) for place in self._places]

@@ -4,7 +4,7 @@ Our own payload in one says that it is for a trace, so that a copy which arrives
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from vpnprobe.conversations.registry import protocol_of
 from vpnprobe.endpoint.passive_observer import HIGHEST_LIMITED_TTL
@@ -23,6 +23,7 @@ from vpnprobe.wire.nonce import Purpose
 
 ProbePacketMaker = Callable[[int], ProbePacket]
 """From the IP identification that the copy will have to the copy."""
+Upper = TcpSegment | UdpDatagram
 PROTOCOLS: Final = {Transport.TCP: int(IpProtocol.TCP), Transport.UDP: int(IpProtocol.UDP)}
 IPV4_HEADER: Final = 20
 HEAD_BYTES: Final = 24
@@ -94,15 +95,13 @@ def in_call(call: Call) -> ProbePacketMaker:
 
 
 def said_again(packets: Sequence[Packet], said: Said, check: Check, lost: Iterable[tuple[str, str]]) -> ProbePacketMaker | None:
-    """A packet that carried one of these messages (by name and key), or for what is no message the newest of the check; None: there is none.
+    """A packet that carried one of these messages (by name and key), else the newest payload of ours that asks the check; None: there is none.
 
     `packets`: this end's capture. Like all that sends a packet again, only for TTLs with which it does not arrive: its like has a record.
     """
     data = said.first_of(check, lost)
     if data is None:
-        port = check.port or 0
-        ours = check == checks.ESP_IN_UDP
-        return _again(packets, check, lambda upper: _is_datagram_of(upper, port, check)) if ours else None
+        return _again(packets, check, lambda upper: isinstance(upper, UdpDatagram) and _asks(upper, check))
     head = data[:HEAD_BYTES]
     return _again(packets, check, lambda upper: head in upper.payload if isinstance(upper, TcpSegment) else upper.payload == data)
 
@@ -118,20 +117,18 @@ def segment_again(packets: Sequence[Packet], check: Check, own_port: int, other_
     ends = {TcpFlag.SYN, TcpFlag.FIN, TcpFlag.RST}
 
     def fits(upper: Upper) -> bool:
-        return (upper.source_port, upper.destination_port) == (own_port, other_port) and not any(upper.has(flag) for flag in ends)
+        ours = isinstance(upper, TcpSegment) and (upper.source_port, upper.destination_port) == (own_port, other_port)
+        return ours and not any(upper.has(flag) for flag in ends)
 
     return _again(packets, check, fits)
 
 
-Upper = TcpSegment | UdpDatagram
-
-
-def _is_datagram_of(upper: Upper, port: int, check: Check) -> bool:
-    found = identify.datagram(port, upper.payload)
+def _asks(datagram: UdpDatagram, check: Check) -> bool:
+    found = identify.datagram(check.port or 0, datagram.payload)
     return found is not None and found.check == check
 
 
-def _again(packets: Sequence[Packet], check: Check, fits: Callable[[Any], bool]) -> ProbePacketMaker | None:
+def _again(packets: Sequence[Packet], check: Check, fits: Callable[[Upper], bool]) -> ProbePacketMaker | None:
     """The newest packet that left for the check's transport and port and that `fits` takes."""
     port = check.port.to_bytes(2, "big") if check.port is not None else None
     for packet in reversed(packets):
@@ -140,7 +137,7 @@ def _again(packets: Sequence[Packet], check: Check, fits: Callable[[Any], bool])
     return None
 
 
-def _outgoing(data: bytes, check: Check, port: bytes | None, fits: Callable[[Any], bool]) -> ProbePacket | None:
+def _outgoing(data: bytes, check: Check, port: bytes | None, fits: Callable[[Upper], bool]) -> ProbePacket | None:
     """The packet with fresh checksums, which offloading leaves unset in captures; None: it is another."""
     protocol = PROTOCOLS[check.transport]
     ports = (data[IPV4_HEADER : IPV4_HEADER + 2], data[IPV4_HEADER + 2 : IPV4_HEADER + 4])

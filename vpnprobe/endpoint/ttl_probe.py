@@ -58,6 +58,8 @@ class Copy:
     ttl: int
     destination: Address
     protocol: int
+    at: float
+    """When it was sent, seconds on the stack's clock."""
     answered: bool = False
     """A router said that its TTL ended there."""
 
@@ -129,7 +131,7 @@ class IcmpTap:
         identification = self.next_identification()
         probe_packet = of.make(identification)
         of.sent[ttl] += 1
-        copy = Copy(of, ttl, destination, probe_packet.protocol)
+        copy = Copy(of, ttl, destination, probe_packet.protocol, self.stack.now())
         self._copies[identification] = copy
         if probe_packet.key:
             recorder.sent(
