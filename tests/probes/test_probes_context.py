@@ -1,7 +1,7 @@
 """How many packets it takes to be sure: more where the path loses some, spread in time, and never without end."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -24,6 +24,7 @@ from vpnprobe.probes.context import (
     Job,
     ProbeContext,
     Settings,
+    Suspect,
     gather_all,
     missing,
     spaced,
@@ -103,8 +104,14 @@ class Peer:
     def background(self) -> Mapping[Direction, Background]:
         return self.loss
 
-    async def trace(self, check: Check, *, highest_ttl: int) -> TtlTrace | None:
+    @property
+    def control_ports(self) -> tuple[int, int] | None:
         return None
+
+    async def trace(
+        self, passing: Check, suspects: Sequence[Suspect], *, highest_ttl: int, loss: Background, starved: bool
+    ) -> list[TtlTrace]:
+        return []
 
 
 def path_with(peer: Peer | None) -> ProbeContext:

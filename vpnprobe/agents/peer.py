@@ -21,7 +21,7 @@ from vpnprobe.agents.records import (
     read_trace,
     unpacked,
 )
-from vpnprobe.endpoint.hop_search import LONGEST_S, MOST_SUSPECTS
+from vpnprobe.endpoint.hop_search import LONGEST_BLANK_S, MOST_SUSPECTS
 from vpnprobe.endpoint.pcap import encode_pcap
 from vpnprobe.endpoint.recorder import MOST_ROWS
 from vpnprobe.errors import CannotRun, DecodeError
@@ -182,7 +182,7 @@ class RemotePeer:
             patience_s=1.5 * self.rtt_s + 0.03,
             loss=[loss.lost, loss.passed],
             starved=starved,
-            expect_s=LONGEST_S,
+            expect_s=LONGEST_BLANK_S,
         )
         with _readable("trace"):
             return read_all(answer.get("traces"), read_trace)

@@ -78,7 +78,7 @@ def suspects(found: Sequence[Observation], judgement: Judge, way: Direction) -> 
 def lost_packets(row: Observation, counted: PacketCounts, way: Direction) -> tuple[tuple[str, str], ...]:
     """Message and key of packets that the row is about and that were lost, those first that copies are best made of.
 
-    Of a stream the first of a session, since those behind it never left; of datagrams the newest, since what cuts a flow has cut it by then.
+    Of a stream the first of a session, since those behind it never left; of datagrams the newest, since what cuts a flow has cut it then.
     """
     named = row.detail.get("lost_message")
     lost: list[tuple[float, str, str]] = []

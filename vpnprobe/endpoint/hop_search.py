@@ -26,6 +26,8 @@ from vpnprobe.transports.stack import Address
 PACE_S: Final = 0.002
 LONGEST_S: Final = 6.0
 """Of a search: after the routers' burst each kind waits for an answer, which comes once a second."""
+LONGEST_BLANK_S: Final = 15.0
+"""The same for kinds of which nothing is known by then."""
 MOST_SUSPECTS: Final = 64
 """Kinds of one search."""
 FEW_KINDS: Final = 3
@@ -48,7 +50,7 @@ MORE_REFERENCES: Final = 4
 """The same where any may be lost."""
 LITTLE_LOSS: Final = 0.02
 ENOUGH_REFERENCES: Final = 2
-"""Answers at once that show that the router had one to give for the copies before them: it gathers one in much longer than a group takes."""
+"""Answers at once that show that the router had one to give for the copies before them: gathering one takes it longer than a group."""
 LARGEST_GROUP: Final = 64
 """Silent copies between references."""
 LONGEST_GROUP_S: Final = 0.15
@@ -83,6 +85,11 @@ class _Place:
         """The TTL of the last router that is shown to be reached; 0: none is."""
         return max(self.kind.answered, default=0)
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing is known of it at all."""
+        return not (self.last or self.silent or self.kind.refused)
+
     def beyond(self, end: int) -> int:
         """The TTL of the first router that is shown not to be reached; `end`: that of the other end."""
         return min((ttl for ttl in (*self.silent, *self.kind.refused) if ttl > self.last), default=end)
@@ -105,7 +112,6 @@ class HopSearch:
     """Of what is answered: on the way there and back together."""
     starved: bool = False
     """Routers have refused us, and may have no answers left for a moment."""
-    longest_s: float = LONGEST_S
     _passing: Copied = field(init=False)
     _places: list[_Place] = field(init=False, default_factory=list)
     _dry_at: dict[int, float] = field(init=False, default_factory=dict)
@@ -115,21 +121,20 @@ class HopSearch:
     _answers: Counter[int] = field(init=False, default_factory=Counter)
     """By TTL: how many copies were answered in the last round."""
     _rounds: int = field(init=False, default=0)
+    _began: float = field(init=False, default=0.0)
 
     async def run(self, passing: Copied, kinds: Sequence[Copied]) -> list[TtlTrace]:
         """Traces of what passes and of each kind."""
         self._passing = passing
         self._places = [_Place(kind) for kind in kinds]
-        deadline = self.tap.stack.now() + self.longest_s
+        self._began = self.tap.stack.now()
         first = self._places if len(self._places) <= FEW_KINDS else self._places[:1]
         await self._ask(
             [Wanted(passing, ttl) for ttl in range(1, self.highest_ttl + 1)] + [one for place in first for one in self._sweep(place)]
         )
-        while self.tap.stack.now() < deadline:
-            known, wanted = self._known(), self._next()
-            await self._ask(wanted)
-            if not wanted and not any(self._between(place) for place in self._places):
-                break
+        while (open_places := self._open()) or self._unheard():
+            known = self._known()
+            await self._ask(self._next(open_places))
             if self._known() == known:
                 await asyncio.sleep(WAITING_S)
         return [
@@ -159,13 +164,18 @@ class HopSearch:
         """TTLs of routers that speak, of which it is not known whether they are reached."""
         return sorted(ttl for ttl in self._speaking if place.last < ttl < place.beyond(self.highest_ttl))
 
-    def _next(self) -> list[Wanted]:
-        """The copies of the next round; empty: all is known, or cannot be."""
+    def _open(self) -> list[_Place]:
+        """Those of which more can be known, and for which there is time; those first of which the least is."""
+        took_s = self.tap.stack.now() - self._began
+        found = [p for p in self._places if self._between(p) and took_s < (LONGEST_BLANK_S if p.is_blank else LONGEST_S)]
+        return sorted(found, key=lambda place: (not place.is_blank, sum(place.tries.values())))
+
+    def _next(self, open_places: Sequence[_Place]) -> list[Wanted]:
+        """The copies of the next round."""
         self._rounds += 1
-        open_places = [place for place in self._places if self._between(place)]
         wanted, asked = self._unheard(), Counter[int]()
         quiet: dict[int, list[_Place]] = defaultdict(list)
-        for place in sorted(open_places, key=lambda place: sum(place.tries.values())):
+        for place in open_places:
             between = self._between(place)
             guess = self._guess(place)
             if guess in between and place.tries[guess] < MOST_TRIES:

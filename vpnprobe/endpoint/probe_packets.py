@@ -95,7 +95,7 @@ def in_call(call: Call) -> ProbePacketMaker:
 
 
 def said_again(packets: Sequence[Packet], said: Said, check: Check, lost: Iterable[tuple[str, str]]) -> ProbePacketMaker | None:
-    """A packet that carried one of these messages (by name and key), else the newest payload of ours that asks the check; None: there is none.
+    """A packet that carried one of these messages (name and key), else the newest payload of ours that asks the check; None: there is none.
 
     `packets`: this end's capture. Like all that sends a packet again, only for TTLs with which it does not arrive: its like has a record.
     """
@@ -117,8 +117,9 @@ def segment_again(packets: Sequence[Packet], check: Check, own_port: int, other_
     ends = {TcpFlag.SYN, TcpFlag.FIN, TcpFlag.RST}
 
     def fits(upper: Upper) -> bool:
-        ours = isinstance(upper, TcpSegment) and (upper.source_port, upper.destination_port) == (own_port, other_port)
-        return ours and not any(upper.has(flag) for flag in ends)
+        if not isinstance(upper, TcpSegment) or (upper.source_port, upper.destination_port) != (own_port, other_port):
+            return False
+        return not any(upper.has(flag) for flag in ends)
 
     return _again(packets, check, fits)
 

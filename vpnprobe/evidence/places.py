@@ -92,7 +92,9 @@ def _by_copies(own: TtlTrace, routers: Mapping[int, str], end: str | None) -> Lo
 
 
 def _after(last: int, routers: Mapping[int, str], following: str | None) -> Location:
-    return Location(last_hop=last, last_address=routers.get(last), next_address=following)
+    address = routers.get(last)
+    # A NAT that answers for the next hop too is no place behind itself.
+    return Location(last_hop=last, last_address=address, next_address=following if following != address else None)
 
 
 def _end_behind(last: int, facts: PathFacts, way: Direction, end: str | None) -> str | None:
