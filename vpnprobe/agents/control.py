@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.transports.stack import ConnectError, TcpStream
 
-VERSION: Final = 5
+VERSION: Final = 6
 """Of this protocol; both ends must speak the same."""
 MOST_BYTES: Final = 4 << 20
 STRANGER_BYTES: Final = 4096
