@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from vpnprobe.endpoint.hop_search import LONGEST_BLANK_S, LONGEST_S, HopSearch
+from vpnprobe.endpoint.pacer import Pacer
 from vpnprobe.endpoint.probe_packets import echo, udp, without_port
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces
@@ -36,7 +37,14 @@ def place(trace: TtlTrace) -> tuple[int, int | None]:
 
 
 def searched(
-    where: Topology, kinds: Sequence[Check], *, loss: Background = CLEAN, seed: int = 1, starved: bool = False, before: int = 0
+    where: Topology,
+    kinds: Sequence[Check],
+    *,
+    loss: Background = CLEAN,
+    seed: int = 1,
+    starved: bool = False,
+    before: int = 0,
+    bytes_per_s: float = 1e6,
 ) -> tuple[list[TtlTrace], float, int]:
     """The traces, how long it took, and how many copies it took. `before`: copies that each router has answered just before."""
 
@@ -54,7 +62,7 @@ def searched(
         for ttl in range(1, ROUTERS + 1):
             for _ in range(before):
                 tap.send(recorder, earlier, source=own, destination=peer, ttl=ttl)
-        search = HopSearch(tap, recorder, Direction.C2S, own, peer, ROUTERS + 1, 0.05, loss, starved=starved)
+        search = HopSearch(tap, recorder, Direction.C2S, own, peer, ROUTERS + 1, 0.05, loss, Pacer(stack.now, bytes_per_s), starved=starved)
         began = stack.now()
         traces = await search.run(passing, copied)
         return traces, stack.now() - began, len(recorder.packet_records)
@@ -113,6 +121,12 @@ def test_loss_is_not_taken_for_a_filter(seed: int, at: int) -> None:
     (_, *traces), _, _ = searched(topology(Filter(f"r{at}", protocol=47), loss=0.2), [GRE], loss=Background(36, 64), seed=seed)
     (found,) = [place(trace) for trace in traces]
     assert found == (at, at + 1 if at < ROUTERS else None)
+
+
+def test_a_slow_line_is_not_filled_and_takes_longer_alone() -> None:
+    (_, failing), took_s, copies = searched(topology(Filter("r3", protocol=47)), [GRE], bytes_per_s=4000.0)
+    assert place(failing) == (3, 4)
+    assert took_s > copies * 84 / 4000 - 0.5
 
 
 def test_a_router_that_answers_nothing_is_left_out_of_the_place() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vpnprobe.endpoint.probe_packets import Suspect
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces
 from vpnprobe.evidence import checks
@@ -24,7 +25,6 @@ from vpnprobe.probes.context import (
     Job,
     ProbeContext,
     Settings,
-    Suspect,
     gather_all,
     missing,
     spaced,

@@ -7,13 +7,15 @@ protocol: that is for the rules. An interrupted run, or one whose peer vanished,
 import asyncio
 import contextlib
 import platform
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from vpnprobe import __version__
 from vpnprobe.agents.control import Channel, Connector, FrameReader, Message, encode_frame
+from vpnprobe.agents.line_watch import watched
 from vpnprobe.agents.peer import RemotePeer, hello
+from vpnprobe.agents.samples import carried, segments_lost
 from vpnprobe.agents.tracing import trace_both_ways
 from vpnprobe.conversations.registry import PROTOCOLS, ClientKeys, registered_ports
 from vpnprobe.endpoint.host_firewall import HostFirewall
@@ -29,7 +31,7 @@ from vpnprobe.evidence.clocks import on_one_clock
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.packet_counts import DECIMALS
 from vpnprobe.evidence.packet_records import Vantage
-from vpnprobe.evidence.records import EndRecord, NumberSample, PathFacts, PortState, ProbeError, Refusal, RefusalKind
+from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, ProbeError, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Observation, Transport
 from vpnprobe.probes.catalogue import Probe, chosen, ports_of
 from vpnprobe.probes.context import ProbeContext, RawPorts
@@ -215,8 +217,9 @@ class ClientRun:
         existing = self.settings.existing
         whom = existing.file if existing is not None and self.settings.only_existing else str(self.peer_address)
         self.tell(f"probing {whom} with {', '.join(probe.name for probe in probes)}")
-        measuring = [] if peer is None else [peer.measure_background()]
-        await _together([*(self._guarded(probe, context) for probe in probes), *measuring])
+        measuring = [] if peer is None else [peer.measure_background(context.line)]
+        async with watched(context.line, peer):
+            await _together([*(self._guarded(probe, context) for probe in probes), *measuring])
         if self.second_opinion is not None:
             scanned = fit_to_scan(wanted, context)
             by_transport = ([port for port in scanned if port.transport is kind] for kind in (Transport.TCP, Transport.UDP))
@@ -264,7 +267,7 @@ class ClientRun:
             skips=tuple(context.skips),
             named_failures=tuple(context.named_failures),
             errors=tuple(self.errors),
-            samples=tuple(_segments_lost(context.facts)),
+            samples=(*segments_lost(context.facts), *carried(context.line)),
         )
         client = context.client_record()
         if lost and peer is not None:
@@ -344,13 +347,6 @@ class ClientRun:
         context.close()
         for closable in self.closables:
             closable.close()
-
-
-def _segments_lost(facts: PathFacts) -> Iterator[NumberSample]:
-    """The share of the control connection's segments that were repeated, a direction: what TCP loses on this path."""
-    for way, loss in facts.background.items():
-        if sent := loss.lost + loss.passed:
-            yield NumberSample(checks.SEGMENTS_LOST, way, loss.lost / sent, sent=sent, received=loss.passed)
 
 
 def fit_to_scan(wanted: Sequence[WantedPort], context: ProbeContext) -> list[WantedPort]:

@@ -93,6 +93,8 @@ class Channel:
         self._opened = 0
         self._opening: asyncio.Task[None] | None = None
         self._past = (0, 0)
+        self._heard: dict[TcpStream, float] = {}
+        """When anything came over each connection last."""
         self.rtt_s = 0.0
         """Least time between a request and its answer, seconds; 0 before the first."""
 
@@ -146,6 +148,7 @@ class Channel:
         reader = FrameReader()
         try:
             while chunk := await stream.receive():
+                self._heard[stream] = asyncio.get_running_loop().time()
                 for message in reader.feed(chunk):
                     _, waiting = self._waiting.get(int(message.get("answers", -1)), (b"", None))
                     if waiting is not None and not waiting.done():
@@ -159,6 +162,7 @@ class Channel:
         if stream in self._streams:
             self._streams.remove(stream)
             self._count_past(stream)
+        self._heard.pop(stream, None)
         reader = self._readers.pop(stream, None)
         if reader is not None and reader is not asyncio.current_task():
             reader.cancel()
@@ -179,8 +183,8 @@ class Channel:
         self._waiting[number] = (frame, answer)
         try:
             while not answer.done():
-                await self._send(frame, repetition)
-                await asyncio.wait([answer], timeout=patience)
+                stream = await self._send(frame, repetition)
+                await self._wait(answer, stream, patience)
                 repetition, patience = repetition + 1, min(1.5 * patience, LONGEST_PATIENCE_S + expect_s)
                 if not answer.done() and loop.time() - began > self._deadline_s + expect_s:
                     raise CannotRun(f"the peer stopped answering ({kind}): was it stopped, or the control port closed on the way?")
@@ -194,7 +198,16 @@ class Channel:
             raise CannotRun(f"the peer cannot {kind}: {result['error']}", status=ExitStatus.MISSING)
         return result
 
-    async def _send(self, frame: bytes, repetition: int) -> None:
+    async def _wait(self, answer: asyncio.Future[Message], stream: TcpStream, patience_s: float) -> None:
+        """Waits for an answer until nothing has come over its connection for so long: on a slow line a long one takes its time."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + patience_s
+        while not answer.done() and until > loop.time():
+            await asyncio.wait([answer], timeout=until - loop.time())
+            if stream in self._heard:
+                until = max(until, self._heard[stream] + patience_s)
+
+    async def _send(self, frame: bytes, repetition: int) -> TcpStream:
         """Sends over the connection that answered last; each repetition over the next one, while a further one is opened."""
         if not self._streams:
             await self._reconnect()
@@ -205,6 +218,7 @@ class Channel:
             await stream.send(frame)
         except ConnectError:
             self._drop(stream)
+        return stream
 
     async def _reconnect(self) -> None:
         """The last connection is gone: raises CannotRun where no other can be had."""

@@ -38,6 +38,8 @@ from vpnprobe.probes.context import Job
 from vpnprobe.transports.stack import Endpoint, NetworkStack, RawPort, UdpPort
 from vpnprobe.wire.nonce import SHORTEST
 
+PACKET_BYTES: Final = 100
+"""About what one takes on the line."""
 MOST_PACKETS: Final = 200
 """Of one request to send."""
 MOST_LOST: Final = 12
@@ -79,6 +81,7 @@ class Outgoing:
         for number in range(count):
             if number:
                 await asyncio.sleep(min(1.0, float(message["spacing_s"])))
+            await session.pacer.admit(PACKET_BYTES)
             send_one()
         return {"sent": count}
 
@@ -167,6 +170,7 @@ class Outgoing:
             max(1, min(HIGHEST_TTL, int(message["highest_ttl"]))),
             max(0.0, min(2.0, float(message["patience_s"]))),
             Background(lost, passed),
+            session.pacer,
             starved=bool(message["starved"]),
         )
         makers = ((check, self._maker(session, check, some)) for check, some in suspects)

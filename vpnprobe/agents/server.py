@@ -22,6 +22,7 @@ from vpnprobe.agents.sessions import MOST_ANSWERS, ClientSession, ClientSessions
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.registry import PROTOCOLS
 from vpnprobe.conversations.session_tag import TAG
+from vpnprobe.endpoint.pacer import FASTEST_BYTES_PER_S, LEAST_BYTES_PER_S
 from vpnprobe.endpoint.passive_observer import PassiveObserver
 from vpnprobe.endpoint.ttl_probe import IcmpTap, check_of
 from vpnprobe.errors import CannotRun, DecodeError
@@ -41,9 +42,13 @@ MOST_AT_ONCE: Final = 64
 """Requests of one client under way; further ones wait unread."""
 CHUNK_BYTES: Final = 1 << 14
 """Of a capture in one answer: what even a bad path carries within the time that answers may take."""
-REPEATABLE: Final = frozenset({"rows", "capture", "payloads", "ping"})
+REPEATABLE: Final = frozenset({"rows", "capture", "payloads", "ping", "pace"})
 """Requests that change nothing."""
 ROWS_A_TIME: Final = 5000
+PIECE_BYTES: Final = 1024
+"""Of an answer that leaves at a time."""
+LONGEST_PADDING: Final = 1024
+"""Characters of what comes back in an answer to a ping."""
 MOST_PORTS: Final = 256
 """Probe ports of one client."""
 
@@ -71,6 +76,7 @@ class ServerAgent:
             "payloads": self._payloads,
             "bye": self._bye,
             "ping": self._ping,
+            "pace": self._pace,
         }
         self.ended = 0
         """Sessions that came to their end."""
@@ -140,6 +146,7 @@ class ServerAgent:
             stream.abort()
             if session is not None:
                 session.streams.discard(stream)
+                session.writing.pop(stream, None)
 
     async def _take_on(self, stream: TcpStream, session: ClientSession, message: Message) -> None:
         """Begins to carry out one request; waits where a client has too many under way."""
@@ -214,7 +221,7 @@ class ServerAgent:
         """Carries a request out once, however often it comes, and answers over the connection that it came on."""
         if str(message.get("ask")) in REPEATABLE:
             # Carried out again where they come again: their answers are too large to keep, or too many.
-            await self._reply(stream, number, await self._carry_out(session, message))
+            await self._reply(stream, session, number, await self._carry_out(session, message))
             return
         answer = session.answers.get(number)
         if answer is None:
@@ -223,11 +230,18 @@ class ServerAgent:
             while len(session.answers) > MOST_ANSWERS:
                 session.answers.pop(next(iter(session.answers)))
             answer.set_result(await self._carry_out(session, message))
-        await self._reply(stream, number, await asyncio.shield(answer))
+        await self._reply(stream, session, number, await asyncio.shield(answer))
 
-    async def _reply(self, stream: TcpStream, number: int, answer: Mapping[str, object]) -> None:
-        with contextlib.suppress(ConnectError):
-            await stream.send(encode_frame({"answers": number, "segments": stream.segments(), **answer}))
+    async def _reply(self, stream: TcpStream, session: ClientSession, number: int, answer: Mapping[str, object]) -> None:
+        frame = encode_frame({"answers": number, "segments": stream.segments(), **answer})
+        # One after another, in pieces: on a slow line a long answer at once would take what the probes need.
+        async with session.writing.setdefault(stream, asyncio.Lock()):
+            with contextlib.suppress(ConnectError):
+                for start in range(0, len(frame), PIECE_BYTES):
+                    if start:
+                        await asyncio.sleep(session.pacer.takes_s(PIECE_BYTES))
+                    session.pacer.charge(len(piece := frame[start : start + PIECE_BYTES]))
+                    await stream.send(piece)
 
     async def _carry_out(self, session: ClientSession, message: Message) -> dict[str, object]:
         handler = self._handlers.get(str(message.get("ask")))
@@ -324,7 +338,13 @@ class ServerAgent:
         digests = base64.b64decode(str(message["digests"]), validate=True)
         return {"data": base64.b64encode(encode_payloads(digests, session.payloads)).decode()}
 
-    async def _ping(self, _: ClientSession, __: Message) -> dict[str, object]:
+    async def _ping(self, _: ClientSession, message: Message) -> dict[str, object]:
+        """What it is padded with comes back, so that both directions take as long."""
+        return {"padding": str(message["padding"])[:LONGEST_PADDING]} if "padding" in message else {}
+
+    async def _pace(self, session: ClientSession, message: Message) -> dict[str, object]:
+        """The client has seen what the line carries."""
+        session.pacer.bytes_per_s = min(FASTEST_BYTES_PER_S, max(LEAST_BYTES_PER_S, float(message["bytes_per_s"])))
         return {}
 
     async def _bye(self, session: ClientSession, _: Message) -> dict[str, object]:

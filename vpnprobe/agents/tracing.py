@@ -11,7 +11,7 @@ from typing import Final
 
 from vpnprobe.endpoint import probe_packets
 from vpnprobe.endpoint.hop_search import HopSearch
-from vpnprobe.endpoint.probe_packets import ProbePacketMaker
+from vpnprobe.endpoint.probe_packets import ProbePacketMaker, Suspect
 from vpnprobe.endpoint.ttl_probe import Copied, IcmpTap, distance, with_reach
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.attempts import under_clients_keys
@@ -25,7 +25,7 @@ from vpnprobe.evidence.places import is_placed, lost_way
 from vpnprobe.evidence.records import EndRecord, RefusalKind, TtlTrace
 from vpnprobe.evidence.statistics import Background, round_trip
 from vpnprobe.observations.schema import Cause, Direction, Observation, Transport
-from vpnprobe.probes.context import ProbeContext, Suspect
+from vpnprobe.probes.context import ProbeContext
 from vpnprobe.transports.stack import Endpoint, Packet
 
 MOST_LOST: Final = 12
@@ -126,6 +126,7 @@ async def _from_client(
         highest_ttl,
         context.settle_s,
         loss,
+        context.pacer,
         starved=has_refused(context.client_record()),
     )
     makers = ((suspect.check, _maker(context, suspect, packets)) for suspect in found)

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from vpnprobe.endpoint.pacer import Pacer
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.ttl_probe import Copied, Copy, IcmpTap
 from vpnprobe.evidence.records import TtlTrace
@@ -24,6 +25,8 @@ from vpnprobe.observations.schema import Direction
 from vpnprobe.transports.stack import Address
 
 PACE_S: Final = 0.002
+COPY_BYTES: Final = 100
+"""About what a copy takes on the line; what a larger one takes beyond that is waited for behind it."""
 LONGEST_S: Final = 6.0
 """Of a search: after the routers' burst each kind waits for an answer, which comes once a second."""
 LONGEST_BLANK_S: Final = 15.0
@@ -53,7 +56,7 @@ ENOUGH_REFERENCES: Final = 2
 """Answers at once that show that the router had one to give for the copies before them: gathering one takes it longer than a group."""
 LARGEST_GROUP: Final = 64
 """Silent copies between references."""
-LONGEST_GROUP_S: Final = 0.15
+LONGEST_GROUP_S: Final = 0.4
 """From a silent copy to the references behind it; what takes longer on a busy machine counts for nothing."""
 
 
@@ -110,6 +113,7 @@ class HopSearch:
     """How long an answer may take."""
     loss: Background
     """Of what is answered: on the way there and back together."""
+    pacer: Pacer
     starved: bool = False
     """Routers have refused us, and may have no answers left for a moment."""
     _passing: Copied = field(init=False)
@@ -238,12 +242,14 @@ class HopSearch:
     def _silences(self, quiet: dict[int, list[_Place]]) -> list[Wanted]:
         """Copies that are expected to stay without an answer, and behind each group of them a few of what that router answers for."""
         wanted: list[Wanted] = []
+        each_s = max(PACE_S, self.pacer.takes_s(COPY_BYTES))
+        largest = max(1, min(LARGEST_GROUP, int(LONGEST_GROUP_S / each_s) - MORE_REFERENCES))
         for ttl, places in quiet.items():
             silent = [place.kind for place in places for _ in range(self._copies_needed(place, ttl))]
             silent.sort(key=lambda _: self.tap.stack.entropy(4))
-            for start in range(0, len(silent), LARGEST_GROUP):
+            for start in range(0, len(silent), largest):
                 self._groups += 1
-                wanted += [Wanted(kind, ttl, self._groups) for kind in silent[start : start + LARGEST_GROUP]]
+                wanted += [Wanted(kind, ttl, self._groups) for kind in silent[start : start + largest]]
                 references = MORE_REFERENCES if self._loses else REFERENCES
                 wanted += [Wanted(self._passing_at(ttl), ttl, self._groups, reference=True)] * references
         return wanted
@@ -268,7 +274,9 @@ class HopSearch:
         ends = {"source": self.source, "destination": self.destination}
         copies: list[Copy] = []
         for kind, ttl, _, _ in wanted:
+            await self.pacer.admit(COPY_BYTES)
             copies.append(self.tap.send(self.recorder, kind, ttl=ttl, **ends))
+            self.pacer.charge(max(0, copies[-1].size - COPY_BYTES))
             await asyncio.sleep(PACE_S)
         if copies:
             await asyncio.sleep(self.patience_s)

@@ -4,6 +4,7 @@ Our own payload in one says that it is for a trace, so that a copy which arrives
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from vpnprobe.conversations.registry import protocol_of
@@ -28,6 +29,15 @@ PROTOCOLS: Final = {Transport.TCP: int(IpProtocol.TCP), Transport.UDP: int(IpPro
 IPV4_HEADER: Final = 20
 HEAD_BYTES: Final = 24
 """Of a message in a stream: enough to know the segment that carries it by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A kind of packet that fails, to be copied."""
+
+    check: Check
+    lost: tuple[tuple[str, str], ...] = ()
+    """Message and key of packets that were lost, those first that copies are best made of; empty: none is known by a key."""
 
 
 def echo(nonces: Nonces) -> ProbePacketMaker:

@@ -60,6 +60,8 @@ class Copy:
     protocol: int
     at: float
     """When it was sent, seconds on the stack's clock."""
+    size: int
+    """Bytes behind the IP header."""
     answered: bool = False
     """A router said that its TTL ended there."""
 
@@ -131,7 +133,7 @@ class IcmpTap:
         identification = self.next_identification()
         probe_packet = of.make(identification)
         of.sent[ttl] += 1
-        copy = Copy(of, ttl, destination, probe_packet.protocol, self.stack.now())
+        copy = Copy(of, ttl, destination, probe_packet.protocol, self.stack.now(), len(probe_packet.payload))
         self._copies[identification] = copy
         if probe_packet.key:
             recorder.sent(

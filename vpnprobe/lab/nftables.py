@@ -159,6 +159,8 @@ def _verdict(action: Action) -> str:
             return "reject with tcp reset"
         case Action.REJECT_ADMIN:
             return "reject with icmp type admin-prohibited"
+        case Action.REJECT_HOST:
+            return "reject with icmp type host-prohibited"
         case Action.REJECT_PORT:
             return "reject with icmp type port-unreachable"
         case _:

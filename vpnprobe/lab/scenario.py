@@ -1,8 +1,9 @@
 """Scenarios: TOML files that describe a network and what an honest run in it must find.
 
-A file has a `description` (one line), a `[topology]` table (see `vpnprobe.lab.topologies`) and an `[expect]` table (see
-`vpnprobe.lab.expectation`). A network is given `Scenario.topology` alone: that is read from `stripped()`, which holds nothing but the
-`[topology]` table, so neither the expectation nor the name nor the description can reach it.
+A file has a `description` (one line), a `[topology]` table (see `vpnprobe.lab.topologies`), an `[expect]` table (see
+`vpnprobe.lab.expectation`) and, where namespaces cannot show it, the reason as `simulated_only`. A network is given `Scenario.topology`
+alone: that is read from `stripped()`, which holds nothing but the `[topology]` table, so neither the expectation nor the name nor the
+description can reach it.
 """
 
 import os
@@ -27,6 +28,8 @@ class Scenario:
     """One line."""
     topology: Topology
     expectation: Expectation
+    simulated_only: str = ""
+    """Why namespaces cannot show it, one line; empty: they can."""
 
 
 def names() -> tuple[str, ...]:
@@ -56,6 +59,7 @@ def read(text: str, *, name: str, source: str) -> Scenario:
         description=document.text("description"),
         topology=read_topology(Table(stripped(text, source=source), source, "topology")),
         expectation=read_expectation(document.table("expect")),
+        simulated_only=document.text("simulated_only"),
     )
     document.table("topology")
     document.done()

@@ -6,6 +6,7 @@ silence is proven, and never more than MOST_TRIALS.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -13,7 +14,8 @@ from typing import Final, NamedTuple, Protocol
 
 from vpnprobe.conversations.registry import ClientKeys
 from vpnprobe.endpoint.host_firewall import HostFirewall
-from vpnprobe.endpoint.probe_packets import ProbePacketMaker
+from vpnprobe.endpoint.pacer import FASTEST_BYTES_PER_S, Line, Pacer
+from vpnprobe.endpoint.probe_packets import ProbePacketMaker, Suspect
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces, ProbeSender
 from vpnprobe.evidence.checks import tcp_reach
@@ -32,6 +34,10 @@ FIRST_TRIALS: Final = 6
 """Fresh packets of each kind before anybody asks whether they came."""
 SPACING_S: Final = 0.03
 """Between packets of one kind: loss comes in bursts."""
+PACKET_BYTES: Final = 100
+"""About what one takes on the line: our payload in GRE, ESP or UDP."""
+FULL_PACKET: Final = 1500
+"""Bytes of what others' packets may have to wait for, or an answer."""
 SPREAD_S: Final = 1.0
 """Over how long the packets of a kind that never comes are spread at the least."""
 SURE_TRIALS: Final = 8
@@ -56,15 +62,6 @@ class Job(StrEnum):
     ESP = "esp"
     UDP = "udp"
     ESP_IN_UDP = "esp-in-udp"
-
-
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """A kind of packet that fails, to be copied."""
-
-    check: Check
-    lost: tuple[tuple[str, str], ...] = ()
-    """Message and key of packets that were lost, those first that copies are best made of; empty: none is known by a key."""
 
 
 class Peer(Protocol):
@@ -113,7 +110,7 @@ class Peer(Protocol):
         ...
 
     async def trace(
-        self, passing: Check, suspects: "Sequence[Suspect]", *, highest_ttl: int, loss: Background, starved: bool
+        self, passing: Check, suspects: Sequence[Suspect], *, highest_ttl: int, loss: Background, starved: bool
     ) -> list[TtlTrace]:
         """TTL-limited copies from the server: of what passes and of each suspect. Empty: it cannot.
 
@@ -177,12 +174,23 @@ class ProbeContext:
     """By server port: the local end that `udp/reach` uses."""
     comparison: Comparison = field(init=False)
     """What suspected kinds are compared with."""
+    line: Line = field(init=False)
+    """What the path carries, and the pace of all that is sent."""
     _open: list[Closable] = field(default_factory=list)
     _sync: asyncio.Task[None] | None = None
     _judged: "_Judged | None" = None
 
     def __post_init__(self) -> None:
         self.comparison = Comparison(self)
+        self.line = Line(self.stack.now, self.peer.rtt_s if self.peer is not None else math.inf)
+        if self.peer is None:
+            self.line.told.set()
+            self.pacer.bytes_per_s = FASTEST_BYTES_PER_S  # A few packets each, and nobody whose answers would tell what the line carries.
+
+    @property
+    def pacer(self) -> Pacer:
+        """The one pace of all that this end sends."""
+        return self.line.pacer
 
     @property
     def sender(self) -> ProbeSender:
@@ -191,7 +199,7 @@ class ProbeContext:
     @property
     def settle_s(self) -> float:
         """How long what was just sent may still be under way, seconds."""
-        return SOLO_ANSWER_S if self.peer is None else 1.5 * self.peer.rtt_s + 0.03
+        return SOLO_ANSWER_S if self.peer is None else 1.5 * self.peer.rtt_s + 0.03 + self.line.takes_s(FULL_PACKET)
 
     def connect_s(self, most_s: float) -> float:
         """How long a TCP connection of a conversation may take, seconds; at most `most_s`."""
@@ -247,6 +255,7 @@ class ProbeContext:
 
     def close(self) -> None:
         self.comparison.close()
+        self.pacer.close()
         for closable in self._open:
             closable.close()
         self._open.clear()
@@ -296,6 +305,7 @@ class ProbeContext:
         for number in range(count):
             if number:
                 await asyncio.sleep(spacing_s)
+            await self.pacer.admit(PACKET_BYTES)
             sending = send_one()
             if sending is not None:
                 await sending

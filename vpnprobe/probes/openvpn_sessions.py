@@ -18,6 +18,8 @@ from vpnprobe.transports.stack import ConnectError
 from vpnprobe.wire.openvpn_wrap import Wrap
 
 CONNECT_DEADLINE_S: Final = 8.0
+OPENING_BYTES: Final = 3000
+"""Of reset, TLS and key exchange, one way."""
 
 
 class OpenvpnSessions(TunnelSessions):
@@ -28,7 +30,7 @@ class OpenvpnSessions(TunnelSessions):
         self.wrap = wrap
         self.reset = openvpn_reset(wanted.transport, wanted.port, form)
         handshake, data = openvpn_handshake(wanted.transport, wanted.port, form), openvpn_data(wanted.transport, wanted.port, form)
-        super().__init__(context, wanted, (self.reset, handshake), data)
+        super().__init__(context, wanted, (self.reset, handshake), data, OPENING_BYTES)
         self._session_keys = session_keys
         self._tls_context = client_context(ca_pem=None, identity=session_keys.identity)
 
@@ -51,15 +53,16 @@ class OpenvpnSessions(TunnelSessions):
             entropy=context.stack.entropy,
             unix_time_at_zero=context.stack.unix_time() - context.stack.now(),
             offer=ClientOffer(program=f"vpnprobe {__version__}", echoes=echoes, check_certificate=check),
-            retransmit_after_s=max(RETRANSMIT_LEAST_S, 1.5 * context.settle_s),
+            retransmit_after_s=max(RETRANSMIT_LEAST_S, 1.5 * context.settle_s) + context.line.takes_s(OPENING_BYTES),
         )
         client.short_replies = True
+        self.at_the_lines_pace(client)
         return client
 
     async def _over_udp(self, echoes: int) -> None:
         client = self._client(echoes)
         over = SessionOver(self.context, client, ECHOES, stream=client.stream)
-        await over_udp(self.context, client, self.reset, until=lambda _: over, closing=client.goodbye)
+        await over_udp(self.context, client, self.reset, until=lambda _: over, closing=client.goodbye, admitted=OPENING_BYTES)
 
     async def _over_tcp(self, echoes: int) -> None:
         try:

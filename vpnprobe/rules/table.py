@@ -42,6 +42,7 @@ PLACEHOLDERS: Final = (
     "cut_after",
     "from_s",
     "to_s",
+    "kbit_s",
 )
 """What a sentence may hold in braces; `default.toml` says what each of them is."""
 

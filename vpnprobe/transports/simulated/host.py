@@ -174,6 +174,8 @@ class Host:
                 return reset_for(packet) if packet.protocol == IpProtocol.TCP else None
             case Action.REJECT_ADMIN:
                 return self._error(packet, Unreachable.ADMINISTRATIVELY_PROHIBITED)
+            case Action.REJECT_HOST:
+                return self._error(packet, Unreachable.HOST_PROHIBITED)
             case Action.REJECT_PORT:
                 return self._error(packet, Unreachable.PORT)
             case _:

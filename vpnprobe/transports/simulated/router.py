@@ -119,6 +119,8 @@ class Router:
                     self._emit(answer)
             case Action.REJECT_ADMIN:
                 self._error(packet, Unreachable.ADMINISTRATIVELY_PROHIBITED)
+            case Action.REJECT_HOST:
+                self._error(packet, Unreachable.HOST_PROHIBITED)
             case Action.REJECT_PORT:
                 self._error(packet, Unreachable.PORT)
             case _:
