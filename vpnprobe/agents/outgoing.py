@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from vpnprobe.agents.beside import BLOCKS_PATIENCE, BesideControls
 from vpnprobe.agents.control import Message
-from vpnprobe.agents.records import read_check, trace_row
+from vpnprobe.agents.records import trace_row
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import ClientSession
 from vpnprobe.conversations.contract import Sender
@@ -29,6 +29,7 @@ from vpnprobe.endpoint.probe_packets import (
 from vpnprobe.endpoint.sending import BesidePort
 from vpnprobe.endpoint.ttl_probe import HIGHEST_TTL, Copied, IcmpTap
 from vpnprobe.evidence import checks
+from vpnprobe.evidence.check_rows import read_check
 from vpnprobe.evidence.comparison import PERIOD_S
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState

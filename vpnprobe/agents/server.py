@@ -9,14 +9,14 @@ import asyncio
 import base64
 import contextlib
 import platform
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from vpnprobe import __version__
 from vpnprobe.agents.control import MOST_BYTES, STRANGER_BYTES, VERSION, FrameReader, Message, encode_frame
 from vpnprobe.agents.handover import encode_payloads, summary
 from vpnprobe.agents.outgoing import Outgoing, RawSockets
-from vpnprobe.agents.records import check_row, packed, packet_record_row, refusal_row
+from vpnprobe.agents.records import packed, packet_record_row, refusal_row
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import MOST_ANSWERS, ClientSession, ClientSessions
 from vpnprobe.conversations.contract import Sender
@@ -27,11 +27,12 @@ from vpnprobe.endpoint.passive_observer import PassiveObserver
 from vpnprobe.endpoint.ttl_probe import IcmpTap, check_of
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.evidence import checks, identify
+from vpnprobe.evidence.check_rows import check_row, read_kept
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.records import Refusal, RefusalKind
+from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.settings import WantedPort
-from vpnprobe.transports.stack import Address, Capability, ConnectError, Datagram, NetworkStack, TcpStream
+from vpnprobe.transports.stack import Address, Capability, ConnectError, Datagram, LocalPort, NetworkStack, TcpStream
 from vpnprobe.wire.icmp import Quote
 
 IDLE_S: Final = 60.0
@@ -42,13 +43,15 @@ MOST_AT_ONCE: Final = 64
 """Requests of one client under way; further ones wait unread."""
 CHUNK_BYTES: Final = 1 << 14
 """Of a capture in one answer: what even a bad path carries within the time that answers may take."""
-REPEATABLE: Final = frozenset({"rows", "capture", "payloads", "ping", "pace"})
+REPEATABLE: Final = frozenset({"rows", "capture", "payloads", "ping", "pace", "firewall"})
 """Requests that change nothing."""
 ROWS_A_TIME: Final = 5000
 PIECE_BYTES: Final = 1024
 """Of an answer that leaves at a time."""
 LONGEST_PADDING: Final = 1024
 """Characters of what comes back in an answer to a ping."""
+MOST_KINDS_KEPT: Final = 512
+"""Of packets, about which a client asks at a time what lets them through the firewall."""
 MOST_PORTS: Final = 256
 """Probe ports of one client."""
 
@@ -71,6 +74,7 @@ class ServerAgent:
             "open": self._open,
             "send": self._outgoing.send,
             "rows": self._rows,
+            "firewall": self._firewall,
             "trace": self._outgoing.trace,
             "capture": self._capture,
             "payloads": self._payloads,
@@ -276,7 +280,21 @@ class ServerAgent:
         for port in wanted:
             session.ports[port] = await self.responders.open(port)
             states.append([port.transport.value, port.port, session.ports[port].value])
-        return {"ports": states, "no_keys": self._accept_keys(session, message.get("keys"))}
+        programs = await self._programs(session, wanted)
+        return {"ports": states, "no_keys": self._accept_keys(session, message.get("keys")), "programs": programs}
+
+    async def _programs(self, session: ClientSession, wanted: Sequence[WantedPort]) -> list[list[object]]:
+        """Transport, port and name of each program that has one of these ports, as far as this host shows it."""
+        taken = [port for port in wanted if session.ports[port] is PortState.DAEMON]
+        local = {LocalPort(port.port, tcp=port.transport is Transport.TCP): port for port in taken}
+        found = await self.stack.holders(list(local)) if local else {}
+        return [[local[port].transport.value, port.port, name] for port, name in found.items()]
+
+    async def _firewall(self, session: ClientSession, message: Message) -> dict[str, object]:
+        """Who manages this host's own firewall, and for each kind of packets that is asked about what lets it through."""
+        kept = [read_kept(row) for row in list(message["kept"])[:MOST_KINDS_KEPT]]
+        found = await self.stack.own_firewall(kept, session.address)
+        return {"manager": found.manager, "commands": [list(found.commands.get(one, ())) for one in kept]}
 
     def _accept_keys(self, session: ClientSession, handed_over: object) -> dict[str, str]:
         """By protocol that takes keys: why its conversations cannot come up here. What is not in it has its keys."""

@@ -22,6 +22,7 @@ from vpnprobe.evidence.checks import tcp_reach
 from vpnprobe.evidence.comparison import PERIOD_S
 from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.named_failures import NamedFailure
+from vpnprobe.evidence.packet_counts import CountedRecords
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKind, Skip, TtlTrace
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, MOST_TRIALS, Background
@@ -179,6 +180,7 @@ class ProbeContext:
     _open: list[Closable] = field(default_factory=list)
     _sync: asyncio.Task[None] | None = None
     _judged: "_Judged | None" = None
+    _counted: dict[Check, CountedRecords] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.comparison = Comparison(self)
@@ -280,7 +282,7 @@ class ProbeContext:
         known = (len(self.recorder.packet_records), len(self.recorder.refusals))
         judged = self._judged
         if judged is None or judged.known != known or judged.server is not self.server_record or judged.facts is not self.facts:
-            judgement = Judge(self._records(), self.server_record, self.facts, times=False)
+            judgement = Judge(self._records(), self.server_record, self.facts, times=False, counted=self._counted)
             self._judged = judged = _Judged(known, self.server_record, self.facts, judgement)
         return judged.judgement
 

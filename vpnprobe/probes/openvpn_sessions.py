@@ -1,12 +1,14 @@
 """Whole OpenVPN sessions with the server agent: reset, TLS, keys, and data both ways, in one wrap on one port."""
 
+import ssl
+from functools import lru_cache
 from typing import Final
 
 from vpnprobe import __version__
 from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session_keys import SessionKeys
-from vpnprobe.conversations.openvpn_tls import certificate_fingerprint, client_context
+from vpnprobe.conversations.openvpn_tls import Identity, certificate_fingerprint, client_context
 from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake, openvpn_reset
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Transport
@@ -32,7 +34,7 @@ class OpenvpnSessions(TunnelSessions):
         handshake, data = openvpn_handshake(wanted.transport, wanted.port, form), openvpn_data(wanted.transport, wanted.port, form)
         super().__init__(context, wanted, (self.reset, handshake), data, OPENING_BYTES)
         self._session_keys = session_keys
-        self._tls_context = client_context(ca_pem=None, identity=session_keys.identity)
+        self._tls_context = _context_of(session_keys.identity)
 
     async def session(self, echoes: int) -> None:
         await (self._over_udp(echoes) if self.wanted.transport is Transport.UDP else self._over_tcp(echoes))
@@ -72,6 +74,12 @@ class OpenvpnSessions(TunnelSessions):
         client = self._client(echoes)
         over = SessionOver(self.context, client, ECHOES, stream=client.stream)
         await over_stream(self.context, client, self.reset, stream, lambda _: over)
+
+
+@lru_cache(maxsize=4)
+def _context_of(identity: Identity) -> ssl.SSLContext:
+    """One for all sessions of a run: loading a key takes longer than a handshake does."""
+    return client_context(ca_pem=None, identity=identity)
 
 
 def checks_of(wanted: WantedPort) -> tuple[Check, Check]:

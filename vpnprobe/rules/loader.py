@@ -55,6 +55,8 @@ WHY_KEYS: Final = (
     "unanswered",
     "unanswered-because",
     "host-firewall",
+    "unwatched",
+    "taken",
 )
 REMARK_KEYS: Final = (
     "loss",

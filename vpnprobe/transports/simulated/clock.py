@@ -5,6 +5,7 @@ Threads and subprocesses are not waited for: what runs in virtual time stays on 
 """
 
 import asyncio
+import contextvars
 import heapq
 import selectors
 from collections.abc import Callable, Coroutine
@@ -22,21 +23,21 @@ class Stalled(RuntimeError):
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Instead of sleeping, adds the time-out to the clock."""
+    """Instead of sleeping, adds the time-out to the clock. The operating system is asked only where nothing else is left to happen."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready: list[tuple[selectors.SelectorKey, int]] = super().select(0)
-        if ready or timeout == 0:
-            return ready
         if timeout is None:
+            ready: list[tuple[selectors.SelectorKey, int]] = super().select(0)
+            if ready:
+                return ready
             waiting = ", ".join(sorted(task.get_name() for task in asyncio.all_tasks(asyncio.get_running_loop()))) or "none"
             raise Stalled(f"nothing is left to happen at {self.now:.6f} s of virtual time; waiting tasks: {waiting}")
         self.now += timeout
-        return ready
+        return []
 
 
 class VirtualEventLoop(asyncio.SelectorEventLoop):
@@ -50,9 +51,9 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
 
-def run_virtual(main: Coroutine[Any, Any, T]) -> T:
+def run_virtual(main: Coroutine[Any, Any, T], *, loop_factory: Callable[[], VirtualEventLoop] = VirtualEventLoop) -> T:
     """Runs `main` to its end in virtual time, as `asyncio.run` does in real time. Raises Stalled."""
-    with asyncio.Runner(loop_factory=VirtualEventLoop) as runner:
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
         return runner.run(main)
 
 
@@ -83,6 +84,8 @@ class EventQueue:
         self._origin = 0.0
         self._handle: asyncio.TimerHandle | None = None
         self._running = False
+        self._context = contextvars.Context()
+        """What happens in the network belongs to no program."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -93,7 +96,7 @@ class EventQueue:
 
     def now(self) -> float:
         """Seconds on the loop's clock."""
-        return self.loop.time()
+        return (self._loop or self.loop).time()
 
     def elapsed(self) -> float:
         """Seconds since the queue was first used."""
@@ -116,7 +119,7 @@ class EventQueue:
             if self._handle.when() <= due:
                 return
             self._handle.cancel()
-        self._handle = self.loop.call_at(due, self._run)
+        self._handle = self.loop.call_at(due, self._run, context=self._context)
 
     def _run(self) -> None:
         self._handle = None
