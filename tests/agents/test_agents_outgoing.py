@@ -81,7 +81,7 @@ class TestUdp:
             port.send(NoncePayload(1, 5).encode(), Endpoint(both.remote.address, 53))
             await asyncio.sleep(0.5)
             came.clear()
-            await talk.ask(number=2, job="udp", **{**SEND, "port": 53, "to": ["192.0.2.1", 9]})
+            await talk.ask(number=2, job="udp", **{**SEND, "port": 53, "to": [["192.0.2.1", 9]]})
             await asyncio.sleep(0.5)
             return came
 
@@ -104,13 +104,13 @@ class TestUdp:
         async def story(both: Agents) -> list[Datagram]:
             talk, came = await opened(both), list[Datagram]()
             port = await both.client.udp(came.append)
-            await talk.ask(number=2, job="udp", **{**SEND, "port": 53, "to": ["192.0.2.1", port.local.port]})
+            await talk.ask(number=2, job="udp", **{**SEND, "port": 53, "to": [["192.0.2.1", port.local.port]]})
             await asyncio.sleep(0.5)
             return came
 
         assert len(simulated(story)) == 2
 
-    @pytest.mark.parametrize("to", [None, ["10.78.0.1", 4000]])
+    @pytest.mark.parametrize("to", [None, [["10.78.0.1", 4000]]])
     def test_a_port_that_is_not_open_sends_nothing(self, to: object) -> None:
         async def story(both: Agents) -> object:
             talk = await opened(both)
@@ -124,7 +124,7 @@ class TestUdp:
             await both.server.udp(theirs.append, port=500)
             talk, came = await opened(both, ("udp", 500)), list[Datagram]()
             port = await both.client.udp(came.append)
-            answer = await talk.ask(number=2, job="udp", **{**SEND, "port": 500, "to": ["10.78.0.1", port.local.port]})
+            answer = await talk.ask(number=2, job="udp", **{**SEND, "port": 500, "to": [["10.78.0.1", port.local.port]]})
             await asyncio.sleep(0.5)
             return answer["sent"], [datagram.source.port for datagram in came]
 

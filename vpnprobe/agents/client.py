@@ -37,6 +37,7 @@ from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, ProbeError, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Observation, Transport
 from vpnprobe.probes.catalogue import Probe, chosen, ports_of
+from vpnprobe.probes.comparison import with_controls
 from vpnprobe.probes.context import ProbeContext, RawPorts
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Address, Closable, ConnectError, Datagram, NetworkStack, TcpStream
@@ -169,7 +170,12 @@ class ClientRun:
         self._begin_capture(context)
         own = str(self.stack.source_address(self.peer_address))
         seen_as = peer.seen_as if peer else None
-        context.facts = PathFacts(client_address=own, client_seen_as=seen_as, server_address=str(self.peer_address))
+        context.facts = PathFacts(
+            client_address=own,
+            client_seen_as=seen_as,
+            server_address=str(self.peer_address),
+            error_bound=self.settings.error_bound,
+        )
         context.server_record = peer.record() if peer is not None else EndRecord(recorded=False)
         return context
 
@@ -210,7 +216,7 @@ class ClientRun:
 
     async def _probe(self, context: ProbeContext, peer: RemotePeer | None) -> None:
         probes = chosen(self.settings)
-        wanted = ports_of(probes, self.settings)
+        wanted = with_controls(ports_of(probes, self.settings), self.settings)
         if peer is not None:
             keys = self._keys()
             ports = await peer.open(wanted, {name: made.handed_over() for name, made in keys.items()})
@@ -220,7 +226,7 @@ class ClientRun:
         existing = self.settings.existing
         whom = existing.file if existing is not None and self.settings.only_existing else str(self.peer_address)
         self.tell(f"probing {whom} with {', '.join(probe.name for probe in probes)}")
-        measuring = [] if peer is None else [peer.measure_background(context.line)]
+        measuring = [] if peer is None else [peer.measure_background(context.line), context.comparison.greet()]
         async with watched(context.line, peer):
             await _together([*(self._guarded(probe, context) for probe in probes), *measuring])
         if self.second_opinion is not None:
@@ -350,6 +356,7 @@ class ClientRun:
             "address": context.facts.client_address,
             "version": __version__,
             "platform": platform.system(),
+            "error_bound": self.settings.error_bound,
             "capabilities": sorted(self.stack.capabilities),
             "capture": "client.pcap" if self.sees_wire else f"none: {self.no_capture}",
             **({"no_raw": context.no_raw} if context.no_raw else {}),

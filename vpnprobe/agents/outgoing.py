@@ -4,16 +4,18 @@ Only ever towards the client's own address: nobody else can be sent anything thr
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from vpnprobe.agents.beside import BLOCKS_PATIENCE, BesideControls
+from vpnprobe.agents.beside import BesideControls
 from vpnprobe.agents.control import Message
 from vpnprobe.agents.records import trace_row
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import ClientSession
 from vpnprobe.conversations.contract import Sender
+from vpnprobe.conversations.tunnel_echo import TunnelEcho
 from vpnprobe.endpoint.hop_search import MOST_SUSPECTS, HopSearch
 from vpnprobe.endpoint.ppp_call import Call
 from vpnprobe.endpoint.probe_packets import (
@@ -30,14 +32,13 @@ from vpnprobe.endpoint.sending import BesidePort
 from vpnprobe.endpoint.ttl_probe import HIGHEST_TTL, Copied, IcmpTap
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.check_rows import read_check
-from vpnprobe.evidence.comparison import PERIOD_S
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Job
+from vpnprobe.probes.peer import Job
 from vpnprobe.transports.stack import Endpoint, NetworkStack, RawPort, UdpPort
-from vpnprobe.wire.nonce import SHORTEST
+from vpnprobe.wire.nonce import MOST_REQUESTS, SHORTEST
 
 PACKET_BYTES: Final = 100
 """About what one takes on the line."""
@@ -77,27 +78,15 @@ class Outgoing:
         send_one = self._sending(session, job, port, to, call_id=int(message["call_id"]), unsolicited=bool(message["unsolicited"]))
         if send_one is None:
             return {"sent": 0}
-        if message.get("beside"):
-            return {"sent": await self._beside(session, send_one, count)}
+        if (request := message.get("beside")) is not None:
+            session.beside[int(request) % MOST_REQUESTS] = BesideControls(send_one, count)
+            return {"sent": 0}
         for number in range(count):
             if number:
                 await asyncio.sleep(min(1.0, float(message["spacing_s"])))
             await session.pacer.admit(PACKET_BYTES)
             send_one()
         return {"sent": count}
-
-    async def _beside(self, session: ClientSession, send_one: Callable[[], None], count: int) -> int:
-        """Sends one packet in each block of controls that comes; how many. Without blocks it ends by itself."""
-        beside = BesideControls(send_one, count, self._stack.entropy)
-        session.beside.append(beside)
-        try:
-            async with asyncio.timeout(BLOCKS_PATIENCE * count * PERIOD_S):
-                await beside.over.wait()
-        except TimeoutError:
-            pass
-        finally:
-            session.beside.remove(beside)
-        return beside.sent
 
     def _sending(
         self,
@@ -111,20 +100,43 @@ class Outgoing:
     ) -> Callable[[], None] | None:
         """What sends one packet of a job; None: it cannot be sent."""
         sender, address = session.sender, session.address
+        told = deque(Endpoint(address, int(each[1])) for each in list(to or ())[:MOST_PACKETS])
         if job is Job.BARE_GRE and (gre := self._raw.gre) is not None:
             return lambda: sender.bare_gre(gre, address, unsolicited=unsolicited)
         if job is Job.ESP and (raw := self._raw.esp) is not None:
             return lambda: sender.esp(raw, address, unsolicited=unsolicited)
         if job is Job.IN_CALL_GRE and (call := self._call(session, call_id)) is not None:
             return call.request
-        told = Endpoint(address, int(to[1])) if to is not None else None
-        at, endpoint = self._udp(session, port), self._endpoint(session, job, port) or told
-        if at is None or endpoint is None:
+        if job is Job.DATA:
+            return self._echo(session, port)
+        at = self._udp(session, port)
+        if at is None or job not in (Job.UDP, Job.ESP_IN_UDP) or (not told and self._endpoint(session, job, port) is None):
             return None
-        check, known, socket = checks.udp_reach(port), endpoint, at
-        if job is Job.UDP:
-            return lambda: sender.nonce(socket, known, check, size=SHORTEST)
-        return (lambda: sender.esp_in_udp(socket, known)) if job is Job.ESP_IN_UDP else None
+        check, socket = checks.udp_reach(port), at
+
+        def send_one() -> None:
+            told.rotate(-1)
+            to = self._endpoint(session, job, port) or told[-1]
+            if job is Job.UDP:
+                sender.nonce(socket, to, check, size=SHORTEST)
+            else:
+                sender.esp_in_udp(socket, to)
+
+        return send_one
+
+    def _echo(self, session: ClientSession, port: int) -> Callable[[], None] | None:
+        """What sends one more echo request through the newest tunnel at a port; None: there is none."""
+        driver = self._responders.conversation(port, session)
+        end = driver.conversation if driver is not None else None
+        if driver is None or not isinstance(end, TunnelEcho):
+            return None
+        echo, at = end, driver
+
+        def send_one() -> None:
+            echo.run.one_more(self._stack.now())
+            at.say(echo.send_due_echo)
+
+        return send_one
 
     def _endpoint(self, session: ClientSession, job: Job, port: int) -> Endpoint | None:
         """Where the client's own packets of that kind came from last.

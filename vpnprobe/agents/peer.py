@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from vpnprobe.agents.beside import BLOCKS_PATIENCE
 from vpnprobe.agents.control import VERSION, Channel, Message
 from vpnprobe.agents.handover import known_payloads, missing, read_payloads, read_summary, restored
 from vpnprobe.agents.records import (
@@ -31,7 +30,7 @@ from vpnprobe.evidence.records import EndRecord, PortState, Refusal, TtlTrace
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.firewall.mending import Kept, Mends
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Job
+from vpnprobe.probes.peer import Job
 from vpnprobe.probes.settings import WantedPort
 from vpnprobe.transports.stack import Address, Packet
 
@@ -134,13 +133,13 @@ class RemotePeer:
         count: int,
         spacing_s: float,
         port: int = 0,
-        to: tuple[str, int] | None = None,
+        to: Sequence[tuple[str, int]] = (),
         call_id: int = 0,
         unsolicited: bool = False,
-        beside: bool = False,
+        beside: int | None = None,
     ) -> None:
-        arguments = {"count": count, "spacing_s": spacing_s, "port": port, "to": to, "call_id": call_id, "unsolicited": unsolicited}
-        expect_s = (BLOCKS_PATIENCE if beside else 1.0) * count * spacing_s
+        arguments = {"count": count, "spacing_s": spacing_s, "port": port, "to": list(to), "call_id": call_id, "unsolicited": unsolicited}
+        expect_s = count * spacing_s if beside is None else 0.0
         await self._ask("send", job=job.value, expect_s=expect_s, beside=beside, **arguments)
 
     async def refresh(self) -> EndRecord:

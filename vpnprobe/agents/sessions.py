@@ -46,8 +46,8 @@ class ClientSession:
     ports: dict[tuple[Transport, int], PortState] = field(default_factory=dict)
     endpoints: dict[Check, Endpoint] = field(default_factory=dict)
     """By check on UDP: where the client's payloads came from last."""
-    beside: list[BesideControls] = field(default_factory=list)
-    """What is to be sent beside the answers to its controls."""
+    beside: dict[int, BesideControls] = field(default_factory=dict)
+    """By the number of the client's request: what is to be sent beside the answers to its controls."""
     calls: list[Call] = field(default_factory=list)
     run_capture: RunCapture = field(default_factory=RunCapture)
     host_firewall: HostFirewall = field(init=False)

@@ -3,7 +3,8 @@
 The list only grows, so that the other end can ask for what is new; it is bounded, since its length is in a stranger's hands at the server.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -12,7 +13,7 @@ from vpnprobe.conversations.registry import protocol_of
 from vpnprobe.endpoint.said import Said, taken
 from vpnprobe.evidence.attempts import SYN, port_key
 from vpnprobe.evidence.identify import PacketIdentity
-from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
+from vpnprobe.evidence.packet_records import BLOCK, Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, Refusal
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Datagram, Endpoint, NetworkStack
@@ -40,6 +41,16 @@ class Recorder:
         self.attempts: set[tuple[Check, str]] = set()
         """Connection attempts of this end's own, by check and key."""
         self.said = Said()
+        self._block: int | None = None
+
+    @contextmanager
+    def in_block(self, number: int | None) -> Iterator[None]:
+        """What leaves meanwhile left at a moment drawn within that block, as its record says; None: within none."""
+        before, self._block = self._block, number
+        try:
+            yield
+        finally:
+            self._block = before
 
     def _keep(self, packet_record: PacketRecord) -> None:
         if len(self.packet_records) < MOST_ROWS:
@@ -63,8 +74,9 @@ class Recorder:
         at = self.stack.now() - self.began
         peer = (str(to.address), to.port) if to is not None else None
         ttl_limited = ttl is not None
+        detail = {**(detail or {}), **({BLOCK: self._block} if self._block is not None else {})}
         purpose = Purpose.TRACE if ttl_limited else purpose
-        self._keep(PacketRecord(self.vantage, Movement.SENT, at, check, key, message, size, ttl, ttl_limited, peer, detail or {}, purpose))
+        self._keep(PacketRecord(self.vantage, Movement.SENT, at, check, key, message, size, ttl, ttl_limited, peer, detail, purpose))
 
     def attempted(self, check: Check, local: Endpoint, *, to: Endpoint) -> str:
         """A connection that is about to be tried from `local`; returns its key. The wire may show its sequence number afterwards."""

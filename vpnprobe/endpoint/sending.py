@@ -17,7 +17,18 @@ from vpnprobe.wire import fingerprint
 from vpnprobe.wire.esp import FIRST_USABLE_SPI, EspPacket
 from vpnprobe.wire.gre import Gre
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
-from vpnprobe.wire.nonce import BLOCK_MASK, BLOCK_SHIFT, FRESH_MASK, PURPOSE_SHIFT, UNSOLICITED, NoncePayload, Purpose
+from vpnprobe.wire.nonce import (
+    BLOCK_MASK,
+    BLOCK_SHIFT,
+    FRESH_MASK,
+    PURPOSE_MASK,
+    PURPOSE_SHIFT,
+    REQUEST_MASK,
+    REQUEST_SHIFT,
+    UNSOLICITED,
+    NoncePayload,
+    Purpose,
+)
 
 PAYLOAD_BYTES: Final = 56
 """Of GRE and ESP probe packets: about an LCP packet's or a ping's size."""
@@ -45,6 +56,12 @@ class Nonces:
         """A fresh control of a block (42 random bits). `block`: 0 to MOST_BLOCKS - 1."""
         payload = self.fresh(size, purpose=Purpose.CONTROL)
         return replace(payload, number=payload.number & ~BLOCK_MASK | block << BLOCK_SHIFT)
+
+    def prompt(self, block: int, request: int, size: int = PAYLOAD_BYTES) -> NoncePayload:
+        """A fresh prompt in a block (34 random bits). `request`: 0 to MOST_REQUESTS - 1."""
+        payload = self.fresh(size, purpose=Purpose.PROMPT)
+        number = payload.number & ~(BLOCK_MASK | REQUEST_MASK)
+        return replace(payload, number=number | block << BLOCK_SHIFT | request << REQUEST_SHIFT)
 
     def conversation(self, size: int = WHOLE) -> bytes:
         """What names one conversation, `size` bytes: fresh ones, then what the session tag makes of them (`conversations.session_tag`).
@@ -140,9 +157,19 @@ class ProbeSender:
     def nonce(self, port: UdpPort, to: Endpoint, check: Check, *, size: int, purpose: Purpose = Purpose.REACH) -> None:
         self.payload(port, to, check, self.nonces.fresh(size, purpose=purpose))
 
-    def control(self, port: UdpPort, to: Endpoint, check: Check, *, block: int) -> None:
-        """One control of a block, to a port that passes. `check`: that port's `udp/reach`."""
-        self.payload(port, to, check, self.nonces.control(block))
+    def control(self, port: UdpPort, to: Endpoint, check: Check, *, block: int, size: int = PAYLOAD_BYTES) -> NoncePayload:
+        """One control of a block, to a port that passes; returns it. `check`: that port's `udp/reach`."""
+        payload = self.nonces.control(block, size)
+        self.payload(port, to, check, payload)
+        return payload
+
+    def repeat(self, port: UdpPort, to: Endpoint, check: Check, control: NoncePayload) -> None:
+        """A second packet of a control's flow, from the control's port."""
+        self.payload(port, to, check, replace(control, number=control.number & ~PURPOSE_MASK | Purpose.REPEAT << PURPOSE_SHIFT))
+
+    def prompt(self, port: UdpPort, to: Endpoint, check: Check, *, block: int, request: int) -> None:
+        """In the place of a control: has the server send one packet of a request's kind in the place of the answer."""
+        self.payload(port, to, check, self.nonces.prompt(block, request))
 
     def payload(self, port: UdpPort, to: Endpoint, check: Check, payload: NoncePayload) -> None:
         self.recorder.sent(check, payload.key, size=payload.size, to=to, purpose=payload.purpose)

@@ -12,7 +12,7 @@ from typing import Any
 from vpnprobe.evidence.checks import answering_port, is_existing
 from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
-from vpnprobe.evidence.statistics import Background
+from vpnprobe.evidence.statistics import ERROR_BOUND, Background
 from vpnprobe.firewall.mending import Kept, Mends
 from vpnprobe.observations.schema import Direction, Transport
 
@@ -172,6 +172,8 @@ class PathFacts:
     samples: tuple[NumberSample, ...] = ()
     """What checks of kind number tried and measured."""
     errors: tuple[ProbeError, ...] = ()
+    error_bound: float = ERROR_BOUND
+    """What a 'blocked' must reach."""
     joined: bool = True
     """True: both records are of one run and are joined by key, so that what the other end never sent counts for nothing. False: captures
     that may be of two attempts."""

@@ -1,33 +1,34 @@
 """What a probe is given: the path to one peer, the other end's help, and how much more is needed to be sure.
 
-`ProbeContext` is the client's view. `Peer` is the server agent as the probes see it (None in `--solo`); the agents implement it over the
-control channel. A probe sends its fresh packets and asks `needed` how many more it takes: none once something came through, none once
-silence is proven, and never more than MOST_TRIALS.
+`ProbeContext` is the client's view. A probe sends its fresh packets and asks `needed` how many more it takes: none once something came
+through, none once silence is proven, and never more than MOST_TRIALS.
 """
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from vpnprobe.conversations.registry import ClientKeys
 from vpnprobe.endpoint.host_firewall import HostFirewall
 from vpnprobe.endpoint.pacer import FASTEST_BYTES_PER_S, Line, Pacer
-from vpnprobe.endpoint.probe_packets import ProbePacketMaker, Suspect
+from vpnprobe.endpoint.probe_packets import ProbePacketMaker
 from vpnprobe.endpoint.recorder import Recorder
-from vpnprobe.endpoint.sending import Nonces, ProbeSender
-from vpnprobe.evidence.checks import tcp_reach
-from vpnprobe.evidence.comparison import PERIOD_S
+from vpnprobe.endpoint.sending import PAYLOAD_BYTES, Nonces, ProbeSender
+from vpnprobe.evidence.checks import is_raw, tcp_reach
+from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.judging.base import Judge
+from vpnprobe.evidence.judging.packets import may_lose_alone
 from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_counts import CountedRecords
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKind, Skip, TtlTrace
+from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKind, Skip
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, MOST_TRIALS, Background
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.comparison import Comparison
+from vpnprobe.probes.peer import ONE_FLOW, Job, Peer
 from vpnprobe.probes.settings import Settings
 from vpnprobe.transports.stack import Address, Closable, Datagram, Endpoint, NetworkStack, RawPort, UdpPort
 
@@ -47,6 +48,11 @@ MARGIN: Final = 10
 """Trials are asked for until the bound is so many times better than need be: the path's loss may turn out to be more than is known yet."""
 AT_LEAST_MORE: Final = 4
 """Packets that follow the first ones over SPREAD_S where none of those came, however few would do."""
+COMPARED_AT_ONCE: Final = 8
+MOST_COMPARED: Final = 40
+"""Blocks in which a kind of which some passes is compared with the rest: it is said to lose some, but not that it alone does."""
+MOST_SOCKETS: Final = 400
+"""Of trials that are open for late answers: a process may often have no more than 1024."""
 MOST_ROUNDS: Final = 8
 """Of asking for more: a peer that does not send what it is asked to must not keep a run from ending."""
 SOLO_ANSWER_S: Final = 1.0
@@ -55,73 +61,18 @@ SOLO_CONNECT_S: Final = 4.0
 """How long a TCP connection may take there: its SYN is sent three times by then."""
 
 
-class Job(StrEnum):
-    """Packets that the server agent is asked to send."""
-
-    BARE_GRE = "gre-bare"
-    IN_CALL_GRE = "gre-in-call"
-    ESP = "esp"
-    UDP = "udp"
-    ESP_IN_UDP = "esp-in-udp"
-
-
-class Peer(Protocol):
-    """The server agent, as the probes see it."""
-
-    @property
-    def rtt_s(self) -> float:
-        """Round-trip time of the control channel, seconds; the least that was measured."""
-        ...
-
-    @property
-    def no_raw(self) -> str:
-        """Why it can neither send nor see GRE and ESP; empty: it can."""
-        ...
-
-    async def send(
-        self,
-        job: Job,
-        *,
-        count: int,
-        spacing_s: float,
-        port: int = 0,
-        to: tuple[str, int] | None = None,
-        call_id: int = 0,
-        unsolicited: bool = False,
-        beside: bool = False,
-    ) -> None:
-        """Has the server send fresh packets; returns when they have left.
-
-        `to`: where to, for UDP where nothing came from the client. `call_id`: the server's, of the call to send in. `beside`: one in each
-        block that comes, in random order with the answers to its controls.
-        """
-        ...
-
-    async def refresh(self) -> EndRecord:
-        """The server's whole record as it stands."""
-        ...
-
-    def background(self) -> Mapping[Direction, Background]:
-        """Loss of the control channel's own segments, by direction, as it stands."""
-        ...
-
-    @property
-    def control_ports(self) -> tuple[int, int] | None:
-        """Ports of the control connection here and there; None: it is none of this host's sockets."""
-        ...
-
-    async def trace(
-        self, passing: Check, suspects: Sequence[Suspect], *, highest_ttl: int, loss: Background, starved: bool
-    ) -> list[TtlTrace]:
-        """TTL-limited copies from the server: of what passes and of each suspect. Empty: it cannot.
-
-        `loss`: of what is answered. `starved`: routers have refused it, and may have few answers left.
-        """
-        ...
-
-
 SendTrials = Callable[[int, bool], Awaitable[None]]
 """Sends so many fresh packets of one kind; True: each in a block, beside controls."""
+SendOne = Callable[[], None]
+Ready = Callable[[], Awaitable[tuple[int, SendOne]]]
+"""Makes one fresh packet ready to leave: its payload's bytes, and what sends it."""
+
+
+class Opener(NamedTuple):
+    """A socket of the client's, and what sends a packet from it that opens the way for the server's."""
+
+    local: Endpoint
+    send: SendOne
 
 
 class RawPorts(NamedTuple):
@@ -178,6 +129,8 @@ class ProbeContext:
     line: Line = field(init=False)
     """What the path carries, and the pace of all that is sent."""
     _open: list[Closable] = field(default_factory=list)
+    _sockets: deque[UdpPort] = field(default_factory=deque)
+    """Of trials that have a flow of their own, the oldest first."""
     _sync: asyncio.Task[None] | None = None
     _judged: "_Judged | None" = None
     _counted: dict[Check, CountedRecords] = field(default_factory=dict)
@@ -248,19 +201,27 @@ class ProbeContext:
         """Leaves a socket open until the run ends, so that late answers are not refused."""
         self._open.append(closable)
 
-    async def udp(self, on_datagram: Callable[[Datagram], None], on_refused: Callable[[Endpoint], None] | None = None) -> UdpPort:
-        """A UDP port of its own, kept until the run ends."""
+    async def udp(
+        self, on_datagram: Callable[[Datagram], None], on_refused: Callable[[Endpoint], None] | None = None, *, lasting: bool = False
+    ) -> UdpPort:
+        """A UDP port of its own, kept until MOST_SOCKETS more have been opened; `lasting`: until the run ends."""
         port = await self.stack.udp(on_datagram, address=self.stack.source_address(self.peer_address), on_refused=on_refused)
         self.local_ports.add((Transport.UDP, port.local.port))
-        self.keep(port)
+        if lasting:
+            self.keep(port)
+            return port
+        self._sockets.append(port)
+        if len(self._sockets) > MOST_SOCKETS:
+            self._sockets.popleft().close()
         return port
 
     def close(self) -> None:
         self.comparison.close()
         self.pacer.close()
-        for closable in self._open:
+        for closable in (*self._open, *self._sockets):
             closable.close()
         self._open.clear()
+        self._sockets.clear()
         if self._sync is not None:
             self._sync.cancel()
 
@@ -318,18 +279,25 @@ class ProbeContext:
         judgement = self.judge()
         counted = judgement.packet_counts.get(check)
         count = counted.total(way) if counted is not None else None
-        if count is None or count.received or not judgement.would_have_recorded(check, way):
+        if count is None or not judgement.would_have_recorded(check, way):
             return 0
-        return self.still_needed(judgement, way, count.lost_at)
+        if count.received:
+            compare = len(count.blocks) < MOST_COMPARED and self.comparison.compares(way) and may_lose_alone(judgement, check, way, count)
+            return COMPARED_AT_ONCE if compare else 0
+        return self.still_needed(judgement, way, count.lost_at, one_flow=is_raw(check))
 
-    def still_needed(self, judgement: Judge, way: Direction, lost_at: Sequence[float], loss: Background | None = None) -> int:
-        """How many more fresh trials it takes where those that left at these times were all lost; 0: enough, or no use.
+    def still_needed(
+        self, judgement: Judge, way: Direction, lost_at: Sequence[Departure], loss: Background | None = None, *, one_flow: bool = False
+    ) -> int:
+        """How many more fresh trials it takes where those that left then were all lost; 0: enough, or no use.
 
-        `loss`: that of the path, for where nothing passes that they could be compared with; None: that of `way`.
+        `loss`: that of the path, for where nothing passes that they could be compared with; None: that of `way`. `one_flow`: all trials
+        of the kind are of one flow.
         """
-        more = judgement.trials_needed(way, lost_at, comparable=self.comparison.port() is not None)
+        more = judgement.trials_needed(way, lost_at, comparable=self.comparison.compares(way), one_flow=one_flow)
         if more is None:
-            return missing(judgement.loss[way] if loss is None else loss, lost_at)
+            times = [one.at for one in lost_at]
+            return missing(judgement.loss[way] if loss is None else loss, times, wanted=judgement.facts.error_bound)
         return max(0, min(more, MOST_TRIALS - len(lost_at))) if lost_at else 0
 
     async def until_sure(self, check: Check, way: Direction, send: SendTrials) -> None:
@@ -345,28 +313,52 @@ class ProbeContext:
         await asyncio.sleep(self.settle_s)
         await self.until_sure(check, Direction.S2C, send_back)
 
-    async def trials(self, send_one: Callable[[], Awaitable[None] | None], count: int, beside: bool) -> None:
-        """Sends `count` fresh packets: one after another, or, `beside`, one in each of as many blocks."""
+    async def trials(self, ready: Ready, count: int, beside: bool, *, one_flow: bool = False) -> None:
+        """Sends `count` fresh packets: one after another, or, `beside`, one in each of as many blocks.
+
+        `ready`: makes one ready, and returns its size and what sends it. `one_flow`: all of the kind are of one flow.
+        """
+
+        async def at_once() -> None:
+            _, send_one = await ready()
+            send_one()
+
         if not beside:
-            await self.burst(send_one, count)
+            await self.burst(at_once, count)
             return
         for _ in range(count):
-            await self.comparison.turn()
-            if (sending := send_one()) is not None:
-                await sending
+            size, send_one = await ready()
+            with self.recorder.in_block(await self.comparison.turn(size=size, one_flow=one_flow)):
+                send_one()
 
     async def trials_back(
-        self, job: Job, count: int, beside: bool, *, port: int = 0, to: tuple[str, int] | None = None, call_id: int = 0
+        self, job: Job, count: int, beside: bool, *, port: int = 0, call_id: int = 0, openers: Sequence["Opener"] = ()
     ) -> None:
-        """Has the server send `count` fresh packets, likewise."""
+        """Has the server send `count` fresh packets, likewise. `openers`: open the way for one of them each."""
         assert self.peer is not None
         compared = beside and self.comparison.port() is not None
         spacing_s = spaced(count, SPACING_S) if beside else SPACING_S
+        to = [(str(opener.local.address), opener.local.port) for opener in openers]
         if not compared:
-            await self.peer.send(job, count=count, spacing_s=spacing_s, port=port, to=to, call_id=call_id)
+            for opener in openers[:1]:
+                opener.send()
+            await self.peer.send(job, count=count, spacing_s=spacing_s, port=port, to=to[:1], call_id=call_id)
             return
-        async with self.comparison.beside():
-            await self.peer.send(job, count=count, spacing_s=PERIOD_S, port=port, to=to, call_id=call_id, beside=True)
+        request = self.comparison.new_request()
+        await self.peer.send(job, count=count, spacing_s=0.0, port=port, to=to, call_id=call_id, beside=request)
+        for number in range(count):
+            for opener in openers[number : number + 1]:
+                opener.send()
+            await self.comparison.prompt(request, one_flow=job in ONE_FLOW)
+
+
+def ready(send_one: SendOne) -> Ready:
+    """Of packets that nothing has to be made ready for, of the usual size."""
+
+    async def made() -> tuple[int, SendOne]:
+        return PAYLOAD_BYTES, send_one
+
+    return made
 
 
 def _noted(task: "asyncio.Task[None]") -> None:
@@ -375,7 +367,7 @@ def _noted(task: "asyncio.Task[None]") -> None:
         task.exception()
 
 
-def missing(loss: Background, lost_at: Sequence[float]) -> int:
+def missing(loss: Background, lost_at: Sequence[float], *, wanted: float = ERROR_BOUND) -> int:
     """How many more trials separate blocked from lossy where nothing passes that they could be compared with; 0: enough, or no use.
 
     `lost_at`: when those left that were lost. However few would do, they are spread over SPREAD_S: an outage of a moment is no filter.
@@ -383,7 +375,7 @@ def missing(loss: Background, lost_at: Sequence[float]) -> int:
     sent = len(lost_at)
     if not loss.measured and sent >= LEAST_TRIALS:
         return 0
-    more = max(0, min(max(loss.trials_needed(ERROR_BOUND / MARGIN), SURE_TRIALS), MOST_TRIALS) - sent)
+    more = max(0, min(max(loss.trials_needed(wanted / MARGIN), SURE_TRIALS), MOST_TRIALS) - sent)
     if more or not sent or sent >= MOST_TRIALS:
         return more
     return AT_LEAST_MORE if max(lost_at) - min(lost_at) < SPREAD_S else 0

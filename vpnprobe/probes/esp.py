@@ -4,12 +4,14 @@ One packet an SPI, a fresh SPI each: SPIs are one-way, and stateful firewalls ma
 some of the server's leave before the client has sent any.
 """
 
+from functools import partial
 from typing import Final
 
 from vpnprobe.evidence.checks import ESP
 from vpnprobe.observations.schema import Direction
-from vpnprobe.probes.context import FIRST_TRIALS, Job, ProbeContext, gather_all
+from vpnprobe.probes.context import FIRST_TRIALS, ProbeContext, gather_all, ready
 from vpnprobe.probes.gre import unsolicited
+from vpnprobe.probes.peer import Job
 from vpnprobe.probes.settings import Settings, WantedPort
 
 
@@ -28,7 +30,7 @@ class EspPassthrough:
         raw = context.raw.esp
 
         async def send(count: int, beside: bool) -> None:
-            await context.trials(lambda: context.sender.esp(raw, context.peer_address), count, beside)
+            await context.trials(ready(partial(context.sender.esp, raw, context.peer_address)), count, beside, one_flow=True)
 
         if context.peer is None or context.one_sided(ESP):
             await send(FIRST_TRIALS, False)

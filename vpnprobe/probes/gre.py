@@ -4,12 +4,14 @@ Version 0 packets with our payload, sent by both ends at once; some of the serve
 firewalls that let in only what was asked for. GRE inside a call is asked by the probe that sets the call up.
 """
 
+from functools import partial
 from typing import Final
 
 from vpnprobe.evidence import identify
 from vpnprobe.evidence.checks import GRE_BARE
 from vpnprobe.observations.schema import Direction
-from vpnprobe.probes.context import FIRST_TRIALS, Job, Peer, ProbeContext, gather_all
+from vpnprobe.probes.context import FIRST_TRIALS, ProbeContext, gather_all, ready
+from vpnprobe.probes.peer import Job, Peer
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Datagram
 
@@ -36,7 +38,7 @@ class GrePassthrough:
         context.gre_listeners.append(came)
 
         async def send(count: int, beside: bool) -> None:
-            await context.trials(lambda: context.sender.bare_gre(raw, context.peer_address), count, beside)
+            await context.trials(ready(partial(context.sender.bare_gre, raw, context.peer_address)), count, beside, one_flow=True)
 
         if context.peer is None or context.one_sided(GRE_BARE):
             await send(FIRST_TRIALS, False)

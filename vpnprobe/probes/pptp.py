@@ -17,8 +17,9 @@ from vpnprobe.endpoint.probe_packets import in_call
 from vpnprobe.evidence.checks import GRE_IN_CALL, PPTP_CONTROL, PPTP_LCP
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Job, ProbeContext, SendTrials, gather_all
-from vpnprobe.probes.conversing import connected, stream_driver, until_sure
+from vpnprobe.probes.context import ProbeContext, SendTrials, gather_all, ready
+from vpnprobe.probes.conversing import Moment, connected, stream_driver, until_sure
+from vpnprobe.probes.peer import Job
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Datagram
 
@@ -65,14 +66,15 @@ class Calls:
         self._late: list[tuple[Initiator, _ControlConnection]] = []
         """Whose call had not come up in time: on a loaded machine it may have since."""
 
-    async def attempt(self) -> None:
+    async def attempt(self, moment: Moment) -> None:
         context = self.context
         name = host_name(context.nonces.conversation().hex())
         conversation = Initiator(name, 1 + int.from_bytes(context.stack.entropy(2), "big") % 0xFFFE)
         stream = await connected(context, PPTP_CONTROL, deadline_s=context.connect_s(DEADLINE_S))
         connection = _ControlConnection(stream_driver(context, conversation, PPTP_CONTROL, stream))
         context.keep(connection)
-        connection.driver.start()
+        with context.recorder.in_block(await moment()):
+            connection.driver.start()
         patience = context.stack.now() + max(1.0, 6 * context.settle_s)
         await connection.driver.wait(GoalBy(connection.driver, PPTP_CONTROL.name, patience))
         if connection.driver.ended:
@@ -117,7 +119,7 @@ class Calls:
         context = self.context
 
         async def send(count: int, beside: bool) -> None:
-            await context.trials(call.request, count, beside)
+            await context.trials(ready(call.request), count, beside, one_flow=True)
 
         async def send_back(count: int, beside: bool) -> None:
             if context.peer is not None:

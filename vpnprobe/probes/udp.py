@@ -5,6 +5,8 @@ protocol that lives there, so that a filter on size or content shows as a differ
 arrives, the server sends to the client unasked, so that the way back is measured too.
 """
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 from vpnprobe.conversations.registry import decoy_bytes, registered_ports
@@ -13,7 +15,8 @@ from vpnprobe.evidence.checks import udp_reach
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Job, ProbeContext, gather_all
+from vpnprobe.probes.context import Opener, ProbeContext, SendOne, SendTrials, gather_all
+from vpnprobe.probes.peer import Job
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Datagram, Endpoint
 from vpnprobe.wire.nonce import SHORTEST, Purpose
@@ -53,27 +56,35 @@ class UdpReach:
         def refused(_: Endpoint) -> None:
             context.recorder.refused(Refusal(check, Direction.C2S, RefusalKind.PORT_UNREACHABLE, None))
 
-        port = await context.udp(came, refused)
+        port = await context.udp(came, refused, lasting=True)
         context.udp_locals[number] = port.local
         count = 0
 
         async def send(trials: int, beside: bool) -> None:
-            async def one() -> None:
+            async def ready() -> tuple[int, SendOne]:
                 nonlocal count
                 size, purpose = kinds[count % 2]
                 count += 1
                 # Beside controls each trial is a flow of its own, as each of them is.
                 local = await context.udp(came, refused) if beside else port
                 payload = context.nonces.fresh(size, purpose=purpose)
-                left_at[payload.answer().key] = context.stack.now()
-                context.sender.payload(local, remote, check, payload)
 
-            await context.trials(one, trials, beside)
+                def send_one() -> None:
+                    left_at[payload.answer().key] = context.stack.now()
+                    context.sender.payload(local, remote, check, payload)
+
+                return size, send_one
+
+            await context.trials(ready, trials, beside)
+
+        async def opener(beside: bool) -> Opener:
+            from_port = await context.udp(came, refused) if beside else port
+            return Opener(from_port.local, partial(context.sender.nonce, from_port, remote, check, size=SHORTEST))
 
         await context.until_sure(check, Direction.C2S, send)
-        await self._way_back(context, check, port.local)
+        await self._way_back(context, check, send, opener)
 
-    async def _way_back(self, context: ProbeContext, check: Check, local: Endpoint) -> None:
+    async def _way_back(self, context: ProbeContext, check: Check, send: SendTrials, opener: Callable[[bool], Awaitable[Opener]]) -> None:
         """Measures server to client where no answer came: more answers, or packets of the server's own."""
         assert context.peer is not None
         if not context.sends_from(check.port or 0):
@@ -86,9 +97,12 @@ class UdpReach:
             reason = "nothing arrived from the client, and behind its NAT the server has no address to send to"
             context.skip(check, reason, Direction.S2C)
             return
-        to = None if arrived else (str(local.address), local.port)
+        if arrived and context.port_state(Transport.UDP, check.port or 0) is PortState.OURS:
+            await context.until_sure(check, Direction.S2C, send)
+            return
 
-        async def send(trials: int, beside: bool) -> None:
-            await context.trials_back(Job.UDP, trials, beside, port=check.port or 0, to=to)
+        async def send_back(trials: int, beside: bool) -> None:
+            openers = [await opener(beside) for _ in range(trials if beside else 1)]
+            await context.trials_back(Job.UDP, trials, beside, port=check.port or 0, openers=openers)
 
-        await context.until_sure(check, Direction.S2C, send)
+        await context.until_sure(check, Direction.S2C, send_back)

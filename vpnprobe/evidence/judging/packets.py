@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from vpnprobe.evidence.checks import is_raw
+from vpnprobe.evidence.comparison import alone_bound
 from vpnprobe.evidence.identify import UNSOLICITED
 from vpnprobe.evidence.judging.base import WAYS, Judge
 from vpnprobe.evidence.naming import form_detail
@@ -12,6 +13,9 @@ from vpnprobe.evidence.packet_counts import Count, PacketCounts, answered_key, r
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
 
+LEAST_LOST: Final = 3
+SO_MUCH_MORE: Final = 3.0
+"""So many times the share that the rest loses must be lost of one kind before it is compared."""
 LOSS_WORTH_A_WORD: Final = 0.05
 """Share of lost packets from which on, with at least two of them, what passes is called degraded."""
 
@@ -37,7 +41,29 @@ def _one_way(judge: Judge, check: Check, way: Direction) -> Observation | None:
     if not count.received:
         return judge.not_received(found, check, way, count.lost_at)
     found = replace(found, outcome=Outcome.PASS, rtt_ms=_round_trip(counts, count) if way is Direction.S2C else None)
-    return replace(found, outcome=Outcome.DEGRADED, cause=Cause.LOSS) if _is_lossy(count, trials) else found
+    if not _is_lossy(count, trials):
+        return found
+    bound = loses_alone(judge, check, way, count)
+    shown = bound is not None and bound <= judge.facts.error_bound
+    detail = {**found.detail, **({"alone": True} if shown else {})}
+    return replace(found, outcome=Outcome.DEGRADED, cause=Cause.LOSS, error_bound=bound if shown else None, detail=detail)
+
+
+def loses_alone(judge: Judge, check: Check, way: Direction, count: Count) -> float | None:
+    """The error bound of that the path loses more of this kind than of what left beside it; None: nothing did."""
+    if is_raw(check) and judge.by_flow[way]:
+        return None
+    return alone_bound(((count.departure(key), key in count.received) for key in count.sent), judge.blocks[way])
+
+
+def may_lose_alone(judge: Judge, check: Check, way: Direction, count: Count) -> bool:
+    """Whether so much more of it is lost than of what passes besides that it is worth comparing, and not yet shown."""
+    loss = judge.loss[way]
+    others = (loss.lost - count.lost + 1) / (loss.lost - count.lost + loss.passed - len(count.received) + 2)
+    if count.lost < LEAST_LOST or count.lost / len(count.sent) <= SO_MUCH_MORE * others:
+        return False
+    bound = loses_alone(judge, check, way, count)
+    return bound is None or bound > judge.facts.error_bound
 
 
 def _is_lossy(count: Count, trials: int) -> bool:
