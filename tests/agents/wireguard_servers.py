@@ -116,7 +116,7 @@ class WireguardServer:
             wants_cookie=self.wants_cookie,
         )
         end.answers_pings, end.pings_at_once = self.answers_pings, self.pings_at_once
-        return Driver(self.stack, end, send=lambda data: self._send(data, client), record=lambda: None)
+        return Driver(self.stack, end, send=lambda data: self._send(data, client), record=lambda _: None)
 
     def _send(self, data: bytes, client: Endpoint) -> None:
         if not self._is_out():

@@ -32,7 +32,7 @@ class Driven:
             self.sent.append(data)
             self.log.append("sent")
 
-        self.driver = Driver(self.stack, self.conversation, send=send, record=lambda: self.log.append("recorded"))
+        self.driver = Driver(self.stack, self.conversation, send=send, record=lambda _: self.log.append("recorded"))
 
     def later(self, pause_s: float, action: Callable[..., None], *arguments: object) -> None:
         asyncio.get_running_loop().call_later(pause_s, action, *arguments)
@@ -210,7 +210,7 @@ class TestTimers:
             stack = SimulatedNetwork(Topology(), seed=1).stack(CLIENT)
             sent: list[float] = []
             conversation = Initiator(session_id=b"c" * 8, stream=False, attempts=3, retransmit_after_s=1.0)
-            driver = Driver(stack, conversation, send=lambda _: sent.append(stack.now()), record=lambda: None)
+            driver = Driver(stack, conversation, send=lambda _: sent.append(stack.now()), record=lambda _: None)
             driver.start()
             await driver.wait(GoalOrSilence(driver, "reset", 0.5))
             return sent, stack.now()
@@ -240,7 +240,7 @@ class TestTimers:
 
         async def main() -> float:
             conversation = Scripted(dues=[10.0])
-            driver = Driver(cast("NetworkStack", Slow()), conversation, send=lambda _: None, record=lambda: None)
+            driver = Driver(cast("NetworkStack", Slow()), conversation, send=lambda _: None, record=lambda _: None)
             driver.start()
             await asyncio.sleep(60)
             (handled,) = conversation.times("timer")

@@ -35,7 +35,7 @@ class Meeting:
         stream = await self.client.connect(THERE, deadline_s=5)
         self.peer = await accepted
         listener.close()
-        self.driver = StreamDriver(self.client, self.conversation, stream, lambda: None)
+        self.driver = StreamDriver(self.client, self.conversation, stream, lambda _: None)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -78,7 +78,7 @@ class Full:
 
 
 def full_driver(conversation: Scripted, stream: Full) -> StreamDriver:
-    return StreamDriver(SimulatedNetwork(Topology(), seed=1).stack(CLIENT), conversation, stream, lambda: None)
+    return StreamDriver(SimulatedNetwork(Topology(), seed=1).stack(CLIENT), conversation, stream, lambda _: None)
 
 
 class TestStreams:
@@ -116,7 +116,7 @@ class TestStreams:
 
             async def serve(stream: TcpStream) -> None:
                 first, conversation = await stream.receive(1), Responder(session_id=b"s" * 8, stream=True)
-                driver = StreamDriver(server, conversation, stream, lambda: recorder.steps(conversation, check, Sender.RESPONDER))
+                driver = StreamDriver(server, conversation, stream, lambda _: recorder.steps(conversation, check, Sender.RESPONDER))
                 driver.start(first)
                 await driver.finished()
 

@@ -132,10 +132,10 @@ class Servers:
             if not self.loses(data, False):
                 self._port.send(data, client)
 
-        return Driver(self.stack, self.server(stream=False), send=send, record=lambda: None)
+        return Driver(self.stack, self.server(stream=False), send=send, record=lambda _: None)
 
     async def _serve(self, stream: TcpStream) -> None:
-        driver = StreamDriver(self.stack, self.server(stream=True), stream, record=lambda: None)
+        driver = StreamDriver(self.stack, self.server(stream=True), stream, record=lambda _: None)
         driver.start()
         try:
             await driver.finished()

@@ -233,7 +233,7 @@ class ClientRun:
         silent = {"silent", "unreachable"} & {name.code for name in context.named_failures}
         if self.tap is not None and (silent or not self.settings.only_existing):
             self.tell("tracing where packets vanish")
-            await trace_both_ways(context, self.tap)
+            await trace_both_ways(context, self.tap, self.run_capture.packets)
 
     def _keys(self) -> dict[str, ClientKeys]:
         """By protocol that takes them: the keys of this run."""

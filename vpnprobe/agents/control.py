@@ -98,6 +98,11 @@ class Channel:
         self.rtt_s = 0.0
         """Least time between a request and its answer, seconds; 0 before the first."""
 
+    @property
+    def ports(self) -> tuple[int, int] | None:
+        """Of the connection that answered last: this host's port and the other's; None: none is open."""
+        return (self._streams[0].local.port, self._streams[0].remote.port) if self._streams else None
+
     async def open(self) -> None:
         """Opens the first connection; where it takes long, others race it. Raises what the connector raises once none is left."""
         attempts: set[asyncio.Task[TcpStream]] = set()

@@ -21,8 +21,10 @@ from vpnprobe.agents.records import (
     read_trace,
     unpacked,
 )
+from vpnprobe.endpoint.hop_search import LONGEST_BLANK_S, MOST_SUSPECTS
 from vpnprobe.endpoint.pacer import NARROW_BYTES_PER_S, PAIRS, Line, Turn
 from vpnprobe.endpoint.pcap import encode_pcap
+from vpnprobe.endpoint.probe_packets import Suspect
 from vpnprobe.endpoint.recorder import MOST_ROWS
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.evidence.check_rows import LONGEST_TEXT, check_row, kept_row, read_check, read_mends
@@ -208,15 +210,25 @@ class RemotePeer:
         with _readable("firewall"):
             return read_mends(kept, answer.get("manager"), answer.get("commands"))
 
-    async def trace(self, check: Check, *, highest_ttl: int) -> TtlTrace | None:
-        patience_s = 1.5 * self.rtt_s + 0.05
+    @property
+    def control_ports(self) -> tuple[int, int] | None:
+        return self.channel.ports
+
+    async def trace(
+        self, passing: Check, suspects: Sequence[Suspect], *, highest_ttl: int, loss: Background, starved: bool
+    ) -> list[TtlTrace]:
         answer = await self._ask(
-            "trace", check=check_row(check), highest_ttl=highest_ttl, patience_s=patience_s, expect_s=2 * patience_s + 0.5
+            "trace",
+            passing=check_row(passing),
+            suspects=[[check_row(suspect.check), [list(one) for one in suspect.lost]] for suspect in suspects[:MOST_SUSPECTS]],
+            highest_ttl=highest_ttl,
+            patience_s=1.5 * self.rtt_s + 0.03,
+            loss=[loss.lost, loss.passed],
+            starved=starved,
+            expect_s=LONGEST_BLANK_S,
         )
-        if answer.get("trace") is None:
-            return None
         with _readable("trace"):
-            return read_all([answer["trace"]], read_trace)[0]
+            return read_all(answer.get("traces"), read_trace)
 
     async def capture(self, client_ports: Iterable[tuple[Transport, int]] | None, own: Sequence[Packet], *, note: str = "") -> bytes | None:
         """The server's capture as a pcap file; None: it may not capture, or it could not be had in time.

@@ -6,7 +6,7 @@ is told by `vpnprobe.conversations.registry`.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from vpnprobe.agents.sessions import ClientSession, ClientSessions
@@ -136,7 +136,7 @@ class UdpResponder:
             self.stack,
             conversation,
             send=send,
-            record=lambda: owner.recorder.steps(conversation, check, Sender.RESPONDER, remote=client),
+            record=lambda said: owner.recorder.steps(conversation, check, Sender.RESPONDER, remote=client, said=said),
         )
         self._keep(client, owner, driver)
         _pace(conversation, owner)
@@ -246,13 +246,13 @@ class TcpResponder:
         check = Check(spec.probe, spec.checks[0], Transport.TCP, self.number, spec.variant(opening))
         call: Call | None = None
 
-        def record() -> None:
+        def record(said: Sequence[bytes]) -> None:
             nonlocal call
             owner = self.sessions.of_conversation(stream.remote.address, conversation.key)
             if owner is None:
                 return
             _pace(conversation, owner)
-            owner.recorder.steps(conversation, check, Sender.RESPONDER, remote=stream.remote)
+            owner.recorder.steps(conversation, check, Sender.RESPONDER, remote=stream.remote, said=said)
             if call is None and (call := self._call(owner, spec, conversation, stream)) is not None:
                 owner.calls.append(call)
 

@@ -6,7 +6,7 @@ outcome is woken when it is there: nothing polls.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -38,9 +38,9 @@ class Driver:
         conversation: Conversation,
         *,
         send: Callable[[bytes], None],
-        record: Callable[[], None],
+        record: Callable[[Sequence[bytes]], None],
     ) -> None:
-        """`send`: hands one datagram or chunk over. `record`: takes the conversation's events."""
+        """`send`: hands one datagram or chunk over. `record`: takes the conversation's events, with what is about to be sent."""
         self.conversation = conversation
         self.heard = stack.now()
         """When the conversation was begun, or last got or sent anything, on the stack's clock."""
@@ -109,7 +109,7 @@ class Driver:
 
     def _carry_on(self) -> None:
         waiting = self.conversation.data_to_send(self._stack.now())
-        self._record()
+        self._record(waiting)
         for data in waiting:
             self._send(data)
         self.heard = self._stack.now()
@@ -180,7 +180,9 @@ class StreamDriver(Driver):
     MOST_WAITING chunks wait for it.
     """
 
-    def __init__(self, stack: NetworkStack, conversation: Conversation, stream: TcpStream, record: Callable[[], None]) -> None:
+    def __init__(
+        self, stack: NetworkStack, conversation: Conversation, stream: TcpStream, record: Callable[[Sequence[bytes]], None]
+    ) -> None:
         super().__init__(stack, conversation, send=self._queue, record=record)
         self.stream = stream
         self.was_reset = False

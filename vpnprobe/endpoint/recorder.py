@@ -3,13 +3,14 @@
 The list only grows, so that the other end can ask for what is new; it is bounded, since its length is in a stranger's hands at the server.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.conversations.registry import protocol_of
+from vpnprobe.endpoint.said import Said, taken
 from vpnprobe.evidence.attempts import SYN, port_key
 from vpnprobe.evidence.identify import PacketIdentity
 from vpnprobe.evidence.packet_records import BLOCK, Check, Movement, PacketRecord, Vantage
@@ -39,6 +40,7 @@ class Recorder:
         """Rows beyond MOST_ROWS that were not kept."""
         self.attempts: set[tuple[Check, str]] = set()
         """Connection attempts of this end's own, by check and key."""
+        self.said = Said()
         self._block: int | None = None
 
     @contextmanager
@@ -118,10 +120,13 @@ class Recorder:
             )
         return bool(found)
 
-    def steps(self, conversation: Conversation, check: Check, own: Sender, *, remote: Endpoint | None = None) -> None:
-        """Records the messages that a conversation has sent and received since the last call."""
+    def steps(
+        self, conversation: Conversation, check: Check, own: Sender, *, remote: Endpoint | None = None, said: Sequence[bytes] = ()
+    ) -> None:
+        """Records the messages that a conversation has sent and received since the last call. `said`: what it put on the wire since."""
         spec = protocol_of(check.probe, check.name)
         assert spec is not None, f"{check.probe}/{check.name} is no conversation's"
+        left = list(said)
         for step in conversation.events():
             name, detail = spec.described(step.message)
             if not step.expected:
@@ -130,6 +135,8 @@ class Recorder:
             asked, key = check._replace(name=told), conversation.key + suffix
             if step.sender is own:
                 self.sent(asked, key, message=name, size=step.size, to=remote, detail=detail)
+                if (data := taken(left, step.size, spec.length_bytes)) is not None:
+                    self.said.keep(asked, name, key, data)
             else:
                 self.received(asked, key, message=name, size=step.size, source=remote, detail=detail)
 

@@ -85,9 +85,11 @@ class ProbePacket:
     payload: bytes
     check: Check
     key: str
+    """Empty: it is a packet sent again, which has a record already."""
     message: str = ""
     detail: Mapping[str, int | str] = field(default_factory=dict)
     """As in packet records."""
+    dont_fragment: bool = False
 
 
 def bare_gre(payload: NoncePayload) -> ProbePacket:

@@ -137,6 +137,12 @@ class TtlTrace:
     """TTL to the address that answered; None: nobody answered for this TTL."""
     reached: int | None = None
     """The lowest TTL with which it reached the other end; None: it never did."""
+    passes: bool = False
+    """It is a kind that passes, with which the others are compared."""
+    silent: frozenset[int] = frozenset()
+    """TTLs of routers that answer other kinds, and are shown not to be reached by this one."""
+    refused: Mapping[int, str] = field(default_factory=dict)
+    """TTL to the address that refused it."""
 
 
 @dataclass(frozen=True, slots=True)

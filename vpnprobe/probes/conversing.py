@@ -1,7 +1,7 @@
 """Carries a client's conversation over UDP or TCP until its check is answered, and repeats it afresh until the outcome is sure."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext, suppress
 from typing import Final, Protocol
 
@@ -124,7 +124,7 @@ async def over_udp(
         context.stack,
         conversation,
         send=send,
-        record=lambda: context.recorder.steps(conversation, check, Sender.INITIATOR, remote=remote),
+        record=lambda said: context.recorder.steps(conversation, check, Sender.INITIATOR, remote=remote, said=said),
     )
     try:
         with context.recorder.in_block(await moment() if moment is not None else None):
@@ -152,8 +152,8 @@ async def connected(context: ProbeContext, check: Check, *, deadline_s: float) -
 def stream_driver(context: ProbeContext, conversation: Conversation, check: Check, stream: TcpStream) -> StreamDriver:
     """The initiator's driver over a connection."""
 
-    def record() -> None:
-        context.recorder.steps(conversation, check, Sender.INITIATOR, remote=stream.remote)
+    def record(said: Sequence[bytes]) -> None:
+        context.recorder.steps(conversation, check, Sender.INITIATOR, remote=stream.remote, said=said)
 
     return StreamDriver(context.stack, conversation, stream, record)
 

@@ -96,7 +96,7 @@ def _trace(number: int, trace: TtlTrace) -> Observation:
         direction=trace.direction,
         transport=trace.check.transport,
         port=trace.check.port,
-        outcome=Outcome.PASS if trace.reached is not None else Outcome.NO_ANSWER,
+        outcome=Outcome.PASS if trace.reached is not None or trace.passes else Outcome.NO_ANSWER,
         sent=len(trace.hops),
         received=sum(address is not None for address in trace.hops.values()),
         detail={
