@@ -6,6 +6,7 @@ protocol: that is for the rules. An interrupted run, or one whose peer vanished,
 
 import asyncio
 import contextlib
+import math
 import platform
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from vpnprobe.agents.peer import RemotePeer, hello
 from vpnprobe.agents.tracing import trace_both_ways
 from vpnprobe.conversations.registry import PROTOCOLS, ClientKeys, registered_ports
 from vpnprobe.endpoint.host_firewall import HostFirewall
+from vpnprobe.endpoint.lateness_observer import LatenessObserver
 from vpnprobe.endpoint.pcap import encode_pcap
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.run_capture import RunCapture, Scope
@@ -160,6 +162,7 @@ class ClientRun:
     def _context(self, peer: RemotePeer | None, tag: int) -> ProbeContext:
         recorder = Recorder(self.stack, Vantage.CLIENT)
         context = ProbeContext(self.stack, self.peer_address, self.settings, recorder, Nonces(self.stack, tag), peer, None)
+        self.closables.append(self.stack.watch_lateness(recorder.was_late))
         self._open_raw(context)
         self._begin_capture(context)
         own = str(self.stack.source_address(self.peer_address))
@@ -197,6 +200,7 @@ class ClientRun:
         try:
             self.closables.append(self.stack.capture(self.peer_address, self.run_capture))
             context.host_firewall = HostFirewall(Vantage.CLIENT, context.nonces.session_tag)
+            self.run_capture.listeners.append(LatenessObserver(context.recorder))
             self.run_capture.listeners.append(SynObserver(context.recorder))
             self.run_capture.listeners.append(context.host_firewall)
             self.sees_wire = True
@@ -271,10 +275,9 @@ class ClientRun:
             client = client.until(peer.refreshed_at - context.recorder.began - context.settle_s)
         server = context.server_record
         _, facts = on_one_clock(client, server, facts)
-        if self.ended_at is not None:
-            broken_off = self.ended_at - context.recorder.began - max(UNDER_WAY_S, UNDER_WAY_TIMES * context.settle_s)
-            client = client.settled(broken_off, server)
-            server = server.settled(broken_off + (facts.clock_offset_s or 0.0), client)
+        settled_by = self._settled_by(context, peer, lost=lost)
+        client = client.settled(settled_by, server)
+        server = server.settled(settled_by + (facts.clock_offset_s or 0.0), client)
         observations = judge(client, server, facts)
         opinions = await self._opinions()
         return Measured(
@@ -286,6 +289,17 @@ class ClientRun:
             problem=problem,
             peer_lost=lost,
         )
+
+    def _settled_by(self, context: ProbeContext, peer: RemotePeer | None, *, lost: bool) -> float:
+        """What left later may have been under way when the run ended, or when the server's record was asked for; since the run began.
+
+        Infinite: nothing was, since nobody's record is waited for and the run came to its end.
+        """
+        under_way_s = max(UNDER_WAY_S, UNDER_WAY_TIMES * context.settle_s)
+        moments = [] if self.ended_at is None else [self.ended_at - under_way_s]
+        if peer is not None:
+            moments.append(peer.refreshed_at - (under_way_s if lost else context.settle_s))
+        return min(moments, default=math.inf) - context.recorder.began
 
     def _clocks(self, context: ProbeContext, facts: PathFacts, peer: RemotePeer | None) -> dict[str, float]:
         """How far the server's clock is ahead of the client's, and how sure that is, seconds; empty: not known.

@@ -9,10 +9,11 @@ import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, NoReturn
 
+from vpnprobe.agents.answer_times import AnswerTimes
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.transports.stack import ConnectError, TcpStream
 
-VERSION: Final = 5
+VERSION: Final = 6
 """Of this protocol; both ends must speak the same."""
 MOST_BYTES: Final = 4 << 20
 STRANGER_BYTES: Final = 4096
@@ -25,6 +26,9 @@ MOST_CONNECTIONS: Final = 12
 OPENING_S: Final = 1.5
 """Without a connection after which another attempt races the first."""
 REQUEST_DEADLINE_S: Final = 30.0
+
+QUICK: Final = frozenset({"ping", "rows"})
+"""Requests that take the other end no time to speak of: how long their answers take says how busy it is, and the path."""
 
 Message = Mapping[str, Any]
 
@@ -95,6 +99,8 @@ class Channel:
         self._past = (0, 0)
         self.rtt_s = 0.0
         """Least time between a request and its answer, seconds; 0 before the first."""
+        self.times = AnswerTimes()
+        """How fast it answers what takes it no time."""
 
     async def open(self) -> None:
         """Opens the first connection; where it takes long, others race it. Raises what the connector raises once none is left."""
@@ -169,7 +175,8 @@ class Channel:
         number = self._number
         answer: asyncio.Future[Message] = loop.create_future()
         began, repetition = loop.time(), 0
-        patience = max(STALLED_S, 4 * self.rtt_s) + expect_s
+        patience = max(STALLED_S, 4 * self.rtt_s, self.times.patience_s) + expect_s
+        again = self.segments()[1]
         frame = encode_frame({"number": number, "ask": kind, **arguments})
         self._waiting[number] = (frame, answer)
         try:
@@ -177,6 +184,8 @@ class Channel:
                 await self._send(frame, repetition)
                 await asyncio.wait([answer], timeout=patience)
                 repetition, patience = repetition + 1, min(1.5 * patience, LONGEST_PATIENCE_S + expect_s)
+                if not answer.done() and not expect_s and self.segments()[1] == again:
+                    self.times.waiting(loop.time() - began)
                 if not answer.done() and loop.time() - began > self._deadline_s + expect_s:
                     raise CannotRun(f"the peer stopped answering ({kind}): was it stopped, or the control port closed on the way?")
         finally:
@@ -184,6 +193,8 @@ class Channel:
         took = loop.time() - began
         self.rtt_s = min(self.rtt_s or took, took)
         result = answer.result()
+        if kind in QUICK:
+            self.times.heard(took, repeated=_repeated(result), again=repetition > 1 or self.segments()[1] != again)
         if "error" in result:
             # It is there and answers: only this it cannot.
             raise CannotRun(f"the peer cannot {kind}: {result['error']}", status=ExitStatus.MISSING)
@@ -245,6 +256,12 @@ class Channel:
                 reader.cancel()
             await stream.close()
         self._streams.clear()
+
+
+def _repeated(answer: Message) -> int:
+    """Segments that the other end says it has sent again; 0: it does not say."""
+    segments = answer.get("segments")
+    return segments[1] if isinstance(segments, list) and len(segments) == 2 and isinstance(segments[1], int) else 0
 
 
 async def _connected(connect: Connector) -> TcpStream:

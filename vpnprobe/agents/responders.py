@@ -14,7 +14,7 @@ from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.conversations.registry import Host, Opening, ProtocolSpec, at_port
 from vpnprobe.endpoint.driver import Driver, StreamDriver
 from vpnprobe.endpoint.ppp_call import Call
-from vpnprobe.endpoint.recorder import attempt_key
+from vpnprobe.endpoint.recorder import Departures, attempt_key
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.packet_records import Check
@@ -121,7 +121,7 @@ class UdpResponder:
             self.stack,
             conversation,
             send=lambda data: port.send(data, client),
-            record=lambda: owner.recorder.steps(conversation, check, Sender.RESPONDER, remote=client),
+            record=lambda departures: owner.recorder.steps(conversation, check, Sender.RESPONDER, departures, remote=client),
         )
         self._keep(client, owner, driver)
         driver.start()
@@ -226,12 +226,12 @@ class TcpResponder:
         check = Check(spec.probe, spec.checks[0], Transport.TCP, self.number, spec.variant(opening))
         call: Call | None = None
 
-        def record() -> None:
+        def record(departures: Departures) -> None:
             nonlocal call
             owner = self.sessions.of_conversation(stream.remote.address, conversation.key)
             if owner is None:
                 return
-            owner.recorder.steps(conversation, check, Sender.RESPONDER, remote=stream.remote)
+            owner.recorder.steps(conversation, check, Sender.RESPONDER, departures, remote=stream.remote)
             if call is None and (call := self._call(owner, spec, conversation, stream)) is not None:
                 owner.calls.append(call)
 

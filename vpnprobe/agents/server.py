@@ -16,12 +16,13 @@ from vpnprobe import __version__
 from vpnprobe.agents.control import MOST_BYTES, STRANGER_BYTES, VERSION, FrameReader, Message, encode_frame
 from vpnprobe.agents.handover import encode_payloads, summary
 from vpnprobe.agents.outgoing import Outgoing, RawSockets
-from vpnprobe.agents.records import check_row, packed, packet_record_row, refusal_row
+from vpnprobe.agents.records import check_row, lateness_row, packed, packet_record_row, refusal_row
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import MOST_ANSWERS, ClientSession, ClientSessions
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.registry import PROTOCOLS
 from vpnprobe.conversations.session_tag import TAG
+from vpnprobe.endpoint.lateness_observer import LatenessObserver
 from vpnprobe.endpoint.passive_observer import PassiveObserver
 from vpnprobe.endpoint.ttl_probe import IcmpTap, check_of
 from vpnprobe.errors import CannotRun, DecodeError
@@ -30,7 +31,7 @@ from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.settings import WantedPort
-from vpnprobe.transports.stack import Address, Capability, ConnectError, Datagram, NetworkStack, TcpStream
+from vpnprobe.transports.stack import Address, Capability, Closable, ConnectError, Datagram, NetworkStack, TcpStream
 from vpnprobe.wire.icmp import Quote
 
 IDLE_S: Final = 60.0
@@ -72,6 +73,7 @@ class ServerAgent:
             "bye": self._bye,
             "ping": self._ping,
         }
+        self._watching: Closable | None = None
         self.ended = 0
         """Sessions that came to their end."""
 
@@ -82,6 +84,7 @@ class ServerAgent:
 
     def start(self) -> None:
         """Opens the raw sockets, without which the kernel refuses GRE and ESP; where it may not, that is told to every client."""
+        self._watching = self.stack.watch_lateness(self._was_late)
         try:
             self._raw.gre = self.stack.raw(47, self._gre_came)
             self._raw.esp = self.stack.raw(50, self._esp_came)
@@ -95,6 +98,13 @@ class ServerAgent:
             self.sessions.end(session)
         self.responders.close()
         self._raw.close()
+        if self._watching is not None:
+            self._watching.close()
+
+    def _was_late(self, from_s: float, to_s: float) -> None:
+        """All clients are told what the agent's own lateness may have cost them."""
+        for session in self.sessions.everybody():
+            session.recorder.was_late(from_s, to_s)
 
     def _gre_came(self, datagram: Datagram) -> None:
         identities = identify.gre(datagram.data)
@@ -195,6 +205,7 @@ class ServerAgent:
 
     def _begin_capture(self, session: ClientSession) -> None:
         if Capability.CAPTURE in self.stack.capabilities:
+            session.run_capture.listeners.append(LatenessObserver(session.recorder))
             session.run_capture.listeners.append(session.host_firewall)
             with contextlib.suppress(CannotRun):
                 session.capture = self.stack.capture(session.address, session.run_capture)
@@ -214,7 +225,7 @@ class ServerAgent:
         """Carries a request out once, however often it comes, and answers over the connection that it came on."""
         if str(message.get("ask")) in REPEATABLE:
             # Carried out again where they come again: their answers are too large to keep, or too many.
-            await self._reply(stream, number, await self._carry_out(session, message))
+            await self._reply(stream, session, number, await self._carry_out(session, message))
             return
         answer = session.answers.get(number)
         if answer is None:
@@ -223,11 +234,12 @@ class ServerAgent:
             while len(session.answers) > MOST_ANSWERS:
                 session.answers.pop(next(iter(session.answers)))
             answer.set_result(await self._carry_out(session, message))
-        await self._reply(stream, number, await asyncio.shield(answer))
+        await self._reply(stream, session, number, await asyncio.shield(answer))
 
-    async def _reply(self, stream: TcpStream, number: int, answer: Mapping[str, object]) -> None:
+    async def _reply(self, stream: TcpStream, session: ClientSession, number: int, answer: Mapping[str, object]) -> None:
         with contextlib.suppress(ConnectError):
-            await stream.send(encode_frame({"answers": number, "segments": stream.segments(), **answer}))
+            head = {"answers": number, "segments": stream.segments(), "at": self.stack.now() - session.recorder.began}
+            await stream.send(encode_frame({**head, **answer}))
 
     async def _carry_out(self, session: ClientSession, message: Message) -> dict[str, object]:
         handler = self._handlers.get(str(message.get("ask")))
@@ -295,13 +307,14 @@ class ServerAgent:
             "dropped": recorder.dropped,
             "dropped_on_input": [check_row(check) for check in self._dropped_on_input(session)],
             "dropped_on_output": [check_row(check) for check in self._dropped_on_output(session)],
+            "late": [lateness_row(lateness) for lateness in recorder.late],
         }
 
     def _dropped_on_output(self, session: ClientSession) -> Collection[Check]:
-        """What was sent from here and never seen on this host's wire."""
+        """What was sent from here and never seen on this host's wire, or refused at once."""
         if not session.sees_wire:
-            return ()
-        return session.host_firewall.dropped_on_output(session.recorder.packet_records)
+            return session.recorder.refused_to_send
+        return session.host_firewall.dropped_on_output(session.recorder.packet_records) | session.recorder.refused_to_send
 
     def _dropped_on_input(self, session: ClientSession) -> Collection[Check]:
         """What came to this host's wire and never to the agent's sockets, while it had one for it and could still record what comes."""

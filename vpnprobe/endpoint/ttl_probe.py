@@ -136,7 +136,15 @@ class IcmpTap:
         probe_packet = make(identification)
         trace.hops.setdefault(ttl, None)
         self._copies[identification] = Copy(trace, ttl, destination, probe_packet.protocol)
-        recorder.sent(
+
+        def send() -> bool:
+            if source.version != 4 or destination.version != 4:
+                return False
+            packet = IPv4Packet(source, destination, probe_packet.protocol, ttl, identification, probe_packet.payload)
+            return self.stack.send_packet(packet.encode())
+
+        recorder.leaving(
+            send,
             trace.check,
             probe_packet.key,
             message=probe_packet.message,
@@ -145,9 +153,6 @@ class IcmpTap:
             to=Endpoint(destination, 0),
             detail=probe_packet.detail,
         )
-        if source.version == 4 and destination.version == 4:
-            packet = IPv4Packet(source, destination, probe_packet.protocol, ttl, identification, probe_packet.payload)
-            self.stack.send_packet(packet.encode())
 
 
 def check_of(quote: Quote, *, server_port: Callable[[int, int], int]) -> Check | None:

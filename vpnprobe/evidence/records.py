@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from vpnprobe.evidence.checks import answering_port, is_existing
+from vpnprobe.evidence.lateness import Lateness
 from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
 from vpnprobe.evidence.statistics import Background
@@ -71,6 +72,11 @@ class EndRecord:
     """How far its clock is ahead of the client's, seconds: what is taken from its times before they are compared with the client's."""
     sees_raw: bool = True
     """It sees GRE and ESP. False: it may not open raw sockets, so that its silence about these says nothing."""
+    late: tuple[Lateness, ...] = ()
+    """When its program did not run though it was to, on its own clock: what was lost then counts for nothing."""
+    given_up: Mapping[str, float] = field(default_factory=dict)
+    """By key of a conversation: when this end ceased to listen to it, less what an answer takes to come; what the other end said later
+    counts for nothing where it was lost."""
 
     def until(self, at: float) -> "EndRecord":
         """The record without what left or was refused after `at`: the other end was lost then, so nobody can say what became of it.
@@ -157,6 +163,8 @@ class PathFacts:
     """How far the server's clock is ahead of the client's, seconds; None: not known, and times of the two ends are not compared."""
     clock_uncertainty_s: float | None = None
     """How far the true offset may be from that, seconds; None: no offset is known."""
+    control_clock: tuple[float, float] | None = None
+    """The same two numbers as the control channel's answers show them: for times of lateness alone; None: nothing was asked there."""
     samples: tuple[NumberSample, ...] = ()
     """What checks of kind number tried and measured."""
     errors: tuple[ProbeError, ...] = ()

@@ -42,6 +42,10 @@ AT_LEAST_MORE: Final = 4
 """Packets that follow the first ones over SPREAD_S where none of those came, however few would do."""
 MOST_ROUNDS: Final = 8
 """Of asking for more: a peer that does not send what it is asked to must not keep a run from ending."""
+LONGEST_SETTLE_S: Final = 5.0
+"""For which what was sent may be under way: a peer that is slower than that is not waited for again and again."""
+LEAST_ANSWER_S: Final = 1.0
+"""For which an answer over a TCP connection is waited for, however fast others come."""
 SOLO_ANSWER_S: Final = 1.0
 """How long an answer is waited for where no agent can say what arrived."""
 SOLO_CONNECT_S: Final = 4.0
@@ -64,6 +68,15 @@ class Peer(Protocol):
     @property
     def rtt_s(self) -> float:
         """Round-trip time of the control channel, seconds; the least that was measured."""
+        ...
+
+    @property
+    def answers_in_s(self) -> float:
+        """How long it takes to answer now, nearly always, seconds: the way there and back, and what it has else to do."""
+        ...
+
+    def clock(self, began: float) -> tuple[float, float] | None:
+        """How far the times in its record are ahead of those since `began` here, and how far that may be out, seconds; None: not known."""
         ...
 
     @property
@@ -117,8 +130,8 @@ class RawPorts(NamedTuple):
 class _Judged(NamedTuple):
     """A judgement, and what it rests on."""
 
-    known: tuple[int, int]
-    """Packet records and refusals of the client's record."""
+    known: tuple[object, ...]
+    """How much is in the client's record."""
     server: EndRecord
     facts: PathFacts
     judgement: Judge
@@ -172,11 +185,15 @@ class ProbeContext:
     @property
     def settle_s(self) -> float:
         """How long what was just sent may still be under way, seconds."""
-        return SOLO_ANSWER_S if self.peer is None else 1.5 * self.peer.rtt_s + 0.03
+        return SOLO_ANSWER_S if self.peer is None else min(LONGEST_SETTLE_S, self.peer.answers_in_s + 0.03)
 
     def connect_s(self, most_s: float) -> float:
         """How long a TCP connection of a conversation may take, seconds; at most `most_s`."""
         return min(most_s, SOLO_CONNECT_S if self.peer is None else 20 * self.settle_s)
+
+    def answer_s(self) -> float:
+        """How long the answer to the first message over a TCP connection may take, seconds, as things are right now."""
+        return max(LEAST_ANSWER_S, 6 * self.settle_s)
 
     def lacks_keys(self, protocol: str) -> str:
         """Why there are no keys for a protocol."""
@@ -241,15 +258,16 @@ class ProbeContext:
             return record
         rows = record.packet_records
         came, left = wire.dropped_on_input(rows, self.recorder.own_call_ids), wire.dropped_on_output(rows)
-        return replace(record, dropped_on_input=came, dropped_on_output=left)
+        return replace(record, dropped_on_input=came, dropped_on_output=left | record.dropped_on_output)
 
     def _records(self) -> EndRecord:
-        """Without that: while a run lasts counts are what is asked for, and often."""
-        return self.recorder.record(sees_closed_ports=self.host_firewall is not None, sees_raw=self.raw is not None)
+        """Without what its wire shows: while a run lasts counts are what is asked for, and often."""
+        record = self.recorder.record(sees_closed_ports=self.host_firewall is not None, sees_raw=self.raw is not None)
+        return replace(record, dropped_on_output=self.recorder.refused_to_send)
 
     def judge(self) -> Judge:
         """The judgement of what both ends have recorded so far; the same one until anything is added."""
-        known = (len(self.recorder.packet_records), len(self.recorder.refusals))
+        known = (len(self.recorder.packet_records), len(self.recorder.refusals), self.recorder.withheld.total(), self.recorder.late)
         judged = self._judged
         if judged is None or judged.known != known or judged.server is not self.server_record or judged.facts is not self.facts:
             judgement = Judge(self._records(), self.server_record, self.facts, times=False)
@@ -270,7 +288,7 @@ class ProbeContext:
     async def _refresh(self) -> None:
         assert self.peer is not None
         self.server_record = await self.peer.refresh()
-        self.facts = replace(self.facts, background=self.peer.background())
+        self.facts = replace(self.facts, background=self.peer.background(), control_clock=self.peer.clock(self.recorder.began))
 
     async def burst(self, send_one: Callable[[], Awaitable[None] | None], count: int, *, spacing_s: float = SPACING_S) -> None:
         """Sends `count` fresh packets, spaced in time."""
@@ -287,8 +305,10 @@ class ProbeContext:
         judgement = self.judge()
         counted = judgement.packet_counts.get(check)
         count = counted.total(way) if counted is not None else None
-        if count is None or count.received or not judgement.would_have_recorded(check, way):
+        if counted is None or count is None or count.received or not judgement.would_have_recorded(check, way):
             return 0
+        if not count.sent and (set_aside := counted.set_aside[way]):
+            return max(0, min(FIRST_TRIALS, MOST_TRIALS - set_aside))  # An end was late all the time: nothing is known yet.
         return self.still_needed(judgement, way, count.lost_at)
 
     def still_needed(self, judgement: Judge, way: Direction, lost_at: Sequence[float], loss: Background | None = None) -> int:

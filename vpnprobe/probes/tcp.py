@@ -96,7 +96,9 @@ class ConnectionAttempts:
         counted = judgement.packet_counts.get(self.check)
         if counted is None:
             return 0
-        lost_at = list(counted.count(Direction.C2S, SYN).sent.values())
+        lost_at = judgement.timely(counted.count(Direction.C2S, SYN).sent.values())
+        if not lost_at:
+            return min(LEAST_TRIALS, MOST_TRIALS - self.made)  # An end was late all the time: nothing is known yet.
         return min(self.context.still_needed(judgement, Direction.BOTH, lost_at, both), MOST_TRIALS - self.made)
 
     async def _attempt(self) -> None:

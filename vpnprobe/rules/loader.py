@@ -56,7 +56,7 @@ WHY_KEYS: Final = (
     "unanswered-because",
     "host-firewall",
 )
-REMARK_KEYS: Final = ("loss", "limit", "other-port", "control-port", "outage", "wrap", "profile", "failure", "said", "sizes", "cut")
+REMARK_KEYS: Final = ("loss", "limit", "other-port", "control-port", "outage", "late", "wrap", "profile", "failure", "said", "sizes", "cut")
 LARGEST_TAKEN_OFF: Final = 1000
 
 Content = Mapping[str, object]

@@ -40,7 +40,10 @@ PLACEHOLDERS: Final = (
     "largest_passing",
     "smallest_lost",
     "cut_after",
+    "end",
     "from_s",
+    "late_s",
+    "set_aside",
     "to_s",
 )
 """What a sentence may hold in braces; `default.toml` says what each of them is."""

@@ -5,8 +5,9 @@
 Invariant: absence is never written as 0. A count is a number only where somebody could have counted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, Final
 
 from vpnprobe.evidence.attempts import under_clients_keys
@@ -14,9 +15,10 @@ from vpnprobe.evidence.checks import Kind, earlier_steps, is_existing, is_raw, k
 from vpnprobe.evidence.clocks import on_one_clock
 from vpnprobe.evidence.comparison import Control, blocks, blocks_needed, controls, error_bound
 from vpnprobe.evidence.existing_sessions import under_clients_checks
+from vpnprobe.evidence.lateness import LateEnd
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.outages import Fate, Outage, outages
-from vpnprobe.evidence.packet_counts import Count, PacketCounts, background, count_packets
+from vpnprobe.evidence.packet_counts import Count, PacketCounts, background, count_packets, session_part
 from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background
@@ -56,6 +58,8 @@ class Judge:
         server = under_clients_checks(client, under_clients_keys(client, server))
         if times:
             server, facts = on_one_clock(client, server, facts)
+        if facts.clock_offset_s is None and facts.control_clock is not None:
+            server = replace(server, ahead_s=facts.control_clock[0])
         self.ends = {Direction.C2S: (client, server), Direction.S2C: (server, client)}
         """Sender and receiver of each direction."""
         self.facts = facts
@@ -63,6 +67,9 @@ class Judge:
         self.packet_counts = count_packets(client, server, joined=facts.joined, trusted=daemons)
         self.elsewhere = _came_from_elsewhere(client, server, facts)
         """Whether probes reach the server from another address than the control channel (a jump host, a carrier's pool of addresses)."""
+        self.late = _late_ends(client, server, facts)
+        """Ends that were late, with what is set aside for it."""
+        self._set_aside(client.given_up)
         self.controls = self._controls(client, server)
         """What left in random order beside what is suspected not to pass, by direction; of BOTH with its answers."""
         self.blocks = {way: blocks(found) for way, found in self.controls.items()}
@@ -106,7 +113,26 @@ class Judge:
         for way, taken in self.outages.items():
             for check, counts in self.packet_counts.items() if taken else ():
                 if check.transport is not Transport.TCP and counts.total(way).received:
-                    counts.pass_over(way, taken)
+                    counts.pass_over(way, lambda _, at, taken=taken: any(outage.takes(at) for outage in taken))  # type: ignore[misc]
+
+    def _set_aside(self, given_up: Mapping[str, float]) -> None:
+        """What was lost while an end was late, and what the server said to a client that listened no longer, counts for nothing."""
+        margin_s = _clock_margin_s(self.facts)
+
+        def late(_: str, at: float) -> bool:
+            return any(end.takes(at) for end in self.late)
+
+        def too_late(key: str, at: float) -> bool:
+            return at + margin_s >= given_up.get(session_part(key), inf)
+
+        for counts in self.packet_counts.values() if self.late or given_up else ():
+            for way in WAYS if self.late else ():
+                counts.set_aside[way] += counts.pass_over(way, late)
+            counts.set_aside[Direction.S2C] += counts.pass_over(Direction.S2C, too_late)
+
+    def timely(self, left_at: Iterable[float]) -> list[float]:
+        """Of trials that left at these times those whose window touches no time at which an end was late."""
+        return [at for at in left_at if not any(one.touches(at, end.margin_s) for end in self.late for one in end.times)]
 
     def bound(self, way: Direction, lost_at: Sequence[float], loss: Background, trials: int) -> float | None:
         """The error bound of 'blocked' where nothing came of what left at these times; None: there is nothing to compare with.
@@ -249,6 +275,23 @@ def _tells_loss(check: Check) -> bool:
     counts too counts once.
     """
     return kind_of(check) is Kind.PACKETS and check.transport is not Transport.TCP and same_packets(check) is None
+
+
+def _late_ends(client: EndRecord, server: EndRecord, facts: PathFacts) -> tuple[LateEnd, ...]:
+    """Those that were late, by the client's clock; where nothing is known of the server's, its lateness may have been at any time."""
+    found = []
+    if client.late:
+        found.append(LateEnd("client", client.late))
+    if server.late:
+        found.append(LateEnd("server", [one.moved(-server.ahead_s) for one in server.late], _clock_margin_s(facts)))
+    return tuple(found)
+
+
+def _clock_margin_s(facts: PathFacts) -> float:
+    """How far times of the server may be out on the client's clock, seconds; infinite: nothing is known of its clock."""
+    if facts.clock_offset_s is not None:
+        return facts.clock_uncertainty_s or 0.0
+    return facts.control_clock[1] if facts.control_clock is not None else inf
 
 
 def _came_from_elsewhere(client: EndRecord, server: EndRecord, facts: PathFacts) -> bool:

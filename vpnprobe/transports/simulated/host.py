@@ -23,6 +23,7 @@ from vpnprobe.transports.stack import (
     Datagram,
     Endpoint,
     OnDatagram,
+    OnLate,
     OnPacket,
     Packet,
     PortUnavailable,
@@ -99,6 +100,8 @@ class Host:
         self._outgoing = outgoing
         self._incoming = "s2c" if outgoing == "c2s" else "c2s"
         self._identification = chance.randrange(65536)
+        self.late_watchers: list[OnLate] = []
+        """Who is told when this end's program did not run: whatever holds it back calls them at the end of that."""
 
     def next_identification(self) -> int:
         self._identification = (self._identification + 1) & 0xFFFF or 1
@@ -121,27 +124,30 @@ class Host:
 
     # Sending
 
-    def send(self, protocol: int, payload: bytes, to: Address, *, ttl: int | None = None) -> None:
-        """A packet of our own. Nothing goes to an IPv6 address: there is no route."""
-        if isinstance(to, IPv4Address):
-            identification = self.next_identification()
-            packet = IPv4Packet(
-                self.address, to, protocol, DEFAULT_TTL if ttl is None else ttl, identification, payload, dont_fragment=True
-            )
-            self.send_packet(packet)
+    def send(self, protocol: int, payload: bytes, to: Address, *, ttl: int | None = None) -> bool:
+        """A packet of our own; whether the kernel took it. Nothing goes to an IPv6 address: there is no route."""
+        if not isinstance(to, IPv4Address):
+            return False
+        identification = self.next_identification()
+        packet = IPv4Packet(self.address, to, protocol, DEFAULT_TTL if ttl is None else ttl, identification, payload, dont_fragment=True)
+        return self.send_packet(packet)
 
-    def send_packet(self, packet: IPv4Packet) -> None:
-        """A packet with its header as given."""
+    def send_packet(self, packet: IPv4Packet) -> bool:
+        """A packet with its header as given; whether the kernel took it: not where its own firewall drops it, or it is too long."""
         rule = self._filters.verdict(Hook.OUTPUT, packet, self._outgoing)
         if rule is not None:
             answer = self._refusal(rule, packet)
             if answer is not None:
                 self._loop_back(answer)
-        elif packet.destination == self.address:
+            return False
+        if packet.destination == self.address:
             self._loop_back(packet)
-        elif packet.total_length <= self._link.mtu:
-            self._tap(packet, outgoing=True)
-            self._link.send(packet)
+            return True
+        if packet.total_length > self._link.mtu:
+            return False
+        self._tap(packet, outgoing=True)
+        self._link.send(packet)
+        return True
 
     def _loop_back(self, packet: IPv4Packet) -> None:
         self.events.after(0.0, partial(self._deliver, packet))

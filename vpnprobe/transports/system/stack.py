@@ -17,10 +17,12 @@ from vpnprobe.transports.stack import (
     Endpoint,
     OnConnection,
     OnDatagram,
+    OnLate,
     OnPacket,
 )
 from vpnprobe.transports.system.addresses import FAMILIES, from_socket, to_socket
 from vpnprobe.transports.system.capturing import capture_peer
+from vpnprobe.transports.system.heartbeat import Heartbeat
 from vpnprobe.transports.system.packet_socket import PacketSocket
 from vpnprobe.transports.system.raw import PacketSender, SystemRawPort
 from vpnprobe.transports.system.sockets import SystemUdpPort
@@ -98,12 +100,15 @@ class SystemStack:
             raise capabilities.lacking(Capability.RAW_IP)
         return SystemRawPort(protocol, on_datagram, version=version, clock=self.now)
 
-    def send_packet(self, packet: bytes) -> None:
+    def send_packet(self, packet: bytes) -> bool:
         if self._sender is None:
             if Capability.RAW_IP not in self.capabilities:
                 raise capabilities.lacking(Capability.RAW_IP)
             self._sender = PacketSender()
-        self._sender.send(packet)
+        return self._sender.send(packet)
+
+    def watch_lateness(self, on_late: OnLate) -> Heartbeat:
+        return Heartbeat(on_late, self.now)
 
     def capture(self, peer: Address, on_packet: OnPacket) -> PacketSocket:
         return capture_peer(peer, on_packet, unix_time=self.unix_time)
