@@ -78,6 +78,7 @@ def clients_at_once(names: Sequence[str], folder: Path) -> list[Told]:
         stderr=subprocess.DEVNULL,
         text=True,
         env=ENVIRONMENT,
+        start_new_session=True,
     )
     try:
         assert server.stdout is not None
@@ -91,7 +92,7 @@ def clients_at_once(names: Sequence[str], folder: Path) -> list[Told]:
 
 def client(name: str, out: Path, token: Path) -> "subprocess.Popen[str]":
     command = [*inside(name), *PROGRAM, "run", "--peer", SERVER_ADDRESS, "--token-file", str(token), "--json", "--quiet", "-o", str(out)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True)
 
 
 def ended(began: float, process: "subprocess.Popen[str]") -> Told:

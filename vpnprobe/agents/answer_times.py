@@ -32,11 +32,12 @@ class AnswerTimes:
     def heard(self, took_s: float, *, repeated: int, again: bool = False) -> None:
         """An answer came after so long.
 
-        `repeated`: segments that the other end has had to send again so far. `again`: this end sent the request, or a segment, twice.
+        `repeated`: segments that the other end has had to send again so far. `again`: this end has sent one again meanwhile.
         """
-        if repeated == self._repeated and self._unconfirmed_s is not None:
+        if repeated != self._repeated:
+            self._waited_s = 0.0  # That explains it.
+        elif self._unconfirmed_s is not None:
             self._smooth(self._unconfirmed_s)
-        self._waited_s = 0.0
         self._repeated = repeated
         self._unconfirmed_s = None if again else took_s
 
@@ -45,6 +46,7 @@ class AnswerTimes:
         self._waited_s = max(self._waited_s, since_s)
 
     def _smooth(self, took_s: float) -> None:
+        self._waited_s = 0.0
         if not self.smoothed_s:
             self.smoothed_s, self._variation_s = took_s, took_s / 2
             return

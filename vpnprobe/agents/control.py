@@ -26,6 +26,8 @@ MOST_CONNECTIONS: Final = 12
 OPENING_S: Final = 1.5
 """Without a connection after which another attempt races the first."""
 REQUEST_DEADLINE_S: Final = 30.0
+LONGEST_DEADLINES: Final = 4
+"""Times that, though others are answered: a busy peer is not gone."""
 
 QUICK: Final = frozenset({"ping", "rows"})
 """Requests that take the other end no time to speak of: how long their answers take says how busy it is, and the path."""
@@ -91,8 +93,9 @@ class Channel:
         self._deadline_s = deadline_s
         self._streams: list[TcpStream] = []
         self._readers: dict[TcpStream, asyncio.Task[None]] = {}
-        self._waiting: dict[int, tuple[bytes, asyncio.Future[Message]]] = {}
-        """By request number: its frame, and its answer."""
+        self._waiting: dict[int, tuple[Message, asyncio.Future[Message]]] = {}
+        """By request number: what is asked, and its answer."""
+        self._heard_at = 0.0
         self._number = 0
         self._opened = 0
         self._opening: asyncio.Task[None] | None = None
@@ -147,8 +150,9 @@ class Channel:
         reader = FrameReader()
         try:
             while chunk := await stream.receive():
+                self._heard_at = asyncio.get_running_loop().time()
                 for message in reader.feed(chunk):
-                    _, waiting = self._waiting.get(int(message.get("answers", -1)), (b"", None))
+                    _, waiting = self._waiting.get(int(message.get("answers", -1)), ({}, None))
                     if waiting is not None and not waiting.done():
                         waiting.set_result(message)
                         self._streams.sort(key=lambda s: s is not stream)
@@ -177,30 +181,35 @@ class Channel:
         began, repetition = loop.time(), 0
         patience = max(STALLED_S, 4 * self.rtt_s, self.times.patience_s) + expect_s
         again = self.segments()[1]
-        frame = encode_frame({"number": number, "ask": kind, **arguments})
-        self._waiting[number] = (frame, answer)
+        asked = {"number": number, "ask": kind, **arguments}
+        self._waiting[number] = (asked, answer)
         try:
             while not answer.done():
-                await self._send(frame, repetition)
+                await self._send(asked, repetition)
                 await asyncio.wait([answer], timeout=patience)
                 repetition, patience = repetition + 1, min(1.5 * patience, LONGEST_PATIENCE_S + expect_s)
                 if not answer.done() and not expect_s and self.segments()[1] == again:
                     self.times.waiting(loop.time() - began)
-                if not answer.done() and loop.time() - began > self._deadline_s + expect_s:
+                if not answer.done() and self._is_over(began, expect_s):
                     raise CannotRun(f"the peer stopped answering ({kind}): was it stopped, or the control port closed on the way?")
         finally:
             del self._waiting[number]
-        took = loop.time() - began
-        self.rtt_s = min(self.rtt_s or took, took)
         result = answer.result()
+        took = loop.time() - _asked_at(result, began)
+        self.rtt_s = min(self.rtt_s or took, took)
         if kind in QUICK:
-            self.times.heard(took, repeated=_repeated(result), again=repetition > 1 or self.segments()[1] != again)
+            self.times.heard(took, repeated=_repeated(result), again=self.segments()[1] != again)
         if "error" in result:
             # It is there and answers: only this it cannot.
             raise CannotRun(f"the peer cannot {kind}: {result['error']}", status=ExitStatus.MISSING)
         return result
 
-    async def _send(self, frame: bytes, repetition: int) -> None:
+    def _is_over(self, began: float, expect_s: float) -> bool:
+        """Whether an answer is waited for no longer: nothing was heard for so long, or others came all the time and this one never did."""
+        now, patience_s = asyncio.get_running_loop().time(), self._deadline_s + expect_s
+        return now - max(began, self._heard_at) > patience_s or now - began > LONGEST_DEADLINES * patience_s
+
+    async def _send(self, asked: Message, repetition: int) -> None:
         """Sends over the connection that answered last; each repetition over the next one, while a further one is opened."""
         if not self._streams:
             await self._reconnect()
@@ -208,7 +217,7 @@ class Channel:
             self._reinforce()
         stream = self._streams[repetition % len(self._streams)]
         try:
-            await stream.send(frame)
+            await stream.send(_copy_of(asked))
         except ConnectError:
             self._drop(stream)
 
@@ -230,9 +239,9 @@ class Channel:
         try:
             stream = await self._connect()
             self._adopt(stream)
-            for frame, answer in list(self._waiting.values()):
+            for asked, answer in list(self._waiting.values()):
                 if not answer.done():
-                    await stream.send(frame)
+                    await stream.send(_copy_of(asked))
         except (ConnectError, CannotRun):
             return  # The others go on being tried.
 
@@ -256,6 +265,17 @@ class Channel:
                 reader.cancel()
             await stream.close()
         self._streams.clear()
+
+
+def _copy_of(asked: Message) -> bytes:
+    """A request as it goes out now: the answer says by the time in it which copy it answers (as RFC 7323 section 3 has it)."""
+    return encode_frame({**asked, "asked": asyncio.get_running_loop().time()})
+
+
+def _asked_at(answer: Message, began: float) -> float:
+    """When the copy went out that is answered; where the other end does not say, the first did."""
+    asked = answer.get("asked")
+    return max(began, asked) if isinstance(asked, float) and asked <= asyncio.get_running_loop().time() else began
 
 
 def _repeated(answer: Message) -> int:

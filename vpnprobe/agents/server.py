@@ -18,7 +18,7 @@ from vpnprobe.agents.handover import encode_payloads, summary
 from vpnprobe.agents.outgoing import Outgoing, RawSockets
 from vpnprobe.agents.records import check_row, lateness_row, packed, packet_record_row, refusal_row
 from vpnprobe.agents.responders import Responders
-from vpnprobe.agents.sessions import MOST_ANSWERS, ClientSession, ClientSessions
+from vpnprobe.agents.sessions import MOST_ANSWERS, MOST_LIGHT_ANSWERS, ClientSession, ClientSessions
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.registry import PROTOCOLS
 from vpnprobe.conversations.session_tag import TAG
@@ -224,8 +224,7 @@ class ServerAgent:
     async def _answer(self, stream: TcpStream, session: ClientSession, number: int, message: Message) -> None:
         """Carries a request out once, however often it comes, and answers over the connection that it came on."""
         if str(message.get("ask")) in REPEATABLE:
-            # Carried out again where they come again: their answers are too large to keep, or too many.
-            await self._reply(stream, session, number, await self._carry_out(session, message))
+            await self._answer_lightly(stream, session, number, message)
             return
         answer = session.answers.get(number)
         if answer is None:
@@ -234,11 +233,21 @@ class ServerAgent:
             while len(session.answers) > MOST_ANSWERS:
                 session.answers.pop(next(iter(session.answers)))
             answer.set_result(await self._carry_out(session, message))
-        await self._reply(stream, session, number, await asyncio.shield(answer))
+        await self._reply(stream, session, message, await asyncio.shield(answer))
 
-    async def _reply(self, stream: TcpStream, session: ClientSession, number: int, answer: Mapping[str, object]) -> None:
+    async def _answer_lightly(self, stream: TcpStream, session: ClientSession, number: int, message: Message) -> None:
+        """The answers to what changes nothing are too large to keep for long, or too many; of the last the same answer goes out again."""
+        answer = session.light_answers.get(number)
+        if answer is None:
+            answer = session.light_answers[number] = await self._carry_out(session, message)
+            while len(session.light_answers) > MOST_LIGHT_ANSWERS:
+                session.light_answers.pop(next(iter(session.light_answers)))
+        await self._reply(stream, session, message, answer)
+
+    async def _reply(self, stream: TcpStream, session: ClientSession, message: Message, answer: Mapping[str, object]) -> None:
         with contextlib.suppress(ConnectError):
-            head = {"answers": number, "segments": stream.segments(), "at": self.stack.now() - session.recorder.began}
+            at = self.stack.now() - session.recorder.began
+            head = {"answers": int(message["number"]), "asked": message.get("asked"), "segments": stream.segments(), "at": at}
             await stream.send(encode_frame({**head, **answer}))
 
     async def _carry_out(self, session: ClientSession, message: Message) -> dict[str, object]:

@@ -27,6 +27,8 @@ from vpnprobe.transports.stack import Address, Closable, Endpoint, NetworkStack,
 MOST_SESSIONS: Final = 64
 MOST_WITH_KEYS: Final = 1024
 """Conversations of one client and protocol that get the keys which it handed over."""
+MOST_LIGHT_ANSWERS: Final = 2
+"""Likewise, of requests that change nothing."""
 MOST_ANSWERS: Final = 512
 """Answers kept for requests that come twice."""
 
@@ -55,6 +57,8 @@ class ClientSession:
     capture: Closable | None = None
     answers: dict[int, "asyncio.Future[dict[str, object]]"] = field(default_factory=dict)
     """By request number: what was answered, or is being worked on."""
+    light_answers: dict[int, dict[str, object]] = field(default_factory=dict)
+    """By request number: the last answers to requests that change nothing."""
     streams: set[TcpStream] = field(default_factory=set)
     """Its control connections."""
     heard: float = 0.0

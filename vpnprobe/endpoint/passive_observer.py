@@ -26,7 +26,7 @@ from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Endpoint, Packet
 from vpnprobe.wire import fingerprint
 from vpnprobe.wire.gre import EnhancedGre
-from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment, UdpDatagram
+from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment, UdpDatagram, tcp_flags
 
 Ports = Mapping[tuple[Transport, int], PortState]
 SlotT = TypeVar("SlotT")
@@ -86,6 +86,9 @@ class PassiveObserver:
 
     def __call__(self, packet: Packet) -> None:
         """Records what a packet is, where it is for or from a port that is not the agent's own."""
+        flags = tcp_flags(packet.data)
+        if flags is not None and not flags & TcpFlag.SYN and not self.calls and FOREIGN.isdisjoint(self._ports.values()):
+            return  # Most of a run is for ports of the agent's own, and need not be read.
         try:
             ip = IPv4Packet.decode(packet.data)
             if packet.outgoing and ip.ttl <= HIGHEST_LIMITED_TTL:
