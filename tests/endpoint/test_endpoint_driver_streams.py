@@ -87,7 +87,7 @@ class TestStreams:
             async with Meeting() as both:
                 both.driver.start()
                 await both.peer.send(b"goal")
-                assert await both.driver.wait(GoalWithin(both.driver, GOAL, 0.0, lambda: both.client.now() + 60))
+                assert await both.driver.wait(GoalWithin(both.driver, GOAL, both.client.now(), lambda: 60))
                 return both.client.now(), both.conversation.times(GOAL)[0]
 
         woken, arrived = run_virtual(main())
@@ -146,7 +146,7 @@ class TestStreams:
             async with Meeting() as both:
                 both.driver.start()
                 await both.peer.close()
-                reached = await both.driver.wait(GoalWithin(both.driver, GOAL, 0.0, lambda: both.client.now() + 60))
+                reached = await both.driver.wait(GoalWithin(both.driver, GOAL, both.client.now(), lambda: 60))
                 await both.driver.finished()
                 assert both.client.now() < 1
                 return reached, both.driver.ended, both.driver.was_reset, [name for name, _ in both.conversation.happened]
@@ -172,7 +172,7 @@ class TestStreams:
                 both.driver.start()
                 await asyncio.sleep(1)
                 both.peer.abort()
-                reached = await both.driver.wait(GoalWithin(both.driver, GOAL, 0.0, lambda: both.client.now() + 60))
+                reached = await both.driver.wait(GoalWithin(both.driver, GOAL, both.client.now(), lambda: 60))
                 assert both.client.now() < 2
                 both.driver.say(lambda now: both.conversation.receive(b"late", now))
                 await both.driver.drained()

@@ -7,7 +7,7 @@ import pytest
 from vpnprobe.conversations import openvpn_reset
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.endpoint import recorder as module
-from vpnprobe.endpoint.recorder import Recorder
+from vpnprobe.endpoint.recorder import Departures, Recorder
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.packet_records import Movement, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind
@@ -73,7 +73,7 @@ def test_messages_of_a_conversation_are_recorded_once() -> None:
         for data in server.data_to_send(0.0):
             client.receive(data, 0.0)
         for _ in range(2):
-            kept.steps(client, check, Sender.INITIATOR, remote=SERVER)
+            kept.steps(client, check, Sender.INITIATOR, Departures(0.0, (True,)), remote=SERVER)
         assert [(row.movement.value, row.message, row.key) for row in kept.packet_records[:2]] == [
             ("sent", "P_CONTROL_HARD_RESET_CLIENT_V2", "63" * 8),
             ("received", "P_CONTROL_HARD_RESET_SERVER_V2", "63" * 8),

@@ -23,6 +23,8 @@ STALLED_S: Final = 0.4
 LONGEST_PATIENCE_S: Final = 3.0
 MOST_CONNECTIONS: Final = 12
 """Opened in one run, one after another."""
+OPEN_DEADLINE_S: Final = 9.0
+"""For the first connection: who waits is to be told within 10 s."""
 OPENING_S: Final = 1.5
 """Without a connection after which another attempt races the first."""
 REQUEST_DEADLINE_S: Final = 30.0
@@ -110,18 +112,16 @@ class Channel:
         attempts: set[asyncio.Task[TcpStream]] = set()
         loop = asyncio.get_running_loop()
         error: BaseException | None = None
+        ends = loop.time() + OPEN_DEADLINE_S
         try:
-            for _ in range(MOST_CONNECTIONS):
+            while loop.time() < ends:
                 attempts.add(loop.create_task(_connected(self._connect)))
-                until = loop.time() + OPENING_S
+                until = min(ends, loop.time() + OPENING_S)
                 while attempts and not self._streams and loop.time() < until:
                     done, attempts = await asyncio.wait(attempts, timeout=until - loop.time(), return_when=asyncio.FIRST_COMPLETED)
                     error = self._settle(done) or error
                 if self._streams or not attempts:
                     break
-            if attempts and not self._streams:
-                done, attempts = await asyncio.wait(attempts, timeout=self._deadline_s / 3)
-                error = self._settle(done) or error
         finally:
             for attempt in attempts:
                 attempt.cancel()

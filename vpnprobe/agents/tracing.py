@@ -22,6 +22,8 @@ from vpnprobe.observations.schema import Direction, Observation, Transport
 from vpnprobe.probes.context import ProbeContext
 from vpnprobe.transports.stack import Endpoint
 
+MOST_PATIENCE_S: Final = 1.0
+"""For routers' answers: they do not wait for the server agent, however busy it is."""
 MOST_KINDS: Final = 4
 """Failing kinds that are traced in one direction."""
 
@@ -84,7 +86,7 @@ async def _from_client(context: ProbeContext, tap: IcmpTap, check: Check, highes
         source=context.stack.source_address(context.peer_address),
         destination=context.peer_address,
         highest_ttl=highest_ttl,
-        patience_s=context.settle_s,
+        patience_s=min(MOST_PATIENCE_S, context.settle_s),
     )
 
 
