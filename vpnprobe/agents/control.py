@@ -23,7 +23,7 @@ STALLED_S: Final = 0.4
 LONGEST_PATIENCE_S: Final = 3.0
 MOST_CONNECTIONS: Final = 12
 """Opened in one run, one after another."""
-OPEN_DEADLINE_S: Final = 9.0
+OPEN_DEADLINE_S: Final = 8.0
 """For the first connection: who waits is to be told within 10 s."""
 OPENING_S: Final = 1.5
 """Without a connection after which another attempt races the first."""
