@@ -44,6 +44,7 @@ class AnswerTimes:
     def waiting(self, since_s: float) -> None:
         """No answer has come for so long, though nothing of the request had to be sent again."""
         self._waited_s = max(self._waited_s, since_s)
+        self._unconfirmed_s = None  # What was measured before does not end the waiting.
 
     def _smooth(self, took_s: float) -> None:
         self._waited_s = 0.0
