@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from evidence_support import C2S, RECEIVED, S2C, SENT, ends, facts_with, keys, seen, trip
+from evidence_support import C2S, S2C, SENT, ends, facts_with, keys, seen, trip
 from evidence_support import CLIENT as AT_CLIENT
 from evidence_support import SERVER as AT_SERVER
 
@@ -143,4 +143,3 @@ def test_connections_are_judged_by_those_that_were_in_time() -> None:
     assert row(judge(client, server, facts_with()), "tcp", "reach").outcome is Outcome.BLOCKED
     late = judge(client, replace(server, late=(Lateness(0.9, 2.8),)), facts_with())
     assert not [one for one in late if one.outcome is Outcome.BLOCKED]
-    assert RECEIVED not in {one.movement for one in attempts}
