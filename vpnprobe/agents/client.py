@@ -6,7 +6,6 @@ protocol: that is for the rules. An interrupted run, or one whose peer vanished,
 
 import asyncio
 import contextlib
-import math
 import platform
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from typing import Any, Final
 from vpnprobe import __version__
 from vpnprobe.agents.control import Channel, Connector, FrameReader, Message, encode_frame
 from vpnprobe.agents.peer import RemotePeer, hello
+from vpnprobe.agents.settling import settled
 from vpnprobe.agents.tracing import trace_both_ways
 from vpnprobe.conversations.registry import PROTOCOLS, ClientKeys, registered_ports
 from vpnprobe.endpoint.host_firewall import HostFirewall
@@ -41,9 +41,6 @@ from vpnprobe.wire.icmp import Quote
 
 LAST_WORDS_S: Final = 5.0
 """How long an interrupted run waits for the server agent's record."""
-UNDER_WAY_S: Final = 1.0
-UNDER_WAY_TIMES: Final = 6
-"""What left within so many settling times (and UNDER_WAY_S at least) before an interruption may be under way, or wait for an answer."""
 GOODBYE_S: Final = 1.0
 """How long the last word to the server agent may take."""
 
@@ -275,9 +272,9 @@ class ClientRun:
             client = client.until(peer.refreshed_at - context.recorder.began - context.settle_s)
         server = context.server_record
         _, facts = on_one_clock(client, server, facts)
-        settled_by = self._settled_by(context, peer, lost=lost)
-        client = client.settled(settled_by, server)
-        server = server.settled(settled_by + (facts.clock_offset_s or 0.0), client)
+        asked, ended = (None if at is None else at - context.recorder.began for at in (peer and peer.refreshed_at, self.ended_at))
+        ahead_s, settle_s = facts.clock_offset_s or 0.0, context.settle_s
+        client, server = settled(client, server, settle_s=settle_s, refreshed_at=asked, ended_at=ended, lost=lost, ahead_s=ahead_s)
         observations = judge(client, server, facts)
         opinions = await self._opinions()
         return Measured(
@@ -289,17 +286,6 @@ class ClientRun:
             problem=problem,
             peer_lost=lost,
         )
-
-    def _settled_by(self, context: ProbeContext, peer: RemotePeer | None, *, lost: bool) -> float:
-        """What left later may have been under way when the run ended, or when the server's record was asked for; since the run began.
-
-        Infinite: nothing was, since nobody's record is waited for and the run came to its end.
-        """
-        under_way_s = max(UNDER_WAY_S, UNDER_WAY_TIMES * context.settle_s)
-        moments = [] if self.ended_at is None else [self.ended_at - under_way_s]
-        if peer is not None:
-            moments.append(peer.refreshed_at - (under_way_s if lost else context.settle_s))
-        return min(moments, default=math.inf) - context.recorder.began
 
     def _clocks(self, context: ProbeContext, facts: PathFacts, peer: RemotePeer | None) -> dict[str, float]:
         """How far the server's clock is ahead of the client's, and how sure that is, seconds; empty: not known.
