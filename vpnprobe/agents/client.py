@@ -272,7 +272,8 @@ class ClientRun:
             client = client.until(peer.refreshed_at - context.recorder.began - context.settle_s)
         server = context.server_record
         _, facts = on_one_clock(client, server, facts)
-        asked, ended = (None if at is None else at - context.recorder.began for at in (peer and peer.refreshed_at, self.ended_at))
+        refreshed_at = None if peer is None else peer.refreshed_at
+        asked, ended = (None if at is None else at - context.recorder.began for at in (refreshed_at, self.ended_at))
         ahead_s, settle_s = facts.clock_offset_s or 0.0, context.settle_s
         client, server = settled(client, server, settle_s=settle_s, refreshed_at=asked, ended_at=ended, lost=lost, ahead_s=ahead_s)
         observations = judge(client, server, facts)

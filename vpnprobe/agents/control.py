@@ -112,11 +112,12 @@ class Channel:
         attempts: set[asyncio.Task[TcpStream]] = set()
         loop = asyncio.get_running_loop()
         error: BaseException | None = None
-        ends = loop.time() + OPEN_DEADLINE_S
+        ends, pause_s = loop.time() + OPEN_DEADLINE_S, OPENING_S
         try:
             while loop.time() < ends:
                 attempts.add(loop.create_task(_connected(self._connect)))
-                until = min(ends, loop.time() + OPENING_S)
+                # Ever later: a busy server agent has a handshake to do for each.
+                until, pause_s = min(ends, loop.time() + pause_s), 1.5 * pause_s
                 while attempts and not self._streams and loop.time() < until:
                     done, attempts = await asyncio.wait(attempts, timeout=until - loop.time(), return_when=asyncio.FIRST_COMPLETED)
                     error = self._settle(done) or error

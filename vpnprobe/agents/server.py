@@ -208,7 +208,7 @@ class ServerAgent:
             session.run_capture.listeners.append(LatenessObserver(session.recorder))
             session.run_capture.listeners.append(session.host_firewall)
             with contextlib.suppress(CannotRun):
-                session.capture = self.stack.capture(session.address, session.run_capture)
+                self.sessions.capture(session)
 
     def _about(self, session: ClientSession) -> dict[str, object]:
         return {
