@@ -8,7 +8,7 @@ DEMO := vpnprobe-results/demo
 # Of the coverage-guided fuzzer, for each target that fuzz/run.py lists.
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test lint check coverage bench fuzz clean
+.PHONY: demo test lint check coverage scenarios bench fuzz clean
 
 demo: $(VENV)/installed
 	$(BIN)/vpnprobe demo -o $(DEMO)
@@ -30,6 +30,10 @@ check: $(VENV)/installed-dev
 
 coverage: $(VENV)/installed-dev
 	sh tools/run-tests.sh $(BIN) whole
+
+# All built-in scenarios in namespaces, those too that take long or need the kernel's netem.
+scenarios: $(VENV)/installed-dev
+	VPNPROBE_EVERY_SCENARIO=1 $(BIN)/pytest -rs -p no:cacheprovider tests/scenarios/test_scenarios_namespaces.py
 
 bench: $(VENV)/installed
 	sh benchmarks/run.sh $(BIN)

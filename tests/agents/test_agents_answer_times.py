@@ -5,10 +5,20 @@ import pytest
 from vpnprobe.agents.answer_times import AnswerTimes
 
 
-def heard(*took_s: float) -> AnswerTimes:
-    times = AnswerTimes()
+class Asked(AnswerTimes):
+    """Requests one after another."""
+
+    now = 0.0
+
+    def after(self, took_s: float, *, repeated: int = 0, again: bool = False) -> None:
+        self.now += took_s
+        self.heard(took_s, at=self.now, repeated=repeated, again=again)
+
+
+def heard(*took_s: float) -> Asked:
+    times = Asked()
     for one in took_s:
-        times.heard(one, repeated=0)
+        times.after(one)
     return times
 
 
@@ -37,15 +47,15 @@ def test_one_that_is_busy_no_more_is_not() -> None:
 
 def test_an_answer_that_the_other_end_had_to_repeat_says_nothing() -> None:
     times = heard(*[0.01] * 20)
-    times.heard(0.4, repeated=0)
-    times.heard(0.01, repeated=1)
+    times.after(0.4)
+    times.after(0.01, repeated=1)
     assert times.patience_s < 0.05
 
 
 def test_nor_does_one_whose_request_was_sent_again() -> None:
     times = heard(*[0.01] * 20)
-    times.heard(0.4, repeated=0, again=True)
-    times.heard(0.01, repeated=0)
+    times.after(0.4, again=True)
+    times.after(0.01)
     assert times.patience_s < 0.05
 
 
@@ -53,15 +63,28 @@ def test_what_was_waited_for_in_vain_is_the_least_until_a_time_is_known() -> Non
     times = heard(*[0.01] * 20)
     times.waiting(0.9)
     assert times.patience_s == 0.9
-    times.heard(1.5, repeated=0, again=True)
+    times.after(1.5, again=True)
     assert times.patience_s == 0.9
-    times.heard(0.01, repeated=0)
-    times.heard(0.01, repeated=0)
+    times.after(0.01)
+    times.after(0.01)
     assert times.patience_s < 0.1
 
 
 def test_a_repetition_explains_it() -> None:
     times = heard(*[0.01] * 20)
     times.waiting(0.9)
-    times.heard(0.9, repeated=1)
+    times.after(0.9, repeated=1)
     assert times.patience_s < 0.1
+
+
+def test_of_answers_that_were_under_way_together_one_counts() -> None:
+    """Twenty that all waited for the same stall say no more than one."""
+    times = heard(*[0.01] * 20)
+    stalled = heard(*[0.01] * 20)
+    times.after(1.5)
+    stalled.after(1.5)
+    for _ in range(19):
+        stalled.heard(1.5, at=stalled.now, repeated=0)
+    for one in (times, stalled):
+        one.after(0.01)
+    assert stalled.patience_s == pytest.approx(times.patience_s)

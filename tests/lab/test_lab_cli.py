@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from vpnprobe.cli.lab import lab
+from vpnprobe.cli.lab import instructions, lab
 from vpnprobe.errors import CannotRun, ExitStatus, UsageError
 from vpnprobe.lab import namespaces
 from vpnprobe.lab.scenario import load, names
@@ -39,6 +39,27 @@ def test_up_of_a_broken_file(tmp_path: Path) -> None:
     error = run("up", str(tmp_path / "x.toml")).exception
     assert isinstance(error, UsageError)
     assert error.status is ExitStatus.UNREADABLE
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("outage", "filters of outage come and go"), ("stall-server", "programs of stall-server stand still")]
+)
+def test_what_happens_at_times_cannot_stay_up(name: str, what: str) -> None:
+    error = run("up", name).exception
+    assert isinstance(error, UsageError)
+    assert what in str(error)
+
+
+def test_what_no_kernel_can_show_is_simulated() -> None:
+    error = run("up", "clock-ahead", "--prefix", PREFIX).exception
+    assert isinstance(error, UsageError)
+    assert "namespaces cannot show clocks: all namespaces have the time of their machine ('vpnprobe demo' simulates it anywhere)" in str(
+        error
+    )
+
+
+def test_a_server_behind_a_nat_is_reached_at_the_nat() -> None:
+    assert "vpnprobe run --peer 10.78.2.2" in instructions(load("server-behind-nat").topology, PREFIX)
 
 
 def test_without_root_it_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

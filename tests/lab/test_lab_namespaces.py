@@ -17,12 +17,27 @@ from vpnprobe.errors import CannotRun, ExitStatus, UsageError
 from vpnprobe.lab import namespaces
 from vpnprobe.lab.namespaces import Lab, plan, require_tools
 from vpnprobe.lab.scenario import load
-from vpnprobe.transports.topology import CLIENT, SERVER, Filter, Link, StatefulFirewall, Topology
+from vpnprobe.transports.topology import (
+    CLIENT,
+    SERVER,
+    Clock,
+    Filter,
+    Link,
+    Nat,
+    Service,
+    Stall,
+    StatefulFirewall,
+    TakenPort,
+    Timeouts,
+    Topology,
+    WayBack,
+)
 
 PREFIX = f"vplab-{os.getpid()}"
 PATIENCE_S = 5.0
 
 GRE, ESP = 47, 50
+IP_MTU_DISCOVER, IP_PMTUDISC_DONT = 10, 0
 MARKER_PORT = 9009
 
 
@@ -366,6 +381,13 @@ class TestScenarios:
         with built(name) as lab:
             assert self.trace(lab, GRE) == hops
 
+    def test_each_direction_meets_its_own_routers_on_a_way_back(self) -> None:
+        with built(Topology(routers=3, way_back=WayBack("r3", "r1"), filters=(Filter("b1", protocol=ESP),))) as lab:
+            assert self.trace(lab, GRE) == ["10.78.0.2", "10.78.1.2", "10.79.0.2"]
+            assert arrives(lab, b"any esp", protocol=ESP)
+            assert not arrives(lab, b"any esp", protocol=ESP, sender=SERVER)
+            assert lab.acted("b1") == 1
+
     @staticmethod
     def trace(lab: Lab, protocol: int) -> list[str]:
         """Time-exceeded senders, until the marker is through."""
@@ -382,3 +404,137 @@ class TestScenarios:
                     seen += [source] if packet[20] == 11 else []
             except BlockingIOError:
                 return seen
+
+
+def asks(lab: Lab, there: tuple[str, int], *, size: int = 1) -> str:
+    """From which address the server sees a datagram of the client come; empty: it does not within a moment."""
+    with listening(lab, SERVER, port=there[1]) as server, listening(lab, CLIENT) as client:
+        client.sendto(bytes(size), there)
+        server.settimeout(0.3)
+        try:
+            source = server.recvfrom(4000)[1]
+        except TimeoutError:
+            return ""
+        server.sendto(b"back", source)
+        assert client.recvfrom(100) == (b"back", there)
+        return str(source[0])
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("_able")
+class TestBoxes:
+    """What routers and ends do beyond filtering, as the simulated network has it."""
+
+    def test_a_servers_nat_forwards_what_it_names(self) -> None:
+        nats = (Nat("r1"), Nat("r3", inside=SERVER, forwards=(Service(17, (1194,)), Service(GRE))))
+        with built(Topology(nats=nats)) as lab:
+            public = str(lab.topology.public_address(SERVER))
+            assert asks(lab, (public, 1194)) == "10.78.1.1"
+            assert asks(lab, (public, 443)) == ""
+            with listening(lab, SERVER, GRE) as there:
+                send(lab, CLIENT, public, enhanced_gre(7), protocol=GRE)
+                assert there.recv(100).endswith(b"data")
+
+    def test_a_nat_forgets_when_it_is_told_to(self) -> None:
+        with (
+            built(Topology(nats=(Nat("r1", timeouts=Timeouts(udp_s=1)),))) as lab,
+            listening(lab, SERVER, port=1194) as server,
+            listening(lab, CLIENT) as client,
+        ):
+            client.sendto(b"x", (address(lab, SERVER), 1194))
+            source = server.recvfrom(100)[1]
+            server.sendto(b"soon", source)
+            assert client.recv(100) == b"soon"
+            time.sleep(2.5)
+            server.sendto(b"late", source)
+            client.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                client.recv(100)
+
+    @pytest.mark.parametrize("at", ["r2", SERVER])
+    def test_a_firewall_of_the_server_lets_in_what_it_allows_and_answers(self, at: str) -> None:
+        walls = (StatefulFirewall(at, SERVER, allows=(Service(17, (1194, MARKER_PORT)),)),)
+        with built(Topology(firewalls=walls)) as lab:
+            assert arrives(lab, b"x", port=1194)
+            assert not arrives(lab, b"x", port=443)
+            assert not arrives(lab, b"any esp", protocol=ESP)
+            assert arrives(lab, b"any esp", protocol=ESP, sender=SERVER)
+            assert lab.acted(at) == 2
+
+    def test_every_second_flow_takes_the_dead_path(self) -> None:
+        dead = Filter("r1", protocol=17, ports=(1194,), flow_share=0.5)
+        with built(Topology(routers=1, filters=(dead,))) as lab, listening(lab, SERVER, port=1194) as server:
+            for _ in range(60):
+                with listening(lab, CLIENT) as client:
+                    for _ in range(2):
+                        client.sendto(b"x", (address(lab, SERVER), 1194))
+            lost = lab.acted("r1")
+            # 30 flows of two packets are expected, with a standard deviation of 3.9 flows: six of them either way.
+            assert lost % 2 == 0
+            assert 12 <= lost <= 108
+            for _ in range(120 - lost):
+                server.recv(100)
+
+    def test_fragments_are_put_together_where_connections_are_tracked(self) -> None:
+        narrow, fragments = (Link(), Link(mtu=1000), Link(), Link()), Filter("r2", fragments=True)
+        with built(Topology(links=narrow, filters=(fragments,))) as lab:
+            send_without_df(lab, 1400)
+            assert arrives(lab, b"x", port=1194)
+            assert lab.acted("r2") == 2
+        tracking = Topology(links=narrow, filters=(fragments,), firewalls=(StatefulFirewall("r2"),))
+        with built(tracking) as lab, listening(lab, SERVER, port=1194) as server:
+            send_without_df(lab, 1400)
+            assert len(server.recv(4000)) == 1400
+
+    def test_a_black_hole_says_nothing_of_sizes_alone(self) -> None:
+        with built(Topology(routers=1, links=(Link(), Link(mtu=1300)), black_holes=("r1",))) as lab:
+            with listening(lab, CLIENT, socket.IPPROTO_ICMP) as errors, listening(lab, CLIENT) as client:
+                client.sendto(bytes(1400), (address(lab, SERVER), 1194))
+                client.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 1)
+                client.sendto(b"x", (address(lab, SERVER), 1194))
+                assert errors.recv(2000)[20] == 11
+            assert lab.acted("r1") == 1
+
+    def test_ports_are_taken_and_answer(self) -> None:
+        with built(Topology(taken_ports=(TakenPort(SERVER, 17, 1194, b"mine"),))) as lab, listening(lab, CLIENT) as client:
+            client.sendto(b"x", (address(lab, SERVER), 1194))
+            assert client.recv(100) == b"mine"
+            with pytest.raises(OSError, match="in use"), listening(lab, SERVER, port=1194):
+                pass
+
+    def test_programs_stand_still_for_a_while_and_others_do_not(self) -> None:
+        stall = Stall(SERVER, 0.0, 0.6)
+        topology = Topology(stalls=(stall,), taken_ports=(TakenPort(SERVER, 17, 1194, b"mine"),))
+        with built(topology) as lab, lab.inside(SERVER), socket.create_server(("", 443)):
+            program = subprocess.Popen([*lab.exec_prefix(SERVER), "sleep", "60"])
+            with lab.running(), lab.inside(CLIENT), socket.create_connection((address(lab, SERVER), 443)):
+                assert stopped_within(program.pid, PATIENCE_S)
+                with listening(lab, CLIENT) as client:
+                    client.sendto(b"x", (address(lab, SERVER), 1194))
+                    assert client.recv(100) == b"mine"
+            assert state_of(program.pid) == "S"
+            program.kill()
+            program.wait()
+
+    def test_what_no_kernel_can_show_is_refused(self) -> None:
+        with pytest.raises(UsageError, match="namespaces cannot show clocks: all namespaces have the time of their machine"):
+            namespaces.up(Topology(clocks=(Clock(SERVER, 1.0),)), PREFIX)
+
+
+def send_without_df(lab: Lab, size: int) -> None:
+    with listening(lab, CLIENT) as client:
+        client.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
+        client.sendto(bytes(size), (address(lab, SERVER), 1194))
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def stopped_within(pid: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while state_of(pid) != "T":
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True

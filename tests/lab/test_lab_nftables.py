@@ -10,7 +10,7 @@ from vpnprobe.errors import CannotRun
 from vpnprobe.lab.namespaces import require_tools
 from vpnprobe.lab.nftables import ACTS, ruleset, rulesets, timed_rules
 from vpnprobe.lab.scenario import load, names
-from vpnprobe.transports.topology import Action, Filter, Hook, Link, Nat, StatefulFirewall, Topology
+from vpnprobe.transports.topology import Action, Filter, Hook, Link, Nat, Service, StatefulFirewall, Topology, WayBack
 
 RICH = Topology(
     routers=2,
@@ -30,6 +30,67 @@ RICH = Topology(
     firewalls=(StatefulFirewall(at="r2"),),
     silent_routers=("r1",),
 )
+WIDE = Topology(
+    routers=3,
+    filters=(
+        Filter(at="b1", flow_share=0.5),
+        Filter(at="r1", flow_share=0.25, ports=(1194,), direction="s2c", fragments=True),
+        Filter(at="r3", protocol=17, direction="c2s", action=Action.REJECT_HOST),
+        Filter(at="client", hook=Hook.PREROUTING, protocol=47),
+    ),
+    nats=(Nat("r2", inside="server", forwards=(Service(6, (7117, 443)), Service(47), Service())), Nat("r1")),
+    firewalls=(
+        StatefulFirewall("r3", "server", allows=(Service(6, (443,)), Service(17))),
+        StatefulFirewall("r1"),
+        StatefulFirewall("server", "server", allows=(Service(),)),
+    ),
+    black_holes=("r2",),
+    way_back=WayBack("r3", "r1"),
+)
+
+
+def test_fragments_and_shares_of_flows() -> None:
+    below = "jhash ip saddr . ip daddr . ip protocol"
+    assert rule_lines(ruleset(WIDE, "b1"))[1:3] == [
+        f"meta l4proto {{ tcp, udp }} {below} . th sport . th dport mod 1000000 seed 0x5eed < 500000 counter goto act_0",
+        f"meta l4proto != {{ tcp, udp }} {below} mod 1000000 seed 0x5eed < 500000 counter goto act_0",
+    ]
+    ports = rule_lines(ruleset(WIDE, "r1"))[1]
+    assert ports.startswith('iifname { "to-server", "from-back" } ip frag-off & 0x3fff != 0 meta l4proto { tcp, udp } th sport { 1194 }')
+    assert "mod 1000000 seed 0x5eed < 250000" in ports
+
+
+def test_where_the_way_back_leaves_packets_of_a_direction_come_by_two_interfaces() -> None:
+    assert 'iifname { "to-client", "to-back" } meta l4proto 17 counter goto act_2' in rule_lines(ruleset(WIDE, "r3"))
+    assert "counter reject with icmp type host-prohibited" in ruleset(WIDE, "r3")
+
+
+def test_a_nat_of_the_server_forwards() -> None:
+    assert rule_lines(ruleset(WIDE, "r2")) == [
+        'oifname "to-client" counter masquerade comment "acts"',
+        'ip daddr 10.78.1.2 meta l4proto 6 th dport { 7117, 443 } counter dnat to 10.78.3.2 comment "acts"',
+        'ip daddr 10.78.1.2 meta l4proto 47 counter dnat to 10.78.3.2 comment "acts"',
+        'ip daddr 10.78.1.2 meta l4proto != 1 counter dnat to 10.78.3.2 comment "acts"',
+        'icmp type destination-unreachable icmp code 4 counter drop comment "acts"',
+    ]
+
+
+def test_firewalls_of_both_sides_and_of_ends() -> None:
+    found = [rule for rule in rule_lines(ruleset(WIDE, "r3")) if "ct state" in rule or rule.endswith("accept")]
+    outside = 'iifname { "to-client", "to-back" }'
+    assert found == [
+        f"{outside} ct state established,related counter accept",
+        f"{outside} meta l4proto 6 th dport {{ 443 }} counter accept",
+        f"{outside} meta l4proto 17 counter accept",
+    ]
+    assert f"{outside} counter drop {ACTS}" in ruleset(WIDE, "r3")
+    own = ruleset(WIDE, "server")
+    assert "type filter hook input priority 10; policy accept;" in own
+    assert rule_lines(own) == [
+        'iifname != "lo" ct state established,related counter accept',
+        'iifname != "lo" meta l4proto != 1 counter accept',
+        f'iifname != "lo" counter drop {ACTS}',
+    ]
 
 
 def rule_lines(text: str) -> list[str]:
@@ -158,7 +219,7 @@ def empty_namespace() -> Iterator[str]:
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("topology", [RICH, *(load(name).topology for name in names())], ids=["rich", *names()])
+@pytest.mark.parametrize("topology", [RICH, WIDE, *(load(name).topology for name in names())], ids=["rich", "wide", *names()])
 def test_the_kernel_takes_every_ruleset(empty_namespace: str, topology: Topology) -> None:
     for host, text in rulesets(topology).items():
         done = subprocess.run(

@@ -6,6 +6,7 @@ import time
 from vpnprobe.errors import CannotRun
 from vpnprobe.lab.nftables import TimedRules
 from vpnprobe.lab.timed_filters import TimedFilters
+from vpnprobe.transports.topology import Stall
 
 COMES = TimedRules("r1", "one", "table ip one {}\n", 0.0, 0.05)
 STAYS = TimedRules("r2", "two", "table ip two {}\n", 0.02, None)
@@ -73,3 +74,36 @@ def test_without_any_nothing_runs() -> None:
     timed.begin()
     assert threading.active_count() == before
     timed.end()
+
+
+def stalled(*stalls: Stall) -> tuple[TimedFilters, list[tuple[str, bool]], Host]:
+    host = Host()
+    told: list[tuple[str, bool]] = []
+    timed = TimedFilters(
+        (), host.nft, lambda _host, _table: 0, host.connected.is_set, stalls=stalls, stop=lambda end, stopped: told.append((end, stopped))
+    )
+    return timed, told, host
+
+
+def test_programs_stand_still_and_go_on() -> None:
+    timed, told, host = stalled(Stall("server", 0.0, 0.02), Stall("client", 0.03, 0.04))
+    timed.begin()
+    assert told == []
+    host.connected.set()
+    deadline = time.monotonic() + 20
+    while len(told) < 4 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    timed.end()
+    assert told[:4] == [("server", True), ("server", False), ("client", True), ("client", False)]
+
+
+def test_again_and_again_until_the_run_ends_and_then_they_run() -> None:
+    timed, told, host = stalled(Stall("server", 0.0, 0.01, every_s=0.02))
+    host.connected.set()
+    timed.begin()
+    deadline = time.monotonic() + 20
+    while len(told) < 7 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    timed.end()
+    assert told[:6] == [("server", True), ("server", False)] * 3
+    assert told[-1] == ("server", False)

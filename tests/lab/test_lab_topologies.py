@@ -261,6 +261,7 @@ def test_every_field_of_ends_and_ways_is_read() -> None:
         ("links = [{ reorder_s = 1 }]", "links[0].reorder_s: needs reorder"),
         ("links = [{ queue_s = 1 }]", "links[0].queue_s: needs rate_bit_s"),
         ("nats = [{ at = 'r1' }, { at = 'r1', inside = 'server' }]", "nats: two are on one router"),
+        ("nats = [{ at = 'r1', inside = 'server', pptp_helper = true }]", "nats[0].pptp_helper: is for a NAT that the client sits behind"),
         ("nats = [{ at = 'r1', inside = 'r2' }]", "nats[0].inside: is 'r2', must be one of client, server"),
         ("nats = [{ at = 'r1', forwards = [{ ports = [1] }] }]", "nats[0].forwards[0].protocol: with ports it must be tcp or udp"),
         ("nats = [{ at = 'r1', timeouts = { udp_s = 0 } }]", "nats[0].timeouts.udp_s: is 0, must be a number, 1 to"),

@@ -31,6 +31,7 @@ OF_SCENARIOS: Final = {
     ("openvpn-tcp", 1194, "tls-crypt-v2"): "udp-blocked",
     ("openvpn-tcp", 443, "none"): "host-firewall-rejects",
     ("openvpn-udp", 443, "none"): "port-1194-blocked",
+    ("openvpn-udp", 443, "tls-crypt-v2"): "port-taken",
     ("openvpn-udp", 7117, "none"): "control-port-alone",
 }
 """Protocol, port and wrap that built-in scenarios recommend, and one scenario that does."""

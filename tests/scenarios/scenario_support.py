@@ -25,6 +25,7 @@ from vpnprobe.observations.document import encode
 from vpnprobe.observations.schema import Mode
 from vpnprobe.probes.settings import Settings
 from vpnprobe.rules import decide, load_default
+from vpnprobe.transports.topology import SERVER
 
 SEEDS: Final[Mapping[str, range]] = {"lossy": range(2, 7), "clean": range(2, 5), "seed": range(2, 5)}
 """Beyond the first: chance shows where there is loss."""
@@ -32,6 +33,66 @@ FEW_PORTS: Final = (*usual_ports()[:2], usual_ports()[-1])
 """Enough to see what chance does to a port, and to the next one."""
 CONTROL_PORT: Final = 7117
 PATIENCE_S: Final = 120
+LEFT_OUT: Final = frozenset(
+    {
+        "adsl",
+        "balanced-one-dead",
+        "balanced-one-lossy",
+        "burst-loss",
+        "burst-loss-one-way",
+        "burst-loss-seconds",
+        "clock-ahead",
+        "clock-jumps",
+        "duplicates",
+        "firewall-before-server",
+        "gre-policed",
+        "gre-prohibited",
+        "host-firewall-output",
+        "host-firewall-prerouting",
+        "host-firewall-stateful-server",
+        "icmp-unlimited",
+        "ipsec-blocked",
+        "jitter",
+        "l2tp-port-blocked",
+        "long-chain",
+        "lossy-one-way",
+        "nat-double",
+        "nat-endpoint-independent",
+        "nat-short-memory",
+        "outage-at-the-server",
+        "outages-again",
+        "port-443-alone",
+        "port-taken-pptp",
+        "reordering",
+        "satellite",
+        "server-nat-tcp-ports",
+        "server-nat-without-gre",
+        "slow-line",
+        "mtu-black-hole",
+        "small-mtu-fragments-dropped",
+        "tcp-merged",
+        "tcp-split",
+        "two-filters",
+        "way-back",
+    }
+)
+"""Scenarios that `make test` simulates alone: they are slow, need netem, or show once more what others show."""
+KNOWN_WRONG: Final[Mapping[str, str]] = {
+    "adsl": "OpenVPN and WireGuard over UDP are degraded: probes overrun a line of 1 Mbit/s",
+    "firewall-before-server": "WireGuard is infeasible, though udp/1194 lets a client in: no other port is tried for it",
+    "host-firewall-stateful-server": "WireGuard is unknown, though udp/1194 lets a client in: no other port is tried for it",
+    "server-nat-tcp-ports": "what the server's NAT does not forward is unknown: that the server sends first opens the way",
+    "slow-line": "everything over UDP is degraded: probes overrun a line of 512 kbit/s",
+}
+"""Scenarios that are judged wrongly as yet, each with what is said instead of the truth."""
+KNOWN_WRONG_OFFLINE: Final[Mapping[str, str]] = {
+    "server-nat-without-gre": "PPTP is unknown from captures: they are not told that the NAT in between is the server's",
+}
+"""Scenarios whose captures come to something else than the run."""
+KNOWN_WRONG_IN_NAMESPACES: Final[Mapping[str, str]] = {
+    "mtu-black-hole": "runs do not end within a minute: sessions over TCP stall one after the other, since their segments are too large",
+}
+"""Scenarios that real TCP makes harder than the simulated one."""
 
 
 @dataclass(frozen=True)
@@ -127,9 +188,9 @@ def in_namespaces(name: str, folder: Path, *, prefix: str) -> tuple[Played, dict
     with Lab(topology, prefix) as lab:
         token = folder / "token"
         with serving(lab, token):
-            peer = ["--peer", str(topology.server_address), "--token-file", str(token)]
+            peer = ["--peer", str(topology.public_address(SERVER)), "--token-file", str(token)]
             with lab.running():
                 done = vpnprobe("run", *peer, "--json", "--quiet", "-o", str(folder / "out"), inside=lab.exec_prefix("client"))
-        acted = {host: lab.acted(host) for host in topology.names()}
+        acted = {host: lab.acted(host) for host in topology.hosts()}
     assert done.stdout, done.stderr
     return Played(json.loads(done.stdout), done.returncode, folder / "out"), acted

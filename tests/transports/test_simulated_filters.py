@@ -79,7 +79,11 @@ def test_direction_and_protocol_of_a_drop() -> None:
     assert simulate(Topology(filters=(Filter("r3", protocol=47, direction="s2c"),)), story) == (0, 1)
 
 
-CODES = [(Action.REJECT_ADMIN, Unreachable.ADMINISTRATIVELY_PROHIBITED), (Action.REJECT_PORT, Unreachable.PORT)]
+CODES = [
+    (Action.REJECT_ADMIN, Unreachable.ADMINISTRATIVELY_PROHIBITED),
+    (Action.REJECT_HOST, Unreachable.HOST_PROHIBITED),
+    (Action.REJECT_PORT, Unreachable.PORT),
+]
 
 
 @pytest.mark.parametrize(("action", "code"), CODES)
@@ -116,6 +120,7 @@ def test_port_unreachable_answers_protocols_without_ports_too(at: str, hook: Hoo
         (Action.DROP, ConnectFailure.TIMED_OUT),
         (Action.REJECT_RST, ConnectFailure.REFUSED),
         (Action.REJECT_ADMIN, ConnectFailure.UNREACHABLE),
+        (Action.REJECT_HOST, ConnectFailure.UNREACHABLE),
         (Action.REJECT_PORT, ConnectFailure.UNREACHABLE),
     ],
 )
@@ -291,3 +296,27 @@ class TestAfterPackets:
 
         filters = (Filter("r2", protocol=17, after_packets=2),)
         assert simulate(Topology(filters=filters), story) == ["one 0", "one 1", "two 0", "two 1"]
+
+
+class TestFlowShare:
+    """One of two paths that flows are balanced over."""
+
+    rule = Filter("r1", flow_share=0.5)
+
+    def test_a_share_of_flows_and_all_packets_of_each(self) -> None:
+        hit = [fits(self.rule, flow(40000 + number), "c2s") for number in range(1000)]
+        assert 420 < sum(hit) < 580
+        assert hit == [fits(self.rule, flow(40000 + number), "c2s") for number in range(1000)]
+
+    def test_each_direction_has_a_path_of_its_own(self) -> None:
+        there = [fits(self.rule, flow(40000 + number), "c2s") for number in range(1000)]
+        back = [fits(self.rule, flow(40000 + number, back=True), "s2c") for number in range(1000)]
+        assert 380 < sum(one == other for one, other in zip(there, back, strict=True)) < 620
+
+    def test_protocols_without_ports_are_one_flow(self) -> None:
+        assert len({fits(self.rule, flow(number, protocol=IpProtocol.GRE), "c2s") for number in range(100)}) == 1
+
+    def test_whatever_the_share(self) -> None:
+        planted = [Filter("r1", flow_share=share) for share in (0, 0.1, 0.9, 1)]
+        shares = [sum(fits(rule, flow(number), "c2s") for number in range(1, 2001)) / 2000 for rule in planted]
+        assert shares == pytest.approx([0, 0.1, 0.9, 1], abs=0.03)

@@ -6,7 +6,8 @@ import pytest
 from simulated_support import Ends, enhanced_gre, expired_at, ignore, plain_gre, simulate, udp_packet
 
 from vpnprobe.transports.stack import ConnectError, ConnectFailure, Datagram, Endpoint
-from vpnprobe.transports.topology import StatefulFirewall, Topology
+from vpnprobe.transports.topology import CLIENT, SERVER, Service, StatefulFirewall, Timeouts, Topology
+from vpnprobe.wire.icmp import EchoRequest
 from vpnprobe.wire.ip import IpProtocol
 
 WALLED = Topology(firewalls=(StatefulFirewall("r2"),))
@@ -93,3 +94,60 @@ def test_icmp_errors_pass_where_they_are_about_a_known_flow() -> None:
     ends = simulate(WALLED, story)
     assert expired_at(ends.client_icmp) == ["10.78.0.2", "10.78.1.2", "10.78.2.2"]
     assert len(ends.client_icmp) == 4
+
+
+async def both_ways(ends: Ends) -> tuple[list[bytes], list[bytes]]:
+    """What comes through of datagrams to udp/500 and udp/4500, from the client first, then from the server, then from the client again."""
+    at_client: list[bytes] = []
+    at_server: list[bytes] = []
+    clients = {port: await ends.client.udp(lambda datagram: at_client.append(datagram.data), port=port) for port in (500, 4500)}
+    servers = {port: await ends.server.udp(lambda datagram: at_server.append(datagram.data), port=port) for port in (500, 4500)}
+    for data, sockets, to in (
+        (b"c", clients, ends.server_address),
+        (b"s", servers, ends.client_address),
+        (b"again", clients, ends.server_address),
+    ):
+        for port, socket in sockets.items():
+            socket.send(data + b" %d" % port, Endpoint(to, port))
+        await asyncio.sleep(1)
+    return at_client, at_server
+
+
+@pytest.mark.parametrize("at", ["r2", SERVER])
+def test_one_that_protects_the_server_lets_in_what_it_allows_and_what_the_server_opened(at: str) -> None:
+    walled = Topology(firewalls=(StatefulFirewall(at, SERVER, allows=(Service(17, (500,)),)),))
+    assert simulate(walled, both_ways) == ([b"s 500", b"s 4500"], [b"c 500", b"again 500", b"again 4500"])
+
+
+@pytest.mark.parametrize("at", ["r2", CLIENT])
+def test_one_that_protects_the_client(at: str) -> None:
+    everything = [b"c 500", b"c 4500", b"again 500", b"again 4500"]
+    assert simulate(Topology(firewalls=(StatefulFirewall(at, CLIENT),)), both_ways) == ([b"s 500", b"s 4500"], everything)
+
+
+def test_any_service_allows_all_but_icmp() -> None:
+    async def story(ends: Ends) -> tuple[list[Datagram], Ends]:
+        got: list[Datagram] = []
+        ends.server.raw(IpProtocol.ESP, got.append)
+        ends.client.raw(IpProtocol.ESP, ignore).send(b"\0\0\x10\0", ends.server_address)
+        ends.client.raw(IpProtocol.ICMP, ignore).send(EchoRequest(1, 1).encode(), ends.server_address)
+        await asyncio.sleep(1)
+        return got, ends
+
+    got, ends = simulate(Topology(firewalls=(StatefulFirewall(SERVER, SERVER, allows=(Service(),)),)), story)
+    assert (len(got), ends.client_icmp) == (1, [])
+
+
+@pytest.mark.parametrize(("idle_s", "come"), [(4.0, 1), (6.0, 0)])
+def test_it_forgets(idle_s: float, come: int) -> None:
+    async def story(ends: Ends) -> int:
+        got: list[Datagram] = []
+        client = await ends.client.udp(got.append, port=500)
+        server = await ends.server.udp(ignore, port=500)
+        client.send(b"x", ends.at_server(500))
+        await asyncio.sleep(idle_s)
+        server.send(b"x", Endpoint(ends.client_address, 500))
+        await asyncio.sleep(1)
+        return len(got)
+
+    assert simulate(Topology(firewalls=(StatefulFirewall("r2", timeouts=Timeouts(udp_s=5)),)), story) == come

@@ -11,7 +11,19 @@ from simulated_support import ignore
 
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
 from vpnprobe.transports.simulated.replies import echo_reply, may_be_answered, reset_for
-from vpnprobe.transports.topology import CLIENT, SERVER, Action, Filter, Nat, StatefulFirewall, Topology
+from vpnprobe.transports.topology import (
+    CLIENT,
+    SERVER,
+    Action,
+    Filter,
+    Link,
+    Mapping,
+    Nat,
+    Recutting,
+    Service,
+    StatefulFirewall,
+    Topology,
+)
 from vpnprobe.wire.icmp import DestinationUnreachable, EchoReply, EchoRequest, OtherIcmp, Quote
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment, checksum_fits
 
@@ -20,8 +32,10 @@ B = IPv4Address("198.51.100.7")
 PROTOCOLS = [1, 6, 17, 47, 50, 99]
 EVERYTHING = Topology(
     filters=(Filter("r3", Action.REJECT_RST, ports=(9,), payload_offset=1, payload=b"x"), Filter("r2", Action.REJECT_ADMIN, ports=(7,))),
-    nats=(Nat("r1", pptp_helper=True),),
-    firewalls=(StatefulFirewall("r2"),),
+    nats=(Nat("r1", pptp_helper=True), Nat("r3", inside=SERVER, forwards=(Service(),), mapping=Mapping.ENDPOINT, new_ports=True)),
+    firewalls=(StatefulFirewall("r2"), StatefulFirewall(SERVER, SERVER, allows=(Service(),))),
+    recuttings=(Recutting("r2", most_bytes=7, merge_s=0.001),),
+    links=(Link(), Link(mtu=68), Link(jitter_s=0.001, duplicate=0.1), Link()),
     icmp_errors_per_s=0,
 )
 PPTP_START = TcpSegment(40000, 1723, 1, payload=b"\0\x9c\0\1\x1a\x2b\x3c\x4d\0").encode(A, B)
@@ -46,8 +60,8 @@ def test_any_bytes_from_either_end_raise_nothing(packets: list[tuple[bool, int, 
         await server.listen(ignore, port=1723)
         await client.udp(ignore, port=4500)
         for from_client, protocol, ttl, payload, offset in packets:
-            ends = (EVERYTHING.client_address, EVERYTHING.server_address)
-            source, destination = ends if from_client else (ends[1], IPv4Address("10.78.1.1"))
+            ends = (EVERYTHING.client_address, EVERYTHING.public_address(SERVER))
+            source, destination = ends if from_client else (EVERYTHING.server_address, IPv4Address("10.78.1.1"))
             packet = IPv4Packet(source, destination, protocol, ttl, 5, payload, fragment_offset=offset if offset == 3 else 0)
             (client if from_client else server).send_packet(packet.encode())
             await asyncio.sleep(0.01)

@@ -7,8 +7,8 @@ import pytest
 from simulated_support import Ends, enhanced_gre, ignore, plain_gre, simulate, udp_packet
 
 from vpnprobe.transports.simulated.nat import Masquerade
-from vpnprobe.transports.stack import Datagram, Endpoint, Packet, TcpStream
-from vpnprobe.transports.topology import Nat, Topology
+from vpnprobe.transports.stack import ConnectError, Datagram, Endpoint, Packet, TcpStream
+from vpnprobe.transports.topology import SERVER, Filtering, Mapping, Nat, Service, Timeouts, Topology
 from vpnprobe.wire.icmp import DestinationUnreachable, EchoReply, EchoRequest, TimeExceeded, Unreachable
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpSegment, UdpDatagram, checksum_fits
 
@@ -196,7 +196,7 @@ def test_an_unanswered_udp_mapping_lasts_thirty_seconds(idle_s: float, answers: 
 
 def test_a_port_that_is_taken_outside_is_replaced() -> None:
     server = IPv4Address("198.51.100.7")
-    nat = Masquerade(OUTSIDE, lambda: 0.0, pptp_helper=False)
+    nat = Masquerade(Nat("r1"), OUTSIDE, Topology().client_address, lambda: 0.0)
 
     def sent(inside: str) -> IPv4Packet:
         source = IPv4Address(inside)
@@ -309,3 +309,184 @@ def test_checksums_on_the_far_wire_are_right() -> None:
     packets = [IPv4Packet.decode(packet.data) for packet in simulate(BEHIND_HELPER, story)]
     assert any(b"\x1a\x2b\x3c\x4d" in TcpSegment.decode(packet.payload).payload for packet in packets)
     assert all(checksum_fits(packet.source, packet.destination, packet.protocol, packet.payload) for packet in packets)
+
+
+SERVED = Nat("r3", inside=SERVER, forwards=(Service(6, (7117,)), Service(17, (500,)), Service(47)))
+
+
+async def reached(ends: Ends, *, port: int = 500) -> tuple[list[Endpoint], list[tuple[Endpoint, bytes]]]:
+    """Who asked a server behind NATs by its public address, as it sees them, and who answered, as the client sees it."""
+    asked: list[Endpoint] = []
+    answered: list[tuple[Endpoint, bytes]] = []
+
+    def answer(datagram: Datagram) -> None:
+        asked.append(datagram.source)
+        server.send(datagram.data, datagram.source)
+
+    server = await ends.server.udp(answer, port=port)
+    client = await ends.client.udp(lambda datagram: answered.append((datagram.source, datagram.data)))
+    for data in (b"one", b"two"):
+        client.send(data, Endpoint(ends.topology.public_address(SERVER), port))
+        await asyncio.sleep(1)
+    return asked, answered
+
+
+@pytest.mark.parametrize("behind", [(), (Nat("r1"),), (Nat("r2", inside=SERVER, forwards=(Service(),)),)], ids=["alone", "both", "double"])
+def test_a_port_forward_leads_to_the_server_and_its_answers_come_from_outside(behind: tuple[Nat, ...]) -> None:
+    topology = Topology(nats=(*behind, SERVED))
+    asked, answered = simulate(topology, reached)
+    assert [str(source.address) for source in asked] == [str(topology.public_address("client"))] * 2
+    there = Endpoint(topology.public_address(SERVER), 500)
+    assert answered == [(there, b"one"), (there, b"two")]
+
+
+def test_what_is_not_forwarded_is_for_the_nat_itself() -> None:
+    async def story(ends: Ends) -> tuple[int, list[str], Ends]:
+        asked, answered = await reached(ends, port=4500)
+        await ends.server.listen(ignore, port=443)
+        with pytest.raises(ConnectError) as caught:
+            await ends.client.connect(Endpoint(ends.topology.public_address(SERVER), 443), deadline_s=3)
+        return len(asked) + len(answered), [caught.value.failure.value], ends
+
+    nothing, failure, ends = simulate(Topology(nats=(SERVED,)), story)
+    assert (nothing, failure) == (0, ["refused"])
+    assert {str(source) for source, _ in ends.client_icmp} == {"10.78.2.2"}
+
+
+def test_tcp_through_a_port_forward() -> None:
+    async def story(ends: Ends) -> tuple[bytes, bytes]:
+        accepted: asyncio.Queue[TcpStream] = asyncio.Queue()
+        await ends.server.listen(accepted.put_nowait, port=7117)
+        client = await ends.client.connect(Endpoint(ends.topology.public_address(SERVER), 7117), deadline_s=3)
+        server = await accepted.get()
+        await client.send(b"there" * 1000)
+        await server.send(b"back" * 1000)
+        await asyncio.sleep(2)
+        return await server.receive(), await client.receive()
+
+    assert simulate(Topology(nats=(SERVED, Nat("r1"))), story) == (b"there" * 1000, b"back" * 1000)
+
+
+def test_a_call_crosses_a_servers_nat_without_a_helper() -> None:
+    """The server's enhanced GRE opens a flow of its own and is masqueraded."""
+
+    async def story(ends: Ends) -> tuple[list[bytes], list[bytes], list[str]]:
+        sources: list[str] = []
+        got: list[bytes] = []
+        server = ends.server.raw(IpProtocol.GRE, lambda datagram: got.append(datagram.data))
+        back: list[bytes] = []
+
+        def at_client(datagram: Datagram) -> None:
+            sources.append(str(datagram.source.address))
+            back.append(datagram.data)
+
+        client = ends.client.raw(IpProtocol.GRE, at_client)
+        client.send(enhanced_gre(0x1111), ends.topology.public_address(SERVER))
+        server.send(enhanced_gre(0x2222), ends.client_address)
+        await asyncio.sleep(1)
+        return got, back, sources
+
+    assert simulate(Topology(nats=(SERVED,)), story) == ([enhanced_gre(0x1111)], [enhanced_gre(0x2222)], ["10.78.2.2"])
+
+
+def test_errors_about_what_was_forwarded_show_the_outside_alone() -> None:
+    async def story(ends: Ends) -> Ends:
+        client = await ends.client.udp(ignore)
+        server = await ends.server.udp(lambda datagram: server.send(b"stepped", datagram.source, ttl=2), port=500)
+        client.send(b"x", Endpoint(ends.topology.public_address(SERVER), 500), ttl=4)
+        client.send(b"x", Endpoint(ends.topology.public_address(SERVER), 500))
+        await asyncio.sleep(1)
+        return ends
+
+    topology = Topology(routers=4, nats=(Nat("r3", inside=SERVER, forwards=(Service(17),)),))
+    ends = simulate(topology, story)
+    ((asker, expired),) = ends.client_icmp
+    assert isinstance(expired, TimeExceeded)
+    assert (str(asker), str(expired.quote.destination)) == ("10.78.2.2", "10.78.2.2")
+    ((there, stepped),) = ends.server_icmp
+    assert isinstance(stepped, TimeExceeded)
+    assert (str(there), stepped.quote.source) == ("10.78.3.1", ends.server_address)
+
+
+def outside_ports(nat: Nat) -> list[int]:
+    """Of two flows of one inside port to two ports, and of a flow of another."""
+
+    async def story(ends: Ends) -> list[int]:
+        ports: list[int] = []
+        for number in (500, 501):
+            await ends.server.udp(lambda datagram: ports.append(datagram.source.port), port=number)
+        first, second = await ends.client.udp(ignore, port=4500), await ends.client.udp(ignore, port=4501)
+        for port, number in ((first, 500), (first, 501), (second, 500)):
+            port.send(b"x", ends.at_server(number))
+        await asyncio.sleep(1)
+        return ports
+
+    return simulate(Topology(nats=(nat,)), story)
+
+
+def test_mappings() -> None:
+    assert outside_ports(Nat("r1")) == [4500, 4500, 4501]
+    symmetric = outside_ports(Nat("r1", new_ports=True))
+    assert len({symmetric[0], symmetric[2]}) == 2
+    assert 4500 not in symmetric
+    first, again, other = outside_ports(Nat("r1", new_ports=True, mapping=Mapping.ENDPOINT))
+    assert first == again != other
+    assert 4500 not in (first, again)
+
+
+@pytest.mark.parametrize(
+    ("filtering", "let_in"),
+    [(Filtering.FLOW, [b"same"]), (Filtering.ADDRESS, [b"same", b"port"]), (Filtering.ENDPOINT, [b"same", b"port"])],
+)
+@pytest.mark.parametrize("mapping", Mapping)
+def test_filtering(filtering: Filtering, mapping: Mapping, let_in: list[bytes]) -> None:
+    async def story(ends: Ends) -> list[bytes]:
+        got: list[bytes] = []
+        seen: list[Endpoint] = []
+        server = await ends.server.udp(lambda datagram: seen.append(datagram.source), port=500)
+        other = await ends.server.udp(ignore, port=501)
+        client = await ends.client.udp(lambda datagram: got.append(datagram.data), port=4500)
+        client.send(b"x", ends.at_server(500))
+        await asyncio.sleep(1)
+        server.send(b"same", seen[0])
+        other.send(b"port", seen[0])
+        await asyncio.sleep(200)
+        other.send(b"late", seen[0])
+        await asyncio.sleep(1)
+        return got
+
+    nat = Nat("r1", new_ports=True, filtering=filtering, mapping=mapping)
+    assert simulate(Topology(nats=(nat,)), story) == let_in
+
+
+def test_who_was_never_sent_to_is_let_in_by_endpoint_alone() -> None:
+    def came_in(filtering: Filtering) -> bool:
+        nat = Masquerade(Nat("r1", filtering=filtering), OUTSIDE, Topology().client_address, lambda: 0.0)
+        inside, known, stranger = (IPv4Address(text) for text in ("10.0.0.1", "198.51.100.7", "203.0.113.9"))
+        out = IPv4Packet(inside, known, IpProtocol.UDP, payload=UdpDatagram(4500, 500, b"x").encode(inside, known))
+        nat.outbound(out)
+        back = IPv4Packet(stranger, OUTSIDE, IpProtocol.UDP, payload=UdpDatagram(9, 4500, b"x").encode(stranger, OUTSIDE))
+        return nat.inbound(back).destination == inside
+
+    assert [came_in(filtering) for filtering in Filtering] == [False, False, True]
+
+
+@pytest.mark.parametrize(("idle_s", "answers"), [(8.0, 1), (11.0, 0)])
+def test_a_mapping_may_be_short_even_where_it_was_answered(idle_s: float, answers: int) -> None:
+    async def story(ends: Ends) -> int:
+        at_client: list[Datagram] = []
+        seen: list[Datagram] = []
+
+        def answer(datagram: Datagram) -> None:
+            seen.append(datagram)
+            server.send(b"soon", datagram.source)
+
+        server = await ends.server.udp(answer, port=500)
+        client = await ends.client.udp(at_client.append)
+        client.send(b"x", ends.at_server(500))
+        await asyncio.sleep(idle_s)
+        server.send(b"late", seen[0].source)
+        await asyncio.sleep(1)
+        return len(at_client) - 1
+
+    assert simulate(Topology(nats=(Nat("r1", timeouts=Timeouts(udp_s=10)),)), story) == answers

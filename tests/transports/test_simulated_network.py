@@ -9,8 +9,9 @@ from simulated_support import Ends, expired_at, ignore, simulate, trace_of, udp_
 
 from vpnprobe.errors import UsageError
 from vpnprobe.transports.simulated import SimulatedNetwork
+from vpnprobe.transports.simulated.host import EPOCH
 from vpnprobe.transports.stack import Datagram, Endpoint, Packet
-from vpnprobe.transports.topology import Link, Topology
+from vpnprobe.transports.topology import SERVER, Clock, Filter, Link, Nat, Topology, WayBack
 from vpnprobe.wire.icmp import DestinationUnreachable, EchoReply, EchoRequest, Quote, TimeExceeded, Unreachable
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet
 
@@ -151,23 +152,21 @@ def test_the_same_seed_repeats_every_packet_and_another_does_not() -> None:
     assert simulate(lossy, story, seed=6) != first
 
 
-@pytest.mark.parametrize(("dont_fragment", "told"), [(True, 1), (False, 0)])
-def test_a_packet_over_the_mtu_is_dropped_and_told_where_df_is_set(dont_fragment: bool, told: int) -> None:
+def test_a_packet_over_the_mtu_is_dropped_and_told_where_df_is_set() -> None:
     async def story(ends: Ends) -> tuple[int, Ends]:
         got: list[Datagram] = []
         await ends.server.udp(got.append, port=500)
-        ends.client.send_packet(udp_packet(ends, size=1300 - 28, dont_fragment=dont_fragment))
-        ends.client.send_packet(udp_packet(ends, size=1301 - 28, dont_fragment=dont_fragment))
+        for size in (1300, 1301):
+            ends.client.send_packet(udp_packet(ends, size=size - 28, dont_fragment=True))
         await asyncio.sleep(1)
         return len(got), ends
 
     got, ends = simulate(Topology(links=(Link(), Link(), Link(mtu=1300), Link())), story)
     assert got == 1
-    assert len(ends.client_icmp) == told
-    for source, message in ends.client_icmp:
-        assert source == IPv4Address("10.78.1.2")
-        assert isinstance(message, DestinationUnreachable)
-        assert (message.code, message.next_hop_mtu) == (Unreachable.FRAGMENTATION_NEEDED, 1300)
+    ((source, message),) = ends.client_icmp
+    assert source == IPv4Address("10.78.1.2")
+    assert isinstance(message, DestinationUnreachable)
+    assert (message.code, message.next_hop_mtu) == (Unreachable.FRAGMENTATION_NEEDED, 1300)
 
 
 def test_a_rate_spaces_packets_and_drops_what_waits_too_long() -> None:
@@ -243,3 +242,106 @@ def test_routers_refuse_what_is_meant_for_them() -> None:
 def test_an_end_that_is_not_there() -> None:
     with pytest.raises(UsageError, match="r1"):
         SimulatedNetwork(Topology(), seed=1).stack("r1")
+
+
+class TestWayBack:
+    """What the server sends goes another way between two routers."""
+
+    ROUND = Topology(routers=4, way_back=WayBack(leaves="r4", joins="r1", routers=2))
+
+    @staticmethod
+    def traces(topology: Topology) -> tuple[list[str], list[str]]:
+        """Who answers for steps from the client, and from the server."""
+
+        async def story(ends: Ends) -> tuple[list[str], list[str]]:
+            client, server = ends.client.raw(IpProtocol.ESP, ignore), ends.server.raw(IpProtocol.ESP, ignore)
+            for ttl in range(1, 7):
+                client.send(b"esp-esp-", ends.server_address, ttl=ttl)
+                server.send(b"esp-esp-", ends.client_address, ttl=ttl)
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(1)
+            return expired_at(ends.client_icmp), expired_at(ends.server_icmp)
+
+        return simulate(topology, story)
+
+    def test_each_direction_meets_its_own_routers(self) -> None:
+        """The router where the way parts answers the client from the address by which its answer leaves."""
+        there, back = self.traces(self.ROUND)
+        assert there == ["10.78.0.2", "10.78.1.2", "10.78.2.2", "10.79.0.2"]
+        assert back == ["10.78.4.1", "10.79.0.1", "10.79.1.1", "10.78.1.1"]
+
+    def test_between_neighbours(self) -> None:
+        topology = Topology(routers=3, way_back=WayBack(leaves="r2", joins="r1"))
+        there, back = self.traces(topology)
+        assert there == ["10.78.0.2", "10.79.0.2", "10.78.2.2"]
+        assert back == ["10.78.3.1", "10.78.2.1", "10.79.0.1", "10.78.1.1"]
+
+    def test_a_filter_in_the_chain_meets_one_direction_alone_and_one_beside_it_the_other(self) -> None:
+        for at, passes in (("r2", ([], [b"back"])), ("b1", ([b"there"], []))):
+
+            async def story(ends: Ends) -> tuple[list[bytes], list[bytes]]:
+                at_client: list[bytes] = []
+                at_server: list[bytes] = []
+                client = await ends.client.udp(lambda datagram: at_client.append(datagram.data), port=500)
+                server = await ends.server.udp(lambda datagram: at_server.append(datagram.data), port=500)
+                client.send(b"there", ends.at_server(500))
+                server.send(b"back", Endpoint(ends.client_address, 500))
+                await asyncio.sleep(1)
+                return at_server, at_client
+
+            assert simulate(Topology(routers=4, way_back=self.ROUND.way_back, filters=(Filter(at, protocol=17),)), story) == passes
+
+    def test_all_addresses_can_be_reached_from_both_ends(self) -> None:
+        addresses = [address for pair in (*self.ROUND.addresses(), *self.ROUND.back_addresses()) for address in pair]
+
+        async def story(ends: Ends) -> tuple[set[IPv4Address], set[IPv4Address]]:
+            for stack in (ends.client, ends.server):
+                raw = stack.raw(IpProtocol.ICMP, ignore)
+                for address in addresses:
+                    raw.send(EchoRequest(7, 1, b"ping").encode(), address)
+            await asyncio.sleep(1)
+            found = [
+                {source for source, message in kept if message == EchoReply(7, 1, b"ping")} for kept in (ends.client_icmp, ends.server_icmp)
+            ]
+            return found[0], found[1]
+
+        assert simulate(self.ROUND, story) == (set(addresses), set(addresses))
+
+    def test_a_nat_where_it_joins_knows_what_comes_back(self) -> None:
+        async def story(ends: Ends) -> list[Endpoint]:
+            got: list[Endpoint] = []
+            server = await ends.server.udp(lambda datagram: server.send(datagram.data, datagram.source), port=500)
+            client = await ends.client.udp(lambda datagram: got.append(datagram.source))
+            client.send(b"x", ends.at_server(500))
+            await asyncio.sleep(1)
+            return got
+
+        topology = Topology(routers=4, way_back=self.ROUND.way_back, nats=(Nat("r1"),))
+        assert simulate(topology, story) == [Endpoint(topology.server_address, 500)]
+
+
+@pytest.mark.parametrize(
+    ("clock", "expected"),
+    [
+        (Clock(SERVER), (0.0, 10.0)),
+        (Clock(SERVER, offset_s=3.5), (3.5, 13.5)),
+        (Clock(SERVER, offset_s=-3600), (-3600.0, -3590.0)),
+        (Clock(SERVER, drift=0.01), (0.0, 10.1)),
+        (Clock(SERVER, jump_s=-2, jump_at_s=5), (0.0, 8.0)),
+    ],
+)
+def test_a_clock_goes_as_it_goes(clock: Clock, expected: tuple[float, float]) -> None:
+    async def story(ends: Ends) -> tuple[float, float, float, float]:
+        wire: list[Packet] = []
+        ends.server.capture(ends.client_address, wire.append)
+        began, apart = ends.server.unix_time(), ends.server.now() - ends.client.now()
+        await asyncio.sleep(10)
+        ends.client.raw(IpProtocol.ESP, ignore).send(b"esp-esp-", ends.server_address)
+        await asyncio.sleep(0.001)
+        assert ends.client.unix_time() == pytest.approx(EPOCH + 10.001)
+        return began - EPOCH, ends.server.unix_time() - EPOCH, wire[0].at - EPOCH, apart
+
+    began, ended, captured, apart = simulate(Topology(clocks=(clock,)), story)
+    assert (began, ended) == pytest.approx(expected, abs=0.01)
+    assert captured == pytest.approx(ended, abs=0.001)
+    assert apart == 0.0

@@ -6,6 +6,7 @@ what it has counted by the next one, so each time waits for that. How long one h
 (section 5.5).
 """
 
+import math
 from typing import Final
 
 GAIN: Final = 1 / 8
@@ -23,23 +24,27 @@ class AnswerTimes:
         self._waited_s = 0.0
         self._unconfirmed_s: float | None = None
         self._repeated = 0
+        self._taken_at = -math.inf
 
     @property
     def patience_s(self) -> float:
         """By when an answer has nearly always come, seconds; 0: nothing is known yet."""
         return max(self.smoothed_s + VARIATIONS * self._variation_s, self._waited_s)
 
-    def heard(self, took_s: float, *, repeated: int, again: bool = False) -> None:
-        """An answer came after so long.
+    def heard(self, took_s: float, *, at: float, repeated: int, again: bool = False) -> None:
+        """An answer came after so long. Of those that were under way together the first counts: a time is taken once in a round trip.
 
-        `repeated`: segments that the other end has had to send again so far. `again`: this end has sent one again meanwhile.
+        `at`: now, on a clock that goes forward. `repeated`: segments that the other end has had to send again so far. `again`: this end has
+        sent one again meanwhile.
         """
         if repeated != self._repeated:
             self._waited_s = 0.0  # That explains it.
         elif self._unconfirmed_s is not None:
             self._smooth(self._unconfirmed_s)
         self._repeated = repeated
-        self._unconfirmed_s = None if again else took_s
+        self._unconfirmed_s = None
+        if not again and at - took_s >= self._taken_at:
+            self._unconfirmed_s, self._taken_at = took_s, at
 
     def waiting(self, since_s: float) -> None:
         """No answer has come for so long, though nothing of the request had to be sent again."""

@@ -199,7 +199,7 @@ class Channel:
         took = loop.time() - _asked_at(result, began)
         self.rtt_s = min(self.rtt_s or took, took)
         if kind in QUICK:
-            self.times.heard(took, repeated=_repeated(result), again=self.segments()[1] != again)
+            self.times.heard(took, at=loop.time(), repeated=_repeated(result), again=self.segments()[1] != again)
         if "error" in result:
             # It is there and answers: only this it cannot.
             raise CannotRun(f"the peer cannot {kind}: {result['error']}", status=ExitStatus.MISSING)

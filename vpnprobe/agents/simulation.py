@@ -36,7 +36,8 @@ def measure_simulated(
     `stop_after_s`: when it is interrupted; None: it is not.
     """
     network = SimulatedNetwork(topology, seed=seed, capabilities=capabilities)
-    return run_virtual(_measure(network, topology, settings, tell, paired=paired, stop_after_s=stop_after_s))
+    measuring = _measure(network, topology, settings, tell, paired=paired, stop_after_s=stop_after_s)
+    return run_virtual(measuring, loop_factory=network.loop_factory)
 
 
 async def _measure(
@@ -44,6 +45,7 @@ async def _measure(
 ) -> tuple[Measured, float]:
     client, server = network.stack(CLIENT), network.stack(SERVER)
     agent = ServerAgent(server)
+    address = topology.public_address(SERVER)
     serving: set[asyncio.Task[None]] = set()
 
     def connected(stream: TcpStream) -> None:
@@ -52,21 +54,25 @@ async def _measure(
         task.add_done_callback(serving.discard)
 
     async def connect() -> TcpStream:
-        remote = Endpoint(topology.server_address, CONTROL_PORT)
+        remote = Endpoint(address, CONTROL_PORT)
         try:
             return await client.connect(remote, deadline_s=CONNECT_DEADLINE_S)
         except ConnectError as error:
             raise CannotRun(why_not(remote, error.failure)) from error
 
-    if paired:
+    async def serve() -> None:
         agent.start()
         await server.listen(connected, port=CONTROL_PORT)
         agent.responders.reserve(CONTROL_PORT)
+
+    loop = asyncio.get_running_loop()
+    if paired:
+        await loop.create_task(serve(), context=network.context(SERVER))
     began = client.now()
-    run = ClientRun(client, topology.server_address, settings, connect if paired else None, tell)
-    measuring = asyncio.get_running_loop().create_task(run.measure())
+    run = ClientRun(client, address, settings, connect if paired else None, tell)
+    measuring = loop.create_task(run.measure(), context=network.context(CLIENT))
     if stop_after_s is not None:
-        asyncio.get_running_loop().call_later(stop_after_s, measuring.cancel)
+        loop.call_later(stop_after_s, measuring.cancel)
     measured = await measuring
     took = client.now() - began
     for task in list(serving):

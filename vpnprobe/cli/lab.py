@@ -12,7 +12,7 @@ import click
 from vpnprobe.errors import UsageError
 from vpnprobe.lab import namespaces
 from vpnprobe.lab.scenario import load, names
-from vpnprobe.transports.topology import Topology
+from vpnprobe.transports.topology import SERVER, Topology
 
 prefix_option = click.option(
     "--prefix", default=namespaces.DEFAULT_PREFIX, show_default=True, help="What the names of the namespaces begin with."
@@ -38,8 +38,9 @@ def list_scenarios() -> None:
 def bring_up(scenario: str, prefix: str) -> None:
     """Builds a scenario: a built-in one by its name, or a TOML file."""
     topology = load(scenario).topology
-    if any(planted.timed for planted in topology.filters):
-        raise UsageError(f"filters of {scenario} come and go, which a lab that stays up cannot show: vpnprobe demo --scenario {scenario}")
+    if topology.stalls or any(planted.timed for planted in topology.filters):
+        what = "programs of {} stand still at times" if topology.stalls else "filters of {} come and go"
+        raise UsageError(f"{what.format(scenario)}, which a lab that stays up cannot show: vpnprobe demo --scenario {scenario}")
     namespaces.up(topology, prefix)
     click.echo(instructions(topology, prefix))
 
@@ -76,9 +77,9 @@ def instructions(topology: Topology, prefix: str) -> str:
     return "\n".join(
         [
             f"up: {' - '.join(topology.names())}",
-            f"the client is {topology.client_address}, the server {topology.server_address}",
+            f"the client is {topology.client_address}, the server {topology.public_address(SERVER)}",
             f"  {execute_on} server {program} serve",
-            f"  {execute_on} client {program} run --peer {topology.server_address}",
+            f"  {execute_on} client {program} run --peer {topology.public_address(SERVER)}",
             f"  {program} lab down{option}",
         ]
     )

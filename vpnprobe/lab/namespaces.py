@@ -2,8 +2,8 @@
 
 `plan` is pure: the commands that build a lab, in order. `up` carries them out and takes everything down again where one fails; `down`
 finds a lab by the prefix of its namespaces, so it needs no record of what `up` did. Nothing but namespaces called `PREFIX-client`,
-`PREFIX-rN` and `PREFIX-server`, and the processes inside them, is ever touched. Where the kernel lacks what a topology needs, `CannotRun`
-says so.
+`PREFIX-rN`, `PREFIX-bN` and `PREFIX-server`, and the processes inside them, is ever touched. Where the kernel lacks what a topology needs,
+`CannotRun` says so; what no kernel can show, `unavailable` names.
 """
 
 import ctypes
@@ -17,15 +17,17 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from ipaddress import ip_network
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from vpnprobe.errors import CannotRun, ExitStatus, UsageError
-from vpnprobe.lab.nftables import ACTS, TO_CLIENT, TO_SERVER, rulesets, timed_rules
+from vpnprobe.lab.nftables import ACTS, FROM_BACK, TO_BACK, TO_CLIENT, TO_SERVER, rulesets, timed_rules
+from vpnprobe.lab.other_programs import is_other_program, start_other_programs
+from vpnprobe.lab.shaping import needs_tc, shapers, unavailable
 from vpnprobe.lab.timed_filters import TimedFilters
-from vpnprobe.transports.topology import CLIENT, SERVER, Link, Topology
+from vpnprobe.transports.topology import CLIENT, SERVER, Link, Timeouts, Topology
 
 DEFAULT_PREFIX: Final = "vpnprobe"
 
@@ -58,7 +60,9 @@ class Lab:
     def __init__(self, topology: Topology, prefix: str = DEFAULT_PREFIX) -> None:
         self.topology = topology
         self.prefix = prefix
-        self._timed = TimedFilters(timed_rules(topology), self._nft, self._acted, self.client_is_connected)
+        self._timed = TimedFilters(
+            timed_rules(topology), self._nft, self._acted, self.client_is_connected, stalls=topology.stalls, stop=self._stop
+        )
 
     def __enter__(self) -> Self:
         up(self.topology, self.prefix)
@@ -89,6 +93,11 @@ class Lab:
     def _nft(self, host: str, text: str) -> str:
         return _run(Step((*self.exec_prefix(host), "nft", "-f", "-"), stdin=text, needs=f"nftables rules on {host}"))
 
+    def _stop(self, host: str, stopped: bool) -> None:
+        """Stops a host's programs, or lets them go on; those that have its ports open aside."""
+        pids = [pid for pid in self.processes(host) if not is_other_program(pid)]
+        _signal(pids, signal.SIGSTOP if stopped else signal.SIGCONT)
+
     def client_is_connected(self) -> bool:
         """Whether the client has a TCP connection (proc_pid_net(5): a line a socket, its state in the fourth column)."""
         with self.inside(CLIENT):
@@ -97,7 +106,7 @@ class Lab:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Filters that come and go do so while this lasts, at their times after the client's first TCP connection is up.
+        """Filters come and go and programs stand still while this lasts, at their times after the client's first TCP connection is up.
 
         Raises CannotRun at the end where one could not be planted.
         """
@@ -128,15 +137,19 @@ def exec_prefix(host: str, prefix: str = DEFAULT_PREFIX) -> list[str]:
 def up(topology: Topology, prefix: str = DEFAULT_PREFIX) -> None:
     """Builds the lab, whole or not at all.
 
-    Raises UsageError where one of this prefix is up, CannotRun (MISSING) where a privilege, a program or a kernel feature is missing.
+    Raises UsageError where one of this prefix is up or no kernel has what the topology needs, CannotRun (MISSING) where a privilege, a
+    program or a kernel feature is missing.
     """
-    require_tools(uses_tc=any(_shaping(topology.link(index)) for index in range(topology.routers + 1)))
+    if lack := unavailable(topology):
+        raise UsageError(f"namespaces cannot show {lack} ('vpnprobe demo' simulates it anywhere)")
+    require_tools(uses_tc=needs_tc(topology))
     _check_prefix(prefix)
     if hosts(prefix):
         raise UsageError(f"a lab with the prefix {prefix!r} is up already: take it down with 'vpnprobe lab down --prefix {prefix}'")
     try:
         for step in plan(topology, prefix, ethtool=shutil.which("ethtool", path=_SEARCH) is not None):
             _run(step)
+        start_other_programs(topology, lambda host: exec_prefix(host, prefix))
     except BaseException:
         down(prefix)
         raise
@@ -155,17 +168,17 @@ def down(prefix: str = DEFAULT_PREFIX) -> list[str]:
 
 
 def hosts(prefix: str = DEFAULT_PREFIX) -> list[str]:
-    """The hosts of the lab that is up with this prefix, from the client to the server; empty: none is."""
+    """The hosts of the lab that is up with this prefix, from the client to the server and then beside; empty: none is."""
     listed = [line.split()[0] for line in _run(Step(("ip", "netns", "list"))).splitlines() if line.strip()]
-    pattern = re.compile(rf"{re.escape(prefix)}-({CLIENT}|{SERVER}|r[0-9]+)")
+    pattern = re.compile(rf"{re.escape(prefix)}-({CLIENT}|{SERVER}|[rb][0-9]+)")
     found = [match[1] for match in map(pattern.fullmatch, listed) if match]
     return sorted(found, key=_position)
 
 
-def _position(host: str) -> float:
-    """In the chain."""
+def _position(host: str) -> tuple[bool, float]:
+    """Whether beside the chain, and where."""
     ends = {CLIENT: 0, SERVER: math.inf}
-    return ends[host] if host in ends else int(host[1:])
+    return host[0] == "b", ends[host] if host in ends else int(host[1:])
 
 
 def require_tools(*, uses_tc: bool = False) -> None:
@@ -213,7 +226,7 @@ def entered(name: str) -> Iterator[None]:
 
 def plan(topology: Topology, prefix: str, *, ethtool: bool) -> list[Step]:
     """The commands that build a lab. Pure. With `ethtool`, offloads are switched off, so that captures show what a wire would carry."""
-    names = topology.names()
+    names = topology.hosts()
     return [
         *(Step(("ip", "netns", "add", namespace(prefix, host))) for host in names),
         Step(("ip", "-batch", "-"), stdin=_lines(_pairs(topology, prefix))),
@@ -226,7 +239,10 @@ def plan(topology: Topology, prefix: str, *, ethtool: bool) -> list[Step]:
             Step((*exec_prefix(host, prefix), "nft", "-f", "-"), stdin=rules, needs=f"nftables rules on {host}")
             for host, rules in rulesets(topology).items()
         ),
-        *_shapers(topology, prefix),
+        *(
+            Step(("tc", "-n", namespace(prefix, shaper.host), "qdisc", "add", "dev", shaper.interface, *shaper.words), needs=shaper.needs)
+            for shaper in shapers(topology)
+        ),
     ]
 
 
@@ -235,40 +251,51 @@ def _lines(lines: Iterator[str]) -> str:
 
 
 def _pairs(topology: Topology, prefix: str) -> Iterator[str]:
-    names = [namespace(prefix, host) for host in topology.names()]
-    for nearer, farther in pairwise(names):
-        yield f"link add name {TO_SERVER} netns {nearer} type veth peer name {TO_CLIENT} netns {farther}"
+    for nearer, farther in topology.wires():
+        names = interface(topology, nearer, farther), interface(topology, farther, nearer)
+        yield (
+            f"link add name {names[0]} netns {namespace(prefix, nearer)} type veth peer name {names[1]} netns {namespace(prefix, farther)}"
+        )
+
+
+def interface(topology: Topology, host: str, neighbour: str) -> str:
+    """What a host's interface to a neighbour is called."""
+    way_back, beside = topology.way_back, topology.back_names()
+    if way_back is not None and neighbour in beside and host not in beside:
+        return TO_BACK if (host, neighbour) == (way_back.leaves, beside[0]) else FROM_BACK
+    return TO_SERVER if (host, neighbour) in topology.wires() else TO_CLIENT
 
 
 def _interfaces(topology: Topology, host: str) -> Iterator[tuple[str, int, str]]:
-    """Interface, number of its link, own address: one or two for a host."""
-    position = topology.names().index(host)
-    addresses = topology.addresses()
-    if host != CLIENT:
-        yield TO_CLIENT, position - 1, str(addresses[position - 1][1])
-    if host != SERVER:
-        yield TO_SERVER, position, str(addresses[position][0])
+    """Interface, MTU, own address."""
+    for number, (pair, addresses) in enumerate(topology.wires().items()):
+        if host in pair:
+            mtu = topology.link(number).mtu if number <= topology.routers else Link().mtu
+            yield interface(topology, host, pair[host == pair[0]]), mtu, str(addresses[host])
 
 
 def _addressing(topology: Topology, host: str) -> Iterator[str]:
     yield "link set dev lo up"
-    for interface, link, address in _interfaces(topology, host):
+    for name, mtu, address in _interfaces(topology, host):
         # One wire packet at a time: filters by length see what a wire would carry.
-        yield f"link set dev {interface} mtu {topology.link(link).mtu} gso_max_segs 1"
-        yield f"addr add {address}/24 dev {interface}"
-        yield f"link set dev {interface} up"
+        yield f"link set dev {name} mtu {mtu} gso_max_segs 1"
+        yield f"addr add {address}/24 dev {name}"
+        yield f"link set dev {name} up"
     yield from _routes(topology, host)
 
 
 def _routes(topology: Topology, host: str) -> Iterator[str]:
-    """To every link that is not the host's own: over the neighbour on its side."""
-    position = topology.names().index(host)
-    addresses = topology.addresses()
-    for link in range(topology.routers + 1):
-        if link < position - 1:
-            yield f"route add 10.78.{link}.0/24 via {addresses[position - 1][0]}"
-        elif link > position:
-            yield f"route add 10.78.{link}.0/24 via {addresses[position][1]}"
+    """To every link that is not the host's own: over the neighbour on its side, which may be another for each end of it."""
+    wires = topology.wires()
+    for pair, addresses in wires.items():
+        if host in pair:
+            continue
+        over = {end: topology.next_host(host, end)[0] for end in pair}
+        gateways = {end: next(wires[wire][near] for wire in wires if set(wire) == {host, near}) for end, near in over.items()}
+        if len(set(over.values())) == 1:
+            yield f"route add {ip_network(f'{addresses[pair[0]]}/24', strict=False)} via {gateways[pair[0]]}"
+        else:
+            yield from (f"route add {addresses[end]}/32 via {gateways[end]}" for end in pair)
 
 
 def _settings(topology: Topology, host: str, *, ethtool: bool) -> Iterator[str]:
@@ -279,9 +306,26 @@ def _settings(topology: Topology, host: str, *, ethtool: bool) -> Iterator[str]:
         yield f"echo 0 > /proc/sys/net/ipv4/conf/{interface}/rp_filter"
     if router:
         yield from _icmp_limits(topology.icmp_errors_per_s)
+    for nat in topology.nats:
+        yield from _timeouts(nat.timeouts) if nat.at == host else ()
+    for firewall in topology.firewalls:
+        yield from _timeouts(firewall.timeouts) if firewall.at == host else ()
     if ethtool:
         for interface, _, _ in _interfaces(topology, host):
             yield f"ethtool -K {interface} tx off rx off tso off gso off gro off > /dev/null"
+
+
+def _timeouts(timeouts: Timeouts) -> Iterator[str]:
+    """Of connection tracking, before and after something came back."""
+    settings = (
+        (timeouts.tcp_s, ("tcp_timeout_syn_sent", "tcp_timeout_syn_recv", "tcp_timeout_established")),
+        (timeouts.udp_s, ("udp_timeout", "udp_timeout_stream")),
+        (timeouts.gre_s, ("gre_timeout", "gre_timeout_stream")),
+        (timeouts.other_s, ("generic_timeout",)),
+    )
+    for seconds, names in settings:
+        if seconds is not None:
+            yield from (f"echo {max(1, round(seconds))} > /proc/sys/net/netfilter/nf_conntrack_{name}" for name in names)
 
 
 def _icmp_limits(errors_per_s: float) -> Iterator[str]:
@@ -291,34 +335,6 @@ def _icmp_limits(errors_per_s: float) -> Iterator[str]:
         # A limit for all askers together lies above the one for each; before Linux 6.12 it belongs to the whole machine and is left alone.
         for name in ("icmp_msgs_per_sec", "icmp_msgs_burst"):
             yield f"if [ -e /proc/sys/net/ipv4/{name} ]; then echo {_UNLIMITED_ICMP} > /proc/sys/net/ipv4/{name}; fi"
-
-
-def _shapers(topology: Topology, prefix: str) -> Iterator[Step]:
-    """Delay and rate, at both ends of a link."""
-    for host in topology.names():
-        for interface, number, _ in _interfaces(topology, host):
-            shaping = _shaping(topology.link(number))
-            if shaping:
-                command = ("tc", "-n", namespace(prefix, host), "qdisc", "add", "dev", interface, "root", *shaping)
-                yield Step(command, needs=_needs(number, shaping[0]))
-
-
-def _needs(number: int, kind: str) -> str:
-    what = "delay_s" if kind == "netem" else "rate_bit_s"
-    return f"links[{number}].{what} needs the kernel's {kind}, which is not to be had here ('vpnprobe demo' simulates it anywhere)"
-
-
-def _shaping(link: Link) -> tuple[str, ...]:
-    """The queueing discipline of a link, as tc takes it; empty: none. The default delay is not added: namespaces have their own."""
-    delayed = link.delay_s != Link().delay_s and link.delay_s > 0
-    if delayed:
-        rate = ("rate", f"{link.rate_bit_s:.0f}bit") if link.rate_bit_s is not None else ()
-        return ("netem", "delay", f"{link.delay_s * 1e6:.0f}us", *rate)
-    if link.rate_bit_s is not None:
-        # The bucket must hold the largest packet, with its link header, and what a timer tick lets through.
-        burst_bytes = max(2 * (link.mtu + 14), round(link.rate_bit_s / 8 / 250))
-        return ("tbf", "rate", f"{link.rate_bit_s:.0f}bit", "burst", f"{burst_bytes}b", "latency", "100ms")
-    return ()
 
 
 def _run(step: Step) -> str:

@@ -160,6 +160,8 @@ def _nat(table: Table, routers: tuple[str, ...]) -> Nat:
         timeouts=_timeouts(table.table("timeouts")),
     )
     table.done()
+    if nat.pptp_helper and nat.inside != CLIENT:
+        table.fail("pptp_helper", "is for a NAT that the client sits behind: it takes who is inside for the one that calls")
     return nat
 
 

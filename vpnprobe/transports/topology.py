@@ -7,6 +7,7 @@ file runs in both. The chain is client - r1 - ... - rN - server. Addresses are t
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
+from itertools import pairwise
 from typing import Final
 
 CLIENT: Final = "client"
@@ -214,7 +215,7 @@ class WayBack:
     """An asymmetric route: what goes from the server to the client takes other routers between two of the chain.
 
     They are `b1`, `b2` and so on, in the order in which such a packet meets them. Those of the chain in between see what goes to the server
-    alone. Filters, NATs, firewalls and silence are planted on them as on any router.
+    alone. Their links are plain; filters, firewalls and silence are planted on them as on any router, NATs on the chain alone.
     """
 
     leaves: str
@@ -323,6 +324,14 @@ class Topology:
         """
         return tuple((IPv4Address(f"10.78.{index}.1"), IPv4Address(f"10.78.{index}.2")) for index in range(self.routers + 1))
 
+    def outside_and_inner(self, nat: Nat) -> tuple[IPv4Address, IPv4Address]:
+        """A NAT's outside address, and where its port forwards go: the outside of the next NAT of that side, or the end itself."""
+        names, addresses = self.names(), self.addresses()
+        place = names.index(nat.at)
+        outside = addresses[place][0] if nat.inside == CLIENT else addresses[place - 1][1]
+        inwards = (self.client_address if nat.inside == CLIENT else self.server_address, *self.outside_addresses(nat.inside))
+        return outside, inwards[inwards.index(outside) - 1]
+
     def back_addresses(self) -> tuple[tuple[IPv4Address, IPv4Address], ...]:
         """Per link of the way back, as packets meet them: the address of its end towards the client and of its end towards the server.
 
@@ -330,6 +339,33 @@ class Topology:
         """
         links = len(self.back_names()) + 1 if self.way_back else 0
         return tuple((IPv4Address(f"10.79.{index}.1"), IPv4Address(f"10.79.{index}.2")) for index in range(links))
+
+    def wires(self) -> dict[tuple[str, str], dict[str, IPv4Address]]:
+        """Each link of the chain and then of the way back, by the hosts that it joins, the nearer to the client first; their addresses."""
+        pairs = list(pairwise(self.names()))
+        if self.way_back is not None:
+            along = (self.way_back.leaves, *self.back_names(), self.way_back.joins)
+            pairs += [(nearer, farther) for farther, nearer in pairwise(along)]
+        addresses = (*self.addresses(), *self.back_addresses())
+        return {pair: dict(zip(pair, both, strict=True)) for pair, both in zip(pairs, addresses, strict=True)}
+
+    def next_host(self, here: str, there: str) -> tuple[str, str]:
+        """The neighbour to which a host sends what goes to another, and the direction in which that lies, `c2s` or `s2c`."""
+        names, beside, way_back = self.names(), self.back_names(), self.way_back
+        if way_back is None:
+            return _along(names, here, there)
+        joins, leaves = names.index(way_back.joins), names.index(way_back.leaves)
+        around = (way_back.joins, *reversed(beside), way_back.leaves)
+        if here in beside:
+            if there in names:
+                there = way_back.leaves if names.index(there) > joins else way_back.joins
+            return _along(around, here, there)
+        at = names.index(here)
+        if there in names and not (at >= leaves and names.index(there) <= joins):
+            return _along(names, here, there)
+        if at == leaves or (at == joins and there in beside):
+            return _along(around, here, there if there in beside else way_back.joins)
+        return _along(names, here, way_back.joins if at < joins else way_back.leaves)
 
     def public_address(self, end: str) -> IPv4Address:
         """Where an end is reached from the other side: the outside of the outermost NAT that it sits behind, or its own address."""
@@ -349,3 +385,9 @@ class Topology:
     @property
     def server_address(self) -> IPv4Address:
         return self.addresses()[-1][1]
+
+
+def _along(names: tuple[str, ...], here: str, there: str) -> tuple[str, str]:
+    """`names`: from the client's side to the server's."""
+    at = names.index(here)
+    return (names[at + 1], "c2s") if names.index(there) > at else (names[at - 1], "s2c")

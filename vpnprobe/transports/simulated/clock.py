@@ -5,6 +5,7 @@ Threads and subprocesses are not waited for: what runs in virtual time stays on 
 """
 
 import asyncio
+import contextvars
 import heapq
 import selectors
 from collections.abc import Callable, Coroutine
@@ -50,9 +51,9 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
 
-def run_virtual(main: Coroutine[Any, Any, T]) -> T:
+def run_virtual(main: Coroutine[Any, Any, T], *, loop_factory: Callable[[], VirtualEventLoop] = VirtualEventLoop) -> T:
     """Runs `main` to its end in virtual time, as `asyncio.run` does in real time. Raises Stalled."""
-    with asyncio.Runner(loop_factory=VirtualEventLoop) as runner:
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
         return runner.run(main)
 
 
@@ -83,6 +84,8 @@ class EventQueue:
         self._origin = 0.0
         self._handle: asyncio.TimerHandle | None = None
         self._running = False
+        self._context = contextvars.Context()
+        """What happens in the network belongs to no program."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -116,7 +119,7 @@ class EventQueue:
             if self._handle.when() <= due:
                 return
             self._handle.cancel()
-        self._handle = self.loop.call_at(due, self._run)
+        self._handle = self.loop.call_at(due, self._run, context=self._context)
 
     def _run(self) -> None:
         self._handle = None

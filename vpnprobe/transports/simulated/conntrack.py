@@ -11,6 +11,7 @@ from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
 from vpnprobe.errors import DecodeError
+from vpnprobe.transports.topology import Service, Timeouts
 from vpnprobe.wire.icmp import DestinationUnreachable, TimeExceeded, decode_icmp
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet
 
@@ -26,6 +27,7 @@ _TIMEOUTS_S: Final[dict[int, tuple[float, float]]] = {
 }
 _OTHER_TIMEOUTS_S: Final = (600.0, 600.0)
 """Seconds that a flow is remembered after its last packet: before and after something came back (Linux defaults)."""
+_OTHER: Final = 0
 
 
 class FlowKey(NamedTuple):
@@ -100,22 +102,40 @@ class Flow:
     """When the last packet passed, seconds."""
     replied: bool = False
 
-    def expires(self) -> float:
-        unreplied_s, replied_s = _TIMEOUTS_S.get(self.original.protocol, _OTHER_TIMEOUTS_S)
-        return self.seen + (replied_s if self.replied else unreplied_s)
+
+def timeouts_s(planted: Timeouts) -> dict[int, tuple[float, float]]:
+    """By IP protocol, before and after something came back; 0: every other protocol."""
+    own = {IpProtocol.TCP: planted.tcp_s, IpProtocol.UDP: planted.udp_s, IpProtocol.GRE: planted.gre_s, _OTHER: planted.other_s}
+    return {**_TIMEOUTS_S, _OTHER: _OTHER_TIMEOUTS_S} | {protocol: (value, value) for protocol, value in own.items() if value is not None}
+
+
+def serves(services: tuple[Service, ...], packet: IPv4Packet) -> bool:
+    """Whether a port forward, or what a firewall allows, names what the packet goes to."""
+    port = int.from_bytes(packet.payload[2:4], "big") if packet.protocol in (IpProtocol.TCP, IpProtocol.UDP) else None
+    return any(
+        (packet.protocol != IpProtocol.ICMP if service.protocol is None else packet.protocol == service.protocol)
+        and (not service.ports or port in service.ports)
+        for service in services
+    )
 
 
 class FlowTable:
     """All flows of one tracker."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], timeouts: Timeouts) -> None:
         self._now = now
+        self._timeouts_s = timeouts_s(timeouts)
         self._flows: dict[FlowKey, tuple[Flow, bool]] = {}
+
+    def lives(self, flow: Flow) -> bool:
+        """Whether it is still remembered."""
+        times_s = self._timeouts_s.get(flow.original.protocol) or self._timeouts_s[_OTHER]
+        return flow.seen + times_s[flow.replied] >= self._now()
 
     def find(self, key: FlowKey) -> tuple[Flow, bool] | None:
         """The flow of a packet with this key, and whether the packet is of the reply direction; None: no such flow, or forgotten."""
         found = self._flows.get(key)
-        if found is not None and found[0].expires() < self._now():
+        if found is not None and not self.lives(found[0]):
             self._flows.pop(found[0].original, None)
             self._flows.pop(found[0].reply, None)
             return None

@@ -2,11 +2,13 @@
 
 import math
 import random
+import zlib
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from vpnprobe.errors import DecodeError
+from vpnprobe.transports.simulated.fragments import is_fragment
 from vpnprobe.transports.topology import Filter, Hook
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpSegment, UdpDatagram
 
@@ -20,6 +22,8 @@ class _Upper:
 
 
 def _upper(packet: IPv4Packet) -> _Upper:
+    if not packet.first_fragment:
+        return _Upper()
     try:
         if packet.protocol == IpProtocol.TCP:
             segment = TcpSegment.decode(packet.payload)
@@ -51,14 +55,26 @@ def fits(rule: Filter, packet: IPv4Packet, direction: str) -> bool:
         return False
     if rule.longer_than is not None and packet.total_length <= rule.longer_than:
         return False
-    if not (rule.ports or rule.except_ports or rule.payload):
+    if rule.fragments and not is_fragment(packet):
+        return False
+    if not (rule.ports or rule.except_ports or rule.payload or rule.flow_share < 1):
         return True
     upper = _upper(packet)
+    if rule.flow_share < 1 and _flow_hash(packet, upper) >= rule.flow_share:
+        return False
     if rule.ports and not set(rule.ports).intersection(upper.ports):
         return False
     if set(rule.except_ports).intersection(upper.ports):
         return False
     return not rule.payload or (bool(upper.ports) and _payload_fits(rule, upper.payload))
+
+
+def _flow_hash(packet: IPv4Packet, upper: _Upper) -> float:
+    """0 to 1, the same for all packets of one direction of a flow; as routers that balance load, it knows ports of TCP and UDP alone."""
+    ports = b"".join(port.to_bytes(2, "big") for port in upper.ports)
+    # A CRC of few bytes differs in few bits: multiplying spreads them (Knuth's multiplicative hash).
+    mixed = zlib.crc32(bytes([packet.protocol]) + packet.source.packed + packet.destination.packed + ports) * 2654435761
+    return (mixed >> 16 & 0xFFFF) / 0x10000
 
 
 class Policer:
@@ -86,14 +102,14 @@ class FilterChain:
         """`now`: seconds since the network began."""
         self._now = now
         self._flows: dict[tuple[object, ...], int] = defaultdict(int)
-        """Packets of each flow so far, counted where some filter asks for them."""
-        self._counts = any(rule.at == name and rule.after_packets is not None for rule in filters)
+        """Packets of each flow so far, counted where some filter asks for them: connections are tracked there."""
+        self.tracks = any(rule.at == name and rule.after_packets is not None for rule in filters)
         self._rules = [(rule, random.Random(f"{seed}/filter/{name}/{number}")) for number, rule in enumerate(filters) if rule.at == name]
         self._policers = {id(rule): Policer(rule) for rule, _ in self._rules if rule.packets_per_s is not None}
 
     def verdict(self, hook: Hook, packet: IPv4Packet, direction: str) -> Filter | None:
         """The filter that acts on the packet in this hook; None: it passes."""
-        before = self._count(packet) if self._counts and hook is not Hook.PREROUTING else 0
+        before = self._count(packet) if self.tracks and hook is not Hook.PREROUTING else 0
         for rule, chance in self._rules:
             if rule.hook is not hook or before < (rule.after_packets or 0) or not self._is_up(rule) or not fits(rule, packet, direction):
                 continue

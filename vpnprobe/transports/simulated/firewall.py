@@ -1,28 +1,33 @@
-"""A stateful firewall on a router: from the server's side only what belongs to a flow that the client's side opened passes."""
+"""A stateful firewall: to the side that it protects passes only what belongs to a flow that this side opened, and what it allows."""
 
 from collections.abc import Callable
 
-from vpnprobe.transports.simulated.conntrack import FlowTable, flow_key, icmp_error, no_helper
+from vpnprobe.transports.simulated.conntrack import FlowTable, flow_key, icmp_error, no_helper, serves
+from vpnprobe.transports.topology import StatefulFirewall
 from vpnprobe.wire.ip import IPv4Packet
 
 
 class Firewall:
     """TCP and UDP by both addresses and ports, ESP and plain GRE by addresses alone, ICMP errors by what they quote.
 
-    Enhanced GRE goes by its Call ID, as in nf_conntrack without a PPTP helper: the server's, which carries another one than the client's,
-    never passes.
+    Enhanced GRE goes by its Call ID, as in nf_conntrack without a PPTP helper: that of the other side, which carries another one than this
+    side's, never passes.
     """
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, planted: StatefulFirewall, now: Callable[[], float]) -> None:
         """`now`: seconds of virtual time."""
-        self._flows = FlowTable(now)
+        self._allows = planted.allows
+        self._flows = FlowTable(now, planted.timeouts)
 
-    def passes(self, packet: IPv4Packet, *, from_client_side: bool) -> bool:
+    def passes(self, packet: IPv4Packet, *, from_inside: bool) -> bool:
+        """`from_inside`: from the side that it protects."""
         related = icmp_error(packet)
         if related is not None:
-            return from_client_side or self._flows.find(flow_key(related[1], no_helper)) is not None
+            return from_inside or self._flows.find(flow_key(related[1], no_helper)) is not None
         key = flow_key(packet, no_helper)
-        known = self._flows.follow(key) is not None
-        if from_client_side and not known:
+        if self._flows.follow(key) is not None:
+            return True
+        opens = from_inside or serves(self._allows, packet)
+        if opens:
             self._flows.open(key, key.inverse)
-        return from_client_side or known
+        return opens

@@ -1,12 +1,13 @@
 """An end host: its own firewall, its captures, raw sockets, UDP sockets, TCP, and what its kernel answers by itself.
 
 Captures stand between link and firewall: they see what comes in before INPUT drops it, and not what OUTPUT drops. Packets leave with DF
-set, as Linux sends them; one that is longer than the MTU of the first link is lost. ICMP errors are rate limited like a router's.
+set, as Linux sends them, those that are longer than what is known of the path's MTU (RFC 1191) as fragments; a packet with a header of
+its sender's own that is longer than the MTU of the first link is lost. ICMP errors are rate limited like a router's.
 """
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv4Address
 from typing import Final, assert_never
@@ -15,6 +16,8 @@ from vpnprobe.errors import DecodeError
 from vpnprobe.transports.simulated.clock import EventQueue
 from vpnprobe.transports.simulated.conntrack import icmp_error
 from vpnprobe.transports.simulated.filters import FilterChain
+from vpnprobe.transports.simulated.firewall import Firewall
+from vpnprobe.transports.simulated.fragments import Reassembly, fragmented, is_fragment
 from vpnprobe.transports.simulated.links import LinkQueue
 from vpnprobe.transports.simulated.replies import ErrorLimit, echo_reply, may_be_answered, reset_for, unreachable
 from vpnprobe.transports.simulated.tcp import TcpConnection
@@ -23,17 +26,18 @@ from vpnprobe.transports.stack import (
     Datagram,
     Endpoint,
     OnDatagram,
-    OnLate,
     OnPacket,
     Packet,
     PortUnavailable,
 )
-from vpnprobe.transports.topology import Action, Filter, Hook
+from vpnprobe.transports.topology import Action, Clock, Filter, Hook
 from vpnprobe.wire.icmp import DestinationUnreachable, Unreachable
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment, UdpDatagram, checksum_fits
 
 EPHEMERAL_PORTS: Final = range(32768, 61000)
 DEFAULT_TTL: Final = 64
+SMALLEST_PATH_MTU: Final = 552
+"""Bytes; no router is believed that tells of less (Linux net.ipv4.route.min_pmtu)."""
 EPOCH: Final = 1767225600.0
 """Unix time at which every simulated network starts: 2026-01-01T00:00:00Z."""
 
@@ -88,8 +92,10 @@ class Host:
         chance: random.Random,
         *,
         outgoing: str,
+        firewall: Firewall | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        """`outgoing`: the direction in which what this host sends moves, `c2s` or `s2c`."""
+        """`outgoing`: the direction in which what this host sends moves, `c2s` or `s2c`; `firewall`: its own stateful one."""
         self.address = address
         self.events = events
         self.sockets = Sockets()
@@ -98,10 +104,22 @@ class Host:
         self._limit = limit
         self._chance = chance
         self._outgoing = outgoing
-        self._incoming = "s2c" if outgoing == "c2s" else "c2s"
+        self._firewall = firewall
+        self._clock = clock
+        self._reassembly = Reassembly(events.now)
+        self._tracks = firewall is not None or filters.tracks
+        self._path_mtu: dict[IPv4Address, int] = {}
+        """Bytes, by destination: what routers have told."""
         self._identification = chance.randrange(65536)
-        self.late_watchers: list[OnLate] = []
-        """Who is told when this end's program did not run: whatever holds it back calls them at the end of that."""
+
+    def unix_time(self) -> float:
+        """Seconds since 1970 by this host's own clock."""
+        elapsed_s = self.events.elapsed()
+        clock = self._clock
+        if clock is None:
+            return EPOCH + elapsed_s
+        jumped_s = clock.jump_s if elapsed_s >= clock.jump_at_s else 0.0
+        return EPOCH + elapsed_s * (1 + clock.drift) + clock.offset_s + jumped_s
 
     def next_identification(self) -> int:
         self._identification = (self._identification + 1) & 0xFFFF or 1
@@ -130,24 +148,42 @@ class Host:
             return False
         identification = self.next_identification()
         packet = IPv4Packet(self.address, to, protocol, DEFAULT_TTL if ttl is None else ttl, identification, payload, dont_fragment=True)
-        return self.send_packet(packet)
+        mtu = self._path_mtu.get(to, self._link.mtu) if self._path_mtu else self._link.mtu
+        return self._send_fragments(replace(packet, dont_fragment=False), mtu) if packet.total_length > mtu else self.send_packet(packet)
 
     def send_packet(self, packet: IPv4Packet) -> bool:
         """A packet with its header as given; whether the kernel took it: not where its own firewall drops it, or it is too long."""
+        if not self._leaves(packet):
+            return False
+        if packet.destination == self.address:
+            self._loop_back(packet)
+            return True
+        fits = packet.total_length <= self._link.mtu
+        if fits:
+            self._transmit(packet)
+        return fits
+
+    def _send_fragments(self, packet: IPv4Packet, mtu: int) -> bool:
+        """A packet of our own that is longer than `mtu`: its firewall sees it whole, the wire in pieces. Whether it left."""
+        if not self._leaves(packet):
+            return False
+        for piece in fragmented(packet, mtu):
+            self._transmit(piece)
+        return True
+
+    def _leaves(self, packet: IPv4Packet) -> bool:
+        """Whether the host's own firewall lets it out."""
         rule = self._filters.verdict(Hook.OUTPUT, packet, self._outgoing)
         if rule is not None:
             answer = self._refusal(rule, packet)
             if answer is not None:
                 self._loop_back(answer)
             return False
-        if packet.destination == self.address:
-            self._loop_back(packet)
-            return True
-        if packet.total_length > self._link.mtu:
-            return False
+        return self._firewall is None or self._firewall.passes(packet, from_inside=True)
+
+    def _transmit(self, packet: IPv4Packet) -> None:
         self._tap(packet, outgoing=True)
         self._link.send(packet)
-        return True
 
     def _loop_back(self, packet: IPv4Packet) -> None:
         self.events.after(0.0, partial(self._deliver, packet))
@@ -156,21 +192,41 @@ class Host:
         seen: Packet | None = None
         for tap in tuple(self.sockets.taps):
             if packet.protocol == IpProtocol.ICMP or tap.peer in (packet.source, packet.destination):
-                seen = seen or Packet(packet.encode(), EPOCH + self.events.elapsed(), outgoing)
+                seen = seen or Packet(packet.encode(), self.unix_time(), outgoing)
                 tap.on_packet(seen)
 
     # Receiving
 
-    def receive(self, packet: IPv4Packet) -> None:
-        """A packet that came over the link."""
+    def receive(self, packet: IPv4Packet, direction: str) -> None:
+        """A packet that came over the link, moving in `direction`."""
         self._tap(packet, outgoing=False)
-        rule = self._filters.verdict(Hook.PREROUTING, packet, self._incoming) or self._filters.verdict(Hook.INPUT, packet, self._incoming)
+        if self._tracks and is_fragment(packet):
+            whole = self._reassembly.take(packet)
+            if whole is None:
+                return
+            packet = whole.packet
+        rule = self._filters.verdict(Hook.PREROUTING, packet, direction)
         if rule is not None:
-            answer = self._refusal(rule, packet)
-            if answer is not None:
-                self.send_packet(answer)
-        elif packet.destination == self.address and packet.first_fragment and not packet.more_fragments:
+            self._answer(self._refusal(rule, packet))
+        elif packet.destination == self.address:
+            self._receive_ours(packet, direction)
+
+    def _receive_ours(self, packet: IPv4Packet, direction: str) -> None:
+        """INPUT sees whole packets alone."""
+        if is_fragment(packet):
+            whole = self._reassembly.take(packet)
+            if whole is None:
+                return
+            packet = whole.packet
+        rule = self._filters.verdict(Hook.INPUT, packet, direction)
+        if rule is not None:
+            self._answer(self._refusal(rule, packet))
+        elif self._firewall is None or self._firewall.passes(packet, from_inside=False):
             self._deliver(packet)
+
+    def _answer(self, answer: IPv4Packet | None) -> None:
+        if answer is not None:
+            self.send_packet(answer)
 
     def _refusal(self, rule: Filter, packet: IPv4Packet) -> IPv4Packet | None:
         match rule.action:
@@ -209,8 +265,7 @@ class Host:
             answer = self._tcp(packet)
         elif not raw:
             answer = self._error(packet, Unreachable.PROTOCOL)
-        if answer is not None:
-            self.send_packet(answer)
+        self._answer(answer)
 
     def _udp(self, packet: IPv4Packet) -> IPv4Packet | None:
         try:
@@ -251,6 +306,9 @@ class Host:
             return
         error, quoted = related
         ports = error.quote.ports
+        if isinstance(error, DestinationUnreachable) and error.code == Unreachable.FRAGMENTATION_NEEDED and self._is_open(quoted, ports):
+            known = self._path_mtu.get(quoted.destination, self._link.mtu)
+            self._path_mtu[quoted.destination] = max(SMALLEST_PATH_MTU, min(known, error.next_hop_mtu))
         if ports is None:
             return
         remote = Endpoint(quoted.destination, ports[1])
@@ -263,6 +321,16 @@ class Host:
         refused = isinstance(error, DestinationUnreachable) and error.code == Unreachable.PORT
         if socket is not None and socket.on_refused is not None and refused:
             socket.on_refused(remote)
+
+    def _is_open(self, quoted: IPv4Packet, ports: tuple[int, int] | None) -> bool:
+        """Whether a socket of ours can have sent what an error quotes: no other error is believed."""
+        if any(socket.protocol == quoted.protocol for socket in self.sockets.raw):
+            return True
+        if ports is None:
+            return False
+        udp = quoted.protocol == IpProtocol.UDP and ports[0] in self.sockets.udp
+        tcp = quoted.protocol == IpProtocol.TCP and (ports[0], Endpoint(quoted.destination, ports[1])) in self.sockets.connections
+        return udp or tcp
 
     # TCP
 

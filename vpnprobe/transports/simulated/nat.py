@@ -1,6 +1,6 @@
-"""Masquerade of what leaves a router towards the server, as Linux does it.
+"""Masquerade of what leaves a router by its outside, as Linux does it, with port forwards, and the mappings of other NATs (RFC 4787).
 
-Source ports are kept where they are free, unless the NAT gives every flow a new one. What comes back is put through only where it matches
+Source ports are kept where they are free, unless the NAT gives new ones. What comes back is put through only where it matches
 a flow; ICMP errors are translated with their quotes. Enhanced GRE follows its Call ID (see `conntrack`), so without the PPTP helper the
 server's packets match nothing and are for the NAT itself, which refuses them. With the helper (nf_nat_pptp) the client's Call ID is
 replaced, in the control connection and in GRE, by the port that the control connection has outside.
@@ -22,7 +22,9 @@ from vpnprobe.transports.simulated.conntrack import (
     flow_key,
     icmp_error,
     no_helper,
+    serves,
 )
+from vpnprobe.transports.topology import Filtering, Mapping, Nat
 from vpnprobe.wire.icmp import DestinationUnreachable, Quote
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet
 
@@ -99,83 +101,153 @@ def _with_quote(packet: IPv4Packet, error: IcmpError, quoted: IPv4Packet) -> IPv
     return replace(packet, payload=replace(error, quote=Quote(quoted)).encode())
 
 
-class Masquerade:
-    """The NAT of one router."""
+@dataclass(slots=True)
+class _Mapping:
+    """An outside port of an inside one."""
 
-    def __init__(self, outside: IPv4Address, now: Callable[[], float], *, pptp_helper: bool, new_ports: bool = False) -> None:
+    inside: IPv4Address
+    inside_port: int
+    outside_port: int
+    flow: Flow
+    """The newest that it serves: it lasts as long as that."""
+    remotes: set[IPv4Address]
+    """Whom the inside has sent to."""
+
+
+class Masquerade:
+    """The NAT of one router. A packet is rewritten as its flow says: where it goes before routing, where it comes from behind it."""
+
+    def __init__(self, planted: Nat, outside: IPv4Address, forwards_to: IPv4Address, now: Callable[[], float]) -> None:
+        """`outside`: its address there; `forwards_to`: the host behind it that its port forwards name."""
         self.outside = outside
-        self._new_ports = new_ports
-        self._flows = FlowTable(now)
-        self._helper = PptpHelper() if pptp_helper else None
+        self._planted = planted
+        self._forwards_to = forwards_to
+        self._flows = FlowTable(now, planted.timeouts)
+        self._helper = PptpHelper() if planted.pptp_helper else None
+        self._of_inside: dict[tuple[int, IPv4Address, int], _Mapping] = {}
+        """By protocol, inside address and port; kept where they are asked for."""
+        self._of_outside: dict[tuple[int, int], _Mapping] = {}
+        self._maps = planted.mapping is not Mapping.FLOW or planted.filtering is not Filtering.FLOW
 
     def _key(self, packet: IPv4Packet) -> FlowKey:
         return flow_key(packet, self._helper.sender_call_id if self._helper else no_helper)
 
     def outbound(self, packet: IPv4Packet) -> IPv4Packet:
-        """A packet on its way to the server, after routing."""
+        """A packet that leaves by the outside, after routing."""
         related = icmp_error(packet)
         if related is not None:
             return self._outbound_error(packet, *related)
         key = self._key(packet)
-        found = self._flows.follow(key)
-        if found is None:
-            outer = FlowKey(key.protocol, self.outside, self._spare_key(key), key.destination, key.destination_key)
-            flow = self._flows.open(key, outer.inverse)
-        elif found[1]:
-            return packet  # the answer to what came in from the server's side by its real address
-        else:
-            flow = found[0]
-        packet = _rewritten(packet, source=_End(self.outside, flow.reply.destination_key if _has_ports(key) else None))
+        flow, is_reply = self._flows.follow(key) or (self._opened_from_inside(key), False)
+        source, source_key = _source_outside(flow, is_reply=is_reply)
+        if (source, source_key) != (key.source, key.source_key):
+            packet = _rewritten(packet, source=_End(source, source_key if _has_ports(key) else None))
         return self._helper.outbound(packet, flow) if self._helper and _is_pptp(key.protocol, key.destination_key) else packet
 
+    def _opened_from_inside(self, key: FlowKey) -> Flow:
+        outer = FlowKey(key.protocol, self.outside, self._outside_key(key), key.destination, key.destination_key)
+        flow = self._flows.open(key, outer.inverse)
+        if self._maps and _has_ports(key):
+            mapping = self._of_inside.get((key.protocol, key.source, key.source_key))
+            if mapping is None or mapping.outside_port != outer.source_key:
+                mapping = _Mapping(key.source, key.source_key, outer.source_key, flow, set())
+                self._of_inside[key.protocol, key.source, key.source_key] = mapping
+                self._of_outside[key.protocol, outer.source_key] = mapping
+            mapping.flow = flow
+            mapping.remotes.add(key.destination)
+        return flow
+
     def inbound(self, packet: IPv4Packet) -> IPv4Packet:
-        """A packet that came from the server's side, before routing. Unchanged where nothing matches."""
+        """A packet that came in by the outside, before routing. Unchanged where nothing matches."""
         related = icmp_error(packet)
         if related is not None:
             return self._inbound_error(packet, *related)
         key = self._key(packet)
         found = self._flows.follow(key)
         if found is None:
-            if packet.destination != self.outside:
-                self._flows.open(key, key.inverse)
+            self._open_from_outside(key, packet)
+            found = self._flows.follow(key)
+        if found is None:
             return packet
         flow, is_reply = found
-        if not is_reply or flow.reply.inverse == flow.original:
+        destination, destination_key = _destination_inside(flow, is_reply=is_reply)
+        if (destination, destination_key) == (key.destination, key.destination_key):
             return packet
-        inner = _End(flow.original.source, flow.original.source_key if _has_key(flow.original) else None)
-        packet = _rewritten(packet, destination=inner)
+        packet = _rewritten(packet, destination=_End(destination, destination_key if _has_key(key) else None))
         if self._helper and _is_pptp(key.protocol, key.source_key):
             packet, call = self._helper.inbound(packet, flow)
             if call is not None:
                 self._flows.open(*call)
         return packet
 
+    def _open_from_outside(self, key: FlowKey, packet: IPv4Packet) -> None:
+        """Opens a flow for what may come in; what may not is for the router itself."""
+        mapping = self._of_outside.get((key.protocol, key.destination_key)) if self._maps else None
+        if packet.destination != self.outside:
+            self._flows.open(key, key.inverse)
+        elif mapping is not None and self._lets_in(mapping, key.source):
+            self._flows.open(FlowKey(key.protocol, mapping.inside, mapping.inside_port, key.source, key.source_key), key)
+        elif serves(self._planted.forwards, packet):
+            self._flows.open(key, FlowKey(key.protocol, self._forwards_to, key.destination_key, key.source, key.source_key))
+
+    def _lets_in(self, mapping: _Mapping, source: IPv4Address) -> bool:
+        filtering = self._planted.filtering
+        known = filtering is Filtering.ENDPOINT or (filtering is Filtering.ADDRESS and source in mapping.remotes)
+        return known and self._flows.lives(mapping.flow)
+
     def _inbound_error(self, packet: IPv4Packet, error: IcmpError, quoted: IPv4Packet) -> IPv4Packet:
         """An error about what we sent out: its quote shows us, and is to show the inside."""
-        found = self._flows.find(self._key(quoted).inverse)
-        if found is None or not found[1] or packet.destination != self.outside:
+        key = self._key(quoted).inverse
+        found = self._flows.find(key)
+        if found is None or packet.destination != self.outside:
             return packet
-        original = found[0].original
-        inner = _End(original.source, original.source_key if _has_ports(original) else None)
-        return _with_quote(replace(packet, destination=original.source), error, _rewritten(quoted, source=inner))
+        inside, inside_key = _destination_inside(found[0], is_reply=found[1])
+        if inside == self.outside:
+            return packet
+        quote = _rewritten(quoted, source=_End(inside, inside_key if _has_ports(key) else None))
+        return _with_quote(replace(packet, destination=inside), error, quote)
 
     def _outbound_error(self, packet: IPv4Packet, error: IcmpError, quoted: IPv4Packet) -> IPv4Packet:
         """An error from the inside about what we let in: it must not show the inside."""
-        found = self._flows.find(self._key(quoted).inverse)
-        if found is None or found[1]:
+        key = self._key(quoted).inverse
+        found = self._flows.find(key)
+        if found is None:
             return packet
-        reply = found[0].reply
-        outer = _End(self.outside, reply.destination_key if _has_key(reply) else None)
-        return _with_quote(replace(packet, source=self.outside), error, _rewritten(quoted, destination=outer))
+        outside, outside_key = _source_outside(found[0], is_reply=found[1])
+        if outside != self.outside:
+            return packet
+        quote = _rewritten(quoted, destination=_End(outside, outside_key if _has_key(key) else None))
+        return _with_quote(replace(packet, source=outside), error, quote)
 
-    def _spare_key(self, key: FlowKey) -> int:
+    def _outside_key(self, key: FlowKey) -> int:
         """The port, identifier or Call ID that the flow gets outside: its own, or the next that is free towards this server."""
         if not _has_ports(key):
             return key.source_key
-        for port in chain(() if self._new_ports else (key.source_key,), range(_FIRST_SPARE_PORT, 65536)):
-            if self._flows.find(FlowKey(key.protocol, key.destination, key.destination_key, self.outside, port)) is None:
+        mapping = self._of_inside.get((key.protocol, key.source, key.source_key))
+        if self._planted.mapping is Mapping.ENDPOINT and mapping is not None and self._flows.lives(mapping.flow):
+            return mapping.outside_port
+        for port in chain(() if self._planted.new_ports else (key.source_key,), range(_FIRST_SPARE_PORT, 65536)):
+            if self._is_free(key, port):
                 return port
         return key.source_key
+
+    def _is_free(self, key: FlowKey, port: int) -> bool:
+        if self._flows.find(FlowKey(key.protocol, key.destination, key.destination_key, self.outside, port)) is not None:
+            return False
+        mapping = self._of_outside.get((key.protocol, port)) if self._maps else None
+        return mapping is None or not self._flows.lives(mapping.flow)
+
+
+def _source_outside(flow: Flow, *, is_reply: bool) -> tuple[IPv4Address, int]:
+    """Where a packet of the flow that leaves by the outside comes from, for those there."""
+    seen = flow.original.inverse if is_reply else flow.reply.inverse
+    return seen.source, seen.source_key
+
+
+def _destination_inside(flow: Flow, *, is_reply: bool) -> tuple[IPv4Address, int]:
+    """Where a packet of the flow that came in by the outside goes to."""
+    seen = flow.original.inverse if is_reply else flow.reply.inverse
+    return seen.destination, seen.destination_key
 
 
 def _has_ports(key: FlowKey) -> bool:

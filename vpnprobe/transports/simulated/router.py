@@ -1,18 +1,20 @@
-"""A router of the chain: filters, NAT, TTL, MTU, firewall, in Linux's order, and what it answers itself.
+"""A router: filters, NAT, TTL, MTU, firewall, in Linux's order, and what it answers itself.
 
-PREROUTING filter, un-NAT, is it for us, TTL, MTU, FORWARD filter, firewall, NAT. A packet too large for the next link is answered with
-fragmentation needed where it has DF set, else dropped: nothing is ever fragmented.
+Reassembly where connections are tracked, PREROUTING filter, un-NAT, is it for us, TTL, MTU, FORWARD filter, firewall, NAT. A packet too
+large for the next link is answered with fragmentation needed where it has DF set (RFC 1191), and cut into fragments where it has not.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from vpnprobe.transports.simulated.filters import FilterChain
 from vpnprobe.transports.simulated.firewall import Firewall
+from vpnprobe.transports.simulated.fragments import Reassembly, fragmented, is_fragment
 from vpnprobe.transports.simulated.links import LinkQueue
 from vpnprobe.transports.simulated.nat import Masquerade
+from vpnprobe.transports.simulated.recutting import Recutter
 from vpnprobe.transports.simulated.replies import (
     ErrorLimit,
     echo_reply,
@@ -21,7 +23,7 @@ from vpnprobe.transports.simulated.replies import (
     time_exceeded,
     unreachable,
 )
-from vpnprobe.transports.topology import Action, Filter, Hook
+from vpnprobe.transports.topology import CLIENT, Action, Filter, Hook
 from vpnprobe.wire.icmp import Unreachable
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet
 
@@ -29,72 +31,102 @@ C2S = "c2s"
 S2C = "s2c"
 
 
-@dataclass(slots=True)
-class Sides:
-    """The two links of a router, as it sends on them, and its addresses there."""
+class Hop(NamedTuple):
+    """Where a router sends what goes to an address."""
 
-    client: LinkQueue
-    server: LinkQueue
-    client_address: IPv4Address
-    server_address: IPv4Address
+    direction: str
+    """`c2s`: towards the server."""
+    link: LinkQueue
+    address: IPv4Address
+    """The router's own on that link."""
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """What a router does beyond routing; None: it does not."""
+
+    nat: Masquerade | None = None
+    inside: str = CLIENT
+    """The end that sits behind the NAT."""
+    firewall: Firewall | None = None
+    protects: str = CLIENT
+    """The end that the firewall protects."""
+    recutter: Recutter | None = None
 
 
 class Router:
-    """One router. `way` tells in which direction an address lies (`c2s`: towards the server), None for an address of no host."""
+    """One router. Connections are tracked, and fragments put together for it, where it has a NAT, a firewall or a filter that counts."""
 
     def __init__(
         self,
-        sides: Sides,
-        way: Callable[[IPv4Address], str | None],
+        routes: Mapping[IPv4Address, Hop],
+        own: frozenset[IPv4Address],
         filters: FilterChain,
         limit: ErrorLimit,
+        boxes: Boxes,
         *,
         silent: bool,
-        nat: Masquerade | None,
-        firewall: Firewall | None,
+        black_hole: bool,
+        now: Callable[[], float],
     ) -> None:
-        self._sides = sides
-        self._way = way
+        """`routes`: by address, of all hosts but its own addresses, `own`."""
+        self._routes = routes
+        self._own = own
         self._filters = filters
         self._limit = limit
         self._silent = silent
-        self._nat = nat
-        self._firewall = firewall
+        self._black_hole = black_hole
+        self._nat = boxes.nat
+        self._outwards = C2S if boxes.inside == CLIENT else S2C
+        self._firewall = boxes.firewall
+        self._opens = C2S if boxes.protects == CLIENT else S2C
+        self._recutter = boxes.recutter
+        tracks = self._nat is not None or self._firewall is not None or filters.tracks
+        self._reassembly = Reassembly(now) if tracks else None
 
     def receive(self, arrived: IPv4Packet, direction: str) -> None:
         """A packet that came in, moving in `direction`."""
+        largest = None
+        if self._reassembly is not None and is_fragment(arrived):
+            whole = self._reassembly.take(arrived)
+            if whole is None:
+                return
+            arrived, largest = whole.packet, whole.largest
         rule = self._filters.verdict(Hook.PREROUTING, arrived, direction)
         if rule is not None:
             self._refuse(rule, arrived)
             return
-        packet = self._nat.inbound(arrived) if self._nat and direction == S2C else arrived
-        if packet.destination in (self._sides.client_address, self._sides.server_address):
+        packet = self._nat.inbound(arrived) if self._nat and direction != self._outwards else arrived
+        hop = self._routes.get(packet.destination)
+        if hop is not None:
+            self._forward(packet, arrived, direction, hop, largest)
+        elif packet.destination in self._own:
             self._for_us(packet)
         else:
-            self._forward(packet, arrived, direction)
-
-    def _forward(self, packet: IPv4Packet, arrived: IPv4Packet, direction: str) -> None:
-        """`arrived` is the packet as its sender knows it: before un-NAT."""
-        way = self._way(packet.destination)
-        if way is None:
             self._error(arrived, Unreachable.NET)
-            return
+
+    def _forward(self, packet: IPv4Packet, arrived: IPv4Packet, direction: str, hop: Hop, largest: int | None) -> None:
+        """`arrived` is the packet as its sender knows it, before un-NAT; `largest`: of the fragments that it came in, bytes."""
         if packet.ttl <= 1:
             self._time_exceeded(arrived)
             return
-        link = self._sides.server if way == C2S else self._sides.client
-        if packet.total_length > link.mtu:
-            if packet.dont_fragment:
-                self._error(arrived, Unreachable.FRAGMENTATION_NEEDED, next_hop_mtu=link.mtu)
+        if packet.dont_fragment and packet.total_length > hop.link.mtu:
+            if not self._black_hole:
+                self._error(arrived, Unreachable.FRAGMENTATION_NEEDED, next_hop_mtu=hop.link.mtu)
             return
         packet = replace(packet, ttl=packet.ttl - 1)
         rule = self._filters.verdict(Hook.FORWARD, packet, direction)
         if rule is not None:
             self._refuse(rule, arrived)
             return
-        if self._firewall and not self._firewall.passes(packet, from_client_side=direction == C2S):
+        if self._firewall and not self._firewall.passes(packet, from_inside=direction == self._opens):
             return
-        link.send(self._nat.outbound(packet) if self._nat and way == C2S else packet)
+        if self._nat and hop.direction == self._outwards:
+            packet = self._nat.outbound(packet)
+        if self._recutter is not None:
+            self._recutter.send(packet, hop.link.send, mtu=hop.link.mtu)
+        else:
+            _transmit(packet, hop.link, largest)
 
     def _for_us(self, packet: IPv4Packet) -> None:
         """No socket is open on a router: echo is answered, the rest refused."""
@@ -139,9 +171,19 @@ class Router:
 
     def _facing(self, asker: IPv4Address) -> IPv4Address:
         """Our address on the side where `asker` lies."""
-        return self._sides.server_address if self._way(asker) == C2S else self._sides.client_address
+        hop = self._routes.get(asker)
+        return hop.address if hop is not None else min(self._own)
 
     def _emit(self, packet: IPv4Packet) -> None:
-        way = self._way(packet.destination)
-        if way is not None:
-            (self._sides.server if way == C2S else self._sides.client).send(packet)
+        hop = self._routes.get(packet.destination)
+        if hop is not None:
+            _transmit(packet, hop.link, None)
+
+
+def _transmit(packet: IPv4Packet, link: LinkQueue, largest: int | None) -> None:
+    """`largest`: no piece is longer, bytes; None: none but the link limits them."""
+    if largest is None and packet.total_length <= link.mtu:
+        link.send(packet)
+        return
+    for piece in fragmented(packet, min(link.mtu, largest or link.mtu)):
+        link.send(piece)

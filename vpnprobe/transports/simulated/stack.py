@@ -5,10 +5,12 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeVar
 
 from vpnprobe.errors import CannotRun, ExitStatus
-from vpnprobe.transports.simulated.host import EPOCH, Host, RawSocket, Tap, UdpSocket
+from vpnprobe.transports.heartbeat import Heartbeat
+from vpnprobe.transports.simulated.host import Host, RawSocket, Tap, UdpSocket
+from vpnprobe.transports.simulated.stalls import Program
 from vpnprobe.transports.stack import (
     Address,
     Capability,
@@ -30,6 +32,9 @@ from vpnprobe.transports.stack import (
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
 
 _FIRST_FREE_PORT: Final = 1024
+BUFFERED: Final = 256
+"""Datagrams that wait for a program to read a socket; Linux holds about so many short ones (net.core.rmem_default)."""
+Told = TypeVar("Told")
 
 
 class _UdpPort:
@@ -81,8 +86,10 @@ class _Closing:
 class SimulatedStack:
     """One end's access to the simulated network."""
 
-    def __init__(self, host: Host, capabilities: frozenset[Capability], chance: random.Random) -> None:
+    def __init__(self, host: Host, capabilities: frozenset[Capability], chance: random.Random, program: Program | None = None) -> None:
+        """`program`: who calls, where it may be starved; None: it never is."""
         self._host = host
+        self._program = program
         self._capabilities = capabilities
         self._chance = chance
 
@@ -94,7 +101,7 @@ class SimulatedStack:
         return self._host.events.now()
 
     def unix_time(self) -> float:
-        return EPOCH + self._host.events.elapsed()
+        return self._host.unix_time()
 
     def entropy(self, count: int) -> bytes:
         return self._chance.randbytes(count)
@@ -112,7 +119,11 @@ class SimulatedStack:
     ) -> UdpPort:
         sockets = self._host.sockets.udp
         self._check_port(port, address, taken=port in sockets)
-        socket = UdpSocket(port or self._host.spare_port(sockets.__contains__), on_datagram, on_refused)
+        socket = UdpSocket(
+            port or self._host.spare_port(sockets.__contains__),
+            self._reading(on_datagram),
+            self._late(on_refused) if on_refused is not None else None,
+        )
         sockets[socket.port] = socket
         return _UdpPort(self._host, socket)
 
@@ -137,12 +148,12 @@ class SimulatedStack:
         listeners = self._host.sockets.listeners
         self._check_port(port, address, taken=port in listeners)
         port = port or self._host.spare_port(self._host.tcp_port_taken)
-        listeners[port] = on_connection
+        listeners[port] = self._late(on_connection)
         return _Closing(lambda: listeners.pop(port, None))
 
     def raw(self, protocol: int, on_datagram: OnDatagram, *, version: int = 4) -> RawPort:
         self._require(Capability.RAW_IP, f"open a raw socket for IP protocol {protocol}")
-        socket = RawSocket(protocol, on_datagram if version == 4 else _nothing)
+        socket = RawSocket(protocol, self._reading(on_datagram) if version == 4 else _nothing)
         self._host.sockets.raw.append(socket)
         return _RawPort(self._host, socket)
 
@@ -159,16 +170,42 @@ class SimulatedStack:
         )
 
     def watch_lateness(self, on_late: OnLate) -> Closable:
-        watchers = self._host.late_watchers
-        watchers.append(on_late)
-        return _Closing(lambda: watchers.remove(on_late))
+        if self._program is None:
+            return _Closing(lambda: None)
+        heartbeat: Heartbeat = self._program.context.run(Heartbeat, on_late, self.now)
+        return heartbeat
 
     def capture(self, peer: Address, on_packet: OnPacket) -> Closable:
         self._require(Capability.CAPTURE, "see the packets on the wire")
         taps = self._host.sockets.taps
-        tap = Tap(peer, on_packet)
+        tap = Tap(peer, self._late(on_packet))
         taps.append(tap)
         return _Closing(lambda: taps.remove(tap))
+
+    def _late(self, callback: Callable[[Told], None]) -> Callable[[Told], None]:
+        """The callback, called when the program runs."""
+        program = self._program
+        return callback if program is None else lambda told: program.call(lambda: callback(told))
+
+    def _reading(self, on_datagram: OnDatagram) -> OnDatagram:
+        """The same of a socket: its datagrams are as late as they are read, and what its buffer does not hold is lost."""
+        program = self._program
+        if program is None:
+            return on_datagram
+        now, waiting = self._host.events.now, 0
+
+        def read(datagram: Datagram) -> None:
+            nonlocal waiting
+            waiting -= 1
+            on_datagram(replace(datagram, at=now()))
+
+        def arrive(datagram: Datagram) -> None:
+            nonlocal waiting
+            if waiting < BUFFERED:
+                waiting += 1
+                program.call(lambda: read(datagram))
+
+        return arrive
 
     def _check_port(self, port: int, address: Address | None, *, taken: bool) -> None:
         if address is not None and not address.is_unspecified and address != self._host.address:

@@ -9,6 +9,7 @@ from typing import Final
 
 from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.transports import capabilities
+from vpnprobe.transports.heartbeat import Heartbeat
 from vpnprobe.transports.stack import (
     Address,
     Capability,
@@ -22,7 +23,6 @@ from vpnprobe.transports.stack import (
 )
 from vpnprobe.transports.system.addresses import FAMILIES, from_socket, to_socket
 from vpnprobe.transports.system.capturing import capture_peer
-from vpnprobe.transports.system.heartbeat import Heartbeat
 from vpnprobe.transports.system.packet_socket import PacketSocket
 from vpnprobe.transports.system.raw import PacketSender, SystemRawPort
 from vpnprobe.transports.system.sockets import SystemUdpPort

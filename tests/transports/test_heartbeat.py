@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from vpnprobe.transports.heartbeat import PERIOD_S, Heartbeat
 from vpnprobe.transports.simulated import run_virtual
-from vpnprobe.transports.system.heartbeat import PERIOD_S, Heartbeat
 
 
 def told(stalls: dict[int, float], *, closing: float = 0.0) -> list[tuple[float, float]]:
