@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.identify import UNSOLICITED
-from vpnprobe.evidence.packet_counts import Count, PacketCounts, answered_key, background, count_packets, round_trip_ms
+from vpnprobe.evidence.packet_counts import Count, CountedRecords, PacketCounts, answered_key, background, count_packets, round_trip_ms
 from vpnprobe.evidence.packet_records import Check, PacketRecord
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Transport
@@ -156,6 +156,34 @@ def test_an_acknowledged_request_came_whoever_kept_a_record() -> None:
     ]
     count = of(rows, checks.PPTP_LCP, trusted=frozenset({checks.PPTP_LCP})).count(C2S, "Configure-Request")
     assert count.received == {"m1": 0.5}
+
+
+def test_what_was_counted_before_is_brought_up_to_date() -> None:
+    """Whatever is recorded next, and in whichever order: the counts are those of a count afresh."""
+    rows = [
+        *trip(checks.ESP, C2S, keys(3), keys(2)),
+        *trip(OPENVPN, C2S, ["s1"], ["s1", "another's"], message="P_CONTROL_HARD_RESET_CLIENT_V2"),
+        *seen(SERVER, SENT, OPENVPN, ["s1"], message="P_CONTROL_HARD_RESET_SERVER_V2"),
+        *trip(checks.PPTP_LCP, S2C, ["m1", "m2"], ["m1"], message="Configure-Request"),
+    ]
+    for order in (rows, rows[::-1]):
+        before: dict[Check, CountedRecords] = {}
+        for number in range(1, len(order) + 1):
+            client, server = ends(order[:number])
+            assert count_packets(client, server, joined=True, before=before) == count_packets(client, server, joined=True)
+    client, server = ends(rows)
+    trusted = frozenset({checks.ESP})
+    again = count_packets(client, server, joined=False, trusted=trusted, before=before)
+    assert again == count_packets(client, server, joined=False, trusted=trusted)
+
+
+def test_what_one_judgement_leaves_out_the_next_has_again() -> None:
+    client, server = ends(trip(checks.ESP, C2S, keys(3), keys(2)))
+    before: dict[Check, CountedRecords] = {}
+    for _ in range(2):
+        counted = count_packets(client, server, joined=True, before=before)[checks.ESP]
+        assert counted.total(C2S).lost == 1
+        counted.counts[C2S, ""].sent.clear()
 
 
 def test_background_is_of_what_passes_in_that_direction() -> None:

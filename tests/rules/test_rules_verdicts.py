@@ -125,6 +125,9 @@ FORCED = {"force_udp_encapsulation": True, "port": 500}
         ([*esp(BLOCKED), *in_udp(PASS)], LIMITED, FORCED),
         ([*esp(BLOCKED, S2C), *in_udp(PASS), NO_NAT], LIMITED, FORCED),
         ([*esp(DEGRADED), *in_udp(PASS), NO_NAT], LIMITED, {"port": 500}),
+        ([*in_udp(PASS), NO_NAT], OK, {"port": 500}),
+        ([*esp(SKIPPED), *in_udp(PASS)], OK, {"port": 500}),
+        ([*esp(NO_ANSWER), *in_udp(PASS), NO_NAT], OK, {"port": 500}),
         ([*esp(BLOCKED), *in_udp(BLOCKED)], BAD, None),
         ([*esp(BLOCKED)], OPEN, None),
         ([*esp(BLOCKED), row("udp/reach", UDP, BLOCKED, port=4500, direction=C2S)], BAD, None),
@@ -135,6 +138,12 @@ def test_l2tp_ipsec_needs_esp_or_esp_in_udp(rows: list[Observation], expected: F
     decision = settle(IKE, *rows)
     assert verdict(decision, "l2tp-ipsec").feasibility is expected
     assert (dict(decision.recommendation.settings) if decision.recommendation else None) == settings
+
+
+def test_no_setting_is_asked_for_what_was_merely_not_measured() -> None:
+    text = said(settle(IKE, *esp(SKIPPED), *in_udp(PASS), NO_NAT), "l2tp-ipsec")
+    assert "ESP in UDP passes both ways on udp/4500" in text
+    assert "Whether ESP (IP protocol 50) does by itself is not known" in text
 
 
 def test_the_nat_that_makes_ipsec_encapsulate_is_named_as_evidence() -> None:

@@ -97,11 +97,12 @@ class Channel:
         self._readers: dict[TcpStream, asyncio.Task[None]] = {}
         self._waiting: dict[int, tuple[Message, asyncio.Future[Message]]] = {}
         """By request number: what is asked, and its answer."""
-        self._heard_at = 0.0
         self._number = 0
         self._opened = 0
         self._opening: asyncio.Task[None] | None = None
         self._past = (0, 0)
+        self._heard: dict[TcpStream, float] = {}
+        """When anything came over each connection last."""
         self.rtt_s = 0.0
         """Least time between a request and its answer, seconds; 0 before the first."""
         self.times = AnswerTimes()
@@ -151,7 +152,7 @@ class Channel:
         reader = FrameReader()
         try:
             while chunk := await stream.receive():
-                self._heard_at = asyncio.get_running_loop().time()
+                self._heard[stream] = asyncio.get_running_loop().time()
                 for message in reader.feed(chunk):
                     _, waiting = self._waiting.get(int(message.get("answers", -1)), ({}, None))
                     if waiting is not None and not waiting.done():
@@ -165,6 +166,7 @@ class Channel:
         if stream in self._streams:
             self._streams.remove(stream)
             self._count_past(stream)
+        self._heard.pop(stream, None)
         reader = self._readers.pop(stream, None)
         if reader is not None and reader is not asyncio.current_task():
             reader.cancel()
@@ -186,8 +188,8 @@ class Channel:
         self._waiting[number] = (asked, answer)
         try:
             while not answer.done():
-                await self._send(asked, repetition)
-                await asyncio.wait([answer], timeout=patience)
+                stream = await self._send(asked, repetition)
+                await self._wait(answer, stream, patience)
                 repetition, patience = repetition + 1, min(1.5 * patience, LONGEST_PATIENCE_S + expect_s)
                 if not answer.done() and not expect_s and self.segments()[1] == again:
                     self.times.waiting(loop.time() - began)
@@ -208,9 +210,19 @@ class Channel:
     def _is_over(self, began: float, expect_s: float) -> bool:
         """Whether an answer is waited for no longer: nothing was heard for so long, or others came all the time and this one never did."""
         now, patience_s = asyncio.get_running_loop().time(), self._deadline_s + expect_s
-        return now - max(began, self._heard_at) > patience_s or now - began > LONGEST_DEADLINES * patience_s
+        heard = max(self._heard.values(), default=began)
+        return now - max(began, heard) > patience_s or now - began > LONGEST_DEADLINES * patience_s
 
-    async def _send(self, asked: Message, repetition: int) -> None:
+    async def _wait(self, answer: asyncio.Future[Message], stream: TcpStream, patience_s: float) -> None:
+        """Waits for an answer until nothing has come over its connection for so long: on a slow line a long one takes its time."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + patience_s
+        while not answer.done() and until > loop.time():
+            await asyncio.wait([answer], timeout=until - loop.time())
+            if stream in self._heard:
+                until = max(until, self._heard[stream] + patience_s)
+
+    async def _send(self, asked: Message, repetition: int) -> TcpStream:
         """Sends over the connection that answered last; each repetition over the next one, while a further one is opened."""
         if not self._streams:
             await self._reconnect()
@@ -221,6 +233,7 @@ class Channel:
             await stream.send(_copy_of(asked))
         except ConnectError:
             self._drop(stream)
+        return stream
 
     async def _reconnect(self) -> None:
         """The last connection is gone: raises CannotRun where no other can be had."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from vpnprobe.agents.beside import BLOCKS_PATIENCE, BesideControls
 from vpnprobe.agents.control import Message
-from vpnprobe.agents.records import check_row, read_check, trace_row
+from vpnprobe.agents.records import trace_row
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import ClientSession
 from vpnprobe.conversations.contract import Sender
@@ -19,6 +19,7 @@ from vpnprobe.endpoint.probe_packets import ProbePacketMaker, in_call, udp, with
 from vpnprobe.endpoint.sending import BesidePort
 from vpnprobe.endpoint.ttl_probe import HIGHEST_TTL, IcmpTap
 from vpnprobe.evidence import checks
+from vpnprobe.evidence.check_rows import check_row, read_check
 from vpnprobe.evidence.comparison import PERIOD_S
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, TtlTrace
@@ -27,6 +28,8 @@ from vpnprobe.probes.context import Job
 from vpnprobe.transports.stack import Endpoint, NetworkStack, RawPort, UdpPort
 from vpnprobe.wire.nonce import SHORTEST
 
+PACKET_BYTES: Final = 100
+"""About what one takes on the line."""
 MOST_PACKETS: Final = 200
 """Of one request to send."""
 
@@ -66,6 +69,7 @@ class Outgoing:
         for number in range(count):
             if number:
                 await asyncio.sleep(min(1.0, float(message["spacing_s"])))
+            await session.pacer.admit(PACKET_BYTES)
             send_one()
         return {"sent": count}
 

@@ -5,16 +5,14 @@ import base64
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from vpnprobe.agents.beside import BLOCKS_PATIENCE
 from vpnprobe.agents.control import VERSION, Channel, Message
 from vpnprobe.agents.handover import known_payloads, missing, read_payloads, read_summary, restored
 from vpnprobe.agents.records import (
     LATEST_S,
-    check_row,
     read_all,
-    read_check,
     read_known,
     read_lateness,
     read_packet_record,
@@ -22,24 +20,34 @@ from vpnprobe.agents.records import (
     read_trace,
     unpacked,
 )
+from vpnprobe.endpoint.pacer import NARROW_BYTES_PER_S, PAIRS, Line, Turn
 from vpnprobe.endpoint.pcap import encode_pcap
 from vpnprobe.endpoint.recorder import MOST_ROWS
-from vpnprobe.errors import CannotRun, DecodeError
+from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
+from vpnprobe.evidence.check_rows import LONGEST_TEXT, check_row, kept_row, read_check, read_mends
 from vpnprobe.evidence.lateness import MOST_TIMES, Lateness
 from vpnprobe.evidence.packet_records import Check, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, PortState, Refusal, TtlTrace
 from vpnprobe.evidence.statistics import Background
+from vpnprobe.firewall.mending import Kept, Mends
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Job
 from vpnprobe.probes.settings import WantedPort
-from vpnprobe.transports.stack import Packet
+from vpnprobe.transports.stack import Address, Packet
 
 PORTS_OPEN_S: Final = 300.0
 """How long the server keeps the probe ports open, should the client vanish."""
 
-BACKGROUND_REQUESTS: Final = 20
-BACKGROUND_SPACING_S: Final = 0.01
+BACKGROUND_PAIRS: Final = 10
+BACKGROUND_SPACING_S: Final = 0.02
+PADDING: Final = 400
+"""Bytes of what makes a request long enough to tell what a line carries, and short enough for one segment."""
+PING_BYTES: Final = 120
+"""Of a request without padding on the line, about."""
+WATCH_SPACING_S: Final = 0.1
 BACKGROUND_PATIENCE_S: Final = 0.5
+FIREWALL_S: Final = 3.0
+"""How long it may take to read the rules of a firewall."""
 MOST_CAPTURE_BYTES: Final = 64 << 20
 CAPTURE_PATIENCE_S: Final = 2.0
 """A part of a capture takes longer to hand over than other answers."""
@@ -71,6 +79,8 @@ class RemotePeer:
         self._segments: dict[str, int] = {"sent": 0, "again": 0}
         self.no_capture = ""
         """Why its capture could not be had though it has one; empty: nothing stands against it."""
+        self.programs: dict[tuple[Transport, int], str] = {}
+        """Names of the programs that have ports there, as far as it sees them."""
         self.no_keys: dict[str, str] = {}
         """By protocol: why the keys that were handed over for it are of no use there."""
 
@@ -126,6 +136,8 @@ class RemotePeer:
             if not isinstance(lacking, dict):
                 raise DecodeError("no_keys", 0, "is no table")
             self.no_keys = {str(name): str(why) for name, why in lacking.items()}
+            programs = read_all(answer.get("programs", []), lambda row: ((Transport(row[0]), int(row[1])), str(row[2])[:LONGEST_TEXT]))
+            self.programs = dict(programs)
             return dict(read_all(answer.get("ports"), lambda row: ((Transport(row[0]), int(row[1])), PortState(row[2]))))
 
     async def send(
@@ -183,6 +195,17 @@ class RemotePeer:
             late=self._late,
         )
 
+    async def own_firewall(self, kept: Sequence[Kept]) -> Mends:
+        """What lets through what the firewall of the server's host keeps. An agent that cannot tell says nothing."""
+        try:
+            answer = await self._ask("firewall", kept=[kept_row(one) for one in kept], expect_s=FIREWALL_S)
+        except CannotRun as error:
+            if error.status is ExitStatus.NO_PEER:
+                raise
+            return Mends()
+        with _readable("firewall"):
+            return read_mends(kept, answer.get("manager"), answer.get("commands"))
+
     async def trace(self, check: Check, *, highest_ttl: int) -> TtlTrace | None:
         patience_s = 1.5 * self.rtt_s + 0.05
         answer = await self._ask(
@@ -193,11 +216,11 @@ class RemotePeer:
         with _readable("trace"):
             return read_all([answer["trace"]], read_trace)[0]
 
-    async def capture(self, client_ports: Iterable[tuple[Transport, int]] | None, own: Sequence[Packet]) -> bytes | None:
+    async def capture(self, client_ports: Iterable[tuple[Transport, int]] | None, own: Sequence[Packet], *, note: str = "") -> bytes | None:
         """The server's capture as a pcap file; None: it may not capture, or it could not be had in time.
 
         `client_ports`: those that the probes used, by which the server tells them from other traffic; None: a NAT changes them.
-        `own`: the client's capture, which holds most of what the server's does.
+        `own`: the client's capture, which holds most of what the server's does. `note`: what the file says besides.
         """
         ports = None if client_ports is None else [[transport.value, port] for transport, port in client_ports]
         data, total, began = b"", 1, self._now()
@@ -220,7 +243,7 @@ class RemotePeer:
                 found = base64.b64decode(str(answer.get("data")), validate=True)
                 payloads |= read_payloads(found, digests, most_bytes=MOST_CAPTURE_BYTES)
         with _readable("payloads"):
-            return encode_pcap(restored(entries, payloads))
+            return encode_pcap(restored(entries, payloads), note=note)
 
     async def _in_time(self, kind: str, began: float, **arguments: object) -> Message | None:
         """One request of handing the capture over; None: that takes too long in all."""
@@ -241,24 +264,67 @@ class RemotePeer:
             Direction.S2C: Background(theirs["again"], max(0, theirs["sent"] - theirs["again"])),
         }
 
-    async def measure_background(self) -> None:
+    async def measure_background(self, line: Line) -> None:
         """A run of small requests: where nothing else passes, the channel's own loss and delay are all there is to compare with.
 
-        Each goes out whether or not the one before was answered, and none is waited for longer than BACKGROUND_PATIENCE_S.
+        They go out in pairs, which tell what the line carries, whether or not those before were answered, and none is waited for longer
+        than BACKGROUND_PATIENCE_S.
         """
-        pings: list[asyncio.Task[Message]] = []
+        pairs: list[asyncio.Task[None]] = []
         try:
-            for _ in range(BACKGROUND_REQUESTS):
-                pings.append(asyncio.get_running_loop().create_task(self._ask("ping")))
+            for number in range(BACKGROUND_PAIRS):
+                suspected = not line.told.is_set() or (line.narrow_bytes_per_s is not None and number < PAIRS)
+                padding = "." * (PADDING if suspected else 0)
+                await line.pacer.admit(2 * (len(padding) + PING_BYTES), Turn.LINE)
+                pairs.append(asyncio.get_running_loop().create_task(self._pair(line, padding)))
                 await asyncio.sleep(BACKGROUND_SPACING_S)
-            await asyncio.wait(pings, timeout=BACKGROUND_PATIENCE_S)
+            await asyncio.wait(pairs, timeout=BACKGROUND_PATIENCE_S)
         finally:
-            for ping in pings:
-                ping.cancel()
-            answers = await asyncio.gather(*pings, return_exceptions=True)
+            line.told.set()
+            for pair in pairs:
+                pair.cancel()
+            answers = await asyncio.gather(*pairs, return_exceptions=True)
         for answer in answers:
             if isinstance(answer, CannotRun):
                 raise answer
+
+    async def watch(self, line: Line) -> None:
+        """Goes on asking, for as long as it is not cancelled, where the line is not known to be wide."""
+        while True:
+            await asyncio.sleep(WATCH_SPACING_S)
+            if line.pacer.bytes_per_s < NARROW_BYTES_PER_S:
+                await line.pacer.admit(2 * PING_BYTES, Turn.LINE)
+                with contextlib.suppress(CannotRun):  # A peer that is gone is told by whoever needs it.
+                    await self._pair(line, "")
+
+    async def _pair(self, line: Line, padding: str) -> None:
+        """Two requests that leave together. Where either end had to send anything again, they tell nothing of the line."""
+        loop, left_at, sent_again = asyncio.get_running_loop(), self._now(), self._sent_again
+        came_at: list[float] = []
+
+        async def ping() -> None:
+            await (self._ask("ping", padding=padding) if padding else self._ask("ping"))
+            came_at.append(self._now())
+            if not padding and self._sent_again == sent_again:
+                line.answered(left_at)
+
+        pings = [loop.create_task(ping()) for _ in range(2)]
+        try:
+            await asyncio.gather(*pings)
+        finally:
+            for one in pings:
+                one.cancel()
+        if padding and self._sent_again == sent_again:
+            line.paired(len(padding) + PING_BYTES, came_at[1] - came_at[0])
+
+    @property
+    def _sent_again(self) -> tuple[int, int]:
+        """Segments that either end had to send again, as far as it is known."""
+        return self.channel.segments()[1], self._segments["again"]
+
+    async def pace(self, bytes_per_s: float) -> None:
+        """Tells the server agent how fast it may send by itself."""
+        await self._ask("pace", bytes_per_s=round(bytes_per_s))
 
     async def _ask(self, kind: str, *, expect_s: float = 0.0, **arguments: object) -> Message:
         asked = self._now()
@@ -290,3 +356,14 @@ def _readable(kind: str) -> Iterator[None]:
 def hello(session: str, tag: int) -> dict[str, object]:
     """The first message of a connection."""
     return {"number": 0, "ask": "hello", "version": VERSION, "session": session, "tag": tag}
+
+
+def about_server(peer: RemotePeer | None, address: Address) -> dict[str, Any]:
+    """What a result says of the server's end; `peer`: None where there is no agent."""
+    if peer is None:
+        return {"address": str(address)}
+    told = {name: peer.about[name] for name in ("version", "platform", "capabilities", "no_raw", "seen_as") if peer.about.get(name)}
+    lack = peer.no_capture or ("" if peer.captures else str(peer.about.get("no_raw") or "the server agent may not capture"))
+    capture = f"none: {lack}" if lack else "server.pcap"
+    unknown = {"unknown_checks": peer.unknown_checks} if peer.unknown_checks else {}
+    return {"address": str(address), "rtt_ms": round(1000 * peer.rtt_s, 3), "capture": capture, **told, **unknown}

@@ -12,7 +12,9 @@ from typing import Final
 from vpnprobe.agents.sessions import ClientSession, ClientSessions
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.conversations.registry import Host, Opening, ProtocolSpec, at_port
+from vpnprobe.conversations.tunnel_echo import TunnelEcho
 from vpnprobe.endpoint.driver import Driver, StreamDriver
+from vpnprobe.endpoint.pacer import HEADERS
 from vpnprobe.endpoint.ppp_call import Call
 from vpnprobe.endpoint.recorder import Departures, attempt_key
 from vpnprobe.errors import DecodeError
@@ -43,6 +45,12 @@ def _host(stack: NetworkStack, spec: ProtocolSpec, owner: ClientSession | None) 
     """What a responder gets; `owner`: whose conversation it is, None: nobody's here."""
     keys, number = owner.keys_for(spec) if owner is not None else (None, 0)
     return Host(stack.entropy, stack.unix_time() - stack.now(), keys, number)
+
+
+def _pace(conversation: Conversation, owner: ClientSession) -> None:
+    """What it sends through a tunnel by itself goes at the client's pace."""
+    if isinstance(conversation, TunnelEcho):
+        conversation.run.pace = owner.pacer
 
 
 class UdpResponder:
@@ -95,6 +103,7 @@ class UdpResponder:
         for request in beside:
             request.answers(block or 0)
         session.sender.answer(port, datagram.source, identity, datagram.data)
+        session.pacer.charge(len(datagram.data) + HEADERS)
         for request in beside:
             request.answered(block or 0)
 
@@ -117,13 +126,19 @@ class UdpResponder:
         if conversation is None:
             return None
         check = Check(spec.probe, spec.checks[0], Transport.UDP, self.number, spec.variant(opening))
+
+        def send(data: bytes) -> bool:
+            owner.pacer.charge(len(data) + HEADERS)
+            return port.send(data, client)
+
         driver = Driver(
             self.stack,
             conversation,
-            send=lambda data: port.send(data, client),
+            send=send,
             record=lambda departures: owner.recorder.steps(conversation, check, Sender.RESPONDER, departures, remote=client),
         )
         self._keep(client, owner, driver)
+        _pace(conversation, owner)
         driver.start()
         return driver
 
@@ -231,6 +246,7 @@ class TcpResponder:
             owner = self.sessions.of_conversation(stream.remote.address, conversation.key)
             if owner is None:
                 return
+            _pace(conversation, owner)
             owner.recorder.steps(conversation, check, Sender.RESPONDER, departures, remote=stream.remote)
             if call is None and (call := self._call(owner, spec, conversation, stream)) is not None:
                 owner.calls.append(call)

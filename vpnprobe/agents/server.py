@@ -9,29 +9,31 @@ import asyncio
 import base64
 import contextlib
 import platform
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from vpnprobe import __version__
 from vpnprobe.agents.control import MOST_BYTES, STRANGER_BYTES, VERSION, FrameReader, Message, encode_frame
 from vpnprobe.agents.handover import encode_payloads, summary
 from vpnprobe.agents.outgoing import Outgoing, RawSockets
-from vpnprobe.agents.records import check_row, lateness_row, packed, packet_record_row, refusal_row
+from vpnprobe.agents.records import lateness_row, packed, packet_record_row, refusal_row
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import MOST_ANSWERS, MOST_LIGHT_ANSWERS, ClientSession, ClientSessions
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.registry import PROTOCOLS
 from vpnprobe.conversations.session_tag import TAG
 from vpnprobe.endpoint.lateness_observer import LatenessObserver
+from vpnprobe.endpoint.pacer import FASTEST_BYTES_PER_S, LEAST_BYTES_PER_S
 from vpnprobe.endpoint.passive_observer import PassiveObserver
 from vpnprobe.endpoint.ttl_probe import IcmpTap, check_of
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.evidence import checks, identify
+from vpnprobe.evidence.check_rows import check_row, read_kept
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.records import Refusal, RefusalKind
+from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.settings import WantedPort
-from vpnprobe.transports.stack import Address, Capability, Closable, ConnectError, Datagram, NetworkStack, TcpStream
+from vpnprobe.transports.stack import Address, Capability, Closable, ConnectError, Datagram, LocalPort, NetworkStack, TcpStream
 from vpnprobe.wire.icmp import Quote
 
 IDLE_S: Final = 60.0
@@ -42,9 +44,17 @@ MOST_AT_ONCE: Final = 64
 """Requests of one client under way; further ones wait unread."""
 CHUNK_BYTES: Final = 1 << 14
 """Of a capture in one answer: what even a bad path carries within the time that answers may take."""
-REPEATABLE: Final = frozenset({"rows", "capture", "payloads", "ping"})
+LIGHT_S: Final = 0.5
+"""Copies of a request that changes nothing get the same answer for so long."""
+REPEATABLE: Final = frozenset({"rows", "capture", "payloads", "ping", "pace", "firewall"})
 """Requests that change nothing."""
 ROWS_A_TIME: Final = 5000
+PIECE_BYTES: Final = 1024
+"""Of an answer that leaves at a time."""
+LONGEST_PADDING: Final = 1024
+"""Characters of what comes back in an answer to a ping."""
+MOST_KINDS_KEPT: Final = 512
+"""Of packets, about which a client asks at a time what lets them through the firewall."""
 MOST_PORTS: Final = 256
 """Probe ports of one client."""
 
@@ -67,11 +77,13 @@ class ServerAgent:
             "open": self._open,
             "send": self._outgoing.send,
             "rows": self._rows,
+            "firewall": self._firewall,
             "trace": self._outgoing.trace,
             "capture": self._capture,
             "payloads": self._payloads,
             "bye": self._bye,
             "ping": self._ping,
+            "pace": self._pace,
         }
         self._watching: Closable | None = None
         self.ended = 0
@@ -150,6 +162,7 @@ class ServerAgent:
             stream.abort()
             if session is not None:
                 session.streams.discard(stream)
+                session.writing.pop(stream, None)
 
     async def _take_on(self, stream: TcpStream, session: ClientSession, message: Message) -> None:
         """Begins to carry out one request; waits where a client has too many under way."""
@@ -236,19 +249,27 @@ class ServerAgent:
         await self._reply(stream, session, message, await asyncio.shield(answer))
 
     async def _answer_lightly(self, stream: TcpStream, session: ClientSession, number: int, message: Message) -> None:
-        """The answers to what changes nothing are too large to keep for long, or too many; of the last the same answer goes out again."""
-        answer = session.light_answers.get(number)
-        if answer is None:
-            answer = session.light_answers[number] = await self._carry_out(session, message)
+        """What changes nothing is carried out again where it comes again, for more may be known by then; not for copies that come at once."""
+        now, (made_at, answer) = self.stack.now(), session.light_answers.get(number, (-LIGHT_S, {}))
+        if now - made_at >= LIGHT_S:
+            answer = await self._carry_out(session, message)
+            session.light_answers[number] = (now, answer)
             while len(session.light_answers) > MOST_LIGHT_ANSWERS:
                 session.light_answers.pop(next(iter(session.light_answers)))
         await self._reply(stream, session, message, answer)
 
     async def _reply(self, stream: TcpStream, session: ClientSession, message: Message, answer: Mapping[str, object]) -> None:
-        with contextlib.suppress(ConnectError):
-            at = self.stack.now() - session.recorder.began
-            head = {"answers": int(message["number"]), "asked": message.get("asked"), "segments": stream.segments(), "at": at}
-            await stream.send(encode_frame({**head, **answer}))
+        at = self.stack.now() - session.recorder.began
+        head = {"answers": int(message["number"]), "asked": message.get("asked"), "segments": stream.segments(), "at": at}
+        frame = encode_frame({**head, **answer})
+        # One after another, in pieces: on a slow line a long answer at once would take what the probes need.
+        async with session.writing.setdefault(stream, asyncio.Lock()):
+            with contextlib.suppress(ConnectError):
+                for start in range(0, len(frame), PIECE_BYTES):
+                    if start:
+                        await asyncio.sleep(session.pacer.takes_s(PIECE_BYTES))
+                    session.pacer.charge(len(piece := frame[start : start + PIECE_BYTES]))
+                    await stream.send(piece)
 
     async def _carry_out(self, session: ClientSession, message: Message) -> dict[str, object]:
         handler = self._handlers.get(str(message.get("ask")))
@@ -283,7 +304,21 @@ class ServerAgent:
         for port in wanted:
             session.ports[port] = await self.responders.open(port)
             states.append([port.transport.value, port.port, session.ports[port].value])
-        return {"ports": states, "no_keys": self._accept_keys(session, message.get("keys"))}
+        programs = await self._programs(session, wanted)
+        return {"ports": states, "no_keys": self._accept_keys(session, message.get("keys")), "programs": programs}
+
+    async def _programs(self, session: ClientSession, wanted: Sequence[WantedPort]) -> list[list[object]]:
+        """Transport, port and name of each program that has one of these ports, as far as this host shows it."""
+        taken = [port for port in wanted if session.ports[port] is PortState.DAEMON]
+        local = {LocalPort(port.port, tcp=port.transport is Transport.TCP): port for port in taken}
+        found = await self.stack.holders(list(local)) if local else {}
+        return [[local[port].transport.value, port.port, name] for port, name in found.items()]
+
+    async def _firewall(self, session: ClientSession, message: Message) -> dict[str, object]:
+        """Who manages this host's own firewall, and for each kind of packets that is asked about what lets it through."""
+        kept = [read_kept(row) for row in list(message["kept"])[:MOST_KINDS_KEPT]]
+        found = await self.stack.own_firewall(kept, session.address)
+        return {"manager": found.manager, "commands": [list(found.commands.get(one, ())) for one in kept]}
 
     def _accept_keys(self, session: ClientSession, handed_over: object) -> dict[str, str]:
         """By protocol that takes keys: why its conversations cannot come up here. What is not in it has its keys."""
@@ -346,7 +381,13 @@ class ServerAgent:
         digests = base64.b64decode(str(message["digests"]), validate=True)
         return {"data": base64.b64encode(encode_payloads(digests, session.payloads)).decode()}
 
-    async def _ping(self, _: ClientSession, __: Message) -> dict[str, object]:
+    async def _ping(self, _: ClientSession, message: Message) -> dict[str, object]:
+        """What it is padded with comes back, so that both directions take as long."""
+        return {"padding": str(message["padding"])[:LONGEST_PADDING]} if "padding" in message else {}
+
+    async def _pace(self, session: ClientSession, message: Message) -> dict[str, object]:
+        """The client has seen what the line carries."""
+        session.pacer.bytes_per_s = min(FASTEST_BYTES_PER_S, max(LEAST_BYTES_PER_S, float(message["bytes_per_s"])))
         return {}
 
     async def _bye(self, session: ClientSession, _: Message) -> dict[str, object]:

@@ -14,6 +14,7 @@ from vpnprobe.agents.beside import BesideControls
 from vpnprobe.conversations.registry import ProtocolSpec
 from vpnprobe.conversations.session_tag import key_carries
 from vpnprobe.endpoint.host_firewall import HostFirewall
+from vpnprobe.endpoint.pacer import FIRST_BYTES_PER_S, Pacer
 from vpnprobe.endpoint.passive_observer import PassiveObserver
 from vpnprobe.endpoint.ppp_call import Call
 from vpnprobe.endpoint.recorder import Recorder
@@ -52,15 +53,19 @@ class ClientSession:
     calls: list[Call] = field(default_factory=list)
     run_capture: RunCapture = field(default_factory=RunCapture)
     host_firewall: HostFirewall = field(init=False)
+    pacer: Pacer = field(init=False)
+    """The pace of what its conversations say, as the client has told it."""
     observer: PassiveObserver | None = None
     """Reads from the wire what is for ports of other programs; None: no port was asked for yet."""
     capture: Closable | None = None
     answers: dict[int, "asyncio.Future[dict[str, object]]"] = field(default_factory=dict)
     """By request number: what was answered, or is being worked on."""
-    light_answers: dict[int, dict[str, object]] = field(default_factory=dict)
-    """By request number: the last answers to requests that change nothing."""
+    light_answers: dict[int, tuple[float, dict[str, object]]] = field(default_factory=dict)
+    """By request number: the last answers to requests that change nothing, with when they were made."""
     streams: set[TcpStream] = field(default_factory=set)
     """Its control connections."""
+    writing: dict[TcpStream, asyncio.Lock] = field(default_factory=dict)
+    """By control connection: who is writing an answer."""
     heard: float = 0.0
     """When the client last asked for anything, on the network stack's clock."""
     keys: dict[str, object] = field(default_factory=dict)
@@ -79,6 +84,7 @@ class ClientSession:
 
     def __post_init__(self) -> None:
         self.host_firewall = HostFirewall(Vantage.SERVER, self.tag)
+        self.pacer = Pacer(self.stack.now, FIRST_BYTES_PER_S)
 
     @property
     def own_call_ids(self) -> frozenset[int]:

@@ -17,6 +17,7 @@ from vpnprobe.capture.ends import Ends
 from vpnprobe.capture.host_firewall import as_heard
 from vpnprobe.capture.placing import traces_of
 from vpnprobe.capture.reading import CaptureInput, PacketTrace
+from vpnprobe.evidence.circumstances import Circumstances
 from vpnprobe.evidence.clocks import clock_offset
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.naming import identifier
@@ -115,17 +116,18 @@ def _alone(capture: CaptureInput, vantage: Vantage) -> Examined:
     if side.ends is None:
         return Examined((), (), None, None)
     side = replace(side, ends=_known(side, vantage))
-    own = _record(side, vantage)
+    seen = _record(side, vantage)
+    own = as_heard(seen)
     is_client = vantage is Vantage.CLIENT
     # Of a run of ours the server sends requests of its own: what seems an answer need not be one.
     other = SILENT if any(decoder.own for decoder in _decoders(side)) else with_answers(own)
     records = (own, other) if is_client else (SILENT, own)
     assert side.ends is not None
     facts = PathFacts(client_address=side.ends.client) if is_client else PathFacts(client_seen_as=side.ends.client)
-    facts = replace(facts, traces=tuple(traces_of(_decoders(side), side.ends, vantage, SILENT)))
+    facts = _noted(replace(facts, traces=tuple(traces_of(_decoders(side), side.ends, vantage, SILENT))), side, vantage)
     observations = judge(*records, facts)
     return Examined(
-        observations=_with_evidence(observations, [(side, own)]),
+        observations=_with_evidence(observations, [(side, seen)]),
         conversations=(),
         client=side if is_client else None,
         server=None if is_client else side,
@@ -169,6 +171,7 @@ def _compare(client: Side, server: Side) -> Examined:
         ),
         joined=joined,
     )
+    facts = _noted(_noted(facts, client, Vantage.CLIENT), server, Vantage.SERVER)
     observations: Sequence[Observation] = judge(as_heard(records[0]), as_heard(records[1]), facts)
     if not joined:
         observations = [_of_two_attempts(observation) for observation in observations]
@@ -228,12 +231,24 @@ def _record(side: Side, vantage: Vantage) -> EndRecord:
     if side.ends is None:
         return EndRecord(recorded=True, sees_closed_ports=True)
     records = [decoder.record(side.ends, vantage) for decoder in _decoders(side)]
-    return EndRecord(
+    record = EndRecord(
         packet_records=tuple(packet_record for record in records for packet_record in record.packet_records),
         refusals=tuple(refusal for record in records for refusal in record.refusals),
         recorded=True,
         sees_closed_ports=True,
     )
+    noted = _circumstances(side)
+    return record if noted is None else noted.added_to(record)
+
+
+def _circumstances(side: Side) -> Circumstances | None:
+    """What the end of a run of ours noted; None: nothing."""
+    return next((trace.circumstances for trace in side.traces if trace.circumstances is not None), None)
+
+
+def _noted(facts: PathFacts, side: Side, vantage: Vantage) -> PathFacts:
+    noted = _circumstances(side)
+    return facts if noted is None else noted.told(facts, vantage.value)
 
 
 def _watched(side: Side) -> tuple[float, float] | None:

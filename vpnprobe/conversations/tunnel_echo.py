@@ -7,7 +7,7 @@ so a run shows which sizes the path carries. Payloads do not compress and follow
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from typing import Final
+from typing import Final, Protocol
 
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.icmp import EchoReply, EchoRequest, decode_icmp
@@ -35,6 +35,14 @@ MOST_ECHOES: Final = 20_000
 """Echo requests that an end answers in one session."""
 
 
+class Pace(Protocol):
+    """How fast an end may send."""
+
+    def slot(self, size: int, now: float) -> float:
+        """When `size` bytes may leave, `now` at the earliest; they count as sent from now on."""
+        ...
+
+
 @dataclass(slots=True)
 class Request:
     """One echo request."""
@@ -55,14 +63,18 @@ class EchoRun:
     count: int
     """How many in all."""
     sizes: tuple[int, ...] = OUTER_SIZES
-    """Taken in turn, FULL_TURNS times."""
+    """Taken in turn, `full_turns` times."""
     requests: dict[int, Request] = field(default_factory=dict)
     """By sequence number."""
     due: float | None = None
     """When the next is to be sent; None: not begun, or all are sent."""
+    pace: Pace | None = None
+    """The pace of all that this end sends; None: SPACING_S alone."""
+    full_turns: int = FULL_TURNS
+    """How often the sizes take turns: less often where the line is slow."""
 
     def begin(self, now: float) -> None:
-        self.due = now if self.count else None
+        self.due = self._paced(now) if self.count else None
 
     @property
     def all_sent(self) -> bool:
@@ -76,12 +88,19 @@ class EchoRun:
         """Sequence number and outer size of the request that is due; None: none is."""
         if self.due is None or now < self.due:
             return None
-        number = len(self.requests)
-        size = self.sizes[number % len(self.sizes) if number < FULL_TURNS * len(self.sizes) else 0]
+        number, size = len(self.requests), self._next_size()
         self.requests[number] = Request(size, now)
         # A driver that comes late sends what is due one after another, and not all at once.
-        self.due = max(now, self.due) + SPACING_S if not self.all_sent else None
+        self.due = self._paced(max(now, self.due) + SPACING_S) if not self.all_sent else None
         return number, size
+
+    def _next_size(self) -> int:
+        number = len(self.requests)
+        return self.sizes[number % len(self.sizes) if number < self.full_turns * len(self.sizes) else 0]
+
+    def _paced(self, at: float) -> float:
+        """When the next may leave, `at` at the earliest."""
+        return at if self.pace is None else self.pace.slot(self._next_size(), at)
 
     def answered(self, sequence: int, now: float) -> bool:
         """Whether `sequence` is one of ours; the first answer counts."""

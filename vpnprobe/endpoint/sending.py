@@ -134,13 +134,13 @@ class ProbeSender:
         self._send(probe_packet, to, lambda: port.send(probe_packet.payload, to))
 
     def nonce(self, port: UdpPort, to: Endpoint, check: Check, *, size: int, purpose: Purpose = Purpose.REACH) -> None:
-        self._payload(port, to, check, self.nonces.fresh(size, purpose=purpose))
+        self.payload(port, to, check, self.nonces.fresh(size, purpose=purpose))
 
     def control(self, port: UdpPort, to: Endpoint, check: Check, *, block: int) -> None:
         """One control of a block, to a port that passes. `check`: that port's `udp/reach`."""
-        self._payload(port, to, check, self.nonces.control(block))
+        self.payload(port, to, check, self.nonces.control(block))
 
-    def _payload(self, port: UdpPort, to: Endpoint, check: Check, payload: NoncePayload) -> None:
+    def payload(self, port: UdpPort, to: Endpoint, check: Check, payload: NoncePayload) -> None:
         data = payload.encode()
         self.recorder.leaving(lambda: port.send(data, to), check, payload.key, size=payload.size, to=to, purpose=payload.purpose)
 
@@ -151,4 +151,4 @@ class ProbeSender:
             return
         payload = NoncePayload.decode(received)
         if not payload.is_answer:
-            self._payload(port, to, identity.check, payload.answer())
+            self.payload(port, to, identity.check, payload.answer())

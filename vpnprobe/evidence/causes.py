@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from vpnprobe.evidence.checks import BARE, IN_CALL, comes_before
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PathFacts, PortState, RefusalKind, TtlTrace
 from vpnprobe.observations.schema import Cause, Direction, Location, Observation, Outcome, Transport
 
@@ -33,7 +34,9 @@ def _with_cause(observation: Observation, others: Sequence[Observation], facts: 
     cause, why = _cause(observation, others, facts)
     told: dict[str, Any] = {"compared_with": why} if why else {}
     if cause is Cause.HOST_FIREWALL and (host := _refusing_host(observation, facts)):
-        told = {"host": host, "reason": REFUSED_BY_HOST[host]}
+        check = Check(observation.probe, observation.check, observation.transport, observation.port, family=observation.family or 4)
+        coming = (_refused_way(observation) is Direction.S2C) is (host == "client")
+        told = {"host": host, "reason": REFUSED_BY_HOST[host], **facts.mend(host, [check], leaving=not coming)}
     return replace(observation, cause=cause, detail={**observation.detail, **told})
 
 
@@ -150,6 +153,12 @@ def _refusing_host(failed: Observation, facts: PathFacts) -> str:
 def _lost(failed: Observation) -> Direction:
     """The direction in which it is lost; BOTH: it goes both ways, and which of them fails is not known."""
     return Direction(failed.detail.get("lost_direction", failed.direction))
+
+
+def lost_ways(failed: Observation) -> tuple[Direction, ...]:
+    """The directions in one of which it is lost: both where that is not known."""
+    way = _refused_way(failed) if failed.outcome is Outcome.REFUSED or failed.check == "reach" else _lost(failed)
+    return (Direction.C2S, Direction.S2C) if way is Direction.BOTH else (way,)
 
 
 def _refused_way(failed: Observation) -> Direction:

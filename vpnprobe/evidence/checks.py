@@ -169,6 +169,8 @@ PPTP_CONTROL: Final = Check("pptp", "control", Transport.TCP, PPTP_PORT)
 L2TP_CONTROL: Final = Check("l2tp", "control", Transport.UDP, 1701)
 ESP_IN_UDP: Final = Check("ike", "esp-in-udp", Transport.UDP, 4500)
 SEGMENTS_LOST: Final = Check("quality", "loss", Transport.TCP)
+LINE_CARRIES: Final = Check("quality", "throughput", Transport.IP)
+"""What the slowest link of the path carries, of all kinds together."""
 ICMP_ECHO: Final = Check("path", "echo", Transport.ICMP)
 """Copies of ICMP echo requests: the kind to compare a trace with where nothing else passes."""
 

@@ -13,7 +13,7 @@ from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.judging.connection import connection
 from vpnprobe.evidence.judging.conversation import conversation
 from vpnprobe.evidence.judging.data import data
-from vpnprobe.evidence.judging.facts import address_translation, failed, late_ends, outages_of, skipped, traces
+from vpnprobe.evidence.judging.facts import address_translation, failed, late_ends, never_left, outages_of, skipped, traces
 from vpnprobe.evidence.judging.named import with_named_failures
 from vpnprobe.evidence.judging.number import numbers
 from vpnprobe.evidence.judging.packets import packets
@@ -44,6 +44,8 @@ def judge(client: EndRecord, server: EndRecord, facts: PathFacts) -> list[Observ
     judgement = Judge(client, server, facts)
     found = [row for check in sorted(judgement.packet_counts, key=_order) for row in rows_of(judgement, check)]
     found += numbers(judgement)
+    measured = {observation.id for observation in found}
+    found += sorted((row for row in never_left(judgement) if row.id not in measured), key=lambda row: row.id)
     measured = {observation.id for observation in found}
     found += [row for skip in facts.skips if (row := skipped(skip)).id not in measured]
     found = explain(with_named_failures(found, facts.named_failures), facts)

@@ -4,15 +4,17 @@
 the server saw) and what the TTL-limited copies found. Plain data, so that both can cross the control channel and be filled from captures.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 from vpnprobe.evidence.checks import answering_port, is_existing
 from vpnprobe.evidence.lateness import Lateness
 from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
 from vpnprobe.evidence.statistics import Background
+from vpnprobe.firewall.mending import Kept, Mends
 from vpnprobe.observations.schema import Direction, Transport
 
 
@@ -165,6 +167,10 @@ class PathFacts:
     """How far the true offset may be from that, seconds; None: no offset is known."""
     control_clock: tuple[float, float] | None = None
     """The same two numbers as the control channel's answers show them: for times of lateness alone; None: nothing was asked there."""
+    programs: Mapping[tuple[Transport, int], str] = field(default_factory=dict)
+    """Names of the programs that have ports of the server, where they are known."""
+    firewalls: Mapping[str, Mends] = field(default_factory=dict)
+    """By host, `client` and `server`: who manages its own firewall, and what lets through what it keeps."""
     samples: tuple[NumberSample, ...] = ()
     """What checks of kind number tried and measured."""
     errors: tuple[ProbeError, ...] = ()
@@ -179,9 +185,26 @@ class PathFacts:
             return None
         return self.client_address != self.client_seen_as
 
+    def mend(self, host: str, checks: Iterable[Check], *, leaving: bool) -> dict[str, Any]:
+        """What a row's detail says of an end's own firewall that keeps packets of these kinds; empty where nothing is known of it."""
+        firewall = self.firewalls.get(host, Mends())
+        commands = [line for check in checks for line in firewall.commands.get(kept_kind(host, check, leaving=leaving), ())]
+        told = {"mend": list(dict.fromkeys(commands))} if commands else {}
+        return {"firewall": firewall.manager, **told} if firewall.manager else told
+
     def port_state(self, transport: Transport, port: int | None) -> PortState:
         return self.ports.get((transport, port), PortState.UNKNOWN) if port is not None else PortState.OURS
+
+    def program(self, check: Check) -> str:
+        """The name of the program that answers a check at the server, where it is another's; empty: not known."""
+        transport, port = answering_port(check)
+        return self.programs.get((transport, port), "") if port is not None else ""
 
     def answering(self, check: Check) -> PortState:
         """Who answers a check at the server."""
         return PortState.UNKNOWN if is_existing(check) else self.port_state(*answering_port(check))
+
+
+def kept_kind(host: str, check: Check, *, leaving: bool) -> Kept:
+    """Packets of a check as a firewall tells them apart. `leaving`: they leave the host; else they come to it."""
+    return Kept(leaving, check.transport.value, check.port, host == "server", version=check.family)

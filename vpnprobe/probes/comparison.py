@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, Protocol
 
+from vpnprobe.endpoint.pacer import Pacer
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import ProbeSender
 from vpnprobe.errors import CannotRun
@@ -45,10 +46,14 @@ class Surroundings(Protocol):
     def facts(self) -> PathFacts: ...
     @property
     def local_ports(self) -> set[tuple[Transport, int]]: ...
+    @property
+    def pacer(self) -> Pacer: ...
     def judge(self) -> Judge: ...
     def endpoint(self, port: int) -> Endpoint: ...
 
 
+TRIAL_BYTES: Final = 100
+"""About what a control or a trial takes on the line."""
 MOST_CONTROLS: Final = 4000
 """Of a run: what is not sure by then stays so."""
 MOST_SOCKETS: Final = 100
@@ -119,6 +124,7 @@ class Comparison:
     async def _run_blocks(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting or self._kept_up:
+            await self._context.pacer.admit((CONTROLS + len(self._waiting)) * TRIAL_BYTES)
             began = self._context.stack.now()
             for moment in self._waiting:
                 loop.call_later(self._drawn_s(), _resume, moment)

@@ -6,6 +6,7 @@ silence is proven, and never more than MOST_TRIALS.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -13,6 +14,7 @@ from typing import Final, NamedTuple, Protocol
 
 from vpnprobe.conversations.registry import ClientKeys
 from vpnprobe.endpoint.host_firewall import HostFirewall
+from vpnprobe.endpoint.pacer import FASTEST_BYTES_PER_S, Line, Pacer
 from vpnprobe.endpoint.probe_packets import ProbePacketMaker
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces, ProbeSender
@@ -20,26 +22,24 @@ from vpnprobe.evidence.checks import tcp_reach
 from vpnprobe.evidence.comparison import PERIOD_S
 from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.named_failures import NamedFailure
+from vpnprobe.evidence.packet_counts import CountedRecords
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKind, Skip, TtlTrace
-from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, MOST_TRIALS, Background
+from vpnprobe.evidence.statistics import MOST_TRIALS, Background
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.comparison import Comparison
 from vpnprobe.probes.settings import Settings
+from vpnprobe.probes.trials import missing, spaced
 from vpnprobe.transports.stack import Address, Closable, Datagram, Endpoint, NetworkStack, RawPort, UdpPort
 
 FIRST_TRIALS: Final = 6
 """Fresh packets of each kind before anybody asks whether they came."""
 SPACING_S: Final = 0.03
 """Between packets of one kind: loss comes in bursts."""
-SPREAD_S: Final = 1.0
-"""Over how long the packets of a kind that never comes are spread at the least."""
-SURE_TRIALS: Final = 8
-"""Fresh packets before silence is called proven, however good the path: captures without any background demand as many."""
-MARGIN: Final = 10
-"""Trials are asked for until the bound is so many times better than need be: the path's loss may turn out to be more than is known yet."""
-AT_LEAST_MORE: Final = 4
-"""Packets that follow the first ones over SPREAD_S where none of those came, however few would do."""
+PACKET_BYTES: Final = 100
+"""About what one takes on the line: our payload in GRE, ESP or UDP."""
+FULL_PACKET: Final = 1500
+"""Bytes of what others' packets may have to wait for, or an answer."""
 MOST_ROUNDS: Final = 8
 """Of asking for more: a peer that does not send what it is asked to must not keep a run from ending."""
 LONGEST_SETTLE_S: Final = 5.0
@@ -171,12 +171,24 @@ class ProbeContext:
     """By server port: the local end that `udp/reach` uses."""
     comparison: Comparison = field(init=False)
     """What suspected kinds are compared with."""
+    line: Line = field(init=False)
+    """What the path carries, and the pace of all that is sent."""
     _open: list[Closable] = field(default_factory=list)
     _sync: asyncio.Task[None] | None = None
     _judged: "_Judged | None" = None
+    _counted: dict[Check, CountedRecords] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.comparison = Comparison(self)
+        self.line = Line(self.stack.now, self.peer.rtt_s if self.peer is not None else math.inf)
+        if self.peer is None:
+            self.line.told.set()
+            self.pacer.bytes_per_s = FASTEST_BYTES_PER_S  # A few packets each, and nobody whose answers would tell what the line carries.
+
+    @property
+    def pacer(self) -> Pacer:
+        """The one pace of all that this end sends."""
+        return self.line.pacer
 
     @property
     def sender(self) -> ProbeSender:
@@ -185,7 +197,9 @@ class ProbeContext:
     @property
     def settle_s(self) -> float:
         """How long what was just sent may still be under way, seconds."""
-        return SOLO_ANSWER_S if self.peer is None else min(LONGEST_SETTLE_S, self.peer.answers_in_s + 0.03)
+        if self.peer is None:
+            return SOLO_ANSWER_S
+        return min(LONGEST_SETTLE_S, self.peer.answers_in_s + 0.03) + self.line.takes_s(FULL_PACKET)
 
     def connect_s(self, most_s: float) -> float:
         """How long a TCP connection of a conversation may take, seconds; at most `most_s`."""
@@ -245,6 +259,7 @@ class ProbeContext:
 
     def close(self) -> None:
         self.comparison.close()
+        self.pacer.close()
         for closable in self._open:
             closable.close()
         self._open.clear()
@@ -270,7 +285,7 @@ class ProbeContext:
         known = (len(self.recorder.packet_records), len(self.recorder.refusals), self.recorder.withheld.total(), self.recorder.late)
         judged = self._judged
         if judged is None or judged.known != known or judged.server is not self.server_record or judged.facts is not self.facts:
-            judgement = Judge(self._records(), self.server_record, self.facts, times=False)
+            judgement = Judge(self._records(), self.server_record, self.facts, times=False, counted=self._counted)
             self._judged = judged = _Judged(known, self.server_record, self.facts, judgement)
         return judged.judgement
 
@@ -295,6 +310,7 @@ class ProbeContext:
         for number in range(count):
             if number:
                 await asyncio.sleep(spacing_s)
+            await self.pacer.admit(PACKET_BYTES)
             sending = send_one()
             if sending is not None:
                 await sending
@@ -362,25 +378,6 @@ def _noted(task: "asyncio.Task[None]") -> None:
     """Whoever waits gets the error; where nobody does any more, it is none."""
     if not task.cancelled():
         task.exception()
-
-
-def missing(loss: Background, lost_at: Sequence[float]) -> int:
-    """How many more trials separate blocked from lossy where nothing passes that they could be compared with; 0: enough, or no use.
-
-    `lost_at`: when those left that were lost. However few would do, they are spread over SPREAD_S: an outage of a moment is no filter.
-    """
-    sent = len(lost_at)
-    if not loss.measured and sent >= LEAST_TRIALS:
-        return 0
-    more = max(0, min(max(loss.trials_needed(ERROR_BOUND / MARGIN), SURE_TRIALS), MOST_TRIALS) - sent)
-    if more or not sent or sent >= MOST_TRIALS:
-        return more
-    return AT_LEAST_MORE if max(lost_at) - min(lost_at) < SPREAD_S else 0
-
-
-def spaced(more: int, least_s: float) -> float:
-    """Seconds between `more` further trials, so that they are spread over SPREAD_S."""
-    return max(least_s, SPREAD_S / (more - 0.5))
 
 
 async def gather_all(tasks: Sequence[Awaitable[None]]) -> None:

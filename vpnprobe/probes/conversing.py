@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.endpoint.driver import Driver, GoalOrSilence, StreamDriver, Until
+from vpnprobe.endpoint.pacer import HEADERS, Turn
 from vpnprobe.endpoint.recorder import Departures
 from vpnprobe.evidence.checks import tcp_reach
 from vpnprobe.evidence.judge import rows_of
@@ -20,6 +21,8 @@ from vpnprobe.probes.context import ProbeContext
 from vpnprobe.transports.stack import ConnectError, Datagram, Endpoint, TcpStream
 
 FIRST_ATTEMPTS: Final = 2
+OPENING_BYTES: Final = 60
+"""Of a conversation's beginning: the headers of a SYN, or of what is counted when it is sent."""
 GAP_S: Final = 0.06
 """Between the starts of two attempts."""
 DAEMON_ATTEMPTS: Final = 4
@@ -53,11 +56,13 @@ async def over_udp(
     until: Callable[[Driver], Until] | None = None,
     closing: Callable[[float], None] | None = None,
     roaming: Roaming | None = None,
+    admitted: int = 0,
 ) -> Endpoint:
     """Runs the initiator against the server's port; what comes later is still recorded. Returns where it was sent to at last.
 
     `until`: what is waited for; None: the check's goal, or silence. `closing(now)` has it say goodbye: some servers keep what is left open,
     and serve nobody any more. `roaming`: the conversation, where it follows its peer; None: it stays with the server's address.
+    `admitted`: bytes that the pace has granted to it already.
     """
     assert check.port is not None
     remote = asked = context.endpoint(check.port)
@@ -78,11 +83,19 @@ async def over_udp(
         context.recorder.refused(Refusal(check, Direction.C2S, RefusalKind.PORT_UNREACHABLE, None, conversation.key))
         driver.wake()
 
+    def send(data: bytes) -> bool:
+        nonlocal admitted
+        left = port.send(data, remote)
+        if admitted <= 0:
+            context.pacer.charge(len(data) + HEADERS)
+        admitted -= len(data) + HEADERS
+        return left
+
     port = await context.udp(came, refused)
     driver = Driver(
         context.stack,
         conversation,
-        send=lambda data: port.send(data, remote),
+        send=send,
         record=lambda departures: context.recorder.steps(conversation, check, Sender.INITIATOR, departures, remote=remote),
     )
     try:
@@ -195,6 +208,8 @@ async def _started_one_after_another(
                 await context.comparison.turn()
             elif number:
                 await asyncio.sleep(gap_s)
+            if gap_s is not None:
+                await context.pacer.admit(OPENING_BYTES, Turn.CONVERSATION)
             records = context.recorder.packet_records
             if any(r.check == check and r.message in wanted and r.peer and r.movement is Movement.RECEIVED for r in records):
                 break

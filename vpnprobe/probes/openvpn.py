@@ -22,7 +22,7 @@ from vpnprobe.probes.conversing import connected, over_stream, over_udp, until_s
 from vpnprobe.probes.openvpn_profile_test import ProfileProbe, ProfileTest
 from vpnprobe.probes.openvpn_sessions import OpenvpnSessions, checks_of
 from vpnprobe.probes.settings import Settings, WantedPort
-from vpnprobe.probes.tunnel_sessions import ECHOES, LONG_RUN, tried
+from vpnprobe.probes.tunnel_sessions import ECHOES, LONG_RUN, tried, within_the_line
 
 CONNECT_DEADLINE_S: Final = 8.0
 MOST_WRAPPED: Final = 3
@@ -80,7 +80,7 @@ class OpenvpnProbe:
 
     async def _sessions(self, context: ProbeContext, session_keys: SessionKeys, ports: list[WantedPort]) -> None:
         """All ports of one transport, at least one, in the order of preference."""
-        plain = [OpenvpnSessions(context, session_keys, wanted) for wanted in ports]
+        plain = await within_the_line(context, [OpenvpnSessions(context, session_keys, wanted) for wanted in ports])
         judgement, passing = await tried(context, plain)
         for sessions in plain:
             if sessions.reset not in judgement.packet_counts:

@@ -1,12 +1,14 @@
 """Whole OpenVPN sessions with the server agent: reset, TLS, keys, and data both ways, in one wrap on one port."""
 
+import ssl
+from functools import lru_cache
 from typing import Final
 
 from vpnprobe import __version__
 from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session_keys import SessionKeys
-from vpnprobe.conversations.openvpn_tls import certificate_fingerprint, client_context
+from vpnprobe.conversations.openvpn_tls import Identity, certificate_fingerprint, client_context
 from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake, openvpn_reset
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Transport
@@ -18,6 +20,8 @@ from vpnprobe.transports.stack import ConnectError
 from vpnprobe.wire.openvpn_wrap import Wrap
 
 CONNECT_DEADLINE_S: Final = 8.0
+OPENING_BYTES: Final = 3000
+"""Of reset, TLS and key exchange, one way."""
 
 
 class OpenvpnSessions(TunnelSessions):
@@ -28,9 +32,9 @@ class OpenvpnSessions(TunnelSessions):
         self.wrap = wrap
         self.reset = openvpn_reset(wanted.transport, wanted.port, form)
         handshake, data = openvpn_handshake(wanted.transport, wanted.port, form), openvpn_data(wanted.transport, wanted.port, form)
-        super().__init__(context, wanted, (self.reset, handshake), data)
+        super().__init__(context, wanted, (self.reset, handshake), data, OPENING_BYTES)
         self._session_keys = session_keys
-        self._tls_context = client_context(ca_pem=None, identity=session_keys.identity)
+        self._tls_context = _context_of(session_keys.identity)
 
     async def session(self, echoes: int) -> None:
         await (self._over_udp(echoes) if self.wanted.transport is Transport.UDP else self._over_tcp(echoes))
@@ -51,15 +55,16 @@ class OpenvpnSessions(TunnelSessions):
             entropy=context.stack.entropy,
             unix_time_at_zero=context.stack.unix_time() - context.stack.now(),
             offer=ClientOffer(program=f"vpnprobe {__version__}", echoes=echoes, check_certificate=check),
-            retransmit_after_s=max(RETRANSMIT_LEAST_S, 1.5 * context.settle_s),
+            retransmit_after_s=max(RETRANSMIT_LEAST_S, 1.5 * context.settle_s) + context.line.takes_s(OPENING_BYTES),
         )
         client.short_replies = True
+        self.at_the_lines_pace(client)
         return client
 
     async def _over_udp(self, echoes: int) -> None:
         client = self._client(echoes)
         over = SessionOver(self.context, client, ECHOES, stream=client.stream)
-        await over_udp(self.context, client, self.reset, until=lambda _: over, closing=client.goodbye)
+        await over_udp(self.context, client, self.reset, until=lambda _: over, closing=client.goodbye, admitted=OPENING_BYTES)
 
     async def _over_tcp(self, echoes: int) -> None:
         try:
@@ -69,6 +74,12 @@ class OpenvpnSessions(TunnelSessions):
         client = self._client(echoes)
         over = SessionOver(self.context, client, ECHOES, stream=client.stream)
         await over_stream(self.context, client, self.reset, stream, lambda _: over)
+
+
+@lru_cache(maxsize=4)
+def _context_of(identity: Identity) -> ssl.SSLContext:
+    """One for all sessions of a run: loading a key takes longer than a handshake does."""
+    return client_context(ca_pem=None, identity=identity)
 
 
 def checks_of(wanted: WantedPort) -> tuple[Check, Check]:

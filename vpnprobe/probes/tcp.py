@@ -21,6 +21,8 @@ from vpnprobe.wire.nonce import STREAM_BYTES, NoncePayload
 
 GAP_S: Final = 0.08
 """Between the starts of two connections."""
+ATTEMPT_BYTES: Final = 300
+"""Of a connection that comes up, on the line: its beginning, our payload, and its end."""
 CONNECT_DEADLINE_S: Final = 8.0
 REFUSALS_ENOUGH: Final = 4
 
@@ -74,6 +76,8 @@ class ConnectionAttempts:
         for _ in range(count):
             if beside:
                 await self.context.comparison.turn()
+            else:
+                await self.context.pacer.admit(ATTEMPT_BYTES)
             started.append(asyncio.get_running_loop().create_task(self._attempt()))
             self.made += 1
             if not beside:

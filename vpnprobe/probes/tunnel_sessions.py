@@ -8,10 +8,11 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Final
+from typing import Final, TypeVar
 
 from vpnprobe.conversations.tunnel_echo import TunnelEcho
 from vpnprobe.endpoint.driver import CLOCK_SLACK_S
+from vpnprobe.endpoint.pacer import Turn
 from vpnprobe.evidence.judge import rows_of
 from vpnprobe.evidence.judging.base import WAYS, Judge
 from vpnprobe.evidence.judging.data import DataPacket, stalled_streams, suspected_limit, trials_of
@@ -37,6 +38,10 @@ MOST_LONG_AT_ONCE: Final = 4
 """Sessions before it is asked again what they have shown: long ones take both ends' time."""
 SESSION_DEADLINE_S: Final = 20.0
 MOST_STALLED_S: Final = 6.0
+
+
+FEW_PORTS: Final = 2
+TOO_SLOW: Final = "the line is so slow that few ports are tried"
 
 
 class SessionOver:
@@ -75,16 +80,26 @@ class SessionOver:
         return min(MOST_STALLED_S, max(STALLED_S, 8 * settle_s))
 
 
+SomeSessions = TypeVar("SomeSessions", bound="TunnelSessions")
+
+
 class TunnelSessions(ABC):
     """The sessions of one protocol, in one form, on one port."""
 
-    def __init__(self, context: ProbeContext, wanted: WantedPort, steps: Sequence[Check], data: Check) -> None:
-        """`steps`: the checks that a session comes to before `data`, in order."""
+    def __init__(self, context: ProbeContext, wanted: WantedPort, steps: Sequence[Check], data: Check, opening_bytes: int) -> None:
+        """`steps`: the checks that a session comes to before `data`, in order. `opening_bytes`: what it takes on the line until then."""
         self.wanted = wanted
         self.steps = tuple(steps)
         self.data = data
         self.context = context
         self._made = 0
+        self.opening_bytes = opening_bytes
+
+    def at_the_lines_pace(self, end: TunnelEcho) -> None:
+        """Has an end's echo requests leave as the line carries them."""
+        end.run.pace = self.context.pacer
+        if self.context.line.slow:
+            end.run.full_turns = 1
 
     @abstractmethod
     async def session(self, echoes: int) -> None:
@@ -120,6 +135,8 @@ class TunnelSessions(ABC):
                     await self.context.comparison.turn()
                 elif number:
                     await asyncio.sleep(GAP_S)
+                if not beside:
+                    await self.context.pacer.admit(self.opening_bytes, Turn.TUNNEL)
                 self._made += 1
                 running.append(asyncio.get_running_loop().create_task(self.session(echoes)))
             await asyncio.gather(*running)
@@ -165,6 +182,17 @@ class TunnelSessions(ABC):
             int(limit.detail.get("cut_after", 0)) + BEHIND_A_CUT for limit in limits if limit is not None and "cut_after" in limit.detail
         ]
         return min(echoes, max(cut, default=ECHOES))
+
+
+async def within_the_line(context: ProbeContext, ports: Sequence[SomeSessions]) -> list[SomeSessions]:
+    """Those of some ports, in the order of preference, that are tried: on a line that crawls the first few."""
+    await context.line.told.wait()
+    few = list(ports[:FEW_PORTS] if context.line.crawling else ports)
+    for sessions in ports[len(few) :]:
+        for check in sessions.steps:
+            context.skip(check, TOO_SLOW)
+        context.skip(sessions.data, TOO_SLOW, *WAYS)
+    return few
 
 
 async def tried(context: ProbeContext, ports: Sequence[TunnelSessions]) -> tuple[Judge, list[TunnelSessions]]:

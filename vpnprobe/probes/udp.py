@@ -41,9 +41,14 @@ class UdpReach:
         remote = context.endpoint(number)
         kinds = ((SHORTEST, Purpose.REACH), (decoy_bytes(number, context.settings.named_ports) or SHORTEST, Purpose.DECOY))
 
+        left_at: dict[str, float] = {}
+
         def came(datagram: Datagram) -> None:
-            if datagram.source == remote:
-                context.recorder.arrived([identify.nonce(check, datagram.data)], datagram)
+            identity = identify.nonce(check, datagram.data)
+            if datagram.source == remote and identity is not None:
+                context.recorder.arrived([identity], datagram)
+                if (left := left_at.pop(identity.key, None)) is not None:
+                    context.line.answered(left)
 
         def refused(_: Endpoint) -> None:
             context.recorder.refused(Refusal(check, Direction.C2S, RefusalKind.PORT_UNREACHABLE, None))
@@ -58,7 +63,10 @@ class UdpReach:
                 size, purpose = kinds[count % 2]
                 count += 1
                 # Beside controls each trial is a flow of its own, as each of them is.
-                context.sender.nonce(await context.udp(came, refused) if beside else port, remote, check, size=size, purpose=purpose)
+                local = await context.udp(came, refused) if beside else port
+                payload = context.nonces.fresh(size, purpose=purpose)
+                left_at[payload.answer().key] = context.stack.now()
+                context.sender.payload(local, remote, check, payload)
 
             await context.trials(one, trials, beside)
 

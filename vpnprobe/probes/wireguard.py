@@ -16,10 +16,12 @@ from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import ProbeContext, gather_all
 from vpnprobe.probes.conversing import over_udp
 from vpnprobe.probes.settings import Settings, WantedPort
-from vpnprobe.probes.tunnel_sessions import SessionOver, TunnelSessions, tried
+from vpnprobe.probes.tunnel_sessions import SessionOver, TunnelSessions, tried, within_the_line
 from vpnprobe.probes.wireguard_profile_test import WireguardProfileTest
 
 SPEC: Final = protocol_named("wireguard")
+OPENING_BYTES: Final = 200
+"""Of an initiation, on the line."""
 FIRST_ANSWER_S: Final = 1.0
 """How long a response may take that a queue delays beyond the round trip of the control channel."""
 SILENT_TO_STRANGERS: Final = (
@@ -32,7 +34,7 @@ class WireguardSessions(TunnelSessions):
 
     def __init__(self, context: ProbeContext, keys: RunKeys, port: int) -> None:
         self._handshake = wireguard_handshake(port)
-        super().__init__(context, WantedPort(Transport.UDP, port), (self._handshake,), wireguard_data(port))
+        super().__init__(context, WantedPort(Transport.UDP, port), (self._handshake,), wireguard_data(port), OPENING_BYTES)
         self._keys = keys
 
     async def session(self, echoes: int) -> None:
@@ -45,9 +47,10 @@ class WireguardSessions(TunnelSessions):
             echoes=echoes,
         )
         initiator.short_replies = True
+        self.at_the_lines_pace(initiator)
         # Nothing is repeated within a session: only the answer to the last initiation could be read, and fresh sessions are the trials.
         over = SessionOver(context, initiator, SERVER_ECHOES, stream=False, first_answer_s=FIRST_ANSWER_S)
-        await over_udp(context, initiator, self._handshake, until=lambda _: over)
+        await over_udp(context, initiator, self._handshake, until=lambda _: over, admitted=OPENING_BYTES)
 
 
 class WireguardProbe:
@@ -83,7 +86,7 @@ class WireguardProbe:
                 context.skip(wireguard_handshake(wanted.port), why)
         await gather_all([self._initiations(sessions) for sessions in watched])
         if ours:
-            await tried(context, ours)
+            await tried(context, await within_the_line(context, ours))
 
     async def _initiations(self, sessions: WireguardSessions) -> None:
         """Initiations that the program there does not answer: whether they arrive shows on the server's wire."""

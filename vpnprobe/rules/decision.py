@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from vpnprobe.observations.schema import Feasibility, Observation, Recommendation, Verdict
+from vpnprobe.observations.schema import Feasibility, Observation, Recommendation, Transport, Verdict
 from vpnprobe.rules.model import RuleSet
 from vpnprobe.rules.ranking import Ranked, Wishes, check_wishes, rank, recommend
 from vpnprobe.rules.sentences import filled
@@ -82,6 +82,7 @@ def deliberate(
     warnings = (
         *([advice[1].text] if advice is not None else []),
         *_told_of_path(rows, rules),
+        *_slow_line(rows, rules),
         *_unsettled(one for one in judged if _is_wanted(one, wishes, asked)),
     )
     recommendation = recommend(judged, ranked, wishes, warnings)
@@ -111,6 +112,12 @@ def _told_of_path(rows: Sequence[Observation], rules: RuleSet) -> list[str]:
     """When nothing at all came through, and which end was late."""
     found = sorted((row for row in rows if row.probe == "path" and row.check in PATH_DETAILS), key=lambda row: row.id)
     return [filled(rules.remarks[row.check], {name: str(row.detail.get(name)) for name in PATH_DETAILS[row.check]}) for row in found]
+
+
+def _slow_line(rows: Sequence[Observation], rules: RuleSet) -> list[str]:
+    """What the line carries, where it is so slow that less was sent."""
+    found = [row.value for row in rows if (row.probe, row.check, row.transport) == ("quality", "throughput", Transport.IP)]
+    return [filled(rules.remarks["slow-line"], {"kbit_s": f"{value / 1000:.0f}"}) for value in found if value is not None]
 
 
 def _unsettled(judgements: Iterable[Judgement]) -> list[str]:

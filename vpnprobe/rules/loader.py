@@ -55,8 +55,24 @@ WHY_KEYS: Final = (
     "unanswered",
     "unanswered-because",
     "host-firewall",
+    "unwatched",
+    "taken",
 )
-REMARK_KEYS: Final = ("loss", "limit", "other-port", "control-port", "outage", "late", "wrap", "profile", "failure", "said", "sizes", "cut")
+REMARK_KEYS: Final = (
+    "loss",
+    "limit",
+    "other-port",
+    "control-port",
+    "outage",
+    "late",
+    "slow-line",
+    "wrap",
+    "profile",
+    "failure",
+    "said",
+    "sizes",
+    "cut",
+)
 LARGEST_TAKEN_OFF: Final = 1000
 
 Content = Mapping[str, object]

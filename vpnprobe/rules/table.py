@@ -26,6 +26,9 @@ PLACEHOLDERS: Final = (
     "bound",
     "why",
     "reason",
+    "mend",
+    "program",
+    "taken",
     "sent",
     "share",
     "limit",
@@ -45,6 +48,7 @@ PLACEHOLDERS: Final = (
     "late_s",
     "set_aside",
     "to_s",
+    "kbit_s",
 )
 """What a sentence may hold in braces; `default.toml` says what each of them is."""
 

@@ -11,6 +11,7 @@ is drawn from the nonce (SHA-256 in counter mode), so both ends can tell it from
 import hashlib
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final, Self
 
 from vpnprobe.errors import DecodeError
@@ -72,10 +73,11 @@ def block_of(key: str) -> int | None:
         return None
 
 
+@lru_cache(maxsize=256)
 def padding(head: bytes, size: int) -> bytes:
     """`size` bytes that follow from `head` and look random."""
-    blocks = (hashlib.sha256(head + counter.to_bytes(4, "big")).digest() for counter in range((size + 31) // 32))
-    return b"".join(blocks)[:size]
+    sha256 = hashlib.sha256
+    return b"".join([sha256(head + counter.to_bytes(4, "big")).digest() for counter in range((size + 31) // 32)])[:size]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,17 +18,17 @@ from vpnprobe.evidence.existing_sessions import under_clients_checks
 from vpnprobe.evidence.lateness import LateEnd
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.outages import Fate, Outage, outages
-from vpnprobe.evidence.packet_counts import Count, PacketCounts, background, count_packets, session_part
+from vpnprobe.evidence.packet_counts import Count, CountedRecords, PacketCounts, background, count_packets, session_part
 from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
+from vpnprobe.wire.nonce import Purpose
 
-DROPPED_ON_INPUT: Final = {
-    "client": "it reaches the client, whose own firewall keeps it from the program there",
-    "server": "it reaches the server, whose own firewall (or port forwarding) keeps it from the program there",
-}
-DROPPED_ON_OUTPUT: Final = "the {}'s own firewall drops it before it leaves"
+DROPPED_ON_INPUT: Final = "it reaches the {}, whose own firewall{} keeps it from the program there"
+DROPPED_ON_OUTPUT: Final = "the {}'s own firewall{} drops it before it leaves"
+OR_FORWARDING: Final = " (or port forwarding)"
+"""Of the server alone, as long as none of its rules is shown to do it: a client is not forwarded to."""
 TRIALS_WITHOUT_BACKGROUND: Final = 8
 """Where nothing at all passes in a capture there is no background to compare with: so many fresh packets must be missing."""
 WAYS: Final = (Direction.C2S, Direction.S2C)
@@ -54,7 +54,16 @@ class Judge:
     `times`: whether times of the two ends are to be compared. While a run lasts only counts are asked for, and often.
     """
 
-    def __init__(self, client: EndRecord, server: EndRecord, facts: PathFacts, *, times: bool = True) -> None:
+    def __init__(
+        self,
+        client: EndRecord,
+        server: EndRecord,
+        facts: PathFacts,
+        *,
+        times: bool = True,
+        counted: dict[Check, CountedRecords] | None = None,
+    ) -> None:
+        """`counted`: what earlier judgements of the run counted, brought up to date; None: everything is counted afresh."""
         server = under_clients_checks(client, under_clients_keys(client, server))
         if times:
             server, facts = on_one_clock(client, server, facts)
@@ -64,7 +73,7 @@ class Judge:
         """Sender and receiver of each direction."""
         self.facts = facts
         daemons = frozenset(q for q in _checks(client, server) if facts.answering(q) is PortState.DAEMON)
-        self.packet_counts = count_packets(client, server, joined=facts.joined, trusted=daemons)
+        self.packet_counts = count_packets(client, server, joined=facts.joined, trusted=daemons, before=counted)
         self.elsewhere = _came_from_elsewhere(client, server, facts)
         """Whether probes reach the server from another address than the control channel (a jump host, a carrier's pool of addresses)."""
         self.late = _late_ends(client, server, facts)
@@ -95,6 +104,7 @@ class Judge:
     def _controls(self, client: EndRecord, server: EndRecord) -> dict[Direction, tuple[Control, ...]]:
         if not (self.facts.joined and client.recorded and server.recorded):
             return {Direction.C2S: (), Direction.S2C: (), Direction.BOTH: ()}
+        client, server = _of_controls(client), _of_controls(server)
         ends = {Direction.C2S: (client, server), Direction.S2C: (server, client), Direction.BOTH: (client, client)}
         return {way: tuple(controls(*two)) for way, two in ends.items()}
 
@@ -206,17 +216,25 @@ class Judge:
         bound = error_bound(lost_at, self.blocks[way])
         return blocks_needed(1.0 if bound is None else bound, ERROR_BOUND)
 
-    def kept_by_host(self, check: Check, way: Direction) -> dict[str, str]:
+    def kept_by_host(self, check: Check, way: Direction) -> dict[str, Any]:
         """Which end's own firewall is shown to keep packets of this kind, as a row's detail says it; empty: neither."""
         sender, receiver = self.ends[way]
         if is_existing(check) or (is_raw(check) and not receiver.sees_raw):
             return {}
-        kinds = {check, plain_on_port(check), same_packets(check)}
-        if kinds & receiver.dropped_on_input:
-            return {"host": RECEIVER[way], "reason": DROPPED_ON_INPUT[RECEIVER[way]]}
-        if kinds & sender.dropped_on_output:
-            return {"host": SENDER[way], "reason": DROPPED_ON_OUTPUT.format(SENDER[way])}
+        kinds = {kind for kind in (check, plain_on_port(check), same_packets(check)) if kind is not None}
+        if coming := kinds & receiver.dropped_on_input:
+            host = RECEIVER[way]
+            return self._kept(DROPPED_ON_INPUT, host, self.facts.mend(host, coming, leaving=False))
+        if leaving := kinds & sender.dropped_on_output:
+            host = SENDER[way]
+            return self._kept(DROPPED_ON_OUTPUT, host, self.facts.mend(host, leaving, leaving=True))
         return {}
+
+    @staticmethod
+    def _kept(words: str, host: str, mend: Mapping[str, Any]) -> dict[str, Any]:
+        manager = f" ({mend['firewall']})" if "mend" in mend and "firewall" in mend else ""
+        doubt = OR_FORWARDING if host == "server" and words is DROPPED_ON_INPUT and "mend" not in mend else ""
+        return {"host": host, "reason": words.format(host, manager or doubt), **mend}
 
     def refusal(self, check: Check, way: Direction) -> Refusal | None:
         """The refusal of this kind of packet, if there was one: one whose sender is known, else the first.
@@ -247,6 +265,8 @@ class Judge:
         """The observation of which nothing more is known yet: no answer."""
         state = self.facts.answering(check)
         told = {"port_state": state.value} if check.port is not None and state in (PortState.DAEMON, PortState.CLOSED) else {}
+        if state is PortState.DAEMON and (program := self.facts.program(check)):
+            told["program"] = program
         proof = {"proof": counted.proof} if counted.proof else {}
         return Observation(
             id=identifier(check, way),
@@ -298,9 +318,16 @@ def _came_from_elsewhere(client: EndRecord, server: EndRecord, facts: PathFacts)
     seen = facts.client_seen_as
     if seen is None or not facts.joined:
         return False
-    ours = {s.key for s in client.packet_records if s.movement is Movement.SENT and s.check.transport is Transport.UDP and not s.message}
-    arrived = (s for s in server.packet_records if s.movement is Movement.RECEIVED and s.key in ours)
-    return any(packet_record.peer is not None and packet_record.peer[0] != seen for packet_record in arrived)
+    elsewhere = {s.key for s in server.packet_records if s.peer is not None and s.peer[0] != seen and s.movement is Movement.RECEIVED}
+    if not elsewhere:
+        return False
+    ours = (s for s in client.packet_records if s.movement is Movement.SENT and s.check.transport is Transport.UDP and not s.message)
+    return any(s.key in elsewhere for s in ours)
+
+
+def _of_controls(end: EndRecord) -> EndRecord:
+    """The record with the packets of controls alone."""
+    return replace(end, packet_records=tuple(s for s in end.packet_records if s.purpose is Purpose.CONTROL))
 
 
 def _checks(client: EndRecord, server: EndRecord) -> set[Check]:

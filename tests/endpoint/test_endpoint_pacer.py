@@ -1,0 +1,189 @@
+"""One pace for all that an end sends, and what the path shows of the line."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from vpnprobe.endpoint.pacer import (
+    CRAWLING_BYTES_PER_S,
+    FASTEST_BYTES_PER_S,
+    FIRST_BYTES_PER_S,
+    LEAST_BYTES_PER_S,
+    SAMPLES,
+    SHARE_OF_NARROW,
+    Line,
+    Pacer,
+    Turn,
+)
+from vpnprobe.transports.simulated.clock import run_virtual
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def virtual(work: Coroutine[Any, Any, None]) -> None:
+    run_virtual(work)
+
+
+def test_what_is_more_than_the_pace_waits() -> None:
+    async def run() -> None:
+        pacer = Pacer(now, 1000.0)
+        left: list[float] = []
+        for _ in range(4):
+            await pacer.admit(100)
+            left.append(now())
+        assert left == pytest.approx([0.0, 0.1, 0.2, 0.3], abs=0.003)
+
+    virtual(run())
+
+
+def test_a_fast_pace_keeps_nobody() -> None:
+    async def run() -> None:
+        pacer = Pacer(now)
+        for _ in range(50):
+            await pacer.admit(100)
+        assert now() < 0.002
+
+    virtual(run())
+
+
+def test_of_those_that_wait_what_tells_of_the_line_goes_first() -> None:
+    async def run() -> None:
+        pacer = Pacer(now, 1000.0)
+        pacer.charge(100)
+        order: list[str] = []
+
+        async def wait(turn: Turn, name: str) -> None:
+            await pacer.admit(10, turn)
+            order.append(name)
+
+        turns = [(Turn.TUNNEL, "tunnel"), (Turn.PACKET, "first"), (Turn.PACKET, "second"), (Turn.LINE, "line"), (Turn.CONVERSATION, "talk")]
+        await asyncio.gather(*(wait(turn, name) for turn, name in turns))
+        assert order == ["line", "first", "second", "talk", "tunnel"]
+
+    virtual(run())
+
+
+def test_what_leaves_by_itself_is_waited_for_afterwards() -> None:
+    async def run() -> None:
+        pacer = Pacer(now, 1000.0)
+        pacer.charge(500)
+        assert pacer.busy
+        await pacer.admit(1)
+        assert now() == pytest.approx(0.5, abs=0.003)
+        assert pacer.slot(100, now()) == pytest.approx(0.5, abs=0.003)
+        assert pacer.slot(100, now()) == pytest.approx(0.6, abs=0.003)
+
+    virtual(run())
+
+
+def test_a_change_of_pace_counts_for_what_waits_already() -> None:
+    async def run() -> None:
+        pacer = Pacer(now, 100.0)
+        pacer.charge(1000)
+        waiting = asyncio.ensure_future(pacer.admit(1))
+        await asyncio.sleep(1.0)
+        pacer.bytes_per_s = 9000.0
+        await waiting
+        assert now() == pytest.approx(1.1, abs=0.005)
+
+    virtual(run())
+
+
+def test_who_waits_when_it_is_closed_is_let_go() -> None:
+    async def run() -> None:
+        pacer = Pacer(now, 1.0)
+        pacer.charge(1000)
+        waiting = asyncio.ensure_future(pacer.admit(1))
+        await asyncio.sleep(0)
+        pacer.close()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    virtual(run())
+
+
+def test_a_line_without_a_queue_is_used_faster_each_round_trip() -> None:
+    async def run() -> None:
+        line = Line(now)
+        for _ in range(12):
+            line.pacer.charge(10_000)
+            left_at = now()
+            await asyncio.sleep(0.01)
+            line.answered(left_at)
+        assert line.pacer.bytes_per_s == FASTEST_BYTES_PER_S
+
+    virtual(run())
+
+
+def test_a_queue_lowers_the_pace_and_single_late_answers_do_not() -> None:
+    async def run() -> None:
+        line = Line(now, 0.01)
+        for delay_s in (0.01, 0.2, 0.01, 0.2, 0.01, 0.2):
+            left_at = now()
+            await asyncio.sleep(delay_s)
+            line.answered(left_at)
+        assert line.pacer.bytes_per_s == FIRST_BYTES_PER_S
+        for _ in range(SAMPLES):
+            left_at = now()
+            await asyncio.sleep(0.2)
+            line.answered(left_at)
+        assert LEAST_BYTES_PER_S <= line.pacer.bytes_per_s < FIRST_BYTES_PER_S
+
+    virtual(run())
+
+
+def test_an_unused_pace_is_not_raised() -> None:
+    async def run() -> None:
+        line = Line(now)
+        for _ in range(5):
+            left_at = now()
+            await asyncio.sleep(0.01)
+            line.answered(left_at)
+        assert line.pacer.bytes_per_s == FIRST_BYTES_PER_S
+
+    virtual(run())
+
+
+def test_pairs_that_come_apart_tell_what_a_narrow_line_carries() -> None:
+    async def run() -> None:
+        line = Line(now)
+        for gap_s in (0.0325, 0.0, 0.033, 0.032, 0.2):
+            line.paired(520, gap_s)
+        assert line.told.is_set()
+        assert line.narrow_bytes_per_s == pytest.approx(16_000, rel=0.03)
+        assert line.slow
+        assert not line.crawling
+        for _ in range(20):
+            line.pacer.charge(10_000)
+            left_at = now()
+            await asyncio.sleep(0.01)
+            line.answered(left_at)
+        assert line.pacer.bytes_per_s == pytest.approx(SHARE_OF_NARROW * 16_000, rel=0.03)
+
+    virtual(run())
+
+
+def test_one_pair_that_stays_together_tells_a_wide_line() -> None:
+    async def run() -> None:
+        line = Line(now)
+        line.paired(520, 0.0003)
+        assert line.narrow_bytes_per_s is None
+        assert not line.slow
+        assert line.pacer.bytes_per_s > 100 * FIRST_BYTES_PER_S
+
+    virtual(run())
+
+
+def test_a_modem_is_a_line_that_crawls() -> None:
+    async def run() -> None:
+        line = Line(now)
+        line.paired(520, 0.13)
+        assert line.narrow_bytes_per_s is not None
+        assert line.narrow_bytes_per_s < CRAWLING_BYTES_PER_S
+        assert line.crawling
+
+    virtual(run())
