@@ -249,7 +249,7 @@ class ServerAgent:
         await self._reply(stream, session, message, await asyncio.shield(answer))
 
     async def _answer_lightly(self, stream: TcpStream, session: ClientSession, number: int, message: Message) -> None:
-        """What changes nothing is carried out again where it comes again, for more may be known by then; not for copies that come at once."""
+        """What changes nothing is carried out again where it comes again, for more may be known then; not for copies that come at once."""
         now, (made_at, answer) = self.stack.now(), session.light_answers.get(number, (-LIGHT_S, {}))
         if now - made_at >= LIGHT_S:
             answer = await self._carry_out(session, message)

@@ -1,4 +1,4 @@
-"""How many more trials it takes to tell blocked from lossy where nothing passes that they could be compared with, and how they are spread."""
+"""How many more trials tell blocked from lossy where nothing passes that they could be compared with, and how they are spread."""
 
 from collections.abc import Sequence
 from typing import Final
