@@ -34,6 +34,7 @@ def test_what_left_too_late_is_left_out(refreshed_at: float | None, ended_at: fl
         left(Vantage.CLIENT),
         left(Vantage.SERVER, 100.0),
         settle_s=0.1,
+        flight_s=0.1,
         refreshed_at=refreshed_at,
         ended_at=ended_at,
         lost=lost,
@@ -45,5 +46,13 @@ def test_what_left_too_late_is_left_out(refreshed_at: float | None, ended_at: fl
 
 def test_what_came_came() -> None:
     came = EndRecord(tuple(PacketRecord(Vantage.SERVER, Movement.RECEIVED, at, UDP, str(at)) for at in TIMES))
-    client, _ = settled(left(Vantage.CLIENT), came, settle_s=0.1, refreshed_at=10.0, ended_at=None, lost=False, ahead_s=0.0)
+    client, _ = settled(left(Vantage.CLIENT), came, settle_s=0.1, flight_s=0.1, refreshed_at=10.0, ended_at=None, lost=False, ahead_s=0.0)
     assert len(client.packet_records) == len(TIMES)
+
+
+def test_a_slow_end_leaves_out_no_more_of_a_run_that_came_to_its_end() -> None:
+    """Otherwise what a path loses would be left out with it, and only what passes would count."""
+    client, _ = settled(
+        left(Vantage.CLIENT), EndRecord(), settle_s=5.0, flight_s=0.1, refreshed_at=10.0, ended_at=None, lost=False, ahead_s=0.0
+    )
+    assert [float(one.key) for one in client.packet_records] == [1.0, 7.0, 8.5]

@@ -284,8 +284,8 @@ class ClientRun:
         _, facts = on_one_clock(client, server, facts)
         refreshed_at = None if peer is None else peer.refreshed_at
         asked, ended = (None if at is None else at - context.recorder.began for at in (refreshed_at, self.ended_at))
-        ahead_s, settle_s = facts.clock_offset_s or 0.0, context.settle_s
-        client, server = settled(client, server, settle_s=settle_s, refreshed_at=asked, ended_at=ended, lost=lost, ahead_s=ahead_s)
+        times = {"settle_s": context.settle_s, "flight_s": context.flight_s, "ahead_s": facts.clock_offset_s or 0.0}
+        client, server = settled(client, server, refreshed_at=asked, ended_at=ended, lost=lost, **times)
         observations = told_apart(judge(client, server, facts), client, server, facts)
         opinions = await self._opinions()
         return Measured(

@@ -201,6 +201,11 @@ class ProbeContext:
             return SOLO_ANSWER_S
         return min(LONGEST_SETTLE_S, self.peer.answers_in_s + 0.03) + self.line.takes_s(FULL_PACKET)
 
+    @property
+    def flight_s(self) -> float:
+        """How long what was just sent may be on the path, seconds, however busy the two ends are."""
+        return SOLO_ANSWER_S if self.peer is None else 1.5 * self.peer.rtt_s + 0.03 + self.line.takes_s(FULL_PACKET)
+
     def connect_s(self, most_s: float) -> float:
         """How long a TCP connection of a conversation may take, seconds; at most `most_s`."""
         return min(most_s, SOLO_CONNECT_S if self.peer is None else 20 * self.settle_s)
