@@ -56,6 +56,8 @@ TESTED_ELSEWHERE: Final = {
     "cli.analyze": ("cli/test_cli_main.py", "all commands are run there"),
     "cli.demo": ("scenarios/test_scenarios_simulated.py", "it plays the scenarios"),
     "cli.finishing": ("scenarios/test_scenarios_simulated.py", "what it writes is read there"),
+    "lab.campaign": ("lab/test_lab_campaign.py", "its parts are one chain from a draw to a table"),
+    "cli.lab_campaign": ("lab/test_lab_campaign.py", "with what it runs"),
     "cli.lab": ("lab/test_lab_cli.py", "with the other tests of the lab"),
     "cli.options": ("cli/test_cli_run.py", "options are those of run"),
     "cli.profiles": ("cli/test_cli_openvpn_profile.py", "profiles are given to run there"),

@@ -1,46 +1,49 @@
-"""What the server agent sends beside the answers to controls: one packet a block, at each place as often as at another."""
+"""What the server agent sends beside the answers to controls: one packet for each prompt, in the place of its answer."""
 
-import random
-from collections import Counter
+import asyncio
 
 import pytest
+from agents_support import Agents, simulated
+from test_agents_outgoing import SEND, opened
 
 from vpnprobe.agents.beside import BesideControls
-from vpnprobe.evidence.comparison import CONTROLS
-
-
-def block(request: BesideControls, number: int, order: list[str], *, answered: int = CONTROLS) -> None:
-    for _ in range(answered):
-        request.answers(number)
-        order.append("answer")
-        request.answered(number)
-
-
-@pytest.mark.parametrize("answered", [1, 2, CONTROLS])
-def test_each_place_is_as_likely(answered: int) -> None:
-    places = Counter[int]()
-    rng = random.Random(3)
-    order = list[str]()
-    request = BesideControls(lambda: order.append("ours"), 10**6, rng.randbytes)
-    runs = 8000
-    for number in range(runs):
-        order.clear()
-        block(request, number, order, answered=answered)
-        assert order.count("ours") <= 1
-        if "ours" in order:
-            places[order.index("ours")] += 1
-    assert set(places) == set(range(answered + 1))
-    for times in places.values():
-        assert times == pytest.approx(sum(places.values()) / (answered + 1), rel=0.1)
-    # Where controls were lost it may lie behind the last that came: then nothing is sent.
-    assert sum(places.values()) == pytest.approx(runs * (answered + 1) / (CONTROLS + 1), rel=0.05)
+from vpnprobe.endpoint.recorder import Recorder
+from vpnprobe.endpoint.sending import Nonces, ProbeSender
+from vpnprobe.evidence import checks
+from vpnprobe.evidence.packet_records import BLOCK, Movement, Vantage
+from vpnprobe.transports.stack import Datagram, Endpoint
+from vpnprobe.wire.nonce import NoncePayload, Purpose
 
 
 def test_no_more_than_were_asked_for() -> None:
-    order = list[str]()
-    request = BesideControls(lambda: order.append("ours"), 4, random.Random(1).randbytes)
-    for number in range(10):
-        assert request.over.is_set() == (request.sent == 4)
-        block(request, number, order)
-    assert request.over.is_set()
-    assert (request.sent, order.count("ours")) == (4, 4)
+    sent = list[int]()
+    request = BesideControls(lambda: sent.append(1), 3)
+    for _ in range(5):
+        request.prompted()
+    assert (request.sent, len(sent)) == (3, 3)
+
+
+@pytest.mark.parametrize("asked_for", [True, False])
+def test_a_prompt_is_answered_by_what_was_asked_for_and_nothing_else(asked_for: bool) -> None:
+    async def story(both: Agents) -> tuple[list[bytes], list[object], list[Purpose]]:
+        gre, answers = list[bytes](), list[Datagram]()
+        raw = both.client.raw(47, lambda datagram: gre.append(datagram.data))
+        talk = await opened(both, ("udp", 53))
+        if asked_for:
+            answer = await talk.ask(number=2, job="gre-bare", **{**SEND, "count": 2, "beside": 9})
+            assert answer["sent"] == 0
+        sender = ProbeSender(Recorder(both.client, Vantage.CLIENT), Nonces(both.client, 1))
+        port = await both.client.udp(answers.append)
+        remote = Endpoint(both.remote.address, 53)
+        for block in (4, 5, 6):
+            sender.control(port, remote, checks.udp_reach(53), block=block)
+            sender.prompt(port, remote, checks.udp_reach(53), block=block, request=9)
+        await asyncio.sleep(0.5)
+        (session,) = both.agent.sessions.everybody()
+        left = [r for r in session.recorder.packet_records if r.check == checks.GRE_BARE and r.movement is Movement.SENT]
+        raw.close()
+        return gre, [r.detail.get(BLOCK) for r in left], [NoncePayload.decode(answer.data).purpose for answer in answers]
+
+    gre, numbers, answered = simulated(story)
+    assert answered == [Purpose.CONTROL] * 3
+    assert (len(gre), numbers) == ((2, [4, 5]) if asked_for else (0, []))

@@ -119,6 +119,15 @@ class TestHello:
         assert count == MOST_SESSIONS
 
 
+TRACE: dict[str, Any] = {
+    "ask": "trace",
+    "passing": ["path", "echo", "icmp", None, ""],
+    "suspects": [],
+    "highest_ttl": 4,
+    "patience_s": 0.1,
+    "loss": [0, 100],
+    "starved": False,
+}
 HOSTILE: list[dict[str, Any]] = [
     {"ask": "dance"},
     {"ask": None},
@@ -135,22 +144,28 @@ HOSTILE: list[dict[str, Any]] = [
     {"ask": "open", "ports": [["udp", n] for n in range(1024, 1024 + MOST_PORTS + 1)], "seconds": 1},
     {"ask": "open", "ports": [], "seconds": "x"},
     {"ask": "send"},
-    {"ask": "send", "job": "bomb", "count": 1, "port": 0, "call_id": 0, "unsolicited": False},
-    {"ask": "send", "job": "udp", "count": 1e999, "port": 53, "call_id": 0, "unsolicited": False},
-    {"ask": "send", "job": "udp", "count": 1, "port": 53, "to": "x", "call_id": 0, "unsolicited": False},
-    {"ask": "send", "job": "udp", "count": 1, "port": 53, "to": ["x", "y"], "call_id": 0, "unsolicited": False},
-    {"ask": "send", "job": "udp", "count": 1, "port": 53, "to": ["1.2.3.4", 99999999], "call_id": 0, "unsolicited": False},
-    {"ask": "send", "job": "gre-in-call", "count": 3, "port": 0, "call_id": 1e999, "unsolicited": False},
+    {"ask": "send", "job": "bomb", "count": 1, "port": 0, "call_id": 0},
+    {"ask": "send", "job": "udp", "count": 1e999, "port": 53, "call_id": 0},
+    {"ask": "send", "job": "udp", "count": 1, "port": 53, "to": "x", "call_id": 0},
+    {"ask": "send", "job": "udp", "count": 1, "port": 53, "to": ["x", "y"], "call_id": 0},
+    {"ask": "send", "job": "udp", "count": 1, "port": 53, "to": ["1.2.3.4", 99999999], "call_id": 0},
+    {"ask": "send", "job": "gre-in-call", "count": 3, "port": 0, "call_id": 1e999},
     {"ask": "rows"},
     {"ask": "rows", "since": "a", "refused": 0},
     {"ask": "rows", "since": [], "refused": {}},
     {"ask": "rows", "since": -5, "refused": -5},
     {"ask": "rows", "since": 1 << 70, "refused": 1 << 70},
     {"ask": "trace"},
-    {"ask": "trace", "check": [], "highest_ttl": 5, "patience_s": 0.1},
-    {"ask": "trace", "check": ["udp", "reach", "udp", 53, ""], "highest_ttl": 1 << 40, "patience_s": 0.1},
-    {"ask": "trace", "check": ["gre", "passthrough", "gre", None, "bare"], "highest_ttl": -4, "patience_s": -1},
-    {"ask": "trace", "check": {"a": 1}, "highest_ttl": 5, "patience_s": 0.1},
+    {**TRACE, "passing": []},
+    {**TRACE, "passing": {"a": 1}},
+    {**TRACE, "highest_ttl": 1 << 40},
+    {**TRACE, "highest_ttl": -4, "patience_s": -1},
+    {**TRACE, "loss": [1]},
+    {**TRACE, "loss": [-5, 1 << 90]},
+    {**TRACE, "suspects": {"a": 1}},
+    {**TRACE, "suspects": [[["udp", "reach", "udp", 53, ""]]]},
+    {**TRACE, "suspects": [[["udp", "reach", "udp", 53, ""], [["a"], 5]]]},
+    {**TRACE, "suspects": [[["gre", "passthrough", "gre", None, "bare"], []]] * 500},
     {"ask": "capture"},
     {"ask": "capture", "offset": -3},
     {"ask": "capture", "offset": 1 << 80},
@@ -162,7 +177,7 @@ json_values = st.recursive(
     max_leaves=6,
 )
 fields = st.sampled_from(
-    ["ports", "seconds", "job", "count", "port", "to", "call_id", "unsolicited", "since", "refused", "check", "highest_ttl", "offset"]
+    ["ports", "seconds", "job", "count", "port", "to", "call_id", "since", "refused", "check", "highest_ttl", "offset"]
 )
 requests = st.fixed_dictionaries({"ask": st.sampled_from(["open", "send", "rows", "trace", "capture", "ping"])}, optional={}).flatmap(
     lambda base: st.dictionaries(fields, json_values, max_size=8).map(lambda more: {**more, **base})
@@ -213,7 +228,7 @@ class TestHostileClients:
     def test_a_flood_of_requests_waits_its_turn(self) -> None:
         async def story(both: Agents) -> tuple[int, int]:
             talk = await both.talk()
-            send = {"ask": "send", "job": "gre-bare", "count": 200, "spacing_s": 0.5, "port": 0, "call_id": 0, "unsolicited": False}
+            send = {"ask": "send", "job": "gre-bare", "count": 200, "spacing_s": 0.5, "port": 0, "call_id": 0}
             for number in range(1, 300):
                 await talk.send(number=number, **send)
             await asyncio.sleep(1)
@@ -231,7 +246,7 @@ class TestHostileClients:
         async def story(both: Agents) -> list[str | None]:
             talk = await both.talk()
             await talk.ask(number=1, ask="open", ports=[["udp", 53]], seconds=60)
-            send = {"ask": "send", "job": "udp", "count": 2, "spacing_s": 0, "port": 53, "call_id": 0, "unsolicited": False}
+            send = {"ask": "send", "job": "udp", "count": 2, "spacing_s": 0, "port": 53, "call_id": 0}
             await talk.ask(number=2, to=["198.51.100.9", 4000], **send)
             rows = (await talk.ask(number=3, ask="rows", since=0, refused=0))["rows"]
             return [row[9][0] for row in rows]
@@ -249,7 +264,7 @@ class TestRequests:
     def test_a_request_that_comes_twice_is_carried_out_once(self) -> None:
         async def story(both: Agents) -> tuple[Message, Message, int]:
             talk, other = await both.talk(), await both.talk()
-            send = {"ask": "send", "job": "esp", "count": 3, "spacing_s": 0.2, "port": 0, "call_id": 0, "unsolicited": False}
+            send = {"ask": "send", "job": "esp", "count": 3, "spacing_s": 0.2, "port": 0, "call_id": 0}
             await talk.send(number=7, **send)
             second = await other.ask(number=7, **send)
             first = await talk.hear()
@@ -262,7 +277,7 @@ class TestRequests:
     def test_an_answer_is_kept_for_a_repetition_that_comes_late(self) -> None:
         async def story(both: Agents) -> tuple[Message, Message]:
             talk = await both.talk()
-            send = {"ask": "send", "job": "esp", "count": 1, "spacing_s": 0, "port": 0, "call_id": 0, "unsolicited": False}
+            send = {"ask": "send", "job": "esp", "count": 1, "spacing_s": 0, "port": 0, "call_id": 0}
             first = await talk.ask(number=7, **send)
             return first, await talk.ask(number=7, **{**send, "count": 5})
 
@@ -276,7 +291,7 @@ class TestRequests:
         async def story(both: Agents) -> tuple[int, int]:
             talk = await both.talk()
             before = await talk.ask(number=7, ask="rows", since=0, refused=0)
-            await talk.ask(number=8, ask="send", job="esp", count=2, spacing_s=0, port=0, call_id=0, unsolicited=False)
+            await talk.ask(number=8, ask="send", job="esp", count=2, spacing_s=0, port=0, call_id=0)
             await asyncio.sleep(pause_s)
             after = await talk.ask(number=7, ask="rows", since=0, refused=0)
             return len(before["rows"]), len(after["rows"])
@@ -339,7 +354,7 @@ class TestRequests:
         async def story(both: Agents) -> list[int]:
             talk = await both.talk()
             jobs = ["gre-bare", "esp", "gre-in-call", "udp", "esp-in-udp"]
-            send = {"ask": "send", "count": 2, "spacing_s": 0, "port": 53, "call_id": 0, "unsolicited": False}
+            send = {"ask": "send", "count": 2, "spacing_s": 0, "port": 53, "call_id": 0}
             return [(await talk.ask(number=number, job=job, **send))["sent"] for number, job in enumerate(jobs, 1)]
 
         assert simulated(story, capabilities={"server": frozenset()}) == [0, 0, 0, 0, 0]
@@ -348,16 +363,14 @@ class TestRequests:
         async def story(both: Agents) -> list[object]:
             talk = await both.talk()
             kinds = [["tcp", "reach", "tcp", 80, ""], ["udp", "reach", "udp", 80, ""], ["gre", "passthrough", "gre", None, "in-call"]]
-            asked = {"ask": "trace", "highest_ttl": 4, "patience_s": 0.1}
-            return [(await talk.ask(number=number, check=kind, **asked))["trace"] for number, kind in enumerate(kinds, 1)]
+            answer = await talk.ask(number=1, **{**TRACE, "suspects": [[kind, []] for kind in kinds]})
+            return [trace[0][0] for trace in answer["traces"]]
 
-        assert simulated(story) == [None, None, None]
+        assert simulated(story) == ["path"]
 
     def test_a_trace_names_the_routers(self) -> None:
         async def story(both: Agents) -> Message:
-            talk = await both.talk()
-            check = ["gre", "passthrough", "gre", None, "bare"]
-            return await talk.ask(number=1, ask="trace", check=check, highest_ttl=4, patience_s=0.1)
+            return await (await both.talk()).ask(number=1, **TRACE)
 
-        hops = dict(simulated(story)["trace"][2])
+        hops = dict(simulated(story)["traces"][0][2])
         assert [hops[ttl] for ttl in (1, 2, 3)] == ["10.78.3.1", "10.78.2.1", "10.78.1.1"]

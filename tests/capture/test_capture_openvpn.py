@@ -262,7 +262,7 @@ def test_a_session_that_goes_on_unheard_while_the_server_captures_is_cut(tmp_pat
     whole = over_udp([*opening(), *exchange(40)])
     later = [udp(b"x", 9, 9)] * 90
     row = rows_by_id(sides(tmp_path, whole, [*whole[:30], *later]))["openvpn-data-udp-1194-c2s"]
-    assert (row.outcome, row.cause, row.detail["cut_after"]) == (Outcome.BLOCKED, Cause.RATE, 12)
+    assert (row.outcome, row.cause, row.detail["cut_after"]) == (Outcome.BLOCKED, Cause.PACKETS, 12)
 
 
 def test_a_servers_capture_that_begins_in_the_middle_says_nothing_of_a_session_whose_name_it_does_not_know(tmp_path: Path) -> None:

@@ -175,6 +175,8 @@ def test_the_token_of_the_environment_and_of_the_home(server: Server, tmp_path: 
         (["--only", "grre"], ExitStatus.USAGE, "did you mean gre?"),
         (["--skip", "carrier-pigeon"], ExitStatus.USAGE, "known are pptp, l2tp"),
         (["--only", "pptp", "--skip", "pptp,gre,tcp"], ExitStatus.USAGE, "leave nothing to probe"),
+        (["--error-bound", "0"], ExitStatus.USAGE, "'--error-bound'"),
+        (["--error-bound", "0.5"], ExitStatus.USAGE, "'--error-bound'"),
         (["--port", "0"], ExitStatus.USAGE, "'--port'"),
         (["--port", "70000"], ExitStatus.USAGE, "'--port'"),
         (["--port", "9999", "--port", "500"], ExitStatus.USAGE, "--port 500 is the port of another VPN protocol"),

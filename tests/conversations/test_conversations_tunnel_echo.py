@@ -85,3 +85,35 @@ def test_another_packet_is_no_echo() -> None:
 @given(st.binary(max_size=100))
 def test_any_payload_is_an_echo_or_none(payload: bytes) -> None:
     read_echo(payload)
+
+
+def test_a_run_goes_on_with_requests_of_the_first_size() -> None:
+    run = EchoRun(7, 2)
+    run.begin(0.0)
+    assert [run.next(0.1 * number) for number in range(3)] == [(0, OUTER_SIZES[0]), (1, OUTER_SIZES[1]), None]
+    run.one_more(1.0)
+    assert not run.all_sent
+    assert run.next(1.0) == (2, OUTER_SIZES[0])
+    assert run.all_sent
+
+
+def test_a_run_that_is_silent_at_its_end() -> None:
+    run = EchoRun(7, 8, sizes=(128,))
+    assert not run.silent_at_its_end(3), "nothing was asked"
+    run.begin(0.0)
+    for number in range(8):
+        run.next(float(number))
+    assert run.silent_at_its_end(3), "nothing was answered"
+    run.answered(4, 9.0)
+    assert run.silent_at_its_end(3)
+    assert not run.silent_at_its_end(4)
+
+
+def test_sizes_of_which_none_is_answered_are_no_silence() -> None:
+    run = EchoRun(7, 12, sizes=(128, 1400))
+    run.begin(0.0)
+    for number in range(12):
+        run.next(float(number))
+        if number % 2 == 0:
+            run.answered(number, number + 0.1)
+    assert not run.silent_at_its_end(3)

@@ -8,7 +8,8 @@ from evidence_support import C2S, CLIENT, RECEIVED, S2C, SENT, SERVER, facts_wit
 
 from vpnprobe.conversations.openvpn import data_suffix
 from vpnprobe.evidence import checks
-from vpnprobe.evidence.judging.data import DataRun
+from vpnprobe.evidence.departures import Departure
+from vpnprobe.evidence.judging.data import DataRun, asked_for
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_counts import Count
 from vpnprobe.evidence.packet_records import PacketRecord, Vantage
@@ -94,7 +95,7 @@ def test_large_packets_that_all_vanish_are_a_limit_on_size() -> None:
 
 def test_a_few_large_packets_that_vanish_prove_nothing() -> None:
     row = row_of(packets(count=7, passes=lambda _, size: size <= 1400))
-    assert short(row) == (Outcome.DEGRADED, Cause.LOSS)
+    assert short(row) == (Outcome.DEGRADED, Cause.UNKNOWN)
     assert "largest_passing" not in row.detail
 
 
@@ -107,7 +108,7 @@ def test_large_packets_prove_nothing_on_a_path_that_loses_as_much() -> None:
 @pytest.mark.parametrize("sessions", [1, 3])
 def test_a_session_that_ends_after_some_packets_is_cut(sessions: int) -> None:
     row = row_of(packets(sessions=sessions, passes=lambda place, _: place < 10))
-    assert short(row) == (Outcome.BLOCKED, Cause.RATE)
+    assert short(row) == (Outcome.BLOCKED, Cause.PACKETS)
     assert row.detail["cut_after"] == 10
     assert row.received == 10 * sessions
 
@@ -120,7 +121,7 @@ def test_a_session_that_got_beyond_shows_that_there_is_no_cut() -> None:
 def test_a_session_that_is_too_short_says_nothing_of_a_cut() -> None:
     rows = [*packets(passes=lambda place, _: place < 10), *packets(first=2, count=6)]
     row = row_of(rows)
-    assert (short(row), row.detail["cut_after"]) == ((Outcome.BLOCKED, Cause.RATE), 10)
+    assert (short(row), row.detail["cut_after"]) == ((Outcome.BLOCKED, Cause.PACKETS), 10)
 
 
 def test_too_few_packets_behind_the_last_one_are_no_cut() -> None:
@@ -129,7 +130,7 @@ def test_too_few_packets_behind_the_last_one_are_no_cut() -> None:
 
 def test_a_cut_behind_a_limit_on_size_is_a_cut() -> None:
     row = row_of(packets(count=48, passes=lambda place, size: place < 20 and size <= 1400))
-    assert (short(row), row.detail["cut_after"]) == ((Outcome.BLOCKED, Cause.RATE), 14)
+    assert (short(row), row.detail["cut_after"]) == ((Outcome.BLOCKED, Cause.PACKETS), 14)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_data_of_which_nothing_comes(transport: Transport, count: int, sessions:
 @pytest.mark.parametrize(
     ("sessions", "stops", "expected"),
     [
-        (4, lambda place, _: place < 10, (Outcome.BLOCKED, Cause.RATE)),
+        (4, lambda place, _: place < 10, (Outcome.BLOCKED, Cause.PACKETS)),
         (4, lambda place, _: place < 3, (Outcome.DEGRADED, Cause.SIZE)),
         (3, lambda place, _: place < 10, (Outcome.NO_ANSWER, None)),
     ],
@@ -152,15 +153,26 @@ def test_data_of_which_nothing_comes(transport: Transport, count: int, sessions:
 def test_streams_that_stall(sessions: int, stops: Passes, expected: tuple[Outcome, Cause | None]) -> None:
     row = row_of(packets(TCP, sessions=sessions, passes=stops))
     assert short(row) == expected
-    if expected[1] is Cause.RATE:
+    if expected[1] is Cause.PACKETS:
         assert row.detail["cut_after"] == 10
     if expected[1] is Cause.SIZE:
         assert (row.detail["largest_passing"], row.detail["smallest_lost"]) == (1200, 1400)
 
 
-def test_one_stream_that_completes_shows_that_nothing_stalls_them() -> None:
-    rows = [*packets(TCP, sessions=4, passes=lambda place, _: place < 10), *packets(TCP, first=9)]
-    assert short(row_of(rows)) == (Outcome.PASS, None)
+@pytest.mark.parametrize(("complete", "expected"), [(1, Outcome.NO_ANSWER), (3, Outcome.NO_ANSWER), (4, Outcome.PASS), (9, Outcome.PASS)])
+def test_streams_pass_where_as_many_complete_as_stall(complete: int, expected: Outcome) -> None:
+    rows = [*packets(TCP, sessions=4, passes=lambda place, _: place < 10), *packets(TCP, first=9, sessions=complete)]
+    assert short(row_of(rows)) == (expected, None)
+
+
+@pytest.mark.parametrize(
+    ("count", "came", "expected"), [(12, 12, Cause.PACKETS), (16, 16, Cause.PACKETS), (24, 12, Cause.PACKETS), (22, 22, Cause.LOSS)]
+)
+def test_a_session_as_long_may_get_a_little_further_than_those_that_are_cut(count: int, came: int, expected: Cause) -> None:
+    rows = [*packets(sessions=3, passes=lambda place, _: place < 10), *packets(first=9, count=count, passes=lambda place, _: place < came)]
+    row = row_of(rows)
+    assert row.cause is expected
+    assert expected is Cause.LOSS or row.detail["cut_after"] == came
 
 
 def test_stalls_prove_nothing_without_a_background() -> None:
@@ -281,3 +293,23 @@ def test_blocked_data_is_filtered_for_what_it_says_where_the_same_sessions_began
     rows = judged([*reset(wrap), *packets(passes=lambda *_: False)])
     row = rows["openvpn-data-udp-1194-c2s"]
     assert short(row) == (Outcome.BLOCKED, Cause.PAYLOAD if before else Cause.UNKNOWN)
+
+
+def test_a_cut_that_is_not_shown_is_no_loss() -> None:
+    lossy = facts_with(background={C2S: Background(400, 100)})
+    row = row_of(packets(passes=lambda place, _: place < 10), facts=lossy)
+    assert short(row) == (Outcome.NO_ANSWER, None)
+    assert row.error_bound is not None
+    assert row.error_bound > 1e-6
+
+
+def test_a_long_run_of_which_nothing_comes_is_cut_where_a_short_one_passes() -> None:
+    """Packets of both directions may be counted: those of the other one come first."""
+    row = row_of([*packets(sessions=2, passes=lambda *_: False), *packets(first=9, count=6)])
+    assert (short(row), row.detail["cut_after"]) == ((Outcome.BLOCKED, Cause.PACKETS), 6)
+
+
+def test_what_was_sent_to_ask_about_a_limit_is_the_evidence_of_it() -> None:
+    lost = [Departure(0.1), Departure(0.2, 3), Departure(0.3, 4)]
+    assert asked_for(lost, 50) == (lost[1:], 1)
+    assert asked_for(lost[:1], 50) == (lost[:1], 50)

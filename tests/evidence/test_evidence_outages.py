@@ -1,11 +1,17 @@
 """Moments in which a path lost everything: told apart from loss, from a full queue, and from the end of a flow that is cut."""
 
 import random
+from dataclasses import replace
 
+from evidence_support import C2S, CLIENT, RECEIVED, SENT, SERVER
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vpnprobe.evidence import checks
+from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.outages import LEAST_LOST, Fate, outages
+from vpnprobe.evidence.packet_records import PacketRecord
+from vpnprobe.evidence.records import EndRecord, PathFacts
 from vpnprobe.observations.schema import Transport
 
 UDP, GRE = Transport.UDP, Transport.GRE
@@ -41,6 +47,30 @@ def test_a_block_of_controls_that_is_lost_whole_makes_one_of_it() -> None:
     cut = steady(from_s=0.3, to_s=0.6, transports=(UDP,))
     assert outages([*cut, *(Fate(0.41 + number / 100, False, UDP, 7) for number in range(3))]) != ()
     assert outages([*cut, *(Fate(0.41 + number / 100, number == 1, UDP, 7) for number in range(3))]) == ()
+
+
+def test_where_anything_came_over_tcp_meanwhile_it_is_none() -> None:
+    whole = [*steady(from_s=0.3, to_s=0.6, transports=(UDP,)), *(Fate(0.41 + number / 100, False, UDP, 7) for number in range(3))]
+    assert outages(whole, [0.45]) == ()
+    assert outages(whole, [0.2, 0.7]) != ()
+
+
+def test_what_came_over_tcp_is_told_by_when_it_came() -> None:
+    """The payload left within the outage, and came behind it: TCP had repeated it. The other came meanwhile."""
+    check, delay = checks.tcp_reach(443), 0.02
+
+    def judged(came_at: float) -> int:
+        kinds = {UDP: checks.udp_reach(53), GRE: checks.GRE_BARE}
+        client = [PacketRecord(CLIENT, SENT, one.at, kinds[one.transport], f"{number}") for number, one in enumerate(fates)]
+        passed = [row for row, one in zip(client, fates, strict=True) if one.came]
+        server = [replace(row, vantage=SERVER, movement=RECEIVED, at=row.at + delay) for row in passed]
+        client.append(PacketRecord(CLIENT, SENT, 0.35, check, "payload", "payload"))
+        server.append(PacketRecord(SERVER, RECEIVED, came_at, check, "payload", "payload"))
+        return len(Judge(EndRecord(tuple(client)), EndRecord(tuple(server)), PathFacts()).outages[C2S])
+
+    fates = steady(from_s=0.3, to_s=0.5)
+    assert judged(0.7) == 1
+    assert judged(0.4) == 0
 
 
 def test_what_a_full_queue_drops_at_one_moment_is_none() -> None:

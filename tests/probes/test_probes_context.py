@@ -1,17 +1,19 @@
 """How many packets it takes to be sure: more where the path loses some, spread in time, and never without end."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
 
+from vpnprobe.endpoint.probe_packets import Suspect
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind, TtlTrace
 from vpnprobe.evidence.statistics import MOST_TRIALS, Background
+from vpnprobe.evidence.trials import SPREAD_S, SURE_TRIALS
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import (
     FIRST_TRIALS,
@@ -21,7 +23,6 @@ from vpnprobe.probes.context import (
     Settings,
     gather_all,
 )
-from vpnprobe.probes.trials import SPREAD_S, SURE_TRIALS
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
 from vpnprobe.transports.topology import CLIENT, Topology
 
@@ -53,7 +54,6 @@ class Peer:
         port: int = 0,
         to: tuple[str, int] | None = None,
         call_id: int = 0,
-        unsolicited: bool = False,
         beside: bool = False,
     ) -> None:
         return
@@ -63,11 +63,20 @@ class Peer:
         await asyncio.sleep(self.rtt_s)
         return EndRecord(tuple(self.rows))
 
+    def own_addresses(self, target: str) -> Mapping[Transport, str]:
+        return {}
+
     def background(self) -> Mapping[Direction, Background]:
         return self.loss
 
-    async def trace(self, check: Check, *, highest_ttl: int) -> TtlTrace | None:
+    @property
+    def control_ports(self) -> tuple[int, int] | None:
         return None
+
+    async def trace(
+        self, passing: Check, suspects: Sequence[Suspect], *, highest_ttl: int, loss: Background, starved: bool
+    ) -> list[TtlTrace]:
+        return []
 
 
 def path_with(peer: Peer | None) -> ProbeContext:

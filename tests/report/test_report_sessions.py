@@ -146,7 +146,7 @@ def test_named_failures_are_among_the_next_steps_once() -> None:
 
 
 def test_the_drawing_holds_sessions_that_pass_and_that_do_not() -> None:
-    blocked = data({"wrap": "tls-crypt"}, Outcome.BLOCKED, Cause.RATE)
+    blocked = data({"wrap": "tls-crypt"}, Outcome.BLOCKED, Cause.PACKETS)
     drawn = figure(with_rows(data({}), blocked), Direction.C2S)
     assert drawn is not None
     assert "UDP" in {lane.name for lane in drawn.lanes if lane.lost}

@@ -26,7 +26,7 @@ def failures_in(decision: Decision, protocol: str = "openvpn-udp") -> list[Reaso
 
 
 def test_a_cut_is_named_with_its_number() -> None:
-    decision = settle(*openvpn(UDP, 1194, data=BLOCKED, cause=Cause.RATE, detail={"cut_after": 12}))
+    decision = settle(*openvpn(UDP, 1194, data=BLOCKED, cause=Cause.PACKETS, detail={"cut_after": 12}))
     assert verdict(decision, "openvpn-udp").feasibility is BAD
     assert [reason.rule for reason in failures_in(decision)] == ["failure.data-cut"]
     assert "the connection is cut (12 passed)." in failures_in(decision)[0].text

@@ -167,7 +167,7 @@ def test_a_port_that_another_program_has_takes_nothing_from_its_protocol(monkeyp
     begin = SimulatedNetwork.stack
 
     def with_daemon(network: SimulatedNetwork, end: str) -> SimulatedStack:
-        host = network._hosts[SERVER]
+        host = network._doors[SERVER]._host
         host.sockets.udp.setdefault(TAKEN.port, UdpSocket(TAKEN.port, lambda _: None, None))
         host.programs[TAKEN] = "openvpn"
         return begin(network, end)

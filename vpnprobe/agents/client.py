@@ -15,7 +15,7 @@ from vpnprobe import __version__
 from vpnprobe.agents.control import Channel, Connector, FrameReader, Message, encode_frame
 from vpnprobe.agents.line_watch import watched
 from vpnprobe.agents.own_firewalls import ask_firewalls
-from vpnprobe.agents.peer import RemotePeer, about_server, hello
+from vpnprobe.agents.peer import RemotePeer, about_server, hello, known_at_first
 from vpnprobe.agents.samples import carried, segments_lost
 from vpnprobe.agents.settling import settled
 from vpnprobe.agents.tracing import trace_both_ways
@@ -39,7 +39,9 @@ from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, ProbeError, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Observation, Transport
 from vpnprobe.probes.catalogue import Probe, chosen, ports_of
+from vpnprobe.probes.comparison import with_controls
 from vpnprobe.probes.context import ProbeContext, RawPorts
+from vpnprobe.probes.rate_trains import tell_rates
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Address, Closable, ConnectError, Datagram, NetworkStack, TcpStream
 from vpnprobe.wire.icmp import Quote
@@ -168,8 +170,8 @@ class ClientRun:
         self._open_raw(context)
         self._begin_capture(context)
         own = str(self.stack.source_address(self.peer_address))
-        seen_as = peer.seen_as if peer else None
-        context.facts = PathFacts(client_address=own, client_seen_as=seen_as, server_address=str(self.peer_address))
+        known = known_at_first(peer, client_address=own, server_address=str(self.peer_address))
+        context.facts = replace(known, error_bound=self.settings.error_bound)
         context.server_record = peer.record() if peer is not None else EndRecord(recorded=False)
         return context
 
@@ -211,7 +213,7 @@ class ClientRun:
 
     async def _probe(self, context: ProbeContext, peer: RemotePeer | None) -> None:
         probes = chosen(self.settings)
-        wanted = ports_of(probes, self.settings)
+        wanted = with_controls(ports_of(probes, self.settings), self.settings)
         if peer is not None:
             keys = self._keys()
             ports = await peer.open(wanted, {name: made.handed_over() for name, made in keys.items()})
@@ -221,9 +223,10 @@ class ClientRun:
         existing = self.settings.existing
         whom = existing.file if existing is not None and self.settings.only_existing else str(self.peer_address)
         self.tell(f"probing {whom} with {', '.join(probe.name for probe in probes)}")
-        measuring = [] if peer is None else [peer.measure_background(context.line)]
+        measuring = [] if peer is None else [peer.measure_background(context.line), context.comparison.greet()]
         async with watched(context.line, peer):
             await _together([*(self._guarded(probe, context) for probe in probes), *measuring])
+        await tell_rates(context)
         if self.second_opinion is not None:
             scanned = fit_to_scan(wanted, context)
             by_transport = ([port for port in scanned if port.transport is kind] for kind in (Transport.TCP, Transport.UDP))
@@ -231,7 +234,7 @@ class ClientRun:
         silent = {"silent", "unreachable"} & {name.code for name in context.named_failures}
         if self.tap is not None and (silent or not self.settings.only_existing):
             self.tell("tracing where packets vanish")
-            await trace_both_ways(context, self.tap)
+            await trace_both_ways(context, self.tap, self.run_capture.packets)
 
     def _keys(self) -> dict[str, ClientKeys]:
         """By protocol that takes them: the keys of this run."""
@@ -351,6 +354,7 @@ class ClientRun:
             "address": context.facts.client_address,
             "version": __version__,
             "platform": platform.system(),
+            "error_bound": self.settings.error_bound,
             "capabilities": sorted(self.stack.capabilities),
             "capture": "client.pcap" if self.sees_wire else f"none: {self.no_capture}",
             **({"no_raw": context.no_raw} if context.no_raw else {}),

@@ -108,6 +108,11 @@ class Channel:
         self.times = AnswerTimes()
         """How fast it answers what takes it no time."""
 
+    @property
+    def ports(self) -> tuple[int, int] | None:
+        """Of the connection that answered last: this host's port and the other's; None: none is open."""
+        return (self._streams[0].local.port, self._streams[0].remote.port) if self._streams else None
+
     async def open(self) -> None:
         """Opens the first connection; where it takes long, others race it. Raises what the connector raises once none is left."""
         attempts: set[asyncio.Task[TcpStream]] = set()

@@ -4,34 +4,51 @@ Only ever towards the client's own address: nobody else can be sent anything thr
 """
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from vpnprobe.agents.beside import BLOCKS_PATIENCE, BesideControls
+from vpnprobe.agents.beside import BesideControls
 from vpnprobe.agents.control import Message
+from vpnprobe.agents.opened_flows import OpenedFlows
 from vpnprobe.agents.records import trace_row
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import ClientSession
 from vpnprobe.conversations.contract import Sender
+from vpnprobe.conversations.tunnel_echo import TunnelEcho
+from vpnprobe.endpoint.hop_search import MOST_SUSPECTS, HopSearch
 from vpnprobe.endpoint.ppp_call import Call
-from vpnprobe.endpoint.probe_packets import ProbePacketMaker, in_call, udp, without_port
+from vpnprobe.endpoint.probe_packets import (
+    ProbePacketMaker,
+    echo,
+    in_call,
+    said_again,
+    segment_again,
+    syn_ack_again,
+    udp,
+    without_port,
+)
 from vpnprobe.endpoint.sending import BesidePort
-from vpnprobe.endpoint.ttl_probe import HIGHEST_TTL, IcmpTap
+from vpnprobe.endpoint.ttl_probe import HIGHEST_TTL, Copied, IcmpTap
 from vpnprobe.evidence import checks
-from vpnprobe.evidence.check_rows import check_row, read_check
-from vpnprobe.evidence.comparison import PERIOD_S
-from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.records import PortState, TtlTrace
+from vpnprobe.evidence.check_rows import read_check
+from vpnprobe.evidence.packet_records import Check, Movement
+from vpnprobe.evidence.records import PortState
+from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Job
+from vpnprobe.probes.peer import Job
 from vpnprobe.transports.stack import Endpoint, NetworkStack, RawPort, UdpPort
-from vpnprobe.wire.nonce import SHORTEST
+from vpnprobe.wire.nonce import MOST_REQUESTS, SHORTEST
 
+WITHOUT_PORTS: Final = {Job.BARE_GRE: checks.GRE_BARE, Job.ESP: checks.ESP}
+"""Jobs whose packets are one flow between two addresses."""
 PACKET_BYTES: Final = 100
 """About what one takes on the line."""
 MOST_PACKETS: Final = 200
 """Of one request to send."""
+MOST_LOST: Final = 12
+"""Packets of one kind that copies may be made of."""
 
 
 @dataclass(slots=True)
@@ -53,19 +70,23 @@ class RawSockets:
 class Outgoing:
     """All that one server agent sends by itself."""
 
-    def __init__(self, stack: NetworkStack, responders: Responders, raw: RawSockets) -> None:
+    def __init__(self, stack: NetworkStack, responders: Responders, raw: RawSockets, opened: OpenedFlows) -> None:
         self._stack = stack
         self._responders = responders
         self._raw = raw
+        self._opened = opened
 
     async def send(self, session: ClientSession, message: Message) -> dict[str, object]:
         job, count = Job(message["job"]), min(int(message["count"]), MOST_PACKETS)
         port, to = int(message["port"]), message.get("to")
-        send_one = self._sending(session, job, port, to, call_id=int(message["call_id"]), unsolicited=bool(message["unsolicited"]))
+        send_one = self._sending(session, job, port, to, call_id=int(message["call_id"]))
         if send_one is None:
             return {"sent": 0}
-        if message.get("beside"):
-            return {"sent": await self._beside(session, send_one, count)}
+        if (check := WITHOUT_PORTS.get(job)) is not None:
+            self._speaks(session, check)
+        if (request := message.get("beside")) is not None:
+            session.beside[int(request) % MOST_REQUESTS] = BesideControls(send_one, count)
+            return {"sent": 0}
         for number in range(count):
             if number:
                 await asyncio.sleep(min(1.0, float(message["spacing_s"])))
@@ -73,18 +94,11 @@ class Outgoing:
             send_one()
         return {"sent": count}
 
-    async def _beside(self, session: ClientSession, send_one: Callable[[], None], count: int) -> int:
-        """Sends one packet in each block of controls that comes; how many. Without blocks it ends by itself."""
-        beside = BesideControls(send_one, count, self._stack.entropy)
-        session.beside.append(beside)
-        try:
-            async with asyncio.timeout(BLOCKS_PATIENCE * count * PERIOD_S):
-                await beside.over.wait()
-        except TimeoutError:
-            pass
-        finally:
-            session.beside.remove(beside)
-        return beside.sent
+    def _speaks(self, session: ClientSession, check: Check) -> None:
+        """The server is about to send what has no ports: is it the first to?"""
+        if not any(s.check == check and s.movement is Movement.RECEIVED for s in session.recorder.packet_records):
+            session.spoke_first.add(check)
+        self._opened.passed(session.address, check, self._stack.now(), opened=False)
 
     def _sending(
         self,
@@ -94,24 +108,46 @@ class Outgoing:
         to: Any,  # noqa: ANN401
         *,
         call_id: int,
-        unsolicited: bool,
     ) -> Callable[[], None] | None:
         """What sends one packet of a job; None: it cannot be sent."""
         sender, address = session.sender, session.address
+        told = deque(Endpoint(address, int(each[1])) for each in list(to or ())[:MOST_PACKETS])
         if job is Job.BARE_GRE and (gre := self._raw.gre) is not None:
-            return lambda: sender.bare_gre(gre, address, unsolicited=unsolicited)
+            return lambda: sender.bare_gre(gre, address)
         if job is Job.ESP and (raw := self._raw.esp) is not None:
-            return lambda: sender.esp(raw, address, unsolicited=unsolicited)
+            return lambda: sender.esp(raw, address)
         if job is Job.IN_CALL_GRE and (call := self._call(session, call_id)) is not None:
             return call.request
-        told = Endpoint(address, int(to[1])) if to is not None else None
-        at, endpoint = self._udp(session, port), self._endpoint(session, job, port) or told
-        if at is None or endpoint is None:
+        if job is Job.DATA:
+            return self._echo(session, port)
+        at = self._udp(session, port)
+        if at is None or job not in (Job.UDP, Job.ESP_IN_UDP) or (not told and self._endpoint(session, job, port) is None):
             return None
-        check, known, socket = checks.udp_reach(port), endpoint, at
-        if job is Job.UDP:
-            return lambda: sender.nonce(socket, known, check, size=SHORTEST)
-        return (lambda: sender.esp_in_udp(socket, known)) if job is Job.ESP_IN_UDP else None
+        check, socket = checks.udp_reach(port), at
+
+        def send_one() -> None:
+            told.rotate(-1)
+            to = self._endpoint(session, job, port) or told[-1]
+            if job is Job.UDP:
+                sender.nonce(socket, to, check, size=SHORTEST)
+            else:
+                sender.esp_in_udp(socket, to)
+
+        return send_one
+
+    def _echo(self, session: ClientSession, port: int) -> Callable[[], None] | None:
+        """What sends one more echo request through the newest tunnel at a port; None: there is none."""
+        driver = self._responders.conversation(port, session)
+        end = driver.conversation if driver is not None else None
+        if driver is None or not isinstance(end, TunnelEcho):
+            return None
+        echo, at = end, driver
+
+        def send_one() -> None:
+            echo.run.one_more(self._stack.now())
+            at.say(echo.send_due_echo)
+
+        return send_one
 
     def _endpoint(self, session: ClientSession, job: Job, port: int) -> Endpoint | None:
         """Where the client's own packets of that kind came from last.
@@ -142,31 +178,52 @@ class Outgoing:
         return Call(session.recorder, self._raw.gre, session.address, Sender.RESPONDER, call_id=own, peer_call_id=peer)
 
     async def trace(self, session: ClientSession, message: Message) -> dict[str, object]:
-        check = read_check(message["check"])
-        if (to := message.get("to")) is not None and check.port is not None:
-            session.endpoints.setdefault(checks.udp_reach(check.port), Endpoint(session.address, int(to[1])))
-        make = self._maker(session, check)
-        if self._raw.icmp is None or make is None:
-            return {"trace": None}
-        trace: TtlTrace = await self._raw.icmp.step(
+        passing, lost, passed = read_check(message["passing"]), *(max(0, int(number)) for number in message["loss"])
+        suspects = [
+            (read_check(check), [(str(name), str(key)) for name, key in some[:MOST_LOST]])
+            for check, some in message["suspects"][:MOST_SUSPECTS]
+        ]
+        if self._raw.icmp is None:
+            return {"traces": []}
+        search = HopSearch(
+            self._raw.icmp,
             session.recorder,
-            check,
             Direction.S2C,
-            make,
-            source=self._stack.source_address(session.address),
-            destination=session.address,
-            highest_ttl=max(1, min(HIGHEST_TTL, int(message["highest_ttl"]))),
-            patience_s=min(2.0, float(message["patience_s"])),
+            self._stack.source_address(session.address),
+            session.address,
+            max(1, min(HIGHEST_TTL, int(message["highest_ttl"]))),
+            max(0.0, min(2.0, float(message["patience_s"]))),
+            Background(lost, passed),
+            session.pacer,
+            starved=bool(message["starved"]),
         )
-        return {"trace": trace_row(trace), "check": check_row(check)}
+        makers = ((check, self._maker(session, check, some)) for check, some in suspects)
+        kinds = [Copied(check, make) for check, make in makers if make is not None]
+        return {"traces": [trace_row(trace) for trace in await search.run(self._comparison(session, passing), kinds)]}
 
-    def _maker(self, session: ClientSession, check: Check) -> ProbePacketMaker | None:
-        """What makes one more packet of a kind towards the client; None: it cannot be made."""
-        nonces = session.sender.nonces
+    def _comparison(self, session: ClientSession, passing: Check) -> Copied:
+        """What the others are compared with; ICMP echo, which nearly always passes, where nothing else can be copied."""
+        make: ProbePacketMaker | None = None
+        if passing == checks.CONTROL:
+            packets = session.run_capture.packets
+            again = (segment_again(packets, passing, stream.local.port, stream.remote.port) for stream in session.streams)
+            make = next((one for one in again if one is not None), None)
+        else:
+            make = self._maker(session, passing, ())
+        return Copied(passing, make) if make is not None else Copied(checks.ICMP_ECHO, echo(session.sender.nonces))
+
+    def _maker(self, session: ClientSession, check: Check, lost: Iterable[tuple[str, str]]) -> ProbePacketMaker | None:
+        """What makes one more packet of a kind towards the client; None: it cannot be made.
+
+        `lost`: message and key of packets that were lost.
+        """
+        nonces, packets = session.sender.nonces, session.run_capture.packets
         if check == checks.GRE_IN_CALL:
             return in_call(call) if (call := self._call(session)) is not None else None
-        if (make := without_port(nonces, check)) is not None:
+        if (make := without_port(nonces, check)) is not None or check.port is None:
             return make
-        if check.probe == "udp" and check.port is not None and (to := self._endpoint(session, Job.UDP, check.port)) is not None:
+        if check.probe == "tcp":
+            return syn_ack_again(packets, check)
+        if check.probe == "udp" and (to := self._endpoint(session, Job.UDP, check.port)) is not None:
             return udp(nonces, Endpoint(self._stack.source_address(session.address), check.port), to, check)
-        return None
+        return said_again(packets, session.recorder.said, check, lost)

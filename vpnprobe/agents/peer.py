@@ -5,33 +5,37 @@ import base64
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from vpnprobe.agents.beside import BLOCKS_PATIENCE
 from vpnprobe.agents.control import VERSION, Channel, Message
 from vpnprobe.agents.handover import known_payloads, missing, read_payloads, read_summary, restored
 from vpnprobe.agents.records import (
     LATEST_S,
+    read_addresses,
     read_all,
     read_known,
     read_lateness,
+    read_opened,
     read_packet_record,
     read_refusal,
     read_trace,
     unpacked,
 )
+from vpnprobe.endpoint.hop_search import LONGEST_BLANK_S, MOST_SUSPECTS
 from vpnprobe.endpoint.pacer import NARROW_BYTES_PER_S, PAIRS, Line, Turn
 from vpnprobe.endpoint.pcap import encode_pcap
+from vpnprobe.endpoint.probe_packets import Suspect
 from vpnprobe.endpoint.recorder import MOST_ROWS
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.evidence.check_rows import LONGEST_TEXT, check_row, kept_row, read_check, read_mends
 from vpnprobe.evidence.lateness import MOST_TIMES, Lateness
 from vpnprobe.evidence.packet_records import Check, PacketRecord, Vantage
-from vpnprobe.evidence.records import EndRecord, PortState, Refusal, TtlTrace
+from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, TtlTrace
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.firewall.mending import Kept, Mends
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Job
+from vpnprobe.probes.peer import Job
 from vpnprobe.probes.settings import WantedPort
 from vpnprobe.transports.stack import Address, Packet
 
@@ -72,6 +76,7 @@ class RemotePeer:
         self._overflowed = False
         """It saw more than it could keep: what is not in its record may have come all the same."""
         self._seen_as = ""
+        self._addresses: dict[Transport, list[str]] = {}
         self._dropped_on_input: frozenset[Check] = frozenset()
         self._dropped_on_output: frozenset[Check] = frozenset()
         self._late: tuple[Lateness, ...] = ()
@@ -103,6 +108,21 @@ class RemotePeer:
     def seen_as(self) -> str | None:
         """The client's address as the server sees it: of the control channel, or of probes that came from another."""
         return self._seen_as or str(self.about.get("seen_as") or "") or None
+
+    @property
+    def opened_before(self) -> dict[Check, float]:
+        """What the server's packets of an earlier run may have opened towards this client, and how many seconds before this one."""
+        with _readable("hello"):
+            rows = read_known(self.about.get("opened", []), read_opened, self._unknown)
+        return dict(row for row in rows if row is not None)
+
+    def own_addresses(self, target: str) -> dict[Transport, str]:
+        """By protocol: the server's own address at which what is sent to `target` comes to it; empty: it did not say.
+
+        It may have several, and be sent to at others by other programs: where one of them is `target`, that is the one.
+        """
+        told = self._addresses or {Transport.TCP: [str(self.about["address"])] if self.about.get("address") else []}
+        return {transport: target if target in own else own[0] for transport, own in told.items() if own}
 
     @property
     def unknown_checks(self) -> list[str]:
@@ -147,13 +167,12 @@ class RemotePeer:
         count: int,
         spacing_s: float,
         port: int = 0,
-        to: tuple[str, int] | None = None,
+        to: Sequence[tuple[str, int]] = (),
         call_id: int = 0,
-        unsolicited: bool = False,
-        beside: bool = False,
+        beside: int | None = None,
     ) -> None:
-        arguments = {"count": count, "spacing_s": spacing_s, "port": port, "to": to, "call_id": call_id, "unsolicited": unsolicited}
-        expect_s = (BLOCKS_PATIENCE if beside else 1.0) * count * spacing_s
+        arguments = {"count": count, "spacing_s": spacing_s, "port": port, "to": list(to), "call_id": call_id}
+        expect_s = count * spacing_s if beside is None else 0.0
         await self._ask("send", job=job.value, expect_s=expect_s, beside=beside, **arguments)
 
     async def refresh(self) -> EndRecord:
@@ -173,6 +192,8 @@ class RemotePeer:
                 self._dropped_on_input = self._checks(answer.get("dropped_on_input", []))
                 self._dropped_on_output = self._checks(answer.get("dropped_on_output", []))
                 self._late = tuple(read_all(answer.get("late"), read_lateness)[:MOST_TIMES])
+            with _readable("rows"):
+                self._addresses = read_addresses(answer.get("addresses", {}))
             self._seen_as = str(answer.get("seen_as") or "") or self._seen_as
             more = bool(answer.get("more")) and bool(rows or refusals) and not too_many
         self.refreshed_at = max(self.refreshed_at, began)
@@ -206,15 +227,25 @@ class RemotePeer:
         with _readable("firewall"):
             return read_mends(kept, answer.get("manager"), answer.get("commands"))
 
-    async def trace(self, check: Check, *, highest_ttl: int) -> TtlTrace | None:
-        patience_s = 1.5 * self.rtt_s + 0.05
+    @property
+    def control_ports(self) -> tuple[int, int] | None:
+        return self.channel.ports
+
+    async def trace(
+        self, passing: Check, suspects: Sequence[Suspect], *, highest_ttl: int, loss: Background, starved: bool
+    ) -> list[TtlTrace]:
         answer = await self._ask(
-            "trace", check=check_row(check), highest_ttl=highest_ttl, patience_s=patience_s, expect_s=2 * patience_s + 0.5
+            "trace",
+            passing=check_row(passing),
+            suspects=[[check_row(suspect.check), [list(one) for one in suspect.lost]] for suspect in suspects[:MOST_SUSPECTS]],
+            highest_ttl=highest_ttl,
+            patience_s=1.5 * self.rtt_s + 0.03,
+            loss=[loss.lost, loss.passed],
+            starved=starved,
+            expect_s=LONGEST_BLANK_S,
         )
-        if answer.get("trace") is None:
-            return None
         with _readable("trace"):
-            return read_all([answer["trace"]], read_trace)[0]
+            return read_all(answer.get("traces"), read_trace)
 
     async def capture(self, client_ports: Iterable[tuple[Transport, int]] | None, own: Sequence[Packet], *, note: str = "") -> bytes | None:
         """The server's capture as a pcap file; None: it may not capture, or it could not be had in time.
@@ -351,6 +382,15 @@ def _readable(kind: str) -> Iterator[None]:
         yield
     except (DecodeError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
         raise CannotRun(f"the peer answered {kind} with something that cannot be read: {error}") from error
+
+
+def known_at_first(peer: RemotePeer | None, *, client_address: str, server_address: str) -> PathFacts:
+    """What is known of the path once the peer has said what it is, or is not there."""
+    facts = PathFacts(client_address=client_address, server_address=server_address)
+    if peer is None:
+        return facts
+    own = peer.own_addresses(server_address)
+    return replace(facts, client_seen_as=peer.seen_as, server_own_addresses=own, opened_before=peer.opened_before)
 
 
 def hello(session: str, tag: int) -> dict[str, object]:

@@ -34,7 +34,7 @@ from vpnprobe.transports.stack import (
     TcpStream,
     UdpPort,
 )
-from vpnprobe.wire.nonce import MAGIC, STREAM_BYTES, NoncePayload, block_of
+from vpnprobe.wire.nonce import MAGIC, PURPOSES_OF_REACH, STREAM_BYTES, NoncePayload, of_key
 
 MOST_CONVERSATIONS: Final = 512
 """Under way at one port; the oldest is forgotten."""
@@ -93,19 +93,20 @@ class UdpResponder:
             session.recorder.arrived([identity], datagram)
             if datagram.source.address != session.address:
                 continue  # Recorded, but never answered: a forged source address must not make this agent send to a third party.
-            session.endpoints[identity.check] = datagram.source
+            if identity.purpose in PURPOSES_OF_REACH:
+                session.endpoints[identity.check] = datagram.source
             if self.port is not None:
                 self._answer(self.port, session, identity, datagram)
 
     def _answer(self, port: UdpPort, session: ClientSession, identity: identify.PacketIdentity, datagram: Datagram) -> None:
-        block = block_of(identity.key)
-        beside = list(session.beside) if block is not None else []
-        for request in beside:
-            request.answers(block or 0)
-        session.sender.answer(port, datagram.source, identity, datagram.data)
-        session.pacer.charge(len(datagram.data) + HEADERS)
-        for request in beside:
-            request.answered(block or 0)
+        payload = of_key(identity.key)
+        if payload is None or payload.request is None:
+            session.sender.answer(port, datagram.source, identity, datagram.data)
+            session.pacer.charge(len(datagram.data) + HEADERS)
+        elif (beside := session.beside.get(payload.request)) is not None and not payload.is_answer:
+            session.pacer.charge(len(datagram.data) + HEADERS)
+            with session.recorder.in_block(payload.block):
+                beside.prompted()
 
     def _converse(self, datagram: Datagram) -> None:
         """Hands a datagram to the conversation that it belongs to, begun where it opens one: the client's port may have been another's."""
@@ -141,6 +142,10 @@ class UdpResponder:
         _pace(conversation, owner)
         driver.start()
         return driver
+
+    def newest(self, session: ClientSession) -> Driver | None:
+        """Of the conversations that are under way here for a session; None: there is none."""
+        return next((driver for owner, driver in reversed(self._under_way.values()) if owner is session), None)
 
     def _keep(self, client: Endpoint, owner: ClientSession, driver: Driver) -> None:
         """Puts a conversation in the place of the one before it from there; where there are too many, the oldest is forgotten."""
@@ -310,6 +315,11 @@ class Responders:
         """The open UDP port of that number; None: there is none."""
         responder = self._open.get(WantedPort(Transport.UDP, number))
         return responder.port if isinstance(responder, UdpResponder) else None
+
+    def conversation(self, number: int, session: ClientSession) -> Driver | None:
+        """The newest one that is under way at a UDP port for a session; None: there is none."""
+        responder = self._open.get(WantedPort(Transport.UDP, number))
+        return responder.newest(session) if isinstance(responder, UdpResponder) else None
 
     def forget(self, session: ClientSession) -> None:
         """Ends what is under way for a session that has ended; its ports may be others' too."""

@@ -15,6 +15,7 @@ from typing import Final
 from vpnprobe import __version__
 from vpnprobe.agents.control import MOST_BYTES, STRANGER_BYTES, VERSION, FrameReader, Message, encode_frame
 from vpnprobe.agents.handover import encode_payloads, summary
+from vpnprobe.agents.opened_flows import OpenedFlows
 from vpnprobe.agents.outgoing import Outgoing, RawSockets
 from vpnprobe.agents.records import lateness_row, packed, packet_record_row, refusal_row
 from vpnprobe.agents.responders import Responders
@@ -70,9 +71,10 @@ class ServerAgent:
         self._admits = admits
         """Whether the first message of a connection proves the secret; None: the streams are authenticated already."""
         self.sessions = ClientSessions(stack)
+        self._opened = OpenedFlows()
         self._raw = RawSockets()
         self.responders = Responders(stack, self.sessions, lambda: self._raw.gre)
-        self._outgoing = Outgoing(stack, self.responders, self._raw)
+        self._outgoing = Outgoing(stack, self.responders, self._raw, self._opened)
         self._handlers: Mapping[str, Callable[[ClientSession, Message], Awaitable[dict[str, object]]]] = {
             "open": self._open,
             "send": self._outgoing.send,
@@ -124,13 +126,21 @@ class ServerAgent:
         for session in self.sessions.of(datagram.source.address, tag):
             if not any(call.received(datagram) for call in session.calls):
                 others = session.observer.in_call(datagram.data, Sender.INITIATOR) if session.observer is not None else ()
-                session.recorder.arrived([*(i for i in identities if i.check == checks.GRE_BARE), *others], datagram)
+                bare = [i for i in identities if i.check == checks.GRE_BARE]
+                session.recorder.arrived([*bare, *others], datagram)
+                if bare:
+                    self._passed(session, checks.GRE_BARE)
 
     def _esp_came(self, datagram: Datagram) -> None:
         identity = identify.esp(checks.ESP, datagram.data)
         if identity is not None:
             for session in self.sessions.of(datagram.source.address, identity.session_tag):
                 session.recorder.arrived([identity], datagram)
+                self._passed(session, checks.ESP)
+
+    def _passed(self, session: ClientSession, check: Check) -> None:
+        """A packet without ports has come from a client."""
+        self._opened.passed(session.address, check, self.stack.now(), opened=check in session.spoke_first)
 
     def _unreachable(self, quote: Quote, source: Address, kind: RefusalKind) -> None:
         check = check_of(quote, server_port=lambda server, _: server)
@@ -213,20 +223,23 @@ class ServerAgent:
             self._begin_capture(session)
             self._look_after(session)
         session.heard = self.stack.now()
-        await stream.send(encode_frame({"answers": number, **self._about(session)}))
+        await stream.send(encode_frame({"answers": number, **self._about(session, stream)}))
         return session
 
     def _begin_capture(self, session: ClientSession) -> None:
         if Capability.CAPTURE in self.stack.capabilities:
-            session.run_capture.listeners.append(LatenessObserver(session.recorder))
-            session.run_capture.listeners.append(session.host_firewall)
+            listeners = (LatenessObserver(session.recorder), session.host_firewall, session.own_addresses)
+            session.run_capture.listeners += listeners
             with contextlib.suppress(CannotRun):
                 self.sessions.capture(session)
 
-    def _about(self, session: ClientSession) -> dict[str, object]:
+    def _about(self, session: ClientSession, stream: TcpStream) -> dict[str, object]:
+        own = stream.local.address
         return {
             "version": __version__,
+            "address": "" if own.is_unspecified else str(own),
             "seen_as": str(session.address),
+            "opened": [[check_row(check), age_s] for check, age_s in self._opened.towards(session.address, self.stack.now())],
             "began": self.stack.unix_time() - (self.stack.now() - session.recorder.began),
             "capabilities": sorted(self.stack.capabilities),
             "no_raw": self._raw.lack,
@@ -349,6 +362,7 @@ class ServerAgent:
             "refusals": [refusal_row(refusal) for refusal in refusals],
             "more": since + len(rows) < len(recorder.packet_records) or refused + len(refusals) < len(recorder.refusals),
             "dropped": recorder.dropped,
+            "addresses": session.own_addresses.by_transport(),
             "dropped_on_input": [check_row(check) for check in self._dropped_on_input(session)],
             "dropped_on_output": [check_row(check) for check in self._dropped_on_output(session)],
             "late": [lateness_row(lateness) for lateness in recorder.late],

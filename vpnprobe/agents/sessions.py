@@ -14,6 +14,7 @@ from vpnprobe.agents.beside import BesideControls
 from vpnprobe.conversations.registry import ProtocolSpec
 from vpnprobe.conversations.session_tag import key_carries
 from vpnprobe.endpoint.host_firewall import HostFirewall
+from vpnprobe.endpoint.own_addresses import OwnAddresses
 from vpnprobe.endpoint.pacer import FIRST_BYTES_PER_S, Pacer
 from vpnprobe.endpoint.passive_observer import PassiveObserver
 from vpnprobe.endpoint.ppp_call import Call
@@ -48,8 +49,8 @@ class ClientSession:
     ports: dict[tuple[Transport, int], PortState] = field(default_factory=dict)
     endpoints: dict[Check, Endpoint] = field(default_factory=dict)
     """By check on UDP: where the client's payloads came from last."""
-    beside: list[BesideControls] = field(default_factory=list)
-    """What is to be sent beside the answers to its controls."""
+    beside: dict[int, BesideControls] = field(default_factory=dict)
+    """By the number of the client's request: what is to be sent beside the answers to its controls."""
     calls: list[Call] = field(default_factory=list)
     run_capture: RunCapture = field(default_factory=RunCapture)
     host_firewall: HostFirewall = field(init=False)
@@ -57,6 +58,9 @@ class ClientSession:
     """The pace of what its conversations say, as the client has told it."""
     observer: PassiveObserver | None = None
     """Reads from the wire what is for ports of other programs; None: no port was asked for yet."""
+    spoke_first: set[Check] = field(default_factory=set)
+    """Kinds of packets without ports that were sent to it before any had come."""
+    own_addresses: OwnAddresses = field(default_factory=OwnAddresses)
     capture: Closable | None = None
     answers: dict[int, "asyncio.Future[dict[str, object]]"] = field(default_factory=dict)
     """By request number: what was answered, or is being worked on."""

@@ -23,10 +23,11 @@ def settled(
 ) -> tuple[EndRecord, EndRecord]:
     """Both records without what left too late and is not known to have come.
 
-    `settle_s`: how long what was sent may be under way, as slow as all is at the end; `flight_s`: on the path alone, which is all that counts
-    where the run came to its end, for its probes have waited already (and what is left out there is only what was lost). `refreshed_at`:
-    when the server's record was asked for; None: there is none, and nobody's is waited for. `ended_at`: when the run was interrupted; None: it
-    was not. `lost`: the server vanished. These times are the client's, since its record began; `ahead_s`: how far the server's clock is ahead.
+    `settle_s`: how long what was sent may be under way, as slow as all is at the end; `flight_s`: on the path alone, which is all that
+    counts where the run came to its end, for its probes have waited already (and what is left out there is only what was lost).
+    `refreshed_at`: when the server's record was asked for; None: there is none, and nobody's is waited for. `ended_at`: when the run was
+    interrupted; None: it was not. `lost`: the server vanished. These times are the client's, since its record began; `ahead_s`: how far
+    the server's clock is ahead.
     """
     under_way_s = max(UNDER_WAY_S, UNDER_WAY_TIMES * settle_s)
     moments = [] if ended_at is None else [ended_at - under_way_s]

@@ -24,6 +24,7 @@ from vpnprobe.cli.options import (
 from vpnprobe.cli.profiles import existing_server
 from vpnprobe.cli.serve import DEFAULT_CONTROL_PORT
 from vpnprobe.errors import CannotRun, UsageError
+from vpnprobe.evidence.statistics import ERROR_BOUND
 
 if TYPE_CHECKING:
     from vpnprobe.agents.client import Measured
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 SSH: Final = "ssh://"
 NMAP_DEADLINE_S: Final = 20.0
+SURE: Final = "How likely at most a 'blocked' may be where the path blocks nothing."
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Wanted:
     quiet: bool
     alone: bool = False
     """There is nothing but a profile: its first remote is the peer."""
+    error_bound: float = ERROR_BOUND
+    """What a 'blocked' must reach."""
 
     def tell(self, text: str) -> None:
         from vpnprobe.report.words import visible
@@ -69,6 +73,7 @@ class Wanted:
 )
 @probing_options
 @click.option("--port", "ports", multiple=True, type=click.IntRange(1, 65535), help=words.PORT)
+@click.option("--error-bound", type=click.FloatRange(1e-12, 0.1), default=ERROR_BOUND, show_default=True, help=SURE)
 @output_options
 @judging_options
 def run(
@@ -81,6 +86,7 @@ def run(
     only: tuple[str, ...],
     skip: tuple[str, ...],
     ports: tuple[int, ...],
+    error_bound: float,
     folder: Path | None,
     as_json: bool,
     quiet: bool,
@@ -111,7 +117,7 @@ def run(
     rule_set(judging)
     names, protocols = probes_for(only, skip)
     require_privilege(only)
-    wanted = Wanted(peer or "", control_port, token_file, solo, quiet)
+    wanted = Wanted(peer or "", control_port, token_file, solo, quiet, error_bound=error_bound)
     existing = existing_server(profile, wanted.tell, take_over=take_over) if profile is not None else None
     if existing is not None and names:
         names |= {existing.probe}
@@ -154,7 +160,9 @@ async def _run(
     named = (*further, *(port for port in of_profile if port not in usual_ports() and not _is_registered(port)))
     ports = tuple(dict.fromkeys((*usual_ports(), *named)))
     started = now()
-    settings = Settings(ports, names, existing, only_existing=wanted.alone, control_port=control_port, named_ports=named)
+    settings = Settings(
+        ports, names, existing, only_existing=wanted.alone, control_port=control_port, named_ports=named, error_bound=wanted.error_bound
+    )
     measured, took = await _measured(wanted, settings)
     ports = (*ports, control_port) if control_port is not None and control_port not in ports else ports
     ports = tuple(dict.fromkeys(of_profile if wanted.alone else (*of_profile, *ports)))

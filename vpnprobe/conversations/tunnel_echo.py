@@ -68,6 +68,8 @@ class EchoRun:
     """By sequence number."""
     due: float | None = None
     """When the next is to be sent; None: not begun, or all are sent."""
+    goes_on: bool = False
+    """Whether any were asked for beyond those that were wanted: they are of the first size."""
     pace: Pace | None = None
     """The pace of all that this end sends; None: SPACING_S alone."""
     full_turns: int = FULL_TURNS
@@ -75,6 +77,17 @@ class EchoRun:
 
     def begin(self, now: float) -> None:
         self.due = self._paced(now) if self.count else None
+
+    def one_more(self, now: float) -> None:
+        """One that is due now, beyond those that were wanted."""
+        self.goes_on, self.count, self.due = True, len(self.requests) + 1, now
+
+    def silent_at_its_end(self, least: int) -> bool:
+        """Whether of at least `least` requests at its end of sizes that pass, or of all, none was answered."""
+        some = [self.requests[number] for number in sorted(self.requests)]
+        largest = max((request.outer_bytes for request in some if request.answered_at is not None), default=self.sizes[0])
+        fitting = [request.answered_at is not None for request in some if request.outer_bytes <= largest]
+        return bool(fitting) and not any(fitting[-least:])
 
     @property
     def all_sent(self) -> bool:
@@ -96,7 +109,8 @@ class EchoRun:
 
     def _next_size(self) -> int:
         number = len(self.requests)
-        return self.sizes[number % len(self.sizes) if number < self.full_turns * len(self.sizes) else 0]
+        small = self.goes_on or number >= self.full_turns * len(self.sizes)
+        return self.sizes[0 if small else number % len(self.sizes)]
 
     def _paced(self, at: float) -> float:
         """When the next may leave, `at` at the earliest."""

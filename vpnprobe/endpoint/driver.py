@@ -110,7 +110,8 @@ class Driver:
 
     def _carry_on(self) -> None:
         now = self._stack.now()
-        self._record(Departures(now, tuple([self._send(data) for data in self.conversation.data_to_send(now)])))
+        said = tuple(self.conversation.data_to_send(now))
+        self._record(Departures(now, said, tuple([self._send(data) for data in said])))
         self.heard = self._stack.now()
         self._progress.set()
         self._arm()

@@ -4,17 +4,19 @@ The list only grows, so that the other end can ask for what is new; it is bounde
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, repeat
 from typing import Final, NamedTuple
 
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.conversations.registry import protocol_of
+from vpnprobe.endpoint.said import Said, taken
 from vpnprobe.evidence.attempts import SYN, port_key
 from vpnprobe.evidence.identify import PacketIdentity
 from vpnprobe.evidence.lateness import Lateness, added
-from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
+from vpnprobe.evidence.packet_records import BLOCK, Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, Refusal
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
@@ -34,8 +36,10 @@ class Departures(NamedTuple):
 
     at: float
     """On the network stack's clock, before the first was handed over."""
+    said: tuple[bytes, ...]
+    """The datagrams or chunks."""
     left: tuple[bool, ...]
-    """Of each datagram or chunk, whether it was taken."""
+    """Of each, whether it was taken."""
 
 
 class Recorder:
@@ -51,6 +55,8 @@ class Recorder:
         """Rows beyond MOST_ROWS that were not kept."""
         self.attempts: set[tuple[Check, str]] = set()
         """Connection attempts of this end's own, by check and key."""
+        self.said = Said()
+        self._block: int | None = None
         self.withheld: Counter[Check] = Counter()
         """Packets that the kernel refused to send: they have not left, and are no trials of the path."""
         self.late: tuple[Lateness, ...] = ()
@@ -66,6 +72,15 @@ class Recorder:
     def gave_up(self, conversation: Conversation, *, answer_s: float) -> None:
         """This end listens to a conversation no more, in which an answer takes so long."""
         self.given_up.setdefault(conversation.key, self.stack.now() - self.began - answer_s)
+
+    @contextmanager
+    def in_block(self, number: int | None) -> Iterator[None]:
+        """What leaves meanwhile left at a moment drawn within that block, as its record says; None: within none."""
+        before, self._block = self._block, number
+        try:
+            yield
+        finally:
+            self._block = before
 
     def _keep(self, packet_record: PacketRecord) -> None:
         if len(self.packet_records) < MOST_ROWS:
@@ -84,17 +99,20 @@ class Recorder:
         to: Endpoint | None = None,
         detail: Mapping[str, int | str] | None = None,
         purpose: Purpose = Purpose.REACH,
+        local: Endpoint | None = None,
         at: float | None = None,
     ) -> None:
         """A packet or message that left; with `ttl` it is a TTL-limited copy, whatever `purpose` says.
 
-        `at`: when it was handed over, on the network stack's clock; None: now.
+        `local`: where it left from. `at`: when it was handed over, on the network stack's clock; None: now.
         """
         at = (self.stack.now() if at is None else at) - self.began
         peer = (str(to.address), to.port) if to is not None else None
+        own = (str(local.address), local.port) if local is not None else None
         ttl_limited = ttl is not None
+        detail = {**(detail or {}), **({BLOCK: self._block} if self._block is not None else {})}
         purpose = Purpose.TRACE if ttl_limited else purpose
-        self._keep(PacketRecord(self.vantage, Movement.SENT, at, check, key, message, size, ttl, ttl_limited, peer, detail or {}, purpose))
+        self._keep(PacketRecord(self.vantage, Movement.SENT, at, check, key, message, size, ttl, ttl_limited, peer, detail, purpose, own))
 
     def leaving(
         self,
@@ -108,11 +126,12 @@ class Recorder:
         to: Endpoint | None = None,
         detail: Mapping[str, int | str] | None = None,
         purpose: Purpose = Purpose.REACH,
+        local: Endpoint | None = None,
     ) -> None:
         """Sends a packet, and records it where the kernel took it: what it refused has not left."""
         at = self.stack.now()
         if send():
-            self.sent(check, key, message=message, size=size, ttl=ttl, to=to, detail=detail, purpose=purpose, at=at)
+            self.sent(check, key, message=message, size=size, ttl=ttl, to=to, detail=detail, purpose=purpose, local=local, at=at)
         elif ttl is None:
             self.withheld[check] += 1
 
@@ -120,7 +139,7 @@ class Recorder:
         """A connection that is about to be tried from `local`; returns its key. The wire may show its sequence number afterwards."""
         key = attempt_key(local)
         self.attempts.add((check, key))
-        self.sent(check, key, message=SYN, to=to)
+        self.sent(check, key, message=SYN, to=to, local=local)
         return key
 
     def received(
@@ -165,17 +184,21 @@ class Recorder:
         """
         spec = protocol_of(check.probe, check.name)
         assert spec is not None, f"{check.probe}/{check.name} is no conversation's"
-        left = chain(departures.left, repeat(departures.left[-1] if departures.left else True))
+        left, said = chain(departures.left, repeat(departures.left[-1] if departures.left else True)), list(departures.said)
         for step in conversation.events():
             name, detail = spec.described(step.message)
             if not step.expected:
                 detail = {**detail, "unexpected": 1}
             told, suffix = spec.bears_on(step.message)
             asked, key = check._replace(name=told), conversation.key + suffix
-            if step.sender is own and next(left):
-                self.sent(asked, key, message=name, size=step.size, to=remote, detail=detail, at=departures.at)
-            elif step.sender is own:
-                self.withheld[asked] += 1
+            if step.sender is own:
+                data, took = taken(said, step.size, spec.length_bytes), next(left)
+                if took:
+                    self.sent(asked, key, message=name, size=step.size, to=remote, detail=detail, at=departures.at)
+                else:
+                    self.withheld[asked] += 1
+                if took and data is not None:
+                    self.said.keep(asked, name, key, data)
             else:
                 self.received(asked, key, message=name, size=step.size, source=remote, detail=detail)
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from vpnprobe.conversations.session_tag import WHOLE, identifier
 from vpnprobe.endpoint.recorder import Recorder
-from vpnprobe.evidence import checks, identify
+from vpnprobe.evidence import checks
 from vpnprobe.evidence.identify import BARE_PROTOCOL, PacketIdentity
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.transports.stack import Address, Endpoint, NetworkStack, RawPort, UdpPort
@@ -17,7 +17,17 @@ from vpnprobe.wire import fingerprint
 from vpnprobe.wire.esp import FIRST_USABLE_SPI, EspPacket
 from vpnprobe.wire.gre import Gre
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
-from vpnprobe.wire.nonce import BLOCK_MASK, BLOCK_SHIFT, FRESH_MASK, PURPOSE_SHIFT, UNSOLICITED, NoncePayload, Purpose
+from vpnprobe.wire.nonce import (
+    BLOCK_MASK,
+    BLOCK_SHIFT,
+    FRESH_MASK,
+    PURPOSE_MASK,
+    PURPOSE_SHIFT,
+    REQUEST_MASK,
+    REQUEST_SHIFT,
+    NoncePayload,
+    Purpose,
+)
 
 PAYLOAD_BYTES: Final = 56
 """Of GRE and ESP probe packets: about an LCP packet's or a ping's size."""
@@ -36,15 +46,21 @@ class Nonces:
         """Random bytes."""
         return self._stack.entropy(size)
 
-    def fresh(self, size: int = PAYLOAD_BYTES, *, purpose: Purpose = Purpose.REACH, unsolicited: bool = False) -> NoncePayload:
+    def fresh(self, size: int = PAYLOAD_BYTES, *, purpose: Purpose = Purpose.REACH) -> NoncePayload:
         """A payload whose number was never used before (58 random bits)."""
         number = int.from_bytes(self._stack.entropy(8), "big") & FRESH_MASK | purpose << PURPOSE_SHIFT
-        return NoncePayload(self.session_tag, number | (UNSOLICITED if unsolicited else 0), size)
+        return NoncePayload(self.session_tag, number, size)
 
     def control(self, block: int, size: int = PAYLOAD_BYTES) -> NoncePayload:
         """A fresh control of a block (42 random bits). `block`: 0 to MOST_BLOCKS - 1."""
         payload = self.fresh(size, purpose=Purpose.CONTROL)
         return replace(payload, number=payload.number & ~BLOCK_MASK | block << BLOCK_SHIFT)
+
+    def prompt(self, block: int, request: int, size: int = PAYLOAD_BYTES) -> NoncePayload:
+        """A fresh prompt in a block (34 random bits). `request`: 0 to MOST_REQUESTS - 1."""
+        payload = self.fresh(size, purpose=Purpose.PROMPT)
+        number = payload.number & ~(BLOCK_MASK | REQUEST_MASK)
+        return replace(payload, number=number | block << BLOCK_SHIFT | request << REQUEST_SHIFT)
 
     def conversation(self, size: int = WHOLE) -> bytes:
         """What names one conversation, `size` bytes: fresh ones, then what the session tag makes of them (`conversations.session_tag`).
@@ -69,22 +85,22 @@ class ProbePacket:
     payload: bytes
     check: Check
     key: str
+    """Empty: it is a packet sent again, which has a record already."""
     message: str = ""
     detail: Mapping[str, int | str] = field(default_factory=dict)
     """As in packet records."""
+    dont_fragment: bool = False
 
 
 def bare_gre(payload: NoncePayload) -> ProbePacket:
     """A version 0 GRE packet with our payload."""
-    message = identify.UNSOLICITED if payload.is_unsolicited else ""
-    return ProbePacket(47, Gre(BARE_PROTOCOL, payload.encode()).encode(), checks.GRE_BARE, payload.key, message)
+    return ProbePacket(47, Gre(BARE_PROTOCOL, payload.encode()).encode(), checks.GRE_BARE, payload.key)
 
 
 def esp(payload: NoncePayload, spi: int, check: Check = checks.ESP) -> ProbePacket:
     """The first ESP packet of an association of its own, with our payload as its ciphertext."""
     packet = EspPacket(spi, 1, payload.encode())
-    message = identify.UNSOLICITED if payload.is_unsolicited else ""
-    return ProbePacket(50, packet.encode(), check, fingerprint.of_esp(packet), message)
+    return ProbePacket(50, packet.encode(), check, fingerprint.of_esp(packet))
 
 
 class BesidePort:
@@ -117,32 +133,42 @@ class ProbeSender:
         self.recorder = recorder
         self.nonces = nonces
 
-    def _send(self, probe_packet: ProbePacket, to: Endpoint, send: Callable[[], bool]) -> None:
+    def _send(self, probe_packet: ProbePacket, to: Endpoint, send: Callable[[], bool], local: Endpoint | None = None) -> None:
         size = len(probe_packet.payload)
-        self.recorder.leaving(send, probe_packet.check, probe_packet.key, message=probe_packet.message, size=size, to=to)
+        self.recorder.leaving(send, probe_packet.check, probe_packet.key, message=probe_packet.message, size=size, to=to, local=local)
 
-    def bare_gre(self, raw: RawPort, to: Address, *, unsolicited: bool = False) -> None:
-        probe_packet = bare_gre(self.nonces.fresh(unsolicited=unsolicited))
+    def bare_gre(self, raw: RawPort, to: Address) -> None:
+        probe_packet = bare_gre(self.nonces.fresh())
         self._send(probe_packet, Endpoint(to, 0), lambda: raw.send(probe_packet.payload, to))
 
-    def esp(self, raw: RawPort, to: Address, *, unsolicited: bool = False) -> None:
-        probe_packet = esp(self.nonces.fresh(unsolicited=unsolicited), self.nonces.spi())
+    def esp(self, raw: RawPort, to: Address) -> None:
+        probe_packet = esp(self.nonces.fresh(), self.nonces.spi())
         self._send(probe_packet, Endpoint(to, 0), lambda: raw.send(probe_packet.payload, to))
 
     def esp_in_udp(self, port: UdpPort, to: Endpoint) -> None:
         probe_packet = esp(self.nonces.fresh(), self.nonces.spi(), checks.ESP_IN_UDP)
-        self._send(probe_packet, to, lambda: port.send(probe_packet.payload, to))
+        self._send(probe_packet, to, lambda: port.send(probe_packet.payload, to), port.local)
 
     def nonce(self, port: UdpPort, to: Endpoint, check: Check, *, size: int, purpose: Purpose = Purpose.REACH) -> None:
         self.payload(port, to, check, self.nonces.fresh(size, purpose=purpose))
 
-    def control(self, port: UdpPort, to: Endpoint, check: Check, *, block: int) -> None:
-        """One control of a block, to a port that passes. `check`: that port's `udp/reach`."""
-        self.payload(port, to, check, self.nonces.control(block))
+    def control(self, port: UdpPort, to: Endpoint, check: Check, *, block: int, size: int = PAYLOAD_BYTES) -> NoncePayload:
+        """One control of a block, to a port that passes; returns it. `check`: that port's `udp/reach`."""
+        payload = self.nonces.control(block, size)
+        self.payload(port, to, check, payload)
+        return payload
+
+    def repeat(self, port: UdpPort, to: Endpoint, check: Check, control: NoncePayload) -> None:
+        """A second packet of a control's flow, from the control's port."""
+        self.payload(port, to, check, replace(control, number=control.number & ~PURPOSE_MASK | Purpose.REPEAT << PURPOSE_SHIFT))
+
+    def prompt(self, port: UdpPort, to: Endpoint, check: Check, *, block: int, request: int) -> None:
+        """In the place of a control: has the server send one packet of a request's kind in the place of the answer."""
+        self.payload(port, to, check, self.nonces.prompt(block, request))
 
     def payload(self, port: UdpPort, to: Endpoint, check: Check, payload: NoncePayload) -> None:
-        data = payload.encode()
-        self.recorder.leaving(lambda: port.send(data, to), check, payload.key, size=payload.size, to=to, purpose=payload.purpose)
+        data, size = payload.encode(), payload.size
+        self.recorder.leaving(lambda: port.send(data, to), check, payload.key, size=size, to=to, purpose=payload.purpose, local=port.local)
 
     def answer(self, port: UdpPort, to: Endpoint, identity: PacketIdentity, received: bytes) -> None:
         """Answers a datagram that was identified as ours, in kind; an answer is not answered."""

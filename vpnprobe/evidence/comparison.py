@@ -6,19 +6,24 @@ its own) and one packet of each kind under test leave in random order. Where the
 packets that a block lost is as likely as another to be the kind's own: it is among `lost` of `controls + 1` with probability
 lost / (controls + 1). The product of the reciprocals over the blocks, as long as the kind's own is lost in each, has the expectation 1 at
 most; so it ever exceeds 1 / p with probability p at most (Ville's inequality), and its reciprocal is an error bound that holds whenever
-one stops. A block that lost everything has the factor 1: an outage says nothing. Pure.
+one stops. A block that lost everything has the factor 1: an outage says nothing.
+
+Kinds without a field that tells flows apart (GRE, ESP) all go the way of one flow. Where the fates of the controls follow their flows, as
+on a balanced path with a bad link, that one flow may have drawn the bad link, and nothing is claimed (`fates_follow_flows`). Pure.
 """
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil, log
+from math import ceil, log, sqrt
 from typing import Final
 
+from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.packet_counts import answered_key
 from vpnprobe.evidence.packet_records import Movement
 from vpnprobe.evidence.records import EndRecord
-from vpnprobe.wire.nonce import Purpose, block_of
+from vpnprobe.observations.schema import Transport
+from vpnprobe.wire.nonce import Purpose, block_of, control_of
 
 CONTROLS: Final = 5
 """In a block, as it is sent: eight blocks of which no control is lost reach one in a million."""
@@ -29,6 +34,11 @@ PERIOD_S: Final = 0.1
 
 SLACK_S: Final = 0.02
 """A timer may be as late."""
+BY_FLOW: Final = 0.5
+"""Share of the flows with two fates that there would be by chance; fewer, and fates follow flows."""
+DEVIATIONS: Final = 2.5
+"""So many standard deviations fewer, likewise."""
+COMPARED: Final = frozenset({Purpose.CONTROL, Purpose.REPEAT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,8 @@ class Block:
     controls: int
     lost: int
     """Of the controls."""
+    number: int | None = None
+    """By which what left in it is known; None: it is known by its time alone."""
 
     @property
     def begins(self) -> float:
@@ -60,22 +72,34 @@ class Control:
     """When it left, seconds on the client's clock."""
     block: int
     came: bool
+    transport: Transport = Transport.UDP
+    repeat: bool | None = None
+    """Whether the second packet of its flow, in the block after, came; None: there was none."""
 
 
-def controls(sender: EndRecord, receiver: EndRecord) -> Iterator[Control]:
+def controls(sender: EndRecord, receiver: EndRecord, client: EndRecord) -> Iterator[Control]:
     """Those of one direction, as both ends recorded them.
 
-    Sender and receiver the same end: those of both directions, which are lost where no answer to them came.
+    Sender and receiver the same end: those of both directions, which are lost where no answer to them came. Of controls over TCP, which are
+    connections, only that is known, to the client: they are lost in its direction where they did not come up.
     """
-    left: dict[str, tuple[float, int]] = {}
+    left: dict[str, tuple[float, Transport]] = {}
     for record in sender.packet_records:
-        if record.purpose is Purpose.CONTROL and record.movement is Movement.SENT and (number := block_of(record.key)) is not None:
-            left.setdefault(record.key, (record.at - sender.ahead_s, number))
-    came = {r.key for r in receiver.packet_records if r.purpose is Purpose.CONTROL and r.movement is Movement.RECEIVED} if left else set()
+        if record.purpose in COMPARED and record.movement is Movement.SENT and record.check.transport is not None:
+            left.setdefault(record.key, (record.at - sender.ahead_s, record.check.transport))
+    came = _came(receiver) if left else set()
+    answered = {answered_key(key) for key in (_came(client) if left and receiver is not client else came)}
     if sender is receiver:
-        came = {answered_key(key) for key in came}
-    for key, (at, number) in left.items():
-        yield Control(at, number, key in came)
+        came = answered
+    fates = {key: key in (answered if transport is Transport.TCP else came) for key, (_, transport) in left.items()}
+    repeats = {control: fate for key, fate in fates.items() if (control := control_of(key)) is not None}
+    for key, (at, transport) in left.items():
+        if control_of(key) is None and (number := block_of(key)) is not None:
+            yield Control(at, number, fates[key], transport, repeats.get(key))
+
+
+def _came(end: EndRecord) -> set[str]:
+    return {r.key for r in end.packet_records if r.purpose in COMPARED and r.movement is Movement.RECEIVED}
 
 
 def blocks(found: Iterable[Control]) -> tuple[Block, ...]:
@@ -84,27 +108,71 @@ def blocks(found: Iterable[Control]) -> tuple[Block, ...]:
     for control in found:
         by_number.setdefault(control.block, []).append(control)
     made = (
-        Block(min(one.at for one in some), max(one.at for one in some), len(some), sum(not one.came for one in some))
-        for some in by_number.values()
+        Block(min(one.at for one in some), max(one.at for one in some), len(some), sum(not one.came for one in some), number)
+        for number, some in by_number.items()
     )
     return tuple(sorted(made, key=lambda block: block.begins))
 
 
-def error_bound(lost_at: Iterable[float], among: Sequence[Block]) -> float | None:
+def fates_follow_flows(found: Iterable[Control]) -> bool:
+    """Whether some flows lost both of their packets, and far fewer had two fates than would by chance.
+
+    By chance: as each block, whatever else it lost, lost of all flows alike.
+    """
+    of_block: dict[int, list[bool]] = {}
+    pairs: list[tuple[int, bool, bool]] = []
+    for control in found:
+        of_block.setdefault(control.block, []).append(control.came)
+        if control.repeat is not None:
+            of_block.setdefault(control.block + 1, []).append(control.repeat)
+            pairs.append((control.block, control.came, control.repeat))
+    lost = {block: came.count(False) / len(came) for block, came in of_block.items()}
+    dead = sum(not (first or second) for block, first, second in pairs if lost[block] < 1 and lost[block + 1] < 1)
+    two_fates = sum(first is not second for _, first, second in pairs)
+    by_chance = sum(lost[block] * (1 - lost[block + 1]) + lost[block + 1] * (1 - lost[block]) for block, _, _ in pairs)
+    return dead > 0 and two_fates < max(BY_FLOW * by_chance, by_chance - DEVIATIONS * sqrt(by_chance))
+
+
+def error_bound(lost: Iterable[Departure], among: Sequence[Block], *, thresholds: int = 1) -> float | None:
     """The probability at most of losing all of these, were they treated as the controls are; None: none of them left in a block.
 
-    `lost_at`: when packets of one kind left that never came, none of which came, on the clock of `among`. One packet a block counts.
+    `lost`: packets of one kind that never came, none of which came, on the clock of `among`. One packet a block counts. `thresholds`: of
+    how many kinds that were possible theirs was chosen once it was known what was lost (above which size, from which packet on).
     """
     begins = [block.begins for block in among]
+    places = {block.number: place for place, block in enumerate(among) if block.number is not None}
     wealth, used = 1.0, set[int]()
-    for at in sorted(lost_at):
-        place = bisect_right(begins, at) - 1
-        if place < 0 or place in used or at > among[place].ends:
+    for one in sorted(lost, key=lambda one: one.at):
+        place = places.get(one.block, -1) if one.block is not None else bisect_right(begins, one.at) - 1
+        if place < 0 or place in used or (one.block is None and one.at > among[place].ends):
             continue
         used.add(place)
         block = among[place]
         wealth *= (block.controls + 1) / (block.lost + 1)
-    return 1 / wealth if used else None
+    return min(1.0, thresholds / wealth) if used else None
+
+
+BETS: Final = (0.1, 0.3, 0.6)
+"""Parts of the wealth that are bet that ours is lost, where any is."""
+
+
+def alone_bound(fates: Iterable[tuple[Departure, bool]], among: Sequence[Block]) -> float | None:
+    """The probability at most of losing so many more than the controls, were these packets of one kind treated as they are.
+
+    `fates`: when each left, and whether it came. None: none of them left in a block. One packet a block counts, the first; the order of
+    blocks is that of time, so that the bound holds whenever one stops.
+    """
+    places = {block.number: block for block in among if block.number is not None}
+    wealth, used = dict.fromkeys(BETS, 1.0), set[int]()
+    for one, came in sorted(fates, key=lambda fate: fate[0].at):
+        block = places.get(one.block) if one.block is not None else None
+        if block is None or one.block is None or one.block in used:
+            continue
+        used.add(one.block)
+        lost = block.lost + (not came)
+        for bet in BETS if lost else ():
+            wealth[bet] *= 1 - bet if came else 1 + bet * ((block.controls + 1) / lost - 1)
+    return min(1.0, len(BETS) / sum(wealth.values())) if used else None
 
 
 def blocks_needed(bound: float, wanted: float) -> int:

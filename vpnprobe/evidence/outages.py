@@ -2,7 +2,8 @@
 
 What is looked at are packets of kinds that pass otherwise, in one direction, in the order in which they left. A run of losses is an outage
 where it is too long for the loss that the path has besides, and where it took what no filter takes together: packets of several IP
-protocols, or all controls of a block. Otherwise it may be the end of a flow that is cut. Pure.
+protocols, or all controls of a block. Otherwise it may be the end of a flow that is cut. Where anything came over TCP meanwhile, the path
+was not silent: it lost one kind. When that came tells, and not when it left, since TCP repeats what is lost. Pure.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -42,8 +43,11 @@ class Outage:
         return self.from_s <= at <= self.to_s
 
 
-def outages(fates: Iterable[Fate]) -> tuple[Outage, ...]:
-    """In the order of time. `fates`: of packets of kinds that pass, in one direction."""
+def outages(fates: Iterable[Fate], came_at: Sequence[float] = ()) -> tuple[Outage, ...]:
+    """In the order of time. `fates`: of packets of kinds that pass, in one direction.
+
+    `came_at`: for packets over TCP that came that way, when a packet left that came at the same moment without being repeated.
+    """
     ordered = sorted(fates, key=lambda fate: fate.at)
     blocks: dict[int, list[bool]] = {}
     for fate in ordered:
@@ -54,7 +58,8 @@ def outages(fates: Iterable[Fate]) -> tuple[Outage, ...]:
     everything, in_runs = sum(not fate.came for fate in ordered), sum(map(len, runs))
     # Before the loss besides is known, each run is taken for an outage and for none of it.
     besides = (everything - in_runs + 1) / (len(ordered) - in_runs + 2) if ordered else 1.0
-    found = (run for run in runs if len(ordered) * besides ** len(run) <= CHANCE)
+    long = (run for run in runs if len(ordered) * besides ** len(run) <= CHANCE)
+    found = (run for run in long if not any(run[0].at < at < run[-1].at for at in came_at))
     return tuple(Outage(run[0].at, run[-1].at, len(run)) for run in found)
 
 

@@ -16,8 +16,9 @@ from typing import Final
 from vpnprobe.conversations.contract import OF_SESSION
 from vpnprobe.conversations.registry import UNREADABLE, protocol_of
 from vpnprobe.evidence.checks import Kind, kind_of
-from vpnprobe.evidence.identify import LCP_ANSWERS, LCP_REQUEST, UNSOLICITED
-from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
+from vpnprobe.evidence.departures import Departure
+from vpnprobe.evidence.identify import LCP_ANSWERS, LCP_REQUEST
+from vpnprobe.evidence.packet_records import BLOCK, Check, Movement, PacketRecord
 from vpnprobe.evidence.records import EndRecord
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction
@@ -37,6 +38,8 @@ class Count:
     """Key to the time it came, likewise."""
     sizes: dict[str, int] = field(default_factory=dict)
     """Key to bytes, where they are known."""
+    blocks: dict[str, int] = field(default_factory=dict)
+    """Key to the number of the block within which it left, where it left within one."""
     proven: set[str] = field(default_factory=set)
     """Keys that count as received for their answers alone: the receiving end has no record of them."""
 
@@ -52,9 +55,13 @@ class Count:
             self.proven.add(key)
 
     @property
-    def lost_at(self) -> list[float]:
+    def lost_at(self) -> list[Departure]:
         """When those left that did not come."""
-        return [at for key, at in self.sent.items() if key not in self.received]
+        return [self.departure(key) for key in self.sent if key not in self.received]
+
+    def departure(self, key: str) -> Departure:
+        """When it left; where that is not known, when it came."""
+        return Departure(self.sent[key] if key in self.sent else self.received[key], self.blocks.get(key))
 
     @property
     def lost(self) -> int:
@@ -77,13 +84,14 @@ class PacketCounts:
     """What was lost and left out since an end was late, by direction."""
 
     def total(self, direction: Direction) -> Count:
-        """All messages in one direction together, without the unsolicited ones."""
+        """All messages in one direction together."""
         whole = Count()
-        for (way, message), count in self.counts.items():
-            if way is direction and message != UNSOLICITED:
+        for (way, _), count in self.counts.items():
+            if way is direction:
                 whole.sent.update(count.sent)
                 whole.received.update(count.received)
                 whole.sizes.update(count.sizes)
+                whole.blocks.update(count.blocks)
                 whole.proven.update(count.proven)
         return whole
 
@@ -108,7 +116,7 @@ class PacketCounts:
         """Counts of its own, for who takes something out of them."""
         copied = PacketCounts(details=dict(self.details))
         for slot, one in self.counts.items():
-            copied.counts[slot] = Count(dict(one.sent), dict(one.received), dict(one.sizes), set(one.proven))
+            copied.counts[slot] = Count(dict(one.sent), dict(one.received), dict(one.sizes), dict(one.blocks), set(one.proven))
         return copied
 
 
@@ -189,6 +197,8 @@ def _counted(
         if packet_record.movement is Movement.SENT:
             count = counted.counts[packet_record.direction, packet_record.message]
             count.sent.setdefault(packet_record.key, at)
+            if isinstance(number := packet_record.detail.get(BLOCK), int):
+                count.blocks.setdefault(packet_record.key, number)
             keys_sent[packet_record.direction].add(session_part(packet_record.key))
             if packet_record.size:
                 count.sizes[packet_record.key] = packet_record.size

@@ -13,9 +13,13 @@ from vpnprobe.evidence.checks import Check
 from vpnprobe.observations.schema import Direction
 from vpnprobe.wire.nonce import Purpose
 
-__all__ = ["NUMBERS", "Check", "Movement", "PacketRecord", "Vantage"]
+__all__ = ["BLOCK", "NUMBERS", "Check", "Movement", "PacketRecord", "Vantage"]
 
-NUMBERS: Final = frozenset({"call_id", "exchange_type", "initial_sequence", "peer_call_id", "result_code", "tunnel_id", "unexpected"})
+BLOCK: Final = "block"
+"""In the detail of what left at a moment drawn within a block: the number of that block."""
+NUMBERS: Final = frozenset(
+    {BLOCK, "call_id", "exchange_type", "initial_sequence", "peer_call_id", "result_code", "tunnel_id", "unexpected"}
+)
 """What is a number in the detail of a packet record, by name; anything else may be a text too."""
 
 
@@ -56,6 +60,8 @@ class PacketRecord:
     """Numbers in the message that matter to a join: call_id, peer_call_id, result_code, notify, ..."""
     purpose: Purpose = Purpose.REACH
     """What our own payload in it says that it is for; of packets without one REACH, and TRACE where its sender limited the TTL."""
+    local: tuple[str, int | None] | None = None
+    """Address and port of this end itself, as it has them; None: not known. Held against the other end's `peer` it shows NATs."""
 
     @property
     def direction(self) -> Direction:

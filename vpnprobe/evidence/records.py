@@ -13,7 +13,8 @@ from vpnprobe.evidence.checks import answering_port, is_existing
 from vpnprobe.evidence.lateness import Lateness
 from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
-from vpnprobe.evidence.statistics import Background
+from vpnprobe.evidence.rates import RateLimit
+from vpnprobe.evidence.statistics import ERROR_BOUND, Background
 from vpnprobe.firewall.mending import Kept, Mends
 from vpnprobe.observations.schema import Direction, Transport
 
@@ -142,6 +143,12 @@ class TtlTrace:
     """TTL to the address that answered; None: nobody answered for this TTL."""
     reached: int | None = None
     """The lowest TTL with which it reached the other end; None: it never did."""
+    passes: bool = False
+    """It is a kind that passes, with which the others are compared."""
+    silent: frozenset[int] = frozenset()
+    """TTLs of routers that answer other kinds, and are shown not to be reached by this one."""
+    refused: Mapping[int, str] = field(default_factory=dict)
+    """TTL to the address that refused it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +164,10 @@ class PathFacts:
     """The address that the server sees the client at; None: not known."""
     server_address: str | None = None
     """The server's address as the client reaches it; None: not known."""
+    server_own_addresses: Mapping[Transport, str] = field(default_factory=dict)
+    """By protocol: the address at which what the client sends there comes to the server; of IP: whatever it is."""
+    opened_before: Mapping[Check, float] = field(default_factory=dict)
+    """By kind of packet: how many seconds before the run the server's packets of an earlier one had opened the way for it."""
     traces: tuple[TtlTrace, ...] = ()
     skips: tuple[Skip, ...] = ()
     named_failures: tuple[NamedFailure, ...] = ()
@@ -173,7 +184,13 @@ class PathFacts:
     """By host, `client` and `server`: who manages its own firewall, and what lets through what it keeps."""
     samples: tuple[NumberSample, ...] = ()
     """What checks of kind number tried and measured."""
+    rate_limits: Mapping[tuple[Check, Direction], RateLimit] = field(default_factory=dict)
+    """What is shown to limit the rate of data."""
+    trains: frozenset[str] = frozenset()
+    """Keys of the sessions that were asked for that alone: what they lose is no measure of anything else."""
     errors: tuple[ProbeError, ...] = ()
+    error_bound: float = ERROR_BOUND
+    """What a 'blocked' must reach."""
     joined: bool = True
     """True: both records are of one run and are joined by key, so that what the other end never sent counts for nothing. False: captures
     that may be of two attempts."""
@@ -184,6 +201,13 @@ class PathFacts:
         if self.client_address is None or self.client_seen_as is None:
             return None
         return self.client_address != self.client_seen_as
+
+    @property
+    def server_nat(self) -> bool | None:
+        """Whether the server's address is translated; None: not known."""
+        if self.server_address is None or not self.server_own_addresses:
+            return None
+        return any(own != self.server_address for own in self.server_own_addresses.values())
 
     def mend(self, host: str, checks: Iterable[Check], *, leaving: bool) -> dict[str, Any]:
         """What a row's detail says of an end's own firewall that keeps packets of these kinds; empty where nothing is known of it."""

@@ -1,45 +1,55 @@
 """What a probe is given: the path to one peer, the other end's help, and how much more is needed to be sure.
 
-`ProbeContext` is the client's view. `Peer` is the server agent as the probes see it (None in `--solo`); the agents implement it over the
-control channel. A probe sends its fresh packets and asks `needed` how many more it takes: none once something came through, none once
-silence is proven, and never more than MOST_TRIALS.
+`ProbeContext` is the client's view. A probe sends its fresh packets and asks `needed` how many more it takes: none once something came
+through, none once silence is proven, and never more than MOST_TRIALS.
 """
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
+from vpnprobe.conversations.echo_trains import Place, TrainRun
 from vpnprobe.conversations.registry import ClientKeys
 from vpnprobe.endpoint.host_firewall import HostFirewall
 from vpnprobe.endpoint.pacer import FASTEST_BYTES_PER_S, Line, Pacer
 from vpnprobe.endpoint.probe_packets import ProbePacketMaker
 from vpnprobe.endpoint.recorder import Recorder
-from vpnprobe.endpoint.sending import Nonces, ProbeSender
-from vpnprobe.evidence.checks import tcp_reach
-from vpnprobe.evidence.comparison import PERIOD_S
+from vpnprobe.endpoint.sending import PAYLOAD_BYTES, Nonces, ProbeSender
+from vpnprobe.evidence.checks import is_raw, tcp_reach
+from vpnprobe.evidence.comparison import blocks_needed
+from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.judging.base import Judge
+from vpnprobe.evidence.judging.packets import may_lose_alone
 from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_counts import CountedRecords
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKind, Skip, TtlTrace
-from vpnprobe.evidence.statistics import MOST_TRIALS, Background
+from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKind, Skip
+from vpnprobe.evidence.statistics import ERROR_BOUND, MOST_TRIALS, Background
+from vpnprobe.evidence.trials import missing, spaced
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.comparison import Comparison
+from vpnprobe.probes.peer import ONE_FLOW, Job, Peer
 from vpnprobe.probes.settings import Settings
-from vpnprobe.probes.trials import missing, spaced
 from vpnprobe.transports.stack import Address, Closable, Datagram, Endpoint, NetworkStack, RawPort, UdpPort
 
 FIRST_TRIALS: Final = 6
 """Fresh packets of each kind before anybody asks whether they came."""
+SUSPECTED_TRIALS: Final = blocks_needed(1.0, ERROR_BOUND)
+"""The same where it is suspected that none comes: as many as it takes to be sure of it on a path that loses nothing else."""
 SPACING_S: Final = 0.03
 """Between packets of one kind: loss comes in bursts."""
 PACKET_BYTES: Final = 100
 """About what one takes on the line: our payload in GRE, ESP or UDP."""
 FULL_PACKET: Final = 1500
 """Bytes of what others' packets may have to wait for, or an answer."""
+COMPARED_AT_ONCE: Final = 8
+MOST_COMPARED: Final = 40
+"""Blocks in which a kind of which some passes is compared with the rest: it is said to lose some, but not that it alone does."""
+MOST_SOCKETS: Final = 400
+"""Of trials that are open for late answers: a process may often have no more than 1024."""
 MOST_ROUNDS: Final = 8
 """Of asking for more: a peer that does not send what it is asked to must not keep a run from ending."""
 LONGEST_SETTLE_S: Final = 5.0
@@ -52,72 +62,18 @@ SOLO_CONNECT_S: Final = 4.0
 """How long a TCP connection may take there: its SYN is sent three times by then."""
 
 
-class Job(StrEnum):
-    """Packets that the server agent is asked to send."""
-
-    BARE_GRE = "gre-bare"
-    IN_CALL_GRE = "gre-in-call"
-    ESP = "esp"
-    UDP = "udp"
-    ESP_IN_UDP = "esp-in-udp"
-
-
-class Peer(Protocol):
-    """The server agent, as the probes see it."""
-
-    @property
-    def rtt_s(self) -> float:
-        """Round-trip time of the control channel, seconds; the least that was measured."""
-        ...
-
-    @property
-    def answers_in_s(self) -> float:
-        """How long it takes to answer now, nearly always, seconds: the way there and back, and what it has else to do."""
-        ...
-
-    def clock(self, began: float) -> tuple[float, float] | None:
-        """How far the times in its record are ahead of those since `began` here, and how far that may be out, seconds; None: not known."""
-        ...
-
-    @property
-    def no_raw(self) -> str:
-        """Why it can neither send nor see GRE and ESP; empty: it can."""
-        ...
-
-    async def send(
-        self,
-        job: Job,
-        *,
-        count: int,
-        spacing_s: float,
-        port: int = 0,
-        to: tuple[str, int] | None = None,
-        call_id: int = 0,
-        unsolicited: bool = False,
-        beside: bool = False,
-    ) -> None:
-        """Has the server send fresh packets; returns when they have left.
-
-        `to`: where to, for UDP where nothing came from the client. `call_id`: the server's, of the call to send in. `beside`: one in each
-        block that comes, in random order with the answers to its controls.
-        """
-        ...
-
-    async def refresh(self) -> EndRecord:
-        """The server's whole record as it stands."""
-        ...
-
-    def background(self) -> Mapping[Direction, Background]:
-        """Loss of the control channel's own segments, by direction, as it stands."""
-        ...
-
-    async def trace(self, check: Check, *, highest_ttl: int) -> TtlTrace | None:
-        """TTL-limited copies of one kind of packet from the server; None: it cannot."""
-        ...
-
-
 SendTrials = Callable[[int, bool], Awaitable[None]]
 """Sends so many fresh packets of one kind; True: each in a block, beside controls."""
+SendOne = Callable[[], None]
+Ready = Callable[[], Awaitable[tuple[int, SendOne]]]
+"""Makes one fresh packet ready to leave: its payload's bytes, and what sends it."""
+
+
+class Opener(NamedTuple):
+    """A socket of the client's, and what sends a packet from it that opens the way for the server's."""
+
+    local: Endpoint
+    send: SendOne
 
 
 class RawPorts(NamedTuple):
@@ -125,6 +81,20 @@ class RawPorts(NamedTuple):
 
     gre: RawPort
     esp: RawPort
+
+
+class Tunnel(Protocol):
+    """What is tried of one protocol in one form on one port, as others see it."""
+
+    data: Check
+
+    def passes(self, judgement: Judge) -> bool:
+        """Whether data went both ways, and to the end."""
+        ...
+
+    async def in_trains(self, places: Sequence[Place]) -> tuple[str, TrainRun]:
+        """One fresh session over UDP whose echo requests follow a timetable: its conversation's key, and the requests."""
+        ...
 
 
 class _Judged(NamedTuple):
@@ -169,11 +139,17 @@ class ProbeContext:
     """Failures that a probe knows by name."""
     udp_locals: dict[int, Endpoint] = field(default_factory=dict)
     """By server port: the local end that `udp/reach` uses."""
+    opened_by_server: set[int] = field(default_factory=set)
+    """UDP ports of the server at which nothing came of the client's before the server itself had sent from there."""
     comparison: Comparison = field(init=False)
     """What suspected kinds are compared with."""
+    tunnels: list[Tunnel] = field(default_factory=list)
+    """All that are tried, in order."""
     line: Line = field(init=False)
     """What the path carries, and the pace of all that is sent."""
     _open: list[Closable] = field(default_factory=list)
+    _sockets: deque[UdpPort] = field(default_factory=deque)
+    """Of trials that have a flow of their own, the oldest first."""
     _sync: asyncio.Task[None] | None = None
     _judged: "_Judged | None" = None
     _counted: dict[Check, CountedRecords] = field(default_factory=dict)
@@ -255,19 +231,27 @@ class ProbeContext:
         """Leaves a socket open until the run ends, so that late answers are not refused."""
         self._open.append(closable)
 
-    async def udp(self, on_datagram: Callable[[Datagram], None], on_refused: Callable[[Endpoint], None] | None = None) -> UdpPort:
-        """A UDP port of its own, kept until the run ends."""
+    async def udp(
+        self, on_datagram: Callable[[Datagram], None], on_refused: Callable[[Endpoint], None] | None = None, *, lasting: bool = False
+    ) -> UdpPort:
+        """A UDP port of its own, kept until MOST_SOCKETS more have been opened; `lasting`: until the run ends."""
         port = await self.stack.udp(on_datagram, address=self.stack.source_address(self.peer_address), on_refused=on_refused)
         self.local_ports.add((Transport.UDP, port.local.port))
-        self.keep(port)
+        if lasting:
+            self.keep(port)
+            return port
+        self._sockets.append(port)
+        if len(self._sockets) > MOST_SOCKETS:
+            self._sockets.popleft().close()
         return port
 
     def close(self) -> None:
         self.comparison.close()
         self.pacer.close()
-        for closable in self._open:
+        for closable in (*self._open, *self._sockets):
             closable.close()
         self._open.clear()
+        self._sockets.clear()
         if self._sync is not None:
             self._sync.cancel()
 
@@ -308,7 +292,8 @@ class ProbeContext:
     async def _refresh(self) -> None:
         assert self.peer is not None
         self.server_record = await self.peer.refresh()
-        self.facts = replace(self.facts, background=self.peer.background(), control_clock=self.peer.clock(self.recorder.began))
+        clock, own = self.peer.clock(self.recorder.began), self.peer.own_addresses(str(self.peer_address))
+        self.facts = replace(self.facts, background=self.peer.background(), control_clock=clock, server_own_addresses=own)
 
     async def burst(self, send_one: Callable[[], Awaitable[None] | None], count: int, *, spacing_s: float = SPACING_S) -> None:
         """Sends `count` fresh packets, spaced in time."""
@@ -326,57 +311,86 @@ class ProbeContext:
         judgement = self.judge()
         counted = judgement.packet_counts.get(check)
         count = counted.total(way) if counted is not None else None
-        if counted is None or count is None or count.received or not judgement.would_have_recorded(check, way):
+        if counted is None or count is None or not judgement.would_have_recorded(check, way):
             return 0
+        if count.received:
+            compare = len(count.blocks) < MOST_COMPARED and self.comparison.compares(way) and may_lose_alone(judgement, check, way, count)
+            return COMPARED_AT_ONCE if compare else 0
         if not count.sent and (set_aside := counted.set_aside[way]):
             return max(0, min(FIRST_TRIALS, MOST_TRIALS - set_aside))  # An end was late all the time: nothing is known yet.
-        return self.still_needed(judgement, way, count.lost_at)
+        return self.still_needed(judgement, way, count.lost_at, one_flow=is_raw(check))
 
-    def still_needed(self, judgement: Judge, way: Direction, lost_at: Sequence[float], loss: Background | None = None) -> int:
-        """How many more fresh trials it takes where those that left at these times were all lost; 0: enough, or no use.
+    def still_needed(
+        self, judgement: Judge, way: Direction, lost_at: Sequence[Departure], loss: Background | None = None, *, one_flow: bool = False
+    ) -> int:
+        """How many more fresh trials it takes where those that left then were all lost; 0: enough, or no use.
 
-        `loss`: that of the path, for where nothing passes that they could be compared with; None: that of `way`.
+        `loss`: that of the path, for where nothing passes that they could be compared with; None: that of `way`. `one_flow`: all trials
+        of the kind are of one flow.
         """
-        more = judgement.trials_needed(way, lost_at, comparable=self.comparison.port() is not None)
+        more = judgement.trials_needed(way, lost_at, comparable=self.comparison.compares(way), one_flow=one_flow)
         if more is None:
-            return missing(judgement.loss[way] if loss is None else loss, lost_at)
+            times = [one.at for one in lost_at]
+            return missing(judgement.loss[way] if loss is None else loss, times, wanted=judgement.facts.error_bound)
         return max(0, min(more, MOST_TRIALS - len(lost_at))) if lost_at else 0
 
-    async def until_sure(self, check: Check, way: Direction, send: SendTrials) -> None:
-        """First trials, then as many more as it takes, beside controls. `send` sends them in the given direction."""
-        await send(FIRST_TRIALS, False)
+    async def until_sure(self, check: Check, way: Direction, send: SendTrials, *, suspected: bool = False) -> None:
+        """First trials, then as many more as it takes, beside controls. `send` sends them in the given direction.
+
+        `suspected`: it is known already that they may not pass, and the first ones leave beside controls too.
+        """
+        await send(SUSPECTED_TRIALS if suspected else FIRST_TRIALS, suspected)
         for _ in range(MOST_ROUNDS):
             if not (more := await self.needed(check, way)):
                 return
             await send(more, True)
 
-    async def after_client(self, check: Check, send_back: SendTrials) -> None:
-        """Server to client, once the client's first packet has had time to open the way through NATs and stateful firewalls."""
-        await asyncio.sleep(self.settle_s)
-        await self.until_sure(check, Direction.S2C, send_back)
+    async def trials(self, ready: Ready, count: int, beside: bool, *, one_flow: bool = False) -> None:
+        """Sends `count` fresh packets: one after another, or, `beside`, one in each of as many blocks.
 
-    async def trials(self, send_one: Callable[[], Awaitable[None] | None], count: int, beside: bool) -> None:
-        """Sends `count` fresh packets: one after another, or, `beside`, one in each of as many blocks."""
+        `ready`: makes one ready, and returns its size and what sends it. `one_flow`: all of the kind are of one flow.
+        """
+
+        async def at_once() -> None:
+            _, send_one = await ready()
+            send_one()
+
         if not beside:
-            await self.burst(send_one, count)
+            await self.burst(at_once, count)
             return
         for _ in range(count):
-            await self.comparison.turn()
-            if (sending := send_one()) is not None:
-                await sending
+            size, send_one = await ready()
+            with self.recorder.in_block(await self.comparison.turn(size=size, one_flow=one_flow)):
+                send_one()
 
     async def trials_back(
-        self, job: Job, count: int, beside: bool, *, port: int = 0, to: tuple[str, int] | None = None, call_id: int = 0
+        self, job: Job, count: int, beside: bool, *, port: int = 0, call_id: int = 0, openers: Sequence["Opener"] = ()
     ) -> None:
-        """Has the server send `count` fresh packets, likewise."""
+        """Has the server send `count` fresh packets, likewise. `openers`: open the way for one of them each."""
         assert self.peer is not None
         compared = beside and self.comparison.port() is not None
         spacing_s = spaced(count, SPACING_S) if beside else SPACING_S
+        to = [(str(opener.local.address), opener.local.port) for opener in openers]
         if not compared:
-            await self.peer.send(job, count=count, spacing_s=spacing_s, port=port, to=to, call_id=call_id)
+            for opener in openers[:1]:
+                opener.send()
+            await self.peer.send(job, count=count, spacing_s=spacing_s, port=port, to=to[:1], call_id=call_id)
             return
-        async with self.comparison.beside():
-            await self.peer.send(job, count=count, spacing_s=PERIOD_S, port=port, to=to, call_id=call_id, beside=True)
+        request = self.comparison.new_request()
+        await self.peer.send(job, count=count, spacing_s=0.0, port=port, to=to, call_id=call_id, beside=request)
+        for number in range(count):
+            for opener in openers[number : number + 1]:
+                opener.send()
+            await self.comparison.prompt(request, one_flow=job in ONE_FLOW)
+
+
+def ready(send_one: SendOne) -> Ready:
+    """Of packets that nothing has to be made ready for, of the usual size."""
+
+    async def made() -> tuple[int, SendOne]:
+        return PAYLOAD_BYTES, send_one
+
+    return made
 
 
 def _noted(task: "asyncio.Task[None]") -> None:

@@ -6,10 +6,13 @@ from contextlib import nullcontext, suppress
 from typing import Final, Protocol
 
 from vpnprobe.conversations.contract import Conversation, Sender
+from vpnprobe.conversations.registry import decoy_bytes
 from vpnprobe.endpoint.driver import Driver, GoalOrSilence, StreamDriver, Until
 from vpnprobe.endpoint.pacer import HEADERS, Turn
 from vpnprobe.endpoint.recorder import Departures
+from vpnprobe.endpoint.sending import PAYLOAD_BYTES
 from vpnprobe.evidence.checks import tcp_reach
+from vpnprobe.evidence.comparison import PERIOD_S
 from vpnprobe.evidence.judge import rows_of
 from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.judging.goals import goals
@@ -36,6 +39,30 @@ MOST_ATTEMPTS: Final = 24
 """Conversations in all, where some messages pass and the end is never reached."""
 
 
+Moment = Callable[[], Awaitable[int | None]]
+"""Returns when the first packet of a trial is to leave: the number of its block; None: at any moment, outside of blocks."""
+Attempt = Callable[[Moment], Awaitable[None]]
+"""Makes one fresh conversation ready, waits for its moment, and carries it to its end."""
+
+
+async def at_once() -> None:
+    """The moment of who need not wait."""
+
+
+class MomentsOfOneKind:
+    """Moments in blocks, for trials of one kind: no two of them in the same block."""
+
+    def __init__(self, context: ProbeContext, size: int = PAYLOAD_BYTES) -> None:
+        """`size`: bytes of what leaves, which controls beside it have too."""
+        self._context = context
+        self._size = size
+        self._one_at_a_time = asyncio.Lock()
+
+    async def __call__(self) -> int | None:
+        async with self._one_at_a_time:
+            return await self._context.comparison.turn(size=self._size)
+
+
 class Roaming(Protocol):
     """A conversation that is followed to wherever its peer's messages come from."""
 
@@ -56,13 +83,16 @@ async def over_udp(
     until: Callable[[Driver], Until] | None = None,
     closing: Callable[[float], None] | None = None,
     roaming: Roaming | None = None,
+    moment: Moment | None = None,
+    further: Callable[[Driver], Awaitable[None]] | None = None,
     admitted: int = 0,
 ) -> Endpoint:
     """Runs the initiator against the server's port; what comes later is still recorded. Returns where it was sent to at last.
 
     `until`: what is waited for; None: the check's goal, or silence. `closing(now)` has it say goodbye: some servers keep what is left open,
-    and serve nobody any more. `roaming`: the conversation, where it follows its peer; None: it stays with the server's address.
-    `admitted`: bytes that the pace has granted to it already.
+    and serve nobody any more. `roaming`: the conversation, where it follows its peer; None: it stays with the server's address. `moment`:
+    when all is ready, that of the first message is waited for; None: it leaves at once. `further`: what is asked of the conversation once
+    that is reached. `admitted`: bytes that the pace has granted to it already.
     """
     assert check.port is not None
     remote = asked = context.endpoint(check.port)
@@ -99,8 +129,11 @@ async def over_udp(
         record=lambda departures: context.recorder.steps(conversation, check, Sender.INITIATOR, departures, remote=remote),
     )
     try:
-        driver.start()
+        with context.recorder.in_block(await moment() if moment is not None else None):
+            driver.start()
         await driver.wait(until(driver) if until is not None else GoalOrSilence(driver, check.name, lambda: context.settle_s))
+        if further is not None:
+            await further(driver)
         if closing is not None:
             driver.say(closing)
     finally:
@@ -128,12 +161,22 @@ def stream_driver(context: ProbeContext, conversation: Conversation, check: Chec
 
 
 async def over_stream(
-    context: ProbeContext, conversation: Conversation, check: Check, stream: TcpStream, until: Callable[[Driver], Until]
+    context: ProbeContext,
+    conversation: Conversation,
+    check: Check,
+    stream: TcpStream,
+    until: Callable[[Driver], Until],
+    *,
+    moment: Moment | None = None,
 ) -> StreamDriver:
-    """Runs the initiator over a connection until what is waited for is reached or the stream ends, and closes it."""
+    """Runs the initiator over a connection until what is waited for is reached or the stream ends, and closes it.
+
+    `moment`: as in `over_udp`.
+    """
     driver = stream_driver(context, conversation, check, stream)
     try:
-        driver.start()
+        with context.recorder.in_block(await moment() if moment is not None else None):
+            driver.start()
         await driver.wait(until(driver))
         driver.rest()
         if driver.ended:
@@ -173,47 +216,56 @@ def _connections_needed(context: ProbeContext, judgement: Judge, check: Check, m
     return FIRST_ATTEMPTS if unsettled else 0
 
 
-async def until_sure(context: ProbeContext, check: Check, attempt: Callable[[], Awaitable[None]]) -> None:
+async def until_sure(context: ProbeContext, check: Check, attempt: Attempt) -> None:
     """Attempts with fresh nonces until one succeeds, or silence is proven, or it makes no sense to go on."""
     assert check.port is not None
     daemon = context.port_state(check.transport, check.port) is PortState.DAEMON
     gap = DAEMON_GAP_S if daemon else GAP_S
     more, made = FIRST_ATTEMPTS, 0
     while more > 0:
-        await _staggered(context, check, attempt, more, None if made and not daemon else gap)
+        beside = made > 0 and context.peer is not None
+        await _staggered(context, check, attempt, more, max(gap, PERIOD_S) if beside else gap, beside=beside)
         made += more
         await context.sync()
         more = still_needed(context, check, made)
-        if daemon or context.peer is None:
+        if context.peer is None or (daemon and _reaches(context, check)):
             more = min(more, DAEMON_ATTEMPTS - made)
 
 
-async def _staggered(context: ProbeContext, check: Check, attempt: Callable[[], Awaitable[None]], count: int, gap_s: float | None) -> None:
+def _reaches(context: ProbeContext, check: Check) -> bool:
+    """Whether any conversation is known to reach the server, or nobody could say."""
+    judgement = context.judge()
+    counted = judgement.packet_counts.get(check)
+    seen = counted is not None and bool(counted.total(Direction.C2S).received)
+    return seen or not judgement.would_have_recorded(check, Direction.C2S)
+
+
+async def _staggered(context: ProbeContext, check: Check, attempt: Attempt, count: int, gap_s: float, *, beside: bool) -> None:
     """Starts attempts one after another without waiting for silence; stops starting once the goal is reached.
 
-    `gap_s`: between two; None: each in a block, beside controls.
+    `gap_s`: between two. `beside`: each in a block, beside controls.
     """
-    async with context.comparison.beside() if gap_s is None else nullcontext():
-        await _started_one_after_another(context, check, attempt, count, gap_s)
+    size = decoy_bytes(check.port or 0, context.settings.named_ports) if check.transport is Transport.UDP else None
+    moment = MomentsOfOneKind(context, size or PAYLOAD_BYTES) if beside else at_once
+    async with context.comparison.beside() if beside else nullcontext():
+        await _started_one_after_another(context, check, attempt, count, gap_s, moment)
 
 
 async def _started_one_after_another(
-    context: ProbeContext, check: Check, attempt: Callable[[], Awaitable[None]], count: int, gap_s: float | None
+    context: ProbeContext, check: Check, attempt: Attempt, count: int, gap_s: float, moment: Moment
 ) -> None:
     running: list[asyncio.Task[None]] = []
     wanted = goals(check)
     try:
         for number in range(count):
-            if gap_s is None:
-                await context.comparison.turn()
-            elif number:
+            if number:
                 await asyncio.sleep(gap_s)
-            if gap_s is not None:
+            if moment is at_once:
                 await context.pacer.admit(OPENING_BYTES, Turn.CONVERSATION)
             records = context.recorder.packet_records
             if any(r.check == check and r.message in wanted and r.peer and r.movement is Movement.RECEIVED for r in records):
                 break
-            running.append(asyncio.get_running_loop().create_task(_unless_gone(attempt())))
+            running.append(asyncio.get_running_loop().create_task(_unless_gone(attempt(moment))))
         await asyncio.gather(*running)
     finally:
         for task in running:

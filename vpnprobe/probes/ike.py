@@ -5,16 +5,19 @@ The first exchange of IKEv1 main mode (L2TP/IPsec in practice) and IKE_SA_INIT o
 answering a client with many half-open exchanges.
 """
 
-from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 from vpnprobe.conversations import ikev1, ikev2
+from vpnprobe.endpoint.sending import PAYLOAD_BYTES
 from vpnprobe.evidence import identify
 from vpnprobe.evidence.checks import ESP_IN_UDP, ikev1_main, ikev2_init
 from vpnprobe.evidence.packet_records import Check
+from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Job, ProbeContext, gather_all
-from vpnprobe.probes.conversing import over_udp, until_sure
+from vpnprobe.probes.context import Opener, ProbeContext, SendOne, gather_all
+from vpnprobe.probes.conversing import Attempt, Moment, over_udp, until_sure
+from vpnprobe.probes.peer import Job
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Datagram
 
@@ -38,17 +41,17 @@ class IkeProbe:
         await until_sure(context, ikev1_main(port), self._attempt(context, ikev1_main(port)))
         await until_sure(context, ikev2_init(port), self._attempt(context, ikev2_init(port)))
 
-    def _attempt(self, context: ProbeContext, check: Check) -> Callable[[], Awaitable[None]]:
+    def _attempt(self, context: ProbeContext, check: Check) -> Attempt:
         marker = check.port == NAT_T_PORT
 
-        async def attempt() -> None:
+        async def attempt(moment: Moment) -> None:
             conversation: ikev1.Initiator | ikev2.Initiator
             if check.name == "ikev1-main":
                 conversation = ikev1.Initiator(entropy=context.nonces.conversation(), non_esp_marker=marker)
             else:
                 entropy = context.nonces.conversation() + context.stack.entropy(ikev2.ENTROPY_BYTES)
                 conversation = ikev2.Initiator(entropy=entropy, non_esp_marker=marker)
-            await over_udp(context, conversation, check)
+            await over_udp(context, conversation, check, moment=moment)
 
         return attempt
 
@@ -64,16 +67,22 @@ class IkeProbe:
             if datagram.source == remote:
                 context.recorder.arrived([identify.esp(ESP_IN_UDP, datagram.data)], datagram)
 
-        port = await context.udp(came)
+        port = await context.udp(came, lasting=True)
 
         async def send(count: int, beside: bool) -> None:
-            async def one() -> None:
-                context.sender.esp_in_udp(await context.udp(came) if beside else port, remote)
+            async def ready() -> tuple[int, SendOne]:
+                from_port = await context.udp(came) if beside else port
+                return PAYLOAD_BYTES, partial(context.sender.esp_in_udp, from_port, remote)
 
-            await context.trials(one, count, beside)
+            await context.trials(ready, count, beside)
 
         async def send_back(count: int, beside: bool) -> None:
-            await context.trials_back(Job.ESP_IN_UDP, count, beside, port=NAT_T_PORT)
+            if context.port_state(Transport.UDP, NAT_T_PORT) is PortState.OURS:
+                await send(count, beside)
+                return
+            ports = [await context.udp(came) for _ in range(count)] if beside else [port]
+            openers = [Opener(each.local, partial(context.sender.esp_in_udp, each, remote)) for each in ports]
+            await context.trials_back(Job.ESP_IN_UDP, count, beside, port=NAT_T_PORT, openers=openers)
 
         await context.until_sure(ESP_IN_UDP, Direction.C2S, send)
         counted = context.judge().packet_counts.get(ESP_IN_UDP)

@@ -10,7 +10,7 @@ from vpnprobe.conversations.l2tp import Initiator
 from vpnprobe.evidence.checks import L2TP_CONTROL
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.context import ProbeContext
-from vpnprobe.probes.conversing import over_udp, until_sure
+from vpnprobe.probes.conversing import Moment, over_udp, until_sure
 from vpnprobe.probes.settings import Settings, WantedPort
 
 PORT: Final = 1701
@@ -29,7 +29,7 @@ class L2tpProbe:
         return [WantedPort(Transport.UDP, PORT)]
 
     async def run(self, context: ProbeContext) -> None:
-        async def attempt() -> None:
+        async def attempt(moment: Moment) -> None:
             numbers = [1 + int.from_bytes(context.stack.entropy(2), "big") % 65535 for _ in range(2)]
             conversation = Initiator(
                 nonce=context.nonces.conversation().hex(),
@@ -38,6 +38,6 @@ class L2tpProbe:
                 retransmit_after_s=min(context.settle_s, RETRANSMIT_AFTER_S),
                 attempts=COPIES,
             )
-            await over_udp(context, conversation, L2TP_CONTROL, closing=conversation.close)
+            await over_udp(context, conversation, L2TP_CONTROL, closing=conversation.close, moment=moment)
 
         await until_sure(context, L2TP_CONTROL, attempt)

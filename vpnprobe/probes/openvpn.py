@@ -5,7 +5,6 @@ another opcode, and both hide what TLS shows. Few resets per port: a 2.6 server 
 its control channel wrapped stays silent over UDP and closes a TCP connection at once.
 """
 
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 from vpnprobe.conversations.openvpn_reset import Initiator
@@ -18,7 +17,7 @@ from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import ProbeContext, gather_all
-from vpnprobe.probes.conversing import connected, over_stream, over_udp, until_sure
+from vpnprobe.probes.conversing import Attempt, Moment, connected, over_stream, over_udp, until_sure
 from vpnprobe.probes.openvpn_profile_test import ProfileProbe, ProfileTest
 from vpnprobe.probes.openvpn_sessions import OpenvpnSessions, checks_of
 from vpnprobe.probes.settings import Settings, WantedPort
@@ -107,18 +106,25 @@ class OpenvpnProbe:
         if check not in context.judge().packet_counts:
             context.skip(check, context.unconnected(wanted.port))
 
-    def _over_udp(self, context: ProbeContext, check: Check) -> Callable[[], Awaitable[None]]:
-        async def attempt() -> None:
+    def _over_udp(self, context: ProbeContext, check: Check) -> Attempt:
+        async def attempt(moment: Moment) -> None:
             conversation = Initiator(session_id=context.nonces.conversation(), stream=False)
-            await over_udp(context, conversation, check)
+            await over_udp(context, conversation, check, moment=moment)
 
         return attempt
 
-    def _over_tcp(self, context: ProbeContext, check: Check) -> Callable[[], Awaitable[None]]:
-        async def attempt() -> None:
+    def _over_tcp(self, context: ProbeContext, check: Check) -> Attempt:
+        async def attempt(moment: Moment) -> None:
             stream = await connected(context, check, deadline_s=context.connect_s(CONNECT_DEADLINE_S))
             conversation = Initiator(session_id=context.nonces.conversation(), stream=True)
-            began = context.stack.now()
-            await over_stream(context, conversation, check, stream, lambda driver: GoalWithin(driver, check.name, began, context.answer_s))
+            within_s = context.answer_s
+            await over_stream(
+                context,
+                conversation,
+                check,
+                stream,
+                lambda driver: GoalWithin(driver, check.name, context.stack.now(), within_s),
+                moment=moment,
+            )
 
         return attempt

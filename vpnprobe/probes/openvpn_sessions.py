@@ -1,19 +1,22 @@
 """Whole OpenVPN sessions with the server agent: reset, TLS, keys, and data both ways, in one wrap on one port."""
 
 import ssl
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import Final
 
 from vpnprobe import __version__
+from vpnprobe.conversations.echo_trains import Place, TrainRun
 from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session_keys import SessionKeys
 from vpnprobe.conversations.openvpn_tls import Identity, certificate_fingerprint, client_context
+from vpnprobe.endpoint.driver import Driver
 from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake, openvpn_reset
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.context import ProbeContext
-from vpnprobe.probes.conversing import connected, over_stream, over_udp
+from vpnprobe.probes.conversing import Moment, connected, over_stream, over_udp
 from vpnprobe.probes.settings import WantedPort
 from vpnprobe.probes.tunnel_sessions import ECHOES, RETRANSMIT_LEAST_S, SessionOver, TunnelSessions
 from vpnprobe.transports.stack import ConnectError
@@ -36,8 +39,8 @@ class OpenvpnSessions(TunnelSessions):
         self._session_keys = session_keys
         self._tls_context = _context_of(session_keys.identity)
 
-    async def session(self, echoes: int) -> None:
-        await (self._over_udp(echoes) if self.wanted.transport is Transport.UDP else self._over_tcp(echoes))
+    async def session(self, echoes: int, moment: Moment) -> None:
+        await (self._over_udp(echoes, moment) if self.wanted.transport is Transport.UDP else self._over_tcp(echoes, moment))
 
     def _client(self, echoes: int) -> Client:
         context = self.context
@@ -61,19 +64,31 @@ class OpenvpnSessions(TunnelSessions):
         self.at_the_lines_pace(client)
         return client
 
-    async def _over_udp(self, echoes: int) -> None:
+    async def _over_udp(self, echoes: int, moment: Moment) -> None:
         client = self._client(echoes)
-        over = SessionOver(self.context, client, ECHOES, stream=client.stream)
-        await over_udp(self.context, client, self.reset, until=lambda _: over, closing=client.goodbye, admitted=OPENING_BYTES)
+        further = partial(self.behind_its_end, client)
+        over, goodbye = self._over(client), client.goodbye
+        await over_udp(
+            self.context, client, self.reset, until=over, closing=goodbye, moment=moment, further=further, admitted=OPENING_BYTES
+        )
 
-    async def _over_tcp(self, echoes: int) -> None:
+    async def in_trains(self, places: Sequence[Place]) -> tuple[str, TrainRun]:
+        client = self._client(len(places))
+        run = TrainRun(client.run.identifier, len(places), client.run.sizes, places=places)
+        client.begin_echoes(run)
+        await over_udp(self.context, client, self.reset, until=self._over(client), closing=client.goodbye)
+        return client.key, run
+
+    def _over(self, client: Client) -> Callable[[Driver], SessionOver]:
+        return lambda _: SessionOver(self.context, client, ECHOES, stream=client.stream)
+
+    async def _over_tcp(self, echoes: int, moment: Moment) -> None:
         try:
             stream = await connected(self.context, self.reset, deadline_s=self.context.connect_s(CONNECT_DEADLINE_S))
         except ConnectError:
             return
         client = self._client(echoes)
-        over = SessionOver(self.context, client, ECHOES, stream=client.stream)
-        await over_stream(self.context, client, self.reset, stream, lambda _: over)
+        await over_stream(self.context, client, self.reset, stream, self._over(client), moment=moment)
 
 
 @lru_cache(maxsize=4)

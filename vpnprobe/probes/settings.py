@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from vpnprobe.conversations.registry import ProtocolSpec, candidates_over, tried_on
+from vpnprobe.evidence.statistics import ERROR_BOUND
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Address
 
@@ -73,6 +74,8 @@ class Settings:
     """Of its protocol, nothing but that."""
     control_port: int | None = None
     """The TCP port of the control connection, which is a candidate over UDP alone; None: there is none."""
+    error_bound: float = ERROR_BOUND
+    """What a 'blocked' must reach."""
     named_ports: tuple[int, ...] = ()
     """Candidate ports that the user named: each protocol that lives on any port is tried on them."""
 

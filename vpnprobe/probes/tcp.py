@@ -74,11 +74,10 @@ class ConnectionAttempts:
         started: list[asyncio.Task[None]] = []
         beside = self.made > 0
         for _ in range(count):
-            if beside:
-                await self.context.comparison.turn()
-            else:
+            block = await self.context.comparison.turn() if beside else None
+            if not beside:
                 await self.context.pacer.admit(ATTEMPT_BYTES)
-            started.append(asyncio.get_running_loop().create_task(self._attempt()))
+            started.append(asyncio.get_running_loop().create_task(self._attempt(block)))
             self.made += 1
             if not beside:
                 await self._wait(max(GAP_S, self.context.settle_s if self.context.peer is None else 0.0))
@@ -100,18 +99,20 @@ class ConnectionAttempts:
         counted = judgement.packet_counts.get(self.check)
         if counted is None:
             return 0
-        lost_at = judgement.timely(counted.count(Direction.C2S, SYN).sent.values())
+        there = counted.count(Direction.C2S, SYN)
+        lost_at = judgement.timely(there.departure(key) for key in there.sent)
         if not lost_at:
             return min(LEAST_TRIALS, MOST_TRIALS - self.made)  # An end was late all the time: nothing is known yet.
         return min(self.context.still_needed(judgement, Direction.BOTH, lost_at, both), MOST_TRIALS - self.made)
 
-    async def _attempt(self) -> None:
+    async def _attempt(self, block: int | None) -> None:
         context, key = self.context, ""
 
         def bound(local: Endpoint) -> None:
             nonlocal key
             context.local_ports.add((Transport.TCP, local.port))
-            key = context.recorder.attempted(self.check, local, to=self.remote)
+            with context.recorder.in_block(block):
+                key = context.recorder.attempted(self.check, local, to=self.remote)
 
         try:
             stream = await context.stack.connect(self.remote, deadline_s=CONNECT_DEADLINE_S, on_bound=bound)

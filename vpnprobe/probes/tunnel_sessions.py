@@ -10,17 +10,20 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Final, TypeVar
 
+from vpnprobe.conversations.echo_trains import Place, TrainRun
 from vpnprobe.conversations.tunnel_echo import TunnelEcho
-from vpnprobe.endpoint.driver import CLOCK_SLACK_S
+from vpnprobe.endpoint.driver import CLOCK_SLACK_S, Driver
 from vpnprobe.endpoint.pacer import Turn
+from vpnprobe.evidence.comparison import PERIOD_S, blocks_needed
 from vpnprobe.evidence.judge import rows_of
 from vpnprobe.evidence.judging.base import WAYS, Judge
-from vpnprobe.evidence.judging.data import DataPacket, stalled_streams, suspected_limit, trials_of
+from vpnprobe.evidence.judging.data import LEAST_BEHIND_A_CUT, DataPacket, asked_for, stalled_streams, suspected_limit, trials_of
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS
-from vpnprobe.observations.schema import Direction, Outcome
+from vpnprobe.evidence.statistics import LEAST_TRIALS
+from vpnprobe.observations.schema import Direction, Outcome, Transport
 from vpnprobe.probes.context import ProbeContext, gather_all
-from vpnprobe.probes.conversing import GAP_S, still_needed
+from vpnprobe.probes.conversing import GAP_S, Moment, MomentsOfOneKind, at_once, still_needed
+from vpnprobe.probes.peer import Job
 from vpnprobe.probes.settings import WantedPort
 
 ECHOES: Final = 6
@@ -31,8 +34,11 @@ RETRANSMIT_LEAST_S: Final = 0.15
 STALLED_S: Final = 1.2
 """Nothing comes for so long: then a session that had begun ends."""
 MOST_SESSIONS: Final = 24
-BEHIND_A_CUT: Final = 24
-"""Echo requests behind the last that passes, where sessions seem to be cut."""
+SPARE_BLOCKS: Final = 1
+"""More blocks behind the end of a session than there must be: some lose controls."""
+LEAST_SESSIONS: Final = 2
+"""That show a limit before it is called one, or that nothing passes: a flow may lose its way by itself, and a long run be cut before the
+first packet that way."""
 MOST_AT_ONCE: Final = 8
 MOST_LONG_AT_ONCE: Final = 4
 """Sessions before it is asked again what they have shown: long ones take both ends' time."""
@@ -93,7 +99,10 @@ class TunnelSessions(ABC):
         self.data = data
         self.context = context
         self._made = 0
+        self._behind = False
+        """Whether it is looked behind the end of a session just now."""
         self.opening_bytes = opening_bytes
+        context.tunnels.append(self)
 
     def at_the_lines_pace(self, end: TunnelEcho) -> None:
         """Has an end's echo requests leave as the line carries them."""
@@ -102,8 +111,49 @@ class TunnelSessions(ABC):
             end.run.full_turns = 1
 
     @abstractmethod
-    async def session(self, echoes: int) -> None:
-        """One fresh session, to its end. `echoes`: the client's echo requests."""
+    async def session(self, echoes: int, moment: Moment) -> None:
+        """One fresh session, begun at its moment once it is ready, to its end. `echoes`: the client's echo requests."""
+
+    @abstractmethod
+    async def in_trains(self, places: Sequence[Place]) -> tuple[str, TrainRun]:
+        """One fresh session over UDP whose echo requests follow a timetable: its conversation's key, and the requests."""
+
+    async def behind_its_end(self, client: TunnelEcho, driver: Driver) -> None:
+        """Where nothing more was answered at the end of a session: one request more of each end in each of some blocks.
+
+        What is old goes beside what is fresh, in random order: so the end of a session, or of all its data, shows in it alone. Another
+        session shows meanwhile whether it goes the same way.
+        """
+        context, run = self.context, client.run
+        if context.peer is None or self._behind or not run.silent_at_its_end(LEAST_BEHIND_A_CUT):
+            return
+        self._behind = True
+        # In captures time alone tells what was asked for, so that a limit costs as many times as there were packets.
+        count = blocks_needed(float(len(run.requests)), context.facts.error_bound) + SPARE_BLOCKS
+        back = context.trials_back(Job.DATA, count, beside=True, port=self.wanted.port)
+        try:
+            await gather_all([self._one_a_block(client, driver, count), back, self._once_more(client)])
+            await asyncio.sleep(context.settle_s)
+        finally:
+            self._behind = False
+
+    async def _once_more(self, client: TunnelEcho) -> None:
+        """A second session: as long, or a short one where nothing at all was answered, which a long one may be cut before."""
+        echoes = client.run.count if any(request.answered_at is not None for request in client.run.requests.values()) else ECHOES
+        await asyncio.sleep(self.context.settle_s)  # What is to go through the newest session has been asked for by then.
+        if self._made < LEAST_SESSIONS:
+            self._made += 1
+            await self.session(echoes, at_once)
+
+    async def _one_a_block(self, client: TunnelEcho, driver: Driver, count: int) -> None:
+        context, moment = self.context, MomentsOfOneKind(self.context)
+        for _ in range(count):
+            block = await moment()
+            if client.failed or not client.run.silent_at_its_end(LEAST_BEHIND_A_CUT):
+                return
+            with context.recorder.in_block(block):
+                client.run.one_more(context.stack.now())
+                driver.say(client.send_due_echo)
 
     async def run(self, *, echoes: int = ECHOES) -> None:
         """Sessions until it is sure what passes."""
@@ -117,9 +167,10 @@ class TunnelSessions(ABC):
             enough = self._enough(judgement, echoes)
             await self.attempts(more if enough <= ECHOES else min(more, MOST_LONG_AT_ONCE), enough, beside=True)
 
-    def passes(self, judgement: Judge) -> bool:
-        """Whether data went both ways, and to the end."""
-        found = [row.direction for row in rows_of(judgement, self.data) if row.outcome in (Outcome.PASS, Outcome.DEGRADED)]
+    def passes(self, judgement: Judge, *, without_fault: bool = False) -> bool:
+        """Whether data went both ways, and to the end. `without_fault`: without loss or limits."""
+        good = (Outcome.PASS,) if without_fault else (Outcome.PASS, Outcome.DEGRADED)
+        found = [row.direction for row in rows_of(judgement, self.data) if row.outcome in good]
         return {Direction.C2S, Direction.S2C} <= set(found)
 
     async def attempts(self, count: int, echoes: int, *, beside: bool) -> None:
@@ -129,16 +180,15 @@ class TunnelSessions(ABC):
 
     async def _attempts(self, count: int, echoes: int, *, beside: bool) -> None:
         running: list[asyncio.Task[None]] = []
+        moment = MomentsOfOneKind(self.context) if beside else at_once
         try:
             for number in range(count):
-                if beside:
-                    await self.context.comparison.turn()
-                elif number:
-                    await asyncio.sleep(GAP_S)
+                if number:
+                    await asyncio.sleep(PERIOD_S if beside else GAP_S)
                 if not beside:
                     await self.context.pacer.admit(self.opening_bytes, Turn.TUNNEL)
                 self._made += 1
-                running.append(asyncio.get_running_loop().create_task(self.session(echoes)))
+                running.append(asyncio.get_running_loop().create_task(self.session(echoes, moment)))
             await asyncio.gather(*running)
         finally:
             for task in running:
@@ -158,30 +208,30 @@ class TunnelSessions(ABC):
         if count is None or not count.sent or not judgement.would_have_recorded(self.data, way):
             return 0
         if not count.received:
-            return self._sessions_needed(judgement, way, trials_of(self.data, count), 1.0)
+            more = self._sessions_needed(judgement, way, trials_of(self.data, count), 1.0, 1)
+            return max(more, LEAST_SESSIONS - self._made)
         if (limit := suspected_limit(judgement, self.data, way)) is None:
             return max(0, LEAST_TRIALS - stalled) if (stalled := stalled_streams(self.data, count)) else 0
-        return self._sessions_needed(judgement, way, limit.lost, limit.error_bound)
+        more = self._sessions_needed(judgement, way, limit.lost, limit.error_bound, limit.thresholds)
+        return max(more, LEAST_SESSIONS - self._made)
 
-    def _sessions_needed(self, judgement: Judge, way: Direction, lost: Sequence[DataPacket], bound: float) -> int:
+    def _sessions_needed(self, judgement: Judge, way: Direction, lost: Sequence[DataPacket], bound: float, thresholds: int) -> int:
         """One moment of a session is one trial, however many of its packets were lost then. `bound`: where nothing is compared."""
-        lost_at = [packet.at for packet in lost]
-        more = judgement.trials_needed(way, lost_at, comparable=self.context.comparison.port() is not None)
+        lost_at, thresholds = asked_for([packet.departure for packet in lost], thresholds)
+        more = judgement.trials_needed(way, lost_at, comparable=self.context.comparison.compares(way), thresholds=thresholds)
         if more is not None:
-            return min(MOST_AT_ONCE, more)
+            # Over UDP it is looked behind the end of each, in as many blocks as it takes.
+            return min(MOST_AT_ONCE if self.wanted.transport is Transport.TCP else 1, more)
         loss = judgement.loss[way]
         known = loss.chance_of_losing_all(len(lost)) if loss.measured else 0.0
-        return 1 if min(bound, known) > ERROR_BOUND else 0
+        return 1 if min(bound, known) > judgement.facts.error_bound else 0
 
     def _enough(self, judgement: Judge, echoes: int) -> int:
         """How many echo requests a further session takes: one long run is enough, but for what is cut after a number of packets."""
         if self.data not in judgement.packet_counts:
             return echoes
         limits = [suspected_limit(judgement, self.data, way) for way in WAYS]
-        cut = [
-            int(limit.detail.get("cut_after", 0)) + BEHIND_A_CUT for limit in limits if limit is not None and "cut_after" in limit.detail
-        ]
-        return min(echoes, max(cut, default=ECHOES))
+        return echoes if any(limit is not None and "cut_after" in limit.detail for limit in limits) else min(echoes, ECHOES)
 
 
 async def within_the_line(context: ProbeContext, ports: Sequence[SomeSessions]) -> list[SomeSessions]:
@@ -198,14 +248,14 @@ async def within_the_line(context: ProbeContext, ports: Sequence[SomeSessions]) 
 async def tried(context: ProbeContext, ports: Sequence[TunnelSessions]) -> tuple[Judge, list[TunnelSessions]]:
     """Sessions on each of some ports, at least one, in the order of preference: what they come to, and on which data passes.
 
-    The first port is tried with many packets: some networks cut after a number of them. What stops it may stop the others as well, which
-    then have to prove as much.
+    The first port is tried with many packets: some networks cut after a number of them. Unless it passes without any fault another may be
+    recommended, so that those have to prove as much.
     """
     await gather_all([sessions.run(echoes=ECHOES if number else LONG_RUN) for number, sessions in enumerate(ports)])
     judgement = context.judge()
     passing = [sessions for sessions in ports if sessions.passes(judgement)]
-    if ports[0] not in passing:
-        await gather_all([sessions.run(echoes=LONG_RUN) for sessions in passing])
+    if not ports[0].passes(judgement, without_fault=True):
+        await gather_all([sessions.run(echoes=LONG_RUN) for sessions in passing if sessions is not ports[0]])
         judgement = context.judge()
         passing = [sessions for sessions in passing if sessions.passes(judgement)]
     return judgement, passing

@@ -2,9 +2,12 @@
 
 Fresh numbered payloads of two sizes go to every port that matters: the shortest, and a decoy of the size of the first message of the VPN
 protocol that lives there, so that a filter on size or content shows as a difference. The server agent answers each. Where nothing
-arrives, the server sends to the client unasked, so that the way back is measured too.
+arrives, the server sends to the client unasked, so that the way back is measured too, and then the client to it once more: a stateful
+firewall at the server's side lets in what the server has asked for.
 """
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 from vpnprobe.conversations.registry import decoy_bytes, registered_ports
@@ -13,7 +16,9 @@ from vpnprobe.evidence.checks import udp_reach
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Job, ProbeContext, gather_all
+from vpnprobe.probes.context import Opener, ProbeContext, SendOne, SendTrials, gather_all
+from vpnprobe.probes.order import again, came_through
+from vpnprobe.probes.peer import Job
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Datagram, Endpoint
 from vpnprobe.wire.nonce import SHORTEST, Purpose
@@ -53,27 +58,41 @@ class UdpReach:
         def refused(_: Endpoint) -> None:
             context.recorder.refused(Refusal(check, Direction.C2S, RefusalKind.PORT_UNREACHABLE, None))
 
-        port = await context.udp(came, refused)
+        port = await context.udp(came, refused, lasting=True)
         context.udp_locals[number] = port.local
         count = 0
 
         async def send(trials: int, beside: bool) -> None:
-            async def one() -> None:
+            async def ready() -> tuple[int, SendOne]:
                 nonlocal count
                 size, purpose = kinds[count % 2]
                 count += 1
                 # Beside controls each trial is a flow of its own, as each of them is.
                 local = await context.udp(came, refused) if beside else port
                 payload = context.nonces.fresh(size, purpose=purpose)
-                left_at[payload.answer().key] = context.stack.now()
-                context.sender.payload(local, remote, check, payload)
 
-            await context.trials(one, trials, beside)
+                def send_one() -> None:
+                    left_at[payload.answer().key] = context.stack.now()
+                    context.sender.payload(local, remote, check, payload)
+
+                return size, send_one
+
+            await context.trials(ready, trials, beside)
+
+        async def opener(beside: bool) -> Opener:
+            from_port = await context.udp(came, refused) if beside else port
+            return Opener(from_port.local, partial(context.sender.nonce, from_port, remote, check, size=SHORTEST))
 
         await context.until_sure(check, Direction.C2S, send)
-        await self._way_back(context, check, port.local)
+        await self._way_back(context, check, send, opener)
+        if not came_through(context, check, Direction.C2S):
+            if came_through(context, check, Direction.S2C):
+                # From the port that the server has sent to: do they pass now?
+                context.opened_by_server.add(number)
+                await again(context, check, send)
+            context.udp_locals[number] = (await context.udp(came, refused)).local  # What is traced is to find the way as a client does.
 
-    async def _way_back(self, context: ProbeContext, check: Check, local: Endpoint) -> None:
+    async def _way_back(self, context: ProbeContext, check: Check, send: SendTrials, opener: Callable[[bool], Awaitable[Opener]]) -> None:
         """Measures server to client where no answer came: more answers, or packets of the server's own."""
         assert context.peer is not None
         if not context.sends_from(check.port or 0):
@@ -86,9 +105,12 @@ class UdpReach:
             reason = "nothing arrived from the client, and behind its NAT the server has no address to send to"
             context.skip(check, reason, Direction.S2C)
             return
-        to = None if arrived else (str(local.address), local.port)
+        if arrived and context.port_state(Transport.UDP, check.port or 0) is PortState.OURS:
+            await context.until_sure(check, Direction.S2C, send)
+            return
 
-        async def send(trials: int, beside: bool) -> None:
-            await context.trials_back(Job.UDP, trials, beside, port=check.port or 0, to=to)
+        async def send_back(trials: int, beside: bool) -> None:
+            openers = [await opener(beside) for _ in range(trials if beside else 1)]
+            await context.trials_back(Job.UDP, trials, beside, port=check.port or 0, openers=openers)
 
-        await context.until_sure(check, Direction.S2C, send)
+        await context.until_sure(check, Direction.S2C, send_back)

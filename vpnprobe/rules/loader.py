@@ -55,6 +55,8 @@ WHY_KEYS: Final = (
     "unanswered",
     "unanswered-because",
     "host-firewall",
+    "opened-before",
+    "after-server",
     "unwatched",
     "taken",
 )

@@ -1,11 +1,11 @@
 """Our own probe payload: a fixed head and a fresh nonce, padded to the size that is to be tried.
 
-Layout (all sizes in bytes): magic 2 ("vp"), session tag 4, number 8, padding to the wanted size. The two highest bits of the number tell an
-answer to a payload, and a payload that was sent before anything had opened the way for it. The four bits below them say what the payload is
-for (`Purpose`); 58 are fresh, and of a control the highest sixteen of these are the number of its block. The shortest is 14 bytes, the size
-of the shortest first packet of a VPN, so a decoy of every one can be made. The first byte, 0x76, is outside the opcodes, message types and
-headers that VPN protocols begin with (0x00 to 0x5f, and 0xc8), so that a filter that looks for those does not hit it by chance. The padding
-is drawn from the nonce (SHA-256 in counter mode), so both ends can tell it from an altered packet, and it does not compress.
+Layout (all sizes in bytes): magic 2 ("vp"), session tag 4, number 8, padding to the wanted size. The highest bit of the number tells an
+answer to a payload, and the next one is 0. The four bits below say what the payload is for (`Purpose`); 58 are fresh, and of what leaves in
+a block the highest sixteen of these are the number of the block. The shortest is 14 bytes, the size of the shortest first packet of a VPN,
+so a decoy of every one can be made. The first byte, 0x76, is outside the opcodes, message types and headers that VPN protocols begin with
+(0x00 to 0x5f, and 0xc8), so that a filter that looks for those does not hit it by chance. The padding is drawn from the nonce (SHA-256 in
+counter mode), so both ends can tell it from an altered packet, and it does not compress.
 """
 
 import hashlib
@@ -24,8 +24,6 @@ STREAM_BYTES: Final = 32
 """Of a payload in a TCP stream, where nothing else tells where it ends."""
 ANSWER: Final = 1 << 63
 """Bit of the number: this answers the payload with the same number without it. Not an echo, so a reflected packet is no answer."""
-UNSOLICITED: Final = 1 << 62
-"""Bit of the number: sent towards the client before the client had sent any of its kind: a stateful firewall may drop these alone."""
 PURPOSE_SHIFT: Final = 58
 """Bits 58 to 61 of the number are the purpose."""
 PURPOSE_MASK: Final = 0xF << PURPOSE_SHIFT
@@ -34,9 +32,13 @@ FRESH_MASK: Final = (1 << PURPOSE_SHIFT) - 1
 KEY_DIGITS: Final = 24
 """Of a payload's key."""
 BLOCK_SHIFT: Final = 42
-"""Bits 42 to 57 of the number of a control are its block's."""
+"""Bits 42 to 57 of the number of what leaves in a block are the block's."""
 MOST_BLOCKS: Final = 1 << (PURPOSE_SHIFT - BLOCK_SHIFT)
 BLOCK_MASK: Final = (MOST_BLOCKS - 1) << BLOCK_SHIFT
+REQUEST_SHIFT: Final = 34
+"""Bits 34 to 41 of the number of a prompt are the number of the request that it is about."""
+MOST_REQUESTS: Final = 1 << (BLOCK_SHIFT - REQUEST_SHIFT)
+REQUEST_MASK: Final = (MOST_REQUESTS - 1) << REQUEST_SHIFT
 
 
 class Purpose(IntEnum):
@@ -56,19 +58,43 @@ class Purpose(IntEnum):
     """A TTL-limited copy: it may expire on the way, and says nothing of the path where it does."""
     CONTROL = 6
     """Beside packets of a kind that does not get through, in random order with them: what the path does to others at that moment."""
+    REPEAT = 7
+    """A second packet of a control's flow, in the block after: whether fates follow flows. But for that its number is the control's."""
+    PROMPT = 8
+    """In the place of a control: the server sends a packet of another kind in the place of the answer."""
+    GREETING = 9
+    """Whether controls get through to a port, before any are sent."""
+    MAPPING = 10
+    """From one port to several: what does a NAT make of that port?"""
     OTHER = 15
     """Of a newer vpnprobe, for something that this one does not know: it is ours, and counts for nothing."""
 
 
+IN_BLOCKS: Final = frozenset({Purpose.CONTROL, Purpose.REPEAT, Purpose.PROMPT})
+"""What leaves in a block and bears its number."""
 PURPOSES_OF_REACH: Final = frozenset({Purpose.REACH, Purpose.DECOY})
 """Packets that count where it is asked whether a kind gets through."""
 _PURPOSES: Final = {purpose.value: purpose for purpose in Purpose}
 
 
 def block_of(key: str) -> int | None:
-    """The number of the block of a control, by its key (`NoncePayload.key`); None: it is no control's."""
+    """The number of the block that a payload left in, by its key (`NoncePayload.key`); None: it left in none."""
+    payload = of_key(key)
+    return payload.block if payload is not None else None
+
+
+def control_of(repeat: str) -> str | None:
+    """The key of the control whose flow a repeat is of, by the repeat's; None: it is no repeat's."""
+    payload = of_key(repeat)
+    if payload is None or payload.purpose is not Purpose.REPEAT:
+        return None
+    return replace(payload, number=payload.number & ~PURPOSE_MASK | Purpose.CONTROL << PURPOSE_SHIFT).key
+
+
+def of_key(key: str) -> "NoncePayload | None":
+    """The shortest payload of that key; None: it is no payload's."""
     try:
-        return NoncePayload(int(key[:8], 16), int(key[8:], 16)).block if len(key) == KEY_DIGITS else None
+        return NoncePayload(int(key[:8], 16), int(key[8:], 16)) if len(key) == KEY_DIGITS else None
     except ValueError:
         return None
 
@@ -103,16 +129,17 @@ class NoncePayload:
 
     @property
     def block(self) -> int | None:
-        """The number of a control's block, 0 to MOST_BLOCKS - 1; None: it is no control."""
-        return (self.number >> BLOCK_SHIFT) % MOST_BLOCKS if self.purpose is Purpose.CONTROL else None
+        """The number of the block that it left in, 0 to MOST_BLOCKS - 1; None: it left in none."""
+        return (self.number >> BLOCK_SHIFT) % MOST_BLOCKS if self.purpose in IN_BLOCKS else None
+
+    @property
+    def request(self) -> int | None:
+        """The number of the request that a prompt is about, 0 to MOST_REQUESTS - 1; None: it is no prompt."""
+        return (self.number >> REQUEST_SHIFT) % MOST_REQUESTS if self.purpose is Purpose.PROMPT else None
 
     @property
     def is_answer(self) -> bool:
         return bool(self.number & ANSWER)
-
-    @property
-    def is_unsolicited(self) -> bool:
-        return bool(self.number & UNSOLICITED)
 
     def answer(self) -> Self:
         """What the other end sends back: the same size, another number."""

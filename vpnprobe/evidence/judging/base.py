@@ -8,20 +8,23 @@ Invariant: absence is never written as 0. A count is a number only where somebod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
+from statistics import median
 from typing import Any, Final
 
 from vpnprobe.evidence.attempts import under_clients_keys
 from vpnprobe.evidence.checks import Kind, earlier_steps, is_existing, is_raw, kind_of, plain_on_port, same_packets, spec_of
 from vpnprobe.evidence.clocks import on_one_clock
-from vpnprobe.evidence.comparison import Control, blocks, blocks_needed, controls, error_bound
+from vpnprobe.evidence.comparison import Control, blocks, blocks_needed, controls, error_bound, fates_follow_flows
+from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.existing_sessions import under_clients_checks
+from vpnprobe.evidence.judging.order import after_server
 from vpnprobe.evidence.lateness import LateEnd
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.outages import Fate, Outage, outages
 from vpnprobe.evidence.packet_counts import Count, CountedRecords, PacketCounts, background, count_packets, session_part
 from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
-from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background
+from vpnprobe.evidence.statistics import LEAST_TRIALS, Background
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 from vpnprobe.wire.nonce import Purpose
 
@@ -31,6 +34,7 @@ OR_FORWARDING: Final = " (or port forwarding)"
 """Of the server alone, as long as none of its rules is shown to do it: a client is not forwarded to."""
 TRIALS_WITHOUT_BACKGROUND: Final = 8
 """Where nothing at all passes in a capture there is no background to compare with: so many fresh packets must be missing."""
+BY_FLOW: Final = "some flows get through here and others never do: which of them this kind's only one is cannot be told from a filter"
 WAYS: Final = (Direction.C2S, Direction.S2C)
 SENDER: Final = {Direction.C2S: "client", Direction.S2C: "server"}
 RECEIVER: Final = {Direction.C2S: "server", Direction.S2C: "client"}
@@ -64,6 +68,7 @@ class Judge:
         counted: dict[Check, CountedRecords] | None = None,
     ) -> None:
         """`counted`: what earlier judgements of the run counted, brought up to date; None: everything is counted afresh."""
+        client, server = (without_trains(end, facts.trains) for end in (client, server))
         server = under_clients_checks(client, under_clients_keys(client, server))
         if times:
             server, facts = on_one_clock(client, server, facts)
@@ -74,6 +79,8 @@ class Judge:
         self.facts = facts
         daemons = frozenset(q for q in _checks(client, server) if facts.answering(q) is PortState.DAEMON)
         self.packet_counts = count_packets(client, server, joined=facts.joined, trusted=daemons, before=counted)
+        self.after_server = after_server(self.packet_counts, one_clock=times)
+        """What of the client's came only after the server had spoken: its losses before that are none of the path's."""
         self.elsewhere = _came_from_elsewhere(client, server, facts)
         """Whether probes reach the server from another address than the control channel (a jump host, a carrier's pool of addresses)."""
         self.late = _late_ends(client, server, facts)
@@ -82,6 +89,8 @@ class Judge:
         self.controls = self._controls(client, server)
         """What left in random order beside what is suspected not to pass, by direction; of BOTH with its answers."""
         self.blocks = {way: blocks(found) for way, found in self.controls.items()}
+        self.by_flow = {way: fates_follow_flows(found) for way, found in self.controls.items()}
+        """Whether what becomes of a packet follows its flow: then kinds that are all one flow cannot be compared with others."""
         self.outages = {way: self._outages(way) if times else () for way in WAYS}
         """When the whole path was silent: what was lost then counts for nothing."""
         self._pass_over_outages()
@@ -98,7 +107,8 @@ class Judge:
         return self.packet_counts.get(check, PacketCounts())
 
     def _background(self, way: Direction) -> Background:
-        packets = (counts for check, counts in self.packet_counts.items() if _tells_loss(check))
+        telling = ((check, counts) for check, counts in self.packet_counts.items() if _tells_loss(check))
+        packets = (counts for check, counts in telling if not (way is Direction.C2S and check in self.after_server))
         return background(packets, way) + self.facts.background.get(way, Background())
 
     def _controls(self, client: EndRecord, server: EndRecord) -> dict[Direction, tuple[Control, ...]]:
@@ -106,7 +116,7 @@ class Judge:
             return {Direction.C2S: (), Direction.S2C: (), Direction.BOTH: ()}
         client, server = _of_controls(client), _of_controls(server)
         ends = {Direction.C2S: (client, server), Direction.S2C: (server, client), Direction.BOTH: (client, client)}
-        return {way: tuple(controls(*two)) for way, two in ends.items()}
+        return {way: tuple(controls(*two, client)) for way, two in ends.items()}
 
     def _outages(self, way: Direction) -> tuple[Outage, ...]:
         if not (self.facts.joined and self.ends[way][1].recorded):
@@ -115,9 +125,21 @@ class Judge:
         fates = [Fate(control.at, control.came, Transport.UDP, control.block) for control in self.controls[way] if passing]
         for check, counts in self.packet_counts.items():
             count = counts.total(way)
+            if way is Direction.C2S and check in self.after_server:
+                continue
             if count.received and check.transport is not Transport.TCP and self.would_have_recorded(check, way):
                 fates += [Fate(at, key in count.received, check.transport) for key, at in count.sent.items()]
-        return outages(fates)
+        return outages(fates, self._came_over_tcp(way))
+
+    def _came_over_tcp(self, way: Direction) -> list[float]:
+        """When what came over TCP would have left, had it not been repeated; empty: how long the way takes is not known."""
+        receiver = self.ends[way][1]
+        totals = [counts.total(way) for check, counts in self.packet_counts.items() if check.transport is not Transport.TCP]
+        took = [at - count.sent[key] for count in totals for key, at in count.received.items() if key in count.sent]
+        if not took:
+            return []
+        came = (r for r in receiver.packet_records if r.check.transport is Transport.TCP and r.movement is Movement.RECEIVED)
+        return [record.at - receiver.ahead_s - median(took) for record in came]
 
     def _pass_over_outages(self) -> None:
         for way, taken in self.outages.items():
@@ -140,19 +162,26 @@ class Judge:
                 counts.set_aside[way] += counts.pass_over(way, late)
             counts.set_aside[Direction.S2C] += counts.pass_over(Direction.S2C, too_late)
 
-    def timely(self, left_at: Iterable[float]) -> list[float]:
-        """Of trials that left at these times those whose window touches no time at which an end was late."""
-        return [at for at in left_at if not any(one.touches(at, end.margin_s) for end in self.late for one in end.times)]
+    def timely(self, departures: Iterable[Departure]) -> list[Departure]:
+        """Of trials those whose window touches no time at which an end was late."""
+        times = [(one, end.margin_s) for end in self.late for one in end.times]
+        return [trial for trial in departures if not any(one.touches(trial.at, margin_s) for one, margin_s in times)]
 
-    def bound(self, way: Direction, lost_at: Sequence[float], loss: Background, trials: int) -> float | None:
-        """The error bound of 'blocked' where nothing came of what left at these times; None: there is nothing to compare with.
+    def bound(
+        self, way: Direction, lost_at: Sequence[Departure], loss: Background, *, one_flow: bool = False, thresholds: int = 1
+    ) -> float | None:
+        """The error bound of 'blocked' where nothing came of what left then; None: there is nothing to compare with.
 
-        It rests on what left beside them in random order, where any of them left so; otherwise on the loss of all that passes, as if each
-        of `trials` were lost by itself.
+        It rests on what left beside them in random order; where there were no controls at all, on the loss of all that passes, as if each
+        were lost by itself. `one_flow`: they are all of one. `thresholds`: as in `comparison.error_bound`.
         """
-        if (found := error_bound(lost_at, self.blocks[way])) is not None:
+        if one_flow and self.by_flow[way]:
+            return 1.0
+        if (found := error_bound(lost_at, self.blocks[way], thresholds=thresholds)) is not None:
             return found
-        return loss.chance_of_losing_all(trials) if loss.measured else None
+        if self.blocks[way]:
+            return 1.0  # More of them can leave beside controls: until then nothing is shown.
+        return min(1.0, thresholds * loss.chance_of_losing_all(len(lost_at))) if loss.measured else None
 
     def would_have_recorded(self, check: Check, way: Direction) -> bool:
         """Whether the receiving end would have seen it, had it come: then its silence is a word about the path."""
@@ -193,28 +222,35 @@ class Judge:
         return Counted(sent, came, "peer" if recorded else "answered")
 
     def silence(
-        self, check: Check, way: Direction, lost_at: Sequence[float], loss: Background, *, beside: Direction | None = None
+        self, check: Check, way: Direction, lost_at: Sequence[Departure], loss: Background, *, beside: Direction | None = None
     ) -> tuple[Outcome, float | None]:
-        """What it means that nothing came of fresh trials that left at these times.
+        """What it means that nothing came of fresh trials that left then.
 
         `beside`: the direction of the controls that they are compared with; None: `way`.
         """
         if not self.would_have_recorded(check, way) or self.kept_by_host(check, way):
             return Outcome.NO_ANSWER, None
         trials = len(lost_at)
-        bound = self.bound(beside or way, lost_at, loss, trials)
+        bound = self.bound(beside or way, lost_at, loss, one_flow=is_raw(check))
         if bound is None:
             enough = trials >= (TRIALS_WITHOUT_BACKGROUND if self.ends[way][1].packet_records else LEAST_TRIALS)
             return (Outcome.BLOCKED if enough and not self.facts.joined else Outcome.NO_ANSWER), None
-        proven = trials >= LEAST_TRIALS and bound <= ERROR_BOUND
+        proven = trials >= LEAST_TRIALS and bound <= self.facts.error_bound
         return (Outcome.BLOCKED if proven else Outcome.NO_ANSWER), bound
 
-    def trials_needed(self, way: Direction, lost_at: Sequence[float], *, comparable: bool) -> int | None:
-        """How many more trials beside controls it takes to call it blocked; 0: enough; None: no control is known to pass that way."""
-        if not self.blocks[way] and not comparable:
+    def trials_needed(
+        self, way: Direction, lost_at: Sequence[Departure], *, comparable: bool, one_flow: bool = False, thresholds: int = 1
+    ) -> int | None:
+        """How many more trials beside controls it takes to call it blocked; 0: enough, or no use; None: there are no controls.
+
+        `comparable`: whether there are any more. `one_flow`, `thresholds`: as in `bound`.
+        """
+        if not comparable:
             return None
-        bound = error_bound(lost_at, self.blocks[way])
-        return blocks_needed(1.0 if bound is None else bound, ERROR_BOUND)
+        if one_flow and self.by_flow[way]:
+            return 0
+        wealth = error_bound(lost_at, self.blocks[way])
+        return blocks_needed(thresholds * (1.0 if wealth is None else wealth), self.facts.error_bound)
 
     def kept_by_host(self, check: Check, way: Direction) -> dict[str, Any]:
         """Which end's own firewall is shown to keep packets of this kind, as a row's detail says it; empty: neither."""
@@ -245,10 +281,11 @@ class Judge:
         of_it = [r for r in self.ends[way][0].refusals if r.check in kinds and r.direction is way]
         return min(of_it, key=lambda refusal: refusal.by is None, default=None)
 
-    def not_received(self, found: Observation, check: Check, way: Direction, lost_at: Sequence[float]) -> Observation:
-        """What it means that nothing came in that direction of trials that left at these times: silence, or a refusal."""
+    def not_received(self, found: Observation, check: Check, way: Direction, lost_at: Sequence[Departure]) -> Observation:
+        """What it means that nothing came in that direction of trials that left then: silence, or a refusal."""
         outcome, bound = self.silence(check, way, lost_at, self.loss[way])
-        return self.refused_or(replace(found, outcome=outcome, error_bound=bound), check, way)
+        told = {"reason": BY_FLOW} if is_raw(check) and self.by_flow[way] and outcome is Outcome.NO_ANSWER else {}
+        return self.refused_or(replace(found, outcome=outcome, error_bound=bound, detail={**found.detail, **told}), check, way)
 
     def refused_or(self, silent: Observation, check: Check, way: Direction) -> Observation:
         """The same as a refusal where there was one. A router's single 'unreachable' stands only where the silence is proven too."""
@@ -281,6 +318,13 @@ class Judge:
             detail={**told, **detail, **proof},
             family=check.family,
         )
+
+
+def without_trains(end: EndRecord, trains: frozenset[str]) -> EndRecord:
+    """The record without the packets of some sessions."""
+    if not trains:
+        return end
+    return replace(end, packet_records=tuple(one for one in end.packet_records if session_part(one.key) not in trains))
 
 
 def by_whom(refusal: Refusal) -> dict[str, Any]:

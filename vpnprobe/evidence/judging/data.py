@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.judging.base import WAYS, Judge
 from vpnprobe.evidence.judging.packets import LOSS_WORTH_A_WORD
 from vpnprobe.evidence.naming import form_detail
 from vpnprobe.evidence.packet_counts import Count, session_part
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, Background
+from vpnprobe.evidence.statistics import LEAST_TRIALS, Background
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 
 UDP_CARRIER_BYTES: Final = 28
@@ -27,6 +28,11 @@ LEAST_BEHIND_A_CUT: Final = 8
 """Packets of sizes that pass which must be missing at the end of a session before it is called cut."""
 MOST_OF_THEM: Final = 0.6
 """Share of the stalled streams whose first missing packet must be too large."""
+BEYOND: Final = 1.25
+"""A session that got so many times further than those that are cut shows that there is no cut: flows are counted with their handshake,
+which takes more packets where some are lost."""
+AS_LONG: Final = 0.8
+"""A session of so great a share of the packets of one that is cut would have been cut as well."""
 SAME_PLACE: Final = 0.7
 """Streams that a filter cuts end after about as many packets; the least of them after this share of the most. Chance is not so even."""
 MOST_SIZES: Final = 10
@@ -44,10 +50,20 @@ class DataPacket:
     came: bool
     at: float = 0.0
     """When it left, seconds on the client's clock; where it is not known, when it came."""
+    block: int | None = None
+    """The number of the block within which it left; None: within none that is known."""
+
+    @property
+    def departure(self) -> Departure:
+        return Departure(self.at, self.block)
 
 
-Bound = Callable[[Sequence[DataPacket], Background], float]
-"""How likely at most these are all lost where the path treats them as others; the second: how many of their own kind were lost or came."""
+Bound = Callable[[Sequence[DataPacket], Background, int], float]
+"""How likely at most these are all lost where the path treats them as others.
+
+The second: how many of their own kind were lost or came. The third: of how many that were possible this limit was chosen, once it was known
+what was lost.
+"""
 Session = tuple[DataPacket, ...]
 """The packets of one session in the order in which they left."""
 
@@ -62,6 +78,8 @@ class DataLimit:
     detail: dict[str, Any]
     lost: tuple[DataPacket, ...] = ()
     """The trials that show it."""
+    thresholds: int = 1
+    """Of how many limits that were possible it was chosen, once it was known what was lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +97,7 @@ class DataRun:
         grouped: dict[str, list[tuple[float, int, DataPacket]]] = {}
         for place, (key, at) in enumerate((count.received | count.sent).items()):
             size = count.sizes.get(key, 0)
-            packet = DataPacket(size + carrier if size else 0, key in count.received, at)
+            packet = DataPacket(size + carrier if size else 0, key in count.received, at, count.blocks.get(key))
             grouped.setdefault(session_part(key), []).append((at, place, packet))
         return cls(tuple(tuple(packet for _, _, packet in sorted(rows, key=_by_time)) for rows in grouped.values()), stream)
 
@@ -104,7 +122,7 @@ class DataRun:
         sizes = {size: [one if left else None, other if came else None] for size, (one, other) in _by_size(self.packets).items()}
         return {"sessions": len(self.sessions), "by_size": sizes}
 
-    def limit(self, bound: Bound, least: float = ERROR_BOUND) -> DataLimit | None:
+    def limit(self, bound: Bound, least: float) -> DataLimit | None:
         """What is shown to limit data, some of which passes; None: nothing is. `least`: the bound that it takes."""
         found = self._limit_of_streams(bound) if self.stream else self._cut(bound) or self._limit_of_size(bound)
         return found if found is not None and found.error_bound <= least else None
@@ -116,29 +134,61 @@ class DataRun:
         return not self.stream and lost >= 2 and lost / len(self.packets) > LOSS_WORTH_A_WORD
 
     @property
-    def all_stalled(self) -> bool:
-        """Whether every stream ends with packets that never came: where that is not proven to be a limit, it is no pass either."""
-        return self.stream and all(not session[-1].came for session in self.sessions)
+    def all_too_large(self) -> bool:
+        """Whether all that is missing is larger than all that came: chance does not lose so, though it may be too few for a proof."""
+        return all(packet.came or packet.size > self.largest_passing for packet in self.packets)
+
+    @property
+    def stalls(self) -> bool:
+        """Whether most streams end with packets that never came: where that is not proven to be a limit, it is no pass either."""
+        return self.stream and 2 * self.stalled > len(self.sessions)
+
+    @property
+    def stalled(self) -> int:
+        """How many sessions end with a packet that never came."""
+        return sum(not session[-1].came for session in self.sessions)
 
     def _limit_of_size(self, bound: Bound) -> DataLimit | None:
         largest = self.largest_passing
         larger = tuple(packet for packet in self.packets if packet.size > largest)
         if len(larger) < LEAST_TRIALS:
             return None
-        return _of_size(largest, larger, bound(larger, _loss_of(packet for packet in self.packets if packet.size <= largest)))
+        own = _loss_of(packet for packet in self.packets if packet.size <= largest)
+        return self._of_size(largest, larger, bound(larger, own, self._sizes))
+
+    @property
+    def _sizes(self) -> int:
+        """How many sizes there are above which none might pass."""
+        return max(1, len({packet.size for packet in self.packets}) - 1)
+
+    @property
+    def _places(self) -> int:
+        """How many places there are behind which a session might be cut."""
+        return max((len(session) for session in self.sessions), default=1)
+
+    def _of_size(self, largest: int, larger: tuple[DataPacket, ...], bound: float) -> DataLimit:
+        detail = {"largest_passing": largest, "smallest_lost": min(packet.size for packet in larger)}
+        return DataLimit(Outcome.DEGRADED, Cause.SIZE, bound, detail, larger, self._sizes)
 
     def _cut(self, bound: Bound) -> DataLimit | None:
-        """Sessions of which the first packets came and none of a size that passes after them, where no session got beyond."""
+        """Sessions of which the first packets came and none of a size that passes after them, where none as long got beyond.
+
+        A shorter one may: it may be packets of both directions that are counted, or bytes, or seconds.
+        """
         largest = self.largest_passing
         passing = [tuple(packet for packet in session if packet.size <= largest) for session in self.sessions]
         heads = [_head(session) for session in passing]
-        cut = [place for place, session in enumerate(passing) if heads[place] and len(session) - heads[place] >= LEAST_BEHIND_A_CUT]
-        if not cut or max(heads) > max(heads[place] for place in cut):
+        cut = [place for place, session in enumerate(passing) if len(session) - heads[place] >= LEAST_BEHIND_A_CUT]
+        if not cut:
+            return None
+        furthest, least = BEYOND * max(heads[place] for place in cut), AS_LONG * min(len(passing[place]) for place in cut)
+        if any(heads[place] > furthest and len(session) >= least for place, session in enumerate(passing)):
             return None
         came = [packet for place in cut for packet in passing[place][: heads[place]]]
         lost = tuple(packet for place in cut for packet in passing[place][heads[place] :])
-        after = max(sum(packet.came for packet in passing[place]) for place in cut)
-        return DataLimit(Outcome.BLOCKED, Cause.RATE, bound(lost, _loss_of(came)), {"cut_after": after}, lost)
+        after = max(sum(packet.came for packet in session) for session in passing)
+        found = bound(lost, _loss_of(came), self._places)
+        return DataLimit(Outcome.BLOCKED, Cause.PACKETS, found, {"cut_after": after}, lost, self._places)
 
     def _limit_of_streams(self, bound: Bound) -> DataLimit | None:
         """Streams that stall: at the first packet that is too large, or all at about the same place."""
@@ -146,16 +196,17 @@ class DataRun:
         if len(stalled) < LEAST_TRIALS:
             return None
         lost = tuple(next(packet for packet in session if not packet.came) for session in stalled)
-        largest, found = self.largest_passing, bound(lost, Background())
+        largest = self.largest_passing
         too_large = tuple(packet for packet in lost if packet.size > largest)
         if len(too_large) >= MOST_OF_THEM * len(stalled) and len(stalled) == len(self.sessions):
             # One that chance stopped earlier does not change what stops the others.
-            return _of_size(largest, too_large, found)
+            return self._of_size(largest, too_large, bound(lost, Background(), self._sizes))
         came = [sum(packet.came for packet in session) for session in stalled]
         beyond = any(len(session) > max(came) for session in self.sessions if session[-1].came)
         if beyond or min(came) < SAME_PLACE * max(came):
             return None
-        return DataLimit(Outcome.BLOCKED, Cause.RATE, found, {"cut_after": max(came)}, lost)
+        found = bound(lost, Background(), self._places)
+        return DataLimit(Outcome.BLOCKED, Cause.PACKETS, found, {"cut_after": max(came)}, lost, self._places)
 
 
 def data(judge: Judge, check: Check) -> Iterator[Observation]:
@@ -179,15 +230,25 @@ def _one_way(judge: Judge, check: Check, way: Direction, count: Count) -> Observ
     detail |= {"round_trip": True} if count.sent and not witnessed else {}
     found = judge.blank(check, way, replace(counted, sent=len(run.packets)) if counted.sent is not None else counted, detail)
     if not count.received:
-        return judge.not_received(found, check, way, [trial.at for trial in run.trials])
-    limit = None if judge.kept_by_host(check, way) else run.limit(_bound(judge, way))
-    unproven = limit is not None and limit.outcome is Outcome.BLOCKED and not witnessed
-    if unproven or (limit is None and run.all_stalled):
+        return judge.not_received(found, check, way, [trial.departure for trial in run.trials])
+    suspected = None if judge.kept_by_host(check, way) else run.limit(_bound(judge, way), 1.0)
+    limit = suspected if suspected is not None and suspected.error_bound <= judge.facts.error_bound else None
+    if suspected is not None and suspected.outcome is Outcome.BLOCKED and not (limit is not None and witnessed):
+        return replace(found, error_bound=suspected.error_bound if witnessed else None)
+    if limit is None and run.stalls:
         return found
+    if limit is None and run.lossy and (rate := judge.facts.rate_limits.get((check, way))) is not None:
+        limit = DataLimit(Outcome.DEGRADED, Cause.RATE, rate.error_bound, rate.detail)
     if limit is None:
-        return replace(found, outcome=Outcome.DEGRADED, cause=Cause.LOSS) if run.lossy else replace(found, outcome=Outcome.PASS)
+        cause = Cause.UNKNOWN if run.all_too_large and not _is_lossy(judge.loss[way]) else Cause.LOSS
+        return replace(found, outcome=Outcome.DEGRADED, cause=cause) if run.lossy else replace(found, outcome=Outcome.PASS)
     detail = {**found.detail, **limit.detail}
     return replace(found, outcome=limit.outcome, cause=limit.cause, error_bound=limit.error_bound, detail=detail)
+
+
+def _is_lossy(path: Background) -> bool:
+    """Whether the path loses enough of everything to be told."""
+    return path.lost > LOSS_WORTH_A_WORD * (path.lost + path.passed)
 
 
 def trials_of(check: Check, count: Count) -> list[DataPacket]:
@@ -196,17 +257,27 @@ def trials_of(check: Check, count: Count) -> list[DataPacket]:
 
 
 def stalled_streams(check: Check, count: Count) -> int:
-    """How many sessions over TCP ended with packets that never came, where all of them did; 0: not all of them, or there are none."""
+    """How many sessions over TCP ended with packets that never came, where most of them did; 0: not most of them, or there are none."""
     run = DataRun.of(count, stream=check.transport is Transport.TCP)
-    return len(run.sessions) if run.all_stalled else 0
+    return run.stalled if run.stalls else 0
 
 
 def _bound(judge: Judge, way: Direction) -> Bound:
-    def bound(lost: Sequence[DataPacket], own: Background) -> float:
-        found = judge.bound(way, [packet.at for packet in lost], judge.loss[way] + own, len(lost))
+    def bound(lost: Sequence[DataPacket], own: Background, thresholds: int) -> float:
+        asked, chosen_of = asked_for([packet.departure for packet in lost], thresholds)
+        found = judge.bound(way, asked, judge.loss[way] + own, thresholds=chosen_of)
         return 1.0 if found is None else found
 
     return bound
+
+
+def asked_for(lost: list[Departure], thresholds: int) -> tuple[list[Departure], int]:
+    """Of lost packets those that are evidence, and of how many limits that were possible they were chosen.
+
+    Those that bear the number of a block were sent to ask about a limit that was suspected before: it was chosen of one.
+    """
+    numbered = [one for one in lost if one.block is not None]
+    return (numbered, 1) if numbered else (lost, thresholds)
 
 
 def suspected_limit(judge: Judge, check: Check, way: Direction) -> DataLimit | None:
@@ -221,11 +292,6 @@ def _by_time(row: tuple[float, int, DataPacket]) -> tuple[float, int]:
 def _head(session: Session) -> int:
     """How many packets left up to the last that came."""
     return max((place for place, packet in enumerate(session, 1) if packet.came), default=0)
-
-
-def _of_size(largest: int, larger: tuple[DataPacket, ...], bound: float) -> DataLimit:
-    detail = {"largest_passing": largest, "smallest_lost": min(packet.size for packet in larger)}
-    return DataLimit(Outcome.DEGRADED, Cause.SIZE, bound, detail, larger)
 
 
 def _loss_of(packets: Iterable[DataPacket]) -> Background:

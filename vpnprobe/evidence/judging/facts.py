@@ -1,8 +1,6 @@
-"""What is told as a whole and not counted: what was not tried, probes that failed, translated addresses, and traces."""
+"""What is told as a whole and not counted: what was not tried, probes that failed, outages, and traces."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from vpnprobe.evidence.checks import Kind, kind_of
 from vpnprobe.evidence.judging.base import WAYS, Counted, Judge
@@ -54,25 +52,6 @@ def failed(error: ProbeError) -> Observation:
         outcome=Outcome.ERROR,
         detail={"reason": error.reason},
     )
-
-
-def address_translation(facts: PathFacts) -> list[Observation]:
-    """Whether the server sees the client at the client's own address; empty: not known."""
-    if facts.nat is None:
-        return []
-    detail: Mapping[str, Any] = {"client_address": facts.client_address, "seen_as": facts.client_seen_as, "translated": facts.nat}
-    return [
-        Observation(
-            id="nat-mapping-ip-both",
-            probe="nat",
-            check="mapping",
-            direction=Direction.BOTH,
-            transport=Transport.IP,
-            outcome=Outcome.DEGRADED if facts.nat else Outcome.PASS,
-            cause=Cause.NAT if facts.nat else None,
-            detail=detail,
-        )
-    ]
 
 
 def outages_of(judge: Judge) -> list[Observation]:
@@ -142,7 +121,7 @@ def _trace(number: int, trace: TtlTrace) -> Observation:
         direction=trace.direction,
         transport=trace.check.transport,
         port=trace.check.port,
-        outcome=Outcome.PASS if trace.reached is not None else Outcome.NO_ANSWER,
+        outcome=Outcome.PASS if trace.reached is not None or trace.passes else Outcome.NO_ANSWER,
         sent=len(trace.hops),
         received=sum(address is not None for address in trace.hops.values()),
         detail={

@@ -1,10 +1,10 @@
-"""Trials where nothing passes beside them: more where the path loses some, and spread in time."""
+"""How many further trials it takes, and how they are spread."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, MOST_TRIALS, Background
-from vpnprobe.probes.trials import AT_LEAST_MORE, SPREAD_S, SURE_TRIALS, missing, spaced
+from vpnprobe.evidence.trials import AT_LEAST_MORE, SPREAD_S, SURE_TRIALS, missing, spaced
 
 CLEAR = Background(0, 500)
 

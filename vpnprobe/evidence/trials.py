@@ -1,4 +1,4 @@
-"""How many more trials tell blocked from lossy where nothing passes that they could be compared with, and how they are spread."""
+"""How many further trials it takes where there is nothing to compare them with, and how they are spread. Pure."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -15,7 +15,7 @@ AT_LEAST_MORE: Final = 4
 """Packets that follow the first ones over SPREAD_S where none of those came, however few would do."""
 
 
-def missing(loss: Background, lost_at: Sequence[float]) -> int:
+def missing(loss: Background, lost_at: Sequence[float], *, wanted: float = ERROR_BOUND) -> int:
     """How many more trials separate blocked from lossy where nothing passes that they could be compared with; 0: enough, or no use.
 
     `lost_at`: when those left that were lost. However few would do, they are spread over SPREAD_S: an outage of a moment is no filter.
@@ -23,7 +23,7 @@ def missing(loss: Background, lost_at: Sequence[float]) -> int:
     sent = len(lost_at)
     if not loss.measured and sent >= LEAST_TRIALS:
         return 0
-    more = max(0, min(max(loss.trials_needed(ERROR_BOUND / MARGIN), SURE_TRIALS), MOST_TRIALS) - sent)
+    more = max(0, min(max(loss.trials_needed(wanted / MARGIN), SURE_TRIALS), MOST_TRIALS) - sent)
     if more or not sent or sent >= MOST_TRIALS:
         return more
     return AT_LEAST_MORE if max(lost_at) - min(lost_at) < SPREAD_S else 0
