@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.check_rows import LONGEST_TEXT, Row, UnknownCheck, check_row, fields_of, one_of, read_check, text_of, whole_number
+from vpnprobe.evidence.lateness import Lateness
 from vpnprobe.evidence.packet_records import NUMBERS, Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind, TtlTrace
 from vpnprobe.observations.schema import Direction, Transport
@@ -109,6 +110,18 @@ def read_refusal(row: object) -> Refusal:
     asked = read_check(check)
     source = None if by is None else text_of(by, "by")
     return Refusal(asked, one_of(Direction, direction, "direction"), one_of(RefusalKind, kind, "kind"), source, text_of(key, "key"))
+
+
+def lateness_row(lateness: Lateness) -> Row:
+    return [round(lateness.from_s, 6), round(lateness.to_s, 6)]
+
+
+def read_lateness(row: object) -> Lateness:
+    """Raises DecodeError, and nothing else."""
+    began, ended = (_moment(field) for field in fields_of(row, "lateness", 2))
+    if ended < began:
+        raise DecodeError("lateness", 0, "ends before it begins")
+    return Lateness(began, ended)
 
 
 def trace_row(trace: TtlTrace) -> Row:

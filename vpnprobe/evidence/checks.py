@@ -138,6 +138,7 @@ CHECKS: Final[tuple[CheckSpec, ...]] = (
     CheckSpec("wireguard", "data", Kind.DATA, "WireGuard data messages", UDP, after="handshake"),
     CheckSpec("path", "trace", Kind.FACT, "TTL-stepped trace"),
     CheckSpec("path", "outage", Kind.FACT, "The whole path was silent"),
+    CheckSpec("path", "late", Kind.FACT, "An end was late"),
     CheckSpec("path", "echo", Kind.FACT, "ICMP echo", (Transport.ICMP,), observed=False),
     CheckSpec("path", "control", Kind.FACT, "Control connection", TCP, observed=False),
     CheckSpec("mtu", "path-mtu", Kind.NUMBER, "Path MTU", unit=Unit.BYTES),

@@ -36,6 +36,15 @@ class Peer(Protocol):
         ...
 
     @property
+    def answers_in_s(self) -> float:
+        """How long it takes to answer now, nearly always, seconds: the way there and back, and what it has else to do."""
+        ...
+
+    def clock(self, began: float) -> tuple[float, float] | None:
+        """How far the times in its record are ahead of those since `began` here, and how far that may be out, seconds; None: not known."""
+        ...
+
+    @property
     def no_raw(self) -> str:
         """Why it can neither send nor see GRE and ESP; empty: it can."""
         ...

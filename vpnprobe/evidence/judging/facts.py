@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from vpnprobe.evidence.checks import Kind, kind_of
 from vpnprobe.evidence.judging.base import WAYS, Counted, Judge
+from vpnprobe.evidence.lateness import LateEnd, longest_s
 from vpnprobe.evidence.naming import form_detail, identifier
 from vpnprobe.evidence.outages import Outage
 from vpnprobe.evidence.packet_records import Check
@@ -80,6 +81,30 @@ def _outage(number: int, outage: Outage, way: Direction, began: float) -> Observ
         sent=outage.lost,
         received=0,
         detail={"from_s": round(outage.from_s - began, 2), "to_s": round(outage.to_s - began, 2)},
+    )
+
+
+def late_ends(judge: Judge) -> list[Observation]:
+    """Ends that were late, one observation each, where lost trials count for nothing for it."""
+    return [_late(end, judge.began) for end in judge.late if end.set_aside]
+
+
+def _late(end: LateEnd, began: float) -> Observation:
+    return Observation(
+        id=f"path-late-{end.end}-ip-both",
+        probe="path",
+        check="late",
+        direction=Direction.BOTH,
+        transport=Transport.IP,
+        outcome=Outcome.SKIPPED,
+        detail={
+            "reason": f"the {end.end} agent was late: its machine was busy with others",
+            "end": end.end,
+            "late_s": round(longest_s(end.touched), 2),
+            "from_s": round(min(end.touched).from_s - began, 2),
+            "to_s": round(max(one.to_s for one in end.touched) - began, 2),
+            "set_aside": end.set_aside,
+        },
     )
 
 
