@@ -57,7 +57,7 @@ class TestSessions:
     def test_one_whose_connections_broke_is_kept_for_its_client_to_come_back(self) -> None:
         async def story(both: Agents) -> tuple[int, int]:
             talk = await both.talk()
-            await talk.ask(number=1, ask="send", job="esp", count=2, spacing_s=0, port=0, call_id=0, unsolicited=False)
+            await talk.ask(number=1, ask="send", job="esp", count=2, spacing_s=0, port=0, call_id=0)
             talk.stream.abort()
             await asyncio.sleep(IDLE_S / 2)
             again = await both.talk()
@@ -81,7 +81,7 @@ class TestSessions:
     def test_what_it_was_doing_ends_with_it(self) -> None:
         async def story(both: Agents) -> tuple[int, int]:
             talk = await both.talk()
-            await talk.send(number=1, ask="send", job="esp", count=200, spacing_s=1, port=0, call_id=0, unsolicited=False)
+            await talk.send(number=1, ask="send", job="esp", count=200, spacing_s=1, port=0, call_id=0)
             await talk.ask(number=2, ask="bye")
             session = both.agent.sessions.everybody()[0]
             await asyncio.sleep(2)
@@ -274,3 +274,30 @@ class TestConversations:
             assert sessions.of_conversation(address, "") is None
 
         run_virtual(main())
+
+
+def test_sessions_behind_one_address_share_a_capture() -> None:
+    """Each sees what comes while it lasts, and the last one closes it."""
+
+    async def story(both: Agents) -> tuple[list[int], int]:
+        first, second = await both.talk(), await both.talk(session=OTHER, tag=2)
+        one, other = both.agent.sessions.everybody()
+        taps = both.server._host.sockets.taps
+        counts = [len(taps)]
+        port = await both.client.udp(lambda _: None)
+        port.send(b"x", Endpoint(both.remote.address, 9))
+        await asyncio.sleep(1)
+        assert one.run_capture.packets[-1] == other.run_capture.packets[-1]
+        both.agent.sessions.end(one)
+        counts.append(len(taps))
+        seen = len(one.run_capture.packets)
+        port.send(b"y", Endpoint(both.remote.address, 9))
+        await asyncio.sleep(1)
+        assert len(one.run_capture.packets) == seen
+        assert other.run_capture.packets[-2].data[-1:] == b"y"
+        both.agent.sessions.end(other)
+        counts.append(len(taps))
+        assert first is not second
+        return counts, len(both.agent.sessions.everybody())
+
+    assert simulated(story) == ([1, 1, 0], 0)

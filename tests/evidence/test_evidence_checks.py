@@ -23,12 +23,12 @@ PUBLISHED = {
     "ike": {"ikev1-main", "ikev2-init", "esp-in-udp"},
     "openvpn": {"reset", "handshake", "data"},
     "wireguard": {"handshake", "data"},
-    "path": {"trace", "outage"},
+    "path": {"trace", "outage", "late"},
     "mtu": {"path-mtu", "black-hole"},
     "nat": {"mapping", "alg", "filtering", "idle-timeout"},
     "quality": {"loss", "delay", "reordering", "throughput"},
 }
-"""As CLI.md has them, and outages of the whole path."""
+"""As CLI.md has them, outages of the whole path, and ends that were late."""
 
 
 def test_the_table_is_what_is_published() -> None:

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.evidence import checks
-from vpnprobe.evidence.identify import UNSOLICITED
 from vpnprobe.evidence.packet_counts import Count, CountedRecords, PacketCounts, answered_key, background, count_packets, round_trip_ms
 from vpnprobe.evidence.packet_records import Check, PacketRecord
 from vpnprobe.evidence.statistics import Background
@@ -138,15 +137,6 @@ def test_without_an_agent_an_answer_is_known_by_the_key_alone() -> None:
     check = checks.udp_reach(53)
     client, server = ends([*seen(CLIENT, SENT, check, ["n"]), *seen(CLIENT, RECEIVED, check, ["n"])], recorded=False)
     assert count_packets(client, server, joined=True)[check].total(S2C).received
-
-
-def test_unsolicited_packets_are_kept_apart() -> None:
-    rows = [*trip(checks.ESP, S2C, keys(2), [], message=UNSOLICITED), *trip(checks.ESP, S2C, keys(3, start=9), keys(3, start=9))]
-    counted = of(rows, checks.ESP)
-    assert (len(counted.total(S2C).sent), counted.total(S2C).lost) == (3, 0)
-    assert (len(counted.count(S2C, UNSOLICITED).sent), counted.count(S2C, UNSOLICITED).lost) == (2, 2)
-    assert counted.messages(S2C) == [UNSOLICITED, ""]
-    assert counted.messages(C2S) == []
 
 
 def test_an_acknowledged_request_came_whoever_kept_a_record() -> None:

@@ -127,10 +127,9 @@ class Servers:
         driver.receive(datagram.data)
 
     def _driver(self, client: Endpoint) -> Driver:
-        def send(data: bytes) -> None:
+        def send(data: bytes) -> bool:
             assert self._port is not None
-            if not self.loses(data, False):
-                self._port.send(data, client)
+            return self.loses(data, False) or self._port.send(data, client)
 
         return Driver(self.stack, self.server(stream=False), send=send, record=lambda _: None)
 

@@ -5,14 +5,18 @@ import base64
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from vpnprobe.agents.control import VERSION, Channel, Message
 from vpnprobe.agents.handover import known_payloads, missing, read_payloads, read_summary, restored
 from vpnprobe.agents.records import (
     LATEST_S,
+    read_addresses,
     read_all,
     read_known,
+    read_lateness,
+    read_opened,
     read_packet_record,
     read_refusal,
     read_trace,
@@ -25,8 +29,9 @@ from vpnprobe.endpoint.probe_packets import Suspect
 from vpnprobe.endpoint.recorder import MOST_ROWS
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.evidence.check_rows import LONGEST_TEXT, check_row, kept_row, read_check, read_mends
+from vpnprobe.evidence.lateness import MOST_TIMES, Lateness
 from vpnprobe.evidence.packet_records import Check, PacketRecord, Vantage
-from vpnprobe.evidence.records import EndRecord, PortState, Refusal, TtlTrace
+from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, TtlTrace
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.firewall.mending import Kept, Mends
 from vpnprobe.observations.schema import Direction, Transport
@@ -71,8 +76,11 @@ class RemotePeer:
         self._overflowed = False
         """It saw more than it could keep: what is not in its record may have come all the same."""
         self._seen_as = ""
+        self._addresses: dict[Transport, list[str]] = {}
         self._dropped_on_input: frozenset[Check] = frozenset()
         self._dropped_on_output: frozenset[Check] = frozenset()
+        self._late: tuple[Lateness, ...] = ()
+        self._clock: tuple[float, float] | None = None
         self._segments: dict[str, int] = {"sent": 0, "again": 0}
         self.no_capture = ""
         """Why its capture could not be had though it has one; empty: nothing stands against it."""
@@ -86,9 +94,35 @@ class RemotePeer:
         return self.channel.rtt_s or 0.05
 
     @property
+    def answers_in_s(self) -> float:
+        return max(1.5 * (self.channel.times.smoothed_s or self.rtt_s), self.channel.times.patience_s)
+
+    def clock(self, began: float) -> tuple[float, float] | None:
+        """How far the times in its record are ahead of those since `began` here, and how far that may be out, seconds; None: not known.
+
+        As the fastest of its answers shows it: it was given between the asking and the answer (NTP, RFC 5905 section 8).
+        """
+        return None if self._clock is None else (self._clock[0] + began, self._clock[1])
+
+    @property
     def seen_as(self) -> str | None:
         """The client's address as the server sees it: of the control channel, or of probes that came from another."""
         return self._seen_as or str(self.about.get("seen_as") or "") or None
+
+    @property
+    def opened_before(self) -> dict[Check, float]:
+        """What the server's packets of an earlier run may have opened towards this client, and how many seconds before this one."""
+        with _readable("hello"):
+            rows = read_known(self.about.get("opened", []), read_opened, self._unknown)
+        return dict(row for row in rows if row is not None)
+
+    def own_addresses(self, target: str) -> dict[Transport, str]:
+        """By protocol: the server's own address at which what is sent to `target` comes to it; empty: it did not say.
+
+        It may have several, and be sent to at others by other programs: where one of them is `target`, that is the one.
+        """
+        told = self._addresses or {Transport.TCP: [str(self.about["address"])] if self.about.get("address") else []}
+        return {transport: target if target in own else own[0] for transport, own in told.items() if own}
 
     @property
     def unknown_checks(self) -> list[str]:
@@ -135,10 +169,9 @@ class RemotePeer:
         port: int = 0,
         to: Sequence[tuple[str, int]] = (),
         call_id: int = 0,
-        unsolicited: bool = False,
         beside: int | None = None,
     ) -> None:
-        arguments = {"count": count, "spacing_s": spacing_s, "port": port, "to": list(to), "call_id": call_id, "unsolicited": unsolicited}
+        arguments = {"count": count, "spacing_s": spacing_s, "port": port, "to": list(to), "call_id": call_id}
         expect_s = count * spacing_s if beside is None else 0.0
         await self._ask("send", job=job.value, expect_s=expect_s, beside=beside, **arguments)
 
@@ -158,6 +191,9 @@ class RemotePeer:
             with _readable("rows"):
                 self._dropped_on_input = self._checks(answer.get("dropped_on_input", []))
                 self._dropped_on_output = self._checks(answer.get("dropped_on_output", []))
+                self._late = tuple(read_all(answer.get("late"), read_lateness)[:MOST_TIMES])
+            with _readable("rows"):
+                self._addresses = read_addresses(answer.get("addresses", {}))
             self._seen_as = str(answer.get("seen_as") or "") or self._seen_as
             more = bool(answer.get("more")) and bool(rows or refusals) and not too_many
         self.refreshed_at = max(self.refreshed_at, began)
@@ -177,6 +213,7 @@ class RemotePeer:
             dropped_on_input=self._dropped_on_input,
             dropped_on_output=self._dropped_on_output,
             sees_raw=not self.no_raw,
+            late=self._late,
         )
 
     async def own_firewall(self, kept: Sequence[Kept]) -> Mends:
@@ -321,12 +358,21 @@ class RemotePeer:
         await self._ask("pace", bytes_per_s=round(bytes_per_s))
 
     async def _ask(self, kind: str, *, expect_s: float = 0.0, **arguments: object) -> Message:
+        asked = self._now()
         answer = await self.channel.request(kind, expect_s=expect_s, **arguments)
+        self._set_clock(asked, answer.get("at"))
         segments = answer.get("segments")
         with _readable(kind):
             if isinstance(segments, list) and len(segments) == 2 and int(segments[0]) > self._segments["sent"]:
                 self._segments = {"sent": int(segments[0]), "again": int(segments[1])}
         return answer
+
+    def _set_clock(self, asked: float, told: object) -> None:
+        """What an answer says of the other end's clock, where it came faster than those before."""
+        now, number = self._now(), isinstance(told, int | float) and not isinstance(told, bool)
+        uncertainty_s = (now - asked) / 2
+        if number and abs(float(str(told))) < LATEST_S and (self._clock is None or uncertainty_s < self._clock[1]):
+            self._clock = (float(str(told)) - (asked + now) / 2, uncertainty_s)
 
 
 @contextlib.contextmanager
@@ -336,6 +382,15 @@ def _readable(kind: str) -> Iterator[None]:
         yield
     except (DecodeError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
         raise CannotRun(f"the peer answered {kind} with something that cannot be read: {error}") from error
+
+
+def known_at_first(peer: RemotePeer | None, *, client_address: str, server_address: str) -> PathFacts:
+    """What is known of the path once the peer has said what it is, or is not there."""
+    facts = PathFacts(client_address=client_address, server_address=server_address)
+    if peer is None:
+        return facts
+    own = peer.own_addresses(server_address)
+    return replace(facts, client_seen_as=peer.seen_as, server_own_addresses=own, opened_before=peer.opened_before)
 
 
 def hello(session: str, tag: int) -> dict[str, object]:

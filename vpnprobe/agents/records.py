@@ -12,9 +12,10 @@ from typing import Any, Final, TypeVar
 
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.check_rows import LONGEST_TEXT, Row, UnknownCheck, check_row, fields_of, one_of, read_check, text_of, whole_number
-from vpnprobe.evidence.packet_records import NUMBERS, Movement, PacketRecord, Vantage
+from vpnprobe.evidence.lateness import Lateness
+from vpnprobe.evidence.packet_records import NUMBERS, Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind, TtlTrace
-from vpnprobe.observations.schema import Direction
+from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.wire.nonce import Purpose
 
 FEW_ROWS: Final = 100
@@ -111,6 +112,18 @@ def read_refusal(row: object) -> Refusal:
     return Refusal(asked, one_of(Direction, direction, "direction"), one_of(RefusalKind, kind, "kind"), source, text_of(key, "key"))
 
 
+def lateness_row(lateness: Lateness) -> Row:
+    return [round(lateness.from_s, 6), round(lateness.to_s, 6)]
+
+
+def read_lateness(row: object) -> Lateness:
+    """Raises DecodeError, and nothing else."""
+    began, ended = (_moment(field) for field in fields_of(row, "lateness", 2))
+    if ended < began:
+        raise DecodeError("lateness", 0, "ends before it begins")
+    return Lateness(began, ended)
+
+
 def trace_row(trace: TtlTrace) -> Row:
     hops, refused = ([[ttl, address] for ttl, address in found.items()] for found in (trace.hops, trace.refused))
     return [check_row(trace.check), trace.direction.value, hops, trace.reached, trace.passes, sorted(trace.silent), refused]
@@ -144,6 +157,22 @@ def _list(rows: object, name: str) -> list[Any]:
 
 def _ttl(value: object) -> int:
     return whole_number(value, "ttl", 0, MOST_HOPS)
+
+
+def read_opened(row: object) -> tuple[Check, float]:
+    """A kind of packet, and seconds. Raises UnknownCheck and DecodeError, and nothing else."""
+    check, age_s = fields_of(row, "opened", 2)
+    return read_check(check), _moment(age_s)
+
+
+def read_addresses(found: object) -> dict[Transport, list[str]]:
+    """Addresses by protocol. Raises DecodeError, and nothing else."""
+    if not isinstance(found, dict) or len(found) > len(Transport):
+        raise DecodeError("addresses", 0, "are no table, or too many")
+    return {
+        one_of(Transport, name, "transport"): [text_of(address, "address") for address in _list(some, "addresses")]
+        for name, some in found.items()
+    }
 
 
 def _moment(value: object) -> float:

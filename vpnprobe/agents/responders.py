@@ -6,7 +6,7 @@ is told by `vpnprobe.conversations.registry`.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from vpnprobe.agents.sessions import ClientSession, ClientSessions
@@ -16,7 +16,7 @@ from vpnprobe.conversations.tunnel_echo import TunnelEcho
 from vpnprobe.endpoint.driver import Driver, StreamDriver
 from vpnprobe.endpoint.pacer import HEADERS
 from vpnprobe.endpoint.ppp_call import Call
-from vpnprobe.endpoint.recorder import attempt_key
+from vpnprobe.endpoint.recorder import Departures, attempt_key
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.packet_records import Check
@@ -34,7 +34,7 @@ from vpnprobe.transports.stack import (
     TcpStream,
     UdpPort,
 )
-from vpnprobe.wire.nonce import MAGIC, STREAM_BYTES, NoncePayload, of_key
+from vpnprobe.wire.nonce import MAGIC, PURPOSES_OF_REACH, STREAM_BYTES, NoncePayload, of_key
 
 MOST_CONVERSATIONS: Final = 512
 """Under way at one port; the oldest is forgotten."""
@@ -93,7 +93,8 @@ class UdpResponder:
             session.recorder.arrived([identity], datagram)
             if datagram.source.address != session.address:
                 continue  # Recorded, but never answered: a forged source address must not make this agent send to a third party.
-            session.endpoints[identity.check] = datagram.source
+            if identity.purpose in PURPOSES_OF_REACH:
+                session.endpoints[identity.check] = datagram.source
             if self.port is not None:
                 self._answer(self.port, session, identity, datagram)
 
@@ -127,15 +128,15 @@ class UdpResponder:
             return None
         check = Check(spec.probe, spec.checks[0], Transport.UDP, self.number, spec.variant(opening))
 
-        def send(data: bytes) -> None:
-            port.send(data, client)
+        def send(data: bytes) -> bool:
             owner.pacer.charge(len(data) + HEADERS)
+            return port.send(data, client)
 
         driver = Driver(
             self.stack,
             conversation,
             send=send,
-            record=lambda said: owner.recorder.steps(conversation, check, Sender.RESPONDER, remote=client, said=said),
+            record=lambda departures: owner.recorder.steps(conversation, check, Sender.RESPONDER, departures, remote=client),
         )
         self._keep(client, owner, driver)
         _pace(conversation, owner)
@@ -245,13 +246,13 @@ class TcpResponder:
         check = Check(spec.probe, spec.checks[0], Transport.TCP, self.number, spec.variant(opening))
         call: Call | None = None
 
-        def record(said: Sequence[bytes]) -> None:
+        def record(departures: Departures) -> None:
             nonlocal call
             owner = self.sessions.of_conversation(stream.remote.address, conversation.key)
             if owner is None:
                 return
             _pace(conversation, owner)
-            owner.recorder.steps(conversation, check, Sender.RESPONDER, remote=stream.remote, said=said)
+            owner.recorder.steps(conversation, check, Sender.RESPONDER, departures, remote=stream.remote)
             if call is None and (call := self._call(owner, spec, conversation, stream)) is not None:
                 owner.calls.append(call)
 

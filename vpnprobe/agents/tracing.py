@@ -28,6 +28,8 @@ from vpnprobe.observations.schema import Cause, Direction, Observation, Transpor
 from vpnprobe.probes.context import ProbeContext
 from vpnprobe.transports.stack import Endpoint, Packet
 
+MOST_PATIENCE_S: Final = 1.0
+"""For routers' answers: they do not wait for the server agent, however busy it is."""
 MOST_LOST: Final = 12
 """Packets of one kind that copies may be made of."""
 
@@ -124,7 +126,7 @@ async def _from_client(
         context.stack.source_address(context.peer_address),
         context.peer_address,
         highest_ttl,
-        context.settle_s,
+        min(MOST_PATIENCE_S, context.settle_s),
         loss,
         context.pacer,
         starved=has_refused(context.client_record()),

@@ -23,7 +23,7 @@ from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_records import Check, Movement, Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts
-from vpnprobe.observations.schema import ConversationSummary, Direction, Evidence, Observation
+from vpnprobe.observations.schema import ConversationSummary, Direction, Evidence, Observation, Transport
 
 EVIDENCE_KEPT: Final = 4
 """Frames of each capture that are named beside an observation."""
@@ -158,10 +158,14 @@ def _compare(client: Side, server: Side) -> Examined:
         while_watched(records[0], records[1], _watched(server), ahead_s),
         while_watched(records[1], records[0], _watched(client), -ahead_s if ahead_s is not None else None),
     )
+    seen_as = _seen_as(client, server, joined=joined)
+    if client.ends is not None and server.ends is not None and seen_as == client.ends.client != server.ends.client:
+        records = _anywhere(records[0]), records[1]
     facts = PathFacts(
         client_address=client.ends.client if client.ends is not None else None,
         server_address=client.ends.server if client.ends is not None else None,
-        client_seen_as=_seen_as(client, server, joined=joined),
+        client_seen_as=seen_as,
+        server_own_addresses={Transport.IP: server.ends.server} if joined and server.ends is not None else {},
         clock_offset_s=ahead_s,
         clock_uncertainty_s=clocks.uncertainty_s if clocks is not None else None,
         background=background_of(_decoders(client), _decoders(server), client.ends, server.ends) if joined else {},
@@ -195,6 +199,11 @@ def _seen_as(client: Side, server: Side, *, joined: bool) -> str | None:
     if _addresses(client, client.ends)[0] & _addresses(server, server.ends)[0]:
         return client.ends.client
     return server.ends.client if joined else None
+
+
+def _anywhere(record: EndRecord) -> EndRecord:
+    """The record without the end's own addresses: it has moved, and another of them at the other end is no NAT's doing."""
+    return replace(record, packet_records=tuple(replace(one, local=None) for one in record.packet_records))
 
 
 def _addresses(side: Side, ends: Ends) -> tuple[frozenset[str], frozenset[str]]:

@@ -3,13 +3,13 @@
 Each packet carries a nonce of its own (and ESP an SPI of its own), so packets are independent trials of the path.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from vpnprobe.conversations.session_tag import WHOLE, identifier
 from vpnprobe.endpoint.recorder import Recorder
-from vpnprobe.evidence import checks, identify
+from vpnprobe.evidence import checks
 from vpnprobe.evidence.identify import BARE_PROTOCOL, PacketIdentity
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.transports.stack import Address, Endpoint, NetworkStack, RawPort, UdpPort
@@ -25,7 +25,6 @@ from vpnprobe.wire.nonce import (
     PURPOSE_SHIFT,
     REQUEST_MASK,
     REQUEST_SHIFT,
-    UNSOLICITED,
     NoncePayload,
     Purpose,
 )
@@ -47,10 +46,10 @@ class Nonces:
         """Random bytes."""
         return self._stack.entropy(size)
 
-    def fresh(self, size: int = PAYLOAD_BYTES, *, purpose: Purpose = Purpose.REACH, unsolicited: bool = False) -> NoncePayload:
+    def fresh(self, size: int = PAYLOAD_BYTES, *, purpose: Purpose = Purpose.REACH) -> NoncePayload:
         """A payload whose number was never used before (58 random bits)."""
         number = int.from_bytes(self._stack.entropy(8), "big") & FRESH_MASK | purpose << PURPOSE_SHIFT
-        return NoncePayload(self.session_tag, number | (UNSOLICITED if unsolicited else 0), size)
+        return NoncePayload(self.session_tag, number, size)
 
     def control(self, block: int, size: int = PAYLOAD_BYTES) -> NoncePayload:
         """A fresh control of a block (42 random bits). `block`: 0 to MOST_BLOCKS - 1."""
@@ -95,15 +94,13 @@ class ProbePacket:
 
 def bare_gre(payload: NoncePayload) -> ProbePacket:
     """A version 0 GRE packet with our payload."""
-    message = identify.UNSOLICITED if payload.is_unsolicited else ""
-    return ProbePacket(47, Gre(BARE_PROTOCOL, payload.encode()).encode(), checks.GRE_BARE, payload.key, message)
+    return ProbePacket(47, Gre(BARE_PROTOCOL, payload.encode()).encode(), checks.GRE_BARE, payload.key)
 
 
 def esp(payload: NoncePayload, spi: int, check: Check = checks.ESP) -> ProbePacket:
     """The first ESP packet of an association of its own, with our payload as its ciphertext."""
     packet = EspPacket(spi, 1, payload.encode())
-    message = identify.UNSOLICITED if payload.is_unsolicited else ""
-    return ProbePacket(50, packet.encode(), check, fingerprint.of_esp(packet), message)
+    return ProbePacket(50, packet.encode(), check, fingerprint.of_esp(packet))
 
 
 class BesidePort:
@@ -116,14 +113,14 @@ class BesidePort:
         self._stack = stack
         self.local = Endpoint(stack.source_address(remote), number)
 
-    def send(self, data: bytes, to: Endpoint, *, ttl: int | None = None) -> None:
+    def send(self, data: bytes, to: Endpoint, *, ttl: int | None = None) -> bool:
         source, destination = self.local.address, to.address
-        if source.version == 4 and destination.version == 4:
-            datagram = UdpDatagram(self.local.port, to.port, data).encode(source, destination)
-            identification = int.from_bytes(self._stack.entropy(2), "big")
-            self._stack.send_packet(
-                IPv4Packet(source, destination, int(IpProtocol.UDP), ttl or USUAL_TTL, identification, datagram).encode()
-            )
+        if source.version != 4 or destination.version != 4:
+            return False
+        datagram = UdpDatagram(self.local.port, to.port, data).encode(source, destination)
+        identification = int.from_bytes(self._stack.entropy(2), "big")
+        packet = IPv4Packet(source, destination, int(IpProtocol.UDP), ttl or USUAL_TTL, identification, datagram)
+        return self._stack.send_packet(packet.encode())
 
     def close(self) -> None:
         """Nothing is open."""
@@ -136,23 +133,21 @@ class ProbeSender:
         self.recorder = recorder
         self.nonces = nonces
 
-    def _sent(self, probe_packet: ProbePacket, to: Endpoint) -> None:
-        self.recorder.sent(probe_packet.check, probe_packet.key, message=probe_packet.message, size=len(probe_packet.payload), to=to)
+    def _send(self, probe_packet: ProbePacket, to: Endpoint, send: Callable[[], bool], local: Endpoint | None = None) -> None:
+        size = len(probe_packet.payload)
+        self.recorder.leaving(send, probe_packet.check, probe_packet.key, message=probe_packet.message, size=size, to=to, local=local)
 
-    def bare_gre(self, raw: RawPort, to: Address, *, unsolicited: bool = False) -> None:
-        probe_packet = bare_gre(self.nonces.fresh(unsolicited=unsolicited))
-        self._sent(probe_packet, Endpoint(to, 0))
-        raw.send(probe_packet.payload, to)
+    def bare_gre(self, raw: RawPort, to: Address) -> None:
+        probe_packet = bare_gre(self.nonces.fresh())
+        self._send(probe_packet, Endpoint(to, 0), lambda: raw.send(probe_packet.payload, to))
 
-    def esp(self, raw: RawPort, to: Address, *, unsolicited: bool = False) -> None:
-        probe_packet = esp(self.nonces.fresh(unsolicited=unsolicited), self.nonces.spi())
-        self._sent(probe_packet, Endpoint(to, 0))
-        raw.send(probe_packet.payload, to)
+    def esp(self, raw: RawPort, to: Address) -> None:
+        probe_packet = esp(self.nonces.fresh(), self.nonces.spi())
+        self._send(probe_packet, Endpoint(to, 0), lambda: raw.send(probe_packet.payload, to))
 
     def esp_in_udp(self, port: UdpPort, to: Endpoint) -> None:
         probe_packet = esp(self.nonces.fresh(), self.nonces.spi(), checks.ESP_IN_UDP)
-        self._sent(probe_packet, to)
-        port.send(probe_packet.payload, to)
+        self._send(probe_packet, to, lambda: port.send(probe_packet.payload, to), port.local)
 
     def nonce(self, port: UdpPort, to: Endpoint, check: Check, *, size: int, purpose: Purpose = Purpose.REACH) -> None:
         self.payload(port, to, check, self.nonces.fresh(size, purpose=purpose))
@@ -172,8 +167,8 @@ class ProbeSender:
         self.payload(port, to, check, self.nonces.prompt(block, request))
 
     def payload(self, port: UdpPort, to: Endpoint, check: Check, payload: NoncePayload) -> None:
-        self.recorder.sent(check, payload.key, size=payload.size, to=to, purpose=payload.purpose)
-        port.send(payload.encode(), to)
+        data, size = payload.encode(), payload.size
+        self.recorder.leaving(lambda: port.send(data, to), check, payload.key, size=size, to=to, purpose=payload.purpose, local=port.local)
 
     def answer(self, port: UdpPort, to: Endpoint, identity: PacketIdentity, received: bytes) -> None:
         """Answers a datagram that was identified as ours, in kind; an answer is not answered."""
@@ -182,6 +177,4 @@ class ProbeSender:
             return
         payload = NoncePayload.decode(received)
         if not payload.is_answer:
-            answer = payload.answer()
-            self.recorder.sent(identity.check, answer.key, size=answer.size, to=to, purpose=answer.purpose)
-            port.send(answer.encode(), to)
+            self.payload(port, to, identity.check, payload.answer())

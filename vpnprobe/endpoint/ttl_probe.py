@@ -135,27 +135,20 @@ class IcmpTap:
         of.sent[ttl] += 1
         copy = Copy(of, ttl, destination, probe_packet.protocol, self.stack.now(), len(probe_packet.payload))
         self._copies[identification] = copy
+
+        def send() -> bool:
+            if source.version != 4 or destination.version != 4:
+                return False
+            kind, data, whole = probe_packet.protocol, probe_packet.payload, probe_packet.dont_fragment
+            return self.stack.send_packet(IPv4Packet(source, destination, kind, ttl, identification, data, dont_fragment=whole).encode())
+
         if probe_packet.key:
-            recorder.sent(
-                of.check,
-                probe_packet.key,
-                message=probe_packet.message,
-                size=len(probe_packet.payload),
-                ttl=ttl,
-                to=Endpoint(destination, 0),
-                detail=probe_packet.detail,
+            size, to = len(probe_packet.payload), Endpoint(destination, 0)
+            recorder.leaving(
+                send, of.check, probe_packet.key, message=probe_packet.message, size=size, ttl=ttl, to=to, detail=probe_packet.detail
             )
-        if source.version == 4 and destination.version == 4:
-            packet = IPv4Packet(
-                source,
-                destination,
-                probe_packet.protocol,
-                ttl,
-                identification,
-                probe_packet.payload,
-                dont_fragment=probe_packet.dont_fragment,
-            )
-            self.stack.send_packet(packet.encode())
+        else:
+            send()
         return copy
 
 

@@ -15,6 +15,9 @@ from vpnprobe.observations.schema import Transport, Unit
 
 BARE: Final = "bare"
 IN_CALL: Final = "in-call"
+CLIENT_SIDE: Final = "client-side"
+SERVER_SIDE: Final = "server-side"
+"""Forms of what is told of NATs: before which end they stand."""
 PROFILE: Final = "profile"
 """How the variant of a check begins that was asked of an existing server, with the user's own profile."""
 
@@ -135,6 +138,7 @@ CHECKS: Final[tuple[CheckSpec, ...]] = (
     CheckSpec("wireguard", "data", Kind.DATA, "WireGuard data messages", UDP, after="handshake"),
     CheckSpec("path", "trace", Kind.FACT, "TTL-stepped trace"),
     CheckSpec("path", "outage", Kind.FACT, "The whole path was silent"),
+    CheckSpec("path", "late", Kind.FACT, "An end was late"),
     CheckSpec("path", "echo", Kind.FACT, "ICMP echo", (Transport.ICMP,), observed=False),
     CheckSpec("path", "control", Kind.FACT, "Control connection", TCP, observed=False),
     CheckSpec("mtu", "path-mtu", Kind.NUMBER, "Path MTU", unit=Unit.BYTES),
@@ -171,6 +175,11 @@ ICMP_ECHO: Final = Check("path", "echo", Transport.ICMP)
 """Copies of ICMP echo requests: the kind to compare a trace with where nothing else passes."""
 CONTROL: Final = Check("path", "control", Transport.TCP)
 """Copies of the control connection's own segments: it passes wherever there is a run, both ways and through NATs."""
+
+
+def mapping(transport: Transport, side: str) -> Check:
+    """What NATs at one side, CLIENT_SIDE or SERVER_SIDE, make of addresses and ports."""
+    return Check("nat", "mapping", transport, None, side)
 
 
 def udp_reach(port: int) -> Check:

@@ -13,10 +13,11 @@ from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.judging.connection import connection
 from vpnprobe.evidence.judging.conversation import conversation
 from vpnprobe.evidence.judging.data import data
-from vpnprobe.evidence.judging.facts import address_translation, failed, never_left, outages_of, skipped, traces
+from vpnprobe.evidence.judging.facts import failed, late_ends, never_left, outages_of, skipped, traces
 from vpnprobe.evidence.judging.named import with_named_failures
 from vpnprobe.evidence.judging.number import numbers
 from vpnprobe.evidence.judging.packets import packets
+from vpnprobe.evidence.judging.translation import address_translation, helpers
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import EndRecord, PathFacts
 from vpnprobe.observations.schema import Observation
@@ -49,7 +50,8 @@ def judge(client: EndRecord, server: EndRecord, facts: PathFacts) -> list[Observ
     measured = {observation.id for observation in found}
     found += [row for skip in facts.skips if (row := skipped(skip)).id not in measured]
     found = explain(with_named_failures(found, facts.named_failures), facts)
-    return [*found, *outages_of(judgement), *address_translation(facts), *traces(facts), *(failed(error) for error in facts.errors)]
+    path = [*outages_of(judgement), *late_ends(judgement), *address_translation(judgement), *helpers(judgement), *traces(facts)]
+    return [*found, *path, *(failed(error) for error in facts.errors)]
 
 
 def _order(check: Check) -> tuple[str, str, str, int, str, int]:

@@ -37,6 +37,11 @@ class RateLimit:
     """The rate that was tried."""
     error_bound: float
 
+    @property
+    def detail(self) -> dict[str, float]:
+        """As a row tells it."""
+        return {"packets_per_s": round(self.packets_per_s), "tried_per_s": round(self.tried_per_s)}
+
 
 def rate_limit(trains: Sequence[Train]) -> RateLimit | None:
     """The limit that trains show; None: they show none."""

@@ -10,8 +10,10 @@ from enum import StrEnum
 from typing import Any
 
 from vpnprobe.evidence.checks import answering_port, is_existing
+from vpnprobe.evidence.lateness import Lateness
 from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
+from vpnprobe.evidence.rates import RateLimit
 from vpnprobe.evidence.statistics import ERROR_BOUND, Background
 from vpnprobe.firewall.mending import Kept, Mends
 from vpnprobe.observations.schema import Direction, Transport
@@ -73,6 +75,11 @@ class EndRecord:
     """How far its clock is ahead of the client's, seconds: what is taken from its times before they are compared with the client's."""
     sees_raw: bool = True
     """It sees GRE and ESP. False: it may not open raw sockets, so that its silence about these says nothing."""
+    late: tuple[Lateness, ...] = ()
+    """When its program did not run though it was to, on its own clock: what was lost then counts for nothing."""
+    given_up: Mapping[str, float] = field(default_factory=dict)
+    """By key of a conversation: when this end ceased to listen to it, less what an answer takes to come; what the other end said later
+    counts for nothing where it was lost."""
 
     def until(self, at: float) -> "EndRecord":
         """The record without what left or was refused after `at`: the other end was lost then, so nobody can say what became of it.
@@ -157,6 +164,10 @@ class PathFacts:
     """The address that the server sees the client at; None: not known."""
     server_address: str | None = None
     """The server's address as the client reaches it; None: not known."""
+    server_own_addresses: Mapping[Transport, str] = field(default_factory=dict)
+    """By protocol: the address at which what the client sends there comes to the server; of IP: whatever it is."""
+    opened_before: Mapping[Check, float] = field(default_factory=dict)
+    """By kind of packet: how many seconds before the run the server's packets of an earlier one had opened the way for it."""
     traces: tuple[TtlTrace, ...] = ()
     skips: tuple[Skip, ...] = ()
     named_failures: tuple[NamedFailure, ...] = ()
@@ -165,12 +176,18 @@ class PathFacts:
     """How far the server's clock is ahead of the client's, seconds; None: not known, and times of the two ends are not compared."""
     clock_uncertainty_s: float | None = None
     """How far the true offset may be from that, seconds; None: no offset is known."""
+    control_clock: tuple[float, float] | None = None
+    """The same two numbers as the control channel's answers show them: for times of lateness alone; None: nothing was asked there."""
     programs: Mapping[tuple[Transport, int], str] = field(default_factory=dict)
     """Names of the programs that have ports of the server, where they are known."""
     firewalls: Mapping[str, Mends] = field(default_factory=dict)
     """By host, `client` and `server`: who manages its own firewall, and what lets through what it keeps."""
     samples: tuple[NumberSample, ...] = ()
     """What checks of kind number tried and measured."""
+    rate_limits: Mapping[tuple[Check, Direction], RateLimit] = field(default_factory=dict)
+    """What is shown to limit the rate of data."""
+    trains: frozenset[str] = frozenset()
+    """Keys of the sessions that were asked for that alone: what they lose is no measure of anything else."""
     errors: tuple[ProbeError, ...] = ()
     error_bound: float = ERROR_BOUND
     """What a 'blocked' must reach."""
@@ -184,6 +201,13 @@ class PathFacts:
         if self.client_address is None or self.client_seen_as is None:
             return None
         return self.client_address != self.client_seen_as
+
+    @property
+    def server_nat(self) -> bool | None:
+        """Whether the server's address is translated; None: not known."""
+        if self.server_address is None or not self.server_own_addresses:
+            return None
+        return any(own != self.server_address for own in self.server_own_addresses.values())
 
     def mend(self, host: str, checks: Iterable[Check], *, leaving: bool) -> dict[str, Any]:
         """What a row's detail says of an end's own firewall that keeps packets of these kinds; empty where nothing is known of it."""

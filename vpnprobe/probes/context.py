@@ -9,8 +9,9 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
+from vpnprobe.conversations.echo_trains import Place, TrainRun
 from vpnprobe.conversations.registry import ClientKeys
 from vpnprobe.endpoint.host_firewall import HostFirewall
 from vpnprobe.endpoint.pacer import FASTEST_BYTES_PER_S, Line, Pacer
@@ -18,6 +19,7 @@ from vpnprobe.endpoint.probe_packets import ProbePacketMaker
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import PAYLOAD_BYTES, Nonces, ProbeSender
 from vpnprobe.evidence.checks import is_raw, tcp_reach
+from vpnprobe.evidence.comparison import blocks_needed
 from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.judging.packets import may_lose_alone
@@ -25,7 +27,8 @@ from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_counts import CountedRecords
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKind, Skip
-from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, MOST_TRIALS, Background
+from vpnprobe.evidence.statistics import ERROR_BOUND, MOST_TRIALS, Background
+from vpnprobe.evidence.trials import missing, spaced
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.comparison import Comparison
 from vpnprobe.probes.peer import ONE_FLOW, Job, Peer
@@ -34,20 +37,14 @@ from vpnprobe.transports.stack import Address, Closable, Datagram, Endpoint, Net
 
 FIRST_TRIALS: Final = 6
 """Fresh packets of each kind before anybody asks whether they came."""
+SUSPECTED_TRIALS: Final = blocks_needed(1.0, ERROR_BOUND)
+"""The same where it is suspected that none comes: as many as it takes to be sure of it on a path that loses nothing else."""
 SPACING_S: Final = 0.03
 """Between packets of one kind: loss comes in bursts."""
 PACKET_BYTES: Final = 100
 """About what one takes on the line: our payload in GRE, ESP or UDP."""
 FULL_PACKET: Final = 1500
 """Bytes of what others' packets may have to wait for, or an answer."""
-SPREAD_S: Final = 1.0
-"""Over how long the packets of a kind that never comes are spread at the least."""
-SURE_TRIALS: Final = 8
-"""Fresh packets before silence is called proven, however good the path: captures without any background demand as many."""
-MARGIN: Final = 10
-"""Trials are asked for until the bound is so many times better than need be: the path's loss may turn out to be more than is known yet."""
-AT_LEAST_MORE: Final = 4
-"""Packets that follow the first ones over SPREAD_S where none of those came, however few would do."""
 COMPARED_AT_ONCE: Final = 8
 MOST_COMPARED: Final = 40
 """Blocks in which a kind of which some passes is compared with the rest: it is said to lose some, but not that it alone does."""
@@ -55,6 +52,10 @@ MOST_SOCKETS: Final = 400
 """Of trials that are open for late answers: a process may often have no more than 1024."""
 MOST_ROUNDS: Final = 8
 """Of asking for more: a peer that does not send what it is asked to must not keep a run from ending."""
+LONGEST_SETTLE_S: Final = 5.0
+"""For which what was sent may be under way: a peer that is slower than that is not waited for again and again."""
+LEAST_ANSWER_S: Final = 1.0
+"""For which an answer over a TCP connection is waited for, however fast others come."""
 SOLO_ANSWER_S: Final = 1.0
 """How long an answer is waited for where no agent can say what arrived."""
 SOLO_CONNECT_S: Final = 4.0
@@ -82,11 +83,25 @@ class RawPorts(NamedTuple):
     esp: RawPort
 
 
+class Tunnel(Protocol):
+    """What is tried of one protocol in one form on one port, as others see it."""
+
+    data: Check
+
+    def passes(self, judgement: Judge) -> bool:
+        """Whether data went both ways, and to the end."""
+        ...
+
+    async def in_trains(self, places: Sequence[Place]) -> tuple[str, TrainRun]:
+        """One fresh session over UDP whose echo requests follow a timetable: its conversation's key, and the requests."""
+        ...
+
+
 class _Judged(NamedTuple):
     """A judgement, and what it rests on."""
 
-    known: tuple[int, int]
-    """Packet records and refusals of the client's record."""
+    known: tuple[object, ...]
+    """How much is in the client's record."""
     server: EndRecord
     facts: PathFacts
     judgement: Judge
@@ -124,8 +139,12 @@ class ProbeContext:
     """Failures that a probe knows by name."""
     udp_locals: dict[int, Endpoint] = field(default_factory=dict)
     """By server port: the local end that `udp/reach` uses."""
+    opened_by_server: set[int] = field(default_factory=set)
+    """UDP ports of the server at which nothing came of the client's before the server itself had sent from there."""
     comparison: Comparison = field(init=False)
     """What suspected kinds are compared with."""
+    tunnels: list[Tunnel] = field(default_factory=list)
+    """All that are tried, in order."""
     line: Line = field(init=False)
     """What the path carries, and the pace of all that is sent."""
     _open: list[Closable] = field(default_factory=list)
@@ -154,11 +173,22 @@ class ProbeContext:
     @property
     def settle_s(self) -> float:
         """How long what was just sent may still be under way, seconds."""
+        if self.peer is None:
+            return SOLO_ANSWER_S
+        return min(LONGEST_SETTLE_S, self.peer.answers_in_s + 0.03) + self.line.takes_s(FULL_PACKET)
+
+    @property
+    def flight_s(self) -> float:
+        """How long what was just sent may be on the path, seconds, however busy the two ends are."""
         return SOLO_ANSWER_S if self.peer is None else 1.5 * self.peer.rtt_s + 0.03 + self.line.takes_s(FULL_PACKET)
 
     def connect_s(self, most_s: float) -> float:
         """How long a TCP connection of a conversation may take, seconds; at most `most_s`."""
         return min(most_s, SOLO_CONNECT_S if self.peer is None else 20 * self.settle_s)
+
+    def answer_s(self) -> float:
+        """How long the answer to the first message over a TCP connection may take, seconds, as things are right now."""
+        return max(LEAST_ANSWER_S, 6 * self.settle_s)
 
     def lacks_keys(self, protocol: str) -> str:
         """Why there are no keys for a protocol."""
@@ -232,15 +262,16 @@ class ProbeContext:
             return record
         rows = record.packet_records
         came, left = wire.dropped_on_input(rows, self.recorder.own_call_ids), wire.dropped_on_output(rows)
-        return replace(record, dropped_on_input=came, dropped_on_output=left)
+        return replace(record, dropped_on_input=came, dropped_on_output=left | record.dropped_on_output)
 
     def _records(self) -> EndRecord:
-        """Without that: while a run lasts counts are what is asked for, and often."""
-        return self.recorder.record(sees_closed_ports=self.host_firewall is not None, sees_raw=self.raw is not None)
+        """Without what its wire shows: while a run lasts counts are what is asked for, and often."""
+        record = self.recorder.record(sees_closed_ports=self.host_firewall is not None, sees_raw=self.raw is not None)
+        return replace(record, dropped_on_output=self.recorder.refused_to_send)
 
     def judge(self) -> Judge:
         """The judgement of what both ends have recorded so far; the same one until anything is added."""
-        known = (len(self.recorder.packet_records), len(self.recorder.refusals))
+        known = (len(self.recorder.packet_records), len(self.recorder.refusals), self.recorder.withheld.total(), self.recorder.late)
         judged = self._judged
         if judged is None or judged.known != known or judged.server is not self.server_record or judged.facts is not self.facts:
             judgement = Judge(self._records(), self.server_record, self.facts, times=False, counted=self._counted)
@@ -261,7 +292,8 @@ class ProbeContext:
     async def _refresh(self) -> None:
         assert self.peer is not None
         self.server_record = await self.peer.refresh()
-        self.facts = replace(self.facts, background=self.peer.background())
+        clock, own = self.peer.clock(self.recorder.began), self.peer.own_addresses(str(self.peer_address))
+        self.facts = replace(self.facts, background=self.peer.background(), control_clock=clock, server_own_addresses=own)
 
     async def burst(self, send_one: Callable[[], Awaitable[None] | None], count: int, *, spacing_s: float = SPACING_S) -> None:
         """Sends `count` fresh packets, spaced in time."""
@@ -279,11 +311,13 @@ class ProbeContext:
         judgement = self.judge()
         counted = judgement.packet_counts.get(check)
         count = counted.total(way) if counted is not None else None
-        if count is None or not judgement.would_have_recorded(check, way):
+        if counted is None or count is None or not judgement.would_have_recorded(check, way):
             return 0
         if count.received:
             compare = len(count.blocks) < MOST_COMPARED and self.comparison.compares(way) and may_lose_alone(judgement, check, way, count)
             return COMPARED_AT_ONCE if compare else 0
+        if not count.sent and (set_aside := counted.set_aside[way]):
+            return max(0, min(FIRST_TRIALS, MOST_TRIALS - set_aside))  # An end was late all the time: nothing is known yet.
         return self.still_needed(judgement, way, count.lost_at, one_flow=is_raw(check))
 
     def still_needed(
@@ -300,18 +334,16 @@ class ProbeContext:
             return missing(judgement.loss[way] if loss is None else loss, times, wanted=judgement.facts.error_bound)
         return max(0, min(more, MOST_TRIALS - len(lost_at))) if lost_at else 0
 
-    async def until_sure(self, check: Check, way: Direction, send: SendTrials) -> None:
-        """First trials, then as many more as it takes, beside controls. `send` sends them in the given direction."""
-        await send(FIRST_TRIALS, False)
+    async def until_sure(self, check: Check, way: Direction, send: SendTrials, *, suspected: bool = False) -> None:
+        """First trials, then as many more as it takes, beside controls. `send` sends them in the given direction.
+
+        `suspected`: it is known already that they may not pass, and the first ones leave beside controls too.
+        """
+        await send(SUSPECTED_TRIALS if suspected else FIRST_TRIALS, suspected)
         for _ in range(MOST_ROUNDS):
             if not (more := await self.needed(check, way)):
                 return
             await send(more, True)
-
-    async def after_client(self, check: Check, send_back: SendTrials) -> None:
-        """Server to client, once the client's first packet has had time to open the way through NATs and stateful firewalls."""
-        await asyncio.sleep(self.settle_s)
-        await self.until_sure(check, Direction.S2C, send_back)
 
     async def trials(self, ready: Ready, count: int, beside: bool, *, one_flow: bool = False) -> None:
         """Sends `count` fresh packets: one after another, or, `beside`, one in each of as many blocks.
@@ -365,25 +397,6 @@ def _noted(task: "asyncio.Task[None]") -> None:
     """Whoever waits gets the error; where nobody does any more, it is none."""
     if not task.cancelled():
         task.exception()
-
-
-def missing(loss: Background, lost_at: Sequence[float], *, wanted: float = ERROR_BOUND) -> int:
-    """How many more trials separate blocked from lossy where nothing passes that they could be compared with; 0: enough, or no use.
-
-    `lost_at`: when those left that were lost. However few would do, they are spread over SPREAD_S: an outage of a moment is no filter.
-    """
-    sent = len(lost_at)
-    if not loss.measured and sent >= LEAST_TRIALS:
-        return 0
-    more = max(0, min(max(loss.trials_needed(wanted / MARGIN), SURE_TRIALS), MOST_TRIALS) - sent)
-    if more or not sent or sent >= MOST_TRIALS:
-        return more
-    return AT_LEAST_MORE if max(lost_at) - min(lost_at) < SPREAD_S else 0
-
-
-def spaced(more: int, least_s: float) -> float:
-    """Seconds between `more` further trials, so that they are spread over SPREAD_S."""
-    return max(least_s, SPREAD_S / (more - 0.5))
 
 
 async def gather_all(tasks: Sequence[Awaitable[None]]) -> None:

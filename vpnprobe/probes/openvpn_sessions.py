@@ -1,11 +1,12 @@
 """Whole OpenVPN sessions with the server agent: reset, TLS, keys, and data both ways, in one wrap on one port."""
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Final
 
 from vpnprobe import __version__
+from vpnprobe.conversations.echo_trains import Place, TrainRun
 from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session_keys import SessionKeys
@@ -70,6 +71,13 @@ class OpenvpnSessions(TunnelSessions):
         await over_udp(
             self.context, client, self.reset, until=over, closing=goodbye, moment=moment, further=further, admitted=OPENING_BYTES
         )
+
+    async def in_trains(self, places: Sequence[Place]) -> tuple[str, TrainRun]:
+        client = self._client(len(places))
+        run = TrainRun(client.run.identifier, len(places), client.run.sizes, places=places)
+        client.begin_echoes(run)
+        await over_udp(self.context, client, self.reset, until=self._over(client), closing=client.goodbye)
+        return client.key, run
 
     def _over(self, client: Client) -> Callable[[Driver], SessionOver]:
         return lambda _: SessionOver(self.context, client, ECHOES, stream=client.stream)

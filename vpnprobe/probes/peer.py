@@ -8,7 +8,7 @@ from vpnprobe.endpoint.probe_packets import Suspect
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import EndRecord, TtlTrace
 from vpnprobe.evidence.statistics import Background
-from vpnprobe.observations.schema import Direction
+from vpnprobe.observations.schema import Direction, Transport
 
 
 class Job(StrEnum):
@@ -36,6 +36,15 @@ class Peer(Protocol):
         ...
 
     @property
+    def answers_in_s(self) -> float:
+        """How long it takes to answer now, nearly always, seconds: the way there and back, and what it has else to do."""
+        ...
+
+    def clock(self, began: float) -> tuple[float, float] | None:
+        """How far the times in its record are ahead of those since `began` here, and how far that may be out, seconds; None: not known."""
+        ...
+
+    @property
     def no_raw(self) -> str:
         """Why it can neither send nor see GRE and ESP; empty: it can."""
         ...
@@ -49,7 +58,6 @@ class Peer(Protocol):
         port: int = 0,
         to: Sequence[tuple[str, int]] = (),
         call_id: int = 0,
-        unsolicited: bool = False,
         beside: int | None = None,
     ) -> None:
         """Has the server send fresh packets; returns when they have left.
@@ -61,6 +69,10 @@ class Peer(Protocol):
 
     async def refresh(self) -> EndRecord:
         """The server's whole record as it stands."""
+        ...
+
+    def own_addresses(self, target: str) -> Mapping[Transport, str]:
+        """By protocol: the server's own address at which what is sent to `target` comes to it, as far as it is known."""
         ...
 
     def background(self) -> Mapping[Direction, Background]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Final, TypeVar
 
+from vpnprobe.conversations.echo_trains import Place, TrainRun
 from vpnprobe.conversations.tunnel_echo import TunnelEcho
 from vpnprobe.endpoint.driver import CLOCK_SLACK_S, Driver
 from vpnprobe.endpoint.pacer import Turn
@@ -59,7 +60,7 @@ class SessionOver:
         self._client = client
         self._first_answer_s = first_answer_s
         self._stream = stream
-        self._settle_s = context.settle_s
+        self._context = context
         self._server_echoes = server_echoes
         self._began = self._heard = context.stack.now()
         self._bytes = 0
@@ -76,12 +77,13 @@ class SessionOver:
         return min(self._heard + self._patience_s(), self._began + SESSION_DEADLINE_S)
 
     def _patience_s(self) -> float:
-        """How long nothing may come: little where all is sent and only answers are out."""
+        """How long nothing may come, as things are right now: little where all is sent and only answers are out."""
+        settle_s = self._context.settle_s
         if self._client.run.all_sent and not self._stream:
-            return 2 * self._settle_s
+            return 2 * settle_s
         if not self._client.answered and not self._stream:
-            return max(self._first_answer_s, 3 * self._settle_s)
-        return min(MOST_STALLED_S, max(STALLED_S, 8 * self._settle_s))
+            return max(self._first_answer_s, 3 * settle_s)
+        return min(MOST_STALLED_S, max(STALLED_S, 8 * settle_s))
 
 
 SomeSessions = TypeVar("SomeSessions", bound="TunnelSessions")
@@ -100,6 +102,7 @@ class TunnelSessions(ABC):
         self._behind = False
         """Whether it is looked behind the end of a session just now."""
         self.opening_bytes = opening_bytes
+        context.tunnels.append(self)
 
     def at_the_lines_pace(self, end: TunnelEcho) -> None:
         """Has an end's echo requests leave as the line carries them."""
@@ -110,6 +113,10 @@ class TunnelSessions(ABC):
     @abstractmethod
     async def session(self, echoes: int, moment: Moment) -> None:
         """One fresh session, begun at its moment once it is ready, to its end. `echoes`: the client's echo requests."""
+
+    @abstractmethod
+    async def in_trains(self, places: Sequence[Place]) -> tuple[str, TrainRun]:
+        """One fresh session over UDP whose echo requests follow a timetable: its conversation's key, and the requests."""
 
     async def behind_its_end(self, client: TunnelEcho, driver: Driver) -> None:
         """Where nothing more was answered at the end of a session: one request more of each end in each of some blocks.

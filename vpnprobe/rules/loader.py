@@ -55,6 +55,8 @@ WHY_KEYS: Final = (
     "unanswered",
     "unanswered-because",
     "host-firewall",
+    "opened-before",
+    "after-server",
     "unwatched",
     "taken",
 )
@@ -64,6 +66,7 @@ REMARK_KEYS: Final = (
     "other-port",
     "control-port",
     "outage",
+    "late",
     "slow-line",
     "wrap",
     "profile",

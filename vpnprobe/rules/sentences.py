@@ -179,6 +179,8 @@ def why(value: Value, rules: RuleSet) -> str:
         ("unanswered-because", [row for row in unanswered if row.detail.get("reason")]),
         ("taken", [row for row in open_rows if row.outcome is Outcome.NO_ANSWER and row.detail.get("program")]),
         ("unanswered", unanswered),
+        ("opened-before", [row for row in open_rows if "opened_before_s" in row.detail]),
+        ("after-server", [row for row in open_rows if row.detail.get("after_server")]),
         ("no-answer", [row for row in open_rows if row.outcome is Outcome.NO_ANSWER]),
         ("error", [row for row in open_rows if row.outcome is Outcome.ERROR]),
         ("skipped", [row for row in open_rows if row.outcome is Outcome.SKIPPED]),

@@ -237,6 +237,8 @@ def _one_way(judge: Judge, check: Check, way: Direction, count: Count) -> Observ
         return replace(found, error_bound=suspected.error_bound if witnessed else None)
     if limit is None and run.stalls:
         return found
+    if limit is None and run.lossy and (rate := judge.facts.rate_limits.get((check, way))) is not None:
+        limit = DataLimit(Outcome.DEGRADED, Cause.RATE, rate.error_bound, rate.detail)
     if limit is None:
         cause = Cause.UNKNOWN if run.all_too_large and not _is_lossy(judge.loss[way]) else Cause.LOSS
         return replace(found, outcome=Outcome.DEGRADED, cause=cause) if run.lossy else replace(found, outcome=Outcome.PASS)

@@ -1,11 +1,10 @@
-"""What is told as a whole and not counted: what was not tried, probes that failed, translated addresses, and traces."""
+"""What is told as a whole and not counted: what was not tried, probes that failed, outages, and traces."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from vpnprobe.evidence.checks import Kind, kind_of
 from vpnprobe.evidence.judging.base import WAYS, Counted, Judge
+from vpnprobe.evidence.lateness import LateEnd, longest_s
 from vpnprobe.evidence.naming import form_detail, identifier
 from vpnprobe.evidence.outages import Outage
 from vpnprobe.evidence.packet_records import Check
@@ -55,25 +54,6 @@ def failed(error: ProbeError) -> Observation:
     )
 
 
-def address_translation(facts: PathFacts) -> list[Observation]:
-    """Whether the server sees the client at the client's own address; empty: not known."""
-    if facts.nat is None:
-        return []
-    detail: Mapping[str, Any] = {"client_address": facts.client_address, "seen_as": facts.client_seen_as, "translated": facts.nat}
-    return [
-        Observation(
-            id="nat-mapping-ip-both",
-            probe="nat",
-            check="mapping",
-            direction=Direction.BOTH,
-            transport=Transport.IP,
-            outcome=Outcome.DEGRADED if facts.nat else Outcome.PASS,
-            cause=Cause.NAT if facts.nat else None,
-            detail=detail,
-        )
-    ]
-
-
 def outages_of(judge: Judge) -> list[Observation]:
     """When the whole path was silent, one observation an outage; what both directions lost at one time is one."""
     found = sorted((outage, way) for way, some in judge.outages.items() for outage in some)
@@ -101,6 +81,30 @@ def _outage(number: int, outage: Outage, way: Direction, began: float) -> Observ
         sent=outage.lost,
         received=0,
         detail={"from_s": round(outage.from_s - began, 2), "to_s": round(outage.to_s - began, 2)},
+    )
+
+
+def late_ends(judge: Judge) -> list[Observation]:
+    """Ends that were late, one observation each, where lost trials count for nothing for it."""
+    return [_late(end, judge.began) for end in judge.late if end.set_aside]
+
+
+def _late(end: LateEnd, began: float) -> Observation:
+    return Observation(
+        id=f"path-late-{end.end}-ip-both",
+        probe="path",
+        check="late",
+        direction=Direction.BOTH,
+        transport=Transport.IP,
+        outcome=Outcome.SKIPPED,
+        detail={
+            "reason": f"the {end.end} agent was late: its machine was busy with others",
+            "end": end.end,
+            "late_s": round(longest_s(end.touched), 2),
+            "from_s": round(min(end.touched).from_s - began, 2),
+            "to_s": round(max(one.to_s for one in end.touched) - began, 2),
+            "set_aside": end.set_aside,
+        },
     )
 
 
