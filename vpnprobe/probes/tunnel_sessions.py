@@ -16,7 +16,15 @@ from vpnprobe.endpoint.pacer import Turn
 from vpnprobe.evidence.comparison import PERIOD_S, blocks_needed
 from vpnprobe.evidence.judge import rows_of
 from vpnprobe.evidence.judging.base import WAYS, Judge
-from vpnprobe.evidence.judging.data import LEAST_BEHIND_A_CUT, DataPacket, asked_for, stalled_streams, suspected_limit, trials_of
+from vpnprobe.evidence.judging.data import (
+    LEAST_BEHIND_A_CUT,
+    DataPacket,
+    asked_for,
+    longest_session,
+    stalled_streams,
+    suspected_limit,
+    trials_of,
+)
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Direction, Outcome, Transport
@@ -35,6 +43,8 @@ STALLED_S: Final = 1.2
 MOST_SESSIONS: Final = 24
 SPARE_BLOCKS: Final = 1
 """More blocks behind the end of a session than there must be: some lose controls."""
+MOST_MISSED: Final = 4
+"""Times that a long session is tried again which did not come to its end."""
 LEAST_SESSIONS: Final = 2
 """That show a limit before it is called one, or that nothing passes: a flow may lose its way by itself, and a long run be cut before the
 first packet that way."""
@@ -150,15 +160,22 @@ class TunnelSessions(ABC):
 
     async def run(self, *, echoes: int = ECHOES) -> None:
         """Sessions until it is sure what passes."""
+        missed = 0
         await self.attempts(1, echoes, beside=False)
         while True:
             await self.context.sync()
             judgement = self.context.judge()
             more = min(self._more(judgement), MOST_SESSIONS - self._made)
+            enough = self._enough(judgement, echoes)
+            if more <= 0 and missed < MOST_MISSED and self._is_missing(judgement, echoes):
+                missed, more, enough = missed + 1, 1, echoes
             if more <= 0:
                 return
-            enough = self._enough(judgement, echoes)
             await self.attempts(more if enough <= ECHOES else min(more, MOST_LONG_AT_ONCE), enough, beside=True)
+
+    def _is_missing(self, judgement: Judge, echoes: int) -> bool:
+        """Whether data passes, and no session was as long as was wanted: on a lossy path a long one may not have come up."""
+        return self.passes(judgement) and longest_session(judgement, self.data, Direction.C2S) < echoes
 
     def passes(self, judgement: Judge, *, without_fault: bool = False) -> bool:
         """Whether data went both ways, and to the end. `without_fault`: without loss or limits."""
