@@ -31,9 +31,10 @@ TESTED_ELSEWHERE: Final = {
     "probes.tunnel_sessions": ("probes/test_probes_openvpn_sessions.py", "OpenVPN's sessions are of that kind"),
     "__main__": ("agents/test_agents_live.py", "it is how the processes are started"),
     "deployment.firewall.needs": ("deployment/test_deployment_firewall_nft_steps.py", "what passes is what is needed"),
-    "deployment.firewall.state": ("deployment/test_deployment_firewall_detect.py", "it is what is found"),
-    "deployment.firewall.marks": ("deployment/test_deployment_firewall_by_hand.py", "who is met is refused"),
+    "firewall.state": ("deployment/test_deployment_firewall_detect.py", "it is what is found"),
+    "firewall.marks": ("deployment/test_deployment_firewall_by_hand.py", "who is met is refused"),
     "deployment.firewall.accepts": ("deployment/test_deployment_firewall_planning.py", "steps are made of them"),
+    "firewall.ufw_rules": ("deployment/test_deployment_firewall_ufw_steps.py", "what was there is read there"),
     "errors": ("cli/test_cli_main.py", "every error ends as a line and a status there"),
     "agents.peer": ("agents/test_agents_client.py", "it is the client's view of the server agent"),
     "agents.tracing": ("scenarios/test_scenarios_simulated.py", "places are expectations of scenarios"),
@@ -55,6 +56,8 @@ TESTED_ELSEWHERE: Final = {
     "cli.analyze": ("cli/test_cli_main.py", "all commands are run there"),
     "cli.demo": ("scenarios/test_scenarios_simulated.py", "it plays the scenarios"),
     "cli.finishing": ("scenarios/test_scenarios_simulated.py", "what it writes is read there"),
+    "lab.campaign": ("lab/test_lab_campaign.py", "its parts are one chain from a draw to a table"),
+    "cli.lab_campaign": ("lab/test_lab_campaign.py", "with what it runs"),
     "cli.lab": ("lab/test_lab_cli.py", "with the other tests of the lab"),
     "cli.options": ("cli/test_cli_run.py", "options are those of run"),
     "cli.profiles": ("cli/test_cli_openvpn_profile.py", "profiles are given to run there"),
@@ -75,6 +78,9 @@ TESTED_ELSEWHERE: Final = {
     "endpoint.ppp_call": ("scenarios/test_scenarios_simulated.py", "GRE inside a call is a check of every scenario"),
     "endpoint.probe_packets": ("scenarios/test_scenarios_simulated.py", "places are expectations of scenarios"),
     "endpoint.running_tunnels": ("endpoint/test_endpoint_wireguard_running.py", "it is what searches give"),
+    "agents.own_firewalls": ("scenarios/test_scenarios_host_firewall.py", "what both ends say is told there"),
+    "evidence.check_rows": ("agents/test_agents_records.py", "rows go over the control channel there"),
+    "evidence.kept_kinds": ("scenarios/test_scenarios_host_firewall.py", "the command that is told for each is seen there"),
     "evidence.judging.base": ("evidence/test_evidence_ends.py", "what an end could have seen is what the kinds share"),
     "evidence.judging.connection": ("evidence/test_evidence_judge.py", "cases by kind"),
     "evidence.judging.packets": ("evidence/test_evidence_judge.py", "cases by kind"),
@@ -140,7 +146,8 @@ def _modules_after(code: str) -> set[str]:
 LIGHT: Final = sorted(
     name
     for name in MODULES
-    if name.split(".")[0] in ("wire", "conversations", "evidence", "endpoint", "probes", "agents", "transports", "provisioning", "errors")
+    if name.split(".")[0]
+    in ("wire", "conversations", "evidence", "endpoint", "probes", "agents", "transports", "provisioning", "firewall", "errors")
     or name in ("observations.schema", "observations")
 )
 

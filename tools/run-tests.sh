@@ -1,6 +1,7 @@
 #!/bin/sh
-# Runs all tests: what needs no real network in parallel; then what waits for real servers more than it computes, three at a time;
-# then whole scenarios in namespaces, two at a time, so that load does not pass for loss.
+# Runs all tests: what coverage is demanded of first; then what waits for real servers more than it computes, three at a time, and beside
+# it, when the processor has nothing else to do, what needs no real network; then whole scenarios in namespaces, two at a time, so that load
+# does not pass for loss.
 # Coverage is measured where it is demanded, since it doubles the time of what is simulated; with `whole` it is measured everywhere.
 # Usage: run-tests.sh FOLDER-OF-PROGRAMS [whole]
 set -eu
@@ -15,12 +16,20 @@ everywhere=""
 # Hundreds of tests start the program: it need not be compiled for each.
 unset PYTHONDONTWRITEBYTECODE
 rm -f .coverage .coverage.*
+told=$(mktemp)
+beside=
+trap 'rm -f "$told"; [ -z "$beside" ] || kill "$beside" 2>/dev/null || true' EXIT
+trap 'exit 130' INT TERM
 "$bin/coverage" erase
 # shellcheck disable=SC2086
 {
   "$bin/pytest" -n auto --dist worksteal $covered -m "not ($real)" $demanded
-  "$bin/pytest" -n auto --dist worksteal $everywhere -m "not ($real)" $rest
+  nice -n 10 "$bin/pytest" -n auto --dist worksteal $everywhere -m "not ($real)" $rest >"$told" 2>&1 &
+  beside=$!
   "$bin/pytest" -n 3 --dist loadfile $everywhere -m "$real" -rs --ignore=tests/scenarios
+  wait "$beside" || { cat "$told"; exit 1; }
+  beside=
+  cat "$told"
   "$bin/pytest" -n 2 --dist worksteal $everywhere -m "$real" -rs tests/scenarios
 }
 [ -z "$everywhere" ] || "$bin/coverage" report --skip-covered --sort=cover | tail -n 25

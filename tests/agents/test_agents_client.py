@@ -303,7 +303,7 @@ class TestInterruptions:
         async def story(both: Agents) -> tuple[Measured, float]:
             running = asyncio.get_running_loop().create_task(both.run().measure())
             await asyncio.sleep(0.1)
-            both.network._hosts[SERVER].receive = lambda packet: None  # type: ignore[method-assign]
+            both.network._receivers[SERVER] = lambda packet, direction: None
             await asyncio.sleep(1)
             began = both.client.now()
             running.cancel()

@@ -16,7 +16,7 @@ from vpnprobe.transports.topology import Filter, Nat, Topology
 from vpnprobe.wire.esp import EspPacket
 from vpnprobe.wire.nonce import NoncePayload
 
-SEND = {"ask": "send", "count": 2, "spacing_s": 0, "port": 0, "call_id": 0, "unsolicited": False}
+SEND = {"ask": "send", "count": 2, "spacing_s": 0, "port": 0, "call_id": 0}
 TRACE = {"ask": "trace", "highest_ttl": 4, "patience_s": 0.1}
 GRE, ESP, ECHO = (["gre", "passthrough", "gre", None, "bare"], ["esp", "passthrough", "esp", None, ""], ["path", "echo", "icmp", None, ""])
 
@@ -34,11 +34,10 @@ def raw_at(stack: SimulatedStack, protocol: int) -> list[Datagram]:
 
 
 @pytest.mark.parametrize(("job", "protocol"), [("gre-bare", 47), ("esp", 50)])
-@pytest.mark.parametrize("unsolicited", [False, True])
-def test_raw_packets_come_to_the_client(job: str, protocol: int, unsolicited: bool) -> None:
+def test_raw_packets_come_to_the_client(job: str, protocol: int) -> None:
     async def story(both: Agents) -> tuple[object, list[Datagram]]:
         talk, came = await opened(both), raw_at(both.client, protocol)
-        answer = await talk.ask(number=2, job=job, **{**SEND, "count": 3, "unsolicited": unsolicited})
+        answer = await talk.ask(number=2, job=job, **{**SEND, "count": 3})
         await asyncio.sleep(1)
         return answer["sent"], came
 
@@ -46,7 +45,7 @@ def test_raw_packets_come_to_the_client(job: str, protocol: int, unsolicited: bo
     assert sent == len(came) == 3
     assert len({datagram.data for datagram in came}) == 3
     payloads = [NoncePayload.decode(datagram.data[4 if protocol == 47 else 8 :]) for datagram in came]
-    assert {(payload.session_tag, payload.is_unsolicited) for payload in payloads} == {(1, unsolicited)}
+    assert {payload.session_tag for payload in payloads} == {1}
 
 
 @pytest.mark.parametrize(("asked", "sent"), [(-5, 0), (0, 0), (1, 1), (MOST_PACKETS, MOST_PACKETS), (10_000_000, MOST_PACKETS)])

@@ -16,17 +16,12 @@ from hypothesis import strategies as st
 from vpnprobe.agents.records import (
     FEW_ROWS,
     LARGEST,
-    LONGEST_TEXT,
     MOST_UNKNOWN,
     MOST_UNPACKED_BYTES,
-    Row,
-    UnknownCheck,
-    check_row,
     inflated,
     packed,
     packet_record_row,
     read_all,
-    read_check,
     read_known,
     read_packet_record,
     read_refusal,
@@ -36,6 +31,7 @@ from vpnprobe.agents.records import (
     unpacked,
 )
 from vpnprobe.errors import DecodeError
+from vpnprobe.evidence.check_rows import LONGEST_TEXT, Row, UnknownCheck, check_row, read_check
 from vpnprobe.evidence.checks import CHECKS
 from vpnprobe.evidence.packet_records import NUMBERS, Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind, TtlTrace

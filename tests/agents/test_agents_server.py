@@ -135,12 +135,12 @@ HOSTILE: list[dict[str, Any]] = [
     {"ask": "open", "ports": [["udp", n] for n in range(1024, 1024 + MOST_PORTS + 1)], "seconds": 1},
     {"ask": "open", "ports": [], "seconds": "x"},
     {"ask": "send"},
-    {"ask": "send", "job": "bomb", "count": 1, "port": 0, "call_id": 0, "unsolicited": False},
-    {"ask": "send", "job": "udp", "count": 1e999, "port": 53, "call_id": 0, "unsolicited": False},
-    {"ask": "send", "job": "udp", "count": 1, "port": 53, "to": "x", "call_id": 0, "unsolicited": False},
-    {"ask": "send", "job": "udp", "count": 1, "port": 53, "to": ["x", "y"], "call_id": 0, "unsolicited": False},
-    {"ask": "send", "job": "udp", "count": 1, "port": 53, "to": ["1.2.3.4", 99999999], "call_id": 0, "unsolicited": False},
-    {"ask": "send", "job": "gre-in-call", "count": 3, "port": 0, "call_id": 1e999, "unsolicited": False},
+    {"ask": "send", "job": "bomb", "count": 1, "port": 0, "call_id": 0},
+    {"ask": "send", "job": "udp", "count": 1e999, "port": 53, "call_id": 0},
+    {"ask": "send", "job": "udp", "count": 1, "port": 53, "to": "x", "call_id": 0},
+    {"ask": "send", "job": "udp", "count": 1, "port": 53, "to": ["x", "y"], "call_id": 0},
+    {"ask": "send", "job": "udp", "count": 1, "port": 53, "to": ["1.2.3.4", 99999999], "call_id": 0},
+    {"ask": "send", "job": "gre-in-call", "count": 3, "port": 0, "call_id": 1e999},
     {"ask": "rows"},
     {"ask": "rows", "since": "a", "refused": 0},
     {"ask": "rows", "since": [], "refused": {}},
@@ -162,7 +162,7 @@ json_values = st.recursive(
     max_leaves=6,
 )
 fields = st.sampled_from(
-    ["ports", "seconds", "job", "count", "port", "to", "call_id", "unsolicited", "since", "refused", "check", "highest_ttl", "offset"]
+    ["ports", "seconds", "job", "count", "port", "to", "call_id", "since", "refused", "check", "highest_ttl", "offset"]
 )
 requests = st.fixed_dictionaries({"ask": st.sampled_from(["open", "send", "rows", "trace", "capture", "ping"])}, optional={}).flatmap(
     lambda base: st.dictionaries(fields, json_values, max_size=8).map(lambda more: {**more, **base})
@@ -213,7 +213,7 @@ class TestHostileClients:
     def test_a_flood_of_requests_waits_its_turn(self) -> None:
         async def story(both: Agents) -> tuple[int, int]:
             talk = await both.talk()
-            send = {"ask": "send", "job": "gre-bare", "count": 200, "spacing_s": 0.5, "port": 0, "call_id": 0, "unsolicited": False}
+            send = {"ask": "send", "job": "gre-bare", "count": 200, "spacing_s": 0.5, "port": 0, "call_id": 0}
             for number in range(1, 300):
                 await talk.send(number=number, **send)
             await asyncio.sleep(1)
@@ -231,7 +231,7 @@ class TestHostileClients:
         async def story(both: Agents) -> list[str | None]:
             talk = await both.talk()
             await talk.ask(number=1, ask="open", ports=[["udp", 53]], seconds=60)
-            send = {"ask": "send", "job": "udp", "count": 2, "spacing_s": 0, "port": 53, "call_id": 0, "unsolicited": False}
+            send = {"ask": "send", "job": "udp", "count": 2, "spacing_s": 0, "port": 53, "call_id": 0}
             await talk.ask(number=2, to=["198.51.100.9", 4000], **send)
             rows = (await talk.ask(number=3, ask="rows", since=0, refused=0))["rows"]
             return [row[9][0] for row in rows]
@@ -249,7 +249,7 @@ class TestRequests:
     def test_a_request_that_comes_twice_is_carried_out_once(self) -> None:
         async def story(both: Agents) -> tuple[Message, Message, int]:
             talk, other = await both.talk(), await both.talk()
-            send = {"ask": "send", "job": "esp", "count": 3, "spacing_s": 0.2, "port": 0, "call_id": 0, "unsolicited": False}
+            send = {"ask": "send", "job": "esp", "count": 3, "spacing_s": 0.2, "port": 0, "call_id": 0}
             await talk.send(number=7, **send)
             second = await other.ask(number=7, **send)
             first = await talk.hear()
@@ -262,7 +262,7 @@ class TestRequests:
     def test_an_answer_is_kept_for_a_repetition_that_comes_late(self) -> None:
         async def story(both: Agents) -> tuple[Message, Message]:
             talk = await both.talk()
-            send = {"ask": "send", "job": "esp", "count": 1, "spacing_s": 0, "port": 0, "call_id": 0, "unsolicited": False}
+            send = {"ask": "send", "job": "esp", "count": 1, "spacing_s": 0, "port": 0, "call_id": 0}
             first = await talk.ask(number=7, **send)
             return first, await talk.ask(number=7, **{**send, "count": 5})
 
@@ -273,7 +273,7 @@ class TestRequests:
         async def story(both: Agents) -> tuple[int, int]:
             talk = await both.talk()
             before = await talk.ask(number=7, ask="rows", since=0, refused=0)
-            await talk.ask(number=8, ask="send", job="esp", count=2, spacing_s=0, port=0, call_id=0, unsolicited=False)
+            await talk.ask(number=8, ask="send", job="esp", count=2, spacing_s=0, port=0, call_id=0)
             after = await talk.ask(number=7, ask="rows", since=0, refused=0)
             return len(before["rows"]), len(after["rows"])
 
@@ -335,7 +335,7 @@ class TestRequests:
         async def story(both: Agents) -> list[int]:
             talk = await both.talk()
             jobs = ["gre-bare", "esp", "gre-in-call", "udp", "esp-in-udp"]
-            send = {"ask": "send", "count": 2, "spacing_s": 0, "port": 53, "call_id": 0, "unsolicited": False}
+            send = {"ask": "send", "count": 2, "spacing_s": 0, "port": 53, "call_id": 0}
             return [(await talk.ask(number=number, job=job, **send))["sent"] for number, job in enumerate(jobs, 1)]
 
         assert simulated(story, capabilities={"server": frozenset()}) == [0, 0, 0, 0, 0]

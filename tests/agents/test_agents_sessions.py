@@ -57,7 +57,7 @@ class TestSessions:
     def test_one_whose_connections_broke_is_kept_for_its_client_to_come_back(self) -> None:
         async def story(both: Agents) -> tuple[int, int]:
             talk = await both.talk()
-            await talk.ask(number=1, ask="send", job="esp", count=2, spacing_s=0, port=0, call_id=0, unsolicited=False)
+            await talk.ask(number=1, ask="send", job="esp", count=2, spacing_s=0, port=0, call_id=0)
             talk.stream.abort()
             await asyncio.sleep(IDLE_S / 2)
             again = await both.talk()
@@ -81,7 +81,7 @@ class TestSessions:
     def test_what_it_was_doing_ends_with_it(self) -> None:
         async def story(both: Agents) -> tuple[int, int]:
             talk = await both.talk()
-            await talk.send(number=1, ask="send", job="esp", count=200, spacing_s=1, port=0, call_id=0, unsolicited=False)
+            await talk.send(number=1, ask="send", job="esp", count=200, spacing_s=1, port=0, call_id=0)
             await talk.ask(number=2, ask="bye")
             session = both.agent.sessions.everybody()[0]
             await asyncio.sleep(2)

@@ -206,7 +206,8 @@ def test_it_measures_every_protocol_in_a_namespace(tmp_path: Path) -> None:
         "openvpn/reset/udp",
         "openvpn/reset/tcp",
         "path/trace/udp",
-        "nat/mapping/ip",
+        "nat/mapping/tcp",
+        "nat/mapping/udp",
     }
     assert set(measured.captures) == {"client.pcap", "server.pcap"}
 

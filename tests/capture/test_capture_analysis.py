@@ -59,7 +59,7 @@ def assert_is_the_seeds_case(result: dict[str, object]) -> None:
         row = rows[f"gre-passthrough-in-call-gre-{way}"]
         assert (row["outcome"], row["cause"], row["sent"], row["received"]) == ("blocked", "ip-protocol", 10, 0)
     assert rows["pptp-control-tcp-1723-both"]["outcome"] == "pass"
-    assert rows["nat-mapping-ip-both"]["detail"]["translated"] is False
+    assert rows["nat-mapping-client-side-ip-both"]["detail"]["translated"] is False
     stages = {(row["protocol"], row["stage"]) for row in result["conversations"]}  # type: ignore[attr-defined]
     assert stages == {("pptp", "call-up"), ("gre", "one-way"), ("pptp", "midstream-control")}
 
@@ -173,8 +173,10 @@ def test_a_nat_is_told_where_packets_of_both_captures_are_joined(tmp_path: Path)
     client, server = (read_capture(written(tmp_path, pcap([syn]), f"{n}.pcap")) for n, syn in enumerate(syns))
     pair = examine_pair(client, server)
     assert pair.joined
-    (found,) = [o for o in pair.observations if o.probe == "nat"]
-    assert found.detail == {"client_address": str(inside), "seen_as": str(outside), "translated": True}
+    before_client, before_server = [o.detail for o in pair.observations if o.probe == "nat"]
+    assert before_client["translated"] is True
+    assert (before_client["address"], before_client["seen_as"], before_client["ports"]) == (str(inside), str(outside), "rewritten")
+    assert before_server["translated"] is False
 
 
 def test_the_same_ip_identification_of_packets_that_do_not_fragment_joins_nothing(tmp_path: Path) -> None:

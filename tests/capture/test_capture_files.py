@@ -53,6 +53,36 @@ def test_a_snapshot_length_cuts_packets_and_is_no_damage(tmp_path: Path) -> None
     assert (packets[0].data, packets[0].wire_length, problem) == (PACKETS[0][:30], len(PACKETS[0]), None)
 
 
+def note_of(folder: Path, data: bytes) -> list[str]:
+    with read_packets(written(folder, data)) as reader:
+        list(reader)
+        return [comment.decode() for comment in reader.comments]
+
+
+@pytest.mark.parametrize("note", ["short", "x" * 150_001])
+def test_a_note_goes_with_the_packets_as_a_comment_of_pcapng(tmp_path: Path, note: str) -> None:
+    packets = [Packet(data, 1_700_000_000.123456789, outgoing=True, cut=number) for number, data in enumerate(PACKETS)]
+    data = encode_pcap(packets, note=note)
+    found, problem = read(written(tmp_path, data))
+    assert [(packet.data, packet.wire_length) for packet in found] == [(p.data, len(p.data) + p.cut) for p in packets]
+    assert found[0].at == pytest.approx(1_700_000_000.123456789, abs=1e-6)
+    assert problem is None
+    assert note_of(tmp_path, data) == [note]
+
+
+def test_without_a_note_there_is_no_comment(tmp_path: Path) -> None:
+    data = encode_pcap([Packet(PACKETS[0], 1.0, outgoing=True)])
+    assert data[:4] == bytes.fromhex("a1b23c4d")
+    assert note_of(tmp_path, data) == []
+
+
+@pytest.mark.parametrize("options", [b"", b"\0\1\xff\xff", b"\0\7\0\2ab\0\0", b"\0\1\0\0"])
+def test_options_of_a_section_that_say_nothing(tmp_path: Path, options: bytes) -> None:
+    body = struct.pack(">IHHq", 0x1A2B3C4D, 1, 0, -1) + options
+    length = struct.pack(">I", len(body) + 12)
+    assert note_of(tmp_path, struct.pack(">I", 0x0A0D0D0A) + length + body + length) == []
+
+
 @given(st.lists(st.tuples(st.binary(max_size=40), st.integers(0, 2**31 * 1_000_000)), max_size=5))
 def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory, made: list[tuple[bytes, int]]) -> None:
     packets = [

@@ -251,7 +251,9 @@ def rows(found: Examined) -> dict[str, Row]:
 
 
 def nat_told(found: Examined) -> list[object]:
-    return [row.detail.get("translated") for row in found.observations if row.probe == "nat"]
+    """Of the client's side."""
+    told = (row.detail for row in found.observations if row.probe == "nat")
+    return [detail["translated"] for detail in told if detail["form"] == "client-side"]
 
 
 @pytest.mark.parametrize("client", [MOVED, BEHIND_NAT], ids=["moves", "behind-nat"])

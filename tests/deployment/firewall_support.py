@@ -15,12 +15,12 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Final, Self
 
-from vpnprobe.deployment.firewall.detect import detect
 from vpnprobe.deployment.firewall.needs import FirewallNeeds, Tunnel, TunnelIpv6
 from vpnprobe.deployment.firewall.planning import firewall_steps
-from vpnprobe.deployment.firewall.state import FirewallState
 from vpnprobe.deployment.steps import AnyStep, Command, MakeDirectory, ManageUnit, RunCommand, Undo, UndoCommand, WriteFile
 from vpnprobe.deployment.undoing import search_path
+from vpnprobe.firewall.detect import detect
+from vpnprobe.firewall.state import FirewallState
 from vpnprobe.lab.namespaces import entered
 from vpnprobe.observations.schema import Transport
 

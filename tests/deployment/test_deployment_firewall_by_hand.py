@@ -3,8 +3,8 @@
 import pytest
 from firewall_support import SERVER6, Hosts, held_open
 
-from vpnprobe.deployment.firewall.state import Manager
 from vpnprobe.errors import ExitStatus, UsageError
+from vpnprobe.firewall.state import Manager
 
 pytestmark = [pytest.mark.root, pytest.mark.requires("namespaces", "iptables", "ping")]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from firewall_support import Hosts
 
-from vpnprobe.deployment.firewall import detect as module
-from vpnprobe.deployment.firewall.detect import detect, run
-from vpnprobe.deployment.firewall.state import Manager
 from vpnprobe.errors import CannotRun, ExitStatus
+from vpnprobe.firewall import detect as module
+from vpnprobe.firewall.detect import detect, run
+from vpnprobe.firewall.state import Manager
 from vpnprobe.lab.namespaces import entered
 
 pytestmark = [pytest.mark.root, pytest.mark.requires("namespaces", "iptables")]

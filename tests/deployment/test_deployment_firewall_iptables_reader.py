@@ -2,8 +2,8 @@
 
 import pytest
 
-from vpnprobe.deployment.firewall.iptables_reader import rule, running_number, sections, tables, with_rules, without_ours
-from vpnprobe.deployment.firewall.model import UNKNOWN, Condition, Field, Verdict
+from vpnprobe.firewall.iptables_reader import rule, running_number, sections, tables, with_rules, without_ours
+from vpnprobe.firewall.model import UNKNOWN, Condition, Field, Verdict
 
 TEXT = """# written by hand
 *nat

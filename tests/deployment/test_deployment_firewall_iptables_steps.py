@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from firewall_support import NEEDS6, SERVER6, WEB6, Hosts, held_open
 
-from vpnprobe.deployment.firewall import detect
-from vpnprobe.deployment.firewall.state import Manager
 from vpnprobe.deployment.steps import RunCommand, WriteFile
+from vpnprobe.firewall import detect
+from vpnprobe.firewall.state import Manager
 
 pytestmark = [pytest.mark.root, pytest.mark.requires("namespaces", "iptables", "ping")]
 

@@ -5,8 +5,8 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from vpnprobe.deployment.firewall import iptables_reader
-from vpnprobe.deployment.firewall.model import Answer, Condition, Field, Hook, Packet, Place, needed_accepts
+from vpnprobe.firewall import iptables_reader
+from vpnprobe.firewall.model import Answer, Condition, Field, Hook, Packet, Place, needed_accepts
 
 LISTENER = Packet(hook=Hook.INPUT, version=4, protocol="udp", state="new", iif="eth0", dport=1194)
 TUNNEL = Packet(hook=Hook.FORWARD, version=4, protocol="tcp", state="new", iif="tun0", source=IPv4Network("10.8.0.0/24"))

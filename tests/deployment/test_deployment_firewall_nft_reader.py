@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from vpnprobe.deployment.firewall.model import Hook, Packet, Place, needed_accepts
-from vpnprobe.deployment.firewall.nft_reader import tables
+from vpnprobe.firewall.model import Hook, Packet, Place, needed_accepts
+from vpnprobe.firewall.nft_reader import tables
 
 LISTENER = Packet(hook=Hook.INPUT, version=4, protocol="udp", state="new", iif="eth0", dport=1194)
 DROP: dict[str, Any] = {"drop": None}

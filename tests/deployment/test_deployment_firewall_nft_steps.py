@@ -7,8 +7,8 @@ import pytest
 from firewall_support import NEEDS6, SERVER6, WEB6, Hosts, held_open, run
 
 from vpnprobe.deployment.firewall.needs import TunnelIpv6
-from vpnprobe.deployment.firewall.state import Manager
 from vpnprobe.deployment.steps import RunCommand
+from vpnprobe.firewall.state import Manager
 
 pytestmark = [pytest.mark.root, pytest.mark.requires("namespaces", "ping")]
 

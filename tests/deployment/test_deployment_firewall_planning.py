@@ -9,9 +9,9 @@ from firewall_support import NEEDS, NEEDS6, SSH, Hosts, held_open
 
 from vpnprobe.deployment.firewall.accepts import tag
 from vpnprobe.deployment.firewall.planning import UNIT_FILE, firewall_steps
-from vpnprobe.deployment.firewall.state import FirewallState, Manager
 from vpnprobe.deployment.steps import ManageUnit, RunCommand, WriteFile
 from vpnprobe.errors import ExitStatus, UsageError
+from vpnprobe.firewall.state import FirewallState, Manager
 from vpnprobe.observations.schema import Transport
 
 EMPTY = FirewallState(manager=Manager.NONE, nft={"nftables": []})

@@ -1,5 +1,6 @@
 """Which captured packets are the probes' own: by ports, Call IDs and nonces; a tunnel or a shell beside them is left out."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
@@ -121,6 +122,21 @@ def test_packets_are_handed_on_and_kept_in_order() -> None:
         captured(packet)
     assert heard == packets
     assert captured.within(SCOPE) == packets[::2]
+
+
+def test_what_comes_later_and_a_wider_scope_count_too() -> None:
+    """Both ends ask more than once: ports and Call IDs become known while a run lasts."""
+    captured = RunCapture()
+    early, late = (Packet(ip(IpProtocol.UDP, udp(port, 500)), at, True) for port, at in ((40000, 1.0), (40001, 2.0)))
+    captured(early)
+    assert captured.within(SCOPE) == [early]
+    captured(late)
+    captured(replace(early, at=3.0))
+    assert captured.within(SCOPE) == [early, replace(early, at=3.0)]
+    wider = replace(SCOPE, client_ports=SCOPE.client_ports | {(Transport.UDP, 40001)})
+    assert captured.within(wider) == [early, late, replace(early, at=3.0)]
+    captured.within(wider).clear()
+    assert captured.within(wider) == [early, late, replace(early, at=3.0)]
 
 
 def test_what_is_held_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from vpnprobe.endpoint import probe_packets
 from vpnprobe.endpoint.recorder import Recorder
-from vpnprobe.endpoint.sending import BesidePort, Nonces, ProbeSender, bare_gre, esp
+from vpnprobe.endpoint.sending import BesidePort, Nonces, ProbeSender, esp
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
@@ -132,15 +132,6 @@ def test_esp_in_udp_is_answered_by_esp_of_its_own() -> None:
         assert found is not None
         assert (found.check, found.key) == (checks.ESP_IN_UDP, *ends.keys())
         assert found.key != asked.key
-
-    story(tell)
-
-
-def test_unsolicited_packets_say_so() -> None:
-    async def tell(ends: Ends) -> None:
-        payload = ends.nonces.fresh(unsolicited=True)
-        assert bare_gre(payload).message == esp(payload, 4096).message == identify.UNSOLICITED
-        assert bare_gre(ends.nonces.fresh()).message == ""
 
     story(tell)
 

@@ -172,8 +172,11 @@ class TestNat:
         failed = explained(self.LOST, self.THERE, self.BARE, facts=NATTED)
         assert (failed.cause, failed.detail["compared_with"]) == (Cause.NAT, [self.THERE.id])
 
-    def test_the_same_without_a_nat_is_a_filter_on_enhanced_gre(self) -> None:
-        assert cause_of(self.LOST, self.THERE, self.BARE) is Cause.PAYLOAD
+    def test_the_same_without_a_nat_is_a_firewall_that_takes_it_for_no_answer(self) -> None:
+        assert cause_of(self.LOST, self.THERE, self.BARE) is Cause.STATE
+
+    def test_where_the_calls_gre_passes_neither_way_it_is_a_filter_on_enhanced_gre(self) -> None:
+        assert cause_of(self.LOST, row(checks.GRE_IN_CALL, C2S, BLOCKED), self.BARE) is Cause.PAYLOAD
 
     def test_gre_that_does_not_even_get_there_is_not_the_nats_doing(self) -> None:
         assert cause_of(self.LOST, facts=NATTED) is Cause.IP_PROTOCOL
@@ -199,6 +202,49 @@ class TestNat:
 
     def test_bare_gre_that_is_lost_behind_a_nat(self) -> None:
         assert cause_of(row(checks.GRE_BARE, S2C, BLOCKED), self.THERE, facts=NATTED) is Cause.IP_PROTOCOL
+
+
+class TestServersNat:
+    """The server is behind a NAT that has 198.51.100.1; the router before it is 10.0.1.254."""
+
+    PATH = replace(PATH, server_address="198.51.100.1", server_own_addresses={Transport.TCP: "10.0.9.9"})
+    FORWARDED = TtlTrace(UDP_500, C2S, {1: "10.0.0.254", 2: "10.0.1.254", 3: "198.51.100.1", 4: None}, reached=4)
+    LOST = row(checks.ESP, C2S, BLOCKED)
+
+    def cause(self, failed: Observation, *others: Observation, traces: tuple[TtlTrace, ...] = ()) -> Cause | None:
+        return cause_of(failed, *others, facts=replace(self.PATH, traces=traces))
+
+    @pytest.mark.parametrize("check", [checks.ESP, checks.GRE_BARE, checks.GRE_IN_CALL])
+    def test_what_vanishes_there_is_not_forwarded(self, check: Check) -> None:
+        trace = TtlTrace(check, C2S, {1: "10.0.0.254", 2: "10.0.1.254", 3: None})
+        assert self.cause(row(check, C2S, BLOCKED), traces=(trace, self.FORWARDED)) is Cause.NAT
+
+    def test_what_vanishes_before_it_is_filtered(self) -> None:
+        trace = TtlTrace(checks.ESP, C2S, {1: "10.0.0.254", 2: None, 3: None})
+        assert self.cause(self.LOST, traces=(trace, self.FORWARDED)) is Cause.IP_PROTOCOL
+
+    def test_without_a_trace_it_is_not_known_to_be_there(self) -> None:
+        assert self.cause(self.LOST) is Cause.IP_PROTOCOL
+
+    def test_the_servers_own_packets_do_not_vanish_for_want_of_a_forward(self) -> None:
+        assert self.cause(row(checks.ESP, S2C, BLOCKED)) is Cause.IP_PROTOCOL
+
+    @pytest.mark.parametrize("check", [checks.ESP, UDP_500])
+    def test_what_never_came_to_the_server_is_refused_by_the_nat(self, check: Check) -> None:
+        refused = replace(row(check, C2S, REFUSED, refusal=RefusalKind.PORT_UNREACHABLE.value, by="198.51.100.1"), received=0)
+        assert self.cause(refused) is Cause.NAT
+
+    def test_what_another_refuses_is_not_the_nats_doing(self) -> None:
+        refused = replace(row(UDP_500, C2S, REFUSED, refusal=RefusalKind.PROHIBITED.value, by="10.0.0.254"), received=0)
+        assert self.cause(refused, row(UDP_1194, C2S, PASS)) is Cause.PORT
+
+    def test_a_conversation_fails_as_its_port_does(self) -> None:
+        port = row(UDP_1194, C2S, BLOCKED, Cause.STATE, after_server={"sent": 6, "received": 6})
+        assert self.cause(row(RESET, BOTH, BLOCKED, lost_direction="c2s"), port) is Cause.STATE
+
+    def test_a_call_fails_as_other_gre_does_that_only_the_server_opens(self) -> None:
+        bare = row(checks.GRE_BARE, C2S, BLOCKED, Cause.STATE, after_server={"sent": 6, "received": 6})
+        assert self.cause(row(checks.GRE_IN_CALL, C2S, BLOCKED), bare) is Cause.STATE
 
 
 class TestPlaces:

@@ -299,10 +299,6 @@ class TestCounts:
         row = at_ends(trip(checks.GRE_BARE, C2S, keys(6), []), server=without_raw)["gre-passthrough-bare-gre-c2s"]
         assert (row.sent, row.received) == (6, None)
 
-    def test_early_packets_are_counted_the_same_way(self) -> None:
-        client, _ = ends([*trip(checks.ESP, C2S, keys(2), [], message="unsolicited"), *trip(checks.ESP, C2S, keys(4, start=9), [])])
-        assert self.rows(client, self.NOBODY)["esp-passthrough-esp-c2s"].detail == {"unsolicited": {"sent": 2, "received": None}}
-
 
 class TestRoutersWords:
     def test_a_single_unreachable_stands_only_where_silence_is_proven_too(self) -> None:

@@ -1,14 +1,13 @@
-"""What is told and not counted: the address that the client is seen at, traces, probes that failed."""
+"""What is told and not counted: traces, probes that failed, what was not tried."""
 
 from dataclasses import replace
 
-import pytest
 from evidence_support import C2S, CLEAR, S2C
 
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.records import EndRecord, PathFacts, ProbeError, Skip, TtlTrace
-from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
+from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
 
 PATH = PathFacts(background=CLEAR, client_address="10.0.0.1", client_seen_as="10.0.0.1", server_address="10.0.9.1")
 PASSING = TtlTrace(checks.udp_reach(500), C2S, {1: "10.0.0.254", 2: "10.0.1.254", 3: "10.0.2.254", 4: None}, reached=4)
@@ -17,29 +16,6 @@ FAILING = TtlTrace(checks.GRE_BARE, C2S, {1: "10.0.0.254", 2: "10.0.1.254", 3: N
 
 def told(facts: PathFacts) -> list[Observation]:
     return judge(EndRecord(), EndRecord(), facts)
-
-
-def mapping(facts: PathFacts) -> Observation | None:
-    return next((o for o in told(facts) if o.probe == "nat"), None)
-
-
-def test_a_nat() -> None:
-    found = mapping(replace(PATH, client_seen_as="192.0.2.7"))
-    assert found is not None
-    assert (found.outcome, found.cause, found.detail["translated"]) == (Outcome.DEGRADED, Cause.NAT, True)
-    assert found.detail["seen_as"] == "192.0.2.7"
-
-
-def test_no_nat() -> None:
-    found = mapping(PATH)
-    assert found is not None
-    assert (found.outcome, found.cause, found.detail["translated"]) == (Outcome.PASS, None, False)
-
-
-@pytest.mark.parametrize("facts", [PathFacts(), replace(PATH, client_seen_as=None), replace(PATH, client_address=None)])
-def test_whether_there_is_a_nat_is_not_known(facts: PathFacts) -> None:
-    assert facts.nat is None
-    assert mapping(facts) is None
 
 
 def test_traces() -> None:

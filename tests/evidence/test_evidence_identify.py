@@ -9,7 +9,7 @@ from vpnprobe.evidence.packet_records import Movement, PacketRecord, Vantage
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.wire.esp import EspPacket
 from vpnprobe.wire.gre import EnhancedGre, Gre
-from vpnprobe.wire.nonce import UNSOLICITED, NoncePayload
+from vpnprobe.wire.nonce import NoncePayload
 from vpnprobe.wire.ppp import (
     ConfigureAck,
     ConfigureNak,
@@ -36,12 +36,6 @@ def in_call(packet: LcpPacket, *, sequence: int | None = 9) -> bytes:
 def test_our_payload() -> None:
     found = identify.nonce(UDP, PAYLOAD.encode())
     assert found == identify.PacketIdentity(UDP, PAYLOAD.key, "", session_tag=0xABCD1234)
-
-
-def test_our_payload_that_nobody_asked_for() -> None:
-    found = identify.nonce(UDP, NoncePayload(1, UNSOLICITED | 5).encode())
-    assert found is not None
-    assert found.message == identify.UNSOLICITED
 
 
 @pytest.mark.parametrize("data", [b"", b"vp", PAYLOAD.encode()[:13], b"x" * 56, PAYLOAD.encode() + b"!", b"v" + PAYLOAD.encode()])
@@ -102,12 +96,6 @@ def test_an_acknowledgment_alone_has_no_number() -> None:
 def test_esp_with_our_payload() -> None:
     found = identify.esp(checks.ESP, EspPacket(0x1000, 3, PAYLOAD.encode()).encode())
     assert found == identify.PacketIdentity(checks.ESP, "0000100000000003", "", session_tag=0xABCD1234)
-
-
-def test_esp_that_nobody_asked_for() -> None:
-    found = identify.esp(checks.ESP, EspPacket(0x1000, 1, NoncePayload(1, UNSOLICITED).encode()).encode())
-    assert found is not None
-    assert found.message == identify.UNSOLICITED
 
 
 def test_somebody_elses_esp() -> None:

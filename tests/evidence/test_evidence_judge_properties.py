@@ -36,7 +36,7 @@ losses = st.builds(Background, st.integers(0, 60), st.integers(0, 400))
 @st.composite
 def packet_records(draw: st.DrawFn, key: st.SearchStrategy[str] = own_keys) -> PacketRecord:
     check = draw(st.sampled_from(CHECKS))
-    message = draw(st.sampled_from(MESSAGES.get(check.name, ["", "Configure-Request", "Configure-Ack", "unsolicited"])))
+    message = draw(st.sampled_from(MESSAGES.get(check.name, ["", "Configure-Request", "Configure-Ack"])))
     vantage, movement = draw(st.sampled_from([CLIENT, SERVER])), draw(st.sampled_from([SENT, RECEIVED]))
     at = draw(st.floats(0, 10))
     return PacketRecord(vantage, movement, at, check, draw(key), message, ttl_limited=draw(st.booleans()) and movement is SENT)

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.evidence import checks
-from vpnprobe.evidence.identify import UNSOLICITED
-from vpnprobe.evidence.packet_counts import Count, PacketCounts, answered_key, background, count_packets, round_trip_ms
+from vpnprobe.evidence.packet_counts import Count, CountedRecords, PacketCounts, answered_key, background, count_packets, round_trip_ms
 from vpnprobe.evidence.packet_records import Check, PacketRecord
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Transport
@@ -140,15 +139,6 @@ def test_without_an_agent_an_answer_is_known_by_the_key_alone() -> None:
     assert count_packets(client, server, joined=True)[check].total(S2C).received
 
 
-def test_unsolicited_packets_are_kept_apart() -> None:
-    rows = [*trip(checks.ESP, S2C, keys(2), [], message=UNSOLICITED), *trip(checks.ESP, S2C, keys(3, start=9), keys(3, start=9))]
-    counted = of(rows, checks.ESP)
-    assert (len(counted.total(S2C).sent), counted.total(S2C).lost) == (3, 0)
-    assert (len(counted.count(S2C, UNSOLICITED).sent), counted.count(S2C, UNSOLICITED).lost) == (2, 2)
-    assert counted.messages(S2C) == [UNSOLICITED, ""]
-    assert counted.messages(C2S) == []
-
-
 def test_an_acknowledged_request_came_whoever_kept_a_record() -> None:
     rows = [
         *seen(CLIENT, SENT, checks.PPTP_LCP, ["m1", "m2"], message="Configure-Request"),
@@ -156,6 +146,34 @@ def test_an_acknowledged_request_came_whoever_kept_a_record() -> None:
     ]
     count = of(rows, checks.PPTP_LCP, trusted=frozenset({checks.PPTP_LCP})).count(C2S, "Configure-Request")
     assert count.received == {"m1": 0.5}
+
+
+def test_what_was_counted_before_is_brought_up_to_date() -> None:
+    """Whatever is recorded next, and in whichever order: the counts are those of a count afresh."""
+    rows = [
+        *trip(checks.ESP, C2S, keys(3), keys(2)),
+        *trip(OPENVPN, C2S, ["s1"], ["s1", "another's"], message="P_CONTROL_HARD_RESET_CLIENT_V2"),
+        *seen(SERVER, SENT, OPENVPN, ["s1"], message="P_CONTROL_HARD_RESET_SERVER_V2"),
+        *trip(checks.PPTP_LCP, S2C, ["m1", "m2"], ["m1"], message="Configure-Request"),
+    ]
+    for order in (rows, rows[::-1]):
+        before: dict[Check, CountedRecords] = {}
+        for number in range(1, len(order) + 1):
+            client, server = ends(order[:number])
+            assert count_packets(client, server, joined=True, before=before) == count_packets(client, server, joined=True)
+    client, server = ends(rows)
+    trusted = frozenset({checks.ESP})
+    again = count_packets(client, server, joined=False, trusted=trusted, before=before)
+    assert again == count_packets(client, server, joined=False, trusted=trusted)
+
+
+def test_what_one_judgement_leaves_out_the_next_has_again() -> None:
+    client, server = ends(trip(checks.ESP, C2S, keys(3), keys(2)))
+    before: dict[Check, CountedRecords] = {}
+    for _ in range(2):
+        counted = count_packets(client, server, joined=True, before=before)[checks.ESP]
+        assert counted.total(C2S).lost == 1
+        counted.counts[C2S, ""].sent.clear()
 
 
 def test_background_is_of_what_passes_in_that_direction() -> None:

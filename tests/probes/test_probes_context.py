@@ -90,7 +90,6 @@ class Peer:
         port: int = 0,
         to: tuple[str, int] | None = None,
         call_id: int = 0,
-        unsolicited: bool = False,
         beside: bool = False,
     ) -> None:
         return
@@ -99,6 +98,9 @@ class Peer:
         self.refreshed += 1
         await asyncio.sleep(self.rtt_s)
         return EndRecord(tuple(self.rows))
+
+    def own_addresses(self, target: str) -> Mapping[Transport, str]:
+        return {}
 
     def background(self) -> Mapping[Direction, Background]:
         return self.loss

@@ -36,7 +36,7 @@ def test_a_client_without_root_does_the_rest(clean_lab: Lab) -> None:
     assert ran.feasibility == {
         "pptp": "unknown",
         "l2tp": "feasible",
-        "l2tp-ipsec": "degraded",
+        "l2tp-ipsec": "feasible",
         "openvpn-udp": "feasible",
         "openvpn-tcp": "feasible",
         "wireguard": "feasible",

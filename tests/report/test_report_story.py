@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from result_samples import BOTH, C2S, GRE, S2C, SAMPLES, TCP, UDP, clean_result, offline_result, seed_result, solo_result, verdict
 
-from vpnprobe.observations.schema import Cause, Feasibility, Location, Mode, Observation, Outcome, Result
+from vpnprobe.observations.schema import Cause, Feasibility, Location, Mode, Observation, Outcome, Result, Transport
 from vpnprobe.report.story import Count, exchanges, headline, listed, next_steps, place_words, second_opinions, skipped, vanishings
 
 
@@ -189,12 +189,34 @@ def test_what_is_settled_has_none_but_its_setting_up() -> None:
 
 def test_whose_own_firewall_to_open_is_told_by_host() -> None:
     row = Observation("x", "gre", "passthrough", C2S, GRE, Outcome.NO_ANSWER, cause=Cause.HOST_FIREWALL)
-    rows = (replace(row, detail={"host": "server"}), replace(row, id="y", probe="esp", transport=UDP, detail={"host": "client"}))
+    rows = (replace(row, detail={"host": "server"}), replace(row, id="y", probe="esp", transport=Transport.ESP, detail={"host": "client"}))
     steps = next_steps(replace(clean_result(), observations=rows))
     assert [step.split(" for ")[0] for step in steps[:2]] == ["Open the client's own firewall", "Open the server's own firewall"]
     assert "ESP" in steps[0]
     assert "GRE" in steps[1]
     assert ["forwards" in step for step in steps[:2]] == [False, True]
+
+
+def kept(port: int, command: str) -> Observation:
+    detail = {"host": "server", "firewall": "ufw", "mend": [command]}
+    return Observation(f"udp-{port}", "udp", "reach", C2S, UDP, Outcome.NO_ANSWER, port, cause=Cause.HOST_FIREWALL, detail=detail)
+
+
+def test_the_commands_that_open_it_come_first_of_all_steps_those_of_judged_ports_before_others() -> None:
+    rows = (kept(53, "ufw allow 53/udp"), kept(1194, "ufw allow 1194/udp"))
+    steps = next_steps(replace(clean_result(), observations=rows))
+    whose = "The server's own firewall (ufw) keeps UDP ports 53, 1194, and the path does not."
+    assert steps[0] == f"{whose} On the server, as root: `ufw allow 1194/udp` (and likewise for the others)."
+    alone = next_steps(replace(clean_result(), observations=rows[:1]))
+    assert alone[0].endswith("as root: `ufw allow 53/udp`.")
+
+
+def test_a_firewall_that_keeps_everything_is_the_headline() -> None:
+    result = clean_result()
+    unknown = tuple(replace(verdict, feasibility=Feasibility.UNKNOWN) for verdict in result.verdicts)
+    found = headline(replace(result, recommendation=None, verdicts=unknown, observations=(kept(1194, "ufw allow 1194/udp"),)))
+    assert (found.tone, found.sentence) == ("mute", "The server's own firewall is in the way")
+    assert "`ufw allow 1194/udp`" in found.reason
 
 
 def test_lists_read_as_lists() -> None:

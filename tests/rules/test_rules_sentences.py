@@ -74,6 +74,17 @@ def control(outcome: Outcome, **more: object) -> str:
             {"cause": Cause.HOST_FIREWALL, "detail": {"reason": "the client's own firewall drops it", "arrived_at_server": 4}},
             "not known: the client's own firewall drops it.",
         ),
+        (
+            Outcome.NO_ANSWER,
+            {"cause": Cause.HOST_FIREWALL, "detail": {"reason": "it is kept", "host": "server", "mend": ["ufw allow 1701/udp"]}},
+            "not known: it is kept (on the server, `ufw allow 1701/udp` lets it through).",
+        ),
+        (Outcome.NO_ANSWER, {"detail": {"unwatched": "server", "reason": "its wire is not seen"}}, "not known: its wire is not seen."),
+        (
+            Outcome.NO_ANSWER,
+            {"detail": {"program": "xl2tpd", "arrived_at_server": 4}},
+            "not known: 20 sent, and xl2tpd, which has that port at the server, did not answer: try it with its own profile",
+        ),
         (Outcome.BLOCKED, {"cause": Cause.HOST_FIREWALL}, "own firewall does it: look there first."),
     ],
 )

@@ -125,6 +125,9 @@ FORCED = {"force_udp_encapsulation": True, "port": 500}
         ([*esp(BLOCKED), *in_udp(PASS)], LIMITED, FORCED),
         ([*esp(BLOCKED, S2C), *in_udp(PASS), NO_NAT], LIMITED, FORCED),
         ([*esp(DEGRADED), *in_udp(PASS), NO_NAT], LIMITED, {"port": 500}),
+        ([*in_udp(PASS), NO_NAT], OK, {"port": 500}),
+        ([*esp(SKIPPED), *in_udp(PASS)], OK, {"port": 500}),
+        ([*esp(NO_ANSWER), *in_udp(PASS), NO_NAT], OK, {"port": 500}),
         ([*esp(BLOCKED), *in_udp(BLOCKED)], BAD, None),
         ([*esp(BLOCKED)], OPEN, None),
         ([*esp(BLOCKED), row("udp/reach", UDP, BLOCKED, port=4500, direction=C2S)], BAD, None),
@@ -135,6 +138,51 @@ def test_l2tp_ipsec_needs_esp_or_esp_in_udp(rows: list[Observation], expected: F
     decision = settle(IKE, *rows)
     assert verdict(decision, "l2tp-ipsec").feasibility is expected
     assert (dict(decision.recommendation.settings) if decision.recommendation else None) == settings
+
+
+def nat(side: str, transport: Transport, outcome: Outcome) -> Observation:
+    return row("nat/mapping", transport, outcome, form=f"{side}-side")
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected", "said"),
+    [
+        ([nat("client", UDP, PASS), nat("server", UDP, PASS)], OK, {}),
+        ([nat("client", UDP, PASS), nat("server", UDP, DEGRADED)], BAD, {"server": "AssumeUDPEncapsulationContextOnSendRule = 2"}),
+        ([nat("client", ESP, DEGRADED), nat("server", UDP, PASS)], BAD, {"client": "cuts off the first"}),
+        (
+            [nat("client", UDP, DEGRADED), nat("server", UDP, DEGRADED)],
+            BAD,
+            {"client": "cuts off the first", "server": "forward both udp/500 and udp/4500"},
+        ),
+    ],
+)
+def test_a_nat_at_either_side_takes_l2tp_ipsec_into_udp(rows: list[Observation], expected: Feasibility, said: dict[str, str]) -> None:
+    found = verdict(settle(IKE, *esp(PASS), *in_udp(BLOCKED), *rows), "l2tp-ipsec")
+    told = {reason.rule.removeprefix("l2tp-ipsec-nat-at-"): reason.text for reason in found.because if "-nat-at-" in reason.rule}
+    assert found.feasibility is expected
+    assert set(told) == set(said)
+    assert all(words in told[side] for side, words in said.items())
+
+
+@pytest.mark.parametrize(
+    ("detail", "words"),
+    [
+        ({"after_server": {"sent": 6, "received": 6}}, "20 sent before the server's own packets went out and came to nothing"),
+        ({"opened_before_s": 40, "reason": "opened by an earlier run"}, "opened by an earlier run"),
+    ],
+)
+def test_what_passes_for_the_servers_own_packets_is_told_as_that(detail: dict[str, object], words: str) -> None:
+    late = row("esp/passthrough", ESP, Outcome.NO_ANSWER, direction=C2S, cause=Cause.STATE, detail=detail)
+    found = verdict(settle(IKE, late, *esp(PASS, S2C), NO_NAT), "l2tp-ipsec")
+    assert found.feasibility is OPEN
+    assert any(words in reason.text for reason in found.because)
+
+
+def test_no_setting_is_asked_for_what_was_merely_not_measured() -> None:
+    text = said(settle(IKE, *esp(SKIPPED), *in_udp(PASS), NO_NAT), "l2tp-ipsec")
+    assert "ESP in UDP passes both ways on udp/4500" in text
+    assert "Whether ESP (IP protocol 50) does by itself is not known" in text
 
 
 def test_the_nat_that_makes_ipsec_encapsulate_is_named_as_evidence() -> None:

@@ -47,6 +47,32 @@ def test_order_is_kept_and_answers_come_back() -> None:
     assert simulate(Topology(), story) == [b"%d" % number for number in range(100)]
 
 
+@pytest.mark.parametrize("mtu", [1500, 600])
+def test_routers_that_only_forward_are_passed_at_once_and_nothing_else_changes(mtu: int) -> None:
+    """The same packets, times and errors as where each router has a filter, which fits none of them; order within one instant aside."""
+
+    async def story(ends: Ends) -> list[tuple[float, bool, bytes]]:
+        seen: list[Packet] = []
+        taps = [end.capture(peer, seen.append) for end, peer in ((ends.client, ends.server_address), (ends.server, ends.client_address))]
+        server = await ends.server.udp(lambda datagram: server.send(datagram.data, datagram.source), port=500)
+        client = await ends.client.udp(ignore)
+        for ttl in (1, 2, 3, 4, 64):
+            for size in (20, 1000):
+                client.send(b"x" * size, ends.at_server(500), ttl=ttl)
+                client.send(b"x" * size, ends.at_server(501), ttl=ttl)
+        client.send(b"nobody", Endpoint(IPv4Address("10.78.2.2"), 500))
+        client.send(b"nowhere", Endpoint(IPv4Address("192.0.2.77"), 500))
+        await asyncio.sleep(1)
+        assert len(taps) == 2
+        return sorted((round(packet.at, 6), packet.outgoing, packet.data) for packet in seen)
+
+    links = (Link(), Link(delay_s=0.02), Link(mtu=mtu), Link())
+    asked = tuple(Filter(f"r{number}", protocol=253) for number in (1, 2, 3))
+    at_once = simulate(Topology(links=links), story)
+    assert at_once == simulate(Topology(links=links, filters=asked), story)
+    assert len(at_once) > 40
+
+
 @pytest.mark.parametrize("ttl", [1, 2, 3])
 def test_each_router_answers_for_its_ttl_with_a_quote(ttl: int) -> None:
     async def story(ends: Ends) -> Ends:

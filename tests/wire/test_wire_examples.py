@@ -124,7 +124,7 @@ def test_our_own_payload_and_its_answer() -> None:
     payload = NoncePayload(7, 9, 100)
     answer = payload.answer()
     assert (payload.key, answer.key) == ("000000070000000000000009", "000000078000000000000009")
-    assert (payload.is_answer, payload.is_unsolicited, answer.is_answer) == (False, False, True)
+    assert (payload.is_answer, answer.is_answer) == (False, True)
     assert NoncePayload.decode(answer.encode()) == answer
 
 

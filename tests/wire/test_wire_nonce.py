@@ -15,7 +15,6 @@ from vpnprobe.wire.nonce import (
     MOST_BLOCKS,
     PURPOSE_SHIFT,
     SHORTEST,
-    UNSOLICITED,
     NoncePayload,
     Purpose,
     block_of,
@@ -71,12 +70,6 @@ def test_an_answer_has_a_key_of_its_own_and_names_its_check(payload: NoncePayloa
     assert answer.size == check.size
     assert answer.key != check.key
     assert answered_key(answer.key) == answered_key(check.key) == check.key
-    assert answer.is_unsolicited == check.is_unsolicited
-
-
-def test_an_unsolicited_payload_is_marked() -> None:
-    assert NoncePayload(1, 5 | UNSOLICITED).is_unsolicited
-    assert not NoncePayload(1, 5 | ANSWER).is_unsolicited
 
 
 @pytest.mark.parametrize("purpose", Purpose)
@@ -84,14 +77,13 @@ def test_a_payload_says_what_it_is_for_and_so_does_its_answer(purpose: Purpose) 
     payload = NoncePayload(1, purpose << PURPOSE_SHIFT | 5)
     assert NoncePayload.decode(payload.encode()).purpose is purpose
     assert payload.answer().purpose is purpose
-    assert NoncePayload(1, payload.number | UNSOLICITED).purpose is purpose
 
 
 def test_the_purpose_is_part_of_the_key_and_leaves_the_fresh_bits_alone() -> None:
     numbers = [purpose << PURPOSE_SHIFT | FRESH_MASK for purpose in Purpose]
     assert len({NoncePayload(1, number).key for number in numbers}) == len(Purpose)
     assert NoncePayload(1, FRESH_MASK).purpose is Purpose.REACH
-    assert not FRESH_MASK & (ANSWER | UNSOLICITED)
+    assert not FRESH_MASK & ANSWER
 
 
 def test_a_purpose_of_a_newer_vpnprobe_is_ours_and_none_that_counts() -> None:

@@ -14,7 +14,8 @@ from typing import Any, Final
 from vpnprobe import __version__
 from vpnprobe.agents.control import Channel, Connector, FrameReader, Message, encode_frame
 from vpnprobe.agents.line_watch import watched
-from vpnprobe.agents.peer import RemotePeer, hello
+from vpnprobe.agents.own_firewalls import ask_firewalls
+from vpnprobe.agents.peer import RemotePeer, about_server, hello, known_at_first
 from vpnprobe.agents.samples import carried, segments_lost
 from vpnprobe.agents.tracing import trace_both_ways
 from vpnprobe.conversations.registry import PROTOCOLS, ClientKeys, registered_ports
@@ -27,8 +28,10 @@ from vpnprobe.endpoint.syn_observer import SynObserver
 from vpnprobe.endpoint.ttl_probe import IcmpTap, check_of
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.evidence import checks, identify
+from vpnprobe.evidence.circumstances import note, of_end
 from vpnprobe.evidence.clocks import on_one_clock
 from vpnprobe.evidence.judge import judge
+from vpnprobe.evidence.judging.unwatched import told_apart
 from vpnprobe.evidence.packet_counts import DECIMALS
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, ProbeError, Refusal, RefusalKind
@@ -36,6 +39,7 @@ from vpnprobe.observations.schema import Direction, Observation, Transport
 from vpnprobe.probes.catalogue import Probe, chosen, ports_of
 from vpnprobe.probes.comparison import with_controls
 from vpnprobe.probes.context import ProbeContext, RawPorts
+from vpnprobe.probes.rate_trains import tell_rates
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Address, Closable, ConnectError, Datagram, NetworkStack, TcpStream
 from vpnprobe.wire.icmp import Quote
@@ -166,13 +170,8 @@ class ClientRun:
         self._open_raw(context)
         self._begin_capture(context)
         own = str(self.stack.source_address(self.peer_address))
-        seen_as = peer.seen_as if peer else None
-        context.facts = PathFacts(
-            client_address=own,
-            client_seen_as=seen_as,
-            server_address=str(self.peer_address),
-            error_bound=self.settings.error_bound,
-        )
+        known = known_at_first(peer, client_address=own, server_address=str(self.peer_address))
+        context.facts = replace(known, error_bound=self.settings.error_bound)
         context.server_record = peer.record() if peer is not None else EndRecord(recorded=False)
         return context
 
@@ -219,13 +218,14 @@ class ClientRun:
             ports = await peer.open(wanted, {name: made.handed_over() for name, made in keys.items()})
             context.keys = {name: made for name, made in keys.items() if name not in peer.no_keys}
             context.no_keys = {name: f"at the server: {why}" for name, why in peer.no_keys.items()}
-            context.facts = replace(context.facts, ports=ports, background=peer.background())
+            context.facts = replace(context.facts, ports=ports, programs=peer.programs, background=peer.background())
         existing = self.settings.existing
         whom = existing.file if existing is not None and self.settings.only_existing else str(self.peer_address)
         self.tell(f"probing {whom} with {', '.join(probe.name for probe in probes)}")
         measuring = [] if peer is None else [peer.measure_background(context.line), context.comparison.greet()]
         async with watched(context.line, peer):
             await _together([*(self._guarded(probe, context) for probe in probes), *measuring])
+        await tell_rates(context)
         if self.second_opinion is not None:
             scanned = fit_to_scan(wanted, context)
             by_transport = ([port for port in scanned if port.transport is kind] for kind in (Transport.TCP, Transport.UDP))
@@ -261,8 +261,12 @@ class ClientRun:
                     captures |= await self._last_words(context, peer)
             except (CannotRun, TimeoutError) as error:
                 problem, lost = problem or str(error), True
+        if peer is None:
+            await ask_firewalls(context, None)
         if self.sees_wire:
-            captures["client.pcap"] = encode_pcap(self.run_capture.within(self._scope(context)))
+            captures["client.pcap"] = encode_pcap(
+                self.run_capture.within(self._scope(context)), note=note(of_end("client", context.client_record(), context.facts))
+            )
         if peer is not None:
             context.facts = replace(context.facts, background=peer.background())
             await peer.channel.close()
@@ -284,13 +288,13 @@ class ClientRun:
             broken_off = self.ended_at - context.recorder.began - max(UNDER_WAY_S, UNDER_WAY_TIMES * context.settle_s)
             client = client.settled(broken_off, server)
             server = server.settled(broken_off + (facts.clock_offset_s or 0.0), client)
-        observations = judge(client, server, facts)
+        observations = told_apart(judge(client, server, facts), client, server, facts)
         opinions = await self._opinions()
         return Measured(
             observations=(*observations, *opinions),
             captures=captures,
             client=self._about_client(context),
-            server={**_about_server(peer, self.peer_address), **self._clocks(context, facts, peer)},
+            server={**about_server(peer, self.peer_address), **self._clocks(context, facts, peer)},
             complete=not problem,
             problem=problem,
             peer_lost=lost,
@@ -313,8 +317,13 @@ class ClientRun:
     async def _last_words(self, context: ProbeContext, peer: RemotePeer) -> dict[str, bytes]:
         """The server's final record, and its capture, where it has one."""
         context.server_record = await peer.refresh()
+        await ask_firewalls(context, peer)
         own = self.run_capture.within(self._scope(context))
-        server_capture = await peer.capture(None if context.facts.nat else context.local_ports, own)
+        server_capture = await peer.capture(
+            None if context.facts.nat else context.local_ports,
+            own,
+            note=note(of_end("server", context.server_record, context.facts)),
+        )
         await self._say_goodbye(peer)
         return {} if server_capture is None else {"server.pcap": server_capture}
 
@@ -388,13 +397,3 @@ async def _together(work: Sequence[Coroutine[Any, Any, None]]) -> None:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-
-
-def _about_server(peer: RemotePeer | None, address: Address) -> dict[str, Any]:
-    if peer is None:
-        return {"address": str(address)}
-    told = {name: peer.about[name] for name in ("version", "platform", "capabilities", "no_raw", "seen_as") if peer.about.get(name)}
-    lack = peer.no_capture or ("" if peer.captures else str(peer.about.get("no_raw") or "the server agent may not capture"))
-    capture = f"none: {lack}" if lack else "server.pcap"
-    unknown = {"unknown_checks": peer.unknown_checks} if peer.unknown_checks else {}
-    return {"address": str(address), "rtt_ms": round(1000 * peer.rtt_s, 3), "capture": capture, **told, **unknown}

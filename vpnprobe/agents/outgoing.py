@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from vpnprobe.agents.beside import BesideControls
 from vpnprobe.agents.control import Message
-from vpnprobe.agents.records import check_row, read_check, trace_row
+from vpnprobe.agents.opened_flows import OpenedFlows
+from vpnprobe.agents.records import trace_row
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import ClientSession
 from vpnprobe.conversations.contract import Sender
@@ -21,13 +22,16 @@ from vpnprobe.endpoint.probe_packets import ProbePacketMaker, in_call, udp, with
 from vpnprobe.endpoint.sending import BesidePort
 from vpnprobe.endpoint.ttl_probe import HIGHEST_TTL, IcmpTap
 from vpnprobe.evidence import checks
-from vpnprobe.evidence.packet_records import Check
+from vpnprobe.evidence.check_rows import check_row, read_check
+from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import PortState, TtlTrace
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.peer import Job
 from vpnprobe.transports.stack import Endpoint, NetworkStack, RawPort, UdpPort
 from vpnprobe.wire.nonce import MOST_REQUESTS, SHORTEST
 
+WITHOUT_PORTS: Final = {Job.BARE_GRE: checks.GRE_BARE, Job.ESP: checks.ESP}
+"""Jobs whose packets are one flow between two addresses."""
 PACKET_BYTES: Final = 100
 """About what one takes on the line."""
 MOST_PACKETS: Final = 200
@@ -53,17 +57,20 @@ class RawSockets:
 class Outgoing:
     """All that one server agent sends by itself."""
 
-    def __init__(self, stack: NetworkStack, responders: Responders, raw: RawSockets) -> None:
+    def __init__(self, stack: NetworkStack, responders: Responders, raw: RawSockets, opened: OpenedFlows) -> None:
         self._stack = stack
         self._responders = responders
         self._raw = raw
+        self._opened = opened
 
     async def send(self, session: ClientSession, message: Message) -> dict[str, object]:
         job, count = Job(message["job"]), min(int(message["count"]), MOST_PACKETS)
         port, to = int(message["port"]), message.get("to")
-        send_one = self._sending(session, job, port, to, call_id=int(message["call_id"]), unsolicited=bool(message["unsolicited"]))
+        send_one = self._sending(session, job, port, to, call_id=int(message["call_id"]))
         if send_one is None:
             return {"sent": 0}
+        if (check := WITHOUT_PORTS.get(job)) is not None:
+            self._speaks(session, check)
         if (request := message.get("beside")) is not None:
             session.beside[int(request) % MOST_REQUESTS] = BesideControls(send_one, count)
             return {"sent": 0}
@@ -74,6 +81,12 @@ class Outgoing:
             send_one()
         return {"sent": count}
 
+    def _speaks(self, session: ClientSession, check: Check) -> None:
+        """The server is about to send what has no ports: is it the first to?"""
+        if not any(s.check == check and s.movement is Movement.RECEIVED for s in session.recorder.packet_records):
+            session.spoke_first.add(check)
+        self._opened.passed(session.address, check, self._stack.now(), opened=False)
+
     def _sending(
         self,
         session: ClientSession,
@@ -82,15 +95,14 @@ class Outgoing:
         to: Any,  # noqa: ANN401
         *,
         call_id: int,
-        unsolicited: bool,
     ) -> Callable[[], None] | None:
         """What sends one packet of a job; None: it cannot be sent."""
         sender, address = session.sender, session.address
         told = deque(Endpoint(address, int(each[1])) for each in list(to or ())[:MOST_PACKETS])
         if job is Job.BARE_GRE and (gre := self._raw.gre) is not None:
-            return lambda: sender.bare_gre(gre, address, unsolicited=unsolicited)
+            return lambda: sender.bare_gre(gre, address)
         if job is Job.ESP and (raw := self._raw.esp) is not None:
-            return lambda: sender.esp(raw, address, unsolicited=unsolicited)
+            return lambda: sender.esp(raw, address)
         if job is Job.IN_CALL_GRE and (call := self._call(session, call_id)) is not None:
             return call.request
         if job is Job.DATA:

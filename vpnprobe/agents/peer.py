@@ -5,16 +5,17 @@ import base64
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 from vpnprobe.agents.control import VERSION, Channel, Message
 from vpnprobe.agents.handover import known_payloads, missing, read_payloads, read_summary, restored
 from vpnprobe.agents.records import (
     LATEST_S,
-    check_row,
+    read_addresses,
     read_all,
-    read_check,
     read_known,
+    read_opened,
     read_packet_record,
     read_refusal,
     read_trace,
@@ -23,14 +24,16 @@ from vpnprobe.agents.records import (
 from vpnprobe.endpoint.pacer import NARROW_BYTES_PER_S, PAIRS, Line, Turn
 from vpnprobe.endpoint.pcap import encode_pcap
 from vpnprobe.endpoint.recorder import MOST_ROWS
-from vpnprobe.errors import CannotRun, DecodeError
+from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
+from vpnprobe.evidence.check_rows import LONGEST_TEXT, check_row, kept_row, read_check, read_mends
 from vpnprobe.evidence.packet_records import Check, PacketRecord, Vantage
-from vpnprobe.evidence.records import EndRecord, PortState, Refusal, TtlTrace
+from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, TtlTrace
 from vpnprobe.evidence.statistics import Background
+from vpnprobe.firewall.mending import Kept, Mends
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.peer import Job
 from vpnprobe.probes.settings import WantedPort
-from vpnprobe.transports.stack import Packet
+from vpnprobe.transports.stack import Address, Packet
 
 PORTS_OPEN_S: Final = 300.0
 """How long the server keeps the probe ports open, should the client vanish."""
@@ -43,6 +46,8 @@ PING_BYTES: Final = 120
 """Of a request without padding on the line, about."""
 WATCH_SPACING_S: Final = 0.1
 BACKGROUND_PATIENCE_S: Final = 0.5
+FIREWALL_S: Final = 3.0
+"""How long it may take to read the rules of a firewall."""
 MOST_CAPTURE_BYTES: Final = 64 << 20
 CAPTURE_PATIENCE_S: Final = 2.0
 """A part of a capture takes longer to hand over than other answers."""
@@ -67,11 +72,14 @@ class RemotePeer:
         self._overflowed = False
         """It saw more than it could keep: what is not in its record may have come all the same."""
         self._seen_as = ""
+        self._addresses: dict[Transport, list[str]] = {}
         self._dropped_on_input: frozenset[Check] = frozenset()
         self._dropped_on_output: frozenset[Check] = frozenset()
         self._segments: dict[str, int] = {"sent": 0, "again": 0}
         self.no_capture = ""
         """Why its capture could not be had though it has one; empty: nothing stands against it."""
+        self.programs: dict[tuple[Transport, int], str] = {}
+        """Names of the programs that have ports there, as far as it sees them."""
         self.no_keys: dict[str, str] = {}
         """By protocol: why the keys that were handed over for it are of no use there."""
 
@@ -83,6 +91,21 @@ class RemotePeer:
     def seen_as(self) -> str | None:
         """The client's address as the server sees it: of the control channel, or of probes that came from another."""
         return self._seen_as or str(self.about.get("seen_as") or "") or None
+
+    @property
+    def opened_before(self) -> dict[Check, float]:
+        """What the server's packets of an earlier run may have opened towards this client, and how many seconds before this one."""
+        with _readable("hello"):
+            rows = read_known(self.about.get("opened", []), read_opened, self._unknown)
+        return dict(row for row in rows if row is not None)
+
+    def own_addresses(self, target: str) -> dict[Transport, str]:
+        """By protocol: the server's own address at which what is sent to `target` comes to it; empty: it did not say.
+
+        It may have several, and be sent to at others by other programs: where one of them is `target`, that is the one.
+        """
+        told = self._addresses or {Transport.TCP: [str(self.about["address"])] if self.about.get("address") else []}
+        return {transport: target if target in own else own[0] for transport, own in told.items() if own}
 
     @property
     def unknown_checks(self) -> list[str]:
@@ -116,6 +139,8 @@ class RemotePeer:
             if not isinstance(lacking, dict):
                 raise DecodeError("no_keys", 0, "is no table")
             self.no_keys = {str(name): str(why) for name, why in lacking.items()}
+            programs = read_all(answer.get("programs", []), lambda row: ((Transport(row[0]), int(row[1])), str(row[2])[:LONGEST_TEXT]))
+            self.programs = dict(programs)
             return dict(read_all(answer.get("ports"), lambda row: ((Transport(row[0]), int(row[1])), PortState(row[2]))))
 
     async def send(
@@ -127,10 +152,9 @@ class RemotePeer:
         port: int = 0,
         to: Sequence[tuple[str, int]] = (),
         call_id: int = 0,
-        unsolicited: bool = False,
         beside: int | None = None,
     ) -> None:
-        arguments = {"count": count, "spacing_s": spacing_s, "port": port, "to": list(to), "call_id": call_id, "unsolicited": unsolicited}
+        arguments = {"count": count, "spacing_s": spacing_s, "port": port, "to": list(to), "call_id": call_id}
         expect_s = count * spacing_s if beside is None else 0.0
         await self._ask("send", job=job.value, expect_s=expect_s, beside=beside, **arguments)
 
@@ -150,6 +174,8 @@ class RemotePeer:
             with _readable("rows"):
                 self._dropped_on_input = self._checks(answer.get("dropped_on_input", []))
                 self._dropped_on_output = self._checks(answer.get("dropped_on_output", []))
+            with _readable("rows"):
+                self._addresses = read_addresses(answer.get("addresses", {}))
             self._seen_as = str(answer.get("seen_as") or "") or self._seen_as
             more = bool(answer.get("more")) and bool(rows or refusals) and not too_many
         self.refreshed_at = max(self.refreshed_at, began)
@@ -171,6 +197,17 @@ class RemotePeer:
             sees_raw=not self.no_raw,
         )
 
+    async def own_firewall(self, kept: Sequence[Kept]) -> Mends:
+        """What lets through what the firewall of the server's host keeps. An agent that cannot tell says nothing."""
+        try:
+            answer = await self._ask("firewall", kept=[kept_row(one) for one in kept], expect_s=FIREWALL_S)
+        except CannotRun as error:
+            if error.status is ExitStatus.NO_PEER:
+                raise
+            return Mends()
+        with _readable("firewall"):
+            return read_mends(kept, answer.get("manager"), answer.get("commands"))
+
     async def trace(self, check: Check, *, highest_ttl: int) -> TtlTrace | None:
         patience_s = 1.5 * self.rtt_s + 0.05
         answer = await self._ask(
@@ -181,11 +218,11 @@ class RemotePeer:
         with _readable("trace"):
             return read_all([answer["trace"]], read_trace)[0]
 
-    async def capture(self, client_ports: Iterable[tuple[Transport, int]] | None, own: Sequence[Packet]) -> bytes | None:
+    async def capture(self, client_ports: Iterable[tuple[Transport, int]] | None, own: Sequence[Packet], *, note: str = "") -> bytes | None:
         """The server's capture as a pcap file; None: it may not capture, or it could not be had in time.
 
         `client_ports`: those that the probes used, by which the server tells them from other traffic; None: a NAT changes them.
-        `own`: the client's capture, which holds most of what the server's does.
+        `own`: the client's capture, which holds most of what the server's does. `note`: what the file says besides.
         """
         ports = None if client_ports is None else [[transport.value, port] for transport, port in client_ports]
         data, total, began = b"", 1, self._now()
@@ -208,7 +245,7 @@ class RemotePeer:
                 found = base64.b64decode(str(answer.get("data")), validate=True)
                 payloads |= read_payloads(found, digests, most_bytes=MOST_CAPTURE_BYTES)
         with _readable("payloads"):
-            return encode_pcap(restored(entries, payloads))
+            return encode_pcap(restored(entries, payloads), note=note)
 
     async def _in_time(self, kind: str, began: float, **arguments: object) -> Message | None:
         """One request of handing the capture over; None: that takes too long in all."""
@@ -309,6 +346,26 @@ def _readable(kind: str) -> Iterator[None]:
         raise CannotRun(f"the peer answered {kind} with something that cannot be read: {error}") from error
 
 
+def known_at_first(peer: RemotePeer | None, *, client_address: str, server_address: str) -> PathFacts:
+    """What is known of the path once the peer has said what it is, or is not there."""
+    facts = PathFacts(client_address=client_address, server_address=server_address)
+    if peer is None:
+        return facts
+    own = peer.own_addresses(server_address)
+    return replace(facts, client_seen_as=peer.seen_as, server_own_addresses=own, opened_before=peer.opened_before)
+
+
 def hello(session: str, tag: int) -> dict[str, object]:
     """The first message of a connection."""
     return {"number": 0, "ask": "hello", "version": VERSION, "session": session, "tag": tag}
+
+
+def about_server(peer: RemotePeer | None, address: Address) -> dict[str, Any]:
+    """What a result says of the server's end; `peer`: None where there is no agent."""
+    if peer is None:
+        return {"address": str(address)}
+    told = {name: peer.about[name] for name in ("version", "platform", "capabilities", "no_raw", "seen_as") if peer.about.get(name)}
+    lack = peer.no_capture or ("" if peer.captures else str(peer.about.get("no_raw") or "the server agent may not capture"))
+    capture = f"none: {lack}" if lack else "server.pcap"
+    unknown = {"unknown_checks": peer.unknown_checks} if peer.unknown_checks else {}
+    return {"address": str(address), "rtt_ms": round(1000 * peer.rtt_s, 3), "capture": capture, **told, **unknown}

@@ -8,11 +8,10 @@ import base64
 import json
 import zlib
 from collections.abc import Callable
-from enum import StrEnum
 from typing import Any, Final, TypeVar
 
 from vpnprobe.errors import DecodeError
-from vpnprobe.evidence.checks import COUNTED, SPECS
+from vpnprobe.evidence.check_rows import LONGEST_TEXT, Row, UnknownCheck, check_row, fields_of, one_of, read_check, text_of, whole_number
 from vpnprobe.evidence.packet_records import NUMBERS, Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind, TtlTrace
 from vpnprobe.observations.schema import Direction, Transport
@@ -20,8 +19,6 @@ from vpnprobe.wire.nonce import Purpose
 
 FEW_ROWS: Final = 100
 MOST_UNPACKED_BYTES: Final = 16 << 20
-LONGEST_TEXT: Final = 512
-"""Characters of a key, a name, an address."""
 MOST_DETAILS: Final = 32
 MOST_UNKNOWN: Final = 100
 """Names of checks that are kept of those that this version does not have."""
@@ -34,42 +31,6 @@ LATEST_S: Final = 1e11
 """Unix time of the year 5138."""
 
 T = TypeVar("T")
-Row = list[Any]
-
-
-class UnknownCheck(DecodeError):
-    """A row about a check that this version does not have: of a newer peer, and no mistake of it."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__("check", 0, f"{name} is none that this version knows")
-        self.name = name
-        """Probe and name, with a slash between them."""
-
-
-def check_row(check: Check) -> Row:
-    """The IP version stands in it where it is not 4: older peers know no other."""
-    row = [check.probe, check.name, check.transport.value, check.port, check.variant]
-    return row if check.family == 4 else [*row, check.family]
-
-
-def read_check(row: object) -> Check:
-    """Raises UnknownCheck where the table of checks has no such line, and DecodeError where it is no check at all."""
-    fields = _fields(row, "check", 5, 6)
-    probe, name = _text(fields[0], "probe"), _text(fields[1], "check")
-    spec = SPECS.get((probe, name))
-    if spec is None:
-        raise UnknownCheck(f"{probe}/{name}")
-    transport = _one_of(Transport, fields[2], "transport")
-    port = None if fields[3] is None else _whole(fields[3], "port", 1, 65535)
-    has_ports = transport in (Transport.TCP, Transport.UDP)
-    lacks_port = port is None and has_ports and spec.kind in COUNTED
-    if (spec.transports and transport not in spec.transports) or lacks_port or (port is not None and not has_ports):
-        where = "without a port" if port is None else f"port {port}"
-        raise DecodeError("check", 0, f"{probe}/{name} is not asked over {transport} {where}")
-    family = fields[5] if len(fields) == 6 else 4
-    if isinstance(family, bool) or family not in (4, 6):
-        raise DecodeError("family", 0, "is no IP version")
-    return Check(probe, name, transport, port, _text(fields[4], "variant"), int(family))
 
 
 def packet_record_row(packet_record: PacketRecord) -> Row:
@@ -91,19 +52,19 @@ def packet_record_row(packet_record: PacketRecord) -> Row:
 
 def read_packet_record(row: object) -> PacketRecord:
     """Raises UnknownCheck and DecodeError, and nothing else."""
-    vantage, movement, at, check, key, message, size, ttl, ttl_limited, peer, detail, purpose = _fields(row, "row", 12)
+    vantage, movement, at, check, key, message, size, ttl, ttl_limited, peer, detail, purpose = fields_of(row, "row", 12)
     asked = read_check(check)
     if not isinstance(ttl_limited, bool):
         raise DecodeError("ttl_limited", 0, "is neither true nor false")
     return PacketRecord(
-        _one_of(Vantage, vantage, "vantage"),
-        _one_of(Movement, movement, "movement"),
+        one_of(Vantage, vantage, "vantage"),
+        one_of(Movement, movement, "movement"),
         _moment(at),
         asked,
-        _text(key, "key"),
-        _text(message, "message"),
-        _whole(size, "size", 0, MOST_BYTES),
-        None if ttl is None else _whole(ttl, "ttl", 0, 255),
+        text_of(key, "key"),
+        text_of(message, "message"),
+        whole_number(size, "size", 0, MOST_BYTES),
+        None if ttl is None else whole_number(ttl, "ttl", 0, 255),
         ttl_limited,
         None if peer is None else _endpoint(peer),
         _detail(detail),
@@ -112,7 +73,7 @@ def read_packet_record(row: object) -> PacketRecord:
 
 
 def _purpose(value: object) -> Purpose:
-    number = _whole(value, "purpose", 0, HIGHEST_PURPOSE)
+    number = whole_number(value, "purpose", 0, HIGHEST_PURPOSE)
     try:
         return Purpose(number)
     except ValueError:
@@ -120,21 +81,21 @@ def _purpose(value: object) -> Purpose:
 
 
 def _endpoint(row: object) -> tuple[str, int | None]:
-    address, port = _fields(row, "peer", 2)
-    return _text(address, "address"), None if port is None else _whole(port, "port", 0, 65535)
+    address, port = fields_of(row, "peer", 2)
+    return text_of(address, "address"), None if port is None else whole_number(port, "port", 0, 65535)
 
 
 def _detail(found: object) -> dict[str, int | str]:
     """At most MOST_DETAILS numbers and texts; what is a number by its name must be one."""
     if not isinstance(found, dict) or len(found) > MOST_DETAILS:
         raise DecodeError("detail", 0, "is no table, or one with too much in it")
-    return {_text(name, "detail"): _detail_value(name, value) for name, value in found.items()}
+    return {text_of(name, "detail"): _detail_value(name, value) for name, value in found.items()}
 
 
 def _detail_value(name: str, value: object) -> int | str:
     if name in NUMBERS or not isinstance(value, str):
-        return _whole(value, name, -LARGEST, LARGEST)
-    return _text(value, name)
+        return whole_number(value, name, -LARGEST, LARGEST)
+    return text_of(value, name)
 
 
 def refusal_row(refusal: Refusal) -> Row:
@@ -143,10 +104,10 @@ def refusal_row(refusal: Refusal) -> Row:
 
 def read_refusal(row: object) -> Refusal:
     """Raises UnknownCheck and DecodeError, and nothing else."""
-    check, direction, kind, by, key = _fields(row, "refusal", 5)
+    check, direction, kind, by, key = fields_of(row, "refusal", 5)
     asked = read_check(check)
-    source = None if by is None else _text(by, "by")
-    return Refusal(asked, _one_of(Direction, direction, "direction"), _one_of(RefusalKind, kind, "kind"), source, _text(key, "key"))
+    source = None if by is None else text_of(by, "by")
+    return Refusal(asked, one_of(Direction, direction, "direction"), one_of(RefusalKind, kind, "kind"), source, text_of(key, "key"))
 
 
 def trace_row(trace: TtlTrace) -> Row:
@@ -155,33 +116,33 @@ def trace_row(trace: TtlTrace) -> Row:
 
 def read_trace(row: object) -> TtlTrace:
     """Raises UnknownCheck and DecodeError, and nothing else."""
-    check, direction, hops, reached = _fields(row, "trace", 4)
+    check, direction, hops, reached = fields_of(row, "trace", 4)
     if not isinstance(hops, list) or len(hops) > 255:
         raise DecodeError("hops", 0, "are no list, or too many")
     answered = {}
     for hop in hops:
-        ttl, address = _fields(hop, "hop", 2)
-        answered[_whole(ttl, "ttl", 0, 255)] = None if address is None else _text(address, "address")
-    arrival = None if reached is None else _whole(reached, "reached", 0, 255)
-    return TtlTrace(read_check(check), _one_of(Direction, direction, "direction"), answered, arrival)
+        ttl, address = fields_of(hop, "hop", 2)
+        answered[whole_number(ttl, "ttl", 0, 255)] = None if address is None else text_of(address, "address")
+    arrival = None if reached is None else whole_number(reached, "reached", 0, 255)
+    return TtlTrace(read_check(check), one_of(Direction, direction, "direction"), answered, arrival)
 
 
-def _fields(row: object, name: str, *lengths: int) -> list[Any]:
-    if not isinstance(row, list) or len(row) not in lengths:
-        raise DecodeError(name, 0, f"is no list of {' or '.join(map(str, lengths))}")
-    return row
+def read_opened(row: object) -> tuple[Check, float]:
+    """A kind of packet, and seconds. Raises UnknownCheck and DecodeError, and nothing else."""
+    check, age_s = fields_of(row, "opened", 2)
+    return read_check(check), _moment(age_s)
 
 
-def _text(value: object, name: str) -> str:
-    if not isinstance(value, str) or len(value) > LONGEST_TEXT:
-        raise DecodeError(name, 0, f"is no text of at most {LONGEST_TEXT} characters")
-    return value
+def read_addresses(found: object) -> dict[Transport, list[str]]:
+    """Addresses by protocol. Raises DecodeError, and nothing else."""
+    if not isinstance(found, dict) or len(found) > len(Transport):
+        raise DecodeError("addresses", 0, "are no table, or too many")
+    return {one_of(Transport, name, "transport"): [text_of(address, "address") for address in _list(some)] for name, some in found.items()}
 
 
-def _whole(value: object, name: str, low: int, high: int) -> int:
-    # A truth is a number to Python, and none of ours.
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise DecodeError(name, 0, f"is no whole number from {low} to {high}")
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list) or len(value) > MOST_DETAILS:
+        raise DecodeError("addresses", 0, "are no list, or too many")
     return value
 
 
@@ -190,16 +151,6 @@ def _moment(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LATEST_S:
         raise DecodeError("at", 0, "is no time in seconds")
     return float(value)
-
-
-E = TypeVar("E", bound=StrEnum)
-
-
-def _one_of(closed_set: type[E], value: object, name: str) -> E:
-    try:
-        return closed_set(_text(value, name))
-    except ValueError:
-        raise DecodeError(name, 0, "is none that this version knows") from None
 
 
 def packed(rows: list[Row]) -> list[Row] | str:

@@ -34,7 +34,7 @@ from vpnprobe.transports.stack import (
     TcpStream,
     UdpPort,
 )
-from vpnprobe.wire.nonce import MAGIC, STREAM_BYTES, NoncePayload, of_key
+from vpnprobe.wire.nonce import MAGIC, PURPOSES_OF_REACH, STREAM_BYTES, NoncePayload, of_key
 
 MOST_CONVERSATIONS: Final = 512
 """Under way at one port; the oldest is forgotten."""
@@ -93,7 +93,8 @@ class UdpResponder:
             session.recorder.arrived([identity], datagram)
             if datagram.source.address != session.address:
                 continue  # Recorded, but never answered: a forged source address must not make this agent send to a third party.
-            session.endpoints[identity.check] = datagram.source
+            if identity.purpose in PURPOSES_OF_REACH:
+                session.endpoints[identity.check] = datagram.source
             if self.port is not None:
                 self._answer(self.port, session, identity, datagram)
 

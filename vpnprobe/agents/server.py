@@ -9,14 +9,15 @@ import asyncio
 import base64
 import contextlib
 import platform
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from vpnprobe import __version__
 from vpnprobe.agents.control import MOST_BYTES, STRANGER_BYTES, VERSION, FrameReader, Message, encode_frame
 from vpnprobe.agents.handover import encode_payloads, summary
+from vpnprobe.agents.opened_flows import OpenedFlows
 from vpnprobe.agents.outgoing import Outgoing, RawSockets
-from vpnprobe.agents.records import check_row, packed, packet_record_row, refusal_row
+from vpnprobe.agents.records import packed, packet_record_row, refusal_row
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import MOST_ANSWERS, ClientSession, ClientSessions
 from vpnprobe.conversations.contract import Sender
@@ -27,11 +28,12 @@ from vpnprobe.endpoint.passive_observer import PassiveObserver
 from vpnprobe.endpoint.ttl_probe import IcmpTap, check_of
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.evidence import checks, identify
+from vpnprobe.evidence.check_rows import check_row, read_kept
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.records import Refusal, RefusalKind
+from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.settings import WantedPort
-from vpnprobe.transports.stack import Address, Capability, ConnectError, Datagram, NetworkStack, TcpStream
+from vpnprobe.transports.stack import Address, Capability, ConnectError, Datagram, LocalPort, NetworkStack, TcpStream
 from vpnprobe.wire.icmp import Quote
 
 IDLE_S: Final = 60.0
@@ -42,13 +44,15 @@ MOST_AT_ONCE: Final = 64
 """Requests of one client under way; further ones wait unread."""
 CHUNK_BYTES: Final = 1 << 14
 """Of a capture in one answer: what even a bad path carries within the time that answers may take."""
-REPEATABLE: Final = frozenset({"rows", "capture", "payloads", "ping", "pace"})
+REPEATABLE: Final = frozenset({"rows", "capture", "payloads", "ping", "pace", "firewall"})
 """Requests that change nothing."""
 ROWS_A_TIME: Final = 5000
 PIECE_BYTES: Final = 1024
 """Of an answer that leaves at a time."""
 LONGEST_PADDING: Final = 1024
 """Characters of what comes back in an answer to a ping."""
+MOST_KINDS_KEPT: Final = 512
+"""Of packets, about which a client asks at a time what lets them through the firewall."""
 MOST_PORTS: Final = 256
 """Probe ports of one client."""
 
@@ -64,13 +68,15 @@ class ServerAgent:
         self._admits = admits
         """Whether the first message of a connection proves the secret; None: the streams are authenticated already."""
         self.sessions = ClientSessions(stack)
+        self._opened = OpenedFlows()
         self._raw = RawSockets()
         self.responders = Responders(stack, self.sessions, lambda: self._raw.gre)
-        self._outgoing = Outgoing(stack, self.responders, self._raw)
+        self._outgoing = Outgoing(stack, self.responders, self._raw, self._opened)
         self._handlers: Mapping[str, Callable[[ClientSession, Message], Awaitable[dict[str, object]]]] = {
             "open": self._open,
             "send": self._outgoing.send,
             "rows": self._rows,
+            "firewall": self._firewall,
             "trace": self._outgoing.trace,
             "capture": self._capture,
             "payloads": self._payloads,
@@ -108,13 +114,21 @@ class ServerAgent:
         for session in self.sessions.of(datagram.source.address, tag):
             if not any(call.received(datagram) for call in session.calls):
                 others = session.observer.in_call(datagram.data, Sender.INITIATOR) if session.observer is not None else ()
-                session.recorder.arrived([*(i for i in identities if i.check == checks.GRE_BARE), *others], datagram)
+                bare = [i for i in identities if i.check == checks.GRE_BARE]
+                session.recorder.arrived([*bare, *others], datagram)
+                if bare:
+                    self._passed(session, checks.GRE_BARE)
 
     def _esp_came(self, datagram: Datagram) -> None:
         identity = identify.esp(checks.ESP, datagram.data)
         if identity is not None:
             for session in self.sessions.of(datagram.source.address, identity.session_tag):
                 session.recorder.arrived([identity], datagram)
+                self._passed(session, checks.ESP)
+
+    def _passed(self, session: ClientSession, check: Check) -> None:
+        """A packet without ports has come from a client."""
+        self._opened.passed(session.address, check, self.stack.now(), opened=check in session.spoke_first)
 
     def _unreachable(self, quote: Quote, source: Address, kind: RefusalKind) -> None:
         check = check_of(quote, server_port=lambda server, _: server)
@@ -197,19 +211,22 @@ class ServerAgent:
             self._begin_capture(session)
             self._look_after(session)
         session.heard = self.stack.now()
-        await stream.send(encode_frame({"answers": number, **self._about(session)}))
+        await stream.send(encode_frame({"answers": number, **self._about(session, stream)}))
         return session
 
     def _begin_capture(self, session: ClientSession) -> None:
         if Capability.CAPTURE in self.stack.capabilities:
-            session.run_capture.listeners.append(session.host_firewall)
+            session.run_capture.listeners += [session.host_firewall, session.own_addresses]
             with contextlib.suppress(CannotRun):
                 session.capture = self.stack.capture(session.address, session.run_capture)
 
-    def _about(self, session: ClientSession) -> dict[str, object]:
+    def _about(self, session: ClientSession, stream: TcpStream) -> dict[str, object]:
+        own = stream.local.address
         return {
             "version": __version__,
+            "address": "" if own.is_unspecified else str(own),
             "seen_as": str(session.address),
+            "opened": [[check_row(check), age_s] for check, age_s in self._opened.towards(session.address, self.stack.now())],
             "began": self.stack.unix_time() - (self.stack.now() - session.recorder.began),
             "capabilities": sorted(self.stack.capabilities),
             "no_raw": self._raw.lack,
@@ -276,7 +293,21 @@ class ServerAgent:
         for port in wanted:
             session.ports[port] = await self.responders.open(port)
             states.append([port.transport.value, port.port, session.ports[port].value])
-        return {"ports": states, "no_keys": self._accept_keys(session, message.get("keys"))}
+        programs = await self._programs(session, wanted)
+        return {"ports": states, "no_keys": self._accept_keys(session, message.get("keys")), "programs": programs}
+
+    async def _programs(self, session: ClientSession, wanted: Sequence[WantedPort]) -> list[list[object]]:
+        """Transport, port and name of each program that has one of these ports, as far as this host shows it."""
+        taken = [port for port in wanted if session.ports[port] is PortState.DAEMON]
+        local = {LocalPort(port.port, tcp=port.transport is Transport.TCP): port for port in taken}
+        found = await self.stack.holders(list(local)) if local else {}
+        return [[local[port].transport.value, port.port, name] for port, name in found.items()]
+
+    async def _firewall(self, session: ClientSession, message: Message) -> dict[str, object]:
+        """Who manages this host's own firewall, and for each kind of packets that is asked about what lets it through."""
+        kept = [read_kept(row) for row in list(message["kept"])[:MOST_KINDS_KEPT]]
+        found = await self.stack.own_firewall(kept, session.address)
+        return {"manager": found.manager, "commands": [list(found.commands.get(one, ())) for one in kept]}
 
     def _accept_keys(self, session: ClientSession, handed_over: object) -> dict[str, str]:
         """By protocol that takes keys: why its conversations cannot come up here. What is not in it has its keys."""
@@ -307,6 +338,7 @@ class ServerAgent:
             "refusals": [refusal_row(refusal) for refusal in refusals],
             "more": since + len(rows) < len(recorder.packet_records) or refused + len(refusals) < len(recorder.refusals),
             "dropped": recorder.dropped,
+            "addresses": session.own_addresses.by_transport(),
             "dropped_on_input": [check_row(check) for check in self._dropped_on_input(session)],
             "dropped_on_output": [check_row(check) for check in self._dropped_on_output(session)],
         }

@@ -14,6 +14,7 @@ from vpnprobe.agents.beside import BesideControls
 from vpnprobe.conversations.registry import ProtocolSpec
 from vpnprobe.conversations.session_tag import key_carries
 from vpnprobe.endpoint.host_firewall import HostFirewall
+from vpnprobe.endpoint.own_addresses import OwnAddresses
 from vpnprobe.endpoint.pacer import FIRST_BYTES_PER_S, Pacer
 from vpnprobe.endpoint.passive_observer import PassiveObserver
 from vpnprobe.endpoint.ppp_call import Call
@@ -55,6 +56,9 @@ class ClientSession:
     """The pace of what its conversations say, as the client has told it."""
     observer: PassiveObserver | None = None
     """Reads from the wire what is for ports of other programs; None: no port was asked for yet."""
+    spoke_first: set[Check] = field(default_factory=set)
+    """Kinds of packets without ports that were sent to it before any had come."""
+    own_addresses: OwnAddresses = field(default_factory=OwnAddresses)
     capture: Closable | None = None
     answers: dict[int, "asyncio.Future[dict[str, object]]"] = field(default_factory=dict)
     """By request number: what was answered, or is being worked on."""

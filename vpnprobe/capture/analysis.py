@@ -17,12 +17,13 @@ from vpnprobe.capture.ends import Ends
 from vpnprobe.capture.host_firewall import as_heard
 from vpnprobe.capture.placing import traces_of
 from vpnprobe.capture.reading import CaptureInput, PacketTrace
+from vpnprobe.evidence.circumstances import Circumstances
 from vpnprobe.evidence.clocks import clock_offset
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_records import Check, Movement, Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts
-from vpnprobe.observations.schema import ConversationSummary, Direction, Evidence, Observation
+from vpnprobe.observations.schema import ConversationSummary, Direction, Evidence, Observation, Transport
 
 EVIDENCE_KEPT: Final = 4
 """Frames of each capture that are named beside an observation."""
@@ -115,17 +116,18 @@ def _alone(capture: CaptureInput, vantage: Vantage) -> Examined:
     if side.ends is None:
         return Examined((), (), None, None)
     side = replace(side, ends=_known(side, vantage))
-    own = _record(side, vantage)
+    seen = _record(side, vantage)
+    own = as_heard(seen)
     is_client = vantage is Vantage.CLIENT
     # Of a run of ours the server sends requests of its own: what seems an answer need not be one.
     other = SILENT if any(decoder.own for decoder in _decoders(side)) else with_answers(own)
     records = (own, other) if is_client else (SILENT, own)
     assert side.ends is not None
     facts = PathFacts(client_address=side.ends.client) if is_client else PathFacts(client_seen_as=side.ends.client)
-    facts = replace(facts, traces=tuple(traces_of(_decoders(side), side.ends, vantage, SILENT)))
+    facts = _noted(replace(facts, traces=tuple(traces_of(_decoders(side), side.ends, vantage, SILENT))), side, vantage)
     observations = judge(*records, facts)
     return Examined(
-        observations=_with_evidence(observations, [(side, own)]),
+        observations=_with_evidence(observations, [(side, seen)]),
         conversations=(),
         client=side if is_client else None,
         server=None if is_client else side,
@@ -156,10 +158,14 @@ def _compare(client: Side, server: Side) -> Examined:
         while_watched(records[0], records[1], _watched(server), ahead_s),
         while_watched(records[1], records[0], _watched(client), -ahead_s if ahead_s is not None else None),
     )
+    seen_as = _seen_as(client, server, joined=joined)
+    if client.ends is not None and server.ends is not None and seen_as == client.ends.client != server.ends.client:
+        records = _anywhere(records[0]), records[1]
     facts = PathFacts(
         client_address=client.ends.client if client.ends is not None else None,
         server_address=client.ends.server if client.ends is not None else None,
-        client_seen_as=_seen_as(client, server, joined=joined),
+        client_seen_as=seen_as,
+        server_own_addresses={Transport.IP: server.ends.server} if joined and server.ends is not None else {},
         clock_offset_s=ahead_s,
         clock_uncertainty_s=clocks.uncertainty_s if clocks is not None else None,
         background=background_of(_decoders(client), _decoders(server), client.ends, server.ends) if joined else {},
@@ -169,6 +175,7 @@ def _compare(client: Side, server: Side) -> Examined:
         ),
         joined=joined,
     )
+    facts = _noted(_noted(facts, client, Vantage.CLIENT), server, Vantage.SERVER)
     observations: Sequence[Observation] = judge(as_heard(records[0]), as_heard(records[1]), facts)
     if not joined:
         observations = [_of_two_attempts(observation) for observation in observations]
@@ -192,6 +199,11 @@ def _seen_as(client: Side, server: Side, *, joined: bool) -> str | None:
     if _addresses(client, client.ends)[0] & _addresses(server, server.ends)[0]:
         return client.ends.client
     return server.ends.client if joined else None
+
+
+def _anywhere(record: EndRecord) -> EndRecord:
+    """The record without the end's own addresses: it has moved, and another of them at the other end is no NAT's doing."""
+    return replace(record, packet_records=tuple(replace(one, local=None) for one in record.packet_records))
 
 
 def _addresses(side: Side, ends: Ends) -> tuple[frozenset[str], frozenset[str]]:
@@ -228,12 +240,24 @@ def _record(side: Side, vantage: Vantage) -> EndRecord:
     if side.ends is None:
         return EndRecord(recorded=True, sees_closed_ports=True)
     records = [decoder.record(side.ends, vantage) for decoder in _decoders(side)]
-    return EndRecord(
+    record = EndRecord(
         packet_records=tuple(packet_record for record in records for packet_record in record.packet_records),
         refusals=tuple(refusal for record in records for refusal in record.refusals),
         recorded=True,
         sees_closed_ports=True,
     )
+    noted = _circumstances(side)
+    return record if noted is None else noted.added_to(record)
+
+
+def _circumstances(side: Side) -> Circumstances | None:
+    """What the end of a run of ours noted; None: nothing."""
+    return next((trace.circumstances for trace in side.traces if trace.circumstances is not None), None)
+
+
+def _noted(facts: PathFacts, side: Side, vantage: Vantage) -> PathFacts:
+    noted = _circumstances(side)
+    return facts if noted is None else noted.told(facts, vantage.value)
 
 
 def _watched(side: Side) -> tuple[float, float] | None:

@@ -181,7 +181,7 @@ class Decoder:
         placed = [(captured, moves.between(captured, ends)) for captured in self._messages]
         ours = [between for _, between in placed if between is not None]
         packet_records = tuple(
-            self._packet_record(between, ends, vantage, own=own, ttl_limited=self.ttl_limited(captured))
+            self._packet_record(between, ends, vantage, own=own, ttl_limited=self.ttl_limited(captured), moved=between is not captured)
             for captured, between in placed
             if between is not None and between.message != RESET
         )
@@ -189,7 +189,9 @@ class Decoder:
         return EndRecord(packet_records, tuple(dict.fromkeys(refusals)), recorded=True, sees_closed_ports=True)
 
     @staticmethod
-    def _packet_record(captured: CapturedMessage, ends: Ends, vantage: Vantage, *, own: bool, ttl_limited: bool) -> PacketRecord:
+    def _packet_record(
+        captured: CapturedMessage, ends: Ends, vantage: Vantage, *, own: bool, ttl_limited: bool, moved: bool
+    ) -> PacketRecord:
         from_client = captured.source[0] == ends.client
         sent = from_client == (vantage is Vantage.CLIENT)
         return PacketRecord(
@@ -205,6 +207,7 @@ class Decoder:
             peer=captured.destination if sent else captured.source,
             detail=captured.detail,
             purpose=captured.purpose,
+            local=None if moved else captured.source if sent else captured.destination,
         )
 
     def ttl_limited(self, captured: CapturedMessage) -> bool:

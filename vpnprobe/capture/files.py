@@ -55,6 +55,8 @@ class CaptureReader:
         """Records read, IP or not."""
         self.damage: str | None = None
         """Where and why reading ended early; None: it did not."""
+        self.comments: list[bytes] = []
+        """Of the file itself, as far as it was read: one a section."""
         self._linktypes: Counter[int] = Counter()
 
     def __enter__(self) -> Self:
@@ -106,7 +108,7 @@ class CaptureReader:
             case CaptureFormat.PCAP:
                 return pcap.records(self._source)
             case CaptureFormat.PCAPNG:
-                return pcapng.records(self._source)
+                return pcapng.records(self._source, self.comments)
             case CaptureFormat.TCPDUMP_TEXT:
                 return iter(())
             case _:

@@ -6,7 +6,8 @@ How an end's silence shows that is its protocol's matter (`kept_from_program` of
 from dataclasses import replace
 
 from vpnprobe.capture.followers.registry import FOLLOWERS
-from vpnprobe.evidence.packet_records import Movement
+from vpnprobe.evidence.checks import plain_on_port, same_packets
+from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import EndRecord
 
 
@@ -14,7 +15,12 @@ def as_heard(record: EndRecord) -> EndRecord:
     """The record as the end's programs would have written it, with the checks named whose packets did not come to them."""
     rules = (spec.kept_from_program for spec in FOLLOWERS if spec.kept_from_program is not None)
     kept = record.dropped_on_input.union(*(rule(record) for rule in rules))
-    if kept == record.dropped_on_input:
+    if not kept:
         return record
-    heard = tuple(s for s in record.packet_records if s.check not in kept or s.movement is Movement.SENT)
+    heard = tuple(s for s in record.packet_records if s.movement is Movement.SENT or kept.isdisjoint(_kinds(s.check)))
     return replace(record, packet_records=heard, dropped_on_input=kept)
+
+
+def _kinds(check: Check) -> set[Check]:
+    """The checks of all packets that a firewall cannot tell from these."""
+    return {kind for kind in (check, plain_on_port(check), same_packets(check)) if kind is not None}

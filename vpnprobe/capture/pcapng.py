@@ -1,7 +1,8 @@
 """Records of a pcapng file (draft-ietf-opsawg-pcapng): sections, interfaces and the three packet blocks.
 
-Both byte orders, which may change with each section; several interfaces, each with its link type, time resolution and offset. Other
-blocks and all other options are passed over without being held. A block whose two lengths differ is damage: reading stops there.
+Both byte orders, which may change with each section; several interfaces, each with its link type, time resolution and offset; a section's
+comments. Other blocks and all other options are passed over without being held. A block whose two lengths differ is damage: reading stops
+there.
 """
 
 from collections.abc import Iterator
@@ -21,11 +22,15 @@ SIMPLE_PACKET: Final = 3
 ENHANCED_PACKET: Final = 6
 
 BYTE_ORDER_MAGIC: Final = 0x1A2B3C4D
+OPT_COMMENT: Final = 1
 IF_TSRESOL: Final = 9
 IF_TSOFFSET: Final = 14
 OPTIONS_LIMIT_BYTES: Final = 65_536
 """Most bytes of an interface description that are looked at."""
 INTERFACES_LIMIT: Final = 4096
+"""And as many comments."""
+COMMENTS_LIMIT_BYTES: Final = 1 << 20
+"""Most bytes of a section header that are looked at."""
 
 Order = Literal["big", "little"]
 
@@ -39,14 +44,18 @@ class _Interface:
     offset_s: int = 0
 
 
-def records(source: Source) -> Iterator[Record]:
-    """The packets of all sections in their order. Raises DecodeError at damage; all packets before it have been given."""
-    return _Reader(source).records()
+def records(source: Source, comments: list[bytes]) -> Iterator[Record]:
+    """The packets of all sections in their order. Raises DecodeError at damage; all packets before it have been given.
+
+    `comments`: takes what each section's comments come to, one after another, as the section begins.
+    """
+    return _Reader(source, comments).records()
 
 
 class _Reader:
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, comments: list[bytes]) -> None:
         self._source = source
+        self._comments = comments
         self._order: Order = "little"
         self._interfaces: list[_Interface] = []
         self._last_at = 0.0
@@ -87,11 +96,31 @@ class _Reader:
         match kind:
             case 1:
                 self._interface(body_bytes)
+            case 0x0A0D0D0A:
+                self._section_options(body_bytes)
             case 2 | 3 | 6:
                 return self._packet(kind, body_bytes)
             case _:
                 self._source.skip(body_bytes, "block")
         return None
+
+    def _section_options(self, body_bytes: int) -> None:
+        """Behind version and section length."""
+        looked_at = min(body_bytes, COMMENTS_LIMIT_BYTES)
+        body = self._source.take(looked_at, "section header")
+        self._source.skip(body_bytes - looked_at, "section header")
+        comment = b"".join(value for code, value in self._options(Cursor(body, min(12, len(body)))) if code == OPT_COMMENT)
+        if comment and len(self._comments) < INTERFACES_LIMIT:
+            self._comments.append(comment)
+
+    def _options(self, cursor: Cursor) -> Iterator[tuple[int, bytes]]:
+        """Codes and values, up to the end of options or to one that is longer than what is left."""
+        while cursor.left >= 4:
+            code, size = self._int(cursor.take(2, "option code")), self._int(cursor.take(2, "option length"))
+            if code == 0 or size > cursor.left:
+                return
+            yield code, cursor.take(size, "option value")
+            cursor.take(min(cursor.left, -size % 4), "option padding")
 
     def _interface(self, body_bytes: int) -> None:
         looked_at = min(body_bytes, OPTIONS_LIMIT_BYTES)
@@ -104,15 +133,10 @@ class _Reader:
 
     def _time_options(self, cursor: Cursor) -> tuple[float, int]:
         tick_s, offset_s = 1e-6, 0
-        while cursor.left >= 4:
-            code, size = self._int(cursor.take(2, "option code")), self._int(cursor.take(2, "option length"))
-            if code == 0 or size > cursor.left:
-                break
-            value = cursor.take(size, "option value")
-            cursor.take(min(cursor.left, -size % 4), "option padding")
-            if code == IF_TSRESOL and size == 1:
+        for code, value in self._options(cursor):
+            if code == IF_TSRESOL and len(value) == 1:
                 tick_s = 2.0 ** -(value[0] & 0x7F) if value[0] & 0x80 else 10.0 ** -value[0]
-            elif code == IF_TSOFFSET and size == 8:
+            elif code == IF_TSOFFSET and len(value) == 8:
                 offset_s = int.from_bytes(value, self._order, signed=True)
         return tick_s, offset_s
 

@@ -17,6 +17,7 @@ from vpnprobe.capture.frames import frame_of
 from vpnprobe.capture.sources import CHUNK_BYTES, Source, unreadable
 from vpnprobe.capture.tcpdump_text import TcpdumpTrace, parse
 from vpnprobe.errors import DecodeError
+from vpnprobe.evidence.circumstances import Circumstances, read_note
 from vpnprobe.evidence.packet_records import Vantage
 
 TEXT_LIMIT_BYTES: Final = 256 << 20
@@ -32,6 +33,8 @@ class PacketTrace:
     named: Vantage | None = None
     """The end that the text itself says it was taken at."""
     dated: bool = True
+    circumstances: Circumstances | None = None
+    """What the end of a run of ours noted beside its packets; None: nothing."""
 
     @property
     def ends(self) -> Ends | None:
@@ -75,7 +78,8 @@ def _read_packets(reader: CaptureReader) -> CaptureInput:
         if frame is not None:
             decoder.take(frame)
     problem = reader.problem or ("only part of its packets was judged: it holds very many" if decoder.cut else None)
-    trace = PacketTrace(decoder, first_at)
+    notes = (read_note(comment.decode("utf-8", "replace")) for comment in reader.comments)
+    trace = PacketTrace(decoder, first_at, circumstances=next((found for found in notes if found is not None), None))
     return CaptureInput(reader.file, reader.format, reader.linktype, reader.packets, reader.readable, problem, (trace,))
 
 

@@ -19,7 +19,7 @@ COMMANDS: Final = {
     "analyze": "Analyses captures: pcap or pcapng, plain or compressed, or what tcpdump printed.",
     "demo": "Runs both agents in a simulated network.",
     "doctor": "Says what this machine can and cannot probe, and the one command that mends each lack.",
-    "lab": "Builds scenarios out of real network namespaces (Linux, root).",
+    "lab": "Builds scenarios out of real network namespaces (Linux, root), or measures random ones in virtual time.",
     "provision": "Sets up on a server what was recommended, proves it, and can put everything back.",
     "report": "Renders the HTML report of RESULT, a result folder or its result.json, again.",
     "rules": "Shows, explains and checks the rules behind verdicts.",

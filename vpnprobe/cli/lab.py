@@ -1,4 +1,4 @@
-"""`vpnprobe lab`: scenarios as real network namespaces (Linux, root).
+"""`vpnprobe lab`: scenarios as real network namespaces (Linux, root), and campaigns over random ones in virtual time.
 
 What is up is known from the names of the namespaces alone, so `down` works after a crash as after `up`.
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from vpnprobe.cli.lab_campaign import campaign
 from vpnprobe.errors import UsageError
 from vpnprobe.lab import namespaces
 from vpnprobe.lab.scenario import load, names
@@ -21,7 +22,10 @@ prefix_option = click.option(
 
 @click.group()
 def lab() -> None:
-    """Builds scenarios out of real network namespaces (Linux, root)."""
+    """Builds scenarios out of real network namespaces (Linux, root), or measures random ones in virtual time."""
+
+
+lab.add_command(campaign)
 
 
 @lab.command("list")

@@ -7,6 +7,7 @@ library has no exporter; a server of 2.x then derives keys by OpenVPN's own PRF.
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import ClassVar, Final, assert_never
 
@@ -348,6 +349,7 @@ def compression_of(push: PushReply) -> Compression:
     return Compression.NONE
 
 
+@lru_cache(maxsize=256)
 def _ipv4(text: str | None) -> IPv4Address | None:
     try:
         return IPv4Address(text or "")

@@ -4,9 +4,9 @@ The server agent's responders, the passive observer of other programs' ports, th
 hand-over of keys dispatch by it, and the judge asks its tables. None of them names a protocol.
 """
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple, Protocol
 
 from vpnprobe.conversations import (
@@ -305,10 +305,11 @@ PROTOCOLS: Final[tuple[ProtocolSpec, ...]] = (
 
 
 @cache
-def at_port(transport: Transport, port: int) -> Sequence[ProtocolSpec]:
+@lru_cache(maxsize=1024)
+def at_port(transport: Transport, port: int) -> tuple[ProtocolSpec, ...]:
     """The protocols that may be spoken at a server's port."""
-    own = [spec for spec in PROTOCOLS if spec.lives_on(transport, port)]
-    return own or [spec for spec in PROTOCOLS if transport in spec.transports and not spec.ports and spec.respond is not None]
+    own = tuple(spec for spec in PROTOCOLS if spec.lives_on(transport, port))
+    return own or tuple(spec for spec in PROTOCOLS if transport in spec.transports and not spec.ports and spec.respond is not None)
 
 
 def protocol_named(name: str) -> ProtocolSpec:
@@ -316,6 +317,7 @@ def protocol_named(name: str) -> ProtocolSpec:
     return next(spec for spec in PROTOCOLS if spec.name == name)
 
 
+@lru_cache(maxsize=1024)
 def protocol_of(probe: str, check: str) -> ProtocolSpec | None:
     """The protocol whose conversations a check is about; None: it is about no conversation."""
     return next((spec for spec in PROTOCOLS if spec.probe == probe and check in spec.checks), None)

@@ -19,11 +19,9 @@ from vpnprobe.deployment.client_profiles import Target
 from vpnprobe.deployment.clients import add_client, profile_after
 from vpnprobe.deployment.durable import inside
 from vpnprobe.deployment.encoding import CLIENTS
-from vpnprobe.deployment.firewall.detect import detect
 from vpnprobe.deployment.firewall.needs import FirewallNeeds, Tunnel, TunnelIpv6
 from vpnprobe.deployment.firewall.packet_filter import pf_files
 from vpnprobe.deployment.firewall.planning import firewall_steps
-from vpnprobe.deployment.firewall.state import FirewallState
 from vpnprobe.deployment.host import HostFacts, control_ports, inspect_host, is_taken
 from vpnprobe.deployment.openvpn_server import SUPPORTED, Places, places, run_folder, server_configuration
 from vpnprobe.deployment.openvpn_trial import try_configuration
@@ -56,6 +54,8 @@ from vpnprobe.deployment.steps import (
 from vpnprobe.deployment.transactions import status
 from vpnprobe.deployment.watchdog import BOOT_UNIT, BOOT_UNIT_NAME
 from vpnprobe.errors import ExitStatus, UsageError
+from vpnprobe.firewall.detect import detect
+from vpnprobe.firewall.state import FirewallState
 from vpnprobe.observations.schema import Result, Transport
 
 FORWARDING: Final = "/etc/sysctl.d/60-vpnprobe.conf"
@@ -99,7 +99,7 @@ def make_plan(result: Result, wishes: Wishes, *, root: Path, clients: Sequence[s
     files, profiles = _keys(settings, root, clients, now, adopted)
     configurations = list(_configurations(settings, facts))
     _try(configurations, files, settings, facts)
-    firewall = detect(root)
+    firewall = detect(root, place=inside)
     plan = Plan(
         made_at=f"{now:%Y-%m-%dT%H:%M:%SZ}",
         summary=_summary(settings),
@@ -144,7 +144,7 @@ def completed(plan: Plan, root: Path) -> Plan:
         )
     configurations = {step.path: step for step in _configurations(settings, facts)}
     steps = [configurations.get(step.path, step) if isinstance(step, WriteFile) else step for step in plan.steps]
-    return replace(plan, steps=[*steps, *_on_the_server(settings, facts, None, detect(root))], settings=settings.as_json())
+    return replace(plan, steps=[*steps, *_on_the_server(settings, facts, None, detect(root, place=inside))], settings=settings.as_json())
 
 
 def applied_settings(root: Path) -> Settings | None:
@@ -343,7 +343,7 @@ def preconditions(plan: Plan, root: Path) -> list[Precondition]:
 
     def firewall() -> str | None:
         planned = plan.host.get(FIREWALL)
-        if planned and detect(root).fingerprint != planned:
+        if planned and detect(root, place=inside).fingerprint != planned:
             return "the firewall's rules have changed since the plan was made, and so may the places of new ones: make the plan again"
         return None
 

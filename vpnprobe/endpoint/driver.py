@@ -98,7 +98,8 @@ class Driver:
             due = until.due()
             timeout = None if due is None else max(0.0, due - self._stack.now())
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._progress.wait(), timeout)
+                async with asyncio.timeout(timeout):
+                    await self._progress.wait()
         return True
 
     def _end(self) -> None:

@@ -35,7 +35,7 @@ IPV4_HEADER: Final = 20
 IPV4_WITHOUT_OPTIONS: Final = 0x45
 MORE_THAN_DONT_FRAGMENT: Final = 0xBF
 """In the byte with the flags: a fragment of a larger packet."""
-SYN_AND_ACK: Final = TcpFlag.SYN | TcpFlag.ACK
+SYN_AND_ACK: Final = TcpFlag.SYN.value | TcpFlag.ACK.value
 Slot = tuple[int, int | None]
 """IP protocol, and for TCP and UDP a port; None: the whole protocol."""
 
@@ -115,9 +115,10 @@ class HostFirewall:
 
         Of TCP something has to be seen to leave: where none does, there may be no way to the other end, which is no firewall's doing.
         """
-        ours = (s for s in packet_records if s.movement is Movement.SENT and s.check.transport in PROTOCOLS)
-        sent = Counter(s.check for s in ours if not is_existing(s.check) and (s.check.transport is not Transport.TCP or s.message == SYN))
-        kept = (check for check, count in sent.items() if count >= LEAST_TRIALS)
+        sent = Counter(
+            s.check for s in packet_records if s.movement is Movement.SENT and (s.message == SYN or s.check.transport is not Transport.TCP)
+        )
+        kept = (c for c, count in sent.items() if count >= LEAST_TRIALS and c.transport in PROTOCOLS and not is_existing(c))
         return frozenset(check for check in kept if self._never_left(PROTOCOLS[check.transport], check.port))
 
     def _never_left(self, protocol: int, port: int | None) -> bool:

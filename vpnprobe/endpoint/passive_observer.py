@@ -16,6 +16,7 @@ from vpnprobe.conversations.observing import MessageSeen, Observer
 from vpnprobe.conversations.registry import at_port
 from vpnprobe.conversations.tcp_reassembly import TcpReassembly
 from vpnprobe.endpoint.recorder import Recorder
+from vpnprobe.endpoint.run_capture import IPV4_HEADER, IPV4_WITHOUT_OPTIONS, TRANSPORTS
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.attempts import SEQUENCE, SYN, SYN_ACK, port_key
@@ -26,12 +27,13 @@ from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Endpoint, Packet
 from vpnprobe.wire import fingerprint
 from vpnprobe.wire.gre import EnhancedGre
-from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment, UdpDatagram
+from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment, UdpDatagram, tcp_flags
 
 Ports = Mapping[tuple[Transport, int], PortState]
 SlotT = TypeVar("SlotT")
 FlowT = TypeVar("FlowT")
 
+SYN_BIT: Final = TcpFlag.SYN.value
 FOREIGN: Final = frozenset({PortState.DAEMON, PortState.CLOSED})
 HIGHEST_LIMITED_TTL: Final = 32
 """No system begins with a TTL this small."""
@@ -86,6 +88,8 @@ class PassiveObserver:
 
     def __call__(self, packet: Packet) -> None:
         """Records what a packet is, where it is for or from a port that is not the agent's own."""
+        if self._is_the_agents(packet):
+            return
         try:
             ip = IPv4Packet.decode(packet.data)
             if packet.outgoing and ip.ttl <= HIGHEST_LIMITED_TTL:
@@ -96,6 +100,15 @@ class PassiveObserver:
                 self._record(identity, sender, client, ip.ttl)
         except DecodeError:
             return
+
+    def _is_the_agents(self, packet: Packet) -> bool:
+        """Whether it is surely for or from a port that is the agent's own, and no SYN: most of a run are, and need not be read."""
+        data, flags = packet.data, tcp_flags(packet.data)
+        if flags is None or len(data) < IPV4_HEADER + 4 or data[0] != IPV4_WITHOUT_OPTIONS or flags & SYN_BIT:
+            return False
+        transport = TRANSPORTS.get(data[9])
+        at = IPV4_HEADER if packet.outgoing else IPV4_HEADER + 2
+        return transport is not None and not self._foreign(transport, int.from_bytes(data[at : at + 2], "big"))
 
     def _record(self, identity: PacketIdentity, sender: Sender, client: Endpoint, ttl: int) -> None:
         if sender is Sender.RESPONDER:

@@ -67,20 +67,22 @@ class Recorder:
         to: Endpoint | None = None,
         detail: Mapping[str, int | str] | None = None,
         purpose: Purpose = Purpose.REACH,
+        local: Endpoint | None = None,
     ) -> None:
-        """A packet or message that left; with `ttl` it is a TTL-limited copy, whatever `purpose` says."""
+        """A packet or message that left; with `ttl` it is a TTL-limited copy, whatever `purpose` says. `local`: where it left from."""
         at = self.stack.now() - self.began
         peer = (str(to.address), to.port) if to is not None else None
+        own = (str(local.address), local.port) if local is not None else None
         ttl_limited = ttl is not None
         detail = {**(detail or {}), **({BLOCK: self._block} if self._block is not None else {})}
         purpose = Purpose.TRACE if ttl_limited else purpose
-        self._keep(PacketRecord(self.vantage, Movement.SENT, at, check, key, message, size, ttl, ttl_limited, peer, detail, purpose))
+        self._keep(PacketRecord(self.vantage, Movement.SENT, at, check, key, message, size, ttl, ttl_limited, peer, detail, purpose, own))
 
     def attempted(self, check: Check, local: Endpoint, *, to: Endpoint) -> str:
         """A connection that is about to be tried from `local`; returns its key. The wire may show its sequence number afterwards."""
         key = attempt_key(local)
         self.attempts.add((check, key))
-        self.sent(check, key, message=SYN, to=to)
+        self.sent(check, key, message=SYN, to=to, local=local)
         return key
 
     def received(

@@ -6,6 +6,7 @@ end, when all ports and Call IDs are known. A tunnel, a web page or a shell betw
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from vpnprobe.conversations.registry import ProtocolSpec, at_port, registered_ports
@@ -22,6 +23,7 @@ MOST_BYTES: Final = 32 << 20
 """Held in memory of one run at one end."""
 IPV4_WITHOUT_OPTIONS: Final = 0x45
 IPV4_HEADER: Final = 20
+PORTS_END: Final = IPV4_HEADER + 4
 UDP_HEADER: Final = 8
 TCP_HEADER_LEAST: Final = 20
 TRANSPORTS: Final = {int(IpProtocol.TCP): Transport.TCP, int(IpProtocol.UDP): Transport.UDP}
@@ -48,6 +50,10 @@ class RunCapture:
         self.left_out = 0
         """Packets beyond MOST_BYTES that were not kept."""
         self._bytes = 0
+        self._scope: Scope | None = None
+        self._within: list[Packet] = []
+        """The packets of the probes among the first `_read`, by that scope."""
+        self._read = 0
 
     def __call__(self, packet: Packet) -> None:
         for listener in self.listeners:
@@ -60,7 +66,34 @@ class RunCapture:
 
     def within(self, scope: Scope) -> list[Packet]:
         """The packets of the probes, in the order in which they were seen, without ciphertext that nobody can read."""
-        return [without_ciphertext(packet) for packet in self.packets if belongs(packet.data, scope, outgoing=packet.outgoing)]
+        if scope != self._scope:
+            self._scope, self._within, self._read = scope, [], 0
+        known: dict[Flow, bool] = {}
+        for packet in self.packets[self._read :]:
+            flow = _flow_of(packet)
+            belonging = known.get(flow) if flow is not None else None
+            if belonging is None:
+                belonging = belongs(packet.data, scope, outgoing=packet.outgoing)
+                if flow is not None:
+                    known[flow] = belonging
+            if belonging:
+                self._within.append(without_ciphertext(packet))
+        self._read = len(self.packets)
+        return list(self._within)
+
+
+Flow = tuple[bool, int, bytes]
+"""Whether it leaves, IP protocol, addresses and ports as they stand in the packet."""
+
+
+def _flow_of(packet: Packet) -> Flow | None:
+    """What decides whether a TCP segment or UDP datagram is of the probes; None: another packet, or one that takes reading."""
+    data = packet.data
+    if len(data) < PORTS_END or data[0] != IPV4_WITHOUT_OPTIONS or data[9] not in TRANSPORTS:
+        return None
+    if int.from_bytes(data[2:4], "big") < PORTS_END:
+        return None
+    return packet.outgoing, data[9], data[12:PORTS_END]
 
 
 def without_ciphertext(packet: Packet) -> Packet:
@@ -84,6 +117,7 @@ def without_ciphertext(packet: Packet) -> Packet:
     return replace(packet, data=data[:end], cut=len(data) - end) if end < len(data) else packet
 
 
+@lru_cache(maxsize=4096)
 def _spec_of(transport: Transport, ports: bytes) -> ProtocolSpec | None:
     """The protocol of a packet between these two ports (4 bytes), where one lives there that has packets of its own."""
     both = (int.from_bytes(ports[:2], "big"), int.from_bytes(ports[2:], "big"))

@@ -9,7 +9,7 @@ from typing import Final
 
 from vpnprobe.conversations.session_tag import WHOLE, identifier
 from vpnprobe.endpoint.recorder import Recorder
-from vpnprobe.evidence import checks, identify
+from vpnprobe.evidence import checks
 from vpnprobe.evidence.identify import BARE_PROTOCOL, PacketIdentity
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.transports.stack import Address, Endpoint, NetworkStack, RawPort, UdpPort
@@ -25,7 +25,6 @@ from vpnprobe.wire.nonce import (
     PURPOSE_SHIFT,
     REQUEST_MASK,
     REQUEST_SHIFT,
-    UNSOLICITED,
     NoncePayload,
     Purpose,
 )
@@ -47,10 +46,10 @@ class Nonces:
         """Random bytes."""
         return self._stack.entropy(size)
 
-    def fresh(self, size: int = PAYLOAD_BYTES, *, purpose: Purpose = Purpose.REACH, unsolicited: bool = False) -> NoncePayload:
+    def fresh(self, size: int = PAYLOAD_BYTES, *, purpose: Purpose = Purpose.REACH) -> NoncePayload:
         """A payload whose number was never used before (58 random bits)."""
         number = int.from_bytes(self._stack.entropy(8), "big") & FRESH_MASK | purpose << PURPOSE_SHIFT
-        return NoncePayload(self.session_tag, number | (UNSOLICITED if unsolicited else 0), size)
+        return NoncePayload(self.session_tag, number, size)
 
     def control(self, block: int, size: int = PAYLOAD_BYTES) -> NoncePayload:
         """A fresh control of a block (42 random bits). `block`: 0 to MOST_BLOCKS - 1."""
@@ -93,15 +92,13 @@ class ProbePacket:
 
 def bare_gre(payload: NoncePayload) -> ProbePacket:
     """A version 0 GRE packet with our payload."""
-    message = identify.UNSOLICITED if payload.is_unsolicited else ""
-    return ProbePacket(47, Gre(BARE_PROTOCOL, payload.encode()).encode(), checks.GRE_BARE, payload.key, message)
+    return ProbePacket(47, Gre(BARE_PROTOCOL, payload.encode()).encode(), checks.GRE_BARE, payload.key)
 
 
 def esp(payload: NoncePayload, spi: int, check: Check = checks.ESP) -> ProbePacket:
     """The first ESP packet of an association of its own, with our payload as its ciphertext."""
     packet = EspPacket(spi, 1, payload.encode())
-    message = identify.UNSOLICITED if payload.is_unsolicited else ""
-    return ProbePacket(50, packet.encode(), check, fingerprint.of_esp(packet), message)
+    return ProbePacket(50, packet.encode(), check, fingerprint.of_esp(packet))
 
 
 class BesidePort:
@@ -134,22 +131,24 @@ class ProbeSender:
         self.recorder = recorder
         self.nonces = nonces
 
-    def _sent(self, probe_packet: ProbePacket, to: Endpoint) -> None:
-        self.recorder.sent(probe_packet.check, probe_packet.key, message=probe_packet.message, size=len(probe_packet.payload), to=to)
+    def _sent(self, probe_packet: ProbePacket, to: Endpoint, local: Endpoint | None = None) -> None:
+        self.recorder.sent(
+            probe_packet.check, probe_packet.key, message=probe_packet.message, size=len(probe_packet.payload), to=to, local=local
+        )
 
-    def bare_gre(self, raw: RawPort, to: Address, *, unsolicited: bool = False) -> None:
-        probe_packet = bare_gre(self.nonces.fresh(unsolicited=unsolicited))
+    def bare_gre(self, raw: RawPort, to: Address) -> None:
+        probe_packet = bare_gre(self.nonces.fresh())
         self._sent(probe_packet, Endpoint(to, 0))
         raw.send(probe_packet.payload, to)
 
-    def esp(self, raw: RawPort, to: Address, *, unsolicited: bool = False) -> None:
-        probe_packet = esp(self.nonces.fresh(unsolicited=unsolicited), self.nonces.spi())
+    def esp(self, raw: RawPort, to: Address) -> None:
+        probe_packet = esp(self.nonces.fresh(), self.nonces.spi())
         self._sent(probe_packet, Endpoint(to, 0))
         raw.send(probe_packet.payload, to)
 
     def esp_in_udp(self, port: UdpPort, to: Endpoint) -> None:
         probe_packet = esp(self.nonces.fresh(), self.nonces.spi(), checks.ESP_IN_UDP)
-        self._sent(probe_packet, to)
+        self._sent(probe_packet, to, port.local)
         port.send(probe_packet.payload, to)
 
     def nonce(self, port: UdpPort, to: Endpoint, check: Check, *, size: int, purpose: Purpose = Purpose.REACH) -> None:
@@ -170,7 +169,7 @@ class ProbeSender:
         self.payload(port, to, check, self.nonces.prompt(block, request))
 
     def payload(self, port: UdpPort, to: Endpoint, check: Check, payload: NoncePayload) -> None:
-        self.recorder.sent(check, payload.key, size=payload.size, to=to, purpose=payload.purpose)
+        self.recorder.sent(check, payload.key, size=payload.size, to=to, purpose=payload.purpose, local=port.local)
         port.send(payload.encode(), to)
 
     def answer(self, port: UdpPort, to: Endpoint, identity: PacketIdentity, received: bytes) -> None:

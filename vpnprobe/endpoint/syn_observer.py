@@ -4,7 +4,7 @@ A socket does not tell its sequence numbers, and a NAT may change its port: by t
 (`vpnprobe.evidence.attempts`). Total: bytes that cannot be read give nothing.
 """
 
-from vpnprobe.endpoint.passive_observer import HIGHEST_LIMITED_TTL
+from vpnprobe.endpoint.passive_observer import HIGHEST_LIMITED_TTL, SYN_BIT
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.attempts import SEQUENCE, SYN, port_key
@@ -25,7 +25,7 @@ class SynObserver:
     def __call__(self, packet: Packet) -> None:
         """Records the first SYN of each attempt that the recorder knows, with its number; what else leaves is left out."""
         flags = tcp_flags(packet.data)
-        if not packet.outgoing or (flags is not None and not flags & TcpFlag.SYN):
+        if not packet.outgoing or (flags is not None and not flags & SYN_BIT):
             return  # Most of a run are other segments, and need not be read.
         try:
             ip = decode_ip(packet.data)

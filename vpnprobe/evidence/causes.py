@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from vpnprobe.evidence.checks import BARE, IN_CALL, comes_before
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PathFacts, PortState, RefusalKind, TtlTrace
 from vpnprobe.observations.schema import Cause, Direction, Location, Observation, Outcome, Transport
 
@@ -33,7 +34,9 @@ def _with_cause(observation: Observation, others: Sequence[Observation], facts: 
     cause, why = _cause(observation, others, facts)
     told: dict[str, Any] = {"compared_with": why} if why else {}
     if cause is Cause.HOST_FIREWALL and (host := _refusing_host(observation, facts)):
-        told = {"host": host, "reason": REFUSED_BY_HOST[host]}
+        check = Check(observation.probe, observation.check, observation.transport, observation.port, family=observation.family or 4)
+        coming = (_refused_way(observation) is Direction.S2C) is (host == "client")
+        told = {"host": host, "reason": REFUSED_BY_HOST[host], **facts.mend(host, [check], leaving=not coming)}
     return replace(observation, cause=cause, detail={**observation.detail, **told})
 
 
@@ -43,6 +46,8 @@ def _cause(failed: Observation, others: Sequence[Observation], facts: PathFacts)
     passing = _covering([o for o in others if o.outcome in PASSED and o.id != failed.id], _lost(failed))
     if failed.detail.get("by") == "peer":
         return Cause.UNKNOWN, []  # Its own refusal, in its protocol's words: nothing on the path.
+    if _refused_by_servers_nat(failed, facts):
+        return Cause.NAT, []
     if _by_the_peer(failed, facts):
         return Cause.NO_LISTENER, []
     if _refusing_host(failed, facts):
@@ -50,7 +55,7 @@ def _cause(failed: Observation, others: Sequence[Observation], facts: PathFacts)
     if failed.transport is Transport.GRE:
         return _cause_of_gre(failed, others, passing, facts)
     if failed.transport is Transport.ESP:
-        return _cause_of_protocol(passing, facts)
+        return (Cause.NAT, []) if _at_servers_nat(failed, facts) else _cause_of_protocol(passing, facts)
     if failed.check != "reach":
         return _cause_of_payload(failed, others, passing, controls=bool(facts.background))
     said_otherwise = [o for o in passing if o.transport is failed.transport and o.port == failed.port]
@@ -69,14 +74,50 @@ def _cause_of_gre(
 ) -> tuple[Cause, list[str]]:
     bare = next((o for o in passing if o.probe == "gre" and o.detail.get("form") == BARE), None)
     in_call = failed.detail.get("form") == IN_CALL
+    client_to_server = [o for o in others if o.probe == "gre" and o.direction is Direction.C2S and o.outcome in PASSED]
     if in_call and failed.direction is Direction.S2C and facts.nat:
-        client_to_server = [o for o in others if o.probe == "gre" and o.direction is Direction.C2S and o.outcome in PASSED]
         refused_by_nat = failed.detail.get("by") is not None and failed.detail.get("by") == facts.client_seen_as
         if refused_by_nat or (client_to_server and (bare is not None or _reaches_nat(failed, facts))):
             return Cause.NAT, _ids(client_to_server)
+    if in_call and (late := _after_server(failed, others)) is not None and late.cause is not None:
+        # What follows flows takes each direction of a call for a flow of its own, so the server's packets do not open the way there.
+        return late.cause, [late.id]
     if in_call and bare is not None:
+        same_forth = [o for o in client_to_server if o.detail.get("form") == IN_CALL]
+        if failed.direction is Direction.S2C and same_forth:
+            # The same packets pass the other way, and other GRE this way: what goes by flows lets out the client's alone.
+            return Cause.STATE, _ids([*same_forth, bare])
         return Cause.PAYLOAD, [bare.id]
+    if _at_servers_nat(failed, facts):
+        return Cause.NAT, []
     return _cause_of_protocol(passing, facts)
+
+
+def _after_server(failed: Observation, others: Sequence[Observation]) -> Observation | None:
+    """The row that shows GRE in this direction to pass only after the server's own; None: there is none."""
+    same = (o for o in others if o.transport is failed.transport and o.direction is failed.direction and o.id != failed.id)
+    return next((o for o in same if o.detail.get("after_server")), None)
+
+
+def _refused_by_servers_nat(failed: Observation, facts: PathFacts) -> bool:
+    """Whether the router that has the server's address refuses it: it never came to the server, or is open there."""
+    by_its_address = failed.outcome is Outcome.REFUSED and failed.detail.get("by") == facts.server_address
+    if not by_its_address or not facts.server_nat or _refused_way(failed) is Direction.S2C:
+        return False
+    never_came = failed.received == failed.detail.get("arrived_at_server", 0) == 0
+    return never_came or facts.port_state(failed.transport, failed.port) is PortState.OURS
+
+
+def _at_servers_nat(failed: Observation, facts: PathFacts) -> bool:
+    """Whether it vanishes where the server's address is translated: the NAT does not forward this protocol.
+
+    A router that has the server's address is no hop for what is sent to that address, and is one for what it forwards.
+    """
+    if not facts.server_nat or _lost(failed) is not Direction.C2S:
+        return False
+    last = _last_answer(trace) if (trace := _trace_of(failed, facts)) is not None else None
+    passing = [t for t in facts.traces if t.direction is Direction.C2S and t.reached is not None]
+    return last is not None and any(t.hops.get(last[0] + 1) == facts.server_address for t in passing)
 
 
 def _reaches_nat(failed: Observation, facts: PathFacts) -> bool:
@@ -100,6 +141,8 @@ def _cause_of_payload(
         return Cause.PAYLOAD, _ids(begun)
     reach = [o for o in others if o.check == "reach" and o.transport is failed.transport and o.port == failed.port]
     failing = next((o for o in reach if o.outcome in FAILED), None)
+    if failing is not None and failing.cause in (Cause.STATE, Cause.NAT):
+        return failing.cause, [failing.id]
     if failing is not None:
         same_kind = [o for o in passing if o.check == "reach" and o.transport is failed.transport]
         by_port = same_kind or (failed.transport is Transport.TCP and controls)
@@ -150,6 +193,12 @@ def _refusing_host(failed: Observation, facts: PathFacts) -> str:
 def _lost(failed: Observation) -> Direction:
     """The direction in which it is lost; BOTH: it goes both ways, and which of them fails is not known."""
     return Direction(failed.detail.get("lost_direction", failed.direction))
+
+
+def lost_ways(failed: Observation) -> tuple[Direction, ...]:
+    """The directions in one of which it is lost: both where that is not known."""
+    way = _refused_way(failed) if failed.outcome is Outcome.REFUSED or failed.check == "reach" else _lost(failed)
+    return (Direction.C2S, Direction.S2C) if way is Direction.BOTH else (way,)
 
 
 def _refused_way(failed: Observation) -> Direction:

@@ -15,6 +15,9 @@ from vpnprobe.observations.schema import Transport, Unit
 
 BARE: Final = "bare"
 IN_CALL: Final = "in-call"
+CLIENT_SIDE: Final = "client-side"
+SERVER_SIDE: Final = "server-side"
+"""Forms of what is told of NATs: before which end they stand."""
 PROFILE: Final = "profile"
 """How the variant of a check begins that was asked of an existing server, with the user's own profile."""
 
@@ -172,6 +175,11 @@ LINE_CARRIES: Final = Check("quality", "throughput", Transport.IP)
 """What the slowest link of the path carries, of all kinds together."""
 ICMP_ECHO: Final = Check("path", "echo", Transport.ICMP)
 """Copies of ICMP echo requests: the kind to compare a trace with where nothing else passes."""
+
+
+def mapping(transport: Transport, side: str) -> Check:
+    """What NATs at one side, CLIENT_SIDE or SERVER_SIDE, make of addresses and ports."""
+    return Check("nat", "mapping", transport, None, side)
 
 
 def udp_reach(port: int) -> Check:

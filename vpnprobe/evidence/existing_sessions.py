@@ -18,12 +18,13 @@ Slot = tuple[Check, str]
 
 def under_clients_checks(client: EndRecord, server: EndRecord) -> EndRecord:
     """The server's record with what it saw of such sessions under the client's checks."""
+    existing = {check for check in {row.check for row in client.packet_records} if is_existing(check)}
+    if not existing:
+        return server
     sessions: dict[Slot, list[PacketRecord]] = defaultdict(list)
     for row in client.packet_records:
-        if is_existing(row.check):
+        if row.check in existing:
             sessions[_slot(row)].append(row)
-    if not sessions:
-        return server
     checks = {slot: _checks_of_messages(rows) for slot, rows in sessions.items()}
     variants = {slot: rows[0].check.variant for slot, rows in sessions.items()}
 

@@ -23,8 +23,6 @@ from vpnprobe.wire.ppp import (
     decode_lcp,
 )
 
-UNSOLICITED: Final = "unsolicited"
-"""Message name of a probe payload that was sent before anything had opened the way for it."""
 BARE_PROTOCOL: Final = 0x88B5
 """EtherType of our bare GRE packets: local experimental EtherType 1 (RFC 9542 appendix B)."""
 
@@ -52,8 +50,7 @@ def nonce(check: Check, data: bytes) -> PacketIdentity | None:
         payload = NoncePayload.decode(data)
     except DecodeError:
         return None
-    message = UNSOLICITED if payload.is_unsolicited else ""
-    return PacketIdentity(check, payload.key, message, session_tag=payload.session_tag, purpose=payload.purpose)
+    return PacketIdentity(check, payload.key, session_tag=payload.session_tag, purpose=payload.purpose)
 
 
 def datagram(port: int, data: bytes) -> PacketIdentity | None:

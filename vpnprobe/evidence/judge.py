@@ -13,10 +13,11 @@ from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.judging.connection import connection
 from vpnprobe.evidence.judging.conversation import conversation
 from vpnprobe.evidence.judging.data import data
-from vpnprobe.evidence.judging.facts import address_translation, failed, outages_of, skipped, traces
+from vpnprobe.evidence.judging.facts import failed, never_left, outages_of, skipped, traces
 from vpnprobe.evidence.judging.named import with_named_failures
 from vpnprobe.evidence.judging.number import numbers
 from vpnprobe.evidence.judging.packets import packets
+from vpnprobe.evidence.judging.translation import address_translation, helpers
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import EndRecord, PathFacts
 from vpnprobe.observations.schema import Observation
@@ -45,9 +46,12 @@ def judge(client: EndRecord, server: EndRecord, facts: PathFacts) -> list[Observ
     found = [row for check in sorted(judgement.packet_counts, key=_order) for row in rows_of(judgement, check)]
     found += numbers(judgement)
     measured = {observation.id for observation in found}
+    found += sorted((row for row in never_left(judgement) if row.id not in measured), key=lambda row: row.id)
+    measured = {observation.id for observation in found}
     found += [row for skip in facts.skips if (row := skipped(skip)).id not in measured]
     found = explain(with_named_failures(found, facts.named_failures), facts)
-    return [*found, *outages_of(judgement), *address_translation(facts), *traces(facts), *(failed(error) for error in facts.errors)]
+    translated = [*address_translation(judgement), *helpers(judgement)]
+    return [*found, *outages_of(judgement), *translated, *traces(facts), *(failed(error) for error in facts.errors)]
 
 
 def _order(check: Check) -> tuple[str, str, str, int, str, int]:

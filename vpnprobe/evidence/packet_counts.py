@@ -7,7 +7,7 @@ than reach (a large packet, one of a fast train, one after a pause, a copy whose
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from statistics import median
@@ -17,7 +17,7 @@ from vpnprobe.conversations.contract import OF_SESSION
 from vpnprobe.conversations.registry import UNREADABLE, protocol_of
 from vpnprobe.evidence.checks import Kind, kind_of
 from vpnprobe.evidence.departures import Departure
-from vpnprobe.evidence.identify import LCP_ANSWERS, LCP_REQUEST, UNSOLICITED
+from vpnprobe.evidence.identify import LCP_ANSWERS, LCP_REQUEST
 from vpnprobe.evidence.outages import Outage
 from vpnprobe.evidence.packet_records import BLOCK, Check, Movement, PacketRecord
 from vpnprobe.evidence.records import EndRecord
@@ -83,10 +83,10 @@ class PacketCounts:
     """The last packet record at the receiving end of each."""
 
     def total(self, direction: Direction) -> Count:
-        """All messages in one direction together, without the unsolicited ones."""
+        """All messages in one direction together."""
         whole = Count()
-        for (way, message), count in self.counts.items():
-            if way is direction and message != UNSOLICITED:
+        for (way, _), count in self.counts.items():
+            if way is direction:
                 whole.sent.update(count.sent)
                 whole.received.update(count.received)
                 whole.sizes.update(count.sizes)
@@ -110,14 +110,24 @@ class PacketCounts:
     def count(self, direction: Direction, message: str) -> Count:
         return self.counts.get((direction, message), Count())
 
+    def copy(self) -> "PacketCounts":
+        """Counts of its own, for who takes something out of them."""
+        copied = PacketCounts(details=dict(self.details))
+        for slot, one in self.counts.items():
+            copied.counts[slot] = Count(dict(one.sent), dict(one.received), dict(one.sizes), dict(one.blocks), set(one.proven))
+        return copied
 
-def _counting(packet_records: Iterable[PacketRecord], ahead_s: float) -> list[tuple[PacketRecord, float]]:
-    """Those that count, each with its time on the client's clock."""
-    return [
-        (s, round(s.at - ahead_s, DECIMALS) if ahead_s else s.at)
-        for s in packet_records
-        if not s.ttl_limited and s.purpose in PURPOSES_OF_REACH and _is_known(s.check.probe, s.check.name, s.message)
-    ]
+
+@dataclass(frozen=True, slots=True)
+class CountedRecords:
+    """What one check was counted from, and what came of it."""
+
+    of_client: Sequence[PacketRecord]
+    of_server: Sequence[PacketRecord]
+    how: tuple[object, ...]
+    """Everything else that the counts depend on."""
+    counts: PacketCounts | None
+    """None: none of the records counts."""
 
 
 @lru_cache(maxsize=1024)
@@ -128,52 +138,103 @@ def _is_known(probe: str, name: str, message: str) -> bool:
 
 
 def count_packets(
-    client: EndRecord, server: EndRecord, *, joined: bool, trusted: frozenset[Check] = frozenset()
+    client: EndRecord,
+    server: EndRecord,
+    *,
+    joined: bool,
+    trusted: frozenset[Check] = frozenset(),
+    before: dict[Check, CountedRecords] | None = None,
 ) -> dict[Check, PacketCounts]:
     """Counts by check.
 
     `trusted`: checks whose server-side packets come from another program than ours, so that the server agent has no record of sending
-    them: what the client received counts there without a join.
+    them: what the client received counts there without a join. `before`: what earlier calls counted, brought up to date; a check of which
+    both ends have the same records as then is not counted again.
     """
-    result: dict[Check, PacketCounts] = defaultdict(PacketCounts)
-    at_server = _begun_by(client, server) if joined and client.recorded else server.packet_records
-    everything = [*_counting(client.packet_records, client.ahead_s), *_counting(at_server, server.ahead_s)]
-    everything.sort(key=lambda one: one[0].movement is Movement.RECEIVED)
-    keys_sent: dict[tuple[Check, Direction], set[str]] = defaultdict(set)
+    of_client, of_server = _by_check(client.packet_records), _by_check(server.packet_records)
+    result: dict[Check, PacketCounts] = {}
+    for check in of_client | of_server:
+        ours, theirs = of_client.get(check, []), of_server.get(check, [])
+        how = (joined, check in trusted, client.recorded, client.ahead_s, server.recorded, server.ahead_s)
+        known = before.get(check) if before is not None else None
+        if known is None or known.how != how or known.of_client != ours or known.of_server != theirs:
+            counts = _counted(check, ours, theirs, client, server, joined=joined, trusted=check in trusted)
+            known = CountedRecords(ours, theirs, how, counts)
+            if before is not None:
+                before[check] = known
+        if known.counts is not None:
+            result[check] = known.counts if before is None else known.counts.copy()
+    return result
+
+
+def _by_check(packet_records: Iterable[PacketRecord]) -> dict[Check, list[PacketRecord]]:
+    found: dict[Check, list[PacketRecord]] = defaultdict(list)
+    for packet_record in packet_records:
+        found[packet_record.check].append(packet_record)
+    return found
+
+
+def _counted(
+    check: Check,
+    of_client: Sequence[PacketRecord],
+    of_server: Sequence[PacketRecord],
+    client: EndRecord,
+    server: EndRecord,
+    *,
+    joined: bool,
+    trusted: bool,
+) -> PacketCounts | None:
+    """The counts of one check's records; None: none of them counts. `client`, `server`: the records that they are from."""
+    at_server = _begun_by(of_client, of_server) if joined and client.recorded and kind_of(check) is Kind.CONVERSATION else of_server
+    everything = [(s, _at(s, end)) for some, end in ((of_client, client), (at_server, server)) for s in some if _counts(s)]
+    if not everything:
+        return None
+    counted = PacketCounts()
+    keys_sent: dict[Direction, set[str]] = {Direction.C2S: set(), Direction.S2C: set()}
+    for packet_record, at in everything:
+        if packet_record.movement is Movement.SENT:
+            count = counted.counts[packet_record.direction, packet_record.message]
+            count.sent.setdefault(packet_record.key, at)
+            if isinstance(number := packet_record.detail.get(BLOCK), int):
+                count.blocks.setdefault(packet_record.key, number)
+            keys_sent[packet_record.direction].add(session_part(packet_record.key))
+            if packet_record.size:
+                count.sizes[packet_record.key] = packet_record.size
     answers: list[tuple[PacketRecord, float]] = []
     for packet_record, at in everything:
-        of_check, way = result[packet_record.check], packet_record.direction
-        slot = (way, packet_record.message)
+        way = packet_record.direction
         if packet_record.movement is Movement.SENT:
-            of_check.counts[slot].sent.setdefault(packet_record.key, at)
-            if isinstance(number := packet_record.detail.get(BLOCK), int):
-                of_check.counts[slot].blocks.setdefault(packet_record.key, number)
-            keys_sent[packet_record.check, way].add(session_part(packet_record.key))
-        elif not joined or _comes_from_another(packet_record, trusted) or _was_sent(packet_record, way, keys_sent, server):
-            of_check.counts[slot].received.setdefault(packet_record.key, at)
-            of_check.details[slot] = packet_record
-            if "answers" in packet_record.detail:
-                answers.append((packet_record, at))
-        else:
             continue
+        if joined and not (trusted and way is Direction.S2C) and not _was_sent(packet_record, way, keys_sent, server):
+            continue
+        count = counted.counts[way, packet_record.message]
+        count.received.setdefault(packet_record.key, at)
+        counted.details[way, packet_record.message] = packet_record
         if packet_record.size:
-            of_check.counts[slot].sizes[packet_record.key] = packet_record.size
+            count.sizes[packet_record.key] = packet_record.size
+        if "answers" in packet_record.detail:
+            answers.append((packet_record, at))
     for answer, at in answers:
-        _count_answered(result[answer.check], answer, at)
-    for of_check in result.values():
-        _count_acknowledged(of_check)
-    return dict(result)
+        _count_answered(counted, answer, at)
+    _count_acknowledged(counted)
+    return counted
 
 
-def _begun_by(client: EndRecord, server: EndRecord) -> Iterable[PacketRecord]:
+def _counts(packet_record: PacketRecord) -> bool:
+    check = packet_record.check
+    of_reach = not packet_record.ttl_limited and packet_record.purpose in PURPOSES_OF_REACH
+    return of_reach and _is_known(check.probe, check.name, packet_record.message)
+
+
+def _at(packet_record: PacketRecord, end: EndRecord) -> float:
+    """When it was, on the client's clock."""
+    return round(packet_record.at - end.ahead_s, DECIMALS) if end.ahead_s else packet_record.at
+
+
+def _begun_by(of_client: Iterable[PacketRecord], of_server: Iterable[PacketRecord]) -> list[PacketRecord]:
     """The server's packet records without those of conversations that the client never began: a scanner's beside us, another user's."""
-    began = {(s.check, s.key) for s in client.packet_records if s.movement is Movement.SENT}
-    conversations = {check for check in {s.check for s in server.packet_records} if kind_of(check) is Kind.CONVERSATION}
-    return (s for s in server.packet_records if s.check not in conversations or (s.check, s.key) in began)
-
-
-def _comes_from_another(packet_record: PacketRecord, trusted: frozenset[Check]) -> bool:
-    return packet_record.direction is Direction.S2C and packet_record.check in trusted
+    began = {s.key for s in of_client if s.movement is Movement.SENT}
+    return [s for s in of_server if s.key in began]
 
 
 def _count_acknowledged(of_check: PacketCounts) -> None:
@@ -207,15 +268,13 @@ def session_part(key: str) -> str:
     return key.partition(OF_SESSION)[0]
 
 
-def _was_sent(
-    packet_record: PacketRecord, way: Direction, keys_sent: Mapping[tuple[Check, Direction], set[str]], server: EndRecord
-) -> bool:
+def _was_sent(packet_record: PacketRecord, way: Direction, keys_sent: Mapping[Direction, set[str]], server: EndRecord) -> bool:
     key = session_part(packet_record.key)
-    if key in keys_sent.get((packet_record.check, way), ()):
+    if key in keys_sent[way]:
         return True
     # An answer carries the key of the conversation that the client began: where nobody recorded it at the server, that key proves it.
     unrecorded = not server.recorded or bool(packet_record.message)
-    return way is Direction.S2C and unrecorded and key in keys_sent.get((packet_record.check, Direction.C2S), ())
+    return way is Direction.S2C and unrecorded and key in keys_sent[Direction.C2S]
 
 
 def background(packet_counts: Iterable[PacketCounts], direction: Direction) -> Background:

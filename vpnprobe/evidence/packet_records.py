@@ -60,6 +60,8 @@ class PacketRecord:
     """Numbers in the message that matter to a join: call_id, peer_call_id, result_code, notify, ..."""
     purpose: Purpose = Purpose.REACH
     """What our own payload in it says that it is for; of packets without one REACH, and TRACE where its sender limited the TTL."""
+    local: tuple[str, int | None] | None = None
+    """Address and port of this end itself, as it has them; None: not known. Held against the other end's `peer` it shows NATs."""
 
     @property
     def direction(self) -> Direction:

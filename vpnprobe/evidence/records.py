@@ -4,14 +4,17 @@
 the server saw) and what the TTL-limited copies found. Plain data, so that both can cross the control channel and be filled from captures.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 from vpnprobe.evidence.checks import answering_port, is_existing
 from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
+from vpnprobe.evidence.rates import RateLimit
 from vpnprobe.evidence.statistics import ERROR_BOUND, Background
+from vpnprobe.firewall.mending import Kept, Mends
 from vpnprobe.observations.schema import Direction, Transport
 
 
@@ -149,6 +152,10 @@ class PathFacts:
     """The address that the server sees the client at; None: not known."""
     server_address: str | None = None
     """The server's address as the client reaches it; None: not known."""
+    server_own_addresses: Mapping[Transport, str] = field(default_factory=dict)
+    """By protocol: the address at which what the client sends there comes to the server; of IP: whatever it is."""
+    opened_before: Mapping[Check, float] = field(default_factory=dict)
+    """By kind of packet: how many seconds before the run the server's packets of an earlier one had opened the way for it."""
     traces: tuple[TtlTrace, ...] = ()
     skips: tuple[Skip, ...] = ()
     named_failures: tuple[NamedFailure, ...] = ()
@@ -157,8 +164,16 @@ class PathFacts:
     """How far the server's clock is ahead of the client's, seconds; None: not known, and times of the two ends are not compared."""
     clock_uncertainty_s: float | None = None
     """How far the true offset may be from that, seconds; None: no offset is known."""
+    programs: Mapping[tuple[Transport, int], str] = field(default_factory=dict)
+    """Names of the programs that have ports of the server, where they are known."""
+    firewalls: Mapping[str, Mends] = field(default_factory=dict)
+    """By host, `client` and `server`: who manages its own firewall, and what lets through what it keeps."""
     samples: tuple[NumberSample, ...] = ()
     """What checks of kind number tried and measured."""
+    rate_limits: Mapping[tuple[Check, Direction], RateLimit] = field(default_factory=dict)
+    """What is shown to limit the rate of data."""
+    trains: frozenset[str] = frozenset()
+    """Keys of the sessions that were asked for that alone: what they lose is no measure of anything else."""
     errors: tuple[ProbeError, ...] = ()
     error_bound: float = ERROR_BOUND
     """What a 'blocked' must reach."""
@@ -173,9 +188,33 @@ class PathFacts:
             return None
         return self.client_address != self.client_seen_as
 
+    @property
+    def server_nat(self) -> bool | None:
+        """Whether the server's address is translated; None: not known."""
+        if self.server_address is None or not self.server_own_addresses:
+            return None
+        return any(own != self.server_address for own in self.server_own_addresses.values())
+
+    def mend(self, host: str, checks: Iterable[Check], *, leaving: bool) -> dict[str, Any]:
+        """What a row's detail says of an end's own firewall that keeps packets of these kinds; empty where nothing is known of it."""
+        firewall = self.firewalls.get(host, Mends())
+        commands = [line for check in checks for line in firewall.commands.get(kept_kind(host, check, leaving=leaving), ())]
+        told = {"mend": list(dict.fromkeys(commands))} if commands else {}
+        return {"firewall": firewall.manager, **told} if firewall.manager else told
+
     def port_state(self, transport: Transport, port: int | None) -> PortState:
         return self.ports.get((transport, port), PortState.UNKNOWN) if port is not None else PortState.OURS
+
+    def program(self, check: Check) -> str:
+        """The name of the program that answers a check at the server, where it is another's; empty: not known."""
+        transport, port = answering_port(check)
+        return self.programs.get((transport, port), "") if port is not None else ""
 
     def answering(self, check: Check) -> PortState:
         """Who answers a check at the server."""
         return PortState.UNKNOWN if is_existing(check) else self.port_state(*answering_port(check))
+
+
+def kept_kind(host: str, check: Check, *, leaving: bool) -> Kept:
+    """Packets of a check as a firewall tells them apart. `leaving`: they leave the host; else they come to it."""
+    return Kept(leaving, check.transport.value, check.port, host == "server", version=check.family)

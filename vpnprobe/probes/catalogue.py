@@ -8,6 +8,7 @@ from vpnprobe.probes.esp import EspPassthrough
 from vpnprobe.probes.gre import GrePassthrough
 from vpnprobe.probes.ike import IkeProbe
 from vpnprobe.probes.l2tp import L2tpProbe
+from vpnprobe.probes.nat import NatMapping
 from vpnprobe.probes.openvpn import OpenvpnProbe
 from vpnprobe.probes.pptp import PptpProbe
 from vpnprobe.probes.settings import Settings, WantedPort
@@ -40,6 +41,7 @@ PROBES: Final[Sequence[Probe]] = (
     IkeProbe(),
     OpenvpnProbe(),
     WireguardProbe(),
+    NatMapping(),
 )
 
 NEEDED_BY: Final = {

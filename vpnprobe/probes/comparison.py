@@ -57,6 +57,8 @@ class Surroundings(Protocol):
     @property
     def local_ports(self) -> set[tuple[Transport, int]]: ...
     @property
+    def opened_by_server(self) -> set[int]: ...
+    @property
     def pacer(self) -> Pacer: ...
     def judge(self) -> Judge: ...
     def endpoint(self, port: int) -> Endpoint: ...
@@ -163,7 +165,7 @@ class Comparison:
         passing = {
             port: max(int(port in self._greeted), _answered_on(counts.get(udp_reach(port))))
             for (transport, port), state in context.facts.ports.items()
-            if transport is Transport.UDP and state is PortState.OURS and port not in self._left
+            if transport is Transport.UDP and state is PortState.OURS and port not in self._left and port not in context.opened_by_server
         }
         best = max(passing, key=lambda port: (passing[port], -port), default=None)
         return best if best is not None and passing[best] else None

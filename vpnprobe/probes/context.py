@@ -9,8 +9,9 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
+from vpnprobe.conversations.echo_trains import Place, TrainRun
 from vpnprobe.conversations.registry import ClientKeys
 from vpnprobe.endpoint.host_firewall import HostFirewall
 from vpnprobe.endpoint.pacer import FASTEST_BYTES_PER_S, Line, Pacer
@@ -18,10 +19,12 @@ from vpnprobe.endpoint.probe_packets import ProbePacketMaker
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import PAYLOAD_BYTES, Nonces, ProbeSender
 from vpnprobe.evidence.checks import is_raw, tcp_reach
+from vpnprobe.evidence.comparison import blocks_needed
 from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.judging.packets import may_lose_alone
 from vpnprobe.evidence.named_failures import NamedFailure
+from vpnprobe.evidence.packet_counts import CountedRecords
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKind, Skip
 from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, MOST_TRIALS, Background
@@ -33,6 +36,8 @@ from vpnprobe.transports.stack import Address, Closable, Datagram, Endpoint, Net
 
 FIRST_TRIALS: Final = 6
 """Fresh packets of each kind before anybody asks whether they came."""
+SUSPECTED_TRIALS: Final = blocks_needed(1.0, ERROR_BOUND)
+"""The same where it is suspected that none comes: as many as it takes to be sure of it on a path that loses nothing else."""
 SPACING_S: Final = 0.03
 """Between packets of one kind: loss comes in bursts."""
 PACKET_BYTES: Final = 100
@@ -81,6 +86,20 @@ class RawPorts(NamedTuple):
     esp: RawPort
 
 
+class Tunnel(Protocol):
+    """What is tried of one protocol in one form on one port, as others see it."""
+
+    data: Check
+
+    def passes(self, judgement: Judge) -> bool:
+        """Whether data went both ways, and to the end."""
+        ...
+
+    async def in_trains(self, places: Sequence[Place]) -> tuple[str, TrainRun]:
+        """One fresh session over UDP whose echo requests follow a timetable: its conversation's key, and the requests."""
+        ...
+
+
 class _Judged(NamedTuple):
     """A judgement, and what it rests on."""
 
@@ -123,8 +142,12 @@ class ProbeContext:
     """Failures that a probe knows by name."""
     udp_locals: dict[int, Endpoint] = field(default_factory=dict)
     """By server port: the local end that `udp/reach` uses."""
+    opened_by_server: set[int] = field(default_factory=set)
+    """UDP ports of the server at which nothing came of the client's before the server itself had sent from there."""
     comparison: Comparison = field(init=False)
     """What suspected kinds are compared with."""
+    tunnels: list[Tunnel] = field(default_factory=list)
+    """All that are tried, in order."""
     line: Line = field(init=False)
     """What the path carries, and the pace of all that is sent."""
     _open: list[Closable] = field(default_factory=list)
@@ -132,6 +155,7 @@ class ProbeContext:
     """Of trials that have a flow of their own, the oldest first."""
     _sync: asyncio.Task[None] | None = None
     _judged: "_Judged | None" = None
+    _counted: dict[Check, CountedRecords] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.comparison = Comparison(self)
@@ -241,7 +265,7 @@ class ProbeContext:
         known = (len(self.recorder.packet_records), len(self.recorder.refusals))
         judged = self._judged
         if judged is None or judged.known != known or judged.server is not self.server_record or judged.facts is not self.facts:
-            judgement = Judge(self._records(), self.server_record, self.facts, times=False)
+            judgement = Judge(self._records(), self.server_record, self.facts, times=False, counted=self._counted)
             self._judged = judged = _Judged(known, self.server_record, self.facts, judgement)
         return judged.judgement
 
@@ -259,7 +283,8 @@ class ProbeContext:
     async def _refresh(self) -> None:
         assert self.peer is not None
         self.server_record = await self.peer.refresh()
-        self.facts = replace(self.facts, background=self.peer.background())
+        own = self.peer.own_addresses(str(self.peer_address))
+        self.facts = replace(self.facts, background=self.peer.background(), server_own_addresses=own)
 
     async def burst(self, send_one: Callable[[], Awaitable[None] | None], count: int, *, spacing_s: float = SPACING_S) -> None:
         """Sends `count` fresh packets, spaced in time."""
@@ -298,18 +323,16 @@ class ProbeContext:
             return missing(judgement.loss[way] if loss is None else loss, times, wanted=judgement.facts.error_bound)
         return max(0, min(more, MOST_TRIALS - len(lost_at))) if lost_at else 0
 
-    async def until_sure(self, check: Check, way: Direction, send: SendTrials) -> None:
-        """First trials, then as many more as it takes, beside controls. `send` sends them in the given direction."""
-        await send(FIRST_TRIALS, False)
+    async def until_sure(self, check: Check, way: Direction, send: SendTrials, *, suspected: bool = False) -> None:
+        """First trials, then as many more as it takes, beside controls. `send` sends them in the given direction.
+
+        `suspected`: it is known already that they may not pass, and the first ones leave beside controls too.
+        """
+        await send(SUSPECTED_TRIALS if suspected else FIRST_TRIALS, suspected)
         for _ in range(MOST_ROUNDS):
             if not (more := await self.needed(check, way)):
                 return
             await send(more, True)
-
-    async def after_client(self, check: Check, send_back: SendTrials) -> None:
-        """Server to client, once the client's first packet has had time to open the way through NATs and stateful firewalls."""
-        await asyncio.sleep(self.settle_s)
-        await self.until_sure(check, Direction.S2C, send_back)
 
     async def trials(self, ready: Ready, count: int, beside: bool, *, one_flow: bool = False) -> None:
         """Sends `count` fresh packets: one after another, or, `beside`, one in each of as many blocks.

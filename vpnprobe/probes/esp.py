@@ -1,7 +1,6 @@
 """esp/passthrough: does ESP (IP protocol 50) pass by itself, each way?
 
-One packet an SPI, a fresh SPI each: SPIs are one-way, and stateful firewalls may pass the server's only after the client's, or never, so
-some of the server's leave before the client has sent any.
+One packet an SPI, a fresh SPI each. The client's go first (`probes.order`).
 """
 
 from functools import partial
@@ -9,8 +8,8 @@ from typing import Final
 
 from vpnprobe.evidence.checks import ESP
 from vpnprobe.observations.schema import Direction
-from vpnprobe.probes.context import FIRST_TRIALS, ProbeContext, gather_all, ready
-from vpnprobe.probes.gre import unsolicited
+from vpnprobe.probes.context import FIRST_TRIALS, ProbeContext, ready
+from vpnprobe.probes.order import client_first
 from vpnprobe.probes.peer import Job
 from vpnprobe.probes.settings import Settings, WantedPort
 
@@ -39,5 +38,4 @@ class EspPassthrough:
         async def send_back(count: int, beside: bool) -> None:
             await context.trials_back(Job.ESP, count, beside)
 
-        await unsolicited(context, context.peer, Job.ESP)
-        await gather_all([context.until_sure(ESP, Direction.C2S, send), context.after_client(ESP, send_back)])
+        await client_first(context, ESP, send, send_back)

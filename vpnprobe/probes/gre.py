@@ -1,21 +1,22 @@
 """gre/passthrough, bare: does GRE (IP protocol 47) pass by itself, each way?
 
-Version 0 packets with our payload, sent by both ends at once; some of the server's leave before the client has sent any, to find
-firewalls that let in only what was asked for. GRE inside a call is asked by the probe that sets the call up.
+Version 0 packets with our payload, the client's first (`probes.order`). GRE inside a call is asked by the probe that sets the call up.
+Firewalls that look into GRE tell calls apart and take everything else for one flow; others take all GRE of two addresses for one.
 """
 
+import asyncio
 from functools import partial
 from typing import Final
 
 from vpnprobe.evidence import identify
-from vpnprobe.evidence.checks import GRE_BARE
+from vpnprobe.evidence.checks import GRE_BARE, GRE_IN_CALL
+from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Direction
-from vpnprobe.probes.context import FIRST_TRIALS, ProbeContext, gather_all, ready
-from vpnprobe.probes.peer import Job, Peer
+from vpnprobe.probes.context import FIRST_TRIALS, ProbeContext, ready
+from vpnprobe.probes.order import back_and_again, first_came
+from vpnprobe.probes.peer import Job
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Datagram
-
-UNSOLICITED_TRIALS: Final = 2
 
 
 class GrePassthrough:
@@ -47,14 +48,17 @@ class GrePassthrough:
         async def send_back(count: int, beside: bool) -> None:
             await context.trials_back(Job.BARE_GRE, count, beside)
 
-        await unsolicited(context, context.peer, Job.BARE_GRE)
-        await gather_all([context.until_sure(GRE_BARE, Direction.C2S, send), context.after_client(GRE_BARE, send_back)])
+        forth = asyncio.get_running_loop().create_task(context.until_sure(GRE_BARE, Direction.C2S, send))
+        try:
+            if await first_came(context, GRE_BARE, forth) or not lost_in_call(context):
+                await back_and_again(context, GRE_BARE, send, send_back)
+            await forth
+        finally:
+            forth.cancel()
 
 
-async def unsolicited(context: ProbeContext, peer: Peer, job: Job) -> None:
-    """Has the server send a few packets before the client has sent any of the kind.
-
-    Not through a NAT: there they would be taken for the NAT's own traffic, and the entry that they leave stands in the client's way.
-    """
-    if not context.facts.nat:
-        await peer.send(job, count=UNSOLICITED_TRIALS, spacing_s=0.02, unsolicited=True)
+def lost_in_call(context: ProbeContext) -> bool:
+    """Whether the server's GRE inside a call vanishes too, and no NAT that knows no calls can be why: then it opens nothing anywhere."""
+    counted = context.judge().packet_counts.get(GRE_IN_CALL)
+    count = counted.total(Direction.S2C) if counted is not None else None
+    return count is not None and len(count.sent) >= LEAST_TRIALS and not count.received and not context.facts.nat

@@ -1,14 +1,16 @@
 """Whole OpenVPN sessions with the server agent: reset, TLS, keys, and data both ways, in one wrap on one port."""
 
-from collections.abc import Callable
-from functools import partial
+import ssl
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import Final
 
 from vpnprobe import __version__
+from vpnprobe.conversations.echo_trains import Place, TrainRun
 from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session_keys import SessionKeys
-from vpnprobe.conversations.openvpn_tls import certificate_fingerprint, client_context
+from vpnprobe.conversations.openvpn_tls import Identity, certificate_fingerprint, client_context
 from vpnprobe.endpoint.driver import Driver
 from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake, openvpn_reset
 from vpnprobe.evidence.packet_records import Check
@@ -35,7 +37,7 @@ class OpenvpnSessions(TunnelSessions):
         handshake, data = openvpn_handshake(wanted.transport, wanted.port, form), openvpn_data(wanted.transport, wanted.port, form)
         super().__init__(context, wanted, (self.reset, handshake), data, OPENING_BYTES)
         self._session_keys = session_keys
-        self._tls_context = client_context(ca_pem=None, identity=session_keys.identity)
+        self._tls_context = _context_of(session_keys.identity)
 
     async def session(self, echoes: int, moment: Moment) -> None:
         await (self._over_udp(echoes, moment) if self.wanted.transport is Transport.UDP else self._over_tcp(echoes, moment))
@@ -70,6 +72,13 @@ class OpenvpnSessions(TunnelSessions):
             self.context, client, self.reset, until=over, closing=goodbye, moment=moment, further=further, admitted=OPENING_BYTES
         )
 
+    async def in_trains(self, places: Sequence[Place]) -> tuple[str, TrainRun]:
+        client = self._client(len(places))
+        run = TrainRun(client.run.identifier, len(places), client.run.sizes, places=places)
+        client.begin_echoes(run)
+        await over_udp(self.context, client, self.reset, until=self._over(client), closing=client.goodbye)
+        return client.key, run
+
     def _over(self, client: Client) -> Callable[[Driver], SessionOver]:
         return lambda _: SessionOver(self.context, client, ECHOES, stream=client.stream)
 
@@ -80,6 +89,12 @@ class OpenvpnSessions(TunnelSessions):
             return
         client = self._client(echoes)
         await over_stream(self.context, client, self.reset, stream, self._over(client), moment=moment)
+
+
+@lru_cache(maxsize=4)
+def _context_of(identity: Identity) -> ssl.SSLContext:
+    """One for all sessions of a run: loading a key takes longer than a handshake does."""
+    return client_context(ca_pem=None, identity=identity)
 
 
 def checks_of(wanted: WantedPort) -> tuple[Check, Check]:

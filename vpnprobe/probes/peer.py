@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import EndRecord, TtlTrace
 from vpnprobe.evidence.statistics import Background
-from vpnprobe.observations.schema import Direction
+from vpnprobe.observations.schema import Direction, Transport
 
 
 class Job(StrEnum):
@@ -48,7 +48,6 @@ class Peer(Protocol):
         port: int = 0,
         to: Sequence[tuple[str, int]] = (),
         call_id: int = 0,
-        unsolicited: bool = False,
         beside: int | None = None,
     ) -> None:
         """Has the server send fresh packets; returns when they have left.
@@ -60,6 +59,10 @@ class Peer(Protocol):
 
     async def refresh(self) -> EndRecord:
         """The server's whole record as it stands."""
+        ...
+
+    def own_addresses(self, target: str) -> Mapping[Transport, str]:
+        """By protocol: the server's own address at which what is sent to `target` comes to it, as far as it is known."""
         ...
 
     def background(self) -> Mapping[Direction, Background]:

@@ -16,9 +16,11 @@ from vpnprobe.endpoint.ppp_call import Call
 from vpnprobe.endpoint.probe_packets import in_call
 from vpnprobe.evidence.checks import GRE_IN_CALL, PPTP_CONTROL, PPTP_LCP
 from vpnprobe.evidence.records import PortState
+from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import ProbeContext, SendTrials, gather_all, ready
 from vpnprobe.probes.conversing import Moment, connected, stream_driver, until_sure
+from vpnprobe.probes.order import first_came
 from vpnprobe.probes.peer import Job
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Datagram
@@ -42,11 +44,25 @@ class PptpProbe:
 
     async def run(self, context: ProbeContext) -> None:
         calls = Calls(context)
-        await until_sure(context, PPTP_CONTROL, calls.attempt)
-        if PPTP_CONTROL not in context.judge().packet_counts:
-            context.skip(PPTP_CONTROL, context.unconnected(PORT))
-        if context.raw is not None:
-            calls.take_late()
+        passing = asyncio.get_running_loop().create_task(self._pass_lcp(context, calls))
+        try:
+            await self._set_up(context, calls)
+            await passing
+        finally:
+            passing.cancel()
+
+    async def _set_up(self, context: ProbeContext, calls: "Calls") -> None:
+        try:
+            await until_sure(context, PPTP_CONTROL, calls.attempt)
+            if PPTP_CONTROL not in context.judge().packet_counts:
+                context.skip(PPTP_CONTROL, context.unconnected(PORT))
+            if context.raw is not None:
+                calls.take_late()
+        finally:
+            calls.settled.set()
+
+    async def _pass_lcp(self, context: ProbeContext, calls: "Calls") -> None:
+        await calls.settled.wait()
         if context.raw is None:
             context.skip(GRE_IN_CALL, context.no_raw, Direction.C2S, Direction.S2C)
         elif calls.call is None:
@@ -61,6 +77,8 @@ class Calls:
     def __init__(self, context: ProbeContext) -> None:
         self.context = context
         self.call: Call | None = None
+        self.settled = asyncio.Event()
+        """Set once there is a call, or it is known that there is none."""
         self._connection: _ControlConnection | None = None
         """The call's."""
         self._late: list[tuple[Initiator, _ControlConnection]] = []
@@ -113,6 +131,7 @@ class Calls:
         context.gre_listeners.append(came)
         context.copies[GRE_IN_CALL] = in_call(call)
         self.call = call
+        self.settled.set()
 
     async def pass_lcp(self, call: Call) -> None:
         """Sends LCP both ways until it is sure whether it passes."""
@@ -125,13 +144,17 @@ class Calls:
             if context.peer is not None:
                 await context.trials_back(Job.IN_CALL_GRE, count, beside, call_id=call.peer_call_id)
 
-        forth = context.until_sure(GRE_IN_CALL, Direction.C2S, send)
-        if context.peer is None or context.port_state(Transport.TCP, PORT) is PortState.DAEMON:
-            await gather_all([forth, self._hear_pppd(call, send_back)])
-        elif context.one_sided(GRE_IN_CALL, PPTP_LCP):
+        forth = asyncio.get_running_loop().create_task(context.until_sure(GRE_IN_CALL, Direction.C2S, send))
+        try:
+            if context.peer is None or context.port_state(Transport.TCP, PORT) is PortState.DAEMON:
+                await gather_all([forth, self._hear_pppd(call, send_back)])
+            elif not context.one_sided(GRE_IN_CALL, PPTP_LCP):
+                # A server's pppd speaks by itself as soon as there is a call. So it need not wait until it is sure that nothing comes.
+                lost = not await first_came(context, GRE_IN_CALL, forth, lost=LEAST_TRIALS)
+                await context.until_sure(PPTP_LCP, Direction.S2C, send_back, suspected=lost)
             await forth
-        else:
-            await gather_all([forth, context.after_client(PPTP_LCP, send_back)])
+        finally:
+            forth.cancel()
 
     async def _hear_pppd(self, call: Call, send_back: SendTrials) -> None:
         """Waits for another program's pppd until it was heard and acknowledged us, or ends the call, or its time is over.

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Final, TypeVar
 
+from vpnprobe.conversations.echo_trains import Place, TrainRun
 from vpnprobe.conversations.tunnel_echo import TunnelEcho
 from vpnprobe.endpoint.driver import CLOCK_SLACK_S, Driver
 from vpnprobe.endpoint.pacer import Turn
@@ -110,6 +111,7 @@ class TunnelSessions(ABC):
         self._behind = False
         """Whether it is looked behind the end of a session just now."""
         self.opening_bytes = opening_bytes
+        context.tunnels.append(self)
 
     def at_the_lines_pace(self, end: TunnelEcho) -> None:
         """Has an end's echo requests leave as the line carries them."""
@@ -120,6 +122,10 @@ class TunnelSessions(ABC):
     @abstractmethod
     async def session(self, echoes: int, moment: Moment) -> None:
         """One fresh session, begun at its moment once it is ready, to its end. `echoes`: the client's echo requests."""
+
+    @abstractmethod
+    async def in_trains(self, places: Sequence[Place]) -> tuple[str, TrainRun]:
+        """One fresh session over UDP whose echo requests follow a timetable: its conversation's key, and the requests."""
 
     async def behind_its_end(self, client: TunnelEcho, driver: Driver) -> None:
         """Where nothing more was answered at the end of a session: one request more of each end in each of some blocks.

@@ -2,7 +2,8 @@
 
 Fresh numbered payloads of two sizes go to every port that matters: the shortest, and a decoy of the size of the first message of the VPN
 protocol that lives there, so that a filter on size or content shows as a difference. The server agent answers each. Where nothing
-arrives, the server sends to the client unasked, so that the way back is measured too.
+arrives, the server sends to the client unasked, so that the way back is measured too, and then the client to it once more: a stateful
+firewall at the server's side lets in what the server has asked for.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,7 @@ from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Opener, ProbeContext, SendOne, SendTrials, gather_all
+from vpnprobe.probes.order import again, came_through
 from vpnprobe.probes.peer import Job
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Datagram, Endpoint
@@ -83,6 +85,12 @@ class UdpReach:
 
         await context.until_sure(check, Direction.C2S, send)
         await self._way_back(context, check, send, opener)
+        if not came_through(context, check, Direction.C2S):
+            if came_through(context, check, Direction.S2C):
+                # From the port that the server has sent to: do they pass now?
+                context.opened_by_server.add(number)
+                await again(context, check, send)
+            context.udp_locals[number] = (await context.udp(came, refused)).local  # What is traced is to find the way as a client does.
 
     async def _way_back(self, context: ProbeContext, check: Check, send: SendTrials, opener: Callable[[bool], Awaitable[Opener]]) -> None:
         """Measures server to client where no answer came: more answers, or packets of the server's own."""

@@ -4,9 +4,11 @@ WireGuard answers nobody whose key it does not know: where another program has t
 agent sees arrive on the wire. Without an agent nothing can be asked of it but with a profile of its own.
 """
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, assert_never
 
+from vpnprobe.conversations.echo_trains import Place, TrainRun
 from vpnprobe.conversations.registry import protocol_named
 from vpnprobe.conversations.wireguard_ends import Initiator
 from vpnprobe.conversations.wireguard_run_keys import ECHOES as SERVER_ECHOES
@@ -40,6 +42,24 @@ class WireguardSessions(TunnelSessions):
         self._keys = keys
 
     async def session(self, echoes: int, moment: Moment) -> None:
+        initiator = self._initiator(echoes)
+        self.at_the_lines_pace(initiator)
+        # Nothing is repeated within a session: only the answer to the last initiation could be read, and fresh sessions are the trials.
+        further = partial(self.behind_its_end, initiator)
+        over = self._over(initiator)
+        await over_udp(self.context, initiator, self._handshake, until=over, moment=moment, further=further, admitted=OPENING_BYTES)
+
+    async def in_trains(self, places: Sequence[Place]) -> tuple[str, TrainRun]:
+        initiator = self._initiator(len(places))
+        run = TrainRun(initiator.run.identifier, len(places), initiator.run.sizes, places=places)
+        initiator.begin_echoes(run)
+        await over_udp(self.context, initiator, self._handshake, until=self._over(initiator))
+        return initiator.key, run
+
+    def _over(self, initiator: Initiator) -> Callable[[Driver], SessionOver]:
+        return lambda _: SessionOver(self.context, initiator, SERVER_ECHOES, stream=False, first_answer_s=FIRST_ANSWER_S)
+
+    def _initiator(self, echoes: int) -> Initiator:
         context = self.context
         initiator = Initiator(
             self._keys.identity,
@@ -49,14 +69,7 @@ class WireguardSessions(TunnelSessions):
             echoes=echoes,
         )
         initiator.short_replies = True
-        self.at_the_lines_pace(initiator)
-        # Nothing is repeated within a session: only the answer to the last initiation could be read, and fresh sessions are the trials.
-
-        def over(_: Driver) -> SessionOver:
-            return SessionOver(context, initiator, SERVER_ECHOES, stream=False, first_answer_s=FIRST_ANSWER_S)
-
-        further = partial(self.behind_its_end, initiator)
-        await over_udp(context, initiator, self._handshake, until=over, moment=moment, further=further, admitted=OPENING_BYTES)
+        return initiator
 
 
 class WireguardProbe:

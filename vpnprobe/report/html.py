@@ -6,6 +6,7 @@ templates and the style sheet are package data in `templates/`.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from vpnprobe.observations.schema import Result
@@ -28,7 +29,9 @@ def render(result: Result) -> bytes:
     return page.encode("utf-8", "replace")
 
 
+@cache
 def _environment() -> "Environment":
+    """One for all reports of a program: compiling the templates takes longer than filling them."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

@@ -183,7 +183,7 @@ def _facts(row: Observation) -> Iterable[str]:
 
 def _counts(row: Observation) -> str:
     if row.check == "trace":
-        return f"{row.received or 0} of {row.sent} hops answered" if row.sent is not None else ""
+        return f"{row.received} of {row.sent} hops answered" if None not in (row.sent, row.received) else ""
     told = count_words(row.sent, row.received, "answered" if row.direction is Direction.BOTH else "arrived")
     proof = PROOFS.get(str(row.detail.get("proof")), "")
     return f"{told} ({proof})" if row.received and proof and row.direction is not Direction.BOTH else told

@@ -40,6 +40,8 @@ FAILURE_RULES: Final = "failure."
 """How the rules begin that name a failure and say what to change."""
 AT_THE_SERVER: Final = "at the server: "
 """How the reason begins where it is the server agent that lacks something."""
+MOST_COMMANDS: Final = 6
+"""That are told of one end."""
 FORWARDING: Final = " (and see what it forwards, or what forwards to it)"
 """Of the server alone: a client is not forwarded to."""
 ORDER: Final = {protocol.value: place for place, protocol in enumerate(Protocol)}
@@ -161,6 +163,9 @@ def _without_advice(result: Result) -> Headline:
         return Headline("bad", f"{listed(failing)} {_verb(failing, 'does', 'do')} not work; {rest}", _why(result, Feasibility.INFEASIBLE))
     if stopped := [protocol_name(verdict.protocol) for verdict in result.verdicts if _named_failures(verdict)]:
         return Headline("bad", f"{listed(stopped)} {_verb(stopped, 'does', 'do')} not come up", _why(result, Feasibility.UNKNOWN))
+    if kept := list(kept_by_hosts(result)):
+        whose = listed([f"the {one.host}'s own firewall" for one in kept])
+        return Headline("mute", f"{whose[0].upper()}{whose[1:]} {_verb(kept, 'is', 'are')} in the way", _opening(kept[0]))
     return Headline("mute", "Nothing could be shown, neither to work nor to fail", _why(result, Feasibility.UNKNOWN))
 
 
@@ -179,7 +184,7 @@ def _why(result: Result, *wanted: Feasibility) -> str:
     return _first([reason.text for reason in found[0].because]) if len(found) == 1 else "Each protocol's own reason stands below."
 
 
-def _verb(names: Sequence[str], one: str, many: str) -> str:
+def _verb(names: Sequence[object], one: str, many: str) -> str:
     return one if len(names) == 1 else many
 
 
@@ -309,7 +314,7 @@ def next_steps(result: Result) -> tuple[str, ...]:
     """What to do now, cheapest first; empty where the verdict leaves nothing open."""
     open_ones = [verdict for verdict in result.verdicts if verdict.feasibility is Feasibility.UNKNOWN and not _named_failures(verdict)]
     unknown = [protocol_name(verdict.protocol) for verdict in open_ones]
-    steps: list[str] = []
+    steps = [_opening(one) for one in kept_by_hosts(result)]
     if not result.complete:
         steps.append("Run it again: this run was interrupted.")
     if result.run.mode is Mode.OFFLINE and (unknown or not result.verdicts):
@@ -324,10 +329,6 @@ def next_steps(result: Result) -> tuple[str, ...]:
         steps.append("Run it with CAP_NET_RAW (as root) to measure what was skipped; `vpnprobe doctor` names the command.")
     if any(reason.startswith(AT_THE_SERVER) for reason in lacking):
         steps.append("Run the server agent with CAP_NET_RAW (as root): without it GRE and ESP cannot be measured.")
-    steps += [
-        f"Open the {host}'s own firewall for {listed(kept)}{FORWARDING if host == 'server' else ''}: the path is not what stops it."
-        for host, kept in kept_by_hosts(result)
-    ]
     reasons = [reason for verdict in result.verdicts for reason in verdict.because]
     steps += [reason.text for reason in reasons if reason.rule == CONTROL_PORT_RULE or reason.rule.startswith(FAILURE_RULES)]
     if result.run.mode is Mode.PAIRED and result.recommendation is not None and (words := set_up_words(result.recommendation.protocol)):
@@ -335,12 +336,51 @@ def next_steps(result: Result) -> tuple[str, ...]:
     return tuple(dict.fromkeys(steps))
 
 
-def kept_by_hosts(result: Result) -> Iterator[tuple[str, list[str]]]:
-    """Each end whose own firewall keeps something, and what that is."""
+@dataclass(frozen=True, slots=True)
+class KeptByHost:
+    """What the own firewall of one end keeps."""
+
+    host: str
+    """`client` or `server`."""
+    firewall: str
+    """Who manages it; empty: not known."""
+    kinds: tuple[str, ...]
+    """Of packets."""
+    commands: tuple[str, ...]
+    """What lets them through, run there, of the ports that protocols are judged on; empty: not known."""
+    further: bool = False
+    """Whether there are commands for other ports too."""
+
+
+def kept_by_hosts(result: Result) -> Iterator[KeptByHost]:
+    """Each end whose own firewall keeps something."""
     kept = [row for row in result.observations if row.cause is Cause.HOST_FIREWALL]
     for host in ("client", "server"):
-        if words := [question_words(row) for row in kept if row.detail.get("host", "server") == host]:
-            yield host, list(dict.fromkeys(words))
+        if rows := [row for row in kept if row.detail.get("host", "server") == host]:
+            managers = (str(row.detail["firewall"]) for row in rows if row.detail.get("firewall"))
+            every = _commands(rows)
+            judged = {None, *(verdict.port for verdict in result.verdicts)}
+            first = _commands(row for row in rows if row.port in judged)[:MOST_COMMANDS] or every[:MOST_COMMANDS]
+            yield KeptByHost(host, next(managers, ""), summed(rows), first, further=len(first) < len(every))
+
+
+def _commands(rows: Iterable[Observation]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(command for row in rows for command in _texts(row.detail.get("mend"))))
+
+
+def _texts(told: object) -> list[str]:
+    return [str(one) for one in told] if isinstance(told, list | tuple) else []
+
+
+def _opening(kept: KeptByHost) -> str:
+    """What to run where, and why."""
+    manager = f" ({kept.firewall})" if kept.firewall else ""
+    if not kept.commands:
+        forwarding = FORWARDING if kept.host == "server" else ""
+        return f"Open the {kept.host}'s own firewall{manager} for {listed(kept.kinds)}{forwarding}: the path is not what stops it."
+    commands = "; ".join(f"`{command}`" for command in kept.commands)
+    whose = f"The {kept.host}'s own firewall{manager} keeps {listed(kept.kinds)}, and the path does not."
+    return f"{whose} On the {kept.host}, as root: {commands}{' (and likewise for the others)' if kept.further else ''}."
 
 
 def place_in_order(protocol: str) -> tuple[int, str]:

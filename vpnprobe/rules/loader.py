@@ -55,6 +55,10 @@ WHY_KEYS: Final = (
     "unanswered",
     "unanswered-because",
     "host-firewall",
+    "opened-before",
+    "after-server",
+    "unwatched",
+    "taken",
 )
 REMARK_KEYS: Final = (
     "loss",

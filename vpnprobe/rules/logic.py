@@ -54,6 +54,11 @@ def by_the_peer(row: Observation) -> bool:
     return row.outcome is Outcome.REFUSED and row.detail.get("by") == "peer" and row.cause in (None, Cause.UNKNOWN)
 
 
+def is_local(row: Observation) -> bool:
+    """Whether it is an end's own doing, or may be."""
+    return row.cause is Cause.HOST_FIREWALL or "unwatched" in row.detail
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """The rows of one selector that a value rests on."""
@@ -257,8 +262,11 @@ def _applies(source: Source, reading: Reading) -> bool:
 def _weigh(source: Source, reading: Reading) -> Value:
     value = reading.value(source.selector)
     if value.truth is Truth.UNKNOWN:
-        against = [other for name in source.falsified_by if (other := reading.value(name)).truth is Truth.FALSE]
-        return joined(Truth.FALSE, against) if against else value
+        others = [reading.value(name) for name in source.falsified_by]
+        against = [other for other in others if other.truth is Truth.FALSE]
+        # What an end itself does to a step before tells why this one was not tried.
+        local = [other for other in others if other.truth is Truth.UNKNOWN and any(map(is_local, other.rows))]
+        return joined(Truth.FALSE, against) if against else joined(Truth.UNKNOWN, (value, *local)) if local else value
     if value.truth is Truth.FALSE and source.proof_only:
         return Value(Truth.UNKNOWN, value.parts)
     return value

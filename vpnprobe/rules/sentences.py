@@ -175,19 +175,45 @@ def why(value: Value, rules: RuleSet) -> str:
         ("no-listener", [row for row in open_rows if row.cause is Cause.NO_LISTENER]),
         ("refused", [row for row in open_rows if by_the_peer(row)]),
         ("host-firewall", [row for row in open_rows if row.cause is Cause.HOST_FIREWALL]),
+        ("unwatched", [row for row in open_rows if row.detail.get("unwatched")]),
         ("unanswered-because", [row for row in unanswered if row.detail.get("reason")]),
+        ("taken", [row for row in open_rows if row.outcome is Outcome.NO_ANSWER and row.detail.get("program")]),
         ("unanswered", unanswered),
+        ("opened-before", [row for row in open_rows if "opened_before_s" in row.detail]),
+        ("after-server", [row for row in open_rows if row.detail.get("after_server")]),
         ("no-answer", [row for row in open_rows if row.outcome is Outcome.NO_ANSWER]),
         ("error", [row for row in open_rows if row.outcome is Outcome.ERROR]),
         ("skipped", [row for row in open_rows if row.outcome is Outcome.SKIPPED]),
     ):
         if fits:
-            return filled(rules.why[key], {"reason": _reasons(fits), "sent": _sent(fits), "refusal": _refusals(fits)})
+            return filled(
+                rules.why[key],
+                {
+                    "reason": _reasons(fits),
+                    "mend": _mend(fits),
+                    "program": _programs(fits),
+                    "sent": _sent(fits),
+                    "refusal": _refusals(fits),
+                },
+            )
     return filled(rules.why["not-measured"], {})
 
 
 def _reasons(rows: Iterable[Observation]) -> str:
     return listed(dict.fromkeys(str(row.detail.get("reason") or "no reason given") for row in rows))
+
+
+def _mend(rows: Sequence[Observation]) -> str:
+    """What lets the first of them through, and where it has to be run; empty where it is not known."""
+    for row in rows:
+        commands = row.detail.get("mend")
+        if isinstance(commands, Sequence) and not isinstance(commands, str) and commands:
+            return f" (on the {row.detail.get('host')}, {listed(f'`{command}`' for command in commands)} lets it through)"
+    return ""
+
+
+def _programs(rows: Iterable[Observation]) -> str:
+    return listed(dict.fromkeys(str(row.detail["program"]) for row in rows if row.detail.get("program")))
 
 
 def _refusals(rows: Iterable[Observation]) -> str:

@@ -10,7 +10,7 @@ it works, and fails nothing but itself.
 Invariant: every verdict has a reason, and nothing that was not measured fails it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 from typing import Final, NamedTuple
@@ -194,7 +194,7 @@ def _working(
     because = (
         *_reasons([working], Truth.TRUE, rules),
         *(_remark("profile", profile, working, rules, ()) if existing else ()),
-        *(_remark("other-port", profile, working, rules, ()) if elsewhere else ()),
+        *(_remark("other-port", profile, working, rules, (), taken=_holder(before, profile.default_port)) if elsewhere else ()),
         *(_remark("wrap", profile, working, rules, ()) if wrapped else ()),
         *(_remark("loss", profile, working, rules, lossy) if lossy else ()),
         *(_remark("limit", profile, working, rules, limited) if limited else ()),
@@ -207,6 +207,12 @@ def _working(
     verdict = Verdict(profile.name, feasibility, because, working.port)
     counted = _counted(distinct(row for finding in rests_on for row in finding.value.rows), observations)
     return Judgement(profile, verdict, judged, settings, lossy, limited, _advised(profile, judged, working), counted)
+
+
+def _holder(judged: Iterable[PortFindings], port: int) -> str:
+    """The program that has a port of the server; empty: none is known to."""
+    programs = (row.detail.get("program") for one in judged if one.port == port for row in one.rows)
+    return next((str(program) for program in programs if program), "")
 
 
 def _counted(rows: Sequence[Observation], observations: Sequence[Observation]) -> Counted:
@@ -225,7 +231,10 @@ def _advised(profile: ProtocolTraits, judged: Sequence[PortFindings], working: P
     return {"wrap": strongest} if profile.wraps and strongest is not None else {}
 
 
-def _remark(key: str, profile: ProtocolTraits, working: PortFindings, rules: RuleSet, rows: tuple[Observation, ...]) -> tuple[Reason, ...]:
+def _remark(
+    key: str, profile: ProtocolTraits, working: PortFindings, rules: RuleSet, rows: tuple[Observation, ...], *, taken: str = ""
+) -> tuple[Reason, ...]:
+    """`taken`: the program that has the default port; empty: none is known to."""
     parts = [
         Part(part.selector, mine)
         for finding in working.findings
@@ -241,6 +250,7 @@ def _remark(key: str, profile: ProtocolTraits, working: PortFindings, rules: Rul
         "limit": ", ".join(dict.fromkeys(str(row.cause) for row in rows)),
         "wrap": working.form,
         "wrapped": form_words(working.form),
+        "taken": f" ({taken} has it at the server)" if taken else "",
         **in_words(Value(Truth.TRUE, tuple(parts)), "", port, working.form),
     }
     return (Reason(key, filled(rules.remarks[key], words), tuple(row.id for row in rows)),)

@@ -18,6 +18,7 @@ FIRST_STAGE: Final = "import os; exec(bytes(iter(lambda: os.read(0, 1)[0], 0)))"
 PARTS: Final = (
     "errors.py",
     "wire",
+    "firewall",
     "observations",
     "provisioning",
     "conversations",

@@ -4,11 +4,13 @@ Two implementations: `vpnprobe.transports.system.SystemStack` on the operating s
 virtual time. All of it runs on the asyncio event loop that is current; callbacks are called on it. Standard library alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple, Protocol
+
+from vpnprobe.firewall.mending import Kept, Mends
 
 Address = IPv4Address | IPv6Address
 
@@ -19,6 +21,13 @@ class Endpoint(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
+
+
+class LocalPort(NamedTuple):
+    """A port of this host, over TCP or UDP."""
+
+    port: int
+    tcp: bool
 
 
 class Capability(StrEnum):
@@ -192,6 +201,17 @@ class NetworkStack(Protocol):
 
         Raises CannotRun (status MISSING) without Capability.RAW_IP.
         """
+        ...
+
+    async def own_firewall(self, kept: Sequence[Kept], peer: Address) -> Mends:
+        """What lets through what this host's own firewall keeps of the packets to and from `peer`, by reading its rules.
+
+        Without commands where they may not be read, or where nothing of what was read keeps it.
+        """
+        ...
+
+    async def holders(self, ports: Sequence[LocalPort]) -> Mapping[LocalPort, str]:
+        """The names of the programs of this host that have ports; a port that nobody is seen to have is not there."""
         ...
 
     def capture(self, peer: Address, on_packet: OnPacket) -> Closable:

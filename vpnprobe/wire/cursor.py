@@ -20,11 +20,12 @@ class Cursor:
 
     def take(self, count: int, field: str) -> bytes:
         """The next `count` bytes."""
-        if count < 0 or self.left < count:
-            raise DecodeError(field, self.offset, f"needs {count} bytes, {self.left} are left")
         start = self.offset
-        self.offset += count
-        return self.data[start : self.offset]
+        end = start + count
+        if count < 0 or end > self.end:
+            raise DecodeError(field, start, f"needs {count} bytes, {self.left} are left")
+        self.offset = end
+        return self.data[start:end]
 
     def rest(self) -> bytes:
         """All that is left; may be empty."""

@@ -1,17 +1,17 @@
 """Our own probe payload: a fixed head and a fresh nonce, padded to the size that is to be tried.
 
-Layout (all sizes in bytes): magic 2 ("vp"), session tag 4, number 8, padding to the wanted size. The two highest bits of the number tell
-an answer to a payload, and a payload that was sent before anything had opened the way for it. The four bits below them say what the
-payload is for (`Purpose`); 58 are fresh, and of what leaves in a block the highest sixteen of these are the number of the block. The
-shortest is 14 bytes, the size of the shortest first packet of a VPN, so a decoy of every one can be made. The first byte, 0x76, is outside
-the opcodes, message types and headers that VPN protocols begin with (0x00 to 0x5f, and 0xc8), so that a filter that looks for those does
-not hit it by chance. The padding is drawn from the nonce (SHA-256 in counter mode), so both ends can tell it from an altered packet, and
-it does not compress.
+Layout (all sizes in bytes): magic 2 ("vp"), session tag 4, number 8, padding to the wanted size. The highest bit of the number tells an
+answer to a payload, and the next one is 0. The four bits below say what the payload is for (`Purpose`); 58 are fresh, and of what leaves in
+a block the highest sixteen of these are the number of the block. The shortest is 14 bytes, the size of the shortest first packet of a VPN,
+so a decoy of every one can be made. The first byte, 0x76, is outside the opcodes, message types and headers that VPN protocols begin with
+(0x00 to 0x5f, and 0xc8), so that a filter that looks for those does not hit it by chance. The padding is drawn from the nonce (SHA-256 in
+counter mode), so both ends can tell it from an altered packet, and it does not compress.
 """
 
 import hashlib
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final, Self
 
 from vpnprobe.errors import DecodeError
@@ -24,8 +24,6 @@ STREAM_BYTES: Final = 32
 """Of a payload in a TCP stream, where nothing else tells where it ends."""
 ANSWER: Final = 1 << 63
 """Bit of the number: this answers the payload with the same number without it. Not an echo, so a reflected packet is no answer."""
-UNSOLICITED: Final = 1 << 62
-"""Bit of the number: sent towards the client before the client had sent any of its kind: a stateful firewall may drop these alone."""
 PURPOSE_SHIFT: Final = 58
 """Bits 58 to 61 of the number are the purpose."""
 PURPOSE_MASK: Final = 0xF << PURPOSE_SHIFT
@@ -66,6 +64,8 @@ class Purpose(IntEnum):
     """In the place of a control: the server sends a packet of another kind in the place of the answer."""
     GREETING = 9
     """Whether controls get through to a port, before any are sent."""
+    MAPPING = 10
+    """From one port to several: what does a NAT make of that port?"""
     OTHER = 15
     """Of a newer vpnprobe, for something that this one does not know: it is ours, and counts for nothing."""
 
@@ -99,10 +99,11 @@ def of_key(key: str) -> "NoncePayload | None":
         return None
 
 
+@lru_cache(maxsize=256)
 def padding(head: bytes, size: int) -> bytes:
     """`size` bytes that follow from `head` and look random."""
-    blocks = (hashlib.sha256(head + counter.to_bytes(4, "big")).digest() for counter in range((size + 31) // 32))
-    return b"".join(blocks)[:size]
+    sha256 = hashlib.sha256
+    return b"".join([sha256(head + counter.to_bytes(4, "big")).digest() for counter in range((size + 31) // 32)])[:size]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +140,6 @@ class NoncePayload:
     @property
     def is_answer(self) -> bool:
         return bool(self.number & ANSWER)
-
-    @property
-    def is_unsolicited(self) -> bool:
-        return bool(self.number & UNSOLICITED)
 
     def answer(self) -> Self:
         """What the other end sends back: the same size, another number."""

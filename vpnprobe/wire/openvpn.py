@@ -231,6 +231,9 @@ CONTROL_PACKETS: Final[dict[Opcode, type[ControlPacket]]] = {
 }
 
 
+_OPCODES: Final = {opcode.value: opcode for opcode in Opcode}
+
+
 def peek(data: bytes) -> tuple[Opcode, int, bytes | None]:
     """Opcode, key ID and, of control packets, the sender's session ID: what stands in clear whatever wraps the rest.
 
@@ -238,10 +241,9 @@ def peek(data: bytes) -> tuple[Opcode, int, bytes | None]:
     """
     cursor = Cursor(data)
     first = cursor.u8("opcode")
-    try:
-        opcode = Opcode(first >> OPCODE_SHIFT)
-    except ValueError:
-        raise cursor.wrong("opcode", f"{first >> OPCODE_SHIFT} is not known", back=1) from None
+    opcode = _OPCODES.get(first >> OPCODE_SHIFT)
+    if opcode is None:
+        raise cursor.wrong("opcode", f"{first >> OPCODE_SHIFT} is not known", back=1)
     session_id = cursor.take(SESSION_ID, "session ID") if opcode in CONTROL_PACKETS else None
     return opcode, first & KEY_ID_MASK, session_id
 

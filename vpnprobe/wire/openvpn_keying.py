@@ -143,20 +143,27 @@ def tls1_prf(secret: bytes, seed: bytes, length: int) -> bytes:
 
 def _expand(digest: str, secret: bytes, seed: bytes, length: int) -> bytes:
     """P_hash: HMAC(secret, A(i) || seed) for i from 1 on, A(i) = HMAC(secret, A(i - 1)), A(0) = seed."""
+    keyed = _keyed(digest, secret)
+
+    def mac(data: bytes) -> bytes:
+        one = keyed.copy()
+        one.update(data)
+        return one.digest()
+
     out, link = b"", seed
     while len(out) < length:
-        link = _hmac(digest, secret, link)
-        out += _hmac(digest, secret, link + seed)
+        link = mac(link)
+        out += mac(link + seed)
     return out[:length]
 
 
-def _hmac(digest: str, key: bytes, data: bytes) -> bytes:
+def _keyed(digest: str, key: bytes) -> hmac.HMAC:
     # Not hmac.digest: under FIPS it refuses MD5 even for what is no matter of security, as here beside SHA-1 and inside TLS.
     def start(first: bytes = b"") -> "hashlib._Hash":
         return hashlib.new(digest, first, usedforsecurity=False)
 
     try:
-        return hmac.new(key, data, start).digest()
+        return hmac.new(key, digestmod=start)
     except ValueError:
         raise CannotRun(NO_DIGEST.format(digest.upper()), status=ExitStatus.MISSING) from None
 

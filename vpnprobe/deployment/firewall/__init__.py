@@ -1,8 +1,6 @@
-"""The firewall's part of a plan: what makes the VPN's packets pass, and takes itself back exactly.
+"""The firewall's part of a plan: what makes the VPN's packets pass, and takes itself back exactly. `vpnprobe.firewall` reads what is there.
 
 - `needs`: what has to pass, as values and as packets
-- `detect`, `state`, `marks`: who manages the firewall, and what is loaded
-- `model`, `nft_reader`, `iptables_reader`: rules of either filter in one form, and where they drop a packet
 - `accepts`: which accepts are lacking, and where
 - `nft_steps`, `iptables_steps`, `ufw`, `ufw_steps`: steps for each
 - `by_hand`: what to run where a manager is not supported

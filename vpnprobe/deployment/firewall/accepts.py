@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
-from vpnprobe.deployment.firewall.model import OURS, Place, Table, needed_accepts
 from vpnprobe.deployment.firewall.needs import FirewallNeeds, Opening, openings
 from vpnprobe.deployment.steps import Command
+from vpnprobe.firewall.model import OURS, Place, Table, needed_accepts
 
 VERSIONS: Final = (4, 6)
 

@@ -9,11 +9,11 @@ import shlex
 from collections.abc import Iterator
 
 from vpnprobe.deployment.firewall.accepts import accepts
-from vpnprobe.deployment.firewall.iptables_reader import lines
 from vpnprobe.deployment.firewall.iptables_steps import Insertion, insertions
 from vpnprobe.deployment.firewall.needs import FirewallNeeds, TunnelIpv6
 from vpnprobe.deployment.firewall.nft_steps import live_rules
-from vpnprobe.deployment.firewall.state import FirewallState, Loaded, Manager
+from vpnprobe.firewall.iptables_reader import lines
+from vpnprobe.firewall.state import FirewallState, Loaded, Manager
 
 
 def commands_by_hand(state: FirewallState, needs: FirewallNeeds) -> list[str]:

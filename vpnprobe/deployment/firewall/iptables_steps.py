@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from vpnprobe.deployment.firewall import iptables_reader
 from vpnprobe.deployment.firewall.accepts import accepts, count_is, is_there, tag
-from vpnprobe.deployment.firewall.model import Table
 from vpnprobe.deployment.firewall.needs import FirewallNeeds, openings
-from vpnprobe.deployment.firewall.state import Backend, FirewallState, Manager
 from vpnprobe.deployment.steps import Command, RunCommand, UndoCommand
+from vpnprobe.firewall import iptables_reader
+from vpnprobe.firewall.model import Table
+from vpnprobe.firewall.state import Backend, FirewallState, Manager
 
 EMPTY_NAT: Final = "*nat\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\nCOMMIT\n"
 EMPTY_FILTER: Final = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n"

@@ -6,7 +6,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final, assert_never
 
-from vpnprobe.deployment.firewall.model import Hook, Packet
+from vpnprobe.firewall.model import Hook, Packet
 from vpnprobe.observations.schema import Transport
 
 

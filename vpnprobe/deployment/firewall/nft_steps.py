@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from vpnprobe.deployment.firewall.accepts import Accept, accepts, count_is, tag
-from vpnprobe.deployment.firewall.model import OUR_TABLES, OURS
 from vpnprobe.deployment.firewall.needs import FirewallNeeds, TunnelIpv6
-from vpnprobe.deployment.firewall.state import FirewallState
 from vpnprobe.deployment.steps import Command, RunCommand, UndoCommand, UndoNftRules
+from vpnprobe.firewall.model import OUR_TABLES, OURS
+from vpnprobe.firewall.state import FirewallState
 
 LISTING: Final = "nft list ruleset"
 OWN_FILE: Final = "/etc/vpnprobe/firewall.nft"

@@ -16,13 +16,13 @@ from vpnprobe.deployment.firewall import nft_steps as nft
 from vpnprobe.deployment.firewall import ufw_steps
 from vpnprobe.deployment.firewall.accepts import accepts
 from vpnprobe.deployment.firewall.by_hand import commands_by_hand, nothing_lacks
-from vpnprobe.deployment.firewall.detect import SAVED
-from vpnprobe.deployment.firewall.iptables_reader import tables
 from vpnprobe.deployment.firewall.iptables_steps import EMPTY_FILTER, Insertion, insertions, iptables_step, saved
 from vpnprobe.deployment.firewall.needs import FirewallNeeds
-from vpnprobe.deployment.firewall.state import Backend, FirewallState, Loaded, Manager
 from vpnprobe.deployment.steps import ABSENT, AnyStep, MakeDirectory, ManageUnit, WriteFile
 from vpnprobe.errors import ExitStatus, UsageError
+from vpnprobe.firewall.detect import SAVED
+from vpnprobe.firewall.iptables_reader import tables
+from vpnprobe.firewall.state import Backend, FirewallState, Loaded, Manager
 from vpnprobe.observations.schema import Transport
 
 UNIT: Final = "vpnprobe-firewall.service"

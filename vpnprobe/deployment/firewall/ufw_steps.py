@@ -7,10 +7,11 @@ from hashlib import sha256
 from vpnprobe.deployment.firewall import ufw
 from vpnprobe.deployment.firewall.accepts import Accept, accepts, tag
 from vpnprobe.deployment.firewall.needs import FirewallNeeds
-from vpnprobe.deployment.firewall.state import Backend, FirewallState, Loaded
 from vpnprobe.deployment.firewall.ufw import UfwRule
 from vpnprobe.deployment.steps import AnyStep, Command, RunCommand, UndoCommand, WriteFile
 from vpnprobe.errors import ExitStatus, UsageError
+from vpnprobe.firewall.state import Backend, FirewallState, Loaded
+from vpnprobe.firewall.ufw_rules import USER_RULES
 
 
 def is_ufws(accept: Accept) -> bool:
@@ -34,7 +35,7 @@ def _rules(loaded: Loaded, needs: FirewallNeeds) -> Iterator[UfwRule]:
 
 
 def _file(state: FirewallState, version: int, rules: Sequence[UfwRule], needs: FirewallNeeds) -> WriteFile:
-    path = ufw.USER_RULES[version]
+    path = USER_RULES[version]
     there = state.files.get(path, b"")
     try:
         text = ufw.with_rules(there.decode("utf-8"), rules, tag(needs))

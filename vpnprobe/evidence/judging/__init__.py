@@ -6,5 +6,8 @@
 - `named`: what one end has read inside a conversation, put beside its rows
 - `goals`: the messages that end a conversation well or badly
 
-`evidence.judge` has the list of kinds and asks them all. Causes and places are added afterwards (`evidence.causes`), and change no outcome.
+- `unwatched`: what an end may keep whose wire nobody watches
+
+`evidence.judge` has the list of kinds and asks them all. Causes and places are added afterwards (`evidence.causes`), and change no outcome;
+by the place `unwatched` takes back what a run has to leave open.
 """

@@ -16,19 +16,20 @@ from vpnprobe.evidence.clocks import on_one_clock
 from vpnprobe.evidence.comparison import Control, blocks, blocks_needed, controls, error_bound, fates_follow_flows
 from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.existing_sessions import under_clients_checks
+from vpnprobe.evidence.judging.order import after_server
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.outages import Fate, Outage, outages
-from vpnprobe.evidence.packet_counts import Count, PacketCounts, background, count_packets
+from vpnprobe.evidence.packet_counts import Count, CountedRecords, PacketCounts, background, count_packets, session_part
 from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
 from vpnprobe.evidence.statistics import LEAST_TRIALS, Background
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
+from vpnprobe.wire.nonce import Purpose
 
-DROPPED_ON_INPUT: Final = {
-    "client": "it reaches the client, whose own firewall keeps it from the program there",
-    "server": "it reaches the server, whose own firewall (or port forwarding) keeps it from the program there",
-}
-DROPPED_ON_OUTPUT: Final = "the {}'s own firewall drops it before it leaves"
+DROPPED_ON_INPUT: Final = "it reaches the {}, whose own firewall{} keeps it from the program there"
+DROPPED_ON_OUTPUT: Final = "the {}'s own firewall{} drops it before it leaves"
+OR_FORWARDING: Final = " (or port forwarding)"
+"""Of the server alone, as long as none of its rules is shown to do it: a client is not forwarded to."""
 TRIALS_WITHOUT_BACKGROUND: Final = 8
 """Where nothing at all passes in a capture there is no background to compare with: so many fresh packets must be missing."""
 BY_FLOW: Final = "some flows get through here and others never do: which of them this kind's only one is cannot be told from a filter"
@@ -55,7 +56,17 @@ class Judge:
     `times`: whether times of the two ends are to be compared. While a run lasts only counts are asked for, and often.
     """
 
-    def __init__(self, client: EndRecord, server: EndRecord, facts: PathFacts, *, times: bool = True) -> None:
+    def __init__(
+        self,
+        client: EndRecord,
+        server: EndRecord,
+        facts: PathFacts,
+        *,
+        times: bool = True,
+        counted: dict[Check, CountedRecords] | None = None,
+    ) -> None:
+        """`counted`: what earlier judgements of the run counted, brought up to date; None: everything is counted afresh."""
+        client, server = (without_trains(end, facts.trains) for end in (client, server))
         server = under_clients_checks(client, under_clients_keys(client, server))
         if times:
             server, facts = on_one_clock(client, server, facts)
@@ -63,7 +74,9 @@ class Judge:
         """Sender and receiver of each direction."""
         self.facts = facts
         daemons = frozenset(q for q in _checks(client, server) if facts.answering(q) is PortState.DAEMON)
-        self.packet_counts = count_packets(client, server, joined=facts.joined, trusted=daemons)
+        self.packet_counts = count_packets(client, server, joined=facts.joined, trusted=daemons, before=counted)
+        self.after_server = after_server(self.packet_counts, one_clock=times)
+        """What of the client's came only after the server had spoken: its losses before that are none of the path's."""
         self.elsewhere = _came_from_elsewhere(client, server, facts)
         """Whether probes reach the server from another address than the control channel (a jump host, a carrier's pool of addresses)."""
         self.controls = self._controls(client, server)
@@ -87,12 +100,14 @@ class Judge:
         return self.packet_counts.get(check, PacketCounts())
 
     def _background(self, way: Direction) -> Background:
-        packets = (counts for check, counts in self.packet_counts.items() if _tells_loss(check))
+        telling = ((check, counts) for check, counts in self.packet_counts.items() if _tells_loss(check))
+        packets = (counts for check, counts in telling if not (way is Direction.C2S and check in self.after_server))
         return background(packets, way) + self.facts.background.get(way, Background())
 
     def _controls(self, client: EndRecord, server: EndRecord) -> dict[Direction, tuple[Control, ...]]:
         if not (self.facts.joined and client.recorded and server.recorded):
             return {Direction.C2S: (), Direction.S2C: (), Direction.BOTH: ()}
+        client, server = _of_controls(client), _of_controls(server)
         ends = {Direction.C2S: (client, server), Direction.S2C: (server, client), Direction.BOTH: (client, client)}
         return {way: tuple(controls(*two, client)) for way, two in ends.items()}
 
@@ -103,6 +118,8 @@ class Judge:
         fates = [Fate(control.at, control.came, Transport.UDP, control.block) for control in self.controls[way] if passing]
         for check, counts in self.packet_counts.items():
             count = counts.total(way)
+            if way is Direction.C2S and check in self.after_server:
+                continue
             if count.received and check.transport is not Transport.TCP and self.would_have_recorded(check, way):
                 fates += [Fate(at, key in count.received, check.transport) for key, at in count.sent.items()]
         return outages(fates, self._came_over_tcp(way))
@@ -128,13 +145,15 @@ class Judge:
     ) -> float | None:
         """The error bound of 'blocked' where nothing came of what left then; None: there is nothing to compare with.
 
-        It rests on what left beside them in random order, where any of them left so; otherwise on the loss of all that passes, as if each
+        It rests on what left beside them in random order; where there were no controls at all, on the loss of all that passes, as if each
         were lost by itself. `one_flow`: they are all of one. `thresholds`: as in `comparison.error_bound`.
         """
         if one_flow and self.by_flow[way]:
             return 1.0
         if (found := error_bound(lost_at, self.blocks[way], thresholds=thresholds)) is not None:
             return found
+        if self.blocks[way]:
+            return 1.0  # More of them can leave beside controls: until then nothing is shown.
         return min(1.0, thresholds * loss.chance_of_losing_all(len(lost_at))) if loss.measured else None
 
     def would_have_recorded(self, check: Check, way: Direction) -> bool:
@@ -206,17 +225,25 @@ class Judge:
         wealth = error_bound(lost_at, self.blocks[way])
         return blocks_needed(thresholds * (1.0 if wealth is None else wealth), self.facts.error_bound)
 
-    def kept_by_host(self, check: Check, way: Direction) -> dict[str, str]:
+    def kept_by_host(self, check: Check, way: Direction) -> dict[str, Any]:
         """Which end's own firewall is shown to keep packets of this kind, as a row's detail says it; empty: neither."""
         sender, receiver = self.ends[way]
         if is_existing(check) or (is_raw(check) and not receiver.sees_raw):
             return {}
-        kinds = {check, plain_on_port(check), same_packets(check)}
-        if kinds & receiver.dropped_on_input:
-            return {"host": RECEIVER[way], "reason": DROPPED_ON_INPUT[RECEIVER[way]]}
-        if kinds & sender.dropped_on_output:
-            return {"host": SENDER[way], "reason": DROPPED_ON_OUTPUT.format(SENDER[way])}
+        kinds = {kind for kind in (check, plain_on_port(check), same_packets(check)) if kind is not None}
+        if coming := kinds & receiver.dropped_on_input:
+            host = RECEIVER[way]
+            return self._kept(DROPPED_ON_INPUT, host, self.facts.mend(host, coming, leaving=False))
+        if leaving := kinds & sender.dropped_on_output:
+            host = SENDER[way]
+            return self._kept(DROPPED_ON_OUTPUT, host, self.facts.mend(host, leaving, leaving=True))
         return {}
+
+    @staticmethod
+    def _kept(words: str, host: str, mend: Mapping[str, Any]) -> dict[str, Any]:
+        manager = f" ({mend['firewall']})" if "mend" in mend and "firewall" in mend else ""
+        doubt = OR_FORWARDING if host == "server" and words is DROPPED_ON_INPUT and "mend" not in mend else ""
+        return {"host": host, "reason": words.format(host, manager or doubt), **mend}
 
     def refusal(self, check: Check, way: Direction) -> Refusal | None:
         """The refusal of this kind of packet, if there was one: one whose sender is known, else the first.
@@ -248,6 +275,8 @@ class Judge:
         """The observation of which nothing more is known yet: no answer."""
         state = self.facts.answering(check)
         told = {"port_state": state.value} if check.port is not None and state in (PortState.DAEMON, PortState.CLOSED) else {}
+        if state is PortState.DAEMON and (program := self.facts.program(check)):
+            told["program"] = program
         proof = {"proof": counted.proof} if counted.proof else {}
         return Observation(
             id=identifier(check, way),
@@ -262,6 +291,13 @@ class Judge:
             detail={**told, **detail, **proof},
             family=check.family,
         )
+
+
+def without_trains(end: EndRecord, trains: frozenset[str]) -> EndRecord:
+    """The record without the packets of some sessions."""
+    if not trains:
+        return end
+    return replace(end, packet_records=tuple(one for one in end.packet_records if session_part(one.key) not in trains))
 
 
 def by_whom(refusal: Refusal) -> dict[str, Any]:
@@ -282,9 +318,16 @@ def _came_from_elsewhere(client: EndRecord, server: EndRecord, facts: PathFacts)
     seen = facts.client_seen_as
     if seen is None or not facts.joined:
         return False
-    ours = {s.key for s in client.packet_records if s.movement is Movement.SENT and s.check.transport is Transport.UDP and not s.message}
-    arrived = (s for s in server.packet_records if s.movement is Movement.RECEIVED and s.key in ours)
-    return any(packet_record.peer is not None and packet_record.peer[0] != seen for packet_record in arrived)
+    elsewhere = {s.key for s in server.packet_records if s.peer is not None and s.peer[0] != seen and s.movement is Movement.RECEIVED}
+    if not elsewhere:
+        return False
+    ours = (s for s in client.packet_records if s.movement is Movement.SENT and s.check.transport is Transport.UDP and not s.message)
+    return any(s.key in elsewhere for s in ours)
+
+
+def _of_controls(end: EndRecord) -> EndRecord:
+    """The record with the packets of controls alone."""
+    return replace(end, packet_records=tuple(s for s in end.packet_records if s.purpose is Purpose.CONTROL))
 
 
 def _checks(client: EndRecord, server: EndRecord) -> set[Check]:

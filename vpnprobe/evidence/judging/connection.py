@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from vpnprobe.evidence.attempts import SYN, SYN_ACK, unattributed
 from vpnprobe.evidence.judging.base import Counted, Judge
@@ -50,9 +50,19 @@ def _answered(sent: int, answered: int, *, counted: bool) -> Counted:
 def _unanswered(judge: Judge, check: Check, found: Observation) -> Observation:
     """It came to the host, and no SYN-ACK left it: the host's own doing where its wire is watched and a program of ours listens."""
     if judge.facts.answering(check) is PortState.OURS and judge.ends[Direction.C2S][1].sees_closed_ports:
-        return replace(found, outcome=Outcome.NO_ANSWER, cause=Cause.HOST_FIREWALL, detail={**found.detail, **KEPT})
+        return replace(found, outcome=Outcome.NO_ANSWER, cause=Cause.HOST_FIREWALL, detail={**found.detail, **_kept(judge, check)})
     silent = replace(found, outcome=Outcome.NO_ANSWER, detail={**found.detail, "reason": UNANSWERED})
     return judge.refused_or(silent, check, Direction.C2S)
+
+
+def _kept(judge: Judge, check: Check) -> dict[str, Any]:
+    """What the server's own firewall does to it: what its rules say, where they have been read."""
+    for leaving, what in ((False, "keeps it from the program there"), (True, "keeps the answer of the program there")):
+        mend = judge.facts.mend("server", [check], leaving=leaving)
+        if "mend" in mend:
+            whose = f"the connection reaches the server, whose own firewall ({mend['firewall']}) {what}"
+            return {"host": "server", "reason": whose, **mend}
+    return dict(KEPT)
 
 
 def _silent(judge: Judge, check: Check, found: Observation, counts: PacketCounts) -> Observation:

@@ -93,6 +93,10 @@ def _where_it_stopped(judge: Judge, check: Check, found: Observation, counts: Pa
             return replace(found, outcome=outcome, error_bound=bound, sent=len(count.sent), detail=detail), way
         if not found.error_bound:
             found = replace(found, error_bound=bound)
+    if not steps and (kept := judge.kept_by_host(check, Direction.S2C)):
+        # All of the client's came, and a capture of the server's shows no answer: its note tells why.
+        detail = {**found.detail, "lost_direction": Direction.S2C.value, **kept}
+        return replace(found, outcome=Outcome.NO_ANSWER, cause=Cause.HOST_FIREWALL, detail=detail), Direction.S2C
     return replace(found, outcome=Outcome.NO_ANSWER), (steps[0][1] if steps else None)
 
 

@@ -134,6 +134,11 @@ class DataRun:
         return not self.stream and lost >= 2 and lost / len(self.packets) > LOSS_WORTH_A_WORD
 
     @property
+    def all_too_large(self) -> bool:
+        """Whether all that is missing is larger than all that came: chance does not lose so, though it may be too few for a proof."""
+        return all(packet.came or packet.size > self.largest_passing for packet in self.packets)
+
+    @property
     def stalls(self) -> bool:
         """Whether most streams end with packets that never came: where that is not proven to be a limit, it is no pass either."""
         return self.stream and 2 * self.stalled > len(self.sessions)
@@ -232,10 +237,18 @@ def _one_way(judge: Judge, check: Check, way: Direction, count: Count) -> Observ
         return replace(found, error_bound=suspected.error_bound if witnessed else None)
     if limit is None and run.stalls:
         return found
+    if limit is None and run.lossy and (rate := judge.facts.rate_limits.get((check, way))) is not None:
+        limit = DataLimit(Outcome.DEGRADED, Cause.RATE, rate.error_bound, rate.detail)
     if limit is None:
-        return replace(found, outcome=Outcome.DEGRADED, cause=Cause.LOSS) if run.lossy else replace(found, outcome=Outcome.PASS)
+        cause = Cause.UNKNOWN if run.all_too_large and not _is_lossy(judge.loss[way]) else Cause.LOSS
+        return replace(found, outcome=Outcome.DEGRADED, cause=cause) if run.lossy else replace(found, outcome=Outcome.PASS)
     detail = {**found.detail, **limit.detail}
     return replace(found, outcome=limit.outcome, cause=limit.cause, error_bound=limit.error_bound, detail=detail)
+
+
+def _is_lossy(path: Background) -> bool:
+    """Whether the path loses enough of everything to be told."""
+    return path.lost > LOSS_WORTH_A_WORD * (path.lost + path.passed)
 
 
 def trials_of(check: Check, count: Count) -> list[DataPacket]:

@@ -1,11 +1,12 @@
-"""What is told as a whole and not counted: what was not tried, probes that failed, translated addresses, and traces."""
+"""What is told as a whole and not counted: what was not tried, probes that failed, outages, and traces."""
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
-from vpnprobe.evidence.judging.base import Judge
+from vpnprobe.evidence.checks import Kind, kind_of
+from vpnprobe.evidence.judging.base import WAYS, Counted, Judge
 from vpnprobe.evidence.naming import form_detail, identifier
 from vpnprobe.evidence.outages import Outage
+from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PathFacts, ProbeError, Skip, TtlTrace
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 
@@ -26,6 +27,19 @@ def skipped(skip: Skip) -> Observation:
     )
 
 
+def never_left(judge: Judge) -> list[Observation]:
+    """What an end's own firewall kept from leaving, where no packet of it is known: a capture shows none, and its note names it."""
+    return [row for way in WAYS for check in judge.ends[way][0].dropped_on_output if (row := _never_left(judge, check, way)) is not None]
+
+
+def _never_left(judge: Judge, check: Check, way: Direction) -> Observation | None:
+    both = kind_of(check) in (Kind.CONNECTION, Kind.CONVERSATION)
+    if judge.counts(check).total(way).sent or (both and way is Direction.S2C):
+        return None
+    found = judge.blank(check, Direction.BOTH if both else way, Counted(None, None), form_detail(check))
+    return judge.refused_or(replace(found, detail={**found.detail, "lost_direction": way.value}) if both else found, check, way)
+
+
 def failed(error: ProbeError) -> Observation:
     """A probe failed by itself, and how."""
     return Observation(
@@ -37,25 +51,6 @@ def failed(error: ProbeError) -> Observation:
         outcome=Outcome.ERROR,
         detail={"reason": error.reason},
     )
-
-
-def address_translation(facts: PathFacts) -> list[Observation]:
-    """Whether the server sees the client at the client's own address; empty: not known."""
-    if facts.nat is None:
-        return []
-    detail: Mapping[str, Any] = {"client_address": facts.client_address, "seen_as": facts.client_seen_as, "translated": facts.nat}
-    return [
-        Observation(
-            id="nat-mapping-ip-both",
-            probe="nat",
-            check="mapping",
-            direction=Direction.BOTH,
-            transport=Transport.IP,
-            outcome=Outcome.DEGRADED if facts.nat else Outcome.PASS,
-            cause=Cause.NAT if facts.nat else None,
-            detail=detail,
-        )
-    ]
 
 
 def outages_of(judge: Judge) -> list[Observation]:

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
-from vpnprobe.evidence.checks import is_raw
+from vpnprobe.evidence.checks import IN_CALL, is_raw
 from vpnprobe.evidence.comparison import alone_bound
-from vpnprobe.evidence.identify import UNSOLICITED
 from vpnprobe.evidence.judging.base import WAYS, Judge
+from vpnprobe.evidence.judging.order import AfterServer
 from vpnprobe.evidence.naming import form_detail
 from vpnprobe.evidence.packet_counts import Count, PacketCounts, answered_key, round_trip_ms
 from vpnprobe.evidence.packet_records import Check
+from vpnprobe.evidence.statistics import ERROR_BOUND
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
 
 LEAST_LOST: Final = 3
@@ -18,6 +19,12 @@ SO_MUCH_MORE: Final = 3.0
 """So many times the share that the rest loses must be lost of one kind before it is compared."""
 LOSS_WORTH_A_WORD: Final = 0.05
 """Share of lost packets from which on, with at least two of them, what passes is called degraded."""
+OPENED_BEFORE: Final = (
+    "it arrives, but the server's packets of an earlier run had opened the way for it, {} s before this one, and that is remembered for "
+    "minutes: run it again ten minutes after the last run"
+)
+DOUBTFUL: Final = 1e-3
+"""What is lost before the server spoke by bad luck alone with a probability up to this is not said to pass by itself."""
 
 
 def packets(judge: Judge, check: Check) -> Iterator[Observation]:
@@ -35,11 +42,17 @@ def _one_way(judge: Judge, check: Check, way: Direction) -> Observation | None:
         return None
     if way is Direction.S2C and is_raw(check) and not judge.ends[way][1].sees_raw and not count.received:
         return None  # The client refuses what it may not receive: that says nothing of the path.
-    detail = {**form_detail(check), **_unsolicited(judge, check, way, counts)}
-    found = judge.blank(check, way, judge.counted(check, way, count), detail)
+    found = judge.blank(check, way, judge.counted(check, way, count), form_detail(check))
     trials = max(len(count.sent), len(count.received))
     if not count.received:
         return judge.not_received(found, check, way, count.lost_at)
+    if way is Direction.C2S and (late := judge.after_server.get(check)) is not None:
+        bound = judge.bound(way, late.before, judge.loss[way])
+        if judge.facts.joined and judge.would_have_recorded(check, way) and (bound is None or bound <= DOUBTFUL):
+            return _after_server(judge, found, late, bound)
+    if way is Direction.C2S and (age_s := judge.facts.opened_before.get(check)) is not None:
+        told = {"opened_before_s": round(age_s), "reason": OPENED_BEFORE.format(round(age_s))}
+        return replace(found, cause=_at_servers_side(judge), detail={**found.detail, **told})
     found = replace(found, outcome=Outcome.PASS, rtt_ms=_round_trip(counts, count) if way is Direction.S2C else None)
     if not _is_lossy(count, trials):
         return found
@@ -66,17 +79,22 @@ def may_lose_alone(judge: Judge, check: Check, way: Direction, count: Count) -> 
     return bound is None or bound > judge.facts.error_bound
 
 
+def _at_servers_side(judge: Judge) -> Cause:
+    """What lets in only what the server has asked for."""
+    return Cause.NAT if judge.facts.server_nat else Cause.STATE
+
+
+def _after_server(judge: Judge, found: Observation, late: AfterServer, bound: float | None) -> Observation:
+    """What left before the server spoke counts, since so a client begins; in a call the server speaks by itself as soon as it can."""
+    found = replace(found, cause=_at_servers_side(judge), detail={**found.detail, **late.detail})
+    if found.detail.get("form") == IN_CALL:
+        return replace(found, outcome=Outcome.DEGRADED)
+    outcome = Outcome.BLOCKED if bound is not None and bound <= ERROR_BOUND else Outcome.NO_ANSWER
+    return replace(found, outcome=outcome, sent=len(late.before), received=0, error_bound=bound)
+
+
 def _is_lossy(count: Count, trials: int) -> bool:
     return count.lost >= 2 and count.lost / trials > LOSS_WORTH_A_WORD
-
-
-def _unsolicited(judge: Judge, check: Check, way: Direction, counts: PacketCounts) -> dict[str, Any]:
-    """What was sent before anything had opened the way for it: it stands beside the count."""
-    early = counts.count(way, UNSOLICITED)
-    if not early.sent:
-        return {}
-    counted = judge.counted(check, way, early)
-    return {UNSOLICITED: {"sent": counted.sent, "received": counted.received}}
 
 
 def _round_trip(counts: PacketCounts, back: Count) -> float | None:

@@ -23,21 +23,21 @@ class Stalled(RuntimeError):
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Instead of sleeping, adds the time-out to the clock."""
+    """Instead of sleeping, adds the time-out to the clock. The operating system is asked only where nothing else is left to happen."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready: list[tuple[selectors.SelectorKey, int]] = super().select(0)
-        if ready or timeout == 0:
-            return ready
         if timeout is None:
+            ready: list[tuple[selectors.SelectorKey, int]] = super().select(0)
+            if ready:
+                return ready
             waiting = ", ".join(sorted(task.get_name() for task in asyncio.all_tasks(asyncio.get_running_loop()))) or "none"
             raise Stalled(f"nothing is left to happen at {self.now:.6f} s of virtual time; waiting tasks: {waiting}")
         self.now += timeout
-        return ready
+        return []
 
 
 class VirtualEventLoop(asyncio.SelectorEventLoop):
@@ -96,7 +96,7 @@ class EventQueue:
 
     def now(self) -> float:
         """Seconds on the loop's clock."""
-        return self.loop.time()
+        return (self._loop or self.loop).time()
 
     def elapsed(self) -> float:
         """Seconds since the queue was first used."""

@@ -107,6 +107,11 @@ class FilterChain:
         self._rules = [(rule, random.Random(f"{seed}/filter/{name}/{number}")) for number, rule in enumerate(filters) if rule.at == name]
         self._policers = {id(rule): Policer(rule) for rule, _ in self._rules if rule.packets_per_s is not None}
 
+    @property
+    def filters(self) -> tuple[Filter, ...]:
+        """In the order in which they are asked."""
+        return tuple(rule for rule, _ in self._rules)
+
     def verdict(self, hook: Hook, packet: IPv4Packet, direction: str) -> Filter | None:
         """The filter that acts on the packet in this hook; None: it passes."""
         before = self._count(packet) if self.tracks and hook is not Hook.PREROUTING else 0

@@ -25,6 +25,7 @@ from vpnprobe.transports.stack import (
     Address,
     Datagram,
     Endpoint,
+    LocalPort,
     OnDatagram,
     OnPacket,
     Packet,
@@ -99,6 +100,8 @@ class Host:
         self.address = address
         self.events = events
         self.sockets = Sockets()
+        self.programs: dict[LocalPort, str] = {}
+        """Names of programs by the ports that they have; whoever opens a port may give one."""
         self._link = link
         self._filters = filters
         self._limit = limit
@@ -139,6 +142,11 @@ class Host:
 
     def tcp_port_taken(self, port: int) -> bool:
         return port in self.sockets.listeners or any(port == key[0] for key in self.sockets.connections)
+
+    @property
+    def filters(self) -> tuple[Filter, ...]:
+        """Of its own firewall."""
+        return self._filters.filters
 
     # Sending
 

@@ -1,30 +1,87 @@
 """One direction of a link: delay and jitter, loss at random and in bursts, reordering, duplicates, MTU, and rate with a finite queue.
 
 A packet meets the queue and its rate first, then loss, then delay. So a lost packet has taken its time on the line, as on a radio link.
+Where routers follow that do nothing with it but forward it, it is carried behind the last of them at once.
 """
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from ipaddress import IPv4Address
 
 from vpnprobe.transports.simulated.clock import EventQueue
 from vpnprobe.transports.topology import BurstLoss, Link, Per
 from vpnprobe.wire.ip import IPv4Packet
 
 
+def forwarded(packet: IPv4Packet, hops: int) -> IPv4Packet:
+    """The packet behind so many routers."""
+    return IPv4Packet(
+        packet.source,
+        packet.destination,
+        packet.protocol,
+        packet.ttl - hops,
+        packet.identification,
+        packet.payload,
+        packet.dont_fragment,
+        packet.tos,
+        packet.more_fragments,
+        packet.fragment_offset,
+        packet.options,
+        packet.missing,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcut:
+    """The way of packets to one address behind a link: routers that only forward, and links that only delay.
+
+    Of packets that leave at one instant those to one address stay in order; others, and copies with a small TTL, may change places.
+    """
+
+    hops: int
+    """How many routers."""
+    delay_s: float
+    """Of the links behind them, together."""
+    mtu: int
+    """The least of those links."""
+    deliver: Callable[[IPv4Packet], None]
+
+    def carries(self, packet: IPv4Packet) -> bool:
+        """Whether each of the routers would do nothing with it but forward it."""
+        return packet.ttl > self.hops and packet.total_length <= self.mtu
+
+
 class LinkQueue:
     """Carries packets to `deliver`; in order, unless the link has jitter or reorders. The MTU is checked by who sends."""
 
-    def __init__(self, link: Link, events: EventQueue, chance: random.Random, deliver: Callable[[IPv4Packet], None]) -> None:
+    def __init__(
+        self,
+        link: Link,
+        events: EventQueue,
+        chance: random.Random,
+        deliver: Callable[[IPv4Packet], None],
+        shortcut: Callable[[IPv4Address], Shortcut | None] = lambda _: None,
+    ) -> None:
+        """`shortcut`: the one to an address; None: the next host has to see every packet."""
         self.mtu = link.mtu
+        self.delay_s = link.delay_s
+        self.deliver = deliver
         self._link = link
         self._events = events
         self._chance = chance
-        self._deliver = deliver
+        self._shortcut = shortcut
+        self._shortcuts: dict[IPv4Address, Shortcut | None] = {}
         self._bursts = Bursts(link.burst_loss, chance) if link.burst_loss else None
         self._uneven = bool(link.jitter_s or link.reorder or link.duplicate)
         self._free_at = 0.0
         """When the last bit of what is queued has left, seconds."""
+
+    @property
+    def only_delays(self) -> bool:
+        """Whether every packet comes, after the same time."""
+        return not (self._uneven or self._bursts or self._link.loss) and self._link.rate_bit_s is None
 
     def send(self, packet: IPv4Packet) -> None:
         wait_s = self._transmission_s(packet)
@@ -32,11 +89,19 @@ class LinkQueue:
             return
         if self._bursts is not None and self._bursts.loses(self._events.now()):
             return
+        deliver, shortcut = self.deliver, self._shortcut_to(packet.destination)
+        if shortcut is not None and shortcut.carries(packet):
+            packet, deliver, wait_s = forwarded(packet, shortcut.hops), shortcut.deliver, wait_s + shortcut.delay_s
         if self._uneven:
             for _ in range(1 + self._happens(self._link.duplicate)):
-                self._events.after(wait_s + self._uneven_delay_s(), partial(self._deliver, packet))
+                self._events.after(wait_s + self._uneven_delay_s(), partial(deliver, packet))
         else:
-            self._events.after(wait_s + self._link.delay_s, partial(self._deliver, packet))
+            self._events.after(wait_s + self.delay_s, partial(deliver, packet))
+
+    def _shortcut_to(self, address: IPv4Address) -> Shortcut | None:
+        if address not in self._shortcuts:
+            self._shortcuts[address] = self._shortcut(address)
+        return self._shortcuts[address]
 
     def _uneven_delay_s(self) -> float:
         link = self._link

@@ -7,6 +7,7 @@ the event loop that is running when its first packet moves; where programs are s
 import contextvars
 import random
 from collections.abc import Callable, Mapping
+from functools import partial
 from ipaddress import IPv4Address
 
 from vpnprobe.errors import UsageError
@@ -14,7 +15,7 @@ from vpnprobe.transports.simulated.clock import EventQueue, VirtualEventLoop
 from vpnprobe.transports.simulated.filters import FilterChain
 from vpnprobe.transports.simulated.firewall import Firewall
 from vpnprobe.transports.simulated.host import Host
-from vpnprobe.transports.simulated.links import LinkQueue
+from vpnprobe.transports.simulated.links import LinkQueue, Shortcut
 from vpnprobe.transports.simulated.nat import Masquerade
 from vpnprobe.transports.simulated.other_programs import take_port
 from vpnprobe.transports.simulated.recutting import Recutter
@@ -44,7 +45,14 @@ class SimulatedNetwork:
             (nearer, farther): {C2S: self._link(nearer, farther, C2S, number), S2C: self._link(farther, nearer, S2C, number)}
             for number, (nearer, farther) in enumerate(self._wires)
         }
-        for name in (*topology.names()[1:-1], *topology.back_names()):
+        busy = {one.at for one in topology.filters} | {one.at for one in topology.nats}
+        busy |= {one.at for one in topology.firewalls} | {one.at for one in topology.recuttings}
+        routers = (*topology.names()[1:-1], *topology.back_names())
+        self._only_forward = frozenset(routers) - busy
+        """Routers that do nothing to packets but forward them."""
+        self._routes = {name: self._routes_of(name) for name in routers}
+        """By router: the way to every address of another host."""
+        for name in routers:
             self._receivers[name] = self._router(name).receive
         self._programs = {end: self._program(end) for end in (CLIENT, SERVER)}
         granted = capabilities or {}
@@ -84,7 +92,17 @@ class SimulatedNetwork:
         def arrive(packet: IPv4Packet) -> None:
             self._receivers[receiver](packet, direction)
 
-        return LinkQueue(link.towards(direction), self.events, chance, arrive)
+        return LinkQueue(link.towards(direction), self.events, chance, arrive, partial(self._shortcut, receiver))
+
+    def _shortcut(self, receiver: str, address: IPv4Address) -> Shortcut | None:
+        """To an address past the routers from `receiver` on that only forward; None: there is none."""
+        passed: list[LinkQueue] = []
+        while receiver in self._only_forward and (hop := self._routes[receiver].get(address)) is not None and hop.link.only_delays:
+            passed.append(hop.link)
+            receiver = hop.receiver
+        if not passed:
+            return None
+        return Shortcut(len(passed), sum(link.delay_s for link in passed), min(link.mtu for link in passed), passed[-1].deliver)
 
     def _limit(self) -> ErrorLimit:
         return ErrorLimit(self.events.now, errors_per_s=self.topology.icmp_errors_per_s)
@@ -132,7 +150,7 @@ class SimulatedNetwork:
             recutter=Recutter(recutting, self.events) if recutting else None,
         )
         return Router(
-            self._routes(name),
+            self._routes[name],
             own,
             self._filters(name),
             self._limit(),
@@ -142,7 +160,7 @@ class SimulatedNetwork:
             now=self.events.now,
         )
 
-    def _routes(self, name: str) -> dict[IPv4Address, Hop]:
+    def _routes_of(self, name: str) -> dict[IPv4Address, Hop]:
         """From a router to every address of another host."""
         found = {}
         for wire_addresses in self._wires.values():
@@ -150,5 +168,5 @@ class SimulatedNetwork:
                 if owner != name:
                     neighbour, direction = self.topology.next_host(name, owner)
                     wire = (name, neighbour) if direction == C2S else (neighbour, name)
-                    found[address] = Hop(direction, self._links[wire][direction], self._wires[wire][name])
+                    found[address] = Hop(direction, self._links[wire][direction], self._wires[wire][name], neighbour)
         return found

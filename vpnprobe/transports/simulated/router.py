@@ -5,14 +5,14 @@ large for the next link is answered with fragmentation needed where it has DF se
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import NamedTuple, assert_never
 
 from vpnprobe.transports.simulated.filters import FilterChain
 from vpnprobe.transports.simulated.firewall import Firewall
 from vpnprobe.transports.simulated.fragments import Reassembly, fragmented, is_fragment
-from vpnprobe.transports.simulated.links import LinkQueue
+from vpnprobe.transports.simulated.links import LinkQueue, forwarded
 from vpnprobe.transports.simulated.nat import Masquerade
 from vpnprobe.transports.simulated.recutting import Recutter
 from vpnprobe.transports.simulated.replies import (
@@ -39,6 +39,8 @@ class Hop(NamedTuple):
     link: LinkQueue
     address: IPv4Address
     """The router's own on that link."""
+    receiver: str
+    """The host at the link's other end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ class Router:
             if not self._black_hole:
                 self._error(arrived, Unreachable.FRAGMENTATION_NEEDED, next_hop_mtu=hop.link.mtu)
             return
-        packet = replace(packet, ttl=packet.ttl - 1)
+        packet = forwarded(packet, 1)
         rule = self._filters.verdict(Hook.FORWARD, packet, direction)
         if rule is not None:
             self._refuse(rule, arrived)

@@ -2,13 +2,15 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Final, NoReturn, TypeVar
 
 from vpnprobe.errors import CannotRun, ExitStatus
+from vpnprobe.firewall.mending import Kept, Mends, mends
 from vpnprobe.transports.simulated.host import Host, RawSocket, Tap, UdpSocket
+from vpnprobe.transports.simulated.host_rules import firewall_of
 from vpnprobe.transports.simulated.stalls import Program
 from vpnprobe.transports.stack import (
     Address,
@@ -18,6 +20,7 @@ from vpnprobe.transports.stack import (
     ConnectFailure,
     Datagram,
     Endpoint,
+    LocalPort,
     NetworkStack,
     OnConnection,
     OnDatagram,
@@ -198,6 +201,12 @@ class SimulatedStack:
                 program.call(lambda: read(datagram))
 
         return arrive
+
+    async def own_firewall(self, kept: Sequence[Kept], peer: Address) -> Mends:
+        return mends(firewall_of(self._host.filters), kept)
+
+    async def holders(self, ports: Sequence[LocalPort]) -> Mapping[LocalPort, str]:
+        return {port: self._host.programs[port] for port in ports if port in self._host.programs}
 
     def _check_port(self, port: int, address: Address | None, *, taken: bool) -> None:
         if address is not None and not address.is_unspecified and address != self._host.address:

@@ -10,6 +10,8 @@ packet_socket.py  packets on the wire (AF_PACKET)
 capturing.py      those of one peer
 watching.py       whatever leaves this host, device by device
 routing.py        which way a packet would take, as the kernel says (rtnetlink)
+own_firewall.py   what lets through what this host's own firewall keeps
+holders.py        which program has a port
 linux.py          numbers of the Linux socket interface that the socket module does not name
 
 Everything works on Linux; on other systems with BSD sockets UDP and TCP work, raw IP and capture are missing capabilities.

@@ -1,13 +1,16 @@
 """SystemStack: one host's access to the real network."""
 
+import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Final
+from typing import Final, TypeVar
 
 from vpnprobe.errors import CannotRun, ExitStatus
+from vpnprobe.firewall.mending import Kept, Mends
 from vpnprobe.transports import capabilities
 from vpnprobe.transports.stack import (
     Address,
@@ -15,17 +18,23 @@ from vpnprobe.transports.stack import (
     ConnectError,
     ConnectFailure,
     Endpoint,
+    LocalPort,
     OnConnection,
     OnDatagram,
     OnPacket,
 )
 from vpnprobe.transports.system.addresses import FAMILIES, from_socket, to_socket
 from vpnprobe.transports.system.capturing import capture_peer
+from vpnprobe.transports.system.holders import holders
+from vpnprobe.transports.system.own_firewall import own_firewall
 from vpnprobe.transports.system.packet_socket import PacketSocket
 from vpnprobe.transports.system.raw import PacketSender, SystemRawPort
 from vpnprobe.transports.system.sockets import SystemUdpPort
 from vpnprobe.transports.system.streams import Listener, SocketStream, connect_stream, listen_plain
 
+T = TypeVar("T")
+_LOOKING_S: Final = 3.0
+"""How long a look at this host may take: without it a run says less, and nothing wrong."""
 _ANY_PORT: Final = 9
 """Discard (RFC 863)."""
 
@@ -108,8 +117,30 @@ class SystemStack:
     def capture(self, peer: Address, on_packet: OnPacket) -> PacketSocket:
         return capture_peer(peer, on_packet, unix_time=self.unix_time)
 
+    async def own_firewall(self, kept: Sequence[Kept], peer: Address) -> Mends:
+        return await _apart(own_firewall, kept, peer, otherwise=Mends())
+
+    async def holders(self, ports: Sequence[LocalPort]) -> Mapping[LocalPort, str]:
+        nobody: Mapping[LocalPort, str] = {}
+        return await _apart(holders, ports, otherwise=nobody)
+
     def close(self) -> None:
         """Gives back what the network stack itself holds; ports, streams and captures are closed by who opened them."""
         if self._sender is not None:
             self._sender.close()
             self._sender = None
+
+
+async def _apart(work: Callable[..., T], *arguments: object, otherwise: T) -> T:
+    """What takes a while, in a thread of its own: that begins in the network namespace of this one, which one of a pool may not be in.
+
+    `otherwise`: what is given where it takes longer than a run may wait for it.
+    """
+    thread = ThreadPoolExecutor(1)
+    try:
+        async with asyncio.timeout(_LOOKING_S):
+            return await asyncio.get_running_loop().run_in_executor(thread, work, *arguments)
+    except TimeoutError:
+        return otherwise
+    finally:
+        thread.shutdown(wait=False)

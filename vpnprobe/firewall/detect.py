@@ -9,38 +9,60 @@ its names and hooks and its own program can read them.
 import json
 import os
 import re
+import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from vpnprobe.deployment.durable import inside
-from vpnprobe.deployment.firewall import iptables_reader, nft_reader, ufw
-from vpnprobe.deployment.firewall.marks import foreign_manager
-from vpnprobe.deployment.firewall.state import Backend, FirewallState, Loaded, Manager
-from vpnprobe.deployment.undoing import find_program, search_path
 from vpnprobe.errors import CannotRun, ExitStatus
+from vpnprobe.firewall import iptables_reader, nft_reader, ufw_rules
+from vpnprobe.firewall.marks import foreign_manager
+from vpnprobe.firewall.state import Backend, FirewallState, Loaded, Manager
 
 DEADLINE_S: Final = 20.0
 SAVED: Final = {4: "/etc/iptables/rules.v4", 6: "/etc/iptables/rules.v6"}
 """Of iptables-persistent."""
-UNITS: Final = ("/lib/systemd/system/netfilter-persistent.service", "/usr/lib/systemd/system/netfilter-persistent.service")
-_FILES: Final = (*SAVED.values(), *ufw.FILES, "/etc/ufw/ufw.conf")
+UNITS: Final = tuple(f"/{folder}/systemd/system/netfilter-persistent.service" for folder in ("lib", "usr/lib", "etc"))
+_FILES: Final = (*SAVED.values(), *ufw_rules.FILES, ufw_rules.CONFIGURATION)
 _TABLES: Final = frozenset({"filter", "nat", "mangle", "raw", "security"})
 _BASE: Final = frozenset({"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"})
 
 
-def detect(root: Path = Path("/")) -> FirewallState:
-    """What manages the firewall. `root`: where the host's files are. Raises CannotRun where what is there cannot be read."""
+Place = Callable[[Path, str], Path]
+"""Where a path of the host lies below a root."""
+
+
+def below(root: Path, path: str) -> Path:
+    """As it stands: a symbolic link is followed wherever it leads."""
+    return root / path.lstrip("/")
+
+
+def search_path() -> str:
+    """PATH, and where programs of the system lie, which that of a user or a unit may lack."""
+    return f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def find_program(name: str) -> str | None:
+    """The path of a program; None: it is not installed."""
+    return shutil.which(name, path=search_path())
+
+
+def detect(root: Path = Path("/"), *, place: Place = below) -> FirewallState:
+    """What manages the firewall. Raises CannotRun where what is there cannot be read.
+
+    `root`: where the host's files are; `place`: where one of them lies below it.
+    """
     document = _ruleset()
     backends = tuple(_backends())
-    files = {path: content for path in _FILES if (content := _content(root, path)) is not None}
+    files = {path: content for path in _FILES if (content := _content(place(root, path))) is not None}
     loaded = tuple(_loaded(backends, files, _like_iptables(document)))
     theirs = {(found.backend.family, table.name) for found in loaded if found.backend.name == "nft" for table in found.tables}
     native = None if document is None else _without(document, theirs)
     manager, met = foreign_manager(document, loaded, _processes())
     if not met:
-        manager = _manager(root, files, loaded, native)
+        boots = any(place(root, unit).exists() for unit in UNITS)
+        manager = _manager(files, loaded, native, saved_at_boot=boots)
     return FirewallState(
         manager=manager,
         met=met,
@@ -54,12 +76,21 @@ def detect(root: Path = Path("/")) -> FirewallState:
     )
 
 
-def _manager(root: Path, files: Mapping[str, bytes], loaded: Iterable[Loaded], native: Mapping[str, Any] | None) -> Manager:
+def by_marks(root: Path = Path("/"), *, place: Place = below) -> FirewallState:
+    """Who manages the firewall as far as any user sees it: ufw by its configuration, firewalld by its process. No rule is read."""
+    configuration = _content(place(root, ufw_rules.CONFIGURATION))
+    files = {} if configuration is None else {ufw_rules.CONFIGURATION: configuration}
+    manager, met = foreign_manager(None, (), _processes())
+    if not met and ufw_rules.enabled(files):
+        manager = Manager.UFW
+    return FirewallState(manager=manager, met=met, files=files, read=False)
+
+
+def _manager(files: Mapping[str, bytes], loaded: Iterable[Loaded], native: Mapping[str, Any] | None, *, saved_at_boot: bool) -> Manager:
     texts = [found.text for found in loaded]
-    if ufw.enabled(files) and any(ufw.chains_loaded(text) for text in texts):
+    if ufw_rules.enabled(files) and any(ufw_rules.chains_loaded(text) for text in texts):
         return Manager.UFW
-    saved = any(path in files for path in SAVED.values())
-    if saved and any(inside(root, unit).exists() for unit in (*UNITS, "/etc/systemd/system/netfilter-persistent.service")):
+    if saved_at_boot and any(path in files for path in SAVED.values()):
         return Manager.IPTABLES_PERSISTENT
     if any(_decides(text) for text in texts):
         return Manager.IPTABLES
@@ -145,7 +176,7 @@ def _loaded(backends: Iterable[Backend], files: Mapping[str, bytes], like: set[t
         if backend.name == "nft" and like is not None:
             text = iptables_reader.sections(text, frozenset(name for family, name in like if family == backend.family))
         if "*" in text:
-            yield Loaded(backend, ufw.without_ours_loaded(text, files))
+            yield Loaded(backend, ufw_rules.without_ours_loaded(text, files))
 
 
 def _legacy_tables(version: int) -> list[str]:
@@ -165,9 +196,9 @@ def _systemd(root: Path) -> bool:
     return same and root == Path("/") and Path("/run/systemd/system").is_dir()
 
 
-def _content(root: Path, path: str) -> bytes | None:
+def _content(path: Path) -> bytes | None:
     try:
-        return inside(root, path).read_bytes()
+        return path.read_bytes()
     except OSError:
         return None
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Final
 
-from vpnprobe.deployment.firewall.model import OURS, UNKNOWN, Chain, Condition, Field, Hook, Rule, Table, Value, Verdict
+from vpnprobe.firewall.model import OURS, UNKNOWN, Chain, Condition, Field, Hook, Rule, Table, Value, Verdict
 
 _HOOKS: Final = {str(hook).upper(): hook for hook in Hook}
 _VERDICTS: Final = {
@@ -21,7 +21,7 @@ _VERDICTS: Final = {
     "NFQUEUE": Verdict.ACCEPT,
     "RETURN": Verdict.RETURN,
 }
-_PROTOCOLS: Final = {"ipv6-icmp": "icmp", "icmpv6": "icmp", "1": "icmp", "58": "icmp", "6": "tcp", "17": "udp"}
+_PROTOCOLS: Final = {"ipv6-icmp": "icmp", "icmpv6": "icmp", "1": "icmp", "58": "icmp", "6": "tcp", "17": "udp", "47": "gre", "50": "esp"}
 _PASSES: Final = frozenset({"comment", "tcp", "udp", "icmp", "icmp6", "multiport", "conntrack", "state", "addrtype", "mark", "set"})
 """Modules that decide nothing but by their options."""
 

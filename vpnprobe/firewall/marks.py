@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from vpnprobe.deployment.firewall.state import Loaded, Manager
+from vpnprobe.firewall.state import Loaded, Manager
 
 CHAINS: Final[tuple[tuple[str, Manager, str], ...]] = (
     (r"DOCKER(-.*)?", Manager.DOCKER, "Docker"),

@@ -48,7 +48,7 @@ class Field(StrEnum):
     IIF = "iif"
     OIF = "oif"
     PROTOCOL = "protocol"
-    """`tcp`, `udp`, `icmp` for ICMP and ICMPv6."""
+    """`tcp`, `udp`, `gre`, `esp`, `icmp` for ICMP and ICMPv6."""
     SOURCE = "source"
     DESTINATION = "destination"
     SOURCE_PORT = "sport"

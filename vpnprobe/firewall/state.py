@@ -6,8 +6,8 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
-from vpnprobe.deployment.firewall import iptables_reader, nft_reader
-from vpnprobe.deployment.firewall.model import Table
+from vpnprobe.firewall import iptables_reader, nft_reader
+from vpnprobe.firewall.model import Table
 
 
 class Manager(StrEnum):
@@ -74,6 +74,8 @@ class FirewallState:
     """The same of chains."""
     files: Mapping[str, bytes] = field(default_factory=dict)
     """Paths below the root, with contents: those of iptables-persistent and of ufw."""
+    read: bool = True
+    """False: the rules may not be read by this user, and who manages them is known by marks that anybody sees."""
     systemd: bool = False
     """It runs, for this network namespace and these files, and starts what is to be loaded at boot."""
 

@@ -9,7 +9,7 @@ from ipaddress import ip_address, ip_network, summarize_address_range
 from itertools import product
 from typing import Any, Final
 
-from vpnprobe.deployment.firewall.model import (
+from vpnprobe.firewall.model import (
     OUR_TABLES,
     OURS,
     UNKNOWN,
@@ -64,6 +64,8 @@ _WORDS: Final[Mapping[tuple[Field, object], Value]] = {
     (Field.PROTOCOL, 1): "icmp",
     (Field.PROTOCOL, 6): "tcp",
     (Field.PROTOCOL, 17): "udp",
+    (Field.PROTOCOL, 47): "gre",
+    (Field.PROTOCOL, 50): "esp",
 }
 _VERDICTS: Final = {
     "accept": Verdict.ACCEPT,

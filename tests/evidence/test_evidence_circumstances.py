@@ -1,0 +1,79 @@
+"""The note that a run's captures carry: written and read, and never believed beyond what it can say."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vpnprobe.evidence import checks
+from vpnprobe.evidence.circumstances import MARK, Circumstances, note, of_end, read_note
+from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, kept_kind
+from vpnprobe.firewall.mending import Mends
+from vpnprobe.observations.schema import Transport
+
+UDP = checks.udp_reach(1194)
+KEPT = {host: kept_kind(host, UDP, leaving=False) for host in ("client", "server")}
+SERVERS = Mends("nftables", {KEPT["server"]: ("nft add rule inet filter input udp dport 1194 accept",)})
+CLIENTS = Mends("ufw", {KEPT["client"]: ("ufw allow proto udp from any port 1194",)})
+TAKEN = {(Transport.UDP, 1194): PortState.DAEMON, (Transport.TCP, 443): PortState.OURS}
+FACTS = PathFacts(firewalls={"server": SERVERS, "client": CLIENTS}, ports=TAKEN, programs={(Transport.UDP, 1194): "openvpn"})
+RECORD = EndRecord(dropped_on_input=frozenset({UDP, checks.ESP}), dropped_on_output=frozenset({checks.GRE_BARE}))
+
+
+@pytest.mark.parametrize("host", ["client", "server"])
+def test_what_is_written_is_read(host: str) -> None:
+    own = of_end(host, RECORD, FACTS)
+    assert read_note(note(own)) == own
+    assert own.added_to(EndRecord()) == replace(
+        EndRecord(), dropped_on_input=RECORD.dropped_on_input, dropped_on_output=RECORD.dropped_on_output
+    )
+    assert own.told(PathFacts(), host).firewalls == {host: FACTS.firewalls[host]}
+
+
+def test_ports_are_the_servers_to_tell() -> None:
+    assert of_end("client", RECORD, FACTS).ports == {}
+    assert of_end("server", RECORD, FACTS).told(PathFacts(), "server").program(UDP) == "openvpn"
+
+
+def test_where_nothing_is_to_be_told_there_is_no_note() -> None:
+    ours = PathFacts(ports={(Transport.UDP, 1194): PortState.OURS})
+    assert note(of_end("server", EndRecord(), ours)) == ""
+    assert note(of_end("server", EndRecord(), FACTS)) != ""
+    assert note(of_end("client", RECORD, ours)) != ""
+
+
+def told(**changed: object) -> str:
+    document = json.loads(note(of_end("server", RECORD, FACTS)).removeprefix(MARK))
+    return MARK + json.dumps({**document, **changed})
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "a comment of somebody's",
+        MARK + "[]",
+        MARK + "{",
+        MARK + "[" * 100_000,
+        MARK + "{}",
+        told(dropped_on_input=[["udp", "no-such-check", "udp", 1, ""]]),
+        told(ports=[["udp", 0, "daemon"]]),
+        told(ports=[["udp", 1, "hers"]]),
+        told(kept=[]),
+        told(kept=[[False, "udp", 1194, 4]] * 5000),
+        told(commands=[["rm -rf /"]]),
+        told(commands=[["ufw allow 1/tcp; reboot"]]),
+        told(commands=[["nft add rule inet filter input $(reboot)"]]),
+        told(firewall=7),
+    ],
+)
+def test_what_does_not_fit_is_no_note(comment: str) -> None:
+    assert read_note(comment) is None
+
+
+@given(st.text())
+def test_any_text_is_read_or_left(text: str) -> None:
+    for comment in (text, MARK + text):
+        found = read_note(comment)
+        assert found is None or isinstance(found, Circumstances)

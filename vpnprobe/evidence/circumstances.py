@@ -1,0 +1,107 @@
+"""What one end of a run knew of its own host and its capture does not show: the note that the run's captures carry.
+
+What came to the wire and to no socket, what was sent and never left, who has which port, and what lets through what the host's own firewall
+keeps. A comment of the capture file, in JSON behind MARK; a file without one is read as any other.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from vpnprobe.errors import DecodeError
+from vpnprobe.evidence.check_rows import check_row, fields_of, kept_row, one_of, read_check, read_kept, read_mends, text_of, whole_number
+from vpnprobe.evidence.packet_records import Check
+from vpnprobe.evidence.records import EndRecord, PathFacts, PortState
+from vpnprobe.firewall.mending import NOTHING, Mends
+from vpnprobe.observations.schema import Transport
+
+MARK: Final = "vpnprobe/1 "
+"""What such a comment begins with."""
+MOST_ROWS: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """Of one end."""
+
+    dropped_on_input: frozenset[Check] = frozenset()
+    dropped_on_output: frozenset[Check] = frozenset()
+    firewall: Mends = NOTHING
+    ports: Mapping[tuple[Transport, int], PortState] = field(default_factory=dict)
+    """Of the server; empty at the client."""
+    programs: Mapping[tuple[Transport, int], str] = field(default_factory=dict)
+
+    @property
+    def worth_a_note(self) -> bool:
+        """Whether a reader of the capture would come to something else without it."""
+        taken = any(state is not PortState.OURS for state in self.ports.values())
+        return bool(self.dropped_on_input or self.dropped_on_output or self.firewall.commands or taken)
+
+    def added_to(self, record: EndRecord) -> EndRecord:
+        """The record of this end's capture with what the capture does not show."""
+        return replace(record, dropped_on_input=self.dropped_on_input, dropped_on_output=self.dropped_on_output)
+
+    def told(self, facts: PathFacts, host: str) -> PathFacts:
+        """The facts with what this end, `client` or `server`, knew."""
+        firewalls = {**facts.firewalls, host: self.firewall}
+        return replace(facts, ports={**facts.ports, **self.ports}, programs={**facts.programs, **self.programs}, firewalls=firewalls)
+
+
+def of_end(host: str, record: EndRecord, facts: PathFacts) -> Circumstances:
+    """Those of one end of a run, `client` or `server`."""
+    firewall = facts.firewalls.get(host, NOTHING)
+    if host == "client":
+        return Circumstances(record.dropped_on_input, record.dropped_on_output, firewall)
+    return Circumstances(record.dropped_on_input, record.dropped_on_output, firewall, facts.ports, facts.programs)
+
+
+def note(circumstances: Circumstances) -> str:
+    """The comment; empty: there is nothing to tell."""
+    if not circumstances.worth_a_note:
+        return ""
+    kept = list(circumstances.firewall.commands)
+    told = {
+        "dropped_on_input": sorted(map(check_row, circumstances.dropped_on_input), key=repr),
+        "dropped_on_output": sorted(map(check_row, circumstances.dropped_on_output), key=repr),
+        "firewall": circumstances.firewall.manager,
+        "at_server": any(one.at_server for one in kept),
+        "kept": [kept_row(one) for one in kept],
+        "commands": [list(circumstances.firewall.commands[one]) for one in kept],
+        "ports": [[transport.value, port, state.value] for (transport, port), state in circumstances.ports.items()],
+        "programs": [[transport.value, port, name] for (transport, port), name in circumstances.programs.items()],
+    }
+    return MARK + json.dumps(told, separators=(",", ":"))
+
+
+def read_note(comment: str) -> Circumstances | None:
+    """None: it is no such comment, or one that does not fit. Anybody may have written it."""
+    if not comment.startswith(MARK):
+        return None
+    try:
+        told = json.loads(comment.removeprefix(MARK))
+        if not isinstance(told, dict):
+            return None
+        at_server = told.get("at_server") is True
+        kept = [replace(read_kept(row), at_server=at_server) for row in _rows(told, "kept")]
+        return Circumstances(
+            frozenset(map(read_check, _rows(told, "dropped_on_input"))),
+            frozenset(map(read_check, _rows(told, "dropped_on_output"))),
+            read_mends(kept, told.get("firewall"), told.get("commands")),
+            {_port(row): one_of(PortState, row[2], "state") for row in _rows(told, "ports")},
+            {_port(row): text_of(row[2], "program") for row in _rows(told, "programs")},
+        )
+    except (DecodeError, ValueError, RecursionError):
+        return None
+
+
+def _rows(told: Mapping[str, Any], name: str) -> list[Any]:
+    rows = told.get(name)
+    if not isinstance(rows, list) or len(rows) > MOST_ROWS:
+        raise DecodeError(name, 0, "is no list, or too long")
+    return rows
+
+
+def _port(row: object) -> tuple[Transport, int]:
+    transport, port, _ = fields_of(row, "port", 3)
+    return one_of(Transport, transport, "transport"), whole_number(port, "port", 1, 65535)

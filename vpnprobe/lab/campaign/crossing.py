@@ -1,0 +1,189 @@
+"""What one kind of packet meets on its way through a topology, in the order in which it meets it.
+
+Reasoned from the topology as data (`vpnprobe.transports.topology`) and from what Linux does with filters, NATs and stateful firewalls;
+the simulated network's own code is not asked, so that a fault of either shows. Positions count from the client, which is 0; the server is
+one more than there are routers.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from vpnprobe.lab.campaign.packet_kinds import PacketKind
+from vpnprobe.lab.topologies import TCP, UDP
+from vpnprobe.observations.schema import Cause, Direction
+from vpnprobe.transports.topology import CLIENT, SERVER, Filter, Hook, Topology
+
+SURE: Final = 1.0
+EVERYWHERE: Final = 1000
+"""A position beyond every host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Something that takes packets of the kind."""
+
+    position: int
+    """Of the host that takes them; of a link: of the host that sends on it."""
+    before_ttl: bool
+    """It takes them before the TTL is looked at, so that this router never answers for them."""
+    share: float
+    """Of the packets that it may take, how many it does, 0 to 1."""
+    causes: frozenset[Cause]
+    """What may be said to be the cause."""
+    host: str = ""
+    """`client` or `server`: it is that end's own firewall; empty: it is on the path."""
+    timed: bool = False
+    """It acts for a while only, or comes and goes."""
+    by_flow: bool = False
+    """It takes the whole of some flows and nothing of others."""
+    per_s: float | None = None
+    """It takes what is more than so many packets a second; None: it does not ask."""
+    after_packets: int | None = None
+    """It takes what comes after so many packets of a flow; None: it does not ask."""
+    longer_than: int | None = None
+    """It takes what is longer, bytes; None: it does not ask."""
+
+    def stops(self, kind: PacketKind) -> bool:
+        """Whether no packet of the kind ever gets beyond it."""
+        asks = self.timed or self.per_s is not None or self.after_packets is not None
+        return self.share >= SURE and not asks and (self.longer_than is None or kind.smallest > self.longer_than)
+
+
+def share_matched(planted: Filter, kind: PacketKind) -> float:
+    """The share of packets of the kind that fit the filter's conditions, chance and size apart: what is random in them fits by chance."""
+    if planted.protocol not in (None, kind.protocol) or kind.protocol in planted.except_protocols:
+        return 0.0
+    has_ports = kind.protocol in (TCP, UDP)
+    if planted.ports and not (has_ports and kind.port in planted.ports):
+        return 0.0
+    if has_ports and kind.port in planted.except_ports:
+        return 0.0
+    if not planted.payload:
+        return SURE
+    return _payload_share(planted, kind) if has_ports else 0.0
+
+
+def _payload_share(planted: Filter, kind: PacketKind) -> float:
+    start = planted.payload_offset or 0
+    if kind.payload_bytes < start + len(planted.payload):
+        return 0.0
+    share = SURE
+    for place, wanted in enumerate(planted.payload):
+        mask = planted.payload_mask[place] if planted.payload_mask else 0xFF
+        found = kind.known.get(start + place)
+        if found is None:
+            share *= 0.5 ** mask.bit_count()
+        elif found & mask != wanted & mask:
+            return 0.0
+    return share
+
+
+def causes_of(planted: Filter, kind: PacketKind) -> frozenset[Cause]:
+    """The cause words that say what a filter on the path does to the kind."""
+    if planted.probability < SURE:
+        return frozenset({Cause.LOSS})
+    if planted.timed:
+        return frozenset({Cause.TIME, Cause.LOSS})
+    if planted.packets_per_s is not None:
+        return frozenset({Cause.RATE, Cause.LOSS})
+    if planted.after_packets is not None:
+        return frozenset({Cause.PACKETS, Cause.TIME})
+    if planted.longer_than is not None:
+        return frozenset({Cause.SIZE})
+    if planted.payload:
+        return frozenset({Cause.PAYLOAD})
+    by_port = planted.ports or (planted.except_ports and kind.protocol in (TCP, UDP))
+    return frozenset({Cause.PORT if by_port else Cause.IP_PROTOCOL})
+
+
+def obstacles(topology: Topology, kind: PacketKind, way: Direction, *, opened_to: int = EVERYWHERE) -> list[Obstacle]:
+    """All that packets of the kind meet in that direction, the first one first.
+
+    `opened_to`: the position at which the client's own packets of the flow end, as far as they opened it; it matters from server to client.
+    """
+    return list(_obstacles(topology, kind, way, opened_to))
+
+
+def _obstacles(topology: Topology, kind: PacketKind, way: Direction, opened_to: int) -> Iterator[Obstacle]:
+    last = topology.routers + 1
+    positions = range(last + 1) if way is Direction.C2S else range(last, -1, -1)
+    for position in positions:
+        if position == positions[0]:
+            yield from _at_host(topology, kind, way, position, Hook.OUTPUT)
+        elif position == positions[-1]:
+            yield from _at_host(topology, kind, way, position, Hook.INPUT)
+            return
+        else:
+            yield from _at_router(topology, kind, way, position, asked=position < opened_to)
+        yield from _at_link(topology, kind, way, position)
+
+
+def _planted(topology: Topology, kind: PacketKind, way: Direction, position: int, hook: Hook) -> Iterator[tuple[Filter, float]]:
+    name = topology.names()[position]
+    for planted in topology.filters:
+        if planted.at == name and planted.hook is hook and planted.direction in (None, way.value):
+            share = share_matched(planted, kind)
+            too_short = planted.longer_than is not None and kind.largest <= planted.longer_than
+            if share > 0 and planted.probability > 0 and not too_short:
+                yield planted, share
+
+
+def _obstacle(planted: Filter, share: float, kind: PacketKind, position: int, *, host: str = "") -> Obstacle:
+    causes = frozenset({Cause.HOST_FIREWALL}) if host else causes_of(planted, kind)
+    share *= planted.probability * planted.flow_share
+    return Obstacle(
+        position,
+        planted.hook is Hook.PREROUTING,
+        share,
+        causes if share >= SURE else causes | {Cause.LOSS},
+        host,
+        planted.timed,
+        planted.flow_share < SURE,
+        planted.packets_per_s,
+        planted.after_packets,
+        planted.longer_than,
+    )
+
+
+def _at_host(topology: Topology, kind: PacketKind, way: Direction, position: int, hook: Hook) -> Iterator[Obstacle]:
+    host = CLIENT if position == 0 else SERVER
+    for planted, share in _planted(topology, kind, way, position, hook):
+        yield _obstacle(planted, share, kind, position, host=host)
+
+
+def _at_router(topology: Topology, kind: PacketKind, way: Direction, position: int, *, asked: bool) -> Iterator[Obstacle]:
+    """PREROUTING, un-NAT, the next link's MTU, FORWARD, the firewall, in the order of Linux."""
+    name = topology.names()[position]
+    for planted, share in _planted(topology, kind, way, position, Hook.PREROUTING):
+        yield _obstacle(planted, share, kind, position)
+    back = way is Direction.S2C
+    for nat in topology.nats:
+        tracked = asked and (nat.pptp_helper or not kind.enhanced)
+        if nat.at == name and back and not tracked:
+            yield Obstacle(position, True, SURE, frozenset({Cause.NAT}))
+    for planted, share in _planted(topology, kind, way, position, Hook.FORWARD):
+        yield _obstacle(planted, share, kind, position)
+    if back and any(firewall.at == name for firewall in topology.firewalls) and (kind.enhanced or not asked):
+        yield Obstacle(position, False, SURE, frozenset({Cause.STATE}))
+
+
+def _at_link(topology: Topology, kind: PacketKind, way: Direction, position: int) -> Iterator[Obstacle]:
+    """The link on which the host at `position` sends."""
+    link = topology.link(position if way is Direction.C2S else position - 1).towards(way.value)
+    if kind.largest > link.mtu:
+        yield Obstacle(position, False, SURE, frozenset({Cause.SIZE}), longer_than=link.mtu)
+    if link.loss > 0:
+        yield Obstacle(position, False, link.loss, frozenset({Cause.LOSS}))
+    if link.burst_loss is not None:
+        yield Obstacle(position, False, link.burst_loss.loss_bad, frozenset({Cause.LOSS, Cause.TIME}), timed=True)
+
+
+def is_slow(topology: Topology) -> bool:
+    """Whether a link has a rate, so that what is sent too fast waits or is lost there."""
+    return any(topology.link(index).rate_bit_s is not None for index in range(topology.routers + 1))
+
+
+def hop(topology: Topology, position: int, way: Direction) -> int:
+    """How many hops a position is away from the sender of that direction."""
+    return position if way is Direction.C2S else topology.routers + 1 - position

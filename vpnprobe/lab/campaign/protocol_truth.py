@@ -1,0 +1,137 @@
+"""What must be said of a protocol, computed from the topology alone: which port and wrap it works on, and how well.
+
+What each protocol takes follows its standard: PPTP's data is GRE inside a call, L2TP/IPsec takes IKEv1 and ESP, or ESP in UDP where a
+NAT is on the path or ESP does not pass, OpenVPN and WireGuard take their data both ways on one port.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from vpnprobe.lab.campaign import packet_kinds
+from vpnprobe.lab.campaign.packet_kinds import Step
+from vpnprobe.lab.campaign.truth import Passing, Truth, truth_of
+from vpnprobe.observations.schema import Direction, Feasibility, Protocol, Transport
+from vpnprobe.transports.topology import Topology
+
+LOSS_ALWAYS_TOLD: Final = 0.15
+"""From this share of lost packets on a protocol over datagrams is degraded, however few were sent; below it may be either."""
+WAYS: Final = (Direction.C2S, Direction.S2C)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to use a protocol."""
+
+    port: int
+    wrap: str = ""
+    settings: tuple[tuple[str, object], ...] = ()
+    """What has to be set for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolTruth:
+    """Of one protocol."""
+
+    ways: tuple[tuple[Way, Truth], ...]
+    """Each way to use it, the ends' own firewalls counted."""
+    without_hosts: bool
+    """Whether some way might work if the ends' own firewalls were not there."""
+
+    @property
+    def passing(self) -> Passing:
+        found = {truth.passing for _, truth in self.ways}
+        order = (Passing.YES, Passing.MAYBE, Passing.CUT)
+        best = next((one for one in order if one in found), None)
+        if best is not None:
+            return best
+        return Passing.HOST if self.without_hosts else Passing.NO
+
+    @property
+    def working(self) -> list[Truth]:
+        return [truth for _, truth in self.ways if truth.passing is Passing.YES]
+
+    @property
+    def free(self) -> bool:
+        """Whether it works without any limit, and nothing but a port and a wrap has to be set. What few clients can be told is felt."""
+        return any(truth.clean and not way.settings for way, truth in self.ways)
+
+    def of(self, way: Way) -> Truth | None:
+        """The truth about one port and wrap; None: it is no way to use the protocol."""
+        return next((truth for one, truth in self.ways if (one.port, one.wrap) == (way.port, way.wrap)), None)
+
+    @property
+    def right(self) -> frozenset[Feasibility]:
+        """The verdicts that are right; `unknown` besides is never wrong."""
+        feasible, degraded, infeasible = Feasibility.FEASIBLE, Feasibility.DEGRADED, Feasibility.INFEASIBLE
+        match self.passing:
+            case Passing.YES:
+                return self._right_where_it_works()
+            case Passing.MAYBE:
+                return frozenset({feasible, degraded, infeasible})
+            case Passing.CUT:
+                return frozenset({degraded, infeasible})
+            case Passing.NO:
+                return frozenset({infeasible})
+            case Passing.HOST:
+                return frozenset()
+
+    def _right_where_it_works(self) -> frozenset[Feasibility]:
+        if self.free:
+            return frozenset({Feasibility.FEASIBLE})
+        if min(truth.loss for truth in self.working) >= LOSS_ALWAYS_TOLD:
+            return frozenset({Feasibility.DEGRADED})
+        return frozenset({Feasibility.FEASIBLE, Feasibility.DEGRADED})
+
+
+def truth_of_protocol(topology: Topology, protocol: str, candidates: Sequence[int], control_port: int) -> ProtocolTruth | None:
+    """None: it is not known here. `candidates`: the ports that protocols of any port are tried on; `control_port`: one over UDP besides."""
+    ways = list(_ways(topology, protocol, candidates, control_port))
+    if not ways:
+        return None
+    found = tuple((way, truth_of(topology, steps)) for way, steps in ways)
+    bare = (truth_of(topology, steps, hosts=False) for _, steps in ways)
+    return ProtocolTruth(found, any(truth.passing is not Passing.NO for truth in bare))
+
+
+def _ways(topology: Topology, protocol: str, candidates: Sequence[int], control_port: int) -> Iterator[tuple[Way, tuple[Step, ...]]]:
+    match protocol:
+        case Protocol.PPTP:
+            inside = [step for way in WAYS for step in packet_kinds.gre_in_call(way)]
+            yield Way(1723), (*packet_kinds.pptp_control(), *inside)
+        case Protocol.L2TP:
+            yield Way(1701), packet_kinds.l2tp_control()
+        case Protocol.L2TP_IPSEC:
+            yield from _l2tp_ipsec(behind_nat=bool(topology.nats))
+        case Protocol.OPENVPN_UDP:
+            yield from _openvpn(Transport.UDP, (*_but(candidates, 51820), control_port))
+        case Protocol.OPENVPN_TCP:
+            yield from _openvpn(Transport.TCP, _but(candidates, 51820, control_port))
+        case Protocol.WIREGUARD:
+            for port in (51820, control_port):
+                data = [step for way in WAYS for step in packet_kinds.wireguard_data(port, way)]
+                yield Way(port), (*packet_kinds.wireguard_handshake(port), *data)
+        case _:
+            return
+
+
+def _but(ports: Sequence[int], *others: int) -> tuple[int, ...]:
+    return tuple(port for port in ports if port not in others)
+
+
+def _openvpn(transport: Transport, ports: Sequence[int]) -> Iterator[tuple[Way, tuple[Step, ...]]]:
+    for port in ports:
+        data = [step for way in WAYS for step in packet_kinds.openvpn_data(transport, port, way)]
+        for wrap in packet_kinds.WRAPS:
+            yield Way(port, wrap), (*packet_kinds.openvpn_handshake(transport, port, wrap), *data)
+
+
+def _l2tp_ipsec(*, behind_nat: bool) -> Iterator[tuple[Way, tuple[Step, ...]]]:
+    """IKE begins on 500 and goes on to 4500 where it finds a NAT or encapsulation is forced; it may also begin there (RFC 3947)."""
+    plain = [step for way in WAYS for step in packet_kinds.esp(way)]
+    in_udp = [step for way in WAYS for step in packet_kinds.esp_in_udp(way)]
+    forced = () if behind_nat else (("force_udp_encapsulation", True),)
+    if not behind_nat:
+        yield Way(500), (*packet_kinds.ike(500, 1), *plain)
+    yield Way(500, settings=forced), (*packet_kinds.ike(500, 1), *packet_kinds.ike(4500, 1), *in_udp)
+    yield Way(4500, settings=(("ike_port", 4500), *forced)), (*packet_kinds.ike(4500, 1), *in_udp)

@@ -1,0 +1,156 @@
+"""What must be said of a check, computed from the topology alone.
+
+The truth has more than two values, since some networks are ambiguous: a filter that hits random bytes may stop a stream or not, and flows
+that are cut pass until they are.
+
+Invariant: nothing that a probe saw comes in here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import reduce
+from typing import Final
+
+from vpnprobe.lab.campaign.crossing import EVERYWHERE, Obstacle, is_slow, obstacles
+from vpnprobe.lab.campaign.packet_kinds import LARGEST_DATA, PacketKind, Step
+from vpnprobe.lab.topologies import TCP
+from vpnprobe.observations.schema import Cause, Direction
+from vpnprobe.transports.topology import Topology
+
+NEGLIGIBLE: Final = 0.004
+"""Shares of chance below this are not worth a word: one byte that is matched at random."""
+
+
+class Passing(StrEnum):
+    """Whether the messages of a check get through."""
+
+    YES = "works"
+    MAYBE = "ambiguous"
+    CUT = "is cut"
+    """It works until something ends it for good."""
+    NO = "does not"
+    HOST = "host"
+    """It does not, and nothing but an end's own firewall is why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """Of one check."""
+
+    passing: Passing
+    causes: frozenset[Cause] = frozenset()
+    """What may be said to be the cause of a failure or of a limit."""
+    lost: Direction | None = None
+    """The direction in which it is lost; None: it is not, or not for certain."""
+    stop: Obstacle | None = None
+    """What takes the first packet that never arrives."""
+    loss: float = 0.0
+    """The share of its packets that is lost at random, of the direction that loses more."""
+    largest: int = LARGEST_DATA
+    """Bytes of the largest IP packet that passes; `LARGEST_DATA`: nothing limits it that is tried."""
+    after_packets: int | None = None
+    """A flow is cut after so many packets; None: it is not."""
+    disturbed: bool = False
+    """Something acts on some of its packets that is no loss of chance: an outage, a dead half of a balanced path, a policer."""
+    per_s: float | None = None
+    """A policer lets so many packets a second pass; None: there is none."""
+    slow: bool = False
+    """The path has a rate."""
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing at all limits it."""
+        return self.passing is Passing.YES and self.loss < NEGLIGIBLE and self.largest >= LARGEST_DATA and not self.disturbed
+
+
+@dataclass(frozen=True, slots=True)
+class _Crossed:
+    """A step with all that it meets."""
+
+    step: Step
+    obstacles: tuple[Obstacle, ...]
+
+    @property
+    def stops(self) -> list[Obstacle]:
+        return [obstacle for obstacle in self.obstacles if obstacle.stops(self.step.kind)]
+
+    @property
+    def by_chance(self) -> list[Obstacle]:
+        plain = (o for o in self.obstacles if not (o.timed or o.by_flow) and (o.per_s, o.after_packets, o.longer_than) == (None,) * 3)
+        return [obstacle for obstacle in plain if NEGLIGIBLE <= obstacle.share < 1]
+
+    @property
+    def loss(self) -> float:
+        """TCP repeats what is lost."""
+        if self.step.kind.protocol == TCP:
+            return 0.0
+        return 1 - reduce(lambda passing, obstacle: passing * (1 - obstacle.share), self.by_chance, 1.0)
+
+
+def truth_of(topology: Topology, steps: Sequence[Step], *, opened_by: Sequence[Step] = (), hosts: bool = True) -> Truth:
+    """Of a check that sends these messages in this order.
+
+    `opened_by`: what opened the flow before; empty: the client's first message among the steps, or what came before them. `hosts`: the
+    ends' own firewalls are there too.
+    """
+    opening = next((step.kind for step in (*opened_by, *steps) if step.direction is Direction.C2S), None)
+    opened_to = EVERYWHERE if opening is None else _opened_to(topology, opening, hosts=hosts)
+    crossed = [_Crossed(step, _obstacles(topology, step.kind, step.direction, opened_to, hosts=hosts)) for step in steps]
+    failing = next((one for one in crossed if one.stops), None)
+    if failing is not None:
+        return _stopped(crossed, failing, topology)
+    cut = [(one, obstacle) for one in crossed for obstacle in one.obstacles if obstacle.after_packets is not None]
+    unlucky = any(one.step.repeated and one.by_chance for one in crossed)
+    largest = min((_limit(one.step.kind, one.obstacles) for one in crossed), default=LARGEST_DATA)
+    met = [obstacle for one in crossed for obstacle in one.obstacles]
+    return Truth(
+        Passing.MAYBE if unlucky else Passing.CUT if cut else Passing.YES,
+        frozenset().union(*(obstacle.causes for obstacle in met)),
+        cut[0][0].step.direction if cut else None,
+        cut[0][1] if cut else None,
+        max((one.loss for one in crossed), default=0.0),
+        largest,
+        min((obstacle.after_packets or 0 for _, obstacle in cut), default=None),
+        any(obstacle.timed or obstacle.by_flow or obstacle.per_s is not None for obstacle in met),
+        min((obstacle.per_s for obstacle in met if obstacle.per_s is not None), default=None),
+        is_slow(topology),
+    )
+
+
+def _stopped(crossed: Sequence[_Crossed], failing: _Crossed, topology: Topology) -> Truth:
+    """The first message that never arrives decides, and what takes it first says where.
+
+    What else would take all of it may be said to be the cause as well: it may be what a comparison shows.
+    """
+    stops = failing.stops
+    own = all(obstacle.host for obstacle in stops)
+    # A message that comes later cannot be told from one that never had to be sent, unless it goes the same way.
+    later = [o for one in crossed if one.step.direction is failing.step.direction for o in one.stops]
+    return Truth(
+        Passing.HOST if own and all(obstacle.host for obstacle in later) else Passing.NO,
+        frozenset().union(*(obstacle.causes for obstacle in (*stops, *later))) - {Cause.LOSS},
+        failing.step.direction,
+        stops[0],
+        failing.loss,
+        slow=is_slow(topology),
+    )
+
+
+def _opened_to(topology: Topology, opening: PacketKind, *, hosts: bool) -> int:
+    """Where the packets end that open the flow."""
+    met = _obstacles(topology, opening, Direction.C2S, EVERYWHERE, hosts=hosts)
+    return next((obstacle.position for obstacle in met if obstacle.stops(opening)), EVERYWHERE)
+
+
+def _obstacles(topology: Topology, kind: PacketKind, way: Direction, opened_to: int, *, hosts: bool) -> tuple[Obstacle, ...]:
+    found = obstacles(topology, kind, way, opened_to=opened_to)
+    return tuple(obstacle for obstacle in found if hosts or not obstacle.host)
+
+
+def _limit(kind: PacketKind, met: Sequence[Obstacle]) -> int:
+    """Bytes of the largest packet of the kind that passes. Segments of TCP are cut to fit."""
+    if kind.protocol == TCP:
+        return LARGEST_DATA
+    limits = [o.longer_than for o in met if o.longer_than is not None and o.share >= 1]
+    return min([LARGEST_DATA, *(limit for limit in limits if limit < kind.largest)])
