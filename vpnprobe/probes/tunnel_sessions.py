@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from typing import Final, TypeVar
 
 from vpnprobe.conversations.echo_trains import Place, TrainRun
-from vpnprobe.conversations.tunnel_echo import TunnelEcho
+from vpnprobe.conversations.tunnel_echo import EchoRun, TunnelEcho
 from vpnprobe.endpoint.driver import CLOCK_SLACK_S, Driver
 from vpnprobe.endpoint.pacer import Turn
 from vpnprobe.evidence.comparison import PERIOD_S, blocks_needed
@@ -128,13 +128,13 @@ class TunnelSessions(ABC):
         """One fresh session over UDP whose echo requests follow a timetable: its conversation's key, and the requests."""
 
     async def behind_its_end(self, client: TunnelEcho, driver: Driver) -> None:
-        """Where nothing more was answered at the end of a session: one request more of each end in each of some blocks.
+        """Where nothing more was answered at the end of a session, or no large request: one more of each end in each of some blocks.
 
-        What is old goes beside what is fresh, in random order: so the end of a session, or of all its data, shows in it alone. Another
-        session shows meanwhile whether it goes the same way.
+        What is old goes beside what is fresh, and what is large beside what is small, in random order: so the end of a session, or of all
+        its data, or of all its large packets, shows in it alone. Another session shows meanwhile whether it goes the same way.
         """
         context, run = self.context, client.run
-        if context.peer is None or self._behind or not run.silent_at_its_end(LEAST_BEHIND_A_CUT):
+        if context.peer is None or self._behind or not _in_question(run):
             return
         self._behind = True
         # In captures time alone tells what was asked for, so that a limit costs as many times as there were packets.
@@ -158,7 +158,7 @@ class TunnelSessions(ABC):
         context, moment = self.context, MomentsOfOneKind(self.context)
         for _ in range(count):
             block = await moment()
-            if client.failed or not client.run.silent_at_its_end(LEAST_BEHIND_A_CUT):
+            if client.failed or not _in_question(client.run):
                 return
             with context.recorder.in_block(block):
                 client.run.one_more(context.stack.now())
@@ -248,6 +248,11 @@ class TunnelSessions(ABC):
             return echoes
         limits = [suspected_limit(judgement, self.data, way) for way in WAYS]
         return echoes if any(limit is not None and "cut_after" in limit.detail for limit in limits) else min(echoes, ECHOES)
+
+
+def _in_question(run: EchoRun) -> bool:
+    """Whether the end of its session, or its large requests, seem not to get through."""
+    return run.silent_at_its_end(LEAST_BEHIND_A_CUT) or run.too_large() is not None
 
 
 async def within_the_line(context: ProbeContext, ports: Sequence[SomeSessions]) -> list[SomeSessions]:
