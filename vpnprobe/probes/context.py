@@ -27,7 +27,8 @@ from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_counts import CountedRecords
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKind, Skip
-from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, MOST_TRIALS, Background
+from vpnprobe.evidence.statistics import ERROR_BOUND, MOST_TRIALS, Background
+from vpnprobe.evidence.trials import missing, spaced
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.comparison import Comparison
 from vpnprobe.probes.peer import ONE_FLOW, Job, Peer
@@ -44,14 +45,6 @@ PACKET_BYTES: Final = 100
 """About what one takes on the line: our payload in GRE, ESP or UDP."""
 FULL_PACKET: Final = 1500
 """Bytes of what others' packets may have to wait for, or an answer."""
-SPREAD_S: Final = 1.0
-"""Over how long the packets of a kind that never comes are spread at the least."""
-SURE_TRIALS: Final = 8
-"""Fresh packets before silence is called proven, however good the path: captures without any background demand as many."""
-MARGIN: Final = 10
-"""Trials are asked for until the bound is so many times better than need be: the path's loss may turn out to be more than is known yet."""
-AT_LEAST_MORE: Final = 4
-"""Packets that follow the first ones over SPREAD_S where none of those came, however few would do."""
 COMPARED_AT_ONCE: Final = 8
 MOST_COMPARED: Final = 40
 """Blocks in which a kind of which some passes is compared with the rest: it is said to lose some, but not that it alone does."""
@@ -386,25 +379,6 @@ def _noted(task: "asyncio.Task[None]") -> None:
     """Whoever waits gets the error; where nobody does any more, it is none."""
     if not task.cancelled():
         task.exception()
-
-
-def missing(loss: Background, lost_at: Sequence[float], *, wanted: float = ERROR_BOUND) -> int:
-    """How many more trials separate blocked from lossy where nothing passes that they could be compared with; 0: enough, or no use.
-
-    `lost_at`: when those left that were lost. However few would do, they are spread over SPREAD_S: an outage of a moment is no filter.
-    """
-    sent = len(lost_at)
-    if not loss.measured and sent >= LEAST_TRIALS:
-        return 0
-    more = max(0, min(max(loss.trials_needed(wanted / MARGIN), SURE_TRIALS), MOST_TRIALS) - sent)
-    if more or not sent or sent >= MOST_TRIALS:
-        return more
-    return AT_LEAST_MORE if max(lost_at) - min(lost_at) < SPREAD_S else 0
-
-
-def spaced(more: int, least_s: float) -> float:
-    """Seconds between `more` further trials, so that they are spread over SPREAD_S."""
-    return max(least_s, SPREAD_S / (more - 0.5))
 
 
 async def gather_all(tasks: Sequence[Awaitable[None]]) -> None:
