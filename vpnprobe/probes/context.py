@@ -18,7 +18,7 @@ from vpnprobe.endpoint.probe_packets import ProbePacketMaker
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import PAYLOAD_BYTES, Nonces, ProbeSender
 from vpnprobe.evidence.checks import is_raw, tcp_reach
-from vpnprobe.evidence.comparison import blocks_needed
+from vpnprobe.evidence.comparison import SPARE_BLOCKS, blocks_needed
 from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.judging.packets import may_lose_alone
@@ -37,7 +37,7 @@ from vpnprobe.transports.stack import Address, Closable, Datagram, Endpoint, Net
 
 FIRST_TRIALS: Final = 6
 """Fresh packets of each kind before anybody asks whether they came."""
-SUSPECTED_TRIALS: Final = blocks_needed(1.0, ERROR_BOUND)
+SUSPECTED_TRIALS: Final = blocks_needed(1.0, ERROR_BOUND) + SPARE_BLOCKS
 """The same where it is suspected that none comes: as many as it takes to be sure of it on a path that loses nothing else."""
 SPACING_S: Final = 0.03
 """Between packets of one kind: loss comes in bursts."""

@@ -14,7 +14,7 @@ from vpnprobe.conversations.echo_trains import Place, TrainRun
 from vpnprobe.conversations.tunnel_echo import EchoRun, TunnelEcho
 from vpnprobe.endpoint.driver import CLOCK_SLACK_S, Driver
 from vpnprobe.endpoint.pacer import Turn
-from vpnprobe.evidence.comparison import PERIOD_S, blocks_needed
+from vpnprobe.evidence.comparison import PERIOD_S, SPARE_BLOCKS, blocks_needed
 from vpnprobe.evidence.judge import rows_of
 from vpnprobe.evidence.judging.base import WAYS, Judge
 from vpnprobe.evidence.judging.data import (
@@ -42,8 +42,6 @@ RETRANSMIT_LEAST_S: Final = 0.15
 STALLED_S: Final = 1.2
 """Nothing comes for so long: then a session that had begun ends."""
 MOST_SESSIONS: Final = 24
-SPARE_BLOCKS: Final = 1
-"""More blocks behind the end of a session than there must be: some lose controls."""
 MOST_MISSED: Final = 4
 """Times that a long session is tried again which did not come to its end."""
 LEAST_SESSIONS: Final = 2
