@@ -278,8 +278,14 @@ class Judge:
         ICMP errors about UDP quote a port and not the conversation that it was sent in; an RST is of a connection, whatever was said in it.
         """
         kinds = {check, plain_on_port(check), *earlier_steps(check)}
-        of_it = [r for r in self.ends[way][0].refusals if r.check in kinds and r.direction is way]
+        of_it = [r for r in self.ends[way][0].refusals if r.check in kinds and r.direction is way and not self._is_closed_socket(r)]
         return min(of_it, key=lambda refusal: refusal.by is None, default=None)
+
+    def _is_closed_socket(self, refusal: Refusal) -> bool:
+        """Whether the client's kernel refused what came too late for a socket of ours: its firewall would show on its own wire."""
+        back = refusal.direction is Direction.S2C and refusal.check.transport is Transport.UDP
+        own = refusal.kind is RefusalKind.PORT_UNREACHABLE and refusal.by in (self.facts.client_address, self.facts.client_seen_as)
+        return back and own and self.ends[Direction.S2C][1].sees_closed_ports
 
     def not_received(self, found: Observation, check: Check, way: Direction, lost_at: Sequence[Departure]) -> Observation:
         """What it means that nothing came in that direction of trials that left then: silence, or a refusal."""
