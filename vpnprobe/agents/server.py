@@ -18,6 +18,7 @@ from vpnprobe.agents.handover import encode_payloads, summary
 from vpnprobe.agents.opened_flows import OpenedFlows
 from vpnprobe.agents.outgoing import Outgoing, RawSockets
 from vpnprobe.agents.records import lateness_row, packed, packet_record_row, refusal_row
+from vpnprobe.agents.replying import reply
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import MOST_ANSWERS, MOST_LIGHT_ANSWERS, ClientSession, ClientSessions
 from vpnprobe.conversations.contract import Sender
@@ -50,8 +51,6 @@ LIGHT_S: Final = 0.5
 REPEATABLE: Final = frozenset({"rows", "capture", "payloads", "ping", "pace", "firewall"})
 """Requests that change nothing."""
 ROWS_A_TIME: Final = 5000
-PIECE_BYTES: Final = 1024
-"""Of an answer that leaves at a time."""
 LONGEST_PADDING: Final = 1024
 """Characters of what comes back in an answer to a ping."""
 MOST_KINDS_KEPT: Final = 512
@@ -259,7 +258,7 @@ class ServerAgent:
             while len(session.answers) > MOST_ANSWERS:
                 session.answers.pop(next(iter(session.answers)))
             answer.set_result(await self._carry_out(session, message))
-        await self._reply(stream, session, message, await asyncio.shield(answer))
+        await reply(stream, session, message, await asyncio.shield(answer))
 
     async def _answer_lightly(self, stream: TcpStream, session: ClientSession, number: int, message: Message) -> None:
         """What changes nothing is carried out again where it comes again, for more may be known then; not for copies that come at once."""
@@ -269,20 +268,7 @@ class ServerAgent:
             session.light_answers[number] = (now, answer)
             while len(session.light_answers) > MOST_LIGHT_ANSWERS:
                 session.light_answers.pop(next(iter(session.light_answers)))
-        await self._reply(stream, session, message, answer)
-
-    async def _reply(self, stream: TcpStream, session: ClientSession, message: Message, answer: Mapping[str, object]) -> None:
-        at = self.stack.now() - session.recorder.began
-        head = {"answers": int(message["number"]), "asked": message.get("asked"), "segments": stream.segments(), "at": at}
-        frame = encode_frame({**head, **answer})
-        # One after another, in pieces: on a slow line a long answer at once would take what the probes need.
-        async with session.writing.setdefault(stream, asyncio.Lock()):
-            with contextlib.suppress(ConnectError):
-                for start in range(0, len(frame), PIECE_BYTES):
-                    if start:
-                        await asyncio.sleep(session.pacer.takes_s(PIECE_BYTES))
-                    session.pacer.charge(len(piece := frame[start : start + PIECE_BYTES]))
-                    await stream.send(piece)
+        await reply(stream, session, message, answer)
 
     async def _carry_out(self, session: ClientSession, message: Message) -> dict[str, object]:
         handler = self._handlers.get(str(message.get("ask")))
