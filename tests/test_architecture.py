@@ -92,7 +92,6 @@ TESTED_ELSEWHERE: Final = {
     "rules.model": ("rules/test_rules_loader.py", "what is loaded are its types"),
     "rules.table": ("rules/test_rules_loader.py", "it reads the rules' file"),
     "transports.bundle": ("transports/test_ssh.py", "it is what goes through ssh"),
-    "agents.replying": ("agents/test_agents_server.py", "how the agent answers requests is what it is about"),
     "transports.capabilities": ("transports/test_system_raw.py", "raw sockets are what it is about"),
     "transports.stack": ("transports/test_simulated_stack.py", "it is the interface"),
     "transports.nmap_helper": ("transports/test_nmap.py", "it is the process behind nmap"),

@@ -117,3 +117,29 @@ def test_sizes_of_which_none_is_answered_are_no_silence() -> None:
         if number % 2 == 0:
             run.answered(number, number + 0.1)
     assert not run.silent_at_its_end(3)
+
+
+def test_what_is_asked_further_is_of_the_size_in_question() -> None:
+    run = EchoRun(7, 6, sizes=(128, 576, 1400))
+    run.begin(0.0)
+    for number in range(6):
+        run.next(float(number))
+        if number % 3 < 2 and number < 5:
+            run.answered(number, number + 0.1)
+    assert run.too_large() == 1400
+    run.one_more(9.0)
+    assert run.next(9.0) == (6, 1400)
+    run.answered(6, 9.1)
+    assert run.too_large() is None
+    run.one_more(10.0)
+    assert run.next(10.0) == (7, 128)
+
+
+def test_one_large_request_that_is_lost_puts_no_size_into_question() -> None:
+    run = EchoRun(7, 2, sizes=(128, 1400))
+    run.begin(0.0)
+    for number in range(2):
+        run.next(float(number))
+    assert run.too_large() is None, "nothing is answered at all"
+    run.answered(0, 1.0)
+    assert run.too_large() is None

@@ -7,7 +7,7 @@ import pytest
 from vpnprobe.endpoint.probe_packets import ProbePacketMaker, said_again, segment_again, syn_ack_again
 from vpnprobe.endpoint.said import KEPT_OF_A_MESSAGE, MOST_MESSAGES, Said, taken
 from vpnprobe.evidence import checks
-from vpnprobe.evidence.packet_records import Check
+from vpnprobe.evidence.packet_records import Check, Vantage
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Packet
 from vpnprobe.wire.esp import EspPacket
@@ -76,7 +76,7 @@ class TestSaidAgain:
     LOST = (("hello", "k"),)
 
     def test_a_datagram_with_its_ports_size_and_flags(self) -> None:
-        make = said_again([datagram(b"before"), datagram(HELLO), datagram(b"after")], said(OVER_UDP), OVER_UDP, self.LOST)
+        make = said_again([datagram(b"before"), datagram(HELLO), datagram(b"after")], said(OVER_UDP), OVER_UDP, self.LOST, Vantage.CLIENT)
         assert make is not None
         found = make(9)
         assert UdpDatagram.decode(found.payload).payload == HELLO
@@ -84,14 +84,14 @@ class TestSaidAgain:
 
     def test_the_newest_segment_that_carries_the_message(self) -> None:
         wire = [segment(HELLO), segment(b"\0\0" + HELLO + b"more"), segment(b"another")]
-        payload = sent(said_again(wire, said(OVER_TCP), OVER_TCP, self.LOST))
+        payload = sent(said_again(wire, said(OVER_TCP), OVER_TCP, self.LOST, Vantage.CLIENT))
         assert payload is not None
         assert TcpSegment.decode(payload).payload == b"\0\0" + HELLO + b"more"
 
     def test_checksums_that_offloading_left_out_are_made(self) -> None:
         whole = datagram(HELLO)
         without = Packet(whole.data[:26] + b"\x12\x34" + whole.data[28:], 0.0, True)
-        payload = sent(said_again([without], said(OVER_UDP), OVER_UDP, self.LOST))
+        payload = sent(said_again([without], said(OVER_UDP), OVER_UDP, self.LOST, Vantage.CLIENT))
         assert payload is not None
         assert checksum_fits(OWN, PEER, IpProtocol.UDP, payload)
 
@@ -110,15 +110,25 @@ class TestSaidAgain:
         ids=["nothing", "came", "copy", "port", "message", "transport", "short", "cut"],
     )
     def test_what_is_not_on_the_wire_is_not_sent(self, wire: list[Packet]) -> None:
-        assert said_again(wire, said(OVER_UDP), OVER_UDP, self.LOST) is None
+        assert said_again(wire, said(OVER_UDP), OVER_UDP, self.LOST, Vantage.CLIENT) is None
 
     def test_a_payload_of_ours_is_known_without_a_message(self) -> None:
         ours = EspPacket(5000, 1, NoncePayload(7, 8, 56).encode()).encode()
         wire = [datagram(ours, port=4500), datagram(b"\0\0\0\0other", port=4500), segment(b"", destination=4500)]
-        payload = sent(said_again(wire, Said(), checks.ESP_IN_UDP, ()))
+        payload = sent(said_again(wire, Said(), checks.ESP_IN_UDP, (), Vantage.CLIENT))
         assert payload is not None
         assert UdpDatagram.decode(payload).payload == ours
-        assert said_again(wire, Said(), checks.udp_reach(4500), ()) is None
+        assert said_again(wire, Said(), checks.udp_reach(4500), (), Vantage.CLIENT) is None
+
+
+def test_the_port_is_the_servers_at_either_end() -> None:
+    """Clients have ports at random, and one may be the number of another port of the server."""
+    ours = NoncePayload(7, 8, 56).encode()
+    wire = [packet(UdpDatagram(51194, 443, ours))]
+    check = checks.udp_reach(51194)
+    assert said_again(wire, Said(), check, (), Vantage.CLIENT) is None
+    assert said_again(wire, Said(), checks.udp_reach(443), (), Vantage.CLIENT) is not None
+    assert said_again(wire, Said(), check, (), Vantage.SERVER) is not None
 
 
 def test_an_answer_to_a_syn() -> None:

@@ -10,6 +10,7 @@ import pytest
 from vpnprobe.agents.simulation import measure_simulated
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces
+from vpnprobe.errors import CannotRun
 from vpnprobe.evidence.checks import tcp_reach, udp_reach
 from vpnprobe.evidence.comparison import BLOCK_S, CONTROLS, PERIOD_S, controls
 from vpnprobe.evidence.packet_records import BLOCK, Movement, PacketRecord, Vantage
@@ -288,3 +289,21 @@ def test_loss_of_everything_is_nothing_that_one_kind_alone_loses() -> None:
         filters = (Filter("r2", probability=0.3),)
         found, _ = measure_simulated(Topology(routers=3, filters=filters), seed=seed, settings=settings, tell=lambda _: None)
         assert not any("alone" in row.detail for row in found.observations)
+
+
+@pytest.mark.parametrize(("way", "share"), [("c2s", 0.5), ("s2c", 0.7)])
+def test_a_bad_link_of_a_balanced_path_blocks_no_protocol(way: str, share: float) -> None:
+    """So great a share of the flows is lost: GRE and ESP are one each, and have drawn it."""
+    drawn = set()
+    for seed in range(6):
+        topology = Topology(routers=3, filters=(Filter("r2", direction=way, flow_share=share),))
+        settings = Settings((1194, 443), frozenset({"gre", "esp", "udp"}), control_port=7117)
+        try:
+            found, _ = measure_simulated(topology, seed=seed, settings=settings, tell=lambda _: None)
+        except CannotRun:
+            continue  # The control connection drew it.
+        for row in found.observations:
+            if row.probe in ("gre", "esp"):
+                assert row.outcome is not Outcome.BLOCKED, (seed, row)
+                drawn.add(row.outcome)
+    assert Outcome.NO_ANSWER in drawn

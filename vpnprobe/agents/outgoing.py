@@ -33,7 +33,7 @@ from vpnprobe.endpoint.sending import BesidePort
 from vpnprobe.endpoint.ttl_probe import HIGHEST_TTL, Copied, IcmpTap
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.check_rows import read_check
-from vpnprobe.evidence.packet_records import Check, Movement
+from vpnprobe.evidence.packet_records import Check, Movement, Vantage
 from vpnprobe.evidence.records import PortState
 from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction, Transport
@@ -226,4 +226,4 @@ class Outgoing:
             return syn_ack_again(packets, check)
         if check.probe == "udp" and (to := self._endpoint(session, Job.UDP, check.port)) is not None:
             return udp(nonces, Endpoint(self._stack.source_address(session.address), check.port), to, check)
-        return said_again(packets, session.recorder.said, check, lost)
+        return said_again(packets, session.recorder.said, check, lost, Vantage.SERVER)

@@ -20,7 +20,7 @@ from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.judging.base import WAYS, Judge
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_counts import PacketCounts, session_part
-from vpnprobe.evidence.packet_records import Check
+from vpnprobe.evidence.packet_records import Check, Vantage
 from vpnprobe.evidence.places import is_placed, lost_way
 from vpnprobe.evidence.records import EndRecord, RefusalKind, TtlTrace
 from vpnprobe.evidence.statistics import Background, round_trip
@@ -153,7 +153,7 @@ def _maker(context: ProbeContext, suspect: Suspect, packets: Sequence[Packet]) -
         return make
     if check.port is None:
         return None
-    if (make := probe_packets.said_again(packets, context.recorder.said, check, suspect.lost)) is not None:
+    if (make := probe_packets.said_again(packets, context.recorder.said, check, suspect.lost, Vantage.CLIENT)) is not None:
         return make
     own = context.stack.source_address(context.peer_address)
     remote = Endpoint(context.peer_address, check.port)

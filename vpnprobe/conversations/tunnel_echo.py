@@ -20,6 +20,8 @@ STREAM_SIZES: Final = (128, 576, 1400)
 """Over TCP, whose segments are the system's to cut, sizes tell less."""
 FULL_TURNS: Final = 4
 """How often the sizes take turns; the rest of a longer run is of the first size, for those who count packets."""
+LEAST_ABOVE: Final = 2
+"""Requests above some size, of which none is answered, that put their size into question."""
 SHORT_REPLY: Final = 8
 """Bytes of the request's data that a short reply returns."""
 SPACING_S: Final = 0.003
@@ -68,8 +70,8 @@ class EchoRun:
     """By sequence number."""
     due: float | None = None
     """When the next is to be sent; None: not begun, or all are sent."""
-    goes_on: bool = False
-    """Whether any were asked for beyond those that were wanted: they are of the first size."""
+    further_bytes: int | None = None
+    """The size of those that are asked for beyond those that were wanted; None: none was."""
     pace: Pace | None = None
     """The pace of all that this end sends; None: SPACING_S alone."""
     full_turns: int = FULL_TURNS
@@ -79,8 +81,15 @@ class EchoRun:
         self.due = self._paced(now) if self.count else None
 
     def one_more(self, now: float) -> None:
-        """One that is due now, beyond those that were wanted."""
-        self.goes_on, self.count, self.due = True, len(self.requests) + 1, now
+        """One that is due now, beyond those that were wanted: of the size that is in question."""
+        self.further_bytes, self.count, self.due = self.too_large() or self.sizes[0], len(self.requests) + 1, now
+
+    def too_large(self) -> int | None:
+        """The smallest size above which nothing was answered, though it was asked several times; None: none, or all are silent."""
+        some = self.requests.values()
+        largest = max((request.outer_bytes for request in some if request.answered_at is not None), default=None)
+        above = [request.outer_bytes for request in some if largest is not None and request.outer_bytes > largest]
+        return min(above) if len(above) >= LEAST_ABOVE else None
 
     def silent_at_its_end(self, least: int) -> bool:
         """Whether of at least `least` requests at its end of sizes that pass, or of all, none was answered."""
@@ -109,7 +118,9 @@ class EchoRun:
 
     def _next_size(self) -> int:
         number = len(self.requests)
-        small = self.goes_on or number >= self.full_turns * len(self.sizes)
+        if self.further_bytes is not None:
+            return self.further_bytes
+        small = number >= self.full_turns * len(self.sizes)
         return self.sizes[0 if small else number % len(self.sizes)]
 
     def _paced(self, at: float) -> float:

@@ -15,7 +15,7 @@ from vpnprobe.endpoint.sending import Nonces, ProbePacket, bare_gre, esp
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.attempts import SEQUENCE, SYN, port_key
-from vpnprobe.evidence.packet_records import Check
+from vpnprobe.evidence.packet_records import Check, Vantage
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Endpoint, Packet
 from vpnprobe.wire.icmp import EchoRequest
@@ -104,22 +104,25 @@ def in_call(call: Call) -> ProbePacketMaker:
     return make
 
 
-def said_again(packets: Sequence[Packet], said: Said, check: Check, lost: Iterable[tuple[str, str]]) -> ProbePacketMaker | None:
+def said_again(
+    packets: Sequence[Packet], said: Said, check: Check, lost: Iterable[tuple[str, str]], own: Vantage
+) -> ProbePacketMaker | None:
     """A packet that carried one of these messages (name and key), else the newest payload of ours that asks the check; None: there is none.
 
-    `packets`: this end's capture. Like all that sends a packet again, only for TTLs with which it does not arrive: its like has a record.
+    `packets`: the capture of the end `own`. Like all that sends a packet again, only for TTLs with which it does not arrive: its like has a
+    record.
     """
     data = said.first_of(check, lost)
     if data is None:
-        return _again(packets, check, lambda upper: isinstance(upper, UdpDatagram) and _asks(upper, check))
+        return _again(packets, check, own, lambda upper: isinstance(upper, UdpDatagram) and _asks(upper, check))
     head = data[:HEAD_BYTES]
-    return _again(packets, check, lambda upper: head in upper.payload if isinstance(upper, TcpSegment) else upper.payload == data)
+    return _again(packets, check, own, lambda upper: head in upper.payload if isinstance(upper, TcpSegment) else upper.payload == data)
 
 
 def syn_ack_again(packets: Sequence[Packet], check: Check) -> ProbePacketMaker | None:
     """An answer to a SYN once more; None: none was sent from that port."""
     both = TcpFlag.SYN | TcpFlag.ACK
-    return _again(packets, check, lambda upper: isinstance(upper, TcpSegment) and upper.flags & both == both)
+    return _again(packets, check, Vantage.SERVER, lambda upper: isinstance(upper, TcpSegment) and upper.flags & both == both)
 
 
 def segment_again(packets: Sequence[Packet], check: Check, own_port: int, other_port: int) -> ProbePacketMaker | None:
@@ -131,7 +134,7 @@ def segment_again(packets: Sequence[Packet], check: Check, own_port: int, other_
             return False
         return not any(upper.has(flag) for flag in ends)
 
-    return _again(packets, check, fits)
+    return _again(packets, check, Vantage.CLIENT, fits)
 
 
 def _asks(datagram: UdpDatagram, check: Check) -> bool:
@@ -139,20 +142,20 @@ def _asks(datagram: UdpDatagram, check: Check) -> bool:
     return found is not None and found.check == check
 
 
-def _again(packets: Sequence[Packet], check: Check, fits: Callable[[Upper], bool]) -> ProbePacketMaker | None:
-    """The newest packet that left for the check's transport and port and that `fits` takes."""
-    port = check.port.to_bytes(2, "big") if check.port is not None else None
+def _again(packets: Sequence[Packet], check: Check, own: Vantage, fits: Callable[[Upper], bool]) -> ProbePacketMaker | None:
+    """The newest packet that left by the check's transport to or from its port at the server, and that `fits` takes."""
+    place = IPV4_HEADER + (2 if own is Vantage.CLIENT else 0)
+    port = slice(place, place + 2), check.port.to_bytes(2, "big") if check.port is not None else None
     for packet in reversed(packets):
         if packet.outgoing and (found := _outgoing(packet.data, check, port, fits)) is not None:
             return lambda _: found
     return None
 
 
-def _outgoing(data: bytes, check: Check, port: bytes | None, fits: Callable[[Upper], bool]) -> ProbePacket | None:
-    """The packet with fresh checksums, which offloading leaves unset in captures; None: it is another."""
-    protocol = PROTOCOLS[check.transport]
-    ports = (data[IPV4_HEADER : IPV4_HEADER + 2], data[IPV4_HEADER + 2 : IPV4_HEADER + 4])
-    if len(data) < IPV4_HEADER or data[9] != protocol or (port is not None and port not in ports):
+def _outgoing(data: bytes, check: Check, port: tuple[slice, bytes | None], fits: Callable[[Upper], bool]) -> ProbePacket | None:
+    """The packet with fresh checksums, which offloading leaves unset in captures; None: it is another. `port`: where it has which."""
+    protocol, (place, number) = PROTOCOLS[check.transport], port
+    if len(data) < IPV4_HEADER or data[9] != protocol or (number is not None and data[place] != number):
         return None
     try:
         ip = IPv4Packet.decode(data)

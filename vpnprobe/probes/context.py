@@ -9,9 +9,8 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
-from vpnprobe.conversations.echo_trains import Place, TrainRun
 from vpnprobe.conversations.registry import ClientKeys
 from vpnprobe.endpoint.host_firewall import HostFirewall
 from vpnprobe.endpoint.pacer import FASTEST_BYTES_PER_S, Line, Pacer
@@ -34,6 +33,7 @@ from vpnprobe.probes import patience
 from vpnprobe.probes.comparison import Comparison
 from vpnprobe.probes.peer import ONE_FLOW, Job, Peer
 from vpnprobe.probes.settings import Settings
+from vpnprobe.probes.tunnel import Tunnel
 from vpnprobe.transports.stack import Address, Closable, Datagram, Endpoint, NetworkStack, RawPort, UdpPort
 
 FIRST_TRIALS: Final = 6
@@ -72,20 +72,6 @@ class RawPorts(NamedTuple):
 
     gre: RawPort
     esp: RawPort
-
-
-class Tunnel(Protocol):
-    """What is tried of one protocol in one form on one port, as others see it."""
-
-    data: Check
-
-    def passes(self, judgement: Judge) -> bool:
-        """Whether data went both ways, and to the end."""
-        ...
-
-    async def in_trains(self, places: Sequence[Place]) -> tuple[str, TrainRun]:
-        """One fresh session over UDP whose echo requests follow a timetable: its conversation's key, and the requests."""
-        ...
 
 
 class _Judged(NamedTuple):

@@ -15,14 +15,15 @@ from vpnprobe.evidence.judging.base import WAYS, Judge
 from vpnprobe.evidence.packet_records import Movement
 from vpnprobe.evidence.rates import RateLimit, Train, rate_limit
 from vpnprobe.observations.schema import Cause, Direction, Outcome, Transport
-from vpnprobe.probes.context import ProbeContext, Tunnel
+from vpnprobe.probes.context import ProbeContext
+from vpnprobe.probes.tunnel import Tunnel
 
 TRAINS: Final = 10
 IN_COMPANY: Final = 5
 """Of these, half: then 252 ways to deal the company out are as likely as each other."""
 MOST_SESSIONS: Final = 3
 """That are begun where one does not come up."""
-MORE_THAN_THE_PATH: Final = 2.0
+MORE_THAN_THE_PATH: Final = 4.0
 """A tunnel is asked about that loses so many times as much as the control connection's own segments."""
 
 

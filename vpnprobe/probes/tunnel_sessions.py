@@ -11,13 +11,21 @@ from contextlib import nullcontext
 from typing import Final, TypeVar
 
 from vpnprobe.conversations.echo_trains import Place, TrainRun
-from vpnprobe.conversations.tunnel_echo import TunnelEcho
+from vpnprobe.conversations.tunnel_echo import EchoRun, TunnelEcho
 from vpnprobe.endpoint.driver import CLOCK_SLACK_S, Driver
 from vpnprobe.endpoint.pacer import Turn
 from vpnprobe.evidence.comparison import PERIOD_S, blocks_needed
 from vpnprobe.evidence.judge import rows_of
 from vpnprobe.evidence.judging.base import WAYS, Judge
-from vpnprobe.evidence.judging.data import LEAST_BEHIND_A_CUT, DataPacket, asked_for, stalled_streams, suspected_limit, trials_of
+from vpnprobe.evidence.judging.data import (
+    LEAST_BEHIND_A_CUT,
+    DataPacket,
+    asked_for,
+    longest_session,
+    stalled_streams,
+    suspected_limit,
+    trials_of,
+)
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Direction, Outcome, Transport
@@ -36,6 +44,8 @@ STALLED_S: Final = 1.2
 MOST_SESSIONS: Final = 24
 SPARE_BLOCKS: Final = 1
 """More blocks behind the end of a session than there must be: some lose controls."""
+MOST_MISSED: Final = 4
+"""Times that a long session is tried again which did not come to its end."""
 LEAST_SESSIONS: Final = 2
 """That show a limit before it is called one, or that nothing passes: a flow may lose its way by itself, and a long run be cut before the
 first packet that way."""
@@ -119,13 +129,13 @@ class TunnelSessions(ABC):
         """One fresh session over UDP whose echo requests follow a timetable: its conversation's key, and the requests."""
 
     async def behind_its_end(self, client: TunnelEcho, driver: Driver) -> None:
-        """Where nothing more was answered at the end of a session: one request more of each end in each of some blocks.
+        """Where nothing more was answered at the end of a session, or no large request: one more of each end in each of some blocks.
 
-        What is old goes beside what is fresh, in random order: so the end of a session, or of all its data, shows in it alone. Another
-        session shows meanwhile whether it goes the same way.
+        What is old goes beside what is fresh, and what is large beside what is small, in random order: so the end of a session, or of all
+        its data, or of all its large packets, shows in it alone. Another session shows meanwhile whether it goes the same way.
         """
         context, run = self.context, client.run
-        if context.peer is None or self._behind or not run.silent_at_its_end(LEAST_BEHIND_A_CUT):
+        if context.peer is None or self._behind or not _in_question(run):
             return
         self._behind = True
         # In captures time alone tells what was asked for, so that a limit costs as many times as there were packets.
@@ -149,7 +159,7 @@ class TunnelSessions(ABC):
         context, moment = self.context, MomentsOfOneKind(self.context)
         for _ in range(count):
             block = await moment()
-            if client.failed or not client.run.silent_at_its_end(LEAST_BEHIND_A_CUT):
+            if client.failed or not _in_question(client.run):
                 return
             with context.recorder.in_block(block):
                 client.run.one_more(context.stack.now())
@@ -157,15 +167,22 @@ class TunnelSessions(ABC):
 
     async def run(self, *, echoes: int = ECHOES) -> None:
         """Sessions until it is sure what passes."""
+        missed = 0
         await self.attempts(1, echoes, beside=False)
         while True:
             await self.context.sync()
             judgement = self.context.judge()
             more = min(self._more(judgement), MOST_SESSIONS - self._made)
+            enough = self._enough(judgement, echoes)
+            if more <= 0 and missed < MOST_MISSED and self._is_missing(judgement, echoes):
+                missed, more, enough = missed + 1, 1, echoes
             if more <= 0:
                 return
-            enough = self._enough(judgement, echoes)
             await self.attempts(more if enough <= ECHOES else min(more, MOST_LONG_AT_ONCE), enough, beside=True)
+
+    def _is_missing(self, judgement: Judge, echoes: int) -> bool:
+        """Whether data passes, and no session was as long as was wanted: on a lossy path a long one may not have come up."""
+        return self.passes(judgement) and longest_session(judgement, self.data, Direction.C2S) < echoes
 
     def passes(self, judgement: Judge, *, without_fault: bool = False) -> bool:
         """Whether data went both ways, and to the end. `without_fault`: without loss or limits."""
@@ -232,6 +249,11 @@ class TunnelSessions(ABC):
             return echoes
         limits = [suspected_limit(judgement, self.data, way) for way in WAYS]
         return echoes if any(limit is not None and "cut_after" in limit.detail for limit in limits) else min(echoes, ECHOES)
+
+
+def _in_question(run: EchoRun) -> bool:
+    """Whether the end of its session, or its large requests, seem not to get through."""
+    return run.silent_at_its_end(LEAST_BEHIND_A_CUT) or run.too_large() is not None
 
 
 async def within_the_line(context: ProbeContext, ports: Sequence[SomeSessions]) -> list[SomeSessions]:

@@ -256,6 +256,12 @@ def trials_of(check: Check, count: Count) -> list[DataPacket]:
     return DataRun.of(count, stream=check.transport is Transport.TCP).trials
 
 
+def longest_session(judge: Judge, check: Check, way: Direction) -> int:
+    """How many packets the longest session sent that way; 0: there was none."""
+    run = DataRun.of(judge.counts(check).total(way), stream=check.transport is Transport.TCP)
+    return max(map(len, run.sessions), default=0)
+
+
 def stalled_streams(check: Check, count: Count) -> int:
     """How many sessions over TCP ended with packets that never came, where most of them did; 0: not most of them, or there are none."""
     run = DataRun.of(count, stream=check.transport is Transport.TCP)
