@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from vpnprobe.agents.control import VERSION, Channel, Message
 from vpnprobe.agents.handover import known_payloads, missing, read_payloads, read_summary, restored
+from vpnprobe.agents.peer_clock import PeerClock
 from vpnprobe.agents.records import (
     LATEST_S,
     read_addresses,
@@ -70,7 +71,7 @@ class RemotePeer:
         self._dropped_on_input: frozenset[Check] = frozenset()
         self._dropped_on_output: frozenset[Check] = frozenset()
         self._late: tuple[Lateness, ...] = ()
-        self._clock: tuple[float, float] | None = None
+        self._clock = PeerClock()
         self._segments: dict[str, int] = {"sent": 0, "again": 0}
         self.no_capture = ""
         """Why its capture could not be had though it has one; empty: nothing stands against it."""
@@ -88,11 +89,7 @@ class RemotePeer:
         return max(1.5 * (self.channel.times.smoothed_s or self.rtt_s), self.channel.times.patience_s)
 
     def clock(self, began: float) -> tuple[float, float] | None:
-        """How far the times in its record are ahead of those since `began` here, and how far that may be out, seconds; None: not known.
-
-        As the fastest of its answers shows it: it was given between the asking and the answer (NTP, RFC 5905 section 8).
-        """
-        return None if self._clock is None else (self._clock[0] + began, self._clock[1])
+        return self._clock.since(began)
 
     @property
     def seen_as(self) -> str | None:
@@ -301,19 +298,12 @@ class RemotePeer:
     async def _ask(self, kind: str, *, expect_s: float = 0.0, **arguments: object) -> Message:
         asked = self._now()
         answer = await self.channel.request(kind, expect_s=expect_s, **arguments)
-        self._set_clock(asked, answer.get("at"))
+        self._clock.told(asked, self._now(), answer.get("at"))
         segments = answer.get("segments")
         with _readable(kind):
             if isinstance(segments, list) and len(segments) == 2 and int(segments[0]) > self._segments["sent"]:
                 self._segments = {"sent": int(segments[0]), "again": int(segments[1])}
         return answer
-
-    def _set_clock(self, asked: float, told: object) -> None:
-        """What an answer says of the other end's clock, where it came faster than those before."""
-        now, number = self._now(), isinstance(told, int | float) and not isinstance(told, bool)
-        uncertainty_s = (now - asked) / 2
-        if number and abs(float(str(told))) < LATEST_S and (self._clock is None or uncertainty_s < self._clock[1]):
-            self._clock = (float(str(told)) - (asked + now) / 2, uncertainty_s)
 
 
 @contextlib.contextmanager
