@@ -8,6 +8,8 @@ if [ "$(id -u)" -eq 0 ]; then
   "$bin/python" benchmarks/openvpn_connect.py
   "$bin/python" benchmarks/wireguard_connect.py
   "$bin/python" benchmarks/provision_proof.py
+  "$bin/python" benchmarks/many_clients.py
 else
-  echo "benchmarks/against_nmap.py, openvpn_connect.py, wireguard_connect.py and provision_proof.py need root (network namespaces): skipped"
+  echo "benchmarks/against_nmap.py, openvpn_connect.py, wireguard_connect.py, provision_proof.py and many_clients.py need root" \
+    "(network namespaces): skipped"
 fi

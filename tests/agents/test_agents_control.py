@@ -241,11 +241,13 @@ class TestChannel:
             await asyncio.sleep(3600)
             raise AssertionError
 
-        async def story(_: Agents) -> None:
+        async def story(both: Agents) -> float:
+            began = both.client.now()
             with pytest.raises(CannotRun, match="did not answer on its control port"):
                 await Channel(connect).open()
+            return both.client.now() - began
 
-        simulated(story)
+        assert simulated(story) < 9
 
     @pytest.mark.parametrize(
         "garbage",

@@ -3,6 +3,7 @@
 import asyncio
 from ipaddress import IPv4Address
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from agents_support import Agents, Talk, simulated
@@ -17,7 +18,7 @@ from vpnprobe.wire.esp import EspPacket
 from vpnprobe.wire.nonce import NoncePayload
 
 SEND = {"ask": "send", "count": 2, "spacing_s": 0, "port": 0, "call_id": 0}
-TRACE = {"ask": "trace", "highest_ttl": 4, "patience_s": 0.1}
+TRACE = {"ask": "trace", "suspects": [], "highest_ttl": 4, "patience_s": 0.1, "loss": [0, 100], "starved": False}
 GRE, ESP, ECHO = (["gre", "passthrough", "gre", None, "bare"], ["esp", "passthrough", "esp", None, ""], ["path", "echo", "icmp", None, ""])
 
 
@@ -162,7 +163,7 @@ def test_nothing_ever_goes_to_another_address() -> None:
         for number, job in enumerate(jobs, 2):
             await talk.ask(number=number, job=job, **{**SEND, "port": 53, "to": [str(victim), 4000]})
         for number, check in enumerate((GRE, ESP, ECHO, ["udp", "reach", "udp", 53, ""]), 20):
-            await talk.ask(number=number, check=check, to=[str(victim), 4000], **TRACE)
+            await talk.ask(number=number, **{**TRACE, "passing": check, "suspects": [[check, [["", str(victim)]]]]})
         await asyncio.sleep(1)
         return sum(packet.outgoing and packet.data[16:20] == victim.packed for packet in seen)
 
@@ -180,36 +181,46 @@ def test_what_was_sent_is_on_record() -> None:
 
 
 class TestTraces:
+    """Of a path on which GRE is dropped by the second router from the server."""
+
+    LOSSY = Topology(filters=(Filter("r2", protocol=47),))
+
+    @staticmethod
+    async def traces(both: Agents, **asked: Any) -> list[Any]:
+        return (await (await opened(both)).ask(number=2, **{**TRACE, "passing": ECHO, **asked}))["traces"]
+
     @pytest.mark.parametrize("check", [GRE, ESP, ECHO], ids=lambda row: row[0])
-    def test_each_kind_names_the_routers(self, check: list[object]) -> None:
-        async def story(both: Agents) -> list[object]:
-            answer = await (await opened(both)).ask(number=2, check=check, **TRACE)
-            assert answer["check"] == check
-            return [address for _, address in answer["trace"][2]][:3]
+    def test_each_kind_that_passes_names_the_routers(self, check: list[object]) -> None:
+        (trace,) = simulated(lambda both: self.traces(both, passing=check))
+        assert trace[0] == check
+        assert [address for _, address in trace[2]][:3] == ["10.78.3.1", "10.78.2.1", "10.78.1.1"]
 
-        assert simulated(story) == ["10.78.3.1", "10.78.2.1", "10.78.1.1"]
+    def test_what_fails_is_traced_beside_it(self) -> None:
+        passing, failing = simulated(lambda both: self.traces(both, suspects=[[GRE, []]]), self.LOSSY)
+        assert (passing[0], passing[4], failing[0], failing[4]) == (ECHO, True, GRE, False)
+        assert [address for _, address in failing[2] if address] == ["10.78.3.1", "10.78.2.1"]
+        assert failing[5] == [3]
 
-    def test_udp_towards_the_port_that_the_client_tells(self) -> None:
-        async def story(both: Agents) -> tuple[object, object]:
-            talk, asked = await opened(both), ["udp", "reach", "udp", 53, ""]
-            without = await talk.ask(number=2, check=asked, **TRACE)
-            told = await talk.ask(number=3, check=asked, to=["192.0.2.1", 40000], **TRACE)
-            return without["trace"], dict(told["trace"][2])[1]
+    def test_without_a_port_that_passes_its_own_connection_is_what_passes(self) -> None:
+        async def story(both: Agents) -> list[Any]:
+            return await self.traces(both, passing=["path", "control", "tcp", None, ""])
 
-        assert simulated(story) == (None, "10.78.3.1")
+        (trace,) = simulated(story)
+        assert trace[0] == ["path", "control", "tcp", None, ""]
+        assert [address for _, address in trace[2]][:3] == ["10.78.3.1", "10.78.2.1", "10.78.1.1"]
+
+    def test_what_cannot_be_copied_gives_way_to_echo_requests(self) -> None:
+        (trace,) = simulated(lambda both: self.traces(both, passing=["udp", "reach", "udp", 53, ""]))
+        assert trace[0] == ECHO
 
     @pytest.mark.parametrize(("highest", "patience_s"), [(10**9, 0.1), (-3, -1.0), (4, 1e9)])
     def test_its_reach_and_its_patience_are_bounded(self, highest: int, patience_s: float) -> None:
         async def story(both: Agents) -> float:
-            talk = await opened(both)
             began = both.client.now()
-            await talk.ask(number=2, ask="trace", check=GRE, highest_ttl=highest, patience_s=patience_s)
+            await self.traces(both, suspects=[[GRE, []]], highest_ttl=highest, patience_s=patience_s)
             return both.client.now() - began
 
-        assert simulated(story, Topology(filters=(Filter("r2", protocol=47),))) < 60
+        assert simulated(story, self.LOSSY) < 60
 
     def test_without_raw_sockets_there_is_none(self) -> None:
-        async def story(both: Agents) -> object:
-            return (await (await opened(both)).ask(number=2, check=GRE, **TRACE))["trace"]
-
-        assert simulated(story, capabilities={"server": frozenset()}) is None
+        assert simulated(self.traces, capabilities={"server": frozenset()}) == []

@@ -71,7 +71,10 @@ packet_records = st.builds(
     st.sampled_from(Purpose),
 )
 refusals = st.builds(Refusal, checks, ways, st.sampled_from(RefusalKind), st.none() | texts, texts)
-traces = st.builds(TtlTrace, checks, ways, st.dictionaries(st.integers(1, 30), st.none() | texts), ttls)
+hops = st.integers(1, 30)
+traces = st.builds(
+    TtlTrace, checks, ways, st.dictionaries(hops, st.none() | texts), ttls, st.booleans(), st.frozensets(hops), st.dictionaries(hops, texts)
+)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(10**400),
     lambda inner: st.lists(inner, max_size=12) | st.dictionaries(st.text(), inner, max_size=3),

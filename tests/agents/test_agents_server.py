@@ -119,6 +119,15 @@ class TestHello:
         assert count == MOST_SESSIONS
 
 
+TRACE: dict[str, Any] = {
+    "ask": "trace",
+    "passing": ["path", "echo", "icmp", None, ""],
+    "suspects": [],
+    "highest_ttl": 4,
+    "patience_s": 0.1,
+    "loss": [0, 100],
+    "starved": False,
+}
 HOSTILE: list[dict[str, Any]] = [
     {"ask": "dance"},
     {"ask": None},
@@ -147,10 +156,16 @@ HOSTILE: list[dict[str, Any]] = [
     {"ask": "rows", "since": -5, "refused": -5},
     {"ask": "rows", "since": 1 << 70, "refused": 1 << 70},
     {"ask": "trace"},
-    {"ask": "trace", "check": [], "highest_ttl": 5, "patience_s": 0.1},
-    {"ask": "trace", "check": ["udp", "reach", "udp", 53, ""], "highest_ttl": 1 << 40, "patience_s": 0.1},
-    {"ask": "trace", "check": ["gre", "passthrough", "gre", None, "bare"], "highest_ttl": -4, "patience_s": -1},
-    {"ask": "trace", "check": {"a": 1}, "highest_ttl": 5, "patience_s": 0.1},
+    {**TRACE, "passing": []},
+    {**TRACE, "passing": {"a": 1}},
+    {**TRACE, "highest_ttl": 1 << 40},
+    {**TRACE, "highest_ttl": -4, "patience_s": -1},
+    {**TRACE, "loss": [1]},
+    {**TRACE, "loss": [-5, 1 << 90]},
+    {**TRACE, "suspects": {"a": 1}},
+    {**TRACE, "suspects": [[["udp", "reach", "udp", 53, ""]]]},
+    {**TRACE, "suspects": [[["udp", "reach", "udp", 53, ""], [["a"], 5]]]},
+    {**TRACE, "suspects": [[["gre", "passthrough", "gre", None, "bare"], []]] * 500},
     {"ask": "capture"},
     {"ask": "capture", "offset": -3},
     {"ask": "capture", "offset": 1 << 80},
@@ -269,15 +284,19 @@ class TestRequests:
         first, again = simulated(story)
         assert first["sent"] == again["sent"] == 1
 
-    def test_a_check_that_changes_nothing_is_answered_anew(self) -> None:
+    @pytest.mark.parametrize(("pause_s", "known"), [(0.0, 0), (1.0, 2)], ids=["copies at once", "a repetition"])
+    def test_a_check_that_changes_nothing_is_answered_anew(self, pause_s: float, known: int) -> None:
+        """But copies that come at once, since the agent is busy, make it no busier."""
+
         async def story(both: Agents) -> tuple[int, int]:
             talk = await both.talk()
             before = await talk.ask(number=7, ask="rows", since=0, refused=0)
             await talk.ask(number=8, ask="send", job="esp", count=2, spacing_s=0, port=0, call_id=0)
+            await asyncio.sleep(pause_s)
             after = await talk.ask(number=7, ask="rows", since=0, refused=0)
             return len(before["rows"]), len(after["rows"])
 
-        assert simulated(story) == (0, 2)
+        assert simulated(story) == (0, known)
 
     def test_ports_are_open_for_a_bounded_time(self) -> None:
         async def story(both: Agents) -> tuple[bool, bool, bool]:
@@ -344,16 +363,14 @@ class TestRequests:
         async def story(both: Agents) -> list[object]:
             talk = await both.talk()
             kinds = [["tcp", "reach", "tcp", 80, ""], ["udp", "reach", "udp", 80, ""], ["gre", "passthrough", "gre", None, "in-call"]]
-            asked = {"ask": "trace", "highest_ttl": 4, "patience_s": 0.1}
-            return [(await talk.ask(number=number, check=kind, **asked))["trace"] for number, kind in enumerate(kinds, 1)]
+            answer = await talk.ask(number=1, **{**TRACE, "suspects": [[kind, []] for kind in kinds]})
+            return [trace[0][0] for trace in answer["traces"]]
 
-        assert simulated(story) == [None, None, None]
+        assert simulated(story) == ["path"]
 
     def test_a_trace_names_the_routers(self) -> None:
         async def story(both: Agents) -> Message:
-            talk = await both.talk()
-            check = ["gre", "passthrough", "gre", None, "bare"]
-            return await talk.ask(number=1, ask="trace", check=check, highest_ttl=4, patience_s=0.1)
+            return await (await both.talk()).ask(number=1, **TRACE)
 
-        hops = dict(simulated(story)["trace"][2])
+        hops = dict(simulated(story)["traces"][0][2])
         assert [hops[ttl] for ttl in (1, 2, 3)] == ["10.78.3.1", "10.78.2.1", "10.78.1.1"]

@@ -274,3 +274,30 @@ class TestConversations:
             assert sessions.of_conversation(address, "") is None
 
         run_virtual(main())
+
+
+def test_sessions_behind_one_address_share_a_capture() -> None:
+    """Each sees what comes while it lasts, and the last one closes it."""
+
+    async def story(both: Agents) -> tuple[list[int], int]:
+        first, second = await both.talk(), await both.talk(session=OTHER, tag=2)
+        one, other = both.agent.sessions.everybody()
+        taps = both.server._host.sockets.taps
+        counts = [len(taps)]
+        port = await both.client.udp(lambda _: None)
+        port.send(b"x", Endpoint(both.remote.address, 9))
+        await asyncio.sleep(1)
+        assert one.run_capture.packets[-1] == other.run_capture.packets[-1]
+        both.agent.sessions.end(one)
+        counts.append(len(taps))
+        seen = len(one.run_capture.packets)
+        port.send(b"y", Endpoint(both.remote.address, 9))
+        await asyncio.sleep(1)
+        assert len(one.run_capture.packets) == seen
+        assert other.run_capture.packets[-2].data[-1:] == b"y"
+        both.agent.sessions.end(other)
+        counts.append(len(taps))
+        assert first is not second
+        return counts, len(both.agent.sessions.everybody())
+
+    assert simulated(story) == ([1, 1, 0], 0)

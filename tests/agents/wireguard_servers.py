@@ -116,11 +116,10 @@ class WireguardServer:
             wants_cookie=self.wants_cookie,
         )
         end.answers_pings, end.pings_at_once = self.answers_pings, self.pings_at_once
-        return Driver(self.stack, end, send=lambda data: self._send(data, client), record=lambda: None)
+        return Driver(self.stack, end, send=lambda data: self._send(data, client), record=lambda _: None)
 
-    def _send(self, data: bytes, client: Endpoint) -> None:
-        if not self._is_out():
-            self._ports[-1].send(data, client)
+    def _send(self, data: bytes, client: Endpoint) -> bool:
+        return self._is_out() or self._ports[-1].send(data, client)
 
     def _is_out(self) -> bool:
         return self.outage[0] <= self.stack.now() - self._began < self.outage[1]

@@ -1,5 +1,6 @@
 """The command line as a whole: exit statuses, one-line errors, what is printed where."""
 
+import errno
 import json
 import os
 import subprocess
@@ -11,9 +12,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from vpnprobe import __version__
-from vpnprobe.cli import run_command
-from vpnprobe.errors import ExitStatus
+from vpnprobe import __version__, cli
+from vpnprobe.cli import options, run_command
+from vpnprobe.errors import CannotRun, ExitStatus
+from vpnprobe.transports import capabilities
 
 SCHEMA = json.loads(files("vpnprobe.observations").joinpath("result.schema.json").read_text())
 
@@ -168,3 +170,40 @@ def test_whether_a_token_file_can_be_read_is_told_by_reading_it(
     told = error_line(capsys)
     assert str(token) in told
     assert "is not readable" not in told
+
+
+# ------------------------------------------------------------------------------------------------------ ended from outside
+
+
+def test_sigterm_ends_a_command_as_ctrl_c_does(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vpnprobe", "demo", "-o", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("simulating")
+    process.terminate()
+    _, complained = process.communicate(timeout=60)
+    assert (process.returncode, complained.splitlines()[-1]) == (130, "error: interrupted")
+    assert "Traceback" not in complained
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_behind_standard_output_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cli.vpnprobe, "main", full)
+    monkeypatch.setattr(cli, "_forget_standard_output", lambda: None)
+    assert cli.run_command(["demo"]) == ExitStatus.UNWRITABLE
+    assert capsys.readouterr().err == "error: standard output cannot be written: no space left on device; free some space\n"
+
+
+@pytest.mark.parametrize(("only", "refused"), [("gre", "gre"), ("esp,udp", "esp"), ("udp", ""), ("pptp", "")])
+def test_probes_that_are_nothing_without_privilege(only: str, refused: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A protocol brings what its verdict rests on, and is judged by the rest; a probe that was asked for by name is all there is."""
+    monkeypatch.setattr(capabilities, "found", frozenset)
+    if not refused:
+        options.require_privilege([only])
+        return
+    with pytest.raises(CannotRun, match=f"^--only {refused}: raw IP sockets may not be opened here: run it with sudo, or: ") as caught:
+        options.require_privilege([only])
+    assert caught.value.status is ExitStatus.MISSING

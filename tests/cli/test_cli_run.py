@@ -316,7 +316,7 @@ def test_something_else_listens_there(server: Server, tmp_path: Path, greet: Cal
 def test_a_folder_that_cannot_be_written_costs_nobody_the_verdict(server: Server, tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("in the way")
     ran = paired(server, tmp_path, "--only", "l2tp", "-o", place)
-    assert ran.status == ExitStatus.USAGE
+    assert ran.status == ExitStatus.UNWRITABLE
     assert f"cannot write {place}" in ran.error
     assert "-o" in ran.error
     assert "L2TP" in ran.output
@@ -334,7 +334,7 @@ def test_a_full_disk_costs_nobody_the_verdict(server: Server, tmp_path: Path, ro
         pytest.skip("file systems may not be mounted here")
     try:
         ran = paired(server, tmp_path, "--only", "l2tp", "--json", "-o", "small/out")
-        assert ran.status == ExitStatus.USAGE
+        assert ran.status == ExitStatus.UNWRITABLE
         assert "no space left on device" in ran.error
         assert ran.document["complete"]
         assert list(small.iterdir()) == []

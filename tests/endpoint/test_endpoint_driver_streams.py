@@ -8,7 +8,7 @@ from driver_support import GOAL, PORT, THERE, Scripted
 
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.openvpn_reset import Responder
-from vpnprobe.endpoint.driver import CLOCK_SLACK_S, MOST_WAITING, GoalBy, StreamDriver
+from vpnprobe.endpoint.driver import CLOCK_SLACK_S, MOST_WAITING, GoalWithin, StreamDriver
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_records import Vantage
@@ -35,7 +35,7 @@ class Meeting:
         stream = await self.client.connect(THERE, deadline_s=5)
         self.peer = await accepted
         listener.close()
-        self.driver = StreamDriver(self.client, self.conversation, stream, lambda: None)
+        self.driver = StreamDriver(self.client, self.conversation, stream, lambda _: None)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -78,7 +78,7 @@ class Full:
 
 
 def full_driver(conversation: Scripted, stream: Full) -> StreamDriver:
-    return StreamDriver(SimulatedNetwork(Topology(), seed=1).stack(CLIENT), conversation, stream, lambda: None)
+    return StreamDriver(SimulatedNetwork(Topology(), seed=1).stack(CLIENT), conversation, stream, lambda _: None)
 
 
 class TestStreams:
@@ -87,7 +87,7 @@ class TestStreams:
             async with Meeting() as both:
                 both.driver.start()
                 await both.peer.send(b"goal")
-                assert await both.driver.wait(GoalBy(both.driver, GOAL, both.client.now() + 60))
+                assert await both.driver.wait(GoalWithin(both.driver, GOAL, both.client.now(), lambda: 60))
                 return both.client.now(), both.conversation.times(GOAL)[0]
 
         woken, arrived = run_virtual(main())
@@ -116,7 +116,9 @@ class TestStreams:
 
             async def serve(stream: TcpStream) -> None:
                 first, conversation = await stream.receive(1), Responder(session_id=b"s" * 8, stream=True)
-                driver = StreamDriver(server, conversation, stream, lambda: recorder.steps(conversation, check, Sender.RESPONDER))
+                driver = StreamDriver(
+                    server, conversation, stream, lambda left: recorder.steps(conversation, check, Sender.RESPONDER, left)
+                )
                 driver.start(first)
                 await driver.finished()
 
@@ -144,7 +146,7 @@ class TestStreams:
             async with Meeting() as both:
                 both.driver.start()
                 await both.peer.close()
-                reached = await both.driver.wait(GoalBy(both.driver, GOAL, both.client.now() + 60))
+                reached = await both.driver.wait(GoalWithin(both.driver, GOAL, both.client.now(), lambda: 60))
                 await both.driver.finished()
                 assert both.client.now() < 1
                 return reached, both.driver.ended, both.driver.was_reset, [name for name, _ in both.conversation.happened]
@@ -170,7 +172,7 @@ class TestStreams:
                 both.driver.start()
                 await asyncio.sleep(1)
                 both.peer.abort()
-                reached = await both.driver.wait(GoalBy(both.driver, GOAL, both.client.now() + 60))
+                reached = await both.driver.wait(GoalWithin(both.driver, GOAL, both.client.now(), lambda: 60))
                 assert both.client.now() < 2
                 both.driver.say(lambda now: both.conversation.receive(b"late", now))
                 await both.driver.drained()
@@ -215,7 +217,7 @@ class TestPeerThatReadsNothing:
             stream = Full()
             driver = full_driver(Scripted(), stream)
             driver.start(b"first")
-            await driver.wait(GoalBy(driver, GOAL, 5.0))
+            await driver.wait(GoalWithin(driver, GOAL, 0.0, lambda: 5.0))
             waited = asyncio.get_running_loop().time()
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(1.0):
@@ -253,7 +255,7 @@ def test_a_bug_in_a_conversation_is_told_and_nobody_waits_for_it() -> None:
         async with Meeting() as both:
             both.driver.start()
             await both.peer.send(b"broken")
-            assert not await both.driver.wait(GoalBy(both.driver, GOAL, 60))
+            assert not await both.driver.wait(GoalWithin(both.driver, GOAL, 0.0, lambda: 60))
             with pytest.raises(AssertionError, match="a bug"):
                 await both.driver.finished()
             return both.client.now()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vpnprobe.conversations import ikev1, ikev2, l2tp, openvpn_reset, pptp
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.endpoint.passive_observer import PassiveObserver
-from vpnprobe.endpoint.recorder import Recorder
+from vpnprobe.endpoint.recorder import Departures, Recorder
 from vpnprobe.endpoint.sending import esp
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_records import Check, Movement, Vantage
@@ -101,7 +101,7 @@ def test_each_message_of_a_conversation_is_seen_to_come_or_to_leave(
     wire = Wire()
     conversed(wire, port, client, server)
     told = Recorder(cast("NetworkStack", Clock()), Vantage.CLIENT)
-    told.steps(client, check, Sender.INITIATOR)
+    told.steps(client, check, Sender.INITIATOR, Departures(0.0, ()))
     for ours, theirs in ((Movement.SENT, Movement.RECEIVED), (Movement.RECEIVED, Movement.SENT)):
         expected = {row.message for row in told.packet_records if row.movement is ours}
         assert expected

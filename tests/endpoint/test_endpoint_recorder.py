@@ -7,7 +7,7 @@ import pytest
 from vpnprobe.conversations import openvpn_reset
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.endpoint import recorder as module
-from vpnprobe.endpoint.recorder import Recorder
+from vpnprobe.endpoint.recorder import Departures, Recorder
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.packet_records import Movement, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind
@@ -73,7 +73,7 @@ def test_messages_of_a_conversation_are_recorded_once() -> None:
         for data in server.data_to_send(0.0):
             client.receive(data, 0.0)
         for _ in range(2):
-            kept.steps(client, check, Sender.INITIATOR, remote=SERVER)
+            kept.steps(client, check, Sender.INITIATOR, Departures(0.0, (True,)), remote=SERVER)
         assert [(row.movement.value, row.message, row.key) for row in kept.packet_records[:2]] == [
             ("sent", "P_CONTROL_HARD_RESET_CLIENT_V2", "63" * 8),
             ("received", "P_CONTROL_HARD_RESET_SERVER_V2", "63" * 8),
@@ -119,5 +119,58 @@ def test_what_was_sent_after_the_peer_was_lost_is_nobodys_to_judge() -> None:
         assert [(row.movement.value, row.key) for row in cut.packet_records] == [("sent", "early"), ("received", "late")]
         assert cut.refusals == ()
         assert len(kept.record().until(3.0).packet_records) == 3
+
+    run_virtual(main())
+
+
+def test_what_the_kernel_refused_has_not_left() -> None:
+    async def main() -> None:
+        kept = Recorder(SimulatedNetwork(Topology(), seed=1).stack(CLIENT), Vantage.CLIENT)
+        for number in range(4):
+            kept.leaving(lambda: False, UDP, f"n{number}")
+        assert kept.packet_records == []
+        assert kept.refused_to_send == {UDP}
+        kept.leaving(lambda: True, UDP, "n5", size=14)
+        assert [(row.movement.value, row.key, row.size) for row in kept.packet_records] == [("sent", "n5", 14)]
+        assert kept.refused_to_send == frozenset()
+
+    run_virtual(main())
+
+
+def test_messages_whose_datagram_was_refused_have_not_left() -> None:
+    async def main() -> None:
+        kept = Recorder(SimulatedNetwork(Topology(), seed=1).stack(CLIENT), Vantage.CLIENT)
+        check = checks.openvpn_reset(Transport.UDP, 1194)
+        client = openvpn_reset.Initiator(session_id=b"c" * 8, stream=False)
+        client.start(0.0)
+        assert client.data_to_send(0.0)
+        kept.steps(client, check, Sender.INITIATOR, Departures(0.0, (False,)), remote=SERVER)
+        assert kept.packet_records == []
+        assert kept.withheld[check] == 1
+
+    run_virtual(main())
+
+
+def test_lateness_is_since_the_record_began() -> None:
+    async def main() -> None:
+        stack = SimulatedNetwork(Topology(), seed=1).stack(CLIENT)
+        await asyncio.sleep(10)
+        kept = Recorder(stack, Vantage.CLIENT)
+        kept.was_late(3.0, 9.0)
+        kept.was_late(9.5, 10.5)
+        assert [(one.from_s, one.to_s) for one in kept.record().late] == [(0.0, 0.5)]
+
+    run_virtual(main())
+
+
+def test_when_a_conversation_was_given_up_is_kept_once_less_what_an_answer_takes() -> None:
+    async def main() -> None:
+        kept = Recorder(SimulatedNetwork(Topology(), seed=1).stack(CLIENT), Vantage.CLIENT)
+        client = openvpn_reset.Initiator(session_id=b"c" * 8, stream=True)
+        await asyncio.sleep(2)
+        kept.gave_up(client, answer_s=0.5)
+        await asyncio.sleep(2)
+        kept.gave_up(client, answer_s=0.5)
+        assert kept.record().given_up == {client.key: 1.5}
 
     run_virtual(main())

@@ -11,6 +11,8 @@ from vpnprobe.endpoint.sending import Nonces, ProbePacket
 from vpnprobe.endpoint.ttl_probe import (
     HIGHEST_TTL,
     UNKNOWN_DISTANCE,
+    Copied,
+    Copy,
     IcmpTap,
     check_of,
     distance,
@@ -55,7 +57,7 @@ class Stepper:
         for protocol in (GRE, 50):
             network.stack(SERVER).raw(protocol, self.arrived.append)
 
-    async def trace(self, kind: str, highest_ttl: int = 4) -> TtlTrace:
+    def copied(self, kind: str) -> Copied:
         own, peer = self.topology.client_address, self.topology.server_address
         check = KINDS[kind]
         make = without_port(self.nonces, check)
@@ -63,12 +65,22 @@ class Stepper:
             make = udp(self.nonces, Endpoint(own, 40000), Endpoint(peer, check.port or 0), check)
         elif make is None:
             make = tcp_syn(self.nonces, Endpoint(own, 0), Endpoint(peer, check.port or 0), check, using=self.ports)
-        ends = {"source": own, "destination": peer}
-        return await self.tap.step(self.recorder, check, Direction.C2S, make, highest_ttl=highest_ttl, patience_s=0.1, **ends)
+        return Copied(check, make)
+
+    def send(self, of: Copied, ttl: int) -> Copy:
+        return self.tap.send(self.recorder, of, source=self.topology.client_address, destination=self.topology.server_address, ttl=ttl)
+
+    async def trace(self, kind: str, highest_ttl: int = 4) -> Copied:
+        """One copy for each TTL."""
+        of = self.copied(kind)
+        for ttl in range(1, highest_ttl + 1):
+            self.send(of, ttl)
+        await asyncio.sleep(0.1)
+        return of
 
 
-def traced(topology: Topology, *kinds: str) -> list[TtlTrace]:
-    async def main() -> list[TtlTrace]:
+def traced(topology: Topology, *kinds: str) -> list[Copied]:
+    async def main() -> list[Copied]:
         stepper = Stepper(topology)
         return [await stepper.trace(kind) for kind in kinds]
 
@@ -81,45 +93,70 @@ def dropping(at: str, protocol: int = GRE, hook: Hook = Hook.FORWARD) -> Topolog
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_names_the_routers(kind: str) -> None:
-    (trace,) = traced(Topology(), kind)
-    assert {ttl: trace.hops[ttl] for ttl in (1, 2, 3)} == ROUTERS
+    (found,) = traced(Topology(), kind)
+    assert found.answered == ROUTERS
+    assert found.sent == {1: 1, 2: 1, 3: 1, 4: 1}
 
 
 def test_what_a_router_drops_it_still_answers_for() -> None:
-    (trace,) = traced(dropping("r2"), "gre")
-    assert trace.hops == {1: ROUTERS[1], 2: ROUTERS[2], 3: None, 4: None}
+    (found,) = traced(dropping("r2"), "gre")
+    assert found.answered == {1: ROUTERS[1], 2: ROUTERS[2]}
 
 
 def test_unless_it_drops_it_before_it_looks_at_the_ttl() -> None:
-    (trace,) = traced(dropping("r2", hook=Hook.PREROUTING), "gre")
-    assert trace.hops == {1: ROUTERS[1], 2: None, 3: None, 4: None}
+    (found,) = traced(dropping("r2", hook=Hook.PREROUTING), "gre")
+    assert found.answered == {1: ROUTERS[1]}
 
 
 def test_two_kinds_at_once_are_told_apart() -> None:
-    async def main() -> list[TtlTrace]:
+    async def main() -> list[Copied]:
         stepper = Stepper(dropping("r2"))
         return list(await asyncio.gather(stepper.trace("gre"), stepper.trace("echo")))
 
     failing, passing = run_virtual(main())
-    assert failing.hops[3] is None
-    assert passing.hops[3] == ROUTERS[3]
+    assert 3 not in failing.answered
+    assert passing.answered[3] == ROUTERS[3]
     assert passing.reached == 4
 
 
 def test_an_echo_reply_says_where_the_path_ends() -> None:
-    (trace,) = traced(Topology(routers=2), "echo")
-    assert trace.reached == 3
-    assert trace.hops[3] is None
+    (found,) = traced(Topology(routers=2), "echo")
+    assert found.reached == 3
+    assert 3 not in found.answered
 
 
-def test_a_hop_that_did_not_answer_is_asked_once_more() -> None:
-    async def main() -> int:
-        stepper = Stepper(Topology(silent_routers=("r2",)))
-        await stepper.trace("gre")
-        return len(stepper.recorder.packet_records)
+def test_a_copy_that_is_refused_says_by_whom() -> None:
+    (found,) = traced(Topology(filters=(Filter(at="r2", protocol=GRE, action=Action.REJECT_ADMIN),)), "gre")
+    assert found.answered == {1: ROUTERS[1], 2: ROUTERS[2]}
+    assert found.refused == {3: ROUTERS[2], 4: ROUTERS[2]}
 
-    # Four, and those of hops 2 and 4 once more.
-    assert run_virtual(main()) == 6
+
+def test_what_comes_for_a_forgotten_copy_is_nobodys() -> None:
+    async def main() -> tuple[Copied, Copy, Copy]:
+        stepper = Stepper(Topology())
+        of = stepper.copied("gre")
+        one, other = stepper.send(of, 1), stepper.send(of, 2)
+        stepper.tap.forget([one])
+        await asyncio.sleep(0.1)
+        return of, one, other
+
+    of, one, other = run_virtual(main())
+    assert of.answered == {2: ROUTERS[2]}
+    assert (one.answered, other.answered) == (False, True)
+
+
+def test_a_packet_that_is_sent_again_has_no_second_record() -> None:
+    async def main() -> tuple[Copied, list[PacketRecord]]:
+        stepper = Stepper(Topology())
+        again = ProbePacket(GRE, b"\0\0\x88\xb5again", checks.GRE_BARE, "", dont_fragment=True)
+        of = Copied(checks.GRE_BARE, lambda _: again)
+        stepper.send(of, 2)
+        await asyncio.sleep(0.1)
+        return of, stepper.recorder.packet_records
+
+    of, rows = run_virtual(main())
+    assert of.answered == {2: ROUTERS[2]}
+    assert rows == []
 
 
 def test_every_copy_is_recorded_as_one() -> None:
@@ -148,7 +185,7 @@ def test_a_prohibition_is_handed_on_with_who_said_it() -> None:
 def test_somebody_elses_time_exceeded_is_not_ours() -> None:
     """Another program on this host traces with the same IP identification, to another place or in another protocol."""
 
-    async def main() -> TtlTrace:
+    async def main() -> Copied:
         stepper = Stepper(Topology(silent_routers=("r1", "r2", "r3")))
         own, peer = stepper.topology.client_address, stepper.topology.server_address
         tracing = asyncio.get_running_loop().create_task(stepper.trace("gre"))
@@ -160,7 +197,7 @@ def test_somebody_elses_time_exceeded_is_not_ours() -> None:
                     stepper.tap._came(Datagram(b"\x0b\0\0\0\0\0\0\0" + quoted, Endpoint(IPv4Address("10.78.0.2"), 0), 0.0))
         return await tracing
 
-    assert set(run_virtual(main()).hops.values()) == {None}
+    assert run_virtual(main()).answered == {}
 
 
 def test_the_tap_closes() -> None:

@@ -1,4 +1,4 @@
-"""Every cause by its control experiment, and places by TTL-limited copies."""
+"""Every cause by its control experiment."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,7 +12,7 @@ from vpnprobe.evidence.causes import explain
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PathFacts, PortState, RefusalKind, TtlTrace
-from vpnprobe.observations.schema import Cause, Direction, Location, Observation, Outcome, Transport
+from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 
 BLOCKED, PASS, REFUSED, DEGRADED, NO_ANSWER = (
     Outcome.BLOCKED,
@@ -245,54 +245,6 @@ class TestServersNat:
     def test_a_call_fails_as_other_gre_does_that_only_the_server_opens(self) -> None:
         bare = row(checks.GRE_BARE, C2S, BLOCKED, Cause.STATE, after_server={"sent": 6, "received": 6})
         assert self.cause(row(checks.GRE_IN_CALL, C2S, BLOCKED), bare) is Cause.STATE
-
-
-class TestPlaces:
-    """Client - r1 10.0.0.254 - r2 10.0.1.254 - r3 10.0.2.254 - server."""
-
-    PASSING = TtlTrace(UDP_500, C2S, {1: "10.0.0.254", 2: "10.0.1.254", 3: "10.0.2.254", 4: None}, reached=4)
-    FAILING = TtlTrace(checks.GRE_BARE, C2S, {1: "10.0.0.254", 2: "10.0.1.254", 3: None, 4: None})
-    LOST = row(checks.GRE_BARE, C2S, BLOCKED)
-
-    def place(self, failed: Observation, *traces: TtlTrace) -> Location | None:
-        return explained(failed, facts=replace(PATH, traces=traces)).location
-
-    def test_the_last_router_that_it_reaches_and_the_next(self) -> None:
-        assert self.place(self.LOST, self.PASSING, self.FAILING) == Location(2, "10.0.1.254", "10.0.2.254")
-
-    def test_without_a_kind_that_passes_the_next_is_not_known(self) -> None:
-        assert self.place(self.LOST, self.FAILING) == Location(2, "10.0.1.254", None)
-
-    def test_where_no_router_answers_it_is_the_sender(self) -> None:
-        silent = TtlTrace(checks.GRE_BARE, C2S, {1: None, 2: None})
-        assert self.place(self.LOST, self.PASSING, silent) == Location(0, None, "10.0.0.254")
-
-    def test_a_trace_of_the_other_direction_is_not_its_own(self) -> None:
-        assert self.place(self.LOST, replace(self.FAILING, direction=S2C)) is None
-
-    def test_a_trace_that_arrived_is_none_of_what_fails(self) -> None:
-        assert self.place(self.LOST, replace(self.FAILING, reached=4)) is None
-
-    def test_a_kind_of_the_same_transport_fails_alike(self) -> None:
-        assert self.place(row(checks.PPTP_LCP, C2S, BLOCKED), self.FAILING) == Location(2, "10.0.1.254")
-        assert self.place(row(checks.ESP, C2S, BLOCKED), self.FAILING) is None
-
-    def test_its_own_trace_comes_before_one_of_its_kin(self) -> None:
-        own = TtlTrace(checks.GRE_IN_CALL, C2S, {1: "10.0.0.254", 2: None})
-        assert self.place(row(checks.GRE_IN_CALL, C2S, BLOCKED), self.FAILING, own) == Location(1, "10.0.0.254")
-
-    def test_what_fails_both_ways_is_placed_from_the_client(self) -> None:
-        syns = TtlTrace(TCP_443, C2S, {1: "10.0.0.254", 2: None})
-        assert self.place(row(TCP_443, BOTH, BLOCKED), syns) == Location(1, "10.0.0.254")
-
-    def test_what_is_lost_on_the_way_back_is_placed_from_the_server(self) -> None:
-        back = TtlTrace(TCP_443, S2C, {1: "10.0.2.254", 2: None})
-        assert self.place(row(TCP_443, BOTH, BLOCKED, lost_direction="s2c"), back) == Location(1, "10.0.2.254")
-
-    def test_a_refusal_places_as_well_as_an_answer(self) -> None:
-        starved = TtlTrace(checks.GRE_BARE, C2S, {1: "10.0.0.254", 2: None})
-        refused = row(checks.GRE_BARE, C2S, REFUSED, refusal=RefusalKind.PROHIBITED.value, by="10.0.1.254")
-        assert self.place(refused, self.PASSING, starved) == Location(2, "10.0.1.254", "10.0.2.254")
 
 
 def test_a_port_that_was_not_asked_about_is_unknown() -> None:

@@ -23,17 +23,17 @@ PUBLISHED = {
     "ike": {"ikev1-main", "ikev2-init", "esp-in-udp"},
     "openvpn": {"reset", "handshake", "data"},
     "wireguard": {"handshake", "data"},
-    "path": {"trace", "outage"},
+    "path": {"trace", "outage", "late"},
     "mtu": {"path-mtu", "black-hole"},
     "nat": {"mapping", "alg", "filtering", "idle-timeout"},
     "quality": {"loss", "delay", "reordering", "throughput"},
 }
-"""As CLI.md has them, and outages of the whole path."""
+"""As CLI.md has them, outages of the whole path, and ends that were late."""
 
 
 def test_the_table_is_what_is_published() -> None:
     assert {probe: set(names) for probe, names in KNOWN_CHECKS.items()} == PUBLISHED
-    assert [spec for spec in CHECKS if not spec.observed] == [SPECS["path", "echo"]]
+    assert [spec for spec in CHECKS if not spec.observed] == [SPECS["path", "echo"], SPECS["path", "control"]]
 
 
 def named(spec: CheckSpec) -> str:
@@ -45,7 +45,6 @@ def test_a_line_of_the_table_agrees_with_the_others(spec: CheckSpec) -> None:
     assert SPECS[spec.probe, spec.name] is spec
     assert bool(spec.unit) == (spec.kind is Kind.NUMBER)
     assert not spec.after or SPECS[spec.probe, spec.after].kind is Kind.CONVERSATION
-    assert set(spec.traced_over) <= set(spec.transports)
     assert not spec.raw or spec.transports in ((Transport.GRE,), (Transport.ESP,))
     assert spec.counted_in == ("", "") or SPECS[spec.counted_in].kind is spec.kind
     assert spec.words or spec.name in ("reach", "nmap")
@@ -84,7 +83,6 @@ def test_what_is_not_in_the_table_is_of_no_kind() -> None:
     assert checks.spec_of(newer) is None
     assert checks.kind_of(newer) is None
     assert not checks.is_raw(newer)
-    assert not checks.can_be_copied(newer)
     assert checks.is_existing(newer)
     assert not checks.is_existing(newer._replace(variant=""))
     assert checks.same_packets(newer) is None
@@ -110,21 +108,6 @@ def test_what_goes_in_a_call_is_answered_by_whoever_has_its_control_connection()
 def test_the_same_packets_are_told_by_the_table() -> None:
     assert checks.same_packets(checks.PPTP_LCP) == checks.GRE_IN_CALL
     assert checks.same_packets(checks.GRE_IN_CALL) is None
-
-
-@pytest.mark.parametrize(
-    ("check", "copied"),
-    [
-        (checks.GRE_BARE, True),
-        (checks.tcp_reach(80), True),
-        (checks.openvpn_reset(UDP, 1194), True),
-        (checks.openvpn_reset(TCP, 1194), False),
-        (checks.PPTP_LCP, False),
-        (checks.ESP_IN_UDP, False),
-    ],
-)
-def test_what_can_be_copied_with_a_small_ttl(check: Check, copied: bool) -> None:
-    assert checks.can_be_copied(check) is copied
 
 
 def test_a_plain_payload_asks_about_the_port_in_the_same_ip_version() -> None:

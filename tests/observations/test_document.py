@@ -289,7 +289,7 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
 def test_a_full_device_is_told_in_one_line() -> None:
     with pytest.raises(UsageError, match=r"cannot write /dev/full: no space left on device; free some space") as refusal:
         document.write_atomically(Path("/dev/full"), b"page")
-    assert refusal.value.status is ExitStatus.USAGE
+    assert refusal.value.status is ExitStatus.UNWRITABLE
 
 
 def refuses_after(limit_bytes: int, folder: Path) -> None:

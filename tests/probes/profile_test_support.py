@@ -127,15 +127,14 @@ class Servers:
         driver.receive(datagram.data)
 
     def _driver(self, client: Endpoint) -> Driver:
-        def send(data: bytes) -> None:
+        def send(data: bytes) -> bool:
             assert self._port is not None
-            if not self.loses(data, False):
-                self._port.send(data, client)
+            return self.loses(data, False) or self._port.send(data, client)
 
-        return Driver(self.stack, self.server(stream=False), send=send, record=lambda: None)
+        return Driver(self.stack, self.server(stream=False), send=send, record=lambda _: None)
 
     async def _serve(self, stream: TcpStream) -> None:
-        driver = StreamDriver(self.stack, self.server(stream=True), stream, record=lambda: None)
+        driver = StreamDriver(self.stack, self.server(stream=True), stream, record=lambda _: None)
         driver.start()
         try:
             await driver.finished()

@@ -1,11 +1,12 @@
 """How many packets it takes to be sure: more where the path loses some, spread in time, and never without end."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
 
+from vpnprobe.endpoint.probe_packets import Suspect
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces
 from vpnprobe.evidence import checks
@@ -33,7 +34,11 @@ class Peer:
     """A server agent that says what it is told to say."""
 
     rtt_s = 0.01
+    answers_in_s = 0.015
     no_raw = ""
+
+    def clock(self, began: float) -> tuple[float, float] | None:
+        return None
 
     def __init__(self) -> None:
         self.rows: list[PacketRecord] = []
@@ -64,8 +69,14 @@ class Peer:
     def background(self) -> Mapping[Direction, Background]:
         return self.loss
 
-    async def trace(self, check: Check, *, highest_ttl: int) -> TtlTrace | None:
+    @property
+    def control_ports(self) -> tuple[int, int] | None:
         return None
+
+    async def trace(
+        self, passing: Check, suspects: Sequence[Suspect], *, highest_ttl: int, loss: Background, starved: bool
+    ) -> list[TtlTrace]:
+        return []
 
 
 def path_with(peer: Peer | None) -> ProbeContext:

@@ -8,7 +8,7 @@ import pytest
 
 from vpnprobe.agents.simulation import measure_simulated
 from vpnprobe.conversations.contract import Step
-from vpnprobe.endpoint.driver import GoalBy
+from vpnprobe.endpoint.driver import GoalWithin
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces
 from vpnprobe.evidence import checks
@@ -105,7 +105,9 @@ def test_a_server_that_closes_ends_the_conversation_and_gets_its_last_words() ->
         tasks = []
         await network.stack(SERVER).listen(lambda s: tasks.append(asyncio.get_running_loop().create_task(serve(s))), port=1194)
         stream = await connected(path, check, deadline_s=5)
-        driver = await over_stream(path, Farewell(due=0.0, ticks=50), check, stream, lambda driver: GoalBy(driver, check.name, 60.0))
+        driver = await over_stream(
+            path, Farewell(due=0.0, ticks=50), check, stream, lambda driver: GoalWithin(driver, check.name, 0.0, lambda: 60.0)
+        )
         took = path.stack.now()
         path.close()
         return driver.was_reset, await served, took
@@ -149,7 +151,9 @@ def test_a_bug_in_a_conversation_over_a_stream_is_not_taken_for_the_server_s_end
         await network.stack(SERVER).listen(lambda s: tasks.append(asyncio.get_running_loop().create_task(s.send(b"hello"))), port=1194)
         stream = await connected(path, check, deadline_s=5)
         with pytest.raises(AssertionError, match="a bug"):
-            await over_stream(path, Broken(due=60.0, ticks=50), check, stream, lambda driver: GoalBy(driver, check.name, 60.0))
+            await over_stream(
+                path, Broken(due=60.0, ticks=50), check, stream, lambda driver: GoalWithin(driver, check.name, 0.0, lambda: 60.0)
+            )
         path.close()
 
     run_virtual(main())

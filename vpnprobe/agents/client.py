@@ -17,9 +17,11 @@ from vpnprobe.agents.line_watch import watched
 from vpnprobe.agents.own_firewalls import ask_firewalls
 from vpnprobe.agents.peer import RemotePeer, about_server, hello, known_at_first
 from vpnprobe.agents.samples import carried, segments_lost
+from vpnprobe.agents.settling import settled
 from vpnprobe.agents.tracing import trace_both_ways
 from vpnprobe.conversations.registry import PROTOCOLS, ClientKeys, registered_ports
 from vpnprobe.endpoint.host_firewall import HostFirewall
+from vpnprobe.endpoint.lateness_observer import LatenessObserver
 from vpnprobe.endpoint.pcap import encode_pcap
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.run_capture import RunCapture, Scope
@@ -46,9 +48,6 @@ from vpnprobe.wire.icmp import Quote
 
 LAST_WORDS_S: Final = 5.0
 """How long an interrupted run waits for the server agent's record."""
-UNDER_WAY_S: Final = 1.0
-UNDER_WAY_TIMES: Final = 6
-"""What left within so many settling times (and UNDER_WAY_S at least) before an interruption may be under way, or wait for an answer."""
 GOODBYE_S: Final = 1.0
 """How long the last word to the server agent may take."""
 
@@ -167,6 +166,7 @@ class ClientRun:
     def _context(self, peer: RemotePeer | None, tag: int) -> ProbeContext:
         recorder = Recorder(self.stack, Vantage.CLIENT)
         context = ProbeContext(self.stack, self.peer_address, self.settings, recorder, Nonces(self.stack, tag), peer, None)
+        self.closables.append(self.stack.watch_lateness(recorder.was_late))
         self._open_raw(context)
         self._begin_capture(context)
         own = str(self.stack.source_address(self.peer_address))
@@ -204,6 +204,7 @@ class ClientRun:
         try:
             self.closables.append(self.stack.capture(self.peer_address, self.run_capture))
             context.host_firewall = HostFirewall(Vantage.CLIENT, context.nonces.session_tag)
+            self.run_capture.listeners.append(LatenessObserver(context.recorder))
             self.run_capture.listeners.append(SynObserver(context.recorder))
             self.run_capture.listeners.append(context.host_firewall)
             self.sees_wire = True
@@ -233,7 +234,7 @@ class ClientRun:
         silent = {"silent", "unreachable"} & {name.code for name in context.named_failures}
         if self.tap is not None and (silent or not self.settings.only_existing):
             self.tell("tracing where packets vanish")
-            await trace_both_ways(context, self.tap)
+            await trace_both_ways(context, self.tap, self.run_capture.packets)
 
     def _keys(self) -> dict[str, ClientKeys]:
         """By protocol that takes them: the keys of this run."""
@@ -284,10 +285,10 @@ class ClientRun:
             client = client.until(peer.refreshed_at - context.recorder.began - context.settle_s)
         server = context.server_record
         _, facts = on_one_clock(client, server, facts)
-        if self.ended_at is not None:
-            broken_off = self.ended_at - context.recorder.began - max(UNDER_WAY_S, UNDER_WAY_TIMES * context.settle_s)
-            client = client.settled(broken_off, server)
-            server = server.settled(broken_off + (facts.clock_offset_s or 0.0), client)
+        refreshed_at = None if peer is None else peer.refreshed_at
+        asked, ended = (None if at is None else at - context.recorder.began for at in (refreshed_at, self.ended_at))
+        times = {"settle_s": context.settle_s, "flight_s": context.flight_s, "ahead_s": facts.clock_offset_s or 0.0}
+        client, server = settled(client, server, refreshed_at=asked, ended_at=ended, lost=lost, **times)
         observations = told_apart(judge(client, server, facts), client, server, facts)
         opinions = await self._opinions()
         return Measured(

@@ -9,6 +9,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, NoReturn
 
+from vpnprobe.agents.answer_times import AnswerTimes
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.transports.stack import ConnectError, TcpStream
 
@@ -22,9 +23,16 @@ STALLED_S: Final = 0.4
 LONGEST_PATIENCE_S: Final = 3.0
 MOST_CONNECTIONS: Final = 12
 """Opened in one run, one after another."""
+OPEN_DEADLINE_S: Final = 8.0
+"""For the first connection: who waits is to be told within 10 s."""
 OPENING_S: Final = 1.5
 """Without a connection after which another attempt races the first."""
 REQUEST_DEADLINE_S: Final = 30.0
+LONGEST_DEADLINES: Final = 4
+"""Times that, though others are answered: a busy peer is not gone."""
+
+QUICK: Final = frozenset({"ping", "rows"})
+"""Requests that take the other end no time to speak of: how long their answers take says how busy it is, and the path."""
 
 Message = Mapping[str, Any]
 
@@ -87,8 +95,8 @@ class Channel:
         self._deadline_s = deadline_s
         self._streams: list[TcpStream] = []
         self._readers: dict[TcpStream, asyncio.Task[None]] = {}
-        self._waiting: dict[int, tuple[bytes, asyncio.Future[Message]]] = {}
-        """By request number: its frame, and its answer."""
+        self._waiting: dict[int, tuple[Message, asyncio.Future[Message]]] = {}
+        """By request number: what is asked, and its answer."""
         self._number = 0
         self._opened = 0
         self._opening: asyncio.Task[None] | None = None
@@ -97,24 +105,30 @@ class Channel:
         """When anything came over each connection last."""
         self.rtt_s = 0.0
         """Least time between a request and its answer, seconds; 0 before the first."""
+        self.times = AnswerTimes()
+        """How fast it answers what takes it no time."""
+
+    @property
+    def ports(self) -> tuple[int, int] | None:
+        """Of the connection that answered last: this host's port and the other's; None: none is open."""
+        return (self._streams[0].local.port, self._streams[0].remote.port) if self._streams else None
 
     async def open(self) -> None:
         """Opens the first connection; where it takes long, others race it. Raises what the connector raises once none is left."""
         attempts: set[asyncio.Task[TcpStream]] = set()
         loop = asyncio.get_running_loop()
         error: BaseException | None = None
+        ends, pause_s = loop.time() + OPEN_DEADLINE_S, OPENING_S
         try:
-            for _ in range(MOST_CONNECTIONS):
+            while loop.time() < ends:
                 attempts.add(loop.create_task(_connected(self._connect)))
-                until = loop.time() + OPENING_S
+                # Ever later: a busy server agent has a handshake to do for each.
+                until, pause_s = min(ends, loop.time() + pause_s), 1.5 * pause_s
                 while attempts and not self._streams and loop.time() < until:
                     done, attempts = await asyncio.wait(attempts, timeout=until - loop.time(), return_when=asyncio.FIRST_COMPLETED)
                     error = self._settle(done) or error
                 if self._streams or not attempts:
                     break
-            if attempts and not self._streams:
-                done, attempts = await asyncio.wait(attempts, timeout=self._deadline_s / 3)
-                error = self._settle(done) or error
         finally:
             for attempt in attempts:
                 attempt.cancel()
@@ -145,7 +159,7 @@ class Channel:
             while chunk := await stream.receive():
                 self._heard[stream] = asyncio.get_running_loop().time()
                 for message in reader.feed(chunk):
-                    _, waiting = self._waiting.get(int(message.get("answers", -1)), (b"", None))
+                    _, waiting = self._waiting.get(int(message.get("answers", -1)), ({}, None))
                     if waiting is not None and not waiting.done():
                         waiting.set_result(message)
                         self._streams.sort(key=lambda s: s is not stream)
@@ -173,25 +187,36 @@ class Channel:
         number = self._number
         answer: asyncio.Future[Message] = loop.create_future()
         began, repetition = loop.time(), 0
-        patience = max(STALLED_S, 4 * self.rtt_s) + expect_s
-        frame = encode_frame({"number": number, "ask": kind, **arguments})
-        self._waiting[number] = (frame, answer)
+        patience = max(STALLED_S, 4 * self.rtt_s, self.times.patience_s) + expect_s
+        again = self.segments()[1]
+        asked = {"number": number, "ask": kind, **arguments}
+        self._waiting[number] = (asked, answer)
         try:
             while not answer.done():
-                stream = await self._send(frame, repetition)
+                stream = await self._send(asked, repetition)
                 await self._wait(answer, stream, patience)
                 repetition, patience = repetition + 1, min(1.5 * patience, LONGEST_PATIENCE_S + expect_s)
-                if not answer.done() and loop.time() - began > self._deadline_s + expect_s:
+                if not answer.done() and not expect_s and self.segments()[1] == again:
+                    self.times.waiting(loop.time() - began)
+                if not answer.done() and self._is_over(began, expect_s):
                     raise CannotRun(f"the peer stopped answering ({kind}): was it stopped, or the control port closed on the way?")
         finally:
             del self._waiting[number]
-        took = loop.time() - began
-        self.rtt_s = min(self.rtt_s or took, took)
         result = answer.result()
+        took = loop.time() - _asked_at(result, began)
+        self.rtt_s = min(self.rtt_s or took, took)
+        if kind in QUICK:
+            self.times.heard(took, at=loop.time(), repeated=_repeated(result), again=self.segments()[1] != again)
         if "error" in result:
             # It is there and answers: only this it cannot.
             raise CannotRun(f"the peer cannot {kind}: {result['error']}", status=ExitStatus.MISSING)
         return result
+
+    def _is_over(self, began: float, expect_s: float) -> bool:
+        """Whether an answer is waited for no longer: nothing was heard for so long, or others came all the time and this one never did."""
+        now, patience_s = asyncio.get_running_loop().time(), self._deadline_s + expect_s
+        heard = max(self._heard.values(), default=began)
+        return now - max(began, heard) > patience_s or now - began > LONGEST_DEADLINES * patience_s
 
     async def _wait(self, answer: asyncio.Future[Message], stream: TcpStream, patience_s: float) -> None:
         """Waits for an answer until nothing has come over its connection for so long: on a slow line a long one takes its time."""
@@ -202,7 +227,7 @@ class Channel:
             if stream in self._heard:
                 until = max(until, self._heard[stream] + patience_s)
 
-    async def _send(self, frame: bytes, repetition: int) -> TcpStream:
+    async def _send(self, asked: Message, repetition: int) -> TcpStream:
         """Sends over the connection that answered last; each repetition over the next one, while a further one is opened."""
         if not self._streams:
             await self._reconnect()
@@ -210,7 +235,7 @@ class Channel:
             self._reinforce()
         stream = self._streams[repetition % len(self._streams)]
         try:
-            await stream.send(frame)
+            await stream.send(_copy_of(asked))
         except ConnectError:
             self._drop(stream)
         return stream
@@ -233,9 +258,9 @@ class Channel:
         try:
             stream = await self._connect()
             self._adopt(stream)
-            for frame, answer in list(self._waiting.values()):
+            for asked, answer in list(self._waiting.values()):
                 if not answer.done():
-                    await stream.send(frame)
+                    await stream.send(_copy_of(asked))
         except (ConnectError, CannotRun):
             return  # The others go on being tried.
 
@@ -259,6 +284,23 @@ class Channel:
                 reader.cancel()
             await stream.close()
         self._streams.clear()
+
+
+def _copy_of(asked: Message) -> bytes:
+    """A request as it goes out now: the answer says by the time in it which copy it answers (as RFC 7323 section 3 has it)."""
+    return encode_frame({**asked, "asked": asyncio.get_running_loop().time()})
+
+
+def _asked_at(answer: Message, began: float) -> float:
+    """When the copy went out that is answered; where the other end does not say, the first did."""
+    asked = answer.get("asked")
+    return max(began, asked) if isinstance(asked, float) and asked <= asyncio.get_running_loop().time() else began
+
+
+def _repeated(answer: Message) -> int:
+    """Segments that the other end says it has sent again; 0: it does not say."""
+    segments = answer.get("segments")
+    return segments[1] if isinstance(segments, list) and len(segments) == 2 and isinstance(segments[1], int) else 0
 
 
 async def _connected(connect: Connector) -> TcpStream:

@@ -5,7 +5,7 @@ Only ever towards the client's own address: nobody else can be sent anything thr
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,14 +17,25 @@ from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import ClientSession
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.tunnel_echo import TunnelEcho
+from vpnprobe.endpoint.hop_search import MOST_SUSPECTS, HopSearch
 from vpnprobe.endpoint.ppp_call import Call
-from vpnprobe.endpoint.probe_packets import ProbePacketMaker, in_call, udp, without_port
+from vpnprobe.endpoint.probe_packets import (
+    ProbePacketMaker,
+    echo,
+    in_call,
+    said_again,
+    segment_again,
+    syn_ack_again,
+    udp,
+    without_port,
+)
 from vpnprobe.endpoint.sending import BesidePort
-from vpnprobe.endpoint.ttl_probe import HIGHEST_TTL, IcmpTap
+from vpnprobe.endpoint.ttl_probe import HIGHEST_TTL, Copied, IcmpTap
 from vpnprobe.evidence import checks
-from vpnprobe.evidence.check_rows import check_row, read_check
-from vpnprobe.evidence.packet_records import Check, Movement
-from vpnprobe.evidence.records import PortState, TtlTrace
+from vpnprobe.evidence.check_rows import read_check
+from vpnprobe.evidence.packet_records import Check, Movement, Vantage
+from vpnprobe.evidence.records import PortState
+from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.peer import Job
 from vpnprobe.transports.stack import Endpoint, NetworkStack, RawPort, UdpPort
@@ -36,6 +47,8 @@ PACKET_BYTES: Final = 100
 """About what one takes on the line."""
 MOST_PACKETS: Final = 200
 """Of one request to send."""
+MOST_LOST: Final = 12
+"""Packets of one kind that copies may be made of."""
 
 
 @dataclass(slots=True)
@@ -165,31 +178,52 @@ class Outgoing:
         return Call(session.recorder, self._raw.gre, session.address, Sender.RESPONDER, call_id=own, peer_call_id=peer)
 
     async def trace(self, session: ClientSession, message: Message) -> dict[str, object]:
-        check = read_check(message["check"])
-        if (to := message.get("to")) is not None and check.port is not None:
-            session.endpoints.setdefault(checks.udp_reach(check.port), Endpoint(session.address, int(to[1])))
-        make = self._maker(session, check)
-        if self._raw.icmp is None or make is None:
-            return {"trace": None}
-        trace: TtlTrace = await self._raw.icmp.step(
+        passing, lost, passed = read_check(message["passing"]), *(max(0, int(number)) for number in message["loss"])
+        suspects = [
+            (read_check(check), [(str(name), str(key)) for name, key in some[:MOST_LOST]])
+            for check, some in message["suspects"][:MOST_SUSPECTS]
+        ]
+        if self._raw.icmp is None:
+            return {"traces": []}
+        search = HopSearch(
+            self._raw.icmp,
             session.recorder,
-            check,
             Direction.S2C,
-            make,
-            source=self._stack.source_address(session.address),
-            destination=session.address,
-            highest_ttl=max(1, min(HIGHEST_TTL, int(message["highest_ttl"]))),
-            patience_s=min(2.0, float(message["patience_s"])),
+            self._stack.source_address(session.address),
+            session.address,
+            max(1, min(HIGHEST_TTL, int(message["highest_ttl"]))),
+            max(0.0, min(2.0, float(message["patience_s"]))),
+            Background(lost, passed),
+            session.pacer,
+            starved=bool(message["starved"]),
         )
-        return {"trace": trace_row(trace), "check": check_row(check)}
+        makers = ((check, self._maker(session, check, some)) for check, some in suspects)
+        kinds = [Copied(check, make) for check, make in makers if make is not None]
+        return {"traces": [trace_row(trace) for trace in await search.run(self._comparison(session, passing), kinds)]}
 
-    def _maker(self, session: ClientSession, check: Check) -> ProbePacketMaker | None:
-        """What makes one more packet of a kind towards the client; None: it cannot be made."""
-        nonces = session.sender.nonces
+    def _comparison(self, session: ClientSession, passing: Check) -> Copied:
+        """What the others are compared with; ICMP echo, which nearly always passes, where nothing else can be copied."""
+        make: ProbePacketMaker | None = None
+        if passing == checks.CONTROL:
+            packets = session.run_capture.packets
+            again = (segment_again(packets, passing, stream.local.port, stream.remote.port) for stream in session.streams)
+            make = next((one for one in again if one is not None), None)
+        else:
+            make = self._maker(session, passing, ())
+        return Copied(passing, make) if make is not None else Copied(checks.ICMP_ECHO, echo(session.sender.nonces))
+
+    def _maker(self, session: ClientSession, check: Check, lost: Iterable[tuple[str, str]]) -> ProbePacketMaker | None:
+        """What makes one more packet of a kind towards the client; None: it cannot be made.
+
+        `lost`: message and key of packets that were lost.
+        """
+        nonces, packets = session.sender.nonces, session.run_capture.packets
         if check == checks.GRE_IN_CALL:
             return in_call(call) if (call := self._call(session)) is not None else None
-        if (make := without_port(nonces, check)) is not None:
+        if (make := without_port(nonces, check)) is not None or check.port is None:
             return make
-        if check.probe == "udp" and check.port is not None and (to := self._endpoint(session, Job.UDP, check.port)) is not None:
+        if check.probe == "tcp":
+            return syn_ack_again(packets, check)
+        if check.probe == "udp" and (to := self._endpoint(session, Job.UDP, check.port)) is not None:
             return udp(nonces, Endpoint(self._stack.source_address(session.address), check.port), to, check)
-        return None
+        return said_again(packets, session.recorder.said, check, lost, Vantage.SERVER)

@@ -18,7 +18,7 @@ from vpnprobe.transports.stack import Address, ConnectError, ConnectFailure, End
 from vpnprobe.transports.tls import TlsListener, TlsStream, connect_tls, listen_tls, server_context
 
 CONTROL_PORT: Final = 7117
-CONNECT_DEADLINE_S: Final = 12.0
+CONNECT_DEADLINE_S: Final = 7.5
 NONCE_BYTES: Final = 16
 
 

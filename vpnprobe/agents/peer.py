@@ -15,17 +15,21 @@ from vpnprobe.agents.records import (
     read_addresses,
     read_all,
     read_known,
+    read_lateness,
     read_opened,
     read_packet_record,
     read_refusal,
     read_trace,
     unpacked,
 )
+from vpnprobe.endpoint.hop_search import LONGEST_BLANK_S, MOST_SUSPECTS
 from vpnprobe.endpoint.pacer import NARROW_BYTES_PER_S, PAIRS, Line, Turn
 from vpnprobe.endpoint.pcap import encode_pcap
+from vpnprobe.endpoint.probe_packets import Suspect
 from vpnprobe.endpoint.recorder import MOST_ROWS
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.evidence.check_rows import LONGEST_TEXT, check_row, kept_row, read_check, read_mends
+from vpnprobe.evidence.lateness import MOST_TIMES, Lateness
 from vpnprobe.evidence.packet_records import Check, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, TtlTrace
 from vpnprobe.evidence.statistics import Background
@@ -75,6 +79,8 @@ class RemotePeer:
         self._addresses: dict[Transport, list[str]] = {}
         self._dropped_on_input: frozenset[Check] = frozenset()
         self._dropped_on_output: frozenset[Check] = frozenset()
+        self._late: tuple[Lateness, ...] = ()
+        self._clock: tuple[float, float] | None = None
         self._segments: dict[str, int] = {"sent": 0, "again": 0}
         self.no_capture = ""
         """Why its capture could not be had though it has one; empty: nothing stands against it."""
@@ -86,6 +92,17 @@ class RemotePeer:
     @property
     def rtt_s(self) -> float:
         return self.channel.rtt_s or 0.05
+
+    @property
+    def answers_in_s(self) -> float:
+        return max(1.5 * (self.channel.times.smoothed_s or self.rtt_s), self.channel.times.patience_s)
+
+    def clock(self, began: float) -> tuple[float, float] | None:
+        """How far the times in its record are ahead of those since `began` here, and how far that may be out, seconds; None: not known.
+
+        As the fastest of its answers shows it: it was given between the asking and the answer (NTP, RFC 5905 section 8).
+        """
+        return None if self._clock is None else (self._clock[0] + began, self._clock[1])
 
     @property
     def seen_as(self) -> str | None:
@@ -174,6 +191,7 @@ class RemotePeer:
             with _readable("rows"):
                 self._dropped_on_input = self._checks(answer.get("dropped_on_input", []))
                 self._dropped_on_output = self._checks(answer.get("dropped_on_output", []))
+                self._late = tuple(read_all(answer.get("late"), read_lateness)[:MOST_TIMES])
             with _readable("rows"):
                 self._addresses = read_addresses(answer.get("addresses", {}))
             self._seen_as = str(answer.get("seen_as") or "") or self._seen_as
@@ -195,6 +213,7 @@ class RemotePeer:
             dropped_on_input=self._dropped_on_input,
             dropped_on_output=self._dropped_on_output,
             sees_raw=not self.no_raw,
+            late=self._late,
         )
 
     async def own_firewall(self, kept: Sequence[Kept]) -> Mends:
@@ -208,15 +227,25 @@ class RemotePeer:
         with _readable("firewall"):
             return read_mends(kept, answer.get("manager"), answer.get("commands"))
 
-    async def trace(self, check: Check, *, highest_ttl: int) -> TtlTrace | None:
-        patience_s = 1.5 * self.rtt_s + 0.05
+    @property
+    def control_ports(self) -> tuple[int, int] | None:
+        return self.channel.ports
+
+    async def trace(
+        self, passing: Check, suspects: Sequence[Suspect], *, highest_ttl: int, loss: Background, starved: bool
+    ) -> list[TtlTrace]:
         answer = await self._ask(
-            "trace", check=check_row(check), highest_ttl=highest_ttl, patience_s=patience_s, expect_s=2 * patience_s + 0.5
+            "trace",
+            passing=check_row(passing),
+            suspects=[[check_row(suspect.check), [list(one) for one in suspect.lost]] for suspect in suspects[:MOST_SUSPECTS]],
+            highest_ttl=highest_ttl,
+            patience_s=1.5 * self.rtt_s + 0.03,
+            loss=[loss.lost, loss.passed],
+            starved=starved,
+            expect_s=LONGEST_BLANK_S,
         )
-        if answer.get("trace") is None:
-            return None
         with _readable("trace"):
-            return read_all([answer["trace"]], read_trace)[0]
+            return read_all(answer.get("traces"), read_trace)
 
     async def capture(self, client_ports: Iterable[tuple[Transport, int]] | None, own: Sequence[Packet], *, note: str = "") -> bytes | None:
         """The server's capture as a pcap file; None: it may not capture, or it could not be had in time.
@@ -329,12 +358,21 @@ class RemotePeer:
         await self._ask("pace", bytes_per_s=round(bytes_per_s))
 
     async def _ask(self, kind: str, *, expect_s: float = 0.0, **arguments: object) -> Message:
+        asked = self._now()
         answer = await self.channel.request(kind, expect_s=expect_s, **arguments)
+        self._set_clock(asked, answer.get("at"))
         segments = answer.get("segments")
         with _readable(kind):
             if isinstance(segments, list) and len(segments) == 2 and int(segments[0]) > self._segments["sent"]:
                 self._segments = {"sent": int(segments[0]), "again": int(segments[1])}
         return answer
+
+    def _set_clock(self, asked: float, told: object) -> None:
+        """What an answer says of the other end's clock, where it came faster than those before."""
+        now, number = self._now(), isinstance(told, int | float) and not isinstance(told, bool)
+        uncertainty_s = (now - asked) / 2
+        if number and abs(float(str(told))) < LATEST_S and (self._clock is None or uncertainty_s < self._clock[1]):
+            self._clock = (float(str(told)) - (asked + now) / 2, uncertainty_s)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.check_rows import LONGEST_TEXT, Row, UnknownCheck, check_row, fields_of, one_of, read_check, text_of, whole_number
+from vpnprobe.evidence.lateness import Lateness
 from vpnprobe.evidence.packet_records import NUMBERS, Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind, TtlTrace
 from vpnprobe.observations.schema import Direction, Transport
@@ -27,6 +28,7 @@ LARGEST: Final = (1 << 64) - 1
 """Of a number in a detail."""
 MOST_BYTES: Final = 1 << 24
 """Of one message: streams have some that no packet could hold."""
+MOST_HOPS: Final = 255
 LATEST_S: Final = 1e11
 """Unix time of the year 5138."""
 
@@ -110,21 +112,51 @@ def read_refusal(row: object) -> Refusal:
     return Refusal(asked, one_of(Direction, direction, "direction"), one_of(RefusalKind, kind, "kind"), source, text_of(key, "key"))
 
 
+def lateness_row(lateness: Lateness) -> Row:
+    return [round(lateness.from_s, 6), round(lateness.to_s, 6)]
+
+
+def read_lateness(row: object) -> Lateness:
+    """Raises DecodeError, and nothing else."""
+    began, ended = (_moment(field) for field in fields_of(row, "lateness", 2))
+    if ended < began:
+        raise DecodeError("lateness", 0, "ends before it begins")
+    return Lateness(began, ended)
+
+
 def trace_row(trace: TtlTrace) -> Row:
-    return [check_row(trace.check), trace.direction.value, [[ttl, address] for ttl, address in trace.hops.items()], trace.reached]
+    hops, refused = ([[ttl, address] for ttl, address in found.items()] for found in (trace.hops, trace.refused))
+    return [check_row(trace.check), trace.direction.value, hops, trace.reached, trace.passes, sorted(trace.silent), refused]
 
 
 def read_trace(row: object) -> TtlTrace:
     """Raises UnknownCheck and DecodeError, and nothing else."""
-    check, direction, hops, reached = fields_of(row, "trace", 4)
-    if not isinstance(hops, list) or len(hops) > 255:
-        raise DecodeError("hops", 0, "are no list, or too many")
-    answered = {}
-    for hop in hops:
-        ttl, address = fields_of(hop, "hop", 2)
-        answered[whole_number(ttl, "ttl", 0, 255)] = None if address is None else text_of(address, "address")
-    arrival = None if reached is None else whole_number(reached, "reached", 0, 255)
-    return TtlTrace(read_check(check), one_of(Direction, direction, "direction"), answered, arrival)
+    check, direction, hops, reached, passes, silent, refused = fields_of(row, "trace", 7)
+    if not isinstance(passes, bool):
+        raise DecodeError("passes", 0, "is neither true nor false")
+    return TtlTrace(
+        read_check(check),
+        one_of(Direction, direction, "direction"),
+        {_ttl(ttl): None if address is None else text_of(address, "address") for ttl, address in _hops(hops)},
+        None if reached is None else _ttl(reached),
+        passes,
+        frozenset(_ttl(ttl) for ttl in _list(silent, "silent")),
+        {_ttl(ttl): text_of(address, "address") for ttl, address in _hops(refused)},
+    )
+
+
+def _hops(rows: object) -> list[list[Any]]:
+    return [fields_of(row, "hop", 2) for row in _list(rows, "hops")]
+
+
+def _list(rows: object, name: str) -> list[Any]:
+    if not isinstance(rows, list) or len(rows) > MOST_HOPS:
+        raise DecodeError(name, 0, "are no list, or too many")
+    return rows
+
+
+def _ttl(value: object) -> int:
+    return whole_number(value, "ttl", 0, MOST_HOPS)
 
 
 def read_opened(row: object) -> tuple[Check, float]:
@@ -137,13 +169,10 @@ def read_addresses(found: object) -> dict[Transport, list[str]]:
     """Addresses by protocol. Raises DecodeError, and nothing else."""
     if not isinstance(found, dict) or len(found) > len(Transport):
         raise DecodeError("addresses", 0, "are no table, or too many")
-    return {one_of(Transport, name, "transport"): [text_of(address, "address") for address in _list(some)] for name, some in found.items()}
-
-
-def _list(value: object) -> list[object]:
-    if not isinstance(value, list) or len(value) > MOST_DETAILS:
-        raise DecodeError("addresses", 0, "are no list, or too many")
-    return value
+    return {
+        one_of(Transport, name, "transport"): [text_of(address, "address") for address in _list(some, "addresses")]
+        for name, some in found.items()
+    }
 
 
 def _moment(value: object) -> float:

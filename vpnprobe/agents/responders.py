@@ -16,7 +16,7 @@ from vpnprobe.conversations.tunnel_echo import TunnelEcho
 from vpnprobe.endpoint.driver import Driver, StreamDriver
 from vpnprobe.endpoint.pacer import HEADERS
 from vpnprobe.endpoint.ppp_call import Call
-from vpnprobe.endpoint.recorder import attempt_key
+from vpnprobe.endpoint.recorder import Departures, attempt_key
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.packet_records import Check
@@ -128,15 +128,15 @@ class UdpResponder:
             return None
         check = Check(spec.probe, spec.checks[0], Transport.UDP, self.number, spec.variant(opening))
 
-        def send(data: bytes) -> None:
-            port.send(data, client)
+        def send(data: bytes) -> bool:
             owner.pacer.charge(len(data) + HEADERS)
+            return port.send(data, client)
 
         driver = Driver(
             self.stack,
             conversation,
             send=send,
-            record=lambda: owner.recorder.steps(conversation, check, Sender.RESPONDER, remote=client),
+            record=lambda departures: owner.recorder.steps(conversation, check, Sender.RESPONDER, departures, remote=client),
         )
         self._keep(client, owner, driver)
         _pace(conversation, owner)
@@ -246,13 +246,13 @@ class TcpResponder:
         check = Check(spec.probe, spec.checks[0], Transport.TCP, self.number, spec.variant(opening))
         call: Call | None = None
 
-        def record() -> None:
+        def record(departures: Departures) -> None:
             nonlocal call
             owner = self.sessions.of_conversation(stream.remote.address, conversation.key)
             if owner is None:
                 return
             _pace(conversation, owner)
-            owner.recorder.steps(conversation, check, Sender.RESPONDER, remote=stream.remote)
+            owner.recorder.steps(conversation, check, Sender.RESPONDER, departures, remote=stream.remote)
             if call is None and (call := self._call(owner, spec, conversation, stream)) is not None:
                 owner.calls.append(call)
 

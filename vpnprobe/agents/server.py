@@ -17,12 +17,13 @@ from vpnprobe.agents.control import MOST_BYTES, STRANGER_BYTES, VERSION, FrameRe
 from vpnprobe.agents.handover import encode_payloads, summary
 from vpnprobe.agents.opened_flows import OpenedFlows
 from vpnprobe.agents.outgoing import Outgoing, RawSockets
-from vpnprobe.agents.records import packed, packet_record_row, refusal_row
+from vpnprobe.agents.records import lateness_row, packed, packet_record_row, refusal_row
 from vpnprobe.agents.responders import Responders
-from vpnprobe.agents.sessions import MOST_ANSWERS, ClientSession, ClientSessions
+from vpnprobe.agents.sessions import MOST_ANSWERS, MOST_LIGHT_ANSWERS, ClientSession, ClientSessions
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.registry import PROTOCOLS
 from vpnprobe.conversations.session_tag import TAG
+from vpnprobe.endpoint.lateness_observer import LatenessObserver
 from vpnprobe.endpoint.pacer import FASTEST_BYTES_PER_S, LEAST_BYTES_PER_S
 from vpnprobe.endpoint.passive_observer import PassiveObserver
 from vpnprobe.endpoint.ttl_probe import IcmpTap, check_of
@@ -33,7 +34,7 @@ from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.settings import WantedPort
-from vpnprobe.transports.stack import Address, Capability, ConnectError, Datagram, LocalPort, NetworkStack, TcpStream
+from vpnprobe.transports.stack import Address, Capability, Closable, ConnectError, Datagram, LocalPort, NetworkStack, TcpStream
 from vpnprobe.wire.icmp import Quote
 
 IDLE_S: Final = 60.0
@@ -44,6 +45,8 @@ MOST_AT_ONCE: Final = 64
 """Requests of one client under way; further ones wait unread."""
 CHUNK_BYTES: Final = 1 << 14
 """Of a capture in one answer: what even a bad path carries within the time that answers may take."""
+LIGHT_S: Final = 0.5
+"""Copies of a request that changes nothing get the same answer for so long."""
 REPEATABLE: Final = frozenset({"rows", "capture", "payloads", "ping", "pace", "firewall"})
 """Requests that change nothing."""
 ROWS_A_TIME: Final = 5000
@@ -84,6 +87,7 @@ class ServerAgent:
             "ping": self._ping,
             "pace": self._pace,
         }
+        self._watching: Closable | None = None
         self.ended = 0
         """Sessions that came to their end."""
 
@@ -94,6 +98,7 @@ class ServerAgent:
 
     def start(self) -> None:
         """Opens the raw sockets, without which the kernel refuses GRE and ESP; where it may not, that is told to every client."""
+        self._watching = self.stack.watch_lateness(self._was_late)
         try:
             self._raw.gre = self.stack.raw(47, self._gre_came)
             self._raw.esp = self.stack.raw(50, self._esp_came)
@@ -107,6 +112,13 @@ class ServerAgent:
             self.sessions.end(session)
         self.responders.close()
         self._raw.close()
+        if self._watching is not None:
+            self._watching.close()
+
+    def _was_late(self, from_s: float, to_s: float) -> None:
+        """All clients are told what the agent's own lateness may have cost them."""
+        for session in self.sessions.everybody():
+            session.recorder.was_late(from_s, to_s)
 
     def _gre_came(self, datagram: Datagram) -> None:
         identities = identify.gre(datagram.data)
@@ -216,9 +228,10 @@ class ServerAgent:
 
     def _begin_capture(self, session: ClientSession) -> None:
         if Capability.CAPTURE in self.stack.capabilities:
-            session.run_capture.listeners += [session.host_firewall, session.own_addresses]
+            listeners = (LatenessObserver(session.recorder), session.host_firewall, session.own_addresses)
+            session.run_capture.listeners += listeners
             with contextlib.suppress(CannotRun):
-                session.capture = self.stack.capture(session.address, session.run_capture)
+                self.sessions.capture(session)
 
     def _about(self, session: ClientSession, stream: TcpStream) -> dict[str, object]:
         own = stream.local.address
@@ -237,8 +250,7 @@ class ServerAgent:
     async def _answer(self, stream: TcpStream, session: ClientSession, number: int, message: Message) -> None:
         """Carries a request out once, however often it comes, and answers over the connection that it came on."""
         if str(message.get("ask")) in REPEATABLE:
-            # Carried out again where they come again: their answers are too large to keep, or too many.
-            await self._reply(stream, session, number, await self._carry_out(session, message))
+            await self._answer_lightly(stream, session, number, message)
             return
         answer = session.answers.get(number)
         if answer is None:
@@ -247,10 +259,22 @@ class ServerAgent:
             while len(session.answers) > MOST_ANSWERS:
                 session.answers.pop(next(iter(session.answers)))
             answer.set_result(await self._carry_out(session, message))
-        await self._reply(stream, session, number, await asyncio.shield(answer))
+        await self._reply(stream, session, message, await asyncio.shield(answer))
 
-    async def _reply(self, stream: TcpStream, session: ClientSession, number: int, answer: Mapping[str, object]) -> None:
-        frame = encode_frame({"answers": number, "segments": stream.segments(), **answer})
+    async def _answer_lightly(self, stream: TcpStream, session: ClientSession, number: int, message: Message) -> None:
+        """What changes nothing is carried out again where it comes again, for more may be known then; not for copies that come at once."""
+        now, (made_at, answer) = self.stack.now(), session.light_answers.get(number, (-LIGHT_S, {}))
+        if now - made_at >= LIGHT_S:
+            answer = await self._carry_out(session, message)
+            session.light_answers[number] = (now, answer)
+            while len(session.light_answers) > MOST_LIGHT_ANSWERS:
+                session.light_answers.pop(next(iter(session.light_answers)))
+        await self._reply(stream, session, message, answer)
+
+    async def _reply(self, stream: TcpStream, session: ClientSession, message: Message, answer: Mapping[str, object]) -> None:
+        at = self.stack.now() - session.recorder.began
+        head = {"answers": int(message["number"]), "asked": message.get("asked"), "segments": stream.segments(), "at": at}
+        frame = encode_frame({**head, **answer})
         # One after another, in pieces: on a slow line a long answer at once would take what the probes need.
         async with session.writing.setdefault(stream, asyncio.Lock()):
             with contextlib.suppress(ConnectError):
@@ -341,13 +365,14 @@ class ServerAgent:
             "addresses": session.own_addresses.by_transport(),
             "dropped_on_input": [check_row(check) for check in self._dropped_on_input(session)],
             "dropped_on_output": [check_row(check) for check in self._dropped_on_output(session)],
+            "late": [lateness_row(lateness) for lateness in recorder.late],
         }
 
     def _dropped_on_output(self, session: ClientSession) -> Collection[Check]:
-        """What was sent from here and never seen on this host's wire."""
+        """What was sent from here and never seen on this host's wire, or refused at once."""
         if not session.sees_wire:
-            return ()
-        return session.host_firewall.dropped_on_output(session.recorder.packet_records)
+            return session.recorder.refused_to_send
+        return session.host_firewall.dropped_on_output(session.recorder.packet_records) | session.recorder.refused_to_send
 
     def _dropped_on_input(self, session: ClientSession) -> Collection[Check]:
         """What came to this host's wire and never to the agent's sockets, while it had one for it and could still record what comes."""

@@ -24,11 +24,13 @@ from vpnprobe.endpoint.sending import Nonces, ProbeSender
 from vpnprobe.evidence.packet_records import Check, Vantage
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Transport
-from vpnprobe.transports.stack import Address, Closable, Endpoint, NetworkStack, TcpStream
+from vpnprobe.transports.stack import Address, Closable, Endpoint, NetworkStack, Packet, TcpStream
 
 MOST_SESSIONS: Final = 64
 MOST_WITH_KEYS: Final = 1024
 """Conversations of one client and protocol that get the keys which it handed over."""
+MOST_LIGHT_ANSWERS: Final = 2
+"""Likewise, of requests that change nothing."""
 MOST_ANSWERS: Final = 512
 """Answers kept for requests that come twice."""
 
@@ -62,6 +64,8 @@ class ClientSession:
     capture: Closable | None = None
     answers: dict[int, "asyncio.Future[dict[str, object]]"] = field(default_factory=dict)
     """By request number: what was answered, or is being worked on."""
+    light_answers: dict[int, tuple[float, dict[str, object]]] = field(default_factory=dict)
+    """By request number: the last answers to requests that change nothing, with when they were made."""
     streams: set[TcpStream] = field(default_factory=set)
     """Its control connections."""
     writing: dict[TcpStream, asyncio.Lock] = field(default_factory=dict)
@@ -138,12 +142,51 @@ class ClientSession:
             self.capture = None
 
 
+class SharedCapture:
+    """One capture of what goes to and from an address, for all sessions that are there: each of its own would be read once more."""
+
+    def __init__(self, stack: NetworkStack, address: Address) -> None:
+        """Raises CannotRun where nothing may be captured."""
+        self.captures: list[RunCapture] = []
+        """Of the sessions; whoever joins sees what comes from then on."""
+        self._capture = stack.capture(address, self._came)
+
+    def _came(self, packet: Packet) -> None:
+        for capture in self.captures:
+            capture(packet)
+
+    def close(self) -> None:
+        self._capture.close()
+
+
+class OwnShare:
+    """One session's part in a shared capture, which ends with the last of them."""
+
+    def __init__(self, shared: SharedCapture, capture: RunCapture) -> None:
+        self._shared = shared
+        self._capture = capture
+        shared.captures.append(capture)
+
+    def close(self) -> None:
+        if self._shared.captures == [self._capture]:
+            self._shared.close()
+        self._shared.captures.remove(self._capture)
+
+
 class ClientSessions:
     """All clients of one server agent."""
 
     def __init__(self, stack: NetworkStack) -> None:
         self._stack = stack
         self._by_name: dict[str, ClientSession] = {}
+        self._captures: dict[Address, SharedCapture] = {}
+
+    def capture(self, session: ClientSession) -> None:
+        """Begins to capture for a session. Raises CannotRun where nothing may be captured."""
+        shared = self._captures.get(session.address)
+        if shared is None or not shared.captures:
+            shared = self._captures[session.address] = SharedCapture(self._stack, session.address)
+        session.capture = OwnShare(shared, session.run_capture)
 
     def get(self, name: str) -> ClientSession | None:
         return self._by_name.get(name)
@@ -161,6 +204,7 @@ class ClientSessions:
     def end(self, session: ClientSession) -> None:
         self._by_name.pop(session.name, None)
         session.close()
+        self._captures = {address: shared for address, shared in self._captures.items() if shared.captures}
 
     def of(self, address: Address, tag: int | None = None) -> list[ClientSession]:
         """The sessions that a packet from `address` with our payload's `tag` belongs to."""

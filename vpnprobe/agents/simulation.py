@@ -18,7 +18,7 @@ from vpnprobe.transports.stack import Capability, ConnectError, Endpoint, TcpStr
 from vpnprobe.transports.topology import CLIENT, SERVER, Topology
 
 CONTROL_PORT = 7117
-CONNECT_DEADLINE_S = 12.0
+CONNECT_DEADLINE_S = 7.5
 
 
 def measure_simulated(

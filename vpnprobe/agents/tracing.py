@@ -1,7 +1,7 @@
-"""Where packets vanish: TTL-limited copies of what fails, beside a kind that passes, from both ends.
+"""Where packets vanish: TTL-limited copies of every kind that fails, beside a kind that passes, from both ends.
 
-Few kinds are traced, one a transport and direction, since routers answer about six copies in a burst and then one a second: the copies of
-one kind would starve the next.
+What a copy is made of: a fresh packet of the kind where one can be made, else what was lost itself, as this end's wire showed it, with the
+flow, size and wrap that it had. Nothing is placed by the copies of another kind.
 """
 
 import asyncio
@@ -10,30 +10,47 @@ from dataclasses import replace
 from typing import Final
 
 from vpnprobe.endpoint import probe_packets
-from vpnprobe.endpoint.probe_packets import ProbePacketMaker
-from vpnprobe.endpoint.ttl_probe import IcmpTap, distance, with_reach
+from vpnprobe.endpoint.hop_search import HopSearch
+from vpnprobe.endpoint.probe_packets import ProbePacketMaker, Suspect
+from vpnprobe.endpoint.ttl_probe import Copied, IcmpTap, distance, with_reach
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.attempts import under_clients_keys
-from vpnprobe.evidence.causes import FAILED, PASSED, refused_at_the_end
+from vpnprobe.evidence.causes import PASSED
 from vpnprobe.evidence.judge import judge
-from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.records import TtlTrace
-from vpnprobe.observations.schema import Direction, Observation, Transport
+from vpnprobe.evidence.judging.base import WAYS, Judge
+from vpnprobe.evidence.naming import identifier
+from vpnprobe.evidence.packet_counts import PacketCounts, session_part
+from vpnprobe.evidence.packet_records import Check, Vantage
+from vpnprobe.evidence.places import is_placed, lost_way
+from vpnprobe.evidence.records import EndRecord, RefusalKind, TtlTrace
+from vpnprobe.evidence.statistics import Background, round_trip
+from vpnprobe.observations.schema import Cause, Direction, Observation, Transport
 from vpnprobe.probes.context import ProbeContext
-from vpnprobe.transports.stack import Endpoint
+from vpnprobe.transports.stack import Endpoint, Packet
 
-MOST_KINDS: Final = 4
-"""Failing kinds that are traced in one direction."""
+MOST_PATIENCE_S: Final = 1.0
+"""For routers' answers: they do not wait for the server agent, however busy it is."""
+MOST_LOST: Final = 12
+"""Packets of one kind that copies may be made of."""
 
 
-async def trace_both_ways(context: ProbeContext, tap: IcmpTap) -> None:
-    """Traces what fails and something that passes, in both directions at once, and puts the traces among the path's facts."""
+async def trace_both_ways(context: ProbeContext, tap: IcmpTap, packets: Sequence[Packet]) -> None:
+    """Traces what fails and something that passes, in both directions at once, and puts the traces among the path's facts.
+
+    `packets`: the client's capture, as it grows.
+    """
     await context.sync()
     record = context.client_record()
-    found = judge(record, context.server_record, replace(context.facts, skips=tuple(context.skips)))
-    there = [_from_client(context, tap, q, distance(context.server_record)) for q in kinds_to_trace(found, Direction.C2S)]
-    back = [_from_server(context, q, distance(record)) for q in kinds_to_trace(found, Direction.S2C)] if context.peer is not None else []
-    traces = [trace for trace in await asyncio.gather(*there, *back) if trace is not None]
+    facts = replace(context.facts, skips=tuple(context.skips))
+    found, judgement = judge(record, context.server_record, facts), Judge(record, context.server_record, facts)
+    loss = round_trip(judgement.loss[Direction.C2S], judgement.loss[Direction.S2C])
+    there, back = (suspects(found, judgement, way) for way in WAYS)
+    work = [_from_client(context, tap, packets, _passing(found, Direction.C2S), there, loss, distance(context.server_record))]
+    if context.peer is not None:
+        starved = has_refused(context.server_record)
+        passing = _passing(found, Direction.S2C)
+        work.append(context.peer.trace(passing, back, highest_ttl=distance(record), loss=loss, starved=starved))
+    traces = [trace for some in await asyncio.gather(*work) for trace in some]
     await context.sync()
     client = context.recorder.record()
     server = under_clients_keys(client, context.server_record)
@@ -41,68 +58,108 @@ async def trace_both_ways(context: ProbeContext, tap: IcmpTap) -> None:
     context.facts = replace(context.facts, traces=tuple(with_reach(trace, *ends[trace.direction]) for trace in traces))
 
 
-def kinds_to_trace(found: Sequence[Observation], way: Direction) -> list[Check]:
-    """A kind that passes first, to compare with; then what fails, at most one a transport and cause."""
-    kinds = [_passing(found, way)]
-    seen: set[tuple[Transport, str]] = set()
-    for observation in sorted(found, key=_in_call_first):
-        lost_way = observation.detail.get("lost_direction", observation.direction)
-        check = Check(observation.probe, observation.check, observation.transport, observation.port, observation.detail.get("form", ""))
-        if (
-            observation.outcome not in FAILED
-            or refused_at_the_end(observation)
-            or lost_way not in (way, Direction.BOTH)
-            or not checks.can_be_copied(check)
-        ):
+def suspects(found: Sequence[Observation], judgement: Judge, way: Direction) -> list[Suspect]:
+    """What fails in that direction, each kind once: one of each transport and cause first, since these may be lost at different places."""
+    checks_by_id = {identifier(check, each): check for check in judgement.packet_counts for each in Direction}
+    first: dict[Check, Suspect] = {}
+    others: dict[Check, Suspect] = {}
+    groups: set[tuple[Transport, Cause | None]] = set()
+    for row in sorted(found, key=_in_call_first):
+        check = checks_by_id.get(row.id)
+        if check is None or not is_placed(row) or lost_way(row) not in (way, Direction.BOTH):
             continue
-        group = (observation.transport, str(observation.cause))
-        if group not in seen and len(kinds) <= MOST_KINDS:
-            seen.add(group)
-            kinds.append(check)
-    return kinds
+        counted = judgement.counts(check)
+        check = checks.same_packets(check) or check
+        group = (row.transport, row.cause)
+        if check not in first and check not in others:
+            (others if group in groups else first)[check] = Suspect(check, lost_packets(row, counted, way))
+            groups.add(group)
+    return [*first.values(), *others.values()]
+
+
+def lost_packets(row: Observation, counted: PacketCounts, way: Direction) -> tuple[tuple[str, str], ...]:
+    """Message and key of packets that the row is about and that were lost, those first that copies are best made of.
+
+    Of a stream the first of a session, since those behind it never left; of datagrams the newest, since what cuts a flow has cut it then.
+    """
+    named = row.detail.get("lost_message")
+    lost: list[tuple[float, str, str]] = []
+    for (direction, message), count in counted.counts.items():
+        if direction is not way or named not in (None, message):
+            continue
+        largest = max((count.sizes.get(key, 0) for key in count.received), default=0) if row.cause is Cause.SIZE else -1
+        lost += [(at, message, key) for key, at in count.sent.items() if key not in count.received and count.sizes.get(key, 0) > largest]
+    lost.sort(reverse=True)
+    if row.transport is Transport.TCP:
+        lost = list({session_part(key): (at, message, key) for at, message, key in lost}.values())
+    return tuple((message, key) for _, message, key in lost[:MOST_LOST])
 
 
 def _in_call_first(observation: Observation) -> bool:
     return observation.detail.get("form") != "in-call"
 
 
+def has_refused(record: EndRecord) -> bool:
+    """Whether routers have spent ICMP errors on what this end sent."""
+    return any(refusal.kind is not RefusalKind.RST for refusal in record.refusals)
+
+
 def _passing(found: Sequence[Observation], way: Direction) -> Check:
-    """A UDP port that passes; where none does, ICMP echo, which nearly always does."""
+    """A UDP port that passes; where none does, the control connection itself."""
     passing = [o for o in found if o.probe == "udp" and o.check == "reach" and o.direction is way and o.outcome in PASSED]
-    return checks.udp_reach(passing[0].port) if passing and passing[0].port is not None else checks.ICMP_ECHO
+    return checks.udp_reach(passing[0].port) if passing and passing[0].port is not None else checks.CONTROL
 
 
-async def _from_client(context: ProbeContext, tap: IcmpTap, check: Check, highest_ttl: int) -> TtlTrace | None:
-    make = _maker(context, check)
-    if make is None:
-        return None
-    return await tap.step(
+async def _from_client(
+    context: ProbeContext,
+    tap: IcmpTap,
+    packets: Sequence[Packet],
+    passing: Check,
+    found: Sequence[Suspect],
+    loss: Background,
+    highest_ttl: int,
+) -> list[TtlTrace]:
+    search = HopSearch(
+        tap,
         context.recorder,
-        check,
         Direction.C2S,
-        make,
-        source=context.stack.source_address(context.peer_address),
-        destination=context.peer_address,
-        highest_ttl=highest_ttl,
-        patience_s=context.settle_s,
+        context.stack.source_address(context.peer_address),
+        context.peer_address,
+        highest_ttl,
+        min(MOST_PATIENCE_S, context.settle_s),
+        loss,
+        context.pacer,
+        starved=has_refused(context.client_record()),
     )
+    makers = ((suspect.check, _maker(context, suspect, packets)) for suspect in found)
+    kinds = [Copied(check, make) for check, make in makers if make is not None]
+    return await search.run(_comparison(context, passing, packets), kinds)
 
 
-async def _from_server(context: ProbeContext, check: Check, highest_ttl: int) -> TtlTrace | None:
-    assert context.peer is not None
-    return await context.peer.trace(check, highest_ttl=highest_ttl)
+def _comparison(context: ProbeContext, passing: Check, packets: Sequence[Packet]) -> Copied:
+    """What the others are compared with; ICMP echo, which nearly always passes, where nothing else can be copied."""
+    make: ProbePacketMaker | None = None
+    if passing == checks.CONTROL and context.peer is not None and (ports := context.peer.control_ports) is not None:
+        make = probe_packets.segment_again(packets, passing, *ports)
+    elif passing != checks.CONTROL:
+        make = _maker(context, Suspect(passing), packets)
+    return Copied(passing, make) if make is not None else Copied(checks.ICMP_ECHO, probe_packets.echo(context.nonces))
 
 
-def _maker(context: ProbeContext, check: Check) -> ProbePacketMaker | None:
+def _maker(context: ProbeContext, suspect: Suspect, packets: Sequence[Packet]) -> ProbePacketMaker | None:
     """What makes copies of a kind of packet from the client; None: it cannot be made."""
-    nonces = context.nonces
-    own = context.stack.source_address(context.peer_address)
+    nonces, check = context.nonces, suspect.check
     if (make := context.copies.get(check) or probe_packets.without_port(nonces, check)) is not None:
         return make
     if check.port is None:
         return None
+    if (make := probe_packets.said_again(packets, context.recorder.said, check, suspect.lost, Vantage.CLIENT)) is not None:
+        return make
+    own = context.stack.source_address(context.peer_address)
     remote = Endpoint(context.peer_address, check.port)
-    if check.transport is Transport.TCP:
+    if check.probe == "tcp":
         return probe_packets.tcp_syn(nonces, Endpoint(own, 0), remote, check, using=context.local_ports)
+    if check.transport is Transport.TCP:
+        return None
     local = context.udp_locals.get(check.port)
     return probe_packets.udp(nonces, Endpoint(own, local.port), remote, check) if local is not None else None

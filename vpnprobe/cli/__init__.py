@@ -5,7 +5,9 @@ click itself. An error is one line on standard error and an exit status of `vpnp
 VPNPROBE_DEBUG=1 shows).
 """
 
+import errno
 import os
+import signal
 import sys
 from importlib import import_module
 from typing import Final
@@ -29,6 +31,8 @@ COMMANDS: Final = {
 """Name to first line of help; module and function bear the command's name."""
 INTERRUPTED: Final = 130
 """128 + SIGINT, as shells have it."""
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What standard output says that leads to a file which has no room left."""
 
 
 class LazyGroup(click.Group):
@@ -63,7 +67,8 @@ def vpnprobe() -> None:
 
 
 def main() -> None:
-    """Runs the command line and ends the process with its exit status."""
+    """Runs the command line and ends the process with its exit status. SIGTERM ends it as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run_command(sys.argv[1:]))
 
 
@@ -89,12 +94,26 @@ def run_command(arguments: list[str]) -> int:
         return _say("interrupted", INTERRUPTED)
     except BrokenPipeError:
         # Whoever read our output has gone: there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_standard_output()
         return ExitStatus.FINISHED
+    except OSError as error:
+        if error.errno not in FULL:
+            return _bug(error)
+        _forget_standard_output()
+        return _say(f"standard output cannot be written: {os.strerror(error.errno or 0).lower()}; free some space", ExitStatus.UNWRITABLE)
     except Exception as error:
-        if os.environ.get("VPNPROBE_DEBUG"):
-            raise
-        return _say(f"internal error: {type(error).__name__}: {error}; this is a bug (VPNPROBE_DEBUG=1 shows where)", ExitStatus.BUG)
+        return _bug(error)
+
+
+def _bug(error: Exception) -> int:
+    if os.environ.get("VPNPROBE_DEBUG"):
+        raise error
+    return _say(f"internal error: {type(error).__name__}: {error}; this is a bug (VPNPROBE_DEBUG=1 shows where)", ExitStatus.BUG)
+
+
+def _forget_standard_output() -> None:
+    """What is still in its buffer goes nowhere, instead of raising once more at the end of the process."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(message: str, status: int) -> int:

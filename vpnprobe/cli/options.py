@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from vpnprobe.errors import UsageError
+from vpnprobe.errors import CannotRun, ExitStatus, UsageError
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -105,6 +105,18 @@ def probes_for(only: Sequence[str], skip: Sequence[str]) -> tuple[frozenset[str]
         raise UsageError("--only and --skip leave nothing to probe: name fewer")
     everything = not wanted and not unwanted
     return (frozenset() if everything else frozenset(running)), (() if everything else tuple(protocols))
+
+
+def require_privilege(only: Sequence[str]) -> None:
+    """Raises CannotRun (status MISSING) where a probe was asked for by name that is nothing without raw sockets, and there are none."""
+    from vpnprobe.evidence.checks import SPECS
+    from vpnprobe.transports import capabilities
+    from vpnprobe.transports.stack import Capability
+
+    raw = {probe for probe, _ in SPECS} - {probe for (probe, _), spec in SPECS.items() if not spec.raw}
+    asked = [name for name in split_names(only) if name in raw]
+    if asked and Capability.RAW_IP not in capabilities.found():
+        raise CannotRun(f"--only {','.join(asked)}: {capabilities.lacking(Capability.RAW_IP)}", status=ExitStatus.MISSING)
 
 
 def _by_probe(protocol: str, wanted: Sequence[str]) -> bool:

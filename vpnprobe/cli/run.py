@@ -19,6 +19,7 @@ from vpnprobe.cli.options import (
     output_options,
     probes_for,
     probing_options,
+    require_privilege,
 )
 from vpnprobe.cli.profiles import existing_server
 from vpnprobe.cli.serve import DEFAULT_CONTROL_PORT
@@ -115,6 +116,7 @@ def run(
     judging = judging_of(rules_file, preset, prefer, client_os, consider)
     rule_set(judging)
     names, protocols = probes_for(only, skip)
+    require_privilege(only)
     wanted = Wanted(peer or "", control_port, token_file, solo, quiet, error_bound=error_bound)
     existing = existing_server(profile, wanted.tell, take_over=take_over) if profile is not None else None
     if existing is not None and names:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 from vpnprobe.conversations.contract import Conversation
+from vpnprobe.endpoint.recorder import Departures
 from vpnprobe.transports.stack import ConnectError, NetworkStack, TcpStream
 
 CLOCK_SLACK_S: Final = 0.002
@@ -37,10 +38,10 @@ class Driver:
         stack: NetworkStack,
         conversation: Conversation,
         *,
-        send: Callable[[bytes], None],
-        record: Callable[[], None],
+        send: Callable[[bytes], bool],
+        record: Callable[[Departures], None],
     ) -> None:
-        """`send`: hands one datagram or chunk over. `record`: takes the conversation's events."""
+        """`send`: hands one datagram or chunk over; whether that was taken. `record`: takes the conversation's events."""
         self.conversation = conversation
         self.heard = stack.now()
         """When the conversation was begun, or last got or sent anything, on the stack's clock."""
@@ -108,10 +109,9 @@ class Driver:
         self._progress.set()
 
     def _carry_on(self) -> None:
-        waiting = self.conversation.data_to_send(self._stack.now())
-        self._record()
-        for data in waiting:
-            self._send(data)
+        now = self._stack.now()
+        said = tuple(self.conversation.data_to_send(now))
+        self._record(Departures(now, said, tuple([self._send(data) for data in said])))
         self.heard = self._stack.now()
         self._progress.set()
         self._arm()
@@ -142,9 +142,10 @@ LONGEST_S: Final = 60.0
 
 
 class GoalOrSilence:
-    """The check's goal, or silence: nothing is due any more, and nothing has come for `silence_s` since. LONGEST_S at most."""
+    """The check's goal, or silence: nothing is due any more, and nothing has come for `silence_s()` since. LONGEST_S at most."""
 
-    def __init__(self, driver: Driver, check: str, silence_s: float) -> None:
+    def __init__(self, driver: Driver, check: str, silence_s: Callable[[], float]) -> None:
+        """`silence_s`: seconds, as they are right at the moment: the other end may become slower meanwhile."""
         self._driver = driver
         self._check = check
         self._silence_s = silence_s
@@ -155,22 +156,24 @@ class GoalOrSilence:
 
     def due(self) -> float:
         silent = self._driver.conversation.next_timer() is None
-        return min(self._last, self._driver.heard + self._silence_s) if silent else self._last
+        return min(self._last, self._driver.heard + self._silence_s()) if silent else self._last
 
 
-class GoalBy:
-    """The check's goal, or a moment on the stack's clock."""
+class GoalWithin:
+    """The check's goal, or `within_s()` from now on, seconds as they are right at the moment."""
 
-    def __init__(self, driver: Driver, check: str, deadline: float) -> None:
+    def __init__(self, driver: Driver, check: str, began: float, within_s: Callable[[], float]) -> None:
+        """`began`: now, on the stack's clock."""
         self._driver = driver
         self._check = check
-        self._deadline = deadline
+        self._began = began
+        self._within_s = within_s
 
     def reached(self, now: float) -> bool:
-        return self._driver.conversation.reached(self._check) or now >= self._deadline - CLOCK_SLACK_S / 2
+        return self._driver.conversation.reached(self._check) or now >= self.due() - CLOCK_SLACK_S / 2
 
-    def due(self) -> float | None:
-        return self._deadline
+    def due(self) -> float:
+        return self._began + self._within_s()
 
 
 class StreamDriver(Driver):
@@ -180,7 +183,7 @@ class StreamDriver(Driver):
     MOST_WAITING chunks wait for it.
     """
 
-    def __init__(self, stack: NetworkStack, conversation: Conversation, stream: TcpStream, record: Callable[[], None]) -> None:
+    def __init__(self, stack: NetworkStack, conversation: Conversation, stream: TcpStream, record: Callable[[Departures], None]) -> None:
         super().__init__(stack, conversation, send=self._queue, record=record)
         self.stream = stream
         self.was_reset = False
@@ -206,10 +209,14 @@ class StreamDriver(Driver):
             if task is not None:
                 task.cancel()
 
-    def _queue(self, data: bytes) -> None:
+    def _queue(self, data: bytes) -> bool:
+        """False where the connection was reset: nothing leaves over it any more."""
+        if self.was_reset:
+            return False
         self._outgoing.append(data)
         if self._writing is None or self._writing.done():
             self._writing = asyncio.get_running_loop().create_task(self._write())
+        return True
 
     async def _write(self) -> None:
         try:

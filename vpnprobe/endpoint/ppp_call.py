@@ -40,11 +40,13 @@ class Call:
 
     def _send(self, packet: EnhancedGre) -> None:
         data = packet.encode()
-        for identity in identify.in_call(packet):
-            self.recorder.sent(
-                identity.check, identity.key, message=identity.message, size=len(data), to=Endpoint(self.peer, 0), detail=identity.detail
-            )
-        self.raw.send(data, self.peer)
+        at, left = self.recorder.stack.now(), self.raw.send(data, self.peer)
+        to = Endpoint(self.peer, 0)
+        for i in identify.in_call(packet):
+            if left:
+                self.recorder.sent(i.check, i.key, message=i.message, size=len(data), to=to, detail=i.detail, at=at)
+            else:
+                self.recorder.withheld[i.check] += 1
 
     def fresh(self) -> EnhancedGre:
         """A Configure-Request with a Magic-Number that was never used before."""

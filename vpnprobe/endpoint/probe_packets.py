@@ -3,22 +3,41 @@
 Our own payload in one says that it is for a trace, so that a copy which arrives is not taken for a trial of the path.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from vpnprobe.conversations.registry import protocol_of
+from vpnprobe.endpoint.passive_observer import HIGHEST_LIMITED_TTL
 from vpnprobe.endpoint.ppp_call import Call
+from vpnprobe.endpoint.said import Said
 from vpnprobe.endpoint.sending import Nonces, ProbePacket, bare_gre, esp
+from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.attempts import SEQUENCE, SYN, port_key
-from vpnprobe.evidence.packet_records import Check
+from vpnprobe.evidence.packet_records import Check, Vantage
 from vpnprobe.observations.schema import Transport
-from vpnprobe.transports.stack import Endpoint
+from vpnprobe.transports.stack import Endpoint, Packet
 from vpnprobe.wire.icmp import EchoRequest
-from vpnprobe.wire.ip import IpProtocol, TcpFlag, TcpSegment, UdpDatagram
+from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment, UdpDatagram
 from vpnprobe.wire.nonce import Purpose
 
 ProbePacketMaker = Callable[[int], ProbePacket]
 """From the IP identification that the copy will have to the copy."""
+Upper = TcpSegment | UdpDatagram
+PROTOCOLS: Final = {Transport.TCP: int(IpProtocol.TCP), Transport.UDP: int(IpProtocol.UDP)}
+IPV4_HEADER: Final = 20
+HEAD_BYTES: Final = 24
+"""Of a message in a stream: enough to know the segment that carries it by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A kind of packet that fails, to be copied."""
+
+    check: Check
+    lost: tuple[tuple[str, str], ...] = ()
+    """Message and key of packets that were lost, those first that copies are best made of; empty: none is known by a key."""
 
 
 def echo(nonces: Nonces) -> ProbePacketMaker:
@@ -83,3 +102,66 @@ def in_call(call: Call) -> ProbePacketMaker:
         return ProbePacket(int(IpProtocol.GRE), packet.encode(), checks.GRE_IN_CALL, identity.key, identity.message)
 
     return make
+
+
+def said_again(
+    packets: Sequence[Packet], said: Said, check: Check, lost: Iterable[tuple[str, str]], own: Vantage
+) -> ProbePacketMaker | None:
+    """A packet that carried one of these messages (name and key), else the newest payload of ours that asks the check; None: there is none.
+
+    `packets`: the capture of the end `own`. Like all that sends a packet again, only for TTLs with which it does not arrive: its like has a
+    record.
+    """
+    data = said.first_of(check, lost)
+    if data is None:
+        return _again(packets, check, own, lambda upper: isinstance(upper, UdpDatagram) and _asks(upper, check))
+    head = data[:HEAD_BYTES]
+    return _again(packets, check, own, lambda upper: head in upper.payload if isinstance(upper, TcpSegment) else upper.payload == data)
+
+
+def syn_ack_again(packets: Sequence[Packet], check: Check) -> ProbePacketMaker | None:
+    """An answer to a SYN once more; None: none was sent from that port."""
+    both = TcpFlag.SYN | TcpFlag.ACK
+    return _again(packets, check, Vantage.SERVER, lambda upper: isinstance(upper, TcpSegment) and upper.flags & both == both)
+
+
+def segment_again(packets: Sequence[Packet], check: Check, own_port: int, other_port: int) -> ProbePacketMaker | None:
+    """The newest segment of a connection that is up once more; None: its segments are not in the capture."""
+    ends = {TcpFlag.SYN, TcpFlag.FIN, TcpFlag.RST}
+
+    def fits(upper: Upper) -> bool:
+        if not isinstance(upper, TcpSegment) or (upper.source_port, upper.destination_port) != (own_port, other_port):
+            return False
+        return not any(upper.has(flag) for flag in ends)
+
+    return _again(packets, check, Vantage.CLIENT, fits)
+
+
+def _asks(datagram: UdpDatagram, check: Check) -> bool:
+    found = identify.datagram(check.port or 0, datagram.payload)
+    return found is not None and found.check == check
+
+
+def _again(packets: Sequence[Packet], check: Check, own: Vantage, fits: Callable[[Upper], bool]) -> ProbePacketMaker | None:
+    """The newest packet that left by the check's transport to or from its port at the server, and that `fits` takes."""
+    place = IPV4_HEADER + (2 if own is Vantage.CLIENT else 0)
+    port = slice(place, place + 2), check.port.to_bytes(2, "big") if check.port is not None else None
+    for packet in reversed(packets):
+        if packet.outgoing and (found := _outgoing(packet.data, check, port, fits)) is not None:
+            return lambda _: found
+    return None
+
+
+def _outgoing(data: bytes, check: Check, port: tuple[slice, bytes | None], fits: Callable[[Upper], bool]) -> ProbePacket | None:
+    """The packet with fresh checksums, which offloading leaves unset in captures; None: it is another. `port`: where it has which."""
+    protocol, (place, number) = PROTOCOLS[check.transport], port
+    if len(data) < IPV4_HEADER or data[9] != protocol or (number is not None and data[place] != number):
+        return None
+    try:
+        ip = IPv4Packet.decode(data)
+        upper = TcpSegment.decode(ip.payload) if check.transport is Transport.TCP else UdpDatagram.decode(ip.payload)
+    except DecodeError:
+        return None
+    if ip.ttl <= HIGHEST_LIMITED_TTL or not fits(upper):
+        return None
+    return ProbePacket(protocol, upper.encode(ip.source, ip.destination), check, "", dont_fragment=ip.dont_fragment)

@@ -3,17 +3,22 @@
 The list only grows, so that the other end can ask for what is new; it is bounded, since its length is in a stranger's hands at the server.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Final
+from itertools import chain, repeat
+from typing import Final, NamedTuple
 
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.conversations.registry import protocol_of
+from vpnprobe.endpoint.said import Said, taken
 from vpnprobe.evidence.attempts import SYN, port_key
 from vpnprobe.evidence.identify import PacketIdentity
+from vpnprobe.evidence.lateness import Lateness, added
 from vpnprobe.evidence.packet_records import BLOCK, Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, Refusal
+from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Datagram, Endpoint, NetworkStack
 from vpnprobe.wire.nonce import Purpose
@@ -24,6 +29,17 @@ MOST_ROWS: Final = 50_000
 def attempt_key(local: Endpoint) -> str:
     """What a socket knows a connection attempt by; `evidence.attempts` joins the two ends' where a NAT changes the client's port."""
     return port_key(local.port)
+
+
+class Departures(NamedTuple):
+    """What a conversation handed over at one moment."""
+
+    at: float
+    """On the network stack's clock, before the first was handed over."""
+    said: tuple[bytes, ...]
+    """The datagrams or chunks."""
+    left: tuple[bool, ...]
+    """Of each, whether it was taken."""
 
 
 class Recorder:
@@ -39,7 +55,23 @@ class Recorder:
         """Rows beyond MOST_ROWS that were not kept."""
         self.attempts: set[tuple[Check, str]] = set()
         """Connection attempts of this end's own, by check and key."""
+        self.said = Said()
         self._block: int | None = None
+        self.withheld: Counter[Check] = Counter()
+        """Packets that the kernel refused to send: they have not left, and are no trials of the path."""
+        self.late: tuple[Lateness, ...] = ()
+        """When this end's program did not run though it was to, seconds since `began`."""
+        self.given_up: dict[str, float] = {}
+        """By key of a conversation: when this end ceased to listen to it, less what an answer takes, seconds since `began`."""
+
+    def was_late(self, from_s: float, to_s: float) -> None:
+        """This end's program did not run though it was to; on the network stack's clock."""
+        if to_s > self.began:
+            self.late = added(self.late, Lateness(max(0.0, from_s - self.began), to_s - self.began))
+
+    def gave_up(self, conversation: Conversation, *, answer_s: float) -> None:
+        """This end listens to a conversation no more, in which an answer takes so long."""
+        self.given_up.setdefault(conversation.key, self.stack.now() - self.began - answer_s)
 
     @contextmanager
     def in_block(self, number: int | None) -> Iterator[None]:
@@ -68,15 +100,40 @@ class Recorder:
         detail: Mapping[str, int | str] | None = None,
         purpose: Purpose = Purpose.REACH,
         local: Endpoint | None = None,
+        at: float | None = None,
     ) -> None:
-        """A packet or message that left; with `ttl` it is a TTL-limited copy, whatever `purpose` says. `local`: where it left from."""
-        at = self.stack.now() - self.began
+        """A packet or message that left; with `ttl` it is a TTL-limited copy, whatever `purpose` says.
+
+        `local`: where it left from. `at`: when it was handed over, on the network stack's clock; None: now.
+        """
+        at = (self.stack.now() if at is None else at) - self.began
         peer = (str(to.address), to.port) if to is not None else None
         own = (str(local.address), local.port) if local is not None else None
         ttl_limited = ttl is not None
         detail = {**(detail or {}), **({BLOCK: self._block} if self._block is not None else {})}
         purpose = Purpose.TRACE if ttl_limited else purpose
         self._keep(PacketRecord(self.vantage, Movement.SENT, at, check, key, message, size, ttl, ttl_limited, peer, detail, purpose, own))
+
+    def leaving(
+        self,
+        send: Callable[[], bool],
+        check: Check,
+        key: str,
+        *,
+        message: str = "",
+        size: int = 0,
+        ttl: int | None = None,
+        to: Endpoint | None = None,
+        detail: Mapping[str, int | str] | None = None,
+        purpose: Purpose = Purpose.REACH,
+        local: Endpoint | None = None,
+    ) -> None:
+        """Sends a packet, and records it where the kernel took it: what it refused has not left."""
+        at = self.stack.now()
+        if send():
+            self.sent(check, key, message=message, size=size, ttl=ttl, to=to, detail=detail, purpose=purpose, local=local, at=at)
+        elif ttl is None:
+            self.withheld[check] += 1
 
     def attempted(self, check: Check, local: Endpoint, *, to: Endpoint) -> str:
         """A connection that is about to be tried from `local`; returns its key. The wire may show its sequence number afterwards."""
@@ -118,10 +175,16 @@ class Recorder:
             )
         return bool(found)
 
-    def steps(self, conversation: Conversation, check: Check, own: Sender, *, remote: Endpoint | None = None) -> None:
-        """Records the messages that a conversation has sent and received since the last call."""
+    def steps(
+        self, conversation: Conversation, check: Check, own: Sender, departures: Departures, *, remote: Endpoint | None = None
+    ) -> None:
+        """Records the messages that a conversation has sent and received since the last call.
+
+        Those that the kernel refused have not left. A message that is no datagram by itself left with the last of them.
+        """
         spec = protocol_of(check.probe, check.name)
         assert spec is not None, f"{check.probe}/{check.name} is no conversation's"
+        left, said = chain(departures.left, repeat(departures.left[-1] if departures.left else True)), list(departures.said)
         for step in conversation.events():
             name, detail = spec.described(step.message)
             if not step.expected:
@@ -129,13 +192,25 @@ class Recorder:
             told, suffix = spec.bears_on(step.message)
             asked, key = check._replace(name=told), conversation.key + suffix
             if step.sender is own:
-                self.sent(asked, key, message=name, size=step.size, to=remote, detail=detail)
+                data, took = taken(said, step.size, spec.length_bytes), next(left)
+                if took:
+                    self.sent(asked, key, message=name, size=step.size, to=remote, detail=detail, at=departures.at)
+                else:
+                    self.withheld[asked] += 1
+                if took and data is not None:
+                    self.said.keep(asked, name, key, data)
             else:
                 self.received(asked, key, message=name, size=step.size, source=remote, detail=detail)
 
     def refused(self, refusal: Refusal) -> None:
         if refusal not in self.refusals and len(self.refusals) < MOST_ROWS:
             self.refusals.append(replace(refusal, at=self.stack.now() - self.began))
+
+    @property
+    def refused_to_send(self) -> frozenset[Check]:
+        """Checks of which the kernel refused LEAST_TRIALS or more and took none: this host's own doing."""
+        left = {s.check for s in self.packet_records if s.movement is Movement.SENT}
+        return frozenset(check for check, count in self.withheld.items() if count >= LEAST_TRIALS and check not in left)
 
     @property
     def call_ids(self) -> frozenset[int]:
@@ -150,4 +225,11 @@ class Recorder:
 
     def record(self, *, sees_closed_ports: bool = False, sees_raw: bool = True) -> EndRecord:
         """The record as it stands."""
-        return EndRecord(tuple(self.packet_records), tuple(self.refusals), sees_closed_ports=sees_closed_ports, sees_raw=sees_raw)
+        return EndRecord(
+            tuple(self.packet_records),
+            tuple(self.refusals),
+            sees_closed_ports=sees_closed_ports,
+            sees_raw=sees_raw,
+            late=self.late,
+            given_up=dict(self.given_up),
+        )

@@ -3,7 +3,7 @@
 Each packet carries a nonce of its own (and ESP an SPI of its own), so packets are independent trials of the path.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -85,9 +85,11 @@ class ProbePacket:
     payload: bytes
     check: Check
     key: str
+    """Empty: it is a packet sent again, which has a record already."""
     message: str = ""
     detail: Mapping[str, int | str] = field(default_factory=dict)
     """As in packet records."""
+    dont_fragment: bool = False
 
 
 def bare_gre(payload: NoncePayload) -> ProbePacket:
@@ -111,14 +113,14 @@ class BesidePort:
         self._stack = stack
         self.local = Endpoint(stack.source_address(remote), number)
 
-    def send(self, data: bytes, to: Endpoint, *, ttl: int | None = None) -> None:
+    def send(self, data: bytes, to: Endpoint, *, ttl: int | None = None) -> bool:
         source, destination = self.local.address, to.address
-        if source.version == 4 and destination.version == 4:
-            datagram = UdpDatagram(self.local.port, to.port, data).encode(source, destination)
-            identification = int.from_bytes(self._stack.entropy(2), "big")
-            self._stack.send_packet(
-                IPv4Packet(source, destination, int(IpProtocol.UDP), ttl or USUAL_TTL, identification, datagram).encode()
-            )
+        if source.version != 4 or destination.version != 4:
+            return False
+        datagram = UdpDatagram(self.local.port, to.port, data).encode(source, destination)
+        identification = int.from_bytes(self._stack.entropy(2), "big")
+        packet = IPv4Packet(source, destination, int(IpProtocol.UDP), ttl or USUAL_TTL, identification, datagram)
+        return self._stack.send_packet(packet.encode())
 
     def close(self) -> None:
         """Nothing is open."""
@@ -131,25 +133,21 @@ class ProbeSender:
         self.recorder = recorder
         self.nonces = nonces
 
-    def _sent(self, probe_packet: ProbePacket, to: Endpoint, local: Endpoint | None = None) -> None:
-        self.recorder.sent(
-            probe_packet.check, probe_packet.key, message=probe_packet.message, size=len(probe_packet.payload), to=to, local=local
-        )
+    def _send(self, probe_packet: ProbePacket, to: Endpoint, send: Callable[[], bool], local: Endpoint | None = None) -> None:
+        size = len(probe_packet.payload)
+        self.recorder.leaving(send, probe_packet.check, probe_packet.key, message=probe_packet.message, size=size, to=to, local=local)
 
     def bare_gre(self, raw: RawPort, to: Address) -> None:
         probe_packet = bare_gre(self.nonces.fresh())
-        self._sent(probe_packet, Endpoint(to, 0))
-        raw.send(probe_packet.payload, to)
+        self._send(probe_packet, Endpoint(to, 0), lambda: raw.send(probe_packet.payload, to))
 
     def esp(self, raw: RawPort, to: Address) -> None:
         probe_packet = esp(self.nonces.fresh(), self.nonces.spi())
-        self._sent(probe_packet, Endpoint(to, 0))
-        raw.send(probe_packet.payload, to)
+        self._send(probe_packet, Endpoint(to, 0), lambda: raw.send(probe_packet.payload, to))
 
     def esp_in_udp(self, port: UdpPort, to: Endpoint) -> None:
         probe_packet = esp(self.nonces.fresh(), self.nonces.spi(), checks.ESP_IN_UDP)
-        self._sent(probe_packet, to, port.local)
-        port.send(probe_packet.payload, to)
+        self._send(probe_packet, to, lambda: port.send(probe_packet.payload, to), port.local)
 
     def nonce(self, port: UdpPort, to: Endpoint, check: Check, *, size: int, purpose: Purpose = Purpose.REACH) -> None:
         self.payload(port, to, check, self.nonces.fresh(size, purpose=purpose))
@@ -169,8 +167,8 @@ class ProbeSender:
         self.payload(port, to, check, self.nonces.prompt(block, request))
 
     def payload(self, port: UdpPort, to: Endpoint, check: Check, payload: NoncePayload) -> None:
-        self.recorder.sent(check, payload.key, size=payload.size, to=to, purpose=payload.purpose, local=port.local)
-        port.send(payload.encode(), to)
+        data, size = payload.encode(), payload.size
+        self.recorder.leaving(lambda: port.send(data, to), check, payload.key, size=size, to=to, purpose=payload.purpose, local=port.local)
 
     def answer(self, port: UdpPort, to: Endpoint, identity: PacketIdentity, received: bytes) -> None:
         """Answers a datagram that was identified as ours, in kind; an answer is not answered."""
@@ -179,6 +177,4 @@ class ProbeSender:
             return
         payload = NoncePayload.decode(received)
         if not payload.is_answer:
-            answer = payload.answer()
-            self.recorder.sent(identity.check, answer.key, size=answer.size, to=to, purpose=answer.purpose)
-            port.send(answer.encode(), to)
+            self.payload(port, to, identity.check, payload.answer())

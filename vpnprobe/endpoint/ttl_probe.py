@@ -1,29 +1,24 @@
-"""TTL-limited probes: copies of one kind of packet with TTLs 1, 2, 3, ..., matched to the routers' time-exceeded messages by their quotes.
+"""TTL-limited copies of packets, matched to what routers answer by the quotes: one end's raw ICMP socket.
 
-Each copy has an IP identification of its own, which every quote carries (RFC 792: the IP header and 8 bytes). Copies are paced and
-few: Linux routers answer about 6 in a burst and then one a second for each asker, and a hop that does not answer is no evidence of a
-drop. The same tap ties ICMP errors to our packets.
+Each copy has an IP identification of its own, which every quote carries (RFC 792: the IP header and 8 bytes). The same tap ties ICMP
+errors to our packets. Which copies are sent is for `endpoint.hop_search`.
 """
 
-import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Final
 
+from vpnprobe.endpoint.probe_packets import ProbePacketMaker
 from vpnprobe.endpoint.recorder import Recorder
-from vpnprobe.endpoint.sending import ProbePacket
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import EndRecord, RefusalKind, TtlTrace
-from vpnprobe.observations.schema import Direction
 from vpnprobe.transports.stack import Address, Datagram, Endpoint, NetworkStack
 from vpnprobe.wire.icmp import DestinationUnreachable, EchoReply, Quote, TimeExceeded, Unreachable, decode_icmp
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet
 
-PACE_S: Final = 0.004
-ROUNDS: Final = 2
-"""Times that a hop is asked which has not answered."""
 UNKNOWN_DISTANCE: Final = 16
 HIGHEST_TTL: Final = 30
 INITIAL_TTLS: Final = (64, 128, 255)
@@ -39,24 +34,36 @@ KINDS: Final = {
 OnUnreachable = Callable[[Quote, Address, RefusalKind], None]
 
 
-@dataclass(slots=True)
-class RunningTrace:
-    """One trace under way."""
+@dataclass(eq=False, slots=True)
+class Copied:
+    """One kind of packet that copies are sent of, and what came of them."""
 
     check: Check
-    direction: Direction
-    hops: dict[int, str | None] = field(default_factory=dict)
+    make: ProbePacketMaker
+    answered: dict[int, str] = field(default_factory=dict)
+    """By TTL: the router that said that it ended there."""
+    refused: dict[int, str] = field(default_factory=dict)
+    """By TTL: who answered that it does not let them through."""
+    sent: Counter[int] = field(default_factory=Counter)
+    """By TTL: how many copies."""
     reached: int | None = None
-    """Set by an echo reply; for other kinds the other end's record tells."""
+    """The lowest TTL that an echo reply came for; of other kinds the other end's record tells."""
 
 
-class Copy(NamedTuple):
+@dataclass(eq=False, slots=True)
+class Copy:
     """One TTL-limited packet that was sent."""
 
-    trace: RunningTrace
+    of: Copied
     ttl: int
     destination: Address
     protocol: int
+    at: float
+    """When it was sent, seconds on the stack's clock."""
+    size: int
+    """Bytes behind the IP header."""
+    answered: bool = False
+    """A router said that its TTL ended there."""
 
 
 class IcmpTap:
@@ -81,73 +88,68 @@ class IcmpTap:
             return
         match message:
             case TimeExceeded(quote=quote):
-                self._answered(quote, str(datagram.source.address))
+                self._ended(quote, str(datagram.source.address))
             case DestinationUnreachable(code=code, quote=quote):
+                self._refused(quote, str(datagram.source.address))
                 self._on_unreachable(quote, datagram.source.address, unreachable_kind(code))
             case EchoReply(sequence=sequence):
                 self._echoed(sequence, datagram.source.address)
             case _:
                 return
 
-    def _answered(self, quote: Quote, address: str) -> None:
+    def _copy(self, quote: Quote) -> Copy | None:
+        """The copy that is quoted; None: it is none of those under way."""
         copy = self._copies.get(quote.identification or 0)
         # Others on this host trace too: the identification alone is 16 bits that anybody may use.
-        if copy is not None and (quote.destination, quote.protocol) == (copy.destination, copy.protocol):
-            copy.trace.hops[copy.ttl] = copy.trace.hops.get(copy.ttl) or address
+        fits = copy is not None and (quote.destination, quote.protocol) == (copy.destination, copy.protocol)
+        return copy if fits else None
+
+    def _ended(self, quote: Quote, router: str) -> None:
+        if (copy := self._copy(quote)) is not None:
+            copy.answered = True
+            copy.of.answered.setdefault(copy.ttl, router)
+
+    def _refused(self, quote: Quote, source: str) -> None:
+        if (copy := self._copy(quote)) is not None:
+            copy.of.refused.setdefault(copy.ttl, source)
 
     def _echoed(self, sequence: int, source: Address) -> None:
         copy = self._copies.get(sequence)
         if copy is not None and source == copy.destination:
-            copy.trace.reached = min(copy.ttl, copy.trace.reached or copy.ttl)
+            copy.of.reached = min(copy.ttl, copy.of.reached or copy.ttl)
 
     def next_identification(self) -> int:
         """1 to 65535, each once in a long while."""
         self._identification = self._identification % 65535 + 1
         return self._identification
 
-    async def step(
-        self,
-        recorder: Recorder,
-        check: Check,
-        direction: Direction,
-        make: Callable[[int], ProbePacket],
-        *,
-        source: Address,
-        destination: Address,
-        highest_ttl: int,
-        patience_s: float,
-    ) -> TtlTrace:
-        """Sends one copy for each TTL, and one more where nobody answered; `make(identification)` makes each copy with a fresh nonce."""
-        trace = RunningTrace(check, direction)
-        for round_number in range(ROUNDS):
-            wanted = [ttl for ttl in range(1, highest_ttl + 1) if trace.hops.get(ttl) is None and ttl < (trace.reached or 999)]
-            for ttl in wanted:
-                self._send(recorder, trace, make, source, destination, ttl)
-                await asyncio.sleep(PACE_S)
-            await asyncio.sleep(patience_s if round_number == 0 else max(patience_s, 0.1))
-        for identification in [number for number, copy in self._copies.items() if copy.trace is trace]:
-            del self._copies[identification]
-        return TtlTrace(check, direction, dict(sorted(trace.hops.items())), trace.reached)
+    def forget(self, copies: Iterable[Copy]) -> None:
+        """What still comes for these is nobody's."""
+        gone = set(copies)
+        self._copies = {number: copy for number, copy in self._copies.items() if copy not in gone}
 
-    def _send(
-        self, recorder: Recorder, trace: RunningTrace, make: Callable[[int], ProbePacket], source: Address, destination: Address, ttl: int
-    ) -> None:
+    def send(self, recorder: Recorder, of: Copied, *, source: Address, destination: Address, ttl: int) -> Copy:
+        """Sends one copy, and records it unless it is a packet sent again."""
         identification = self.next_identification()
-        probe_packet = make(identification)
-        trace.hops.setdefault(ttl, None)
-        self._copies[identification] = Copy(trace, ttl, destination, probe_packet.protocol)
-        recorder.sent(
-            trace.check,
-            probe_packet.key,
-            message=probe_packet.message,
-            size=len(probe_packet.payload),
-            ttl=ttl,
-            to=Endpoint(destination, 0),
-            detail=probe_packet.detail,
-        )
-        if source.version == 4 and destination.version == 4:
-            packet = IPv4Packet(source, destination, probe_packet.protocol, ttl, identification, probe_packet.payload)
-            self.stack.send_packet(packet.encode())
+        probe_packet = of.make(identification)
+        of.sent[ttl] += 1
+        copy = Copy(of, ttl, destination, probe_packet.protocol, self.stack.now(), len(probe_packet.payload))
+        self._copies[identification] = copy
+
+        def send() -> bool:
+            if source.version != 4 or destination.version != 4:
+                return False
+            kind, data, whole = probe_packet.protocol, probe_packet.payload, probe_packet.dont_fragment
+            return self.stack.send_packet(IPv4Packet(source, destination, kind, ttl, identification, data, dont_fragment=whole).encode())
+
+        if probe_packet.key:
+            size, to = len(probe_packet.payload), Endpoint(destination, 0)
+            recorder.leaving(
+                send, of.check, probe_packet.key, message=probe_packet.message, size=size, ttl=ttl, to=to, detail=probe_packet.detail
+            )
+        else:
+            send()
+        return copy
 
 
 def check_of(quote: Quote, *, server_port: Callable[[int, int], int]) -> Check | None:
@@ -182,4 +184,4 @@ def with_reach(trace: TtlTrace, sender: EndRecord, receiver: EndRecord) -> TtlTr
     ttls = {s.key: s.ttl for s in sender.packet_records if s.ttl_limited and s.check == trace.check and s.ttl is not None}
     came = [ttls[s.key] for s in receiver.packet_records if s.movement is Movement.RECEIVED and s.key in ttls]
     reached = [ttl for ttl in [*came, trace.reached] if ttl is not None]
-    return TtlTrace(trace.check, trace.direction, trace.hops, min(reached, default=None))
+    return replace(trace, reached=min(reached, default=None))

@@ -1,8 +1,7 @@
-"""Why and where something does not pass: each failing observation is compared with what passes beside it.
+"""Why something does not pass: each failing observation is compared with what passes beside it.
 
 The control experiments: the same payload on another port, another payload on the same port, another IP protocol between the same
-addresses, the same check in a tunnel-less form. And the TTL-limited copies: the last router that answered for the failing kind, and the
-next one, known from a kind that passes.
+addresses, the same check in a tunnel-less form. Where it is lost is told by `evidence.places`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,10 +10,10 @@ from typing import Any, Final
 
 from vpnprobe.evidence.checks import BARE, IN_CALL, comes_before
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.records import PathFacts, PortState, RefusalKind, TtlTrace
-from vpnprobe.observations.schema import Cause, Direction, Location, Observation, Outcome, Transport
+from vpnprobe.evidence.places import FAILED, last_answer, located, lost_way, trace_of
+from vpnprobe.evidence.records import PathFacts, PortState, RefusalKind
+from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 
-FAILED: Final = frozenset({Outcome.BLOCKED, Outcome.REFUSED})
 REFUSED_BY_HOST: Final = {
     "client": "the client's own firewall refuses it",
     # A router that forwards ports holds the server's public address, and answers from it.
@@ -25,7 +24,8 @@ PASSED: Final = frozenset({Outcome.PASS, Outcome.DEGRADED})
 
 def explain(observations: Sequence[Observation], facts: PathFacts) -> list[Observation]:
     """The same observations, with causes and places added to those that fail."""
-    return [_located(_with_cause(o, observations, facts), facts) if o.outcome in FAILED else o for o in observations]
+    explained = (_with_cause(o, observations, facts) if o.outcome in FAILED else o for o in observations)
+    return [located(o, facts) for o in explained]
 
 
 def _with_cause(observation: Observation, others: Sequence[Observation], facts: PathFacts) -> Observation:
@@ -43,7 +43,7 @@ def _with_cause(observation: Observation, others: Sequence[Observation], facts: 
 def _cause(failed: Observation, others: Sequence[Observation], facts: PathFacts) -> tuple[Cause, list[str]]:
     """The cause, and the ids of the observations that tell it."""
     others = [o for o in others if o.family == failed.family]
-    passing = _covering([o for o in others if o.outcome in PASSED and o.id != failed.id], _lost(failed))
+    passing = _covering([o for o in others if o.outcome in PASSED and o.id != failed.id], lost_way(failed))
     if failed.detail.get("by") == "peer":
         return Cause.UNKNOWN, []  # Its own refusal, in its protocol's words: nothing on the path.
     if _refused_by_servers_nat(failed, facts):
@@ -113,17 +113,17 @@ def _at_servers_nat(failed: Observation, facts: PathFacts) -> bool:
 
     A router that has the server's address is no hop for what is sent to that address, and is one for what it forwards.
     """
-    if not facts.server_nat or _lost(failed) is not Direction.C2S:
+    if not facts.server_nat or lost_way(failed) is not Direction.C2S:
         return False
-    last = _last_answer(trace) if (trace := _trace_of(failed, facts)) is not None else None
+    last = last_answer(trace) if (trace := trace_of(failed, facts)) is not None else None
     passing = [t for t in facts.traces if t.direction is Direction.C2S and t.reached is not None]
     return last is not None and any(t.hops.get(last[0] + 1) == facts.server_address for t in passing)
 
 
 def _reaches_nat(failed: Observation, facts: PathFacts) -> bool:
     """Whether the last router that answered for the failing packets is the one whose address stands for the client."""
-    trace = _trace_of(failed, facts)
-    last = _last_answer(trace) if trace is not None else None
+    trace = trace_of(failed, facts)
+    last = last_answer(trace) if trace is not None else None
     return last is not None and last[1] == facts.client_seen_as
 
 
@@ -147,7 +147,7 @@ def _cause_of_payload(
         same_kind = [o for o in passing if o.check == "reach" and o.transport is failed.transport]
         by_port = same_kind or (failed.transport is Transport.TCP and controls)
         return (Cause.PORT, _ids(same_kind)) if by_port else (Cause.IP_PROTOCOL, [failing.id])
-    decoys = _covering([o for o in reach if o.outcome in PASSED], _lost(failed))
+    decoys = _covering([o for o in reach if o.outcome in PASSED], lost_way(failed))
     return (Cause.PAYLOAD, _ids(decoys)) if decoys else (Cause.UNKNOWN, [])
 
 
@@ -190,20 +190,15 @@ def _refusing_host(failed: Observation, facts: PathFacts) -> str:
     return "server" if kind == RefusalKind.PROHIBITED.value or listening or way is Direction.S2C else ""
 
 
-def _lost(failed: Observation) -> Direction:
-    """The direction in which it is lost; BOTH: it goes both ways, and which of them fails is not known."""
-    return Direction(failed.detail.get("lost_direction", failed.direction))
-
-
 def lost_ways(failed: Observation) -> tuple[Direction, ...]:
     """The directions in one of which it is lost: both where that is not known."""
-    way = _refused_way(failed) if failed.outcome is Outcome.REFUSED or failed.check == "reach" else _lost(failed)
+    way = _refused_way(failed) if failed.outcome is Outcome.REFUSED or failed.check == "reach" else lost_way(failed)
     return (Direction.C2S, Direction.S2C) if way is Direction.BOTH else (way,)
 
 
 def _refused_way(failed: Observation) -> Direction:
     """The direction of what was refused: of a connection its SYN, wherever else it may be lost."""
-    return Direction.C2S if failed.transport is Transport.TCP else _lost(failed)
+    return Direction.C2S if failed.transport is Transport.TCP else lost_way(failed)
 
 
 def _covering(passing: Sequence[Observation], way: Direction) -> list[Observation]:
@@ -222,36 +217,3 @@ def _asked(observation: Observation) -> tuple[Any, ...]:
 
 def _ids(observations: Iterable[Observation]) -> list[str]:
     return [observation.id for observation in observations][:3]
-
-
-def _last_answer(trace: TtlTrace) -> tuple[int, str] | None:
-    answers = [(ttl, address) for ttl, address in trace.hops.items() if address is not None]
-    return max(answers) if answers else None
-
-
-def _trace_of(failed: Observation, facts: PathFacts) -> TtlTrace | None:
-    """The trace of this very kind of packet, else of one that fails alike."""
-    way = _lost(failed)
-    fitting = [t for t in facts.traces if t.direction is (Direction.C2S if way is Direction.BOTH else way) and t.reached is None]
-    same = [t for t in fitting if t.check.probe == failed.probe and t.check.name == failed.check and t.check.port == failed.port]
-    alike = [t for t in fitting if t.check.transport is failed.transport]
-    exact = [t for t in same if t.check.variant == failed.detail.get("form", "")]
-    return next(iter([*exact, *same, *alike]), None)
-
-
-def refused_at_the_end(failed: Observation) -> bool:
-    """Whether the addressed host itself refused: its packets vanish nowhere."""
-    by_its_firewall = failed.outcome is Outcome.REFUSED and failed.cause is Cause.HOST_FIREWALL
-    return failed.cause is Cause.NO_LISTENER or failed.detail.get("by") == "peer" or by_its_firewall
-
-
-def _located(failed: Observation, facts: PathFacts) -> Observation:
-    trace = _trace_of(failed, facts)
-    if trace is None or refused_at_the_end(failed):
-        return failed
-    passing = [t for t in facts.traces if t.direction is trace.direction and t.reached is not None]
-    # A router that refuses spends its few ICMP errors on that: its refusal places it as well as its answer to a small TTL would.
-    refused_at = [(ttl, address) for t in passing for ttl, address in t.hops.items() if address and address == failed.detail.get("by")]
-    last = max([_last_answer(trace) or (0, None), *refused_at], key=lambda hop: hop[0])
-    following = next((t.hops[last[0] + 1] for t in passing if t.hops.get(last[0] + 1) is not None), None)
-    return replace(failed, location=Location(last_hop=last[0], last_address=last[1], next_address=following))

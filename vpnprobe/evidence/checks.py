@@ -71,8 +71,6 @@ class CheckSpec:
     """It takes raw sockets to send and to see."""
     known_by_tag: bool = False
     """Its packets carry the session's tag, so that the server knows them from any address."""
-    traced_over: tuple[Transport, ...] = ()
-    """Over what TTL-limited copies of its packets can be made; empty: nowhere."""
     unit: Unit | None = None
     """Of a number; None: it is none."""
     wrapped: bool = False
@@ -95,9 +93,9 @@ PPTP_PORT: Final = 1723
 WRAPPED_OPENVPN: Final = "an OpenVPN server that wants its control channel wrapped (tls-auth, tls-crypt); other services close at once too"
 
 CHECKS: Final[tuple[CheckSpec, ...]] = (
-    CheckSpec("tcp", "reach", Kind.CONNECTION, transports=TCP, traced_over=TCP),
+    CheckSpec("tcp", "reach", Kind.CONNECTION, transports=TCP),
     CheckSpec("tcp", "nmap", Kind.FACT, transports=TCP),
-    CheckSpec("udp", "reach", Kind.PACKETS, transports=UDP, known_by_tag=True, traced_over=UDP),
+    CheckSpec("udp", "reach", Kind.PACKETS, transports=UDP, known_by_tag=True),
     CheckSpec("udp", "nmap", Kind.FACT, transports=UDP),
     CheckSpec(
         "gre",
@@ -107,10 +105,9 @@ CHECKS: Final[tuple[CheckSpec, ...]] = (
         GRE_,
         raw=True,
         known_by_tag=True,
-        traced_over=GRE_,
         opened_by=(Transport.TCP, PPTP_PORT),
     ),
-    CheckSpec("esp", "passthrough", Kind.PACKETS, "ESP passthrough", ESP_, raw=True, known_by_tag=True, traced_over=ESP_),
+    CheckSpec("esp", "passthrough", Kind.PACKETS, "ESP passthrough", ESP_, raw=True, known_by_tag=True),
     CheckSpec("pptp", "control", Kind.CONVERSATION, "PPTP control connection", TCP),
     CheckSpec(
         "pptp",
@@ -127,7 +124,7 @@ CHECKS: Final[tuple[CheckSpec, ...]] = (
     CheckSpec("ike", "ikev1-main", Kind.CONVERSATION, "IKEv1 main mode", UDP),
     CheckSpec("ike", "ikev2-init", Kind.CONVERSATION, "IKEv2 IKE_SA_INIT", UDP),
     CheckSpec("ike", "esp-in-udp", Kind.PACKETS, "ESP in UDP", UDP, known_by_tag=True),
-    CheckSpec("openvpn", "reset", Kind.CONVERSATION, "OpenVPN reset", EITHER, traced_over=UDP, wrapped=True, closing_fits=WRAPPED_OPENVPN),
+    CheckSpec("openvpn", "reset", Kind.CONVERSATION, "OpenVPN reset", EITHER, wrapped=True, closing_fits=WRAPPED_OPENVPN),
     CheckSpec("openvpn", "handshake", Kind.CONVERSATION, "OpenVPN handshake", EITHER, after="reset", wrapped=True),
     CheckSpec("openvpn", "data", Kind.DATA, "OpenVPN data channel", EITHER, after="handshake", wrapped=True),
     CheckSpec(
@@ -136,13 +133,14 @@ CHECKS: Final[tuple[CheckSpec, ...]] = (
         Kind.CONVERSATION,
         "WireGuard handshake",
         UDP,
-        traced_over=UDP,
         silent_to_strangers="WireGuard answers nobody whose key it does not know",
     ),
     CheckSpec("wireguard", "data", Kind.DATA, "WireGuard data messages", UDP, after="handshake"),
     CheckSpec("path", "trace", Kind.FACT, "TTL-stepped trace"),
     CheckSpec("path", "outage", Kind.FACT, "The whole path was silent"),
+    CheckSpec("path", "late", Kind.FACT, "An end was late"),
     CheckSpec("path", "echo", Kind.FACT, "ICMP echo", (Transport.ICMP,), observed=False),
+    CheckSpec("path", "control", Kind.FACT, "Control connection", TCP, observed=False),
     CheckSpec("mtu", "path-mtu", Kind.NUMBER, "Path MTU", unit=Unit.BYTES),
     CheckSpec("mtu", "black-hole", Kind.NUMBER, "Packets too large that nobody reports", unit=Unit.BYTES),
     CheckSpec("nat", "mapping", Kind.FACT, "Address translation"),
@@ -175,6 +173,8 @@ LINE_CARRIES: Final = Check("quality", "throughput", Transport.IP)
 """What the slowest link of the path carries, of all kinds together."""
 ICMP_ECHO: Final = Check("path", "echo", Transport.ICMP)
 """Copies of ICMP echo requests: the kind to compare a trace with where nothing else passes."""
+CONTROL: Final = Check("path", "control", Transport.TCP)
+"""Copies of the control connection's own segments: it passes wherever there is a run, both ways and through NATs."""
 
 
 def mapping(transport: Transport, side: str) -> Check:
@@ -257,12 +257,6 @@ def is_raw(check: Check) -> bool:
     """Whether it takes raw sockets to send and to see."""
     spec = spec_of(check)
     return spec is not None and spec.raw
-
-
-def can_be_copied(check: Check) -> bool:
-    """Whether TTL-limited copies of its packets can be made."""
-    spec = spec_of(check)
-    return spec is not None and check.transport in spec.traced_over
 
 
 def is_existing(check: Check) -> bool:

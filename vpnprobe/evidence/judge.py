@@ -13,7 +13,7 @@ from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.judging.connection import connection
 from vpnprobe.evidence.judging.conversation import conversation
 from vpnprobe.evidence.judging.data import data
-from vpnprobe.evidence.judging.facts import failed, never_left, outages_of, skipped, traces
+from vpnprobe.evidence.judging.facts import failed, late_ends, never_left, outages_of, skipped, traces
 from vpnprobe.evidence.judging.named import with_named_failures
 from vpnprobe.evidence.judging.number import numbers
 from vpnprobe.evidence.judging.packets import packets
@@ -50,8 +50,8 @@ def judge(client: EndRecord, server: EndRecord, facts: PathFacts) -> list[Observ
     measured = {observation.id for observation in found}
     found += [row for skip in facts.skips if (row := skipped(skip)).id not in measured]
     found = explain(with_named_failures(found, facts.named_failures), facts)
-    translated = [*address_translation(judgement), *helpers(judgement)]
-    return [*found, *outages_of(judgement), *translated, *traces(facts), *(failed(error) for error in facts.errors)]
+    path = [*outages_of(judgement), *late_ends(judgement), *address_translation(judgement), *helpers(judgement), *traces(facts)]
+    return [*found, *path, *(failed(error) for error in facts.errors)]
 
 
 def _order(check: Check) -> tuple[str, str, str, int, str, int]:

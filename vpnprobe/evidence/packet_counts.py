@@ -6,8 +6,8 @@ have: a newer peer may know more of them than this end could have recognised. A 
 than reach (a large packet, one of a fast train, one after a pause, a copy whose sender's record is not there) counts for nothing either.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from statistics import median
@@ -18,7 +18,6 @@ from vpnprobe.conversations.registry import UNREADABLE, protocol_of
 from vpnprobe.evidence.checks import Kind, kind_of
 from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.identify import LCP_ANSWERS, LCP_REQUEST
-from vpnprobe.evidence.outages import Outage
 from vpnprobe.evidence.packet_records import BLOCK, Check, Movement, PacketRecord
 from vpnprobe.evidence.records import EndRecord
 from vpnprobe.evidence.statistics import Background
@@ -81,6 +80,8 @@ class PacketCounts:
     """By direction and message name."""
     details: dict[tuple[Direction, str], PacketRecord] = field(default_factory=dict)
     """The last packet record at the receiving end of each."""
+    set_aside: Counter[Direction] = field(default_factory=Counter)
+    """What was lost and left out since an end was late, by direction."""
 
     def total(self, direction: Direction) -> Count:
         """All messages in one direction together."""
@@ -94,14 +95,15 @@ class PacketCounts:
                 whole.proven.update(count.proven)
         return whole
 
-    def pass_over(self, direction: Direction, outages: Iterable[Outage]) -> None:
-        """What was lost in them had not left."""
+    def pass_over(self, direction: Direction, takes: Callable[[str, float], bool]) -> int:
+        """What was lost and is to be left out, by its key and by when it left, counts as if it had not left; how many these are."""
+        found = 0
         for (way, _), count in self.counts.items():
             if way is direction:
-                for key in [
-                    key for key, at in count.sent.items() if key not in count.received and any(outage.takes(at) for outage in outages)
-                ]:
+                for key in [key for key, at in count.sent.items() if key not in count.received and takes(key, at)]:
                     del count.sent[key]
+                    found += 1
+        return found
 
     def messages(self, direction: Direction) -> list[str]:
         """Message names seen in one direction."""

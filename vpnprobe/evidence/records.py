@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from vpnprobe.evidence.checks import answering_port, is_existing
+from vpnprobe.evidence.lateness import Lateness
 from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
 from vpnprobe.evidence.rates import RateLimit
@@ -74,6 +75,11 @@ class EndRecord:
     """How far its clock is ahead of the client's, seconds: what is taken from its times before they are compared with the client's."""
     sees_raw: bool = True
     """It sees GRE and ESP. False: it may not open raw sockets, so that its silence about these says nothing."""
+    late: tuple[Lateness, ...] = ()
+    """When its program did not run though it was to, on its own clock: what was lost then counts for nothing."""
+    given_up: Mapping[str, float] = field(default_factory=dict)
+    """By key of a conversation: when this end ceased to listen to it, less what an answer takes to come; what the other end said later
+    counts for nothing where it was lost."""
 
     def until(self, at: float) -> "EndRecord":
         """The record without what left or was refused after `at`: the other end was lost then, so nobody can say what became of it.
@@ -137,6 +143,12 @@ class TtlTrace:
     """TTL to the address that answered; None: nobody answered for this TTL."""
     reached: int | None = None
     """The lowest TTL with which it reached the other end; None: it never did."""
+    passes: bool = False
+    """It is a kind that passes, with which the others are compared."""
+    silent: frozenset[int] = frozenset()
+    """TTLs of routers that answer other kinds, and are shown not to be reached by this one."""
+    refused: Mapping[int, str] = field(default_factory=dict)
+    """TTL to the address that refused it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +176,8 @@ class PathFacts:
     """How far the server's clock is ahead of the client's, seconds; None: not known, and times of the two ends are not compared."""
     clock_uncertainty_s: float | None = None
     """How far the true offset may be from that, seconds; None: no offset is known."""
+    control_clock: tuple[float, float] | None = None
+    """The same two numbers as the control channel's answers show them: for times of lateness alone; None: nothing was asked there."""
     programs: Mapping[tuple[Transport, int], str] = field(default_factory=dict)
     """Names of the programs that have ports of the server, where they are known."""
     firewalls: Mapping[str, Mends] = field(default_factory=dict)

@@ -101,7 +101,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     target = Path(os.path.realpath(path))
     # os.path answers False where pathlib raises: for names too long and folders that may not be looked into.
     if os.path.isdir(target):
-        raise UsageError(f"cannot write {path}: it is a folder; name a file in it")
+        raise UsageError(f"cannot write {path}: it is a folder; name a file in it", status=ExitStatus.UNWRITABLE)
     if os.path.exists(target) and not os.path.isfile(target):
         _write_directly(target, data)
         return
@@ -264,7 +264,7 @@ def _unwritable(path: Path, problem: OSError) -> UsageError:
             remedy = "a file stands where a folder is needed: name another folder with -o"
         case _:
             remedy = "name another place with -o"
-    return UsageError(f"cannot write {path}: {_system_words(problem)}; {remedy}")
+    return UsageError(f"cannot write {path}: {_system_words(problem)}; {remedy}", status=ExitStatus.UNWRITABLE)
 
 
 def _make_folder(folder: Path) -> list[Path]:

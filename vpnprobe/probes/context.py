@@ -52,6 +52,10 @@ MOST_SOCKETS: Final = 400
 """Of trials that are open for late answers: a process may often have no more than 1024."""
 MOST_ROUNDS: Final = 8
 """Of asking for more: a peer that does not send what it is asked to must not keep a run from ending."""
+LONGEST_SETTLE_S: Final = 5.0
+"""For which what was sent may be under way: a peer that is slower than that is not waited for again and again."""
+LEAST_ANSWER_S: Final = 1.0
+"""For which an answer over a TCP connection is waited for, however fast others come."""
 SOLO_ANSWER_S: Final = 1.0
 """How long an answer is waited for where no agent can say what arrived."""
 SOLO_CONNECT_S: Final = 4.0
@@ -96,8 +100,8 @@ class Tunnel(Protocol):
 class _Judged(NamedTuple):
     """A judgement, and what it rests on."""
 
-    known: tuple[int, int]
-    """Packet records and refusals of the client's record."""
+    known: tuple[object, ...]
+    """How much is in the client's record."""
     server: EndRecord
     facts: PathFacts
     judgement: Judge
@@ -169,11 +173,22 @@ class ProbeContext:
     @property
     def settle_s(self) -> float:
         """How long what was just sent may still be under way, seconds."""
+        if self.peer is None:
+            return SOLO_ANSWER_S
+        return min(LONGEST_SETTLE_S, self.peer.answers_in_s + 0.03) + self.line.takes_s(FULL_PACKET)
+
+    @property
+    def flight_s(self) -> float:
+        """How long what was just sent may be on the path, seconds, however busy the two ends are."""
         return SOLO_ANSWER_S if self.peer is None else 1.5 * self.peer.rtt_s + 0.03 + self.line.takes_s(FULL_PACKET)
 
     def connect_s(self, most_s: float) -> float:
         """How long a TCP connection of a conversation may take, seconds; at most `most_s`."""
         return min(most_s, SOLO_CONNECT_S if self.peer is None else 20 * self.settle_s)
+
+    def answer_s(self) -> float:
+        """How long the answer to the first message over a TCP connection may take, seconds, as things are right now."""
+        return max(LEAST_ANSWER_S, 6 * self.settle_s)
 
     def lacks_keys(self, protocol: str) -> str:
         """Why there are no keys for a protocol."""
@@ -247,15 +262,16 @@ class ProbeContext:
             return record
         rows = record.packet_records
         came, left = wire.dropped_on_input(rows, self.recorder.own_call_ids), wire.dropped_on_output(rows)
-        return replace(record, dropped_on_input=came, dropped_on_output=left)
+        return replace(record, dropped_on_input=came, dropped_on_output=left | record.dropped_on_output)
 
     def _records(self) -> EndRecord:
-        """Without that: while a run lasts counts are what is asked for, and often."""
-        return self.recorder.record(sees_closed_ports=self.host_firewall is not None, sees_raw=self.raw is not None)
+        """Without what its wire shows: while a run lasts counts are what is asked for, and often."""
+        record = self.recorder.record(sees_closed_ports=self.host_firewall is not None, sees_raw=self.raw is not None)
+        return replace(record, dropped_on_output=self.recorder.refused_to_send)
 
     def judge(self) -> Judge:
         """The judgement of what both ends have recorded so far; the same one until anything is added."""
-        known = (len(self.recorder.packet_records), len(self.recorder.refusals))
+        known = (len(self.recorder.packet_records), len(self.recorder.refusals), self.recorder.withheld.total(), self.recorder.late)
         judged = self._judged
         if judged is None or judged.known != known or judged.server is not self.server_record or judged.facts is not self.facts:
             judgement = Judge(self._records(), self.server_record, self.facts, times=False, counted=self._counted)
@@ -276,8 +292,8 @@ class ProbeContext:
     async def _refresh(self) -> None:
         assert self.peer is not None
         self.server_record = await self.peer.refresh()
-        own = self.peer.own_addresses(str(self.peer_address))
-        self.facts = replace(self.facts, background=self.peer.background(), server_own_addresses=own)
+        clock, own = self.peer.clock(self.recorder.began), self.peer.own_addresses(str(self.peer_address))
+        self.facts = replace(self.facts, background=self.peer.background(), control_clock=clock, server_own_addresses=own)
 
     async def burst(self, send_one: Callable[[], Awaitable[None] | None], count: int, *, spacing_s: float = SPACING_S) -> None:
         """Sends `count` fresh packets, spaced in time."""
@@ -295,11 +311,13 @@ class ProbeContext:
         judgement = self.judge()
         counted = judgement.packet_counts.get(check)
         count = counted.total(way) if counted is not None else None
-        if count is None or not judgement.would_have_recorded(check, way):
+        if counted is None or count is None or not judgement.would_have_recorded(check, way):
             return 0
         if count.received:
             compare = len(count.blocks) < MOST_COMPARED and self.comparison.compares(way) and may_lose_alone(judgement, check, way, count)
             return COMPARED_AT_ONCE if compare else 0
+        if not count.sent and (set_aside := counted.set_aside[way]):
+            return max(0, min(FIRST_TRIALS, MOST_TRIALS - set_aside))  # An end was late all the time: nothing is known yet.
         return self.still_needed(judgement, way, count.lost_at, one_flow=is_raw(check))
 
     def still_needed(

@@ -9,6 +9,7 @@ from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.conversations.registry import decoy_bytes
 from vpnprobe.endpoint.driver import Driver, GoalOrSilence, StreamDriver, Until
 from vpnprobe.endpoint.pacer import HEADERS, Turn
+from vpnprobe.endpoint.recorder import Departures
 from vpnprobe.endpoint.sending import PAYLOAD_BYTES
 from vpnprobe.evidence.checks import tcp_reach
 from vpnprobe.evidence.comparison import PERIOD_S
@@ -112,24 +113,25 @@ async def over_udp(
         context.recorder.refused(Refusal(check, Direction.C2S, RefusalKind.PORT_UNREACHABLE, None, conversation.key))
         driver.wake()
 
-    def send(data: bytes) -> None:
+    def send(data: bytes) -> bool:
         nonlocal admitted
-        port.send(data, remote)
+        left = port.send(data, remote)
         if admitted <= 0:
             context.pacer.charge(len(data) + HEADERS)
         admitted -= len(data) + HEADERS
+        return left
 
     port = await context.udp(came, refused)
     driver = Driver(
         context.stack,
         conversation,
         send=send,
-        record=lambda: context.recorder.steps(conversation, check, Sender.INITIATOR, remote=remote),
+        record=lambda departures: context.recorder.steps(conversation, check, Sender.INITIATOR, departures, remote=remote),
     )
     try:
         with context.recorder.in_block(await moment() if moment is not None else None):
             driver.start()
-        await driver.wait(until(driver) if until is not None else GoalOrSilence(driver, check.name, context.settle_s))
+        await driver.wait(until(driver) if until is not None else GoalOrSilence(driver, check.name, lambda: context.settle_s))
         if further is not None:
             await further(driver)
         if closing is not None:
@@ -152,8 +154,8 @@ async def connected(context: ProbeContext, check: Check, *, deadline_s: float) -
 def stream_driver(context: ProbeContext, conversation: Conversation, check: Check, stream: TcpStream) -> StreamDriver:
     """The initiator's driver over a connection."""
 
-    def record() -> None:
-        context.recorder.steps(conversation, check, Sender.INITIATOR, remote=stream.remote)
+    def record(departures: Departures) -> None:
+        context.recorder.steps(conversation, check, Sender.INITIATOR, departures, remote=stream.remote)
 
     return StreamDriver(context.stack, conversation, stream, record)
 
@@ -184,6 +186,7 @@ async def over_stream(
                 await driver.drained()
         return driver
     finally:
+        context.recorder.gave_up(conversation, answer_s=context.settle_s)
         driver.close()
         await stream.close()
 
@@ -199,9 +202,9 @@ def still_needed(context: ProbeContext, check: Check, made: int) -> int:
     tried = max((len(count.sent) for count in counted.counts.values()), default=0)
     lost = [(way, c) for (way, _), c in counted.counts.items() if c.sent and not c.received and judgement.would_have_recorded(check, way)]
     if lost:
-        return min(max(context.still_needed(judgement, way, count.lost_at) for way, count in lost), MOST_TRIALS - tried)
-    progressing = any(count.received for count in counted.counts.values()) and context.peer is not None
-    return 2 if progressing and tried < MOST_ATTEMPTS else 0
+        return min(max(context.still_needed(judgement, way, count.lost_at) for way, count in lost), MOST_TRIALS - max(tried, made))
+    progressing = any(count.received for count in counted.counts.values()) or counted.set_aside.total() > 0
+    return FIRST_ATTEMPTS if progressing and context.peer is not None and max(tried, made) < MOST_ATTEMPTS else 0
 
 
 def _connections_needed(context: ProbeContext, judgement: Judge, check: Check, made: int) -> int:

@@ -10,7 +10,7 @@ from typing import Final
 from vpnprobe.conversations.openvpn_reset import Initiator
 from vpnprobe.conversations.openvpn_session_keys import WRAPS, SessionKeys
 from vpnprobe.conversations.registry import protocol_named
-from vpnprobe.endpoint.driver import GoalBy
+from vpnprobe.endpoint.driver import GoalWithin
 from vpnprobe.evidence.checks import openvpn_reset, tcp_reach, udp_reach
 from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.packet_records import Check
@@ -117,13 +117,13 @@ class OpenvpnProbe:
         async def attempt(moment: Moment) -> None:
             stream = await connected(context, check, deadline_s=context.connect_s(CONNECT_DEADLINE_S))
             conversation = Initiator(session_id=context.nonces.conversation(), stream=True)
-            patience = max(1.0, 6 * context.settle_s)
+            within_s = context.answer_s
             await over_stream(
                 context,
                 conversation,
                 check,
                 stream,
-                lambda driver: GoalBy(driver, check.name, context.stack.now() + patience),
+                lambda driver: GoalWithin(driver, check.name, context.stack.now(), within_s),
                 moment=moment,
             )
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final, Protocol
 
+from vpnprobe.endpoint.probe_packets import Suspect
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import EndRecord, TtlTrace
 from vpnprobe.evidence.statistics import Background
@@ -32,6 +33,15 @@ class Peer(Protocol):
     @property
     def rtt_s(self) -> float:
         """Round-trip time of the control channel, seconds; the least that was measured."""
+        ...
+
+    @property
+    def answers_in_s(self) -> float:
+        """How long it takes to answer now, nearly always, seconds: the way there and back, and what it has else to do."""
+        ...
+
+    def clock(self, began: float) -> tuple[float, float] | None:
+        """How far the times in its record are ahead of those since `began` here, and how far that may be out, seconds; None: not known."""
         ...
 
     @property
@@ -69,6 +79,16 @@ class Peer(Protocol):
         """Loss of the control channel's own segments, by direction, as it stands."""
         ...
 
-    async def trace(self, check: Check, *, highest_ttl: int) -> TtlTrace | None:
-        """TTL-limited copies of one kind of packet from the server; None: it cannot."""
+    @property
+    def control_ports(self) -> tuple[int, int] | None:
+        """Ports of the control connection here and there; None: it is none of this host's sockets."""
+        ...
+
+    async def trace(
+        self, passing: Check, suspects: Sequence[Suspect], *, highest_ttl: int, loss: Background, starved: bool
+    ) -> list[TtlTrace]:
+        """TTL-limited copies from the server: of what passes and of each suspect. Empty: it cannot.
+
+        `loss`: of what is answered. `starved`: routers have refused it, and may have few answers left.
+        """
         ...

@@ -11,7 +11,7 @@ from typing import Final
 
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.pptp import Initiator, host_name
-from vpnprobe.endpoint.driver import GoalBy, StreamDriver
+from vpnprobe.endpoint.driver import GoalWithin, StreamDriver
 from vpnprobe.endpoint.ppp_call import Call
 from vpnprobe.endpoint.probe_packets import in_call
 from vpnprobe.evidence.checks import GRE_IN_CALL, PPTP_CONTROL, PPTP_LCP
@@ -93,8 +93,7 @@ class Calls:
         context.keep(connection)
         with context.recorder.in_block(await moment()):
             connection.driver.start()
-        patience = context.stack.now() + max(1.0, 6 * context.settle_s)
-        await connection.driver.wait(GoalBy(connection.driver, PPTP_CONTROL.name, patience))
+        await connection.driver.wait(GoalWithin(connection.driver, PPTP_CONTROL.name, context.stack.now(), context.answer_s))
         if connection.driver.ended:
             await connection.driver.finished()
         if self.call is not None:

@@ -22,7 +22,7 @@ IN_COMPANY: Final = 5
 """Of these, half: then 252 ways to deal the company out are as likely as each other."""
 MOST_SESSIONS: Final = 3
 """That are begun where one does not come up."""
-MORE_THAN_THE_PATH: Final = 2.0
+MORE_THAN_THE_PATH: Final = 4.0
 """A tunnel is asked about that loses so many times as much as the control connection's own segments."""
 
 

@@ -100,10 +100,10 @@ class ConnectionAttempts:
         if counted is None:
             return 0
         there = counted.count(Direction.C2S, SYN)
-        return min(
-            self.context.still_needed(judgement, Direction.BOTH, [there.departure(key) for key in there.sent], both),
-            MOST_TRIALS - self.made,
-        )
+        lost_at = judgement.timely(there.departure(key) for key in there.sent)
+        if not lost_at:
+            return min(LEAST_TRIALS, MOST_TRIALS - self.made)  # An end was late all the time: nothing is known yet.
+        return min(self.context.still_needed(judgement, Direction.BOTH, lost_at, both), MOST_TRIALS - self.made)
 
     async def _attempt(self, block: int | None) -> None:
         context, key = self.context, ""

@@ -70,7 +70,7 @@ class SessionOver:
         self._client = client
         self._first_answer_s = first_answer_s
         self._stream = stream
-        self._settle_s = context.settle_s
+        self._context = context
         self._server_echoes = server_echoes
         self._began = self._heard = context.stack.now()
         self._bytes = 0
@@ -87,12 +87,13 @@ class SessionOver:
         return min(self._heard + self._patience_s(), self._began + SESSION_DEADLINE_S)
 
     def _patience_s(self) -> float:
-        """How long nothing may come: little where all is sent and only answers are out."""
+        """How long nothing may come, as things are right now: little where all is sent and only answers are out."""
+        settle_s = self._context.settle_s
         if self._client.run.all_sent and not self._stream:
-            return 2 * self._settle_s
+            return 2 * settle_s
         if not self._client.answered and not self._stream:
-            return max(self._first_answer_s, 3 * self._settle_s)
-        return min(MOST_STALLED_S, max(STALLED_S, 8 * self._settle_s))
+            return max(self._first_answer_s, 3 * settle_s)
+        return min(MOST_STALLED_S, max(STALLED_S, 8 * settle_s))
 
 
 SomeSessions = TypeVar("SomeSessions", bound="TunnelSessions")

@@ -89,7 +89,8 @@ def figure(result: Result, direction: Direction) -> Figure | None:
     tops = [HEAD + ROW // 2 + ROW * index for index in range(count + 2)]
     levels = tops if downwards else tops[::-1]
     hosts = _hosts(result, direction, addresses, levels)
-    lanes = tuple(_lane(group, LABELS + LANE // 2 + LANE * place, levels, count) for place, group in enumerate(groups[:MOST_LANES]))
+    hops = (*addresses, _target(result, direction))
+    lanes = tuple(_lane(group, LABELS + LANE // 2 + LANE * place, levels, hops) for place, group in enumerate(groups[:MOST_LANES]))
     return Figure(
         direction,
         direction_words(direction),
@@ -105,13 +106,18 @@ def figure(result: Result, direction: Direction) -> Figure | None:
 
 def route(result: Result, direction: Direction) -> tuple[str, ...]:
     """The routers' addresses from the sender on, as the longest trace shows them; empty text for one that did not answer."""
-    target = address_of(result.run.server if direction is Direction.C2S else result.run.client)
+    target = _target(result, direction)
     rows = [row for row in result.observations if row.direction is direction]
     longest = max((_trace(row, target) for row in rows if row.check == "trace"), key=len, default=())
-    placed = max((_by_location(row) for row in rows), key=len, default=())
+    placed = max((_by_location(row, target) for row in rows), key=len, default=())
     if len(placed) <= len(longest):
         return longest
     return tuple(known or (longest[index : index + 1] and longest[index]) or "" for index, known in enumerate(placed))
+
+
+def _target(result: Result, direction: Direction) -> str:
+    """The addressee."""
+    return address_of(result.run.server if direction is Direction.C2S else result.run.client)
 
 
 def _trace(row: Observation, target: str) -> tuple[str, ...]:
@@ -127,12 +133,13 @@ def _trace(row: Observation, target: str) -> tuple[str, ...]:
     return tuple(known.get(ttl, "") for ttl in range(1, last + 1))
 
 
-def _by_location(row: Observation) -> tuple[str, ...]:
+def _by_location(row: Observation, target: str) -> tuple[str, ...]:
     place = row.location
     if place is None or not is_stopped(row) or not 0 <= place.last_hop < MOST_HOPS:
         return ()
     before = [""] * (place.last_hop - 1) + [visible(place.last_address or "")] if place.last_hop else []
-    return (*before, *([visible(place.next_address)] if place.next_address else []))
+    following = visible(place.next_address or "")
+    return (*before, *([following] if following and following != target else []))
 
 
 def _hosts(result: Result, direction: Direction, addresses: Sequence[str], levels: Sequence[int]) -> tuple[Host, ...]:
@@ -150,22 +157,25 @@ class _Group(NamedTuple):
     tone: str
     last_hop: int | None
     """None: it arrives, or its place is not known."""
+    following: str
+    """Address of the next hop that is shown not to be reached; empty: none is."""
     alone: bool
     """No other lane has the same transport."""
 
 
 def _groups(observations: Iterable[Observation], direction: Direction) -> list[_Group]:
     """The lanes of one direction, what gets through first within each transport."""
-    found: dict[tuple[str, str, int], list[Observation]] = {}
+    found: dict[tuple[str, str, int, str], list[Observation]] = {}
     for row in observations:
         tone = _tone(row, direction)
         if tone and row.check not in ("trace", "nmap") and row.transport.value not in ("icmp", "ip"):
-            hop = row.location.last_hop if tone == "bad" and row.location is not None else -1
-            found.setdefault((row.transport.value, tone, hop), []).append(row)
+            place = row.location if tone == "bad" else None
+            hop, following = (place.last_hop, visible(place.next_address or "")) if place is not None else (-1, "")
+            found.setdefault((row.transport.value, tone, hop, following), []).append(row)
     order = {"tcp": 0, "udp": 1, "esp": 2, "gre": 3}
-    keys = sorted(found, key=lambda key: (order.get(key[0], 9), key[1] == "bad", key[1], key[2]))
+    keys = sorted(found, key=lambda key: (order.get(key[0], 9), key[1] == "bad", *key[1:]))
     transports = [key[0] for key in keys]
-    return [_Group(tuple(found[key]), key[1], key[2] if key[2] >= 0 else None, transports.count(key[0]) == 1) for key in keys]
+    return [_Group(tuple(found[key]), key[1], key[2] if key[2] >= 0 else None, key[3], transports.count(key[0]) == 1) for key in keys]
 
 
 def _tone(row: Observation, direction: Direction) -> str:
@@ -177,13 +187,15 @@ def _tone(row: Observation, direction: Direction) -> str:
     return ""
 
 
-def _lane(group: _Group, x: int, levels: Sequence[int], routers: int) -> Lane:
+def _lane(group: _Group, x: int, levels: Sequence[int], hops: Sequence[str]) -> Lane:
+    """`hops`: addresses of the routers and of the addressee."""
     kinds = ", ".join(summed(group.rows))
     lost = group.tone == "bad"
     start, stop, cross = levels[0], levels[-1], None
-    if lost and group.last_hop is not None and group.last_hop <= routers:
+    if lost and group.last_hop is not None and group.last_hop < len(hops):
         stop = levels[group.last_hop]
-        cross = (stop + levels[group.last_hop + 1]) // 2
+        behind = [hop for hop, address in enumerate(hops, 1) if hop > group.last_hop and address == group.following]
+        cross = (stop + levels[behind[0] if behind else group.last_hop + 1]) // 2
     elif lost:
         stop = (3 * levels[0] + levels[1]) // 4
     fate = {"good": "gets through", "fair": "gets through with losses or limits"}.get(group.tone, "does not arrive")

@@ -5,6 +5,7 @@ Invariant: a function of its arguments; the order of the observations does not m
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from vpnprobe.observations.schema import Feasibility, Observation, Recommendation, Transport, Verdict
 from vpnprobe.rules.model import RuleSet
@@ -80,7 +81,7 @@ def deliberate(
     ranked = rank(judged, wishes)
     warnings = (
         *([advice[1].text] if advice is not None else []),
-        *_outages(rows, rules),
+        *_told_of_path(rows, rules),
         *_slow_line(rows, rules),
         *_unsettled(one for one in judged if _is_wanted(one, wishes, asked)),
     )
@@ -103,10 +104,14 @@ def _is_wanted(judgement: Judgement, wishes: Wishes, asked: Sequence[str]) -> bo
     return name in asked if asked else judgement.profile.candidate or name in wishes.consider
 
 
-def _outages(rows: Sequence[Observation], rules: RuleSet) -> list[str]:
-    """When nothing at all came through."""
-    found = sorted((row for row in rows if (row.probe, row.check) == ("path", "outage")), key=lambda row: row.id)
-    return [filled(rules.remarks["outage"], {name: str(row.detail.get(name)) for name in ("from_s", "to_s")}) for row in found]
+PATH_DETAILS: Final = {"outage": ("from_s", "to_s"), "late": ("end", "late_s", "set_aside")}
+"""Checks of the path that are warned of, by a remark of the same name, with what of their details goes into it."""
+
+
+def _told_of_path(rows: Sequence[Observation], rules: RuleSet) -> list[str]:
+    """When nothing at all came through, and which end was late."""
+    found = sorted((row for row in rows if row.probe == "path" and row.check in PATH_DETAILS), key=lambda row: row.id)
+    return [filled(rules.remarks[row.check], {name: str(row.detail.get(name)) for name in PATH_DETAILS[row.check]}) for row in found]
 
 
 def _slow_line(rows: Sequence[Observation], rules: RuleSet) -> list[str]:

@@ -66,6 +66,7 @@ REMARK_KEYS: Final = (
     "other-port",
     "control-port",
     "outage",
+    "late",
     "slow-line",
     "wrap",
     "profile",

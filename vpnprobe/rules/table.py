@@ -43,7 +43,10 @@ PLACEHOLDERS: Final = (
     "largest_passing",
     "smallest_lost",
     "cut_after",
+    "end",
     "from_s",
+    "late_s",
+    "set_aside",
     "to_s",
     "kbit_s",
 )

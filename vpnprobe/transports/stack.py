@@ -98,8 +98,11 @@ class UdpPort(Protocol):
 
     @property
     def local(self) -> Endpoint: ...
-    def send(self, data: bytes, to: Endpoint, *, ttl: int | None = None) -> None:
-        """Never raises for what the network or the kernel does with it (a full buffer, an earlier ICMP error): that is a lost packet."""
+    def send(self, data: bytes, to: Endpoint, *, ttl: int | None = None) -> bool:
+        """Whether the kernel took it; what it refuses has not left (no route, a full queue, too large, this host's own firewall).
+
+        Never raises for what the network or the kernel does with it, nor for an earlier packet's ICMP error.
+        """
         ...
 
     def close(self) -> None: ...
@@ -137,13 +140,17 @@ class Closable(Protocol):
 class RawPort(Protocol):
     """A raw socket of one IP protocol: keeps the kernel from refusing it, gets every packet of it."""
 
-    def send(self, payload: bytes, to: Address, *, ttl: int | None = None) -> None: ...
+    def send(self, payload: bytes, to: Address, *, ttl: int | None = None) -> bool:
+        """Whether the kernel took it, as `UdpPort.send` says."""
+        ...
+
     def close(self) -> None: ...
 
 
 OnDatagram = Callable[[Datagram], None]
 OnConnection = Callable[[TcpStream], None]
 OnPacket = Callable[[Packet], None]
+OnLate = Callable[[float, float], None]
 
 
 class NetworkStack(Protocol):
@@ -196,11 +203,17 @@ class NetworkStack(Protocol):
         """
         ...
 
-    def send_packet(self, packet: bytes) -> None:
+    def send_packet(self, packet: bytes) -> bool:
         """Sends a whole IPv4 packet with the header as given (checksums of the IP header are filled in): for TTL-limited copies.
+
+        Returns whether the kernel took it.
 
         Raises CannotRun (status MISSING) without Capability.RAW_IP.
         """
+        ...
+
+    def watch_lateness(self, on_late: OnLate) -> Closable:
+        """Calls `on_late(from_s, to_s)`, seconds by `now`, whenever this end's program did not run though it was to, until closed."""
         ...
 
     async def own_firewall(self, kept: Sequence[Kept], peer: Address) -> Mends:

@@ -150,6 +150,10 @@ async def connect_tls(
 
 
 def _handshake_error(exc: OSError, remote: Endpoint) -> CannotRun | ConnectError:
+    if isinstance(exc, TimeoutError):
+        return CannotRun(
+            f"what listens at {remote} takes the connection and says nothing: is it `vpnprobe serve`, or is that host overloaded?"
+        )
     if isinstance(exc, ssl.SSLError):
         reason = (exc.reason or "unknown error").replace("_", " ").lower()
         return CannotRun(

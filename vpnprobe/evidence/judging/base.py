@@ -5,8 +5,9 @@
 Invariant: absence is never written as 0. A count is a number only where somebody could have counted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from statistics import median
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from vpnprobe.evidence.comparison import COMPARED, Control, blocks, blocks_neede
 from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.existing_sessions import under_clients_checks
 from vpnprobe.evidence.judging.order import after_server
+from vpnprobe.evidence.lateness import LateEnd
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.outages import Fate, Outage, outages
 from vpnprobe.evidence.packet_counts import Count, CountedRecords, PacketCounts, background, count_packets, session_part
@@ -69,6 +71,8 @@ class Judge:
         server = under_clients_checks(client, under_clients_keys(client, server))
         if times:
             server, facts = on_one_clock(client, server, facts)
+        if facts.clock_offset_s is None and facts.control_clock is not None:
+            server = replace(server, ahead_s=facts.control_clock[0])
         self.ends = {Direction.C2S: (client, server), Direction.S2C: (server, client)}
         """Sender and receiver of each direction."""
         self.facts = facts
@@ -78,6 +82,9 @@ class Judge:
         """What of the client's came only after the server had spoken: its losses before that are none of the path's."""
         self.elsewhere = _came_from_elsewhere(client, server, facts)
         """Whether probes reach the server from another address than the control channel (a jump host, a carrier's pool of addresses)."""
+        self.late = _late_ends(client, server, facts)
+        """Ends that were late, with what is set aside for it."""
+        self._set_aside(client.given_up)
         self.controls = self._controls(client, server)
         """What left in random order beside what is suspected not to pass, by direction; of BOTH with its answers."""
         self.blocks = {way: blocks(found) for way, found in self.controls.items()}
@@ -137,7 +144,27 @@ class Judge:
         for way, taken in self.outages.items():
             for check, counts in self.packet_counts.items() if taken else ():
                 if check.transport is not Transport.TCP and counts.total(way).received:
-                    counts.pass_over(way, taken)
+                    counts.pass_over(way, lambda _, at, taken=taken: any(outage.takes(at) for outage in taken))  # type: ignore[misc]
+
+    def _set_aside(self, given_up: Mapping[str, float]) -> None:
+        """What was lost while an end was late, and what the server said to a client that listened no longer, counts for nothing."""
+        margin_s = _clock_margin_s(self.facts)
+
+        def late(_: str, at: float) -> bool:
+            return any(end.takes(at) for end in self.late)
+
+        def too_late(key: str, at: float) -> bool:
+            return at + margin_s >= given_up.get(session_part(key), inf)
+
+        for counts in self.packet_counts.values() if self.late or given_up else ():
+            for way in WAYS if self.late else ():
+                counts.set_aside[way] += counts.pass_over(way, late)
+            counts.set_aside[Direction.S2C] += counts.pass_over(Direction.S2C, too_late)
+
+    def timely(self, departures: Iterable[Departure]) -> list[Departure]:
+        """Of trials those whose window touches no time at which an end was late."""
+        times = [(one, end.margin_s) for end in self.late for one in end.times]
+        return [trial for trial in departures if not any(one.touches(trial.at, margin_s) for one, margin_s in times)]
 
     def bound(
         self, way: Direction, lost_at: Sequence[Departure], loss: Background, *, one_flow: bool = False, thresholds: int = 1
@@ -250,8 +277,14 @@ class Judge:
         ICMP errors about UDP quote a port and not the conversation that it was sent in; an RST is of a connection, whatever was said in it.
         """
         kinds = {check, plain_on_port(check), *earlier_steps(check)}
-        of_it = [r for r in self.ends[way][0].refusals if r.check in kinds and r.direction is way]
+        of_it = [r for r in self.ends[way][0].refusals if r.check in kinds and r.direction is way and not self._is_closed_socket(r)]
         return min(of_it, key=lambda refusal: refusal.by is None, default=None)
+
+    def _is_closed_socket(self, refusal: Refusal) -> bool:
+        """Whether the client's kernel refused what came too late for a socket of ours: its firewall would show on its own wire."""
+        back = refusal.direction is Direction.S2C and refusal.check.transport is Transport.UDP
+        own = refusal.kind is RefusalKind.PORT_UNREACHABLE and refusal.by in (self.facts.client_address, self.facts.client_seen_as)
+        return back and own and self.ends[Direction.S2C][1].sees_closed_ports
 
     def not_received(self, found: Observation, check: Check, way: Direction, lost_at: Sequence[Departure]) -> Observation:
         """What it means that nothing came in that direction of trials that left then: silence, or a refusal."""
@@ -311,6 +344,23 @@ def _tells_loss(check: Check) -> bool:
     counts too counts once.
     """
     return kind_of(check) is Kind.PACKETS and check.transport is not Transport.TCP and same_packets(check) is None
+
+
+def _late_ends(client: EndRecord, server: EndRecord, facts: PathFacts) -> tuple[LateEnd, ...]:
+    """Those that were late, by the client's clock; where nothing is known of the server's, its lateness may have been at any time."""
+    found = []
+    if client.late:
+        found.append(LateEnd("client", client.late))
+    if server.late:
+        found.append(LateEnd("server", [one.moved(-server.ahead_s) for one in server.late], _clock_margin_s(facts)))
+    return tuple(found)
+
+
+def _clock_margin_s(facts: PathFacts) -> float:
+    """How far times of the server may be out on the client's clock, seconds; infinite: nothing is known of its clock."""
+    if facts.clock_offset_s is not None:
+        return facts.clock_uncertainty_s or 0.0
+    return facts.control_clock[1] if facts.control_clock is not None else inf
 
 
 def _came_from_elsewhere(client: EndRecord, server: EndRecord, facts: PathFacts) -> bool:

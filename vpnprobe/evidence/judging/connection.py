@@ -77,7 +77,8 @@ def _silent(judge: Judge, check: Check, found: Observation, counts: PacketCounts
         # The server's own wire never showed the SYN: somebody before it answered in its name.
         found = replace(found, detail={**found.detail, "by_router": True})
     both = round_trip(judge.loss[Direction.C2S], judge.loss[Direction.S2C])
-    outcome, bound = judge.silence(check, Direction.C2S, [there.departure(key) for key in there.sent], both, beside=Direction.BOTH)
+    lost_at = judge.timely(there.departure(key) for key in there.sent)
+    outcome, bound = judge.silence(check, Direction.C2S, lost_at, both, beside=Direction.BOTH)
     lost = {"lost_direction": (Direction.S2C if arrived else Direction.C2S).value} if arrived or told else {}
     silent = replace(found, outcome=outcome, error_bound=bound, detail={**found.detail, **lost})
     return judge.refused_or(silent, check, Direction.C2S)

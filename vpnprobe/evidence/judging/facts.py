@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from vpnprobe.evidence.checks import Kind, kind_of
 from vpnprobe.evidence.judging.base import WAYS, Counted, Judge
+from vpnprobe.evidence.lateness import LateEnd, longest_s
 from vpnprobe.evidence.naming import form_detail, identifier
 from vpnprobe.evidence.outages import Outage
 from vpnprobe.evidence.packet_records import Check
@@ -83,6 +84,30 @@ def _outage(number: int, outage: Outage, way: Direction, began: float) -> Observ
     )
 
 
+def late_ends(judge: Judge) -> list[Observation]:
+    """Ends that were late, one observation each, where lost trials count for nothing for it."""
+    return [_late(end, judge.began) for end in judge.late if end.set_aside]
+
+
+def _late(end: LateEnd, began: float) -> Observation:
+    return Observation(
+        id=f"path-late-{end.end}-ip-both",
+        probe="path",
+        check="late",
+        direction=Direction.BOTH,
+        transport=Transport.IP,
+        outcome=Outcome.SKIPPED,
+        detail={
+            "reason": f"the {end.end} agent was late: its machine was busy with others",
+            "end": end.end,
+            "late_s": round(longest_s(end.touched), 2),
+            "from_s": round(min(end.touched).from_s - began, 2),
+            "to_s": round(max(one.to_s for one in end.touched) - began, 2),
+            "set_aside": end.set_aside,
+        },
+    )
+
+
 def traces(facts: PathFacts) -> list[Observation]:
     """The routers that answered, one observation a kind of packet and direction."""
     return [_trace(number, trace) for number, trace in enumerate(facts.traces, 1)]
@@ -96,7 +121,7 @@ def _trace(number: int, trace: TtlTrace) -> Observation:
         direction=trace.direction,
         transport=trace.check.transport,
         port=trace.check.port,
-        outcome=Outcome.PASS if trace.reached is not None else Outcome.NO_ANSWER,
+        outcome=Outcome.PASS if trace.reached is not None or trace.passes else Outcome.NO_ANSWER,
         sent=len(trace.hops),
         received=sum(address is not None for address in trace.hops.values()),
         detail={

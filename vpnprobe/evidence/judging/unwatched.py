@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from vpnprobe.evidence.causes import FAILED, lost_ways
+from vpnprobe.evidence.causes import lost_ways
 from vpnprobe.evidence.judging.base import RECEIVER
+from vpnprobe.evidence.places import FAILED
 from vpnprobe.evidence.records import EndRecord, PathFacts
 from vpnprobe.observations.schema import Cause, Observation, Outcome
 

@@ -150,33 +150,34 @@ class Host:
 
     # Sending
 
-    def send(self, protocol: int, payload: bytes, to: Address, *, ttl: int | None = None) -> None:
-        """A packet of our own. Nothing goes to an IPv6 address: there is no route."""
-        if isinstance(to, IPv4Address):
-            identification = self.next_identification()
-            packet = IPv4Packet(
-                self.address, to, protocol, DEFAULT_TTL if ttl is None else ttl, identification, payload, dont_fragment=True
-            )
-            mtu = self._path_mtu.get(to, self._link.mtu) if self._path_mtu else self._link.mtu
-            if packet.total_length > mtu:
-                self._send_fragments(replace(packet, dont_fragment=False), mtu)
-            else:
-                self.send_packet(packet)
+    def send(self, protocol: int, payload: bytes, to: Address, *, ttl: int | None = None) -> bool:
+        """A packet of our own; whether the kernel took it. Nothing goes to an IPv6 address: there is no route."""
+        if not isinstance(to, IPv4Address):
+            return False
+        identification = self.next_identification()
+        packet = IPv4Packet(self.address, to, protocol, DEFAULT_TTL if ttl is None else ttl, identification, payload, dont_fragment=True)
+        mtu = self._path_mtu.get(to, self._link.mtu) if self._path_mtu else self._link.mtu
+        return self._send_fragments(replace(packet, dont_fragment=False), mtu) if packet.total_length > mtu else self.send_packet(packet)
 
-    def send_packet(self, packet: IPv4Packet) -> None:
-        """A packet with its header as given."""
+    def send_packet(self, packet: IPv4Packet) -> bool:
+        """A packet with its header as given; whether the kernel took it: not where its own firewall drops it, or it is too long."""
         if not self._leaves(packet):
-            return
+            return False
         if packet.destination == self.address:
             self._loop_back(packet)
-        elif packet.total_length <= self._link.mtu:
+            return True
+        fits = packet.total_length <= self._link.mtu
+        if fits:
             self._transmit(packet)
+        return fits
 
-    def _send_fragments(self, packet: IPv4Packet, mtu: int) -> None:
-        """A packet of our own that is longer than `mtu`: its firewall sees it whole, the wire in pieces."""
-        if self._leaves(packet):
-            for piece in fragmented(packet, mtu):
-                self._transmit(piece)
+    def _send_fragments(self, packet: IPv4Packet, mtu: int) -> bool:
+        """A packet of our own that is longer than `mtu`: its firewall sees it whole, the wire in pieces. Whether it left."""
+        if not self._leaves(packet):
+            return False
+        for piece in fragmented(packet, mtu):
+            self._transmit(piece)
+        return True
 
     def _leaves(self, packet: IPv4Packet) -> bool:
         """Whether the host's own firewall lets it out."""

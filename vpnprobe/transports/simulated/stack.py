@@ -9,6 +9,7 @@ from typing import Final, NoReturn, TypeVar
 
 from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.firewall.mending import Kept, Mends, mends
+from vpnprobe.transports.heartbeat import Heartbeat
 from vpnprobe.transports.simulated.host import Host, RawSocket, Tap, UdpSocket
 from vpnprobe.transports.simulated.host_rules import firewall_of
 from vpnprobe.transports.simulated.stalls import Program
@@ -24,6 +25,7 @@ from vpnprobe.transports.stack import (
     NetworkStack,
     OnConnection,
     OnDatagram,
+    OnLate,
     OnPacket,
     PortUnavailable,
     RawPort,
@@ -47,11 +49,12 @@ class _UdpPort:
     def local(self) -> Endpoint:
         return Endpoint(self._host.address, self._socket.port)
 
-    def send(self, data: bytes, to: Endpoint, *, ttl: int | None = None) -> None:
+    def send(self, data: bytes, to: Endpoint, *, ttl: int | None = None) -> bool:
         open_now = self._host.sockets.udp.get(self._socket.port) is self._socket
-        if open_now and isinstance(to.address, IPv4Address):
-            datagram = UdpDatagram(self._socket.port, to.port, data)
-            self._host.send(IpProtocol.UDP, datagram.encode(self._host.address, to.address), to.address, ttl=ttl)
+        if not open_now or not isinstance(to.address, IPv4Address):
+            return False
+        datagram = UdpDatagram(self._socket.port, to.port, data)
+        return self._host.send(IpProtocol.UDP, datagram.encode(self._host.address, to.address), to.address, ttl=ttl)
 
     def close(self) -> None:
         if self._host.sockets.udp.get(self._socket.port) is self._socket:
@@ -63,9 +66,8 @@ class _RawPort:
         self._host = host
         self._socket = socket
 
-    def send(self, payload: bytes, to: Address, *, ttl: int | None = None) -> None:
-        if self._socket in self._host.sockets.raw:
-            self._host.send(self._socket.protocol, payload, to, ttl=ttl)
+    def send(self, payload: bytes, to: Address, *, ttl: int | None = None) -> bool:
+        return self._socket in self._host.sockets.raw and self._host.send(self._socket.protocol, payload, to, ttl=ttl)
 
     def close(self) -> None:
         if self._socket in self._host.sockets.raw:
@@ -158,10 +160,10 @@ class SimulatedStack:
         self._host.sockets.raw.append(socket)
         return _RawPort(self._host, socket)
 
-    def send_packet(self, packet: bytes) -> None:
+    def send_packet(self, packet: bytes) -> bool:
         self._require(Capability.RAW_IP, "send a whole IP packet")
         whole = IPv4Packet.decode(packet)
-        self._host.send_packet(
+        return self._host.send_packet(
             replace(
                 whole,
                 source=self._host.address if whole.source.is_unspecified else whole.source,
@@ -169,6 +171,12 @@ class SimulatedStack:
                 missing=0,
             )
         )
+
+    def watch_lateness(self, on_late: OnLate) -> Closable:
+        if self._program is None:
+            return _Closing(lambda: None)
+        heartbeat: Heartbeat = self._program.context.run(Heartbeat, on_late, self.now)
+        return heartbeat
 
     def capture(self, peer: Address, on_packet: OnPacket) -> Closable:
         self._require(Capability.CAPTURE, "see the packets on the wire")

@@ -89,18 +89,21 @@ class DatagramSocket:
             self._loop.remove_reader(self._sock)
             self._sock.close()
 
-    def send(self, data: bytes, to: Endpoint, *, ttl: int | None) -> None:
-        """Raises nothing: what the kernel does not take is a lost packet."""
+    def send(self, data: bytes, to: Endpoint, *, ttl: int | None) -> bool:
+        """Whether the kernel took it; raises nothing."""
         for _ in range(_ATTEMPTS):
             if self._closed:
-                return
+                return False
             try:
-                return self._send_once(data, to, ttl)
+                self._send_once(data, to, ttl)
             except OSError as exc:
                 if exc.errno in (errno.EINVAL, errno.EADDRNOTAVAIL) and self._sources.pop(to.address, None) is not None:
                     continue  # The address that this peer came in by has gone: let routing choose.
                 if exc.errno not in _LEFT_BY_OTHERS:
-                    return
+                    return False
+            else:
+                return True
+        return False
 
     def _send_once(self, data: bytes, to: Endpoint, ttl: int | None) -> None:
         if not linux.IS_LINUX:

@@ -4,7 +4,6 @@ An open raw socket of a protocol keeps the kernel from answering its packets wit
 does not. The IPv4 header is stripped from what arrives; IPv6 raw sockets never show it (RFC 3542 section 3).
 """
 
-import contextlib
 import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address
@@ -39,9 +38,8 @@ class SystemRawPort:
         self._version = version
         self._socket = DatagramSocket(open_raw_socket(version, protocol), version=version, on_arrival=arrived, on_refused=None)
 
-    def send(self, payload: bytes, to: Address, *, ttl: int | None = None) -> None:
-        if to.version == self._version:
-            self._socket.send(payload, Endpoint(to, 0), ttl=ttl)
+    def send(self, payload: bytes, to: Address, *, ttl: int | None = None) -> bool:
+        return to.version == self._version and self._socket.send(payload, Endpoint(to, 0), ttl=ttl)
 
     def close(self) -> None:
         self._socket.close()
@@ -70,10 +68,13 @@ class PacketSender:
         self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_HDRINCL, 1)
         self._socket.setblocking(False)
 
-    def send(self, packet: bytes) -> None:
-        """Raises nothing: what the kernel does not take (too long, no route, a local filter) is a lost packet."""
-        with contextlib.suppress(OSError):
+    def send(self, packet: bytes) -> bool:
+        """Whether the kernel took it (not too long, a route, no local filter); raises nothing."""
+        try:
             self._socket.sendto(packet, (str(IPv4Address(packet[16:20])), 0))
+        except OSError:
+            return False
+        return True
 
     def close(self) -> None:
         self._socket.close()

@@ -86,10 +86,9 @@ class SystemUdpPort:
         """The address is 0.0.0.0 where the port has all addresses."""
         return self._local
 
-    def send(self, data: bytes, to: Endpoint, *, ttl: int | None = None) -> None:
+    def send(self, data: bytes, to: Endpoint, *, ttl: int | None = None) -> bool:
         sock = self._sockets.get(to.address.version)
-        if sock is not None:
-            sock.send(data, to, ttl=ttl)
+        return sock is not None and sock.send(data, to, ttl=ttl)
 
     def close(self) -> None:
         for sock in self._sockets.values():

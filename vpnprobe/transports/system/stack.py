@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.firewall.mending import Kept, Mends
 from vpnprobe.transports import capabilities
+from vpnprobe.transports.heartbeat import Heartbeat
 from vpnprobe.transports.stack import (
     Address,
     Capability,
@@ -21,6 +22,7 @@ from vpnprobe.transports.stack import (
     LocalPort,
     OnConnection,
     OnDatagram,
+    OnLate,
     OnPacket,
 )
 from vpnprobe.transports.system.addresses import FAMILIES, from_socket, to_socket
@@ -107,12 +109,15 @@ class SystemStack:
             raise capabilities.lacking(Capability.RAW_IP)
         return SystemRawPort(protocol, on_datagram, version=version, clock=self.now)
 
-    def send_packet(self, packet: bytes) -> None:
+    def send_packet(self, packet: bytes) -> bool:
         if self._sender is None:
             if Capability.RAW_IP not in self.capabilities:
                 raise capabilities.lacking(Capability.RAW_IP)
             self._sender = PacketSender()
-        self._sender.send(packet)
+        return self._sender.send(packet)
+
+    def watch_lateness(self, on_late: OnLate) -> Heartbeat:
+        return Heartbeat(on_late, self.now)
 
     def capture(self, peer: Address, on_packet: OnPacket) -> PacketSocket:
         return capture_peer(peer, on_packet, unix_time=self.unix_time)

@@ -1,0 +1,68 @@
+"""What is dropped in the middle of a session has a place too: the very messages, sizes, streams and flows are copied, from either end."""
+
+from typing import Any
+
+import pytest
+
+from vpnprobe.agents.simulation import measure_simulated
+from vpnprobe.observations.schema import Location, Observation, Outcome
+from vpnprobe.probes.settings import Settings
+from vpnprobe.transports.topology import Filter, Hook, Link, Nat, Topology
+
+ROUTERS = 4
+OPENVPN = Settings((1194,), names=frozenset({"openvpn", "udp", "tcp"}))
+
+
+def rows(settings: Settings, *filters: Filter, seed: int = 1, **more: Any) -> list[Observation]:
+    links = tuple(Link(delay_s=0.002) for _ in range(ROUTERS + 1))
+    found, _ = measure_simulated(
+        Topology(routers=ROUTERS, filters=filters, links=links, **more), seed=seed, settings=settings, tell=lambda _: None
+    )
+    limited = (row for row in found.observations if row.outcome in (Outcome.BLOCKED, Outcome.REFUSED) or row.location is not None)
+    return [row for row in limited if row.probe != "path"]
+
+
+C2S_BEHIND_2 = Location(2, "10.78.1.2", "10.78.2.2")
+S2C_BEHIND_2 = Location(2, "10.78.3.1", "10.78.2.1")
+"""The routers from the server on are r4, r3, r2, r1: the third router is the second from there."""
+
+
+@pytest.mark.parametrize(
+    ("what", "checks"),
+    [
+        ({"protocol": 17, "payload_offset": 0, "payload": b"\x20", "payload_mask": b"\xf8"}, {"handshake"}),
+        ({"protocol": 17, "payload_offset": 0, "payload": b"\x48", "payload_mask": b"\xf8"}, {"data"}),
+        ({"protocol": 17, "longer_than": 900}, {"data", "handshake"}),
+        ({"protocol": 17, "after_packets": 40}, {"data"}),
+        ({"protocol": 6, "ports": (1194,), "payload_offset": 2, "payload": b"\x48", "payload_mask": b"\xf8"}, {"data"}),
+    ],
+    ids=["handshake", "data", "size", "cut", "stream"],
+)
+def test_what_is_dropped_within_a_session(what: dict[str, Any], checks: set[str]) -> None:
+    there = rows(OPENVPN, Filter("r2", direction="c2s", **what))
+    assert there
+    assert {row.check for row in there} <= checks
+    assert {row.location for row in there} == {C2S_BEHIND_2}
+    back = rows(OPENVPN, Filter("r3", direction="s2c", **what))
+    assert back
+    assert {row.location for row in back} == {S2C_BEHIND_2}
+
+
+def test_a_filter_before_the_ttl_is_looked_at_is_the_next_hop() -> None:
+    found = rows(OPENVPN, Filter("r3", hook=Hook.PREROUTING, protocol=17, payload_offset=0, payload=b"\x20", payload_mask=b"\xf8"))
+    assert {row.location for row in found} == {C2S_BEHIND_2}
+
+
+def test_the_next_hop_of_the_last_router_is_the_other_end() -> None:
+    found = rows(Settings((), names=frozenset({"esp", "udp"})), Filter("r4", direction="c2s", protocol=50))
+    assert [row.location for row in found] == [Location(4, "10.78.3.2", "10.78.4.2")]
+
+
+def test_a_nat_that_refuses_a_call_is_at_its_own_place() -> None:
+    """The routers behind it answer the server from the NAT's address."""
+    settings = Settings((), names=frozenset({"pptp", "gre", "udp"}))
+    found = rows(settings, nats=(Nat("r3", pptp_helper=False), Nat("r4", pptp_helper=False)))
+    assert {row.id: row.location for row in found if row.direction == "s2c"} == {
+        "gre-passthrough-in-call-gre-s2c": Location(1, "10.78.4.1", None),
+        "pptp-lcp-in-call-gre-s2c": Location(1, "10.78.4.1", None),
+    }

@@ -1,0 +1,45 @@
+"""What the conversations of one end have said, as bytes: what TTL-limited copies of their messages are made of.
+
+A message in the middle of a session cannot be made afresh, for it is encrypted and numbered; it can be sent again as it was. The newest
+of each message are kept, by the keys that records have them under, since it is known of some that they were lost.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from vpnprobe.evidence.packet_records import Check
+
+KEPT_OF_A_MESSAGE: Final = 48
+MOST_MESSAGES: Final = 512
+"""Messages of which any are kept: their names are in a stranger's hands at the server."""
+
+
+class Said:
+    """Datagrams, or pieces of a stream, by check, message and key."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[Check, str], dict[str, bytes]] = {}
+
+    def keep(self, check: Check, message: str, key: str, data: bytes) -> None:
+        if (check, message) not in self._kept and len(self._kept) >= MOST_MESSAGES:
+            return
+        newest = self._kept.setdefault((check, message), {})
+        newest.pop(key, None)
+        newest[key] = data
+        if len(newest) > KEPT_OF_A_MESSAGE:
+            newest.pop(next(iter(newest)))
+
+    def first_of(self, check: Check, wanted: Iterable[tuple[str, str]]) -> bytes | None:
+        """Of these messages and keys, the first that is kept; None: none is."""
+        return next((data for message, key in wanted if (data := self._kept.get((check, message), {}).get(key)) is not None), None)
+
+
+def taken(said: list[bytes], size: int, length_bytes: int) -> bytes | None:
+    """Takes what one recorded step put on the wire out of what was said with it; None: nothing fits.
+
+    `size`: bytes that the step has told; 0: none, and then the first is meant. `length_bytes`: of the length before it in a stream.
+    """
+    for place, data in enumerate(said):
+        if not size or len(data) in (size, size + length_bytes):
+            return said.pop(place)
+    return None
