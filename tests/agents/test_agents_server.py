@@ -247,7 +247,7 @@ class TestHostileClients:
             talk = await both.talk()
             await talk.ask(number=1, ask="open", ports=[["udp", 53]], seconds=60)
             send = {"ask": "send", "job": "udp", "count": 2, "spacing_s": 0, "port": 53, "call_id": 0}
-            await talk.ask(number=2, to=["198.51.100.9", 4000], **send)
+            await talk.ask(number=2, to=[["198.51.100.9", 4000]], **send)
             rows = (await talk.ask(number=3, ask="rows", since=0, refused=0))["rows"]
             return [row[9][0] for row in rows]
 

@@ -101,7 +101,7 @@ def test_each_message_of_a_conversation_is_seen_to_come_or_to_leave(
     wire = Wire()
     conversed(wire, port, client, server)
     told = Recorder(cast("NetworkStack", Clock()), Vantage.CLIENT)
-    told.steps(client, check, Sender.INITIATOR, Departures(0.0, ()))
+    told.steps(client, check, Sender.INITIATOR, Departures(0.0, (), ()))
     for ours, theirs in ((Movement.SENT, Movement.RECEIVED), (Movement.RECEIVED, Movement.SENT)):
         expected = {row.message for row in told.packet_records if row.movement is ours}
         assert expected

@@ -73,7 +73,7 @@ def test_messages_of_a_conversation_are_recorded_once() -> None:
         for data in server.data_to_send(0.0):
             client.receive(data, 0.0)
         for _ in range(2):
-            kept.steps(client, check, Sender.INITIATOR, Departures(0.0, (True,)), remote=SERVER)
+            kept.steps(client, check, Sender.INITIATOR, Departures(0.0, (b"",), (True,)), remote=SERVER)
         assert [(row.movement.value, row.message, row.key) for row in kept.packet_records[:2]] == [
             ("sent", "P_CONTROL_HARD_RESET_CLIENT_V2", "63" * 8),
             ("received", "P_CONTROL_HARD_RESET_SERVER_V2", "63" * 8),
@@ -144,7 +144,7 @@ def test_messages_whose_datagram_was_refused_have_not_left() -> None:
         client = openvpn_reset.Initiator(session_id=b"c" * 8, stream=False)
         client.start(0.0)
         assert client.data_to_send(0.0)
-        kept.steps(client, check, Sender.INITIATOR, Departures(0.0, (False,)), remote=SERVER)
+        kept.steps(client, check, Sender.INITIATOR, Departures(0.0, (b"",), (False,)), remote=SERVER)
         assert kept.packet_records == []
         assert kept.withheld[check] == 1
 

@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from vpnprobe.endpoint.probe_packets import ProbePacketMaker, said_again, segment_again, syn_ack_again
-from vpnprobe.endpoint.said import KEPT_OF_A_MESSAGE, MOST_MESSAGES, Said, taken
+from vpnprobe.endpoint.said import KEPT_OF_A_MESSAGE, MOST_BYTES, Said, taken
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_records import Check, Vantage
 from vpnprobe.observations.schema import Transport
@@ -54,15 +54,22 @@ class TestSaid:
     def test_the_newest_of_a_message_are_kept(self) -> None:
         kept = Said()
         for number in range(KEPT_OF_A_MESSAGE + 1):
-            kept.keep(OVER_UDP, "data", str(number), bytes([number]))
-        assert [kept.first_of(OVER_UDP, [("data", key)]) for key in ("0", "1")] == [None, b"\x01"]
+            kept.keep(OVER_UDP, "data", str(number), number.to_bytes(2, "big"))
+        assert [kept.first_of(OVER_UDP, [("data", key)]) for key in ("0", "1")] == [None, b"\0\x01"]
 
     def test_messages_without_end_do_not_fill_the_memory(self) -> None:
-        kept = Said()
-        for number in range(MOST_MESSAGES + 1):
-            kept.keep(OVER_UDP, str(number), "k", HELLO)
-        assert kept.first_of(OVER_UDP, [(str(MOST_MESSAGES), "k")]) is None
-        assert kept.first_of(OVER_UDP, [(str(MOST_MESSAGES - 1), "k")]) == HELLO
+        kept, half = Said(), bytes(MOST_BYTES // 2)
+        for name, key in (("one", "a"), ("other", "b"), ("one", "c"), ("third", "d")):
+            kept.keep(OVER_UDP, name, key, half)
+        found = [kept.first_of(OVER_UDP, [one]) is not None for one in (("one", "a"), ("other", "b"), ("one", "c"), ("third", "d"))]
+        assert found == [False, True, True, False]
+
+    def test_a_message_that_is_said_again_is_kept_once(self) -> None:
+        kept, half = Said(), bytes(MOST_BYTES // 2)
+        for _ in range(5):
+            kept.keep(OVER_UDP, "hello", "k", half)
+        kept.keep(OVER_UDP, "other", "k", half)
+        assert kept.first_of(OVER_UDP, [("other", "k")]) == half
 
 
 @pytest.mark.parametrize(("size", "length_bytes", "found"), [(0, 0, b"ab"), (3, 0, b"abc"), (1, 2, b"abc"), (9, 2, None)])

@@ -7,6 +7,7 @@ from evidence_support import CLIENT as AT_CLIENT
 from evidence_support import SERVER as AT_SERVER
 
 from vpnprobe.evidence import checks
+from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.lateness import AFTER_S, BEFORE_S, MOST_TIMES, Lateness, added, longest_s
@@ -127,7 +128,8 @@ def test_how_much_was_set_aside_shows_while_a_run_lasts() -> None:
     client, server = ends([*PASSING, *lost(20, 1.0)])
     judgement = Judge(replace(client, late=(Lateness(0.9, 2.8),)), server, facts_with(), times=False)
     assert judgement.counts(UDP).set_aside[C2S] == 20
-    assert judgement.timely([0.1, 1.0, 5.0]) == [0.1, 5.0]
+    trials = [Departure(at) for at in (0.1, 1.0, 5.0)]
+    assert judgement.timely(trials) == [trials[0], trials[2]]
 
 
 def test_it_is_warned_of() -> None:

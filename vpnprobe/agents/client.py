@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from vpnprobe import __version__
 from vpnprobe.agents.control import Channel, Connector, FrameReader, Message, encode_frame
-from vpnprobe.agents.line_watch import watched
+from vpnprobe.agents.line_watch import measure, watched
 from vpnprobe.agents.own_firewalls import ask_firewalls
 from vpnprobe.agents.peer import RemotePeer, about_server, hello, known_at_first
 from vpnprobe.agents.samples import carried, segments_lost
@@ -223,7 +223,7 @@ class ClientRun:
         existing = self.settings.existing
         whom = existing.file if existing is not None and self.settings.only_existing else str(self.peer_address)
         self.tell(f"probing {whom} with {', '.join(probe.name for probe in probes)}")
-        measuring = [] if peer is None else [peer.measure_background(context.line), context.comparison.greet()]
+        measuring = [] if peer is None else [measure(context.line, peer), context.comparison.greet()]
         async with watched(context.line, peer):
             await _together([*(self._guarded(probe, context) for probe in probes), *measuring])
         await tell_rates(context)

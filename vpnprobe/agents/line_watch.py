@@ -1,4 +1,8 @@
-"""What the line carries is watched while probes run, and the server agent is told what its own pace is to be."""
+"""What the line carries is watched while probes run, and the server agent is told what its own pace is to be.
+
+Small requests over the control channel, in pairs. Where nothing else passes, the channel's own loss and delay are also all there is to
+compare with.
+"""
 
 import asyncio
 import contextlib
@@ -6,9 +10,18 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from vpnprobe.agents.peer import RemotePeer
-from vpnprobe.endpoint.pacer import Line
+from vpnprobe.endpoint.pacer import NARROW_BYTES_PER_S, PAIRS, Line, Turn
 from vpnprobe.errors import CannotRun
 
+FIRST_PAIRS: Final = 10
+FIRST_SPACING_S: Final = 0.02
+PADDING: Final = 400
+"""Bytes of what makes a request long enough to tell what a line carries, and short enough for one segment."""
+PING_BYTES: Final = 120
+"""Of a request without padding on the line, about."""
+SPACING_S: Final = 0.1
+"""Between two pairs afterwards."""
+PATIENCE_S: Final = 0.5
 TOLD_S: Final = 0.05
 """Between two words to the server agent."""
 
@@ -22,7 +35,7 @@ async def watched(line: Line, peer: RemotePeer | None) -> AsyncIterator[None]:
     loop = asyncio.get_running_loop()
     changed = asyncio.Event()
     changed.set()
-    tasks = [loop.create_task(peer.watch(line)), loop.create_task(_tell(line, peer, changed))]
+    tasks = [loop.create_task(_watch(line, peer)), loop.create_task(_tell(line, peer, changed))]
     line.on_change = changed.set
     try:
         yield
@@ -33,11 +46,64 @@ async def watched(line: Line, peer: RemotePeer | None) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def measure(line: Line, peer: RemotePeer) -> None:
+    """The first pairs, whether or not those before were answered; none is waited for longer than PATIENCE_S. Raises CannotRun."""
+    pairs: list[asyncio.Task[None]] = []
+    try:
+        for number in range(FIRST_PAIRS):
+            suspected = not line.told.is_set() or (line.narrow_bytes_per_s is not None and number < PAIRS)
+            padding = "." * (PADDING if suspected else 0)
+            await line.pacer.admit(2 * (len(padding) + PING_BYTES), Turn.LINE)
+            pairs.append(asyncio.get_running_loop().create_task(_pair(line, peer, padding)))
+            await asyncio.sleep(FIRST_SPACING_S)
+        await asyncio.wait(pairs, timeout=PATIENCE_S)
+    finally:
+        line.told.set()
+        for pair in pairs:
+            pair.cancel()
+        answers = await asyncio.gather(*pairs, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, CannotRun):
+            raise answer
+
+
+async def _watch(line: Line, peer: RemotePeer) -> None:
+    """Goes on asking, for as long as it is not cancelled, where the line is not known to be wide."""
+    while True:
+        await asyncio.sleep(SPACING_S)
+        if line.pacer.bytes_per_s < NARROW_BYTES_PER_S:
+            await line.pacer.admit(2 * PING_BYTES, Turn.LINE)
+            with contextlib.suppress(CannotRun):  # A peer that is gone is told by whoever needs it.
+                await _pair(line, peer, "")
+
+
+async def _pair(line: Line, peer: RemotePeer, padding: str) -> None:
+    """Two requests that leave together. Where either end had to send anything again, they tell nothing of the line."""
+    loop, sent_again = asyncio.get_running_loop(), peer.sent_again
+    left_at = loop.time()
+    came_at: list[float] = []
+
+    async def ping() -> None:
+        await peer.ping(padding)
+        came_at.append(loop.time())
+        if not padding and peer.sent_again == sent_again:
+            line.answered(left_at)
+
+    pings = [loop.create_task(ping()) for _ in range(2)]
+    try:
+        await asyncio.gather(*pings)
+    finally:
+        for one in pings:
+            one.cancel()
+    if padding and peer.sent_again == sent_again:
+        line.paired(len(padding) + PING_BYTES, came_at[1] - came_at[0])
+
+
 async def _tell(line: Line, peer: RemotePeer, changed: asyncio.Event) -> None:
     await line.told.wait()
     while True:
         await changed.wait()
         changed.clear()
-        with contextlib.suppress(CannotRun):  # A peer that is gone is told by whoever needs it.
+        with contextlib.suppress(CannotRun):
             await peer.pace(line.pacer.bytes_per_s)
         await asyncio.sleep(TOLD_S)

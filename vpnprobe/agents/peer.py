@@ -1,6 +1,5 @@
 """The server agent as the client's probes see it: requests over the control channel, with all that comes back checked."""
 
-import asyncio
 import base64
 import contextlib
 import math
@@ -10,6 +9,7 @@ from typing import Any, Final
 
 from vpnprobe.agents.control import VERSION, Channel, Message
 from vpnprobe.agents.handover import known_payloads, missing, read_payloads, read_summary, restored
+from vpnprobe.agents.peer_clock import PeerClock
 from vpnprobe.agents.records import (
     LATEST_S,
     read_addresses,
@@ -23,7 +23,6 @@ from vpnprobe.agents.records import (
     unpacked,
 )
 from vpnprobe.endpoint.hop_search import LONGEST_BLANK_S, MOST_SUSPECTS
-from vpnprobe.endpoint.pacer import NARROW_BYTES_PER_S, PAIRS, Line, Turn
 from vpnprobe.endpoint.pcap import encode_pcap
 from vpnprobe.endpoint.probe_packets import Suspect
 from vpnprobe.endpoint.recorder import MOST_ROWS
@@ -42,14 +41,6 @@ from vpnprobe.transports.stack import Address, Packet
 PORTS_OPEN_S: Final = 300.0
 """How long the server keeps the probe ports open, should the client vanish."""
 
-BACKGROUND_PAIRS: Final = 10
-BACKGROUND_SPACING_S: Final = 0.02
-PADDING: Final = 400
-"""Bytes of what makes a request long enough to tell what a line carries, and short enough for one segment."""
-PING_BYTES: Final = 120
-"""Of a request without padding on the line, about."""
-WATCH_SPACING_S: Final = 0.1
-BACKGROUND_PATIENCE_S: Final = 0.5
 FIREWALL_S: Final = 3.0
 """How long it may take to read the rules of a firewall."""
 MOST_CAPTURE_BYTES: Final = 64 << 20
@@ -80,7 +71,7 @@ class RemotePeer:
         self._dropped_on_input: frozenset[Check] = frozenset()
         self._dropped_on_output: frozenset[Check] = frozenset()
         self._late: tuple[Lateness, ...] = ()
-        self._clock: tuple[float, float] | None = None
+        self._clock = PeerClock()
         self._segments: dict[str, int] = {"sent": 0, "again": 0}
         self.no_capture = ""
         """Why its capture could not be had though it has one; empty: nothing stands against it."""
@@ -98,11 +89,7 @@ class RemotePeer:
         return max(1.5 * (self.channel.times.smoothed_s or self.rtt_s), self.channel.times.patience_s)
 
     def clock(self, began: float) -> tuple[float, float] | None:
-        """How far the times in its record are ahead of those since `began` here, and how far that may be out, seconds; None: not known.
-
-        As the fastest of its answers shows it: it was given between the asking and the answer (NTP, RFC 5905 section 8).
-        """
-        return None if self._clock is None else (self._clock[0] + began, self._clock[1])
+        return self._clock.since(began)
 
     @property
     def seen_as(self) -> str | None:
@@ -295,61 +282,12 @@ class RemotePeer:
             Direction.S2C: Background(theirs["again"], max(0, theirs["sent"] - theirs["again"])),
         }
 
-    async def measure_background(self, line: Line) -> None:
-        """A run of small requests: where nothing else passes, the channel's own loss and delay are all there is to compare with.
-
-        They go out in pairs, which tell what the line carries, whether or not those before were answered, and none is waited for longer
-        than BACKGROUND_PATIENCE_S.
-        """
-        pairs: list[asyncio.Task[None]] = []
-        try:
-            for number in range(BACKGROUND_PAIRS):
-                suspected = not line.told.is_set() or (line.narrow_bytes_per_s is not None and number < PAIRS)
-                padding = "." * (PADDING if suspected else 0)
-                await line.pacer.admit(2 * (len(padding) + PING_BYTES), Turn.LINE)
-                pairs.append(asyncio.get_running_loop().create_task(self._pair(line, padding)))
-                await asyncio.sleep(BACKGROUND_SPACING_S)
-            await asyncio.wait(pairs, timeout=BACKGROUND_PATIENCE_S)
-        finally:
-            line.told.set()
-            for pair in pairs:
-                pair.cancel()
-            answers = await asyncio.gather(*pairs, return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, CannotRun):
-                raise answer
-
-    async def watch(self, line: Line) -> None:
-        """Goes on asking, for as long as it is not cancelled, where the line is not known to be wide."""
-        while True:
-            await asyncio.sleep(WATCH_SPACING_S)
-            if line.pacer.bytes_per_s < NARROW_BYTES_PER_S:
-                await line.pacer.admit(2 * PING_BYTES, Turn.LINE)
-                with contextlib.suppress(CannotRun):  # A peer that is gone is told by whoever needs it.
-                    await self._pair(line, "")
-
-    async def _pair(self, line: Line, padding: str) -> None:
-        """Two requests that leave together. Where either end had to send anything again, they tell nothing of the line."""
-        loop, left_at, sent_again = asyncio.get_running_loop(), self._now(), self._sent_again
-        came_at: list[float] = []
-
-        async def ping() -> None:
-            await (self._ask("ping", padding=padding) if padding else self._ask("ping"))
-            came_at.append(self._now())
-            if not padding and self._sent_again == sent_again:
-                line.answered(left_at)
-
-        pings = [loop.create_task(ping()) for _ in range(2)]
-        try:
-            await asyncio.gather(*pings)
-        finally:
-            for one in pings:
-                one.cancel()
-        if padding and self._sent_again == sent_again:
-            line.paired(len(padding) + PING_BYTES, came_at[1] - came_at[0])
+    async def ping(self, padding: str = "") -> None:
+        """Asks for nothing. `padding`: what makes request and answer longer."""
+        await (self._ask("ping", padding=padding) if padding else self._ask("ping"))
 
     @property
-    def _sent_again(self) -> tuple[int, int]:
+    def sent_again(self) -> tuple[int, int]:
         """Segments that either end had to send again, as far as it is known."""
         return self.channel.segments()[1], self._segments["again"]
 
@@ -360,19 +298,12 @@ class RemotePeer:
     async def _ask(self, kind: str, *, expect_s: float = 0.0, **arguments: object) -> Message:
         asked = self._now()
         answer = await self.channel.request(kind, expect_s=expect_s, **arguments)
-        self._set_clock(asked, answer.get("at"))
+        self._clock.told(asked, self._now(), answer.get("at"))
         segments = answer.get("segments")
         with _readable(kind):
             if isinstance(segments, list) and len(segments) == 2 and int(segments[0]) > self._segments["sent"]:
                 self._segments = {"sent": int(segments[0]), "again": int(segments[1])}
         return answer
-
-    def _set_clock(self, asked: float, told: object) -> None:
-        """What an answer says of the other end's clock, where it came faster than those before."""
-        now, number = self._now(), isinstance(told, int | float) and not isinstance(told, bool)
-        uncertainty_s = (now - asked) / 2
-        if number and abs(float(str(told))) < LATEST_S and (self._clock is None or uncertainty_s < self._clock[1]):
-            self._clock = (float(str(told)) - (asked + now) / 2, uncertainty_s)
 
 
 @contextlib.contextmanager

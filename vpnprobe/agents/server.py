@@ -21,7 +21,6 @@ from vpnprobe.agents.records import lateness_row, packed, packet_record_row, ref
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import MOST_ANSWERS, MOST_LIGHT_ANSWERS, ClientSession, ClientSessions
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.registry import PROTOCOLS
 from vpnprobe.conversations.session_tag import TAG
 from vpnprobe.endpoint.lateness_observer import LatenessObserver
 from vpnprobe.endpoint.pacer import FASTEST_BYTES_PER_S, LEAST_BYTES_PER_S
@@ -50,8 +49,6 @@ LIGHT_S: Final = 0.5
 REPEATABLE: Final = frozenset({"rows", "capture", "payloads", "ping", "pace", "firewall"})
 """Requests that change nothing."""
 ROWS_A_TIME: Final = 5000
-PIECE_BYTES: Final = 1024
-"""Of an answer that leaves at a time."""
 LONGEST_PADDING: Final = 1024
 """Characters of what comes back in an answer to a ping."""
 MOST_KINDS_KEPT: Final = 512
@@ -171,8 +168,7 @@ class ServerAgent:
         finally:
             stream.abort()
             if session is not None:
-                session.streams.discard(stream)
-                session.writing.pop(stream, None)
+                session.forget(stream)
 
     async def _take_on(self, stream: TcpStream, session: ClientSession, message: Message) -> None:
         """Begins to carry out one request; waits where a client has too many under way."""
@@ -274,15 +270,8 @@ class ServerAgent:
     async def _reply(self, stream: TcpStream, session: ClientSession, message: Message, answer: Mapping[str, object]) -> None:
         at = self.stack.now() - session.recorder.began
         head = {"answers": int(message["number"]), "asked": message.get("asked"), "segments": stream.segments(), "at": at}
-        frame = encode_frame({**head, **answer})
-        # One after another, in pieces: on a slow line a long answer at once would take what the probes need.
-        async with session.writing.setdefault(stream, asyncio.Lock()):
-            with contextlib.suppress(ConnectError):
-                for start in range(0, len(frame), PIECE_BYTES):
-                    if start:
-                        await asyncio.sleep(session.pacer.takes_s(PIECE_BYTES))
-                    session.pacer.charge(len(piece := frame[start : start + PIECE_BYTES]))
-                    await stream.send(piece)
+        with contextlib.suppress(ConnectError):
+            await session.write(stream, encode_frame({**head, **answer}))
 
     async def _carry_out(self, session: ClientSession, message: Message) -> dict[str, object]:
         handler = self._handlers.get(str(message.get("ask")))
@@ -318,7 +307,7 @@ class ServerAgent:
             session.ports[port] = await self.responders.open(port)
             states.append([port.transport.value, port.port, session.ports[port].value])
         programs = await self._programs(session, wanted)
-        return {"ports": states, "no_keys": self._accept_keys(session, message.get("keys")), "programs": programs}
+        return {"ports": states, "no_keys": session.accept_keys(message.get("keys")), "programs": programs}
 
     async def _programs(self, session: ClientSession, wanted: Sequence[WantedPort]) -> list[list[object]]:
         """Transport, port and name of each program that has one of these ports, as far as this host shows it."""
@@ -332,21 +321,6 @@ class ServerAgent:
         kept = [read_kept(row) for row in list(message["kept"])[:MOST_KINDS_KEPT]]
         found = await self.stack.own_firewall(kept, session.address)
         return {"manager": found.manager, "commands": [list(found.commands.get(one, ())) for one in kept]}
-
-    def _accept_keys(self, session: ClientSession, handed_over: object) -> dict[str, str]:
-        """By protocol that takes keys: why its conversations cannot come up here. What is not in it has its keys."""
-        told = handed_over if isinstance(handed_over, dict) else {}
-        lacking: dict[str, str] = {}
-        for spec in PROTOCOLS:
-            if spec.accept_keys is None:
-                continue
-            try:
-                if spec.name not in told:
-                    raise CannotRun("the client handed over no keys")
-                session.keys[spec.name] = spec.accept_keys(told[spec.name])
-            except (CannotRun, DecodeError) as error:
-                lacking[spec.name] = str(error)
-        return lacking
 
     def _close_ports(self, session: ClientSession) -> None:
         """The time that the client asked for is over."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vpnprobe.agents.beside import BesideControls
-from vpnprobe.conversations.registry import ProtocolSpec
+from vpnprobe.conversations.registry import PROTOCOLS, ProtocolSpec
 from vpnprobe.conversations.session_tag import key_carries
 from vpnprobe.endpoint.host_firewall import HostFirewall
 from vpnprobe.endpoint.own_addresses import OwnAddresses
@@ -21,12 +21,15 @@ from vpnprobe.endpoint.ppp_call import Call
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.run_capture import RunCapture, Scope
 from vpnprobe.endpoint.sending import Nonces, ProbeSender
+from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.evidence.packet_records import Check, Vantage
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Address, Closable, Endpoint, NetworkStack, Packet, TcpStream
 
 MOST_SESSIONS: Final = 64
+PIECE_BYTES: Final = 1024
+"""Of an answer that leaves at a time."""
 MOST_WITH_KEYS: Final = 1024
 """Conversations of one client and protocol that get the keys which it handed over."""
 MOST_LIGHT_ANSWERS: Final = 2
@@ -130,6 +133,39 @@ class ClientSession:
             return None, 0
         self.begun[spec.name] += 1
         return keys, self.begun[spec.name]
+
+    def accept_keys(self, handed_over: object) -> dict[str, str]:
+        """By protocol that takes keys: why its conversations cannot come up here. What is not in it has its keys."""
+        told = handed_over if isinstance(handed_over, dict) else {}
+        lacking: dict[str, str] = {}
+        for spec in PROTOCOLS:
+            if spec.accept_keys is None:
+                continue
+            try:
+                if spec.name not in told:
+                    raise CannotRun("the client handed over no keys")
+                self.keys[spec.name] = spec.accept_keys(told[spec.name])
+            except (CannotRun, DecodeError) as error:
+                lacking[spec.name] = str(error)
+        return lacking
+
+    async def write(self, stream: TcpStream, frame: bytes) -> None:
+        """Answers over a control connection. Raises ConnectError.
+
+        One after another, in pieces: on a slow line a long answer at once would take what the probes need.
+        """
+        async with self.writing.setdefault(stream, asyncio.Lock()):
+            for start in range(0, len(frame), PIECE_BYTES):
+                if start:
+                    await asyncio.sleep(self.pacer.takes_s(PIECE_BYTES))
+                piece = frame[start : start + PIECE_BYTES]
+                self.pacer.charge(len(piece))
+                await stream.send(piece)
+
+    def forget(self, stream: TcpStream) -> None:
+        """A control connection has ended."""
+        self.streams.discard(stream)
+        self.writing.pop(stream, None)
 
     def close(self) -> None:
         for task in self.tasks:

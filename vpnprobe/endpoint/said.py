@@ -9,9 +9,10 @@ from typing import Final
 
 from vpnprobe.evidence.packet_records import Check
 
-KEPT_OF_A_MESSAGE: Final = 48
-MOST_MESSAGES: Final = 512
-"""Messages of which any are kept: their names are in a stranger's hands at the server."""
+KEPT_OF_A_MESSAGE: Final = 512
+"""A few sessions' data: of a stream that stalls it is the first packet that is lost, with many behind it."""
+MOST_BYTES: Final = 8 << 20
+"""Of all: how much is said is in a stranger's hands at the server."""
 
 
 class Said:
@@ -19,15 +20,17 @@ class Said:
 
     def __init__(self) -> None:
         self._kept: dict[tuple[Check, str], dict[str, bytes]] = {}
+        self._bytes = 0
 
     def keep(self, check: Check, message: str, key: str, data: bytes) -> None:
-        if (check, message) not in self._kept and len(self._kept) >= MOST_MESSAGES:
-            return
+        """The newest stays; where all is too much, what is older of its kind goes, or it is not kept."""
         newest = self._kept.setdefault((check, message), {})
-        newest.pop(key, None)
-        newest[key] = data
-        if len(newest) > KEPT_OF_A_MESSAGE:
-            newest.pop(next(iter(newest)))
+        self._bytes -= len(newest.pop(key, b""))
+        while newest and (len(newest) >= KEPT_OF_A_MESSAGE or self._bytes + len(data) > MOST_BYTES):
+            self._bytes -= len(newest.pop(next(iter(newest))))
+        if self._bytes + len(data) <= MOST_BYTES:
+            newest[key] = data
+            self._bytes += len(data)
 
     def first_of(self, check: Check, wanted: Iterable[tuple[str, str]]) -> bytes | None:
         """Of these messages and keys, the first that is kept; None: none is."""

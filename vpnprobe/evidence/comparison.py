@@ -176,6 +176,10 @@ def alone_bound(fates: Iterable[tuple[Departure, bool]], among: Sequence[Block])
     return min(1.0, len(BETS) / sum(wealth.values())) if used else None
 
 
+SPARE_BLOCKS: Final = 1
+"""More than it takes: some lose controls, and captures cannot tell of every trial within which block it left."""
+
+
 def blocks_needed(bound: float, wanted: float) -> int:
     """How many more blocks, of which no control is lost, bring a bound down to the wanted one; 0: none."""
     return max(0, ceil(log(bound / wanted) / log(CONTROLS + 1) - 1e-9)) if bound > wanted else 0

@@ -9,9 +9,8 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
-from vpnprobe.conversations.echo_trains import Place, TrainRun
 from vpnprobe.conversations.registry import ClientKeys
 from vpnprobe.endpoint.host_firewall import HostFirewall
 from vpnprobe.endpoint.pacer import FASTEST_BYTES_PER_S, Line, Pacer
@@ -19,7 +18,7 @@ from vpnprobe.endpoint.probe_packets import ProbePacketMaker
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import PAYLOAD_BYTES, Nonces, ProbeSender
 from vpnprobe.evidence.checks import is_raw, tcp_reach
-from vpnprobe.evidence.comparison import blocks_needed
+from vpnprobe.evidence.comparison import SPARE_BLOCKS, blocks_needed
 from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.judging.packets import may_lose_alone
@@ -30,21 +29,21 @@ from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKi
 from vpnprobe.evidence.statistics import ERROR_BOUND, MOST_TRIALS, Background
 from vpnprobe.evidence.trials import missing, spaced
 from vpnprobe.observations.schema import Direction, Transport
+from vpnprobe.probes import patience
 from vpnprobe.probes.comparison import Comparison
 from vpnprobe.probes.peer import ONE_FLOW, Job, Peer
 from vpnprobe.probes.settings import Settings
+from vpnprobe.probes.tunnel import Tunnel
 from vpnprobe.transports.stack import Address, Closable, Datagram, Endpoint, NetworkStack, RawPort, UdpPort
 
 FIRST_TRIALS: Final = 6
 """Fresh packets of each kind before anybody asks whether they came."""
-SUSPECTED_TRIALS: Final = blocks_needed(1.0, ERROR_BOUND)
+SUSPECTED_TRIALS: Final = blocks_needed(1.0, ERROR_BOUND) + SPARE_BLOCKS
 """The same where it is suspected that none comes: as many as it takes to be sure of it on a path that loses nothing else."""
 SPACING_S: Final = 0.03
 """Between packets of one kind: loss comes in bursts."""
 PACKET_BYTES: Final = 100
 """About what one takes on the line: our payload in GRE, ESP or UDP."""
-FULL_PACKET: Final = 1500
-"""Bytes of what others' packets may have to wait for, or an answer."""
 COMPARED_AT_ONCE: Final = 8
 MOST_COMPARED: Final = 40
 """Blocks in which a kind of which some passes is compared with the rest: it is said to lose some, but not that it alone does."""
@@ -52,14 +51,6 @@ MOST_SOCKETS: Final = 400
 """Of trials that are open for late answers: a process may often have no more than 1024."""
 MOST_ROUNDS: Final = 8
 """Of asking for more: a peer that does not send what it is asked to must not keep a run from ending."""
-LONGEST_SETTLE_S: Final = 5.0
-"""For which what was sent may be under way: a peer that is slower than that is not waited for again and again."""
-LEAST_ANSWER_S: Final = 1.0
-"""For which an answer over a TCP connection is waited for, however fast others come."""
-SOLO_ANSWER_S: Final = 1.0
-"""How long an answer is waited for where no agent can say what arrived."""
-SOLO_CONNECT_S: Final = 4.0
-"""How long a TCP connection may take there: its SYN is sent three times by then."""
 
 
 SendTrials = Callable[[int, bool], Awaitable[None]]
@@ -81,20 +72,6 @@ class RawPorts(NamedTuple):
 
     gre: RawPort
     esp: RawPort
-
-
-class Tunnel(Protocol):
-    """What is tried of one protocol in one form on one port, as others see it."""
-
-    data: Check
-
-    def passes(self, judgement: Judge) -> bool:
-        """Whether data went both ways, and to the end."""
-        ...
-
-    async def in_trains(self, places: Sequence[Place]) -> tuple[str, TrainRun]:
-        """One fresh session over UDP whose echo requests follow a timetable: its conversation's key, and the requests."""
-        ...
 
 
 class _Judged(NamedTuple):
@@ -173,22 +150,20 @@ class ProbeContext:
     @property
     def settle_s(self) -> float:
         """How long what was just sent may still be under way, seconds."""
-        if self.peer is None:
-            return SOLO_ANSWER_S
-        return min(LONGEST_SETTLE_S, self.peer.answers_in_s + 0.03) + self.line.takes_s(FULL_PACKET)
+        return patience.settle_s(self.peer, self.line)
 
     @property
     def flight_s(self) -> float:
-        """How long what was just sent may be on the path, seconds, however busy the two ends are."""
-        return SOLO_ANSWER_S if self.peer is None else 1.5 * self.peer.rtt_s + 0.03 + self.line.takes_s(FULL_PACKET)
+        """How long it may be on the path, seconds, however busy the two ends are."""
+        return patience.flight_s(self.peer, self.line)
 
     def connect_s(self, most_s: float) -> float:
         """How long a TCP connection of a conversation may take, seconds; at most `most_s`."""
-        return min(most_s, SOLO_CONNECT_S if self.peer is None else 20 * self.settle_s)
+        return patience.connect_s(self.peer, self.line, most_s)
 
     def answer_s(self) -> float:
         """How long the answer to the first message over a TCP connection may take, seconds, as things are right now."""
-        return max(LEAST_ANSWER_S, 6 * self.settle_s)
+        return patience.answer_s(self.peer, self.line)
 
     def lacks_keys(self, protocol: str) -> str:
         """Why there are no keys for a protocol."""

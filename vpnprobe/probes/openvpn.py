@@ -21,7 +21,7 @@ from vpnprobe.probes.conversing import Attempt, Moment, connected, over_stream, 
 from vpnprobe.probes.openvpn_profile_test import ProfileProbe, ProfileTest
 from vpnprobe.probes.openvpn_sessions import OpenvpnSessions, checks_of
 from vpnprobe.probes.settings import Settings, WantedPort
-from vpnprobe.probes.tunnel_sessions import ECHOES, LONG_RUN, tried, within_the_line
+from vpnprobe.probes.tunnel_sessions import ECHOES, LONG_RUN, elsewhere, tried, within_the_line
 
 CONNECT_DEADLINE_S: Final = 8.0
 MOST_WRAPPED: Final = 3
@@ -81,6 +81,10 @@ class OpenvpnProbe:
         """All ports of one transport, at least one, in the order of preference."""
         plain = await within_the_line(context, [OpenvpnSessions(context, session_keys, wanted) for wanted in ports])
         judgement, passing = await tried(context, plain)
+        other = elsewhere(context, plain[0].wanted.transport, ports) if not passing else None
+        if other is not None:
+            plain.append(OpenvpnSessions(context, session_keys, other))
+            judgement, passing = await tried(context, plain[-1:])
         for sessions in plain:
             if sessions.reset not in judgement.packet_counts:
                 context.skip(sessions.reset, context.unconnected(sessions.wanted.port))

@@ -15,7 +15,8 @@ from vpnprobe.evidence.judging.base import WAYS, Judge
 from vpnprobe.evidence.packet_records import Movement
 from vpnprobe.evidence.rates import RateLimit, Train, rate_limit
 from vpnprobe.observations.schema import Cause, Direction, Outcome, Transport
-from vpnprobe.probes.context import ProbeContext, Tunnel
+from vpnprobe.probes.context import ProbeContext
+from vpnprobe.probes.tunnel import Tunnel
 
 TRAINS: Final = 10
 IN_COMPANY: Final = 5

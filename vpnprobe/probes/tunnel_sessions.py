@@ -14,7 +14,8 @@ from vpnprobe.conversations.echo_trains import Place, TrainRun
 from vpnprobe.conversations.tunnel_echo import EchoRun, TunnelEcho
 from vpnprobe.endpoint.driver import CLOCK_SLACK_S, Driver
 from vpnprobe.endpoint.pacer import Turn
-from vpnprobe.evidence.comparison import PERIOD_S, blocks_needed
+from vpnprobe.evidence.checks import tcp_reach, udp_reach
+from vpnprobe.evidence.comparison import PERIOD_S, SPARE_BLOCKS, blocks_needed
 from vpnprobe.evidence.judge import rows_of
 from vpnprobe.evidence.judging.base import WAYS, Judge
 from vpnprobe.evidence.judging.data import (
@@ -27,6 +28,7 @@ from vpnprobe.evidence.judging.data import (
     trials_of,
 )
 from vpnprobe.evidence.packet_records import Check
+from vpnprobe.evidence.records import PortState
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Direction, Outcome, Transport
 from vpnprobe.probes.context import ProbeContext, gather_all
@@ -42,8 +44,6 @@ RETRANSMIT_LEAST_S: Final = 0.15
 STALLED_S: Final = 1.2
 """Nothing comes for so long: then a session that had begun ends."""
 MOST_SESSIONS: Final = 24
-SPARE_BLOCKS: Final = 1
-"""More blocks behind the end of a session than there must be: some lose controls."""
 MOST_MISSED: Final = 4
 """Times that a long session is tried again which did not come to its end."""
 LEAST_SESSIONS: Final = 2
@@ -265,6 +265,17 @@ async def within_the_line(context: ProbeContext, ports: Sequence[SomeSessions]) 
             context.skip(check, TOO_SLOW)
         context.skip(sessions.data, TOO_SLOW, *WAYS)
     return few
+
+
+def elsewhere(context: ProbeContext, transport: Transport, but: Sequence[WantedPort]) -> WantedPort | None:
+    """A port that passes, of another protocol that lives on any: it is tried where no usual one works. None: there is none."""
+    for port in context.settings.candidates_over(transport):
+        wanted = WantedPort(transport, port)
+        counted = context.judge().packet_counts.get(tcp_reach(port) if transport is Transport.TCP else udp_reach(port))
+        passes = counted is not None and all(counted.total(way).received for way in WAYS)
+        if wanted not in but and passes and context.port_state(*wanted) is PortState.OURS:
+            return wanted
+    return None
 
 
 async def tried(context: ProbeContext, ports: Sequence[TunnelSessions]) -> tuple[Judge, list[TunnelSessions]]:

@@ -20,7 +20,7 @@ from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import ProbeContext, gather_all
 from vpnprobe.probes.conversing import Moment, over_udp
 from vpnprobe.probes.settings import Settings, WantedPort
-from vpnprobe.probes.tunnel_sessions import SessionOver, TunnelSessions, tried, within_the_line
+from vpnprobe.probes.tunnel_sessions import SessionOver, TunnelSessions, elsewhere, tried, within_the_line
 from vpnprobe.probes.wireguard_profile_test import WireguardProfileTest
 
 SPEC: Final = protocol_named("wireguard")
@@ -104,8 +104,12 @@ class WireguardProbe:
             else:
                 context.skip(wireguard_handshake(wanted.port), why)
         await gather_all([self._initiations(sessions) for sessions in watched])
-        if ours:
-            await tried(context, await within_the_line(context, ours))
+        if not ours or keys is None:
+            return
+        _, passing = await tried(context, await within_the_line(context, ours))
+        other = elsewhere(context, Transport.UDP, self.ports(context.settings)) if not passing else None
+        if other is not None:
+            await tried(context, [WireguardSessions(context, keys, other.port)])
 
     async def _initiations(self, sessions: WireguardSessions) -> None:
         """Initiations that the program there does not answer: whether they arrive shows on the server's wire."""

@@ -14,7 +14,7 @@ from typing import Any, Final
 from vpnprobe.evidence.attempts import under_clients_keys
 from vpnprobe.evidence.checks import Kind, earlier_steps, is_existing, is_raw, kind_of, plain_on_port, same_packets, spec_of
 from vpnprobe.evidence.clocks import on_one_clock
-from vpnprobe.evidence.comparison import COMPARED, Control, blocks, blocks_needed, controls, error_bound, fates_follow_flows
+from vpnprobe.evidence.comparison import COMPARED, SPARE_BLOCKS, Control, blocks, blocks_needed, controls, error_bound, fates_follow_flows
 from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.existing_sessions import under_clients_checks
 from vpnprobe.evidence.judging.order import after_server
@@ -249,7 +249,8 @@ class Judge:
         if one_flow and self.by_flow[way]:
             return 0
         wealth = error_bound(lost_at, self.blocks[way])
-        return blocks_needed(thresholds * (1.0 if wealth is None else wealth), self.facts.error_bound)
+        needed = blocks_needed(thresholds * (1.0 if wealth is None else wealth), self.facts.error_bound)
+        return needed + SPARE_BLOCKS if needed else 0
 
     def kept_by_host(self, check: Check, way: Direction) -> dict[str, Any]:
         """Which end's own firewall is shown to keep packets of this kind, as a row's detail says it; empty: neither."""
