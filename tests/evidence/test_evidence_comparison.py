@@ -263,9 +263,9 @@ class TestTheJudge:
         assert judge.bound(C2S, left_at(times), judge.loss[C2S]) == pytest.approx(ONE**5)
         assert judge.trials_needed(C2S, left_at(times), comparable=True) == 3
 
-    def test_where_none_left_beside_controls_the_loss_of_the_path_is_all_there_is(self) -> None:
+    def test_where_none_left_beside_the_controls_that_there_are_nothing_is_shown(self) -> None:
         judge = self.judge(controls(0))
-        assert judge.bound(C2S, left_at([5.0] * 4), judge.loss[C2S]) == judge.loss[C2S].chance_of_losing_all(4)
+        assert judge.bound(C2S, left_at([5.0] * 4), judge.loss[C2S]) == 1.0
         assert judge.bound(C2S, left_at([0.01, 5.0]), judge.loss[C2S]) == pytest.approx(ONE)
 
     def test_without_controls_the_loss_of_the_path_is_all_there_is(self) -> None:

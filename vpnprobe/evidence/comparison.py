@@ -39,6 +39,7 @@ BY_FLOW: Final = 0.5
 DEVIATIONS: Final = 2.5
 """So many standard deviations fewer, likewise."""
 COMPARED: Final = frozenset({Purpose.CONTROL, Purpose.REPEAT})
+"""What tells the fates of controls and of their flows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from vpnprobe.evidence.attempts import under_clients_keys
 from vpnprobe.evidence.checks import Kind, earlier_steps, is_existing, is_raw, kind_of, plain_on_port, same_packets, spec_of
 from vpnprobe.evidence.clocks import on_one_clock
-from vpnprobe.evidence.comparison import SPARE_BLOCKS, Control, blocks, blocks_needed, controls, error_bound, fates_follow_flows
+from vpnprobe.evidence.comparison import COMPARED, SPARE_BLOCKS, Control, blocks, blocks_needed, controls, error_bound, fates_follow_flows
 from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.existing_sessions import under_clients_checks
 from vpnprobe.evidence.judging.order import after_server
@@ -26,7 +26,6 @@ from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
 from vpnprobe.evidence.statistics import LEAST_TRIALS, Background
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
-from vpnprobe.wire.nonce import Purpose
 
 DROPPED_ON_INPUT: Final = "it reaches the {}, whose own firewall{} keeps it from the program there"
 DROPPED_ON_OUTPUT: Final = "the {}'s own firewall{} drops it before it leaves"
@@ -377,8 +376,8 @@ def _came_from_elsewhere(client: EndRecord, server: EndRecord, facts: PathFacts)
 
 
 def _of_controls(end: EndRecord) -> EndRecord:
-    """The record with the packets of controls alone."""
-    return replace(end, packet_records=tuple(s for s in end.packet_records if s.purpose is Purpose.CONTROL))
+    """The record with the packets of controls' flows alone."""
+    return replace(end, packet_records=tuple(s for s in end.packet_records if s.purpose in COMPARED))
 
 
 def _checks(client: EndRecord, server: EndRecord) -> set[Check]:
