@@ -88,7 +88,7 @@ class Server:
 
 
 class Peer:
-    rtt_s = 0.02
+    rtt_s = answers_in_s = 0.02
     no_raw = ""
 
     def background(self) -> dict[Direction, Background]:
