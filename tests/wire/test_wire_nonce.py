@@ -13,11 +13,14 @@ from vpnprobe.wire.nonce import (
     BLOCK_SHIFT,
     FRESH_MASK,
     MOST_BLOCKS,
+    MOST_REQUESTS,
     PURPOSE_SHIFT,
+    REQUEST_SHIFT,
     SHORTEST,
     NoncePayload,
     Purpose,
     block_of,
+    control_of,
 )
 
 PAYLOADS = st.builds(NoncePayload, st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1), st.integers(SHORTEST, 1500))
@@ -107,3 +110,27 @@ def test_what_is_no_control_is_of_no_block(payload: NoncePayload) -> None:
 @pytest.mark.parametrize("key", ["", "1", "x" * 24, "0" * 25])
 def test_what_is_no_key_of_ours_is_of_no_block(key: str) -> None:
     assert block_of(key) is None
+
+
+def of(purpose: Purpose, rest: int = 0) -> NoncePayload:
+    return NoncePayload(7, purpose << PURPOSE_SHIFT | rest, SHORTEST)
+
+
+def test_a_repeat_names_the_control_whose_flow_it_is_of() -> None:
+    block = 5 << BLOCK_SHIFT
+    assert control_of(of(Purpose.REPEAT, block | 9).key) == of(Purpose.CONTROL, block | 9).key
+    assert control_of(of(Purpose.CONTROL, block | 9).key) is None
+    assert control_of("no key") is None
+
+
+def test_what_leaves_in_a_block_bears_its_number_and_nothing_else_does() -> None:
+    assert block_of(of(Purpose.CONTROL, 5 << BLOCK_SHIFT).key) == 5
+    assert block_of(of(Purpose.PROMPT, 5 << BLOCK_SHIFT).key) == 5
+    assert block_of(of(Purpose.REACH, 5 << BLOCK_SHIFT).key) is None
+    assert block_of("no key") is None
+
+
+def test_a_prompt_names_its_request() -> None:
+    assert of(Purpose.PROMPT, 3 << REQUEST_SHIFT).request == 3
+    assert of(Purpose.PROMPT, (MOST_REQUESTS - 1) << REQUEST_SHIFT).request == MOST_REQUESTS - 1
+    assert of(Purpose.CONTROL, 3 << REQUEST_SHIFT).request is None
