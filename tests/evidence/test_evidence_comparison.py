@@ -12,6 +12,7 @@ from vpnprobe.evidence.comparison import (
     BLOCK_S,
     CONTROLS,
     PERIOD_S,
+    SPARE_BLOCKS,
     Block,
     Control,
     alone_bound,
@@ -261,7 +262,7 @@ class TestTheJudge:
         judge = self.judge(*(controls(number, at=number * PERIOD_S) for number in range(5)))
         times = [number * PERIOD_S + 0.02 for number in range(5)]
         assert judge.bound(C2S, left_at(times), judge.loss[C2S]) == pytest.approx(ONE**5)
-        assert judge.trials_needed(C2S, left_at(times), comparable=True) == 3
+        assert judge.trials_needed(C2S, left_at(times), comparable=True) == 3 + SPARE_BLOCKS
 
     def test_where_none_left_beside_the_controls_that_there_are_nothing_is_shown(self) -> None:
         judge = self.judge(controls(0))
@@ -272,7 +273,7 @@ class TestTheJudge:
         judge = self.judge()
         assert judge.bound(C2S, left_at([0.0] * 4), judge.loss[C2S]) == judge.loss[C2S].chance_of_losing_all(4)
         assert judge.trials_needed(C2S, left_at([0.0] * 4), comparable=False) is None
-        assert judge.trials_needed(C2S, left_at([0.0] * 4), comparable=True) == 8
+        assert judge.trials_needed(C2S, left_at([0.0] * 4), comparable=True) == 8 + SPARE_BLOCKS
         assert judge.bound(C2S, left_at([0.0]), Background()) is None
 
     def test_captures_of_two_attempts_have_no_blocks(self) -> None:

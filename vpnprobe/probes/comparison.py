@@ -243,16 +243,25 @@ class Comparison:
     def _run(self) -> None:
         if self._running is None or self._running.done():
             self._running = asyncio.get_running_loop().create_task(self._run_blocks())
+            self._running.add_done_callback(self._ended)
+
+    def _ended(self, running: "asyncio.Task[None]") -> None:
+        """What went wrong in the blocks is told to all who wait for one."""
+        error = None if running.cancelled() else running.exception()
+        for one in self._waiting if error is not None else ():
+            if error is not None and not one.moment.done():
+                one.moment.set_exception(error)
 
     async def _run_blocks(self) -> None:
         while self._waiting or self._kept_up or self._repeats:
             await self._context.pacer.admit((CONTROLS + len(self._waiting) + len(self._repeats)) * TRIAL_BYTES)
             began = self._context.stack.now()
-            waiting, self._waiting = self._waiting, []
+            waiting = list(self._waiting)
             try:
                 slots = await self._slots(waiting)
             except (CannotRun, OSError):
                 slots = []  # No way out for a moment, or no socket left: a block without controls says nothing.
+            del self._waiting[: len(waiting)]
             await self._block(waiting, slots)
             await asyncio.sleep(max(0.0, began + PERIOD_S - self._context.stack.now()))
 
