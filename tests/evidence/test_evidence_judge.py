@@ -1,5 +1,7 @@
 """Every outcome from both ends' records; what 'blocked' needs; and that strangers' rows change nothing."""
 
+from dataclasses import replace
+
 import pytest
 from evidence_support import BOTH, C2S, CLEAR, CLIENT, RECEIVED, S2C, SENT, SERVER, ends, facts_with, judged, keys, seen, trip
 
@@ -95,6 +97,16 @@ class TestPackets:
         refusal = Refusal(checks.ESP, C2S, RefusalKind.PROTOCOL_UNREACHABLE, "10.0.0.9")
         found = judged(trip(checks.ESP, C2S, keys(6), keys(6)), refusals=[refusal])["esp-passthrough-esp-c2s"]
         assert found.outcome is Outcome.PASS
+
+    @pytest.mark.parametrize(("watched", "outcome"), [(True, Outcome.BLOCKED), (False, Outcome.REFUSED)])
+    def test_what_a_closed_socket_of_the_client_refuses_is_no_refusal(self, watched: bool, outcome: Outcome) -> None:
+        """Sockets of trials are closed in time; what a firewall of the client's own refuses shows on its wire."""
+        client, server = ends(trip(UDP, S2C, keys(6), []))
+        server = replace(server, refusals=(Refusal(UDP, S2C, RefusalKind.PORT_UNREACHABLE, "10.0.0.1"),))
+        facts = replace(facts_with(), client_address="10.0.0.1")
+        judge = Judge(replace(client, sees_closed_ports=watched), server, facts)
+        (found,) = rows_of(judge, UDP)
+        assert found.outcome is outcome
 
     def test_a_refusal_of_the_other_direction_is_not_this_ones(self) -> None:
         refusal = Refusal(checks.ESP, S2C, RefusalKind.PROTOCOL_UNREACHABLE, "10.0.0.9")

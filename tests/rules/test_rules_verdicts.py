@@ -296,3 +296,46 @@ def test_protocols_without_sound_encryption_say_so() -> None:
     assert verdict(decision, "pptp").because[-1].rule == "security"
     assert "works, do not use" in said(decision, "pptp")
     assert "encrypts nothing" in said(decision, "l2tp")
+
+
+def lossy_udp(*lost: int, sent: int = 10, direction: Direction = C2S) -> list[Observation]:
+    """A row a port, of which so many were lost."""
+    return [
+        replace(
+            row("udp/reach", UDP, DEGRADED if gone > 1 else PASS, port=5000 + number, direction=direction),
+            sent=sent,
+            received=sent - gone,
+            cause=Cause.LOSS if gone > 1 else None,
+        )
+        for number, gone in enumerate(lost)
+    ]
+
+
+L2TP_PASSES = row("l2tp/control", UDP, PASS, port=1701)
+
+
+@pytest.mark.parametrize(
+    ("around", "expected"),
+    [
+        ([], OK),
+        (lossy_udp(2, 2, 3, 2, 2), LIMITED),
+        (lossy_udp(2, 2, 3, 2, 2, direction=S2C), LIMITED),
+        (lossy_udp(9, 0, 0, 0, 0), OK),  # One port loses: that says nothing of another.
+        (lossy_udp(1, 1, 0, 1, 0), OK),
+        (lossy_udp(2, 2, 3, 2, 2, sent=100), OK),
+    ],
+)
+def test_a_protocol_that_is_asked_a_few_times_shares_the_loss_of_all_udp(around: list[Observation], expected: Feasibility) -> None:
+    found = settle(L2TP_PASSES, *around)
+    assert verdict(found, "l2tp").feasibility is expected
+    assert ("UDP is lost on whatever port" in said(found, "l2tp")) is (expected is LIMITED)
+
+
+def test_loss_that_nobody_counted_is_none() -> None:
+    uncounted = [replace(one, sent=None) for one in lossy_udp(2, 2, 3, 2, 2)]
+    assert verdict(settle(L2TP_PASSES, *uncounted), "l2tp").feasibility is OK
+
+
+def test_loss_of_udp_takes_nothing_from_what_is_not_over_udp() -> None:
+    found = verdict(settle(CONTROL, *gre(PASS, "in-call"), *lossy_udp(2, 2, 3, 2, 2)), "pptp")
+    assert found.feasibility is OK

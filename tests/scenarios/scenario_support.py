@@ -77,18 +77,6 @@ LEFT_OUT: Final = frozenset(
     }
 )
 """Scenarios that `make test` simulates alone: they are slow, need netem, or show once more what others show."""
-KNOWN_WRONG: Final[Mapping[str, str]] = {
-    "adsl": "OpenVPN and WireGuard over UDP are degraded: probes overrun a line of 1 Mbit/s",
-    "firewall-before-server": "WireGuard is infeasible, though udp/1194 lets a client in: no other port is tried for it",
-    "host-firewall-stateful-server": "WireGuard is unknown, though udp/1194 lets a client in: no other port is tried for it",
-    "server-nat-tcp-ports": "what the server's NAT does not forward is unknown: that the server sends first opens the way",
-    "slow-line": "everything over UDP is degraded: probes overrun a line of 512 kbit/s",
-}
-"""Scenarios that are judged wrongly as yet, each with what is said instead of the truth."""
-KNOWN_WRONG_OFFLINE: Final[Mapping[str, str]] = {
-    "server-nat-without-gre": "PPTP is unknown from captures: they are not told that the NAT in between is the server's",
-}
-"""Scenarios whose captures come to something else than the run."""
 KNOWN_WRONG_IN_NAMESPACES: Final[Mapping[str, str]] = {
     "mtu-black-hole": "runs do not end within a minute: sessions over TCP stall one after the other, since their segments are too large",
 }

@@ -15,7 +15,7 @@ from typing import Final
 
 import jsonschema
 import pytest
-from scenario_support import KNOWN_WRONG, KNOWN_WRONG_IN_NAMESPACES, KNOWN_WRONG_OFFLINE, LEFT_OUT, alike, in_namespaces
+from scenario_support import KNOWN_WRONG_IN_NAMESPACES, LEFT_OUT, alike, in_namespaces
 
 from vpnprobe.errors import CannotRun
 from vpnprobe.lab.expectation import shortfalls
@@ -40,7 +40,7 @@ def test_a_scenario_gives_what_it_expects_and_offline_the_same(name: str, tmp_pa
     scenario = load(name)
     if scenario.simulated_only:
         pytest.skip(f"{name}: {scenario.simulated_only}")
-    known = {**KNOWN_WRONG, **KNOWN_WRONG_OFFLINE, **KNOWN_WRONG_IN_NAMESPACES}
+    known = KNOWN_WRONG_IN_NAMESPACES
     if name in known:
         pytest.xfail(known[name])
     for number in range(1, MOST_PLAYED + 1):

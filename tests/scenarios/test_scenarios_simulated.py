@@ -6,7 +6,7 @@ from importlib.resources import files
 import jsonschema
 import pytest
 from provision_support import OF_SCENARIOS
-from scenario_support import KNOWN_WRONG, KNOWN_WRONG_OFFLINE, LEFT_OUT, SEEDS, Played, alike, simulated, simulated_with
+from scenario_support import LEFT_OUT, SEEDS, Played, alike, simulated, simulated_with
 
 from vpnprobe.lab.expectation import Expectation, shortfalls
 from vpnprobe.lab.scenario import load, names
@@ -31,14 +31,6 @@ def expectation(scenario: str) -> Expectation:
     return load(scenario).expectation
 
 
-@pytest.fixture
-def _known_wrong(request: pytest.FixtureRequest, scenario: str) -> None:
-    """Whoever mends what is judged wrongly takes the name out of the list."""
-    if scenario in KNOWN_WRONG:
-        request.applymarker(pytest.mark.xfail(strict=True, reason=KNOWN_WRONG[scenario]))
-
-
-@pytest.mark.usefixtures("_known_wrong")
 def test_what_the_scenario_expects_comes_out(played: Played, expectation: Expectation) -> None:
     assert shortfalls(played.document, played.status, expectation) == []
 
@@ -52,13 +44,6 @@ def test_the_document_is_valid(played: Played) -> None:
     assert named <= set(identifiers)
 
 
-@pytest.fixture
-def _known_wrong_offline(request: pytest.FixtureRequest, scenario: str) -> None:
-    if scenario in KNOWN_WRONG_OFFLINE:
-        request.applymarker(pytest.mark.xfail(strict=True, reason=KNOWN_WRONG_OFFLINE[scenario]))
-
-
-@pytest.mark.usefixtures("_known_wrong_offline")
 def test_the_captures_of_a_run_come_to_its_verdicts(played: Played, expectation: Expectation) -> None:
     lossy = expectation.lossy
     assert alike(played.offline(), lossy=lossy) == alike(played.feasibility, lossy=lossy)
@@ -85,7 +70,7 @@ def test_names_and_expectations_do_not_reach_the_network(scenario: str) -> None:
 
 def seeds(name: str) -> range:
     """Of those that namespaces play, and of those whose chance matters."""
-    default = range(2, 3) if name not in LEFT_OUT or (load(name).expectation.lossy and name not in KNOWN_WRONG) else range(0)
+    default = range(2, 3) if name not in LEFT_OUT or (load(name).expectation.lossy) else range(0)
     return SEEDS.get(name, default)
 
 

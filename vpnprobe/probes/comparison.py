@@ -246,10 +246,11 @@ class Comparison:
             self._running.add_done_callback(self._ended)
 
     def _ended(self, running: "asyncio.Task[None]") -> None:
-        """What went wrong in the blocks is told to all who wait for one."""
-        error = None if running.cancelled() else running.exception()
-        for one in self._waiting if error is not None else ():
-            if error is not None and not one.moment.done():
+        """What goes wrong in the blocks goes wrong for those that wait for them."""
+        if running.cancelled() or (error := running.exception()) is None:
+            return
+        for one in self._waiting:
+            if not one.moment.done():
                 one.moment.set_exception(error)
 
     async def _run_blocks(self) -> None:
@@ -261,7 +262,7 @@ class Comparison:
                 slots = await self._slots(waiting)
             except (CannotRun, OSError):
                 slots = []  # No way out for a moment, or no socket left: a block without controls says nothing.
-            del self._waiting[: len(waiting)]
+            self._waiting = [one for one in self._waiting if one not in waiting]
             await self._block(waiting, slots)
             await asyncio.sleep(max(0.0, began + PERIOD_S - self._context.stack.now()))
 

@@ -62,6 +62,7 @@ WHY_KEYS: Final = (
 )
 REMARK_KEYS: Final = (
     "loss",
+    "loss-around",
     "limit",
     "other-port",
     "control-port",

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from math import sqrt
 from typing import Final, NamedTuple
 
-from vpnprobe.observations.schema import Cause, Direction, Feasibility, Observation, Reason, Transport, Verdict
+from vpnprobe.observations.schema import Cause, Direction, Feasibility, Observation, Outcome, Reason, Transport, Verdict
 from vpnprobe.rules.candidates import Candidate, candidates, was_tried
 from vpnprobe.rules.failures import failures
 from vpnprobe.rules.logic import Finding, Part, Reading, Value, distinct, evaluate
@@ -64,6 +64,12 @@ class Counted(NamedTuple):
 
 
 NOTHING: Final = Counted()
+ENOUGH_COUNTED: Final = 40
+"""Packets of a protocol's own from which on its loss is told by them alone."""
+LEAST_LOST: Final = 5
+WORTH_A_WORD: Final = 0.05
+"""Share of lost packets from which on what passes is called degraded."""
+PASSING: Final = frozenset({Outcome.PASS, Outcome.DEGRADED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +190,10 @@ def _working(
     settings |= {"port": working.port} if elsewhere else {}
     settings |= {"wrap": working.form} if wrapped else {}
     degraded = distinct(row for finding in rests_on for row in finding.value.degraded)
-    lossy = tuple(row for row in degraded if row.cause in (None, Cause.LOSS))
+    counted = _counted(distinct(row for finding in rests_on for row in finding.value.rows), observations)
+    own = tuple(row for row in degraded if row.cause in (None, Cause.LOSS))
+    around = () if own else _lossy_around(rests_on, counted, observations)
+    lossy = own or around
     limited = tuple(row for row in degraded if row.cause not in (None, Cause.LOSS))
     before = judged[: judged.index(working)]
     # What its own profile shows to work is not told as unknown without it.
@@ -196,16 +205,16 @@ def _working(
         *(_remark("profile", profile, working, rules, ()) if existing else ()),
         *(_remark("other-port", profile, working, rules, (), taken=_holder(before, profile.default_port)) if elsewhere else ()),
         *(_remark("wrap", profile, working, rules, ()) if wrapped else ()),
-        *(_remark("loss", profile, working, rules, lossy) if lossy else ()),
+        *(_remark("loss", profile, working, rules, own) if own else ()),
+        *(_remark("loss-around", profile, working, rules, around) if around else ()),
         *(_remark("limit", profile, working, rules, limited) if limited else ()),
         *_reasons(preferred, Truth.FALSE, rules),
         *_reasons(others, Truth.FALSE, rules),
         *failures(failing, profile, rules),
         *([Reason("security", profile.security_note)] if profile.security is not Security.SOUND else []),
     )
-    feasibility = Feasibility.DEGRADED if set(settings) - UNFELT or degraded else Feasibility.FEASIBLE
+    feasibility = Feasibility.DEGRADED if set(settings) - UNFELT or degraded or lossy else Feasibility.FEASIBLE
     verdict = Verdict(profile.name, feasibility, because, working.port)
-    counted = _counted(distinct(row for finding in rests_on for row in finding.value.rows), observations)
     return Judgement(profile, verdict, judged, settings, lossy, limited, _advised(profile, judged, working), counted)
 
 
@@ -213,6 +222,25 @@ def _holder(judged: Iterable[PortFindings], port: int) -> str:
     """The program that has a port of the server; empty: none is known to."""
     programs = (row.detail.get("program") for one in judged if one.port == port for row in one.rows)
     return next((str(program) for program in programs if program), "")
+
+
+def _lossy_around(rests_on: Sequence[Finding], own: Counted, observations: Sequence[Observation]) -> tuple[Observation, ...]:
+    """Rows that show the path to lose UDP on whatever port, where a protocol over UDP has too few packets of its own to tell.
+
+    A port by itself may lose more: that of the greatest loss is left out.
+    """
+    if own.sent >= ENOUGH_COUNTED or not any(row.transport is Transport.UDP for finding in rests_on for row in finding.value.rows):
+        return ()
+    found: list[Observation] = []
+    for way in (Direction.C2S, Direction.S2C):
+        rows = [row for row in observations if (row.probe, row.check, row.direction) == ("udp", "reach", way) and row.outcome in PASSING]
+        known = [(row.sent, row.received) for row in rows]
+        counts = [Counted(sent, sent - received) for sent, received in known if sent is not None and received is not None]
+        counts = sorted(counts, key=lambda one: one.share)[:-1]
+        loss = Counted(sum(one.sent for one in counts), sum(one.lost for one in counts))
+        if loss.lost >= LEAST_LOST and loss.share > WORTH_A_WORD:
+            found += [row for row in rows if (row.outcome, row.cause) == (Outcome.DEGRADED, Cause.LOSS)]
+    return tuple(found)
 
 
 def _counted(rows: Sequence[Observation], observations: Sequence[Observation]) -> Counted:
