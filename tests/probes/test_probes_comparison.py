@@ -203,6 +203,17 @@ def test_connections_are_controls_of_what_goes_to_the_server() -> None:
     assert on_path(story) == (True, False, 3 * CONTROLS, [True] * 3 * CONTROLS)
 
 
+def test_what_goes_wrong_in_a_block_is_told_to_who_waits() -> None:
+    async def story(context: ProbeContext, server: Server) -> None:
+        comparison = await greeted(context)
+        await comparison.turn()
+        context.peer = object()  # type: ignore[assignment]
+        await comparison.turn()
+
+    with pytest.raises(AttributeError):
+        on_path(story, 53)
+
+
 def test_a_port_on_which_nothing_passes_any_more_is_left() -> None:
     async def story(context: ProbeContext, server: Server) -> tuple[int | None, int | None]:
         comparison = await greeted(context)
