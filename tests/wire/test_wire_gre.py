@@ -14,7 +14,11 @@ from vpnprobe.wire.nonce import NoncePayload
 
 U16 = st.integers(0, 2**16 - 1)
 U32 = st.integers(0, 2**32 - 1)
-PLAIN = st.builds(Gre, U16, st.binary(max_size=64), st.none() | U16, st.none() | U32, st.none() | U32)
+ENHANCED_ONLY = 0x880B
+"""With this protocol type scapy takes any version for enhanced GRE."""
+PLAIN = st.builds(
+    Gre, U16.filter(lambda protocol: protocol != ENHANCED_ONLY), st.binary(max_size=64), st.none() | U16, st.none() | U32, st.none() | U32
+)
 ENHANCED = st.builds(
     EnhancedGre,
     call_id=U16,
