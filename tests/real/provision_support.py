@@ -33,7 +33,6 @@ OF_SCENARIOS: Final = {
     ("openvpn-udp", 443, "none"): "port-1194-blocked",
     ("openvpn-udp", 443, "tls-crypt-v2"): "port-taken",
     ("openvpn-udp", 7117, "none"): "control-port-alone",
-    ("openvpn-udp", 8443, "none"): "balanced-one-lossy",
 }
 """Protocol, port and wrap that built-in scenarios recommend, and one scenario that does."""
 COMPLETED: Final = "Initialization Sequence Completed"

@@ -18,6 +18,8 @@ from vpnprobe.probes.peer import Job
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Datagram
 
+LOST_IN_CALL: Final = "the server's GRE inside a call is lost too"
+
 
 class GrePassthrough:
     """The probe `gre`, check `passthrough`, form `bare`."""
@@ -52,6 +54,8 @@ class GrePassthrough:
         try:
             if await first_came(context, GRE_BARE, forth) or not lost_in_call(context):
                 await back_and_again(context, GRE_BARE, send, send_back)
+            else:
+                context.skip(GRE_BARE, LOST_IN_CALL, Direction.S2C)
             await forth
         finally:
             forth.cancel()

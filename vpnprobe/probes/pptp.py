@@ -180,6 +180,8 @@ class Calls:
             observed = context.judge().would_have_recorded(PPTP_LCP, Direction.C2S)
             if call.heard and observed and not self._seen(Direction.C2S, sent=False):
                 return  # Nothing of ours gets there, so there is nothing to acknowledge.
+        if context.peer is not None and not call.heard:
+            await context.until_sure(PPTP_LCP, Direction.S2C, send_back)  # It has not said a word: what would become of one?
 
     def _seen(self, way: Direction, *, sent: bool) -> bool:
         """Whether any of the call's LCP is known to have left, or to have come."""

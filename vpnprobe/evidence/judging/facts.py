@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from vpnprobe.evidence.checks import Kind, kind_of
+from vpnprobe.evidence.checks import ICMP_ECHO, Kind, kind_of
 from vpnprobe.evidence.judging.base import WAYS, Counted, Judge
 from vpnprobe.evidence.lateness import LateEnd, longest_s
 from vpnprobe.evidence.naming import form_detail, identifier
@@ -121,7 +121,7 @@ def _trace(number: int, trace: TtlTrace) -> Observation:
         direction=trace.direction,
         transport=trace.check.transport,
         port=trace.check.port,
-        outcome=Outcome.PASS if trace.reached is not None or trace.passes else Outcome.NO_ANSWER,
+        outcome=Outcome.PASS if trace.reached is not None or (trace.passes and trace.check != ICMP_ECHO) else Outcome.NO_ANSWER,
         sent=len(trace.hops),
         received=sum(address is not None for address in trace.hops.values()),
         detail={
