@@ -128,7 +128,7 @@ def test_a_full_disk_costs_nobody_the_verdict(tmp_path: Path) -> None:
     target.write_text("in the way")
     done = vpnprobe(["demo", "-o", str(target), "--json", "--quiet"], cwd=tmp_path)
     assert json.loads(done.stdout)["complete"] is True
-    assert done.returncode == ExitStatus.USAGE
+    assert done.returncode == ExitStatus.UNWRITABLE
     assert len(done.stderr.splitlines()) == 1
     assert str(target) in done.stderr
 

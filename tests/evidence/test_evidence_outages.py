@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.judging.base import Judge
-from vpnprobe.evidence.outages import LEAST_LOST, Fate, outages
+from vpnprobe.evidence.outages import LEAST_LOST, Fate, Outage, outages, shared
 from vpnprobe.evidence.packet_records import PacketRecord
 from vpnprobe.evidence.records import EndRecord, PathFacts
 from vpnprobe.observations.schema import Transport
@@ -96,3 +96,15 @@ def test_how_often_loss_is_taken_for_one() -> None:
         bool(outages([Fate(number / 100, rng.random() >= 0.3, (UDP, GRE)[number % 2]) for number in range(200)])) for _ in range(1000)
     )
     assert times <= 6
+
+
+def test_an_outage_of_one_direction_is_one_of_the_other_where_nothing_came_meanwhile() -> None:
+    """Of a single protocol a run of losses by itself would say nothing."""
+    elsewhere = [Outage(1.0, 1.5, 20)]
+    lost = [Fate(1.0 + number / 10, False, Transport.UDP) for number in range(4)]
+    around = [Fate(0.5, True, Transport.UDP), Fate(1.6, True, Transport.UDP)]
+    assert shared([*lost, *around], [], elsewhere) == (Outage(1.0, 1.3, 4),)
+    assert shared([*lost, *around, Fate(1.15, True, Transport.UDP)], [], elsewhere) == (Outage(1.0, 1.1, 2),)
+    assert shared([*lost, *around], [1.2], elsewhere) == ()
+    assert shared([lost[0], *around], [], elsewhere) == ()
+    assert shared(around, [], elsewhere) == ()

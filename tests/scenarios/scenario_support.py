@@ -52,7 +52,7 @@ LEFT_OUT: Final = frozenset(
         "host-firewall-stateful-server",
         "icmp-unlimited",
         "ipsec-blocked",
-        "jitter",
+        "delay-varies",
         "l2tp-port-blocked",
         "long-chain",
         "lossy-one-way",

@@ -89,8 +89,8 @@ class Outgoing:
             return {"sent": 0}
         for number in range(count):
             if number:
-                await asyncio.sleep(min(1.0, float(message["spacing_s"])))
-            await session.pacer.admit(PACKET_BYTES)
+                await asyncio.sleep(max(min(1.0, float(message["spacing_s"])), session.pacer.takes_s(PACKET_BYTES)))
+            session.pacer.charge(PACKET_BYTES)
             send_one()
         return {"sent": count}
 

@@ -28,6 +28,8 @@ from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Address, Closable, Endpoint, NetworkStack, Packet, TcpStream
 
 MOST_SESSIONS: Final = 64
+MOST_DEBT_S: Final = 0.5
+"""For which what a session has said at once may hold up its echo requests: a client that never tells a pace must be served all the same."""
 PIECE_BYTES: Final = 1024
 """Of an answer that leaves at a time."""
 MOST_WITH_KEYS: Final = 1024
@@ -91,7 +93,7 @@ class ClientSession:
 
     def __post_init__(self) -> None:
         self.host_firewall = HostFirewall(Vantage.SERVER, self.tag)
-        self.pacer = Pacer(self.stack.now, FIRST_BYTES_PER_S)
+        self.pacer = Pacer(self.stack.now, FIRST_BYTES_PER_S, most_debt_s=MOST_DEBT_S)
 
     @property
     def own_call_ids(self) -> frozenset[int]:

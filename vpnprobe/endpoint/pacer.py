@@ -34,9 +34,10 @@ class Turn(IntEnum):
 class Pacer:
     """Grants moments at `bytes_per_s`, in order of their turns, and within one in the order in which they are asked for."""
 
-    def __init__(self, now: Callable[[], float], bytes_per_s: float = FASTEST_BYTES_PER_S) -> None:
-        """`now`: seconds, the event loop's clock."""
+    def __init__(self, now: Callable[[], float], bytes_per_s: float = FASTEST_BYTES_PER_S, *, most_debt_s: float = math.inf) -> None:
+        """`now`: seconds, the event loop's clock. `most_debt_s`: what left by itself holds others up for no longer."""
         self._now = now
+        self._most_debt_s = most_debt_s
         self._bytes_per_s = bytes_per_s
         self._free_at = now()
         """When all that was granted so far has left at this pace."""
@@ -64,7 +65,8 @@ class Pacer:
 
     def charge(self, size: int) -> None:
         """So many bytes leave now, whatever the pace: what comes after them waits."""
-        self._free_at = max(self._free_at, self._now() - AT_ONCE_S) + size / self._bytes_per_s
+        now = self._now()
+        self._free_at = min(max(self._free_at, now - AT_ONCE_S) + size / self._bytes_per_s, now + self._most_debt_s)
 
     def takes_s(self, size: int) -> float:
         """How long `size` bytes take at this pace, seconds."""

@@ -63,6 +63,17 @@ def outages(fates: Iterable[Fate], came_at: Sequence[float] = ()) -> tuple[Outag
     return tuple(Outage(run[0].at, run[-1].at, len(run)) for run in found)
 
 
+def shared(fates: Iterable[Fate], came_at: Sequence[float], elsewhere: Iterable[Outage]) -> tuple[Outage, ...]:
+    """What outages of the other direction took of this one too: the longest run of losses in each, be it of one protocol alone."""
+    ordered = sorted(fates, key=lambda fate: fate.at)
+    found = []
+    for outage in elsewhere:
+        run = max(_runs_of_losses([fate for fate in ordered if outage.takes(fate.at)]), key=len, default=[])
+        if len(run) > 1 and not any(run[0].at < at < run[-1].at for at in came_at):
+            found.append(Outage(run[0].at, run[-1].at, len(run)))
+    return tuple(found)
+
+
 def _runs_of_losses(ordered: Sequence[Fate]) -> Iterator[list[Fate]]:
     run: list[Fate] = []
     for fate in ordered:

@@ -20,7 +20,7 @@ from vpnprobe.evidence.existing_sessions import under_clients_checks
 from vpnprobe.evidence.judging.order import after_server
 from vpnprobe.evidence.lateness import LateEnd
 from vpnprobe.evidence.naming import identifier
-from vpnprobe.evidence.outages import Fate, Outage, outages
+from vpnprobe.evidence.outages import Fate, Outage, outages, shared
 from vpnprobe.evidence.packet_counts import Count, CountedRecords, PacketCounts, background, count_packets, session_part
 from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
@@ -90,7 +90,7 @@ class Judge:
         self.blocks = {way: blocks(found) for way, found in self.controls.items()}
         self.by_flow = {way: fates_follow_flows(found) for way, found in self.controls.items()}
         """Whether what becomes of a packet follows its flow: then kinds that are all one flow cannot be compared with others."""
-        self.outages = {way: self._outages(way) if times else () for way in WAYS}
+        self.outages = self._outages() if times else dict.fromkeys(WAYS, ())
         """When the whole path was silent: what was lost then counts for nothing."""
         self._pass_over_outages()
         self.loss = {way: self._background(way) for way in WAYS}
@@ -117,18 +117,24 @@ class Judge:
         ends = {Direction.C2S: (client, server), Direction.S2C: (server, client), Direction.BOTH: (client, client)}
         return {way: tuple(controls(*two, client)) for way, two in ends.items()}
 
-    def _outages(self, way: Direction) -> tuple[Outage, ...]:
+    def _outages(self) -> dict[Direction, tuple[Outage, ...]]:
+        fates = {way: self._fates(way) for way in WAYS}
+        came_at = {way: self._came_over_tcp(way) if fates[way] else [] for way in WAYS}
+        found = {way: outages(fates[way], came_at[way]) for way in WAYS}
+        others = {Direction.C2S: Direction.S2C, Direction.S2C: Direction.C2S}
+        return {way: found[way] or shared(fates[way], came_at[way], found[other]) for way, other in others.items()}
+
+    def _fates(self, way: Direction) -> list[Fate]:
+        """Of packets of kinds that pass."""
         if not (self.facts.joined and self.ends[way][1].recorded):
-            return ()
+            return []
         passing = any(control.came for control in self.controls[way])
         fates = [Fate(control.at, control.came, Transport.UDP, control.block) for control in self.controls[way] if passing]
         for check, counts in self.packet_counts.items():
             count = counts.total(way)
-            if way is Direction.C2S and check in self.after_server:
-                continue
             if count.received and check.transport is not Transport.TCP and self.would_have_recorded(check, way):
                 fates += [Fate(at, key in count.received, check.transport) for key, at in count.sent.items()]
-        return outages(fates, self._came_over_tcp(way))
+        return fates
 
     def _came_over_tcp(self, way: Direction) -> list[float]:
         """When what came over TCP would have left, had it not been repeated; empty: how long the way takes is not known."""
