@@ -111,13 +111,15 @@ def _refused_by_servers_nat(failed: Observation, facts: PathFacts) -> bool:
 def _at_servers_nat(failed: Observation, facts: PathFacts) -> bool:
     """Whether it vanishes where the server's address is translated: the NAT does not forward this protocol.
 
-    A router that has the server's address is no hop for what is sent to that address, and is one for what it forwards.
+    A router that has the server's address is no hop for what is sent to that address, and is one for what it forwards. Where no router
+    behind the last is known by any kind, it is the one that does not pass on what it was not told to.
     """
     if not facts.server_nat or lost_way(failed) is not Direction.C2S:
         return False
     last = last_answer(trace) if (trace := trace_of(failed, facts)) is not None else None
     passing = [t for t in facts.traces if t.direction is Direction.C2S and t.reached is not None]
-    return last is not None and any(t.hops.get(last[0] + 1) == facts.server_address for t in passing)
+    behind = {address for t in passing if last is not None and (address := t.hops.get(last[0] + 1)) is not None}
+    return last is not None and behind <= {facts.server_address}
 
 
 def _reaches_nat(failed: Observation, facts: PathFacts) -> bool:
