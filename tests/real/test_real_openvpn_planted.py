@@ -234,7 +234,10 @@ def test_beside_the_real_server(paired: Mapping[str, Future[tuple[Ran, dict[str,
     ran, offline = paired[case].result()
     expected, planted = PAIRED[case], ALONE[case]
     protocol, other = f"openvpn-{planted.transport}", f"openvpn-{TCP if planted.transport is UDP else UDP}"
-    assert ran.feasibility == {protocol: expected.feasibility, other: "feasible"}
+    # On a machine that is too busy to run both ends in time, what was lost meanwhile is no evidence, and may be all that there is.
+    late = any(row["check"] == "late" for row in ran.document["observations"])
+    assert ran.feasibility[other] == "feasible"
+    assert ran.feasibility[protocol] in ((expected.feasibility, "unknown") if late else (expected.feasibility,))
     # Captures do not tell that the one session at the real server's port was a profile's: what it leaves open stays open.
     assert offline[other] == "feasible"
     assert offline[protocol] in (expected.feasibility, "unknown")
