@@ -175,6 +175,15 @@ def test_a_session_as_long_may_get_a_little_further_than_those_that_are_cut(coun
     assert expected is Cause.LOSS or row.detail["cut_after"] == came
 
 
+def test_what_was_under_way_when_a_stream_was_closed_is_no_loss() -> None:
+    """TCP repeats what is lost: "41 of 44 arrived" is nothing that it does."""
+    rows = [*packets(TCP, sessions=3), *packets(TCP, first=9, sessions=1, passes=lambda place, _: place < 10)]
+    row = row_of(rows)
+    assert row.outcome is Outcome.PASS
+    assert row.sent == row.received
+    assert all(left == came for left, came in row.detail["by_size"].values())
+
+
 def test_stalls_prove_nothing_without_a_background() -> None:
     rows = packets(TCP, sessions=4, passes=lambda place, _: place < 10)
     assert short(row_of(rows, facts=facts_with(background={}))) == (Outcome.NO_ANSWER, None)

@@ -331,6 +331,12 @@ def test_a_protocol_that_is_asked_a_few_times_shares_the_loss_of_all_udp(around:
     assert ("UDP is lost on whatever port" in said(found, "l2tp")) is (expected is LIMITED)
 
 
+def test_the_share_of_all_udp_is_of_all_that_was_counted() -> None:
+    """Not of the ports alone that happened to lose most."""
+    found = settle(L2TP_PASSES, *lossy_udp(4, 0, 4, 0, 4))
+    assert "(24 % of 50)" in said(found, "l2tp")
+
+
 def test_loss_that_nobody_counted_is_none() -> None:
     uncounted = [replace(one, sent=None) for one in lossy_udp(2, 2, 3, 2, 2)]
     assert verdict(settle(L2TP_PASSES, *uncounted), "l2tp").feasibility is OK

@@ -239,7 +239,7 @@ def _lossy_around(rests_on: Sequence[Finding], own: Counted, observations: Seque
         counts = sorted(counts, key=lambda one: one.share)[:-1]
         loss = Counted(sum(one.sent for one in counts), sum(one.lost for one in counts))
         if loss.lost >= LEAST_LOST and loss.share > WORTH_A_WORD:
-            found += [row for row in rows if (row.outcome, row.cause) == (Outcome.DEGRADED, Cause.LOSS)]
+            found += rows
     return tuple(found)
 
 

@@ -106,6 +106,11 @@ class DataRun:
         return [packet for session in self.sessions for packet in session]
 
     @property
+    def to_its_end(self) -> "DataRun":
+        """Without what was under way when a stream was closed: what is behind the last packet that came, since TCP repeats what is lost."""
+        return replace(self, sessions=tuple(session[: _head(session)] for session in self.sessions)) if self.stream else self
+
+    @property
     def trials(self) -> list[DataPacket]:
         """Trials of whether anything passes at all."""
         return [session[0] for session in self.sessions] if self.stream else self.packets
@@ -237,6 +242,11 @@ def _one_way(judge: Judge, check: Check, way: Direction, count: Count) -> Observ
         return replace(found, error_bound=suspected.error_bound if witnessed else None)
     if limit is None and run.stalls:
         return found
+    if limit is None and run.stream:
+        ended = run.to_its_end
+        told = ended.detail(left=counted.sent is not None, came=counted.received is not None)
+        sent = len(ended.packets) if counted.sent is not None else None
+        return replace(found, outcome=Outcome.PASS, sent=sent, detail={**found.detail, **told})
     if limit is None and run.lossy and (rate := judge.facts.rate_limits.get((check, way))) is not None:
         limit = DataLimit(Outcome.DEGRADED, Cause.RATE, rate.error_bound, rate.detail)
     if limit is None:
