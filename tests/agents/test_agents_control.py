@@ -10,7 +10,7 @@ from agents_support import Agents, Talk, simulated
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnprobe.agents.control import MOST_BYTES, Channel, FrameReader, encode_frame
+from vpnprobe.agents.control import LONGEST_DEADLINES, MOST_BYTES, Channel, FrameReader, encode_frame
 from vpnprobe.agents.records import unpacked
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.transports.stack import ConnectError, ConnectFailure, Endpoint, TcpStream
@@ -151,6 +151,33 @@ class TestChannel:
         connections, took = simulated(story)
         assert connections == 2
         assert took < 2
+
+    def test_a_request_that_is_never_answered_ends_though_others_are_all_the_time(self) -> None:
+        async def story(both: Agents) -> float:
+            channel = both.channel(deadline_s=1.0)
+            await channel.open()
+
+            async def forever(*_: object) -> dict[str, object]:
+                await asyncio.sleep(3600)
+                return {}
+
+            both.agent._handlers = {**both.agent._handlers, "trace": forever}
+
+            async def others() -> None:
+                while True:
+                    await channel.request("ping")
+                    await asyncio.sleep(0.05)
+
+            asking = asyncio.get_running_loop().create_task(others())
+            began = both.client.now()
+            with pytest.raises(CannotRun, match="stopped answering"):
+                await channel.request("trace")
+            took = both.client.now() - began
+            asking.cancel()
+            await channel.close()
+            return took
+
+        assert simulated(story) <= LONGEST_DEADLINES * 1.0 + 3.0
 
     def test_a_connection_that_breaks_is_replaced(self) -> None:
         async def story(both: Agents) -> int:

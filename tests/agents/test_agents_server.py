@@ -253,6 +253,16 @@ class TestHostileClients:
 
         assert simulated(story) == ["10.78.0.1", "10.78.0.1"]
 
+    @pytest.mark.parametrize("port", [0, 65536, -1])
+    def test_what_is_no_port_is_sent_nothing(self, port: int) -> None:
+        async def story(both: Agents) -> Message:
+            talk = await both.talk()
+            await talk.ask(number=1, ask="open", ports=[["udp", 53]], seconds=60)
+            send = {"ask": "send", "job": "udp", "count": 1, "spacing_s": 0, "port": 53, "call_id": 0, "beside": 0}
+            return await talk.ask(number=2, to=[["x", port]], **send)
+
+        assert "is no port" in simulated(story)["error"]
+
     def test_the_control_port_is_no_probe_port(self) -> None:
         async def story(both: Agents) -> Message:
             return await (await both.talk()).ask(number=1, ask="open", ports=[["tcp", CONTROL_PORT], ["udp", CONTROL_PORT]], seconds=1)

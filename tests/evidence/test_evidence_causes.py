@@ -219,6 +219,11 @@ class TestServersNat:
         trace = TtlTrace(check, C2S, {1: "10.0.0.254", 2: "10.0.1.254", 3: None})
         assert self.cause(row(check, C2S, BLOCKED), traces=(trace, self.FORWARDED)) is Cause.NAT
 
+    def test_a_silent_router_before_it_hides_no_router_behind(self) -> None:
+        far = TtlTrace(UDP_500, C2S, {1: "10.0.0.254", 2: "10.0.1.254", 3: None, 4: "10.0.3.254", 5: "198.51.100.1"}, reached=6)
+        lost = TtlTrace(checks.ESP, C2S, {1: "10.0.0.254", 2: "10.0.1.254", 3: None, 4: None})
+        assert self.cause(self.LOST, traces=(lost, far)) is Cause.IP_PROTOCOL
+
     def test_what_vanishes_before_it_is_filtered(self) -> None:
         trace = TtlTrace(checks.ESP, C2S, {1: "10.0.0.254", 2: None, 3: None})
         assert self.cause(self.LOST, traces=(trace, self.FORWARDED)) is Cause.IP_PROTOCOL

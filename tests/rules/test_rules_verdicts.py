@@ -253,6 +253,26 @@ def test_openvpn_needs_one_port_that_answers(rows: list[Observation], ports: tup
     assert (found.feasibility, found.port) == (expected, port)
 
 
+def counted(port: int, lost: int, sent: int) -> list[Observation]:
+    """OpenVPN over UDP that loses so many of its data packets on that port."""
+    rows = openvpn(UDP, port)
+    return [replace(one, sent=sent, received=sent - lost) if one.check == "data" else one for one in rows]
+
+
+@pytest.mark.parametrize(
+    ("rows", "port"),
+    [
+        ([*counted(1194, 200, 1000), *counted(443, 5, 1000)], 443),
+        ([*counted(1194, 200, 1000), *counted(80, 0, 4), *counted(443, 5, 1000)], 443),
+        ([*counted(1194, 200, 1000), *counted(80, 3, 4), *counted(443, 5, 1000)], 443),
+        ([*counted(1194, 5, 1000), *counted(443, 5, 1000)], 1194),
+    ],
+)
+def test_a_port_that_surely_loses_more_than_any_other_gives_way(rows: list[Observation], port: int) -> None:
+    """Be it that a third counted few packets and happened to lose none."""
+    assert verdict(settle(*rows, ports=(1194, 80, 443)), "openvpn-udp").port == port
+
+
 def test_another_port_is_a_setting_and_the_default_port_is_told_about() -> None:
     decision = settle(reset(TCP, BLOCKED, 1194), *openvpn(TCP, 443))
     assert decision.recommendation is not None

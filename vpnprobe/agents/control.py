@@ -194,7 +194,7 @@ class Channel:
         try:
             while not answer.done():
                 stream = await self._send(asked, repetition)
-                await self._wait(answer, stream, patience)
+                await self._wait(answer, stream, patience, ends=began + LONGEST_DEADLINES * (self._deadline_s + expect_s))
                 repetition, patience = repetition + 1, min(1.5 * patience, LONGEST_PATIENCE_S + expect_s)
                 if not answer.done() and not expect_s and self.segments()[1] == again:
                     self.times.waiting(loop.time() - began)
@@ -218,14 +218,17 @@ class Channel:
         heard = max(self._heard.values(), default=began)
         return now - max(began, heard) > patience_s or now - began > LONGEST_DEADLINES * patience_s
 
-    async def _wait(self, answer: asyncio.Future[Message], stream: TcpStream, patience_s: float) -> None:
-        """Waits for an answer until nothing has come over its connection for so long: on a slow line a long one takes its time."""
+    async def _wait(self, answer: asyncio.Future[Message], stream: TcpStream, patience_s: float, *, ends: float) -> None:
+        """Waits for an answer until nothing has come over its connection for so long: on a slow line a long one takes its time.
+
+        `ends`: no longer than until then, on the loop's clock, whatever else comes.
+        """
         loop = asyncio.get_running_loop()
         until = loop.time() + patience_s
         while not answer.done() and until > loop.time():
             await asyncio.wait([answer], timeout=until - loop.time())
             if stream in self._heard:
-                until = max(until, self._heard[stream] + patience_s)
+                until = min(ends, max(until, self._heard[stream] + patience_s))
 
     async def _send(self, asked: Message, repetition: int) -> TcpStream:
         """Sends over the connection that answered last; each repetition over the next one, while a further one is opened."""

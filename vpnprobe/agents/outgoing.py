@@ -18,6 +18,7 @@ from vpnprobe.agents.sessions import ClientSession
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.tunnel_echo import TunnelEcho
 from vpnprobe.endpoint.hop_search import MOST_SUSPECTS, HopSearch
+from vpnprobe.endpoint.pacer import PACKET_BYTES
 from vpnprobe.endpoint.ppp_call import Call
 from vpnprobe.endpoint.probe_packets import (
     ProbePacketMaker,
@@ -31,6 +32,7 @@ from vpnprobe.endpoint.probe_packets import (
 )
 from vpnprobe.endpoint.sending import BesidePort
 from vpnprobe.endpoint.ttl_probe import HIGHEST_TTL, Copied, IcmpTap
+from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.check_rows import read_check
 from vpnprobe.evidence.packet_records import Check, Movement, Vantage
@@ -43,8 +45,6 @@ from vpnprobe.wire.nonce import MOST_REQUESTS, SHORTEST
 
 WITHOUT_PORTS: Final = {Job.BARE_GRE: checks.GRE_BARE, Job.ESP: checks.ESP}
 """Jobs whose packets are one flow between two addresses."""
-PACKET_BYTES: Final = 100
-"""About what one takes on the line."""
 MOST_PACKETS: Final = 200
 """Of one request to send."""
 MOST_LOST: Final = 12
@@ -112,6 +112,8 @@ class Outgoing:
         """What sends one packet of a job; None: it cannot be sent."""
         sender, address = session.sender, session.address
         told = deque(Endpoint(address, int(each[1])) for each in list(to or ())[:MOST_PACKETS])
+        if impossible := [one.port for one in told if not 0 < one.port < 65536]:
+            raise DecodeError("to", 0, f"{impossible[0]} is no port")
         if job is Job.BARE_GRE and (gre := self._raw.gre) is not None:
             return lambda: sender.bare_gre(gre, address)
         if job is Job.ESP and (raw := self._raw.esp) is not None:

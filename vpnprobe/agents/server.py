@@ -46,7 +46,7 @@ CHUNK_BYTES: Final = 1 << 14
 """Of a capture in one answer: what even a bad path carries within the time that answers may take."""
 LIGHT_S: Final = 0.5
 """Copies of a request that changes nothing get the same answer for so long."""
-REPEATABLE: Final = frozenset({"rows", "capture", "payloads", "ping", "pace", "firewall"})
+REPEATABLE: Final = frozenset({"rows", "capture", "payloads", "ping", "firewall"})
 """Requests that change nothing."""
 ROWS_A_TIME: Final = 5000
 LONGEST_PADDING: Final = 1024

@@ -34,10 +34,10 @@ PIECE_BYTES: Final = 1024
 """Of an answer that leaves at a time."""
 MOST_WITH_KEYS: Final = 1024
 """Conversations of one client and protocol that get the keys which it handed over."""
-MOST_LIGHT_ANSWERS: Final = 2
-"""Likewise, of requests that change nothing."""
 MOST_ANSWERS: Final = 512
 """Answers kept for requests that come twice."""
+MOST_LIGHT_ANSWERS: Final = 2
+"""Likewise, of requests that change nothing."""
 
 
 @dataclass(slots=True)
@@ -156,6 +156,8 @@ class ClientSession:
 
         One after another, in pieces: on a slow line a long answer at once would take what the probes need.
         """
+        if stream not in self.streams:
+            return  # It has ended meanwhile.
         async with self.writing.setdefault(stream, asyncio.Lock()):
             for start in range(0, len(frame), PIECE_BYTES):
                 if start:

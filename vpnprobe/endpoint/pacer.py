@@ -20,6 +20,8 @@ AT_ONCE_S: Final = 0.002
 """What may leave in so long leaves at once: finer timers than this cost more than they are worth."""
 HEADERS: Final = 28
 """Bytes of the IPv4 and UDP headers."""
+PACKET_BYTES: Final = 100
+"""About what one packet of ours takes on the line: our payload in GRE, ESP or UDP."""
 
 
 class Turn(IntEnum):
@@ -89,7 +91,7 @@ class Pacer:
         await moment
 
     def close(self) -> None:
-        """Nothing is granted any more."""
+        """Who waits is let go."""
         if self._timer is not None:
             self._timer.cancel()
         for _, _, _, moment in self._waiting:

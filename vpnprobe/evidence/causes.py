@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from vpnprobe.evidence.checks import BARE, IN_CALL, comes_before
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.places import FAILED, last_answer, located, lost_way, trace_of
+from vpnprobe.evidence.places import FAILED, FORMS, last_answer, located, lost_way, trace_of
 from vpnprobe.evidence.records import PathFacts, PortState, RefusalKind
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 
@@ -117,9 +117,10 @@ def _at_servers_nat(failed: Observation, facts: PathFacts) -> bool:
     if not facts.server_nat or lost_way(failed) is not Direction.C2S:
         return False
     last = last_answer(trace) if (trace := trace_of(failed, facts)) is not None else None
-    passing = [t for t in facts.traces if t.direction is Direction.C2S and t.reached is not None]
-    behind = {address for t in passing if last is not None and (address := t.hops.get(last[0] + 1)) is not None}
-    return last is not None and behind <= {facts.server_address}
+    if last is None:
+        return False
+    there = (t for t in facts.traces if t.direction is Direction.C2S)
+    return {address for t in there for ttl, address in t.hops.items() if ttl > last[0] and address is not None} <= {facts.server_address}
 
 
 def _reaches_nat(failed: Observation, facts: PathFacts) -> bool:
@@ -213,7 +214,7 @@ def _covering(passing: Sequence[Observation], way: Direction) -> list[Observatio
 
 def _asked(observation: Observation) -> tuple[Any, ...]:
     """What a row is about, in whatever direction."""
-    variant = (observation.detail.get(key) for key in ("form", "wrap", "profile", "remote"))
+    variant = (observation.detail.get(key) for key in FORMS)
     return (observation.probe, observation.check, observation.transport, observation.port, *variant)
 
 

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from vpnprobe.endpoint.pacer import Pacer
+from vpnprobe.endpoint.pacer import HEADERS, Pacer
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import PAYLOAD_BYTES, ProbeSender
 from vpnprobe.errors import CannotRun
@@ -64,8 +64,6 @@ class Surroundings(Protocol):
     def endpoint(self, port: int) -> Endpoint: ...
 
 
-TRIAL_BYTES: Final = 100
-"""About what a control or a trial takes on the line."""
 MOST_CONTROLS: Final = 2500
 """Of a run, each of which is a flow to a carrier's NAT that grants a line so many: what is not sure by then stays so."""
 MOST_SOCKETS: Final = 100
@@ -255,15 +253,16 @@ class Comparison:
 
     async def _run_blocks(self) -> None:
         while self._waiting or self._kept_up or self._repeats:
-            await self._context.pacer.admit((CONTROLS + len(self._waiting) + len(self._repeats)) * TRIAL_BYTES)
+            size = HEADERS + max((one.size for one in self._waiting), default=PAYLOAD_BYTES)
+            await self._context.pacer.admit((CONTROLS + len(self._waiting) + len(self._repeats)) * size)
             began = self._context.stack.now()
             waiting = list(self._waiting)
             try:
                 slots = await self._slots(waiting)
             except (CannotRun, OSError):
                 slots = []  # No way out for a moment, or no socket left: a block without controls says nothing.
-            self._waiting = [one for one in self._waiting if one not in waiting]
             await self._block(waiting, slots)
+            self._waiting = [one for one in self._waiting if one not in waiting]
             await asyncio.sleep(max(0.0, began + PERIOD_S - self._context.stack.now()))
 
     async def _block(self, waiting: Sequence[_Waiting], slots: Sequence[_Slot]) -> None:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from vpnprobe.conversations.registry import ClientKeys
 from vpnprobe.endpoint.host_firewall import HostFirewall
-from vpnprobe.endpoint.pacer import FASTEST_BYTES_PER_S, Line, Pacer
+from vpnprobe.endpoint.pacer import FASTEST_BYTES_PER_S, PACKET_BYTES, Line, Pacer
 from vpnprobe.endpoint.probe_packets import ProbePacketMaker
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import PAYLOAD_BYTES, Nonces, ProbeSender
@@ -42,8 +42,6 @@ SUSPECTED_TRIALS: Final = blocks_needed(1.0, ERROR_BOUND) + SPARE_BLOCKS
 """The same where it is suspected that none comes: as many as it takes to be sure of it on a path that loses nothing else."""
 SPACING_S: Final = 0.03
 """Between packets of one kind: loss comes in bursts."""
-PACKET_BYTES: Final = 100
-"""About what one takes on the line: our payload in GRE, ESP or UDP."""
 COMPARED_AT_ONCE: Final = 8
 MOST_COMPARED: Final = 40
 """Blocks in which a kind of which some passes is compared with the rest: it is said to lose some, but not that it alone does."""

@@ -136,8 +136,7 @@ def judge(
 def _preferred(working: Sequence[Judgement]) -> Judgement:
     """The first, in the order of preference, that has no limits and is not shown to lose more than another; else the first."""
     free = [one for one in working if not one.limited and not set(one.settings) - UNFELT]
-    least = min(free, key=lambda one: one.loss.share, default=None)
-    return next((one for one in free if least is not None and not one.loss.surely_more_than(least.loss)), working[0])
+    return next((one for one in free if not any(one.loss.surely_more_than(other.loss) for other in free)), working[0])
 
 
 def _is_existing(one: PortFindings) -> bool:

@@ -122,14 +122,18 @@ class Judge:
         came_at = {way: self._came_over_tcp(way) if fates[way] else [] for way in WAYS}
         found = {way: outages(fates[way], came_at[way]) for way in WAYS}
         others = {Direction.C2S: Direction.S2C, Direction.S2C: Direction.C2S}
-        return {way: found[way] or shared(fates[way], came_at[way], found[other]) for way, other in others.items()}
+        return {
+            way: tuple(sorted((*found[way], *shared(fates[way], came_at[way], _apart(found[other], found[way])))))
+            for way, other in others.items()
+        }
 
     def _fates(self, way: Direction) -> list[Fate]:
         """Of packets of kinds that pass."""
         if not (self.facts.joined and self.ends[way][1].recorded):
             return []
         passing = any(control.came for control in self.controls[way])
-        fates = [Fate(control.at, control.came, Transport.UDP, control.block) for control in self.controls[way] if passing]
+        by_udp = (one for one in self.controls[way] if passing and one.transport is not Transport.TCP)
+        fates = [Fate(one.at, one.came, one.transport, one.block) for one in by_udp]
         for check, counts in self.packet_counts.items():
             count = counts.total(way)
             if count.received and check.transport is not Transport.TCP and self.would_have_recorded(check, way):
@@ -254,8 +258,8 @@ class Judge:
             return None
         if one_flow and self.by_flow[way]:
             return 0
-        wealth = error_bound(lost_at, self.blocks[way])
-        needed = blocks_needed(thresholds * (1.0 if wealth is None else wealth), self.facts.error_bound)
+        bound = error_bound(lost_at, self.blocks[way], thresholds=thresholds)
+        needed = blocks_needed(float(thresholds) if bound is None else bound, self.facts.error_bound)
         return needed + SPARE_BLOCKS if needed else 0
 
     def kept_by_host(self, check: Check, way: Direction) -> dict[str, Any]:
@@ -330,6 +334,11 @@ class Judge:
             detail={**told, **detail, **proof},
             family=check.family,
         )
+
+
+def _apart(some: Iterable[Outage], known: Sequence[Outage]) -> list[Outage]:
+    """Those of some outages that none of the known ones touches."""
+    return [one for one in some if not any(one.from_s <= other.to_s and other.from_s <= one.to_s for other in known)]
 
 
 def without_trains(end: EndRecord, trains: frozenset[str]) -> EndRecord:

@@ -11,7 +11,6 @@ from vpnprobe.evidence.judging.order import AfterServer
 from vpnprobe.evidence.naming import form_detail
 from vpnprobe.evidence.packet_counts import Count, PacketCounts, answered_key, round_trip_ms
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.statistics import ERROR_BOUND
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
 
 LEAST_LOST: Final = 3
@@ -89,7 +88,7 @@ def _after_server(judge: Judge, found: Observation, late: AfterServer, bound: fl
     found = replace(found, cause=_at_servers_side(judge), detail={**found.detail, **late.detail})
     if found.detail.get("form") == IN_CALL:
         return replace(found, outcome=Outcome.DEGRADED)
-    outcome = Outcome.BLOCKED if bound is not None and bound <= ERROR_BOUND else Outcome.NO_ANSWER
+    outcome = Outcome.BLOCKED if bound is not None and bound <= judge.facts.error_bound else Outcome.NO_ANSWER
     return replace(found, outcome=outcome, sent=len(late.before), received=0, error_bound=bound)
 
 
