@@ -134,7 +134,13 @@ def judge(
 
 
 def _preferred(working: Sequence[Judgement]) -> Judgement:
-    """The first, in the order of preference, that has no limits and is not shown to lose more than another; else the first."""
+    """The first, in the order of preference, that has no limits and is not shown to lose more than another; else the first.
+
+    A limit on rate is asked about at one port alone: there another is better only if it has no fault at all.
+    """
+    first = working[0]
+    if first.limited and all(row.cause is Cause.RATE for row in first.limited):
+        return next((one for one in working if not (one.limited or one.lossy or set(one.settings) - UNFELT)), first)
     free = [one for one in working if not one.limited and not set(one.settings) - UNFELT]
     return next((one for one in free if not any(one.loss.surely_more_than(other.loss) for other in free)), working[0])
 
