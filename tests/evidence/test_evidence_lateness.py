@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from evidence_support import C2S, S2C, SENT, ends, facts_with, keys, seen, trip
 from evidence_support import CLIENT as AT_CLIENT
 from evidence_support import SERVER as AT_SERVER
@@ -10,7 +11,7 @@ from vpnprobe.evidence import checks
 from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.judging.base import Judge
-from vpnprobe.evidence.lateness import AFTER_S, BEFORE_S, MOST_TIMES, Lateness, added, longest_s
+from vpnprobe.evidence.lateness import AFTER_S, BEFORE_S, FLIGHTS, MOST_TIMES, READING_S, Lateness, added, longest_s, window_s
 from vpnprobe.evidence.packet_records import PacketRecord
 from vpnprobe.evidence.records import EndRecord
 from vpnprobe.observations.schema import Observation, Outcome, Transport
@@ -130,6 +131,22 @@ def test_how_much_was_set_aside_shows_while_a_run_lasts() -> None:
     assert judgement.counts(UDP).set_aside[C2S] == 20
     trials = [Departure(at) for at in (0.1, 1.0, 5.0)]
     assert judgement.timely(trials) == [trials[0], trials[2]]
+
+
+def test_where_the_way_is_short_what_left_long_before_was_read_in_time() -> None:
+    client, server = ends([*PASSING, *lost(20, 1.0)])
+    judgement = Judge(replace(client, late=(Lateness(1.9, 2.8),)), server, facts_with(), times=False)
+    [end] = judgement.late
+    assert READING_S < end.before_s < BEFORE_S
+    left = Departure(1.9 - end.before_s - 0.01), Departure(1.9 - end.before_s + 0.01)
+    assert judgement.timely(left) == [left[0]]
+
+
+def test_a_window_is_what_it_takes_and_no_longer_than_the_longest() -> None:
+    assert window_s([]) == BEFORE_S
+    assert window_s([0.0, 0.001, 9.0]) == pytest.approx(READING_S + 0.001 * FLIGHTS)
+    assert window_s([0.2]) == BEFORE_S
+    assert window_s([-1.0]) == READING_S
 
 
 def test_it_is_warned_of() -> None:
