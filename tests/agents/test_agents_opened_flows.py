@@ -6,12 +6,12 @@ from agents_support import Agents, simulated
 
 from vpnprobe.agents.client import Measured
 from vpnprobe.agents.opened_flows import MOST, REMEMBERED_S, OpenedFlows
-from vpnprobe.evidence.checks import ESP
-from vpnprobe.observations.schema import Cause, Observation, Outcome
+from vpnprobe.observations.schema import Cause, Observation, Outcome, Transport
 from vpnprobe.probes.settings import Settings
 from vpnprobe.transports.topology import SERVER, Service, StatefulFirewall, Topology
 
 ESP_ALONE = Settings((1194,), names=frozenset({"esp", "udp"}))
+ESP = Transport.ESP
 HERE, ELSEWHERE = Topology().client_address, Topology().server_address
 
 
@@ -70,6 +70,24 @@ def test_a_second_run_does_not_take_what_the_first_one_opened_for_a_free_way() -
         (Outcome.BLOCKED, Cause.STATE),
     ]
     assert "opened the way" in runs[1].detail["reason"]
+
+
+def test_a_second_run_tells_the_same_cause_of_gre_in_a_call() -> None:
+    """What follows flows takes each direction of a call for one of its own; plain GRE comes in once the server has spoken."""
+    firewall = StatefulFirewall("r2", protects=SERVER, allows=(Service(6), Service(17)))
+    gre = Settings((1194,), names=frozenset({"pptp", "gre", "udp", "tcp"}))
+
+    async def story(both: Agents) -> tuple[Measured, Measured]:
+        return await both.run(gre).measure(), await both.run(gre).measure()
+
+    first, second = simulated(story, Topology(firewalls=(firewall,)))
+    rows = [found_in(run, f"gre-passthrough-{form}-gre-c2s") for run in (first, second) for form in ("bare", "in-call")]
+    assert [(row.outcome, row.cause) for row in rows] == [
+        (Outcome.BLOCKED, Cause.STATE),
+        (Outcome.BLOCKED, Cause.STATE),
+        (Outcome.NO_ANSWER, Cause.STATE),
+        (Outcome.BLOCKED, Cause.STATE),
+    ]
 
 
 def test_a_free_way_stays_one_in_the_second_run() -> None:

@@ -120,8 +120,11 @@ def test_while_clocks_are_not_compared_the_server_has_spoken_when_the_client_hea
 
 
 def test_what_an_earlier_run_had_opened_proves_nothing() -> None:
-    facts = replace(FACTS, opened_before={checks.ESP: 42.4})
+    facts = replace(FACTS, opened_before={Transport.ESP: 42.4})
     found = forth(trip(checks.ESP, C2S, keys(6), keys(6)), checks.ESP, facts)
     assert (found.outcome, found.cause, found.received) == (Outcome.NO_ANSWER, Cause.STATE, 6)
     assert found.detail["opened_before_s"] == 42
     assert "42 s before this one" in found.detail["reason"]
+    in_call = trip(checks.GRE_IN_CALL, C2S, keys(6), keys(6))
+    called = forth(in_call, checks.GRE_IN_CALL, replace(FACTS, opened_before={Transport.GRE: 42.4}))
+    assert (called.outcome, called.cause, called.detail["opened_before_s"]) == (Outcome.DEGRADED, Cause.STATE, 42)

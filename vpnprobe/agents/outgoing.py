@@ -43,8 +43,8 @@ from vpnprobe.probes.peer import Job
 from vpnprobe.transports.stack import Endpoint, NetworkStack, RawPort, UdpPort
 from vpnprobe.wire.nonce import MOST_REQUESTS, SHORTEST
 
-WITHOUT_PORTS: Final = {Job.BARE_GRE: checks.GRE_BARE, Job.ESP: checks.ESP}
-"""Jobs whose packets are one flow between two addresses."""
+WITHOUT_PORTS: Final = {Job.BARE_GRE: Transport.GRE, Job.IN_CALL_GRE: Transport.GRE, Job.ESP: Transport.ESP}
+"""Jobs whose packets have no ports, and the protocol: it is one flow between two addresses."""
 MOST_PACKETS: Final = 200
 """Of one request to send."""
 MOST_LOST: Final = 12
@@ -82,8 +82,8 @@ class Outgoing:
         send_one = self._sending(session, job, port, to, call_id=int(message["call_id"]))
         if send_one is None:
             return {"sent": 0}
-        if (check := WITHOUT_PORTS.get(job)) is not None:
-            self._speaks(session, check)
+        if (protocol := WITHOUT_PORTS.get(job)) is not None:
+            self._speaks(session, protocol)
         if (request := message.get("beside")) is not None:
             session.beside[int(request) % MOST_REQUESTS] = BesideControls(send_one, count)
             return {"sent": 0}
@@ -94,11 +94,11 @@ class Outgoing:
             send_one()
         return {"sent": count}
 
-    def _speaks(self, session: ClientSession, check: Check) -> None:
+    def _speaks(self, session: ClientSession, protocol: Transport) -> None:
         """The server is about to send what has no ports: is it the first to?"""
-        if not any(s.check == check and s.movement is Movement.RECEIVED for s in session.recorder.packet_records):
-            session.spoke_first.add(check)
-        self._opened.passed(session.address, check, self._stack.now(), opened=False)
+        if not any(s.check.transport is protocol and s.movement is Movement.RECEIVED for s in session.recorder.packet_records):
+            session.spoke_first.add(protocol)
+        self._opened.passed(session.address, protocol, self._stack.now(), opened=False)
 
     def _sending(
         self,

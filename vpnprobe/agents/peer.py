@@ -12,6 +12,7 @@ from vpnprobe.agents.handover import known_payloads, missing, read_payloads, rea
 from vpnprobe.agents.peer_clock import PeerClock
 from vpnprobe.agents.records import (
     LATEST_S,
+    list_of,
     read_addresses,
     read_all,
     read_known,
@@ -97,11 +98,10 @@ class RemotePeer:
         return self._seen_as or str(self.about.get("seen_as") or "") or None
 
     @property
-    def opened_before(self) -> dict[Check, float]:
+    def opened_before(self) -> dict[Transport, float]:
         """What the server's packets of an earlier run may have opened towards this client, and how many seconds before this one."""
         with _readable("hello"):
-            rows = read_known(self.about.get("opened", []), read_opened, self._unknown)
-        return dict(row for row in rows if row is not None)
+            return dict(read_opened(row) for row in list_of(self.about.get("opened", []), "opened"))
 
     def own_addresses(self, target: str) -> dict[Transport, str]:
         """By protocol: the server's own address at which what is sent to `target` comes to it; empty: it did not say.

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.check_rows import LONGEST_TEXT, Row, UnknownCheck, check_row, fields_of, one_of, read_check, text_of, whole_number
 from vpnprobe.evidence.lateness import Lateness
-from vpnprobe.evidence.packet_records import NUMBERS, Check, Movement, PacketRecord, Vantage
+from vpnprobe.evidence.packet_records import NUMBERS, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind, TtlTrace
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.wire.nonce import Purpose
@@ -140,16 +140,17 @@ def read_trace(row: object) -> TtlTrace:
         {_ttl(ttl): None if address is None else text_of(address, "address") for ttl, address in _hops(hops)},
         None if reached is None else _ttl(reached),
         passes,
-        frozenset(_ttl(ttl) for ttl in _list(silent, "silent")),
+        frozenset(_ttl(ttl) for ttl in list_of(silent, "silent")),
         {_ttl(ttl): text_of(address, "address") for ttl, address in _hops(refused)},
     )
 
 
 def _hops(rows: object) -> list[list[Any]]:
-    return [fields_of(row, "hop", 2) for row in _list(rows, "hops")]
+    return [fields_of(row, "hop", 2) for row in list_of(rows, "hops")]
 
 
-def _list(rows: object, name: str) -> list[Any]:
+def list_of(rows: object, name: str) -> list[Any]:
+    """A list of no more than MOST_HOPS. Raises DecodeError, and nothing else."""
     if not isinstance(rows, list) or len(rows) > MOST_HOPS:
         raise DecodeError(name, 0, "are no list, or too many")
     return rows
@@ -159,10 +160,10 @@ def _ttl(value: object) -> int:
     return whole_number(value, "ttl", 0, MOST_HOPS)
 
 
-def read_opened(row: object) -> tuple[Check, float]:
-    """A kind of packet, and seconds. Raises UnknownCheck and DecodeError, and nothing else."""
-    check, age_s = fields_of(row, "opened", 2)
-    return read_check(check), _moment(age_s)
+def read_opened(row: object) -> tuple[Transport, float]:
+    """A protocol, and seconds. Raises DecodeError, and nothing else."""
+    protocol, age_s = fields_of(row, "opened", 2)
+    return one_of(Transport, protocol, "transport"), _moment(age_s)
 
 
 def read_addresses(found: object) -> dict[Transport, list[str]]:
@@ -170,7 +171,7 @@ def read_addresses(found: object) -> dict[Transport, list[str]]:
     if not isinstance(found, dict) or len(found) > len(Transport):
         raise DecodeError("addresses", 0, "are no table, or too many")
     return {
-        one_of(Transport, name, "transport"): [text_of(address, "address") for address in _list(some, "addresses")]
+        one_of(Transport, name, "transport"): [text_of(address, "address") for address in list_of(some, "addresses")]
         for name, some in found.items()
     }
 

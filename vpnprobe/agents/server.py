@@ -121,23 +121,22 @@ class ServerAgent:
         identities = identify.gre(datagram.data)
         tag = next((i.session_tag for i in identities if i.session_tag is not None), None)
         for session in self.sessions.of(datagram.source.address, tag):
+            self._passed(session, Transport.GRE)
             if not any(call.received(datagram) for call in session.calls):
                 others = session.observer.in_call(datagram.data, Sender.INITIATOR) if session.observer is not None else ()
                 bare = [i for i in identities if i.check == checks.GRE_BARE]
                 session.recorder.arrived([*bare, *others], datagram)
-                if bare:
-                    self._passed(session, checks.GRE_BARE)
 
     def _esp_came(self, datagram: Datagram) -> None:
         identity = identify.esp(checks.ESP, datagram.data)
         if identity is not None:
             for session in self.sessions.of(datagram.source.address, identity.session_tag):
                 session.recorder.arrived([identity], datagram)
-                self._passed(session, checks.ESP)
+                self._passed(session, Transport.ESP)
 
-    def _passed(self, session: ClientSession, check: Check) -> None:
+    def _passed(self, session: ClientSession, protocol: Transport) -> None:
         """A packet without ports has come from a client."""
-        self._opened.passed(session.address, check, self.stack.now(), opened=check in session.spoke_first)
+        self._opened.passed(session.address, protocol, self.stack.now(), opened=protocol in session.spoke_first)
 
     def _unreachable(self, quote: Quote, source: Address, kind: RefusalKind) -> None:
         check = check_of(quote, server_port=lambda server, _: server)
@@ -235,7 +234,7 @@ class ServerAgent:
             "version": __version__,
             "address": "" if own.is_unspecified else str(own),
             "seen_as": str(session.address),
-            "opened": [[check_row(check), age_s] for check, age_s in self._opened.towards(session.address, self.stack.now())],
+            "opened": [[protocol, age_s] for protocol, age_s in self._opened.towards(session.address, self.stack.now())],
             "began": self.stack.unix_time() - (self.stack.now() - session.recorder.began),
             "capabilities": sorted(self.stack.capabilities),
             "no_raw": self._raw.lack,

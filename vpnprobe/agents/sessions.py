@@ -63,8 +63,8 @@ class ClientSession:
     """The pace of what its conversations say, as the client has told it."""
     observer: PassiveObserver | None = None
     """Reads from the wire what is for ports of other programs; None: no port was asked for yet."""
-    spoke_first: set[Check] = field(default_factory=set)
-    """Kinds of packets without ports that were sent to it before any had come."""
+    spoke_first: set[Transport] = field(default_factory=set)
+    """Protocols without ports whose packets were sent to it before any had come."""
     own_addresses: OwnAddresses = field(default_factory=OwnAddresses)
     capture: Closable | None = None
     answers: dict[int, "asyncio.Future[dict[str, object]]"] = field(default_factory=dict)

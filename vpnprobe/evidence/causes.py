@@ -94,9 +94,9 @@ def _cause_of_gre(
 
 
 def _after_server(failed: Observation, others: Sequence[Observation]) -> Observation | None:
-    """The row that shows GRE in this direction to pass only after the server's own; None: there is none."""
+    """The row that shows GRE in this direction to pass only after the server's own, of this run or an earlier one; None: there is none."""
     same = (o for o in others if o.transport is failed.transport and o.direction is failed.direction and o.id != failed.id)
-    return next((o for o in same if o.detail.get("after_server")), None)
+    return next((o for o in same if "after_server" in o.detail or "opened_before_s" in o.detail), None)
 
 
 def _refused_by_servers_nat(failed: Observation, facts: PathFacts) -> bool:

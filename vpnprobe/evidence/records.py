@@ -166,8 +166,8 @@ class PathFacts:
     """The server's address as the client reaches it; None: not known."""
     server_own_addresses: Mapping[Transport, str] = field(default_factory=dict)
     """By protocol: the address at which what the client sends there comes to the server; of IP: whatever it is."""
-    opened_before: Mapping[Check, float] = field(default_factory=dict)
-    """By kind of packet: how many seconds before the run the server's packets of an earlier one had opened the way for it."""
+    opened_before: Mapping[Transport, float] = field(default_factory=dict)
+    """By protocol without ports: how many seconds before the run the server's packets of an earlier one had opened the way for it."""
     traces: tuple[TtlTrace, ...] = ()
     skips: tuple[Skip, ...] = ()
     named_failures: tuple[NamedFailure, ...] = ()
