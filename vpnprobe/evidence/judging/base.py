@@ -18,7 +18,7 @@ from vpnprobe.evidence.comparison import COMPARED, SPARE_BLOCKS, Control, blocks
 from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.existing_sessions import under_clients_checks
 from vpnprobe.evidence.judging.order import after_server
-from vpnprobe.evidence.lateness import LateEnd, window_s
+from vpnprobe.evidence.judging.times import clock_margin_s, flights_s, late_ends
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.outages import Fate, Outage, outages, shared
 from vpnprobe.evidence.packet_counts import Count, CountedRecords, PacketCounts, background, count_packets, session_part
@@ -82,7 +82,7 @@ class Judge:
         """What of the client's came only after the server had spoken: its losses before that are none of the path's."""
         self.elsewhere = _came_from_elsewhere(client, server, facts)
         """Whether probes reach the server from another address than the control channel (a jump host, a carrier's pool of addresses)."""
-        self.late = self._late_ends(client, server)
+        self.late = late_ends(client, server, facts, self.packet_counts)
         """Ends that were late, with what is set aside for it."""
         self._set_aside(client.given_up)
         self.controls = self._controls(client, server)
@@ -140,25 +140,9 @@ class Judge:
                 fates += [Fate(at, key in count.received, check.transport) for key, at in count.sent.items()]
         return fates
 
-    def _flights_s(self, way: Direction) -> list[float]:
-        """How long what came in packets was on its way, seconds, as well as the two clocks are known."""
-        totals = [counts.total(way) for check, counts in self.packet_counts.items() if check.transport is not Transport.TCP]
-        return [at - count.sent[key] for count in totals for key, at in count.received.items() if key in count.sent]
-
-    def _late_ends(self, client: EndRecord, server: EndRecord) -> tuple[LateEnd, ...]:
-        """Those that were late, by the client's clock; where nothing is known of the server's, its lateness may have been at any time."""
-        if not (client.late or server.late):
-            return ()
-        before_s = max(window_s(self._flights_s(way)) for way in WAYS)
-        ends = [LateEnd("client", client.late, before_s=before_s)] if client.late else []
-        if server.late:
-            times = [one.moved(-server.ahead_s) for one in server.late]
-            ends.append(LateEnd("server", times, _clock_margin_s(self.facts), before_s))
-        return tuple(ends)
-
     def _came_over_tcp(self, way: Direction) -> list[float]:
         """When what came over TCP would have left, had it not been repeated; empty: how long the way takes is not known."""
-        took, receiver = self._flights_s(way), self.ends[way][1]
+        took, receiver = flights_s(self.packet_counts, way), self.ends[way][1]
         if not took:
             return []
         came = (r for r in receiver.packet_records if r.check.transport is Transport.TCP and r.movement is Movement.RECEIVED)
@@ -172,7 +156,7 @@ class Judge:
 
     def _set_aside(self, given_up: Mapping[str, float]) -> None:
         """What was lost while an end was late, and what the server said to a client that listened no longer, counts for nothing."""
-        margin_s = _clock_margin_s(self.facts)
+        margin_s = clock_margin_s(self.facts)
 
         def late(_: str, at: float) -> bool:
             return any(end.takes(at) for end in self.late)
@@ -373,13 +357,6 @@ def _tells_loss(check: Check) -> bool:
     counts too counts once.
     """
     return kind_of(check) is Kind.PACKETS and check.transport is not Transport.TCP and same_packets(check) is None
-
-
-def _clock_margin_s(facts: PathFacts) -> float:
-    """How far times of the server may be out on the client's clock, seconds; infinite: nothing is known of its clock."""
-    if facts.clock_offset_s is not None:
-        return facts.clock_uncertainty_s or 0.0
-    return facts.control_clock[1] if facts.control_clock is not None else inf
 
 
 def _came_from_elsewhere(client: EndRecord, server: EndRecord, facts: PathFacts) -> bool:
