@@ -84,15 +84,17 @@ class PacketCounts:
     """What was lost and left out since an end was late, by direction."""
 
     def total(self, direction: Direction) -> Count:
-        """All messages in one direction together."""
+        """All messages in one direction together; not to be changed."""
+        of_way = [count for (way, _), count in self.counts.items() if way is direction]
+        if len(of_way) == 1:
+            return of_way[0]
         whole = Count()
-        for (way, _), count in self.counts.items():
-            if way is direction:
-                whole.sent.update(count.sent)
-                whole.received.update(count.received)
-                whole.sizes.update(count.sizes)
-                whole.blocks.update(count.blocks)
-                whole.proven.update(count.proven)
+        for count in of_way:
+            whole.sent.update(count.sent)
+            whole.received.update(count.received)
+            whole.sizes.update(count.sizes)
+            whole.blocks.update(count.blocks)
+            whole.proven.update(count.proven)
         return whole
 
     def pass_over(self, direction: Direction, takes: Callable[[str, float], bool]) -> int:
@@ -146,12 +148,13 @@ def count_packets(
     joined: bool,
     trusted: frozenset[Check] = frozenset(),
     before: dict[Check, CountedRecords] | None = None,
+    own: bool = True,
 ) -> dict[Check, PacketCounts]:
     """Counts by check.
 
     `trusted`: checks whose server-side packets come from another program than ours, so that the server agent has no record of sending
     them: what the client received counts there without a join. `before`: what earlier calls counted, brought up to date; a check of which
-    both ends have the same records as then is not counted again.
+    both ends have the same records as then is not counted again. `own`: the caller takes something out of the counts, which are its own.
     """
     of_client, of_server = _by_check(client.packet_records), _by_check(server.packet_records)
     result: dict[Check, PacketCounts] = {}
@@ -165,7 +168,7 @@ def count_packets(
             if before is not None:
                 before[check] = known
         if known.counts is not None:
-            result[check] = known.counts if before is None else known.counts.copy()
+            result[check] = known.counts.copy() if own and before is not None else known.counts
     return result
 
 

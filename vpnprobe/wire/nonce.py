@@ -77,12 +77,14 @@ PURPOSES_OF_REACH: Final = frozenset({Purpose.REACH, Purpose.DECOY})
 _PURPOSES: Final = {purpose.value: purpose for purpose in Purpose}
 
 
+@lru_cache(maxsize=1 << 13)
 def block_of(key: str) -> int | None:
     """The number of the block that a payload left in, by its key (`NoncePayload.key`); None: it left in none."""
     payload = of_key(key)
     return payload.block if payload is not None else None
 
 
+@lru_cache(maxsize=1 << 13)
 def control_of(repeat: str) -> str | None:
     """The key of the control whose flow a repeat is of, by the repeat's; None: it is no repeat's."""
     payload = of_key(repeat)

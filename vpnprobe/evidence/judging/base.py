@@ -77,7 +77,8 @@ class Judge:
         """Sender and receiver of each direction."""
         self.facts = facts
         daemons = frozenset(q for q in _checks(client, server) if facts.answering(q) is PortState.DAEMON)
-        self.packet_counts = count_packets(client, server, joined=facts.joined, trusted=daemons, before=counted)
+        changed = times or bool(client.late or server.late or client.given_up)
+        self.packet_counts = count_packets(client, server, joined=facts.joined, trusted=daemons, before=counted, own=changed)
         self.after_server = after_server(self.packet_counts, one_clock=times)
         """What of the client's came only after the server had spoken: its losses before that are none of the path's."""
         self.elsewhere = _came_from_elsewhere(client, server, facts)

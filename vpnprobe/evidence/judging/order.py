@@ -58,7 +58,7 @@ def _late(count: Count, began: Iterator[float], *, one_clock: bool) -> AfterServ
 def _server_began(counted: Mapping[Check, PacketCounts], check: Check, *, one_clock: bool) -> Iterator[float]:
     """When the first packet of each kind that may be of the same flow left the server, or came to the client, on the client's clock."""
     for other, counts in counted.items():
-        count = counts.total(Direction.S2C)
-        times = count.sent if one_clock else count.received
-        if times and (other == check or (check.port is None and other.transport is check.transport)):
-            yield min(times.values())
+        if other == check or (check.port is None and other.transport is check.transport):
+            count = counts.total(Direction.S2C)
+            if times := count.sent if one_clock else count.received:
+                yield min(times.values())
