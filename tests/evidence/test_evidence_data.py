@@ -320,5 +320,6 @@ def test_a_long_run_of_which_nothing_comes_is_cut_where_a_short_one_passes() -> 
 
 def test_what_was_sent_to_ask_about_a_limit_is_the_evidence_of_it() -> None:
     lost = [Departure(0.1), Departure(0.2, 3), Departure(0.3, 4)]
-    assert asked_for(lost, 50) == (lost[1:], 1)
-    assert asked_for(lost[:1], 50) == (lost[:1], 50)
+    assert asked_for(lost, 50, by_time=True) == (lost[1:], 1)
+    assert asked_for(lost[:1], 50, by_time=True) == (lost[:1], 50)
+    assert asked_for(lost[:1], 50, by_time=False) == ([], 1)

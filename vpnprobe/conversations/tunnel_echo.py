@@ -169,6 +169,8 @@ class TunnelEcho(ABC):
     """This end's own."""
     requests_answered: int
     """Echo requests of the peer's that we answered."""
+    largest_request: int
+    """Bytes inside the tunnel of the largest of the peer's echo requests; 0: none came."""
     bytes_received: int
     """Of all that came from the peer, read or not."""
 
@@ -185,7 +187,7 @@ class TunnelEcho(ABC):
     def begin_echoes(self, run: EchoRun) -> None:
         """Sets the run up; it starts when the tunnel is configured."""
         self.run = run
-        self.requests_answered = 0
+        self.requests_answered = self.largest_request = 0
 
     @abstractmethod
     def tunnel_ends(self) -> tuple[IPv4Address, IPv4Address] | None:
@@ -214,6 +216,12 @@ class TunnelEcho(ABC):
         payload = echo_request(source, destination, identifier=self.run.identifier, sequence=sequence, size=size)
         self.run.requests[sequence].carried_by = self.send_payload(payload, now)
 
+    def hears_small_requests_alone(self) -> bool:
+        """Whether of a peer of our own, whose first requests are of all sizes in turn, all that came but no large ones."""
+        rooms = [room for size in self.run.sizes if (room := self.room(size)) is not None]
+        too_large = sum(room > self.largest_request for room in rooms)
+        return LEAST_ABOVE <= too_large < len(rooms) and self.requests_answered >= len(rooms) - too_large
+
     def answered_by(self, payload: bytes) -> str | None:
         """The name of the packet of ours that a tunnel packet answers; None: it answers none."""
         echo = read_echo(payload)
@@ -233,4 +241,5 @@ class TunnelEcho(ABC):
                 self.run.answered(message.sequence, now)
         elif self.requests_answered < MOST_ECHOES:
             self.requests_answered += 1
+            self.largest_request = max(self.largest_request, len(payload))
             self.send_payload(echo_reply(packet, message, short=self.short_replies), now)

@@ -124,10 +124,15 @@ def _at_servers_nat(failed: Observation, facts: PathFacts) -> bool:
 
 
 def _reaches_nat(failed: Observation, facts: PathFacts) -> bool:
-    """Whether the last router that answered for the failing packets is the one whose address stands for the client."""
+    """Whether the last router that answered for the failing packets is the one whose address stands for the client.
+
+    What answers behind that router is translated to its address too.
+    """
     trace = trace_of(failed, facts)
     last = last_answer(trace) if trace is not None else None
-    return last is not None and last[1] == facts.client_seen_as
+    back = (t for t in facts.traces if t.direction is Direction.S2C)
+    first = min((ttl for t in back for ttl, address in t.hops.items() if address == facts.client_seen_as), default=None)
+    return last is not None and last == (first, facts.client_seen_as)
 
 
 def _cause_of_protocol(passing: Sequence[Observation], facts: PathFacts) -> tuple[Cause, list[str]]:

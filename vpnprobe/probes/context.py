@@ -339,15 +339,15 @@ class ProbeContext:
     async def trials_back(
         self, job: Job, count: int, beside: bool, *, port: int = 0, call_id: int = 0, openers: Sequence["Opener"] = ()
     ) -> None:
-        """Has the server send `count` fresh packets, likewise. `openers`: open the way for one of them each."""
+        """Has the server send `count` fresh packets, likewise. `openers`: open the way for one of them each, or in turn."""
         assert self.peer is not None
         compared = beside and self.comparison.port() is not None
         spacing_s = spaced(count, SPACING_S) if beside else SPACING_S
         to = [(str(opener.local.address), opener.local.port) for opener in openers]
         if not compared:
-            for opener in openers[:1]:
+            for opener in openers:
                 opener.send()
-            await self.peer.send(job, count=count, spacing_s=spacing_s, port=port, to=to[:1], call_id=call_id)
+            await self.peer.send(job, count=count, spacing_s=spacing_s, port=port, to=to, call_id=call_id)
             return
         request = self.comparison.new_request()
         await self.peer.send(job, count=count, spacing_s=0.0, port=port, to=to, call_id=call_id, beside=request)

@@ -135,7 +135,7 @@ class TunnelSessions(ABC):
         its data, or of all its large packets, shows in it alone. Another session shows meanwhile whether it goes the same way.
         """
         context, run = self.context, client.run
-        if context.peer is None or self._behind or not _in_question(run):
+        if context.peer is None or self._behind or not (_in_question(run) or client.hears_small_requests_alone()):
             return
         self._behind = True
         # In captures time alone tells what was asked for, so that a limit costs as many times as there were packets.
@@ -234,7 +234,7 @@ class TunnelSessions(ABC):
 
     def _sessions_needed(self, judgement: Judge, way: Direction, lost: Sequence[DataPacket], bound: float, thresholds: int) -> int:
         """One moment of a session is one trial, however many of its packets were lost then. `bound`: where nothing is compared."""
-        lost_at, thresholds = asked_for([packet.departure for packet in lost], thresholds)
+        lost_at, thresholds = asked_for([packet.departure for packet in lost], thresholds, by_time=self.wanted.transport is Transport.TCP)
         more = judgement.trials_needed(way, lost_at, comparable=self.context.comparison.compares(way), thresholds=thresholds)
         if more is not None:
             # Over UDP it is looked behind the end of each, in as many blocks as it takes.
@@ -245,10 +245,13 @@ class TunnelSessions(ABC):
 
     def _enough(self, judgement: Judge, echoes: int) -> int:
         """How many echo requests a further session takes: one long run is enough, but for what is cut after a number of packets."""
-        if self.data not in judgement.packet_counts:
+        counted = judgement.packet_counts.get(self.data)
+        if counted is None:
             return echoes
         limits = [suspected_limit(judgement, self.data, way) for way in WAYS]
-        return echoes if any(limit is not None and "cut_after" in limit.detail for limit in limits) else min(echoes, ECHOES)
+        cut = any(limit is not None and "cut_after" in limit.detail for limit in limits)
+        stalls = not any(limits) and any(stalled_streams(self.data, counted.total(way)) for way in WAYS)
+        return echoes if cut or stalls else min(echoes, ECHOES)
 
 
 def _in_question(run: EchoRun) -> bool:

@@ -5,7 +5,7 @@
 Invariant: absence is never written as 0. A count is a number only where somebody could have counted.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from statistics import median
@@ -34,6 +34,9 @@ OR_FORWARDING: Final = " (or port forwarding)"
 TRIALS_WITHOUT_BACKGROUND: Final = 8
 """Where nothing at all passes in a capture there is no background to compare with: so many fresh packets must be missing."""
 BY_FLOW: Final = "some flows get through here and others never do: which of them this kind's only one is cannot be told from a filter"
+LEAST_UNEVEN: Final = 2
+UNEVEN: Final = 0.3
+"""Lost packets of one kind, and their share, from which on losses without controls beside them are not taken for independent."""
 WAYS: Final = (Direction.C2S, Direction.S2C)
 SENDER: Final = {Direction.C2S: "client", Direction.S2C: "server"}
 RECEIVER: Final = {Direction.C2S: "server", Direction.S2C: "client"}
@@ -89,6 +92,8 @@ class Judge:
         self.controls = self._controls(client, server)
         """What left in random order beside what is suspected not to pass, by direction; of BOTH with its answers."""
         self.blocks = {way: blocks(found) for way, found in self.controls.items()}
+        self.numbered = any(count.blocks for counts in self.packet_counts.values() for count in counts.counts.values())
+        """Whether records tell what left in which block, as live ones do; those of captures do not."""
         self.by_flow = {way: fates_follow_flows(found) for way, found in self.controls.items()}
         """Whether what becomes of a packet follows its flow: then kinds that are all one flow cannot be compared with others."""
         self.outages = self._outages() if times else dict.fromkeys(WAYS, ())
@@ -107,9 +112,13 @@ class Judge:
         return self.packet_counts.get(check, PacketCounts())
 
     def _background(self, way: Direction) -> Background:
-        telling = ((check, counts) for check, counts in self.packet_counts.items() if _tells_loss(check))
-        packets = (counts for check, counts in telling if not (way is Direction.C2S and check in self.after_server))
-        return background(packets, way) + self.facts.background.get(way, Background())
+        return background(self._telling_loss(way), way) + self.facts.background.get(way, Background())
+
+    def _telling_loss(self, way: Direction) -> Iterator[PacketCounts]:
+        """Counts of the kinds whose packets say what the path loses by itself."""
+        for check, counts in self.packet_counts.items():
+            if _tells_loss(check) and not (way is Direction.C2S and check in self.after_server):
+                yield counts
 
     def _controls(self, client: EndRecord, server: EndRecord) -> dict[Direction, tuple[Control, ...]]:
         if not (self.facts.joined and client.recorded and server.recorded):
@@ -186,9 +195,14 @@ class Judge:
             return 1.0
         if (found := error_bound(lost_at, self.blocks[way], thresholds=thresholds)) is not None:
             return found
-        if self.blocks[way]:
-            return 1.0  # More of them can leave beside controls: until then nothing is shown.
+        if self.blocks[way] or self._loses_unevenly(way):
+            return 1.0  # More of them can leave beside controls, or losses are not each by itself: so nothing is shown.
         return min(1.0, thresholds * loss.chance_of_losing_all(len(lost_at))) if loss.measured else None
+
+    def _loses_unevenly(self, way: Direction) -> bool:
+        """Whether a kind that passes loses so much in this direction that whole flows may be lost: no chance of losing one is known."""
+        totals = (counts.total(way) for counts in self._telling_loss(way)) if way in WAYS else ()
+        return any(one.received and one.lost >= LEAST_UNEVEN and one.lost > UNEVEN * len(one.sent) for one in totals)
 
     def would_have_recorded(self, check: Check, way: Direction) -> bool:
         """Whether the receiving end would have seen it, had it come: then its silence is a word about the path."""

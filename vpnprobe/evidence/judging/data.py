@@ -145,8 +145,15 @@ class DataRun:
 
     @property
     def stalls(self) -> bool:
-        """Whether most streams end with packets that never came: where that is not proven to be a limit, it is no pass either."""
-        return self.stream and 2 * self.stalled > len(self.sessions)
+        """Whether most of the streams that might have got there stall at some place: not proven to be a limit, it is no pass either.
+
+        A shorter session that passes is no word about what a longer one is cut by.
+        """
+        if not self.stream:
+            return False
+        ends = [(len(session), _head(session)) for session in self.sessions]
+        places = {head for length, head in ends if head < length}
+        return any(2 * sum(head <= place for _, head in beyond) > len(beyond) for place in places if (beyond := _longer(ends, place)))
 
     @property
     def stalled(self) -> int:
@@ -236,7 +243,7 @@ def _one_way(judge: Judge, check: Check, way: Direction, count: Count) -> Observ
     found = judge.blank(check, way, replace(counted, sent=len(run.packets)) if counted.sent is not None else counted, detail)
     if not count.received:
         return judge.not_received(found, check, way, [trial.departure for trial in run.trials])
-    suspected = None if judge.kept_by_host(check, way) else run.limit(_bound(judge, way), 1.0)
+    suspected = None if judge.kept_by_host(check, way) else run.limit(_bound(judge, way, stream=run.stream), 1.0)
     limit = suspected if suspected is not None and suspected.error_bound <= judge.facts.error_bound else None
     if suspected is not None and suspected.outcome is Outcome.BLOCKED and not (limit is not None and witnessed):
         return replace(found, error_bound=suspected.error_bound if witnessed else None)
@@ -278,27 +285,31 @@ def stalled_streams(check: Check, count: Count) -> int:
     return run.stalled if run.stalls else 0
 
 
-def _bound(judge: Judge, way: Direction) -> Bound:
+def _bound(judge: Judge, way: Direction, *, stream: bool) -> Bound:
+    by_time = stream or not judge.numbered
+
     def bound(lost: Sequence[DataPacket], own: Background, thresholds: int) -> float:
-        asked, chosen_of = asked_for([packet.departure for packet in lost], thresholds)
+        asked, chosen_of = asked_for([packet.departure for packet in lost], thresholds, by_time=by_time)
         found = judge.bound(way, asked, judge.loss[way] + own, thresholds=chosen_of)
         return 1.0 if found is None else found
 
     return bound
 
 
-def asked_for(lost: list[Departure], thresholds: int) -> tuple[list[Departure], int]:
+def asked_for(lost: list[Departure], thresholds: int, *, by_time: bool) -> tuple[list[Departure], int]:
     """Of lost packets those that are evidence, and of how many limits that were possible they were chosen.
 
-    Those that bear the number of a block were sent to ask about a limit that was suspected before: it was chosen of one.
+    Those that bear the number of a block were sent to ask about a limit that was suspected before: it was chosen of one. `by_time`: where
+    there are none, when the others left tells beside which controls. Those of a session have their places in it, which are not random.
     """
     numbered = [one for one in lost if one.block is not None]
-    return (numbered, 1) if numbered else (lost, thresholds)
+    return (numbered, 1) if numbered or not by_time else (lost, thresholds)
 
 
 def suspected_limit(judge: Judge, check: Check, way: Direction) -> DataLimit | None:
     """What would limit data that way, were its bound small enough; None: nothing looks so."""
-    return DataRun.of(judge.counts(check).total(way), stream=check.transport is Transport.TCP).limit(_bound(judge, way), 1.0)
+    run = DataRun.of(judge.counts(check).total(way), stream=check.transport is Transport.TCP)
+    return run.limit(_bound(judge, way, stream=run.stream), 1.0)
 
 
 def _by_time(row: tuple[float, int, DataPacket]) -> tuple[float, int]:
@@ -308,6 +319,11 @@ def _by_time(row: tuple[float, int, DataPacket]) -> tuple[float, int]:
 def _head(session: Session) -> int:
     """How many packets left up to the last that came."""
     return max((place for place, packet in enumerate(session, 1) if packet.came), default=0)
+
+
+def _longer(ends: Iterable[tuple[int, int]], place: int) -> list[tuple[int, int]]:
+    """Those of some sessions, each with its length and its head, that were to go on behind a place."""
+    return [(length, head) for length, head in ends if length > place]
 
 
 def _loss_of(packets: Iterable[DataPacket]) -> Background:

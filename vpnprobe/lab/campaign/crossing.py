@@ -15,6 +15,8 @@ from vpnprobe.observations.schema import Cause, Direction
 from vpnprobe.transports.topology import CLIENT, SERVER, Filter, Hook, Topology
 
 SURE: Final = 1.0
+FIRST: Final = 0.5
+"""The first packets of a size, until their sender is told that they are too large."""
 EVERYWHERE: Final = 1000
 """A position beyond every host."""
 
@@ -171,8 +173,11 @@ def _at_router(topology: Topology, kind: PacketKind, way: Direction, position: i
 def _at_link(topology: Topology, kind: PacketKind, way: Direction, position: int) -> Iterator[Obstacle]:
     """The link on which the host at `position` sends."""
     link = topology.link(position if way is Direction.C2S else position - 1).towards(way.value)
-    if kind.largest > link.mtu:
-        yield Obstacle(position, False, SURE, frozenset({Cause.SIZE}), longer_than=link.mtu)
+    if kind.largest > link.mtu and 0 < position <= topology.routers:
+        # An end cuts what it sends itself, and what a router says is too large: the first packets alone are lost.
+        name = topology.names()[position]
+        untold = name in topology.black_holes or name in topology.silent_routers
+        yield Obstacle(position, False, SURE if untold else FIRST, frozenset({Cause.SIZE, Cause.LOSS}), longer_than=link.mtu)
     if link.loss > 0:
         yield Obstacle(position, False, link.loss, frozenset({Cause.LOSS}))
     if link.burst_loss is not None:

@@ -52,7 +52,7 @@ class Truth:
     after_packets: int | None = None
     """A flow is cut after so many packets; None: it is not."""
     disturbed: bool = False
-    """Something acts on some of its packets that is no loss of chance: an outage, a dead half of a balanced path, a policer."""
+    """Something acts on some of its packets that is no loss of chance: an outage, a dead half of a balanced path, a policer, an MTU."""
     per_s: float | None = None
     """A policer lets so many packets a second pass; None: there is none."""
     slow: bool = False
@@ -112,7 +112,7 @@ def truth_of(topology: Topology, steps: Sequence[Step], *, opened_by: Sequence[S
         max((one.loss for one in crossed), default=0.0),
         largest,
         min((obstacle.after_packets or 0 for _, obstacle in cut), default=None),
-        any(obstacle.timed or obstacle.by_flow or obstacle.per_s is not None for obstacle in met),
+        any(obstacle.timed or obstacle.by_flow or obstacle.per_s is not None or _until_told(obstacle) for obstacle in met),
         min((obstacle.per_s for obstacle in met if obstacle.per_s is not None), default=None),
         is_slow(topology),
     )
@@ -146,6 +146,11 @@ def _opened_to(topology: Topology, opening: PacketKind, *, hosts: bool) -> int:
 def _obstacles(topology: Topology, kind: PacketKind, way: Direction, opened_to: int, *, hosts: bool) -> tuple[Obstacle, ...]:
     found = obstacles(topology, kind, way, opened_to=opened_to)
     return tuple(obstacle for obstacle in found if hosts or not obstacle.host)
+
+
+def _until_told(obstacle: Obstacle) -> bool:
+    """Whether it takes what is too large only until the sender knows."""
+    return obstacle.longer_than is not None and obstacle.share < 1
 
 
 def _limit(kind: PacketKind, met: Sequence[Obstacle]) -> int:
