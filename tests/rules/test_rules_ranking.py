@@ -268,3 +268,11 @@ def test_where_the_loss_of_tcp_is_not_known_it_decides_nothing() -> None:
 def test_of_two_ports_that_which_is_shown_to_lose_more_is_not_taken(usual: int, other: int, port: int) -> None:
     decision = settle(*counted(openvpn(UDP, 1194), lost=usual), *counted(openvpn(UDP, 443), lost=other))
     assert verdict(decision, "openvpn-udp").port == port
+
+
+def test_what_was_hardly_counted_hides_no_other_that_loses_less() -> None:
+    """L2TP/IPsec has lost none of six; TCP none of two hundred, which shows that UDP loses more."""
+    few = [replace(one, sent=3, received=3) for one in clean() if one.probe in ("ike", "esp", "l2tp")]
+    decision = settle(*few, *counted(openvpn(UDP, 1194), lost=30), *openvpn(TCP, 1194), *segments(0))
+    assert decision.recommendation is not None
+    assert decision.recommendation.protocol == "openvpn-tcp"

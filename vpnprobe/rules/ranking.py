@@ -95,7 +95,7 @@ def rank(judgements: Sequence[Judgement], wishes: Wishes) -> tuple[Ranked, ...]:
     """The protocols that work, best first; those that are not to be recommended come last."""
     working = [judgement for judgement in judgements if judgement.works]
     counted = [judgement.loss for judgement in working if judgement.loss.sent and _is_sound(judgement, wishes)]
-    least = min(counted, key=lambda loss: loss.share, default=NOTHING)
+    least = min(counted, key=lambda loss: (loss.share, -loss.sent), default=NOTHING)  # Of two alike that which is known better.
     ranked = [_ranked(judgement, wishes, least) for judgement in working]
     return tuple(sorted(ranked, key=lambda one: (bool(one.against), not _is_sound(one.judgement, wishes), len(one.behind), -one.score)))
 

@@ -161,13 +161,16 @@ def _at_router(topology: Topology, kind: PacketKind, way: Direction, position: i
         yield _obstacle(planted, share, kind, position)
     back = way is Direction.S2C
     for nat in topology.nats:
-        tracked = asked and (nat.pptp_helper or not kind.enhanced)
+        # A helper reads the Call IDs on the control connection, before any GRE has gone out.
+        tracked = nat.pptp_helper if kind.enhanced else asked
         if nat.at == name and back and not tracked:
             yield Obstacle(position, True, SURE, frozenset({Cause.NAT}))
     for planted, share in _planted(topology, kind, way, position, Hook.FORWARD):
         yield _obstacle(planted, share, kind, position)
     if back and any(firewall.at == name for firewall in topology.firewalls) and (kind.enhanced or not asked):
-        yield Obstacle(position, False, SURE, frozenset({Cause.STATE}))
+        # A NAT in the same router looks the same from outside.
+        also = {Cause.NAT} if any(nat.at == name for nat in topology.nats) else set[Cause]()
+        yield Obstacle(position, False, SURE, frozenset({Cause.STATE, *also}))
 
 
 def _at_link(topology: Topology, kind: PacketKind, way: Direction, position: int) -> Iterator[Obstacle]:
