@@ -5,8 +5,9 @@ first one stalled) is carried out once and answered the same. A frame's length i
 """
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NoReturn
 
 from vpnprobe.agents.answer_times import AnswerTimes
@@ -177,10 +178,11 @@ class Channel:
             reader.cancel()
         stream.abort()
 
-    async def request(self, kind: str, *, expect_s: float = 0.0, **arguments: object) -> Message:
-        """Asks and awaits the answer. `expect_s`: how long the peer is busy with it.
+    async def request(self, kind: str, *, expect_s: float = 0.0, place: int = 0, **arguments: object) -> Message:
+        """Asks and awaits the answer.
 
-        Raises CannotRun where the peer is gone or says that it cannot.
+        `expect_s`: how long the peer is busy with it. `place`: among requests that are under way at a time; each takes another of the
+        connections that are open. Raises CannotRun where the peer is gone or says that it cannot.
         """
         loop = asyncio.get_running_loop()
         self._number += 1
@@ -193,7 +195,7 @@ class Channel:
         self._waiting[number] = (asked, answer)
         try:
             while not answer.done():
-                stream = await self._send(asked, repetition)
+                stream = await self._send(asked, repetition, place)
                 await self._wait(answer, stream, patience, ends=began + LONGEST_DEADLINES * (self._deadline_s + expect_s))
                 repetition, patience = repetition + 1, min(1.5 * patience, LONGEST_PATIENCE_S + expect_s)
                 if not answer.done() and not expect_s and self.segments()[1] == again:
@@ -230,13 +232,13 @@ class Channel:
             if stream in self._heard:
                 until = min(ends, max(until, self._heard[stream] + patience_s))
 
-    async def _send(self, asked: Message, repetition: int) -> TcpStream:
+    async def _send(self, asked: Message, repetition: int, place: int) -> TcpStream:
         """Sends over the connection that answered last; each repetition over the next one, while a further one is opened."""
         if not self._streams:
             await self._reconnect()
         elif repetition:
             self._reinforce()
-        stream = self._streams[repetition % len(self._streams)]
+        stream = self._streams[(place + repetition) % len(self._streams)]
         try:
             await stream.send(_copy_of(asked))
         except ConnectError:
@@ -308,3 +310,12 @@ def _repeated(answer: Message) -> int:
 
 async def _connected(connect: Connector) -> TcpStream:
     return await connect()
+
+
+@contextlib.contextmanager
+def readable(kind: str) -> Iterator[None]:
+    """Whatever is wrong with an answer is one line, and the peer's fault."""
+    try:
+        yield
+    except (DecodeError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
+        raise CannotRun(f"the peer answered {kind} with something that cannot be read: {error}") from error

@@ -1,14 +1,13 @@
 """The server agent as the client's probes see it: requests over the control channel, with all that comes back checked."""
 
-import base64
-import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
-from vpnprobe.agents.control import VERSION, Channel, Message
-from vpnprobe.agents.handover import known_payloads, missing, read_payloads, read_summary, restored
+from vpnprobe.agents.capture_request import CaptureRequest
+from vpnprobe.agents.control import VERSION, Channel, Message, readable
 from vpnprobe.agents.peer_clock import PeerClock
 from vpnprobe.agents.records import (
     LATEST_S,
@@ -44,11 +43,8 @@ PORTS_OPEN_S: Final = 300.0
 
 FIREWALL_S: Final = 3.0
 """How long it may take to read the rules of a firewall."""
-MOST_CAPTURE_BYTES: Final = 64 << 20
 CAPTURE_PATIENCE_S: Final = 2.0
 """A part of a capture takes longer to hand over than other answers."""
-CAPTURE_DEADLINE_S: Final = 40.0
-"""For the whole of it: the verdict stands without, and a path that bad is not to keep anybody from it."""
 
 
 class RemotePeer:
@@ -100,7 +96,7 @@ class RemotePeer:
     @property
     def opened_before(self) -> dict[Transport, float]:
         """What the server's packets of an earlier run may have opened towards this client, and how many seconds before this one."""
-        with _readable("hello"):
+        with readable("hello"):
             return dict(read_opened(row) for row in list_of(self.about.get("opened", []), "opened"))
 
     def own_addresses(self, target: str) -> dict[Transport, str]:
@@ -138,7 +134,7 @@ class RemotePeer:
         """Has probe ports opened; who is behind each. `keys`: by protocol, the server's half of the keys of this run."""
         wanted = [[port.transport.value, port.port] for port in ports]
         answer = await self._ask("open", ports=wanted, seconds=PORTS_OPEN_S, keys=keys or {})
-        with _readable("open"):
+        with readable("open"):
             lacking = answer.get("no_keys")
             if not isinstance(lacking, dict):
                 raise DecodeError("no_keys", 0, "is no table")
@@ -158,16 +154,16 @@ class RemotePeer:
         call_id: int = 0,
         beside: int | None = None,
     ) -> None:
-        arguments = {"count": count, "spacing_s": spacing_s, "port": port, "to": list(to), "call_id": call_id}
         expect_s = count * spacing_s if beside is None else 0.0
-        await self._ask("send", job=job.value, expect_s=expect_s, beside=beside, **arguments)
+        packets = {"job": job.value, "count": count, "spacing_s": spacing_s, "port": port, "to": list(to), "call_id": call_id}
+        await self._ask("send", expect_s=expect_s, place=0, beside=beside, **packets)
 
     async def refresh(self) -> EndRecord:
         began, more = self._now(), True
         while more:
             since, refused = len(self._packet_records), len(self._refusals)
             answer = await self._ask("rows", since=since, refused=refused)
-            with _readable("rows"):
+            with readable("rows"):
                 rows = read_known(unpacked(answer.get("rows")), read_packet_record, self._unknown)
                 refusals = read_known(answer.get("refusals"), read_refusal, self._unknown)
             # By their numbers, since another request may have fetched the same rows meanwhile.
@@ -175,11 +171,11 @@ class RemotePeer:
             self._refusals[refused : refused + len(refusals)] = refusals
             too_many = len(self._packet_records) > MOST_ROWS or len(self._refusals) > MOST_ROWS
             self._overflowed = self._overflowed or too_many or bool(answer.get("dropped"))
-            with _readable("rows"):
+            with readable("rows"):
                 self._dropped_on_input = self._checks(answer.get("dropped_on_input", []))
                 self._dropped_on_output = self._checks(answer.get("dropped_on_output", []))
                 self._late = tuple(read_all(answer.get("late"), read_lateness)[:MOST_TIMES])
-            with _readable("rows"):
+            with readable("rows"):
                 self._addresses = read_addresses(answer.get("addresses", {}))
             self._seen_as = str(answer.get("seen_as") or "") or self._seen_as
             more = bool(answer.get("more")) and bool(rows or refusals) and not too_many
@@ -211,7 +207,7 @@ class RemotePeer:
             if error.status is ExitStatus.NO_PEER:
                 raise
             return Mends()
-        with _readable("firewall"):
+        with readable("firewall"):
             return read_mends(kept, answer.get("manager"), answer.get("commands"))
 
     @property
@@ -231,7 +227,7 @@ class RemotePeer:
             starved=starved,
             expect_s=LONGEST_BLANK_S,
         )
-        with _readable("trace"):
+        with readable("trace"):
             return read_all(answer.get("traces"), read_trace)
 
     async def capture(self, client_ports: Iterable[tuple[Transport, int]] | None, own: Sequence[Packet], *, note: str = "") -> bytes | None:
@@ -240,35 +236,12 @@ class RemotePeer:
         `client_ports`: those that the probes used, by which the server tells them from other traffic; None: a NAT changes them.
         `own`: the client's capture, which holds most of what the server's does. `note`: what the file says besides.
         """
-        ports = None if client_ports is None else [[transport.value, port] for transport, port in client_ports]
-        data, total, began = b"", 1, self._now()
-        while len(data) < total:
-            answer = await self._in_time("capture", began, offset=len(data), client_ports=ports)
-            if answer is None or not answer.get("kept"):
-                return None
-            with _readable("capture"):
-                chunk = base64.b64decode(str(answer.get("data")), validate=True)
-                data, total = data + chunk, int(str(answer.get("total")))
-            if not chunk or len(data) > MOST_CAPTURE_BYTES:
-                break
-        with _readable("capture"):
-            entries, payloads = read_summary(data, most_bytes=MOST_CAPTURE_BYTES), known_payloads(own)
-        for digests in missing(entries, payloads):
-            answer = await self._in_time("payloads", began, digests=base64.b64encode(b"".join(digests)).decode())
-            if answer is None:
-                return None
-            with _readable("payloads"):
-                found = base64.b64decode(str(answer.get("data")), validate=True)
-                payloads |= read_payloads(found, digests, most_bytes=MOST_CAPTURE_BYTES)
-        with _readable("payloads"):
-            return encode_pcap(restored(entries, payloads), note=note)
-
-    async def _in_time(self, kind: str, began: float, **arguments: object) -> Message | None:
-        """One request of handing the capture over; None: that takes too long in all."""
-        if self._now() - began > CAPTURE_DEADLINE_S:
+        ports = None if client_ports is None else [(transport.value, port) for transport, port in client_ports]
+        request = CaptureRequest(partial(self._ask, expect_s=CAPTURE_PATIENCE_S + 20 * self.rtt_s), self._now)
+        packets = await request.run(ports, own)
+        if packets is None and request.too_slow:
             self.no_capture = "the path is too slow to hand it over"
-            return None
-        return await self._ask(kind, expect_s=CAPTURE_PATIENCE_S + 20 * self.rtt_s, **arguments)
+        return encode_pcap(packets, note=note) if packets is not None else None
 
     async def bye(self) -> None:
         await self._ask("bye")
@@ -295,24 +268,15 @@ class RemotePeer:
         """Tells the server agent how fast it may send by itself."""
         await self._ask("pace", bytes_per_s=round(bytes_per_s))
 
-    async def _ask(self, kind: str, *, expect_s: float = 0.0, **arguments: object) -> Message:
+    async def _ask(self, kind: str, *, expect_s: float = 0.0, place: int = 0, **arguments: object) -> Message:
         asked = self._now()
-        answer = await self.channel.request(kind, expect_s=expect_s, **arguments)
+        answer = await self.channel.request(kind, expect_s=expect_s, place=place, **arguments)
         self._clock.told(asked, self._now(), answer.get("at"))
         segments = answer.get("segments")
-        with _readable(kind):
+        with readable(kind):
             if isinstance(segments, list) and len(segments) == 2 and int(segments[0]) > self._segments["sent"]:
                 self._segments = {"sent": int(segments[0]), "again": int(segments[1])}
         return answer
-
-
-@contextlib.contextmanager
-def _readable(kind: str) -> Iterator[None]:
-    """Whatever is wrong with an answer is one line, and the peer's fault."""
-    try:
-        yield
-    except (DecodeError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
-        raise CannotRun(f"the peer answered {kind} with something that cannot be read: {error}") from error
 
 
 def known_at_first(peer: RemotePeer | None, *, client_address: str, server_address: str) -> PathFacts:

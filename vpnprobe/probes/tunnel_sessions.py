@@ -30,7 +30,7 @@ from vpnprobe.evidence.judging.data import (
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
 from vpnprobe.evidence.statistics import LEAST_TRIALS
-from vpnprobe.observations.schema import Direction, Outcome, Transport
+from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 from vpnprobe.probes.context import ProbeContext, gather_all
 from vpnprobe.probes.conversing import GAP_S, Moment, MomentsOfOneKind, at_once, still_needed
 from vpnprobe.probes.peer import Job
@@ -57,6 +57,8 @@ MOST_STALLED_S: Final = 6.0
 
 
 FEW_PORTS: Final = 2
+HARDLY_MORE: Final = 0.1
+"""A share so much larger than that of all that the path loses is chance, or not felt."""
 TOO_SLOW: Final = "the line is so slow that few ports are tried"
 
 
@@ -185,9 +187,9 @@ class TunnelSessions(ABC):
         return self.passes(judgement) and longest_session(judgement, self.data, Direction.C2S) < echoes
 
     def passes(self, judgement: Judge, *, without_fault: bool = False) -> bool:
-        """Whether data went both ways, and to the end. `without_fault`: without loss or limits."""
-        good = (Outcome.PASS,) if without_fault else (Outcome.PASS, Outcome.DEGRADED)
-        found = [row.direction for row in rows_of(judgement, self.data) if row.outcome in good]
+        """Whether data went both ways, and to the end. `without_fault`: without limits, and without more loss than all else has."""
+        rows = [row for row in rows_of(judgement, self.data) if row.outcome in (Outcome.PASS, Outcome.DEGRADED)]
+        found = [row.direction for row in rows if not without_fault or row.outcome is Outcome.PASS or _loses_as_all(judgement, row)]
         return {Direction.C2S, Direction.S2C} <= set(found)
 
     async def attempts(self, count: int, echoes: int, *, beside: bool) -> None:
@@ -252,6 +254,14 @@ class TunnelSessions(ABC):
         cut = any(limit is not None and "cut_after" in limit.detail for limit in limits)
         stalls = not any(limits) and any(stalled_streams(self.data, counted.total(way)) for way in WAYS)
         return echoes if cut or stalls else min(echoes, ECHOES)
+
+
+def _loses_as_all(judgement: Judge, row: Observation) -> bool:
+    """Whether its data loses about as much as the path does of everything, so that another port would be no better."""
+    path = judgement.loss[row.direction]
+    if row.cause is not Cause.LOSS or row.detail.get("alone") or not row.sent or row.received is None or not path.measured:
+        return False
+    return 1 - row.received / row.sent <= path.lost / (path.lost + path.passed) + HARDLY_MORE
 
 
 def _in_question(run: EchoRun) -> bool:

@@ -15,6 +15,8 @@ from vpnprobe.transports.topology import Topology
 
 FAILED: Final = (Outcome.BLOCKED, Outcome.REFUSED)
 PASSED: Final = (Outcome.PASS, Outcome.DEGRADED)
+RARELY: Final = 1.0
+"""Answers a second of a router that has not enough of them for as many kinds as may be lost; such a place is counted by itself."""
 
 
 def compare_rows(comparison: Comparison, topology: Topology, rows: Sequence[Observation]) -> None:
@@ -92,8 +94,10 @@ def _compare_why(comparison: Comparison, topology: Topology, row: Observation, t
         return
     place = place_of(topology, truth.stop, truth.lost)
     if row.location is None:
-        comparison.told("place", "known", "none" if not topology.silent_routers else "none, some are silent")
-        if not topology.silent_routers:
+        rarely = 0 < topology.icmp_errors_per_s <= RARELY
+        silence = "none, some are silent" if topology.silent_routers else "none, routers answer rarely" if rarely else "none"
+        comparison.told("place", "known", silence)
+        if silence == "none":
             comparison.wrong(Wrong.NO_PLACE, f"place {row.id}", "none", str(place))
         return
     why = wrong_place(topology, place, row.location)

@@ -1,0 +1,119 @@
+"""A capture is asked for in parts, several at a time; what a slow, broken or hostile peer says is bounded and told."""
+
+import asyncio
+import base64
+from typing import Any
+
+import pytest
+
+from vpnprobe.agents.capture_request import AT_ONCE, DEADLINE_S, LEAST_PART, CaptureRequest
+from vpnprobe.agents.control import Message
+from vpnprobe.agents.handover import encode_payloads, summary
+from vpnprobe.errors import CannotRun
+from vpnprobe.transports.stack import Packet
+
+UDP = bytes.fromhex("4500 001c 0001 0000 4011 0000 c0000201 c6336407 04aa 04aa 0008 0000")
+PORTS = [("udp", 1194)]
+
+
+def packets(count: int) -> list[Packet]:
+    """Whose payloads do not compress."""
+    return [Packet(UDP + number.to_bytes(4, "big") * 3 + bytes(range(250)), float(number), False) for number in range(count)]
+
+
+class Server:
+    """Answers as the server agent does, each request after a second of its own clock."""
+
+    def __init__(self, held: list[Packet], *, part: int = LEAST_PART, takes_s: float = 1.0) -> None:
+        self.summary, self.payloads = summary(held)
+        self.part = part
+        self.takes_s = takes_s
+        self.now = 0.0
+        self.under_way = self.most_under_way = 0
+        self.asked: list[tuple[str, int]] = []
+
+    async def __call__(self, kind: str, *, place: int, **arguments: Any) -> Message:
+        self.asked.append((kind, place))
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        await asyncio.sleep(0)
+        self.under_way -= 1
+        self.now += self.takes_s
+        if kind == "payloads":
+            return answer(encode_payloads(base64.b64decode(arguments["digests"]), self.payloads))
+        assert arguments["client_ports"] == PORTS
+        at = arguments["offset"]
+        return answer(self.summary[at : at + self.part], total=len(self.summary))
+
+    def hand_over(self, own: list[Packet]) -> tuple[list[Packet] | None, CaptureRequest]:
+        async def story() -> tuple[list[Packet] | None, CaptureRequest]:
+            request = CaptureRequest(self, lambda: self.now)
+            return await request.run(PORTS, own), request
+
+        return asyncio.run(story())
+
+
+def answer(data: bytes, *, total: int = 0) -> Message:
+    return {"kept": True, "data": base64.b64encode(data).decode(), "total": total}
+
+
+def test_all_parts_come_together_in_their_order() -> None:
+    held = packets(400)
+    server = Server(held)
+    found, request = server.hand_over(held[:100])
+    assert found == held
+    assert not request.too_slow
+    assert {kind for kind, _ in server.asked} == {"capture", "payloads"}
+    assert server.most_under_way == AT_ONCE
+    assert {place for _, place in server.asked} == set(range(AT_ONCE))
+
+
+def test_a_small_one_is_one_request() -> None:
+    held = packets(3)
+    server = Server(held)
+    assert server.hand_over(held)[0] == held
+    assert server.asked == [("capture", 0)]
+
+
+@pytest.mark.parametrize("after", [0, 3])
+def test_what_takes_too_long_is_given_up(after: int) -> None:
+    """While the summary is handed over, or the payloads are."""
+    held = packets(400)
+    server = Server(held, part=LEAST_PART if after else 1 << 20, takes_s=DEADLINE_S / (after + 1) + 1)
+    found, request = server.hand_over([])
+    assert found is None
+    assert request.too_slow
+
+
+def test_a_peer_that_keeps_none_says_so() -> None:
+    async def ask(kind: str, *, place: int, **_: object) -> Message:
+        return {"kept": False}
+
+    request = CaptureRequest(ask, lambda: 0.0)
+    assert asyncio.run(request.run(None, [])) is None
+    assert not request.too_slow
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        answer(b"x", total=1 << 60),
+        answer(b"x", total=1 << 20),
+        answer(b"", total=1),
+        answer(b"x" * 2000, total=-1),
+        answer(b"x" * 2000, total=1),
+        answer(b"x" * 2000, total=2000),
+        {"kept": True, "data": "?", "total": 1},
+        {"kept": True, "total": "many"},
+    ],
+)
+def test_a_hostile_answer_costs_one_request(hostile: Message) -> None:
+    asked = []
+
+    async def ask(kind: str, *, place: int, **_: object) -> Message:
+        asked.append(kind)
+        return hostile
+
+    with pytest.raises(CannotRun, match="cannot be read"):
+        asyncio.run(CaptureRequest(ask, lambda: 0.0).run(None, []))
+    assert asked == ["capture"]
