@@ -6,7 +6,10 @@ waits most of the time.
 
 import asyncio
 import base64
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from math import inf
+from statistics import median
 from typing import Final, Protocol
 
 from vpnprobe.agents.control import Message, readable
@@ -18,16 +21,19 @@ MOST_BYTES: Final = 64 << 20
 """Of the summary and of the payloads."""
 DEADLINE_S: Final = 40.0
 """For the whole of it: the verdict stands without, and a path that bad is not to keep anybody from it."""
-AT_ONCE: Final = 4
+AT_ONCE: Final = 8
 """Parts that are under way at a time."""
+LATE_S: Final = 0.3
+LATE: Final = 3.0
+"""So many times longer than the others took, and LATE_S at least, a part is late."""
 LEAST_PART: Final = 1 << 10
 """Bytes of a part that is not the last: a peer that hands it over by the byte is not waited for."""
 
 
 class Ask(Protocol):
-    """One request of the control channel. `place`: among those that are under way at a time."""
+    """One request of the control channel. `place`: among those that are under way; each takes another connection."""
 
-    def __call__(self, kind: str, *, place: int, **arguments: object) -> Awaitable[Message]: ...
+    def __call__(self, kind: str, *, place: int, **arguments: object) -> Coroutine[object, object, Message]: ...
 
 
 class CaptureRequest:
@@ -74,15 +80,34 @@ class CaptureRequest:
 
     async def _parts(self, kind: str, requests: Sequence[dict[str, object]]) -> list[bytes] | None:
         """What the answers hold, in the order of the requests; None: the time is over."""
-        parts: list[bytes] = []
-        for start in range(0, len(requests), AT_ONCE):
-            if self.too_slow:
-                return None
-            asked = (self._ask(kind, place=place, **request) for place, request in enumerate(requests[start : start + AT_ONCE]))
-            answers = await asyncio.gather(*asked)
-            with readable(kind):
-                parts += [_decoded(answer) for answer in answers]
-        return parts
+        answers: dict[int, Message] = {}
+        under_way: dict[asyncio.Task[Message], tuple[int, float]] = {}
+        waiting, took_s, asked = deque(range(len(requests))), list[float](), 0
+        try:
+            while len(answers) < len(requests):
+                if self.too_slow:
+                    return None
+                while len(under_way) < AT_ONCE and (part := waiting.popleft() if waiting else self._late(under_way, took_s)) is not None:
+                    asking = asyncio.get_running_loop().create_task(self._ask(kind, place=asked, **requests[part]))
+                    under_way[asking], asked = (part, self._now()), asked + 1
+                done, _ = await asyncio.wait(under_way, timeout=LATE_S, return_when=asyncio.FIRST_COMPLETED)
+                for asking in done:
+                    part, began = under_way.pop(asking)
+                    answers.setdefault(part, asking.result())
+                    took_s.append(self._now() - began)
+        finally:
+            for asking in under_way:
+                asking.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+        with readable(kind):
+            return [_decoded(answers[part]) for part in range(len(requests))]
+
+    def _late(self, under_way: Mapping["asyncio.Task[Message]", tuple[int, float]], took_s: Sequence[float]) -> int | None:
+        """A part that takes much longer than the others did and is asked for once so far: it is asked for over another connection too."""
+        times = Counter(part for part, _ in under_way.values())
+        longest_s = max(LATE_S, LATE * median(took_s)) if took_s else inf
+        found = (part for part, began in under_way.values() if times[part] == 1 and self._now() - began > longest_s)
+        return next(found, None)
 
 
 def _decoded(answer: Message) -> bytes:

@@ -226,6 +226,8 @@ class ClientRun:
         measuring = [] if peer is None else [measure(context.line, peer), context.comparison.greet()]
         async with watched(context.line, peer):
             await _together([*(self._guarded(probe, context) for probe in probes), *measuring])
+        if peer is not None:
+            peer.prepare_handover()
         await tell_rates(context)
         if self.second_opinion is not None:
             scanned = fit_to_scan(wanted, context)

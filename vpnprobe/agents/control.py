@@ -101,6 +101,7 @@ class Channel:
         self._number = 0
         self._opened = 0
         self._opening: asyncio.Task[None] | None = None
+        self._widening: set[asyncio.Task[None]] = set()
         self._past = (0, 0)
         self._heard: dict[TcpStream, float] = {}
         """When anything came over each connection last."""
@@ -269,6 +270,14 @@ class Channel:
         except (ConnectError, CannotRun):
             return  # The others go on being tried.
 
+    def widen(self, count: int) -> None:
+        """Opens connections in the background until there are so many: where packets are lost, each by itself waits most of the time."""
+        missing = min(count - len(self._streams), MOST_CONNECTIONS - self._opened) - len(self._widening)
+        for _ in range(missing):
+            opening = asyncio.get_running_loop().create_task(self._open_another())
+            self._widening.add(opening)
+            opening.add_done_callback(self._widening.discard)
+
     def _count_past(self, stream: TcpStream) -> None:
         """Keeps what a connection that is given up has counted: the stalled ones are where the loss was."""
         if (counted := stream.segments()) is not None:
@@ -280,9 +289,10 @@ class Channel:
         return self._past[0] + sum(sent for sent, _ in known), self._past[1] + sum(again for _, again in known)
 
     async def close(self) -> None:
-        if self._opening is not None:
-            self._opening.cancel()
-            await asyncio.gather(self._opening, return_exceptions=True)
+        opening = [*self._widening, *([self._opening] if self._opening is not None else [])]
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
         for stream in list(self._streams):
             reader = self._readers.pop(stream, None)
             if reader is not None:

@@ -19,7 +19,7 @@ from vpnprobe.wire.fingerprint import DIGEST_BYTES, digest, split
 
 INLINE: Final = 16
 """Payloads up to so many bytes stand in the summary themselves."""
-MOST_AT_A_TIME: Final = 12_000
+MOST_AT_A_TIME: Final = 4_000
 """Bytes of payloads that are asked for at a time."""
 MOST_UNIX_TIME: Final = 1 << 32
 """What a capture file has room for."""

@@ -42,7 +42,7 @@ LONGEST_OPEN_S: Final = 600.0
 """For which a client may have probe ports opened at a time."""
 MOST_AT_ONCE: Final = 64
 """Requests of one client under way; further ones wait unread."""
-CHUNK_BYTES: Final = 1 << 14
+CHUNK_BYTES: Final = 1 << 12
 """Of a capture in one answer: what even a bad path carries within the time that answers may take."""
 LIGHT_S: Final = 0.5
 """Copies of a request that changes nothing get the same answer for so long."""

@@ -56,6 +56,8 @@ SESSION_DEADLINE_S: Final = 20.0
 MOST_STALLED_S: Final = 6.0
 
 
+STRAGGLERS_S: Final = 1.5
+"""At least so much longer than the first port took others are waited for: one that loses its handshake may take very long."""
 FEW_PORTS: Final = 2
 HARDLY_MORE: Final = 0.1
 """A share so much larger than that of all that the path loses is chance, or not felt."""
@@ -291,13 +293,31 @@ def elsewhere(context: ProbeContext, transport: Transport, but: Sequence[WantedP
     return None
 
 
+async def _ended(tasks: Sequence["asyncio.Task[None]"], *, within_s: float | None) -> None:
+    """Waits for some tasks, so long at the most, and raises what the first of them failed by. None: as long as they take."""
+    if tasks:
+        done, _ = await asyncio.wait(tasks, timeout=within_s)
+        for task in done:
+            task.result()
+
+
 async def tried(context: ProbeContext, ports: Sequence[TunnelSessions]) -> tuple[Judge, list[TunnelSessions]]:
     """Sessions on each of some ports, at least one, in the order of preference: what they come to, and on which data passes.
 
     The first port is tried with many packets: some networks cut after a number of them. Unless it passes without any fault another may be
-    recommended, so that those have to prove as much.
+    recommended, so that those have to prove as much. Where it does, stragglers among the others are not waited for.
     """
-    await gather_all([sessions.run(echoes=ECHOES if number else LONG_RUN) for number, sessions in enumerate(ports)])
+    began = context.stack.now()
+    others = [asyncio.get_running_loop().create_task(sessions.run()) for sessions in ports[1:]]
+    try:
+        await ports[0].run(echoes=LONG_RUN)
+        judgement = context.judge()
+        enough = ports[0].passes(judgement, without_fault=True) and not context.line.slow
+        await _ended(others, within_s=max(STRAGGLERS_S, context.stack.now() - began) if enough else None)
+    finally:
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
     judgement = context.judge()
     passing = [sessions for sessions in ports if sessions.passes(judgement)]
     if not ports[0].passes(judgement, without_fault=True):
