@@ -7,7 +7,7 @@ timestamps, and the packet's length). Pure.
 Invariant: a limit is named only where enough fresh packets are missing to rule out the path's own loss, which is counted on what passes.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -35,6 +35,9 @@ AS_LONG: Final = 0.8
 """A session of so great a share of the packets of one that is cut would have been cut as well."""
 SAME_PLACE: Final = 0.7
 """Streams that a filter cuts end after about as many packets; the least of them after this share of the most. Chance is not so even."""
+NEARLY_ALL: Final = 0.8
+"""Share of the streams that must tell the same of which direction ended first."""
+FOLLOWS: Final = "it stalls where the other direction is cut, which carries its acknowledgments"
 MOST_SIZES: Final = 10
 """More sizes than that are told as ranges."""
 RANGES: Final = (128, 576, 1200, 1400, 1450, 1500)
@@ -89,6 +92,8 @@ class DataRun:
     sessions: tuple[Session, ...]
     stream: bool
     """Over TCP."""
+    names: tuple[str, ...] = ()
+    """Of the sessions."""
 
     @classmethod
     def of(cls, count: Count, *, stream: bool) -> "DataRun":
@@ -99,7 +104,14 @@ class DataRun:
             size = count.sizes.get(key, 0)
             packet = DataPacket(size + carrier if size else 0, key in count.received, at, count.blocks.get(key))
             grouped.setdefault(session_part(key), []).append((at, place, packet))
-        return cls(tuple(tuple(packet for _, _, packet in sorted(rows, key=_by_time)) for rows in grouped.values()), stream)
+        sessions = tuple(tuple(packet for _, _, packet in sorted(rows, key=_by_time)) for rows in grouped.values())
+        return cls(sessions, stream, tuple(grouped))
+
+    @property
+    def ends(self) -> dict[str, float]:
+        """Of sessions that end with packets that never came: when the last left that did, by the session's name."""
+        told = ((name, session, _head(session)) for name, session in zip(self.names, self.sessions, strict=True))
+        return {name: session[head - 1].at for name, session, head in told if 0 < head < len(session)}
 
     @property
     def packets(self) -> list[DataPacket]:
@@ -142,6 +154,11 @@ class DataRun:
     def all_too_large(self) -> bool:
         """Whether all that is missing is larger than all that came: chance does not lose so, though it may be too few for a proof."""
         return all(packet.came or packet.size > self.largest_passing for packet in self.packets)
+
+    @property
+    def all_at_the_end(self) -> bool:
+        """Whether all that is missing is behind the last packet of its session that came: chance does not lose so either."""
+        return all(packet.came for session in self.sessions for packet in session[: _head(session)])
 
     @property
     def stalls(self) -> bool:
@@ -223,10 +240,26 @@ class DataRun:
 
 def data(judge: Judge, check: Check) -> Iterator[Observation]:
     """One observation a direction in which anything left or came."""
-    for way in WAYS:
-        count = judge.counts(check).total(way)
-        if count.sent or count.received:
-            yield _one_way(judge, check, way, count)
+    counts = {way: judge.counts(check).total(way) for way in WAYS}
+    rows = {way: _one_way(judge, check, way, count) for way, count in counts.items() if count.sent or count.received}
+    both_end = check.transport is Transport.TCP and [row.cause for row in rows.values()] == [Cause.PACKETS] * 2
+    follower = _follower({way: DataRun.of(count, stream=True) for way, count in counts.items()}) if both_end else None
+    for way, row in rows.items():
+        detail = {name: value for name, value in row.detail.items() if name != "cut_after"} | {"reason": FOLLOWS}
+        yield replace(row, outcome=Outcome.NO_ANSWER, cause=None, error_bound=None, detail=detail) if way is follower else row
+
+
+def _follower(runs: Mapping[Direction, DataRun]) -> Direction | None:
+    """The direction of streams that stalls only since the other does, which carries its acknowledgments; None: neither shows to.
+
+    It goes on for a while after the other has ended, in nearly all of the sessions in which both stall.
+    """
+    there, back = (run.ends for run in (runs[Direction.C2S], runs[Direction.S2C]))
+    both = [(there[session], back[session]) for session in there.keys() & back.keys()]
+    if not both:
+        return None
+    later = sum(one > other for one, other in both) / len(both)
+    return Direction.C2S if later >= NEARLY_ALL else Direction.S2C if 1 - later >= NEARLY_ALL else None
 
 
 def _one_way(judge: Judge, check: Check, way: Direction, count: Count) -> Observation:
@@ -257,7 +290,8 @@ def _one_way(judge: Judge, check: Check, way: Direction, count: Count) -> Observ
     if limit is None and run.lossy and (rate := judge.facts.rate_limits.get((check, way))) is not None:
         limit = DataLimit(Outcome.DEGRADED, Cause.RATE, rate.error_bound, rate.detail)
     if limit is None:
-        cause = Cause.UNKNOWN if run.all_too_large and not _is_lossy(judge.loss[way]) else Cause.LOSS
+        by_no_chance = (run.all_too_large or run.all_at_the_end) and not _is_lossy(judge.loss[way])
+        cause = Cause.UNKNOWN if by_no_chance else Cause.LOSS
         return replace(found, outcome=Outcome.DEGRADED, cause=cause) if run.lossy else replace(found, outcome=Outcome.PASS)
     detail = {**found.detail, **limit.detail}
     return replace(found, outcome=limit.outcome, cause=limit.cause, error_bound=limit.error_bound, detail=detail)
