@@ -167,9 +167,14 @@ def test_pairs_that_come_apart_tell_what_a_narrow_line_carries() -> None:
     virtual(run())
 
 
-def test_one_pair_that_stays_together_tells_a_wide_line() -> None:
+def test_two_pairs_that_stay_together_tell_a_wide_line() -> None:
+    """One alone may have waited together behind a lost segment."""
+
     async def run() -> None:
         line = Line(now)
+        line.paired(520, 0.0003)
+        assert not line.told.is_set()
+        assert line.pacer.bytes_per_s == FIRST_BYTES_PER_S
         line.paired(520, 0.0003)
         assert line.narrow_bytes_per_s is None
         assert not line.slow
@@ -181,7 +186,8 @@ def test_one_pair_that_stays_together_tells_a_wide_line() -> None:
 def test_a_modem_is_a_line_that_crawls() -> None:
     async def run() -> None:
         line = Line(now)
-        line.paired(520, 0.13)
+        for gap_s in (0.0, 0.13):
+            line.paired(520, gap_s)
         assert line.narrow_bytes_per_s is not None
         assert line.narrow_bytes_per_s < CRAWLING_BYTES_PER_S
         assert line.crawling
