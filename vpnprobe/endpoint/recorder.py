@@ -209,6 +209,8 @@ class Recorder:
     @property
     def refused_to_send(self) -> frozenset[Check]:
         """Checks of which the kernel refused LEAST_TRIALS or more and took none: this host's own doing."""
+        if not self.withheld:
+            return frozenset()
         left = {s.check for s in self.packet_records if s.movement is Movement.SENT}
         return frozenset(check for check, count in self.withheld.items() if count >= LEAST_TRIALS and check not in left)
 

@@ -79,7 +79,8 @@ class Judge:
         self.ends = {Direction.C2S: (client, server), Direction.S2C: (server, client)}
         """Sender and receiver of each direction."""
         self.facts = facts
-        daemons = frozenset(q for q in _checks(client, server) if facts.answering(q) is PortState.DAEMON)
+        known = _checks(client, server) if PortState.DAEMON in facts.ports.values() else ()
+        daemons = frozenset(check for check in known if facts.answering(check) is PortState.DAEMON)
         changed = times or bool(client.late or server.late or client.given_up)
         self.packet_counts = count_packets(client, server, joined=facts.joined, trusted=daemons, before=counted, own=changed)
         self.after_server = after_server(self.packet_counts, one_clock=times)
