@@ -163,6 +163,16 @@ class TestRefusals:
         assert cause_of(failed) is Cause.IP_PROTOCOL
 
 
+def test_data_of_which_nothing_comes_back_is_cut_where_the_other_direction_is() -> None:
+    """What counts a flow's packets counts those of both directions: on a long path all of one leave before any of the other."""
+    data = checks.openvpn_data(Transport.UDP, 1194)
+    cut, lost = replace(row(data, C2S, BLOCKED), cause=Cause.PACKETS), row(data, S2C, BLOCKED)
+    failed = explained(lost, cut, row(checks.openvpn_handshake(Transport.UDP, 1194), BOTH, PASS))
+    assert (failed.cause, failed.detail["compared_with"]) == (Cause.PACKETS, [cut.id])
+    elsewhere = replace(row(checks.openvpn_data(Transport.UDP, 443), C2S, BLOCKED), cause=Cause.PACKETS)
+    assert cause_of(lost, elsewhere, row(checks.openvpn_handshake(Transport.UDP, 1194), BOTH, PASS)) is Cause.PAYLOAD
+
+
 class TestNat:
     BARE = row(checks.GRE_BARE, S2C, PASS)
     THERE = row(checks.GRE_IN_CALL, C2S, PASS)
@@ -171,6 +181,13 @@ class TestNat:
     def test_a_nat_without_helper(self) -> None:
         failed = explained(self.LOST, self.THERE, self.BARE, facts=NATTED)
         assert (failed.cause, failed.detail["compared_with"]) == (Cause.NAT, [self.THERE.id])
+
+    def test_a_nat_that_rewrites_call_ids_has_a_helper_and_is_not_it(self) -> None:
+        rewriting = replace(row(checks.tcp_reach(1723), BOTH, PASS), probe="nat", check="alg", detail={"rewritten": [{"name": "call_id"}]})
+        [failed, *_] = explain([self.LOST, self.THERE, self.BARE], NATTED, beside=[rewriting])
+        assert failed.cause is Cause.STATE
+        [failed, *_] = explain([self.LOST, self.THERE, self.BARE], NATTED, beside=[replace(rewriting, detail={"rewritten": []})])
+        assert failed.cause is Cause.NAT
 
     def test_the_same_without_a_nat_is_a_firewall_that_takes_it_for_no_answer(self) -> None:
         assert cause_of(self.LOST, self.THERE, self.BARE) is Cause.STATE

@@ -273,8 +273,8 @@ def test_a_port_that_surely_loses_more_than_any_other_gives_way(rows: list[Obser
     assert verdict(settle(*rows, ports=(1194, 80, 443)), "openvpn-udp").port == port
 
 
-def limited(port: int) -> list[Observation]:
-    rows = openvpn(UDP, port, data=DEGRADED, cause=Cause.RATE)
+def limited(port: int, cause: Cause = Cause.RATE) -> list[Observation]:
+    rows = openvpn(UDP, port, data=DEGRADED, cause=cause)
     return [replace(one, sent=100, received=60) if one.check == "data" else one for one in rows]
 
 
@@ -283,10 +283,13 @@ def lossy_data(port: int) -> list[Observation]:
     return [replace(one, sent=100, received=90) if one.check == "data" else one for one in rows]
 
 
+@pytest.mark.parametrize("cause", [Cause.RATE, Cause.SIZE])
 @pytest.mark.parametrize(("other", "port"), [(lossy_data(443), 1194), (counted(443, 0, 100), 443)])
-def test_a_limit_on_rate_speaks_against_a_port_only_where_another_has_no_fault(other: list[Observation], port: int) -> None:
-    """It is asked about at one port alone, and what another loses may be the same."""
-    assert verdict(settle(*limited(1194), *other), "openvpn-udp").port == port
+def test_a_limit_of_the_path_speaks_against_a_port_only_where_another_has_no_fault(
+    other: list[Observation], port: int, cause: Cause
+) -> None:
+    """It is asked about at one port alone, or takes many packets to be shown, and what another loses may be the same."""
+    assert verdict(settle(*limited(1194, cause), *other), "openvpn-udp").port == port
 
 
 def test_another_port_is_a_setting_and_the_default_port_is_told_about() -> None:

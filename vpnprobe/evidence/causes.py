@@ -22,9 +22,10 @@ REFUSED_BY_HOST: Final = {
 PASSED: Final = frozenset({Outcome.PASS, Outcome.DEGRADED})
 
 
-def explain(observations: Sequence[Observation], facts: PathFacts) -> list[Observation]:
-    """The same observations, with causes and places added to those that fail."""
-    explained = (_with_cause(o, observations, facts) if o.outcome in FAILED else o for o in observations)
+def explain(observations: Sequence[Observation], facts: PathFacts, *, beside: Sequence[Observation] = ()) -> list[Observation]:
+    """The same observations, with causes and places added to those that fail. `beside`: others that may tell why."""
+    others = (*observations, *beside)
+    explained = (_with_cause(o, others, facts) if o.outcome in FAILED else o for o in observations)
     return [located(o, facts) for o in explained]
 
 
@@ -42,7 +43,7 @@ def _with_cause(observation: Observation, others: Sequence[Observation], facts: 
 
 def _cause(failed: Observation, others: Sequence[Observation], facts: PathFacts) -> tuple[Cause, list[str]]:
     """The cause, and the ids of the observations that tell it."""
-    others = [o for o in others if o.family == failed.family]
+    others = [o for o in others if o.family == failed.family or o.family is None]
     passing = _covering([o for o in others if o.outcome in PASSED and o.id != failed.id], lost_way(failed))
     if failed.detail.get("by") == "peer":
         return Cause.UNKNOWN, []  # Its own refusal, in its protocol's words: nothing on the path.
@@ -75,7 +76,7 @@ def _cause_of_gre(
     bare = next((o for o in passing if o.probe == "gre" and o.detail.get("form") == BARE), None)
     in_call = failed.detail.get("form") == IN_CALL
     client_to_server = [o for o in others if o.probe == "gre" and o.direction is Direction.C2S and o.outcome in PASSED]
-    if in_call and failed.direction is Direction.S2C and facts.nat:
+    if in_call and failed.direction is Direction.S2C and facts.nat and not _has_helper(others):
         refused_by_nat = failed.detail.get("by") is not None and failed.detail.get("by") == facts.client_seen_as
         if refused_by_nat or (client_to_server and (bare is not None or _reaches_nat(failed, facts))):
             return Cause.NAT, _ids(client_to_server)
@@ -91,6 +92,11 @@ def _cause_of_gre(
     if _at_servers_nat(failed, facts):
         return Cause.NAT, []
     return _cause_of_protocol(passing, facts)
+
+
+def _has_helper(others: Sequence[Observation]) -> bool:
+    """Whether a NAT is shown to read what calls are agreed upon: it rewrites Call IDs, and so it knows whose packets are which."""
+    return any((o.probe, o.check) == ("nat", "alg") and bool(o.detail.get("rewritten")) for o in others)
 
 
 def _after_server(failed: Observation, others: Sequence[Observation]) -> Observation | None:
@@ -145,6 +151,8 @@ def _cause_of_payload(
     failed: Observation, others: Sequence[Observation], passing: Sequence[Observation], *, controls: bool
 ) -> tuple[Cause, list[str]]:
     """A conversation that fails: as its port does, or for what it says. `controls`: a control channel passes, over TCP."""
+    if cut := [o for o in others if o.cause is Cause.PACKETS and o.direction is not failed.direction and _is_of_same_sessions(o, failed)]:
+        return Cause.PACKETS, _ids(cut)  # What counts packets counts those of both directions: on a long path this one came too late.
     if begun := [o for o in passing if _is_earlier_step(o, failed)]:
         return Cause.PAYLOAD, _ids(begun)
     reach = [o for o in others if o.check == "reach" and o.transport is failed.transport and o.port == failed.port]
@@ -161,9 +169,12 @@ def _cause_of_payload(
 
 def _is_earlier_step(other: Observation, failed: Observation) -> bool:
     """Whether it is a step of the very sessions that fail later: what they say then is what does not pass."""
+    return _is_of_same_sessions(other, failed) and comes_before(failed.probe, other.check, failed.check)
+
+
+def _is_of_same_sessions(other: Observation, failed: Observation) -> bool:
     same = (other.probe, other.transport, other.port) == (failed.probe, failed.transport, failed.port)
-    alike = all(other.detail.get(key) == failed.detail.get(key) for key in ("wrap", "profile", "remote"))
-    return same and alike and comes_before(failed.probe, other.check, failed.check)
+    return same and all(other.detail.get(key) == failed.detail.get(key) for key in ("wrap", "profile", "remote"))
 
 
 def _by_the_peer(failed: Observation, facts: PathFacts) -> bool:

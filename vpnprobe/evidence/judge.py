@@ -49,8 +49,9 @@ def judge(client: EndRecord, server: EndRecord, facts: PathFacts) -> list[Observ
     found += sorted((row for row in never_left(judgement) if row.id not in measured), key=lambda row: row.id)
     measured = {observation.id for observation in found}
     found += [row for skip in facts.skips if (row := skipped(skip)).id not in measured]
-    found = explain(with_named_failures(found, facts.named_failures), facts)
-    path = [*outages_of(judgement), *late_ends(judgement), *address_translation(judgement), *helpers(judgement), *traces(facts)]
+    rewriting = list(helpers(judgement))
+    found = explain(with_named_failures(found, facts.named_failures), facts, beside=rewriting)
+    path = [*outages_of(judgement), *late_ends(judgement), *address_translation(judgement), *rewriting, *traces(facts)]
     return [*found, *path, *(failed(error) for error in facts.errors)]
 
 

@@ -70,6 +70,8 @@ LEAST_LOST: Final = 5
 WORTH_A_WORD: Final = 0.05
 """Share of lost packets from which on what passes is called degraded."""
 PASSING: Final = frozenset({Outcome.PASS, Outcome.DEGRADED})
+OF_THE_PATH: Final = frozenset({Cause.RATE, Cause.SIZE})
+"""Limits that other ports are likely to have too, where fewer packets may not have shown them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +138,10 @@ def judge(
 def _preferred(working: Sequence[Judgement]) -> Judgement:
     """The first, in the order of preference, that has no limits and is not shown to lose more than another; else the first.
 
-    A limit on rate is asked about at one port alone: there another is better only if it has no fault at all.
+    A limit on rate is asked about at one port alone, and one on size is the path's: there another is better only if it has no fault at all.
     """
     first = working[0]
-    if first.limited and all(row.cause is Cause.RATE for row in first.limited):
+    if first.limited and all(row.cause in OF_THE_PATH for row in first.limited):
         return next((one for one in working if not (one.limited or one.lossy or set(one.settings) - UNFELT)), first)
     free = [one for one in working if not one.limited and not set(one.settings) - UNFELT]
     return next((one for one in free if not any(one.loss.surely_more_than(other.loss) for other in free)), working[0])
