@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
-from evidence_support import C2S, CLIENT, RECEIVED, S2C, SENT, SERVER, facts_with, judged, trip
+from evidence_support import C2S, CLIENT, RECEIVED, S2C, SENT, SERVER, ends, facts_with, judged, trip
 
 from vpnprobe.conversations.openvpn import data_suffix
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.departures import Departure
-from vpnprobe.evidence.judging.data import DataRun, asked_for
+from vpnprobe.evidence.judging.base import Judge
+from vpnprobe.evidence.judging.data import DataRun, asked_for, large_ones_in_doubt
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_counts import Count
 from vpnprobe.evidence.packet_records import PacketRecord, Vantage
@@ -349,3 +350,21 @@ def test_what_was_sent_to_ask_about_a_limit_is_the_evidence_of_it() -> None:
     assert asked_for(lost, 50, by_time=True) == (lost[1:], 1)
     assert asked_for(lost[:1], 50, by_time=True) == (lost[:1], 50)
     assert asked_for(lost[:1], 50, by_time=False) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("passes", "transport", "doubt"),
+    [
+        (lambda _, size: size <= 1200, UDP, True),
+        (lambda _, size: size < 1492, UDP, True),
+        (lambda place, _: place != 5, UDP, False),
+        (lambda _, size: size != 1200, UDP, False),
+        (lambda *_: True, UDP, False),
+        (lambda _, size: size <= 1200, TCP, False),
+    ],
+)
+def test_large_packets_of_which_a_few_are_missing_are_in_doubt(passes: Passes, transport: Transport, doubt: bool) -> None:
+    rows = packets(transport, count=12, passes=passes)
+    judgement = Judge(*ends(rows, sees=True), facts_with(), times=False)
+    count = judgement.counts(rows[0].check).total(C2S)
+    assert large_ones_in_doubt(rows[0].check, count) is doubt

@@ -22,6 +22,7 @@ from vpnprobe.evidence.judging.data import (
     LEAST_BEHIND_A_CUT,
     DataPacket,
     asked_for,
+    large_ones_in_doubt,
     longest_session,
     stalled_streams,
     suspected_limit,
@@ -41,6 +42,8 @@ ECHOES: Final = 6
 LONG_RUN: Final = 102
 """Those of the client where the port is to be relied on: some networks cut after a number of packets."""
 RETRANSMIT_LEAST_S: Final = 0.15
+SESSIONS_IN_DOUBT: Final = 4
+"""So many, the first included, ask about large packets of which the first session lost a few."""
 STALLED_S: Final = 1.2
 """Nothing comes for so long: then a session that had begun ends."""
 MOST_SESSIONS: Final = 24
@@ -232,6 +235,8 @@ class TunnelSessions(ABC):
             more = self._sessions_needed(judgement, way, trials_of(self.data, count), 1.0, 1)
             return max(more, LEAST_SESSIONS - self._made)
         if (limit := suspected_limit(judgement, self.data, way)) is None:
+            if large_ones_in_doubt(self.data, count):
+                return max(0, SESSIONS_IN_DOUBT - self._made)
             return max(0, LEAST_TRIALS - stalled) if (stalled := stalled_streams(self.data, count)) else 0
         more = self._sessions_needed(judgement, way, limit.lost, limit.error_bound, limit.thresholds)
         return max(more, LEAST_SESSIONS - self._made)

@@ -313,6 +313,12 @@ def longest_session(judge: Judge, check: Check, way: Direction) -> int:
     return max(map(len, run.sessions), default=0)
 
 
+def large_ones_in_doubt(check: Check, count: Count) -> bool:
+    """Whether over UDP several packets are missing, all larger than any that came: too few to show a limit, and no chance."""
+    run = DataRun.of(count, stream=check.transport is Transport.TCP)
+    return not run.stream and count.lost > 1 and run.all_too_large
+
+
 def stalled_streams(check: Check, count: Count) -> int:
     """How many sessions over TCP ended with packets that never came, where most of them did; 0: not most of them, or there are none."""
     run = DataRun.of(count, stream=check.transport is Transport.TCP)
