@@ -131,8 +131,10 @@ def _planted(topology: Topology, kind: PacketKind, way: Direction, position: int
                 yield planted, share
 
 
-def _obstacle(planted: Filter, share: float, kind: PacketKind, position: int, *, host: str = "") -> Obstacle:
+def _obstacle(planted: Filter, share: float, kind: PacketKind, position: int, *, host: str = "", fragmented: bool = False) -> Obstacle:
+    """`fragmented`: large packets of the kind come in fragments, of which those without ports are a flow of their own."""
     causes = frozenset({Cause.HOST_FIREWALL}) if host else causes_of(planted, kind)
+    causes |= {Cause.SIZE} if fragmented and planted.flow_share < SURE else frozenset()
     share *= planted.probability * planted.flow_share
     return Obstacle(
         position,
@@ -157,8 +159,9 @@ def _at_host(topology: Topology, kind: PacketKind, way: Direction, position: int
 def _at_router(topology: Topology, kind: PacketKind, way: Direction, position: int, *, asked: bool) -> Iterator[Obstacle]:
     """PREROUTING, un-NAT, the next link's MTU, FORWARD, the firewall, in the order of Linux."""
     name = topology.names()[position]
+    fragmented = kind.largest > min(topology.link(index).towards(way.value).mtu for index in range(topology.routers + 1))
     for planted, share in _planted(topology, kind, way, position, Hook.PREROUTING):
-        yield _obstacle(planted, share, kind, position)
+        yield _obstacle(planted, share, kind, position, fragmented=fragmented)
     back = way is Direction.S2C
     for nat in topology.nats:
         # A helper reads the Call IDs on the control connection, before any GRE has gone out.
@@ -166,7 +169,7 @@ def _at_router(topology: Topology, kind: PacketKind, way: Direction, position: i
         if nat.at == name and back and not tracked:
             yield Obstacle(position, True, SURE, frozenset({Cause.NAT}))
     for planted, share in _planted(topology, kind, way, position, Hook.FORWARD):
-        yield _obstacle(planted, share, kind, position)
+        yield _obstacle(planted, share, kind, position, fragmented=fragmented)
     if back and any(firewall.at == name for firewall in topology.firewalls) and (kind.enhanced or not asked):
         # A NAT in the same router looks the same from outside.
         also = {Cause.NAT} if any(nat.at == name for nat in topology.nats) else set[Cause]()
