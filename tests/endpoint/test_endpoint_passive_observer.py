@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnprobe.conversations import ikev1, ikev2, l2tp, openvpn_reset, pptp
+from vpnprobe.conversations import ikev1, ikev2, l2tp_ends, openvpn_reset, pptp
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.endpoint.passive_observer import PassiveObserver
 from vpnprobe.endpoint.recorder import Departures, Recorder
@@ -88,8 +88,8 @@ def pairs() -> Iterable[tuple[int, Check, Conversation, Conversation]]:
         two = ikev2.Initiator(entropy=entropy[: ikev2.ENTROPY_BYTES], non_esp_marker=marker)
         other = ikev2.Responder(entropy=entropy[-ikev2.ENTROPY_BYTES :], non_esp_marker=marker)
         yield port, checks.ikev2_init(port), two, other
-    lac = l2tp.Initiator(nonce="0123456789abcdef", tunnel_id=5, session_id=6, retransmit_after_s=1.0)
-    yield 1701, checks.L2TP_CONTROL, lac, l2tp.Responder(tunnel_id=7, session_id=8, retransmit_after_s=1.0)
+    lac = l2tp_ends.Initiator(nonce="0123456789abcdef", tunnel_id=5, session_id=6, retransmit_after_s=1.0, entropy=bytes)
+    yield 1701, checks.L2TP_CONTROL, lac, l2tp_ends.Responder(tunnel_id=7, session_id=8, retransmit_after_s=1.0, entropy=bytes, requests=0)
     client = openvpn_reset.Initiator(session_id=b"client__", stream=False)
     yield 1194, checks.openvpn_reset(UDP, 1194), client, openvpn_reset.Responder(session_id=b"server__", stream=False)
 

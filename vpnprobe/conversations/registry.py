@@ -13,6 +13,7 @@ from vpnprobe.conversations import (
     ikev1,
     ikev2,
     l2tp,
+    l2tp_ends,
     lcp,
     openvpn,
     openvpn_reset,
@@ -157,7 +158,7 @@ def _pptp_calls(conversation: Conversation) -> tuple[int, int] | None:
 def _l2tp_responder(opening: Opening, host: Host) -> Conversation | None:
     if not l2tp.opening(opening.data):
         return None
-    return l2tp.Responder(tunnel_id=_number(host), session_id=_number(host), retransmit_after_s=1.0)
+    return l2tp_ends.Responder(tunnel_id=_number(host), session_id=_number(host), retransmit_after_s=1.0, entropy=host.entropy)
 
 
 def _ikev1_responder(opening: Opening, host: Host) -> Conversation | None:
@@ -250,7 +251,7 @@ PROTOCOLS: Final[tuple[ProtocolSpec, ...]] = (
     ProtocolSpec(
         name="l2tp",
         probe="l2tp",
-        checks=("control",),
+        checks=("control", "data"),
         transports=UDP,
         ports=frozenset({L2TP_PORT}),
         table=l2tp.TABLE,
@@ -258,6 +259,7 @@ PROTOCOLS: Final[tuple[ProtocolSpec, ...]] = (
         respond=_l2tp_responder,
         observer=lambda *_: l2tp.L2tpObserver(),
         describe=l2tp.describe,
+        placed=l2tp.placed,
         decoy_bytes=100,
     ),
     ProtocolSpec(

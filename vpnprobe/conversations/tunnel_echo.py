@@ -160,15 +160,13 @@ def echo_reply(packet: IPv4Packet, request: EchoRequest, *, short: bool = False)
     return IPv4Packet(packet.destination, packet.source, IpProtocol.ICMP, HOPS, packet.identification, message).encode()
 
 
-class TunnelEcho(ABC):
-    """What an end has that sends echo requests through its tunnel, and answers the peer's. The protocol's own end is its other base."""
+class TunnelRequests(ABC):
+    """What an end has that sends requests through its tunnel, and answers the peer's. The protocol's own end is its other base."""
 
-    short_replies: bool = False
-    """Both ends are ours and keep records, so that answers need not show again which sizes pass."""
     run: EchoRun
     """This end's own."""
     requests_answered: int
-    """Echo requests of the peer's that we answered."""
+    """Requests of the peer's that we answered."""
     bytes_received: int
     """Of all that came from the peer, read or not."""
 
@@ -188,6 +186,17 @@ class TunnelEcho(ABC):
         self.requests_answered = 0
 
     @abstractmethod
+    def send_due_echo(self, now: float) -> None:
+        """Sends the request that is due, if one is."""
+
+
+class TunnelEcho(TunnelRequests):
+    """An end whose requests are ICMP echo requests in packets of the tunnel's network."""
+
+    short_replies: bool = False
+    """Both ends are ours and keep records, so that answers need not show again which sizes pass."""
+
+    @abstractmethod
     def tunnel_ends(self) -> tuple[IPv4Address, IPv4Address] | None:
         """Our own address in the tunnel and the peer's; None: not known."""
 
@@ -200,7 +209,6 @@ class TunnelEcho(ABC):
         """Sends one tunnel packet and returns its name among those of the session; None: there are no keys yet, and nothing is sent."""
 
     def send_due_echo(self, now: float) -> None:
-        """Sends the request that is due, if one is."""
         ends = self.tunnel_ends()
         if ends is None or self.room(OUTER_SIZES[0]) is None:
             self.run.due = None  # Keys are on their way out; what is due now would be due for ever.

@@ -167,6 +167,8 @@ LCP_ANSWERS_BOTH: Final = (GRE_IN_CALL, PPTP_LCP)
 ESP: Final = Check("esp", "passthrough", Transport.ESP)
 PPTP_CONTROL: Final = Check("pptp", "control", Transport.TCP, PPTP_PORT)
 L2TP_CONTROL: Final = Check("l2tp", "control", Transport.UDP, 1701)
+L2TP_DATA: Final = L2TP_CONTROL._replace(name="data")
+"""Data messages of a call with PPP LCP in them, each direction by itself."""
 ESP_IN_UDP: Final = Check("ike", "esp-in-udp", Transport.UDP, 4500)
 SEGMENTS_LOST: Final = Check("quality", "loss", Transport.TCP)
 LINE_CARRIES: Final = Check("quality", "throughput", Transport.IP)
