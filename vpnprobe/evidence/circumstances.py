@@ -1,7 +1,8 @@
 """What one end of a run knew of its own host and its capture does not show: the note that the run's captures carry.
 
 What came to the wire and to no socket, what was sent and never left, who has which port, what lets through what the host's own firewall
-keeps, and which sessions asked about a limit on rate. A comment of the capture file, in JSON behind MARK; a file without one is read as any other.
+keeps, and which sessions asked about a limit on rate. A comment of the capture file, in JSON behind MARK; a file without one is read as any
+other.
 """
 
 import json

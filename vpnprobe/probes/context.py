@@ -169,8 +169,11 @@ class ProbeContext:
 
     def unconnected(self, port: int) -> str:
         """Why a conversation over TCP was not begun."""
-        kinds = {refusal.kind for refusal in self.recorder.refusals if refusal.check == tcp_reach(port)}
-        if RefusalKind.RST in kinds and self.port_state(Transport.TCP, port) is not PortState.OURS:
+        reach = tcp_reach(port)
+        kinds = {refusal.kind for refusal in self.recorder.refusals if refusal.check == reach}
+        counted = self.judge().packet_counts.get(reach)
+        answered = counted is not None and bool(counted.total(Direction.S2C).received)
+        if RefusalKind.RST in kinds and not answered and self.port_state(Transport.TCP, port) is not PortState.OURS:
             return "the connection was refused: nothing listens there"
         return "the connection was refused" if kinds else "no TCP connection to this port came up"
 

@@ -7,14 +7,13 @@ Says nothing about L2TP over IPsec, whose 1701 is only inside ESP; and many serv
 unless the server agent itself would have answered.
 """
 
-import asyncio
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
 from vpnprobe.conversations.echo_trains import Place, TrainRun
 from vpnprobe.conversations.l2tp_ends import REQUESTS, Initiator
-from vpnprobe.endpoint.driver import Driver
+from vpnprobe.endpoint.driver import CLOCK_SLACK_S, Driver
 from vpnprobe.evidence.checks import L2TP_CONTROL, L2TP_DATA
 from vpnprobe.evidence.judging.base import WAYS
 from vpnprobe.evidence.records import PortState
@@ -103,6 +102,21 @@ class L2tpSessions(TunnelSessions):
                 await self.behind_its_end(initiator, driver)
 
 
+class Answered:
+    """All that was asked so far is answered, the call has ended, or the time is over."""
+
+    def __init__(self, initiator: Initiator, until_s: float) -> None:
+        """`until_s`: on the network stack's clock."""
+        self._initiator = initiator
+        self._until_s = until_s
+
+    def reached(self, now: float) -> bool:
+        return self._initiator.run.all_answered or self._initiator.failed or now >= self._until_s - CLOCK_SLACK_S / 2
+
+    def due(self) -> float:
+        return self._until_s
+
+
 class AnothersServer:
     """Tunnels with another program, whose pppd is heard in the first call that comes up."""
 
@@ -129,8 +143,8 @@ class AnothersServer:
             context.skip(L2TP_DATA, ENDED if initiator.failed else NOT_A_WORD, Direction.S2C)
             return
         await self._ask(initiator, driver, FIRST_TRIALS - 1, beside=False)
-        await asyncio.sleep(context.settle_s)
-        for _ in range(MOST_ROUNDS):
+        await driver.wait(Answered(initiator, context.stack.now() + context.settle_s))
+        for _ in range(MOST_ROUNDS if context.peer is not None else 0):
             more = max([await context.needed(L2TP_DATA, way) for way in WAYS])
             if not more or initiator.failed:
                 return
@@ -138,9 +152,10 @@ class AnothersServer:
 
     async def _hear_pppd(self, initiator: Initiator, driver: Driver) -> None:
         """Repeats the first request until it is answered, the call ends, or the time that a pppd takes to start is over."""
-        deadline = self.context.stack.now() + PPPD_STARTS_S
-        while not (initiator.run.all_answered or initiator.failed) and self.context.stack.now() < deadline:
-            await asyncio.sleep(LISTENING_S)
+        stack = self.context.stack
+        deadline = stack.now() + PPPD_STARTS_S
+        while not (initiator.run.all_answered or initiator.failed) and stack.now() < deadline:
+            await driver.wait(Answered(initiator, stack.now() + LISTENING_S))
             if not initiator.run.all_answered:
                 driver.say(initiator.ask_again)
 

@@ -217,7 +217,7 @@ class DataRun:
 def data(judge: Judge, check: Check) -> Iterator[Observation]:
     """One observation a direction in which anything left or came."""
     for way in WAYS:
-        count = judge.counts(check).total(way)
+        count = judge.trials(check, way)
         if count.sent or count.received:
             yield _one_way(judge, check, way, count)
 
@@ -268,7 +268,7 @@ def trials_of(check: Check, count: Count) -> list[DataPacket]:
 
 def longest_session(judge: Judge, check: Check, way: Direction) -> int:
     """How many packets the longest session sent that way; 0: there was none."""
-    run = DataRun.of(judge.counts(check).total(way), stream=check.transport is Transport.TCP)
+    run = DataRun.of(judge.trials(check, way), stream=check.transport is Transport.TCP)
     return max(map(len, run.sessions), default=0)
 
 
@@ -298,7 +298,7 @@ def asked_for(lost: list[Departure], thresholds: int) -> tuple[list[Departure], 
 
 def suspected_limit(judge: Judge, check: Check, way: Direction) -> DataLimit | None:
     """What would limit data that way, were its bound small enough; None: nothing looks so."""
-    return DataRun.of(judge.counts(check).total(way), stream=check.transport is Transport.TCP).limit(_bound(judge, way), 1.0)
+    return DataRun.of(judge.trials(check, way), stream=check.transport is Transport.TCP).limit(_bound(judge, way), 1.0)
 
 
 def _by_time(row: tuple[float, int, DataPacket]) -> tuple[float, int]:

@@ -35,8 +35,7 @@ def packets(judge: Judge, check: Check) -> Iterator[Observation]:
 
 
 def _one_way(judge: Judge, check: Check, way: Direction) -> Observation | None:
-    counts = judge.counts(check)
-    count = counts.total(way)
+    counts, count = judge.counts(check), judge.trials(check, way)
     if not count.sent and not count.received:
         return None
     if way is Direction.S2C and is_raw(check) and not judge.ends[way][1].sees_raw and not count.received:
