@@ -11,8 +11,8 @@ from vpnprobe.conversations.ikev2 import Initiator as Ikev2Initiator
 from vpnprobe.conversations.l2tp_ends import Initiator as L2tpInitiator
 from vpnprobe.conversations.openvpn_reset import Initiator as ResetInitiator
 from vpnprobe.conversations.openvpn_responder import ServerKeys
-from vpnprobe.conversations.pptp import Initiator as PptpInitiator
 from vpnprobe.conversations.pptp import host_name
+from vpnprobe.conversations.pptp_ends import Initiator as PptpInitiator
 from vpnprobe.conversations.registry import (
     PROTOCOLS,
     Host,

@@ -20,6 +20,7 @@ from vpnprobe.conversations import (
     openvpn_responder,
     openvpn_session_keys,
     pptp,
+    pptp_ends,
     wireguard,
     wireguard_run_keys,
 )
@@ -146,11 +147,11 @@ def _number(host: Host, most: int = 65535) -> int:
 
 
 def _pptp_responder(_: Opening, host: Host) -> Conversation:
-    return pptp.Responder(_number(host, 0xFFFE))
+    return pptp_ends.Responder(_number(host, 0xFFFE))
 
 
 def _pptp_calls(conversation: Conversation) -> tuple[int, int] | None:
-    assert isinstance(conversation, pptp.Responder)
+    assert isinstance(conversation, pptp_ends.Responder)
     peer = conversation.peer_call_id if conversation.reached("control") else None
     return None if peer is None else (conversation.call_id, peer)
 

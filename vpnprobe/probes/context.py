@@ -118,6 +118,8 @@ class ProbeContext:
     """UDP ports of the server at which nothing came of the client's before the server itself had sent from there."""
     comparison: Comparison = field(init=False)
     """What suspected kinds are compared with."""
+    farewells: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    """What ends a conversation that stays up until the run's end, in the protocol's own words: a server may keep what is left open."""
     tunnels: list[Tunnel] = field(default_factory=list)
     """All that are tried, in order."""
     line: Line = field(init=False)
@@ -220,6 +222,11 @@ class ProbeContext:
         if len(self._sockets) > MOST_SOCKETS:
             self._sockets.popleft().close()
         return port
+
+    async def part(self) -> None:
+        """Ends in their own words all conversations that stayed up; each takes a bounded time."""
+        farewells, self.farewells = self.farewells, []
+        await asyncio.gather(*(farewell() for farewell in farewells), return_exceptions=True)
 
     def close(self) -> None:
         self.comparison.close()
