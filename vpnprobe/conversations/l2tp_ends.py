@@ -40,8 +40,8 @@ ATTEMPTS: Final = 4
 """Times that a message is sent in all, unless the caller says otherwise; section 5.8 recommends at least 5 repetitions for real tunnels."""
 NUMBERS: Final = 65536
 """Ns and Nr are modulo this."""
-REQUESTS: Final = 6
-"""Configure-Requests that the responder sends in each call."""
+REQUESTS: Final = 12
+"""Configure-Requests that each end of a paired run sends in a call: all are of one size, and enough to tell a path that loses some."""
 OUTER_BYTES: Final = (54,)
 """Of the IP packet that carries a Configure-Request of ours: all have one size."""
 MOST_IDENTIFIERS: Final = 255

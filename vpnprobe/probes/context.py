@@ -21,7 +21,7 @@ from vpnprobe.evidence.checks import is_raw, tcp_reach
 from vpnprobe.evidence.comparison import SPARE_BLOCKS, blocks_needed
 from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.judging.base import Judge
-from vpnprobe.evidence.judging.packets import may_lose_alone
+from vpnprobe.evidence.judging.packets import may_lose_alone, more_to_tell_loss
 from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_counts import CountedRecords
 from vpnprobe.evidence.packet_records import Check
@@ -297,6 +297,8 @@ class ProbeContext:
         if counted is None or count is None or not judgement.would_have_recorded(check, way):
             return 0
         if count.received:
+            if more := more_to_tell_loss(judgement, check, way, count):
+                return more
             compare = len(count.blocks) < MOST_COMPARED and self.comparison.compares(way) and may_lose_alone(judgement, check, way, count)
             return COMPARED_AT_ONCE if compare else 0
         if not count.sent and (set_aside := counted.set_aside[way]):

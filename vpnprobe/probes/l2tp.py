@@ -49,7 +49,7 @@ class L2tpProbe:
 
     async def run(self, context: ProbeContext) -> None:
         if context.port_state(Transport.UDP, PORT) is PortState.OURS:
-            await L2tpSessions(context).run()
+            await L2tpSessions(context).run(echoes=REQUESTS)
         else:
             await AnothersServer(context).run()
         if L2TP_DATA not in context.judge().packet_counts and not any(skip.check == L2TP_DATA for skip in context.skips):
