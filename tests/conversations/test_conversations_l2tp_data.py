@@ -126,6 +126,7 @@ def test_a_call_that_the_server_ends_is_over() -> None:
     run(client, server)
     client.receive(CallDisconnectNotify(777, 11, 2, 4, (Avp(AvpType.RESULT_CODE, b"\x00\x03"),)).encode(), 1.0)
     assert client.failed
+    assert client.answered
     assert not client.in_call
     client.close(2.0)
     assert [decode_l2tp(data).name for data in client.data_to_send(2.0)] == ["ZLB", "StopCCN"]

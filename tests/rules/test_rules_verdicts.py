@@ -84,8 +84,7 @@ def test_bare_gre_is_told_to_be_no_evidence_where_no_call_was_tried() -> None:
     reason = next(one for one in verdict(decision, "pptp").because if one.rule == "pptp-gre")
     assert "not tried inside a call" in reason.text
     assert {one.id for one in gre(PASS, "bare")} <= set(reason.observations)
-    silent = settle(CONTROL, *gre(PASS, "bare"), *gre(NO_ANSWER, "in-call"))
-    assert "not tried inside a call" not in said(silent, "pptp")
+    assert "not tried inside a call" not in said(settle(CONTROL, *gre(PASS, "bare"), *gre(NO_ANSWER, "in-call")), "pptp")
 
 
 def l2tp_data(outcome: Outcome) -> list[Observation]:
@@ -103,7 +102,6 @@ L2TP_UP = row("l2tp/control", UDP, PASS, port=1701)
         ([L2TP_UP, *l2tp_data(DEGRADED)], LIMITED),
         ([L2TP_UP, l2tp_data(PASS)[0], l2tp_data(DEGRADED)[1]], LIMITED),
         ([L2TP_UP], OPEN),
-        ([L2TP_UP, l2tp_data(PASS)[0]], OPEN),
         ([L2TP_UP, *l2tp_data(SKIPPED)], OPEN),
         ([L2TP_UP, *l2tp_data(NO_ANSWER)], OPEN),
         ([L2TP_UP, l2tp_data(PASS)[0], l2tp_data(BLOCKED)[1]], BAD),
@@ -366,8 +364,7 @@ def lossy_udp(*lost: int, sent: int = 10, direction: Direction = C2S) -> list[Ob
     ]
 
 
-L2TP_PASSES = [replace(one, sent=12, received=12) for one in l2tp_data(PASS)]
-"""Packets that are too few to tell a loss by."""
+L2TP_PASSES = [replace(one, sent=12, received=12) for one in l2tp_data(PASS)]  # Too few packets to tell a loss by.
 
 
 @pytest.mark.parametrize(
