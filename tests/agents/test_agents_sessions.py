@@ -14,7 +14,7 @@ from vpnprobe.agents.control import Message
 from vpnprobe.agents.peer import hello
 from vpnprobe.agents.server import IDLE_S, LONGEST_OPEN_S
 from vpnprobe.agents.sessions import ClientSessions
-from vpnprobe.conversations.l2tp import Initiator as L2tpInitiator
+from vpnprobe.conversations.l2tp_ends import Initiator as L2tpInitiator
 from vpnprobe.conversations.session_tag import identifier
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.evidence import checks
@@ -241,7 +241,7 @@ class TestConversations:
                 await each.ask(number=1, ask="open", ports=[["udp", 1701]], seconds=300)
             came: list[Datagram] = []
             port = await both.client.udp(came.append)
-            client = L2tpInitiator(nonce=(bytes(7) + b"\x01").hex(), tunnel_id=5, session_id=6, retransmit_after_s=1.0)
+            client = L2tpInitiator(nonce=(bytes(7) + b"\x01").hex(), tunnel_id=5, session_id=6, retransmit_after_s=1.0, entropy=bytes)
             client.start(0.0)
             (request,) = client.data_to_send(0.0)
             port.send(request, Endpoint(both.remote.address, 1701))

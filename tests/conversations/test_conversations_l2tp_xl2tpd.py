@@ -1,6 +1,7 @@
 """L2TP with a real xl2tpd as the LNS."""
 
 import ctypes
+import random
 import socket
 import subprocess
 import threading
@@ -11,7 +12,8 @@ from shutil import which
 
 import pytest
 
-from vpnprobe.conversations.l2tp import Initiator, State
+from vpnprobe.conversations.l2tp import State
+from vpnprobe.conversations.l2tp_ends import Initiator
 from vpnprobe.wire.l2tp import ControlMessage
 
 HANDSHAKE = ["SCCRQ", "SCCRP", "SCCCN", "ICRQ", "ICRP", "ICCN"]
@@ -74,7 +76,7 @@ def socket_in(namespace: str) -> socket.socket:
 @pytest.mark.root
 @pytest.mark.real
 def test_a_real_xl2tpd_brings_the_session_up(xl2tpd: str) -> None:
-    client = Initiator(nonce="0123abcd", tunnel_id=777, session_id=11, retransmit_after_s=0.3, attempts=5)
+    client = Initiator(nonce="0123abcd", tunnel_id=777, session_id=11, retransmit_after_s=0.3, entropy=random.randbytes, attempts=5)
     with socket_in(xl2tpd) as port:
         port.connect(("127.0.0.1", 1701))
         began = time.monotonic()

@@ -6,7 +6,8 @@ import pytest
 
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.observing import MessageSeen
-from vpnprobe.conversations.pptp import Initiator, PptpObserver, Responder, describe, host_name
+from vpnprobe.conversations.pptp import PptpObserver, describe, host_name
+from vpnprobe.conversations.pptp_ends import Initiator, Responder
 from vpnprobe.wire import pptp
 
 NONCE = "0123456789abcdef"

@@ -8,11 +8,11 @@ from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.ikev1 import Initiator as Ikev1Initiator
 from vpnprobe.conversations.ikev2 import ENTROPY_BYTES
 from vpnprobe.conversations.ikev2 import Initiator as Ikev2Initiator
-from vpnprobe.conversations.l2tp import Initiator as L2tpInitiator
+from vpnprobe.conversations.l2tp_ends import Initiator as L2tpInitiator
 from vpnprobe.conversations.openvpn_reset import Initiator as ResetInitiator
 from vpnprobe.conversations.openvpn_responder import ServerKeys
-from vpnprobe.conversations.pptp import Initiator as PptpInitiator
 from vpnprobe.conversations.pptp import host_name
+from vpnprobe.conversations.pptp_ends import Initiator as PptpInitiator
 from vpnprobe.conversations.registry import (
     PROTOCOLS,
     Host,
@@ -37,7 +37,7 @@ NONCE = bytes(range(8))
 BY_NAME = {spec.name: spec for spec in PROTOCOLS}
 INITIATORS = {
     "pptp": (PptpInitiator(host_name(NONCE.hex()), 7), Transport.TCP, 1723),
-    "l2tp": (L2tpInitiator(nonce=NONCE.hex(), tunnel_id=1, session_id=2, retransmit_after_s=1.0), Transport.UDP, 1701),
+    "l2tp": (L2tpInitiator(nonce=NONCE.hex(), tunnel_id=1, session_id=2, retransmit_after_s=1.0, entropy=bytes), Transport.UDP, 1701),
     "ikev1": (Ikev1Initiator(entropy=NONCE), Transport.UDP, 500),
     "ikev2": (Ikev2Initiator(entropy=NONCE + random.Random(2).randbytes(ENTROPY_BYTES)), Transport.UDP, 500),
     "openvpn": (ResetInitiator(session_id=NONCE, stream=False), Transport.UDP, 1194),

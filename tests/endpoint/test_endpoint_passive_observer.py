@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnprobe.conversations import ikev1, ikev2, l2tp, openvpn_reset, pptp
+from vpnprobe.conversations import ikev1, ikev2, l2tp_ends, openvpn_reset, pptp_ends
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.endpoint.passive_observer import PassiveObserver
 from vpnprobe.endpoint.recorder import Departures, Recorder
@@ -88,8 +88,8 @@ def pairs() -> Iterable[tuple[int, Check, Conversation, Conversation]]:
         two = ikev2.Initiator(entropy=entropy[: ikev2.ENTROPY_BYTES], non_esp_marker=marker)
         other = ikev2.Responder(entropy=entropy[-ikev2.ENTROPY_BYTES :], non_esp_marker=marker)
         yield port, checks.ikev2_init(port), two, other
-    lac = l2tp.Initiator(nonce="0123456789abcdef", tunnel_id=5, session_id=6, retransmit_after_s=1.0)
-    yield 1701, checks.L2TP_CONTROL, lac, l2tp.Responder(tunnel_id=7, session_id=8, retransmit_after_s=1.0)
+    lac = l2tp_ends.Initiator(nonce="0123456789abcdef", tunnel_id=5, session_id=6, retransmit_after_s=1.0, entropy=bytes)
+    yield 1701, checks.L2TP_CONTROL, lac, l2tp_ends.Responder(tunnel_id=7, session_id=8, retransmit_after_s=1.0, entropy=bytes, requests=0)
     client = openvpn_reset.Initiator(session_id=b"client__", stream=False)
     yield 1194, checks.openvpn_reset(UDP, 1194), client, openvpn_reset.Responder(session_id=b"server__", stream=False)
 
@@ -108,8 +108,8 @@ def test_each_message_of_a_conversation_is_seen_to_come_or_to_leave(
         assert wire.seen(check, theirs, client.key) == expected
 
 
-def placed_call(wire: Wire, *, name: str = "vpnprobe-0123456789abcdef", drip: int = 4096) -> pptp.Initiator:
-    client, server = pptp.Initiator("vpnprobe-0123456789abcdef", 4242), pptp.Responder(77)
+def placed_call(wire: Wire, *, name: str = "vpnprobe-0123456789abcdef", drip: int = 4096) -> pptp_ends.Initiator:
+    client, server = pptp_ends.Initiator("vpnprobe-0123456789abcdef", 4242), pptp_ends.Responder(77)
     wire.handshake(1723)
     client.start(0.0)
     for _ in range(4):
@@ -168,7 +168,7 @@ def test_segments_out_of_order_and_twice_are_read_once(first_sequence: int) -> N
     wire = Wire()
     wire.sequence[Sender.INITIATOR] = first_sequence
     wire.handshake(1723)
-    client = pptp.Initiator("vpnprobe-0123456789abcdef", 4242)
+    client = pptp_ends.Initiator("vpnprobe-0123456789abcdef", 4242)
     client.start(0.0)
     data = b"".join(client.data_to_send(0.0))
     start = wire.sequence[Sender.INITIATOR]
@@ -181,7 +181,7 @@ def test_segments_out_of_order_and_twice_are_read_once(first_sequence: int) -> N
 def test_a_later_connection_from_the_same_port_is_read_by_itself() -> None:
     """The first broke off in the middle of a message."""
     wire = Wire()
-    clients = [pptp.Initiator(f"vpnprobe-{number}123456789abcdef", 4242) for number in (0, 1)]
+    clients = [pptp_ends.Initiator(f"vpnprobe-{number}123456789abcdef", 4242) for number in (0, 1)]
     for client, part in zip(clients, (60, 156), strict=True):
         wire.handshake(1723)
         client.start(0.0)

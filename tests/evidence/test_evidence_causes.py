@@ -158,6 +158,22 @@ class TestRefusals:
         failed = row(checks.ESP, C2S, REFUSED, refusal=RefusalKind.PROTOCOL_UNREACHABLE.value)
         assert cause_of(failed) is Cause.NO_LISTENER
 
+    @pytest.mark.parametrize(
+        ("check", "answered"),
+        [
+            (checks.ESP, row(checks.ikev1_main(500), BOTH, PASS)),
+            (checks.ESP, row(checks.ikev2_init(4500), BOTH, PASS)),
+            (checks.GRE_BARE, row(checks.PPTP_CONTROL, BOTH, PASS)),
+            (UDP_1194, row(RESET, BOTH, PASS)),
+        ],
+    )
+    def test_where_its_server_answered_it_is_not_said_that_nobody_is_there(self, check: Check, answered: Observation) -> None:
+        icmp = RefusalKind.PROTOCOL_UNREACHABLE if check.port is None else RefusalKind.PORT_UNREACHABLE
+        found = explained(row(check, C2S, REFUSED, refusal=icmp.value), answered, row(checks.tcp_reach(22), BOTH, PASS))
+        assert (found.cause, found.detail["answered_beside"]) == (Cause.NO_LISTENER, [answered.id])
+        silent = explained(row(check, C2S, REFUSED, refusal=icmp.value), replace(answered, outcome=NO_ANSWER))
+        assert "answered_beside" not in silent.detail
+
     def test_protocol_unreachable_from_somebody_else_is_a_filter(self) -> None:
         failed = row(checks.ESP, C2S, REFUSED, refusal=RefusalKind.PROTOCOL_UNREACHABLE.value, by_peer=False)
         assert cause_of(failed) is Cause.IP_PROTOCOL

@@ -44,6 +44,22 @@ def test_where_nothing_is_to_be_told_there_is_no_note() -> None:
     assert note(of_end("client", RECORD, ours)) != ""
 
 
+def test_sessions_that_filled_a_limit_are_the_clients_to_tell() -> None:
+    filled = PathFacts(trains=frozenset({"00ff", "0a"}))
+    own = of_end("client", EndRecord(), filled)
+    assert read_note(note(own)) == own
+    assert own.told(PathFacts(), "client").trains == filled.trains
+    assert note(of_end("server", EndRecord(), filled)) == ""
+
+
+def test_an_older_note_says_nothing_of_such_sessions() -> None:
+    document = json.loads(note(of_end("client", RECORD, FACTS)).removeprefix(MARK))
+    del document["trains"]
+    found = read_note(MARK + json.dumps(document))
+    assert found is not None
+    assert found.trains == frozenset()
+
+
 def told(**changed: object) -> str:
     document = json.loads(note(of_end("server", RECORD, FACTS)).removeprefix(MARK))
     return MARK + json.dumps({**document, **changed})
@@ -57,6 +73,7 @@ def told(**changed: object) -> str:
         MARK + "{",
         MARK + "[" * 100_000,
         MARK + "{}",
+        told(trains=[7]),
         told(dropped_on_input=[["udp", "no-such-check", "udp", 1, ""]]),
         told(ports=[["udp", 0, "daemon"]]),
         told(ports=[["udp", 1, "hers"]]),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vpnprobe.conversations import ikev1, ikev2, l2tp, openvpn, openvpn_reset, pptp
+from vpnprobe.conversations import ikev1, ikev2, l2tp_ends, openvpn, openvpn_reset, pptp, pptp_ends
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.conversations.registry import protocol_of
 from vpnprobe.errors import DecodeError
@@ -12,10 +12,10 @@ from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Transport
 
 PAIRS: dict[str, tuple[Conversation, Conversation, Check]] = {
-    "pptp": (pptp.Initiator(pptp.host_name("0123456789abcdef"), 1234), pptp.Responder(77), checks.PPTP_CONTROL),
+    "pptp": (pptp_ends.Initiator(pptp.host_name("0123456789abcdef"), 1234), pptp_ends.Responder(77), checks.PPTP_CONTROL),
     "l2tp": (
-        l2tp.Initiator(nonce="0123456789abcdef", tunnel_id=5, session_id=6, retransmit_after_s=1.0, attempts=3),
-        l2tp.Responder(tunnel_id=7, session_id=8, retransmit_after_s=1.0),
+        l2tp_ends.Initiator(nonce="0123456789abcdef", tunnel_id=5, session_id=6, retransmit_after_s=1.0, entropy=bytes, attempts=3),
+        l2tp_ends.Responder(tunnel_id=7, session_id=8, retransmit_after_s=1.0, entropy=bytes),
         checks.L2TP_CONTROL,
     ),
     "ikev1": (

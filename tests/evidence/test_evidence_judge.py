@@ -13,6 +13,7 @@ from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.judging.facts import skipped
 from vpnprobe.evidence.judging.goals import CLOSED, goals
 from vpnprobe.evidence.judging.goals import refusals as refusing
+from vpnprobe.evidence.judging.packets import more_to_tell_loss
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_records import Check, PacketRecord
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind, Skip
@@ -50,6 +51,24 @@ class TestPackets:
 
     def test_two_lost_packets_of_a_hundred_are_not(self) -> None:
         assert judged(trip(checks.GRE_BARE, C2S, keys(100), keys(98)))[GRE_C2S].outcome is Outcome.PASS
+
+    @pytest.mark.parametrize(
+        ("check", "came", "each", "more"),
+        [
+            (checks.ESP, 12, 3, 28),
+            (checks.ESP, 11, 3, 28),
+            (checks.ESP, 9, 3, 0),  # Its own loss is told already.
+            (checks.ESP, 12, 50, 0),
+            (checks.ESP_IN_UDP, 12, 3, 28),
+            (UDP, 12, 3, 0),  # No protocol rests on it.
+        ],
+    )
+    def test_where_the_path_loses_some_it_takes_enough_packets_to_tell(self, check: Check, came: int, each: int, more: int) -> None:
+        """`each`: the path loses one in so many."""
+        path = [key for number, key in enumerate(keys(100)) if number % each]
+        rows = [*trip(check, C2S, keys(12), keys(came)), *trip(checks.udp_reach(53), C2S, keys(100), path)]
+        judge = Judge(*ends(rows), facts_with(background={}))
+        assert more_to_tell_loss(judge, check, C2S, judge.counts(check).total(C2S)) == more
 
     def test_silence_on_a_lossy_path_is_not_yet_blocked(self) -> None:
         facts = facts_with(background={C2S: Background(20, 80)})

@@ -148,6 +148,22 @@ def test_an_acknowledged_request_came_whoever_kept_a_record() -> None:
     assert count.received == {"m1": 0.5}
 
 
+def test_where_nobody_records_what_comes_only_what_is_answered_is_a_trial() -> None:
+    """Nothing answers an answer: whether it came nobody knows there, and it is not lost for that."""
+    rows = [
+        *seen(CLIENT, SENT, checks.PPTP_LCP, ["m1", "m2"], message="Configure-Request"),
+        *seen(CLIENT, RECEIVED, checks.PPTP_LCP, ["m1"], message="Configure-Ack", at=0.5),
+        *seen(CLIENT, RECEIVED, checks.PPTP_LCP, ["s1", "s2"], message="Configure-Request"),
+        *seen(CLIENT, SENT, checks.PPTP_LCP, ["s1", "s2"], message="Configure-Ack"),
+        *seen(SERVER, RECEIVED, checks.PPTP_LCP, ["s2"], message="Configure-Ack"),
+    ]
+    counted = of(rows, checks.PPTP_LCP, trusted=frozenset({checks.PPTP_LCP}))
+    assert set(counted.total(C2S).sent) == {"m1", "m2", "s1", "s2"}
+    found = counted.provable(C2S)
+    assert (set(found.sent), set(found.received)) == ({"m1", "m2", "s2"}, {"m1", "s2"})
+    assert counted.provable(S2C) == counted.total(S2C)
+
+
 def test_what_was_counted_before_is_brought_up_to_date() -> None:
     """Whatever is recorded next, and in whichever order: the counts are those of a count afresh."""
     rows = [

@@ -215,6 +215,17 @@ def test_why_nothing_was_said_over_tcp(kinds: tuple[RefusalKind, ...], words: st
     assert words in run_virtual(main())
 
 
+def test_where_a_connection_came_up_before_somebody_listens() -> None:
+    async def main() -> str:
+        path = path_with(Peer())
+        path.recorder.sent(checks.tcp_reach(80), "port-5000", message="SYN")
+        path.recorder.received(checks.tcp_reach(80), "port-5000", message="SYN-ACK")
+        path.recorder.refused(Refusal(checks.tcp_reach(80), C2S, RefusalKind.RST, None))
+        return path.unconnected(80)
+
+    assert run_virtual(main()) == "the connection was refused"
+
+
 def test_a_refusal_where_the_server_agent_listens_is_not_for_want_of_a_listener() -> None:
     async def main() -> str:
         path = path_with(Peer())

@@ -65,7 +65,7 @@ def test_their_ports_are_reported(beside_all: Ran) -> None:
 
 def test_pptp_control_with_pptpd(beside_all: Ran) -> None:
     assert beside_all.outcome("pptp-control-tcp-1723-both") == "pass"
-    both = {("SCCRQ", "c2s"), ("SCCRP", "s2c"), ("OCRQ", "c2s"), ("OCRP", "s2c")}
+    both = {("SCCRQ", "c2s"), ("SCCRP", "s2c"), ("OCRQ", "c2s"), ("OCRP", "s2c"), ("ECHORQ", "c2s"), ("ECHORP", "s2c"), ("CCRQ", "c2s")}
     messages = beside_all.messages("pptp-control-tcp-1723-both")
     assert {name: messages[name] for name in both} == dict.fromkeys(both, (1, 1))
 
@@ -82,6 +82,15 @@ def test_l2tp_with_xl2tpd(beside_all: Ran) -> None:
     assert beside_all.outcome("l2tp-control-udp-1701-both") == "pass"
     messages = beside_all.messages("l2tp-control-udp-1701-both")
     assert messages["SCCRQ", "c2s"] == messages["ICRP", "s2c"] == messages["ICCN", "c2s"] == (1, 1)
+    assert messages["CDN", "c2s"] == messages["StopCCN", "c2s"] == (1, 1)
+
+
+@pytest.mark.parametrize("way", ["c2s", "s2c"])
+def test_l2tp_data_passes_both_ways_to_xl2tpd_s_own_ppp(beside_all: Ran, way: str) -> None:
+    row = beside_all.row(f"l2tp-data-udp-1701-{way}")
+    assert (row["outcome"], row["detail"]["port_state"]) == ("pass", "daemon")
+    assert row["sent"] == row["received"]
+    assert row["received"] >= 6
 
 
 @pytest.mark.parametrize("port", [500, 4500])
@@ -170,6 +179,33 @@ def test_a_pppd_that_dies_leaves_pptp_unknown_and_says_why(clean_lab: Lab, tmp_p
     assert ran.feasibility == {"pptp": "unknown"}
     assert "the server ended the call right after it had come up" in ran.because("pptp")
     assert ran.outcome("gre-passthrough-in-call-gre-s2c") == "skipped"
+
+
+def test_a_pppd_that_dies_leaves_l2tp_unknown_and_says_why(clean_lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """xl2tpd ends the call with a CDN once its pppd has gone."""
+    if Path("/dev/ppp").exists():
+        pytest.skip("this kernel has PPP: pppd lives")
+    monkeypatch.setattr(daemons, "_stub", lambda folder: "/usr/sbin/pppd")
+    with ExitStack() as stack:
+        entered(stack, xl2tpd(clean_lab))
+        ran = paired(clean_lab, tmp_path, "--only", "l2tp")
+    assert ran.outcome("l2tp-control-udp-1701-both") == "pass"
+    assert ran.feasibility == ran.offline() == {"l2tp": "unknown"}
+    assert "the server ended the call right after it had come up" in ran.because("l2tp")
+    assert ran.outcome("l2tp-data-udp-1701-s2c") == "skipped"
+
+
+@pytest.mark.parametrize(("scenario", "way"), [("l2tp-data-dropped", "c2s"), ("l2tp-data-one-way", "s2c")])
+def test_where_data_is_dropped_xl2tpd_answers_and_l2tp_is_infeasible(tmp_path: Path, scenario: str, way: str) -> None:
+    """Where nothing gets to its pppd that one has nothing to answer, and repeats itself too seldom to show the way back."""
+    with ExitStack() as stack:
+        lab = stack.enter_context(Lab(load(scenario).topology, f"vprl-l2tp-{os.getpid()}"))
+        entered(stack, xl2tpd(lab))
+        ran = paired(lab, tmp_path, "--only", "l2tp")
+    assert ran.outcome("l2tp-control-udp-1701-both") == "pass"
+    assert ran.feasibility == ran.offline() == {"l2tp": "infeasible"}
+    row = ran.row(f"l2tp-data-udp-1701-{way}")
+    assert (row["outcome"], row["cause"], row["received"]) == ("blocked", "payload", 0)
 
 
 def test_a_host_firewall_before_pptpd_is_not_taken_for_an_open_path(tmp_path: Path) -> None:

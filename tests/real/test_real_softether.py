@@ -29,6 +29,10 @@ def test_softether_answers_on_all_its_ports_and_goes_on_answering(softether_serv
     ):
         row = ran.row(name)
         assert (row["outcome"], row["detail"]["port_state"]) == ("pass", "daemon"), name
+    for way in ("c2s", "s2c"):
+        row = ran.row(f"l2tp-data-udp-1701-{way}")
+        assert (row["outcome"], row["detail"]["port_state"], row["sent"]) == ("pass", "daemon", row["received"]), way
     row = ran.row("ike-ikev2-init-udp-500-both")
     assert (row["outcome"], row["detail"]["arrived_at_server"]) == ("no-answer", row["sent"])
     assert again.outcome("l2tp-control-udp-1701-both") == "pass"
+    assert again.feasibility == {"l2tp": "feasible"}

@@ -76,6 +76,18 @@ def test_a_protocol_unreachable_proves_the_way_there_only(with_servers: Ran) -> 
     assert with_servers.feasibility["l2tp-ipsec"] == "unknown"
 
 
+@pytest.mark.parametrize("protocol", ["pptp", "l2tp", "l2tp-ipsec"])
+def test_where_something_answered_nobody_says_that_nothing_listens(with_servers: Ran, protocol: str) -> None:
+    assert "nothing listens" not in with_servers.because(protocol)
+
+
+@pytest.mark.parametrize("way", ["c2s", "s2c"])
+def test_l2tp_is_proven_by_lcp_both_ways(with_servers: Ran, way: str) -> None:
+    row = with_servers.row(f"l2tp-data-udp-1701-{way}")
+    assert row["outcome"] == "pass"
+    assert row["received"] >= 4
+
+
 def test_nmap_leaves_ports_alone_where_a_scan_does_harm(with_servers: Ran) -> None:
     """Its SCCRQ silences L2TP of some servers for good, and its IKE counts as half open."""
     scanned = {row["port"] for row in with_servers.document["observations"] if row["id"].startswith("udp-nmap")}

@@ -1,6 +1,7 @@
 """How things are said, and that no text of a stranger says it."""
 
 import unicodedata
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -146,6 +147,10 @@ def test_every_member_of_every_closed_set_has_words() -> None:
     assert all(mark.symbol and mark.word and mark.tone in ("good", "fair", "bad", "mute") for mark in marks)
     assert len({mark.word for mark in map(words.outcome_mark, Outcome)}) == len(Outcome)
     assert all(map(words.cause_words, Cause))
+    refused = Observation("x", "esp", "passthrough", Direction.C2S, Transport.ESP, Outcome.REFUSED, cause=Cause.NO_LISTENER)
+    assert words.cause_of(refused) == "nothing listens there"
+    assert words.cause_of(replace(refused, detail={"answered_beside": ["ike"]})) == "none is taken outside a session"
+    assert words.cause_of(replace(refused, cause=None)) == ""
     assert all(map(words.direction_words, Direction))
     assert all(map(words.mode_words, Mode))
     assert Transport.GRE.value.upper() == "GRE"

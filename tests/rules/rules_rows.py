@@ -63,6 +63,7 @@ def questions(ports: Iterable[int] = PORTS) -> list[Key]:
         ("gre", "passthrough", gre, None, "bare", EACH_WAY),
         ("esp", "passthrough", Transport.ESP, None, None, EACH_WAY),
         ("l2tp", "control", udp, 1701, None, BOTH),
+        ("l2tp", "data", udp, 1701, None, EACH_WAY),
         ("ike", "ikev1-main", udp, 500, None, BOTH),
         ("ike", "ikev1-main", udp, 4500, None, BOTH),
         ("ike", "ikev2-init", udp, 500, None, BOTH),

@@ -149,7 +149,10 @@ def test_weights_and_scores_are_changed(file: Path) -> None:
         ("[rule.pptp-lcp.derived]\nx = {from = 'y', less = 1.5}", "derived.x: less = 1.5 should be a whole number from 0 to 1000"),
         ("[failure.silent]\nwhat = 1", "failure.silent: what = 1 should be a string"),
         ("[failure.data-cut]\noutcomes = ['bloked']", "failure.data-cut: outcomes = 'bloked' is not known: did you mean 'blocked'?"),
-        ("[rule.l2tp-control]\nenabled = false", "protocol.l2tp has no required rule, so it could get no verdict"),
+        (
+            "[rule.l2tp-control]\nenabled = false\n[rule.l2tp-data]\nenabled = false",
+            "protocol.l2tp has no required rule, so it could get no verdict",
+        ),
         ("schema = 'vpnprobe.rules/9'", "schema = 'vpnprobe.rules/9' is not understood: this version reads 'vpnprobe.rules/1'"),
         ("a = = 1", "not TOML: Invalid value (at line 1, column 5): correct the file there"),
     ],

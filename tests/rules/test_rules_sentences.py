@@ -68,6 +68,16 @@ def control(outcome: Outcome, **more: object) -> str:
         (Outcome.NO_ANSWER, {"sent": None}, "not known: what was sent got no answer"),
         (Outcome.SKIPPED, {"detail": {"reason": "no raw socket"}}, "not known: it was not tried (no raw socket)."),
         (Outcome.SKIPPED, {}, "not known: it was not tried (no reason given)."),
+        (
+            Outcome.REFUSED,
+            {"cause": Cause.NO_LISTENER},
+            "not known: nothing listens there; start a server or let the server agent listen.",
+        ),
+        (
+            Outcome.REFUSED,
+            {"cause": Cause.NO_LISTENER, "detail": {"answered_beside": ["x"], "reason": "none is taken outside a session"}},
+            "not known: none is taken outside a session; a paired run",
+        ),
         (Outcome.ERROR, {"detail": {"reason": "out of ports"}}, "not known: the probe itself failed (out of ports)."),
         (
             Outcome.NO_ANSWER,
@@ -122,3 +132,16 @@ def test_ports_that_fail_for_different_causes_are_told_apart() -> None:
         row("openvpn/reset", TCP, Outcome.BLOCKED, port=443, cause=Cause.PAYLOAD),
     ]
     assert [reason.rule for reason in verdict(decide(rows, rules=load_default()), "openvpn-tcp").because] == ["openvpn-tcp-reset"] * 2
+
+
+def test_what_was_not_tried_is_told_beside_what_got_no_answer() -> None:
+    """One way was asked and the other could not be: the reason is worth more than the silence."""
+    rows = [
+        row("l2tp/control", UDP, Outcome.PASS, port=1701),
+        row("l2tp/data", UDP, Outcome.NO_ANSWER, port=1701, direction=Direction.C2S, sent=1),
+        row(
+            "l2tp/data", UDP, Outcome.SKIPPED, port=1701, direction=Direction.S2C, sent=None, detail={"reason": "the server ended the call"}
+        ),
+    ]
+    text = said(decide(rows, rules=load_default()), "l2tp")
+    assert "1 sent got no answer, and silence alone proves nothing; the rest was not tried (the server ended the call)." in text

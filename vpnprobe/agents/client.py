@@ -256,6 +256,7 @@ class ClientRun:
 
     async def _finish(self, context: ProbeContext, peer: RemotePeer | None, problem: str, *, lost: bool) -> Measured:
         captures: dict[str, bytes] = {}
+        await context.part()
         if peer is not None and not lost:
             try:
                 async with asyncio.timeout(LAST_WORDS_S if problem else None):
@@ -363,8 +364,7 @@ class ClientRun:
         }
 
     def _close(self, context: ProbeContext) -> None:
-        context.close()
-        for closable in self.closables:
+        for closable in (context, *self.closables):
             closable.close()
 
 

@@ -16,7 +16,7 @@ from vpnprobe.agents.records import trace_row
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import ClientSession
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.tunnel_echo import TunnelEcho
+from vpnprobe.conversations.tunnel_echo import TunnelRequests
 from vpnprobe.endpoint.hop_search import MOST_SUSPECTS, HopSearch
 from vpnprobe.endpoint.pacer import PACKET_BYTES
 from vpnprobe.endpoint.ppp_call import Call
@@ -141,7 +141,7 @@ class Outgoing:
         """What sends one more echo request through the newest tunnel at a port; None: there is none."""
         driver = self._responders.conversation(port, session)
         end = driver.conversation if driver is not None else None
-        if driver is None or not isinstance(end, TunnelEcho):
+        if driver is None or not isinstance(end, TunnelRequests):
             return None
         echo, at = end, driver
 

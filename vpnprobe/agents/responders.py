@@ -12,7 +12,7 @@ from typing import Final
 from vpnprobe.agents.sessions import ClientSession, ClientSessions
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.conversations.registry import Host, Opening, ProtocolSpec, at_port
-from vpnprobe.conversations.tunnel_echo import TunnelEcho
+from vpnprobe.conversations.tunnel_echo import TunnelRequests
 from vpnprobe.endpoint.driver import Driver, StreamDriver
 from vpnprobe.endpoint.pacer import HEADERS
 from vpnprobe.endpoint.ppp_call import Call
@@ -49,7 +49,7 @@ def _host(stack: NetworkStack, spec: ProtocolSpec, owner: ClientSession | None) 
 
 def _pace(conversation: Conversation, owner: ClientSession) -> None:
     """What it sends through a tunnel by itself goes at the client's pace."""
-    if isinstance(conversation, TunnelEcho):
+    if isinstance(conversation, TunnelRequests):
         conversation.run.pace = owner.pacer
 
 

@@ -1,4 +1,4 @@
-"""PPP's Link Control Protocol (RFC 1661 section 4) inside a PPTP call, as far as is needed to show that PPP passes.
+"""PPP's Link Control Protocol (RFC 1661 section 4) inside a call of PPTP or L2TP, as far as is needed to show that PPP passes.
 
 The initiator is the end that placed the call. States are the standard's, told from the initiator's side: Ack-Rcvd is 'the responder
 acknowledged the initiator's request', Ack-Sent the reverse. An end sends any number of Configure-Requests, each with a fresh
@@ -129,7 +129,7 @@ class LcpTracker(Tracker[State]):
                 return type(message)
 
     def saw_frame(self, sender: Sender, payload: bytes, *, now: float) -> LcpPacket | PppFrame | DecodeError:
-        """Records what the payload of an enhanced GRE packet is: LCP, another PPP frame, or not to be read."""
+        """Records what a frame of the call is: LCP, another PPP frame, or not to be read."""
         message = read_frame(payload)
         self.saw(sender, message, now=now)
         return message
@@ -156,7 +156,7 @@ def key_of(message: object) -> str:
 
 
 class LcpEnd(ConversationEnd[LcpTracker]):
-    """One end of the link, the same for both. `data_to_send` gives PPP frames, to be wrapped in enhanced GRE.
+    """One end of the link, the same for both. `data_to_send` gives PPP frames, to be wrapped as the call is.
 
     Each request is asked for by `request`, at the caller's pace. What the table does not expect is answered by nobody.
     """
@@ -186,7 +186,7 @@ class LcpEnd(ConversationEnd[LcpTracker]):
         return self._recorded(EchoRequest(identifier, self.magic_number), now)
 
     def receive(self, data: bytes, now: float) -> None:
-        """One PPP frame: the payload of an enhanced GRE packet."""
+        """One PPP frame of the call."""
         message = read_frame(data)
         expected = self.tracker.saw(self.sender.other, message, now=now)
         if expected and (answer := self._answer_to(message)) is not None:

@@ -3,22 +3,20 @@
 The initiator is the PNS, which opens the connection and places an outgoing call; the responder is the PAC. States are the published stages,
 and a state is the furthest point that the messages show: a call that was cleared stays `call-up`. A reply that refuses is another kind of
 message than one that grants. The stream is taken in any chunks; once it cannot be cut into messages, `broken` says why and the rest is
-ignored. TCP repeats what is lost, so nothing here has a timer.
+ignored. Live ends are in `pptp_ends`.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import ClassVar, Final
 
-from vpnprobe.conversations.contract import ConversationEnd, Sender, Tracker, TransitionTable
+from vpnprobe.conversations.contract import Sender, Tracker, TransitionTable
 from vpnprobe.conversations.observing import MessageSeen
 from vpnprobe.conversations.stream_framing import Delimiting, StreamFraming
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.pptp import (
     MAGIC_COOKIE,
     MESSAGES,
-    PROTOCOL_VERSION,
     SUCCESSFUL,
     CallClearRequest,
     CallDisconnectNotify,
@@ -42,20 +40,6 @@ from vpnprobe.wire.pptp import (
 
 HOST_NAME_PREFIX: Final = "vpnprobe-"
 """Our Host Name is this and the nonce in hex."""
-VENDOR_NAME: Final = b"vpnprobe"
-
-GENERAL_ERROR: Final = 2
-"""Result Code: the Error Code says more (section 2.16)."""
-CHANNEL_EXISTS: Final = 3
-"""Result Code of an SCCRP."""
-VERSION_NOT_SUPPORTED: Final = 5
-"""Result Code of an SCCRP."""
-NOT_CONNECTED: Final = 1
-"""Error Code: no control connection exists yet."""
-NO_RESOURCE: Final = 4
-"""Error Code: this end has no room for another call."""
-
-
 HEAD_BYTES: Final = 18
 """Bytes of a message up to the last field that moves the table: the Result Code and Error Code of an OCRP."""
 
@@ -88,16 +72,16 @@ class CallRefusal:
 
 _I: Final = Sender.INITIATOR
 _R: Final = Sender.RESPONDER
-_AFTER_CONTROL_UP: Final = (State.CONTROL_UP, State.CALL_REQUESTED, State.CALL_REJECTED, State.CALL_UP)
+AFTER_CONTROL_UP: Final = (State.CONTROL_UP, State.CALL_REQUESTED, State.CALL_REJECTED, State.CALL_UP)
 
 Row = tuple[State, Sender, type]
 
 TRANSITIONS: Final[dict[Row, State]] = {
     # The control connection and its upkeep: these never lead back.
-    **{(state, sender, kind): state for state in _AFTER_CONTROL_UP for sender in Sender for kind in (EchoRequest, EchoReply)},
+    **{(state, sender, kind): state for state in AFTER_CONTROL_UP for sender in Sender for kind in (EchoRequest, EchoReply)},
     **{
         (state, sender, kind): state
-        for state in (State.CONTROL_REQUESTED, State.CONTROL_REJECTED, *_AFTER_CONTROL_UP)
+        for state in (State.CONTROL_REQUESTED, State.CONTROL_REJECTED, *AFTER_CONTROL_UP)
         for sender in Sender
         for kind in (StopControlConnectionRequest, StopControlConnectionReply)
     },
@@ -261,134 +245,3 @@ def _reply(
     message: StartControlConnectionReply | OutgoingCallReply, numbers: Mapping[str, int | str]
 ) -> tuple[str, Mapping[str, int | str]]:
     return (message.NAME if message.result_code == SUCCESSFUL else f"{message.NAME}-refused"), numbers
-
-
-class _End(ConversationEnd[PptpTracker], ABC):
-    """What both ends share."""
-
-    def __init__(self, call_id: int) -> None:
-        super().__init__(PptpTracker())
-        self.call_id = call_id
-        """Our Call ID: what GRE towards us carries."""
-        self.peer_call_id: int | None = None
-        """The peer's Call ID: what GRE towards it must carry; None: not known yet."""
-        self.peer_call_id_seen: int | None = None
-        """Our Call ID as the peer's message says it; another number than `call_id` means that a NAT rewrote it. None: not said yet."""
-        self.result_code: int | None = None
-        """Of the last SCCRP or OCRP that was sent or received; None: there was none."""
-        self.finished = False
-        """A Stop-Control-Connection-Request was answered, by either end: nothing is left but to close the TCP connection."""
-        self._key = ""
-
-    @property
-    def state(self) -> State:
-        return self.tracker.state
-
-    @property
-    def key(self) -> str:
-        """The nonce of the initiator's Host Name; empty where it is not ours."""
-        return self._key
-
-    @property
-    def broken(self) -> DecodeError | None:
-        """Why the peer's stream cannot be read any further; None: it can."""
-        return self.tracker.broken.get(self.SENDER.other)
-
-    def receive(self, data: bytes, now: float) -> None:
-        for message in self.tracker.messages(self.SENDER.other, data, now=now):
-            self._answer(message, now)
-
-    def _send(self, message: ControlMessage, now: float) -> None:
-        self.tracker.saw(self.SENDER, message, now=now)
-        self._outbox.append(message.encode())
-
-    def _answer(self, message: ControlMessage, now: float) -> None:
-        match message:
-            case EchoRequest(identifier):
-                self._send(EchoReply(identifier), now)
-            case StopControlConnectionRequest():
-                self._send(StopControlConnectionReply(), now)
-                self.finished = True
-            case StopControlConnectionReply():
-                self.finished = True
-            case _:
-                self._answer_own(message, now)
-
-    @abstractmethod
-    def _answer_own(self, message: ControlMessage, now: float) -> None:
-        """Answers what only this role answers."""
-
-
-class Initiator(_End):
-    """The client's end, the PNS: SCCRQ, then OCRQ once the control connection is up, then Set-Link-Info once the call is."""
-
-    SENDER: ClassVar[Sender] = Sender.INITIATOR
-
-    def __init__(self, host_name: str, call_id: int) -> None:
-        super().__init__(call_id)
-        self._request = StartControlConnectionRequest(host_name=host_name.encode(), vendor_name=VENDOR_NAME)
-        self._key = key_of(self._request)
-
-    def start(self, now: float) -> None:
-        self._send(self._request, now)
-
-    def hang_up(self, now: float) -> None:
-        """Clears the call, where one is up, and asks for the end of the control connection."""
-        if self.state is State.CALL_UP:
-            self._send(CallClearRequest(self.call_id), now)
-        self._send(StopControlConnectionRequest(), now)
-
-    def _answer_own(self, message: ControlMessage, now: float) -> None:
-        match message:
-            case StartControlConnectionReply(result_code=result):
-                self.result_code = result
-                if self.state is State.CONTROL_UP:
-                    self._send(OutgoingCallRequest(self.call_id), now)
-            case OutgoingCallReply(call_id=peer, peer_call_id=seen, result_code=result):
-                self.result_code, self.peer_call_id_seen = result, seen
-                if self.state is State.CALL_UP and self.peer_call_id is None:
-                    self.peer_call_id = peer
-                    self._send(SetLinkInfo(peer), now)
-            case _:
-                return
-
-
-class Responder(_End):
-    """The server's end, the PAC: grants what is asked in its order, refuses what comes out of it."""
-
-    SENDER: ClassVar[Sender] = Sender.RESPONDER
-
-    def __init__(self, call_id: int, host_name: str = "vpnprobe") -> None:
-        super().__init__(call_id)
-        self._host_name = host_name.encode()
-
-    def _answer_own(self, message: ControlMessage, now: float) -> None:
-        match message:
-            case StartControlConnectionRequest():
-                self._answer_start(message, now)
-            case OutgoingCallRequest(call_id=peer):
-                self._answer_call(peer, now)
-            case SetLinkInfo(peer_call_id=seen):
-                self.peer_call_id_seen = seen
-            case CallClearRequest():
-                self._send(CallDisconnectNotify(self.call_id), now)
-            case _:
-                return
-
-    def _answer_start(self, request: StartControlConnectionRequest, now: float) -> None:
-        if self.state is not State.CONTROL_REQUESTED:
-            result = CHANNEL_EXISTS
-        elif request.protocol_version != PROTOCOL_VERSION:
-            result = VERSION_NOT_SUPPORTED
-        else:
-            result, self._key = SUCCESSFUL, key_of(request)
-        self.result_code = result
-        self._send(StartControlConnectionReply(result_code=result, host_name=self._host_name, vendor_name=VENDOR_NAME), now)
-
-    def _answer_call(self, peer_call_id: int, now: float) -> None:
-        if self.state is State.CALL_REQUESTED:
-            self.peer_call_id, self.result_code = peer_call_id, SUCCESSFUL
-            self._send(OutgoingCallReply(self.call_id, peer_call_id), now)
-        else:
-            error = NO_RESOURCE if self.state is State.CALL_UP else NOT_CONNECTED
-            self._send(OutgoingCallReply(self.call_id, peer_call_id, result_code=GENERAL_ERROR, error_code=error), now)

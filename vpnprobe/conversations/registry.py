@@ -13,12 +13,14 @@ from vpnprobe.conversations import (
     ikev1,
     ikev2,
     l2tp,
+    l2tp_ends,
     lcp,
     openvpn,
     openvpn_reset,
     openvpn_responder,
     openvpn_session_keys,
     pptp,
+    pptp_ends,
     wireguard,
     wireguard_run_keys,
 )
@@ -145,11 +147,11 @@ def _number(host: Host, most: int = 65535) -> int:
 
 
 def _pptp_responder(_: Opening, host: Host) -> Conversation:
-    return pptp.Responder(_number(host, 0xFFFE))
+    return pptp_ends.Responder(_number(host, 0xFFFE))
 
 
 def _pptp_calls(conversation: Conversation) -> tuple[int, int] | None:
-    assert isinstance(conversation, pptp.Responder)
+    assert isinstance(conversation, pptp_ends.Responder)
     peer = conversation.peer_call_id if conversation.reached("control") else None
     return None if peer is None else (conversation.call_id, peer)
 
@@ -157,7 +159,7 @@ def _pptp_calls(conversation: Conversation) -> tuple[int, int] | None:
 def _l2tp_responder(opening: Opening, host: Host) -> Conversation | None:
     if not l2tp.opening(opening.data):
         return None
-    return l2tp.Responder(tunnel_id=_number(host), session_id=_number(host), retransmit_after_s=1.0)
+    return l2tp_ends.Responder(tunnel_id=_number(host), session_id=_number(host), retransmit_after_s=1.0, entropy=host.entropy)
 
 
 def _ikev1_responder(opening: Opening, host: Host) -> Conversation | None:
@@ -250,7 +252,7 @@ PROTOCOLS: Final[tuple[ProtocolSpec, ...]] = (
     ProtocolSpec(
         name="l2tp",
         probe="l2tp",
-        checks=("control",),
+        checks=("control", "data"),
         transports=UDP,
         ports=frozenset({L2TP_PORT}),
         table=l2tp.TABLE,
@@ -258,6 +260,7 @@ PROTOCOLS: Final[tuple[ProtocolSpec, ...]] = (
         respond=_l2tp_responder,
         observer=lambda *_: l2tp.L2tpObserver(),
         describe=l2tp.describe,
+        placed=l2tp.placed,
         decoy_bytes=100,
     ),
     ProtocolSpec(

@@ -160,17 +160,15 @@ def echo_reply(packet: IPv4Packet, request: EchoRequest, *, short: bool = False)
     return IPv4Packet(packet.destination, packet.source, IpProtocol.ICMP, HOPS, packet.identification, message).encode()
 
 
-class TunnelEcho(ABC):
-    """What an end has that sends echo requests through its tunnel, and answers the peer's. The protocol's own end is its other base."""
+class TunnelRequests(ABC):
+    """What an end has that sends requests through its tunnel, and answers the peer's. The protocol's own end is its other base."""
 
-    short_replies: bool = False
-    """Both ends are ours and keep records, so that answers need not show again which sizes pass."""
     run: EchoRun
     """This end's own."""
     requests_answered: int
-    """Echo requests of the peer's that we answered."""
+    """Requests of the peer's that we answered."""
     largest_request: int
-    """Bytes inside the tunnel of the largest of the peer's echo requests; 0: none came."""
+    """Bytes inside the tunnel of the largest of the peer's requests; 0: none came, or all are of one size."""
     bytes_received: int
     """Of all that came from the peer, read or not."""
 
@@ -190,6 +188,21 @@ class TunnelEcho(ABC):
         self.requests_answered = self.largest_request = 0
 
     @abstractmethod
+    def send_due_echo(self, now: float) -> None:
+        """Sends the request that is due, if one is."""
+
+    def hears_small_requests_alone(self) -> bool:
+        """Whether of a peer of our own, whose first requests are of all sizes in turn, all that came but no large ones."""
+        return False
+
+
+class TunnelEcho(TunnelRequests):
+    """An end whose requests are ICMP echo requests in packets of the tunnel's network."""
+
+    short_replies: bool = False
+    """Both ends are ours and keep records, so that answers need not show again which sizes pass."""
+
+    @abstractmethod
     def tunnel_ends(self) -> tuple[IPv4Address, IPv4Address] | None:
         """Our own address in the tunnel and the peer's; None: not known."""
 
@@ -202,7 +215,6 @@ class TunnelEcho(ABC):
         """Sends one tunnel packet and returns its name among those of the session; None: there are no keys yet, and nothing is sent."""
 
     def send_due_echo(self, now: float) -> None:
-        """Sends the request that is due, if one is."""
         ends = self.tunnel_ends()
         if ends is None or self.room(OUTER_SIZES[0]) is None:
             self.run.due = None  # Keys are on their way out; what is due now would be due for ever.
@@ -217,7 +229,6 @@ class TunnelEcho(ABC):
         self.run.requests[sequence].carried_by = self.send_payload(payload, now)
 
     def hears_small_requests_alone(self) -> bool:
-        """Whether of a peer of our own, whose first requests are of all sizes in turn, all that came but no large ones."""
         rooms = [room for size in self.run.sizes if (room := self.room(size)) is not None]
         too_large = sum(room > self.largest_request for room in rooms)
         return LEAST_ABOVE <= too_large < len(rooms) and self.requests_answered >= len(rooms) - too_large

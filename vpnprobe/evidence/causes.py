@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from vpnprobe.evidence.checks import BARE, IN_CALL, comes_before
+from vpnprobe.evidence.checks import BARE, IN_CALL, comes_before, servers_of
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.places import FAILED, FORMS, last_answer, located, lost_way, trace_of
 from vpnprobe.evidence.records import PathFacts, PortState, RefusalKind
@@ -19,6 +19,7 @@ REFUSED_BY_HOST: Final = {
     # A router that forwards ports holds the server's public address, and answers from it.
     "server": "it is refused in the server's name: by its own firewall, or by the router that forwards to it",
 }
+OUTSIDE_SESSION: Final = "the server's host takes none of it outside a session of its own server, which does answer"
 PASSED: Final = frozenset({Outcome.PASS, Outcome.DEGRADED})
 
 
@@ -34,11 +35,19 @@ def _with_cause(observation: Observation, others: Sequence[Observation], facts: 
         return observation
     cause, why = _cause(observation, others, facts)
     told: dict[str, Any] = {"compared_with": why} if why else {}
+    check = Check(observation.probe, observation.check, observation.transport, observation.port, family=observation.family or 4)
+    if cause is Cause.NO_LISTENER and (answered := _answered_beside(check, others)):
+        told = {"answered_beside": answered, "reason": OUTSIDE_SESSION}
     if cause is Cause.HOST_FIREWALL and (host := _refusing_host(observation, facts)):
-        check = Check(observation.probe, observation.check, observation.transport, observation.port, family=observation.family or 4)
         coming = (_refused_way(observation) is Direction.S2C) is (host == "client")
         told = {"host": host, "reason": REFUSED_BY_HOST[host], **facts.mend(host, [check], leaving=not coming)}
     return replace(observation, cause=cause, detail={**observation.detail, **told})
+
+
+def _answered_beside(check: Check, others: Sequence[Observation]) -> list[str]:
+    """What shows that a server which takes such packets is there, though this one was refused: it answered."""
+    servers = servers_of(check)
+    return [o.id for o in others if o.outcome in PASSED and (o.transport, o.port) in servers and (o.family or 4) == check.family]
 
 
 def _cause(failed: Observation, others: Sequence[Observation], facts: PathFacts) -> tuple[Cause, list[str]]:

@@ -77,6 +77,8 @@ class CheckSpec:
     """Its variants are wraps of the control channel (beside the user's own profile, which any check may have); otherwise they are forms."""
     opened_by: tuple[Transport, int] | None = None
     """The port of the control connection that its form `in-call` is set up through, whose program then answers; None: no such form."""
+    taken_by: tuple[tuple[Transport, int], ...] = ()
+    """Of what has no port: those of the servers that take it, each within sessions of its own alone."""
     counted_in: tuple[str, str] = ("", "")
     """Probe and name of the check that counts the same packets too; empty: none does."""
     silent_to_strangers: str = ""
@@ -90,6 +92,8 @@ class CheckSpec:
 TCP, UDP, GRE_, ESP_ = (Transport.TCP,), (Transport.UDP,), (Transport.GRE,), (Transport.ESP,)
 EITHER: Final = (Transport.TCP, Transport.UDP)
 PPTP_PORT: Final = 1723
+IPSEC: Final = ((Transport.UDP, 500), (Transport.UDP, 4500))
+"""Where whoever takes ESP answers IKE."""
 WRAPPED_OPENVPN: Final = "an OpenVPN server that wants its control channel wrapped (tls-auth, tls-crypt); other services close at once too"
 
 CHECKS: Final[tuple[CheckSpec, ...]] = (
@@ -106,8 +110,9 @@ CHECKS: Final[tuple[CheckSpec, ...]] = (
         raw=True,
         known_by_tag=True,
         opened_by=(Transport.TCP, PPTP_PORT),
+        taken_by=((Transport.TCP, PPTP_PORT),),
     ),
-    CheckSpec("esp", "passthrough", Kind.PACKETS, "ESP passthrough", ESP_, raw=True, known_by_tag=True),
+    CheckSpec("esp", "passthrough", Kind.PACKETS, "ESP passthrough", ESP_, raw=True, known_by_tag=True, taken_by=IPSEC),
     CheckSpec("pptp", "control", Kind.CONVERSATION, "PPTP control connection", TCP),
     CheckSpec(
         "pptp",
@@ -167,6 +172,8 @@ LCP_ANSWERS_BOTH: Final = (GRE_IN_CALL, PPTP_LCP)
 ESP: Final = Check("esp", "passthrough", Transport.ESP)
 PPTP_CONTROL: Final = Check("pptp", "control", Transport.TCP, PPTP_PORT)
 L2TP_CONTROL: Final = Check("l2tp", "control", Transport.UDP, 1701)
+L2TP_DATA: Final = L2TP_CONTROL._replace(name="data")
+"""Data messages of a call with PPP LCP in them, each direction by itself."""
 ESP_IN_UDP: Final = Check("ike", "esp-in-udp", Transport.UDP, 4500)
 SEGMENTS_LOST: Final = Check("quality", "loss", Transport.TCP)
 LINE_CARRIES: Final = Check("quality", "throughput", Transport.IP)
@@ -280,6 +287,12 @@ def same_packets(check: Check) -> Check | None:
     spec = spec_of(check)
     probe, name = spec.counted_in if spec is not None else ("", "")
     return check._replace(probe=probe, name=name) if name else None
+
+
+def servers_of(check: Check) -> tuple[tuple[Transport, int], ...]:
+    """Transport and port of the servers that take such packets: its own, or those that take them within their sessions."""
+    spec = spec_of(check)
+    return ((check.transport, check.port),) if check.port is not None else spec.taken_by if spec is not None else ()
 
 
 def plain_on_port(check: Check) -> Check | None:

@@ -1,7 +1,8 @@
 """What one end of a run knew of its own host and its capture does not show: the note that the run's captures carry.
 
-What came to the wire and to no socket, what was sent and never left, who has which port, and what lets through what the host's own firewall
-keeps. A comment of the capture file, in JSON behind MARK; a file without one is read as any other.
+What came to the wire and to no socket, what was sent and never left, who has which port, what lets through what the host's own firewall
+keeps, and which sessions asked about a limit on rate. A comment of the capture file, in JSON behind MARK; a file without one is read as any
+other.
 """
 
 import json
@@ -31,12 +32,14 @@ class Circumstances:
     ports: Mapping[tuple[Transport, int], PortState] = field(default_factory=dict)
     """Of the server; empty at the client."""
     programs: Mapping[tuple[Transport, int], str] = field(default_factory=dict)
+    trains: frozenset[str] = frozenset()
+    """Keys of the sessions that filled a limit on purpose: what they lost says nothing else. Empty at the server."""
 
     @property
     def worth_a_note(self) -> bool:
         """Whether a reader of the capture would come to something else without it."""
         taken = any(state is not PortState.OURS for state in self.ports.values())
-        return bool(self.dropped_on_input or self.dropped_on_output or self.firewall.commands or taken)
+        return bool(self.dropped_on_input or self.dropped_on_output or self.firewall.commands or taken or self.trains)
 
     def added_to(self, record: EndRecord) -> EndRecord:
         """The record of this end's capture with what the capture does not show."""
@@ -45,14 +48,15 @@ class Circumstances:
     def told(self, facts: PathFacts, host: str) -> PathFacts:
         """The facts with what this end, `client` or `server`, knew."""
         firewalls = {**facts.firewalls, host: self.firewall}
-        return replace(facts, ports={**facts.ports, **self.ports}, programs={**facts.programs, **self.programs}, firewalls=firewalls)
+        ports, programs = {**facts.ports, **self.ports}, {**facts.programs, **self.programs}
+        return replace(facts, ports=ports, programs=programs, firewalls=firewalls, trains=facts.trains | self.trains)
 
 
 def of_end(host: str, record: EndRecord, facts: PathFacts) -> Circumstances:
     """Those of one end of a run, `client` or `server`."""
     firewall = facts.firewalls.get(host, NOTHING)
     if host == "client":
-        return Circumstances(record.dropped_on_input, record.dropped_on_output, firewall)
+        return Circumstances(record.dropped_on_input, record.dropped_on_output, firewall, trains=facts.trains)
     return Circumstances(record.dropped_on_input, record.dropped_on_output, firewall, facts.ports, facts.programs)
 
 
@@ -70,6 +74,7 @@ def note(circumstances: Circumstances) -> str:
         "commands": [list(circumstances.firewall.commands[one]) for one in kept],
         "ports": [[transport.value, port, state.value] for (transport, port), state in circumstances.ports.items()],
         "programs": [[transport.value, port, name] for (transport, port), name in circumstances.programs.items()],
+        "trains": sorted(circumstances.trains),
     }
     return MARK + json.dumps(told, separators=(",", ":"))
 
@@ -90,6 +95,7 @@ def read_note(comment: str) -> Circumstances | None:
             read_mends(kept, told.get("firewall"), told.get("commands")),
             {_port(row): one_of(PortState, row[2], "state") for row in _rows(told, "ports")},
             {_port(row): text_of(row[2], "program") for row in _rows(told, "programs")},
+            frozenset(text_of(key, "train") for key in _rows({"trains": [], **told}, "trains")),
         )
     except (DecodeError, ValueError, RecursionError):
         return None

@@ -97,6 +97,16 @@ class PacketCounts:
             whole.proven.update(count.proven)
         return whole
 
+    def provable(self, direction: Direction) -> Count:
+        """All messages in one direction that something could show to have come where nobody records it there: answers are not answered."""
+        found, whole = self.total(direction), Count()
+        answers = {key for message in LCP_ANSWERS for key in self.count(direction, message).sent}
+        if not answers:
+            return found
+        whole.sent = {key: at for key, at in found.sent.items() if key in found.received or key not in answers}
+        whole.received, whole.sizes, whole.blocks, whole.proven = found.received, found.sizes, found.blocks, found.proven
+        return whole
+
     def pass_over(self, direction: Direction, takes: Callable[[str, float], bool]) -> int:
         """What was lost and is to be left out, by its key and by when it left, counts as if it had not left; how many these are."""
         found = 0

@@ -21,7 +21,7 @@ from vpnprobe.evidence.checks import is_raw, tcp_reach
 from vpnprobe.evidence.comparison import SPARE_BLOCKS, blocks_needed
 from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.judging.base import Judge
-from vpnprobe.evidence.judging.packets import may_lose_alone
+from vpnprobe.evidence.judging.packets import may_lose_alone, more_to_tell_loss
 from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_counts import CountedRecords
 from vpnprobe.evidence.packet_records import Check
@@ -118,6 +118,8 @@ class ProbeContext:
     """UDP ports of the server at which nothing came of the client's before the server itself had sent from there."""
     comparison: Comparison = field(init=False)
     """What suspected kinds are compared with."""
+    farewells: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    """What ends a conversation that stays up until the run's end, in the protocol's own words: a server may keep what is left open."""
     tunnels: list[Tunnel] = field(default_factory=list)
     """All that are tried, in order."""
     line: Line = field(init=False)
@@ -169,8 +171,11 @@ class ProbeContext:
 
     def unconnected(self, port: int) -> str:
         """Why a conversation over TCP was not begun."""
-        kinds = {refusal.kind for refusal in self.recorder.refusals if refusal.check == tcp_reach(port)}
-        if RefusalKind.RST in kinds and self.port_state(Transport.TCP, port) is not PortState.OURS:
+        reach = tcp_reach(port)
+        kinds = {refusal.kind for refusal in self.recorder.refusals if refusal.check == reach}
+        counted = self.judge().packet_counts.get(reach)
+        answered = counted is not None and bool(counted.total(Direction.S2C).received)
+        if RefusalKind.RST in kinds and not answered and self.port_state(Transport.TCP, port) is not PortState.OURS:
             return "the connection was refused: nothing listens there"
         return "the connection was refused" if kinds else "no TCP connection to this port came up"
 
@@ -217,6 +222,11 @@ class ProbeContext:
         if len(self._sockets) > MOST_SOCKETS:
             self._sockets.popleft().close()
         return port
+
+    async def part(self) -> None:
+        """Ends in their own words all conversations that stayed up; each takes a bounded time."""
+        farewells, self.farewells = self.farewells, []
+        await asyncio.gather(*(farewell() for farewell in farewells), return_exceptions=True)
 
     def close(self) -> None:
         self.comparison.close()
@@ -287,6 +297,8 @@ class ProbeContext:
         if counted is None or count is None or not judgement.would_have_recorded(check, way):
             return 0
         if count.received:
+            if more := more_to_tell_loss(judgement, check, way, count):
+                return more
             compare = len(count.blocks) < MOST_COMPARED and self.comparison.compares(way) and may_lose_alone(judgement, check, way, count)
             return COMPARED_AT_ONCE if compare else 0
         if not count.sent and (set_aside := counted.set_aside[way]):

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.pptp import Initiator, host_name
-from vpnprobe.endpoint.driver import GoalWithin, StreamDriver
+from vpnprobe.conversations.pptp import host_name
+from vpnprobe.conversations.pptp_ends import Initiator
+from vpnprobe.endpoint.driver import CLOCK_SLACK_S, GoalWithin, StreamDriver
 from vpnprobe.endpoint.ppp_call import Call
 from vpnprobe.endpoint.probe_packets import in_call
 from vpnprobe.evidence.checks import GRE_IN_CALL, PPTP_CONTROL, PPTP_LCP
@@ -30,6 +31,8 @@ DEADLINE_S: Final = 8.0
 PPPD_STARTS_S: Final = 2.0
 """A server starts its pppd once the call is up; that one's first Configure-Request comes soon after."""
 ENDED: Final = "the server ended the call right after it had come up, before any GRE: its pppd may not start"
+HANG_UP_S: Final = 1.0
+"""For the server's word on the end of a call: without it the connection is closed all the same."""
 LISTENING_S: Final = 0.2
 """Between requests to a pppd that has not been heard: each of its answers is a trial of the way back."""
 
@@ -89,15 +92,16 @@ class Calls:
         name = host_name(context.nonces.conversation().hex())
         conversation = Initiator(name, 1 + int.from_bytes(context.stack.entropy(2), "big") % 0xFFFE)
         stream = await connected(context, PPTP_CONTROL, deadline_s=context.connect_s(DEADLINE_S))
-        connection = _ControlConnection(stream_driver(context, conversation, PPTP_CONTROL, stream))
+        connection = _ControlConnection(context, conversation, stream_driver(context, conversation, PPTP_CONTROL, stream))
         context.keep(connection)
+        context.farewells.append(connection.hang_up)
         with context.recorder.in_block(await moment()):
             connection.driver.start()
         await connection.driver.wait(GoalWithin(connection.driver, PPTP_CONTROL.name, context.stack.now(), context.answer_s))
         if connection.driver.ended:
             await connection.driver.finished()
         if self.call is not None:
-            connection.close()  # Another attempt was faster; one call is enough.
+            await connection.hang_up()  # Another attempt was faster; one call is enough.
         elif not conversation.reached(PPTP_CONTROL.name):
             self._late.append((conversation, connection))
         elif context.raw is not None:
@@ -197,11 +201,39 @@ class Calls:
         return self._connection is not None and self._connection.driver.ended
 
 
+class _HungUp:
+    """The server has answered that the control connection ends, or the time for it is over."""
+
+    def __init__(self, conversation: Initiator, until_s: float) -> None:
+        """`until_s`: on the network stack's clock."""
+        self._conversation = conversation
+        self._until_s = until_s
+
+    def reached(self, now: float) -> bool:
+        return self._conversation.finished or now >= self._until_s - CLOCK_SLACK_S / 2
+
+    def due(self) -> float:
+        return self._until_s
+
+
 @dataclass(frozen=True, slots=True)
 class _ControlConnection:
     """What must go when the run ends."""
 
+    context: ProbeContext
+    conversation: Initiator
     driver: StreamDriver
+
+    async def hang_up(self) -> None:
+        """Clears the call and ends the control connection, and waits HANG_UP_S at most for the server's word on it."""
+        driver, stack = self.driver, self.context.stack
+        if driver.ended or not self.conversation.answered:
+            return
+        driver.say(self.conversation.hang_up)
+        await driver.wait(_HungUp(self.conversation, stack.now() + min(HANG_UP_S, self.context.answer_s())))
+        if self.conversation.finished or driver.ended:
+            driver.close()
+            await driver.stream.close()
 
     def close(self) -> None:
         self.driver.close()

@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from typing import Final, TypeVar
 
 from vpnprobe.conversations.echo_trains import Place, TrainRun
-from vpnprobe.conversations.tunnel_echo import EchoRun, TunnelEcho
+from vpnprobe.conversations.tunnel_echo import EchoRun, TunnelRequests
 from vpnprobe.endpoint.driver import CLOCK_SLACK_S, Driver
 from vpnprobe.endpoint.pacer import Turn
 from vpnprobe.evidence.checks import tcp_reach, udp_reach
@@ -71,7 +71,13 @@ class SessionOver:
     """A session is over: both ends' echo requests are answered, it has failed, or nothing comes any more."""
 
     def __init__(
-        self, context: ProbeContext, client: TunnelEcho, server_echoes: int, *, stream: bool, first_answer_s: float = 2 * RETRANSMIT_LEAST_S
+        self,
+        context: ProbeContext,
+        client: TunnelRequests,
+        server_echoes: int,
+        *,
+        stream: bool,
+        first_answer_s: float = 2 * RETRANSMIT_LEAST_S,
     ) -> None:
         """`first_answer_s`: the server's first answer is waited for so long at the least."""
         self._client = client
@@ -121,7 +127,7 @@ class TunnelSessions(ABC):
         self.opening_bytes = opening_bytes
         context.tunnels.append(self)
 
-    def at_the_lines_pace(self, end: TunnelEcho) -> None:
+    def at_the_lines_pace(self, end: TunnelRequests) -> None:
         """Has an end's echo requests leave as the line carries them."""
         end.run.pace = self.context.pacer
         if self.context.line.slow:
@@ -135,7 +141,7 @@ class TunnelSessions(ABC):
     async def in_trains(self, places: Sequence[Place]) -> tuple[str, TrainRun]:
         """One fresh session over UDP whose echo requests follow a timetable: its conversation's key, and the requests."""
 
-    async def behind_its_end(self, client: TunnelEcho, driver: Driver) -> None:
+    async def behind_its_end(self, client: TunnelRequests, driver: Driver) -> None:
         """Where nothing more was answered at the end of a session, or no large request: one more of each end in each of some blocks.
 
         What is old goes beside what is fresh, and what is large beside what is small, in random order: so the end of a session, or of all
@@ -154,7 +160,7 @@ class TunnelSessions(ABC):
         finally:
             self._behind = False
 
-    async def _once_more(self, client: TunnelEcho) -> None:
+    async def _once_more(self, client: TunnelRequests) -> None:
         """A second session: as long, or a short one where nothing at all was answered, which a long one may be cut before."""
         echoes = client.run.count if any(request.answered_at is not None for request in client.run.requests.values()) else ECHOES
         await asyncio.sleep(self.context.settle_s)  # What is to go through the newest session has been asked for by then.
@@ -162,7 +168,7 @@ class TunnelSessions(ABC):
             self._made += 1
             await self.session(echoes, at_once)
 
-    async def _one_a_block(self, client: TunnelEcho, driver: Driver, count: int) -> None:
+    async def _one_a_block(self, client: TunnelRequests, driver: Driver, count: int) -> None:
         context, moment = self.context, MomentsOfOneKind(self.context)
         for _ in range(count):
             block = await moment()
@@ -224,6 +230,8 @@ class TunnelSessions(ABC):
         for check in self.steps:
             if not any(row.outcome is Outcome.PASS for row in rows_of(judgement, check)):
                 return still_needed(self.context, check, self._made)
+        if self.data not in judgement.packet_counts:
+            return 1  # What came up did so when its session had been given up: nothing has been asked of data yet.
         return max(self._more_data(judgement, way) for way in WAYS)
 
     def _more_data(self, judgement: Judge, way: Direction) -> int:

@@ -13,7 +13,7 @@ from vpnprobe.report.story import is_stopped, place_in_order, place_words
 from vpnprobe.report.words import (
     Mark,
     bound_words,
-    cause_words,
+    cause_of,
     count_words,
     direction_words,
     feasibility_mark,
@@ -172,7 +172,7 @@ def _facts(row: Observation) -> Iterable[str]:
     yield f"median round trip {row.rtt_ms:.3g} ms" if row.rtt_ms is not None else ""
     lost_way = {"c2s": "lost on the way to the server", "s2c": "lost on the way back"}.get(str(row.detail.get("lost_direction")))
     yield lost_way or ""
-    yield f"cause: {cause_words(row.cause)}" if row.cause else ""
+    yield f"cause: {told}" if (told := cause_of(row)) else ""
     yield place_words(row)
     bound = bound_words(row.error_bound)
     yield f"wrong with a probability of at most {bound}" if bound else ""

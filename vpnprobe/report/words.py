@@ -136,6 +136,13 @@ def cause_words(cause: Cause) -> str:
             assert_never(cause)
 
 
+def cause_of(row: Observation) -> str:
+    """The cause of a row in words; empty: it has none. What is refused where a server answered otherwise has somebody who listens."""
+    if row.cause is Cause.NO_LISTENER and row.detail.get("answered_beside"):
+        return "none is taken outside a session"
+    return cause_words(row.cause) if row.cause is not None else ""
+
+
 def direction_words(direction: Direction) -> str:
     match direction:
         case Direction.C2S:

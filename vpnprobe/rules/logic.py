@@ -307,7 +307,8 @@ def _with_unmet(finding: Finding, reading: Reading) -> Finding:
     """Adds why a source that would have proved it did not count."""
     for source in finding.rule.sources:
         value = reading.value(source.selector)
-        if source.unmet is not None and value.truth is Truth.TRUE and not reading.holds(source.when):
+        untried = source.instead_of is None or not reading.tried(source.instead_of)
+        if source.unmet is not None and untried and value.truth is Truth.TRUE and not reading.holds(source.when):
             grounds = tuple(row for name in source.when or () for row in reading.value(name).rows)
             return replace(finding, value=joined(Truth.UNKNOWN, (finding.value, value)), grounds=grounds, unmet=source.unmet)
     return finding

@@ -171,8 +171,11 @@ def why(value: Value, rules: RuleSet) -> str:
     """Why a value is unknown, by what is most worth knowing."""
     open_rows = [row for row in value.rows if truth_of(row) is Truth.UNKNOWN]
     unanswered = [row for row in open_rows if row.outcome is Outcome.NO_ANSWER and row.detail.get("arrived_at_server")]
+    silent = [row for row in open_rows if row.outcome is Outcome.NO_ANSWER]
+    skipped = [row for row in open_rows if row.outcome is Outcome.SKIPPED]
     for key, fits in (
-        ("no-listener", [row for row in open_rows if row.cause is Cause.NO_LISTENER]),
+        ("no-listener", [row for row in open_rows if row.cause is Cause.NO_LISTENER and "answered_beside" not in row.detail]),
+        ("outside-session", [row for row in open_rows if "answered_beside" in row.detail]),
         ("refused", [row for row in open_rows if by_the_peer(row)]),
         ("host-firewall", [row for row in open_rows if row.cause is Cause.HOST_FIREWALL]),
         ("unwatched", [row for row in open_rows if row.detail.get("unwatched")]),
@@ -181,15 +184,16 @@ def why(value: Value, rules: RuleSet) -> str:
         ("unanswered", unanswered),
         ("opened-before", [row for row in open_rows if "opened_before_s" in row.detail]),
         ("after-server", [row for row in open_rows if row.detail.get("after_server")]),
-        ("no-answer", [row for row in open_rows if row.outcome is Outcome.NO_ANSWER]),
+        ("no-answer-and-skipped", [*silent, *skipped] if silent and skipped else []),
+        ("no-answer", silent),
         ("error", [row for row in open_rows if row.outcome is Outcome.ERROR]),
-        ("skipped", [row for row in open_rows if row.outcome is Outcome.SKIPPED]),
+        ("skipped", skipped),
     ):
         if fits:
             return filled(
                 rules.why[key],
                 {
-                    "reason": _reasons(fits),
+                    "reason": _reasons([row for row in fits if row.outcome is Outcome.SKIPPED] or fits),
                     "mend": _mend(fits),
                     "program": _programs(fits),
                     "sent": _sent(fits),

@@ -63,6 +63,13 @@ class StopResult(IntEnum):
     FSM_ERROR = 7
 
 
+class DisconnectResult(IntEnum):
+    """Result codes of CDN, section 4.4.2, as far as this end gives them."""
+
+    ADMINISTRATIVE = 3
+    """The call was ended on purpose."""
+
+
 class MalformedControlMessage(DecodeError):
     """The T bit and the version are those of a control message, the rest is not what it should be."""
 
@@ -364,4 +371,12 @@ def stop_avps(*, assigned_tunnel_id: int, result: StopResult = StopResult.GENERA
     return (
         Avp(AvpType.ASSIGNED_TUNNEL_ID, assigned_tunnel_id.to_bytes(2, "big")),
         Avp(AvpType.RESULT_CODE, result.to_bytes(2, "big")),
+    )
+
+
+def disconnect_avps(*, assigned_session_id: int, result: DisconnectResult = DisconnectResult.ADMINISTRATIVE) -> tuple[Avp, ...]:
+    """The AVPs of CDN, section 6.12. `assigned_session_id` is the sender's own."""
+    return (
+        Avp(AvpType.RESULT_CODE, result.to_bytes(2, "big")),
+        Avp(AvpType.ASSIGNED_SESSION_ID, assigned_session_id.to_bytes(2, "big")),
     )

@@ -1,6 +1,11 @@
-"""L2TP (RFC 2661) in captures: the tracker of `vpnprobe.conversations.l2tp` on each pair of ports with 1701 at an end."""
+"""L2TP (RFC 2661) in captures: the tracker of `vpnprobe.conversations.l2tp` on each pair of ports with 1701 at an end.
+
+Data messages are known by the LCP packet or the digest of the frame in them, and count where the tunnel's beginning is in the capture: both
+ends' captures then call the tunnel by the same name.
+"""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from vpnprobe.capture.followers.base import (
@@ -15,11 +20,12 @@ from vpnprobe.capture.followers.base import (
     pair,
     seems_ttl_limited,
 )
+from vpnprobe.capture.followers.data_packets import DataPackets
 from vpnprobe.capture.frames import Frame
-from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.l2tp import L2tpTracker, State, describe
+from vpnprobe.conversations.contract import OF_SESSION, Sender
+from vpnprobe.conversations.l2tp import L2tpTracker, State, data_name, describe
 from vpnprobe.errors import DecodeError
-from vpnprobe.evidence.checks import L2TP_CONTROL
+from vpnprobe.evidence.checks import L2TP_CONTROL, L2TP_DATA
 from vpnprobe.observations.schema import ConversationSummary, Transport
 from vpnprobe.wire.l2tp import (
     PORT,
@@ -37,19 +43,25 @@ RESERVED_BITS: Final = 0x34F0
 
 
 class L2tpConversation:
+    """The tunnels between two ends, one after another, which count as one."""
+
     def __init__(self, source: HostPort, destination: HostPort) -> None:
         self.flow = Flow("l2tp", Transport.UDP, source, destination)
         self.client = destination if source[1] == PORT and destination[1] != PORT else source
         self.tracker = L2tpTracker()
         self.names: list[str] = []
         self.data = 0
+        self._data = DataPackets(begun=True)
         self._seen: set[tuple[HostPort, str, str, bool]] = set()
 
     def take(self, frame: Frame, source: HostPort, payload: bytes) -> Iterable[CapturedMessage]:
+        """One captured message for each control message that is new, and for each data message of a tunnel whose beginning was seen."""
         sender = Sender.INITIATOR if source == self.client else Sender.RESPONDER
         message = self.tracker.saw_datagram(sender, payload, now=frame.at)
         if isinstance(message, DataMessage):
             self.data += 1
+            if self.tracker.key:
+                yield from self._of_data(frame, sender, message, len(payload))
         elif isinstance(message, ControlMessage):
             name, detail = describe(message)
             if len(self.names) < MESSAGES_KEPT:
@@ -59,6 +71,13 @@ class L2tpConversation:
                 self._seen.add(kind)
                 from_client = source == self.client if self.flow.client is not None else None
                 yield captured(frame, always(L2TP_CONTROL), self.tracker.key, name, detail=detail, from_client=from_client)
+
+    def _of_data(self, frame: Frame, sender: Sender, message: DataMessage, size: int) -> Iterable[CapturedMessage]:
+        name = data_name(message)
+        key = f"{self.tracker.key}{OF_SESSION}{name}"
+        detail = self._data.take(sender, number=int(name, 16), key=key, carries=bool(message.payload), at=frame.at)
+        if detail is not None:
+            yield replace(captured(frame, always(L2TP_DATA), key, describe(message)[0], detail=detail), size=size)
 
     def opened_by(self, source: HostPort, payload: bytes) -> None:
         """An SCCRQ shows who the client is, an SCCRP who is not."""
@@ -98,6 +117,8 @@ class L2tpFollower(PacketFollower):
             tunnel = self._tunnels[slot] = L2tpConversation(source, destination)
         tunnel.opened_by(source, payload)
         tunnel.flow.count(frame, source)
+        if not payload[0] & TYPE_BIT >> 8:
+            payload += bytes(length - len(payload))  # Zeros stand for what the capture cut: LCP is at the beginning.
         return tunnel.take(frame, source, payload)
 
     def summaries(self) -> Iterable[ConversationSummary]:

@@ -112,6 +112,11 @@ class Judge:
         """Everything that was counted of it; empty where nothing was."""
         return self.packet_counts.get(check, PacketCounts())
 
+    def trials(self, check: Check, way: Direction) -> Count:
+        """Of what left in one direction, what tells whether it came."""
+        counts = self.counts(check)
+        return counts.total(way) if self.would_have_recorded(check, way) else counts.provable(way)
+
     def _background(self, way: Direction) -> Background:
         return background(self._telling_loss(way), way) + self.facts.background.get(way, Background())
 

@@ -240,7 +240,7 @@ class DataRun:
 
 def data(judge: Judge, check: Check) -> Iterator[Observation]:
     """One observation a direction in which anything left or came."""
-    counts = {way: judge.counts(check).total(way) for way in WAYS}
+    counts = {way: judge.trials(check, way) for way in WAYS}
     rows = {way: _one_way(judge, check, way, count) for way, count in counts.items() if count.sent or count.received}
     both_end = check.transport is Transport.TCP and [row.cause for row in rows.values()] == [Cause.PACKETS] * 2
     follower = _follower({way: DataRun.of(count, stream=True) for way, count in counts.items()}) if both_end else None
@@ -309,7 +309,7 @@ def trials_of(check: Check, count: Count) -> list[DataPacket]:
 
 def longest_session(judge: Judge, check: Check, way: Direction) -> int:
     """How many packets the longest session sent that way; 0: there was none."""
-    run = DataRun.of(judge.counts(check).total(way), stream=check.transport is Transport.TCP)
+    run = DataRun.of(judge.trials(check, way), stream=check.transport is Transport.TCP)
     return max(map(len, run.sessions), default=0)
 
 
@@ -348,7 +348,7 @@ def asked_for(lost: list[Departure], thresholds: int, *, by_time: bool) -> tuple
 
 def suspected_limit(judge: Judge, check: Check, way: Direction) -> DataLimit | None:
     """What would limit data that way, were its bound small enough; None: nothing looks so."""
-    run = DataRun.of(judge.counts(check).total(way), stream=check.transport is Transport.TCP)
+    run = DataRun.of(judge.trials(check, way), stream=check.transport is Transport.TCP)
     return run.limit(_bound(judge, way, stream=run.stream), 1.0)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from vpnprobe.evidence.checks import IN_CALL, is_raw
+from vpnprobe.evidence.checks import IN_CALL, is_raw, plain_on_port
 from vpnprobe.evidence.comparison import alone_bound
 from vpnprobe.evidence.judging.base import WAYS, Judge
 from vpnprobe.evidence.judging.order import AfterServer
@@ -14,6 +14,8 @@ from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
 
 LEAST_LOST: Final = 3
+ENOUGH_TO_TELL_LOSS: Final = 40
+"""Packets of a kind: more than LOSS_WORTH_A_WORD of so many are lost nearly always on a path that loses one in six."""
 SO_MUCH_MORE: Final = 3.0
 """So many times the share that the rest loses must be lost of one kind before it is compared."""
 LOSS_WORTH_A_WORD: Final = 0.05
@@ -35,8 +37,7 @@ def packets(judge: Judge, check: Check) -> Iterator[Observation]:
 
 
 def _one_way(judge: Judge, check: Check, way: Direction) -> Observation | None:
-    counts = judge.counts(check)
-    count = counts.total(way)
+    counts, count = judge.counts(check), judge.trials(check, way)
     if not count.sent and not count.received:
         return None
     if way is Direction.S2C and is_raw(check) and not judge.ends[way][1].sees_raw and not count.received:
@@ -55,7 +56,7 @@ def _one_way(judge: Judge, check: Check, way: Direction) -> Observation | None:
         outcome = Outcome.DEGRADED if found.detail.get("form") == IN_CALL else found.outcome
         return replace(found, outcome=outcome, cause=_at_servers_side(judge), detail={**found.detail, **told})
     found = replace(found, outcome=Outcome.PASS, rtt_ms=_round_trip(counts, count) if way is Direction.S2C else None)
-    if not _is_lossy(count, trials):
+    if not is_lossy(count, trials):
         return found
     bound = loses_alone(judge, check, way, count)
     shown = bound is not None and bound <= judge.facts.error_bound
@@ -80,6 +81,18 @@ def may_lose_alone(judge: Judge, check: Check, way: Direction, count: Count) -> 
     return bound is None or bound > judge.facts.error_bound
 
 
+def more_to_tell_loss(judge: Judge, check: Check, way: Direction, count: Count) -> int:
+    """How many more of a kind that a protocol rests on it takes to tell the loss of a path that loses some of everything; 0: none.
+
+    Without them the same loss would be told of a protocol that sends many packets, and not of one that sends few.
+    """
+    path = judge.loss[way]
+    lossy = path.lost >= LEAST_LOST and path.lost > LOSS_WORTH_A_WORD * (path.lost + path.passed)
+    if not lossy or is_lossy(count, len(count.sent)) or plain_on_port(check) == check:
+        return 0
+    return max(0, ENOUGH_TO_TELL_LOSS - len(count.sent))
+
+
 def _at_servers_side(judge: Judge) -> Cause:
     """What lets in only what the server has asked for."""
     return Cause.NAT if judge.facts.server_nat else Cause.STATE
@@ -94,7 +107,8 @@ def _after_server(judge: Judge, found: Observation, late: AfterServer, bound: fl
     return replace(found, outcome=outcome, sent=len(late.before), received=0, error_bound=bound)
 
 
-def _is_lossy(count: Count, trials: int) -> bool:
+def is_lossy(count: Count, trials: int) -> bool:
+    """Whether enough is lost to be told. `trials`: how many left, or came where nobody knows."""
     return count.lost >= 2 and count.lost / trials > LOSS_WORTH_A_WORD
 
 

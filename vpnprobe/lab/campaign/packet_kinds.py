@@ -136,6 +136,11 @@ def l2tp_control() -> tuple[Step, ...]:
     return Step(C2S, messages), Step(S2C, messages)
 
 
+def l2tp_data(way: Direction) -> tuple[Step, ...]:
+    """Flags and version of a data message with a length (section 3.1), and the head of LCP in the PPP frame behind its header."""
+    return (Step(way, _udp(1701, {**_bytes_at(0, "4002"), **_bytes_at(8, "ff03c021")}, 54, 54)),)
+
+
 def ike(port: int, version: int) -> tuple[Step, ...]:
     """The version stands behind both SPIs and the next payload (RFC 7296 section 3.1); on 4500 behind the non-ESP marker."""
     start = 4 if port == 4500 else 0
@@ -189,6 +194,8 @@ def _steps(probe: str, check: str, transport: Transport, port: int, variant: str
             yield pptp_control()
         case "l2tp", "control":
             yield l2tp_control()
+        case "l2tp", "data":
+            yield l2tp_data(way)
         case "ike", "ikev1-main":
             yield ike(port, 1)
         case "ike", "ikev2-init":

@@ -1,7 +1,7 @@
 """What must be said of a protocol, computed from the topology alone: which port and wrap it works on, and how well.
 
 What each protocol takes follows its standard: PPTP's data is GRE inside a call, L2TP/IPsec takes IKEv1 and ESP, or ESP in UDP where a
-NAT is on the path or ESP does not pass, OpenVPN and WireGuard take their data both ways on one port.
+NAT is on the path or ESP does not pass, L2TP by itself, OpenVPN and WireGuard take their data both ways on one port.
 """
 
 from collections.abc import Iterator, Sequence
@@ -100,7 +100,8 @@ def _ways(topology: Topology, protocol: str, candidates: Sequence[int], control_
             inside = [step for way in WAYS for step in packet_kinds.gre_in_call(way)]
             yield Way(1723), (*packet_kinds.pptp_control(), *inside)
         case Protocol.L2TP:
-            yield Way(1701), packet_kinds.l2tp_control()
+            inside = [step for way in WAYS for step in packet_kinds.l2tp_data(way)]
+            yield Way(1701), (*packet_kinds.l2tp_control(), *inside)
         case Protocol.L2TP_IPSEC:
             yield from _l2tp_ipsec(behind_nat=bool(topology.nats))
         case Protocol.OPENVPN_UDP:
