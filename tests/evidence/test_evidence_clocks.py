@@ -152,7 +152,7 @@ def judged_in(scenario: str) -> tuple[EndRecord, EndRecord, PathFacts]:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(client_agent, "judge", noting)
-        measure_simulated(load(scenario).topology, seed=1, settings=Settings((1194,)), tell=lambda _: None)
+        measure_simulated(load(scenario).topology, seed=2, settings=Settings((1194,)), tell=lambda _: None)
     return taken[-1]
 
 
