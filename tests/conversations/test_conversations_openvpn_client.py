@@ -7,13 +7,12 @@ import pytest
 from openvpn_support import C_ID, S_ID, Pair, completed, control, make_client, make_pair, saying
 
 from vpnprobe.conversations.openvpn_client import MOST_OPTIONS, MOST_PUSH_REQUESTS
-from vpnprobe.conversations.openvpn_ends import CLIENT_TUNNEL, SERVER_TUNNEL, ClientOffer, compression_of, tunnel_gateway
+from vpnprobe.conversations.openvpn_ends import CLIENT_TUNNEL, SERVER_TUNNEL, ClientOffer, tunnel_gateway
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session import Stage
 from vpnprobe.conversations.openvpn_tls import TlsFailed
 from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.openvpn import AckV1, HardResetClientV2, HardResetServerV2, Reliable
-from vpnprobe.wire.openvpn_data import Compression
 from vpnprobe.wire.openvpn_messages import PUSH_REQUEST, PushReply
 
 USER = ClientOffer(username="somebody", password="secret")
@@ -23,7 +22,8 @@ PUSHED = b"PUSH_REPLY,route-gateway 10.255.238.1,ifconfig 10.255.238.2 255.255.2
 @pytest.mark.parametrize(
     ("says", "offer", "failure"),
     [
-        (b"AUTH_FAILED", None, Failure(FailureCode.CREDENTIALS_WANTED)),
+        (b"AUTH_FAILED", None, Failure(FailureCode.SESSION_REFUSED)),
+        (b"AUTH_FAILED", ClientOffer(may_sign_in=True), Failure(FailureCode.CREDENTIALS_WANTED)),
         (b"AUTH_FAILED", USER, Failure(FailureCode.CREDENTIALS_REFUSED)),
         (b"AUTH_FAILED,expired account", USER, Failure(FailureCode.CREDENTIALS_REFUSED, "expired account")),
         (b"AUTH_FAILED,CRV1:R,E:id:dXNlcg==:PIN", USER, Failure(FailureCode.CHALLENGE_WANTED, "CRV1:R,E:id:dXNlcg==:PIN")),
@@ -152,22 +152,6 @@ def test_a_server_that_tells_no_address_is_sent_no_echoes() -> None:
 )
 def test_the_gateway(options: tuple[str, ...], gateway: str | None) -> None:
     assert tunnel_gateway(PushReply(options)) == (IPv4Address(gateway) if gateway else None)
-
-
-@pytest.mark.parametrize(
-    ("options", "compression"),
-    [
-        ((), Compression.NONE),
-        (("topology subnet", "x"), Compression.NONE),
-        (("compress",), Compression.STUB),
-        (("compress stub",), Compression.STUB),
-        (("compress stub-v2",), Compression.STUB_V2),
-        (("comp-lzo no",), Compression.LZO_NO),
-        (("comp-lzo no", "compress stub-v2"), Compression.STUB_V2),
-    ],
-)
-def test_framing(options: tuple[str, ...], compression: Compression) -> None:
-    assert compression_of(PushReply(options)) is compression
 
 
 def test_the_goodbye_goes_through_the_tunnel_or_the_control_channel() -> None:

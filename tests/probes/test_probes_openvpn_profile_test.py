@@ -27,7 +27,7 @@ from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.existing_server import ECHOES, MOST_REMOTES, form_of
 from vpnprobe.probes.openvpn_profile_test import ProfileTest
 from vpnprobe.profiles.errors import ProfileError
-from vpnprobe.profiles.model import NameType, Profile, ServerChecks
+from vpnprobe.profiles.model import NameType, Note, Profile, ServerChecks
 from vpnprobe.profiles.model import Wrapping as ProfileWrapping
 from vpnprobe.transports.simulated import SimulatedNetwork
 from vpnprobe.transports.stack import Datagram, TcpStream, UdpPort
@@ -141,11 +141,10 @@ class TestNames:
 
 
 def test_a_second_factor_is_named_and_no_login_is_tried() -> None:
-    used = profile()
-    found = tried(server_over_udp, replace(used, credentials=replace(used.credentials, static_challenge="Your code?")))
-    assert found.codes == [("handshake", "challenge-wanted")]
+    found = tried(server_over_udp, replace(profile(), unsupported=(Note(3, "static-challenge: no"),)))
+    assert found.codes == [("reset", "not-supported")]
     assert set(found.outcomes.values()) == {"skipped"}
-    assert found.rows["openvpn-handshake-profile-udp-1194-both"].detail["failure"] == "challenge-wanted"
+    assert found.rows["openvpn-reset-profile-udp-1194-both"].detail["said"] == "static-challenge: no"
 
 
 class TestNobodyThere:
@@ -259,7 +258,7 @@ class TestCloserLooks:
         limited = replace(profile(), checks=ServerChecks(tls_version_max="1.2"))
         found = tried(server_over_udp, limited, loses=_answers_to_tls_1_2)
         assert found.codes == [("handshake", "tls-version")]
-        assert found.said == "the profile allows TLS 1.2 at most, and without that limit it begins"
+        assert found.said == "the profile's tls-version-max leaves nothing that the server has: without, TLS begins"
 
     def test_no_limit_no_blame(self) -> None:
         found = tried(server_over_udp, loses=lambda data, inward: data[0] >> 3 == 4)
@@ -343,7 +342,7 @@ class TestRefusals:
         [
             ("alice", "sesame", []),
             ("alice", "open", [("handshake", "credentials-refused")]),
-            ("", "", [("handshake", "credentials-wanted")]),
+            ("", "", [("handshake", "session-refused")]),
         ],
     )
     def test_user_names_and_passwords(self, transport: Transport, username: str, password: str, codes: list[tuple[str, str]]) -> None:

@@ -99,6 +99,10 @@ class EchoRun:
         return bool(fitting) and not any(fitting[-least:])
 
     @property
+    def begun(self) -> bool:
+        return self.due is not None or bool(self.requests)
+
+    @property
     def all_sent(self) -> bool:
         return len(self.requests) >= self.count
 
@@ -199,6 +203,10 @@ class TunnelEcho(ABC):
     def send_payload(self, payload: bytes, now: float) -> str | None:
         """Sends one tunnel packet and returns its name among those of the session; None: there are no keys yet, and nothing is sent."""
 
+    def carry(self, packet: bytes, now: float) -> str | None:
+        """Sends one IPv4 packet through the tunnel, and returns what `send_payload` does."""
+        return self.send_payload(packet, now)
+
     def send_due_echo(self, now: float) -> None:
         """Sends the request that is due, if one is."""
         ends = self.tunnel_ends()
@@ -212,7 +220,7 @@ class TunnelEcho(ABC):
         source, destination = ends
         size = self.room(outer_bytes) or 0
         payload = echo_request(source, destination, identifier=self.run.identifier, sequence=sequence, size=size)
-        self.run.requests[sequence].carried_by = self.send_payload(payload, now)
+        self.run.requests[sequence].carried_by = self.carry(payload, now)
 
     def answered_by(self, payload: bytes) -> str | None:
         """The name of the packet of ours that a tunnel packet answers; None: it answers none."""
@@ -233,4 +241,4 @@ class TunnelEcho(ABC):
                 self.run.answered(message.sequence, now)
         elif self.requests_answered < MOST_ECHOES:
             self.requests_answered += 1
-            self.send_payload(echo_reply(packet, message, short=self.short_replies), now)
+            self.carry(echo_reply(packet, message, short=self.short_replies), now)
