@@ -4,15 +4,29 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 
 import pytest
-from openvpn_support import C_ID, S_ID, Pair, completed, control, make_client, make_pair, saying
+from openvpn_support import (
+    C_ID,
+    S_ID,
+    Pair,
+    authority,
+    completed,
+    control,
+    good_client_context,
+    good_server_context,
+    identity,
+    make_client,
+    make_pair,
+    reached,
+    saying,
+)
 
 from vpnprobe.conversations.openvpn_client import MOST_OPTIONS, MOST_PUSH_REQUESTS
 from vpnprobe.conversations.openvpn_ends import CLIENT_TUNNEL, SERVER_TUNNEL, ClientOffer, tunnel_gateway
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session import Stage
-from vpnprobe.conversations.openvpn_tls import TlsFailed
+from vpnprobe.conversations.openvpn_tls import TlsEnd, TlsFailed, TlsLimits, client_context
 from vpnprobe.wire.ciphers import Cipher
-from vpnprobe.wire.openvpn import AckV1, HardResetClientV2, HardResetServerV2, Reliable
+from vpnprobe.wire.openvpn import AckV1, ControlV1, HardResetClientV2, HardResetServerV2, Reliable
 from vpnprobe.wire.openvpn_messages import PUSH_REQUEST, PushReply
 
 USER = ClientOffer(username="somebody", password="secret")
@@ -292,3 +306,58 @@ def test_a_certificate_that_is_not_acknowledged() -> None:
     heard = saying(keys=b"")
     assert heard.client.stage is Stage.TLS_UP
     assert heard.client.certificate_acknowledged
+
+
+def test_a_data_cipher_that_only_a_real_client_can_do() -> None:
+    offer = ClientOffer(ciphers=(Cipher.AES_256_GCM,), other_ciphers=("AES-256-CBC", "none"))
+    for cipher in ("AES-256-CBC", "none"):
+        pair = saying(says=f"PUSH_REPLY,cipher {cipher}\0".encode(), offer=offer)
+        assert pair.client.failure == Failure(FailureCode.NOT_SUPPORTED, f"the data cipher is {cipher}, which both ends have")
+        assert pair.server.client_info["IV_CIPHERS"] == "AES-256-GCM:AES-256-CBC:none"
+
+
+def test_what_tls_agreed_on_is_looked_at_by_the_caller() -> None:
+    seen = []
+
+    def look(tls: TlsEnd) -> Failure:
+        seen.append((tls.version, tls.cipher_suite, tls.group))
+        return Failure(FailureCode.NOT_SUPPORTED, "another group")
+
+    for group, number in (("prime256v1", 23), ("secp384r1", 24)):
+        limits = TlsLimits(ciphers="DEFAULT:@SECLEVEL=0", group=group)
+        context = client_context(ca_pem=authority(), identity=identity("client", purpose="client"), limits=limits)
+        pair = make_pair(contexts=(context, good_server_context()), offer=ClientOffer(check_tls=look)).complete()
+        assert pair.client.failure == Failure(FailureCode.NOT_SUPPORTED, "another group")
+        assert pair.server.stage is Stage.TLS_UP
+        assert seen[-1] == ("TLSv1.3", "TLS_AES_256_GCM_SHA384", number)
+    assert TlsEnd(good_client_context(), server=False).cipher_suite == ""
+
+
+def without_large(side: str, most: int) -> Pair:
+    """A pair of which large packets of one end are lost; the server cuts its flight into packets of 700 bytes."""
+    pair = make_pair()
+    pair.server._room_and_kind = lambda negotiation: (700, ControlV1)  # type: ignore[method-assign]
+    losing = {"client": pair.client, "server": pair.server}[side]
+    pair.change = lambda end, data: None if end is losing and len(data) > most else data
+    return pair.complete()
+
+
+def test_large_packets_of_the_handshake_that_are_lost() -> None:
+    lost = without_large("server", 600).client
+    assert lost.stage is Stage.ANSWERED
+    assert lost.hello_acknowledged
+    assert lost.large_lost() == (
+        f"of the server's packets those of up to {lost.largest_control_received} bytes come, and larger ones before them do not"
+    )
+    ours = without_large("client", 560).client
+    said = ours.large_lost()
+    assert said is not None
+    assert said.startswith("of our packets those with up to 517 bytes of TLS are acknowledged, and none with ")
+
+
+def test_nothing_large_is_lost_where_the_session_goes_on_or_nothing_comes() -> None:
+    assert completed().client.large_lost() is None
+    assert completed().client.server_certificate is not None
+    silent = make_client()
+    assert (silent.large_lost(), silent.hello_acknowledged, silent.server_certificate) == (None, False, None)
+    assert reached(Stage.ANSWERED).client.large_lost() is None

@@ -106,6 +106,14 @@ def test_a_server_that_frames_otherwise_shows_how(own: TunnelSettings, theirs: F
     assert pair.client.framing == Framing(own.compression, own.fragment, pair.client.framing._number)
 
 
+def test_nothing_is_asked_before_it_is_due() -> None:
+    pair = begun(TunnelSettings(), mute=True).start()
+    pair.run(until=lambda: pair.client.run.all_sent)
+    pair.client.handle_timer(pair.now)
+    pair.client.handle_timer(pair.now)
+    assert pair.client.options_requests == 0
+
+
 def test_after_so_many_requests_nothing_is_asked_any_more() -> None:
     pair = begun(TunnelSettings(), mute=True)
     assert isinstance(pair.server, AnsweringServer)
