@@ -261,7 +261,7 @@ class TestCloserLooks:
         limited = replace(profile(), checks=ServerChecks(tls_version_max="1.2"))
         found = tried(server_over_udp, limited, loses=_answers_to_tls_1_2)
         assert found.codes == [("handshake", "tls-version")]
-        assert found.said == "the profile's tls-version-max leaves nothing that the server has: without, TLS begins"
+        assert found.said == "the profile allows TLS 1.2 at most, and without that limit it begins"
 
     def test_no_limit_no_blame(self) -> None:
         found = tried(server_over_udp, loses=lambda data, inward: data[0] >> 3 == 4)

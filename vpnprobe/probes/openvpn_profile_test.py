@@ -297,12 +297,12 @@ class OpenvpnRemote(RemoteTest):
         limits = {name: replace(checks, **none) for name, none in LIMITS.items() if any(getattr(checks, key) for key in none)}
         begins = await asyncio.gather(*(self._tls_begins(without) for without in limits.values()))
         found = [name for name, begun in zip(limits, begins, strict=True) if begun]
+        if found == ["tls-version-max"]:
+            words = f"the profile allows TLS {checks.tls_version_max} at most, and without that limit it begins"
+            return Failure(FailureCode.TLS_VERSION, words)
         if found:
-            version = found == ["tls-version-max"]
-            return Failure(
-                FailureCode.TLS_VERSION if version else FailureCode.TLS_NO_COMMON_CIPHER,
-                f"the profile's {' and '.join(found)} leaves nothing that the server has: without, TLS begins",
-            )
+            words = f"the profile's {' and '.join(found)} leaves nothing that the server has: without, TLS begins"
+            return Failure(FailureCode.TLS_NO_COMMON_CIPHER, words)
         if client.hello_acknowledged:
             hello = f"the server acknowledges our TLS hello of {client.largest_control_bytes} bytes"
             said = f"{hello}; its answer, in packets of up to 1250 bytes, does not come"
