@@ -5,7 +5,7 @@ pass over what it does not know.
 """
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from vpnprobe.conversations.openvpn_tunnel import compresses
@@ -31,6 +31,19 @@ REMOVED: Final[Mapping[str, str]] = {
 """Options of older releases that end OpenVPN 2.6 at once."""
 WINDOWS: Final = frozenset({"block-outside-dns", "register-dns", "service", "win-sys"})
 """Options that OpenVPN knows on Windows alone, and does not start with elsewhere."""
+_SERVERS: Final = """
+    auth-gen-token auth-user-pass-optional auth-user-pass-verify ccd-exclusive client-config-dir client-connect client-crresponse
+    client-disconnect client-to-client connect-freq duplicate-cn hash-size ifconfig-ipv6-pool ifconfig-pool ifconfig-pool-persist
+    learn-address opt-verify port-share stale-routes-check username-as-common-name verify-client-cert
+"""
+OF_SERVERS: Final = frozenset(_SERVERS.split())
+"""Options that need `mode server`."""
+OF_CLIENT_FILES: Final = frozenset({"disable", "ifconfig-push", "iroute", "iroute-ipv6", "push-remove", "push-reset"})
+"""Options of a server's files for single clients."""
+OF_LEGACY_PROVIDER: Final = ("BF-", "CAST5-", "DES-CBC", "DES-CFB", "DES-OFB", "IDEA-", "RC2-", "RC4", "SEED-")
+"""Beginnings of ciphers that OpenSSL 3 has in its provider `legacy` alone."""
+SCRIPTS: Final = ("up", "tls-verify")
+"""Programs without which no tunnel comes up, and that `script-security` has to let run."""
 NEWER: Final = frozenset({"allow-deprecated-insecure-static-crypto"})
 """Options that 2.6 does not know yet."""
 BOUND: Final = ("bind", "local", "lport")
@@ -51,7 +64,25 @@ def refusals(everything: Iterable[Statement], options: Options, data: DataSettin
     if "nobind" in options and (bound := options.last(*BOUND)) is not None:
         found.append(Note(bound.line, f"{bound.option} does not go with nobind"))
     found += [Note(0, text) for text in refused_lists(checks)]
+    found += _late(options)
     return tuple(sorted(found))
+
+
+def _late(options: Options) -> Iterator[Note]:
+    """What OpenVPN knows and ends with when it comes to it."""
+    if (one := options.last("no-replay")) is not None:
+        yield Note(one.line, "no-replay ends OpenVPN 2.6 once an AEAD cipher is agreed on, as they are by default")
+    if (one := options.last("auth")) is not None and one.arguments[0].upper().startswith("RSA-"):
+        yield Note(one.line, f"auth {shown(one.arguments[0])} is no digest of OpenSSL 3: write it without RSA-")
+    for name in ("data-ciphers", "ncp-ciphers", "data-ciphers-fallback", "cipher"):
+        one = options.last(name)
+        old = [cipher for cipher in one.arguments[0].split(":") if cipher.upper().startswith(OF_LEGACY_PROVIDER)] if one else []
+        old = old if name != "cipher" or old != ["BF-CBC"] else []  # The default of 2.4, which 2.6 passes over there.
+        if one is not None and old and "providers" not in options:
+            yield Note(one.line, f"{name} {shown(':'.join(old))} needs `providers legacy default` with OpenSSL 3")
+    lets_run = options.word("script-security", "1") in ("2", "3")
+    if (one := options.last(*SCRIPTS)) is not None and not lets_run:
+        yield Note(one.line, f"{one.option} needs script-security 2")
 
 
 def _unknown(one: Statement, passed_over: set[str], *, lenient: bool) -> str | None:
@@ -63,6 +94,10 @@ def _unknown(one: Statement, passed_over: set[str], *, lenient: bool) -> str | N
         return None
     if one.option in VENDORS:
         return f"{name} is {VENDORS[one.option]}"
+    if one.option in OF_SERVERS:
+        return f"{name} needs `mode server`, and a client does not start with it"
+    if one.option in OF_CLIENT_FILES:
+        return f"{name} belongs into a server's file for one client (`client-config-dir`)"
     if one.option in WINDOWS and sys.platform != "win32":
         return f"{name} is known on Windows alone: `setenv opt {name}` is passed over elsewhere"
     if one.option not in KNOWN or one.option in NEWER:
