@@ -70,6 +70,8 @@ SUITES = ServerChecks(tls_ciphersuites=("TLS_AES_128_GCM_SHA256",))
         (ServerChecks(tls_groups=("X25519",)), "TLSv1.3", "x", 24, "tls-groups X25519 cannot be applied, and the server took secp384r1"),
         (ServerChecks(tls_groups=("X25519",)), "TLSv1.3", "x", 9, "tls-groups X25519 cannot be applied, and the server took group 9"),
         (ServerChecks(tls_groups=("X25519",)), "TLSv1.3", "x", None, None),
+        (ServerChecks(tls_groups=("X25519",)), "TLSv1.2", "ECDHE-RSA-AES256-GCM-SHA384", 29, None),
+        (ServerChecks(tls_groups=("X25519",)), "TLSv1.2", "ECDHE-ECDSA-AES256-GCM-SHA384", 29, "tls-groups X25519 cannot be applied"),
         (ServerChecks(tls_groups=("P-256",)), "TLSv1.3", "x", 29, None),
     ],
 )

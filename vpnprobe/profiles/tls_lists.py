@@ -83,6 +83,9 @@ def outside_of_lists(checks: ServerChecks, *, version: str, suite: str, group: i
     if suites and version == "TLSv1.3" and suite not in suites:
         return f"tls-ciphersuites {':'.join(checks.tls_ciphersuites)} cannot be applied, and the server took {suite}"
     names = [group_name(name) for name in checks.tls_groups]
+    if names and not curve(checks) and version == "TLSv1.2" and "ECDSA" in suite:
+        # There the list restricts the curve of the server's certificate too (RFC 8422 section 5.1.1).
+        return f"tls-groups {':'.join(checks.tls_groups)} cannot be applied, and the server's certificate has a key on a curve"
     if names and not curve(checks) and group is not None and GROUPS.get(group, "") not in names:
         return f"tls-groups {':'.join(checks.tls_groups)} cannot be applied, and the server took {GROUPS.get(group, f'group {group}')}"
     return None
