@@ -26,15 +26,20 @@ REMOVED: Final[Mapping[str, str]] = {
     "ncp-disable": "removed in 2.6: the data cipher is always negotiated (`data-ciphers`)",
     "no-iv": "removed in 2.6, with nothing in its place",
     "no-name-remapping": "removed in 2.5, with nothing in its place",
+    "management-client-pf": "removed in 2.6, with nothing in its place",
     "tls-remote": "removed in 2.4; `verify-x509-name NAME name` instead",
 }
 """Options of older releases that end OpenVPN 2.6 at once."""
-WINDOWS: Final = frozenset({"block-outside-dns", "register-dns", "service", "win-sys"})
+_WINDOWS: Final = """
+    allow-nonadmin block-outside-dns dhcp-internal dhcp-pre-release dhcp-release dhcp-renew ip-win32 pause-exit rdns-internal register-dns
+    service show-net-up tap-sleep win-sys windows-driver
+"""
+WINDOWS: Final = frozenset(_WINDOWS.split())
 """Options that OpenVPN knows on Windows alone, and does not start with elsewhere."""
 _SERVERS: Final = """
     auth-gen-token auth-user-pass-optional auth-user-pass-verify ccd-exclusive client-config-dir client-connect client-crresponse
     client-disconnect client-to-client connect-freq duplicate-cn hash-size ifconfig-ipv6-pool ifconfig-pool ifconfig-pool-persist
-    learn-address opt-verify port-share stale-routes-check username-as-common-name verify-client-cert
+    learn-address opt-verify port-share stale-routes-check username-as-common-name verify-client-cert vlan-accept vlan-pvid vlan-tagging
 """
 OF_SERVERS: Final = frozenset(_SERVERS.split())
 """Options that need `mode server`."""
@@ -44,7 +49,7 @@ OF_LEGACY_PROVIDER: Final = ("BF-", "CAST5-", "DES-CBC", "DES-CFB", "DES-OFB", "
 """Beginnings of ciphers that OpenSSL 3 has in its provider `legacy` alone."""
 SCRIPTS: Final = ("up", "tls-verify")
 """Programs without which no tunnel comes up, and that `script-security` has to let run."""
-NEWER: Final = frozenset({"allow-deprecated-insecure-static-crypto"})
+NEWER: Final = frozenset({"allow-deprecated-insecure-static-crypto", "dns-updown", "tls-crypt-v2-max-age"})
 """Options that 2.6 does not know yet."""
 BOUND: Final = ("bind", "local", "lport")
 """None of these goes with nobind."""
