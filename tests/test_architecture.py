@@ -27,6 +27,7 @@ TESTED_ELSEWHERE: Final = {
     "lab.wireguard_peers": ("real/test_real_wireguard.py", "it starts what is tried there"),
     "profiles.wireguard_model": ("profiles/test_profiles_wireguard.py", "it is what is read"),
     "probes.wireguard_profile_test": ("agents/test_agents_existing_wireguard.py", "with and without an agent beside the server"),
+    "probes.openvpn_session_over": ("probes/test_probes_openvpn_profile_test.py", "how long each trial takes is seen there"),
     "probes.tunnel_findings": ("probes/test_probes_openvpn_findings.py", "OpenVPN's sessions show all of them"),
     "probes.tunnel_sessions": ("probes/test_probes_openvpn_sessions.py", "OpenVPN's sessions are of that kind"),
     "__main__": ("agents/test_agents_live.py", "it is how the processes are started"),

@@ -4,16 +4,29 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 
 import pytest
-from openvpn_support import C_ID, S_ID, Pair, completed, control, make_client, make_pair, saying
+from openvpn_support import (
+    C_ID,
+    S_ID,
+    Pair,
+    authority,
+    completed,
+    control,
+    good_client_context,
+    good_server_context,
+    identity,
+    make_client,
+    make_pair,
+    reached,
+    saying,
+)
 
 from vpnprobe.conversations.openvpn_client import MOST_OPTIONS, MOST_PUSH_REQUESTS
-from vpnprobe.conversations.openvpn_ends import CLIENT_TUNNEL, SERVER_TUNNEL, ClientOffer, compression_of, tunnel_gateway
+from vpnprobe.conversations.openvpn_ends import CLIENT_TUNNEL, SERVER_TUNNEL, ClientOffer, tunnel_gateway
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session import Stage
-from vpnprobe.conversations.openvpn_tls import TlsFailed
+from vpnprobe.conversations.openvpn_tls import TlsEnd, TlsFailed, TlsLimits, client_context
 from vpnprobe.wire.ciphers import Cipher
-from vpnprobe.wire.openvpn import AckV1, HardResetClientV2, HardResetServerV2, Reliable
-from vpnprobe.wire.openvpn_data import Compression
+from vpnprobe.wire.openvpn import AckV1, ControlV1, HardResetClientV2, HardResetServerV2, Reliable
 from vpnprobe.wire.openvpn_messages import PUSH_REQUEST, PushReply
 
 USER = ClientOffer(username="somebody", password="secret")
@@ -23,7 +36,8 @@ PUSHED = b"PUSH_REPLY,route-gateway 10.255.238.1,ifconfig 10.255.238.2 255.255.2
 @pytest.mark.parametrize(
     ("says", "offer", "failure"),
     [
-        (b"AUTH_FAILED", None, Failure(FailureCode.CREDENTIALS_WANTED)),
+        (b"AUTH_FAILED", None, Failure(FailureCode.SESSION_REFUSED)),
+        (b"AUTH_FAILED", ClientOffer(may_sign_in=True), Failure(FailureCode.CREDENTIALS_WANTED)),
         (b"AUTH_FAILED", USER, Failure(FailureCode.CREDENTIALS_REFUSED)),
         (b"AUTH_FAILED,expired account", USER, Failure(FailureCode.CREDENTIALS_REFUSED, "expired account")),
         (b"AUTH_FAILED,CRV1:R,E:id:dXNlcg==:PIN", USER, Failure(FailureCode.CHALLENGE_WANTED, "CRV1:R,E:id:dXNlcg==:PIN")),
@@ -152,22 +166,6 @@ def test_a_server_that_tells_no_address_is_sent_no_echoes() -> None:
 )
 def test_the_gateway(options: tuple[str, ...], gateway: str | None) -> None:
     assert tunnel_gateway(PushReply(options)) == (IPv4Address(gateway) if gateway else None)
-
-
-@pytest.mark.parametrize(
-    ("options", "compression"),
-    [
-        ((), Compression.NONE),
-        (("topology subnet", "x"), Compression.NONE),
-        (("compress",), Compression.STUB),
-        (("compress stub",), Compression.STUB),
-        (("compress stub-v2",), Compression.STUB_V2),
-        (("comp-lzo no",), Compression.LZO_NO),
-        (("comp-lzo no", "compress stub-v2"), Compression.STUB_V2),
-    ],
-)
-def test_framing(options: tuple[str, ...], compression: Compression) -> None:
-    assert compression_of(PushReply(options)) is compression
 
 
 def test_the_goodbye_goes_through_the_tunnel_or_the_control_channel() -> None:
@@ -308,3 +306,58 @@ def test_a_certificate_that_is_not_acknowledged() -> None:
     heard = saying(keys=b"")
     assert heard.client.stage is Stage.TLS_UP
     assert heard.client.certificate_acknowledged
+
+
+def test_a_data_cipher_that_only_a_real_client_can_do() -> None:
+    offer = ClientOffer(ciphers=(Cipher.AES_256_GCM,), other_ciphers=("AES-256-CBC", "none"))
+    for cipher in ("AES-256-CBC", "none"):
+        pair = saying(says=f"PUSH_REPLY,cipher {cipher}\0".encode(), offer=offer)
+        assert pair.client.failure == Failure(FailureCode.NOT_SUPPORTED, f"the data cipher is {cipher}, which both ends have")
+        assert pair.server.client_info["IV_CIPHERS"] == "AES-256-GCM:AES-256-CBC:none"
+
+
+def test_what_tls_agreed_on_is_looked_at_by_the_caller() -> None:
+    seen = []
+
+    def look(tls: TlsEnd) -> Failure:
+        seen.append((tls.version, tls.cipher_suite, tls.group))
+        return Failure(FailureCode.NOT_SUPPORTED, "another group")
+
+    for group, number in (("prime256v1", 23), ("secp384r1", 24)):
+        limits = TlsLimits(ciphers="DEFAULT:@SECLEVEL=0", group=group)
+        context = client_context(ca_pem=authority(), identity=identity("client", purpose="client"), limits=limits)
+        pair = make_pair(contexts=(context, good_server_context()), offer=ClientOffer(check_tls=look)).complete()
+        assert pair.client.failure == Failure(FailureCode.NOT_SUPPORTED, "another group")
+        assert pair.server.stage is Stage.TLS_UP
+        assert seen[-1] == ("TLSv1.3", "TLS_AES_256_GCM_SHA384", number)
+    assert TlsEnd(good_client_context(), server=False).cipher_suite == ""
+
+
+def without_large(side: str, most: int) -> Pair:
+    """A pair of which large packets of one end are lost; the server cuts its flight into packets of 700 bytes."""
+    pair = make_pair()
+    pair.server._room_and_kind = lambda negotiation: (700, ControlV1)  # type: ignore[method-assign]
+    losing = {"client": pair.client, "server": pair.server}[side]
+    pair.change = lambda end, data: None if end is losing and len(data) > most else data
+    return pair.complete()
+
+
+def test_large_packets_of_the_handshake_that_are_lost() -> None:
+    lost = without_large("server", 600).client
+    assert lost.stage is Stage.ANSWERED
+    assert lost.hello_acknowledged
+    assert lost.large_lost() == (
+        f"of the server's packets those of up to {lost.largest_control_received} bytes come, and larger ones before them do not"
+    )
+    ours = without_large("client", 560).client
+    said = ours.large_lost()
+    assert said is not None
+    assert said.startswith("of our packets those with up to 517 bytes of TLS are acknowledged, and none with ")
+
+
+def test_nothing_large_is_lost_where_the_session_goes_on_or_nothing_comes() -> None:
+    assert completed().client.large_lost() is None
+    assert completed().client.server_certificate is not None
+    silent = make_client()
+    assert (silent.large_lost(), silent.hello_acknowledged, silent.server_certificate) == (None, False, None)
+    assert reached(Stage.ANSWERED).client.large_lost() is None

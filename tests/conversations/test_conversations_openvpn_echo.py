@@ -19,7 +19,7 @@ def test_packets_have_the_sizes_that_they_are_said_to_have(stream: bool, compres
     asked = saying(
         stream=stream, says=f"PUSH_REPLY,ifconfig 10.255.238.2,route-gateway 10.255.238.1,peer-id 7,cipher AES-256-GCM,{option}\0".encode()
     )
-    assert asked.client.compression is compression
+    assert asked.client.framing.compression is compression
     assert asked.client.run.all_sent
     carrier = 54 if stream else 28
     assert {step.size + carrier for step in asked.client.events() if isinstance(step.message, DataV2)} == set(

@@ -141,3 +141,24 @@ def test_the_order_of_observations_is_kept() -> None:
 
 def test_a_name_without_an_observation_adds_none() -> None:
     assert with_named_failures([], [NamedFailure(HANDSHAKE, "silent")]) == []
+
+
+@pytest.mark.parametrize("outcome", [Outcome.PASS, Outcome.NO_ANSWER, Outcome.SKIPPED])
+@pytest.mark.parametrize("code", ["certificate-expired", "push-refused", "profile-refused"])
+def test_what_the_client_itself_refuses(code: str, outcome: Outcome) -> None:
+    named = NamedFailure(HANDSHAKE, code, facts={"certificate_name": "CN=server"})
+    (found,) = with_named_failures([row(HANDSHAKE, outcome)], [named])
+    assert (found.outcome, found.cause) == (Outcome.REFUSED, None)
+    assert found.detail == {"failure": code, "by": "client", "certificate_name": "CN=server"}
+
+
+@pytest.mark.parametrize("outcome", [Outcome.PASS, Outcome.NO_ANSWER])
+def test_settings_that_differ_are_no_silence(outcome: Outcome) -> None:
+    (found,) = with_named_failures([row(DATA, outcome, Direction.C2S)], [NamedFailure(DATA, "settings-differ", "dev")])
+    assert found.outcome is Outcome.NO_ANSWER
+    assert found.detail == {"failure": "settings-differ", "said": "dev", "by": "settings"}
+
+
+def test_what_is_not_supported_changes_no_outcome_that_is_open() -> None:
+    (found,) = with_named_failures([row(HANDSHAKE, Outcome.NO_ANSWER)], [NamedFailure(HANDSHAKE, "not-supported", "CBC")])
+    assert found.outcome is Outcome.NO_ANSWER

@@ -21,18 +21,21 @@ from profile_test_support import (
     tried,
 )
 
-from vpnprobe.conversations.openvpn_session import Wrapping
+from vpnprobe.conversations.openvpn_ends import Server
+from vpnprobe.conversations.openvpn_session import Negotiation, Wrapping
 from vpnprobe.conversations.openvpn_session_keys import make_session_keys
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.existing_server import ECHOES, MOST_REMOTES, form_of
 from vpnprobe.probes.openvpn_profile_test import ProfileTest
+from vpnprobe.profiles.accounts import Told
 from vpnprobe.profiles.errors import ProfileError
-from vpnprobe.profiles.model import NameType, Profile, ServerChecks
+from vpnprobe.profiles.model import NameType, Note, Profile, ServerChecks
 from vpnprobe.profiles.model import Wrapping as ProfileWrapping
 from vpnprobe.transports.simulated import SimulatedNetwork
 from vpnprobe.transports.stack import Datagram, TcpStream, UdpPort
 from vpnprobe.transports.topology import Action, Filter, Topology
 from vpnprobe.wire.openvpn_keys import KeyDirection
+from vpnprobe.wire.openvpn_messages import PushReply
 from vpnprobe.wire.openvpn_wrap import Wrap
 
 UDP, TCP = Transport.UDP, Transport.TCP
@@ -141,11 +144,10 @@ class TestNames:
 
 
 def test_a_second_factor_is_named_and_no_login_is_tried() -> None:
-    used = profile()
-    found = tried(server_over_udp, replace(used, credentials=replace(used.credentials, static_challenge="Your code?")))
-    assert found.codes == [("handshake", "challenge-wanted")]
+    found = tried(server_over_udp, replace(profile(), unsupported=(Note(3, "static-challenge: no"),)))
+    assert found.codes == [("reset", "not-supported")]
     assert set(found.outcomes.values()) == {"skipped"}
-    assert found.rows["openvpn-handshake-profile-udp-1194-both"].detail["failure"] == "challenge-wanted"
+    assert found.rows["openvpn-reset-profile-udp-1194-both"].detail["said"] == "static-challenge: no"
 
 
 class TestNobodyThere:
@@ -343,7 +345,7 @@ class TestRefusals:
         [
             ("alice", "sesame", []),
             ("alice", "open", [("handshake", "credentials-refused")]),
-            ("", "", [("handshake", "credentials-wanted")]),
+            ("", "", [("handshake", "session-refused")]),
         ],
     )
     def test_user_names_and_passwords(self, transport: Transport, username: str, password: str, codes: list[tuple[str, str]]) -> None:
@@ -377,3 +379,57 @@ class TestRefusals:
         found = tried(server_over_udp, replace(used, tls=replace(used.tls, cert=None, key=None)))
         ((check, code),) = found.codes
         assert (check, code) == ("handshake", "client-certificate-refused")
+
+
+class PushingServer(Server):
+    """A server that pushes what a client of 2.6 refuses."""
+
+    def _push(self, negotiation: Negotiation) -> None:
+        assert negotiation.tls is not None
+        options = ("route-gateway 10.255.238.1", "ifconfig 10.255.238.2 255.255.255.0", f"cipher {self.cipher}", "comp-lzo yes")
+        negotiation.tls.write(PushReply(options).encode())
+        self._pushed = True
+
+
+class TestOptions:
+    def test_a_profile_that_openvpn_does_not_start_with_fails_though_the_server_works(self) -> None:
+        found = tried(server_over_udp, replace(profile(), refused=(Note(4, "keysize was removed"),)))
+        assert found.codes == [("reset", "profile-refused")]
+        assert found.said == "line 4: keysize was removed"
+        assert found.outcomes == of({**UP, "reset-profile-{}-both": "refused"}, UDP)
+
+    def test_lists_of_which_the_library_knows_nothing(self) -> None:
+        found = tried(server_over_udp, replace(profile(), checks=ServerChecks(tls_cipher=("FOO",))))
+        assert found.codes == [("reset", "profile-refused")]
+        assert found.begun == 0
+
+    def test_a_framing_that_the_server_does_not_have(self) -> None:
+        used = profile()
+        found = tried(server_over_udp, replace(used, data=replace(used.data, framing="comp-lzo")))
+        assert found.codes == [("data", "settings-differ")]
+        assert found.said == "the profile has `comp-lzo` and the server has no compression"
+        assert found.seconds < 6
+
+    def test_a_push_that_the_client_refuses(self) -> None:
+        found = tried(server_over_udp, kind=PushingServer)
+        assert found.codes == [("handshake", "push-refused")]
+        assert found.rows["openvpn-handshake-profile-udp-1194-both"].detail["by"] == "client"
+
+    def test_a_certificate_that_is_refused_is_told_whole(self) -> None:
+        found = tried(server_over_udp, replace(profile(), checks=ServerChecks(x509_name="other", x509_name_type=NameType.NAME)))
+        row = found.rows["openvpn-handshake-profile-udp-1194-both"]
+        assert (row.outcome, row.detail["by"], row.detail["certificate_name"]) == ("refused", "client", "CN=vpnprobe server")
+        assert row.detail["certificate_from"] == "1970-01-02"
+
+    def test_a_name_with_random_characters_in_front(self) -> None:
+        assert tried(server_over_udp, replace(profile(), random_hostname=True)).codes == []
+
+    def test_what_the_document_says_of_it(self) -> None:
+        used = replace(profile(), told=(Told(5, "mssfix", "is about sizes"),), refused=(Note(0, "no"),), export="Pritunl")
+        about = ProfileTest(used, resolve=nobody_resolves).about()
+        assert about["not_applied"] == [{"line": 5, "option": "mssfix", "meaning": "is about sizes"}]
+        assert (about["refused"], about["export"], about["notes"]) == (["no"], "Pritunl", [])
+
+
+async def nobody_resolves(host: str, family: str) -> tuple[()]:
+    return ()

@@ -70,9 +70,9 @@ def test_what_a_block_says_beside_its_remote_is_noted() -> None:
     assert [tuple(note) for note in profile.notes] == [
         (4, "float of one <connection> block alone is passed over"),
         (5, "ca cannot stand in a <connection> block, and is passed over"),
-        (7, "http-proxy OpenVPN goes through this proxy, vpnprobe goes straight to the server"),
     ]
     assert [tuple(one) for one in profile.unknown] == [(6, "scramble", "scramble obfuscate x")]
+    assert [note.line for note in profile.unsupported] == [7]
     assert not profile.float
 
 

@@ -57,7 +57,7 @@ def test_pkcs12_stands_for_all_three(tmp_path: Path) -> None:
 
 def test_a_key_on_a_smart_card_is_noted() -> None:
     profile = parse_profile(HEAD + block("ca", made().ca) + "pkcs11-id 'a/b'\n", folder=Path("/"), file="some.ovpn")
-    assert profile.notes[-1].text == "pkcs11-id keeps the key elsewhere, where vpnprobe cannot use it"
+    assert [note.text for note in profile.unsupported] == ["pkcs11-id: the key is kept elsewhere, where vpnprobe cannot use it"]
     assert profile.tls.key is None
 
 

@@ -71,7 +71,7 @@ def test_every_failure_has_both_sentences() -> None:
     of_data = {"data-dead", "data-large-dead", "data-cut", "data-unanswered", "data-interrupted", "key-shared"}
     of_keys = {"arrives-unanswered", "answer-lost", "wrong-preshared-key", "cookie-unanswered"}
     before = {"name-not-resolved", "port-refused", "unreachable", "not-running"}
-    assert set(known) == {*FailureCode, *of_data, *of_keys, *before, "answered-from-elsewhere", "renegotiation-asked"}
+    assert set(known) == {*FailureCode, *of_data, *of_keys, *before, "answered-from-elsewhere", "renegotiation-asked", "profile-refused"}
     for name, failure in known.items():
         for words in (failure.words, *failure.own_words.values()):
             assert all(sentence.endswith(".") for sentence in (words.what, words.advice)), name

@@ -207,3 +207,9 @@ def test_a_rule_that_does_not_apply_finds_nothing() -> None:
     conditional = Rule("r", "p", "?", Need.INFORMATIVE, Weight.STRONG, Combine.ANY, (A,), Sentences("", "", ""), {}, {"b": frozenset({T})})
     reading = Reading({name: selector(name) for name in "ab"}, rows_of(("a", C2S, Outcome.PASS)), 1)
     assert evaluate(conditional, reading) is None
+
+
+def test_settings_that_differ_fail_what_they_are_about() -> None:
+    assert truth_of(row("udp/reach", UDP, Outcome.NO_ANSWER, detail={"by": "settings"})) is Truth.FALSE
+    assert truth_of(row("udp/reach", UDP, Outcome.REFUSED, detail={"by": "client"})) is Truth.FALSE
+    assert truth_of(row("udp/reach", UDP, Outcome.REFUSED, detail={"by": "peer"})) is Truth.UNKNOWN

@@ -18,6 +18,7 @@ from vpnprobe.agents.own_firewalls import ask_firewalls
 from vpnprobe.agents.peer import RemotePeer, about_server, hello, known_at_first
 from vpnprobe.agents.samples import carried, segments_lost
 from vpnprobe.agents.settling import settled
+from vpnprobe.agents.tasks import to_its_end, together
 from vpnprobe.agents.tracing import trace_both_ways
 from vpnprobe.conversations.registry import PROTOCOLS, ClientKeys, registered_ports
 from vpnprobe.endpoint.host_firewall import HostFirewall
@@ -149,7 +150,7 @@ class ClientRun:
         except CannotRun as error:
             problem, lost = str(error), True
         try:
-            return await _to_its_end(self._finish(context, peer, problem, lost=lost))
+            return await to_its_end(self._finish(context, peer, problem, lost=lost))
         finally:
             self._close(context)
 
@@ -225,7 +226,7 @@ class ClientRun:
         self.tell(f"probing {whom} with {', '.join(probe.name for probe in probes)}")
         measuring = [] if peer is None else [measure(context.line, peer), context.comparison.greet()]
         async with watched(context.line, peer):
-            await _together([*(self._guarded(probe, context) for probe in probes), *measuring])
+            await together([*(self._guarded(probe, context) for probe in probes), *measuring])
         if peer is not None:
             peer.prepare_handover()
         await tell_rates(context)
@@ -375,28 +376,3 @@ def fit_to_scan(wanted: Sequence[WantedPort], context: ProbeContext) -> list[Wan
     """
     delicate = {WantedPort(Transport.UDP, port) for port in registered_ports(Transport.UDP)}
     return [port for port in wanted if port not in delicate or context.port_state(*port) is PortState.OURS]
-
-
-async def _to_its_end(work: Coroutine[Any, Any, Measured]) -> Measured:
-    """What is measured already is not given up for one interruption more; a second one ends it."""
-    working = asyncio.get_running_loop().create_task(work)
-    try:
-        return await asyncio.shield(working)
-    except asyncio.CancelledError:
-        if (task := asyncio.current_task()) is not None:
-            task.uncancel()
-    try:
-        return await working
-    finally:
-        working.cancel()
-
-
-async def _together(work: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Runs all at once; the first that fails ends the others, and its error is raised."""
-    running = [asyncio.get_running_loop().create_task(coroutine) for coroutine in work]
-    try:
-        await asyncio.gather(*running)
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)

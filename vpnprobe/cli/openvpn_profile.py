@@ -28,14 +28,20 @@ def profile_test_of(path: Path, tell: Callable[[str], None], *, take_over: bool 
     profile = read_profile(path)
     notes = (f"{path}:{note.line}: {note.text}" if note.line else f"{path}: {note.text}" for note in profile.notes)
     unknown = (f"{path}:{one.line}: {name_shown(one.option)} is no option of OpenVPN 2: passed over" for one in profile.unknown)
-    tell_some([*notes, *unknown], tell)
+    unsupported = (f"{path}:{note.line}: not supported by vpnprobe: {note.text}" for note in profile.unsupported)
+    tell_some([*notes, *unknown, *unsupported], tell)
+    if profile.export:
+        tell(f"{path}: an export of {profile.export}, by its marks")
     if profile.unsupported_ciphers:
-        tell(f"{path}: data ciphers that vpnprobe cannot do are left out: {', '.join(profile.unsupported_ciphers)}")
+        names = ", ".join(profile.unsupported_ciphers)
+        tell(f"{path}: data ciphers that vpnprobe cannot do, so that it ends where the server takes one: {names}")
     if len(profile.remotes) > MOST_REMOTES:
         tell(f"{path}: the first {MOST_REMOTES} of {len(profile.remotes)} remotes are tried")
     username, password = _credentials(profile)
     profile_test = ProfileTest(profile, addresses_of, username, password, _passphrase(profile))
-    profile_test.tls_context()  # What cannot be used is told before anything is sent.
+    _, refused = profile_test.prepared()  # What cannot be used is told before anything is sent.
+    for why in refused:
+        tell(f"{path}: OpenVPN 2.6 does not start with this profile: {why}")
     with_leave(str(path), search_openvpn(profile), INTERRUPTS, tell, take_over=take_over)
     return profile_test
 
@@ -52,7 +58,10 @@ def _credentials(profile: "Profile") -> tuple[str, str]:
 
 
 def _passphrase(profile: "Profile") -> str | None:
-    if not profile.tls.key_is_encrypted or profile.tls.passphrase is not None or not sys.stdin.isatty():
+    from vpnprobe.profiles.verification import pkcs12_is_encrypted
+
+    asks = profile.tls.key_is_encrypted or pkcs12_is_encrypted(profile)
+    if not asks or profile.tls.passphrase is not None or not sys.stdin.isatty():
         return None
     passphrase: str = click.prompt("Passphrase of the private key", hide_input=True, err=True)
     return passphrase

@@ -175,7 +175,7 @@ async def _run(
         started=started,
         duration_s=took,
         name=name,
-        client=measured.client,
+        client={**measured.client, **({"profile": existing.about()} if existing is not None else {})},
         server=measured.server and {**measured.server, **({"control_port": control_port} if control_port else {})},
         complete=measured.complete,
     )

@@ -18,14 +18,13 @@ def wireguard_profile_test_of(path: Path, tell: Callable[[str], None], *, take_o
     from vpnprobe.endpoint.wireguard_running import search_wireguard
     from vpnprobe.probes.existing_server import MOST_REMOTES
     from vpnprobe.probes.wireguard_profile_test import WireguardProfileTest
+    from vpnprobe.profiles.vendors import unknown_key
     from vpnprobe.profiles.wireguard import check_keys, read_wireguard
     from vpnprobe.transports.resolving import addresses_of
     from vpnprobe.wire.wireguard_noise import public_key
 
     profile = read_wireguard(path)
-    unknown = (
-        f"{path}:{one.line}: {one.option} is no key of WireGuard: passed over, and wg refuses a file that has it" for one in profile.unknown
-    )
+    unknown = (f"{path}:{one.line}: {one.option} {unknown_key(one.option)}" for one in profile.unknown)
     tell_some([*(f"{path}:{note.line}: {note.text}" for note in profile.notes), *unknown], tell)
     if len(profile.peers) > MOST_REMOTES:
         tell(f"{path}: the first {MOST_REMOTES} of {len(profile.peers)} peers are tried")

@@ -7,16 +7,17 @@ library has no exporter; a server of 2.x then derives keys by OpenVPN's own PRF.
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import ClassVar, Final, assert_never
 
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.openvpn import KeysAgreed
-from vpnprobe.conversations.openvpn_echo import EchoingEnd
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_negotiation import CIPHERS, CLIENT_TUNNEL, Negotiation, Stage, Wrapping
 from vpnprobe.conversations.openvpn_sending import CONTROL_PAYLOAD, RETRANSMIT_AFTER_S
+from vpnprobe.conversations.openvpn_tls import TlsEnd
+from vpnprobe.conversations.openvpn_tunnel import TunnelSettings, ipv4_of, tunnel_gateway
+from vpnprobe.conversations.openvpn_tunnel_client import TunnelClient
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.openvpn import (
@@ -46,6 +47,8 @@ from vpnprobe.wire.openvpn_messages import (
 )
 from vpnprobe.wire.openvpn_wrap import FLAG_RESEND_WRAPPED_KEY, Wrap, early_flags, with_wrapped_key
 
+LARGE_CONTROL: Final = 1000
+"""Bytes of a control packet that is nearly as large as they come (`max-packet-size` is 1250): where one passes, size is not the matter."""
 PUSH_AGAIN_S: Final = 1.0
 """Between two push requests."""
 MOST_PUSH_REQUESTS: Final = 10
@@ -66,16 +69,24 @@ class ClientOffer:
     auth: str = "SHA1"
     username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
-    tun_mtu: int = 1500
+    tunnel: TunnelSettings = field(default_factory=TunnelSettings)
+    asks_options: bool = False
+    """Whether the server is asked for its options where nobody answers echo requests."""
+    other_ciphers: tuple[str, ...] = ()
+    """Names of data ciphers that the profile has and this end cannot do: a server that takes one shows what a real client would use."""
+    may_sign_in: bool = False
+    """Whether the profile has a user name and password; without, a refusal is about something else."""
     program: str = "vpnprobe"
     """Told as `IV_GUI_VER`, where front ends name themselves."""
     echoes: int = 12
     """Echo requests that it sends through the tunnel."""
     check_certificate: Callable[[bytes], Failure | None] = lambda _: None
     """What is wrong with the server's certificate (DER) beyond its chain; None: nothing."""
+    check_tls: Callable[[TlsEnd], Failure | None] = lambda _: None
+    """Why what TLS has agreed on leaves open what the profile's own client would have; None: it does not."""
 
 
-class Client(EchoingEnd):
+class Client(TunnelClient):
     """The client's end."""
 
     SENDER: ClassVar[Sender] = Sender.INITIATOR
@@ -107,6 +118,8 @@ class Client(EchoingEnd):
         self.server_options: Mapping[str, str] = {}
         """The options string of the server's key method 2 message."""
         self.cipher: Cipher | None = None
+        self.use_tunnel(offer.tunnel)
+        self.asks_options = offer.asks_options
         self.begin_echoes(self.echo_run(offer.echoes))
         self._pushed: tuple[str, ...] = ()
         self._resend_wrapped_key = False
@@ -130,6 +143,30 @@ class Client(EchoingEnd):
         """TLSv1.2, TLSv1.3; empty while unknown."""
         newest = self._newest
         return newest.tls.version if newest is not None and newest.tls is not None else ""
+
+    @property
+    def server_certificate(self) -> bytes | None:
+        """DER; None: no TLS handshake was completed."""
+        newest = self._newest
+        return newest.tls.peer_certificate if newest is not None and newest.tls is not None else None
+
+    @property
+    def hello_acknowledged(self) -> bool:
+        """Whether the server acknowledged the first of our TLS handshake."""
+        first = self._negotiations.get(0)
+        return first is not None and first.reliability.largest_acknowledged > 0
+
+    def large_lost(self) -> str | None:
+        """What shows that large packets of the handshake are lost and small ones are not, with the sizes; None: nothing does."""
+        first = self._negotiations.get(0)
+        if first is None or self.stream or self.stage >= Stage.KEYS:
+            return None
+        largest, waiting = first.reliability.largest_acknowledged, first.reliability.unacknowledged
+        if first.reliability.has_gap and self.largest_control_received < LARGE_CONTROL:
+            return f"of the server's packets those of up to {self.largest_control_received} bytes come, and larger ones before them do not"
+        if largest and waiting and min(waiting) > max(largest, LARGE_CONTROL // 2):
+            return f"of our packets those with up to {largest} bytes of TLS are acknowledged, and none with {min(waiting)} bytes and more"
+        return None
 
     def start(self, now: float) -> None:
         kind = HardResetClientV3 if self.wrapping.kind is Wrap.TLS_CRYPT_V2 else HardResetClientV2
@@ -156,7 +193,7 @@ class Client(EchoingEnd):
     def tunnel_ends(self) -> tuple[IPv4Address, IPv4Address] | None:
         if self.push is None or self.gateway is None:
             return None
-        return _ipv4(self.push.address) or CLIENT_TUNNEL, self.gateway
+        return ipv4_of(self.push.address) or CLIENT_TUNNEL, self.gateway
 
     # The opening.
 
@@ -206,6 +243,7 @@ class Client(EchoingEnd):
     def _tls_up(self, negotiation: Negotiation) -> None:
         assert negotiation.tls is not None
         wrong = self.offer.check_certificate(negotiation.tls.peer_certificate or b"")
+        wrong = wrong or self.offer.check_tls(negotiation.tls)
         if wrong is not None:
             self._fail(wrong.code, wrong.detail)
             return
@@ -217,7 +255,14 @@ class Client(EchoingEnd):
     def _key_message(self, negotiation: Negotiation) -> KeyMethod2:
         carrier = "TCPv4_CLIENT" if self.stream else "UDPv4"
         options = options_string(
-            transport=carrier, cipher=self.offer.ciphers[0], auth=self.offer.auth, server=False, tun_mtu=self.offer.tun_mtu
+            transport=carrier,
+            cipher=(*self.offer.ciphers, *CIPHERS)[0],
+            auth=self.offer.auth,
+            server=False,
+            tun_mtu=self.tunnel.tun_mtu,
+            device=self.tunnel.device,
+            comp_lzo=self.tunnel.compression is not Compression.NONE,
+            fragment=self.tunnel.fragment is not None,
         )
         protocol = IvProto.DATA_V2 | IvProto.REQUEST_PUSH | IvProto.AUTH_PENDING_KW | IvProto.CC_EXIT_NOTIFY | IvProto.AUTH_FAIL_TEMP
         told = peer_info(
@@ -227,7 +272,7 @@ class Client(EchoingEnd):
                 "IV_TCPNL": "1",
                 "IV_MTU": "1600",
                 "IV_NCP": "2",
-                "IV_CIPHERS": ":".join(self.offer.ciphers),
+                "IV_CIPHERS": ":".join((*self.offer.ciphers, *self.offer.other_ciphers)),
                 "IV_PROTO": str(int(protocol)),
                 "IV_LZO_STUB": "1",
                 "IV_COMP_STUB": "1",
@@ -294,12 +339,16 @@ class Client(EchoingEnd):
         self.push = push
         self._push_due = None
         self.peer_id = push.peer_id
-        self.compression = compression_of(push)
+        refused = self.tunnel.refuses(push)
+        if refused is not None:
+            self._fail(FailureCode.PUSH_REFUSED, refused)
+            return
+        self.use_tunnel(self.tunnel.after(push))
         self._reach(Stage.CONFIGURED)
         for negotiation in self._negotiations.values():
             self._open_channel(negotiation, push)
-        if self.channel is not None and self.gateway is not None:
-            self.run.begin(now)
+        if self.channel is not None:
+            self.begin_data(now)
 
     def _open_channel(self, negotiation: Negotiation, push: PushReply) -> None:
         """Makes the data keys, under which the server can read at once: it had our key message before it sent its own."""
@@ -307,6 +356,9 @@ class Client(EchoingEnd):
         assert self.remote_session_id is not None
         chosen = push.cipher or self.server_options.get("cipher", "")
         self.cipher = next((cipher for cipher in Cipher if cipher == chosen.upper()), None)
+        if self.cipher is None and chosen in (*self.offer.other_ciphers, *map(str.upper, self.offer.other_ciphers)):
+            self._fail(FailureCode.NOT_SUPPORTED, f"the data cipher is {chosen}, which both ends have")
+            return
         if self.cipher is None or self.cipher not in self.offer.ciphers:
             offered = ", ".join(self.offer.ciphers)
             self._fail(FailureCode.NO_COMMON_DATA_CIPHER, f"the server wants {chosen or 'none that it names'}, offered were {offered}")
@@ -327,31 +379,6 @@ def _of_refusal(reason: str, offer: ClientOffer) -> FailureCode:
         return FailureCode.NO_COMMON_DATA_CIPHER
     if reason.startswith("CRV1:"):
         return FailureCode.CHALLENGE_WANTED
-    return FailureCode.CREDENTIALS_REFUSED if offer.username else FailureCode.CREDENTIALS_WANTED
-
-
-def tunnel_gateway(push: PushReply) -> IPv4Address | None:
-    """The server's own address in the tunnel: route-gateway, or with topology net30 the single host that is routed; None: not told."""
-    if (gateway := _ipv4(push.gateway)) is not None:
-        return gateway
-    hosts = (option.split()[1:] for option in push.options if option.startswith("route "))
-    single = next((_ipv4(words[0]) for words in hosts if len(words) == 1 or words[1:2] == ["255.255.255.255"]), None)
-    return single or (_ipv4(push.netmask) if push.topology == "p2p" else None)
-
-
-def compression_of(push: PushReply) -> Compression:
-    """The framing that a server pushes; compression itself is never offered, so stubs are all there can be."""
-    for words in (option.split() for option in reversed(push.options)):
-        if words[:1] == ["compress"]:
-            return Compression.STUB_V2 if words[1:2] == ["stub-v2"] else Compression.STUB
-        if words[:1] == ["comp-lzo"]:
-            return Compression.LZO_NO
-    return Compression.NONE
-
-
-@lru_cache(maxsize=256)
-def _ipv4(text: str | None) -> IPv4Address | None:
-    try:
-        return IPv4Address(text or "")
-    except ValueError:
-        return None
+    if offer.username:
+        return FailureCode.CREDENTIALS_REFUSED
+    return FailureCode.CREDENTIALS_WANTED if offer.may_sign_in else FailureCode.SESSION_REFUSED

@@ -1,13 +1,9 @@
 """Echo requests through an OpenVPN tunnel: an end of a session that sends and answers them (`vpnprobe.conversations.tunnel_echo`)."""
 
 from collections.abc import Sequence
-from typing import Final
 
 from vpnprobe.conversations.openvpn_session import SessionEnd
 from vpnprobe.conversations.tunnel_echo import OUTER_SIZES, STREAM_SIZES, TCP_CARRIER_BYTES, UDP_CARRIER_BYTES, EchoRun, TunnelEcho
-
-IPV4_START: Final = b"\x45"
-"""First byte of an IPv4 packet without options, which decides what framing adds."""
 
 
 class EchoingEnd(SessionEnd, TunnelEcho):
@@ -29,9 +25,8 @@ class EchoingEnd(SessionEnd, TunnelEcho):
     def room(self, outer_bytes: int) -> int | None:
         if self.channel is None:
             return None
-        framing = len(self.compression.add(IPV4_START)) - len(IPV4_START)
         carrier = TCP_CARRIER_BYTES if self.stream else UDP_CARRIER_BYTES
-        return outer_bytes - self.channel.overhead - framing - carrier
+        return outer_bytes - self.channel.overhead - self.framing.overhead - carrier
 
     def _own_timers(self) -> Sequence[float | None]:
         return (self.run.due,)

@@ -42,6 +42,8 @@ class Reliability:
         self._early: dict[int, bytes] = {}
         # In the order in which they came; a dict finds copies fast.
         self._to_acknowledge: dict[int, None] = {}
+        self.largest_acknowledged = 0
+        """Bytes of the largest payload that was acknowledged."""
         self._acknowledged: tuple[int, ...] = ()
         """The last few, newest first."""
 
@@ -59,6 +61,16 @@ class Reliability:
         """How many packets there are to send in all, sent ones included: the packet ID of the next."""
         return self._next_out + len(self._waiting)
 
+    @property
+    def has_gap(self) -> bool:
+        """Whether a packet came and one before it did not."""
+        return bool(self._early)
+
+    @property
+    def unacknowledged(self) -> tuple[int, ...]:
+        """Bytes of the payloads that were sent again and not acknowledged."""
+        return tuple(len(sent.payload) for sent in self._sent.values() if sent.repeated)
+
     def acknowledged_up_to(self, number: int) -> bool:
         """Whether all packets below this packet ID were sent and acknowledged."""
         return self._next_out >= number and all(sent >= number for sent in self._sent)
@@ -70,7 +82,8 @@ class Reliability:
     def take(self, layer: Reliable) -> list[bytes]:
         """Payloads that this packet brings in order; those of copies are not given out again, but acknowledged again."""
         for ack in layer.acks:
-            self._sent.pop(ack, None)
+            if (sent := self._sent.pop(ack, None)) is not None:
+                self.largest_acknowledged = max(self.largest_acknowledged, len(sent.payload))
         number = layer.packet_id
         if number is None or number >= self._next_in + RECEIVE_WINDOW:
             return []

@@ -19,6 +19,7 @@ from vpnprobe.conversations.openvpn_reliable import Reliability
 from vpnprobe.conversations.openvpn_tls import TlsFailed
 from vpnprobe.wire.openvpn import AckV1, ControlPacket, ControlV1, DataV1, DataV2, Reliable, SoftResetV1, decode_openvpn, frame
 from vpnprobe.wire.openvpn_data import Compression, DataChannel, packet_number
+from vpnprobe.wire.openvpn_framing import Framing
 from vpnprobe.wire.openvpn_keying import KeySource
 from vpnprobe.wire.openvpn_wrap import Wrapper
 
@@ -63,9 +64,17 @@ class SendingEnd(ConversationEnd[OpenvpnTracker], ABC):
         """Packets whose HMAC does not fit our key, or that cannot be read otherwise."""
         self.renegotiations_asked = 0
         self.pings_received = 0
+        self.options_replies = 0
+        """Answers to OPTIONS_REQUEST: data goes both ways, whoever answers echo requests."""
         self.peer_id: int | None = None
-        self.compression = Compression.NONE
+        self.framing = Framing()
+        self.framing_seen: tuple[Compression, bool] | None = None
+        """How the peer's first data packet that shows it is framed, and whether with a fragment header; None: none has."""
         self.largest_control_bytes = 0
+        self.largest_control_received = 0
+        """Bytes of the largest control packet of the peer's that could be read, without what carries it."""
+        self.progress = 0
+        """Grows with what comes for the first time and leads on: repetitions do not count."""
         self._context = context
         self._entropy = entropy
         self._unix_time_at_zero = unix_time_at_zero
@@ -151,13 +160,14 @@ class SendingEnd(ConversationEnd[OpenvpnTracker], ABC):
         self._outbox.append(frame(data) if self.stream else data)
 
     def send_payload(self, payload: bytes, now: float) -> str | None:
-        """Sends one tunnel packet and returns its name, as `data_name` has it; None: there are no keys yet, and nothing is sent."""
+        """Sends one tunnel packet and returns the name of the last that carries it (`data_name`); None: there are no keys yet."""
         negotiation = self._in_use
         if negotiation is None or negotiation.channel is None:
             return None
-        data = negotiation.channel.seal(self.compression.add(payload))
-        self._saw_data(self.SENDER, data, now, negotiation.turn)
-        self._outbox.append(frame(data) if self.stream else data)
+        for part in self.framing.add(payload, channel=negotiation.channel.overhead):
+            data = negotiation.channel.seal(part)
+            self._outbox.append(frame(data) if self.stream else data)
+        self._saw_data(self.SENDER, data, now, negotiation.turn)  # Parts of one packet are one trial.
         return data_name(negotiation.key_id, _number(data, negotiation.turn))
 
     @property

@@ -34,7 +34,8 @@ from vpnprobe.wire.openvpn import (
     SoftResetV1,
     peek,
 )
-from vpnprobe.wire.openvpn_data import PING
+from vpnprobe.wire.openvpn_data import OPTIONS_REPLY, PING
+from vpnprobe.wire.openvpn_framing import framing_of
 from vpnprobe.wire.openvpn_keying import KeyMethod2
 from vpnprobe.wire.openvpn_messages import split_messages
 
@@ -203,6 +204,7 @@ class SessionEnd(SendingEnd):
             self._unread(error, now)
             return
         self._saw(self.SENDER.other, packet, layer, now, len(data))
+        self.largest_control_received = max(self.largest_control_received, len(data))
         if layer.acks:
             self._acknowledged_by = packet.session_id
         negotiation = self._negotiation(packet, layer)
@@ -223,6 +225,7 @@ class SessionEnd(SendingEnd):
 
     def _deliver(self, negotiation: Negotiation, layer: Reliable, now: float) -> None:
         for payload in negotiation.reliability.take(layer):
+            self.progress += 1
             if payload:
                 self._reach(Stage.TLS_BEGUN)
             self._feed(negotiation, payload, now)
@@ -269,16 +272,23 @@ class SessionEnd(SendingEnd):
             self._unread(DecodeError("key ID", 0, f"{key_id} has no keys"), now)
             return
         try:
-            payload = self.compression.remove(negotiation.channel.open(data))
+            opened = negotiation.channel.open(data)
+            # The peer has these keys, whatever became of its acknowledgments.
+            negotiation.in_use = True
+            self.framing_seen = self.framing_seen or framing_of(opened)
+            payload = self.framing.remove(opened)
         except DecodeError as error:
             self._unread(error, now)
             return
-        # The peer has these keys, whatever became of its acknowledgments.
-        negotiation.in_use = True
+        if payload is None:
+            return  # Parts of one packet are one trial, which the last one ends.
         self._saw_data(self.SENDER.other, data, now, negotiation.turn, answers=self._answers(payload))
         self._reach(Stage.DATA)
+        self.progress += 1
         if payload == PING:
             self.pings_received += 1
+        elif payload.startswith(OPTIONS_REPLY):
+            self.options_replies += 1
         else:
             self._payload_came(payload, now)
 

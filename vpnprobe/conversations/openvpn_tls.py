@@ -14,9 +14,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
+from vpnprobe.wire.tls_handshake import agreed_group
 
 RECORD_BYTES: Final = 16384
 """The largest record's plain text (RFC 8446 section 5.1): one read gives at most one record."""
+MOST_OPENING: Final = 16384
+"""Bytes of a server's first flight that are kept."""
 ENDED: Final = "the peer ended TLS"
 """What close_notify says."""
 _VERIFY_CODES: Final = {
@@ -97,6 +100,10 @@ class TlsLimits:
     maximum: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED
     security_level: int = 1
     """OpenSSL's; 1 is what OpenVPN's default `tls-cert-profile legacy` stands for."""
+    ciphers: str = "DEFAULT"
+    """OpenSSL's list for TLS 1.2 and older; a level in it (`@SECLEVEL=0`) counts more than `security_level`, for certificates too."""
+    group: str = ""
+    """The one elliptic curve that keys are agreed on over, by OpenSSL's name; empty: those that the library prefers."""
 
 
 def client_context(*, ca_pem: str | None, identity: Identity | None, limits: TlsLimits | None = None) -> ssl.SSLContext:
@@ -129,7 +136,10 @@ def server_context(identity: Identity, *, clients_pem: str | None) -> ssl.SSLCon
 
 def _context(protocol: "ssl._SSLMethod", limits: TlsLimits) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
-    context.set_ciphers(f"DEFAULT:@SECLEVEL={limits.security_level}")
+    own_level = "@SECLEVEL" in limits.ciphers
+    context.set_ciphers(limits.ciphers if own_level else f"{limits.ciphers}:@SECLEVEL={limits.security_level}")
+    if limits.group:
+        context.set_ecdh_curve(limits.group)
     context.minimum_version, context.maximum_version = limits.minimum, limits.maximum
     # OpenVPN renews keys by a negotiation of its own; one inside TLS would only let the peer make us talk.
     context.options |= ssl.OP_NO_RENEGOTIATION
@@ -179,11 +189,24 @@ class TlsEnd:
         """Whether this end's handshake is complete."""
         self.closed = False
         """Whether the peer said close_notify: nothing is read any more."""
+        self._opening = b""
+        """The peer's first bytes, as far as a server says in them which group was agreed on."""
 
     @property
     def version(self) -> str:
         """TLSv1.2, TLSv1.3, ...; empty while unknown."""
         return self._tls.version() or ""
+
+    @property
+    def cipher_suite(self) -> str:
+        """OpenSSL's name of what was agreed on; empty while unknown."""
+        agreed = self._tls.cipher()
+        return agreed[0] if agreed is not None else ""
+
+    @property
+    def group(self) -> int | None:
+        """The number of the group that keys were agreed on over (RFC 8446 section 4.2.7), as a server says it; None: not told."""
+        return agreed_group(self._opening)
 
     @property
     def peer_certificate(self) -> bytes | None:
@@ -197,6 +220,7 @@ class TlsEnd:
         self._incoming.write(data)
         if self.up:
             return
+        self._opening = (self._opening + data)[:MOST_OPENING]
         with self._failing():
             try:
                 self._tls.do_handshake()

@@ -99,6 +99,10 @@ class EchoRun:
         return bool(fitting) and not any(fitting[-least:])
 
     @property
+    def begun(self) -> bool:
+        return self.due is not None or bool(self.requests)
+
+    @property
     def all_sent(self) -> bool:
         return len(self.requests) >= self.count
 
@@ -214,6 +218,10 @@ class TunnelEcho(TunnelRequests):
     def send_payload(self, payload: bytes, now: float) -> str | None:
         """Sends one tunnel packet and returns its name among those of the session; None: there are no keys yet, and nothing is sent."""
 
+    def carry(self, packet: bytes, now: float) -> str | None:
+        """Sends one IPv4 packet through the tunnel, and returns what `send_payload` does."""
+        return self.send_payload(packet, now)
+
     def send_due_echo(self, now: float) -> None:
         ends = self.tunnel_ends()
         if ends is None or self.room(OUTER_SIZES[0]) is None:
@@ -226,7 +234,7 @@ class TunnelEcho(TunnelRequests):
         source, destination = ends
         size = self.room(outer_bytes) or 0
         payload = echo_request(source, destination, identifier=self.run.identifier, sequence=sequence, size=size)
-        self.run.requests[sequence].carried_by = self.send_payload(payload, now)
+        self.run.requests[sequence].carried_by = self.carry(payload, now)
 
     def hears_small_requests_alone(self) -> bool:
         rooms = [room for size in self.run.sizes if (room := self.room(size)) is not None]
@@ -253,4 +261,4 @@ class TunnelEcho(TunnelRequests):
         elif self.requests_answered < MOST_ECHOES:
             self.requests_answered += 1
             self.largest_request = max(self.largest_request, len(payload))
-            self.send_payload(echo_reply(packet, message, short=self.short_replies), now)
+            self.carry(echo_reply(packet, message, short=self.short_replies), now)

@@ -7,9 +7,10 @@ alone.
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final, Generic, TypeVar
+from ipaddress import ip_address
+from typing import Any, Final, Generic, TypeVar
 
 from vpnprobe.conversations.contract import Conversation
 from vpnprobe.endpoint.driver import CLOCK_SLACK_S
@@ -21,10 +22,16 @@ from vpnprobe.observations.schema import Direction
 from vpnprobe.probes.context import ProbeContext
 from vpnprobe.probes.settings import ExistingServer, Remote
 from vpnprobe.probes.tunnel_sessions import LONG_RUN
+from vpnprobe.profiles.accounts import Told
+from vpnprobe.profiles.errors import shown
+from vpnprobe.profiles.model import Note
 from vpnprobe.transports.stack import Address
 
 ClientT = TypeVar("ClientT", bound=Conversation)
 MOST_REMOTES: Final = 8
+RANDOM_BYTES: Final = 6
+"""Of the random part of a name, two characters each."""
+LONGEST_OPTION: Final = 40
 MOST_ADDRESSES: Final = 4
 """Of one remote's name."""
 AT_ONCE: Final = 3
@@ -44,6 +51,33 @@ IPV6_ONLY: Final = "the server has IPv6 addresses only, which are not probed yet
 def form_of(number: int) -> str:
     """The form of the checks about the remote of that number, from 0 on."""
     return PROFILE if number == 0 else f"{PROFILE}-{number + 1}"
+
+
+def randomised(host: str, entropy: Callable[[int], bytes]) -> str:
+    """A name with random characters and a dot in front (`remote-random-hostname`); addresses stay as they are."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return f"{entropy(RANDOM_BYTES).hex()}.{host}"
+    return host
+
+
+def about_profile(
+    file: str, told: Sequence[Told], notes: Sequence[Note], *, refused: Sequence[str] = (), export: str = ""
+) -> dict[str, Any]:
+    """What a run's document says of a profile: options that are not applied, with what that can mean, and what else there is to tell."""
+    return {
+        "file": file,
+        **({"export": export} if export else {}),
+        **({"refused": list(refused)} if refused else {}),
+        "not_applied": [{"line": one.line, "option": shown_option(one.option), "meaning": one.meaning} for one in told],
+        "notes": [{"line": note.line, "text": note.text} for note in notes],
+    }
+
+
+def shown_option(name: str) -> str:
+    """The name of an option; of a word that is none, which may be a line of a key, only its length."""
+    return shown(name) if len(name) <= LONGEST_OPTION else f"a word of {len(name)} characters"
 
 
 class RemoteTest(ABC):
@@ -93,9 +127,9 @@ class RemoteTest(ABC):
                 await self.conclude()
                 return
 
-    def name(self, check: Check, code: str, said: str = "") -> None:
+    def name(self, check: Check, code: str, said: str = "", facts: Mapping[str, str | float] | None = None) -> None:
         """Puts a failure beside the check that it belongs to, and says why the later ones were not tried."""
-        self.context.named_failures.append(NamedFailure(check, code, said))
+        self.context.named_failures.append(NamedFailure(check, code, said, facts or {}))
         # The step itself too: where nothing of it was sent or came, the name would have no row to stand in.
         self.skip_from(check, f"the session did not get so far: {code}")
 

@@ -3,12 +3,14 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from vpnprobe.conversations.openvpn_ends import Client
+from vpnprobe.conversations.openvpn_ends import FRAMING_WORDS, Client, differences
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session import Stage, Wrapping
+from vpnprobe.evidence.named_failures import DATA_UNANSWERED
 from vpnprobe.probes.tunnel_findings import DataFailure, echo_failure
 from vpnprobe.profiles.model import Profile
 from vpnprobe.profiles.verification import old_certificates
+from vpnprobe.wire.openvpn_data import Compression
 from vpnprobe.wire.openvpn_keys import KeyDirection
 from vpnprobe.wire.openvpn_wrap import Wrap
 
@@ -30,8 +32,28 @@ def data_failure(client: Client) -> DataFailure | None:
     answered = sum(request.answered_at is not None for request in requests)
     if client.peer_closed and requests and not (client.run.all_sent and answered == len(requests)):
         return DataFailure(FailureCode.CLOSED_BY_PEER, f"after {answered} echo requests were answered")
+    if requests and not answered and (why := disagreement(client)) is not None:
+        return DataFailure(FailureCode.SETTINGS_DIFFER, why)
+    if requests and not answered and client.options_replies:
+        none = f"none of {len(requests)} echo requests to {client.gateway} was answered"
+        return DataFailure(DATA_UNANSWERED, f"the server answers OpenVPN's own messages, and {none}")
     alive = ", though the server's own keep-alive comes" if client.pings_received else ""
     return echo_failure(client.run, str(client.gateway), stream=client.stream, alive=alive)
+
+
+def disagreement(client: Client) -> str | None:
+    """Which settings that have to be the same are not, by the server's own words or by how its data is framed; None: nothing shows any."""
+    differing = [difference.text for difference in differences(client.tunnel, client.server_options)]
+    seen, own = client.framing_seen, (client.framing.compression, client.framing.fragment is not None)
+    if not differing and seen is not None and seen != own and not _alike(seen[0], own[0]):
+        said = client.tunnel.said
+        differing = [f"the profile says `{said}`, and the server frames its packets {FRAMING_WORDS[seen[0]]}"]
+    return "; ".join(differing) or None
+
+
+def _alike(seen: Compression, own: Compression) -> bool:
+    """What `compress stub-v2` frames shows as no framing."""
+    return seen is own or {seen, own} == {Compression.NONE, Compression.STUB_V2}
 
 
 def client_certificate_failure(profile: Profile) -> Failure | None:

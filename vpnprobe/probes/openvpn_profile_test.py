@@ -7,19 +7,20 @@ address in the tunnel. The server is another program, so nobody but its answers 
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from vpnprobe import __version__
 from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session import Stage, Wrapping
+from vpnprobe.conversations.openvpn_tls import TlsEnd
 from vpnprobe.endpoint.driver import Until
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.errors import CannotRun
 from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake, openvpn_reset
-from vpnprobe.evidence.named_failures import PORT_REFUSED, UNREACHABLE, NamedFailure
+from vpnprobe.evidence.named_failures import CERTIFICATES, NOT_SUPPORTED, PORT_REFUSED, PROFILE_REFUSED, UNREACHABLE, NamedFailure
 from vpnprobe.evidence.packet_records import Check, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Transport
@@ -28,31 +29,46 @@ from vpnprobe.probes.conversing import connected, over_stream, over_udp
 from vpnprobe.probes.existing_server import (
     ECHOES,
     MOST_REMOTES,
-    REFUSED_PATIENCE_S,
-    TAIL_S,
-    RemoteSessionOver,
     RemoteTest,
+    about_profile,
     form_of,
     in_turn,
+    randomised,
 )
 from vpnprobe.probes.openvpn_findings import CLOSED_AT, client_certificate_failure, data_failure, told_of
+from vpnprobe.probes.openvpn_session_over import PATIENCE_S, RETRANSMIT_AFTER_S, OpenvpnSessionOver
 from vpnprobe.probes.settings import Resolve
-from vpnprobe.profiles.model import Profile, Remote
-from vpnprobe.profiles.verification import certificate_check, tls_context
+from vpnprobe.profiles.model import Profile, Remote, ServerChecks
+from vpnprobe.profiles.tls_lists import outside_of_lists
+from vpnprobe.profiles.tunnel import tunnel_settings
+from vpnprobe.profiles.verification import (
+    RefusedByTls,
+    certificate_check,
+    certificate_facts,
+    tls_context,
+    told_certificate,
+    unchecked_context,
+)
 from vpnprobe.transports.stack import ConnectError, ConnectFailure
 from vpnprobe.wire.ciphers import lacking
 from vpnprobe.wire.openvpn_keys import ClientKeyV2, KeyDirection, StaticKey
 from vpnprobe.wire.openvpn_wrap import Wrap
 
-RESET_PATIENCE_S: Final = 4.0
-"""The reset is sent four times by then."""
-PATIENCE_S: Final = 8.0
-"""Silence after which a session that had begun is given up: its packets were repeated several times by then."""
-PING_PATIENCE_S: Final = 12.0
-"""How long a server's own keep-alive is waited for where no echo comes back."""
+ASIDE_PATIENCE_S: Final = 2.5
+"""The same where only a further look is taken."""
 CONNECT_DEADLINE_S: Final = 8.0
 TLS_AUTH_DIGESTS: Final = ("SHA1", "SHA256", "SHA512")
-RETRANSMIT_AFTER_S: Final = 0.5
+SILENCES: Final = frozenset({FailureCode.TLS_SILENT, FailureCode.TLS_STALLED, FailureCode.KEYS_UNANSWERED})
+"""What the loss of large packets looks like."""
+LIMITS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "tls-version-max": {"tls_version_max": ""},
+    "tls-cipher": {"tls_cipher": ()},
+    "tls-groups": {"tls_groups": ()},
+    "tls-cert-profile": {"tls_cert_profile": ""},
+}
+"""Options that restrict TLS, and the checks without them."""
+Prepared = tuple[ssl.SSLContext | None, tuple[str, ...]]
+"""The context, None where nothing can be tried, and why OpenVPN does not start with the profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +102,23 @@ class ProfileTest:
         return self.profile.remotes[:MOST_REMOTES]
 
     def tls_context(self) -> ssl.SSLContext:
-        """Raises ProfileError."""
+        """Raises ProfileError, and of these `RefusedByTls` for what OpenVPN does not start with."""
         return tls_context(self.profile, passphrase=self.passphrase)
+
+    def prepared(self) -> tuple[ssl.SSLContext | None, tuple[str, ...]]:
+        """The context, None where nothing can be tried, and why OpenVPN 2.6 does not start with this profile. Raises ProfileError."""
+        refused = tuple(f"line {note.line}: {note.text}" if note.line else note.text for note in self.profile.refused)
+        if self.profile.unsupported:
+            return None, refused
+        try:
+            return self.tls_context(), refused
+        except RefusedByTls as error:
+            return None, refused or (error.problem,)
+
+    def about(self) -> dict[str, Any]:
+        """What the run's document says of the profile: whose export it is, and each option that is not applied."""
+        profile = self.profile
+        return about_profile(profile.file, profile.told, profile.notes, refused=self.prepared()[1], export=profile.export)
 
 
 class ProfileProbe:
@@ -96,38 +127,43 @@ class ProfileProbe:
     def __init__(self, context: ProbeContext, profile_test: ProfileTest) -> None:
         self._context = context
         self._profile_test = profile_test
-        self._tls_context = profile_test.tls_context()
+        self._tls_context, self._refused = profile_test.prepared()
         # What the ciphers load must not be loaded between two packets, whose times are told.
         lacking()
 
     async def run(self) -> None:
         """Never raises for what the network or the server does."""
         remotes = enumerate(self._profile_test.remotes)
-        await in_turn([OpenvpnRemote(self._context, self._profile_test, self._tls_context, remote, form_of(n)) for n, remote in remotes])
+        prepared = self._tls_context, self._refused
+        await in_turn([OpenvpnRemote(self._context, self._profile_test, prepared, remote, form_of(n)) for n, remote in remotes])
 
 
 class OpenvpnRemote(RemoteTest):
     """One remote. All of a profile have its identity."""
 
-    def __init__(self, context: ProbeContext, profile_test: ProfileTest, tls_context: ssl.SSLContext, remote: Remote, form: str) -> None:
+    def __init__(self, context: ProbeContext, profile_test: ProfileTest, prepared: Prepared, remote: Remote, form: str) -> None:
         self.reset = openvpn_reset(remote.transport, remote.port, form)
         self.handshake = openvpn_handshake(remote.transport, remote.port, form)
+        if profile_test.profile.random_hostname:
+            remote = replace(remote, host=randomised(remote.host, context.stack.entropy))
         super().__init__(context, profile_test, remote, (self.reset, self.handshake), openvpn_data(remote.transport, remote.port, form))
         self._profile_test = profile_test
-        self._tls_context = tls_context
+        self._tls_context, self._refused = prepared
         self._remote = remote  # With its wrapping.
         self._not_begun: tuple[str, str] | None = None
         """By name, why no session could be begun, and what there is to say of it; None: one could."""
 
     def not_to_be_tried(self) -> bool:
-        if not self._profile_test.profile.credentials.static_challenge:
-            return False
-        self.name(self.handshake, FailureCode.CHALLENGE_WANTED, "the profile has a static-challenge")
-        self.context.skip(self.reset, "a login without the second factor would count as a failed one")
-        return True
+        unsupported = self._profile_test.profile.unsupported
+        if unsupported:
+            self.name(self.reset, NOT_SUPPORTED, "; ".join(note.text for note in unsupported))
+        elif self._tls_context is None:
+            self.name(self.reset, PROFILE_REFUSED, "; ".join(self._refused))
+        return self._tls_context is None
 
     async def attempt(self) -> bool:
         self._not_begun = None
+        assert self._tls_context is not None
         self._client = client = self._new_client(self._tls_context)
         try:
             await self._converse(client)
@@ -136,6 +172,11 @@ class OpenvpnRemote(RemoteTest):
         return client.stage >= Stage.ANSWERED
 
     async def conclude(self) -> None:
+        await self._conclude()
+        if self._refused:
+            self.context.named_failures.append(NamedFailure(self.reset, PROFILE_REFUSED, "; ".join(self._refused)))
+
+    async def _conclude(self) -> None:
         if self._not_begun is not None:
             self.name(self._reached(), *self._not_begun)
             return
@@ -144,13 +185,14 @@ class OpenvpnRemote(RemoteTest):
             failure = Failure(CLOSED_AT[client.stage], "the server closed the connection")
         if failure is not None:
             failure = await self._closer_look(client, failure)
-        left_out = self._profile_test.profile.ciphers.unsupported
-        if failure is not None and failure.code is FailureCode.NO_COMMON_DATA_CIPHER and left_out:
-            failure = replace(failure, detail=f"{failure.detail}; not tried, since vpnprobe cannot do them: {', '.join(left_out)}")
-        self._tell(failure)
+        facts: Mapping[str, str | float] = {}
+        if failure is not None and failure.code.startswith(CERTIFICATES):
+            facts = await self._certificate_facts(client)
+            failure = replace(failure, detail="; ".join(filter(None, (failure.detail, told_certificate(facts)))))
+        self._tell(failure, facts)
 
     async def _converse(self, client: Client) -> None:
-        self._over = over = _SessionOver(self.context, client)
+        self._over = over = OpenvpnSessionOver(self.context, client)
         if client.stream:
             await self._over_tcp(self.context, client, over)
         else:
@@ -164,9 +206,21 @@ class OpenvpnRemote(RemoteTest):
             if over.was_refused and client.stage < Stage.ANSWERED:
                 self._not_begun = PORT_REFUSED, ""
 
-    def _new_client(self, tls_context: ssl.SSLContext, *, wrapping: Wrapping | None = None, echoes: int | None = None) -> Client:
+    def _check_tls(self, tls: TlsEnd) -> Failure | None:
+        agreed = outside_of_lists(self._profile_test.profile.checks, version=tls.version, suite=tls.cipher_suite, group=tls.group)
+        return Failure(FailureCode.NOT_SUPPORTED, agreed) if agreed is not None else None
+
+    def _new_client(
+        self,
+        tls_context: ssl.SSLContext,
+        *,
+        wrapping: Wrapping | None = None,
+        echoes: int | None = None,
+        check: Callable[[bytes], Failure | None] | None = None,
+    ) -> Client:
+        """`check`: of the server's certificate, in place of the profile's own."""
         context, profile = self.context, self._profile_test.profile
-        kept = profile.ciphers.offered or ClientOffer().ciphers
+        kept = profile.ciphers.offered if profile.ciphers.unsupported else profile.ciphers.offered or ClientOffer().ciphers
         return Client(
             session_id=context.stack.entropy(8),  # Not of this run's tag: our own server agent is not to answer it.
             stream=self._remote.transport is Transport.TCP,
@@ -179,10 +233,14 @@ class OpenvpnRemote(RemoteTest):
                 auth=profile.auth,
                 username=self._profile_test.username,
                 password=self._profile_test.password,
-                tun_mtu=profile.data.tun_mtu or 1500,
+                tunnel=tunnel_settings(profile.data),
+                asks_options=True,
+                other_ciphers=tuple("none" if name == "NONE" else name for name in profile.ciphers.unsupported),
+                may_sign_in=profile.credentials.wanted,
                 program=f"vpnprobe {__version__}",
                 echoes=self._profile_test.echoes if echoes is None else echoes,
-                check_certificate=certificate_check(profile.checks),
+                check_certificate=check or certificate_check(profile.checks),
+                check_tls=self._check_tls,
             ),
             retransmit_after_s=RETRANSMIT_AFTER_S,
         )
@@ -203,14 +261,13 @@ class OpenvpnRemote(RemoteTest):
 
     async def _closer_look(self, client: Client, failure: Failure) -> Failure:
         """What further attempts and the profile itself tell of a failure that a silence left open."""
-        tls = self._profile_test.profile.checks
+        if failure.code is FailureCode.TLS_SILENT:
+            failure = await self._without_limits(client, failure)
+        if failure.code in SILENCES and (lost := client.large_lost()) is not None:
+            return Failure(FailureCode.HANDSHAKE_LARGE_LOST, lost)
         match failure.code:
             case FailureCode.SILENT | FailureCode.CLOSED_AT_ONCE if self._remote.wrapping.kind is Wrap.TLS_AUTH:
                 return await self._other_wraps(failure)
-            case FailureCode.TLS_SILENT if tls.tls_version_max and await self._tls_begins():
-                return Failure(
-                    FailureCode.TLS_VERSION, f"the profile allows TLS {tls.tls_version_max} at most, and without that limit it begins"
-                )
             case FailureCode.KEYS_UNANSWERED:
                 return self._why_no_keys(client) or failure
             case _:
@@ -229,22 +286,53 @@ class OpenvpnRemote(RemoteTest):
 
     async def _answers(self, wrapping: Wrapping) -> bool:
         """Whether a reset in another wrap is answered."""
+        assert self._tls_context is not None
         client = self._new_client(self._tls_context, wrapping=wrapping, echoes=0)
         await self._aside(client, lambda: client.answered)
         return client.answered
 
-    async def _tls_begins(self) -> bool:
-        """Whether TLS begins without the profile's limit of the version."""
-        checks = replace(self._profile_test.profile.checks, tls_version_max="")
-        unlimited = replace(self._profile_test, profile=replace(self._profile_test.profile, checks=checks))
-        client = self._new_client(unlimited.tls_context(), echoes=0)
-        await self._aside(client, lambda: client.stage >= Stage.TLS_BEGUN)
+    async def _without_limits(self, client: Client, failure: Failure) -> Failure:
+        """Whether TLS begins without what the profile restricts it to, and which of these restrictions it is."""
+        checks = self._profile_test.profile.checks
+        limits = {name: replace(checks, **none) for name, none in LIMITS.items() if any(getattr(checks, key) for key in none)}
+        begins = await asyncio.gather(*(self._tls_begins(without) for without in limits.values()))
+        found = [name for name, begun in zip(limits, begins, strict=True) if begun]
+        if found == ["tls-version-max"]:
+            words = f"the profile allows TLS {checks.tls_version_max} at most, and without that limit it begins"
+            return Failure(FailureCode.TLS_VERSION, words)
+        if found:
+            words = f"the profile's {' and '.join(found)} leaves nothing that the server has: without, TLS begins"
+            return Failure(FailureCode.TLS_NO_COMMON_CIPHER, words)
+        if client.hello_acknowledged:
+            hello = f"the server acknowledges our TLS hello of {client.largest_control_bytes} bytes"
+            said = f"{hello}; its answer, in packets of up to 1250 bytes, does not come"
+            return replace(failure, detail=said)
+        return failure
+
+    async def _tls_begins(self, checks: ServerChecks) -> bool:
+        """Whether TLS begins with other limits than the profile's."""
+        other = replace(self._profile_test, profile=replace(self._profile_test.profile, checks=checks))
+        client = self._new_client(other.tls_context(), echoes=0)
+        await self._aside(client, lambda: client.stage >= Stage.TLS_BEGUN, patience_s=ASIDE_PATIENCE_S)
         return client.stage >= Stage.TLS_BEGUN
 
-    async def _aside(self, client: Client, enough: Callable[[], bool]) -> None:
+    async def _certificate_facts(self, client: Client) -> Mapping[str, str]:
+        """Name, serial number and dates of the certificate that was not accepted, for which a session is begun that says nothing of us."""
+        seen = [client.server_certificate] if client.server_certificate is not None else []
+
+        def look(certificate: bytes) -> Failure:
+            seen.append(certificate)
+            return Failure(FailureCode.CERTIFICATE_REJECTED)
+
+        if not seen:
+            other = self._new_client(unchecked_context(self._profile_test.profile.checks), echoes=0, check=look)
+            await self._aside(other, lambda: bool(seen), patience_s=ASIDE_PATIENCE_S)
+        return certificate_facts(seen[0]) if seen else {}
+
+    async def _aside(self, client: Client, enough: Callable[[], bool], *, patience_s: float = PATIENCE_S) -> None:
         """Runs a session that counts for none of the profile's own checks."""
         aside = replace(self.context, recorder=Recorder(self.context.stack, Vantage.CLIENT))
-        until = _SessionOver(aside, client, enough)
+        until = OpenvpnSessionOver(aside, client, enough, patience_s=patience_s)
         if client.stream:
             await self._over_tcp(aside, client, until)
         else:
@@ -262,11 +350,11 @@ class OpenvpnRemote(RemoteTest):
             return self.data
         return self.reset if self._client.stage < Stage.ANSWERED else self.handshake
 
-    def _tell(self, failure: Failure | None) -> None:
+    def _tell(self, failure: Failure | None, about: Mapping[str, str | float]) -> None:
         """Puts the failure beside the check that it belongs to, and says why the later ones were not tried."""
         client, over = self._client, self._over
         if failure is not None:
-            self.name(self._reached(), failure.code, failure.detail)
+            self.name(self._reached(), failure.code, failure.detail, about)
             return
         facts: dict[str, str | float] = {"cipher": str(client.cipher), "tls": client.tls_version}
         if over.first_data_s is not None:
@@ -281,43 +369,6 @@ class OpenvpnRemote(RemoteTest):
         elif client.gateway is None:
             why = "the server pushes no address of its own in the tunnel, so there is nobody to ask"
             self.context.skip(self.data, why, Direction.C2S, Direction.S2C)
-
-
-class _SessionOver(RemoteSessionOver[Client]):
-    """A session that has failed is over too."""
-
-    def __init__(self, context: ProbeContext, client: Client, enough: Callable[[], bool] = lambda: False) -> None:
-        """`enough`: what ends it before."""
-        super().__init__(context, client)
-        self._enough = enough
-
-    @property
-    def came(self) -> int:
-        return self._client.bytes_received
-
-    @property
-    def data_came(self) -> bool:
-        return self._client.stage is Stage.DATA
-
-    @property
-    def finished(self) -> bool:
-        client = self._client
-        return self._enough() or client.failure is not None or (client.stage >= Stage.CONFIGURED and client.run.all_answered)
-
-    def given_up_at(self) -> float:
-        nobody_to_ask = self._client.stage >= Stage.CONFIGURED and self._client.gateway is None
-        return self._heard + (TAIL_S if nobody_to_ask else self._patience_s())
-
-    def _patience_s(self) -> float:
-        client = self._client
-        if client.stage < Stage.ANSWERED:
-            return RETRANSMIT_AFTER_S + REFUSED_PATIENCE_S if self.was_refused else RESET_PATIENCE_S
-        if not client.run.all_sent or client.stage < Stage.CONFIGURED:
-            return PATIENCE_S
-        answered = any(request.answered_at is not None for request in client.run.requests.values())
-        if answered or client.pings_received or client.push is None or client.push.ping_s is None:
-            return TAIL_S
-        return min(PING_PATIENCE_S, client.push.ping_s + 2.0)
 
 
 def _wrapping(remote: Remote, profile: Profile) -> Wrapping:

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from vpnprobe.conversations.registry import ProtocolSpec, candidates_over, tried_on
 from vpnprobe.evidence.statistics import ERROR_BOUND
@@ -58,6 +58,9 @@ class ExistingServer(Protocol):
     def remotes(self) -> Sequence[Remote]: ...
     @property
     def resolve(self) -> Resolve: ...
+    def about(self) -> dict[str, Any]:
+        """What the run's document says of the profile."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

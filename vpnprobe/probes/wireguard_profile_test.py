@@ -8,7 +8,7 @@ whether initiations arrive.
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from itertools import islice
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from vpnprobe.conversations.registry import protocol_named
 from vpnprobe.conversations.tunnel_echo import UDP_CARRIER_BYTES
@@ -21,6 +21,7 @@ from vpnprobe.evidence.named_failures import (
     DATA_CUT,
     DATA_DEAD,
     DATA_INTERRUPTED,
+    DATA_UNANSWERED,
     PORT_REFUSED,
     SILENT,
     UNREACHABLE,
@@ -39,11 +40,14 @@ from vpnprobe.probes.existing_server import (
     TAIL_S,
     RemoteSessionOver,
     RemoteTest,
+    about_profile,
     form_of,
     in_turn,
 )
 from vpnprobe.probes.settings import Resolve
 from vpnprobe.probes.tunnel_findings import echo_failure
+from vpnprobe.profiles.accounts import Told
+from vpnprobe.profiles.vendors import unknown_key
 from vpnprobe.profiles.wireguard_model import WireguardPeer, WireguardProfile
 from vpnprobe.transports.stack import Endpoint
 from vpnprobe.wire.ip import MAXIMUM_PACKET
@@ -69,7 +73,7 @@ WRONG_PRESHARED_KEY: Final = "wrong-preshared-key"
 NOT_RUNNING: Final = "not-running"
 ARRIVES_UNANSWERED: Final = "arrives-unanswered"
 ANSWER_LOST: Final = "answer-lost"
-DATA_UNANSWERED: Final = "data-unanswered"
+
 KEY_SHARED: Final = "key-shared"
 REFUSED_BY_ROUTER: Final = {
     RefusalKind.PROHIBITED: "administratively prohibited",
@@ -109,6 +113,11 @@ class WireguardProfileTest:
     @property
     def remotes(self) -> tuple[WireguardPeer, ...]:
         return self.profile.peers[:MOST_REMOTES]
+
+    def about(self) -> dict[str, Any]:
+        """What the run's document says of the profile: each key that is not applied."""
+        told = [Told(one.line, one.option, unknown_key(one.option)) for one in self.profile.unknown]
+        return about_profile(self.profile.file, told, self.profile.notes)
 
     async def run(self, context: ProbeContext) -> None:
         """Never raises for what the network or the servers do."""

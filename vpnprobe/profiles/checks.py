@@ -119,11 +119,19 @@ def data_settings(options: Options) -> DataSettings:
         compress=options.one_of("compress", COMPRESSIONS) if "compress" in options else None,
         tun_mtu=options.number("tun-mtu", low=100, high=LARGEST_MTU_BYTES),
         link_mtu=options.number("link-mtu", low=100, high=LARGEST_MTU_BYTES),
-        fragment=options.number("fragment", high=LARGEST_MTU_BYTES),
+        framing=_framing(options),
+        allow_compression=options.one_of("allow-compression", ("no", "asym", "yes")),
+        fragment=options.number("fragment", low=68, high=LARGEST_MTU_BYTES),
+        fragment_mtu=(found := options.last("fragment")) is not None and found.arguments[1:] == ("mtu",),
         mssfix=_mssfix(options),
         exit_notify=_exit_notify(options),
         reneg_s=options.number("reneg-sec"),
     )
+
+
+def _framing(options: Options) -> str:
+    statement = options.last("comp-lzo", "compress")
+    return "" if statement is None else " ".join((statement.option, *statement.arguments[:1]))
 
 
 def _device(options: Options) -> str:

@@ -55,7 +55,7 @@ def _check_pair(cert: Statement | None, key: Statement | None) -> None:
 
 def _check_whole(material: TlsMaterial, options: Options, place: Place) -> None:
     """What OpenVPN will not begin without."""
-    if material.pkcs12 is not None or any(option in options for option in ELSEWHERE):
+    if material.pkcs12 is not None or "secret" in options or any(option in options for option in ELSEWHERE):
         return
     if material.ca is None and "capath" not in options and "peer-fingerprint" not in options:
         raise place.wrong("nothing says how the server is known: no ca, no peer-fingerprint", "add the authority between <ca> and </ca>")

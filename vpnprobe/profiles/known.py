@@ -125,19 +125,13 @@ _SCRIPTS: Final = """
     route-pre-down route-up tls-crypt-v2-verify tls-verify up
 """
 _SCRIPT: Final = "is a program of the profile, and none is run"
-_PROXY: Final = "OpenVPN goes through this proxy, vpnprobe goes straight to the server"
-_TOKEN: Final = "keeps the key elsewhere, where vpnprobe cannot use it"
 NOTED: Final[Mapping[str, str]] = {
     **dict.fromkeys(_SCRIPTS.split(), _SCRIPT),
-    "http-proxy": _PROXY,
-    "socks-proxy": _PROXY,
-    **dict.fromkeys(ELSEWHERE, _TOKEN),
     "capath": "a folder of authorities is not read",
     "cd": "files are looked for in the profile's own folder",
     "config": "other profiles are not read",
     "crl-verify": "revoked certificates are not looked for",
     "engine": "engines of OpenSSL are not loaded",
-    "fragment": "OpenVPN's own fragmentation is not spoken: the server must have it switched off",
     "providers": "providers of OpenSSL are not loaded",
     "verify-hash": "the fingerprint of the authority is not compared",
     "x509-username-field": "names are compared with the common name",

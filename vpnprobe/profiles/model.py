@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from vpnprobe.observations.schema import Transport
+from vpnprobe.profiles.accounts import Told
 from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.openvpn_keys import ClientKeyV2, KeyDirection, StaticKey
 from vpnprobe.wire.openvpn_wrap import Wrap
@@ -156,8 +157,14 @@ class DataSettings:
     """Bytes."""
     link_mtu: int | None = None
     """Bytes."""
+    framing: str = ""
+    """The last of `comp-lzo` and `compress` as it is written, which is the one that counts; empty: neither is there."""
+    allow_compression: str = ""
+    """`no`, `asym` or `yes`; empty: not said, which is `asym` where the profile lets the server compress (OpenVPN 2.6), else `no`."""
     fragment: int | None = None
-    """Bytes; cannot be carried out."""
+    """Largest data packet in bytes, without the headers of IP and UDP unless `fragment_mtu`."""
+    fragment_mtu: bool = False
+    """`fragment SIZE mtu`: the size is that of the whole IP packet."""
     mssfix: int | None = None
     """Bytes; 0: switched off."""
     exit_notify: int | None = None
@@ -208,6 +215,14 @@ class Profile:
     """What `setenv` and `setenv-safe` set, in order."""
     notes: tuple[Note, ...] = ()
     unknown: tuple[Unknown, ...] = ()
+    refused: tuple[Note, ...] = ()
+    """What OpenVPN 2.6 does not start with."""
+    unsupported: tuple[Note, ...] = ()
+    """What keeps vpnprobe from trying it, and not OpenVPN."""
+    told: tuple[Told, ...] = ()
+    """Options that are not applied."""
+    export: str = ""
+    """The program whose export it is; empty: nothing marks one."""
 
     @property
     def unsupported_ciphers(self) -> tuple[str, ...]:

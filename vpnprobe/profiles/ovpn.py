@@ -8,6 +8,7 @@ OpenVPN 2.x knows is listed and never fatal.
 from pathlib import Path
 from typing import Final
 
+from vpnprobe.profiles.accounts import told
 from vpnprobe.profiles.checks import data_ciphers, data_settings, server_checks
 from vpnprobe.profiles.connections import forced, read_connections
 from vpnprobe.profiles.errors import Place, shown
@@ -17,6 +18,8 @@ from vpnprobe.profiles.known import KNOWN, NOTED, SERVERS
 from vpnprobe.profiles.lexing import Statement, statements
 from vpnprobe.profiles.model import Management, Note, Profile, Unknown
 from vpnprobe.profiles.options import Options, check_arguments, number_in
+from vpnprobe.profiles.refusals import refusals, unsupported
+from vpnprobe.profiles.vendors import export_of
 
 GIVE_CLIENT: Final = "give the client's profile, which the server's tools write for each client"
 
@@ -35,6 +38,7 @@ def parse_profile(text: str, *, folder: Path, file: str) -> Profile:
     for statement in listed:
         check_arguments(statement)
     connections = read_connections(listed, folder=folder, file=file)
+    data, checks = data_settings(options), server_checks(options)
     everything = sorted((*listed, *connections.inside), key=lambda statement: statement.line)
     return Profile(
         file=file,
@@ -43,9 +47,9 @@ def parse_profile(text: str, *, folder: Path, file: str) -> Profile:
         wrapping=connections.wrapping,
         auth=options.word("auth", "SHA1").upper().removeprefix("RSA-"),
         ciphers=data_ciphers(options),
-        checks=server_checks(options),
+        checks=checks,
         credentials=credentials(options, folder),
-        data=data_settings(options),
+        data=data,
         pull="client" in options or "pull" in options,
         random="remote-random" in options,
         random_hostname="remote-random-hostname" in options,
@@ -57,6 +61,10 @@ def parse_profile(text: str, *, folder: Path, file: str) -> Profile:
         environment=_environment(options),
         notes=tuple(sorted((*_notes(everything, options), *connections.notes))),
         unknown=tuple(Unknown(one.line, shown(one.option), shown(one.text)) for one in everything if one.option not in KNOWN),
+        refused=refusals(everything, options, data, checks),
+        unsupported=unsupported(options, connections.inside),
+        told=told(everything),
+        export=export_of(text),
     )
 
 
@@ -70,14 +78,9 @@ def _check_role(options: Options, file: str) -> None:
     if servers:
         first = min(servers, key=lambda statement: statement.line)
         raise first.place.wrong(f"{first.option} is a server's: this is the profile of a server", GIVE_CLIENT)
-    if (secret := options.last("secret")) is not None:
-        raise secret.place.wrong(
-            "secret is OpenVPN's static-key mode: no TLS, nothing to negotiate, and OpenVPN 2.7 has it switched off",
-            "set up certificates or peer fingerprints, and give that client's profile",
-        )
     if client is None and "remote" not in options and "connection" not in options:
         raise Place(file, 0).wrong("there is no remote, so no server to connect to", "give an OpenVPN client profile (.ovpn)")
-    if client is None:
+    if client is None and "secret" not in options:
         raise Place(file, 0).wrong("says neither client nor tls-client: OpenVPN would not speak TLS", "add a line: client")
 
 
@@ -103,11 +106,7 @@ def _environment(options: Options) -> tuple[tuple[str, str], ...]:
 def _notes(everything: list[Statement], options: Options) -> list[Note]:
     notes = [Note(statement.line, f"{statement.option} {NOTED[statement.option]}") for statement in everything if statement.option in NOTED]
     notes += [Note(one.line, "dh is a server's, and is passed over") for one in options.all("dh")]
-    if data_settings(options).device == "tap" and (device := options.last("dev", "dev-type")) is not None:
-        notes.append(Note(device.line, "the device is a TAP, which carries Ethernet frames: vpnprobe sends none through it"))
     ciphers = data_ciphers(options)
     if not ciphers.offered and (listed := options.last("data-ciphers", "ncp-ciphers")) is not None:
         notes.append(Note(listed.line, "no cipher of the list is one that vpnprobe can do"))
-    if (challenge := options.last("static-challenge")) is not None:
-        notes.append(Note(challenge.line, "static-challenge asks for a second factor, whose answer goes along with the password"))
     return notes

@@ -7,7 +7,7 @@ The rules are those of OpenVPN's manual: verify-x509-name, remote-cert-tls, remo
 import hashlib
 import ssl
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +15,7 @@ from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_tls import Identity, TlsLimits, client_context
 from vpnprobe.profiles.errors import ProfileError
 from vpnprobe.profiles.model import NameType, Profile, ServerChecks
+from vpnprobe.profiles.tls_lists import curve, openssl_list, refused_lists
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate, Name, NameAttribute
@@ -68,14 +69,62 @@ SECURITY_LEVELS: Final = {"insecure": 0, "legacy": 1, "preferred": 2, "suiteb": 
 """`tls-cert-profile`, as OpenSSL's security level."""
 
 
-def tls_context(profile: Profile, *, passphrase: str | None = None) -> ssl.SSLContext:
-    """The context to connect with. Raises ProfileError where certificate, key or passphrase cannot be used."""
-    checks, tls = profile.checks, profile.tls
-    limits = TlsLimits(
+class RefusedByTls(ProfileError):
+    """What the TLS library takes nothing of, so that OpenVPN ends before it sends anything."""
+
+
+TOO_WEAK: Final = ("TOO_WEAK", "TOO_SMALL", "NO_CIPHER")
+"""Parts of the library's reasons for what `tls-cert-profile` and `tls-cipher` are about."""
+
+
+def unchecked_context(checks: ServerChecks) -> ssl.SSLContext:
+    """A context that takes any certificate and shows none of ours: to look at a certificate that was not accepted."""
+    return client_context(ca_pem=None, identity=None, limits=_limits(checks))
+
+
+def _limits(checks: ServerChecks) -> TlsLimits:
+    return TlsLimits(
         VERSIONS.get(checks.tls_version_min, ssl.TLSVersion.TLSv1_2),
         VERSIONS.get(checks.tls_version_max, ssl.TLSVersion.MAXIMUM_SUPPORTED),
         SECURITY_LEVELS.get(checks.tls_cert_profile, 1),
+        openssl_list(checks),
+        curve(checks),
     )
+
+
+def certificate_facts(der: bytes) -> dict[str, str]:
+    """Subject, serial number in hexadecimal and dates of a certificate; empty where it cannot be read."""
+    from cryptography import x509
+
+    try:
+        with old_certificates():
+            certificate = x509.load_der_x509_certificate(der)
+            return {
+                "certificate_name": subject_of(certificate.subject),
+                "certificate_serial": f"{certificate.serial_number:x}",
+                "certificate_from": f"{certificate.not_valid_before_utc:%Y-%m-%d}",
+                "certificate_until": f"{certificate.not_valid_after_utc:%Y-%m-%d}",
+            }
+    except ValueError:
+        return {}
+
+
+def told_certificate(facts: Mapping[str, str | float]) -> str:
+    """The same as a clause; empty where there is nothing."""
+    if not facts:
+        return ""
+    return (
+        f"the certificate is {facts['certificate_name']}, serial number {facts['certificate_serial']}, "
+        f"valid from {facts['certificate_from']} until {facts['certificate_until']}"
+    )
+
+
+def tls_context(profile: Profile, *, passphrase: str | None = None) -> ssl.SSLContext:
+    """The context to connect with. Raises ProfileError where certificate, key or passphrase cannot be used."""
+    checks, tls = profile.checks, profile.tls
+    if refused := refused_lists(checks):
+        raise RefusedByTls(profile.file, 0, "; ".join(refused), "correct the list, or take it out")
+    limits = _limits(checks)
     identity, ca = _identity(profile, passphrase)
     if ca is None and not checks.fingerprints:
         # Without either anybody could pose as the server, and be told the password.
@@ -85,6 +134,9 @@ def tls_context(profile: Profile, *, passphrase: str | None = None) -> ssl.SSLCo
         # With fingerprints alone no authority is asked. What stands around a certificate may be in any tongue.
         return client_context(ca_pem=ca.decode("ascii", "ignore") if ca is not None else None, identity=identity, limits=limits)
     except (ssl.SSLError, ValueError, OSError) as error:
+        if any(part in (getattr(error, "reason", "") or "") for part in TOO_WEAK):
+            wrong = f"certificate or key is too weak for this profile ({error.reason.lower().replace('_', ' ')})"  # type: ignore[union-attr]
+            raise RefusedByTls(profile.file, 0, wrong, "have it issued anew, or say tls-cert-profile insecure until then") from error
         wrong = "the passphrase does not fit the private key" if tls.key_is_encrypted else f"certificate or key cannot be used: {error}"
         raise ProfileError(profile.file, 0, wrong, "get the profile again, or give the right passphrase") from error
 
@@ -134,6 +186,19 @@ def certificate_check(checks: ServerChecks) -> Callable[[bytes], Failure | None]
             return Failure(FailureCode.CERTIFICATE_REJECTED, str(error))
 
     return check
+
+
+def pkcs12_is_encrypted(profile: Profile) -> bool:
+    """Whether there is a PKCS#12 that does not open without a passphrase."""
+    from cryptography.hazmat.primitives.serialization import pkcs12
+
+    if profile.tls.pkcs12 is None:
+        return False
+    try:
+        pkcs12.load_key_and_certificates(profile.tls.pkcs12, None)
+    except ValueError:
+        return True
+    return False
 
 
 @contextmanager
@@ -201,8 +266,11 @@ def _wrong_purpose(certificate: "Certificate", checks: ServerChecks) -> Failure 
     if masks is not None and (bits is None or (masks and not any(bits & mask == mask for mask in masks))):
         said = "none" if bits is None else f"{bits:02x}"
         return Failure(FailureCode.CERTIFICATE_WRONG_PURPOSE, f"the key usage in the certificate is {said}")
-    if checks.ns_cert_type and not _ns_type(certificate) & NS_BITS[checks.ns_cert_type]:
-        return Failure(FailureCode.CERTIFICATE_WRONG_PURPOSE, f"the certificate's nsCertType does not say {checks.ns_cert_type}")
+    if checks.ns_cert_type and not _has_ns_type(certificate, checks.ns_cert_type, usages):
+        said = ", ".join(sorted(usages)) or "no extended key usage"
+        return Failure(
+            FailureCode.CERTIFICATE_WRONG_PURPOSE, f"the profile wants ns-cert-type {checks.ns_cert_type}, the certificate has {said}"
+        )
     return None
 
 
@@ -224,6 +292,11 @@ def _key_usage(certificate: "Certificate") -> int | None:
     except x509.ExtensionNotFound:
         return None
     return sum(bit for name, bit in KEY_USAGE_BITS if getattr(usage, name))
+
+
+def _has_ns_type(certificate: "Certificate", kind: str, usages: set[str]) -> bool:
+    """As OpenVPN has it since 2.4: Netscape's extension, or what replaced it, the extended key usage. Of a certificate with neither, no."""
+    return bool(_ns_type(certificate) & NS_BITS[kind]) or EKU_OF_TYPE[kind] in usages
 
 
 def _ns_type(certificate: "Certificate") -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vpnprobe.observations.schema import Result
 from vpnprobe.report.path import figures
+from vpnprobe.report.profile import not_applied
 from vpnprobe.report.rows import Anchors, evidence_groups, verdict_lines
 from vpnprobe.report.story import address_of, exchanges, headline, next_steps, second_opinions, skipped, vanishings
 from vpnprobe.report.words import NMAP_AND_GRE, SETTINGS, direction_words, mode_words, value_words, visible
@@ -84,8 +85,13 @@ def _context(result: Result) -> Mapping[str, Any]:
         "conversations": result.conversations[:MOST_CONVERSATIONS],
         "captures": [(one, verdict_lines(one.verdicts, None, anchors)) for one in result.run.captures],
         "skipped": skipped(result),
+        "not_applied": not_applied(result),
         "mode": mode_words(result.run.mode),
-        "ends": [(name, _end(end)) for name, end in (("Client", result.run.client), ("Server", result.run.server)) if end],
+        "ends": [
+            (name, _end({key: value for key, value in end.items() if key != "profile"}))
+            for name, end in (("Client", result.run.client), ("Server", result.run.server))
+            if end
+        ],
         "started": _moment(result.run.started),
     }
 

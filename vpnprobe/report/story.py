@@ -37,6 +37,8 @@ WORKS: Final = (Feasibility.FEASIBLE, Feasibility.DEGRADED)
 CONTROL_PORT_RULE: Final = "control-port"
 """The rule by which a verdict advises to use the port of vpnprobe's own control connection."""
 FAILURE_RULES: Final = "failure."
+NOT_SUPPORTED: Final = f"{FAILURE_RULES}not-supported"
+"""What vpnprobe itself cannot do stops nothing."""
 """How the rules begin that name a failure and say what to change."""
 AT_THE_SERVER: Final = "at the server: "
 """How the reason begins where it is the server agent that lacks something."""
@@ -171,7 +173,7 @@ def _without_advice(result: Result) -> Headline:
 
 def _named_failures(verdict: Verdict) -> list[Reason]:
     """What stops it, by name."""
-    return [reason for reason in verdict.because if reason.rule.startswith(FAILURE_RULES)]
+    return [reason for reason in verdict.because if reason.rule.startswith(FAILURE_RULES) and reason.rule != NOT_SUPPORTED]
 
 
 def _first(sentences: Sequence[str]) -> str:

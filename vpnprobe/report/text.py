@@ -8,6 +8,7 @@ from textwrap import wrap
 from typing import Final
 
 from vpnprobe.observations.schema import Result
+from vpnprobe.report.profile import not_applied
 from vpnprobe.report.rows import Anchors, VerdictLine, verdict_lines
 from vpnprobe.report.story import Headline, headline, next_steps, skipped, vanishings
 from vpnprobe.report.words import SETTINGS, Mark, mode_words, value_words, visible
@@ -38,6 +39,7 @@ def render_text(result: Result, *, colour: bool, width: int) -> str:
     page.block("Captures with a problem", (f"{one.file}: {one.problem}" for one in result.run.captures if one.problem))
     page.block("Warnings", result.recommendation.warnings if result.recommendation else ())
     page.block("Not measured", (f"{'; '.join(questions)}: {reason}" for reason, questions in skipped(result)))
+    page.block("In the profile, and not applied", not_applied(result))
     page.block("What to do next", (step for step in next_steps(result) if step != said.reason))
     page.gap()
     page.paragraph(f"{mode_words(result.run.mode)} It took {result.run.duration_s:.3g} s.", tone="mute")

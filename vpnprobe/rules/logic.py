@@ -43,6 +43,8 @@ def truth_of(row: Observation, selector: ObservationSelector | None = None) -> T
             # The path carried the packet and the refusal: the question is what happens once something listens, or may be reached.
             at_the_end = row.cause in (Cause.NO_LISTENER, Cause.HOST_FIREWALL) or by_the_peer(row)
             return Truth.UNKNOWN if at_the_end else Truth.FALSE
+        case Outcome.NO_ANSWER if row.detail.get("by") == "settings":
+            return Truth.FALSE  # No silence that could have another reason: both ends say what they disagree on.
         case Outcome.NO_ANSWER | Outcome.SKIPPED | Outcome.ERROR:
             return Truth.UNKNOWN
         case _:

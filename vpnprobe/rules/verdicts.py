@@ -121,11 +121,13 @@ def judge(
     failed = all(one.truth is Truth.FALSE for one in deciding)
     shown = [one for one in deciding if failed or one.truth is Truth.UNKNOWN]
     named = failures(distinct(row for one in judged for row in one.rows), profile, rules)
+    # A name says more than that something was not answered, or not measured; of a server that exists it says all.
+    leads = not failed or all(_is_existing(one) for one in deciding)
     because = (
-        *(named if not failed else ()),  # A name says more than that something was not answered, or not measured.
+        *(named if leads else ()),
         *_reasons(deciding, shown[0].truth, rules),
         *_reasons([one for one in judged if _is_existing(one) and one not in deciding], Truth.FALSE, rules),
-        *(named if failed else ()),
+        *(() if leads else named),
     )
     return Judgement(
         profile,

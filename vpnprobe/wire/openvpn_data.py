@@ -22,10 +22,16 @@ PING: Final = bytes.fromhex("2a187bf3641eb4cb07ed2d0a981fc748")
 OCC_MAGIC: Final = bytes.fromhex("287f346bd4ef7a812d56b8d3afc5459c")
 EXIT_NOTIFY: Final = OCC_MAGIC + b"\x06"
 """OCC_EXIT, the payload by which an end says that it goes (explicit-exit-notify)."""
+OPTIONS_REQUEST: Final = OCC_MAGIC + b"\x00"
+"""OCC_REQUEST: the other end answers with OPTIONS_REPLY and its options string, whoever answers echo requests beyond it or does not."""
+OPTIONS_REPLY: Final = OCC_MAGIC + b"\x01"
+"""OCC_REPLY: how the answer to OPTIONS_REQUEST begins."""
 IMPLICIT_IV: Final = 8
 NO_COMPRESSION: Final = 0xFA
 NO_COMPRESSION_SWAPPED: Final = 0xFB
 ESCAPE: Final = 0x50
+COMPRESSED: Final = frozenset({0x66, 0x69})
+"""First bytes of what LZO and LZ4 have compressed."""
 
 
 class DataChannel:
@@ -106,15 +112,18 @@ def packet_number(packet: bytes) -> int | None:
 
 
 class Compression(StrEnum):
-    """How a payload is framed where compression is configured but not done."""
+    """How a payload is framed where compression is configured; nothing is compressed, as a client since 2.6 does it by default.
+
+    Each reads what an OpenVPN with that setting reads: framings that differ in one byte do not understand each other there either.
+    """
 
     NONE = "none"
     STUB = "stub"
-    """`compress` or `compress stub`: the first byte goes to the end, and 0xFB takes its place."""
+    """`compress`, `compress stub` or `compress lz4`: the first byte goes to the end, and 0xFB takes its place."""
     STUB_V2 = "stub-v2"
-    """`compress stub-v2`: only a payload that begins with 0x50 is preceded by 0x50 0x00."""
+    """`compress stub-v2` or `compress lz4-v2`: only a payload that begins with 0x50 is preceded by 0x50 0x00."""
     LZO_NO = "lzo-no"
-    """`comp-lzo no`: 0xFA in front."""
+    """`comp-lzo` with any argument, or `compress lzo`: 0xFA in front."""
 
     def add(self, payload: bytes) -> bytes:
         """The payload as it goes into the data channel. Empty ones stay empty."""
@@ -136,12 +145,14 @@ class Compression(StrEnum):
             return payload
         if self is Compression.STUB_V2:
             return _without_escape(payload)
-        # Either stub is read: they differ in the first byte, so that nothing is guessed.
-        if payload[0] == NO_COMPRESSION_SWAPPED:
+        wanted = NO_COMPRESSION_SWAPPED if self is Compression.STUB else NO_COMPRESSION
+        if payload[0] in COMPRESSED:
+            raise DecodeError("compression", 0, f"is 0x{payload[0]:02x}: the peer compresses")
+        if payload[0] != wanted:
+            raise DecodeError("compression", 0, f"is 0x{payload[0]:02x}, not 0x{wanted:02x}: the peer frames otherwise")
+        if self is Compression.STUB:
             return payload[-1:] + payload[1:-1] if len(payload) > 1 else b""
-        if payload[0] == NO_COMPRESSION:
-            return payload[1:]
-        raise DecodeError("compression", 0, f"is 0x{payload[0]:02x}, neither 0xfa nor 0xfb: the peer compresses, or frames otherwise")
+        return payload[1:]
 
 
 def _without_escape(payload: bytes) -> bytes:

@@ -22,6 +22,10 @@ PRE_MASTER: Final = 48
 RANDOM: Final = 32
 """Bytes of each of a key source's randoms."""
 DATA_KEYS: Final = 256
+TAP_EXTRA: Final = 32
+"""Bytes that the options string counts for the head of an Ethernet frame (`tun-mtu-extra`)."""
+FRAGMENT_HEADER: Final = 4
+"""Bytes that `fragment` adds to a data packet."""
 MOST_STRING: Final = 0x4000
 """Bytes that no string of key method 2 reaches: a length beyond is two letters of the message that follows it."""
 EXPORTER_LABEL: Final = "EXPORTER-OpenVPN-datakeys"
@@ -216,16 +220,22 @@ def options_string(
     tun_mtu: int = 1500,
     key_direction: int | None = None,
     comp_lzo: bool = False,
+    device: str = "tun",
+    fragment: bool = False,
 ) -> str:
     """What the other end compares with its own options and may warn about; 2.4 and later do not end a conversation for it.
 
     `transport` is "UDPv4", "TCPv4_CLIENT" or "TCPv4_SERVER"; `cipher` OpenVPN's name of it; `auth` the digest, which an AEAD cipher makes
-    "[null-digest]"; `tun_mtu` in bytes; `key_direction` 0 or 1 of tls-auth, None: none; `comp_lzo`: payloads are framed for compression.
+    "[null-digest]"; `tun_mtu` in bytes; `key_direction` 0 or 1 of tls-auth, None: none; `comp_lzo`: payloads are framed for compression;
+    `device` "tun" or "tap"; `fragment`: packets are cut.
     """
-    words = ["V4", "dev-type tun", f"link-mtu {tun_mtu + _link_overhead(transport, cipher) + comp_lzo}", f"tun-mtu {tun_mtu}"]
-    words.append(f"proto {transport}")
+    tun_mtu += TAP_EXTRA if device == "tap" else 0
+    link_mtu = tun_mtu + _link_overhead(transport, cipher) + comp_lzo + (FRAGMENT_HEADER if fragment else 0)
+    words = ["V4", f"dev-type {device}", f"link-mtu {link_mtu}", f"tun-mtu {tun_mtu}", f"proto {transport}"]
     if comp_lzo:
         words.append("comp-lzo")
+    if fragment:
+        words.append("mtu-dynamic")
     if key_direction is not None:
         words.append(f"keydir {key_direction}")
     digest = "[null-digest]" if cipher.endswith(("-GCM", "-POLY1305")) else auth

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from vpnprobe.evidence.checks import SPECS, Kind
-from vpnprobe.evidence.named_failures import HARMLESS, LARGE_DEAD, NamedFailure
+from vpnprobe.evidence.named_failures import BY_CLIENT, BY_SETTINGS, CERTIFICATES, HARMLESS, LARGE_DEAD, NamedFailure
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
@@ -14,7 +14,8 @@ from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
 def with_named_failures(observations: Sequence[Observation], named: Iterable[NamedFailure]) -> list[Observation]:
     """The observations with `failure` and `said` in the detail of those that a name belongs to.
 
-    A conversation that reached its goal and was refused afterwards (a wrong password) is `refused`.
+    A conversation that reached its goal and was refused afterwards (a wrong password) is `refused`, and so is what the client itself
+    refuses (`detail.by`): then nothing more can come of it.
     """
     result = list(observations)
     for name in named:
@@ -34,6 +35,10 @@ def _with_named_failure(observation: Observation, name: NamedFailure) -> Observa
     if name.code:
         detail |= {"failure": name.code, **({"said": name.said} if name.said else {})}
     named = replace(observation, detail=detail)
+    if name.code in BY_CLIENT or name.code.startswith(CERTIFICATES):
+        return replace(named, outcome=Outcome.REFUSED, cause=None, detail={**detail, "by": "client"})
+    if name.code in BY_SETTINGS and observation.outcome in (Outcome.PASS, Outcome.NO_ANSWER):
+        return replace(named, outcome=Outcome.NO_ANSWER, detail={**detail, "by": "settings"})
     if observation.outcome is not Outcome.PASS or name.code in HARMLESS:
         return named
     if SPECS[observation.probe, observation.check].kind is not Kind.DATA:

@@ -1,0 +1,70 @@
+"""What OpenVPN 2.6.14 was seen not to start with, and what vpnprobe cannot try."""
+
+import sys
+
+import pytest
+from profile_support import parsed
+
+from vpnprobe.profiles.refusals import REMOVED
+
+
+@pytest.mark.parametrize("option", sorted(REMOVED))
+def test_removed_options(option: str) -> None:
+    (note,) = parsed(f"{option} 1" if option == "tls-remote" else option).refused
+    assert (note.line, note.text) == (3, f"{option} was {REMOVED[option]}")
+
+
+@pytest.mark.parametrize(
+    ("lines", "refused"),
+    [
+        ("verb 3", []),
+        ("frobnicate 1", ["frobnicate is no option of OpenVPN 2.6: `ignore-unknown-option` lets it pass over it"]),
+        ("allow-deprecated-insecure-static-crypto", ["allow-deprecated-insecure-static-crypto is no option of OpenVPN 2.6"]),
+        ("x" * 60, ["a word of 60 characters is no option"]),
+        ("scramble obfuscate x", ["scramble is of the XOR patch"]),
+        ("ignore-unknown-option frobnicate scramble\nfrobnicate 1\nscramble x", []),
+        ("setenv FORWARD_COMPATIBLE 1\nfrobnicate 1\nkeysize 256", ["keysize was removed"]),
+        ("setenv opt frobnicate 1\nsetenv opt keysize 256", []),
+        ("allow-compression no\ncomp-lzo", ["comp-lzo is what allow-compression no forbids"]),
+        ("allow-compression no\ncomp-lzo no", []),
+        ("nobind\nlport 0", ["lport does not go with nobind"]),
+        ("no-replay", ["no-replay ends OpenVPN 2.6 once an AEAD cipher is agreed on"]),
+        ("auth RSA-SHA256", ["auth RSA-SHA256 is no digest of OpenSSL 3"]),
+        ("auth SHA256", []),
+        ("data-ciphers AES-256-GCM:BF-CBC", ["data-ciphers BF-CBC needs `providers legacy default`"]),
+        ("data-ciphers AES-256-GCM:BF-CBC\nproviders legacy default", []),
+        ("data-ciphers AES-256-GCM:?BF-CBC", []),
+        ("cipher BF-CBC", []),
+        ("cipher CAST5-CBC", ["cipher CAST5-CBC needs `providers legacy default`"]),
+        ("up /bin/true", ["up needs script-security 2"]),
+        ("up /bin/true\nscript-security 2", []),
+        ("duplicate-cn", ["duplicate-cn needs `mode server`"]),
+        ("push-reset", ["push-reset belongs into a server's file"]),
+        ("tls-cipher FOO", ["tls-cipher FOO: OpenSSL knows none of these"]),
+    ],
+)
+def test_what_openvpn_does_not_start_with(lines: str, refused: list[str]) -> None:
+    found = [note.text for note in parsed(lines).refused]
+    assert len(found) == len(refused)
+    assert all(text.startswith(beginning) for text, beginning in zip(found, refused, strict=True)), found
+
+
+def test_options_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    for platform, count in (("linux", 1), ("win32", 0)):
+        monkeypatch.setattr(sys, "platform", platform)
+        assert len(parsed("block-outside-dns").refused) == count
+
+
+@pytest.mark.parametrize(
+    ("lines", "beginning"),
+    [
+        ('static-challenge "PIN" 1', "static-challenge: a login without"),
+        ("http-proxy proxy 3128", "http-proxy: OpenVPN goes through this proxy"),
+        ("socks-proxy proxy 1080", "socks-proxy: OpenVPN goes through this proxy"),
+        ("pkcs11-id x", "pkcs11-id: the key is kept elsewhere"),
+    ],
+)
+def test_what_cannot_be_tried(lines: str, beginning: str) -> None:
+    (note,) = parsed(lines).unsupported
+    assert note.line == 3
+    assert note.text.startswith(beginning)

@@ -1,0 +1,34 @@
+"""What of a profile was not applied, in the report's words."""
+
+from dataclasses import replace
+
+from result_samples import seed_result
+
+from vpnprobe.report.html import render
+from vpnprobe.report.profile import not_applied
+from vpnprobe.report.text import render_text
+
+PROFILE = {
+    "file": "client.ovpn",
+    "export": "Pritunl",
+    "not_applied": [
+        {"line": 3, "option": "verb", "meaning": "concerns the log"},
+        {"line": 4, "option": "mute", "meaning": "concerns the log"},
+        {"line": 7, "option": "mssfix", "meaning": "is about sizes"},
+    ],
+    "notes": [{"line": 9, "text": "capath a folder is not read"}],
+}
+
+
+def test_one_sentence_for_each_meaning() -> None:
+    result = seed_result()
+    assert not_applied(result) == ()
+    told = replace(result, run=replace(result.run, client={**(result.run.client or {}), "profile": PROFILE}))
+    assert not_applied(told) == (
+        "An export of Pritunl, by its marks.",
+        "verb (line 3) and mute (line 4): concerns the log",
+        "mssfix (line 7): is about sizes",
+        "line 9: capath a folder is not read",
+    )
+    assert "In the profile, and not applied" in render_text(told, colour=False, width=100)
+    assert "mssfix (line 7)" in render(told).decode()

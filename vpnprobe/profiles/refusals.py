@@ -1,0 +1,130 @@
+"""What OpenVPN 2.6 does not start with, so that no client comes to the server; and what vpnprobe cannot do, which says nothing of it.
+
+Each line was tried with OpenVPN 2.6.14 on Linux. `setenv opt X`, `ignore-unknown-option X` and `setenv FORWARD_COMPATIBLE 1` make OpenVPN
+pass over what it does not know.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from vpnprobe.conversations.openvpn_tunnel import compresses
+from vpnprobe.profiles.errors import shown
+from vpnprobe.profiles.known import ELSEWHERE, KNOWN
+from vpnprobe.profiles.lexing import Statement
+from vpnprobe.profiles.model import DataSettings, Note, ServerChecks
+from vpnprobe.profiles.options import Options
+from vpnprobe.profiles.tls_lists import refused_lists
+from vpnprobe.profiles.vendors import VENDORS
+
+REMOVED: Final[Mapping[str, str]] = {
+    "client-cert-not-required": "removed in 2.5; a server says `verify-client-cert none` instead",
+    "compat-names": "removed in 2.5, with nothing in its place",
+    "ifconfig-pool-linear": "removed in 2.6; a server says `topology p2p` instead",
+    "key-method": "removed in 2.6: method 2 is the only one",
+    "keysize": "removed in 2.6: the cipher's name says the size",
+    "ncp-disable": "removed in 2.6: the data cipher is always negotiated (`data-ciphers`)",
+    "no-iv": "removed in 2.6, with nothing in its place",
+    "no-name-remapping": "removed in 2.5, with nothing in its place",
+    "management-client-pf": "removed in 2.6, with nothing in its place",
+    "tls-remote": "removed in 2.4; `verify-x509-name NAME name` instead",
+}
+"""Options of older releases that end OpenVPN 2.6 at once."""
+_WINDOWS: Final = """
+    allow-nonadmin block-outside-dns dhcp-internal dhcp-pre-release dhcp-release dhcp-renew ip-win32 pause-exit rdns-internal register-dns
+    service show-net-up tap-sleep win-sys windows-driver
+"""
+WINDOWS: Final = frozenset(_WINDOWS.split())
+"""Options that OpenVPN knows on Windows alone, and does not start with elsewhere."""
+_SERVERS: Final = """
+    auth-gen-token auth-user-pass-optional auth-user-pass-verify ccd-exclusive client-config-dir client-connect client-crresponse
+    client-disconnect client-to-client connect-freq duplicate-cn hash-size ifconfig-ipv6-pool ifconfig-pool ifconfig-pool-persist
+    learn-address opt-verify port-share stale-routes-check username-as-common-name verify-client-cert vlan-accept vlan-pvid vlan-tagging
+"""
+OF_SERVERS: Final = frozenset(_SERVERS.split())
+"""Options that need `mode server`."""
+OF_CLIENT_FILES: Final = frozenset({"disable", "ifconfig-push", "iroute", "iroute-ipv6", "push-remove", "push-reset"})
+"""Options of a server's files for single clients."""
+OF_LEGACY_PROVIDER: Final = ("BF-", "CAST5-", "DES-CBC", "DES-CFB", "DES-OFB", "IDEA-", "RC2-", "RC4", "SEED-")
+"""Beginnings of ciphers that OpenSSL 3 has in its provider `legacy` alone."""
+SCRIPTS: Final = ("up", "tls-verify")
+"""Programs without which no tunnel comes up, and that `script-security` has to let run."""
+NEWER: Final = frozenset({"allow-deprecated-insecure-static-crypto", "dns-updown", "tls-crypt-v2-max-age"})
+"""Options that 2.6 does not know yet."""
+BOUND: Final = ("bind", "local", "lport")
+"""None of these goes with nobind."""
+
+
+def refusals(everything: Iterable[Statement], options: Options, data: DataSettings, checks: ServerChecks) -> tuple[Note, ...]:
+    """What OpenVPN 2.6 does not start with, in the order of lines."""
+    passed_over = {name for one in options.all("ignore-unknown-option") for name in one.arguments}
+    lenient = any(one.arguments[:2] == ("FORWARD_COMPATIBLE", "1") for one in options.all("setenv"))
+    found = [
+        Note(one.line, text)
+        for one in everything
+        if not one.text.startswith(("setenv opt", "--setenv opt")) and (text := _unknown(one, passed_over, lenient=lenient)) is not None
+    ]
+    if data.allow_compression == "no" and compresses(data.framing):
+        found.append(Note(0, f"{data.framing} is what allow-compression no forbids"))
+    if "nobind" in options and (bound := options.last(*BOUND)) is not None:
+        found.append(Note(bound.line, f"{bound.option} does not go with nobind"))
+    found += [Note(0, text) for text in refused_lists(checks)]
+    found += _late(options)
+    return tuple(sorted(found))
+
+
+def _late(options: Options) -> Iterator[Note]:
+    """What OpenVPN knows and ends with when it comes to it."""
+    if (one := options.last("no-replay")) is not None:
+        yield Note(one.line, "no-replay ends OpenVPN 2.6 once an AEAD cipher is agreed on, as they are by default")
+    if (one := options.last("auth")) is not None and one.arguments[0].upper().startswith("RSA-"):
+        yield Note(one.line, f"auth {shown(one.arguments[0])} is no digest of OpenSSL 3: write it without RSA-")
+    for name in ("data-ciphers", "ncp-ciphers", "data-ciphers-fallback", "cipher"):
+        one = options.last(name)
+        old = [cipher for cipher in one.arguments[0].split(":") if cipher.upper().startswith(OF_LEGACY_PROVIDER)] if one else []
+        old = old if name != "cipher" or old != ["BF-CBC"] else []  # The default of 2.4, which 2.6 passes over there.
+        if one is not None and old and "providers" not in options:
+            yield Note(one.line, f"{name} {shown(':'.join(old))} needs `providers legacy default` with OpenSSL 3")
+    lets_run = options.word("script-security", "1") in ("2", "3")
+    if (one := options.last(*SCRIPTS)) is not None and not lets_run:
+        yield Note(one.line, f"{one.option} needs script-security 2")
+
+
+def _unknown(one: Statement, passed_over: set[str], *, lenient: bool) -> str | None:
+    """Why OpenVPN 2.6 does not start with an option; None: it does."""
+    name = shown(one.option)
+    if one.option in REMOVED:
+        return f"{name} was {REMOVED[one.option]}"
+    if lenient or one.option in passed_over:
+        return None
+    if one.option in VENDORS:
+        return f"{name} is {VENDORS[one.option]}"
+    if one.option in OF_SERVERS:
+        return f"{name} needs `mode server`, and a client does not start with it"
+    if one.option in OF_CLIENT_FILES:
+        return f"{name} belongs into a server's file for one client (`client-config-dir`)"
+    if one.option in WINDOWS and sys.platform != "win32":
+        return f"{name} is known on Windows alone: `setenv opt {name}` is passed over elsewhere"
+    if one.option not in KNOWN or one.option in NEWER:
+        shortened = name if len(name) <= LONGEST_NAME else f"a word of {len(name)} characters"
+        return f"{shortened} is no option of OpenVPN 2.6: `ignore-unknown-option` lets it pass over it"
+    return None
+
+
+LONGEST_NAME: Final = 40
+"""Characters; a longer word is no option, and may be a line of a key whose block is broken."""
+
+
+def unsupported(options: Options, inside: Iterable[Statement]) -> tuple[Note, ...]:
+    """What vpnprobe cannot do and OpenVPN can, which keeps it from trying the profile."""
+    found = []
+    if (one := options.last("secret")) is not None:
+        found.append(Note(one.line, "secret: the static-key mode has no handshake that could be tried; OpenVPN 2.7 has it switched off"))
+    if (one := options.last("static-challenge")) is not None:
+        found.append(Note(one.line, "static-challenge: a login without its second factor would count as a failed one"))
+    for proxy in ("http-proxy", "socks-proxy"):
+        lines = [*options.all(proxy), *(one for one in inside if one.option == proxy)]
+        found += [Note(one.line, f"{proxy}: OpenVPN goes through this proxy, and vpnprobe straight to the server") for one in lines[:1]]
+    if (one := options.last(*ELSEWHERE)) is not None:
+        found.append(Note(one.line, f"{one.option}: the key is kept elsewhere, where vpnprobe cannot use it"))
+    return tuple(sorted(found))
