@@ -1,6 +1,7 @@
 """The one list of protocols: what every generic part of the program asks of it."""
 
 import random
+from typing import Any
 
 import pytest
 
@@ -35,19 +36,31 @@ from vpnprobe.observations.schema import Transport
 HOST = Host(random.Random(1).randbytes, 1.7e9)
 NONCE = bytes(range(8))
 BY_NAME = {spec.name: spec for spec in PROTOCOLS}
-INITIATORS = {
-    "pptp": (PptpInitiator(host_name(NONCE.hex()), 7), Transport.TCP, 1723),
-    "l2tp": (L2tpInitiator(nonce=NONCE.hex(), tunnel_id=1, session_id=2, retransmit_after_s=1.0, entropy=bytes), Transport.UDP, 1701),
-    "ikev1": (Ikev1Initiator(entropy=NONCE), Transport.UDP, 500),
-    "ikev2": (Ikev2Initiator(entropy=NONCE + random.Random(2).randbytes(ENTROPY_BYTES)), Transport.UDP, 500),
-    "openvpn": (ResetInitiator(session_id=NONCE, stream=False), Transport.UDP, 1194),
-}
+
+
+def initiators() -> dict[str, tuple[Any, Transport, int]]:
+    """Fresh ones by protocol, with transport and port."""
+    return {
+        "pptp": (PptpInitiator(host_name(NONCE.hex()), 7), Transport.TCP, 1723),
+        "l2tp": (L2tpInitiator(nonce=NONCE.hex(), tunnel_id=1, session_id=2, retransmit_after_s=1.0, entropy=bytes), Transport.UDP, 1701),
+        "ikev1": (Ikev1Initiator(entropy=NONCE), Transport.UDP, 500),
+        "ikev2": (Ikev2Initiator(entropy=NONCE + random.Random(2).randbytes(ENTROPY_BYTES)), Transport.UDP, 500),
+        "openvpn": (ResetInitiator(session_id=NONCE, stream=False), Transport.UDP, 1194),
+    }
+
+
+NAMES = tuple(initiators())
+
+
+def begun(name: str) -> tuple[Any, Opening]:
+    """A fresh initiator, and its first packet."""
+    initiator, transport, port = initiators()[name]
+    initiator.start(0.0)
+    return initiator, Opening(b"".join(initiator.data_to_send(0.0)), transport, port)
 
 
 def opening(name: str) -> Opening:
-    initiator, transport, port = INITIATORS[name]
-    initiator.start(0.0)
-    return Opening(b"".join(initiator.data_to_send(0.0)), transport, port)
+    return begun(name)[1]
 
 
 def test_names_are_unique_and_checks_belong_to_one() -> None:
@@ -66,9 +79,9 @@ def test_every_check_has_a_goal_in_the_table(spec: ProtocolSpec) -> None:
     assert all(spec.table.knows(name) for name in spec.table.refusal_messages())
 
 
-@pytest.mark.parametrize("name", INITIATORS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_first_packet_is_known_answered_and_observed(name: str) -> None:
-    first, spec = opening(name), BY_NAME[name]
+    (initiator, first), spec = begun(name), BY_NAME[name]
     assert spec in at_port(first.transport, first.port)
     assert spec.opening(first) == NONCE.hex()
     assert spec.respond is not None
@@ -77,7 +90,6 @@ def test_a_first_packet_is_known_answered_and_observed(name: str) -> None:
     responder.start(0.0)
     responder.receive(first.data, 0.0)
     assert responder.key == NONCE.hex()
-    initiator = INITIATORS[name][0]
     answer = b"".join(responder.data_to_send(0.0))
     initiator.receive(answer, 0.1)
     assert spec.observer is not None
@@ -88,10 +100,10 @@ def test_a_first_packet_is_known_answered_and_observed(name: str) -> None:
     assert list(observer.closed(Sender.INITIATOR)) == []
 
 
-@pytest.mark.parametrize("name", INITIATORS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("data", [b"", b"\x00", b"\xffGET / HTTP/1.1", bytes(200)])
 def test_what_begins_nothing_is_left_alone(name: str, data: bytes) -> None:
-    first = Opening(data, *INITIATORS[name][1:])
+    first = Opening(data, *initiators()[name][1:])
     spec = BY_NAME[name]
     assert spec.opening(first) == ""
     assert spec.respond is not None
