@@ -10,7 +10,7 @@ from vpnprobe.conversations.openvpn import data_suffix
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.judging.base import Judge
-from vpnprobe.evidence.judging.data import DataRun, asked_for, large_ones_in_doubt
+from vpnprobe.evidence.judging.data import DataRun, asked_for, large_ones_in_doubt, longest_session
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_counts import Count
 from vpnprobe.evidence.packet_records import PacketRecord, Vantage
@@ -368,3 +368,10 @@ def test_large_packets_of_which_a_few_are_missing_are_in_doubt(passes: Passes, t
     judgement = Judge(*ends(rows, sees=True), facts_with(), times=False)
     count = judgement.counts(rows[0].check).total(C2S)
     assert large_ones_in_doubt(rows[0].check, count) is doubt
+
+
+@pytest.mark.parametrize(("came", "long"), [(24, 24), (12, 24), (11, 11), (0, 0)])
+def test_a_session_that_lost_most_of_its_packets_was_watched_for_those_that_came(came: int, long: int) -> None:
+    rows = packets(passes=lambda place, _: place < came)
+    judgement = Judge(*ends(rows, sees=True), facts_with(), times=False)
+    assert longest_session(judgement, rows[0].check, C2S) == long

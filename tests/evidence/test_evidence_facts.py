@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
-from evidence_support import C2S, CLEAR, S2C
+import pytest
+from evidence_support import C2S, CLEAR, S2C, judged, keys, trip
 
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.judge import judge
+from vpnprobe.evidence.packet_records import Movement, PacketRecord
 from vpnprobe.evidence.records import EndRecord, PathFacts, ProbeError, Skip, TtlTrace
 from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
+from vpnprobe.rules import decide, load_default
 
 PATH = PathFacts(background=CLEAR, client_address="10.0.0.1", client_seen_as="10.0.0.1", server_address="10.0.9.1")
 PASSING = TtlTrace(checks.udp_reach(500), C2S, {1: "10.0.0.254", 2: "10.0.1.254", 3: "10.0.2.254", 4: None}, reached=4)
@@ -37,3 +40,35 @@ def test_a_probe_that_failed_by_itself_says_how() -> None:
 def test_what_is_told_stands_behind_what_was_not_tried() -> None:
     facts = replace(PATH, skips=(Skip(checks.ESP, S2C, "no privilege"),), traces=(PASSING,), errors=(ProbeError("ike", "why"),))
     assert [row.outcome for row in told(facts)] == [Outcome.SKIPPED, Outcome.PASS, Outcome.PASS, Outcome.ERROR]
+
+
+def came_with(ttl: int, *, count: int = 20, way: Direction = C2S) -> list[PacketRecord]:
+    rows = trip(checks.udp_reach(1194), way, keys(count, start=ttl), keys(count, start=ttl))
+    return [replace(one, ttl=ttl) if one.movement is Movement.RECEIVED else one for one in rows]
+
+
+def routes(rows: list[PacketRecord]) -> list[Observation]:
+    return [row for row in judged(rows, PATH).values() if row.check == "routes"]
+
+
+@pytest.mark.parametrize(
+    ("there", "back", "told"), [(60, 59, {"c2s": 4, "s2c": 5}), (60, 122, {"c2s": 4, "s2c": 6}), (250, 61, {"c2s": 5, "s2c": 3})]
+)
+def test_directions_that_take_different_paths_are_told_by_their_lengths(there: int, back: int, told: dict[str, int]) -> None:
+    (row,) = routes([*came_with(there), *came_with(back, way=S2C)])
+    assert (row.detail, row.outcome) == (told, Outcome.PASS)
+    (warning,) = (one for one in decide([row], rules=load_default()).warnings if "different paths" in one)
+    assert f"{told['c2s']} routers, and what comes back {told['s2c']}" in warning
+
+
+def test_as_many_routers_both_ways_are_nothing_to_tell_of() -> None:
+    assert routes([*came_with(60), *came_with(124, way=S2C)]) == []
+
+
+def test_a_balanced_path_whose_lengths_differ_tells_nothing() -> None:
+    mixed = [*came_with(60, count=10), *came_with(59, count=10)]
+    assert routes([*mixed, *came_with(58, way=S2C)]) == []
+
+
+def test_where_no_ttl_is_known_nothing_is_told() -> None:
+    assert routes([*came_with(60), *trip(checks.udp_reach(500), S2C, keys(9), keys(9))]) == []

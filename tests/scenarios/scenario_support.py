@@ -74,6 +74,7 @@ LEFT_OUT: Final = frozenset(
         "tcp-split",
         "two-filters",
         "way-back",
+        "way-back-longer",
     }
 )
 """Scenarios that `make test` simulates alone: they are slow, need netem, or show once more what others show."""

@@ -48,6 +48,8 @@ PLACEHOLDERS: Final = (
     "late_s",
     "set_aside",
     "to_s",
+    "c2s",
+    "s2c",
     "kbit_s",
 )
 """What a sentence may hold in braces; `default.toml` says what each of them is."""

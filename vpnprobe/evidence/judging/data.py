@@ -308,9 +308,10 @@ def trials_of(check: Check, count: Count) -> list[DataPacket]:
 
 
 def longest_session(judge: Judge, check: Check, way: Direction) -> int:
-    """How many packets the longest session sent that way; 0: there was none."""
+    """How many packets the longest session sent that way; of one that lost most of them, how many came; 0: there was none."""
     run = DataRun.of(judge.trials(check, way), stream=check.transport is Transport.TCP)
-    return max(map(len, run.sessions), default=0)
+    came = [sum(packet.came for packet in session) for session in run.sessions]
+    return max((len(session) if 2 * count >= len(session) else count for session, count in zip(run.sessions, came, strict=True)), default=0)
 
 
 def large_ones_in_doubt(check: Check, count: Count) -> bool:

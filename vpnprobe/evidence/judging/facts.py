@@ -1,15 +1,22 @@
 """What is told as a whole and not counted: what was not tried, probes that failed, outages, and traces."""
 
+from collections import Counter
 from dataclasses import replace
+from typing import Final
 
 from vpnprobe.evidence.checks import ICMP_ECHO, Kind, kind_of
 from vpnprobe.evidence.judging.base import WAYS, Counted, Judge
 from vpnprobe.evidence.lateness import LateEnd, longest_s
 from vpnprobe.evidence.naming import form_detail, identifier
 from vpnprobe.evidence.outages import Outage
-from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.records import PathFacts, ProbeError, Skip, TtlTrace
+from vpnprobe.evidence.packet_records import Check, Movement
+from vpnprobe.evidence.records import EndRecord, PathFacts, ProbeError, Skip, TtlTrace
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
+
+INITIAL_TTLS: Final = (64, 128, 255)
+"""That systems send with (RFC 1700 recommends 64)."""
+SAME_ROUTE: Final = 0.9
+"""Share of packets that must have come over as many routers: a NAT that changes TTLs, or a balanced path, tells nothing."""
 
 
 def skipped(skip: Skip) -> Observation:
@@ -106,6 +113,34 @@ def _late(end: LateEnd, began: float) -> Observation:
             "set_aside": end.set_aside,
         },
     )
+
+
+def routes(judge: Judge) -> list[Observation]:
+    """How many routers are on either way, where these are not as many: then the two directions take different paths."""
+    there, back = (_routers(judge.ends[way][1]) for way in WAYS)
+    if there is None or back is None or there == back:
+        return []
+    return [
+        Observation(
+            id="path-routes-ip-both",
+            probe="path",
+            check="routes",
+            direction=Direction.BOTH,
+            transport=Transport.IP,
+            outcome=Outcome.PASS,
+            detail={"c2s": there, "s2c": back},
+        )
+    ]
+
+
+def _routers(receiver: EndRecord) -> int | None:
+    """By the TTL with which packets come, and the least that systems begin with which it may be of; None: not known, or not the same."""
+    came = (one for one in receiver.packet_records if one.movement is Movement.RECEIVED and one.check.transport is Transport.UDP)
+    ttls = Counter(one.ttl for one in came if one.ttl is not None)
+    if not ttls:
+        return None
+    [(ttl, count)] = ttls.most_common(1)
+    return min(initial for initial in INITIAL_TTLS if initial >= ttl) - ttl if count >= SAME_ROUTE * ttls.total() else None
 
 
 def traces(facts: PathFacts) -> list[Observation]:
