@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vpnprobe.agents.capture_request import AT_ONCE, DEADLINE_S, LEAST_PART, CaptureRequest
+from vpnprobe.agents.capture_request import AT_ONCE, DEADLINE_S, LATE_S, LEAST_PART, MOST_BYTES, CaptureRequest
 from vpnprobe.agents.control import Message
 from vpnprobe.agents.handover import encode_payloads, summary
 from vpnprobe.errors import CannotRun
@@ -89,6 +89,35 @@ def test_a_part_that_is_late_is_asked_for_once_more() -> None:
     assert server.hand_over([])[0] == held
     times = Counter(server.offsets)
     assert [times.pop(offset) for offset, count in dict(times).items() if count > 1] == [2]
+
+
+def test_what_came_is_not_asked_for_again_though_a_copy_is_still_under_way() -> None:
+    class Slow(Server):
+        async def __call__(self, kind: str, *, place: int, **arguments: Any) -> Message:
+            answered = await super().__call__(kind, place=place, **arguments)
+            if kind == "capture" and place in (1, 2):
+                await asyncio.sleep(4 * LATE_S if place == 1 else 8 * LATE_S)
+            return answered
+
+    held = packets(400)
+    server = Slow(held, takes_s=0)
+    assert server.hand_over([])[0] == held
+    assert max(Counter(server.offsets).values()) == 2
+
+
+@pytest.mark.parametrize("kind", ["capture", "payloads"])
+def test_a_part_that_is_too_long_ends_it_at_once(kind: str) -> None:
+    class Hostile(Server):
+        async def __call__(self, kind_of: str, *, place: int, **arguments: Any) -> Message:
+            answered = await super().__call__(kind_of, place=place, **arguments)
+            if kind_of != kind or (kind == "capture" and not arguments["offset"]):
+                return answered
+            return answer(b"x" * (1 << 22), total=len(self.summary))
+
+    server = Hostile(packets(2000))
+    with pytest.raises(CannotRun, match="cannot be read"):
+        server.hand_over([])
+    assert len([asked for asked, _ in server.asked if asked == kind]) <= 2 * AT_ONCE + 1 + (MOST_BYTES >> 22)
 
 
 def test_a_small_one_is_one_request() -> None:

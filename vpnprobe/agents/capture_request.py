@@ -62,8 +62,10 @@ class CaptureRequest:
             data, total = _decoded(first), int(str(first.get("total")))
             if not min(total, LEAST_PART) <= len(data) <= total <= MOST_BYTES:
                 raise DecodeError("data", 0, f"{len(data)} of {total} bytes are no part of a capture")
-        offsets = range(len(data), total, max(1, len(data)))
-        others = await self._parts("capture", [{"offset": at, "client_ports": client_ports} for at in offsets])
+        size = max(1, len(data))
+        lengths = [min(size, total - at) for at in range(size, total, size)]
+        offsets: list[dict[str, object]] = [{"offset": at, "client_ports": client_ports} for at in range(size, total, size)]
+        others = await self._parts("capture", offsets, lengths)
         if others is None:
             return None
         with readable("capture"):
@@ -78,29 +80,32 @@ class CaptureRequest:
                 payloads |= read_payloads(part, some, most_bytes=MOST_BYTES)
             return list(restored(entries, payloads))
 
-    async def _parts(self, kind: str, requests: Sequence[dict[str, object]]) -> list[bytes] | None:
-        """What the answers hold, in the order of the requests; None: the time is over."""
-        answers: dict[int, Message] = {}
+    async def _parts(self, kind: str, requests: Sequence[dict[str, object]], lengths: Sequence[int] = ()) -> list[bytes] | None:
+        """What the answers hold, in the order of the requests; None: the time is over. `lengths`: bytes of each; empty: not known."""
+        parts: dict[int, bytes] = {}
         under_way: dict[asyncio.Task[Message], tuple[int, float]] = {}
         waiting, took_s, asked = deque(range(len(requests))), list[float](), 0
         try:
-            while len(answers) < len(requests):
+            while len(parts) < len(requests):
                 if self.too_slow:
                     return None
-                while len(under_way) < AT_ONCE and (part := waiting.popleft() if waiting else self._late(under_way, took_s)) is not None:
-                    asking = asyncio.get_running_loop().create_task(self._ask(kind, place=asked, **requests[part]))
-                    under_way[asking], asked = (part, self._now()), asked + 1
+                while len(under_way) < AT_ONCE and (one := waiting.popleft() if waiting else self._late(under_way, took_s)) is not None:
+                    asking = asyncio.get_running_loop().create_task(self._ask(kind, place=asked, **requests[one]))
+                    under_way[asking], asked = (one, self._now()), asked + 1
                 done, _ = await asyncio.wait(under_way, timeout=LATE_S, return_when=asyncio.FIRST_COMPLETED)
                 for asking in done:
-                    part, began = under_way.pop(asking)
-                    answers.setdefault(part, asking.result())
+                    if asking not in under_way:
+                        continue  # Another copy came at the same time.
+                    one, began = under_way.pop(asking)
+                    with readable(kind):
+                        parts[one] = _decoded(asking.result(), lengths[one] if lengths else None)
+                        if not lengths and sum(map(len, parts.values())) > MOST_BYTES:
+                            raise DecodeError("data", 0, f"more than {MOST_BYTES} bytes are no payloads of a capture")
                     took_s.append(self._now() - began)
+                    await _given_up([other for other, (part, _) in under_way.items() if part == one], under_way)
         finally:
-            for asking in under_way:
-                asking.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
-        with readable(kind):
-            return [_decoded(answers[part]) for part in range(len(requests))]
+            await _given_up(list(under_way), under_way)
+        return [parts[part] for part in range(len(requests))]
 
     def _late(self, under_way: Mapping["asyncio.Task[Message]", tuple[int, float]], took_s: Sequence[float]) -> int | None:
         """A part that takes much longer than the others did and is asked for once so far: it is asked for over another connection too."""
@@ -110,5 +115,17 @@ class CaptureRequest:
         return next(found, None)
 
 
-def _decoded(answer: Message) -> bytes:
-    return base64.b64decode(str(answer.get("data")), validate=True)
+async def _given_up(asking: Sequence["asyncio.Task[Message]"], under_way: dict["asyncio.Task[Message]", tuple[int, float]]) -> None:
+    """Ends requests whose part has come, or is wanted no longer."""
+    for one in asking:
+        one.cancel()
+        under_way.pop(one, None)
+    await asyncio.gather(*asking, return_exceptions=True)
+
+
+def _decoded(answer: Message, length: int | None = None) -> bytes:
+    """Raises ValueError where it is no base64, and DecodeError where it is not as long as it is to be."""
+    data = base64.b64decode(str(answer.get("data")), validate=True)
+    if length is not None and len(data) != length:
+        raise DecodeError("data", 0, f"{len(data)} bytes where {length} are to come")
+    return data
