@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
-from evidence_support import C2S, CLIENT, RECEIVED, S2C, SENT, SERVER, ends, facts_with, judged, trip
+from evidence_support import C2S, CLIENT, RECEIVED, S2C, SENT, SERVER, ends, facts_with, judged, keys, trip
 
 from vpnprobe.conversations.openvpn import data_suffix
 from vpnprobe.evidence import checks
@@ -141,6 +141,8 @@ def cut_at(way: Direction, place: int) -> list[PacketRecord]:
 def test_a_stream_that_stalls_one_way_stalls_the_other_too(there: int, back: int, follower: Direction) -> None:
     """What carries its acknowledgments ends first."""
     rows = [*cut_at(C2S, there), *cut_at(S2C, back)]
+    assert [row_of(rows, way).cause for way in (C2S, S2C)] == [Cause.PACKETS] * 2, "it is not known how long packets take"
+    rows += [one for way in (C2S, S2C) for one in trip(checks.GRE_BARE, way, keys(4, start=len(way)), keys(4, start=len(way)))]
     found = {way: row_of(rows, way) for way in (C2S, S2C)}
     cut = S2C if follower is C2S else C2S
     assert short(found[cut]) == (Outcome.BLOCKED, Cause.PACKETS)
@@ -152,6 +154,7 @@ def test_a_stream_that_stalls_one_way_stalls_the_other_too(there: int, back: int
 def test_where_neither_way_shows_to_end_first_both_are_cut() -> None:
     rows = [*cut_at(C2S, 20), *packets(TCP, S2C, count=40, sessions=5, passes=lambda number, _: number < 19)]
     rows += packets(TCP, S2C, count=40, sessions=4, first=6, passes=lambda number, _: number < 21)
+    rows += [one for way in (C2S, S2C) for one in trip(checks.GRE_BARE, way, keys(4, start=len(way)), keys(4, start=len(way)))]
     assert [row_of(rows, way).cause for way in (C2S, S2C)] == [Cause.PACKETS] * 2
 
 

@@ -14,7 +14,7 @@ from vpnprobe.agents.answer_times import AnswerTimes
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.transports.stack import ConnectError, TcpStream
 
-VERSION: Final = 6
+VERSION: Final = 7
 """Of this protocol; both ends must speak the same."""
 MOST_BYTES: Final = 4 << 20
 STRANGER_BYTES: Final = 4096
@@ -259,12 +259,12 @@ class Channel:
         if self._opened < MOST_CONNECTIONS and (self._opening is None or self._opening.done()):
             self._opening = asyncio.get_running_loop().create_task(self._open_another())
 
-    async def _open_another(self) -> None:
-        """Everything that still waits goes out once more over the new connection: the others may have died without a word."""
+    async def _open_another(self, *, again: bool = True) -> None:
+        """`again`: what still waits goes out once more over the new connection: the others may have died without a word."""
         try:
             stream = await self._connect()
             self._adopt(stream)
-            for asked, answer in list(self._waiting.values()):
+            for asked, answer in list(self._waiting.values()) if again else ():
                 if not answer.done():
                     await stream.send(_copy_of(asked))
         except (ConnectError, CannotRun):
@@ -274,7 +274,7 @@ class Channel:
         """Opens connections in the background until there are so many: where packets are lost, each by itself waits most of the time."""
         missing = min(count - len(self._streams), MOST_CONNECTIONS - self._opened) - len(self._widening)
         for _ in range(missing):
-            opening = asyncio.get_running_loop().create_task(self._open_another())
+            opening = asyncio.get_running_loop().create_task(self._open_another(again=False))
             self._widening.add(opening)
             opening.add_done_callback(self._widening.discard)
 

@@ -83,7 +83,7 @@ class Outgoing:
         if send_one is None:
             return {"sent": 0}
         if (protocol := WITHOUT_PORTS.get(job)) is not None:
-            self._speaks(session, protocol)
+            self._speaks(session, protocol, first=job is not Job.IN_CALL_GRE)
         if (request := message.get("beside")) is not None:
             session.beside[int(request) % MOST_REQUESTS] = BesideControls(send_one, count)
             return {"sent": 0}
@@ -94,9 +94,12 @@ class Outgoing:
             send_one()
         return {"sent": count}
 
-    def _speaks(self, session: ClientSession, protocol: Transport) -> None:
-        """The server is about to send what has no ports: is it the first to?"""
-        if not any(s.check.transport is protocol and s.movement is Movement.RECEIVED for s in session.recorder.packet_records):
+    def _speaks(self, session: ClientSession, protocol: Transport, *, first: bool) -> None:
+        """The server is about to send what has no ports: is it the first to? `first`: it is asked to only once the client's are lost.
+
+        In a call it is asked to sooner, before that is sure.
+        """
+        if first and not any(s.check.transport is protocol and s.movement is Movement.RECEIVED for s in session.recorder.packet_records):
             session.spoke_first.add(protocol)
         self._opened.passed(session.address, protocol, self._stack.now(), opened=False)
 

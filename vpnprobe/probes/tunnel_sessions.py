@@ -231,7 +231,8 @@ class TunnelSessions(ABC):
             if not any(row.outcome is Outcome.PASS for row in rows_of(judgement, check)):
                 return still_needed(self.context, check, self._made)
         if self.data not in judgement.packet_counts:
-            return 1  # What came up did so when its session had been given up: nothing has been asked of data yet.
+            # What came up did so when its session had been given up: nothing has been asked of data yet.
+            return max(0, SESSIONS_IN_DOUBT - self._made)
         return max(self._more_data(judgement, way) for way in WAYS)
 
     def _more_data(self, judgement: Judge, way: Direction) -> int:

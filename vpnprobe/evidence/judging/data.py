@@ -9,11 +9,14 @@ Invariant: a limit is named only where enough fresh packets are missing to rule 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
+from statistics import median
 from typing import Any, Final
 
 from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.judging.base import WAYS, Judge
 from vpnprobe.evidence.judging.packets import LOSS_WORTH_A_WORD
+from vpnprobe.evidence.judging.times import clock_margin_s, flights_s
 from vpnprobe.evidence.naming import form_detail
 from vpnprobe.evidence.packet_counts import Count, session_part
 from vpnprobe.evidence.packet_records import Check
@@ -243,23 +246,28 @@ def data(judge: Judge, check: Check) -> Iterator[Observation]:
     counts = {way: judge.trials(check, way) for way in WAYS}
     rows = {way: _one_way(judge, check, way, count) for way, count in counts.items() if count.sent or count.received}
     both_end = check.transport is Transport.TCP and [row.cause for row in rows.values()] == [Cause.PACKETS] * 2
-    follower = _follower({way: DataRun.of(count, stream=True) for way, count in counts.items()}) if both_end else None
+    follower = _follower(judge, {way: DataRun.of(count, stream=True) for way, count in counts.items()}) if both_end else None
     for way, row in rows.items():
         detail = {name: value for name, value in row.detail.items() if name != "cut_after"} | {"reason": FOLLOWS}
         yield replace(row, outcome=Outcome.NO_ANSWER, cause=None, error_bound=None, detail=detail) if way is follower else row
 
 
-def _follower(runs: Mapping[Direction, DataRun]) -> Direction | None:
+def _follower(judge: Judge, runs: Mapping[Direction, DataRun]) -> Direction | None:
     """The direction of streams that stalls only since the other does, which carries its acknowledgments; None: neither shows to.
 
-    It goes on for a while after the other has ended, in nearly all of the sessions in which both stall.
+    It goes on for longer than what was under way took, after the other has ended, in nearly all of the sessions in which both stall.
     """
+    took_s = [median(flights) for way in WAYS if (flights := flights_s(judge.packet_counts, way))]
+    least_s = max(took_s, default=inf) + clock_margin_s(judge.facts)
     there, back = (run.ends for run in (runs[Direction.C2S], runs[Direction.S2C]))
     both = [(there[session], back[session]) for session in there.keys() & back.keys()]
     if not both:
         return None
-    later = sum(one > other for one, other in both) / len(both)
-    return Direction.C2S if later >= NEARLY_ALL else Direction.S2C if 1 - later >= NEARLY_ALL else None
+    later = {
+        Direction.C2S: sum(one - other > least_s for one, other in both),
+        Direction.S2C: sum(other - one > least_s for one, other in both),
+    }
+    return next((way for way, count in later.items() if count >= NEARLY_ALL * len(both)), None)
 
 
 def _one_way(judge: Judge, check: Check, way: Direction, count: Count) -> Observation:

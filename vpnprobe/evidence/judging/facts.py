@@ -15,6 +15,10 @@ from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome,
 
 INITIAL_TTLS: Final = (64, 128, 255)
 """That systems send with (RFC 1700 recommends 64)."""
+MOST_ROUTERS: Final = 32
+"""More than that is a TTL that somebody has set anew."""
+LEAST_DIFFERENCE: Final = 2
+"""A system may begin with one more or less than usual, and a tunnel hides a router."""
 SAME_ROUTE: Final = 0.9
 """Share of packets that must have come over as many routers: a NAT that changes TTLs, or a balanced path, tells nothing."""
 
@@ -118,7 +122,7 @@ def _late(end: LateEnd, began: float) -> Observation:
 def routes(judge: Judge) -> list[Observation]:
     """How many routers are on either way, where these are not as many: then the two directions take different paths."""
     there, back = (_routers(judge.ends[way][1]) for way in WAYS)
-    if there is None or back is None or there == back:
+    if there is None or back is None or max(there, back) > MOST_ROUTERS or abs(there - back) < LEAST_DIFFERENCE:
         return []
     return [
         Observation(
