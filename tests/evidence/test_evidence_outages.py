@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 
+import pytest
 from evidence_support import C2S, CLIENT, RECEIVED, SENT, SERVER
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +24,14 @@ def steady(*, from_s: float, to_s: float, every_s: float = 0.01, transports: tup
         Fate(round(number * every_s, 6), not from_s <= number * every_s <= to_s, transports[number % len(transports)])
         for number in range(round(1 / every_s))
     ]
+
+
+@pytest.mark.parametrize(("ports", "ends_s", "told"), [((1194, 51820), 1.0, True), ((1194, 51820), 0.5, False), ((1194,), 1.0, False)])
+def test_flows_to_several_ports_that_go_on_after_it_show_an_outage(ports: tuple[int, ...], ends_s: float, told: bool) -> None:
+    """Of one protocol alone: flows that are cut after as many packets end at the same time too, and for good."""
+    every = [(number / 100, ports[number % len(ports)]) for number in range(int(ends_s * 100))]
+    fates = [Fate(at, not 0.3 <= at <= 0.6, UDP, port=port) for at, port in every]
+    assert bool(outages(fates)) is told
 
 
 def test_an_outage_is_from_the_first_to_the_last_that_it_took() -> None:

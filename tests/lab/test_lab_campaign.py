@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -247,7 +248,12 @@ LOST = {"lost_direction": "c2s"}
     ],
 )
 def test_a_row_about_what_a_router_drops(said: Observation, wrong: list[Wrong]) -> None:
-    assert kinds(topology(RESET_AT_R2), said) == wrong
+    assert kinds(replace(topology(RESET_AT_R2), icmp_errors_per_s=0.0), said) == wrong
+
+
+@pytest.mark.parametrize("answers", [{"icmp_errors_per_s": 0.5}, {"icmp_errors_per_s": 1.0}, {"silent_routers": ("r1",)}])
+def test_a_place_is_asked_for_only_where_routers_answer_often(answers: dict[str, Any]) -> None:
+    assert kinds(replace(topology(RESET_AT_R2), **answers), row(Outcome.BLOCKED, Cause.PAYLOAD, detail=LOST)) == []
 
 
 @pytest.mark.parametrize(

@@ -147,13 +147,13 @@ class Judge:
         """Of packets of kinds that pass."""
         if not (self.facts.joined and self.ends[way][1].recorded):
             return []
-        passing = any(control.came for control in self.controls[way])
-        by_udp = (one for one in self.controls[way] if passing and one.transport is not Transport.TCP)
-        fates = [Fate(one.at, one.came, one.transport, one.block) for one in by_udp]
+        known = self.controls[way] if any(control.came for control in self.controls[way]) else ()
+        fates = [Fate(one.at, one.came, one.transport, one.block) for one in known if one.transport is not Transport.TCP]
         for check, counts in self.packet_counts.items():
             count = counts.total(way)
             if count.received and check.transport is not Transport.TCP and self.would_have_recorded(check, way):
-                fates += [Fate(at, key in count.received, check.transport) for key, at in count.sent.items()]
+                port = check.port if kind_of(check) is Kind.DATA else None
+                fates += [Fate(at, key in count.received, check.transport, port=port) for key, at in count.sent.items()]
         return fates
 
     def _came_over_tcp(self, way: Direction) -> list[float]:

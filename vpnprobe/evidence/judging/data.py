@@ -160,8 +160,9 @@ class DataRun:
 
     @property
     def all_at_the_end(self) -> bool:
-        """Whether all that is missing is behind the last packet of its session that came: chance does not lose so either."""
-        return all(packet.came for session in self.sessions for packet in session[: _head(session)])
+        """Whether all that is missing is behind the last packet of its session that came, in several: chance does not lose so either."""
+        ended = sum(not session[-1].came for session in self.sessions)
+        return ended > 1 and all(packet.came for session in self.sessions for packet in session[: _head(session)])
 
     @property
     def stalls(self) -> bool:
@@ -316,10 +317,9 @@ def trials_of(check: Check, count: Count) -> list[DataPacket]:
 
 
 def longest_session(judge: Judge, check: Check, way: Direction) -> int:
-    """How many packets the longest session sent that way; of one that lost most of them, how many came; 0: there was none."""
+    """How many packets the longest session sent that way; 0: there was none."""
     run = DataRun.of(judge.trials(check, way), stream=check.transport is Transport.TCP)
-    came = [sum(packet.came for packet in session) for session in run.sessions]
-    return max((len(session) if 2 * count >= len(session) else count for session, count in zip(run.sessions, came, strict=True)), default=0)
+    return max(map(len, run.sessions), default=0)
 
 
 def large_ones_in_doubt(check: Check, count: Count) -> bool:
