@@ -22,7 +22,7 @@ def test_the_manual_has_the_table() -> None:
 
 def test_what_a_profile_has_that_is_not_applied() -> None:
     told = parsed("mssfix 1400\nverb 3\ncomp-lzo\nroute 10.0.0.0\nroute 10.1.0.0\nxyz 1").told
-    assert [(one.line, one.option) for one in told] == [(3, "mssfix"), (4, "verb"), (6, "route"), (8, "xyz")]
+    assert [(one.line, one.option) for one in told] == [(3, "mssfix"), (4, "verb"), (6, "route"), (8, "a word of 3 characters")]
     assert told[-1].meaning == UNKNOWN
     assert told[0].meaning == ACCOUNTS["mssfix"].meaning
 

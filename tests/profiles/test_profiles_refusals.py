@@ -18,8 +18,9 @@ def test_removed_options(option: str) -> None:
     ("lines", "refused"),
     [
         ("verb 3", []),
-        ("frobnicate 1", ["frobnicate is no option of OpenVPN 2.6: `ignore-unknown-option` lets it pass over it"]),
+        ("frobnicate 1", ["a word of 10 characters is no option of OpenVPN 2.6: `ignore-unknown-option` lets it pass over it"]),
         ("allow-deprecated-insecure-static-crypto", ["allow-deprecated-insecure-static-crypto is no option of OpenVPN 2.6"]),
+        ("remot 1", ["remot is no option"]),
         ("x" * 60, ["a word of 60 characters is no option"]),
         ("scramble obfuscate x", ["scramble is of the XOR patch"]),
         ("ignore-unknown-option frobnicate scramble\nfrobnicate 1\nscramble x", []),

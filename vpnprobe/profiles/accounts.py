@@ -4,12 +4,13 @@ An option is applied (the session is as the option has it), compared (what was a
 and its words say what that can mean. None is passed over in silence.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from enum import StrEnum
 from typing import Final, NamedTuple
 
 from vpnprobe.profiles.known import KNOWN
 from vpnprobe.profiles.lexing import Statement
+from vpnprobe.profiles.naming import option_shown
 
 
 class Treatment(StrEnum):
@@ -33,6 +34,7 @@ class Told(NamedTuple):
 
     line: int
     option: str
+    """As it may be shown."""
     meaning: str
 
 
@@ -132,13 +134,15 @@ ACCOUNTS: Final[Mapping[str, Account]] = _table()
 UNKNOWN: Final = "is no option of OpenVPN 2, and is passed over here"
 
 
-def told(everything: Iterable[Statement]) -> tuple[Told, ...]:
-    """The options of a profile that are not applied, each where it stands first."""
+def told(everything: Iterable[Statement], declared: Set[str] = frozenset()) -> tuple[Told, ...]:
+    """The options of a profile that are not applied, each where it stands first. `declared`: the names of `ignore-unknown-option`."""
     first: dict[str, int] = {}
     for one in everything:
         first.setdefault(one.option, one.line)
     found = ((line, name, ACCOUNTS.get(name, Account(Treatment.TOLD, UNKNOWN))) for name, line in first.items())
-    return tuple(Told(line, name, account.meaning) for line, name, account in found if account.treatment is Treatment.TOLD)
+    return tuple(
+        Told(line, option_shown(name, declared), account.meaning) for line, name, account in found if account.treatment is Treatment.TOLD
+    )
 
 
 def table_in_markdown() -> str:

@@ -29,8 +29,9 @@ class Unknown(NamedTuple):
 
     line: int
     option: str
+    """As it may be shown."""
     text: str
-    """The whole line."""
+    """The whole line, which may hold what is secret."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from vpnprobe.profiles.errors import shown
 from vpnprobe.profiles.known import ELSEWHERE, KNOWN
 from vpnprobe.profiles.lexing import Statement
 from vpnprobe.profiles.model import DataSettings, Note, ServerChecks
+from vpnprobe.profiles.naming import option_shown
 from vpnprobe.profiles.options import Options
 from vpnprobe.profiles.tls_lists import refused_lists
 from vpnprobe.profiles.vendors import VENDORS
@@ -92,7 +93,7 @@ def _late(options: Options) -> Iterator[Note]:
 
 def _unknown(one: Statement, passed_over: set[str], *, lenient: bool) -> str | None:
     """Why OpenVPN 2.6 does not start with an option; None: it does."""
-    name = shown(one.option)
+    name = option_shown(one.option, passed_over)
     if one.option in REMOVED:
         return f"{name} was {REMOVED[one.option]}"
     if lenient or one.option in passed_over:
@@ -106,13 +107,8 @@ def _unknown(one: Statement, passed_over: set[str], *, lenient: bool) -> str | N
     if one.option in WINDOWS and sys.platform != "win32":
         return f"{name} is known on Windows alone: `setenv opt {name}` is passed over elsewhere"
     if one.option not in KNOWN or one.option in NEWER:
-        shortened = name if len(name) <= LONGEST_NAME else f"a word of {len(name)} characters"
-        return f"{shortened} is no option of OpenVPN 2.6: `ignore-unknown-option` lets it pass over it"
+        return f"{name} is no option of OpenVPN 2.6: `ignore-unknown-option` lets it pass over it"
     return None
-
-
-LONGEST_NAME: Final = 40
-"""Characters; a longer word is no option, and may be a line of a key whose block is broken."""
 
 
 def unsupported(options: Options, inside: Iterable[Statement]) -> tuple[Note, ...]:
