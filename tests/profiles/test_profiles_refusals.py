@@ -5,13 +5,20 @@ import sys
 import pytest
 from profile_support import parsed
 
-from vpnprobe.profiles.refusals import REMOVED
+from vpnprobe.profiles.refusals import REMOVED, STILL_READ
 
 
 @pytest.mark.parametrize("option", sorted(REMOVED))
 def test_removed_options(option: str) -> None:
     (note,) = parsed(f"{option} 1" if option == "tls-remote" else option).refused
     assert (note.line, note.text) == (3, f"{option} was {REMOVED[option]}")
+
+
+@pytest.mark.parametrize("option", sorted(REMOVED))
+@pytest.mark.parametrize("before", ["ignore-unknown-option {}\n{}", "setenv FORWARD_COMPATIBLE 1\n{1}", "setenv opt {}"])
+def test_removed_options_that_openvpn_is_told_to_pass_over(option: str, before: str) -> None:
+    found = parsed(before.format(option, option) + (" x" if option == "tls-remote" else "")).refused
+    assert len(found) == (option in STILL_READ)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +31,12 @@ def test_removed_options(option: str) -> None:
         ("x" * 60, ["a word of 60 characters is no option"]),
         ("scramble obfuscate x", ["scramble is of the XOR patch"]),
         ("ignore-unknown-option frobnicate scramble\nfrobnicate 1\nscramble x", []),
-        ("setenv FORWARD_COMPATIBLE 1\nfrobnicate 1\nkeysize 256", ["keysize was removed"]),
+        ("setenv FORWARD_COMPATIBLE 1\nfrobnicate 1\nkeysize 256", []),
+        ("frobnicate 1\nignore-unknown-option frobnicate", ["frobnicate is no option"]),
+        ("frobnicate 1\nsetenv FORWARD_COMPATIBLE 1\nscramble x", ["a word of 10 characters is no option"]),
+        ("keysize 256\nignore-unknown-option keysize", ["keysize was removed"]),
+        ("setenv FORWARD_COMPATIBLE 1\nduplicate-cn", ["duplicate-cn needs `mode server`"]),
+        ("ignore-unknown-option push-reset\npush-reset", ["push-reset belongs into a server's file"]),
         ("setenv opt frobnicate 1\nsetenv opt keysize 256", []),
         ("allow-compression no\ncomp-lzo", ["comp-lzo is what allow-compression no forbids"]),
         ("allow-compression no\ncomp-lzo no", []),

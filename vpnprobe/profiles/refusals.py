@@ -1,7 +1,7 @@
 """What OpenVPN 2.6 does not start with, so that no client comes to the server; and what vpnprobe cannot do, which says nothing of it.
 
-Each line was tried with OpenVPN 2.6.14 on Linux. `setenv opt X`, `ignore-unknown-option X` and `setenv FORWARD_COMPATIBLE 1` make OpenVPN
-pass over what it does not know.
+Each line was tried with OpenVPN 2.6.14 on Linux. `setenv opt X`, and from its line on `ignore-unknown-option X` and
+`setenv FORWARD_COMPATIBLE 1`, make OpenVPN pass over what it does not know, most of what was removed included.
 """
 
 import sys
@@ -31,6 +31,8 @@ REMOVED: Final[Mapping[str, str]] = {
     "tls-remote": "removed in 2.4; `verify-x509-name NAME name` instead",
 }
 """Options of older releases that end OpenVPN 2.6 at once."""
+STILL_READ: Final = frozenset({"client-cert-not-required", "compat-names", "no-name-remapping"})
+"""Removed options that OpenVPN knows in order to refuse them: nothing makes it pass over them."""
 _WINDOWS: Final = """
     allow-nonadmin block-outside-dns dhcp-internal dhcp-pre-release dhcp-release dhcp-renew ip-win32 pause-exit rdns-internal register-dns
     service show-net-up tap-sleep win-sys windows-driver
@@ -58,13 +60,15 @@ BOUND: Final = ("bind", "local", "lport")
 
 def refusals(everything: Iterable[Statement], options: Options, data: DataSettings, checks: ServerChecks) -> tuple[Note, ...]:
     """What OpenVPN 2.6 does not start with, in the order of lines."""
-    passed_over = {name for one in options.all("ignore-unknown-option") for name in one.arguments}
-    lenient = any(one.arguments[:2] == ("FORWARD_COMPATIBLE", "1") for one in options.all("setenv"))
-    found = [
-        Note(one.line, text)
-        for one in everything
-        if not one.text.startswith(("setenv opt", "--setenv opt")) and (text := _unknown(one, passed_over, lenient=lenient)) is not None
-    ]
+    declared = {(name, one.line) for one in options.all("ignore-unknown-option") for name in one.arguments}
+    passed_over = {name: min(line for other, line in declared if other == name) for name, _ in declared}
+    lenient_from = min((one.line for one in options.all("setenv") if one.arguments[:2] == ("FORWARD_COMPATIBLE", "1")), default=None)
+    found = []
+    for one in everything:
+        since = min((line for line in (passed_over.get(one.option), lenient_from) if line is not None), default=one.line)
+        lenient = since < one.line or one.text.startswith(("setenv opt", "--setenv opt"))
+        if (text := _unknown(one, option_shown(one.option, passed_over), lenient=lenient)) is not None:
+            found.append(Note(one.line, text))
     if data.allow_compression == "no" and compresses(data.framing):
         found.append(Note(0, f"{data.framing} is what allow-compression no forbids"))
     if "nobind" in options and (bound := options.last(*BOUND)) is not None:
@@ -91,19 +95,18 @@ def _late(options: Options) -> Iterator[Note]:
         yield Note(one.line, f"{one.option} needs script-security 2")
 
 
-def _unknown(one: Statement, passed_over: set[str], *, lenient: bool) -> str | None:
-    """Why OpenVPN 2.6 does not start with an option; None: it does."""
-    name = option_shown(one.option, passed_over)
-    if one.option in REMOVED:
+def _unknown(one: Statement, name: str, *, lenient: bool) -> str | None:
+    """Why OpenVPN 2.6 does not start with an option, shown as `name`; None: it does. `lenient`: what it does not know is passed over."""
+    if one.option in REMOVED and (one.option in STILL_READ or not lenient):
         return f"{name} was {REMOVED[one.option]}"
-    if lenient or one.option in passed_over:
-        return None
-    if one.option in VENDORS:
-        return f"{name} is {VENDORS[one.option]}"
     if one.option in OF_SERVERS:
         return f"{name} needs `mode server`, and a client does not start with it"
     if one.option in OF_CLIENT_FILES:
         return f"{name} belongs into a server's file for one client (`client-config-dir`)"
+    if lenient:
+        return None
+    if one.option in VENDORS:
+        return f"{name} is {VENDORS[one.option]}"
     if one.option in WINDOWS and sys.platform != "win32":
         return f"{name} is known on Windows alone: `setenv opt {name}` is passed over elsewhere"
     if one.option not in KNOWN or one.option in NEWER:
