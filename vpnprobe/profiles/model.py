@@ -60,6 +60,11 @@ class Remote:
     wrapping: Wrapping = field(default_factory=Wrapping)
     """The one of its `<connection>` block, otherwise the profile's."""
     line: int = 0
+    fragment: int | None = None
+    """As in DataSettings, of its `<connection>` block or of what stands before it."""
+    fragment_mtu: bool = False
+    tun_mtu: int | None = None
+    """Bytes; the same."""
 
 
 @dataclass(frozen=True, slots=True)
