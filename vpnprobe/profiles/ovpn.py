@@ -65,7 +65,7 @@ def parse_profile(text: str, *, folder: Path, file: str) -> Profile:
         unknown=tuple(
             Unknown(one.line, option_shown(one.option, declared), shown(one.text)) for one in everything if one.option not in KNOWN
         ),
-        refused=refusals(everything, options, data, checks),
+        refused=refusals(everything, options, data, checks, connections.remotes),
         unsupported=unsupported(options, connections.inside),
         told=told(everything, declared),
         export=export_of(text),

@@ -5,15 +5,17 @@ Each line was tried with OpenVPN 2.6.14 on Linux. `setenv opt X`, and from its l
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Final
 
 from vpnprobe.conversations.openvpn_tunnel import compresses
+from vpnprobe.observations.schema import Transport
 from vpnprobe.profiles.errors import shown
 from vpnprobe.profiles.known import ELSEWHERE, KNOWN
 from vpnprobe.profiles.lexing import Statement
-from vpnprobe.profiles.model import DataSettings, Note, ServerChecks
+from vpnprobe.profiles.model import DataSettings, Note, Remote, ServerChecks
 from vpnprobe.profiles.naming import option_shown
+from vpnprobe.profiles.openssl_names import CIPHERS, DIGESTS, LEGACY_CIPHERS, LEGACY_DIGESTS, PROVIDERS, lacking
 from vpnprobe.profiles.options import Options
 from vpnprobe.profiles.tls_lists import refused_lists
 from vpnprobe.profiles.vendors import VENDORS
@@ -48,8 +50,6 @@ OF_SERVERS: Final = frozenset(_SERVERS.split())
 """Options that need `mode server`."""
 OF_CLIENT_FILES: Final = frozenset({"disable", "ifconfig-push", "iroute", "iroute-ipv6", "push-remove", "push-reset"})
 """Options of a server's files for single clients."""
-OF_LEGACY_PROVIDER: Final = ("BF-", "CAST5-", "DES-CBC", "DES-CFB", "DES-OFB", "IDEA-", "RC2-", "RC4", "SEED-")
-"""Beginnings of ciphers that OpenSSL 3 has in its provider `legacy` alone."""
 SCRIPTS: Final = ("up", "tls-verify")
 """Programs without which no tunnel comes up, and that `script-security` has to let run."""
 NEWER: Final = frozenset({"allow-deprecated-insecure-static-crypto", "dns-updown", "tls-crypt-v2-max-age"})
@@ -58,7 +58,9 @@ BOUND: Final = ("bind", "local", "lport")
 """None of these goes with nobind."""
 
 
-def refusals(everything: Iterable[Statement], options: Options, data: DataSettings, checks: ServerChecks) -> tuple[Note, ...]:
+def refusals(
+    everything: Iterable[Statement], options: Options, data: DataSettings, checks: ServerChecks, remotes: Sequence[Remote]
+) -> tuple[Note, ...]:
     """What OpenVPN 2.6 does not start with, in the order of lines."""
     declared = {(name, one.line) for one in options.all("ignore-unknown-option") for name in one.arguments}
     passed_over = {name: min(line for other, line in declared if other == name) for name, _ in declared}
@@ -74,6 +76,12 @@ def refusals(everything: Iterable[Statement], options: Options, data: DataSettin
     if "nobind" in options and (bound := options.last(*BOUND)) is not None:
         found.append(Note(bound.line, f"{bound.option} does not go with nobind"))
     found += [Note(0, text) for text in refused_lists(checks)]
+    # Those that proto-force leaves out are looked at too.
+    found += [
+        Note(one.line, f"fragment goes with UDP alone, and the remote {shown(one.host)} is over TCP")
+        for one in remotes
+        if one.fragment is not None and one.transport is Transport.TCP
+    ]
     found += _late(options)
     return tuple(sorted(found))
 
@@ -84,15 +92,34 @@ def _late(options: Options) -> Iterator[Note]:
         yield Note(one.line, "no-replay ends OpenVPN 2.6 once an AEAD cipher is agreed on, as they are by default")
     if (one := options.last("auth")) is not None and one.arguments[0].upper().startswith("RSA-"):
         yield Note(one.line, f"auth {shown(one.arguments[0])} is no digest of OpenSSL 3: write it without RSA-")
-    for name in ("data-ciphers", "ncp-ciphers", "data-ciphers-fallback", "cipher"):
-        one = options.last(name)
-        old = [cipher for cipher in one.arguments[0].split(":") if cipher.upper().startswith(OF_LEGACY_PROVIDER)] if one else []
-        old = old if name != "cipher" or old != ["BF-CBC"] else []  # The default of 2.4, which 2.6 passes over there.
-        if one is not None and old and "providers" not in options:
-            yield Note(one.line, f"{name} {shown(':'.join(old))} needs `providers legacy default` with OpenSSL 3")
+    elif one is not None:
+        yield from _not_had(one, one.arguments, options, DIGESTS, LEGACY_DIGESTS)
+    for name in ("data-ciphers-fallback", "cipher"):
+        # BF-CBC is the default of 2.4, which 2.6 passes over there.
+        if (one := options.last(name)) is not None and (name, one.arguments[0]) != ("cipher", "BF-CBC"):
+            yield from _not_had(one, one.arguments, options, CIPHERS, LEGACY_CIPHERS)
+    if (one := options.last("data-ciphers", "ncp-ciphers")) is not None:
+        names = [cipher for cipher in one.arguments[0].split(":") if cipher]
+        yield from _not_had(one, [cipher for cipher in names if not cipher.startswith("?")], options, CIPHERS, LEGACY_CIPHERS)
+        if all(cipher.startswith("?") for cipher in names) and len(lacking((n[1:] for n in names), CIPHERS | LEGACY_CIPHERS)) == len(names):
+            yield Note(one.line, f"{one.option} {shown(one.arguments[0])}: OpenVPN 2.6 has none of these")
     lets_run = options.word("script-security", "1") in ("2", "3")
     if (one := options.last(*SCRIPTS)) is not None and not lets_run:
         yield Note(one.line, f"{one.option} needs script-security 2")
+
+
+def _not_had(one: Statement, names: Iterable[str], options: Options, usual: Set[str], legacy: Set[str]) -> Iterator[Note]:
+    """Names of ciphers or digests that OpenSSL 3 does not have, or has only where it is asked to."""
+    providers = {name for line in options.all("providers") for name in line.arguments}
+    if providers - PROVIDERS:
+        return
+    missing = lacking(names, usual)
+    unknown = lacking(missing, legacy)
+    old = [name for name in missing if name not in unknown]
+    if unknown:
+        yield Note(one.line, f"{one.option} {shown(':'.join(unknown))}: OpenVPN 2.6 with OpenSSL 3 has nothing of that name")
+    if old and "legacy" not in providers:
+        yield Note(one.line, f"{one.option} {shown(':'.join(old))} needs `providers legacy default` with OpenSSL 3")
 
 
 def _unknown(one: Statement, name: str, *, lenient: bool) -> str | None:
