@@ -66,7 +66,7 @@ def parse_profile(text: str, *, folder: Path, file: str) -> Profile:
             Unknown(one.line, option_shown(one.option, declared), shown(one.text)) for one in everything if one.option not in KNOWN
         ),
         refused=refusals(everything, options, data, checks, connections.remotes),
-        unsupported=unsupported(options, connections.inside),
+        unsupported=unsupported(options, connections.inside, checks),
         told=told(everything, declared),
         export=export_of(text),
     )

@@ -17,7 +17,7 @@ from vpnprobe.profiles.model import DataSettings, Note, Remote, ServerChecks
 from vpnprobe.profiles.naming import option_shown
 from vpnprobe.profiles.openssl_names import CIPHERS, DIGESTS, LEGACY_CIPHERS, LEGACY_DIGESTS, PROVIDERS, lacking
 from vpnprobe.profiles.options import Options
-from vpnprobe.profiles.tls_lists import refused_lists
+from vpnprobe.profiles.tls_lists import refused_lists, unknown_groups
 from vpnprobe.profiles.vendors import VENDORS
 
 REMOVED: Final[Mapping[str, str]] = {
@@ -141,7 +141,7 @@ def _unknown(one: Statement, name: str, *, lenient: bool) -> str | None:
     return None
 
 
-def unsupported(options: Options, inside: Iterable[Statement]) -> tuple[Note, ...]:
+def unsupported(options: Options, inside: Iterable[Statement], checks: ServerChecks) -> tuple[Note, ...]:
     """What vpnprobe cannot do and OpenVPN can, which keeps it from trying the profile."""
     found = []
     if (one := options.last("secret")) is not None:
@@ -151,6 +151,8 @@ def unsupported(options: Options, inside: Iterable[Statement]) -> tuple[Note, ..
     for proxy in ("http-proxy", "socks-proxy"):
         lines = [*options.all(proxy), *(one for one in inside if one.option == proxy)]
         found += [Note(one.line, f"{proxy}: OpenVPN goes through this proxy, and vpnprobe straight to the server") for one in lines[:1]]
+    if (one := options.last("tls-groups")) is not None and (groups := unknown_groups(checks)):
+        found.append(Note(one.line, f"tls-groups {shown(':'.join(groups))}: whether OpenSSL has this group is not known"))
     if (one := options.last(*ELSEWHERE)) is not None:
         found.append(Note(one.line, f"{one.option}: the key is kept elsewhere, where vpnprobe cannot use it"))
     return tuple(sorted(found))
