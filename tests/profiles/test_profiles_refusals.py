@@ -102,7 +102,9 @@ def test_options_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ('static-challenge "PIN" 1', "static-challenge: a login without"),
         ("http-proxy proxy 3128", "http-proxy: OpenVPN goes through this proxy"),
+        ("http-proxy-override proxy 3128", "http-proxy-override: OpenVPN goes through this proxy"),
         ("socks-proxy proxy 1080", "socks-proxy: OpenVPN goes through this proxy"),
+        ("tls-groups X25519:sect571r1", "tls-groups sect571r1: whether OpenSSL has this group"),
         ("pkcs11-id x", "pkcs11-id: the key is kept elsewhere"),
     ],
 )

@@ -148,7 +148,7 @@ def unsupported(options: Options, inside: Iterable[Statement], checks: ServerChe
         found.append(Note(one.line, "secret: the static-key mode has no handshake that could be tried; OpenVPN 2.7 has it switched off"))
     if (one := options.last("static-challenge")) is not None:
         found.append(Note(one.line, "static-challenge: a login without its second factor would count as a failed one"))
-    for proxy in ("http-proxy", "socks-proxy"):
+    for proxy in ("http-proxy", "http-proxy-override", "socks-proxy"):
         lines = [*options.all(proxy), *(one for one in inside if one.option == proxy)]
         found += [Note(one.line, f"{proxy}: OpenVPN goes through this proxy, and vpnprobe straight to the server") for one in lines[:1]]
     if (one := options.last("tls-groups")) is not None and (groups := unknown_groups(checks)):
