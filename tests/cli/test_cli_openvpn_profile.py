@@ -135,7 +135,7 @@ class TestTold:
         assert warning.startswith(": where its tunnel is up on another machine, a test may end it")
 
     def test_options_that_nobody_knows(self, tmp_path: Path) -> None:
-        assert ":4: frobnicate is no option of OpenVPN 2: passed over" in self.told(written(tmp_path, "frobnicate 5"))
+        assert ":4: a word of 10 characters is no option of OpenVPN 2: passed over" in self.told(written(tmp_path, "frobnicate 5"))
 
     def test_what_is_understood_and_not_carried_out(self, tmp_path: Path) -> None:
         told = self.told(written(tmp_path, "crl-verify crl.pem"))
@@ -263,7 +263,7 @@ class TestAlone:
         path = written(tmp_path, "frobnicate 5", remotes=f"remote 127.0.0.1 {free_port()} tcp")
         _, out, err = self.ran(capsys, "--profile", path, "--json", "-o", tmp_path / "out")
         assert json.loads(out)["complete"]
-        assert err.splitlines()[0] == f"{path}:4: frobnicate is no option of OpenVPN 2: passed over"
+        assert err.splitlines()[0] == f"{path}:4: a word of 10 characters is no option of OpenVPN 2: passed over"
 
     def test_quiet_passes_over_them_in_silence(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         path = written(tmp_path, "frobnicate 5", remotes=f"remote 127.0.0.1 {free_port()} tcp")

@@ -89,4 +89,6 @@ LZO = TunnelSettings(compression=Compression.LZO_NO, said="comp-lzo")
     ],
 )
 def test_where_two_ends_differ(own: TunnelSettings, theirs: dict[str, str], found: list[tuple[str, str]]) -> None:
-    assert [(one.option, one.text) for one in differences(own, theirs)] == found
+    differing = differences(own, theirs)
+    assert [(one.option, one.text) for one in differing] == found
+    assert [one.is_compression for one in differing] == [option not in ("dev", "fragment") for option, _ in found]

@@ -17,6 +17,7 @@ from vpnprobe.probes.tunnel_findings import LEAST_AFTER, LEAST_LARGE
 from vpnprobe.profiles.model import Profile, TlsMaterial
 from vpnprobe.profiles.model import Wrapping as ProfileWrapping
 from vpnprobe.provisioning.certificates import CertificateContent, Issuer, KeyAlgorithm, build_certificate, certificate_pem, make_key
+from vpnprobe.wire.openvpn_data import Compression
 from vpnprobe.wire.openvpn_keys import KeyDirection
 from vpnprobe.wire.openvpn_messages import PushReply
 from vpnprobe.wire.openvpn_wrap import Wrap
@@ -68,6 +69,32 @@ class TestData:
         found = data_failure(one)
         assert found is not None
         assert found.detail == "none of 12 echo requests to 10.8.0.1 was answered, though the server's own keep-alive comes"
+
+    @pytest.mark.parametrize(
+        ("seen", "code"),
+        [
+            (None, "settings-differ"),
+            ((Compression.LZO_NO, False), "settings-differ"),
+            ((Compression.STUB_V2, False), "data-unanswered"),
+            ((Compression.NONE, False), "data-unanswered"),
+        ],
+    )
+    def test_a_server_whose_framing_shows_is_not_judged_by_its_words(self, seen: tuple[Compression, bool] | None, code: str) -> None:
+        """`compress stub-v2` says comp-lzo in the options string, and leaves IPv4 packets as they are."""
+        one = client(of((12, 128, False)))
+        one.server_options = {"dev-type": "tun", "comp-lzo": ""}
+        one.framing_seen, one.options_replies = seen, 1
+        found = data_failure(one)
+        assert found is not None
+        assert found.code == code
+
+    def test_another_difference_stands_though_the_framing_is_alike(self) -> None:
+        one = client(of((12, 128, False)))
+        one.server_options = {"dev-type": "tap", "comp-lzo": ""}
+        one.framing_seen, one.options_replies = (Compression.NONE, False), 1
+        found = data_failure(one)
+        assert found is not None
+        assert found.detail == "the profile has `dev tun` and the server `dev tap`"
 
     def test_closed_by_the_peer(self) -> None:
         one = client(of((3, 128, True), (4, 128, False)), stream=True)

@@ -256,7 +256,7 @@ def test_of_windows(write: Write) -> None:
 
 def test_comments_in_another_encoding_do_no_harm(write: Write) -> None:
     profile = read_profile(write("client\nremote a\n# Büro\nbüro x\n".encode("latin-1") + identity().encode()))
-    assert profile.unknown == ((4, "b?ro", "b?ro x"),)
+    assert profile.unknown == ((4, "a word of 4 characters", "b?ro x"),)
 
 
 def test_peer_to_peer_asks_the_server_for_nothing() -> None:
@@ -279,8 +279,12 @@ def test_what_is_understood_and_not_carried_out_is_noted() -> None:
 
 def test_what_nobody_knows_is_listed_and_never_fatal() -> None:
     profile = parsed('xor "a b"  # c\n<wg>\nhello\n</wg>\nsetenv opt quic on')
-    assert profile.unknown == ((3, "xor", 'xor "a b"  # c'), (4, "wg", "<wg>"), (7, "quic", "setenv opt quic on"))
-    assert profile.unknown[0].option == "xor"
+    assert profile.unknown == (
+        (3, "a word of 3 characters", 'xor "a b"  # c'),
+        (4, "a word of 2 characters", "<wg>"),
+        (7, "a word of 4 characters", "setenv opt quic on"),
+    )
+    assert profile.unknown[0].option == "a word of 3 characters"
 
 
 @pytest.mark.parametrize(

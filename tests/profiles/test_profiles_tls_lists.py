@@ -5,7 +5,7 @@ import ssl
 import pytest
 
 from vpnprobe.profiles.model import ServerChecks
-from vpnprobe.profiles.tls_lists import USUAL, curve, openssl_list, openssl_name, outside_of_lists, refused_lists
+from vpnprobe.profiles.tls_lists import USUAL, curve, openssl_list, openssl_name, outside_of_lists, refused_lists, unknown_groups
 
 
 @pytest.mark.parametrize(
@@ -48,12 +48,17 @@ def test_the_curve_that_can_be_applied(groups: tuple[str, ...], found: str) -> N
     [
         (ServerChecks(), 0),
         (ServerChecks(tls_cipher=("FOO",)), 1),
-        (ServerChecks(tls_ciphersuites=("FOO",), tls_groups=("foo", "X25519")), 2),
+        (ServerChecks(tls_ciphersuites=("FOO",), tls_groups=("foo", "X25519")), 1),
         (ServerChecks(tls_ciphersuites=("FOO", "TLS-AES-128-GCM-SHA256"), tls_groups=("P-521", "brainpoolP256r1")), 0),
     ],
 )
 def test_lists_of_which_nothing_is_known(checks: ServerChecks, count: int) -> None:
     assert len(refused_lists(checks)) == count
+
+
+def test_groups_that_openssl_may_have() -> None:
+    assert unknown_groups(ServerChecks(tls_groups=("sect571r1", "P-521", "brainpoolP256r1", "foo"))) == ("sect571r1", "foo")
+    assert refused_lists(ServerChecks(tls_groups=("sect571r1",))) == ()
 
 
 SUITES = ServerChecks(tls_ciphersuites=("TLS_AES_128_GCM_SHA256",))

@@ -28,6 +28,7 @@ from vpnprobe.provisioning.certificates import CertificateContent, KeyAlgorithm,
 CN, O, C = NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME, NameOID.COUNTRY_NAME  # noqa: E741
 SUBJECT = ((C, "KG"), (NameOID.STATE_OR_PROVINCE_NAME, "NA"), (NameOID.LOCALITY_NAME, "BISHKEK"), (CN, "Server-1"))
 NS_CERT_TYPE = x509.ObjectIdentifier("2.16.840.1.113730.1.1")
+SERVER_BIT, CLIENT_BIT = b"\x03\x02\x06\x40", b"\x03\x02\x07\x80"
 SERVER_OID, CLIENT_OID = "1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"
 PEM = serialization.Encoding.PEM
 BITS = (
@@ -218,7 +219,34 @@ class TestPurposes:
         assert code_of(data, ServerChecks(ns_cert_type=wanted)) is (None if fits else FailureCode.CERTIFICATE_WRONG_PURPOSE)
 
     def test_no_ns_cert_type_at_all(self) -> None:
-        assert code_of(der(), ServerChecks(ns_cert_type="server")) is FailureCode.CERTIFICATE_WRONG_PURPOSE
+        """OpenVPN 2.6.14: VERIFY OK: nsCertType=SERVER."""
+        assert code_of(der(), ServerChecks(ns_cert_type="server")) is None
+
+    @pytest.mark.parametrize(
+        ("extensions", "wanted", "fits"),
+        [
+            ([x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])], "server", True),
+            ([x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])], "server", False),
+            ([x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])], "client", False),
+            ([x509.ExtendedKeyUsage([x509.ObjectIdentifier("2.16.840.1.113730.4.1")])], "server", True),
+            (
+                [x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), x509.UnrecognizedExtension(NS_CERT_TYPE, CLIENT_BIT)],
+                "server",
+                False,
+            ),
+            (
+                [x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), x509.UnrecognizedExtension(NS_CERT_TYPE, SERVER_BIT)],
+                "server",
+                True,
+            ),
+            ([usage("key_encipherment")], "server", True),
+            ([usage("key_encipherment")], "client", False),
+            ([usage("data_encipherment")], "server", False),
+        ],
+    )
+    def test_ns_cert_type_beside_other_extensions(self, extensions: list[x509.ExtensionType], wanted: str, fits: bool) -> None:
+        found = code_of(der(SUBJECT, *extensions), ServerChecks(ns_cert_type=wanted))
+        assert found is (None if fits else FailureCode.CERTIFICATE_WRONG_PURPOSE)
 
     def test_nothing_asked_nothing_wrong(self) -> None:
         assert code_of(der(), ServerChecks()) is None

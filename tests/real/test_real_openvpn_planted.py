@@ -107,9 +107,8 @@ def _chain(name: str, *lines: str) -> str:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Tried]]:
     # A keep-alive that comes within what is waited for: most servers say one every ten seconds.
-    configs = [
-        ServerConfig(case.transport, FIRST_PORT + number, extra=("--keepalive", "2", "60")) for number, case in enumerate(ALONE.values())
-    ]
+    alive = ("--keepalive", "2", "60")
+    configs = [ServerConfig(case.transport, FIRST_PORT + number, extra=alive) for number, case in enumerate(ALONE.values())]
     try:
         require_tools()
         with Lab(Topology(routers=3), f"vprl-planted-{os.getpid()}") as lab, openvpn_servers(lab, configs) as servers:

@@ -17,7 +17,7 @@ INTERRUPTS: Final = "may end it: many a server serves the newest session of an i
 
 def profile_test_of(path: Path, tell: Callable[[str], None], *, take_over: bool = False) -> "ProfileTest":
     """Reads the profile, and asks on the terminal for what it wants asked, and for leave. Raises ProfileError and UsageError."""
-    from vpnprobe.cli.passed_over import name_shown, tell_some
+    from vpnprobe.cli.passed_over import tell_some
     from vpnprobe.cli.taking_over import with_leave
     from vpnprobe.endpoint.openvpn_running import search_openvpn
     from vpnprobe.probes.existing_server import MOST_REMOTES
@@ -27,7 +27,7 @@ def profile_test_of(path: Path, tell: Callable[[str], None], *, take_over: bool 
 
     profile = read_profile(path)
     notes = (f"{path}:{note.line}: {note.text}" if note.line else f"{path}: {note.text}" for note in profile.notes)
-    unknown = (f"{path}:{one.line}: {name_shown(one.option)} is no option of OpenVPN 2: passed over" for one in profile.unknown)
+    unknown = (f"{path}:{one.line}: {one.option} is no option of OpenVPN 2: passed over" for one in profile.unknown)
     unsupported = (f"{path}:{note.line}: not supported by vpnprobe: {note.text}" for note in profile.unsupported)
     tell_some([*notes, *unknown, *unsupported], tell)
     if profile.export:

@@ -95,6 +95,10 @@ class Difference:
     text: str
     """A clause that says which end has it."""
 
+    @property
+    def is_compression(self) -> bool:
+        return self.option in ("comp-lzo", "compress")
+
 
 def differences(own: TunnelSettings, theirs: Mapping[str, str]) -> tuple[Difference, ...]:
     """Where the options string of a server differs from a client's settings in what has to be the same. Empty, too, if it says nothing."""

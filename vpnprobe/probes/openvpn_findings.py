@@ -43,8 +43,10 @@ def data_failure(client: Client) -> DataFailure | None:
 
 def disagreement(client: Client) -> str | None:
     """Which settings that have to be the same are not, by the server's own words or by how its data is framed; None: nothing shows any."""
-    differing = [difference.text for difference in differences(client.tunnel, client.server_options)]
     seen, own = client.framing_seen, (client.framing.compression, client.framing.fragment is not None)
+    # An options string says the same of every framing of compression, of `compress stub-v2` too, which leaves IP packets as they are.
+    same = seen is not None and _alike(seen[0], own[0])
+    differing = [one.text for one in differences(client.tunnel, client.server_options) if not (same and one.is_compression)]
     if not differing and seen is not None and seen != own and not _alike(seen[0], own[0]):
         said = client.tunnel.said
         differing = [f"the profile says `{said}`, and the server frames its packets {FRAMING_WORDS[seen[0]]}"]

@@ -233,7 +233,7 @@ class OpenvpnRemote(RemoteTest):
                 auth=profile.auth,
                 username=self._profile_test.username,
                 password=self._profile_test.password,
-                tunnel=tunnel_settings(profile.data),
+                tunnel=tunnel_settings(profile.data, self._remote),
                 asks_options=True,
                 other_ciphers=tuple("none" if name == "NONE" else name for name in profile.ciphers.unsupported),
                 may_sign_in=profile.credentials.wanted,

@@ -6,6 +6,7 @@ Ciphers follow OpenVPN 2.6: `data-ciphers` (up to 2.4 `ncp-ciphers`) is what is 
 
 from typing import Final
 
+from vpnprobe.profiles.connections import LARGEST_MTU_BYTES, LEAST_FRAGMENT_BYTES, LEAST_MTU_BYTES
 from vpnprobe.profiles.errors import ProfileError, shown
 from vpnprobe.profiles.keys import fingerprints
 from vpnprobe.profiles.lexing import Statement
@@ -17,7 +18,6 @@ SIDES: Final = ("server", "client")
 TLS_VERSIONS: Final = ("1.0", "1.1", "1.2", "1.3")
 CERT_PROFILES: Final = ("insecure", "legacy", "preferred", "suiteb")
 COMPRESSIONS: Final = ("", "lzo", "lz4", "lz4-v2", "stub", "stub-v2", "migrate")
-LARGEST_MTU_BYTES: Final = 65535
 
 
 def data_ciphers(options: Options) -> DataCiphers:
@@ -117,11 +117,11 @@ def data_settings(options: Options) -> DataSettings:
         topology=options.one_of("topology", ("net30", "p2p", "subnet")),
         comp_lzo=options.one_of("comp-lzo", ("yes", "no", "adaptive"), default="adaptive") if "comp-lzo" in options else None,
         compress=options.one_of("compress", COMPRESSIONS) if "compress" in options else None,
-        tun_mtu=options.number("tun-mtu", low=100, high=LARGEST_MTU_BYTES),
-        link_mtu=options.number("link-mtu", low=100, high=LARGEST_MTU_BYTES),
+        tun_mtu=options.number("tun-mtu", low=LEAST_MTU_BYTES, high=LARGEST_MTU_BYTES),
+        link_mtu=options.number("link-mtu", low=LEAST_MTU_BYTES, high=LARGEST_MTU_BYTES),
         framing=_framing(options),
         allow_compression=options.one_of("allow-compression", ("no", "asym", "yes")),
-        fragment=options.number("fragment", low=68, high=LARGEST_MTU_BYTES),
+        fragment=options.number("fragment", low=LEAST_FRAGMENT_BYTES, high=LARGEST_MTU_BYTES),
         fragment_mtu=(found := options.last("fragment")) is not None and found.arguments[1:] == ("mtu",),
         mssfix=_mssfix(options),
         exit_notify=_exit_notify(options),

@@ -26,8 +26,11 @@ PORT: Final = 1194
 SERVICES: Final = {"openvpn": PORT, "domain": 53, "http": 80, "https": 443, "imaps": 993}
 """Names that stand for a port (IANA's service names); OpenVPN takes all that its system knows, profiles use these."""
 DIRECTIONS: Final = {"0": KeyDirection.NORMAL, "1": KeyDirection.INVERSE}
+LEAST_FRAGMENT_BYTES: Final = 68
+LEAST_MTU_BYTES: Final = 100
+LARGEST_MTU_BYTES: Final = 65535
 WRAPS: Final = frozenset({"tls-auth", "tls-crypt", "tls-crypt-v2"})
-FOR_ALL: Final = frozenset({"explicit-exit-notify", "float", "fragment", "link-mtu", "mssfix", "nobind", "tun-mtu"})
+FOR_ALL: Final = frozenset({"explicit-exit-notify", "float", "link-mtu", "mssfix", "nobind"})
 """Options that a block may have and that `Profile` has once for all."""
 
 
@@ -52,6 +55,9 @@ class _Link:
     family: str = ""
     wraps: tuple[Statement, ...] = ()
     direction: KeyDirection = KeyDirection.BIDIRECTIONAL
+    fragment: int | None = None
+    fragment_mtu: bool = False
+    tun_mtu: int | None = None
 
 
 def read_connections(listed: Iterable[Statement], *, folder: Path, file: str) -> Connections:
@@ -114,7 +120,7 @@ def _remote(statement: Statement, link: _Link, wrapping: Wrapping) -> Remote:
         raise statement.place.wrong(f"{host!r} is no name or address of a server", "write: remote HOST PORT udp (or tcp)")
     port = _port(rest[0], statement) if rest else link.port
     transport, family = _protocol(rest[1], statement) if len(rest) > 1 else (link.transport, link.family)
-    return Remote(host, port, transport, family, wrapping, statement.line)
+    return Remote(host, port, transport, family, wrapping, statement.line, link.fragment, link.fragment_mtu, link.tun_mtu)
 
 
 def _applied(link: _Link, statement: Statement) -> _Link:
@@ -127,6 +133,10 @@ def _applied(link: _Link, statement: Statement) -> _Link:
             return replace(link, transport=transport, family=family)
         case "key-direction":
             return replace(link, direction=_direction(statement.arguments[0], statement))
+        case "fragment":
+            return replace(link, fragment=_size(statement, LEAST_FRAGMENT_BYTES), fragment_mtu=statement.arguments[1:] == ("mtu",))
+        case "tun-mtu":
+            return replace(link, tun_mtu=_size(statement, LEAST_MTU_BYTES))
         case option if option in WRAPS:
             if option == "tls-auth" and len(statement.arguments) > 1:
                 link = replace(link, direction=_direction(statement.arguments[1], statement))
@@ -135,6 +145,14 @@ def _applied(link: _Link, statement: Statement) -> _Link:
             return replace(link, wraps=(*(wrap for wrap in link.wraps if wrap.option != option), statement))
         case _:
             return link
+
+
+def _size(statement: Statement, least: int) -> int:
+    size = number_in(statement.arguments[0], least, LARGEST_MTU_BYTES)
+    if size is None:
+        wrong = f"{statement.option} {statement.arguments[0]!r} is no number from {least} to {LARGEST_MTU_BYTES}"
+        raise statement.place.wrong(wrong, "write one that is")
+    return size
 
 
 def _port(text: str, statement: Statement) -> int:

@@ -29,8 +29,9 @@ class Unknown(NamedTuple):
 
     line: int
     option: str
+    """As it may be shown."""
     text: str
-    """The whole line."""
+    """The whole line, which may hold what is secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,11 @@ class Remote:
     wrapping: Wrapping = field(default_factory=Wrapping)
     """The one of its `<connection>` block, otherwise the profile's."""
     line: int = 0
+    fragment: int | None = None
+    """As in DataSettings, of its `<connection>` block or of what stands before it."""
+    fragment_mtu: bool = False
+    tun_mtu: int | None = None
+    """Bytes; the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from vpnprobe.profiles.keys import credentials, tls_material
 from vpnprobe.profiles.known import KNOWN, NOTED, SERVERS
 from vpnprobe.profiles.lexing import Statement, statements
 from vpnprobe.profiles.model import Management, Note, Profile, Unknown
+from vpnprobe.profiles.naming import option_shown
 from vpnprobe.profiles.options import Options, check_arguments, number_in
 from vpnprobe.profiles.refusals import refusals, unsupported
 from vpnprobe.profiles.vendors import export_of
@@ -40,6 +41,7 @@ def parse_profile(text: str, *, folder: Path, file: str) -> Profile:
     connections = read_connections(listed, folder=folder, file=file)
     data, checks = data_settings(options), server_checks(options)
     everything = sorted((*listed, *connections.inside), key=lambda statement: statement.line)
+    declared = frozenset(name for one in options.all("ignore-unknown-option") for name in one.arguments)
     return Profile(
         file=file,
         remotes=forced(connections.remotes, options.last("proto-force")),
@@ -60,10 +62,12 @@ def parse_profile(text: str, *, folder: Path, file: str) -> Profile:
         management=_management(options),
         environment=_environment(options),
         notes=tuple(sorted((*_notes(everything, options), *connections.notes))),
-        unknown=tuple(Unknown(one.line, shown(one.option), shown(one.text)) for one in everything if one.option not in KNOWN),
-        refused=refusals(everything, options, data, checks),
-        unsupported=unsupported(options, connections.inside),
-        told=told(everything),
+        unknown=tuple(
+            Unknown(one.line, option_shown(one.option, declared), shown(one.text)) for one in everything if one.option not in KNOWN
+        ),
+        refused=refusals(everything, options, data, checks, connections.remotes),
+        unsupported=unsupported(options, connections.inside, checks),
+        told=told(everything, declared),
         export=export_of(text),
     )
 

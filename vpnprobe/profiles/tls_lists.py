@@ -69,9 +69,12 @@ def refused_lists(checks: ServerChecks) -> tuple[str, ...]:
     suites = [name.upper().replace("-", "_") for name in checks.tls_ciphersuites]
     if suites and not SUITES & set(suites):
         found.append(f"tls-ciphersuites {':'.join(checks.tls_ciphersuites)}: OpenSSL knows none of these")
-    if unknown := [name for name in checks.tls_groups if group_name(name) not in KNOWN_GROUPS]:
-        found.append(f"tls-groups {':'.join(unknown)}: OpenSSL knows no such group")
     return tuple(found)
+
+
+def unknown_groups(checks: ServerChecks) -> tuple[str, ...]:
+    """Names of `tls-groups` that may be groups or not: OpenSSL has many that hardly anybody uses, and which depends on its release."""
+    return tuple(name for name in checks.tls_groups if group_name(name) not in KNOWN_GROUPS)
 
 
 def outside_of_lists(checks: ServerChecks, *, version: str, suite: str, group: int | None) -> str | None:

@@ -30,6 +30,11 @@ EKU_NAMES: Final = {
 EKU_OF_TYPE: Final = {"server": "1.3.6.1.5.5.7.3.1", "client": "1.3.6.1.5.5.7.3.2"}
 NS_CERT_TYPE: Final = "2.16.840.1.113730.1.1"
 NS_BITS: Final = {"client": 0x80, "server": 0x40}
+GATED: Final = frozenset({"2.16.840.1.113730.4.1", "1.3.6.1.4.1.311.10.3.3"})
+"""Server Gated Cryptography, of Netscape and of Microsoft: extended key usages that OpenSSL takes for a server's too."""
+KEY_USAGES_OF_TYPE: Final = {"client": 0x88, "server": 0xA8}
+"""Bits of the key usage of which one has to be there, where the extension is: digitalSignature, keyAgreement and a server's
+keyEncipherment."""
 SHORT_NAMES: Final = {
     "2.5.4.3": "CN",
     "2.5.4.4": "SN",
@@ -295,17 +300,22 @@ def _key_usage(certificate: "Certificate") -> int | None:
 
 
 def _has_ns_type(certificate: "Certificate", kind: str, usages: set[str]) -> bool:
-    """As OpenVPN has it since 2.4: Netscape's extension, or what replaced it, the extended key usage. Of a certificate with neither, no."""
-    return bool(_ns_type(certificate) & NS_BITS[kind]) or EKU_OF_TYPE[kind] in usages
+    """As OpenVPN has it since 2.4: no extension speaks against it (OpenSSL's X509_check_purpose), or Netscape's alone speaks for it."""
+    bits, key_usage = _ns_type(certificate), _key_usage(certificate)
+    if bits is not None and bits & NS_BITS[kind]:
+        return True
+    fits_usages = not usages or EKU_OF_TYPE[kind] in usages or (kind == "server" and bool(usages & GATED))
+    return bits is None and fits_usages and (key_usage is None or bool(key_usage & KEY_USAGES_OF_TYPE[kind]))
 
 
-def _ns_type(certificate: "Certificate") -> int:
+def _ns_type(certificate: "Certificate") -> int | None:
+    """The bits of Netscape's extension; None: it is not there."""
     from cryptography import x509
 
     try:
         extension = certificate.extensions.get_extension_for_oid(x509.ObjectIdentifier(NS_CERT_TYPE))
     except x509.ExtensionNotFound:
-        return 0
+        return None
     value = extension.value
     # A BIT STRING of one byte (tag 3, length 2, unused bits), as Netscape defined it.
     return value.value[3] if isinstance(value, x509.UnrecognizedExtension) and len(value.value) == 4 else 0
