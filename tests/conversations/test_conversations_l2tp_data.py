@@ -27,6 +27,7 @@ def test_once_the_call_is_up_both_ends_ask_and_answer_in_data_messages() -> None
     assert client.run.all_answered
     assert server.run.all_answered
     assert (client.requests_answered, server.requests_answered) == (2, 3)
+    assert not client.hears_small_requests_alone(), "they are of one size"
     for end in (client, server):
         assert sorted(kinds(end, LAC)) == ["Configure-Ack"] * 2 + ["Configure-Request"] * 3
         assert sorted(kinds(end, LNS)) == ["Configure-Ack"] * 3 + ["Configure-Request"] * 2

@@ -82,3 +82,15 @@ def test_a_flood_of_requests_is_answered_up_to_a_bound() -> None:
     assert pair.server.requests_answered == MOST_ECHOES
     sent = [step for step in pair.server.events() if isinstance(step.message, DataV2) and step.sender is pair.server.SENDER]
     assert len(sent) == 12 + 12 + 1
+
+
+@pytest.mark.parametrize(
+    ("largest", "came", "doubt"),
+    [(1200, 3, True), (1400, 4, True), (1200, 2, False), (1450, 5, False), (1492, 12, False), (None, 0, False)],
+)
+def test_a_peer_whose_large_requests_alone_do_not_come_is_in_doubt(largest: int | None, came: int, doubt: bool) -> None:
+    """A single size, or a few that are missing anyhow, may be chance; nothing at all is another matter."""
+    client = completed().client
+    assert not client.hears_small_requests_alone(), "all came"
+    client.largest_request, client.requests_answered = (client.room(largest) or 0) if largest else 0, came
+    assert client.hears_small_requests_alone() is doubt
