@@ -196,6 +196,12 @@ def test_streams_pass_where_as_many_complete_as_stall(complete: int, expected: O
     assert short(row_of(rows)) == (expected, None)
 
 
+def test_short_streams_that_pass_say_nothing_of_long_ones_of_which_nothing_comes() -> None:
+    """What counts packets counts acknowledgments too: on a long path none of the answers comes before the end."""
+    rows = [*packets(TCP, count=60, sessions=5, passes=lambda *_: False), *packets(TCP, first=9, count=6, sessions=5)]
+    assert short(row_of(rows)) == (Outcome.NO_ANSWER, None)
+
+
 @pytest.mark.parametrize(
     ("count", "came", "expected"), [(12, 12, Cause.PACKETS), (16, 16, Cause.PACKETS), (24, 12, Cause.PACKETS), (22, 22, Cause.UNKNOWN)]
 )

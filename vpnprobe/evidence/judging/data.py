@@ -173,8 +173,8 @@ class DataRun:
         if not self.stream:
             return False
         ends = [(len(session), _head(session)) for session in self.sessions]
-        places = {head for length, head in ends if head < length}
-        return any(2 * sum(head <= place for _, head in beyond) > len(beyond) for place in places if (beyond := _longer(ends, place)))
+        stalled = {end for end in ends if end[1] < end[0]}
+        return any(2 * sum(head <= end[1] for _, head in others) > len(others) for end in stalled if (others := _as_long(ends, end)))
 
     @property
     def stalled(self) -> int:
@@ -370,9 +370,9 @@ def _head(session: Session) -> int:
     return max((place for place, packet in enumerate(session, 1) if packet.came), default=0)
 
 
-def _longer(ends: Iterable[tuple[int, int]], place: int) -> list[tuple[int, int]]:
-    """Those of some sessions, each with its length and its head, that were to go on behind a place."""
-    return [(length, head) for length, head in ends if length > place]
+def _as_long(ends: Iterable[tuple[int, int]], stalled: tuple[int, int]) -> list[tuple[int, int]]:
+    """Those of some sessions, each with its length and its head, that what stalled one would have stalled too."""
+    return [(length, head) for length, head in ends if length > stalled[1] and length >= AS_LONG * stalled[0]]
 
 
 def _loss_of(packets: Iterable[DataPacket]) -> Background:
