@@ -167,14 +167,9 @@ def test_pairs_that_come_apart_tell_what_a_narrow_line_carries() -> None:
     virtual(run())
 
 
-def test_two_pairs_that_stay_together_tell_a_wide_line() -> None:
-    """One alone may have waited together behind a lost segment."""
-
+def test_one_pair_that_stays_together_tells_a_wide_line() -> None:
     async def run() -> None:
         line = Line(now)
-        line.paired(520, 0.0003)
-        assert not line.told.is_set()
-        assert line.pacer.bytes_per_s == FIRST_BYTES_PER_S
         line.paired(520, 0.0003)
         assert line.narrow_bytes_per_s is None
         assert not line.slow
@@ -183,11 +178,27 @@ def test_two_pairs_that_stay_together_tell_a_wide_line() -> None:
     virtual(run())
 
 
+def test_a_pair_that_was_held_back_tells_no_wide_line() -> None:
+    """Behind a segment that was lost answers wait together."""
+
+    async def run() -> None:
+        line = Line(now, 0.03)
+        line.paired(520, 0.0, took_s=0.6)
+        assert not line.told.is_set()
+        assert line.pacer.bytes_per_s == FIRST_BYTES_PER_S
+        line.paired(520, 0.13, took_s=0.6)
+        assert line.crawling, "what comes apart was not"
+        line.paired(520, 0.0, took_s=0.15)
+        line.paired(520, 0.0, took_s=0.15)
+        assert not line.slow
+
+    virtual(run())
+
+
 def test_a_modem_is_a_line_that_crawls() -> None:
     async def run() -> None:
         line = Line(now)
-        for gap_s in (0.0, 0.13):
-            line.paired(520, gap_s)
+        line.paired(520, 0.13)
         assert line.narrow_bytes_per_s is not None
         assert line.narrow_bytes_per_s < CRAWLING_BYTES_PER_S
         assert line.crawling

@@ -96,7 +96,7 @@ async def _pair(line: Line, peer: RemotePeer, padding: str) -> None:
         for one in pings:
             one.cancel()
     if padding and peer.sent_again == sent_again:
-        line.paired(len(padding) + PING_BYTES, came_at[1] - came_at[0])
+        line.paired(len(padding) + PING_BYTES, came_at[1] - came_at[0], took_s=came_at[1] - left_at)
 
 
 async def _tell(line: Line, peer: RemotePeer, changed: asyncio.Event) -> None:

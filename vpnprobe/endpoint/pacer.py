@@ -132,7 +132,8 @@ QUEUE_HIGH_S: Final = 0.04
 """Delay beyond the least that was seen: less is none, more is a queue, our own until it is known better."""
 SAMPLES: Final = 4
 """A queue is what the least of so many samples shows: single ones are late for many reasons (RFC 6817 section 3.2)."""
-LEAST_PAIRS: Final = 2
+HELD_S: Final = 0.1
+"""Beyond two round trips: answers that come together so late were held back."""
 PAIRS: Final = 5
 """The last pairs, from which what the line carries is estimated: by the middle one."""
 SHORTEST_GAP_S: Final = 1e-4
@@ -193,12 +194,13 @@ class Line:
         elif queue_s < QUEUE_LOW_S and self.pacer.busy:
             self._change(self.pacer.bytes_per_s * (1.25 if self._fell else 2.0))
 
-    def paired(self, size: int, gap_s: float) -> None:
-        """The answers to two packets of `size` bytes that left together came `gap_s` apart."""
-        self._pairs.append(size / max(gap_s, SHORTEST_GAP_S))
-        if len(self._pairs) < LEAST_PAIRS:
+    def paired(self, size: int, gap_s: float, *, took_s: float = 0.0) -> None:
+        """The answers to two packets of `size` bytes that left together came `gap_s` apart, the last `took_s` after they had left."""
+        carried = size / max(gap_s, SHORTEST_GAP_S)
+        if carried >= NARROW_BYTES_PER_S and took_s > 2 * self._least_s + HELD_S:
             return  # Answers behind a segment that was lost come together, however narrow the line.
-        carried = sorted(self._pairs)[(len(self._pairs) - 1) // 2]
+        self._pairs.append(carried)
+        carried = sorted(self._pairs)[len(self._pairs) // 2]
         self.narrow_bytes_per_s = carried if carried < NARROW_BYTES_PER_S else None
         least = FIRST_BYTES_PER_S if self.narrow_bytes_per_s is not None else SHARE_OF_WIDE * carried
         self._change(self.pacer.bytes_per_s if self._fell else max(self.pacer.bytes_per_s, least))
