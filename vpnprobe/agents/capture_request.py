@@ -21,7 +21,7 @@ MOST_BYTES: Final = 64 << 20
 """Of the summary and of the payloads."""
 DEADLINE_S: Final = 40.0
 """For the whole of it: the verdict stands without, and a path that bad is not to keep anybody from it."""
-AT_ONCE: Final = 8
+AT_ONCE: Final = 12
 """Parts that are under way at a time."""
 LATE_S: Final = 0.3
 LATE: Final = 3.0

@@ -8,13 +8,14 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from vpnprobe.agents.answer_times import AnswerTimes
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.transports.stack import ConnectError, TcpStream
 
-VERSION: Final = 7
+VERSION: Final = 8
 """Of this protocol; both ends must speak the same."""
 MOST_BYTES: Final = 4 << 20
 STRANGER_BYTES: Final = 4096
@@ -22,16 +23,24 @@ STRANGER_BYTES: Final = 4096
 STALLED_S: Final = 0.4
 """Least time without an answer after which a request is repeated over another connection: twice TCP's least retransmission time-out."""
 LONGEST_PATIENCE_S: Final = 3.0
-MOST_CONNECTIONS: Final = 12
+MOST_CONNECTIONS: Final = 16
 """Opened in one run, one after another."""
 OPEN_DEADLINE_S: Final = 8.0
 """For the first connection: who waits is to be told within 10 s."""
-OPENING_S: Final = 1.5
+OPENING_S: Final = 0.8
 """Without a connection after which another attempt races the first."""
 REQUEST_DEADLINE_S: Final = 30.0
 LONGEST_DEADLINES: Final = 4
 """Times that, though others are answered: a busy peer is not gone."""
 
+LOSSY: Final = 0.05
+"""Share of segments that had to be sent again from which a single connection waits most of the time."""
+LEAST_AGAIN: Final = 3
+"""Segments that were sent again before that is believed."""
+COPIES: Final = 3
+"""Connections over which a request goes at once there: one of them mostly loses nothing."""
+SINGLE: Final = frozenset({"capture", "payloads", "ping"})
+"""Requests of which no copies go out there: parts of long answers keep all connections busy, and with pings the line is measured."""
 QUICK: Final = frozenset({"ping", "rows"})
 """Requests that take the other end no time to speak of: how long their answers take says how busy it is, and the path."""
 
@@ -85,6 +94,16 @@ Connector = Callable[[], Awaitable[TcpStream]]
 """Opens and authenticates one connection of the control channel."""
 
 
+@dataclass(slots=True)
+class _Request:
+    """One that waits for its answer."""
+
+    asked: Message
+    answer: asyncio.Future[Message]
+    over: TcpStream | None = None
+    """The connection over which it was answered."""
+
+
 class Channel:
     """The client's end: requests with answers, over as many connections as it takes.
 
@@ -96,13 +115,15 @@ class Channel:
         self._deadline_s = deadline_s
         self._streams: list[TcpStream] = []
         self._readers: dict[TcpStream, asyncio.Task[None]] = {}
-        self._waiting: dict[int, tuple[Message, asyncio.Future[Message]]] = {}
-        """By request number: what is asked, and its answer."""
+        self._waiting: dict[int, _Request] = {}
+        """By request number."""
         self._number = 0
         self._opened = 0
         self._opening: asyncio.Task[None] | None = None
         self._widening: set[asyncio.Task[None]] = set()
         self._past = (0, 0)
+        self._of_peer: dict[TcpStream, tuple[int, int]] = {}
+        """Segments that the other end says it has sent over each connection, and of those sent again."""
         self._heard: dict[TcpStream, float] = {}
         """When anything came over each connection last."""
         self.rtt_s = 0.0
@@ -161,9 +182,11 @@ class Channel:
             while chunk := await stream.receive():
                 self._heard[stream] = asyncio.get_running_loop().time()
                 for message in reader.feed(chunk):
-                    _, waiting = self._waiting.get(int(message.get("answers", -1)), ({}, None))
-                    if waiting is not None and not waiting.done():
-                        waiting.set_result(message)
+                    self._of_peer[stream] = max(self._of_peer.get(stream, (0, 0)), _segments(message))
+                    request = self._waiting.get(int(message.get("answers", -1)))
+                    if request is not None and not request.answer.done():
+                        request.over = stream
+                        request.answer.set_result(message)
                         self._streams.sort(key=lambda s: s is not stream)
         except (ConnectError, DecodeError, ValueError, TypeError, OverflowError):
             pass
@@ -188,15 +211,17 @@ class Channel:
         loop = asyncio.get_running_loop()
         self._number += 1
         number = self._number
-        answer: asyncio.Future[Message] = loop.create_future()
         began, repetition = loop.time(), 0
         patience = max(STALLED_S, 4 * self.rtt_s, self.times.patience_s) + expect_s
         again = self.segments()[1]
         asked = {"number": number, "ask": kind, **arguments}
-        self._waiting[number] = (asked, answer)
+        answer: asyncio.Future[Message] = loop.create_future()
+        request = self._waiting[number] = _Request(asked, answer)
         try:
             while not answer.done():
                 stream = await self._send(asked, repetition, place)
+                if not repetition and self.lossy and kind not in SINGLE:
+                    await self._send_copies(asked, stream)
                 await self._wait(answer, stream, patience, ends=began + LONGEST_DEADLINES * (self._deadline_s + expect_s))
                 repetition, patience = repetition + 1, min(1.5 * patience, LONGEST_PATIENCE_S + expect_s)
                 if not answer.done() and not expect_s and self.segments()[1] == again:
@@ -209,7 +234,7 @@ class Channel:
         took = loop.time() - _asked_at(result, began)
         self.rtt_s = min(self.rtt_s or took, took)
         if kind in QUICK:
-            self.times.heard(took, at=loop.time(), repeated=_repeated(result), again=self.segments()[1] != again)
+            self.times.heard(took, at=loop.time(), over=request.over, repeated=_segments(result)[1], again=self.segments()[1] != again)
         if "error" in result:
             # It is there and answers: only this it cannot.
             raise CannotRun(f"the peer cannot {kind}: {result['error']}", status=ExitStatus.MISSING)
@@ -246,6 +271,15 @@ class Channel:
             self._drop(stream)
         return stream
 
+    async def _send_copies(self, asked: Message, but: TcpStream) -> None:
+        """Sends over further connections too, and has them opened: on a path that loses packets one of several mostly loses none."""
+        self.widen(COPIES)
+        for stream in [stream for stream in self._streams if stream is not but][: COPIES - 1]:
+            try:
+                await stream.send(_copy_of(asked))
+            except ConnectError:
+                self._drop(stream)
+
     async def _reconnect(self) -> None:
         """The last connection is gone: raises CannotRun where no other can be had."""
         try:
@@ -264,15 +298,16 @@ class Channel:
         try:
             stream = await self._connect()
             self._adopt(stream)
-            for asked, answer in list(self._waiting.values()) if again else ():
-                if not answer.done():
-                    await stream.send(_copy_of(asked))
+            for request in list(self._waiting.values()) if again else ():
+                if not request.answer.done():
+                    await stream.send(_copy_of(request.asked))
         except (ConnectError, CannotRun):
             return  # The others go on being tried.
 
     def widen(self, count: int) -> None:
         """Opens connections in the background until there are so many: where packets are lost, each by itself waits most of the time."""
-        missing = min(count - len(self._streams), MOST_CONNECTIONS - self._opened) - len(self._widening)
+        under_way = len(self._widening) + (self._opening is not None and not self._opening.done())
+        missing = min(count - len(self._streams), MOST_CONNECTIONS - self._opened) - under_way
         for _ in range(missing):
             opening = asyncio.get_running_loop().create_task(self._open_another(again=False))
             self._widening.add(opening)
@@ -287,6 +322,14 @@ class Channel:
         """Segments that this end sent, and of those sent again, over all connections of the run."""
         known = [counted for stream in self._streams if (counted := stream.segments()) is not None]
         return self._past[0] + sum(sent for sent, _ in known), self._past[1] + sum(again for _, again in known)
+
+    def _segments_of_peer(self) -> tuple[int, int]:
+        return sum(sent for sent, _ in self._of_peer.values()), sum(again for _, again in self._of_peer.values())
+
+    @property
+    def lossy(self) -> bool:
+        """Whether the path loses so much, either way, that a single connection waits most of the time."""
+        return any(again >= LEAST_AGAIN and again > LOSSY * sent for sent, again in (self.segments(), self._segments_of_peer()))
 
     async def close(self) -> None:
         opening = [*self._widening, *([self._opening] if self._opening is not None else [])]
@@ -312,10 +355,12 @@ def _asked_at(answer: Message, began: float) -> float:
     return max(began, asked) if isinstance(asked, float) and asked <= asyncio.get_running_loop().time() else began
 
 
-def _repeated(answer: Message) -> int:
-    """Segments that the other end says it has sent again; 0: it does not say."""
+def _segments(answer: Message) -> tuple[int, int]:
+    """Segments that the other end says it has sent, and sent again; 0: it does not say."""
     segments = answer.get("segments")
-    return segments[1] if isinstance(segments, list) and len(segments) == 2 and isinstance(segments[1], int) else 0
+    if not (isinstance(segments, list) and len(segments) == 2 and all(isinstance(one, int) for one in segments)):
+        return 0, 0
+    return segments[0], segments[1]
 
 
 async def _connected(connect: Connector) -> TcpStream:

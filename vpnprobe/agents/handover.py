@@ -2,20 +2,28 @@
 
 First come the heads of all packets with a digest of what follows each head; then the payloads that the client does not have: what was lost
 on the way to it. On a path that loses every fifth packet that is a tenth of the whole, and the path is what the run is about.
+
+The summary goes by columns, since the bytes of one field are alike and compress well: times as differences, heads of one length byte by
+byte, and checksums that follow from the rest left out. What is left is nearly all digests.
+
 Standard library alone. What comes in is from the peer, which may be broken or hostile: what does not fit raises DecodeError.
 """
 
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntFlag
+from ipaddress import IPv4Address
+from itertools import accumulate, pairwise
 from typing import Final
 
 from vpnprobe.agents.records import inflated
 from vpnprobe.errors import DecodeError
 from vpnprobe.transports.stack import Packet
 from vpnprobe.wire.cursor import Cursor
-from vpnprobe.wire.fingerprint import DIGEST_BYTES, digest, split
+from vpnprobe.wire.fingerprint import IPV4_PROTOCOL_AT, digest, split
+from vpnprobe.wire.ip import IpProtocol, internet_checksum, with_checksum
 
 INLINE: Final = 16
 """Payloads up to so many bytes stand in the summary themselves."""
@@ -25,8 +33,31 @@ MOST_UNIX_TIME: Final = 1 << 32
 """What a capture file has room for."""
 MOST_CUT: Final = 1 << 20
 """Bytes: more than any packet has, those that a network card cuts to size included."""
-_ENTRY: Final = struct.Struct(">dBIBH")
-"""Unix time, whether it left, bytes that are cut, bytes of the head, bytes of the payload."""
+SHORT_DIGEST: Final = 6
+"""Bytes of a digest in the summary: of a hundred thousand payloads two are taken for each other once in fifty thousand runs."""
+MICROSECOND: Final = 1e-6
+"""To which times are told: a float holds little more of Unix time."""
+IPV4_HEADER: Final = 20
+IPV4_CHECKSUM_AT: Final = 10
+IPV4_FRAGMENT_AT: Final = 6
+ANY_FRAGMENT: Final = 0x3FFF
+"""More fragments, or an offset (RFC 791 section 3.1): a checksum is that of the whole datagram."""
+CHECKSUM_AT: Final[Mapping[int, int]] = {IpProtocol.TCP: 16, IpProtocol.UDP: 6}
+"""By protocol: where its checksum stands in its header."""
+_TIME_BYTES: Final = 8
+_CUT_BYTES: Final = 4
+_SIZE_BYTES: Final = 2
+_COUNT: Final = struct.Struct(">I")
+
+
+class _Flag(IntFlag):
+    """What a summary says of a packet."""
+
+    OUTGOING = 1
+    HEADER_CHECKSUM = 2
+    """Its IPv4 header has the checksum that follows from it, and stands with none."""
+    CHECKSUM = 4
+    """So does its TCP segment or UDP datagram."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +65,7 @@ class Entry:
     """One packet of the summary."""
 
     at: float
-    outgoing: bool
+    flags: _Flag
     cut: int
     head: bytes
     size: int
@@ -49,35 +80,126 @@ class Entry:
 
 def summary(packets: Iterable[Packet]) -> tuple[bytes, dict[bytes, bytes]]:
     """The compressed summary, and the payloads by digest."""
-    pieces, payloads = [], {}
+    entries, payloads = [], {}
     for packet in packets:
-        head, payload = split(packet.data)
+        flags, plain = _without_checksums(packet)
+        payload = split(packet.data)[1]
         told = payload
         if len(payload) > INLINE:
-            told = digest(payload)
+            told = _short_digest(payload)
             payloads[told] = payload
-        pieces += [_ENTRY.pack(packet.at, packet.outgoing, packet.cut, len(head), len(payload)), head, told]
-    return zlib.compress(b"".join(pieces), 9), payloads
+        head = plain[: len(plain) - len(payload)]
+        entries.append(Entry(packet.at, flags, packet.cut, head, len(payload), told))
+    return zlib.compress(b"".join(_columns(entries)), 9), payloads
+
+
+def _columns(entries: Sequence[Entry]) -> Iterator[bytes]:
+    yield _COUNT.pack(len(entries))
+    times = [round(entry.at / MICROSECOND) for entry in entries]
+    yield _planes([now - before for before, now in pairwise([0, *times])], _TIME_BYTES, signed=True)
+    yield bytes(entry.flags for entry in entries)
+    yield _planes([entry.cut for entry in entries], _CUT_BYTES)
+    yield bytes(len(entry.head) for entry in entries)
+    yield _planes([entry.size for entry in entries], _SIZE_BYTES)
+    for heads in _by_length([entry.head for entry in entries]).values():
+        yield _transposed([entries[at].head for at in heads])
+    yield from (entry.payload for entry in entries)
 
 
 def read_summary(data: bytes, *, most_bytes: int) -> list[Entry]:
     """Raises DecodeError."""
-    cursor, entries = Cursor(inflated(data, most_bytes=most_bytes)), []
-    while cursor.left:
-        at, outgoing, cut, head, size = _ENTRY.unpack(cursor.take(_ENTRY.size, "packet"))
+    cursor = Cursor(inflated(data, most_bytes=most_bytes))
+    count = cursor.u32("number of packets")
+    times = accumulate(_read_planes(cursor, count, _TIME_BYTES, "times", signed=True))
+    flags = cursor.take(count, "flags")
+    cuts = _read_planes(cursor, count, _CUT_BYTES, "bytes that are cut")
+    lengths = cursor.take(count, "lengths of heads")
+    sizes = _read_planes(cursor, count, _SIZE_BYTES, "sizes")
+    heads: dict[int, bytes] = {}
+    for length, places in _by_length([bytes(length) for length in lengths]).items():
+        columns = cursor.take(length * len(places), "heads")
+        heads |= {at: columns[place :: len(places)] for place, at in enumerate(places)}
+    entries = []
+    for number, (time, cut, size) in enumerate(zip(times, cuts, sizes, strict=True)):
+        at = time * MICROSECOND
         if not 0 <= at < MOST_UNIX_TIME or cut > MOST_CUT:
             raise DecodeError("packet", cursor.offset, f"was seen at {at}, cut by {cut} bytes: no capture holds that")
-        heads = cursor.take(head, "head")
-        entries.append(
-            Entry(at, bool(outgoing), cut, heads, size, cursor.take(min(size, DIGEST_BYTES) if size > INLINE else size, "payload"))
-        )
+        payload = cursor.take(SHORT_DIGEST if size > INLINE else size, "payload")
+        entries.append(Entry(at, _Flag(flags[number]), cut, heads[number], size, payload))
+    if cursor.left:
+        raise DecodeError("summary", cursor.offset, f"{cursor.left} bytes too many")
     return entries
+
+
+def _planes(numbers: Iterable[int], size: int, *, signed: bool = False) -> bytes:
+    """Numbers byte by byte: all first bytes, then all second ones."""
+    return _transposed([number.to_bytes(size, "big", signed=signed) for number in numbers])
+
+
+def _read_planes(cursor: Cursor, count: int, size: int, field: str, *, signed: bool = False) -> list[int]:
+    columns = cursor.take(count * size, field)
+    return [int.from_bytes(columns[at::count], "big", signed=signed) for at in range(count)]
+
+
+def _transposed(rows: Sequence[bytes]) -> bytes:
+    """Of rows of one length all first bytes, then all second ones."""
+    return b"".join(map(bytes, zip(*rows, strict=True)))
+
+
+def _by_length(rows: Sequence[bytes]) -> dict[int, list[int]]:
+    """The places of rows by their length, in the order in which each length comes first."""
+    places: dict[int, list[int]] = {}
+    for at, row in enumerate(rows):
+        places.setdefault(len(row), []).append(at)
+    return places
+
+
+def _short_digest(payload: bytes) -> bytes:
+    return digest(payload)[:SHORT_DIGEST]
+
+
+def _checksums(data: bytes, cut: int) -> tuple[tuple[_Flag, int, int], ...]:
+    """Of an IPv4 packet: which checksum, where it stands, and what it would have to be. Those that nobody can say are left out."""
+    head, _ = split(data)
+    header = (data[0] & 0x0F) * 4 if head else 0
+    if not IPV4_HEADER <= header <= len(head):
+        return ()
+    found = [(_Flag.HEADER_CHECKSUM, IPV4_CHECKSUM_AT, internet_checksum(_zeroed(data[:header], IPV4_CHECKSUM_AT)))]
+    offset = CHECKSUM_AT.get(data[IPV4_PROTOCOL_AT])
+    whole = not cut and len(head) > header and not int.from_bytes(data[IPV4_FRAGMENT_AT : IPV4_FRAGMENT_AT + 2], "big") & ANY_FRAGMENT
+    if offset is not None and whole and len(head) >= header + offset + 2:
+        source, destination = IPv4Address(data[12:16]), IPv4Address(data[16:20])
+        segment = data[header:]
+        fitting = with_checksum(source, destination, data[IPV4_PROTOCOL_AT], _zeroed(segment, offset), offset=offset)
+        found.append((_Flag.CHECKSUM, header + offset, int.from_bytes(fitting[offset : offset + 2], "big")))
+    return tuple(found)
+
+
+def _zeroed(data: bytes, at: int) -> bytes:
+    return data[:at] + b"\0\0" + data[at + 2 :]
+
+
+def _without_checksums(packet: Packet) -> tuple[_Flag, bytes]:
+    """Which checksums of a packet follow from the rest, and the packet with zeros for them."""
+    flags, data = _Flag.OUTGOING if packet.outgoing else _Flag(0), packet.data
+    for flag, at, fitting in _checksums(packet.data, packet.cut):
+        if int.from_bytes(packet.data[at : at + 2], "big") == fitting:
+            flags, data = flags | flag, _zeroed(data, at)
+    return flags, data
+
+
+def _with_checksums(entry: Entry, data: bytes) -> bytes:
+    """The other way round."""
+    for flag, at, fitting in _checksums(data, entry.cut):
+        if flag in entry.flags:
+            data = data[:at] + fitting.to_bytes(2, "big") + data[at + 2 :]
+    return data
 
 
 def known_payloads(packets: Iterable[Packet]) -> dict[bytes, bytes]:
     """The payloads of this end's own capture, by digest."""
     payloads = (split(packet.data)[1] for packet in packets)
-    return {digest(payload): payload for payload in payloads if len(payload) > INLINE}
+    return {_short_digest(payload): payload for payload in payloads if len(payload) > INLINE}
 
 
 def missing(entries: Iterable[Entry], known: Mapping[bytes, bytes]) -> list[list[bytes]]:
@@ -96,7 +218,7 @@ def missing(entries: Iterable[Entry], known: Mapping[bytes, bytes]) -> list[list
 
 def encode_payloads(digests: bytes, payloads: Mapping[bytes, bytes]) -> bytes:
     """The payloads of these digests, one after another: what is not there is empty."""
-    found = [payloads.get(digests[at : at + DIGEST_BYTES], b"") for at in range(0, len(digests), DIGEST_BYTES)]
+    found = [payloads.get(digests[at : at + SHORT_DIGEST], b"") for at in range(0, len(digests), SHORT_DIGEST)]
     return zlib.compress(b"".join(len(payload).to_bytes(2, "big") + payload for payload in found), 9)
 
 
@@ -105,7 +227,7 @@ def read_payloads(data: bytes, digests: Sequence[bytes], *, most_bytes: int) -> 
     cursor, found = Cursor(inflated(data, most_bytes=most_bytes)), {}
     for expected in digests:
         payload = cursor.take(cursor.u16("payload length"), "payload")
-        if digest(payload) != expected:
+        if _short_digest(payload) != expected:
             raise DecodeError("payload", cursor.offset, "is not the one that was asked for")
         found[expected] = payload
     return found
@@ -118,5 +240,6 @@ def restored(entries: Iterable[Entry], payloads: Mapping[bytes, bytes]) -> list[
         payload = payloads.get(entry.payload) if entry.is_digest else entry.payload
         if payload is None:
             raise DecodeError("payload", 0, "was not handed over")
-        packets.append(Packet(entry.head + payload, entry.at, entry.outgoing, entry.cut))
+        data = _with_checksums(entry, entry.head + payload)
+        packets.append(Packet(data, entry.at, _Flag.OUTGOING in entry.flags, entry.cut))
     return packets

@@ -7,10 +7,11 @@ compare with.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from itertools import count
 from typing import Final
 
 from vpnprobe.agents.peer import RemotePeer
-from vpnprobe.endpoint.pacer import NARROW_BYTES_PER_S, PAIRS, Line, Turn
+from vpnprobe.endpoint.pacer import NARROW_BYTES_PER_S, Line, Turn
 from vpnprobe.errors import CannotRun
 
 FIRST_PAIRS: Final = 10
@@ -21,6 +22,9 @@ PING_BYTES: Final = 120
 """Of a request without padding on the line, about."""
 SPACING_S: Final = 0.1
 """Between two pairs afterwards."""
+PAIRS_UNDER_WAY: Final = 4
+ONE_LONG_OF: Final = 4
+"""Pairs, where packets are lost: one that tells what the line carries."""
 PATIENCE_S: Final = 0.5
 TOLD_S: Final = 0.05
 """Between two words to the server agent."""
@@ -50,9 +54,8 @@ async def measure(line: Line, peer: RemotePeer) -> None:
     """The first pairs, whether or not those before were answered; none is waited for longer than PATIENCE_S. Raises CannotRun."""
     pairs: list[asyncio.Task[None]] = []
     try:
-        for number in range(FIRST_PAIRS):
-            suspected = not line.told.is_set() or (line.narrow_bytes_per_s is not None and number < PAIRS)
-            padding = "." * (PADDING if suspected else 0)
+        for _ in range(FIRST_PAIRS):
+            padding = "." * (PADDING if line.wants_pairs else 0)
             await line.pacer.admit(2 * (len(padding) + PING_BYTES), Turn.LINE)
             pairs.append(asyncio.get_running_loop().create_task(_pair(line, peer, padding)))
             await asyncio.sleep(FIRST_SPACING_S)
@@ -68,17 +71,28 @@ async def measure(line: Line, peer: RemotePeer) -> None:
 
 
 async def _watch(line: Line, peer: RemotePeer) -> None:
-    """Goes on asking, for as long as it is not cancelled, where the line is not known to be wide."""
-    while True:
-        await asyncio.sleep(SPACING_S)
-        if line.pacer.bytes_per_s < NARROW_BYTES_PER_S:
-            await line.pacer.admit(2 * PING_BYTES, Turn.LINE)
-            with contextlib.suppress(CannotRun):  # A peer that is gone is told by whoever needs it.
-                await _pair(line, peer, "")
+    """Goes on asking, for as long as it is not cancelled, where the line is not known to be wide. A pair that waits holds up few others."""
+    pairs: set[asyncio.Task[None]] = set()
+    try:
+        for number in count():
+            await asyncio.sleep(SPACING_S)
+            if line.pacer.bytes_per_s < NARROW_BYTES_PER_S and len(pairs) < PAIRS_UNDER_WAY:
+                # Where packets are lost a wide line may have been taken for a narrow one.
+                padding = "." * (PADDING if peer.lossy and not number % ONE_LONG_OF else 0)
+                await line.pacer.admit(2 * (len(padding) + PING_BYTES), Turn.LINE)
+                pair = asyncio.get_running_loop().create_task(_pair(line, peer, padding))
+                pairs.add(pair)
+                pair.add_done_callback(pairs.discard)
+                # A peer that is gone is told by whoever needs it.
+                pair.add_done_callback(lambda done: done.cancelled() or done.exception())
+    finally:
+        for pair in list(pairs):
+            pair.cancel()
+        await asyncio.gather(*pairs, return_exceptions=True)
 
 
 async def _pair(line: Line, peer: RemotePeer, padding: str) -> None:
-    """Two requests that leave together. Where either end had to send anything again, they tell nothing of the line."""
+    """Two requests that leave together. Where either end had to send anything again, they tell of the line only if they were fast."""
     loop, sent_again = asyncio.get_running_loop(), peer.sent_again
     left_at = loop.time()
     came_at: list[float] = []
@@ -86,8 +100,8 @@ async def _pair(line: Line, peer: RemotePeer, padding: str) -> None:
     async def ping() -> None:
         await peer.ping(padding)
         came_at.append(loop.time())
-        if not padding and peer.sent_again == sent_again:
-            line.answered(left_at)
+        if not padding:
+            line.answered(left_at, again=peer.sent_again != sent_again)
 
     pings = [loop.create_task(ping()) for _ in range(2)]
     try:
@@ -95,8 +109,9 @@ async def _pair(line: Line, peer: RemotePeer, padding: str) -> None:
     finally:
         for one in pings:
             one.cancel()
-    if padding and peer.sent_again == sent_again:
-        line.paired(len(padding) + PING_BYTES, came_at[1] - came_at[0], took_s=came_at[1] - left_at)
+    if padding:
+        again = peer.sent_again != sent_again
+        line.paired(len(padding) + PING_BYTES, came_at[1] - came_at[0], took_s=came_at[1] - left_at, again=again)
 
 
 async def _tell(line: Line, peer: RemotePeer, changed: asyncio.Event) -> None:

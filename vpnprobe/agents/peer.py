@@ -43,8 +43,7 @@ PORTS_OPEN_S: Final = 300.0
 
 FIREWALL_S: Final = 3.0
 """How long it may take to read the rules of a firewall."""
-LOSSY: Final = 0.05
-CONNECTIONS_OF_HANDOVER: Final = 8
+CONNECTIONS_OF_HANDOVER: Final = 12
 CAPTURE_PATIENCE_S: Final = 0.8
 """A part of a capture takes longer to hand over than other answers."""
 
@@ -263,9 +262,13 @@ class RemotePeer:
 
     def prepare_handover(self) -> None:
         """Opens more connections where the path loses so much that a single one would be long over a capture."""
-        sent, again = self.channel.segments()
-        if again > LOSSY * sent:
+        if self.lossy:
             self.channel.widen(CONNECTIONS_OF_HANDOVER)
+
+    @property
+    def lossy(self) -> bool:
+        """Whether the path loses so much that a single connection waits most of the time."""
+        return self.channel.lossy
 
     @property
     def sent_again(self) -> tuple[int, int]:

@@ -136,6 +136,8 @@ HELD_S: Final = 0.1
 """Beyond two round trips: answers that come together so late were held back."""
 PAIRS: Final = 5
 """The last pairs, from which what the line carries is estimated: by the middle one."""
+LEAST_NARROW: Final = 3
+"""Pairs before a line is called narrow."""
 SHORTEST_GAP_S: Final = 1e-4
 """Clocks and programs tell no shorter one."""
 
@@ -169,6 +171,11 @@ class Line:
         return self.pacer.takes_s(size) if self.narrow_bytes_per_s is not None else 0.0
 
     @property
+    def wants_pairs(self) -> bool:
+        """Whether it is not known to be wide, and fewer pairs than could tell it were answered."""
+        return not self.told.is_set() or (self.narrow_bytes_per_s is not None and len(self._pairs) < PAIRS)
+
+    @property
     def slow(self) -> bool:
         """Whether it is known to carry less than SLOW_BYTES_PER_S."""
         return self.narrow_bytes_per_s is not None and self.narrow_bytes_per_s < SLOW_BYTES_PER_S
@@ -178,9 +185,14 @@ class Line:
         """Whether it is known to carry less than CRAWLING_BYTES_PER_S."""
         return self.narrow_bytes_per_s is not None and self.narrow_bytes_per_s < CRAWLING_BYTES_PER_S
 
-    def answered(self, left_at: float) -> None:
-        """A small packet that left then, on the clock `now`, has just been answered."""
+    def answered(self, left_at: float, *, again: bool = False) -> None:
+        """A small packet that left then, on the clock `now`, has just been answered.
+
+        `again`: something was sent again meanwhile, so that it may have waited for that; where it came back fast it did not.
+        """
         round_trip_s = self._now() - left_at
+        if again and round_trip_s > self._least_s + QUEUE_LOW_S:
+            return
         self._least_s = min(self._least_s, round_trip_s)
         self._queues.append(round_trip_s - self._least_s)
         queue_s = min(self._queues)
@@ -194,13 +206,20 @@ class Line:
         elif queue_s < QUEUE_LOW_S and self.pacer.busy:
             self._change(self.pacer.bytes_per_s * (1.25 if self._fell else 2.0))
 
-    def paired(self, size: int, gap_s: float, *, took_s: float = 0.0) -> None:
-        """The answers to two packets of `size` bytes that left together came `gap_s` apart, the last `took_s` after they had left."""
+    def paired(self, size: int, gap_s: float, *, took_s: float = 0.0, again: bool = False) -> None:
+        """The answers to two packets of `size` bytes that left together came `gap_s` apart, the last `took_s` after they had left.
+
+        `again`: as in `answered`. What is sent again takes two round trips at the least.
+        """
+        if again and took_s > 1.5 * self._least_s + QUEUE_LOW_S:
+            return
         carried = size / max(gap_s, SHORTEST_GAP_S)
         if carried >= NARROW_BYTES_PER_S and took_s > 2 * self._least_s + HELD_S:
             return  # Answers behind a segment that was lost come together, however narrow the line.
         self._pairs.append(carried)
         carried = sorted(self._pairs)[len(self._pairs) // 2]
+        if carried < NARROW_BYTES_PER_S and len(self._pairs) < LEAST_NARROW:
+            return  # The second may have been sent again by the other end, which it says later.
         self.narrow_bytes_per_s = carried if carried < NARROW_BYTES_PER_S else None
         least = FIRST_BYTES_PER_S if self.narrow_bytes_per_s is not None else SHARE_OF_WIDE * carried
         self._change(self.pacer.bytes_per_s if self._fell else max(self.pacer.bytes_per_s, least))

@@ -18,7 +18,7 @@ from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.judging.goals import goals
 from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
-from vpnprobe.evidence.statistics import MOST_TRIALS
+from vpnprobe.evidence.statistics import MOST_TRIALS, Background
 from vpnprobe.observations.schema import Direction, Outcome, Transport
 from vpnprobe.probes.context import ProbeContext
 from vpnprobe.transports.stack import ConnectError, Datagram, Endpoint, TcpStream
@@ -33,6 +33,10 @@ DAEMON_ATTEMPTS: Final = 4
 DAEMON_GAP_S: Final = 0.3
 LAST_WORDS_S: Final = 1.0
 """For what a conversation has said to leave, before its connection is closed."""
+NOW_AND_THEN: Final = 0.01
+"""A chance that comes true in some run: one has many ports and forms to try."""
+LEAST_LOST: Final = 3
+"""Packets that a path has lost before its loss is believed."""
 MOST_CONNECTIONS: Final = 12
 """TCP connections that are tried for one conversation where none comes up in time."""
 MOST_ATTEMPTS: Final = 24
@@ -202,9 +206,16 @@ def still_needed(context: ProbeContext, check: Check, made: int) -> int:
     tried = max((len(count.sent) for count in counted.counts.values()), default=0)
     lost = [(way, c) for (way, _), c in counted.counts.items() if c.sent and not c.received and judgement.would_have_recorded(check, way)]
     if lost:
-        return min(max(context.still_needed(judgement, way, count.lost_at) for way, count in lost), MOST_TRIALS - max(tried, made))
+        more = min(max(context.still_needed(judgement, way, count.lost_at) for way, count in lost), MOST_TRIALS - max(tried, made))
+        by_chance = all(_may_be_chance(judgement.loss[way], len(count.sent)) for way, count in lost)
+        return min(more, FIRST_ATTEMPTS) if by_chance else more
     progressing = any(count.received for count in counted.counts.values()) or counted.set_aside.total() > 0
     return FIRST_ATTEMPTS if progressing and context.peer is not None and max(tried, made) < MOST_ATTEMPTS else 0
+
+
+def _may_be_chance(loss: Background, trials: int) -> bool:
+    """Whether a path loses so much that all of some trials are lost now and then: a few more mostly settle it, without a proof."""
+    return loss.measured and loss.lost >= LEAST_LOST and loss.chance_of_losing_all(trials) > NOW_AND_THEN
 
 
 def _connections_needed(context: ProbeContext, judgement: Judge, check: Check, made: int) -> int:

@@ -5,6 +5,7 @@ another opcode, and both hide what TLS shows. Few resets per port: a 2.6 server 
 its control channel wrapped stays silent over UDP and closes a TCP connection at once.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from vpnprobe.conversations.openvpn_reset import Initiator
@@ -80,7 +81,15 @@ class OpenvpnProbe:
     async def _sessions(self, context: ProbeContext, session_keys: SessionKeys, ports: list[WantedPort]) -> None:
         """All ports of one transport, at least one, in the order of preference."""
         plain = await within_the_line(context, [OpenvpnSessions(context, session_keys, wanted) for wanted in ports])
-        judgement, passing = await tried(context, plain)
+
+        async def wrapped(wanted: Sequence[WantedPort], echoes: int) -> None:
+            await gather_all([OpenvpnSessions(context, session_keys, one, wrap).run(echoes=echoes) for one in wanted for wrap in WRAPS])
+
+        async def wrapped_first(passes: bool) -> None:
+            # Where plain passes a wrap is a choice; where it does not, the wrap has to prove as much.
+            await wrapped([plain[0].wanted], ECHOES if passes else LONG_RUN)
+
+        judgement, passing = await tried(context, plain, beside_others=wrapped_first)
         other = elsewhere(context, plain[0].wanted.transport, ports) if not passing else None
         if other is not None:
             plain.append(OpenvpnSessions(context, session_keys, other))
@@ -89,10 +98,7 @@ class OpenvpnProbe:
             if sessions.reset not in judgement.packet_counts:
                 context.skip(sessions.reset, context.unconnected(sessions.wanted.port))
         failing = [s.wanted for s in plain[1:] if s not in passing and _port_passes(judgement, s.wanted)]
-        wrapped = [plain[0].wanted, *failing[: MOST_WRAPPED - 1]]
-        # Where plain passes a wrap is a choice; where it does not, the wrap has to prove as much.
-        echoes = ECHOES if plain[0] in passing else LONG_RUN
-        await gather_all([OpenvpnSessions(context, session_keys, wanted, wrap).run(echoes=echoes) for wanted in wrapped for wrap in WRAPS])
+        await wrapped(failing[: MOST_WRAPPED - 1], ECHOES if plain[0] in passing else LONG_RUN)
 
     async def _resets(self, context: ProbeContext, wanted: WantedPort) -> None:
         """Resets alone: nobody at the other end has keys that fit ours."""

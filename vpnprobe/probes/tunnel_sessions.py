@@ -6,7 +6,7 @@ not to pass, spread in time as all trials are. A session ends when both ends' ec
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from typing import Final, TypeVar
 
@@ -315,27 +315,34 @@ async def _ended(tasks: Sequence["asyncio.Task[None]"], *, within_s: float | Non
             task.result()
 
 
-async def tried(context: ProbeContext, ports: Sequence[TunnelSessions]) -> tuple[Judge, list[TunnelSessions]]:
+async def tried(
+    context: ProbeContext, ports: Sequence[TunnelSessions], *, beside_others: Callable[[bool], Awaitable[None]] | None = None
+) -> tuple[Judge, list[TunnelSessions]]:
     """Sessions on each of some ports, at least one, in the order of preference: what they come to, and on which data passes.
 
     The first port is tried with many packets: some networks cut after a number of them. Unless it passes without any fault another may be
-    recommended, so that those have to prove as much. Where it does, stragglers among the others are not waited for.
+    recommended, so that those have to prove as much. Where it does, stragglers among the others are not waited for. `beside_others`: what
+    is done once it is known whether the first passes, and waits for no other.
     """
     began = context.stack.now()
     others = [asyncio.get_running_loop().create_task(sessions.run()) for sessions in ports[1:]]
+    further: list[asyncio.Task[None]] = []
     try:
         await ports[0].run(echoes=LONG_RUN)
         judgement = context.judge()
+        if beside_others is not None:
+            further.append(asyncio.ensure_future(beside_others(ports[0].passes(judgement))))
         enough = ports[0].passes(judgement, without_fault=True) and not context.line.slow
         await _ended(others, within_s=max(STRAGGLERS_S, context.stack.now() - began) if enough else None)
-    finally:
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-    judgement = context.judge()
-    passing = [sessions for sessions in ports if sessions.passes(judgement)]
-    if not ports[0].passes(judgement, without_fault=True):
-        await gather_all([sessions.run(echoes=LONG_RUN) for sessions in passing if sessions is not ports[0]])
         judgement = context.judge()
-        passing = [sessions for sessions in passing if sessions.passes(judgement)]
+        passing = [sessions for sessions in ports if sessions.passes(judgement)]
+        if not ports[0].passes(judgement, without_fault=True):
+            await gather_all([sessions.run(echoes=LONG_RUN) for sessions in passing if sessions is not ports[0]])
+            judgement = context.judge()
+            passing = [sessions for sessions in passing if sessions.passes(judgement)]
+        await _ended(further, within_s=None)
+    finally:
+        for task in (*others, *further):
+            task.cancel()
+        await asyncio.gather(*others, *further, return_exceptions=True)
     return judgement, passing

@@ -78,7 +78,8 @@ def checksum_fits(source: Address, destination: Address, protocol: int, data: by
     return _sum_with_pseudo_header(source, destination, protocol, data) == 0xFFFF
 
 
-def _with_checksum(source: Address, destination: Address, protocol: int, data: bytes, *, offset: int) -> bytes:
+def with_checksum(source: Address, destination: Address, protocol: int, data: bytes, *, offset: int) -> bytes:
+    """A whole TCP segment or UDP datagram, whose checksum stands as zero at `offset`, with the right one."""
     checksum = 0xFFFF - _sum_with_pseudo_header(source, destination, protocol, data)
     if protocol == IpProtocol.UDP:
         checksum = checksum or 0xFFFF
@@ -257,7 +258,7 @@ class UdpDatagram:
     def encode(self, source: Address, destination: Address) -> bytes:
         length = min(8 + len(self.payload) + self.missing, MAXIMUM_PACKET)
         data = _UDP.pack(self.source_port, self.destination_port, length, 0) + self.payload
-        return _with_checksum(source, destination, IpProtocol.UDP, data, offset=6)
+        return with_checksum(source, destination, IpProtocol.UDP, data, offset=6)
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
@@ -313,7 +314,7 @@ class TcpSegment:
         header = _TCP.pack(
             self.source_port, self.destination_port, self.sequence, self.acknowledgment, word, self.window, 0, self.urgent_pointer
         )
-        return _with_checksum(source, destination, IpProtocol.TCP, header + self.options + self.payload, offset=16)
+        return with_checksum(source, destination, IpProtocol.TCP, header + self.options + self.payload, offset=16)
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
