@@ -62,11 +62,12 @@ SILENCES: Final = frozenset({FailureCode.TLS_SILENT, FailureCode.TLS_STALLED, Fa
 """What the loss of large packets looks like."""
 LIMITS: Final[Mapping[str, Mapping[str, Any]]] = {
     "tls-version-max": {"tls_version_max": ""},
+    "tls-version-min": {"tls_version_min": ServerChecks().tls_version_min},
     "tls-cipher": {"tls_cipher": ()},
     "tls-groups": {"tls_groups": ()},
     "tls-cert-profile": {"tls_cert_profile": ""},
 }
-"""Options that restrict TLS, and the checks without them."""
+"""Options that restrict TLS, and the checks as they are where a profile does not say them."""
 Prepared = tuple[ssl.SSLContext | None, tuple[str, ...]]
 """The context, None where nothing can be tried, and why OpenVPN does not start with the profile."""
 
@@ -266,7 +267,7 @@ class OpenvpnRemote(RemoteTest):
         if failure.code in SILENCES and (lost := client.large_lost()) is not None:
             return Failure(FailureCode.HANDSHAKE_LARGE_LOST, lost)
         match failure.code:
-            case FailureCode.SILENT | FailureCode.CLOSED_AT_ONCE if self._remote.wrapping.kind is Wrap.TLS_AUTH:
+            case FailureCode.SILENT | FailureCode.CLOSED_AT_ONCE | FailureCode.ANSWER_UNREADABLE:
                 return await self._other_wraps(failure)
             case FailureCode.KEYS_UNANSWERED:
                 return self._why_no_keys(client) or failure
@@ -274,31 +275,41 @@ class OpenvpnRemote(RemoteTest):
                 return failure
 
     async def _other_wraps(self, failure: Failure) -> Failure:
-        """Whether the server answers where the control channel is wrapped otherwise: without tls-auth, with another direction or digest."""
+        """Whether the server answers where the control channel is wrapped otherwise: not at all, or with another direction or digest."""
         own = _wrapping(self._remote, self._profile_test.profile)
-        ways = [replace(own, direction=way, digest=digest) for digest in TLS_AUTH_DIGESTS for way in KeyDirection]
-        others = [replace(own, kind=Wrap.NONE), *(other for other in ways if other != own)]
+        if own.kind is Wrap.NONE:
+            return failure  # Whatever the server's wrap is, its key is not in the profile.
+        with_tls_auth = own.kind is Wrap.TLS_AUTH
+        ways = [replace(own, direction=way, digest=digest) for digest in TLS_AUTH_DIGESTS for way in KeyDirection] if with_tls_auth else []
+        others = [Wrapping(Wrap.NONE), *(other for other in ways if other != own)]
         found = await asyncio.gather(*(self._answers(other) for other in others))
         for other, answers in zip(others, found, strict=True):
             if answers:
-                return Failure(FailureCode.WRONG_WRAP, told_of(other))
+                return Failure(FailureCode.WRONG_WRAP, told_of(other, own.kind))
         return failure
 
     async def _answers(self, wrapping: Wrapping) -> bool:
         """Whether a reset in another wrap is answered."""
         assert self._tls_context is not None
         client = self._new_client(self._tls_context, wrapping=wrapping, echoes=0)
-        await self._aside(client, lambda: client.answered)
+        await self._aside(client, lambda: client.answered, patience_s=ASIDE_PATIENCE_S)
         return client.answered
 
     async def _without_limits(self, client: Client, failure: Failure) -> Failure:
         """Whether TLS begins without what the profile restricts it to, and which of these restrictions it is."""
         checks = self._profile_test.profile.checks
-        limits = {name: replace(checks, **none) for name, none in LIMITS.items() if any(getattr(checks, key) for key in none)}
+        limits = {
+            name: replace(checks, **none)
+            for name, none in LIMITS.items()
+            if any(getattr(checks, key) != usual for key, usual in none.items())
+        }
         begins = await asyncio.gather(*(self._tls_begins(without) for without in limits.values()))
         found = [name for name, begun in zip(limits, begins, strict=True) if begun]
         if found == ["tls-version-max"]:
             words = f"the profile allows TLS {checks.tls_version_max} at most, and without that limit it begins"
+            return Failure(FailureCode.TLS_VERSION, words)
+        if found == ["tls-version-min"]:
+            words = f"the profile wants TLS {checks.tls_version_min} at least, and without that limit it begins"
             return Failure(FailureCode.TLS_VERSION, words)
         if found:
             words = f"the profile's {' and '.join(found)} leaves nothing that the server has: without, TLS begins"
@@ -340,7 +351,7 @@ class OpenvpnRemote(RemoteTest):
 
     def _why_no_keys(self, client: Client) -> Failure | None:
         """Why a server that speaks TLS does not answer our key message, as far as can be told; None: unknown."""
-        if not self._profile_test.username and not client.stream and client.certificate_acknowledged:
+        if not self._profile_test.username and client.certificate_acknowledged:
             return Failure(FailureCode.CREDENTIALS_WANTED, "it took the certificate, and fell silent where no user name came")
         return client_certificate_failure(self._profile_test.profile)
 

@@ -135,7 +135,9 @@ def headline(result: Result) -> Headline:
         limited = verdict is not None and verdict.feasibility is Feasibility.DEGRADED
         port = f", port {advice.port}" if advice.port is not None else ""
         limits = "; it works with limits" if limited else ""
-        return Headline("fair" if limited else "good", f"Use {protocol_name(advice.protocol)}{port}{limits}", _first(advice.because))
+        without = "; the profile itself was tried and did not work" if _profile_fails(result) else ""
+        sentence = f"Use {protocol_name(advice.protocol)}{port}{limits}{without}"
+        return Headline("fair" if limited or without else "good", sentence, _first(advice.because))
     if not result.verdicts:
         return _without_verdicts(result)
     return _without_advice(result)
@@ -159,16 +161,33 @@ def _without_advice(result: Result) -> Headline:
     if working:
         return Headline("fair", f"{listed(working)} {_verb(working, 'works', 'work')}, and nothing is recommended", _why(result, *WORKS))
     if not unknown:
-        return Headline("bad", "No VPN protocol gets through", _why(result, Feasibility.INFEASIBLE))
+        of_profile = f"{listed(failing)} {_verb(failing, 'does', 'do')} not work with this profile"
+        said = of_profile if _is_about_profile(result) else "No VPN protocol gets through"
+        return Headline("bad", said, _why(result, Feasibility.INFEASIBLE))
     if failing:
         rest = f"{listed(unknown)} {_verb(unknown, 'is', 'are')} not known" if len(unknown) <= 2 else "the others are not known"
         return Headline("bad", f"{listed(failing)} {_verb(failing, 'does', 'do')} not work; {rest}", _why(result, Feasibility.INFEASIBLE))
     if stopped := [protocol_name(verdict.protocol) for verdict in result.verdicts if _named_failures(verdict)]:
-        return Headline("bad", f"{listed(stopped)} {_verb(stopped, 'does', 'do')} not come up", _why(result, Feasibility.UNKNOWN))
+        return Headline("mute", f"{listed(stopped)} {_verb(stopped, 'is', 'are')} not shown to work", _why(result, Feasibility.UNKNOWN))
     if kept := list(kept_by_hosts(result)):
         whose = listed([f"the {one.host}'s own firewall" for one in kept])
         return Headline("mute", f"{whose[0].upper()}{whose[1:]} {_verb(kept, 'is', 'are')} in the way", _opening(kept[0]))
     return Headline("mute", "Nothing could be shown, neither to work nor to fail", _why(result, Feasibility.UNKNOWN))
+
+
+def _is_about_profile(result: Result) -> bool:
+    """Whether all verdicts follow from what failed, by name, with the profile that was tried."""
+    tried = result.run.client is not None and "profile" in result.run.client
+    return tried and all(verdict.because and verdict.because[0].rule.startswith(FAILURE_RULES) for verdict in result.verdicts)
+
+
+def _profile_fails(result: Result) -> bool:
+    """Whether no data came through any remote of a profile, or its own program refuses, and something by name is why."""
+    rows = [row for row in result.observations if row.detail.get("profile") is True]
+    refused = any(row.detail.get("by") == "client" for row in rows)
+    passed = not refused and any(row.check == "data" and row.outcome in (Outcome.PASS, Outcome.DEGRADED) for row in rows)
+    ids = {row.id for row in rows}
+    return not passed and any(ids & set(reason.observations) for verdict in result.verdicts for reason in _named_failures(verdict))
 
 
 def _named_failures(verdict: Verdict) -> list[Reason]:
@@ -314,8 +333,9 @@ def skipped(result: Result) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 def next_steps(result: Result) -> tuple[str, ...]:
     """What to do now, cheapest first; empty where the verdict leaves nothing open."""
-    open_ones = [verdict for verdict in result.verdicts if verdict.feasibility is Feasibility.UNKNOWN and not _named_failures(verdict)]
-    unknown = [protocol_name(verdict.protocol) for verdict in open_ones]
+    # What has a name says itself what to do, and a server agent adds nothing to what vpnprobe cannot do.
+    unnamed = [verdict for verdict in result.verdicts if not any(reason.rule.startswith(FAILURE_RULES) for reason in verdict.because)]
+    unknown = [protocol_name(verdict.protocol) for verdict in unnamed if verdict.feasibility is Feasibility.UNKNOWN]
     steps = [_opening(one) for one in kept_by_hosts(result)]
     if not result.complete:
         steps.append("Run it again: this run was interrupted.")
