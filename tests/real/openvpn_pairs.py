@@ -285,7 +285,9 @@ def _other_auth(rng: Random, pair: Pair) -> None:
 
 
 def _no_such_auth(rng: Random, pair: Pair) -> None:
-    pair.profile["auth"] = rng.choice(("SHA-3000", "RSA-SHA256"))
+    pair.wrapping = rng.choice((Wrapping.PLAIN, *TLS_AUTHS))
+    none = ("none",) if pair.wrapping is not Wrapping.PLAIN else ()
+    pair.profile["auth"] = rng.choice(("SHA-3000", "RSA-SHA256", *none))
     pair.wrong("profile-refused")
 
 

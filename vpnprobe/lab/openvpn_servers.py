@@ -97,6 +97,8 @@ class ServerConfig:
     """Of the server's certificate."""
     tls_version_min: str | None = None
     """`1.2` or `1.3`; None: openvpn's own, 1.2."""
+    duplicate_names: bool = True
+    """Whether several clients of one name are served at a time; otherwise the newest displaces the one before."""
     extra: tuple[str, ...] = ()
     """More words of the command line, behind the configuration file."""
 
@@ -231,7 +233,7 @@ def _started(lab: Lab, program: str, folder: Path, config: ServerConfig, authori
         ping_timeout_s=30,
         tls_version_min=config.tls_version_min,
         password_script=folder / "verify" if config.user_password else None,
-        duplicate_names=True,
+        duplicate_names=config.duplicate_names,
         # Many clients one after the other are what these servers are for.
         new_clients_per_s=100_000,
         kernel_offload=False,

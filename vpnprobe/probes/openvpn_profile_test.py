@@ -52,7 +52,7 @@ from vpnprobe.profiles.verification import (
 from vpnprobe.transports.stack import ConnectError, ConnectFailure
 from vpnprobe.wire.ciphers import lacking
 from vpnprobe.wire.openvpn_keys import ClientKeyV2, KeyDirection, StaticKey
-from vpnprobe.wire.openvpn_wrap import Wrap
+from vpnprobe.wire.openvpn_wrap import Wrap, digest_lack
 
 ASIDE_PATIENCE_S: Final = 2.5
 """The same where only a further look is taken."""
@@ -160,6 +160,9 @@ class OpenvpnRemote(RemoteTest):
             self.name(self.reset, NOT_SUPPORTED, "; ".join(note.text for note in unsupported))
         elif self._tls_context is None:
             self.name(self.reset, PROFILE_REFUSED, "; ".join(self._refused))
+        elif self._remote.wrapping.kind is Wrap.TLS_AUTH and (lack := digest_lack(self._profile_test.profile.auth)):
+            self.name(self.reset, PROFILE_REFUSED if self._refused else NOT_SUPPORTED, "; ".join(self._refused) or lack)
+            return True
         return self._tls_context is None
 
     async def attempt(self) -> bool:
@@ -197,15 +200,17 @@ class OpenvpnRemote(RemoteTest):
         if client.stream:
             await self._over_tcp(self.context, client, over)
         else:
-
-            def closing(now: float) -> None:
-                client.goodbye(now)
-                if client.gateway is None:
-                    client.events()  # Where there was nobody to ask, the goodbye alone must not count as data without an answer.
-
-            await over_udp(self.context, client, self.reset, until=lambda _: over, closing=closing)
+            await self._over_udp(self.context, client, over)
             if over.was_refused and client.stage < Stage.ANSWERED:
                 self._not_begun = PORT_REFUSED, ""
+
+    async def _over_udp(self, context: ProbeContext, client: Client, until: Until) -> None:
+        def closing(now: float) -> None:
+            client.goodbye(now)
+            if client.gateway is None:
+                client.events()  # Where there was nobody to ask, the goodbye alone must not count as data without an answer.
+
+        await over_udp(context, client, self.reset, until=lambda _: until, closing=closing)
 
     def _check_tls(self, tls: TlsEnd) -> Failure | None:
         agreed = outside_of_lists(self._profile_test.profile.checks, version=tls.version, suite=tls.cipher_suite, group=tls.group)
@@ -347,7 +352,7 @@ class OpenvpnRemote(RemoteTest):
         if client.stream:
             await self._over_tcp(aside, client, until)
         else:
-            await over_udp(aside, client, self.reset, until=lambda _: until)
+            await self._over_udp(aside, client, until)
 
     def _why_no_keys(self, client: Client) -> Failure | None:
         """Why a server that speaks TLS does not answer our key message, as far as can be told; None: unknown."""

@@ -92,6 +92,8 @@ def _late(options: Options) -> Iterator[Note]:
         yield Note(one.line, "no-replay ends OpenVPN 2.6 once an AEAD cipher is agreed on, as they are by default")
     if (one := options.last("auth")) is not None and one.arguments[0].upper().startswith("RSA-"):
         yield Note(one.line, f"auth {shown(one.arguments[0])} is no digest of OpenSSL 3: write it without RSA-")
+    elif one is not None and one.arguments[0].lower() == "none" and "tls-auth" in options:
+        yield Note(one.line, "auth none leaves tls-auth without a digest")
     elif one is not None:
         yield from _not_had(one, one.arguments, options, DIGESTS, LEGACY_DIGESTS)
     for name in ("data-ciphers-fallback", "cipher"):
