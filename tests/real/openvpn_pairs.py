@@ -573,7 +573,9 @@ def _removed_option(rng: Random, pair: Pair) -> None:
 
 
 def _removed_option_passed_over(rng: Random, pair: Pair) -> None:
-    pair.lines += f"setenv opt {rng.choice(('keysize 256', 'ncp-disable', 'key-method 2'))}\n"
+    option = rng.choice(("keysize 256", "ncp-disable", "key-method 2", "tls-remote another-server"))
+    passed_over = (f"setenv opt {option}", f"ignore-unknown-option {option.split()[0]}\n{option}", f"setenv FORWARD_COMPATIBLE 1\n{option}")
+    pair.lines += f"{rng.choice(passed_over)}\n"
 
 
 def _option_of_others(rng: Random, pair: Pair) -> None:
