@@ -1,7 +1,7 @@
 """Tries pairs of an OpenVPN server and a profile with the real client and with vpnprobe, and prints the tables of docs/openvpn.md.
 
-Run by hand as root: `.venv/bin/python benchmarks/openvpn_pairs.py [--pairs N] [--seed N] [--at-once N]`. The exit status is 0 where all
-verdicts are what the real client experiences, no cause is a wrong one, and 95 of 100 that fail are named.
+Run by hand as root: `.venv/bin/python benchmarks/openvpn_pairs.py [--pairs N] [--seed N] [--server PROGRAM]`. The exit status is 0 where
+all verdicts are what the real client experiences, no cause is a wrong one, and 95 of 100 that fail are named.
 """
 
 import argparse
@@ -23,10 +23,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--server", default="", metavar="PROGRAM", help="an openvpn of another release, for the servers")
     parser.add_argument("--at-once", type=int, default=2, help="runs of vpnprobe")
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = judged(draw(wanted.pairs, wanted.seed), Path(folder), at_once=wanted.at_once)
+        found = judged(draw(wanted.pairs, wanted.seed), Path(folder), at_once=wanted.at_once, server=wanted.server)
     print("| pair | drawn on | the real client | verdict | name |")
     print("| --- | --- | --- | --- | --- |")
     for one in sorted(found, key=lambda one: (one.real.works, one.pair.kind)):
@@ -37,6 +38,8 @@ def main() -> int:
 
 
 def mark(one: Judged) -> str:
+    if one.is_open:
+        return ""
     if not one.agrees:
         return " (OTHERWISE)"
     return " (WRONG NAME)" if one.is_wrong else " (not named)" if one.is_failure and not one.is_named else ""

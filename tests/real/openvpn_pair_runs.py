@@ -122,15 +122,15 @@ class Judged:
     @property
     def is_wrong(self) -> bool:
         """Whether a cause is named that is not there."""
-        return bool(set(self.names) - self.pair.causes - OPEN - {NOT_SUPPORTED})
+        return bool(set(self.names) - self.pair.causes - self.pair.also - OPEN - {NOT_SUPPORTED})
 
 
-def judged(pairs: Sequence[Pair], folder: Path, *, at_once: int) -> list[Judged]:
-    """All of them, in order. Raises CannotRun where something is not installed."""
+def judged(pairs: Sequence[Pair], folder: Path, *, at_once: int, server: str = "") -> list[Judged]:
+    """All of them, in order. Raises CannotRun where something is not installed. `server`: the program of another release."""
     # Keys are made once in a process: before several threads want them.
     for algorithm in Algorithm:
         Authority.make(folder / "pki" / algorithm.value, algorithm)
-    with _running(pairs, folder) as (lab, servers):
+    with _running(pairs, server) as (lab, servers):
         other_keys = WrapKeys.make("openvpn", folder / "other-keys")
         folders = [folder / str(pair.port) for pair in pairs]
         for pair, server, own in zip(pairs, servers, folders, strict=True):
@@ -143,10 +143,10 @@ def judged(pairs: Sequence[Pair], folder: Path, *, at_once: int) -> list[Judged]
 
 
 @contextmanager
-def _running(pairs: Sequence[Pair], folder: Path) -> Iterator[tuple[Lab, Sequence[RunningServer]]]:
+def _running(pairs: Sequence[Pair], server: str) -> Iterator[tuple[Lab, Sequence[RunningServer]]]:
     with (
         Lab(Topology(routers=1), f"vprl-pairs-{os.getpid()}") as lab,
-        openvpn_servers(lab, [pair.config for pair in pairs]) as servers,
+        openvpn_servers(lab, [pair.config for pair in pairs], server=server) as servers,
     ):
         _plant(lab, pairs, servers)
         yield lab, servers

@@ -63,6 +63,8 @@ class Pair:
     """Of the server's own firewall, for what comes out of its tunnel, as a statement of nftables; empty: there are none."""
     causes: frozenset[str] = frozenset()
     """Names that are right where it fails; empty: nothing is wrong."""
+    also: frozenset[str] = frozenset()
+    """Names that are true besides, and stop nothing by themselves."""
 
     def wrong(self, *causes: str) -> None:
         self.causes = frozenset(causes)
@@ -554,6 +556,7 @@ def _no_such_name(rng: Random, pair: Pair) -> None:
 def _second_remote_is_right(rng: Random, pair: Pair) -> None:
     pair.profile["remote"] = f"HOST {CLOSED_PORT}"
     pair.lines += "remote HOST PORT\n"
+    pair.also = frozenset({"port-refused"})
 
 
 def _both_remotes_are_wrong(rng: Random, pair: Pair) -> None:
@@ -564,6 +567,7 @@ def _both_remotes_are_wrong(rng: Random, pair: Pair) -> None:
 
 def _second_remote_does_not_resolve(rng: Random, pair: Pair) -> None:
     pair.lines += "remote nothing.invalid PORT\n"
+    pair.also = frozenset({"name-not-resolved"})
 
 
 def _removed_option(rng: Random, pair: Pair) -> None:

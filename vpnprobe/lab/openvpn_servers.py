@@ -191,8 +191,8 @@ def _server_wrapping(wrapping: Wrapping, keys: WrapKeys) -> ControlWrapping | No
 
 
 @contextmanager
-def openvpn_servers(lab: Lab, configs: Sequence[ServerConfig]) -> Iterator[Sequence[RunningServer]]:
-    """All of them, in the order of `configs`; ended together."""
+def openvpn_servers(lab: Lab, configs: Sequence[ServerConfig], *, server: str = "") -> Iterator[Sequence[RunningServer]]:
+    """All of them, in the order of `configs`; ended together. `server`: the program of another release; empty: the installed one."""
     program = _require("openvpn")
     with TemporaryDirectory(prefix="vpnprobe-openvpn-") as name:
         folder = Path(name)
@@ -204,7 +204,7 @@ def openvpn_servers(lab: Lab, configs: Sequence[ServerConfig]) -> Iterator[Seque
         servers: list[RunningServer] = []
         try:
             for config in configs:
-                servers.append(_started(lab, program, folder, config, authorities[config.algorithm], keys))
+                servers.append(_started(lab, server or program, folder, config, authorities[config.algorithm], keys))
             _wait(servers)
             yield servers
         finally:
