@@ -16,8 +16,9 @@ from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Direction, Feasibility, Mode, Observation, Outcome, Result, Transport
 from vpnprobe.probes.existing_server import form_of
+from vpnprobe.report.headlines import headline
 from vpnprobe.report.rows import Anchors, verdict_lines
-from vpnprobe.report.story import headline, next_steps
+from vpnprobe.report.story import next_steps
 from vpnprobe.report.text import render_text
 from vpnprobe.rules import load_default
 

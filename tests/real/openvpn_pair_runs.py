@@ -24,7 +24,8 @@ from vpnprobe.lab.openvpn_pki import Algorithm, Authority, WrapKeys
 from vpnprobe.lab.openvpn_servers import COMPLETED, RunningServer, openvpn_client, openvpn_servers
 from vpnprobe.observations.document import read
 from vpnprobe.observations.schema import Feasibility, Result
-from vpnprobe.report.story import Headline, headline, next_steps
+from vpnprobe.report.headlines import Headline, headline
+from vpnprobe.report.story import next_steps
 from vpnprobe.transports.topology import CLIENT, SERVER, Topology
 
 ROUTER: Final = "r1"
