@@ -56,7 +56,8 @@ from vpnprobe.wire.openvpn_wrap import Wrap, digest_lack
 
 ASIDE_PATIENCE_S: Final = 2.5
 """The same where only a further look is taken."""
-CONNECT_DEADLINE_S: Final = 8.0
+CONNECT_DEADLINE_S: Final = 6.0
+"""A SYN is sent three times by then."""
 TLS_AUTH_DIGESTS: Final = ("SHA1", "SHA256", "SHA512")
 SILENCES: Final = frozenset({FailureCode.TLS_SILENT, FailureCode.TLS_STALLED, FailureCode.KEYS_UNANSWERED})
 """What the loss of large packets looks like."""
