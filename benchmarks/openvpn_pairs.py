@@ -58,11 +58,14 @@ def summed(found: Sequence[Judged]) -> int:
     print(f"- Left open as not supported by vpnprobe: {len(left_open)}; the real client works in {len(kept)} of them.")
     print(f"- Cause of a failure named: {named} of {len(failing)}; a wrong one: {wrong}.")
     for title, some in (("that work", [one for one in decided if one.real.works]), ("that fail", failing)):
-        if some:
-            took = [one.took_s for one in some]
-            print(
-                f"- Seconds, of {len(some)} {title}: {min(took):.1f} at least, {median(took):.1f} in the middle, {max(took):.1f} at most."
-            )
+        for what, times in (
+            ("The whole command", {one.took_s: one for one in some}),
+            ("Of these the run", {one.result.run.duration_s: one for one in some}),
+        ):
+            if times:
+                slowest = times[max(times)].pair
+                at_most = f"{max(times):.1f} at most ({slowest.kind}, {slowest.transport})"
+                print(f"- {what}, seconds, {len(some)} {title}: {min(times):.1f} at least, {median(times):.1f} in the middle, {at_most}.")
     return 0 if agreeing == len(decided) and not wrong and named >= LEAST_NAMED * len(failing) else 1
 
 

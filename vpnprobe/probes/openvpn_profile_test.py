@@ -55,7 +55,9 @@ from vpnprobe.wire.openvpn_keys import ClientKeyV2, KeyDirection, StaticKey
 from vpnprobe.wire.openvpn_wrap import Wrap, digest_lack
 
 ASIDE_PATIENCE_S: Final = 2.5
-"""The same where only a further look is taken."""
+"""How long a session goes on though nothing leads on, where only a further look is taken."""
+ASIDE_RESET_S: Final = 2.0
+"""The same until its reset is answered, which is sent three times by then."""
 CONNECT_DEADLINE_S: Final = 6.0
 """A SYN is sent three times by then."""
 TLS_AUTH_DIGESTS: Final = ("SHA1", "SHA256", "SHA512")
@@ -119,8 +121,8 @@ class ProfileTest:
 
     def about(self) -> dict[str, Any]:
         """What the run's document says of the profile: whose export it is, and each option that is not applied."""
-        profile = self.profile
-        return about_profile(profile.file, profile.told, profile.notes, refused=self.prepared()[1], export=profile.export)
+        known = self.profile
+        return about_profile(known.file, known.told, known.notes, refused=self.prepared()[1], export=known.export)
 
 
 class ProfileProbe:
@@ -285,8 +287,8 @@ class OpenvpnRemote(RemoteTest):
         own = _wrapping(self._remote, self._profile_test.profile)
         if own.kind is Wrap.NONE:
             return failure  # Whatever the server's wrap is, its key is not in the profile.
-        with_tls_auth = own.kind is Wrap.TLS_AUTH
-        ways = [replace(own, direction=way, digest=digest) for digest in TLS_AUTH_DIGESTS for way in KeyDirection] if with_tls_auth else []
+        digests = TLS_AUTH_DIGESTS if own.kind is Wrap.TLS_AUTH else ()
+        ways = [replace(own, direction=way, digest=digest) for digest in digests for way in KeyDirection]
         others = [Wrapping(Wrap.NONE), *(other for other in ways if other != own)]
         found = await asyncio.gather(*(self._answers(other) for other in others))
         for other, answers in zip(others, found, strict=True):
@@ -298,7 +300,7 @@ class OpenvpnRemote(RemoteTest):
         """Whether a reset in another wrap is answered."""
         assert self._tls_context is not None
         client = self._new_client(self._tls_context, wrapping=wrapping, echoes=0)
-        await self._aside(client, lambda: client.answered, patience_s=ASIDE_PATIENCE_S)
+        await self._aside(client, lambda: client.answered, patience_s=ASIDE_RESET_S)
         return client.answered
 
     async def _without_limits(self, client: Client, failure: Failure) -> Failure:
@@ -315,8 +317,7 @@ class OpenvpnRemote(RemoteTest):
             words = f"the profile allows TLS {checks.tls_version_max} at most, and without that limit it begins"
             return Failure(FailureCode.TLS_VERSION, words)
         if found == ["tls-version-min"]:
-            words = f"the profile wants TLS {checks.tls_version_min} at least, and without that limit it begins"
-            return Failure(FailureCode.TLS_VERSION, words)
+            return Failure(FailureCode.TLS_VERSION, f"the profile wants TLS {checks.tls_version_min} at least, and without that it begins")
         if found:
             words = f"the profile's {' and '.join(found)} leaves nothing that the server has: without, TLS begins"
             return Failure(FailureCode.TLS_NO_COMMON_CIPHER, words)
