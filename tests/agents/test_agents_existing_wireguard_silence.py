@@ -62,7 +62,7 @@ class TestSilence:
         beside = tried(topology=first_bytes(INITIATION), paired=True)
         plain = beside.rows[f"handshake-udp-{PORT}-both"]
         assert (plain.outcome, plain.cause) == (Outcome.BLOCKED, Cause.PAYLOAD)
-        assert set(beside.failures) == {"silent"}
+        assert set(beside.failures) == {"not-arrived"}
         feasibility, why = beside.verdict()
         assert feasibility is Feasibility.INFEASIBLE
         assert "recognised by its messages" in why

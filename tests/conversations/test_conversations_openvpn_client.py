@@ -27,6 +27,7 @@ from vpnprobe.conversations.openvpn_session import Stage
 from vpnprobe.conversations.openvpn_tls import TlsEnd, TlsFailed, TlsLimits, client_context
 from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.openvpn import AckV1, ControlV1, HardResetClientV2, HardResetServerV2, Reliable
+from vpnprobe.wire.openvpn_framing import FRAMINGS
 from vpnprobe.wire.openvpn_messages import PUSH_REQUEST, PushReply
 
 USER = ClientOffer(username="somebody", password="secret")
@@ -178,11 +179,15 @@ def test_the_goodbye_goes_through_the_tunnel_or_the_control_channel() -> None:
     pair.server.receive(sent[0], pair.now)
     assert (pair.server.stage, pair.server.requests_answered) == before
 
-    modern = saying(says=PUSHED + b",protocol-flags cc-exit tls-ekm\0")
-    modern.client.goodbye(modern.now)
-    sent = modern.client.data_to_send(modern.now)
-    assert len(sent) == 1
-    assert sent[0][0] >> 3 == 4
+    unasked = saying(says=PUSHED.replace(b"route-gateway 10.255.238.1,", b"") + b"\0")
+    unasked.client.goodbye(unasked.now)
+    opcodes = [sent[0] >> 3 for sent in unasked.client.data_to_send(unasked.now)]
+    assert (opcodes.count(9), opcodes.count(4)) == (2 * len(FRAMINGS), 1)
+
+    refused = saying(says=PUSHED + b",comp-lzo yes\0")
+    assert refused.client.failure is not None
+    refused.client.goodbye(refused.now)
+    assert [sent[0] >> 3 for sent in refused.client.data_to_send(refused.now)] == [4]
 
 
 def test_a_goodbye_before_there_are_keys_says_nothing() -> None:

@@ -16,7 +16,15 @@ from vpnprobe.probes.openvpn_findings import client_certificate_failure, data_fa
 from vpnprobe.probes.tunnel_findings import LEAST_AFTER, LEAST_LARGE
 from vpnprobe.profiles.model import Profile, TlsMaterial
 from vpnprobe.profiles.model import Wrapping as ProfileWrapping
-from vpnprobe.provisioning.certificates import CertificateContent, Issuer, KeyAlgorithm, build_certificate, certificate_pem, make_key
+from vpnprobe.provisioning.certificates import (
+    CertificateContent,
+    Issuer,
+    KeyAlgorithm,
+    KeyPurpose,
+    build_certificate,
+    certificate_pem,
+    make_key,
+)
 from vpnprobe.wire.openvpn_data import Compression
 from vpnprobe.wire.openvpn_keys import KeyDirection
 from vpnprobe.wire.openvpn_messages import PushReply
@@ -178,10 +186,12 @@ class TestData:
 KEYS = {name: make_key(KeyAlgorithm.EC_P256) for name in ("authority", "other", "client")}
 
 
-def certificate(name: str, *, issuer: str, signer: str | None = None, days: tuple[int, int] = (-1, 30)) -> bytes:
+def certificate(
+    name: str, *, issuer: str, signer: str | None = None, days: tuple[int, int] = (-1, 30), purposes: tuple[KeyPurpose, ...] = ()
+) -> bytes:
     """PEM; valid from and until so many days from now. `signer`: whose key signs, the issuer's by default."""
     start, end = (datetime.now(UTC) + timedelta(days=count) for count in days)
-    content = CertificateContent(subject=name, not_before=start, not_after=end, serial=5)
+    content = CertificateContent(subject=name, not_before=start, not_after=end, serial=5, purposes=purposes)
     return certificate_pem(build_certificate(content, KEYS[name], issuer=Issuer(issuer, KEYS[signer or issuer])))
 
 
@@ -199,7 +209,22 @@ REFUSED, EXPIRED = FailureCode.CLIENT_CERTIFICATE_REFUSED, FailureCode.CLIENT_CE
 
 class TestClientCertificates:
     def test_none_at_all(self) -> None:
-        assert certificate_failure(None) is None
+        assert certificate_failure(None) == (REFUSED, "the profile has none, and the server falls silent")
+        with_pkcs12 = Profile("some.ovpn", (), TlsMaterial(pkcs12=b"opened elsewhere"), ProfileWrapping())
+        assert client_certificate_failure(with_pkcs12) is None
+
+    @pytest.mark.parametrize(
+        ("purposes", "made_for"),
+        [
+            ((KeyPurpose.SERVER_AUTH,), "servers"),
+            ((KeyPurpose.CLIENT_AUTH,), None),
+            ((KeyPurpose.SERVER_AUTH, KeyPurpose.CLIENT_AUTH), None),
+        ],
+    )
+    def test_one_for_another_purpose(self, purposes: tuple[KeyPurpose, ...], made_for: str | None) -> None:
+        words = f"the server says nothing, and the certificate is not made for clients but for {made_for}"
+        found = certificate_failure(certificate("client", issuer="authority", purposes=purposes))
+        assert found == ((REFUSED, words) if made_for is not None else None)
 
     @pytest.mark.parametrize("ca", [AUTHORITY, OTHER + AUTHORITY, None, b""])
     def test_a_good_one(self, ca: bytes | None) -> None:
@@ -254,5 +279,7 @@ class TestClientCertificates:
 )
 def test_a_wrap_that_fits_in_the_words_of_a_profile(direction: KeyDirection, digest: str, told: str) -> None:
     wrapping = Wrapping(Wrap.TLS_AUTH, direction=direction, digest=digest)
-    assert told_of(wrapping) == told
-    assert told_of(replace(wrapping, kind=Wrap.NONE)) == "the server answers without tls-auth: take tls-auth out of the profile"
+    assert told_of(wrapping, Wrap.TLS_AUTH) == told
+    assert told_of(replace(wrapping, kind=Wrap.NONE), Wrap.TLS_CRYPT) == (
+        "the server answers without tls-crypt: take tls-crypt out of the profile"
+    )

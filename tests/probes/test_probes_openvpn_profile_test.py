@@ -245,6 +245,19 @@ class TestCloserLooks:
         assert found.codes == [("reset", "wrong-wrap")]
         assert found.said == said
 
+    @pytest.mark.parametrize("transport", [UDP, TCP])
+    def test_a_server_that_wraps_nothing_is_found_whatever_the_profile_wraps_in(self, transport: Transport) -> None:
+        used = profile(remote(transport, wrapping=ProfileWrapping(Wrap.TLS_CRYPT, session_keys().server.tls_crypt)))
+        found = tried(OVER[transport], used)
+        assert found.codes == [("reset", "wrong-wrap")]
+        assert found.said == "the server answers without tls-crypt: take tls-crypt out of the profile"
+
+    @pytest.mark.parametrize(("refused", "code"), [((), "not-supported"), ((Note(4, "no such digest"),), "profile-refused")])
+    def test_a_digest_that_is_not_to_be_had(self, refused: tuple[Note, ...], code: str) -> None:
+        found = tried(server_over_udp, replace(profile(remote(wrapping=tls_auth())), auth="SHA-3000", refused=refused))
+        assert found.codes == [("reset", code)]
+        assert found.begun == 0
+
     def test_a_key_that_does_not_fit_at_all_stays_silent(self) -> None:
         other = make_session_keys(lambda count: bytes(range(7, 7 + 1)) * count).server.tls_crypt
         used = profile(remote(wrapping=ProfileWrapping(Wrap.TLS_AUTH, other)))
@@ -281,10 +294,10 @@ class TestCloserLooks:
 
     @pytest.mark.parametrize(
         ("transport", "username", "code"),
-        [(UDP, "", "credentials-wanted"), (UDP, "alice", "keys-unanswered"), (TCP, "", "keys-unanswered")],
+        [(UDP, "", "credentials-wanted"), (UDP, "alice", "keys-unanswered"), (TCP, "", "credentials-wanted")],
     )
     def test_keys_that_are_not_answered(self, transport: Transport, username: str, code: str) -> None:
-        """Over UDP the certificate is known to have been taken: its packets were acknowledged."""
+        """The certificate is known to have been taken: its packets were acknowledged."""
         found = tried(OVER[transport], _issued_by_all(profile(remote(transport))), kind=SilentServer, username=username)
         assert found.codes == [("handshake", code)]
 

@@ -112,3 +112,17 @@ def test_what_cannot_be_tried(lines: str, beginning: str) -> None:
     (note,) = parsed(lines).unsupported
     assert note.line == 3
     assert note.text.startswith(beginning)
+
+
+@pytest.mark.parametrize(
+    ("lines", "compared"),
+    [
+        ("tls-remote my-server", "my-server"),
+        ("setenv opt tls-remote my-server", ""),
+        ("ignore-unknown-option tls-remote\ntls-remote my-server", ""),
+        ("setenv FORWARD_COMPATIBLE 1\ntls-remote my-server", ""),
+        ("tls-remote my-server\nignore-unknown-option tls-remote", "my-server"),
+    ],
+)
+def test_what_openvpn_passes_over_is_compared_with_no_server(lines: str, compared: str) -> None:
+    assert parsed(lines).checks.tls_remote == compared

@@ -23,6 +23,7 @@ LZO = Compression.LZO_NO
         ("allow-compression asym", TunnelSettings(may_compress=True)),
         ("fragment 1300", TunnelSettings(fragment=1300)),
         ("fragment 1300 mtu", TunnelSettings(fragment=1272)),
+        ("fragment 1300\nproto tcp", TunnelSettings()),
     ],
 )
 def test_settings(lines: str, settings: TunnelSettings) -> None:

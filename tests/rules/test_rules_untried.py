@@ -60,3 +60,22 @@ def test_nothing_that_was_not_tried_fails_a_protocol(how: str) -> None:
     """No measurement is no failure either."""
     rows = [other for row in clean() for other in WAYS[how](row)]
     assert set(judged(rows).values()) == {Feasibility.UNKNOWN}
+
+
+UNMEASURED = (None, Outcome.SKIPPED, Outcome.ERROR, Outcome.NO_ANSWER)
+
+
+@pytest.mark.parametrize("nat", ["shown", "absent", "not looked for"])
+@pytest.mark.parametrize("esp", UNMEASURED)
+@pytest.mark.parametrize("ways", [1, 2], ids=["one way", "both ways"])
+def test_esp_that_was_not_measured_withholds_nothing_where_esp_in_udp_passes(nat: str, esp: Outcome | None, ways: int) -> None:
+    everything = clean()
+    rows = [row for row in everything if row.probe not in ("esp", "nat")]
+    if nat != "not looked for":
+        found = [row for row in everything if row.probe == "nat"]
+        rows += [replace(row, outcome=Outcome.DEGRADED) for row in found] if nat == "shown" else found
+    of_esp = [row for row in everything if row.probe == "esp"]
+    rows += of_esp[ways:] + ([replace(row, outcome=esp) for row in of_esp[:ways]] if esp is not None else [])
+    assert feasibility(decide(rows, rules=load_default()))["l2tp-ipsec"] is Feasibility.FEASIBLE
+    without = [row for row in rows if row.check != "esp-in-udp"]
+    assert feasibility(decide(without, rules=load_default()))["l2tp-ipsec"] is Feasibility.UNKNOWN

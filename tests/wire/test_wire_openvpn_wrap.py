@@ -18,6 +18,7 @@ from vpnprobe.wire.openvpn_wrap import (
     TlsCryptWrapper,
     Wrap,
     Wrapper,
+    digest_lack,
     early_flags,
     split_wrapped_key,
     with_wrapped_key,
@@ -171,6 +172,11 @@ def test_a_changed_or_shortened_packet_is_refused(pair: str) -> None:
     for end in range(len(packet) if pair != "plain" else 9):
         with pytest.raises(DecodeError):
             receiver.unwrap(packet[:end])
+
+
+def test_whether_a_digest_is_to_be_had() -> None:
+    assert digest_lack("SHA256") == ""
+    assert digest_lack("SHA-3000").startswith("the digest SHA-3000 of tls-auth is not to be had here")
 
 
 @pytest.mark.parametrize("digest", ["no-such-digest", "shake_128", "", "SHA 1"])

@@ -175,12 +175,17 @@ class Client(TunnelClient):
         self._flush(now)
 
     def goodbye(self, now: float) -> None:
-        """Tells the server that this client is gone, so that it keeps nothing (`explicit-exit-notify`)."""
-        if self.push is not None and "cc-exit" in self.push.protocol_flags:
-            self._tell(Exit().encode())
-            self._flush(now)
-        else:
-            self.send_payload(EXIT_NOTIFY, now)
+        """Tells the server that this client is gone, so that it keeps nothing (`explicit-exit-notify`).
+
+        Where nothing shows that it understands our data, what it may understand follows: other framings, and the control channel, after
+        which a server from 2.6 on keeps the session for 5 s and older ones do nothing.
+        """
+        self.send_payload(EXIT_NOTIFY, now)
+        if not any(request.answered_at is not None for request in self.run.requests.values()):
+            self.in_other_framings(EXIT_NOTIFY, now)
+            if self.stage >= Stage.KEYS:  # Before them words inside TLS are taken for keys.
+                self._tell(Exit().encode(), last=True)
+                self._flush(now)
 
     def _own_timers(self) -> Sequence[float | None]:
         return (self._push_due if self.failure is None else None, *super()._own_timers())
@@ -264,7 +269,8 @@ class Client(TunnelClient):
             comp_lzo=self.tunnel.compression is not Compression.NONE,
             fragment=self.tunnel.fragment is not None,
         )
-        protocol = IvProto.DATA_V2 | IvProto.REQUEST_PUSH | IvProto.AUTH_PENDING_KW | IvProto.CC_EXIT_NOTIFY | IvProto.AUTH_FAIL_TEMP
+        # Not CC_EXIT_NOTIFY: with it a server of 2.6 keeps a session for 5 s after the goodbye, and the next of the identity displaces it.
+        protocol = IvProto.DATA_V2 | IvProto.REQUEST_PUSH | IvProto.AUTH_PENDING_KW | IvProto.AUTH_FAIL_TEMP
         told = peer_info(
             {
                 "IV_VER": VERSION,
@@ -297,11 +303,11 @@ class Client(TunnelClient):
         self._push_due = now + PUSH_AGAIN_S if self._push_requests < MOST_PUSH_REQUESTS else None
         self._tell(PUSH_REQUEST)
 
-    def _tell(self, message: bytes) -> None:
+    def _tell(self, message: bytes, *, last: bool = False) -> None:
         """A control message, with its NUL, over the newest negotiation whose TLS is up."""
         up = [negotiation for negotiation in self._negotiations.values() if negotiation.started]
         if up:
-            self._say(up[-1], message)
+            self._say(up[-1], message, last=last)
 
     def _all_acknowledged(self, negotiation: Negotiation, now: float) -> None:
         """The server has had our keys for as long as we have had its own."""

@@ -188,10 +188,10 @@ class SendingEnd(ConversationEnd[OpenvpnTracker], ABC):
         assert isinstance(packet, DataV1 | DataV2)
         self.tracker.saw(sender, replace(packet, number=_number(data, turn), answers=answers), now=now, size=len(data))
 
-    def _say(self, negotiation: Negotiation, plain: bytes) -> None:
-        """Says something inside TLS, where that can still be."""
+    def _say(self, negotiation: Negotiation, plain: bytes, *, last: bool = False) -> None:
+        """Says something inside TLS, where that can still be. `last`: also once the session has failed."""
         try:
-            if negotiation.tls is not None and self.failure is None:
+            if negotiation.tls is not None and (last or self.failure is None):
                 negotiation.tls.write(plain)
         except TlsFailed as failed:
             self._fail(failed.failure.code, failed.failure.detail)

@@ -103,13 +103,14 @@ class TunnelClient(EchoingEnd):
             self._options_due = now + ASK_OPTIONS_AFTER_S
             self.send_payload(OPTIONS_REQUEST, now)
             if self.options_requests > 1:
-                self._ask_in_other_framings(now)
+                # Who frames otherwise understands one of these, and answers in its own framing (`framing_seen`).
+                self.in_other_framings(OPTIONS_REQUEST, now)
 
-    def _ask_in_other_framings(self, now: float) -> None:
-        """Who frames otherwise understands one of these, and answers in its own framing (`framing_seen`)."""
+    def in_other_framings(self, message: bytes, now: float) -> None:
+        """Sends a message of OpenVPN's own in all framings but the tunnel's."""
         own = self.framing
         for compression, fragment in product(FRAMINGS, (None, LARGEST_FRAGMENT)):
             if (compression, fragment is None) != (own.compression, own.fragment is None):
                 self.framing = Framing(compression, fragment)
-                self.send_payload(OPTIONS_REQUEST, now)
+                self.send_payload(message, now)
         self.framing = own

@@ -97,6 +97,8 @@ class ServerConfig:
     """Of the server's certificate."""
     tls_version_min: str | None = None
     """`1.2` or `1.3`; None: openvpn's own, 1.2."""
+    duplicate_names: bool = True
+    """Whether several clients of one name are served at a time; otherwise the newest displaces the one before."""
     extra: tuple[str, ...] = ()
     """More words of the command line, behind the configuration file."""
 
@@ -189,8 +191,8 @@ def _server_wrapping(wrapping: Wrapping, keys: WrapKeys) -> ControlWrapping | No
 
 
 @contextmanager
-def openvpn_servers(lab: Lab, configs: Sequence[ServerConfig]) -> Iterator[Sequence[RunningServer]]:
-    """All of them, in the order of `configs`; ended together."""
+def openvpn_servers(lab: Lab, configs: Sequence[ServerConfig], *, server: str = "") -> Iterator[Sequence[RunningServer]]:
+    """All of them, in the order of `configs`; ended together. `server`: the program of another release; empty: the installed one."""
     program = _require("openvpn")
     with TemporaryDirectory(prefix="vpnprobe-openvpn-") as name:
         folder = Path(name)
@@ -202,7 +204,7 @@ def openvpn_servers(lab: Lab, configs: Sequence[ServerConfig]) -> Iterator[Seque
         servers: list[RunningServer] = []
         try:
             for config in configs:
-                servers.append(_started(lab, program, folder, config, authorities[config.algorithm], keys))
+                servers.append(_started(lab, server or program, folder, config, authorities[config.algorithm], keys))
             _wait(servers)
             yield servers
         finally:
@@ -231,7 +233,7 @@ def _started(lab: Lab, program: str, folder: Path, config: ServerConfig, authori
         ping_timeout_s=30,
         tls_version_min=config.tls_version_min,
         password_script=folder / "verify" if config.user_password else None,
-        duplicate_names=True,
+        duplicate_names=config.duplicate_names,
         # Many clients one after the other are what these servers are for.
         new_clients_per_s=100_000,
         kernel_offload=False,

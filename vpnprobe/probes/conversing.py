@@ -93,10 +93,10 @@ async def over_udp(
 ) -> Endpoint:
     """Runs the initiator against the server's port; what comes later is still recorded. Returns where it was sent to at last.
 
-    `until`: what is waited for; None: the check's goal, or silence. `closing(now)` has it say goodbye: some servers keep what is left open,
-    and serve nobody any more. `roaming`: the conversation, where it follows its peer; None: it stays with the server's address. `moment`:
-    when all is ready, that of the first message is waited for; None: it leaves at once. `further`: what is asked of the conversation once
-    that is reached. `admitted`: bytes that the pace has granted to it already.
+    `until`: what is waited for; None: the check's goal, or silence. `closing(now)` has it say goodbye, also where the run is broken off:
+    some servers keep what is left open, and serve nobody any more. `roaming`: the conversation, where it follows its peer; None: it stays
+    with the server's address. `moment`: when all is ready, that of the first message is waited for; None: it leaves at once. `further`:
+    what is asked of the conversation once that is reached. `admitted`: bytes that the pace has granted to it already.
     """
     assert check.port is not None
     remote = asked = context.endpoint(check.port)
@@ -138,9 +138,9 @@ async def over_udp(
         await driver.wait(until(driver) if until is not None else GoalOrSilence(driver, check.name, lambda: context.settle_s))
         if further is not None:
             await further(driver)
+    finally:
         if closing is not None:
             driver.say(closing)
-    finally:
         driver.rest()  # A run that was broken off sends nothing more.
     return remote
 

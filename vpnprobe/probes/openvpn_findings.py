@@ -59,11 +59,12 @@ def _alike(seen: Compression, own: Compression) -> bool:
 
 
 def client_certificate_failure(profile: Profile) -> Failure | None:
-    """What is visibly wrong with the profile's own certificate, for which a server falls silent; None: nothing, or there is none."""
+    """What is visibly wrong with the profile's own certificate, for which a server falls silent; None: nothing, as far as can be told."""
     from cryptography import x509
 
     if profile.tls.cert is None:
-        return None
+        without = profile.tls.pkcs12 is None
+        return Failure(FailureCode.CLIENT_CERTIFICATE_REFUSED, "the profile has none, and the server falls silent") if without else None
     try:
         with old_certificates():
             certificate = x509.load_pem_x509_certificate(profile.tls.cert)
@@ -76,6 +77,11 @@ def client_certificate_failure(profile: Profile) -> Failure | None:
         return Failure(FailureCode.CLIENT_CERTIFICATE_EXPIRED, f"it expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
     if certificate.not_valid_before_utc > now:
         return Failure(FailureCode.CLIENT_CERTIFICATE_REFUSED, f"it is valid from {certificate.not_valid_before_utc:%Y-%m-%d} on only")
+    if (made_for := _other_purposes(certificate)) is not None:
+        return Failure(
+            FailureCode.CLIENT_CERTIFICATE_REFUSED,
+            f"the server says nothing, and the certificate is not made for clients but for {made_for}",
+        )
     intermediates = [one for chain in between for one in chain if one != certificate]
     if authorities and not any(_issued(certificate, authority) for authority in (*authorities, *intermediates)):
         return Failure(
@@ -83,6 +89,19 @@ def client_certificate_failure(profile: Profile) -> Failure | None:
             "the server says nothing, and the certificate was not issued by the authority in the profile",
         )
     return None
+
+
+def _other_purposes(certificate: "Certificate") -> str | None:
+    """What a certificate is made for that is not made for clients, by its extended key usage; None: it is, or says nothing."""
+    from cryptography import x509
+    from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
+
+    try:
+        purposes = list(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except (x509.ExtensionNotFound, ValueError):
+        return None
+    fits = {Purpose.CLIENT_AUTH, Purpose.ANY_EXTENDED_KEY_USAGE} & set(purposes)
+    return None if fits else ", ".join("servers" if one == Purpose.SERVER_AUTH else one.dotted_string for one in purposes)
 
 
 def _issued(certificate: "Certificate", authority: "Certificate") -> bool:
@@ -93,10 +112,10 @@ def _issued(certificate: "Certificate", authority: "Certificate") -> bool:
     return True
 
 
-def told_of(wrapping: Wrapping) -> str:
-    """How a server answers, in the words of a profile."""
+def told_of(wrapping: Wrapping, own: Wrap) -> str:
+    """How a server answers, in the words of a profile that wraps its control channel as `own` says."""
     if wrapping.kind is Wrap.NONE:
-        return "the server answers without tls-auth: take tls-auth out of the profile"
+        return f"the server answers without {own}: take {own} out of the profile"
     direction = {KeyDirection.NORMAL: "key-direction 0", KeyDirection.INVERSE: "key-direction 1"}.get(
         wrapping.direction, "no key-direction"
     )

@@ -52,21 +52,25 @@ from vpnprobe.profiles.verification import (
 from vpnprobe.transports.stack import ConnectError, ConnectFailure
 from vpnprobe.wire.ciphers import lacking
 from vpnprobe.wire.openvpn_keys import ClientKeyV2, KeyDirection, StaticKey
-from vpnprobe.wire.openvpn_wrap import Wrap
+from vpnprobe.wire.openvpn_wrap import Wrap, digest_lack
 
 ASIDE_PATIENCE_S: Final = 2.5
-"""The same where only a further look is taken."""
-CONNECT_DEADLINE_S: Final = 8.0
+"""How long a session goes on though nothing leads on, where only a further look is taken."""
+ASIDE_RESET_S: Final = 2.0
+"""The same until its reset is answered, which is sent three times by then."""
+CONNECT_DEADLINE_S: Final = 6.0
+"""A SYN is sent three times by then."""
 TLS_AUTH_DIGESTS: Final = ("SHA1", "SHA256", "SHA512")
 SILENCES: Final = frozenset({FailureCode.TLS_SILENT, FailureCode.TLS_STALLED, FailureCode.KEYS_UNANSWERED})
 """What the loss of large packets looks like."""
 LIMITS: Final[Mapping[str, Mapping[str, Any]]] = {
     "tls-version-max": {"tls_version_max": ""},
+    "tls-version-min": {"tls_version_min": ServerChecks().tls_version_min},
     "tls-cipher": {"tls_cipher": ()},
     "tls-groups": {"tls_groups": ()},
     "tls-cert-profile": {"tls_cert_profile": ""},
 }
-"""Options that restrict TLS, and the checks without them."""
+"""Options that restrict TLS, and the checks as they are where a profile does not say them."""
 Prepared = tuple[ssl.SSLContext | None, tuple[str, ...]]
 """The context, None where nothing can be tried, and why OpenVPN does not start with the profile."""
 
@@ -117,8 +121,8 @@ class ProfileTest:
 
     def about(self) -> dict[str, Any]:
         """What the run's document says of the profile: whose export it is, and each option that is not applied."""
-        profile = self.profile
-        return about_profile(profile.file, profile.told, profile.notes, refused=self.prepared()[1], export=profile.export)
+        known = self.profile
+        return about_profile(known.file, known.told, known.notes, refused=self.prepared()[1], export=known.export)
 
 
 class ProfileProbe:
@@ -159,6 +163,9 @@ class OpenvpnRemote(RemoteTest):
             self.name(self.reset, NOT_SUPPORTED, "; ".join(note.text for note in unsupported))
         elif self._tls_context is None:
             self.name(self.reset, PROFILE_REFUSED, "; ".join(self._refused))
+        elif self._remote.wrapping.kind is Wrap.TLS_AUTH and (lack := digest_lack(self._profile_test.profile.auth)):
+            self.name(self.reset, PROFILE_REFUSED if self._refused else NOT_SUPPORTED, "; ".join(self._refused) or lack)
+            return True
         return self._tls_context is None
 
     async def attempt(self) -> bool:
@@ -196,15 +203,17 @@ class OpenvpnRemote(RemoteTest):
         if client.stream:
             await self._over_tcp(self.context, client, over)
         else:
-
-            def closing(now: float) -> None:
-                client.goodbye(now)
-                if client.gateway is None:
-                    client.events()  # Where there was nobody to ask, the goodbye alone must not count as data without an answer.
-
-            await over_udp(self.context, client, self.reset, until=lambda _: over, closing=closing)
+            await self._over_udp(self.context, client, over)
             if over.was_refused and client.stage < Stage.ANSWERED:
                 self._not_begun = PORT_REFUSED, ""
+
+    async def _over_udp(self, context: ProbeContext, client: Client, until: Until) -> None:
+        def closing(now: float) -> None:
+            client.goodbye(now)
+            if client.gateway is None:
+                client.events()  # Where there was nobody to ask, the goodbye alone must not count as data without an answer.
+
+        await over_udp(context, client, self.reset, until=lambda _: until, closing=closing)
 
     def _check_tls(self, tls: TlsEnd) -> Failure | None:
         agreed = outside_of_lists(self._profile_test.profile.checks, version=tls.version, suite=tls.cipher_suite, group=tls.group)
@@ -266,7 +275,7 @@ class OpenvpnRemote(RemoteTest):
         if failure.code in SILENCES and (lost := client.large_lost()) is not None:
             return Failure(FailureCode.HANDSHAKE_LARGE_LOST, lost)
         match failure.code:
-            case FailureCode.SILENT | FailureCode.CLOSED_AT_ONCE if self._remote.wrapping.kind is Wrap.TLS_AUTH:
+            case FailureCode.SILENT | FailureCode.CLOSED_AT_ONCE | FailureCode.ANSWER_UNREADABLE:
                 return await self._other_wraps(failure)
             case FailureCode.KEYS_UNANSWERED:
                 return self._why_no_keys(client) or failure
@@ -274,32 +283,41 @@ class OpenvpnRemote(RemoteTest):
                 return failure
 
     async def _other_wraps(self, failure: Failure) -> Failure:
-        """Whether the server answers where the control channel is wrapped otherwise: without tls-auth, with another direction or digest."""
+        """Whether the server answers where the control channel is wrapped otherwise: not at all, or with another direction or digest."""
         own = _wrapping(self._remote, self._profile_test.profile)
-        ways = [replace(own, direction=way, digest=digest) for digest in TLS_AUTH_DIGESTS for way in KeyDirection]
-        others = [replace(own, kind=Wrap.NONE), *(other for other in ways if other != own)]
+        if own.kind is Wrap.NONE:
+            return failure  # Whatever the server's wrap is, its key is not in the profile.
+        digests = TLS_AUTH_DIGESTS if own.kind is Wrap.TLS_AUTH else ()
+        ways = [replace(own, direction=way, digest=digest) for digest in digests for way in KeyDirection]
+        others = [Wrapping(Wrap.NONE), *(other for other in ways if other != own)]
         found = await asyncio.gather(*(self._answers(other) for other in others))
         for other, answers in zip(others, found, strict=True):
             if answers:
-                return Failure(FailureCode.WRONG_WRAP, told_of(other))
+                return Failure(FailureCode.WRONG_WRAP, told_of(other, own.kind))
         return failure
 
     async def _answers(self, wrapping: Wrapping) -> bool:
         """Whether a reset in another wrap is answered."""
         assert self._tls_context is not None
         client = self._new_client(self._tls_context, wrapping=wrapping, echoes=0)
-        await self._aside(client, lambda: client.answered)
+        await self._aside(client, lambda: client.answered, patience_s=ASIDE_RESET_S)
         return client.answered
 
     async def _without_limits(self, client: Client, failure: Failure) -> Failure:
         """Whether TLS begins without what the profile restricts it to, and which of these restrictions it is."""
         checks = self._profile_test.profile.checks
-        limits = {name: replace(checks, **none) for name, none in LIMITS.items() if any(getattr(checks, key) for key in none)}
+        limits = {
+            name: replace(checks, **none)
+            for name, none in LIMITS.items()
+            if any(getattr(checks, key) != usual for key, usual in none.items())
+        }
         begins = await asyncio.gather(*(self._tls_begins(without) for without in limits.values()))
         found = [name for name, begun in zip(limits, begins, strict=True) if begun]
         if found == ["tls-version-max"]:
             words = f"the profile allows TLS {checks.tls_version_max} at most, and without that limit it begins"
             return Failure(FailureCode.TLS_VERSION, words)
+        if found == ["tls-version-min"]:
+            return Failure(FailureCode.TLS_VERSION, f"the profile wants TLS {checks.tls_version_min} at least, and without that it begins")
         if found:
             words = f"the profile's {' and '.join(found)} leaves nothing that the server has: without, TLS begins"
             return Failure(FailureCode.TLS_NO_COMMON_CIPHER, words)
@@ -336,11 +354,11 @@ class OpenvpnRemote(RemoteTest):
         if client.stream:
             await self._over_tcp(aside, client, until)
         else:
-            await over_udp(aside, client, self.reset, until=lambda _: until)
+            await self._over_udp(aside, client, until)
 
     def _why_no_keys(self, client: Client) -> Failure | None:
         """Why a server that speaks TLS does not answer our key message, as far as can be told; None: unknown."""
-        if not self._profile_test.username and not client.stream and client.certificate_acknowledged:
+        if not self._profile_test.username and client.certificate_acknowledged:
             return Failure(FailureCode.CREDENTIALS_WANTED, "it took the certificate, and fell silent where no user name came")
         return client_certificate_failure(self._profile_test.profile)
 

@@ -68,5 +68,5 @@ class OpenvpnSessionOver(RemoteSessionOver[Client]):
     def _patience_s(self) -> float:
         client = self._client
         if client.stage < Stage.ANSWERED:
-            return RETRANSMIT_AFTER_S + REFUSED_PATIENCE_S if self.was_refused else RESET_PATIENCE_S
+            return RETRANSMIT_AFTER_S + REFUSED_PATIENCE_S if self.was_refused else min(RESET_PATIENCE_S, self._longest_s)
         return self._longest_s

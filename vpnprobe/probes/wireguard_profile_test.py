@@ -73,6 +73,7 @@ WRONG_PRESHARED_KEY: Final = "wrong-preshared-key"
 NOT_RUNNING: Final = "not-running"
 ARRIVES_UNANSWERED: Final = "arrives-unanswered"
 ANSWER_LOST: Final = "answer-lost"
+NOT_ARRIVED: Final = "not-arrived"
 
 KEY_SHARED: Final = "key-shared"
 REFUSED_BY_ROUTER: Final = {
@@ -242,7 +243,7 @@ class WireguardRemote(RemoteTest):
         )
         if left:
             return ANSWER_LOST, f"{came} came there, and {left} answers left"
-        return (ARRIVES_UNANSWERED, f"{came} came; {own_key}") if came else (SILENT, own_key)
+        return (ARRIVES_UNANSWERED, f"{came} came; {own_key}") if came else (NOT_ARRIVED, "")
 
     def _tell_of_handshake(self) -> None:
         client, asked = self._client, self.context.endpoint(self._peer.port)

@@ -46,7 +46,7 @@ _APPLIED: Final = """
 """
 _COMPARED: Final[Mapping[str, str]] = {
     "tls-ciphersuites": "with the suite that the server took: another than these leaves the verdict open",
-    "tls-remote": "with the server's name, as OpenVPN 2.3 did: 2.6 does not start with it",
+    "tls-remote": "with the server's name, as OpenVPN 2.3 did: 2.6 does not start with it, or passes over it where the profile says so",
     "tls-groups": "a single curve is applied; else with the group that the server took: another than these leaves the verdict open",
 }
 _GROUPS: Final = (

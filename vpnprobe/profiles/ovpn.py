@@ -5,6 +5,7 @@ interpreted is an error, and so is what no client could connect with; what OpenV
 OpenVPN 2.x knows is listed and never fatal.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,7 @@ from vpnprobe.profiles.lexing import Statement, statements
 from vpnprobe.profiles.model import Management, Note, Profile, Unknown
 from vpnprobe.profiles.naming import option_shown
 from vpnprobe.profiles.options import Options, check_arguments, number_in
-from vpnprobe.profiles.refusals import refusals, unsupported
+from vpnprobe.profiles.refusals import is_lenient, refusals, unsupported
 from vpnprobe.profiles.vendors import export_of
 
 GIVE_CLIENT: Final = "give the client's profile, which the server's tools write for each client"
@@ -40,6 +41,8 @@ def parse_profile(text: str, *, folder: Path, file: str) -> Profile:
         check_arguments(statement)
     connections = read_connections(listed, folder=folder, file=file)
     data, checks = data_settings(options), server_checks(options)
+    if (tls_remote := options.last("tls-remote")) is not None and is_lenient(tls_remote, options):
+        checks = replace(checks, tls_remote="")  # What OpenVPN passes over refuses no server.
     everything = sorted((*listed, *connections.inside), key=lambda statement: statement.line)
     declared = frozenset(name for one in options.all("ignore-unknown-option") for name in one.arguments)
     return Profile(

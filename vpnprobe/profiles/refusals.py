@@ -62,14 +62,10 @@ def refusals(
     everything: Iterable[Statement], options: Options, data: DataSettings, checks: ServerChecks, remotes: Sequence[Remote]
 ) -> tuple[Note, ...]:
     """What OpenVPN 2.6 does not start with, in the order of lines."""
-    declared = {(name, one.line) for one in options.all("ignore-unknown-option") for name in one.arguments}
-    passed_over = {name: min(line for other, line in declared if other == name) for name, _ in declared}
-    lenient_from = min((one.line for one in options.all("setenv") if one.arguments[:2] == ("FORWARD_COMPATIBLE", "1")), default=None)
+    declared = {name for one in options.all("ignore-unknown-option") for name in one.arguments}
     found = []
     for one in everything:
-        since = min((line for line in (passed_over.get(one.option), lenient_from) if line is not None), default=one.line)
-        lenient = since < one.line or one.text.startswith(("setenv opt", "--setenv opt"))
-        if (text := _unknown(one, option_shown(one.option, passed_over), lenient=lenient)) is not None:
+        if (text := _unknown(one, option_shown(one.option, declared), lenient=is_lenient(one, options))) is not None:
             found.append(Note(one.line, text))
     if data.allow_compression == "no" and compresses(data.framing):
         found.append(Note(0, f"{data.framing} is what allow-compression no forbids"))
@@ -86,12 +82,21 @@ def refusals(
     return tuple(sorted(found))
 
 
+def is_lenient(one: Statement, options: Options) -> bool:
+    """Whether OpenVPN passes over this line if it does not know its option."""
+    lines = [other.line for other in options.all("ignore-unknown-option") if one.option in other.arguments]
+    lines += [other.line for other in options.all("setenv") if other.arguments[:2] == ("FORWARD_COMPATIBLE", "1")]
+    return min(lines, default=one.line) < one.line or one.text.startswith(("setenv opt", "--setenv opt"))
+
+
 def _late(options: Options) -> Iterator[Note]:
     """What OpenVPN knows and ends with when it comes to it."""
     if (one := options.last("no-replay")) is not None:
         yield Note(one.line, "no-replay ends OpenVPN 2.6 once an AEAD cipher is agreed on, as they are by default")
     if (one := options.last("auth")) is not None and one.arguments[0].upper().startswith("RSA-"):
         yield Note(one.line, f"auth {shown(one.arguments[0])} is no digest of OpenSSL 3: write it without RSA-")
+    elif one is not None and one.arguments[0].lower() == "none" and "tls-auth" in options:
+        yield Note(one.line, "auth none leaves tls-auth without a digest")
     elif one is not None:
         yield from _not_had(one, one.arguments, options, DIGESTS, LEGACY_DIGESTS)
     for name in ("data-ciphers-fallback", "cipher"):

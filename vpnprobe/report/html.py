@@ -10,10 +10,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from vpnprobe.observations.schema import Result
+from vpnprobe.report.headlines import headline
 from vpnprobe.report.path import figures
 from vpnprobe.report.profile import not_applied
 from vpnprobe.report.rows import Anchors, evidence_groups, verdict_lines
-from vpnprobe.report.story import address_of, exchanges, headline, next_steps, second_opinions, skipped, vanishings
+from vpnprobe.report.story import address_of, exchanges, next_steps, second_opinions, skipped, vanishings
 from vpnprobe.report.words import NMAP_AND_GRE, SETTINGS, direction_words, mode_words, value_words, visible
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What a result says, in a reader's order: the headline, where packets vanish, what each end sent and got, what nmap says.
+"""What a result says, in a reader's order: where packets vanish, what each end sent and got, what nmap says.
 
 Pure: a `Result` in, sentences and small records out. Nothing here decides: verdicts, causes and places come from the document.
 """
@@ -16,10 +16,8 @@ from vpnprobe.observations.schema import (
     Observation,
     Outcome,
     Protocol,
-    Reason,
     Result,
     Transport,
-    Verdict,
 )
 from vpnprobe.report.words import (
     cause_words,
@@ -33,12 +31,9 @@ from vpnprobe.report.words import (
     visible,
 )
 
-WORKS: Final = (Feasibility.FEASIBLE, Feasibility.DEGRADED)
 CONTROL_PORT_RULE: Final = "control-port"
 """The rule by which a verdict advises to use the port of vpnprobe's own control connection."""
 FAILURE_RULES: Final = "failure."
-NOT_SUPPORTED: Final = f"{FAILURE_RULES}not-supported"
-"""What vpnprobe itself cannot do stops nothing."""
 """How the rules begin that name a failure and say what to change."""
 AT_THE_SERVER: Final = "at the server: "
 """How the reason begins where it is the server agent that lacks something."""
@@ -47,17 +42,6 @@ MOST_COMMANDS: Final = 6
 FORWARDING: Final = " (and see what it forwards, or what forwards to it)"
 """Of the server alone: a client is not forwarded to."""
 ORDER: Final = {protocol.value: place for place, protocol in enumerate(Protocol)}
-
-
-@dataclass(frozen=True, slots=True)
-class Headline:
-    """The verdict in one sentence, and why."""
-
-    tone: str
-    """`good`, `fair`, `bad` or `mute`."""
-    sentence: str
-    reason: str
-    """Empty: there is none to give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,69 +109,6 @@ class SecondOpinion:
     note: str
     differs: bool
     row: Observation
-
-
-def headline(result: Result) -> Headline:
-    """The recommendation in one sentence, or what stands in its way."""
-    advice = result.recommendation
-    if advice is not None:
-        verdict = next((verdict for verdict in result.verdicts if verdict.protocol == advice.protocol), None)
-        limited = verdict is not None and verdict.feasibility is Feasibility.DEGRADED
-        port = f", port {advice.port}" if advice.port is not None else ""
-        limits = "; it works with limits" if limited else ""
-        return Headline("fair" if limited else "good", f"Use {protocol_name(advice.protocol)}{port}{limits}", _first(advice.because))
-    if not result.verdicts:
-        return _without_verdicts(result)
-    return _without_advice(result)
-
-
-def _without_verdicts(result: Result) -> Headline:
-    if not result.complete:
-        return Headline("mute", "Interrupted before a verdict", "What had been measured by then is kept.")
-    if len(result.run.captures) > 1:
-        return Headline("mute", "No common verdict: the captures are not of one path", "Each capture's own verdicts are below.")
-    return Headline("mute", "No verdict", "No protocol was judged.")
-
-
-def _without_advice(result: Result) -> Headline:
-    names = {
-        feasibility: [protocol_name(verdict.protocol) for verdict in result.verdicts if verdict.feasibility is feasibility]
-        for feasibility in Feasibility
-    }
-    working = [name for feasibility in WORKS for name in names[feasibility]]
-    failing, unknown = names[Feasibility.INFEASIBLE], names[Feasibility.UNKNOWN]
-    if working:
-        return Headline("fair", f"{listed(working)} {_verb(working, 'works', 'work')}, and nothing is recommended", _why(result, *WORKS))
-    if not unknown:
-        return Headline("bad", "No VPN protocol gets through", _why(result, Feasibility.INFEASIBLE))
-    if failing:
-        rest = f"{listed(unknown)} {_verb(unknown, 'is', 'are')} not known" if len(unknown) <= 2 else "the others are not known"
-        return Headline("bad", f"{listed(failing)} {_verb(failing, 'does', 'do')} not work; {rest}", _why(result, Feasibility.INFEASIBLE))
-    if stopped := [protocol_name(verdict.protocol) for verdict in result.verdicts if _named_failures(verdict)]:
-        return Headline("bad", f"{listed(stopped)} {_verb(stopped, 'does', 'do')} not come up", _why(result, Feasibility.UNKNOWN))
-    if kept := list(kept_by_hosts(result)):
-        whose = listed([f"the {one.host}'s own firewall" for one in kept])
-        return Headline("mute", f"{whose[0].upper()}{whose[1:]} {_verb(kept, 'is', 'are')} in the way", _opening(kept[0]))
-    return Headline("mute", "Nothing could be shown, neither to work nor to fail", _why(result, Feasibility.UNKNOWN))
-
-
-def _named_failures(verdict: Verdict) -> list[Reason]:
-    """What stops it, by name."""
-    return [reason for reason in verdict.because if reason.rule.startswith(FAILURE_RULES) and reason.rule != NOT_SUPPORTED]
-
-
-def _first(sentences: Sequence[str]) -> str:
-    return visible(sentences[0]) if sentences else ""
-
-
-def _why(result: Result, *wanted: Feasibility) -> str:
-    """The reason, where one protocol has it; several have each their own, further down."""
-    found = [verdict for verdict in result.verdicts if verdict.feasibility in wanted]
-    return _first([reason.text for reason in found[0].because]) if len(found) == 1 else "Each protocol's own reason stands below."
-
-
-def _verb(names: Sequence[object], one: str, many: str) -> str:
-    return one if len(names) == 1 else many
 
 
 def listed(names: Sequence[str]) -> str:
@@ -314,9 +235,10 @@ def skipped(result: Result) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 def next_steps(result: Result) -> tuple[str, ...]:
     """What to do now, cheapest first; empty where the verdict leaves nothing open."""
-    open_ones = [verdict for verdict in result.verdicts if verdict.feasibility is Feasibility.UNKNOWN and not _named_failures(verdict)]
-    unknown = [protocol_name(verdict.protocol) for verdict in open_ones]
-    steps = [_opening(one) for one in kept_by_hosts(result)]
+    # What has a name says itself what to do, and a server agent adds nothing to what vpnprobe cannot do.
+    unnamed = [verdict for verdict in result.verdicts if not any(reason.rule.startswith(FAILURE_RULES) for reason in verdict.because)]
+    unknown = [protocol_name(verdict.protocol) for verdict in unnamed if verdict.feasibility is Feasibility.UNKNOWN]
+    steps = [opening(one) for one in kept_by_hosts(result)]
     if not result.complete:
         steps.append("Run it again: this run was interrupted.")
     if result.run.mode is Mode.OFFLINE and (unknown or not result.verdicts):
@@ -374,7 +296,7 @@ def _texts(told: object) -> list[str]:
     return [str(one) for one in told] if isinstance(told, list | tuple) else []
 
 
-def _opening(kept: KeptByHost) -> str:
+def opening(kept: KeptByHost) -> str:
     """What to run where, and why."""
     manager = f" ({kept.firewall})" if kept.firewall else ""
     if not kept.commands:

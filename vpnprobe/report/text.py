@@ -8,9 +8,10 @@ from textwrap import wrap
 from typing import Final
 
 from vpnprobe.observations.schema import Result
+from vpnprobe.report.headlines import Headline, headline
 from vpnprobe.report.profile import not_applied
 from vpnprobe.report.rows import Anchors, VerdictLine, verdict_lines
-from vpnprobe.report.story import Headline, headline, next_steps, skipped, vanishings
+from vpnprobe.report.story import next_steps, skipped, vanishings
 from vpnprobe.report.words import SETTINGS, Mark, mode_words, value_words, visible
 
 LEAST_WIDTH: Final = 40

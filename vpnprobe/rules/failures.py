@@ -37,6 +37,12 @@ def _name(row: Observation, known: Mapping[str, FailureText]) -> str | None:
     return next((name for name, failure in known.items() if failure.describes(row.check, row.outcome, row.cause)), None)
 
 
+def settles(row: Observation, rules: RuleSet) -> bool:
+    """Whether the row's name shows that an existing server does not work with the profile."""
+    failure = rules.failures.get(str(row.detail.get("failure")))
+    return failure is not None and failure.settles and is_of_profile(row)
+
+
 def is_of_profile(row: Observation) -> bool:
     """Whether it is about an existing server, tried with the user's own profile."""
     return form_of(row).startswith(PROFILE)

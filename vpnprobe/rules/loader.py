@@ -267,6 +267,7 @@ def _failure(table: Table, protocols: tuple[str, ...]) -> FailureText:
         check=table.optional_text("check"),
         outcomes=table.choices("outcomes", Outcome) if table.has("check") else frozenset(),
         cause=table.optional_choice("cause", Cause),
+        settles=table.flag("settles", default=False),
     )
     table.finish()
     return failure

@@ -3,7 +3,7 @@
 A protocol that is judged port by port is judged by the first candidate that works without limits and is not shown to lose more than another
 (a few packets lost by chance on one of them change nothing), and is infeasible only where every one is shown to fail. What
 can be wrapped is judged wrap by wrap on each port, plain first; an existing server that was tried with the user's own profile counts where
-it works, and fails nothing but itself.
+it works, and fails nothing but itself; what the path alone leaves open, a failure's name may settle there (`FailureText.settles`).
 `feasible`: whatever port and wrap its settings name; `degraded`: with loss or limits, or only with another setting that its users feel;
 `unknown`: neither is shown.
 
@@ -11,13 +11,13 @@ Invariant: every verdict has a reason, and nothing that was not measured fails i
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import sqrt
 from typing import Final, NamedTuple
 
 from vpnprobe.observations.schema import Cause, Direction, Feasibility, Observation, Outcome, Reason, Transport, Verdict
 from vpnprobe.rules.candidates import Candidate, candidates, was_tried
-from vpnprobe.rules.failures import failures
+from vpnprobe.rules.failures import failures, settles
 from vpnprobe.rules.logic import Finding, Part, Reading, Value, distinct, evaluate
 from vpnprobe.rules.model import PLAIN, PROFILE, Need, ProtocolTraits, RuleSet, Security, Setting, Truth, Weight
 from vpnprobe.rules.sentences import filled, form_words, grouped, in_words, told
@@ -158,7 +158,9 @@ def _on_port(profile: ProtocolTraits, candidate: Candidate, observations: Sequen
     findings = tuple(finding for rule in rules.rules_of(profile.name) if (finding := evaluate(rule, reading)) is not None)
     counting = [finding.truth for finding in findings if _counts(finding)]
     truth = next((truth for truth in (Truth.FALSE, Truth.UNKNOWN) if truth in counting), Truth.TRUE)
-    return PortFindings(candidate.port, truth, findings, candidate.form)
+    found = PortFindings(candidate.port, truth, findings, candidate.form)
+    settled = truth is Truth.UNKNOWN and any(settles(row, rules) for row in found.rows)
+    return replace(found, truth=Truth.FALSE) if settled else found
 
 
 def _counts(finding: Finding) -> bool:

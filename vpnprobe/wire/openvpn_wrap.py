@@ -163,6 +163,15 @@ def _long_packet_id(packet_id: int, unix_time: int) -> bytes:
     return (packet_id & 0xFFFFFFFF).to_bytes(4, "big") + (unix_time & 0xFFFFFFFF).to_bytes(4, "big")
 
 
+def digest_lack(name: str) -> str:
+    """Why a digest cannot be tls-auth's here; empty: it can."""
+    try:
+        _digest(name)
+    except CannotRun as lack:
+        return str(lack)
+    return ""
+
+
 def _digest(name: str) -> tuple[str, int]:
     """Python's name of a digest, and its bytes."""
     known = DIGESTS.get(name.upper(), name.lower().replace("-", "_"))
