@@ -10,7 +10,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -32,6 +32,8 @@ END_DEADLINE_S: Final = 5.0
 """From SIGTERM to SIGKILL: one with `explicit-exit-notify` tells its server first, once a second."""
 _DEVICE: Final = re.compile(r"(?:TUN/TAP|DCO) device (\S+) opened")
 _LINK: Final = re.compile(r"(UDP|TCP)\w* link remote: \[AF_INET6?\](\S+):(\d+)")
+_TIME: Final = re.compile(r"^(?:[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}|[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9]{2} [0-9:]{8} [0-9]{4}) ")
+"""Before a line: of 2.5 and later, and of 2.4."""
 _PUSHED: Final = re.compile(r"PUSH: Received control message: '(PUSH_REPLY.*)'")
 
 
@@ -66,8 +68,20 @@ def find_openvpn() -> str:
 class TunnelProcess:
     """An async context manager: openvpn runs inside of it, and has ended behind it."""
 
-    def __init__(self, program: str, profile: Path, secrets: Secrets, *, attempts: int) -> None:
+    def __init__(
+        self,
+        program: str,
+        profile: Path,
+        secrets: Secrets,
+        *,
+        attempts: int,
+        text: bytes | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
+        """`text`: the profile as openvpn is to read it, from its standard input; None: from the file. `options`: more, which go last."""
         self._program = program
+        self._text = text
+        self._options = tuple(options)
         self._profile = profile
         self._secrets = secrets
         self._attempts = attempts
@@ -76,6 +90,9 @@ class TunnelProcess:
         self._writer: asyncio.StreamWriter | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._log: list[Logged] = []
+        self._heard: list[float] = []
+        self._said: set[str] = set()
+        self._began = self._news = time.monotonic()
         self._output = ""
         self.state: State | None = None
         self.connected: State | None = None
@@ -89,14 +106,20 @@ class TunnelProcess:
         self._folder = TemporaryDirectory(prefix="vpnprobe-verify-")
         socket_path = Path(self._folder.name) / "management"
         self._server = await asyncio.start_unix_server(self._serve, socket_path, limit=MOST_LINE_BYTES)
-        command = [self._program, "--cd", str(self._profile.parent.absolute()), "--config", str(self._profile.absolute())]
+        source = "stdin" if self._text is not None else str(self._profile.absolute())
+        command = [self._program, "--cd", str(self._profile.parent.absolute()), "--config", source]
         command += ["--management", str(socket_path), "unix", "--management-client", "--management-hold"]
-        command += ["--management-query-passwords", "--verb", "3"]
+        command += ["--management-query-passwords", "--verb", "3", *self._options]
+        self._began = self._news = time.monotonic()
         with (Path(self._folder.name) / "output").open("wb") as output:
             # A session of its own: Ctrl-C on the terminal is for us to act on.
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
+        assert self._process.stdin is not None
+        # It reads all of it before it does anything else, or has ended.
+        with suppress(BrokenPipeError), self._process.stdin as given:
+            given.write(self._text or b"")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -106,16 +129,17 @@ class TunnelProcess:
             self._server.close()
             self._folder.cleanup()
 
-    async def come_up(self, deadline_s: float) -> bool:
-        """Whether it is up within so many seconds; otherwise `problem` says why."""
+    async def come_up(self, deadline_s: float, *, patience_s: float | None = None) -> bool:
+        """Whether it is up within so many seconds; otherwise `problem` says why. `patience_s`: without a line that it had not said yet."""
         assert self._process is not None
         until = time.monotonic() + deadline_s
         while self.connected is None and not self.problem:
-            if self._has_ended():
+            if self.has_ended:
                 self.problem = self.words() or f"it ended by itself with status {self._process.returncode}"
-            elif time.monotonic() > until:
+            elif time.monotonic() > until or (patience_s is not None and time.monotonic() - self._news > patience_s):
                 words = self.words()
-                self.problem = f"it is not up within {deadline_s:.0f} s" + (f": {words}" if words else f" ({self._where()})")
+                waited = min(deadline_s, time.monotonic() - self._began)
+                self.problem = f"it is not up within {waited:.0f} s" + (f": {words}" if words else f" ({self._where()})")
             else:
                 self._changed.clear()
                 with suppress(TimeoutError):
@@ -127,7 +151,8 @@ class TunnelProcess:
         self.problem = self.problem or problem
         self._changed.set()
 
-    def _has_ended(self) -> bool:
+    @property
+    def has_ended(self) -> bool:
         """One that made itself a daemon goes on though what was started has ended well."""
         assert self._process is not None
         ended = self._process.poll()
@@ -145,6 +170,16 @@ class TunnelProcess:
     def lines(self) -> list[str]:
         """Its log since it connected here."""
         return [line.text for line in self._log]
+
+    @property
+    def timed(self) -> list[tuple[float, str]]:
+        """The same with the seconds since it was started."""
+        return list(zip(self._heard, self.lines, strict=True))
+
+    @property
+    def output(self) -> list[str]:
+        """What it wrote itself, its log before it connected here among it, without times."""
+        return [_TIME.sub("", line).strip() for line in self._read_output().splitlines()]
 
     @property
     def device(self) -> str:
@@ -197,7 +232,7 @@ class TunnelProcess:
             case State() as state:
                 self._move(state)
             case Logged() as logged if len(self._log) < MOST_LOG_LINES:
-                self._log.append(logged)
+                self._note(logged)
             case Wanted() as wanted:
                 self._give(wanted)
             case Refused(kind):
@@ -208,6 +243,14 @@ class TunnelProcess:
             case _:
                 return
         self._changed.set()
+
+    def _note(self, logged: Logged) -> None:
+        now = time.monotonic()
+        if logged.text not in self._said:
+            self._said.add(logged.text)
+            self._news = now
+        self._log.append(logged)
+        self._heard.append(now - self._began)
 
     def _move(self, state: State) -> None:
         self.state = state
@@ -266,6 +309,6 @@ class TunnelProcess:
 
 def _last_words(output: str) -> str:
     """The last line that says something of its own, without the time before it."""
-    lines = [re.sub(r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8} ", "", line).strip() for line in output.splitlines()]
+    lines = [_TIME.sub("", line).strip() for line in output.splitlines()]
     told = [line for line in lines if line and not line.startswith(("Use --help", "Exiting due to"))]
     return told[-1] if told else ""

@@ -1,0 +1,41 @@
+"""What follows where a protocol's own program was tried with the same profile (`real-client` rows, `detail.protocol`).
+
+That it comes up proves that the profile works here: what stops vpnprobe's own try then fails nothing, and the verdict is open, with the
+reason first. That it does not come up takes nothing from what vpnprobe's own try has shown of the path; the verdict says both.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from vpnprobe.observations.schema import Feasibility, Observation, Outcome, Reason
+from vpnprobe.rules.model import PROFILE, RuleSet
+from vpnprobe.rules.sentences import filled, listed
+from vpnprobe.rules.verdicts import Judgement
+
+CHECK: Final = "real-client"
+COMES_UP: Final = "real-client"
+STOPS: Final = "real-client-stops"
+STOPPED: Final = frozenset({Outcome.REFUSED, Outcome.NO_ANSWER})
+
+
+def with_real_client(judgement: Judgement, observations: Sequence[Observation], rules: RuleSet) -> Judgement:
+    """The judgement, with what the protocol's own program came to."""
+    rows = [row for row in observations if row.check == CHECK and row.detail.get("protocol") == judgement.profile.name]
+    up = [row for row in rows if row.outcome is Outcome.PASS]
+    stopped = [row for row in rows if row.outcome in STOPPED]
+    verdict = judgement.verdict
+    if up and not judgement.works:
+        because = (_reason(COMES_UP, up, rules), *verdict.because)
+        return replace(judgement, verdict=replace(verdict, feasibility=Feasibility.UNKNOWN, because=because))
+    if stopped and not up and judgement.works and any(one.form.startswith(PROFILE) for one in judgement.ports if one.port == verdict.port):
+        return replace(judgement, verdict=replace(verdict, because=(*verdict.because, _reason(STOPS, stopped, rules))))
+    return judgement
+
+
+def _reason(key: str, rows: Sequence[Observation], rules: RuleSet) -> Reason:
+    words = {
+        "program": listed(dict.fromkeys(str(row.detail.get("program")) for row in rows)),
+        "port": listed(dict.fromkeys(row.port for row in rows if row.port is not None)),
+    }
+    return Reason(key, filled(rules.remarks[key], words), tuple(row.id for row in rows))
