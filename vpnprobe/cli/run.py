@@ -173,6 +173,7 @@ async def _run(
     measured, took = await _measured(wanted, settings)
     if beside is not None and measured.complete:
         measured = await _beside(measured, beside)
+        took += beside.took_s
     ports = (*ports, control_port) if control_port is not None and control_port not in ports else ports
     ports = tuple(dict.fromkeys(of_profile if wanted.alone else (*of_profile, *ports)))
     decision = decided(measured.observations, judging, rule_set(judging), ports=ports, control_port=control_port, protocols=protocols)
@@ -243,7 +244,7 @@ async def _measured(wanted: Wanted, settings: "Settings") -> "tuple[Measured, fl
 
 
 async def _beside(measured: "Measured", trial: "RealClientTrial") -> "Measured":
-    """With what the protocol's own program came to with the same profile. After our own try: a server may serve one session of an identity."""
+    """With what the protocol's own program came to with the same profile. After our own try: sessions of one identity disturb each other."""
     whole = await try_real_client(trial, measured.observations)
     found = replace(
         measured,

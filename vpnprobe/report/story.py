@@ -145,7 +145,7 @@ def headline(result: Result) -> Headline:
 
 
 def _of_real_client(result: Result, beside: RealClient) -> Headline | None:
-    """Where the run was about nothing but its profile, and vpnprobe's own try says something else than the program; None: it leads nothing."""
+    """Where the run was about its profile alone, and vpnprobe's own try says something else than the program; None: it leads nothing."""
     about_more = any(verdict.protocol not in beside.protocols for verdict in result.verdicts)
     if about_more or beside.comparison == AGREES or beside.came_up is None:
         return None

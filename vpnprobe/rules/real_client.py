@@ -1,7 +1,8 @@
 """What follows where a protocol's own program was tried with the same profile (`real-client` rows, `detail.protocol`).
 
-That it comes up proves that the profile works here: what stops vpnprobe's own try then fails nothing, and the verdict is open, with the
-reason first. That it does not come up takes nothing from what vpnprobe's own try has shown of the path; the verdict says both.
+That it comes up where vpnprobe's own try does not (`detail.comparison`) leaves the verdict open, with the reason first: what stops the own
+try fails nothing then. That it comes up as the own try does says nothing of data, in which alone they cannot differ. That it does not come
+up takes nothing from what vpnprobe's own try has shown of the path; the verdict says both.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from vpnprobe.rules.verdicts import Judgement
 CHECK: Final = "real-client"
 COMES_UP: Final = "real-client"
 STOPS: Final = "real-client-stops"
+DIFFERS: Final = "differs"
 STOPPED: Final = frozenset({Outcome.REFUSED, Outcome.NO_ANSWER})
 
 
@@ -23,10 +25,11 @@ def with_real_client(judgement: Judgement, observations: Sequence[Observation], 
     """The judgement, with what the protocol's own program came to."""
     rows = [row for row in observations if row.check == CHECK and row.detail.get("protocol") == judgement.profile.name]
     up = [row for row in rows if row.outcome is Outcome.PASS]
+    otherwise = [row for row in up if row.detail.get("comparison") == DIFFERS]
     stopped = [row for row in rows if row.outcome in STOPPED]
     verdict = judgement.verdict
-    if up and not judgement.works:
-        because = (_reason(COMES_UP, up, rules), *verdict.because)
+    if otherwise and not judgement.works:
+        because = (_reason(COMES_UP, otherwise, rules), *verdict.because)
         return replace(judgement, verdict=replace(verdict, feasibility=Feasibility.UNKNOWN, because=because))
     if stopped and not up and judgement.works and any(one.form.startswith(PROFILE) for one in judgement.ports if one.port == verdict.port):
         return replace(judgement, verdict=replace(verdict, because=(*verdict.because, _reason(STOPS, stopped, rules))))

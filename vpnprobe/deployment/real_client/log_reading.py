@@ -5,7 +5,7 @@ counts for nothing. Several attempts in one log are told by the one that came fa
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from vpnprobe.deployment.real_client.steps import STEPS, Came, Course, Step, StepTold
@@ -60,6 +60,7 @@ def _failed(step: Step | None, pattern: str, cause: str = "") -> _Mark:
     return _Mark(re.compile(pattern), step, Came.FAILED, cause)
 
 
+_TLS: Final = r"^(?:OpenSSL|mbed TLS|Received fatal SSL alert): .*"
 _MARKS: Final = (
     # The first that a line has counts.
     _failed(Step.START, r"^Options error: ", "profile-refused"),
@@ -91,10 +92,10 @@ _MARKS: Final = (
     _told(Step.CERTIFICATE, r"^(?:VERIFY |Sent fatal SSL alert)"),
     _failed(None, r"^Received fatal SSL alert: (?:certificate expired)", "client-certificate-expired"),
     _failed(None, r"^Received fatal SSL alert: (?:unknown CA|bad certificate|certificate \w+)", "client-certificate-refused"),
-    _failed(None, r"^(?:OpenSSL|mbed TLS): .*(?:alert certificate expired)", "client-certificate-expired"),
-    _failed(None, r"^(?:OpenSSL|mbed TLS): .*alert (?:unknown ca|bad certificate|certificate \w+)", "client-certificate-refused"),
-    _failed(Step.CERTIFICATE, r"(?:unsupported protocol|protocol version|no protocols available|wrong (?:ssl )?version)", "tls-version"),
-    _failed(Step.CERTIFICATE, r"(?:no shared cipher|no ciphers available|handshake failure|no suitable)", "tls-no-common-cipher"),
+    _failed(None, rf"{_TLS}alert certificate expired", "client-certificate-expired"),
+    _failed(None, rf"{_TLS}alert (?:unknown ca|bad certificate|certificate \w+)", "client-certificate-refused"),
+    _failed(Step.CERTIFICATE, rf"{_TLS}(?:unsupported protocol|protocol version|no protocols available|wrong.* version)", "tls-version"),
+    _failed(Step.CERTIFICATE, rf"{_TLS}(?:no shared cipher|no ciphers available|handshake failure|no suitable)", "tls-no-common-cipher"),
     _told(Step.KEYS, r"^Control Channel: "),
     _passed(Step.KEYS, r"Peer Connection Initiated with "),
     _failed(Step.LOGIN, r"^AUTH: Received control message: AUTH_FAILED,Data channel cipher negotiation", "no-common-data-cipher"),
@@ -133,10 +134,18 @@ def plain(line: str, secrets: Sequence[str] = ()) -> str:
     return shown(line)
 
 
+def told_lines(lines: Iterable[tuple[float | None, str]], secrets: Sequence[str] = ()) -> tuple[TimedLine, ...]:
+    """A log without what is said of the management interface, and without secrets."""
+    return tuple(TimedLine(at, plain(text, secrets)) for at, text in lines if text and not text.startswith("MANAGEMENT: "))
+
+
 def read_log(lines: Sequence[TimedLine], *, stream: bool, signs_in: bool, problem: str = "", ended: bool = False) -> Course:
-    """`stream`: over TCP. `signs_in`: a user name is sent. `problem`: why it was not waited for any longer; `ended`: openvpn ended itself."""
+    """`stream`: over TCP; `signs_in`: a user name is sent.
+
+    `problem`: why it was not waited for any longer; `ended`: openvpn ended itself.
+    """
     attempts = [_Attempt(attempt) for attempt in _attempts(lines)]
-    best = max(reversed(attempts), key=lambda attempt: attempt.farthest)
+    best = max(reversed(attempts), key=lambda attempt: (attempt.farthest, attempt.says_something))
     if Step.UP in best.passed:
         return Course(True, steps=best.told(None))
     mark, words = best.failure()
@@ -177,7 +186,10 @@ class _Attempt:
             mark = next((mark for mark in _MARKS if mark.pattern.search(line.text)), None)
             if mark is not None:
                 self._take(mark, line)
-        self._began = bool(lines)
+
+    @property
+    def says_something(self) -> bool:
+        return bool(self._words)
 
     def _take(self, mark: _Mark, line: TimedLine) -> None:
         step = mark.step or self.next_step

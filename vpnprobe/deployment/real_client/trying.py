@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vpnprobe.deployment.real_client.comparing import Comparison, Finding, compared, overall
-from vpnprobe.deployment.real_client.log_reading import TimedLine, plain, read_log
+from vpnprobe.deployment.real_client.log_reading import plain, read_log, told_lines
 from vpnprobe.deployment.real_client.options import LEFT_OUT, QUIET, added_options
 from vpnprobe.deployment.real_client.own_steps import PROBE, own_course
 from vpnprobe.deployment.real_client.steps import NAMES, STEPS, Course, Step, StepTold
@@ -31,7 +31,7 @@ from vpnprobe.rules.real_client import CHECK
 
 DEADLINE_S: Final = 25.0
 """For one remote."""
-PATIENCE_S: Final = 10.0
+PATIENCE_S: Final = 8.0
 """Without a line that openvpn has not said yet; by then it has repeated its first packet twice."""
 ALL_DEADLINE_S: Final = 90.0
 """For all remotes: none is begun after that."""
@@ -117,10 +117,10 @@ class RealClientTrial:
         async with process:
             await process.come_up(DEADLINE_S, patience_s=PATIENCE_S)
             took = loop.time() - began
-            ended, timed, output = process.has_ended, process.timed, process.output
+            ended, output = process.has_ended, process.output
         hidden = [one for one in (test.password, secrets.passphrase, profile.credentials.password) if one and len(one) >= SHORTEST_SECRET]
-        lines = [TimedLine(at, plain(text, hidden)) for at, text in timed]
-        lines = lines or [TimedLine(None, plain(text, hidden)) for text in output if text]
+        # What it said before it connected to its management interface is in its output alone.
+        lines = told_lines(process.timed, hidden) or told_lines(((None, text) for text in output), hidden)
         real = read_log(
             lines,
             stream=remote.transport is Transport.TCP,
@@ -142,6 +142,11 @@ class RealClientTrial:
     @property
     def comparison(self) -> Comparison:
         return overall([one.finding for one in self.tried])
+
+    @property
+    def took_s(self) -> float:
+        """Seconds, of all remotes."""
+        return sum(one.took_s for one in self.tried)
 
     def observations(self) -> tuple[Observation, ...]:
         """One for each remote."""
