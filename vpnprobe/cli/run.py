@@ -244,7 +244,7 @@ async def _measured(wanted: Wanted, settings: "Settings") -> "tuple[Measured, fl
 
 
 async def _beside(measured: "Measured", trial: "RealClientTrial") -> "Measured":
-    """With what the protocol's own program came to with the same profile. After our own try: sessions of one identity disturb each other."""
+    """With what the protocol's own program came to with the same profile. After our own try: two sessions of one identity clash."""
     whole = await try_real_client(trial, measured.observations)
     found = replace(
         measured,

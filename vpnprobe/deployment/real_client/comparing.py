@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from vpnprobe.deployment.real_client.steps import NAMES, Course, Step
+from vpnprobe.deployment.real_client.steps import NAMES, Came, Course, Step
 from vpnprobe.evidence.named_failures import NOT_SUPPORTED, PROFILE_REFUSED
 
 CERTAIN: Final = frozenset(
@@ -52,6 +52,12 @@ UNSPOKEN: Final = frozenset(
 """Names of what a server that falls silent or closes leaves to guess: the step before and the one behind it may be the same event."""
 
 
+BY_VERSION: Final = frozenset({"profile-refused", "push-refused"})
+"""What a client refuses is not the same in all releases."""
+JUDGED_AS: Final = (2, 6)
+"""The release whose refusals vpnprobe knows."""
+
+
 class Comparison(StrEnum):
     """What came of it."""
 
@@ -70,8 +76,21 @@ class Finding:
     sentence: str
 
 
-def compared(real: Course, own: Course, *, program: str, where: str, left_out_decides: bool = False) -> Finding:
-    """`program`: what the real client is called, with its version. `left_out_decides`: what it would not have started with was left out."""
+def compared(
+    real: Course, own: Course, *, program: str, where: str, left_out_decides: bool = False, number: tuple[int, int] | None = None
+) -> Finding:
+    """`program`: what the real client is called, with its version; `number`: that version, None: not known.
+
+    `left_out_decides`: what it would not have started with was left out.
+    """
+    finding = _compared(real, own, program=program, where=where, left_out_decides=left_out_decides)
+    if finding.comparison is Comparison.DIFFERS and {real.cause, own.cause} & BY_VERSION and number not in (None, JUDGED_AS):
+        as_what = ".".join(map(str, JUDGED_AS))
+        return Finding(finding.comparison, f"{finding.sentence} vpnprobe says what OpenVPN {as_what} takes; this one is another release.")
+    return finding
+
+
+def _compared(real: Course, own: Course, *, program: str, where: str, left_out_decides: bool) -> Finding:
     stops = f"{program} stops at '{_name(real)}'{_because(real)}"
     own_stops = f"vpnprobe's own try stops at '{_name(own)}'{_because(own)}"
     if real.came_up is None:
@@ -81,7 +100,9 @@ def compared(real: Course, own: Course, *, program: str, where: str, left_out_de
         why = "vpnprobe cannot try it" if own.cause == NOT_SUPPORTED else "vpnprobe did not try it"
         return Finding(Comparison.OPEN, f"{came}; {why}{_because(own)}.")
     if real.came_up and own.came_up:
-        return Finding(Comparison.AGREES, f"{program} comes up with this profile at {where}, as vpnprobe's own try does.")
+        data = own.steps.get(Step.DATA)
+        dead = f" Data, which openvpn did not try, is what stops it: {'; '.join(data.words)}." if data and data.came is Came.FAILED else ""
+        return Finding(Comparison.AGREES, f"{program} comes up with this profile at {where}, as vpnprobe's own try does.{dead}")
     if real.came_up:
         if own.cause == PROFILE_REFUSED and left_out_decides:
             why = "what vpnprobe says that OpenVPN does not start with was left out of its run"

@@ -134,6 +134,7 @@ class RealClientTrial:
             own,
             program=self.installed.name,
             where=_where(remote),
+            number=self.installed.number,
             left_out_decides=bool({note.line for note in profile.refused} & {one.line for one in narrowed.left_out}),
         )
         log = tuple(line.text for line in lines[:MOST_LOG_LINES])
