@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from vpnprobe.observations.schema import Result
+from vpnprobe.observations.schema import Feasibility, Result
 from vpnprobe.report.words import Mark, visible
 
+WORKS: Final = (Feasibility.FEASIBLE, Feasibility.DEGRADED)
 DIFFERS: Final = "differs"
 AGREES: Final = "agrees"
 LONGEST_LOG: Final = 200
@@ -113,6 +114,25 @@ def real_client(result: Result) -> RealClient | None:
         tuple(_remote(one) for one in _mappings(told.get("remotes"))[:MOST_REMOTES]),
         _texts(told.get("not_tried")),
     )
+
+
+def leading_words(result: Result) -> tuple[str, str, str] | None:
+    """Tone, sentence and reason of the headline where the run was about its profile alone, and the two do not say the same.
+
+    None: what the program came to does not lead.
+    """
+    beside = real_client(result)
+    about_more = beside is not None and any(verdict.protocol not in beside.protocols for verdict in result.verdicts)
+    if beside is None or about_more or beside.comparison == AGREES or beside.came_up is None:
+        return None
+    works, why = any(verdict.feasibility in WORKS for verdict in result.verdicts), " ".join(beside.findings)
+    if beside.came_up and not works:
+        own = "does not" if beside.comparison == DIFFERS else "says nothing of it"
+        return "fair", f"{beside.program} comes up with this profile, and vpnprobe's own try {own}", why
+    if not beside.came_up and (works or beside.comparison != DIFFERS):
+        own = ", and vpnprobe's own try does" if works else ""
+        return "bad", f"{beside.program} does not come up with this profile{own}", why
+    return None
 
 
 def _remote(told: Mapping[str, Any]) -> RemoteBeside:

@@ -21,7 +21,7 @@ from vpnprobe.observations.schema import (
     Transport,
     Verdict,
 )
-from vpnprobe.report.real_client import AGREES, DIFFERS, RealClient, real_client
+from vpnprobe.report.real_client import leading_words
 from vpnprobe.report.words import (
     cause_words,
     count_words,
@@ -130,8 +130,8 @@ class SecondOpinion:
 
 def headline(result: Result) -> Headline:
     """The recommendation in one sentence, or what stands in its way; what a protocol's own program came to goes before it."""
-    if (beside := real_client(result)) is not None and (leading := _of_real_client(result, beside)) is not None:
-        return leading
+    if (leading := leading_words(result)) is not None:
+        return Headline(*leading)
     advice = result.recommendation
     if advice is not None:
         verdict = next((verdict for verdict in result.verdicts if verdict.protocol == advice.protocol), None)
@@ -142,21 +142,6 @@ def headline(result: Result) -> Headline:
     if not result.verdicts:
         return _without_verdicts(result)
     return _without_advice(result)
-
-
-def _of_real_client(result: Result, beside: RealClient) -> Headline | None:
-    """Where the run was about its profile alone, and vpnprobe's own try says something else than the program; None: it leads nothing."""
-    about_more = any(verdict.protocol not in beside.protocols for verdict in result.verdicts)
-    if about_more or beside.comparison == AGREES or beside.came_up is None:
-        return None
-    works, why = any(verdict.feasibility in WORKS for verdict in result.verdicts), " ".join(beside.findings)
-    if beside.came_up and not works:
-        own = "does not" if beside.comparison == DIFFERS else "says nothing of it"
-        return Headline("fair", f"{beside.program} comes up with this profile, and vpnprobe's own try {own}", why)
-    if not beside.came_up and (works or beside.comparison != DIFFERS):
-        own = ", and vpnprobe's own try does" if works else ""
-        return Headline("bad", f"{beside.program} does not come up with this profile{own}", why)
-    return None
 
 
 def _without_verdicts(result: Result) -> Headline:

@@ -107,6 +107,7 @@ _MARKS: Final = (
     _passed(Step.PUSH, r"^PUSH: Received control message: 'PUSH_REPLY"),
     _failed(Step.UP, r"^OPTIONS ERROR: server pushed compression", "push-refused"),
     _failed(Step.UP, r"^OPTIONS ERROR: failed to negotiate cipher", "no-common-data-cipher"),
+    _failed(Step.UP, r"^Pushed option rejected by filter"),
     _failed(Step.UP, r"^(?:OPTIONS ERROR|ERROR: Failed to apply push options)"),
     _passed(Step.UP, r"^Initialization Sequence Completed"),
     _told(Step.UP, r"^(?:Outgoing )?Data Channel: (?:[Cc]ipher|using)"),

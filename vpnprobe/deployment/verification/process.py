@@ -6,6 +6,7 @@ routes. Beside what that takes, only `verb` is set. What it wrote before it got 
 """
 
 import asyncio
+import os
 import re
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Final, Self
 
 from vpnprobe.deployment.undoing import find_program
@@ -28,6 +29,7 @@ from vpnprobe.transports.stack import Address
 PROGRAM: Final = "openvpn"
 MOST_LOG_LINES: Final = 4000
 MOST_LINE_BYTES: Final = 1 << 16
+LONGEST_FOLDER_BYTES: Final = 70
 END_DEADLINE_S: Final = 5.0
 """From SIGTERM to SIGKILL: one with `explicit-exit-notify` tells its server first, once a second."""
 _DEVICE: Final = re.compile(r"(?:TUN/TAP|DCO) device (\S+) opened")
@@ -103,7 +105,7 @@ class TunnelProcess:
         self.on_broken: Callable[[], None] = lambda: None
 
     async def __aenter__(self) -> Self:
-        self._folder = TemporaryDirectory(prefix="vpnprobe-verify-")
+        self._folder = TemporaryDirectory(prefix="vpnprobe-verify-", dir=_short_folder())
         socket_path = Path(self._folder.name) / "management"
         self._server = await asyncio.start_unix_server(self._serve, socket_path, limit=MOST_LINE_BYTES)
         source = "stdin" if self._text is not None else str(self._profile.absolute())
@@ -305,6 +307,11 @@ class TunnelProcess:
         with suppress(OSError):
             self._output = (Path(self._folder.name) / "output").read_text(errors="replace")[-16384:]
         return self._output
+
+
+def _short_folder() -> str | None:
+    """Where a unix socket's name fits into its 108 bytes (unix(7)); None: the usual one for temporary files."""
+    return None if len(os.fsencode(gettempdir())) <= LONGEST_FOLDER_BYTES else "/tmp"
 
 
 def _last_words(output: str) -> str:
