@@ -54,3 +54,12 @@ def test_that_it_does_not_come_up_takes_nothing_from_what_passes() -> None:
 def test_both_alike_change_nothing() -> None:
     for outcome, works in ((Outcome.PASS, True), (Outcome.REFUSED, False), (Outcome.SKIPPED, False), (Outcome.SKIPPED, True)):
         assert verdict(*own(works=works), real(outcome, "agrees")) == verdict(*own(works=works))
+
+
+def test_nobody_is_advised_to_try_what_was_just_tried() -> None:
+    skipped = row("openvpn/reset", Transport.UDP, Outcome.SKIPPED, port=1194, sent=None, detail={**PROFILE, "failure": "not-supported"})
+    advice = "Try it with the OpenVPN client itself"
+    assert any(advice in reason.text for reason in verdict(skipped).because)
+    found = verdict(skipped, real(Outcome.PASS, "open"))
+    assert found.because
+    assert not any(advice in reason.text for reason in found.because)

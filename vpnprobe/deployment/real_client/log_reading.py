@@ -233,7 +233,7 @@ class _Attempt:
         if step is stopped:
             return StepTold(Came.FAILED, words or ((problem,) if problem else ()))
         if step is Step.DATA:
-            return StepTold(Came.NOT_TRIED, ("not tried: it ran without a tunnel device",) if Step.UP in self.passed else ())
+            return StepTold(Came.NOT_TRIED, ("it ran without a tunnel device",) if Step.UP in self.passed else ())
         line = self.passed.get(step)
         if line is not None or place <= self.farthest or (step is Step.START and self._words.keys() - {Step.START}):
             return StepTold(Came.PASSED, words, line.at_s if line is not None else None)
