@@ -144,8 +144,14 @@ def test_of_several_attempts_the_one_that_came_farthest_counts() -> None:
 
 def test_a_secret_that_nobody_gave() -> None:
     course = read("", problem="it asks for the secret 'Auth', which nobody gave: run it on a terminal, or put it into the profile")
-    assert (course.came_up, course.cause) == (False, "credentials-wanted")
+    assert (course.came_up, course.cause) == (None, "credentials-wanted")
     assert "nobody gave" in course.words
+
+
+def test_a_port_of_this_machine_that_another_program_has() -> None:
+    line = "TCP/UDP: Socket bind failed on local address [AF_INET][undef]:1194: Address already in use (errno=98)"
+    course = read(f"{line}\nExiting due to fatal error", ended=True)
+    assert (course.came_up, course.cause, course.words) == (None, "", line)
 
 
 def test_options_of_ours_that_it_does_not_take_say_nothing_of_the_profile() -> None:

@@ -16,6 +16,8 @@ MOST_WORDS: Final = 6
 LONGEST_WORDS: Final = 300
 """Characters of one line."""
 NOBODY_WAS_ASKED: Final = "credentials-wanted"
+PORT_TAKEN: Final = "port-taken"
+"""Another program, maybe the tunnel itself, has the port here that openvpn wants: nothing follows for the profile."""
 SILENCES: Final = {
     Step.RESET: "silent",
     Step.CERTIFICATE: "tls-silent",
@@ -71,7 +73,7 @@ _MARKS: Final = (
     _failed(Step.CONNECT, r"^TCP: connect to .* failed.*(?:Connection refused|ECONNREFUSED)", "port-refused"),
     _failed(Step.CONNECT, r"^TCP: connect to .* failed", "unreachable"),
     _failed(Step.CONNECT, r"^(?:read|write) (?:UDP|TCP).*(?:Network is unreachable|No route to host|Host is down)", "unreachable"),
-    _failed(Step.CONNECT, r"Socket bind failed"),
+    _failed(Step.CONNECT, r"Socket bind failed", PORT_TAKEN),
     _failed(Step.CONNECT, r"^(?:HTTP proxy returned|HTTP proxy authenticate|socks_|recv_socks_reply)"),
     _failed(Step.RESET, r"^read UDP.*Connection refused", "port-refused"),
     _passed(Step.RESET, r"^TLS: Initial packet from "),
@@ -154,7 +156,9 @@ def read_log(lines: Sequence[TimedLine], *, stream: bool, signs_in: bool, proble
     if mark is None and best.nothing_but_ours(lines):
         return Course(None, step, "", problem, best.told(None))
     if mark is None and problem.startswith("it asks for"):
-        return Course(False, step, NOBODY_WAS_ASKED, problem, best.told(step, problem))
+        return Course(None, step, NOBODY_WAS_ASKED, problem, best.told(step, problem))
+    if mark is not None and mark.cause == PORT_TAKEN:
+        return Course(None, step, "", words, best.told(step))
     if mark is None and not ended:
         cause = SILENCES.get(step, "" if stream or step is not Step.CONNECT else "silent")
     if cause == CLOSED_BY_PEER:
