@@ -107,7 +107,18 @@ class TunnelProcess:
     async def __aenter__(self) -> Self:
         self._folder = TemporaryDirectory(prefix="vpnprobe-verify-", dir=_short_folder())
         socket_path = Path(self._folder.name) / "management"
-        self._server = await asyncio.start_unix_server(self._serve, socket_path, limit=MOST_LINE_BYTES)
+        # This does not suspend, so that nobody is interrupted before the server is known here.
+        self._server = await asyncio.start_unix_server(self._serve, socket_path, limit=MOST_LINE_BYTES, start_serving=False)
+        try:
+            await self._server.start_serving()
+            self._process = self._start(socket_path)
+        except BaseException:
+            self._clean_up()
+            raise
+        self._give_text(self._process)
+        return self
+
+    def _start(self, socket_path: Path) -> subprocess.Popen[bytes]:
         source = "stdin" if self._text is not None else str(self._profile.absolute())
         command = [self._program, "--cd", str(self._profile.parent.absolute()), "--config", source]
         command += ["--management", str(socket_path), "unix", "--management-client", "--management-hold"]
@@ -115,21 +126,23 @@ class TunnelProcess:
         self._began = self._news = time.monotonic()
         with (Path(self._folder.name) / "output").open("wb") as output:
             # A session of its own: Ctrl-C on the terminal is for us to act on.
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-            )
-        assert self._process.stdin is not None
-        # It reads all of it before it does anything else, or has ended.
-        with suppress(BrokenPipeError), self._process.stdin as given:
+            return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+
+    def _give_text(self, process: subprocess.Popen[bytes]) -> None:
+        """It reads all of it before it does anything else, or has ended."""
+        assert process.stdin is not None
+        with suppress(BrokenPipeError), process.stdin as given:
             given.write(self._text or b"")
-        return self
+
+    def _clean_up(self) -> None:
+        self._server.close()
+        self._folder.cleanup()
 
     async def __aexit__(self, *_: object) -> None:
         try:
             await self._end()
         finally:
-            self._server.close()
-            self._folder.cleanup()
+            self._clean_up()
 
     async def come_up(self, deadline_s: float, *, patience_s: float | None = None) -> bool:
         """Whether it is up within so many seconds; otherwise `problem` says why. `patience_s`: without a line that it had not said yet."""
@@ -145,7 +158,8 @@ class TunnelProcess:
             else:
                 self._changed.clear()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), 0.1)
+                    async with asyncio.timeout(0.1):
+                        await self._changed.wait()
         return self.connected is not None
 
     def fail(self, problem: str) -> None:
