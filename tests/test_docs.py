@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from vpnprobe.conversations.openvpn_failures import FailureCode
+from vpnprobe.deployment.real_client.options import LEFT_OUT, NO_DNS, QUIET
+from vpnprobe.deployment.real_client.steps import STEPS
 from vpnprobe.rules import load_default
 
 ROOT = Path(__file__).parents[1]
@@ -43,3 +45,12 @@ def test_options_that_are_named_in_the_readme_exist() -> None:
     named = set(re.findall(r"`(--[a-z-]+)", README)) | set(re.findall(r"vpnprobe run.*?(--[a-z-]+)", README))
     assert named
     assert {option for option in named if option not in done.stdout} <= {"--client", "--server"}
+
+
+def test_what_the_real_client_is_run_without_is_told() -> None:
+    section = OPENVPN[OPENVPN.index("## Beside the real client") : OPENVPN.index("## What it was tried against")]
+    assert f"`{' '.join(QUIET)}`" in section
+    assert f"`{' '.join(NO_DNS)}`" in section
+    told = section[section.index("Left out of the profile") : section.index("Options that may refuse")]
+    assert set(re.findall(r"`([a-z0-9-]+)`", told)) == LEFT_OUT
+    assert re.findall(r"^\| `([a-z]+)`: ", section, re.MULTILINE) == list(STEPS)

@@ -21,7 +21,7 @@ from vpnprobe.cli.options import (
     probing_options,
     require_privilege,
 )
-from vpnprobe.cli.profiles import existing_server
+from vpnprobe.cli.profiles import check_real_client, existing_server, real_client_option, real_client_trial, try_real_client
 from vpnprobe.cli.serve import DEFAULT_CONTROL_PORT
 from vpnprobe.errors import CannotRun, UsageError
 from vpnprobe.evidence.statistics import ERROR_BOUND
@@ -29,6 +29,7 @@ from vpnprobe.evidence.statistics import ERROR_BOUND
 if TYPE_CHECKING:
     from vpnprobe.agents.client import Measured
     from vpnprobe.agents.control import Connector
+    from vpnprobe.deployment.real_client.trying import RealClientTrial
     from vpnprobe.observations.schema import Observation
     from vpnprobe.probes.settings import ExistingServer, Settings, WantedPort
     from vpnprobe.transports.stack import Address, NetworkStack, TcpStream
@@ -64,6 +65,7 @@ class Wanted:
 @click.option("--solo", is_flag=True, help="Probe HOST with no server agent there: answers prove, silence says unknown.")
 @click.option("--profile", metavar="FILE", type=click.Path(path_type=Path), help=words.PROFILE)
 @click.option("--take-over", is_flag=True, help="Try the profile though this machine shows that its own tunnel is up, which it interrupts.")
+@real_client_option
 @click.option("--control-port", type=click.IntRange(1, 65535), default=DEFAULT_CONTROL_PORT, show_default=True)
 # Whether it can be read shows when it is: what access(2) says beforehand leaves capabilities out.
 @click.option(
@@ -81,6 +83,7 @@ def run(
     solo: bool,
     profile: Path | None,
     take_over: bool,
+    real_client: bool,
     control_port: int,
     token_file: Path | None,
     only: tuple[str, ...],
@@ -112,6 +115,8 @@ def run(
         raise UsageError("--solo needs no agent at the peer: give it a plain host name, or leave --solo out")
     if take_over and profile is None:
         raise UsageError("--take-over is about a profile's tunnel: give --profile FILE too, or leave it out")
+    if real_client:
+        check_real_client(profile=profile is not None)
     output = output_of(folder, as_json=as_json, quiet=quiet, no_color=no_color)
     judging = judging_of(rules_file, preset, prefer, client_os, consider)
     rule_set(judging)
@@ -119,6 +124,7 @@ def run(
     require_privilege(only)
     wanted = Wanted(peer or "", control_port, token_file, solo, quiet, error_bound=error_bound)
     existing = existing_server(profile, wanted.tell, take_over=take_over) if profile is not None else None
+    beside = real_client_trial(existing, wanted.tell) if real_client and existing is not None else None
     if existing is not None and names:
         names |= {existing.probe}
     if peer is None and existing is not None:
@@ -126,7 +132,7 @@ def run(
         wanted = replace(wanted, peer=existing.remotes[0].host, alone=True)
         # Whoever asks about nothing but a protocol's server has named the protocol.
         judging = replace(judging, consider=(*judging.consider, *existing.protocols))
-    return asyncio.run(_run(wanted, names, protocols, ports, existing, output, judging))
+    return asyncio.run(_run(wanted, names, protocols, ports, existing, beside, output, judging))
 
 
 def _of_profile(existing: "ExistingServer", names: frozenset[str], protocols: Sequence[str]) -> tuple[frozenset[str], tuple[str, ...]]:
@@ -141,6 +147,7 @@ async def _run(
     protocols: Sequence[str],
     further: Sequence[int],
     existing: "ExistingServer | None",
+    beside: "RealClientTrial | None",
     output: Output,
     judging: Judging,
 ) -> int:
@@ -164,6 +171,9 @@ async def _run(
         ports, names, existing, only_existing=wanted.alone, control_port=control_port, named_ports=named, error_bound=wanted.error_bound
     )
     measured, took = await _measured(wanted, settings)
+    if beside is not None and measured.complete:
+        measured = await _beside(measured, beside)
+        took += beside.took_s
     ports = (*ports, control_port) if control_port is not None and control_port not in ports else ports
     ports = tuple(dict.fromkeys(of_profile if wanted.alone else (*of_profile, *ports)))
     decision = decided(measured.observations, judging, rule_set(judging), ports=ports, control_port=control_port, protocols=protocols)
@@ -231,6 +241,17 @@ async def _measured(wanted: Wanted, settings: "Settings") -> "tuple[Measured, fl
         raise KeyboardInterrupt from None
     finally:
         stack.close()
+
+
+async def _beside(measured: "Measured", trial: "RealClientTrial") -> "Measured":
+    """With what the protocol's own program came to with the same profile. After our own try: two sessions of one identity clash."""
+    whole = await try_real_client(trial, measured.observations)
+    found = replace(
+        measured,
+        observations=(*measured.observations, *trial.observations()),
+        client={**measured.client, "real_client": trial.document()},
+    )
+    return found if whole else replace(found, complete=False, problem="interrupted")
 
 
 async def _through_ssh(wanted: Wanted) -> "tuple[Address, Connector]":

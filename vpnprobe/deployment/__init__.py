@@ -14,6 +14,7 @@
 - `openvpn_server`, `openvpn_trial`: a server's configuration, and the real program started with it
 - `management`: a running server is asked who is connected, and cuts sessions
 - `verification`: the tunnel of a profile proved from a client
+- `real_client`: the installed openvpn beside vpnprobe's own try of a profile
 - `host`, `choosing`, `planning`, `changing`: what a server is like, what is chosen for it, the plan, and changes of its keys
 - `firewall`: the firewall's part of a plan; `listening`: whether what was applied runs
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vpnprobe.observations.schema import Feasibility, Outcome, Reason, Result, Verdict
+from vpnprobe.report.real_client import leading_words
 from vpnprobe.report.story import FAILURE_RULES, kept_by_hosts, listed, opening
 from vpnprobe.report.words import protocol_name, visible
 
@@ -28,7 +29,9 @@ class Headline:
 
 
 def headline(result: Result) -> Headline:
-    """The recommendation in one sentence, or what stands in its way."""
+    """The recommendation in one sentence, or what stands in its way; what a protocol's own program came to goes before it."""
+    if (leading := leading_words(result)) is not None:
+        return Headline(*leading)
     advice = result.recommendation
     if advice is not None:
         verdict = next((verdict for verdict in result.verdicts if verdict.protocol == advice.protocol), None)

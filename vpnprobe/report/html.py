@@ -13,6 +13,7 @@ from vpnprobe.observations.schema import Result
 from vpnprobe.report.headlines import headline
 from vpnprobe.report.path import figures
 from vpnprobe.report.profile import not_applied
+from vpnprobe.report.real_client import real_client
 from vpnprobe.report.rows import Anchors, evidence_groups, verdict_lines
 from vpnprobe.report.story import address_of, exchanges, next_steps, second_opinions, skipped, vanishings
 from vpnprobe.report.words import NMAP_AND_GRE, SETTINGS, direction_words, mode_words, value_words, visible
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 MOST_CONVERSATIONS: Final = 500
 """Rows of the table of conversations; the document has all of them."""
+TOLD_ELSEWHERE: Final = frozenset({"profile", "real_client"})
+"""Of what an end says of itself."""
 
 
 def render(result: Result) -> bytes:
@@ -67,12 +70,15 @@ def _prose(text: str) -> "Markup":
 def _context(result: Result) -> Mapping[str, Any]:
     anchors = Anchors(result.observations)
     opinions = second_opinions(result)
+    beside = real_client(result)
     return {
         "result": result,
         "run": result.run,
         "advice": result.recommendation,
         "headline": headline(result),
         "next_steps": [step for step in next_steps(result) if step != headline(result).reason],
+        "beside": beside,
+        "beside_findings": [one for one in beside.findings if one not in headline(result).reason] if beside else [],
         "settings": _settings(result),
         "client": address_of(result.run.client),
         "server": address_of(result.run.server),
@@ -89,7 +95,7 @@ def _context(result: Result) -> Mapping[str, Any]:
         "not_applied": not_applied(result),
         "mode": mode_words(result.run.mode),
         "ends": [
-            (name, _end({key: value for key, value in end.items() if key != "profile"}))
+            (name, _end({key: value for key, value in end.items() if key not in TOLD_ELSEWHERE}))
             for name, end in (("Client", result.run.client), ("Server", result.run.server))
             if end
         ],

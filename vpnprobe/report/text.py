@@ -10,6 +10,7 @@ from typing import Final
 from vpnprobe.observations.schema import Result
 from vpnprobe.report.headlines import Headline, headline
 from vpnprobe.report.profile import not_applied
+from vpnprobe.report.real_client import AGREES, RealClient, real_client
 from vpnprobe.report.rows import Anchors, VerdictLine, verdict_lines
 from vpnprobe.report.story import next_steps, skipped, vanishings
 from vpnprobe.report.words import SETTINGS, Mark, mode_words, value_words, visible
@@ -28,11 +29,17 @@ def render_text(result: Result, *, colour: bool, width: int) -> str:
         page.gap()
     said = headline(result)
     _headline(page, said)
+    beside = real_client(result)
+    for finding in beside.findings if beside else ():
+        if finding not in said.reason:
+            page.paragraph(finding, indent=2, tone="mute" if beside and beside.comparison == AGREES else "fair")
     _settings(page, result)
     lines = verdict_lines(result.verdicts, result.recommendation, Anchors(result.observations))
     if lines:
         page.gap()
         _protocols(page, lines)
+    if beside is not None:
+        _beside(page, beside)
     page.block("Where packets vanish", (one.sentence for one in vanishings(result)))
     for capture in result.run.captures if not result.verdicts else ():
         alone = verdict_lines(capture.verdicts, None, Anchors(result.observations))
@@ -69,6 +76,20 @@ def _protocols(page: "_Page", lines: Iterable[VerdictLine]) -> None:
         page.paragraph(line.reasons[0].text, indent=4, tone="mute")
         if line.limits:
             page.paragraph(f"Limits: {'; '.join(line.limits)}.", indent=4, tone="mute")
+
+
+def _beside(page: "_Page", beside: RealClient) -> None:
+    """Each step with the marks of both, and what either says of it."""
+    for one in beside.remotes:
+        page.gap()
+        page.paragraph(f"{beside.program} and vpnprobe, step by step: {one.where}", strong=True)
+        for step in one.steps:
+            page.paragraph(f"{step.real.mark.symbol} {step.own.mark.symbol} {step.name}", indent=2)
+            for name, side in ((beside.program, step.real), ("vpnprobe", step.own)):
+                if side.words or side.mark.tone == "bad":
+                    page.paragraph(f"{name}: {'; '.join(side.words) or side.mark.word}", indent=6, hanging=2, tone="mute")
+    page.gap()
+    page.paragraph(beside.how, indent=2, tone="mute")
 
 
 class _Page:

@@ -190,6 +190,8 @@ def question_words(row: Observation, *, ports: Sequence[int] = ()) -> str:
     match row.check:
         case "nmap":
             words = f"nmap on {carrier}{port}"
+        case "real-client":
+            words = f"the protocol's own program with the same profile, {carrier}{port}"
         case "reach":
             words = f"{carrier}{port}"
         case "trace":

@@ -7,6 +7,7 @@
 | `logic` | three-valued reading of observations and evaluation of a rule |
 | `sentences` | findings in words: numbers, direction, place, error bound |
 | `verdicts` | one verdict for each protocol |
+| `real_client` | what follows where a protocol's own program was tried too |
 | `ranking` | criteria, presets, clients, and the recommendation |
 | `decision` | `decide`, which joins them |
 | `explain` | why a result came out as it did, as text |

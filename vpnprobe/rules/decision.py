@@ -10,6 +10,7 @@ from typing import Final
 from vpnprobe.observations.schema import Feasibility, Observation, Recommendation, Transport, Verdict
 from vpnprobe.rules.model import RuleSet
 from vpnprobe.rules.ranking import Ranked, Wishes, check_wishes, rank, recommend
+from vpnprobe.rules.real_client import with_real_client
 from vpnprobe.rules.sentences import filled
 from vpnprobe.rules.verdicts import Judgement, judge, with_control_port
 
@@ -70,7 +71,10 @@ def deliberate(
 ) -> Deliberation:
     """`decide` with every step kept."""
     rows = sorted(observations, key=lambda row: (len(row.id), row.id, repr(row)))
-    judged = [judge(profile, rows, rules, ports=ports, control_port=control_port) for profile in rules.profiles.values()]
+    judged = [
+        with_real_client(judge(profile, rows, rules, ports=ports, control_port=control_port), rows, rules)
+        for profile in rules.profiles.values()
+    ]
     advice = with_control_port(judged, rules, control_port)
     if advice is not None:
         protocol, reason = advice

@@ -74,6 +74,8 @@ REMARK_KEYS: Final = (
     "slow-line",
     "wrap",
     "profile",
+    "real-client",
+    "real-client-stops",
     "failure",
     "said",
     "sizes",

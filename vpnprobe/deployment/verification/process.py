@@ -6,16 +6,17 @@ routes. Beside what that takes, only `verb` is set. What it wrote before it got 
 """
 
 import asyncio
+import os
 import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Final, Self
 
 from vpnprobe.deployment.undoing import find_program
@@ -28,10 +29,13 @@ from vpnprobe.transports.stack import Address
 PROGRAM: Final = "openvpn"
 MOST_LOG_LINES: Final = 4000
 MOST_LINE_BYTES: Final = 1 << 16
+LONGEST_FOLDER_BYTES: Final = 70
 END_DEADLINE_S: Final = 5.0
 """From SIGTERM to SIGKILL: one with `explicit-exit-notify` tells its server first, once a second."""
 _DEVICE: Final = re.compile(r"(?:TUN/TAP|DCO) device (\S+) opened")
 _LINK: Final = re.compile(r"(UDP|TCP)\w* link remote: \[AF_INET6?\](\S+):(\d+)")
+_TIME: Final = re.compile(r"^(?:[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}|[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9]{2} [0-9:]{8} [0-9]{4}) ")
+"""Before a line: of 2.5 and later, and of 2.4."""
 _PUSHED: Final = re.compile(r"PUSH: Received control message: '(PUSH_REPLY.*)'")
 
 
@@ -66,8 +70,20 @@ def find_openvpn() -> str:
 class TunnelProcess:
     """An async context manager: openvpn runs inside of it, and has ended behind it."""
 
-    def __init__(self, program: str, profile: Path, secrets: Secrets, *, attempts: int) -> None:
+    def __init__(
+        self,
+        program: str,
+        profile: Path,
+        secrets: Secrets,
+        *,
+        attempts: int,
+        text: bytes | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
+        """`text`: the profile as openvpn is to read it, from its standard input; None: from the file. `options`: more, which go last."""
         self._program = program
+        self._text = text
+        self._options = tuple(options)
         self._profile = profile
         self._secrets = secrets
         self._attempts = attempts
@@ -76,6 +92,9 @@ class TunnelProcess:
         self._writer: asyncio.StreamWriter | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._log: list[Logged] = []
+        self._heard: list[float] = []
+        self._said: set[str] = set()
+        self._began = self._news = time.monotonic()
         self._output = ""
         self.state: State | None = None
         self.connected: State | None = None
@@ -86,40 +105,61 @@ class TunnelProcess:
         self.on_broken: Callable[[], None] = lambda: None
 
     async def __aenter__(self) -> Self:
-        self._folder = TemporaryDirectory(prefix="vpnprobe-verify-")
+        self._folder = TemporaryDirectory(prefix="vpnprobe-verify-", dir=_short_folder())
         socket_path = Path(self._folder.name) / "management"
-        self._server = await asyncio.start_unix_server(self._serve, socket_path, limit=MOST_LINE_BYTES)
-        command = [self._program, "--cd", str(self._profile.parent.absolute()), "--config", str(self._profile.absolute())]
+        # This does not suspend, so that nobody is interrupted before the server is known here.
+        self._server = await asyncio.start_unix_server(self._serve, socket_path, limit=MOST_LINE_BYTES, start_serving=False)
+        try:
+            await self._server.start_serving()
+            self._process = self._start(socket_path)
+        except BaseException:
+            self._clean_up()
+            raise
+        self._give_text(self._process)
+        return self
+
+    def _start(self, socket_path: Path) -> subprocess.Popen[bytes]:
+        source = "stdin" if self._text is not None else str(self._profile.absolute())
+        command = [self._program, "--cd", str(self._profile.parent.absolute()), "--config", source]
         command += ["--management", str(socket_path), "unix", "--management-client", "--management-hold"]
-        command += ["--management-query-passwords", "--verb", "3"]
+        command += ["--management-query-passwords", "--verb", "3", *self._options]
+        self._began = self._news = time.monotonic()
         with (Path(self._folder.name) / "output").open("wb") as output:
             # A session of its own: Ctrl-C on the terminal is for us to act on.
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-            )
-        return self
+            return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+
+    def _give_text(self, process: subprocess.Popen[bytes]) -> None:
+        """It reads all of it before it does anything else, or has ended."""
+        assert process.stdin is not None
+        with suppress(BrokenPipeError), process.stdin as given:
+            given.write(self._text or b"")
+
+    def _clean_up(self) -> None:
+        self._server.close()
+        self._folder.cleanup()
 
     async def __aexit__(self, *_: object) -> None:
         try:
             await self._end()
         finally:
-            self._server.close()
-            self._folder.cleanup()
+            self._clean_up()
 
-    async def come_up(self, deadline_s: float) -> bool:
-        """Whether it is up within so many seconds; otherwise `problem` says why."""
+    async def come_up(self, deadline_s: float, *, patience_s: float | None = None) -> bool:
+        """Whether it is up within so many seconds; otherwise `problem` says why. `patience_s`: without a line that it had not said yet."""
         assert self._process is not None
         until = time.monotonic() + deadline_s
         while self.connected is None and not self.problem:
-            if self._has_ended():
+            if self.has_ended:
                 self.problem = self.words() or f"it ended by itself with status {self._process.returncode}"
-            elif time.monotonic() > until:
+            elif time.monotonic() > until or (patience_s is not None and time.monotonic() - self._news > patience_s):
                 words = self.words()
-                self.problem = f"it is not up within {deadline_s:.0f} s" + (f": {words}" if words else f" ({self._where()})")
+                waited = min(deadline_s, time.monotonic() - self._began)
+                self.problem = f"it is not up within {waited:.0f} s" + (f": {words}" if words else f" ({self._where()})")
             else:
                 self._changed.clear()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), 0.1)
+                    async with asyncio.timeout(0.1):
+                        await self._changed.wait()
         return self.connected is not None
 
     def fail(self, problem: str) -> None:
@@ -127,7 +167,8 @@ class TunnelProcess:
         self.problem = self.problem or problem
         self._changed.set()
 
-    def _has_ended(self) -> bool:
+    @property
+    def has_ended(self) -> bool:
         """One that made itself a daemon goes on though what was started has ended well."""
         assert self._process is not None
         ended = self._process.poll()
@@ -145,6 +186,16 @@ class TunnelProcess:
     def lines(self) -> list[str]:
         """Its log since it connected here."""
         return [line.text for line in self._log]
+
+    @property
+    def timed(self) -> list[tuple[float, str]]:
+        """The same with the seconds since it was started."""
+        return list(zip(self._heard, self.lines, strict=True))
+
+    @property
+    def output(self) -> list[str]:
+        """What it wrote itself, its log before it connected here among it, without times."""
+        return [_TIME.sub("", line).strip() for line in self._read_output().splitlines()]
 
     @property
     def device(self) -> str:
@@ -197,7 +248,7 @@ class TunnelProcess:
             case State() as state:
                 self._move(state)
             case Logged() as logged if len(self._log) < MOST_LOG_LINES:
-                self._log.append(logged)
+                self._note(logged)
             case Wanted() as wanted:
                 self._give(wanted)
             case Refused(kind):
@@ -208,6 +259,14 @@ class TunnelProcess:
             case _:
                 return
         self._changed.set()
+
+    def _note(self, logged: Logged) -> None:
+        now = time.monotonic()
+        if logged.text not in self._said:
+            self._said.add(logged.text)
+            self._news = now
+        self._log.append(logged)
+        self._heard.append(now - self._began)
 
     def _move(self, state: State) -> None:
         self.state = state
@@ -264,8 +323,13 @@ class TunnelProcess:
         return self._output
 
 
+def _short_folder() -> str | None:
+    """Where a unix socket's name fits into its 108 bytes (unix(7)); None: the usual one for temporary files."""
+    return None if len(os.fsencode(gettempdir())) <= LONGEST_FOLDER_BYTES else "/tmp"
+
+
 def _last_words(output: str) -> str:
     """The last line that says something of its own, without the time before it."""
-    lines = [re.sub(r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8} ", "", line).strip() for line in output.splitlines()]
+    lines = [_TIME.sub("", line).strip() for line in output.splitlines()]
     told = [line for line in lines if line and not line.startswith(("Use --help", "Exiting due to"))]
     return told[-1] if told else ""

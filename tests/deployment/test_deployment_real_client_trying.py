@@ -1,0 +1,181 @@
+"""openvpn as it is run: what it is given and how, and what comes of it. A program stands in for it that tells what it was given."""
+
+import asyncio
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib.resources import files
+from ipaddress import ip_address
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from vpnprobe.conversations.openvpn_session_keys import make_session_keys
+from vpnprobe.deployment.real_client.trying import Installed, RealClientTrial, find_real_client
+from vpnprobe.errors import CannotRun, ExitStatus
+from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
+from vpnprobe.probes.openvpn_profile_test import ProfileTest
+from vpnprobe.profiles.ovpn import read_profile
+from vpnprobe.transports.stack import Address
+
+LOGS = Path(__file__).parents[1] / "data" / "openvpn-logs"
+MATERIAL = make_session_keys(os.urandom)
+PASSWORD = "open sesame!"
+STAND_IN = f"""\
+#!{sys.executable} -I
+import json, os, socket, sys
+if "--version" in sys.argv:
+    print("OpenVPN 2.6.99_git [git:x] x86_64 [SSL (OpenSSL)]")
+    sys.exit(1)
+folder = os.path.dirname(os.path.abspath(__file__))
+given = {{"arguments": sys.argv[1:], "text": sys.stdin.read(), "said": []}}
+lines = open(os.path.join(folder, "log")).read().splitlines()
+path = sys.argv[sys.argv.index("--management") + 1]
+end = socket.socket(socket.AF_UNIX)
+end.connect(path)
+stream = end.makefile("rw")
+def say(line):
+    stream.write(line + "\\n")
+    stream.flush()
+say(">HOLD:Waiting for hold release:0")
+say(">PASSWORD:Need 'Auth' username/password")
+for line in stream:
+    given["said"].append(line.strip())
+    if line.startswith("password"):
+        for one in lines:
+            say(">LOG:1700000000,I," + one)
+        say(">STATE:1700000000," + ("CONNECTED,SUCCESS" if "Completed" in lines[-1] else "RECONNECTING,x") + ",,,,,,")
+    if line.startswith("signal"):
+        break
+with open(os.path.join(folder, "given"), "a") as out:
+    out.write(json.dumps(given) + "\\n")
+"""
+
+
+def trial(folder: Path, log: Sequence[str], *, extra: str = "") -> RealClientTrial:
+    (folder / "log").write_text("\n".join(log) + "\n")
+    program = folder / "openvpn"
+    program.write_text(STAND_IN)
+    program.chmod(0o755)
+    pems = (
+        ("ca", MATERIAL.server.identity.certificate_pem),
+        ("cert", MATERIAL.identity.certificate_pem),
+        ("key", MATERIAL.identity.key_pem),
+    )
+    blocks = "".join(f"<{tag}>\n{pem.decode()}</{tag}>\n" for tag, pem in pems)
+    profile = folder / "some.ovpn"
+    profile.write_text(f"client\ndev tun\nauth-user-pass\ndaemon\n{extra}remote 192.0.2.1 1194 udp\nremote 192.0.2.2 443 tcp\n{blocks}")
+
+    async def resolve(host: str, family: str) -> Sequence[Address]:
+        return [ip_address(host)]
+
+    test = ProfileTest(read_profile(profile), resolve, "me", PASSWORD)
+    return RealClientTrial(Installed(str(program), "2.6.99", (2, 6)), test, lambda _: None)
+
+
+def own(outcome: Outcome, transport: Transport = Transport.UDP, port: int = 1194, **detail: object) -> list[Observation]:
+    return [
+        Observation(
+            id=f"{check}-{transport}",
+            probe="openvpn",
+            check=check,
+            direction=Direction.BOTH,
+            transport=transport,
+            outcome=outcome,
+            port=port,
+            detail={"profile": True, **detail},
+        )
+        for check in ("reset", "handshake")
+    ]
+
+
+def log_of(name: str) -> list[str]:
+    return (LOGS / f"{name}.log").read_text().splitlines()
+
+
+def test_what_it_is_given(tmp_path: Path) -> None:
+    tried = trial(tmp_path, log_of("2.6-whole-udp")[:-3])
+    asyncio.run(tried.run(own(Outcome.PASS)))
+    udp, tcp = (json.loads(line) for line in (tmp_path / "given").read_text().splitlines())
+    assert udp["arguments"][:4] == ["--cd", str(tmp_path), "--config", "stdin"]
+    assert shlex.join(udp["arguments"]).endswith("--dev null --ifconfig-noexec --route-noexec --script-security 0 --explicit-exit-notify 1")
+    assert "--explicit-exit-notify" not in tcp["arguments"]
+    for given, remote, other in ((udp, "192.0.2.1", "192.0.2.2"), (tcp, "192.0.2.2", "192.0.2.1")):
+        assert PASSWORD not in shlex.join(given["arguments"])
+        assert f'password "Auth" "{PASSWORD}"' in given["said"]
+        assert remote in given["text"]
+        assert other not in given["text"]
+        assert "BEGIN PRIVATE KEY" in given["text"]
+        lines = given["text"].splitlines()
+        assert (lines[0], lines[1], lines[3]) == ("client", "", "")
+        assert "signal SIGTERM" in given["said"]
+
+
+def test_the_document_and_the_rows(tmp_path: Path) -> None:
+    tried = trial(tmp_path, [*log_of("2.6-whole-udp")[:-3], f"Initialization Sequence Completed {PASSWORD}"])
+    asyncio.run(tried.run([*own(Outcome.PASS), *own(Outcome.NO_ANSWER, Transport.TCP, 443, failure="silent", remote="2")]))
+    document = tried.document()
+    schema = json.loads(files("vpnprobe.observations").joinpath("result.schema.json").read_text())
+    jsonschema.validate(document, {"$ref": "#/$defs/real_client", "$defs": schema["$defs"]})
+    assert PASSWORD not in json.dumps(document)
+    assert (document["comparison"], [one["comparison"] for one in document["remotes"]]) == ("differs", ["agrees", "differs"])
+    assert document["left_out"] == [{"line": 2, "option": "dev"}, {"line": 4, "option": "daemon"}]
+    assert document["protocols"] == ["openvpn-udp", "openvpn-tcp"]
+    first, second = tried.observations()
+    assert (first.id, first.outcome, first.detail["profile"]) == ("openvpn-real-client-profile-udp-1194-both", Outcome.PASS, True)
+    assert (second.id, second.detail["remote"]) == ("openvpn-real-client-profile-2-tcp-443-both", "2")
+    assert (second.detail["comparison"], second.detail["protocol"]) == ("differs", "openvpn-tcp")
+    assert tried.took_s > 0
+
+
+@pytest.mark.parametrize(
+    ("log", "outcome", "by"),
+    [
+        ("2.6-certificate-expired", Outcome.REFUSED, "client"),
+        ("2.6-credentials-refused", Outcome.REFUSED, "peer"),
+        ("2.6-silent", Outcome.NO_ANSWER, None),
+    ],
+)
+def test_who_refuses(tmp_path: Path, log: str, outcome: Outcome, by: str | None) -> None:
+    tried = trial(tmp_path, log_of(log))
+    asyncio.run(tried.run([]))
+    row = tried.observations()[0]
+    assert (row.outcome, row.detail.get("by")) == (outcome, by)
+    assert row.detail["comparison"] == "open"
+
+
+def test_what_was_tried_stays_where_it_is_interrupted(tmp_path: Path) -> None:
+    tried = trial(tmp_path, log_of("2.6-whole-udp")[:-3])
+
+    async def interrupted() -> None:
+        trying = asyncio.get_running_loop().create_task(tried.run([]))
+        while not tried.tried:
+            await asyncio.sleep(0.01)
+        trying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await trying
+
+    asyncio.run(interrupted())
+    assert len(tried.document()["remotes"]) == 1
+
+
+def test_none_is_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("vpnprobe.deployment.verification.process.find_program", lambda _: None)
+    with pytest.raises(CannotRun, match="openvpn is not installed: sudo apt install openvpn") as lack:
+        find_real_client()
+    assert lack.value.status is ExitStatus.MISSING
+
+
+def test_what_it_says_of_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Up to 2.5 `--version` ends with status 1."""
+    program = tmp_path / "openvpn"
+    program.write_text(STAND_IN)
+    program.chmod(0o755)
+    monkeypatch.setattr("vpnprobe.deployment.verification.process.find_program", lambda _: str(program))
+    assert find_real_client() == Installed(str(program), "2.6.99_git", (2, 6))
+    program.write_text("#!/bin/sh\necho something else\n")
+    assert find_real_client() == Installed(str(program), "", None)
+    assert find_real_client().name == "openvpn"
