@@ -7,9 +7,9 @@ import pytest
 from result_samples import seed_result, solo_result
 
 from vpnprobe.observations.schema import Feasibility, Reason, Result, Verdict
+from vpnprobe.report.headlines import headline
 from vpnprobe.report.html import render
 from vpnprobe.report.real_client import real_client
-from vpnprobe.report.story import headline
 from vpnprobe.report.text import render_text
 
 FINDING = "openvpn 2.6.14 comes up with this profile, and vpnprobe's own try stops"
