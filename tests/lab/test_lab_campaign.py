@@ -175,6 +175,17 @@ def test_the_mtu_of_a_link_limits_each_direction_where_it_is_met() -> None:
     assert [(one.position, one.longer_than) for one in obstacles(network, data, S2C)] == [(2, 1300)]
 
 
+def test_fragments_show_no_port_to_a_filter_that_lets_ports_through() -> None:
+    """An end cuts what its own link does not carry: what is behind the first fragment has no ports, and is not let through."""
+    network = topology(Filter("r2", except_ports=(443,)), links=(Link(), Link(), Link(), Link(mtu=1300)))
+    data = steps_of("openvpn", "data", Transport.UDP, 443, "", S2C)[0].kind
+    (lost,) = obstacles(network, data, S2C)
+    assert (lost.position, lost.causes, lost.longer_than) == (2, {Cause.SIZE}, 1300)
+    assert not lost.stops(data)
+    assert obstacles(network, replace(data, largest=1300), S2C) == []
+    assert [one.position for one in obstacles(network, data, C2S)] == [3], "the link's own MTU"
+
+
 # The truth about a protocol
 
 

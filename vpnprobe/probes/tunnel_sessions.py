@@ -322,7 +322,7 @@ async def tried(
 
     The first port is tried with many packets: some networks cut after a number of them. Unless it passes without any fault another may be
     recommended, so that those have to prove as much. Where it does, stragglers among the others are not waited for. `beside_others`: what
-    is done once it is known whether the first passes, and waits for no other.
+    is done once it is known whether the first passes; it waits for the others on a narrow line alone, where more at once would be lost.
     """
     began = context.stack.now()
     others = [asyncio.get_running_loop().create_task(sessions.run()) for sessions in ports[1:]]
@@ -330,10 +330,14 @@ async def tried(
     try:
         await ports[0].run(echoes=LONG_RUN)
         judgement = context.judge()
-        if beside_others is not None:
-            further.append(asyncio.ensure_future(beside_others(ports[0].passes(judgement))))
+        narrow = context.line.narrow_bytes_per_s is not None
+        first_passes = ports[0].passes(judgement)
+        if beside_others is not None and not narrow:
+            further.append(asyncio.ensure_future(beside_others(first_passes)))
         enough = ports[0].passes(judgement, without_fault=True) and not context.line.slow
         await _ended(others, within_s=max(STRAGGLERS_S, context.stack.now() - began) if enough else None)
+        if beside_others is not None and narrow:
+            await beside_others(first_passes)
         judgement = context.judge()
         passing = [sessions for sessions in ports if sessions.passes(judgement)]
         if not ports[0].passes(judgement, without_fault=True):

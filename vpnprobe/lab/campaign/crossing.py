@@ -162,6 +162,7 @@ def _at_router(topology: Topology, kind: PacketKind, way: Direction, position: i
     fragmented = kind.largest > min(topology.link(index).towards(way.value).mtu for index in range(topology.routers + 1))
     for planted, share in _planted(topology, kind, way, position, Hook.PREROUTING):
         yield _obstacle(planted, share, kind, position, fragmented=fragmented)
+    yield from _without_ports(topology, kind, way, position)
     back = way is Direction.S2C
     for nat in topology.nats:
         # A helper reads the Call IDs on the control connection, before any GRE has gone out.
@@ -174,6 +175,19 @@ def _at_router(topology: Topology, kind: PacketKind, way: Direction, position: i
         # A NAT in the same router looks the same from outside.
         also = {Cause.NAT} if any(nat.at == name for nat in topology.nats) else set[Cause]()
         yield Obstacle(position, False, SURE, frozenset({Cause.STATE, *also}))
+
+
+def _without_ports(topology: Topology, kind: PacketKind, way: Direction, position: int) -> Iterator[Obstacle]:
+    """Filters that let some ports through, as fragments meet them: of those behind the first nobody sees a port."""
+    largest = topology.link(0 if way is Direction.C2S else topology.routers).towards(way.value).mtu
+    if kind.largest <= largest or kind.protocol not in (TCP, UDP):
+        return
+    for planted in topology.filters:
+        here = planted.at == topology.names()[position] and planted.direction in (None, way.value)
+        lets_through = kind.port in planted.except_ports and not planted.payload and planted.protocol in (None, kind.protocol)
+        if here and lets_through and kind.protocol not in planted.except_protocols:
+            hook_first = planted.hook is Hook.PREROUTING
+            yield Obstacle(position, hook_first, planted.probability, frozenset({Cause.SIZE}), timed=planted.timed, longer_than=largest)
 
 
 def _at_link(topology: Topology, kind: PacketKind, way: Direction, position: int) -> Iterator[Obstacle]:
