@@ -165,7 +165,6 @@ class TestBrokenPeers:
             ("capture", {"kept": True, "data": "", "total": "x"}),
             ("capture", {"kept": True, "data": "QUJD", "total": 3}),
             ("ping", {"error": "I do not like you"}),
-            ("ping", {"segments": [{}, 0]}),
         ],
         ids=str,
     )

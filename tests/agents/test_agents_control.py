@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from agents_support import Agents, Talk, simulated
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnprobe.agents.control import LONGEST_DEADLINES, MOST_BYTES, Channel, FrameReader, encode_frame
+from vpnprobe.agents.control import LONGEST_DEADLINES, MOST_BYTES, Channel, FrameReader, encode_frame, segments_told
 from vpnprobe.agents.records import unpacked
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.transports.stack import ConnectError, ConnectFailure, Endpoint, TcpStream
@@ -108,6 +109,23 @@ class TestChannel:
             return took
 
         assert simulated(story, LOSSY, seed=seed) < 30
+
+    def test_where_much_is_lost_copies_make_answers_come_sooner(self) -> None:
+        async def story(both: Agents, *, wide: bool) -> tuple[float, int]:
+            channel = both.channel()
+            await channel.open()
+            channel.wide = wide
+            began = both.client.now()
+            for _ in range(40):
+                await channel.request("rows", since=0, refused=0)
+            took_s, connections = both.client.now() - began, len(both.agent.sessions.everybody()[0].streams)
+            await channel.close()
+            return took_s, connections
+
+        single = [simulated(partial(story, wide=False), LOSSY, seed=seed)[0] for seed in range(6)]
+        copied = [simulated(partial(story, wide=True), LOSSY, seed=seed)[0] for seed in range(6)]
+        assert sum(copied) < 0.8 * sum(single)
+        assert simulated(partial(story, wide=True))[1] == 1, "nothing is lost: nothing is copied"
 
     @pytest.mark.parametrize("seed", range(3))
     def test_much_comes_through_loss(self, seed: int) -> None:
@@ -323,6 +341,12 @@ class TestChannel:
         sent, again = simulated(story)
         assert sent >= 10
         assert again == 0
+
+
+@pytest.mark.parametrize("told", [None, 5, [1], [1, 2, 3], ["1", 0], [True, False], [{}, 0], [3, 4], [5, -1], [10**400, 5]])
+def test_segments_that_cannot_be_are_not_believed(told: object) -> None:
+    assert segments_told({"segments": told}) == (0, 0)
+    assert segments_told({"segments": [7, 7]}) == (7, 7)
 
 
 def check() -> Any:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from vpnprobe.agents.handover import (
     INLINE,
     MOST_AT_A_TIME,
+    MOST_PACKETS,
     SHORT_DIGEST,
     encode_payloads,
     known_payloads,
@@ -41,7 +42,7 @@ def handed_over(server: list[Packet], client: list[Packet]) -> tuple[list[Packet
     entries, known = read_summary(data, most_bytes=MOST), known_payloads(client)
     asked = missing(entries, known)
     for part in asked:
-        known |= read_payloads(encode_payloads(b"".join(part), payloads), part, most_bytes=MOST)
+        known |= read_payloads(encode_payloads(b"".join(part), payloads), part)
     return restored(entries, known), sum(len(part) for part in asked)
 
 
@@ -140,7 +141,28 @@ def test_a_bomb_is_refused() -> None:
 def test_a_payload_that_is_not_the_one_asked_for(payload: bytes) -> None:
     wanted = digest(b"the one")[:SHORT_DIGEST]
     with pytest.raises(DecodeError, match="asked for"):
-        read_payloads(encode_payloads(wanted, {wanted: payload}), [wanted], most_bytes=MOST)
+        read_payloads(encode_payloads(wanted, {wanted: payload}), {wanted: 7})
+
+
+def test_a_payload_of_another_size_than_was_told() -> None:
+    wanted = digest(b"the one")[:SHORT_DIGEST]
+    with pytest.raises(DecodeError):
+        read_payloads(encode_payloads(wanted, {wanted: b"the one"}), {wanted: 6})
+
+
+def columns(count: int, *, head: int = 0, size: int = 0) -> bytes:
+    """A summary of packets that are all alike, with nothing behind their columns."""
+    of_one = bytes(8), bytes(1), bytes(4), bytes([head]), size.to_bytes(2, "big")
+    planes = b"".join(bytes([value]) * count for column in of_one for value in column)
+    return zlib.compress(count.to_bytes(4, "big") + planes)
+
+
+@pytest.mark.parametrize("data", [columns(MOST_PACKETS + 1), columns(4000, size=65535), columns(MOST_PACKETS, head=255)])
+def test_a_capture_that_no_run_makes(data: bytes) -> None:
+    """Few bytes may stand for very many: they are refused before they are made."""
+    assert len(data) < 40_000
+    with pytest.raises(DecodeError, match="more than"):
+        read_summary(data, most_bytes=MOST)
 
 
 def test_a_payload_that_never_came() -> None:

@@ -226,6 +226,15 @@ class TestNat:
         trace = TtlTrace(checks.GRE_IN_CALL, S2C, {1: None, 2: None})
         assert cause_of(self.LOST, self.THERE, facts=replace(NATTED, traces=(trace,))) is Cause.IP_PROTOCOL
 
+    @pytest.mark.parametrize("check", [checks.GRE_BARE, checks.GRE_IN_CALL])
+    def test_a_nat_lets_nothing_in_that_the_client_keeps_from_asking(self, check: Check) -> None:
+        kept = row(checks.GRE_BARE, C2S, NO_ANSWER, Cause.HOST_FIREWALL, host="client")
+        by_server = row(checks.GRE_BARE, C2S, NO_ANSWER, Cause.HOST_FIREWALL, host="server")
+        failed = row(check, S2C, BLOCKED)
+        assert cause_of(failed, kept, row(UDP_500, S2C, PASS), facts=NATTED) is Cause.NAT
+        assert cause_of(failed, kept, row(UDP_500, S2C, PASS)) is Cause.IP_PROTOCOL
+        assert cause_of(failed, by_server, row(UDP_500, S2C, PASS), facts=NATTED) is Cause.IP_PROTOCOL
+
     def test_the_nat_says_so_itself(self) -> None:
         refused = row(checks.GRE_IN_CALL, S2C, REFUSED, refusal=RefusalKind.PROTOCOL_UNREACHABLE.value, by="192.0.2.7")
         assert cause_of(refused, facts=NATTED) is Cause.NAT

@@ -9,6 +9,7 @@ import vpnprobe
 ROOT: Final = Path(vpnprobe.__file__).parent
 ELSEWHERE: Final = {
     "cli/run.py": "nmap's word on a port is another program's, and is told as it gave it",
+    "deployment/real_client/trying.py": "what a protocol's own program came to is its word, told beside what was measured",
     "deployment/verification/proofs.py": "what is proved of a tunnel from its client is no observation of a path",
     "deployment/verification/traffic_proofs.py": "what is proved of a tunnel from its client is no observation of a path",
     "lab/expectation.py": "what a scenario expects of an observation is none itself",

@@ -186,6 +186,14 @@ def test_fragments_show_no_port_to_a_filter_that_lets_ports_through() -> None:
     assert [one.position for one in obstacles(network, data, C2S)] == [3], "the link's own MTU"
 
 
+def test_what_a_link_before_it_does_not_carry_never_comes_to_a_filter_by_size() -> None:
+    data = steps_of("openvpn", "data", Transport.UDP, 53, "", S2C)[0].kind
+    behind = topology(Filter("r1", direction="s2c", longer_than=1370), links=(Link(), Link(), Link(mtu=1362), Link()))
+    assert [one.position for one in obstacles(behind, data, S2C)] == [3], "the link alone"
+    before = topology(Filter("r3", direction="s2c", longer_than=1350), links=(Link(), Link(), Link(mtu=1362), Link()))
+    assert [(one.position, one.longer_than) for one in obstacles(before, data, S2C)] == [(3, 1350), (3, 1362)]
+
+
 # The truth about a protocol
 
 

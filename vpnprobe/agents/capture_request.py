@@ -77,7 +77,7 @@ class CaptureRequest:
             return None
         with readable("payloads"):
             for some, part in zip(digests, found, strict=True):
-                payloads |= read_payloads(part, some, most_bytes=MOST_BYTES)
+                payloads |= read_payloads(part, some)
             return list(restored(entries, payloads))
 
     async def _parts(self, kind: str, requests: Sequence[dict[str, object]], lengths: Sequence[int] = ()) -> list[bytes] | None:

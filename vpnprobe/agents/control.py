@@ -39,6 +39,8 @@ LEAST_AGAIN: Final = 3
 """Segments that were sent again before that is believed."""
 COPIES: Final = 3
 """Connections over which a request goes at once there: one of them mostly loses nothing."""
+MOST_SEGMENTS: Final = 1 << 40
+"""More than any connection of a run carries."""
 SINGLE: Final = frozenset({"capture", "payloads", "ping"})
 """Requests of which no copies go out there: parts of long answers keep all connections busy, and with pings the line is measured."""
 QUICK: Final = frozenset({"ping", "rows"})
@@ -121,6 +123,7 @@ class Channel:
         self._opened = 0
         self._opening: asyncio.Task[None] | None = None
         self._widening: set[asyncio.Task[None]] = set()
+        self._copying: set[asyncio.Task[None]] = set()
         self._past = (0, 0)
         self._of_peer: dict[TcpStream, tuple[int, int]] = {}
         """Segments that the other end says it has sent over each connection, and of those sent again."""
@@ -128,6 +131,8 @@ class Channel:
         """When anything came over each connection last."""
         self.rtt_s = 0.0
         """Least time between a request and its answer, seconds; 0 before the first."""
+        self.wide = False
+        """Whether the line is known to have room for copies of requests."""
         self.times = AnswerTimes()
         """How fast it answers what takes it no time."""
 
@@ -182,7 +187,7 @@ class Channel:
             while chunk := await stream.receive():
                 self._heard[stream] = asyncio.get_running_loop().time()
                 for message in reader.feed(chunk):
-                    self._of_peer[stream] = max(self._of_peer.get(stream, (0, 0)), _segments(message))
+                    self._of_peer[stream] = max(self._of_peer.get(stream, (0, 0)), segments_told(message))
                     request = self._waiting.get(int(message.get("answers", -1)))
                     if request is not None and not request.answer.done():
                         request.over = stream
@@ -220,8 +225,8 @@ class Channel:
         try:
             while not answer.done():
                 stream = await self._send(asked, repetition, place)
-                if not repetition and self.lossy and kind not in SINGLE:
-                    await self._send_copies(asked, stream)
+                if not repetition and self.lossy and self.wide and kind not in SINGLE:
+                    self._send_copies(asked, stream)
                 await self._wait(answer, stream, patience, ends=began + LONGEST_DEADLINES * (self._deadline_s + expect_s))
                 repetition, patience = repetition + 1, min(1.5 * patience, LONGEST_PATIENCE_S + expect_s)
                 if not answer.done() and not expect_s and self.segments()[1] == again:
@@ -234,7 +239,7 @@ class Channel:
         took = loop.time() - _asked_at(result, began)
         self.rtt_s = min(self.rtt_s or took, took)
         if kind in QUICK:
-            self.times.heard(took, at=loop.time(), over=request.over, repeated=_segments(result)[1], again=self.segments()[1] != again)
+            self.times.heard(took, at=loop.time(), over=request.over, repeated=segments_told(result)[1], again=self.segments()[1] != again)
         if "error" in result:
             # It is there and answers: only this it cannot.
             raise CannotRun(f"the peer cannot {kind}: {result['error']}", status=ExitStatus.MISSING)
@@ -271,14 +276,22 @@ class Channel:
             self._drop(stream)
         return stream
 
-    async def _send_copies(self, asked: Message, but: TcpStream) -> None:
-        """Sends over further connections too, and has them opened: on a path that loses packets one of several mostly loses none."""
+    def _send_copies(self, asked: Message, but: TcpStream) -> None:
+        """Sends over further connections too, and has them opened: on a path that loses packets one of several mostly loses none.
+
+        Nobody waits for a connection that takes nothing more.
+        """
         self.widen(COPIES)
         for stream in [stream for stream in self._streams if stream is not but][: COPIES - 1]:
-            try:
-                await stream.send(_copy_of(asked))
-            except ConnectError:
-                self._drop(stream)
+            copying = asyncio.get_running_loop().create_task(self._send_copy(asked, stream))
+            self._copying.add(copying)
+            copying.add_done_callback(self._copying.discard)
+
+    async def _send_copy(self, asked: Message, stream: TcpStream) -> None:
+        try:
+            await stream.send(_copy_of(asked))
+        except ConnectError:
+            self._drop(stream)
 
     async def _reconnect(self) -> None:
         """The last connection is gone: raises CannotRun where no other can be had."""
@@ -323,16 +336,16 @@ class Channel:
         known = [counted for stream in self._streams if (counted := stream.segments()) is not None]
         return self._past[0] + sum(sent for sent, _ in known), self._past[1] + sum(again for _, again in known)
 
-    def _segments_of_peer(self) -> tuple[int, int]:
+    def _of_peer_in_all(self) -> tuple[int, int]:
         return sum(sent for sent, _ in self._of_peer.values()), sum(again for _, again in self._of_peer.values())
 
     @property
     def lossy(self) -> bool:
         """Whether the path loses so much, either way, that a single connection waits most of the time."""
-        return any(again >= LEAST_AGAIN and again > LOSSY * sent for sent, again in (self.segments(), self._segments_of_peer()))
+        return any(again >= LEAST_AGAIN and again > LOSSY * sent for sent, again in (self.segments(), self._of_peer_in_all()))
 
     async def close(self) -> None:
-        opening = [*self._widening, *([self._opening] if self._opening is not None else [])]
+        opening = [*self._widening, *self._copying, *([self._opening] if self._opening is not None else [])]
         for task in opening:
             task.cancel()
         await asyncio.gather(*opening, return_exceptions=True)
@@ -355,12 +368,13 @@ def _asked_at(answer: Message, began: float) -> float:
     return max(began, asked) if isinstance(asked, float) and asked <= asyncio.get_running_loop().time() else began
 
 
-def _segments(answer: Message) -> tuple[int, int]:
-    """Segments that the other end says it has sent, and sent again; 0: it does not say."""
+def segments_told(answer: Message) -> tuple[int, int]:
+    """Segments that the other end says it has sent, and sent again; 0: it does not say, or what cannot be."""
     segments = answer.get("segments")
-    if not (isinstance(segments, list) and len(segments) == 2 and all(isinstance(one, int) for one in segments)):
+    if not (isinstance(segments, list) and len(segments) == 2 and all(type(one) is int for one in segments)):
         return 0, 0
-    return segments[0], segments[1]
+    sent, again = segments
+    return (sent, again) if 0 <= again <= sent < MOST_SEGMENTS else (0, 0)
 
 
 async def _connected(connect: Connector) -> TcpStream:

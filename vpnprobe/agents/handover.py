@@ -31,6 +31,8 @@ MOST_AT_A_TIME: Final = 4_000
 """Bytes of payloads that are asked for at a time."""
 MOST_UNIX_TIME: Final = 1 << 32
 """What a capture file has room for."""
+MOST_PACKETS: Final = 200_000
+"""Of a capture: far more than a run sends."""
 MOST_CUT: Final = 1 << 20
 """Bytes: more than any packet has, those that a network card cuts to size included."""
 SHORT_DIGEST: Final = 6
@@ -101,22 +103,26 @@ def _columns(entries: Sequence[Entry]) -> Iterator[bytes]:
     yield _planes([entry.cut for entry in entries], _CUT_BYTES)
     yield bytes(len(entry.head) for entry in entries)
     yield _planes([entry.size for entry in entries], _SIZE_BYTES)
-    for heads in _by_length([entry.head for entry in entries]).values():
-        yield _transposed([entries[at].head for at in heads])
+    for places in _alike([len(entry.head) for entry in entries]).values():
+        yield _transposed([entries[at].head for at in places])
     yield from (entry.payload for entry in entries)
 
 
 def read_summary(data: bytes, *, most_bytes: int) -> list[Entry]:
-    """Raises DecodeError."""
+    """Raises DecodeError. `most_bytes`: of the summary, and of the packets that it stands for."""
     cursor = Cursor(inflated(data, most_bytes=most_bytes))
     count = cursor.u32("number of packets")
+    if count > MOST_PACKETS:
+        raise DecodeError("number of packets", 0, f"{count} are more than {MOST_PACKETS}")
     times = accumulate(_read_planes(cursor, count, _TIME_BYTES, "times", signed=True))
     flags = cursor.take(count, "flags")
     cuts = _read_planes(cursor, count, _CUT_BYTES, "bytes that are cut")
     lengths = cursor.take(count, "lengths of heads")
     sizes = _read_planes(cursor, count, _SIZE_BYTES, "sizes")
+    if sum(lengths) + sum(sizes) > most_bytes:
+        raise DecodeError("sizes", cursor.offset, f"the packets have more than {most_bytes} bytes")
     heads: dict[int, bytes] = {}
-    for length, places in _by_length([bytes(length) for length in lengths]).items():
+    for length, places in _alike(lengths).items():
         columns = cursor.take(length * len(places), "heads")
         heads |= {at: columns[place :: len(places)] for place, at in enumerate(places)}
     entries = []
@@ -146,11 +152,11 @@ def _transposed(rows: Sequence[bytes]) -> bytes:
     return b"".join(map(bytes, zip(*rows, strict=True)))
 
 
-def _by_length(rows: Sequence[bytes]) -> dict[int, list[int]]:
-    """The places of rows by their length, in the order in which each length comes first."""
+def _alike(lengths: Sequence[int]) -> dict[int, list[int]]:
+    """The places of what has the same length, in the order in which each length comes first."""
     places: dict[int, list[int]] = {}
-    for at, row in enumerate(rows):
-        places.setdefault(len(row), []).append(at)
+    for at, length in enumerate(lengths):
+        places.setdefault(length, []).append(at)
     return places
 
 
@@ -202,16 +208,16 @@ def known_payloads(packets: Iterable[Packet]) -> dict[bytes, bytes]:
     return {_short_digest(payload): payload for payload in payloads if len(payload) > INLINE}
 
 
-def missing(entries: Iterable[Entry], known: Mapping[bytes, bytes]) -> list[list[bytes]]:
-    """The digests of payloads that are not known here, each once, in parts of about MOST_AT_A_TIME bytes of payload."""
+def missing(entries: Iterable[Entry], known: Mapping[bytes, bytes]) -> list[dict[bytes, int]]:
+    """Digest and size of the payloads that are not known here, each once, in parts of about MOST_AT_A_TIME bytes of payload."""
     sizes = {entry.payload: entry.size for entry in entries if entry.is_digest and entry.payload not in known}
-    parts: list[list[bytes]] = []
+    parts: list[dict[bytes, int]] = []
     room = 0
     for one, size in sizes.items():
         if not parts or size > room:
-            parts.append([])
+            parts.append({})
             room = MOST_AT_A_TIME
-        parts[-1].append(one)
+        parts[-1][one] = size
         room -= size
     return parts
 
@@ -222,12 +228,12 @@ def encode_payloads(digests: bytes, payloads: Mapping[bytes, bytes]) -> bytes:
     return zlib.compress(b"".join(len(payload).to_bytes(2, "big") + payload for payload in found), 9)
 
 
-def read_payloads(data: bytes, digests: Sequence[bytes], *, most_bytes: int) -> dict[bytes, bytes]:
-    """By digest. Raises DecodeError where one is not what its digest says."""
-    cursor, found = Cursor(inflated(data, most_bytes=most_bytes)), {}
-    for expected in digests:
+def read_payloads(data: bytes, asked: Mapping[bytes, int]) -> dict[bytes, bytes]:
+    """By digest. `asked`: digest and size of each. Raises DecodeError where one is not what that says."""
+    cursor, found = Cursor(inflated(data, most_bytes=sum(asked.values()) + 2 * len(asked))), {}
+    for expected, size in asked.items():
         payload = cursor.take(cursor.u16("payload length"), "payload")
-        if _short_digest(payload) != expected:
+        if _short_digest(payload) != expected or len(payload) != size:
             raise DecodeError("payload", cursor.offset, "is not the one that was asked for")
         found[expected] = payload
     return found

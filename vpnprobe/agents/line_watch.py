@@ -92,7 +92,8 @@ async def _watch(line: Line, peer: RemotePeer) -> None:
 
 
 async def _pair(line: Line, peer: RemotePeer, padding: str) -> None:
-    """Two requests that leave together. Where either end had to send anything again, they tell of the line only if they were fast."""
+    """Two requests that leave together. Where either end had to send anything again they tell of the line only if they were fast, and
+    nothing of the pace, which may be what loses them."""
     loop, sent_again = asyncio.get_running_loop(), peer.sent_again
     left_at = loop.time()
     came_at: list[float] = []
@@ -100,8 +101,8 @@ async def _pair(line: Line, peer: RemotePeer, padding: str) -> None:
     async def ping() -> None:
         await peer.ping(padding)
         came_at.append(loop.time())
-        if not padding:
-            line.answered(left_at, again=peer.sent_again != sent_again)
+        if not padding and peer.sent_again == sent_again:
+            line.answered(left_at)
 
     pings = [loop.create_task(ping()) for _ in range(2)]
     try:
@@ -112,6 +113,7 @@ async def _pair(line: Line, peer: RemotePeer, padding: str) -> None:
     if padding:
         again = peer.sent_again != sent_again
         line.paired(len(padding) + PING_BYTES, came_at[1] - came_at[0], took_s=came_at[1] - left_at, again=again)
+        peer.channel.wide = line.told.is_set() and line.narrow_bytes_per_s is None
 
 
 async def _tell(line: Line, peer: RemotePeer, changed: asyncio.Event) -> None:

@@ -79,7 +79,7 @@ class Outgoing:
     async def send(self, session: ClientSession, message: Message) -> dict[str, object]:
         job, count = Job(message["job"]), min(int(message["count"]), MOST_PACKETS)
         port, to = int(message["port"]), message.get("to")
-        send_one = self._sending(session, job, port, to, call_id=int(message["call_id"]))
+        send_one = self._sending(session, job, port, to, call_id=int(message["call_id"]), key=str(message.get("key", "")))
         if send_one is None:
             return {"sent": 0}
         if (protocol := WITHOUT_PORTS.get(job)) is not None:
@@ -111,6 +111,7 @@ class Outgoing:
         to: Any,  # noqa: ANN401
         *,
         call_id: int,
+        key: str,
     ) -> Callable[[], None] | None:
         """What sends one packet of a job; None: it cannot be sent."""
         sender, address = session.sender, session.address
@@ -124,7 +125,7 @@ class Outgoing:
         if job is Job.IN_CALL_GRE and (call := self._call(session, call_id)) is not None:
             return call.request
         if job is Job.DATA:
-            return self._echo(session, port)
+            return self._echo(session, port, key)
         at = self._udp(session, port)
         if at is None or job not in (Job.UDP, Job.ESP_IN_UDP) or (not told and self._endpoint(session, job, port) is None):
             return None
@@ -140,9 +141,9 @@ class Outgoing:
 
         return send_one
 
-    def _echo(self, session: ClientSession, port: int) -> Callable[[], None] | None:
-        """What sends one more echo request through the newest tunnel at a port; None: there is none."""
-        driver = self._responders.conversation(port, session)
+    def _echo(self, session: ClientSession, port: int, key: str) -> Callable[[], None] | None:
+        """What sends one more echo request through the tunnel of that key at a port, else the newest; None: there is none."""
+        driver = self._responders.conversation(port, session, key)
         end = driver.conversation if driver is not None else None
         if driver is None or not isinstance(end, TunnelRequests):
             return None

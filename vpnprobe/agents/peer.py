@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 from vpnprobe.agents.capture_request import CaptureRequest
-from vpnprobe.agents.control import VERSION, Channel, Message, readable
+from vpnprobe.agents.control import VERSION, Channel, Message, readable, segments_told
 from vpnprobe.agents.peer_clock import PeerClock
 from vpnprobe.agents.records import (
     LATEST_S,
@@ -44,6 +44,8 @@ PORTS_OPEN_S: Final = 300.0
 FIREWALL_S: Final = 3.0
 """How long it may take to read the rules of a firewall."""
 CONNECTIONS_OF_HANDOVER: Final = 12
+FEW_CONNECTIONS: Final = 4
+"""Where the line is narrow: each takes a handshake first."""
 CAPTURE_PATIENCE_S: Final = 0.8
 """A part of a capture takes longer to hand over than other answers."""
 
@@ -153,10 +155,11 @@ class RemotePeer:
         port: int = 0,
         to: Sequence[tuple[str, int]] = (),
         call_id: int = 0,
+        key: str = "",
         beside: int | None = None,
     ) -> None:
         expect_s = count * spacing_s if beside is None else 0.0
-        packets = {"job": job.value, "count": count, "spacing_s": spacing_s, "port": port, "to": list(to), "call_id": call_id}
+        packets = {"job": job.value, "count": count, "spacing_s": spacing_s, "port": port, "to": list(to), "call_id": call_id, "key": key}
         await self._ask("send", expect_s=expect_s, place=0, beside=beside, **packets)
 
     async def refresh(self) -> EndRecord:
@@ -263,7 +266,7 @@ class RemotePeer:
     def prepare_handover(self) -> None:
         """Opens more connections where the path loses so much that a single one would be long over a capture."""
         if self.lossy:
-            self.channel.widen(CONNECTIONS_OF_HANDOVER)
+            self.channel.widen(CONNECTIONS_OF_HANDOVER if self.channel.wide else FEW_CONNECTIONS)
 
     @property
     def lossy(self) -> bool:
@@ -283,10 +286,9 @@ class RemotePeer:
         asked = self._now()
         answer = await self.channel.request(kind, expect_s=expect_s, place=place, **arguments)
         self._clock.told(asked, self._now(), answer.get("at"))
-        segments = answer.get("segments")
-        with readable(kind):
-            if isinstance(segments, list) and len(segments) == 2 and int(segments[0]) > self._segments["sent"]:
-                self._segments = {"sent": int(segments[0]), "again": int(segments[1])}
+        sent, again = segments_told(answer)
+        if sent > self._segments["sent"]:
+            self._segments = {"sent": sent, "again": again}
         return answer
 
 

@@ -143,9 +143,10 @@ class UdpResponder:
         driver.start()
         return driver
 
-    def newest(self, session: ClientSession) -> Driver | None:
-        """Of the conversations that are under way here for a session; None: there is none."""
-        return next((driver for owner, driver in reversed(self._under_way.values()) if owner is session), None)
+    def under_way(self, session: ClientSession, key: str) -> Driver | None:
+        """The conversation of that key that is under way here for a session, else its newest; None: there is none."""
+        own = [driver for owner, driver in self._under_way.values() if owner is session]
+        return next((driver for driver in own if driver.conversation.key == key), own[-1] if own else None)
 
     def _keep(self, client: Endpoint, owner: ClientSession, driver: Driver) -> None:
         """Puts a conversation in the place of the one before it from there; where there are too many, the oldest is forgotten."""
@@ -316,10 +317,10 @@ class Responders:
         responder = self._open.get(WantedPort(Transport.UDP, number))
         return responder.port if isinstance(responder, UdpResponder) else None
 
-    def conversation(self, number: int, session: ClientSession) -> Driver | None:
-        """The newest one that is under way at a UDP port for a session; None: there is none."""
+    def conversation(self, number: int, session: ClientSession, key: str) -> Driver | None:
+        """The one of that key that is under way at a UDP port for a session, else the newest; None: there is none."""
         responder = self._open.get(WantedPort(Transport.UDP, number))
-        return responder.newest(session) if isinstance(responder, UdpResponder) else None
+        return responder.under_way(session, key) if isinstance(responder, UdpResponder) else None
 
     def forget(self, session: ClientSession) -> None:
         """Ends what is under way for a session that has ended; its ports may be others' too."""

@@ -185,14 +185,9 @@ class Line:
         """Whether it is known to carry less than CRAWLING_BYTES_PER_S."""
         return self.narrow_bytes_per_s is not None and self.narrow_bytes_per_s < CRAWLING_BYTES_PER_S
 
-    def answered(self, left_at: float, *, again: bool = False) -> None:
-        """A small packet that left then, on the clock `now`, has just been answered.
-
-        `again`: something was sent again meanwhile, so that it may have waited for that; where it came back fast it did not.
-        """
+    def answered(self, left_at: float) -> None:
+        """A small packet that left then, on the clock `now`, has just been answered."""
         round_trip_s = self._now() - left_at
-        if again and round_trip_s > self._least_s + QUEUE_LOW_S:
-            return
         self._least_s = min(self._least_s, round_trip_s)
         self._queues.append(round_trip_s - self._least_s)
         queue_s = min(self._queues)
@@ -209,7 +204,7 @@ class Line:
     def paired(self, size: int, gap_s: float, *, took_s: float = 0.0, again: bool = False) -> None:
         """The answers to two packets of `size` bytes that left together came `gap_s` apart, the last `took_s` after they had left.
 
-        `again`: as in `answered`. What is sent again takes two round trips at the least.
+        `again`: something was sent again meanwhile. What came back fast did not wait for that, which takes two round trips at the least.
         """
         if again and took_s > 1.5 * self._least_s + QUEUE_LOW_S:
             return

@@ -89,6 +89,10 @@ def _cause_of_gre(
         refused_by_nat = failed.detail.get("by") is not None and failed.detail.get("by") == facts.client_seen_as
         if refused_by_nat or (client_to_server and (bare is not None or _reaches_nat(failed, facts))):
             return Cause.NAT, _ids(client_to_server)
+    kept = [o for o in others if o.transport is Transport.GRE and _is_kept_by_client(o)]
+    if kept and failed.direction is Direction.S2C and facts.nat and not _has_helper(others):
+        # A NAT lets in what was asked for, and the client's own firewall lets nothing out that could ask.
+        return Cause.NAT, _ids(kept)
     if in_call and (late := _after_server(failed, others)) is not None and late.cause is not None:
         # What follows flows takes each direction of a call for a flow of its own, so the server's packets do not open the way there.
         return late.cause, [late.id]
@@ -101,6 +105,12 @@ def _cause_of_gre(
     if _at_servers_nat(failed, facts):
         return Cause.NAT, []
     return _cause_of_protocol(passing, facts)
+
+
+def _is_kept_by_client(observation: Observation) -> bool:
+    """Whether it is shown not to leave the client, whose own firewall keeps it."""
+    kept = observation.cause is Cause.HOST_FIREWALL and observation.detail.get("host") == "client"
+    return kept and observation.direction is Direction.C2S
 
 
 def _has_helper(others: Sequence[Observation]) -> bool:

@@ -349,9 +349,12 @@ class ProbeContext:
                 send_one()
 
     async def trials_back(
-        self, job: Job, count: int, beside: bool, *, port: int = 0, call_id: int = 0, openers: Sequence["Opener"] = ()
+        self, job: Job, count: int, beside: bool, *, port: int = 0, call_id: int = 0, key: str = "", openers: Sequence["Opener"] = ()
     ) -> None:
-        """Has the server send `count` fresh packets, likewise. `openers`: open the way for one of them each, or in turn."""
+        """Has the server send `count` fresh packets, likewise. `openers`: open the way for one of them each, or in turn.
+
+        `key`: of the conversation that they are to belong to.
+        """
         assert self.peer is not None
         compared = beside and self.comparison.port() is not None
         spacing_s = spaced(count, SPACING_S) if beside else SPACING_S
@@ -359,10 +362,10 @@ class ProbeContext:
         if not compared:
             for opener in openers:
                 opener.send()
-            await self.peer.send(job, count=count, spacing_s=spacing_s, port=port, to=to, call_id=call_id)
+            await self.peer.send(job, count=count, spacing_s=spacing_s, port=port, to=to, call_id=call_id, key=key)
             return
         request = self.comparison.new_request()
-        await self.peer.send(job, count=count, spacing_s=0.0, port=port, to=to, call_id=call_id, beside=request)
+        await self.peer.send(job, count=count, spacing_s=0.0, port=port, to=to, call_id=call_id, key=key, beside=request)
         for number in range(count):
             for opener in openers[number : number + 1]:
                 opener.send()

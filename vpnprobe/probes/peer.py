@@ -58,12 +58,14 @@ class Peer(Protocol):
         port: int = 0,
         to: Sequence[tuple[str, int]] = (),
         call_id: int = 0,
+        key: str = "",
         beside: int | None = None,
     ) -> None:
         """Has the server send fresh packets; returns when they have left.
 
-        `to`: where to, in turn, for UDP where nothing came from the client. `call_id`: the server's, of the call to send in. `beside`: the
-        number of the request, by which prompts name it: it returns at once, and one packet leaves for each prompt that comes.
+        `to`: where to, in turn, for UDP where nothing came from the client. `call_id`: the server's, of the call to send in. `key`: of the
+        conversation to send in. `beside`: the number of the request, by which prompts name it: it returns at once, and one packet leaves
+        for each prompt that comes.
         """
         ...
 

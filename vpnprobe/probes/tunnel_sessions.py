@@ -153,7 +153,7 @@ class TunnelSessions(ABC):
         self._behind = True
         # In captures time alone tells what was asked for, so that a limit costs as many times as there were packets.
         count = blocks_needed(float(len(run.requests)), context.facts.error_bound) + SPARE_BLOCKS
-        back = context.trials_back(Job.DATA, count, beside=True, port=self.wanted.port)
+        back = context.trials_back(Job.DATA, count, beside=True, port=self.wanted.port, key=driver.conversation.key)
         try:
             await gather_all([self._one_a_block(client, driver, count), back, self._once_more(client)])
             await asyncio.sleep(context.settle_s)

@@ -41,6 +41,8 @@ SAME_PLACE: Final = 0.7
 NEARLY_ALL: Final = 0.8
 """Share of the streams that must tell the same of which direction ended first."""
 FOLLOWS: Final = "it stalls where the other direction is cut, which carries its acknowledgments"
+NOW_AND_THEN: Final = 0.01
+"""A chance that comes true in some run: one has many ports and forms to try."""
 MOST_SIZES: Final = 10
 """More sizes than that are told as ranges."""
 RANGES: Final = (128, 576, 1200, 1400, 1450, 1500)
@@ -148,10 +150,14 @@ class DataRun:
         return found if found is not None and found.error_bound <= least else None
 
     @property
+    def lost(self) -> int:
+        """How many never came."""
+        return sum(not packet.came for packet in self.packets)
+
+    @property
     def lossy(self) -> bool:
         """Whether enough is missing to be told, over UDP: TCP repeats what is lost."""
-        lost = sum(not packet.came for packet in self.packets)
-        return not self.stream and lost >= 2 and lost / len(self.packets) > LOSS_WORTH_A_WORD
+        return not self.stream and self.lost >= 2 and self.lost / len(self.packets) > LOSS_WORTH_A_WORD
 
     @property
     def all_too_large(self) -> bool:
@@ -299,16 +305,16 @@ def _one_way(judge: Judge, check: Check, way: Direction, count: Count) -> Observ
     if limit is None and run.lossy and (rate := judge.facts.rate_limits.get((check, way))) is not None:
         limit = DataLimit(Outcome.DEGRADED, Cause.RATE, rate.error_bound, rate.detail)
     if limit is None:
-        by_no_chance = (run.all_too_large or run.all_at_the_end) and not _is_lossy(judge.loss[way])
-        cause = Cause.UNKNOWN if by_no_chance else Cause.LOSS
+        oddly = run.all_too_large or run.all_at_the_end
+        cause = Cause.UNKNOWN if oddly and not _may_be_chance(judge.loss[way], run.lost) else Cause.LOSS
         return replace(found, outcome=Outcome.DEGRADED, cause=cause) if run.lossy else replace(found, outcome=Outcome.PASS)
     detail = {**found.detail, **limit.detail}
     return replace(found, outcome=limit.outcome, cause=limit.cause, error_bound=limit.error_bound, detail=detail)
 
 
-def _is_lossy(path: Background) -> bool:
-    """Whether the path loses enough of everything to be told."""
-    return path.lost > LOSS_WORTH_A_WORD * (path.lost + path.passed)
+def _may_be_chance(path: Background, lost: int) -> bool:
+    """Whether a path that loses as much as that loses the largest of some packets, or the last, now and then."""
+    return MOST_SIZES * path.chance_of_losing_all(lost) > NOW_AND_THEN
 
 
 def trials_of(check: Check, count: Count) -> list[DataPacket]:

@@ -123,12 +123,20 @@ def _obstacles(topology: Topology, kind: PacketKind, way: Direction, opened_to: 
 
 def _planted(topology: Topology, kind: PacketKind, way: Direction, position: int, hook: Hook) -> Iterator[tuple[Filter, float]]:
     name = topology.names()[position]
+    # What a link before it does not carry comes in fragments or not at all; an end puts them together again first.
+    largest = min(kind.largest, _carried(topology, way, position)) if hook in (Hook.PREROUTING, Hook.FORWARD) else kind.largest
     for planted in topology.filters:
         if planted.at == name and planted.hook is hook and planted.direction in (None, way.value):
             share = share_matched(planted, kind)
-            too_short = planted.longer_than is not None and kind.largest <= planted.longer_than
+            too_short = planted.longer_than is not None and largest <= planted.longer_than
             if share > 0 and planted.probability > 0 and not too_short:
                 yield planted, share
+
+
+def _carried(topology: Topology, way: Direction, position: int) -> int:
+    """Bytes of the largest packet that comes to a position whole."""
+    links = range(position) if way is Direction.C2S else range(position, topology.routers + 1)
+    return min((topology.link(index).towards(way.value).mtu for index in links), default=EVERYWHERE * EVERYWHERE)
 
 
 def _obstacle(planted: Filter, share: float, kind: PacketKind, position: int, *, host: str = "", fragmented: bool = False) -> Obstacle:
