@@ -56,6 +56,7 @@ def summed(found: Sequence[Judged]) -> int:
     print()
     print(f"- Verdict as the real client has it: {agreeing} of {len(decided)}.")
     print(f"- Left open as not supported by vpnprobe: {len(left_open)}; the real client works in {len(kept)} of them.")
+    print(f"- Of {len(failing)} that fail: infeasible {sum(one.settled for one in failing)}, the rest not known.")
     print(f"- Cause of a failure named: {named} of {len(failing)}; a wrong one: {wrong}.")
     for title, some in (("that work", [one for one in decided if one.real.works]), ("that fail", failing)):
         for what, times in (
