@@ -33,7 +33,8 @@ def main() -> int:
     for one in sorted(found, key=lambda one: (one.real.works, one.pair.kind)):
         pair = one.pair
         base = f"{pair.transport}, {pair.wrapping}, {pair.algorithm}{', password' if pair.user_password else ''}"
-        print(f"| {pair.kind} | {base} | {one.real} | {one.feasibility}{mark(one)} | {', '.join(one.names)} |")
+        names = ", ".join([*one.names, *(f"suspected: {words}" for words in sorted(one.suspicions))])
+        print(f"| {pair.kind} | {base} | {one.real} | {one.feasibility}{mark(one)} | {names} |")
     return summed(found)
 
 
