@@ -33,7 +33,8 @@ def main() -> int:
     for one in sorted(found, key=lambda one: (one.real.works, one.pair.kind)):
         pair = one.pair
         base = f"{pair.transport}, {pair.wrapping}, {pair.algorithm}{', password' if pair.user_password else ''}"
-        print(f"| {pair.kind} | {base} | {one.real} | {one.feasibility}{mark(one)} | {', '.join(one.names)} |")
+        names = ", ".join([*one.names, *(f"suspected: {words}" for words in sorted(one.suspicions))])
+        print(f"| {pair.kind} | {base} | {one.real} | {one.feasibility}{mark(one)} | {names} |")
     return summed(found)
 
 
@@ -56,6 +57,7 @@ def summed(found: Sequence[Judged]) -> int:
     print()
     print(f"- Verdict as the real client has it: {agreeing} of {len(decided)}.")
     print(f"- Left open as not supported by vpnprobe: {len(left_open)}; the real client works in {len(kept)} of them.")
+    print(f"- Of {len(failing)} that fail: infeasible {sum(one.settled for one in failing)}, the rest not known.")
     print(f"- Cause of a failure named: {named} of {len(failing)}; a wrong one: {wrong}.")
     for title, some in (("that work", [one for one in decided if one.real.works]), ("that fail", failing)):
         for what, times in (

@@ -8,11 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
-from vpnprobe.conversations.openvpn_failures import FailureCode
 from vpnprobe.conversations.openvpn_session import Wrapping
 from vpnprobe.conversations.openvpn_tls import client_context
 from vpnprobe.conversations.tunnel_echo import Request
-from vpnprobe.probes.openvpn_findings import client_certificate_failure, data_failure, told_of
+from vpnprobe.probes.openvpn_findings import certificate_suspicion, data_failure, suspicion_of_silence, told_of
 from vpnprobe.probes.tunnel_findings import LEAST_AFTER, LEAST_LARGE
 from vpnprobe.profiles.model import Profile, TlsMaterial
 from vpnprobe.profiles.model import Wrapping as ProfileWrapping
@@ -198,20 +197,34 @@ def certificate(
 AUTHORITY, OTHER = certificate("authority", issuer="authority"), certificate("other", issuer="other")
 
 
-def certificate_failure(cert: bytes | None, ca: bytes | None = AUTHORITY) -> tuple[FailureCode, str] | None:
-    profile = Profile("some.ovpn", (), TlsMaterial(ca=ca, cert=cert), ProfileWrapping())
-    found = client_certificate_failure(profile)
-    return (found.code, found.detail) if found is not None else None
+def used(cert: bytes | None, ca: bytes | None = AUTHORITY) -> Profile:
+    return Profile("some.ovpn", (), TlsMaterial(ca=ca, cert=cert), ProfileWrapping())
 
 
-REFUSED, EXPIRED = FailureCode.CLIENT_CERTIFICATE_REFUSED, FailureCode.CLIENT_CERTIFICATE_EXPIRED
+def suspicion(cert: bytes | None, ca: bytes | None = AUTHORITY) -> str | None:
+    return certificate_suspicion(used(cert, ca))
 
 
 class TestClientCertificates:
     def test_none_at_all(self) -> None:
-        assert certificate_failure(None) == (REFUSED, "the profile has none, and the server falls silent")
-        with_pkcs12 = Profile("some.ovpn", (), TlsMaterial(pkcs12=b"opened elsewhere"), ProfileWrapping())
-        assert client_certificate_failure(with_pkcs12) is None
+        assert suspicion(None) == "the profile has no certificate for the client"
+        assert certificate_suspicion(Profile("some.ovpn", (), TlsMaterial(pkcs12=b"opened elsewhere"), ProfileWrapping())) is None
+
+    @pytest.mark.parametrize(
+        ("cert", "took_certificate", "signs_in", "told"),
+        [
+            (None, False, True, "the profile has no certificate for the client: a server that minds falls silent"),
+            (None, True, True, "the server took TLS to its end: what checks the user name and password there may hang"),
+            (None, True, False, ""),
+            (b"nothing", True, True, "the server took TLS to its end: what checks the user name and password there may hang"),
+        ],
+    )
+    def test_what_a_silence_may_mean(self, cert: bytes | None, took_certificate: bool, signs_in: bool, told: str) -> None:
+        assert suspicion_of_silence(used(cert), took_certificate=took_certificate, signs_in=signs_in) == told
+
+    def test_a_good_certificate_is_not_suspected(self) -> None:
+        good = certificate("client", issuer="authority")
+        assert suspicion_of_silence(used(good), took_certificate=False, signs_in=True) == ""
 
     @pytest.mark.parametrize(
         ("purposes", "made_for"),
@@ -222,21 +235,21 @@ class TestClientCertificates:
         ],
     )
     def test_one_for_another_purpose(self, purposes: tuple[KeyPurpose, ...], made_for: str | None) -> None:
-        words = f"the server says nothing, and the certificate is not made for clients but for {made_for}"
-        found = certificate_failure(certificate("client", issuer="authority", purposes=purposes))
-        assert found == ((REFUSED, words) if made_for is not None else None)
+        words = f"the client's certificate is not made for clients but for {made_for}"
+        found = suspicion(certificate("client", issuer="authority", purposes=purposes))
+        assert found == (words if made_for is not None else None)
 
     @pytest.mark.parametrize("ca", [AUTHORITY, OTHER + AUTHORITY, None, b""])
     def test_a_good_one(self, ca: bytes | None) -> None:
-        assert certificate_failure(certificate("client", issuer="authority"), ca) is None
+        assert suspicion(certificate("client", issuer="authority"), ca) is None
 
     def test_an_expired_one(self) -> None:
-        found = certificate_failure(certificate("client", issuer="authority", days=(-30, -2)))
-        assert found == (EXPIRED, f"it expired on {datetime.now(UTC) - timedelta(days=2):%Y-%m-%d}")
+        found = suspicion(certificate("client", issuer="authority", days=(-30, -2)))
+        assert found == f"the client's certificate expired on {datetime.now(UTC) - timedelta(days=2):%Y-%m-%d}"
 
     def test_one_of_tomorrow(self) -> None:
-        found = certificate_failure(certificate("client", issuer="authority", days=(1, 30)))
-        assert found == (REFUSED, f"it is valid from {datetime.now(UTC) + timedelta(days=1):%Y-%m-%d} on only")
+        found = suspicion(certificate("client", issuer="authority", days=(1, 30)))
+        assert found == f"the client's certificate is valid from {datetime.now(UTC) + timedelta(days=1):%Y-%m-%d} on only"
 
     @pytest.mark.parametrize(
         "cert",
@@ -248,10 +261,7 @@ class TestClientCertificates:
         ids=["another-issuer", "another-key", "itself"],
     )
     def test_one_that_the_authority_did_not_issue(self, cert: bytes) -> None:
-        assert certificate_failure(cert) == (
-            REFUSED,
-            "the server says nothing, and the certificate was not issued by the authority in the profile",
-        )
+        assert suspicion(cert) == "the client's certificate was not issued by the authority in the profile"
 
     @pytest.mark.parametrize(
         ("cert", "ca"),
@@ -263,10 +273,9 @@ class TestClientCertificates:
         ],
     )
     def test_what_cannot_be_read(self, cert: bytes, ca: bytes) -> None:
-        found = certificate_failure(cert, ca)
+        found = suspicion(cert, ca)
         assert found is not None
-        assert found[0] is REFUSED
-        assert found[1].startswith("it cannot be read: ")
+        assert found.startswith("the client's certificate cannot be read (")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 import pytest
 from profile_test_support import (
@@ -24,6 +25,7 @@ from profile_test_support import (
 from vpnprobe.conversations.openvpn_ends import Server
 from vpnprobe.conversations.openvpn_session import Negotiation, Wrapping
 from vpnprobe.conversations.openvpn_session_keys import make_session_keys
+from vpnprobe.conversations.openvpn_tls import server_context
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.existing_server import ECHOES, MOST_REMOTES, form_of
 from vpnprobe.probes.openvpn_profile_test import ProfileTest
@@ -34,6 +36,7 @@ from vpnprobe.profiles.model import Wrapping as ProfileWrapping
 from vpnprobe.transports.simulated import SimulatedNetwork
 from vpnprobe.transports.stack import Datagram, TcpStream, UdpPort
 from vpnprobe.transports.topology import Action, Filter, Topology
+from vpnprobe.wire.openvpn import Opcode
 from vpnprobe.wire.openvpn_keys import KeyDirection
 from vpnprobe.wire.openvpn_messages import PushReply
 from vpnprobe.wire.openvpn_wrap import Wrap
@@ -276,6 +279,19 @@ class TestCloserLooks:
         assert found.codes == [("handshake", "tls-version")]
         assert found.said == "the profile allows TLS 1.2 at most, and without that limit it begins"
 
+    def test_an_outage_of_a_moment_is_not_blamed_on_a_limit(self) -> None:
+        """The first session's TLS is not answered, and that of the others is, the same limits or not."""
+        limited = replace(profile(), checks=ServerChecks(tls_version_max="1.2"))
+        clients: list[bytes] = []
+
+        def away(data: bytes, inward: bool) -> bool:
+            if inward and data[1:9] not in clients:
+                clients.append(data[1:9])
+            return inward and data[0] >> 3 == Opcode.CONTROL_V1 and data[1:9] == clients[0]
+
+        found = tried(server_over_udp, limited, loses=away)
+        assert found.codes == [("handshake", "tls-silent")]
+
     def test_no_limit_no_blame(self) -> None:
         found = tried(server_over_udp, loses=lambda data, inward: data[0] >> 3 == 4)
         assert found.codes == [("handshake", "tls-silent")]
@@ -301,10 +317,41 @@ class TestCloserLooks:
         found = tried(OVER[transport], _issued_by_all(profile(remote(transport))), kind=SilentServer, username=username)
         assert found.codes == [("handshake", code)]
 
-    def test_a_certificate_of_another_authority_is_seen_in_the_profile(self) -> None:
+    def test_a_check_of_the_password_that_hangs_is_not_blamed_on_a_certificate(self) -> None:
+        """`verify-client-cert none`, a name and password, and a plug-in that does not come back."""
+        used = profile()
+        used = replace(used, tls=replace(used.tls, cert=None, key=None))
+        found = tried(server_over_udp, used, kind=HangingServer, username="alice")
+        assert found.codes == [("handshake", "keys-unanswered")]
+        assert found.said == "the server took TLS to its end: what checks the user name and password there may hang"
+
+    @pytest.mark.parametrize("username", ["", "alice"])
+    def test_a_certificate_of_another_authority_is_a_suspicion(self, username: str) -> None:
+        """A server of 2.6 that refuses a certificate says nothing and acknowledges nothing, as one behind an outage."""
+        found = tried(server_over_udp, username=username, loses=_loses_what_follows_the_hello)
+        assert found.codes == [("handshake", "keys-unanswered")]
+        words = "the client's certificate was not issued by the authority in the profile: a server that minds falls silent"
+        assert found.said == words
+
+    def test_a_certificate_that_was_taken_is_no_suspicion(self) -> None:
         found = tried(server_over_udp, kind=SilentServer, username="alice")
-        assert found.codes == [("handshake", "client-certificate-refused")]
-        assert found.said == ("the server says nothing, and the certificate was not issued by the authority in the profile")
+        assert found.codes == [("handshake", "keys-unanswered")]
+        assert "certificate" not in found.said
+
+
+class HangingServer(SilentServer):
+    """A server that wants no certificate of clients, and never comes to an end with its check of the password."""
+
+    def __init__(self, **given: Any) -> None:
+        context = server_context(session_keys().server.identity, clients_pem=None)
+        super().__init__(**{**given, "context": context})
+
+
+def _loses_what_follows_the_hello(data: bytes, inward: bool) -> bool:
+    """What the client says in TLS behind its first packet (P_CONTROL_V1, not wrapped)."""
+    acks = data[9]
+    place = 10 + (4 * acks + 8 if acks else 0)
+    return inward and data[0] >> 3 == Opcode.CONTROL_V1 and int.from_bytes(data[place : place + 4]) > 1
 
 
 def _issued_by_all(used: Profile) -> Profile:

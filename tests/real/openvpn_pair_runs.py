@@ -16,14 +16,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from openvpn_pairs import Pair
+from openvpn_pairs import SUSPICIONS, Pair
 
 from vpnprobe.errors import CannotRun
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.lab.openvpn_pki import Algorithm, Authority, WrapKeys
 from vpnprobe.lab.openvpn_servers import COMPLETED, RunningServer, openvpn_client, openvpn_servers
 from vpnprobe.observations.document import read
-from vpnprobe.observations.schema import Feasibility, Result
+from vpnprobe.observations.schema import Feasibility, Reason, Result
 from vpnprobe.report.headlines import Headline, headline
 from vpnprobe.report.story import next_steps
 from vpnprobe.transports.topology import CLIENT, SERVER, Topology
@@ -40,7 +40,8 @@ PROGRAM: Final = (sys.executable, "-P", "-m", "vpnprobe")
 WORKING: Final = (Feasibility.FEASIBLE, Feasibility.DEGRADED)
 NOT_SUPPORTED: Final = "not-supported"
 OPEN: Final = frozenset({"silent", "closed-at-once", "tls-silent", "tls-stalled", "keys-unanswered", "no-push-reply", "data-dead"})
-"""Names that say where it stops and leave open why: never wrong."""
+"""Names that say where it stops and leave open why: never wrong, but for the suspicion that may stand beside `keys-unanswered`."""
+ALL_SUSPICIONS: Final = frozenset({*SUSPICIONS.values(), "password there may hang"})
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,23 @@ class Judged:
     @property
     def leads(self) -> str:
         """The name of the failure that is the first reason; empty: another reason is."""
+        rule = self._first.rule if self._first is not None else ""
+        return rule.removeprefix("failure.") if rule.startswith("failure.") else ""
+
+    @property
+    def _first(self) -> Reason | None:
         because = next(verdict.because for verdict in self.result.verdicts if verdict.feasibility is self.feasibility)
-        return because[0].rule.removeprefix("failure.") if because and because[0].rule.startswith("failure.") else ""
+        return because[0] if because else None
+
+    @cached_property
+    def suspicions(self) -> frozenset[str]:
+        """Those that are told anywhere among the reasons."""
+        told = [reason.text for verdict in self.result.verdicts for reason in verdict.because if reason.rule == "failure.keys-unanswered"]
+        return frozenset(words for words in ALL_SUSPICIONS if any(words in text for text in told))
+
+    @property
+    def settled(self) -> bool:
+        return self.feasibility is Feasibility.INFEASIBLE
 
     @cached_property
     def headline(self) -> Headline:
@@ -117,13 +133,14 @@ class Judged:
 
     @property
     def is_named(self) -> bool:
-        """Whether the cause of a failure is named."""
-        return self.leads in self.pair.causes
+        """Whether the cause of a failure is named, or is what is suspected first."""
+        suspected = self.leads == "keys-unanswered" and self.suspicions == {self.pair.suspicion}
+        return self.leads in self.pair.causes or suspected
 
     @property
     def is_wrong(self) -> bool:
-        """Whether a cause is named that is not there."""
-        return bool(set(self.names) - self.pair.causes - self.pair.also - OPEN - {NOT_SUPPORTED})
+        """Whether a cause is named or suspected that is not there."""
+        return bool(set(self.names) - self.pair.causes - self.pair.also - OPEN - {NOT_SUPPORTED} or self.suspicions - {self.pair.suspicion})
 
 
 def judged(pairs: Sequence[Pair], folder: Path, *, at_once: int, server: str = "") -> list[Judged]:

@@ -25,7 +25,14 @@ OTHER_TLS_CIPHER: Final = "TLS-ECDHE-ECDSA-WITH-CHACHA20-POLY1305-SHA256:TLS-ECD
 NO_WRAP: Final[Mapping[str, str | None]] = {"tls-auth": None, "key-direction": None, "tls-crypt": None, "tls-crypt-v2": None}
 WRAPS: Final = tuple(Wrapping)
 TLS_AUTHS: Final = (Wrapping.TLS_AUTH_SHA1, Wrapping.TLS_AUTH_SHA256, Wrapping.TLS_AUTH_SHA512)
-CLIENT_CERTIFICATE: Final = frozenset({"client-certificate-expired", "client-certificate-refused"})
+SUSPICIONS: Final[Mapping[Flaw | None, str]] = {
+    Flaw.EXPIRED: "certificate expired on",
+    Flaw.NOT_YET_VALID: "certificate is valid from",
+    Flaw.OTHER_AUTHORITY: "not issued by the authority",
+    Flaw.OTHER_PURPOSE: "not made for clients",
+    None: "has no certificate",
+}
+"""Words of what is suspected where a server falls silent; None: of a certificate that is missing."""
 DATA_V2: Final = f"{Opcode.DATA_V2 << 3:#x}"
 
 Overrides = dict[str, str | None]
@@ -63,6 +70,8 @@ class Pair:
     """Of the server's own firewall, for what comes out of its tunnel, as a statement of nftables; empty: there are none."""
     causes: frozenset[str] = frozenset()
     """Names that are right where it fails; empty: nothing is wrong."""
+    suspicion: str = ""
+    """Words that name the cause where the server falls silent over it (`keys-unanswered`); empty: no such suspicion is right."""
     also: frozenset[str] = frozenset()
     """Names that are true besides, and stop nothing by themselves."""
 
@@ -355,7 +364,8 @@ def _server_certificate(flaw: Flaw, cause: str) -> Kind:
 def _client_certificate(flaw: Flaw) -> Kind:
     def kind(rng: Random, pair: Pair) -> None:
         pair.identity = ("client", flaw)
-        pair.wrong(*CLIENT_CERTIFICATE)
+        pair.suspicion = SUSPICIONS[flaw]
+        pair.wrong("client-certificate-expired" if flaw is Flaw.EXPIRED else "client-certificate-refused")
 
     return kind
 
@@ -504,6 +514,7 @@ def _password_not_wanted(rng: Random, pair: Pair) -> None:
 def _certificate_missing(rng: Random, pair: Pair) -> None:
     pair.user_password = True
     pair.profile |= {"cert": None, "key": None}
+    pair.suspicion = SUSPICIONS[None]
     pair.wrong("client-certificate-refused")
 
 

@@ -9,11 +9,22 @@ from openvpn_profile_tests import Tried, tried
 
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.lab.openvpn_pki import Flaw, Identity
-from vpnprobe.lab.openvpn_servers import USER_NAME, WRONG_PASSWORD, RunningServer, ServerConfig, Wrapping, openvpn_servers
+from vpnprobe.lab.openvpn_servers import (
+    COMPLETED,
+    USER_NAME,
+    WRONG_PASSWORD,
+    RunningServer,
+    ServerConfig,
+    Wrapping,
+    openvpn_client,
+    openvpn_servers,
+)
 from vpnprobe.observations.schema import Direction, Outcome, Transport
 
 pytestmark = [pytest.mark.root, pytest.mark.real]
 UDP, TCP = Transport.UDP, Transport.TCP
+HANGS = ("--verify-client-cert", "none", "--script-security", "3", "--auth-user-pass-verify", "/bin/sleep 60", "via-env")
+"""A check of the user's password that does not come back while a client waits."""
 SERVERS = {
     "udp": ServerConfig(UDP, 21001),
     "tcp": ServerConfig(TCP, 21002),
@@ -30,6 +41,9 @@ SERVERS = {
     "one-cipher": ServerConfig(UDP, 21015, data_ciphers=("AES-256-GCM",)),
     "tls13": ServerConfig(UDP, 21016, tls_version_min="1.3"),
     "tls13-tcp": ServerConfig(TCP, 21017, tls_version_min="1.3"),
+    "hanging": ServerConfig(UDP, 21018, user_password=True, extra=HANGS),
+    "hanging-tcp": ServerConfig(TCP, 21019, user_password=True, extra=HANGS),
+    "full-tcp": ServerConfig(TCP, 21024, extra=("--max-clients", "1")),
 }
 
 
@@ -71,6 +85,9 @@ def profiles(servers: dict[str, RunningServer], address: str) -> dict[str, str]:
         "client-certificate-expired": servers["udp"].client_profile(**expired),
         "client-certificate-expired-tcp": servers["tcp"].client_profile(**expired),
         "client-certificate-refused": servers["udp"].client_profile(**other),
+        "hanging": servers["hanging"].client_profile(cert=None, key=None),
+        "hanging-tcp": servers["hanging-tcp"].client_profile(cert=None, key=None),
+        "full-tcp": servers["full-tcp"].client_profile(),
         "no-common-data-cipher": servers["one-cipher"].client_profile(**{"data-ciphers": "AES-128-GCM"}),
         "tls-version": servers["tls13"].client_profile(**{"tls-version-max": "1.2"}),
         "tls-version-tcp": servers["tls13-tcp"].client_profile(**{"tls-version-max": "1.2"}),
@@ -90,7 +107,10 @@ def outcomes(clean_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with openvpn_servers(clean_lab, list(SERVERS.values())) as running:
         servers = dict(zip(SERVERS, running, strict=True))
         texts = profiles(servers, str(clean_lab.topology.server_address))
-        yield tried(clean_lab, texts, tmp_path_factory.mktemp("failures"))
+        folder = tmp_path_factory.mktemp("failures")
+        with openvpn_client(clean_lab, texts["full-tcp"], folder=folder) as other:
+            other.wait_for(COMPLETED, deadline_s=GIVEN_UP_S)
+            yield tried(clean_lab, texts, folder)
 
 
 CASES = {
@@ -104,9 +124,12 @@ CASES = {
     "certificate-wrong-purpose": ("certificate-wrong-purpose", "handshake"),
     "certificate-wrong-name": ("certificate-wrong-name", "handshake"),
     "certificate-wrong-fingerprint": ("certificate-wrong-fingerprint", "handshake"),
-    "client-certificate-expired": ("client-certificate-expired", "handshake"),
-    "client-certificate-expired-tcp": ("client-certificate-expired", "handshake"),
-    "client-certificate-refused": ("client-certificate-refused", "handshake"),
+    "client-certificate-expired": ("keys-unanswered", "handshake"),
+    "client-certificate-expired-tcp": ("keys-unanswered", "handshake"),
+    "client-certificate-refused": ("keys-unanswered", "handshake"),
+    "hanging": ("keys-unanswered", "handshake"),
+    "hanging-tcp": ("keys-unanswered", "handshake"),
+    "full-tcp": ("closed-at-once", "reset"),
     "no-common-data-cipher": ("no-common-data-cipher", "handshake"),
     "tls-version": ("tls-version", "handshake"),
     "tls-version-tcp": ("tls-version", "handshake"),
@@ -148,7 +171,10 @@ def test_beside_them_what_is_right_passes(outcomes: dict[str, Tried], case: str)
         ("wrong-wrap", "key-direction 1"),
         ("wrong-wrap-digest", "auth SHA256"),
         ("wrong-wrap-tcp", "key-direction 1"),
-        ("client-certificate-expired", "expired on"),
+        ("client-certificate-expired", "certificate expired on"),
+        ("client-certificate-expired-tcp", "certificate expired on"),
+        ("hanging", "password there may hang"),
+        ("hanging-tcp", "password there may hang"),
         ("client-certificate-refused", "authority in the profile"),
         ("tls-version", "TLS 1.2"),
         ("name-not-resolved", "nothing.invalid"),

@@ -78,6 +78,36 @@ def test_every_failure_has_both_sentences() -> None:
             assert all(len(sentence) > 20 for sentence in (words.what, words.advice)), name
 
 
+SETTLED_BY = {
+    "what the server said of the profile for good": {
+        "client-certificate-expired",
+        "client-certificate-refused",
+        "credentials-refused",
+        "keys-unreadable",
+        "no-common-data-cipher",
+        "session-refused",
+        "settings-differ",
+        "tls-no-common-cipher",
+        "tls-version",
+        "wrong-preshared-key",
+        "wrong-wrap",
+    },
+    "what the client refuses": {"profile-refused", "push-refused", *(code for code in FailureCode if code.startswith("certificate-"))},
+}
+
+
+def test_nothing_else_settles() -> None:
+    """A full or restarting server, a portal, a firewall and a hanging check of the password are none of it: they pass by themselves."""
+    assert {name for name, failure in load_default().failures.items() if failure.settles} == set().union(*SETTLED_BY.values())
+
+
+def test_a_connection_closed_at_once_has_a_key_and_a_full_server_among_its_reasons() -> None:
+    advice = load_default().failures["closed-at-once"].words.advice
+    places = [advice.index(word) for word in ("tls-auth", "missing", "is another", "max-clients", "another service")]
+    assert places == sorted(places)
+    assert "missing or not the server's" in load_default().failures["silent"].words.advice
+
+
 def test_a_borne_name_without_numbers_leaves_them_out() -> None:
     detail = {"failure": "data-large-dead", "said": "1400 bytes pass"}
     (reason,) = failures_in(settle(*openvpn(UDP, 443, data=NO_ANSWER, form=PROFILE, detail=detail)))

@@ -164,3 +164,23 @@ def test_any_bytes_split_into_messages_and_a_rest(data: bytes) -> None:
     assert all(messages)
     assert b"\0" not in rest
     assert data.endswith(rest)
+
+
+@pytest.mark.parametrize(
+    ("reason", "temporary", "backoff_s", "words"),
+    [
+        ("", False, None, ""),
+        ("expired account", False, None, "expired account"),
+        ("TEMPORARY", False, None, "TEMPORARY"),
+        ("TEMP", True, None, ""),
+        ("TEMP:later", True, None, "later"),
+        ("TEMP[backoff 42]:LDAP is down", True, 42, "LDAP is down"),
+        ("TEMP[backoff 42,advance no]: No free IP addresses", True, 42, "No free IP addresses"),
+        ("TEMP[advance addr, backoff 7]:", True, 7, ""),
+        ("TEMP[backoff,backoff 1 2]: x", True, None, "x"),
+        ("TEMP[backoff soon]: x", True, None, "x"),
+    ],
+)
+def test_a_login_that_is_put_off(reason: str, temporary: bool, backoff_s: int | None, words: str) -> None:
+    message = AuthFailed(reason)
+    assert (message.is_temporary, message.backoff_s, message.words) == (temporary, backoff_s, words)

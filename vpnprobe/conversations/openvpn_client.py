@@ -318,7 +318,8 @@ class Client(TunnelClient):
             case PushReply():
                 self._pushed_options(message, now)
             case AuthFailed():
-                self._fail(_of_refusal(message.reason, self.offer), message.reason)
+                refusal = _of_refusal(message, self.offer)
+                self._fail(refusal.code, refusal.detail)
             case AuthPending():
                 self._fail(FailureCode.CHALLENGE_WANTED, message.text)
             case Restart():
@@ -379,12 +380,16 @@ class Client(TunnelClient):
         negotiation.in_use = True
 
 
-def _of_refusal(reason: str, offer: ClientOffer) -> FailureCode:
-    """What an AUTH_FAILED means: 2.6 tells by it that no cipher is common; CRV1 asks for a second factor."""
+def _of_refusal(message: AuthFailed, offer: ClientOffer) -> Failure:
+    """What an AUTH_FAILED means: TEMP puts the login off; 2.6 tells by it that no cipher is common; CRV1 asks for a second factor."""
+    reason = message.reason
+    if message.is_temporary:
+        later = f"to be tried again after {message.backoff_s} s" if message.backoff_s is not None else ""
+        return Failure(FailureCode.LOGIN_PUT_OFF, "; ".join(filter(None, (message.words, later))))
     if "cipher" in reason.lower():
-        return FailureCode.NO_COMMON_DATA_CIPHER
+        return Failure(FailureCode.NO_COMMON_DATA_CIPHER, reason)
     if reason.startswith("CRV1:"):
-        return FailureCode.CHALLENGE_WANTED
+        return Failure(FailureCode.CHALLENGE_WANTED, reason)
     if offer.username:
-        return FailureCode.CREDENTIALS_REFUSED
-    return FailureCode.CREDENTIALS_WANTED if offer.may_sign_in else FailureCode.SESSION_REFUSED
+        return Failure(FailureCode.CREDENTIALS_REFUSED, reason)
+    return Failure(FailureCode.CREDENTIALS_WANTED if offer.may_sign_in else FailureCode.SESSION_REFUSED, reason)

@@ -1,10 +1,10 @@
-"""Names for what a session with an existing OpenVPN server shows: of its data, of the client's certificate, of a wrap that fits."""
+"""Names for what a session with an existing OpenVPN server shows: of its data, of a wrap that fits; and what its silence may mean."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from vpnprobe.conversations.openvpn_ends import FRAMING_WORDS, Client, differences
-from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
+from vpnprobe.conversations.openvpn_failures import FailureCode
 from vpnprobe.conversations.openvpn_session import Stage, Wrapping
 from vpnprobe.evidence.named_failures import DATA_UNANSWERED
 from vpnprobe.probes.tunnel_findings import DataFailure, echo_failure
@@ -58,36 +58,40 @@ def _alike(seen: Compression, own: Compression) -> bool:
     return seen is own or {seen, own} == {Compression.NONE, Compression.STUB_V2}
 
 
-def client_certificate_failure(profile: Profile) -> Failure | None:
-    """What is visibly wrong with the profile's own certificate, for which a server falls silent; None: nothing, as far as can be told."""
+def suspicion_of_silence(profile: Profile, *, took_certificate: bool, signs_in: bool) -> str:
+    """What a server that does not answer the client's keys may have against it, told as a suspicion; empty: nothing is visible.
+
+    `took_certificate`: it acknowledged all of the client's side of the TLS handshake, which one that refuses a certificate does not.
+    """
+    if took_certificate:
+        return "the server took TLS to its end: what checks the user name and password there may hang" if signs_in else ""
+    wrong = certificate_suspicion(profile)
+    return f"{wrong}: a server that minds falls silent" if wrong is not None else ""
+
+
+def certificate_suspicion(profile: Profile) -> str | None:
+    """What is visibly wrong with the profile's own certificate, so that most servers refuse it; None: nothing, as far as can be told."""
     from cryptography import x509
 
     if profile.tls.cert is None:
-        without = profile.tls.pkcs12 is None
-        return Failure(FailureCode.CLIENT_CERTIFICATE_REFUSED, "the profile has none, and the server falls silent") if without else None
+        return "the profile has no certificate for the client" if profile.tls.pkcs12 is None else None
     try:
         with old_certificates():
             certificate = x509.load_pem_x509_certificate(profile.tls.cert)
             authorities = x509.load_pem_x509_certificates(profile.tls.ca) if profile.tls.ca else []
             between = [x509.load_pem_x509_certificates(pem) for pem in (profile.tls.extra_certs, profile.tls.cert) if pem]
     except ValueError as error:
-        return Failure(FailureCode.CLIENT_CERTIFICATE_REFUSED, f"it cannot be read: {error}")
+        return f"the client's certificate cannot be read ({error})"
     now = datetime.now(UTC)
     if certificate.not_valid_after_utc < now:
-        return Failure(FailureCode.CLIENT_CERTIFICATE_EXPIRED, f"it expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
+        return f"the client's certificate expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
     if certificate.not_valid_before_utc > now:
-        return Failure(FailureCode.CLIENT_CERTIFICATE_REFUSED, f"it is valid from {certificate.not_valid_before_utc:%Y-%m-%d} on only")
+        return f"the client's certificate is valid from {certificate.not_valid_before_utc:%Y-%m-%d} on only"
     if (made_for := _other_purposes(certificate)) is not None:
-        return Failure(
-            FailureCode.CLIENT_CERTIFICATE_REFUSED,
-            f"the server says nothing, and the certificate is not made for clients but for {made_for}",
-        )
+        return f"the client's certificate is not made for clients but for {made_for}"
     intermediates = [one for chain in between for one in chain if one != certificate]
     if authorities and not any(_issued(certificate, authority) for authority in (*authorities, *intermediates)):
-        return Failure(
-            FailureCode.CLIENT_CERTIFICATE_REFUSED,
-            "the server says nothing, and the certificate was not issued by the authority in the profile",
-        )
+        return "the client's certificate was not issued by the authority in the profile"
     return None
 
 

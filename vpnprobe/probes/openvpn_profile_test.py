@@ -35,7 +35,7 @@ from vpnprobe.probes.existing_server import (
     in_turn,
     randomised,
 )
-from vpnprobe.probes.openvpn_findings import CLOSED_AT, client_certificate_failure, data_failure, told_of
+from vpnprobe.probes.openvpn_findings import CLOSED_AT, data_failure, suspicion_of_silence, told_of
 from vpnprobe.probes.openvpn_session_over import PATIENCE_S, RETRANSMIT_AFTER_S, OpenvpnSessionOver
 from vpnprobe.probes.settings import Resolve
 from vpnprobe.profiles.model import Profile, Remote, ServerChecks
@@ -278,7 +278,7 @@ class OpenvpnRemote(RemoteTest):
             case FailureCode.SILENT | FailureCode.CLOSED_AT_ONCE | FailureCode.ANSWER_UNREADABLE:
                 return await self._other_wraps(failure)
             case FailureCode.KEYS_UNANSWERED:
-                return self._why_no_keys(client) or failure
+                return self._why_no_keys(client, failure)
             case _:
                 return failure
 
@@ -311,7 +311,12 @@ class OpenvpnRemote(RemoteTest):
             for name, none in LIMITS.items()
             if any(getattr(checks, key) != usual for key, usual in none.items())
         }
-        begins = await asyncio.gather(*(self._tls_begins(without) for without in limits.values()))
+        if not limits:
+            return self._hello_unanswered(client, failure)
+        # Beside them once more with all of them: a server that answers now was away for a moment, and no limit is to blame.
+        again, *begins = await asyncio.gather(*(self._tls_begins(one) for one in (checks, *limits.values())))
+        if again:
+            return self._hello_unanswered(client, failure)
         found = [name for name, begun in zip(limits, begins, strict=True) if begun]
         if found == ["tls-version-max"]:
             words = f"the profile allows TLS {checks.tls_version_max} at most, and without that limit it begins"
@@ -321,6 +326,9 @@ class OpenvpnRemote(RemoteTest):
         if found:
             words = f"the profile's {' and '.join(found)} leaves nothing that the server has: without, TLS begins"
             return Failure(FailureCode.TLS_NO_COMMON_CIPHER, words)
+        return self._hello_unanswered(client, failure)
+
+    def _hello_unanswered(self, client: Client, failure: Failure) -> Failure:
         if client.hello_acknowledged:
             hello = f"the server acknowledges our TLS hello of {client.largest_control_bytes} bytes"
             said = f"{hello}; its answer, in packets of up to 1250 bytes, does not come"
@@ -356,11 +364,13 @@ class OpenvpnRemote(RemoteTest):
         else:
             await self._over_udp(aside, client, until)
 
-    def _why_no_keys(self, client: Client) -> Failure | None:
-        """Why a server that speaks TLS does not answer our key message, as far as can be told; None: unknown."""
-        if not self._profile_test.username and client.certificate_acknowledged:
+    def _why_no_keys(self, client: Client, failure: Failure) -> Failure:
+        """A server that speaks TLS and does not answer our key message, with what that silence may mean."""
+        took_certificate, username = client.certificate_acknowledged, self._profile_test.username
+        if not username and took_certificate:
             return Failure(FailureCode.CREDENTIALS_WANTED, "it took the certificate, and fell silent where no user name came")
-        return client_certificate_failure(self._profile_test.profile)
+        suspicion = suspicion_of_silence(self._profile_test.profile, took_certificate=took_certificate, signs_in=bool(username))
+        return replace(failure, detail="; ".join(filter(None, (failure.detail, suspicion))))
 
     def _reached(self) -> Check:
         """The check that the session has come to."""

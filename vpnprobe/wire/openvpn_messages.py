@@ -5,6 +5,7 @@ what is not known is `Other`. Bytes that are not UTF-8 show as U+FFFD. Sources: 
 (push-peer-info, client-pending-auth).
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -12,6 +13,8 @@ from vpnprobe.errors import DecodeError
 
 MOST_BUFFER: Final = 65536
 """Bytes that may be kept without a NUL."""
+_TEMPORARY: Final = re.compile(r"TEMP(?:\[(?P<flags>[^\]]*)\])?(?::\s*|$)")
+"""How the reason of an AUTH_FAILED begins that is put off: `TEMP[backoff 42,advance no]:` and the words."""
 PUSH_REQUEST: Final = b"PUSH_REQUEST\0"
 """A client's request for its options, as it goes into TLS; sent again every few seconds until a PUSH_REPLY comes."""
 MOST_PEER_ID: Final = 2**24 - 1
@@ -131,6 +134,23 @@ class AuthFailed:
 
     reason: str = ""
     """Its words; "TEMP..." means that a later attempt may succeed, "CRV1:..." asks for an answer. Empty: none given."""
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether a later attempt may succeed, as the server says to clients that announce AUTH_FAIL_TEMP."""
+        return _TEMPORARY.match(self.reason) is not None
+
+    @property
+    def backoff_s(self) -> int | None:
+        """Seconds to wait before the next attempt; None: not said."""
+        found = _TEMPORARY.match(self.reason)
+        flags = (found["flags"] or "").split(",") if found is not None else []
+        return next((_number(flag.split()[1]) for flag in flags if len(flag.split()) == 2 and flag.split()[0] == "backoff"), None)
+
+    @property
+    def words(self) -> str:
+        """The reason without what is said to the program; empty: none given."""
+        return _TEMPORARY.sub("", self.reason)
 
     def encode(self) -> bytes:
         return _encode("AUTH_FAILED", self.reason)

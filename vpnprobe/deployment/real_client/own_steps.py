@@ -50,6 +50,7 @@ _CODES: Final[Mapping[Step, Sequence[str]]] = {
     ),
     Step.LOGIN: (
         FailureCode.CREDENTIALS_REFUSED,
+        FailureCode.LOGIN_PUT_OFF,
         FailureCode.CHALLENGE_WANTED,
         FailureCode.SESSION_REFUSED,
         FailureCode.NO_COMMON_DATA_CIPHER,

@@ -263,6 +263,7 @@ _REFUSALS: Final[Mapping[str, str]] = {
     "certificate-wrong-purpose": "client",
     "challenge-wanted": "peer",
     "credentials-refused": "peer",
+    "login-put-off": "peer",
     "no-common-data-cipher": "peer",
     "profile-refused": "client",
     "push-refused": "client",
