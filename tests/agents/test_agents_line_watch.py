@@ -6,7 +6,7 @@ from agents_support import Agents, simulated
 
 from vpnprobe.agents.line_watch import watched
 from vpnprobe.agents.peer import RemotePeer
-from vpnprobe.endpoint.pacer import FIRST_BYTES_PER_S, LEAST_NARROW, SHARE_OF_NARROW, Line
+from vpnprobe.endpoint.pacer import FIRST_BYTES_PER_S, LEAST_PAIRS, SHARE_OF_NARROW, Line
 
 
 def test_the_server_agent_is_told_once_the_line_is_known_and_when_it_changes() -> None:
@@ -19,11 +19,11 @@ def test_the_server_agent_is_told_once_the_line_is_known_and_when_it_changes() -
         async with watched(line, peer):
             await asyncio.sleep(0.3)
             paces.append(session.pacer.bytes_per_s)
-            for _ in range(LEAST_NARROW):
+            for _ in range(LEAST_PAIRS):
                 line.paired(520, 0.0325)
             await asyncio.sleep(0.3)
             paces.append(session.pacer.bytes_per_s)
-            for _ in range(LEAST_NARROW):
+            for _ in range(LEAST_PAIRS):
                 line.paired(520, 0.0001)
             await asyncio.sleep(0.3)
             paces.append(session.pacer.bytes_per_s)

@@ -3,7 +3,7 @@
 import pytest
 
 from vpnprobe.agents.samples import carried, segments_lost
-from vpnprobe.endpoint.pacer import LEAST_NARROW, Line
+from vpnprobe.endpoint.pacer import LEAST_PAIRS, Line
 from vpnprobe.evidence.checks import LINE_CARRIES, SEGMENTS_LOST
 from vpnprobe.evidence.records import PathFacts
 from vpnprobe.evidence.statistics import Background
@@ -18,7 +18,7 @@ def test_the_share_of_repeated_segments_by_direction_where_any_left() -> None:
 
 def line(gap_s: float) -> Line:
     found = Line(lambda: 0.0)
-    for _ in range(LEAST_NARROW):
+    for _ in range(LEAST_PAIRS):
         found.paired(520, gap_s)
     return found
 

@@ -239,6 +239,13 @@ class TestNat:
         refused = row(checks.GRE_IN_CALL, S2C, REFUSED, refusal=RefusalKind.PROTOCOL_UNREACHABLE.value, by="192.0.2.7")
         assert cause_of(refused, facts=NATTED) is Cause.NAT
 
+    def test_one_that_knows_no_call_says_so_though_another_has_a_helper(self) -> None:
+        helper = replace(row(checks.tcp_reach(1723), BOTH, PASS), probe="nat", check="alg", detail={"rewritten": [{"name": "call_id"}]})
+        refused = row(checks.GRE_IN_CALL, S2C, REFUSED, refusal=RefusalKind.PROTOCOL_UNREACHABLE.value, by="192.0.2.7")
+        prohibited = replace(refused, detail={**refused.detail, "refusal": RefusalKind.PROHIBITED.value})
+        assert cause_of(refused, self.THERE, self.BARE, helper, facts=NATTED) is Cause.NAT
+        assert cause_of(prohibited, self.THERE, self.BARE, helper, facts=NATTED) is not Cause.NAT
+
     def test_lcp_is_in_the_call_too(self) -> None:
         assert cause_of(row(checks.PPTP_LCP, S2C, BLOCKED), self.THERE, self.BARE, facts=NATTED) is Cause.NAT
 

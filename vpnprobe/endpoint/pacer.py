@@ -136,8 +136,8 @@ HELD_S: Final = 0.1
 """Beyond two round trips: answers that come together so late were held back."""
 PAIRS: Final = 5
 """The last pairs, from which what the line carries is estimated: by the middle one."""
-LEAST_NARROW: Final = 3
-"""Pairs before a line is called narrow."""
+LEAST_PAIRS: Final = 3
+"""That tell what a line carries, where not the first shows it to be wide by coming back as fast as on a wide line alone."""
 SHORTEST_GAP_S: Final = 1e-4
 """Clocks and programs tell no shorter one."""
 
@@ -213,8 +213,10 @@ class Line:
             return  # Answers behind a segment that was lost come together, however narrow the line.
         self._pairs.append(carried)
         carried = sorted(self._pairs)[len(self._pairs) // 2]
-        if carried < NARROW_BYTES_PER_S and len(self._pairs) < LEAST_NARROW:
-            return  # The second may have been sent again by the other end, which it says later.
+        # Two answers may be read at once by an end that is late, and the second may have been sent again by the other, which it says later.
+        prompt = took_s <= self._least_s + 4 * size / NARROW_BYTES_PER_S
+        if len(self._pairs) < LEAST_PAIRS and not (carried >= NARROW_BYTES_PER_S and prompt):
+            return
         self.narrow_bytes_per_s = carried if carried < NARROW_BYTES_PER_S else None
         least = FIRST_BYTES_PER_S if self.narrow_bytes_per_s is not None else SHARE_OF_WIDE * carried
         self._change(self.pacer.bytes_per_s if self._fell else max(self.pacer.bytes_per_s, least))

@@ -85,9 +85,12 @@ def _cause_of_gre(
     bare = next((o for o in passing if o.probe == "gre" and o.detail.get("form") == BARE), None)
     in_call = failed.detail.get("form") == IN_CALL
     client_to_server = [o for o in others if o.probe == "gre" and o.direction is Direction.C2S and o.outcome in PASSED]
-    if in_call and failed.direction is Direction.S2C and facts.nat and not _has_helper(others):
-        refused_by_nat = failed.detail.get("by") is not None and failed.detail.get("by") == facts.client_seen_as
-        if refused_by_nat or (client_to_server and (bare is not None or _reaches_nat(failed, facts))):
+    if in_call and failed.direction is Direction.S2C and facts.nat:
+        # Behind one with a helper there may be another without: who has the client's address for the server, and no call, says so itself.
+        unknown_to_it = failed.detail.get("refusal") == RefusalKind.PROTOCOL_UNREACHABLE.value
+        by_nat = None is not failed.detail.get("by") == facts.client_seen_as and (unknown_to_it or not _has_helper(others))
+        dropped_by_nat = client_to_server and not _has_helper(others) and (bare is not None or _reaches_nat(failed, facts))
+        if by_nat or dropped_by_nat:
             return Cause.NAT, _ids(client_to_server)
     kept = [o for o in others if o.transport is Transport.GRE and _is_kept_by_client(o)]
     if kept and failed.direction is Direction.S2C and facts.nat and not _has_helper(others):
