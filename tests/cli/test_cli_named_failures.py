@@ -30,7 +30,7 @@ BAD, OPEN, LIMITED, GOOD = Feasibility.INFEASIBLE, Feasibility.UNKNOWN, Feasibil
 
 CASES: dict[str, tuple[Check, Outcome, Feasibility]] = {
     "name-not-resolved": (RESET, SKIPPED, OPEN),
-    "port-refused": (RESET, REFUSED, OPEN),
+    "port-refused": (RESET, REFUSED, BAD),
     "unreachable": (RESET, NO_ANSWER, OPEN),
     "silent": (RESET, NO_ANSWER, OPEN),
     "closed-at-once": (RESET, REFUSED, OPEN),
