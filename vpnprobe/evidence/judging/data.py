@@ -166,9 +166,11 @@ class DataRun:
 
     @property
     def all_at_the_end(self) -> bool:
-        """Whether all that is missing is behind the last packet of its session that came, in several: chance does not lose so either."""
+        """Whether all that is missing is behind the last packet of its session that came, in several or many: chance does not lose so."""
         ended = sum(not session[-1].came for session in self.sessions)
-        return ended > 1 and all(packet.came for session in self.sessions for packet in session[: _head(session)])
+        return (ended > 1 or self.lost >= LEAST_BEHIND_A_CUT) and all(
+            packet.came for session in self.sessions for packet in session[: _head(session)]
+        )
 
     @property
     def stalls(self) -> bool:
