@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import select
 import shutil
 import signal
@@ -25,6 +26,7 @@ from vpnprobe.lab.openvpn_pki import Flaw
 from vpnprobe.lab.openvpn_servers import USER_NAME, WRONG_PASSWORD, RunningServer, ServerConfig, Wrapping, openvpn_servers
 from vpnprobe.observations.schema import Transport
 from vpnprobe.probes.openvpn_profile_test import ProfileTest
+from vpnprobe.profiles.lexing import quoted
 from vpnprobe.profiles.ovpn import read_profile
 from vpnprobe.transports.stack import Address
 from vpnprobe.transports.topology import CLIENT
@@ -279,6 +281,33 @@ def test_a_block_that_openvpn_would_end_sooner_is_refused(
     assert "bytes long, and " in error.lower()
     assert not (library.parent / "loaded").exists()
     assert not (tmp_path / "out").exists()
+
+
+WORDS = [
+    "two words",
+    "it's",
+    'a"b',
+    "back\\slash",
+    "'q'",
+    'it\'s "both" \\',
+    "#hash",
+    ";semi",
+    "a#b",
+    "ü\u00a0x",
+    "--dash",
+    "<ca>",
+    "</ca>",
+    "x\\",
+]
+
+
+def test_openvpn_reads_a_quoted_word_as_it_was() -> None:
+    """It names an option that it does not know, behind `setenv opt`."""
+    if shutil.which("openvpn") is None:
+        pytest.skip("needs openvpn")
+    text = "".join(f"setenv opt {quoted(word)} end\n" for word in WORDS)
+    done = subprocess.run(["openvpn", "--config", "stdin"], input=text, capture_output=True, text=True, check=False, timeout=20)
+    assert re.findall(r"in stdin:\d+: (.*) \(2\.\d+", done.stdout) == WORDS
 
 
 def test_files_are_opened_by_vpnprobe_alone(clean_lab: Lab, servers: dict[str, RunningServer], tmp_path: Path) -> None:
