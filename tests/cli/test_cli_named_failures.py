@@ -104,10 +104,28 @@ def rows_of(steps: Sequence[Check], failing: Check | None, outcome: Outcome, for
     return found
 
 
-def result(name: str, *, paired: bool) -> Result:
+def real_client_row(comparison: str, stopped_by: str) -> Observation:
+    """What openvpn itself came to; empty: it came up."""
+    detail = {"profile": True, "protocol": "openvpn-udp", "program": "openvpn 2.6.14", "comparison": comparison}
+    detail |= {"stopped_by": stopped_by} if stopped_by else {}
+    outcome = NO_ANSWER if stopped_by else PASS
+    check, way = "real-client", Direction.BOTH
+    return Observation(f"openvpn-{check}-profile-udp-{PORT}-both", "openvpn", check, way, UDP, outcome, port=PORT, detail=detail)
+
+
+def real_client_told(comparison: str, stopped_by: str) -> dict[str, object]:
+    remote = {"remote": f"vpn.example:{PORT}/udp", "came_up": not stopped_by, "stopped_at": "up" if stopped_by else None, "steps": []}
+    remote |= {"cause": stopped_by, "comparison": comparison, "finding": "What openvpn did."}
+    told = {"program": "openvpn", "version": "2.6.14", "comparison": comparison, "protocols": ["openvpn-udp"], "remotes": [remote]}
+    return {**told, "options": [], "left_out": [], "not_tried": []}
+
+
+def result(name: str, *, paired: bool, beside: tuple[str, str] | None = None) -> Result:
+    """`beside`: how openvpn's own try compares, and what stopped it, empty: nothing; None: it was not tried."""
     check, outcome, feasibility = CASES[name]
     harmless = feasibility is GOOD
     rows = with_named_failures(rows_of(STEPS, None if harmless else check, outcome, FORM), [NamedFailure(check, name, "the words")])
+    rows = [*rows, *([real_client_row(*beside)] if beside is not None else [])]
     if paired:
         plain = (openvpn_reset(UDP, PORT), openvpn_handshake(UDP, PORT), openvpn_data(UDP, PORT))
         rows = [*rows_of(plain, None, PASS, ""), *rows]
@@ -120,7 +138,10 @@ def result(name: str, *, paired: bool) -> Result:
         started=datetime(2000, 1, 1, tzinfo=UTC),
         duration_s=1.0,
         name="server",
-        client={"profile": {"file": "client.ovpn", "not_applied": [], "notes": []}},
+        client={
+            "profile": {"file": "client.ovpn", "not_applied": [], "notes": []},
+            **({"real_client": real_client_told(*beside)} if beside is not None else {}),
+        },
         server={} if paired else None,
         complete=True,
     )
@@ -172,3 +193,33 @@ def test_beside_a_server_agent_the_path_decides_and_the_profile_is_told(name: st
 def test_no_line_advises_what_was_just_done(name: str, paired: bool) -> None:
     page = render_text(result(name, paired=paired), colour=False, width=2000)
     assert not [words for words in DOING if words in page]
+
+
+@pytest.mark.parametrize("comparison", ["differs", "open"])
+def test_openvpn_stops_and_the_own_try_works(comparison: str) -> None:
+    """Headline, table, first reason and status are of one mind: it works by vpnprobe's own try, and openvpn stopped, with why."""
+    found = result("renegotiation-asked", paired=False, beside=(comparison, "push-refused"))
+    (verdict,) = found.verdicts
+    (line,) = verdict_lines(found.verdicts, found.recommendation, Anchors(found.observations))
+    said = headline(found)
+    assert (verdict.feasibility, status_of(found.verdicts)) == (GOOD, ExitStatus.FINISHED)
+    assert (said.tone, said.sentence) == ("fair", "OpenVPN over UDP works by vpnprobe's own try; openvpn 2.6.14 stopped: push-refused")
+    assert verdict.because[0].rule == "real-client-stops"
+    assert line.reasons[0].text == verdict.because[0].text
+    assert "(push-refused)" in line.reasons[0].text
+
+
+@pytest.mark.parametrize("name", [name for name, (_, _, expected) in CASES.items() if expected in (BAD, OPEN)])
+@pytest.mark.parametrize("comparison", ["differs", "open", "agrees"])
+def test_openvpn_comes_up_or_stops_too_and_the_own_try_fails(comparison: str, name: str) -> None:
+    up = result(name, paired=False, beside=(comparison, ""))
+    (verdict,) = up.verdicts
+    if comparison == "differs":
+        assert (verdict.feasibility, verdict.because[0].rule, headline(up).tone) == (OPEN, "real-client", "fair")
+        assert status_of(up.verdicts) is ExitStatus.FINISHED
+    else:
+        assert verdict.feasibility is CASES[name][2]
+    too = result(name, paired=False, beside=(comparison, "silent"))
+    assert too.verdicts[0].feasibility is CASES[name][2]
+    assert headline(too).tone == ("mute" if CASES[name][2] is OPEN else "bad") or comparison == "open"
+    assert "works" not in headline(too).sentence

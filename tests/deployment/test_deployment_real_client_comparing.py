@@ -78,6 +78,19 @@ def test_what_was_left_out_decides_nothing() -> None:
     refused = stopped(Step.START, "profile-refused", "line 3: up needs script-security 2")
     assert of(UP, refused).comparison is Comparison.DIFFERS
     assert of(UP, refused, left_out_decides=True).comparison is Comparison.OPEN
+    assert of(stopped(Step.RESET, "silent"), refused, left_out_decides=True).comparison is Comparison.OPEN
+    assert of(refused, refused, left_out_decides=True).comparison is Comparison.AGREES
+
+
+def test_a_silence_on_a_path_that_loses_packets_is_left_open() -> None:
+    silent = stopped(Step.CERTIFICATE, "tls-silent")
+    assert of(silent, UP).comparison is Comparison.DIFFERS
+    found = of(silent, UP, trials=2, lost="31 of 102 packets were lost")
+    assert found.comparison is Comparison.OPEN
+    assert "in 2 trials" in found.sentence
+    assert "left open which is right: 31 of 102 packets were lost" in found.sentence
+    assert "finding about vpnprobe" not in found.sentence
+    assert of(UP, UP, lost="31 of 102").comparison is Comparison.AGREES
 
 
 def test_another_release_refuses_otherwise() -> None:

@@ -169,7 +169,26 @@ def test_what_may_not_be_shown() -> None:
     assert plain(push) == "PUSH: Received control message: 'PUSH_REPLY,auth-token [left out],auth-token-user [left out],ping 10'"
     assert "dXNlcg" not in plain("AUTH: Received control message: AUTH_FAILED,CRV1:R,E:state:dXNlcg==:Code?")
     assert plain("it is Pa55word, he said\x1b[2J", ["Pa55word"]) == "it is [left out], he said?[2J"
+    assert plain("PIN is 123, not 1234", ["123"]) == "PIN is [left out], not 1234"
+    for line, kept in (
+        ("Info command was pushed by server ('OPEN_URL:https://sso.example/?token=hidden')", "OPEN_URL:"),
+        ("AUTH_PENDING,timeout 60 WEB_AUTH::https://sso.example/hidden", "WEB_AUTH:"),
+        (">INFOMSG:CR_TEXT:E,R:hidden question", "CR_TEXT:"),
+        ("CR_RESPONSE,hidden", "CR_RESPONSE,"),
+        ("Send to HTTP proxy: 'Proxy-Authorization: Digest username=\"hidden\"'", "Proxy-Authorization: "),
+    ):
+        assert plain(line) == f"{line[: line.index(kept)]}{kept}[left out]"
     assert told_lines([(0.1, 'MANAGEMENT: CMD \'username "Auth" "me"\''), (0.2, "TLS: x"), (0.3, "")]) == (TimedLine(0.2, "TLS: x"),)
+
+
+def test_a_secret_that_is_in_a_line_hides_no_step() -> None:
+    """A password may be any word, also one of openvpn's own."""
+    said = "UDPv4 link remote: [AF_INET]192.0.2.1:1194\nTLS: Initial packet from x\nVERIFY OK: depth=0, CN=x"
+    lines = told_lines([(None, line) for line in said.splitlines()], ["depth", "0", "packet"])
+    course = read_log(lines, stream=False, signs_in=True)
+    assert course.stopped_at is Step.KEYS
+    assert not [line.text for line in lines if "depth" in line.text or "packet" in line.text]
+    assert "depth" not in str(course)
 
 
 @given(st.lists(st.text(max_size=60) | st.sampled_from(OF_2_4.splitlines()), max_size=40), st.booleans())

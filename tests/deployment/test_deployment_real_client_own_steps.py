@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from vpnprobe.conversations.openvpn_failures import FailureCode
-from vpnprobe.deployment.real_client.own_steps import STEP_OF, own_course
+from vpnprobe.deployment.real_client.own_steps import STEP_OF, Loss, own_course, worst_loss
 from vpnprobe.deployment.real_client.steps import STEPS, Came, Course, Step
 from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
 from vpnprobe.profiles.model import Remote
@@ -109,3 +109,20 @@ def test_remotes_are_told_apart() -> None:
     second = [row("reset", Outcome.PASS, remote="2"), row("handshake", Outcome.PASS, remote="2")]
     assert own_course(second, UDP, 0).came_up is None
     assert own_course(second, UDP, 1).came_up
+
+
+def test_what_the_path_lost() -> None:
+    whole = row("data", Outcome.PASS, Direction.C2S, sent=102, received=102)
+    some = row("data", Outcome.DEGRADED, Direction.C2S, sent=102, received=71)
+    few = row("data", Outcome.DEGRADED, Direction.C2S, sent=10, received=9)
+    assert worst_loss([whole, few, some]) == Loss(102, 71)
+    assert Loss(102, 71).sentence.startswith("31 of 102 packets")
+    none = [
+        whole,
+        row("data", Outcome.NO_ANSWER, Direction.C2S, sent=102, received=0),
+        row("data", Outcome.PASS, Direction.S2C, received=3),
+        row("data", Outcome.PASS, Direction.C2S, sent=102, received=71, failure="data-large-dead"),
+        row("trace", Outcome.PASS, Direction.C2S, sent=10, received=7),
+        row("data", Outcome.PASS, Direction.C2S, transport=Transport.TCP, sent=10, received=7),
+    ]
+    assert worst_loss(none) is None

@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
 from ipaddress import ip_address
 from pathlib import Path
@@ -18,6 +19,7 @@ from vpnprobe.deployment.real_client.trying import Installed, RealClientTrial, f
 from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
 from vpnprobe.probes.openvpn_profile_test import ProfileTest
+from vpnprobe.profiles.errors import ProfileError
 from vpnprobe.profiles.ovpn import read_profile
 from vpnprobe.transports.stack import Address
 
@@ -31,8 +33,11 @@ if "--version" in sys.argv:
     print("OpenVPN 2.6.99_git [git:x] x86_64 [SSL (OpenSSL)]")
     sys.exit(1)
 folder = os.path.dirname(os.path.abspath(__file__))
-given = {{"arguments": sys.argv[1:], "text": sys.stdin.read(), "said": []}}
-lines = open(os.path.join(folder, "log")).read().splitlines()
+given = {{"arguments": sys.argv[1:], "text": sys.stdin.read(), "said": [], "environment": sorted(os.environ)}}
+log = os.path.join(folder, "log")
+lines = open(log).read().splitlines()
+if os.path.exists(log + "-2"):
+    os.replace(log + "-2", log)
 path = sys.argv[sys.argv.index("--management") + 1]
 end = socket.socket(socket.AF_UNIX)
 end.connect(path)
@@ -96,7 +101,8 @@ def log_of(name: str) -> list[str]:
     return (LOGS / f"{name}.log").read_text().splitlines()
 
 
-def test_what_it_is_given(tmp_path: Path) -> None:
+def test_what_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VPNPROBE_TOKEN", "a token")
     tried = trial(tmp_path, log_of("2.6-whole-udp")[:-3])
     asyncio.run(tried.run(own(Outcome.PASS)))
     udp, tcp = (json.loads(line) for line in (tmp_path / "given").read_text().splitlines())
@@ -110,7 +116,9 @@ def test_what_it_is_given(tmp_path: Path) -> None:
         assert other not in given["text"]
         assert "BEGIN PRIVATE KEY" in given["text"]
         lines = given["text"].splitlines()
-        assert (lines[0], lines[1], lines[3]) == ("client", "", "")
+        assert lines[:4] == ["client", "", "auth-user-pass", ""]
+        assert "VPNPROBE_TOKEN" not in given["environment"]
+        assert "PATH" in given["environment"]
         assert "signal SIGTERM" in given["said"]
 
 
@@ -145,6 +153,57 @@ def test_who_refuses(tmp_path: Path, log: str, outcome: Outcome, by: str | None)
     row = tried.observations()[0]
     assert (row.outcome, row.detail.get("by")) == (outcome, by)
     assert row.detail["comparison"] == "open"
+
+
+SILENT = ("2.6-silent", "2.6-silent")
+COMES = ("2.6-silent", "2.6-whole-udp")
+
+
+@pytest.mark.parametrize(
+    ("logs", "mine", "received", "runs", "comparison"),
+    [
+        (SILENT, Outcome.PASS, 10, 2, "differs"),
+        (SILENT, Outcome.PASS, 7, 2, "open"),
+        (COMES, Outcome.PASS, 7, 2, "agrees"),
+        (SILENT, Outcome.NO_ANSWER, 7, 1, "agrees"),
+    ],
+    ids=["differs", "the path loses packets", "the second time it comes up", "nobody is there"],
+)
+def test_silence_is_tried_again_where_the_server_is_there(
+    tmp_path: Path, logs: tuple[str, str], mine: Outcome, received: int, runs: int, comparison: str
+) -> None:
+    tried = trial(tmp_path, log_of(logs[0]))
+    (tmp_path / "log-2").write_text("\n".join(log_of(logs[1])[:-3] if "whole" in logs[1] else log_of(logs[1])))
+    tried.profile_test = replace(tried.profile_test, profile=replace(tried.profile_test.profile, remotes=tried.profile_test.remotes[:1]))
+    rows = own(mine, **({} if mine is Outcome.PASS else {"failure": "silent"}))
+    echoes = replace(rows[0], id="echoes", check="data", direction=Direction.C2S, outcome=Outcome.PASS, sent=10, received=received)
+    asyncio.run(tried.run([*rows, echoes]))
+    assert len((tmp_path / "given").read_text().splitlines()) == runs
+    assert tried.comparison == comparison, tried.tried[0].finding
+
+
+def test_through_a_proxy_nothing_is_run(tmp_path: Path) -> None:
+    tried = trial(tmp_path, log_of("2.6-silent"), extra="http-proxy 192.0.2.9 8080 /etc/passwd\n")
+    asyncio.run(tried.run(own(Outcome.SKIPPED, failure="not-supported")))
+    assert not (tmp_path / "given").exists()
+    (udp, tcp) = tried.document()["remotes"]
+    assert (udp["came_up"], udp["comparison"], tcp["came_up"]) == (None, "open", None)
+    assert "line 5, http-proxy: openvpn would tell the proxy" in udp["finding"]
+    schema = json.loads(files("vpnprobe.observations").joinpath("result.schema.json").read_text())
+    jsonschema.validate(tried.document(), {"$ref": "#/$defs/real_client", "$defs": schema["$defs"]})
+    assert tried.observations()[0].outcome is Outcome.SKIPPED
+
+
+def test_a_profile_that_openvpn_would_read_otherwise_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="the line is 512 bytes long"):
+        trial(tmp_path, ["x"], extra=f"<crl-verify>\n{'A' * 255}</crl-verify>{'x' * 244}\nplugin /x/evil.so\n</crl-verify>\n")
+
+
+def test_the_profile_is_read_once(tmp_path: Path) -> None:
+    tried = trial(tmp_path, log_of("2.6-silent"))
+    (tmp_path / "some.ovpn").write_text("plugin /x/evil.so\n")
+    asyncio.run(tried.run(own(Outcome.PASS)))
+    assert "plugin" not in (tmp_path / "given").read_text()
 
 
 def test_what_was_tried_stays_where_it_is_interrupted(tmp_path: Path) -> None:

@@ -107,6 +107,27 @@ def test_an_option_that_may_be_unknown_stands_behind_setenv_opt() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "option", "arguments", "optional"),
+    [
+        ("--setenv opt daemon", "daemon", (), True),
+        ("setenv\t'opt' daemon x", "daemon", ("x",), True),
+        ("setenv opt --daemon", "--daemon", (), True),
+        ("setenv opt setenv opt daemon", "setenv", ("opt", "daemon"), True),
+        ("----daemon", "--daemon", (), False),
+        ("\u00a0daemon", "\u00a0daemon", (), False),
+    ],
+)
+def test_dashes_go_before_setenv_opt_does(text: str, option: str, arguments: tuple[str, ...], optional: bool) -> None:
+    """As OpenVPN 2.6.14 does it."""
+    (one,) = statements(text, file="x")
+    assert (one.option, one.arguments, one.optional) == (option, arguments, optional)
+
+
+def test_dashes_before_a_tag_are_taken_off_too() -> None:
+    assert found("--<ca>\nA\n</ca>") == [(1, "ca", (), "A")]
+
+
 def test_tags_may_be_indented_and_have_something_behind_them() -> None:
     assert found("  <ca> # ours\nA\n\t</ca> and so on\n") == [(1, "ca", (), "A")]
 

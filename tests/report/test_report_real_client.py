@@ -25,6 +25,7 @@ def told(comparison: str, *, came_up: bool | None = True) -> dict[str, Any]:
     remote = {
         "remote": "vpn.example:1194/udp",
         "came_up": came_up,
+        "cause": "" if came_up else "silent",
         "comparison": comparison,
         "finding": FINDING,
         "steps": [step],
@@ -75,7 +76,8 @@ def test_without_it_nothing_is_told() -> None:
     [
         ("differs", True, Feasibility.UNKNOWN, "fair", "openvpn 2.6.14 comes up with this profile, and vpnprobe's own try does not"),
         ("open", True, Feasibility.UNKNOWN, "fair", "openvpn 2.6.14 comes up with this profile, and vpnprobe's own try says nothing of it"),
-        ("differs", False, Feasibility.FEASIBLE, "bad", "openvpn 2.6.14 does not come up with this profile, and vpnprobe's own try does"),
+        ("differs", False, Feasibility.FEASIBLE, "fair", "OpenVPN over UDP works by vpnprobe's own try; openvpn 2.6.14 stopped: silent"),
+        ("open", False, Feasibility.DEGRADED, "fair", "OpenVPN over UDP works by vpnprobe's own try; openvpn 2.6.14 stopped: silent"),
         ("open", False, Feasibility.UNKNOWN, "bad", "openvpn 2.6.14 does not come up with this profile"),
     ],
 )
@@ -104,6 +106,21 @@ def test_a_run_about_more_than_the_profile_keeps_its_headline() -> None:
     found = result(told("differs"), sample=seed_result())
     assert headline(found) == headline(seed_result())
     assert FINDING in render_text(found, colour=False, width=200)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({}, "stopped: silent"),
+        ({"cause": "", "stopped_at": "reset"}, "stopped: TLS: Initial packet from <b>"),
+        ({"cause": "", "stopped_at": "up", "steps": [{"step": "up", "name": "initialised", "real": 3}]}, "stopped: initialised"),
+        ({"cause": "", "steps": []}, "stopped"),
+    ],
+)
+def test_why_it_stopped_is_in_the_headline(more: dict[str, Any], words: str) -> None:
+    beside = told("differs", came_up=False)
+    beside["remotes"][0] |= more
+    assert headline(result(beside, Feasibility.FEASIBLE)).sentence.endswith(words)
 
 
 @pytest.mark.parametrize(

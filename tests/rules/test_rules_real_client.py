@@ -19,8 +19,8 @@ def own(*, works: bool) -> list[Observation]:
     return [reset, row("openvpn/handshake", Transport.UDP, Outcome.PASS, port=1194, detail=PROFILE), *data]
 
 
-def real(outcome: Outcome, comparison: str) -> Observation:
-    detail = {**PROFILE, "protocol": "openvpn-udp", "program": "openvpn 2.6.14", "comparison": comparison}
+def real(outcome: Outcome, comparison: str, **more: str) -> Observation:
+    detail = {**PROFILE, **more, "protocol": "openvpn-udp", "program": "openvpn 2.6.14", "comparison": comparison}
     return row("openvpn/real-client", Transport.UDP, outcome, port=1194, sent=None, detail=detail)
 
 
@@ -48,7 +48,12 @@ def test_that_it_comes_up_too_says_nothing_of_data() -> None:
 def test_that_it_does_not_come_up_takes_nothing_from_what_passes() -> None:
     found = verdict(*own(works=True), real(Outcome.NO_ANSWER, "differs"))
     assert found.feasibility is Feasibility.FEASIBLE
-    assert [reason.rule for reason in found.because if reason.rule.startswith("real-client")] == ["real-client-stops"]
+    first, *others = found.because
+    assert first.rule == "real-client-stops"
+    assert others
+    assert "(it does not say why)" in first.text
+    told = verdict(*own(works=True), real(Outcome.NO_ANSWER, "open", stopped_by="silent", words="nothing came")).because[0]
+    assert "(silent: nothing came)" in told.text
 
 
 def test_both_alike_change_nothing() -> None:

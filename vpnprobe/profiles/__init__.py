@@ -7,6 +7,7 @@
 - `connections`: remotes and `<connection>` blocks
 - `keys`: what inline blocks and key files hold: PEM, PKCS#12, static keys, fingerprints, names and passwords
 - `checks`: ciphers of the data channel, and what is asked of the server's certificate
+- `one_remote` and `blocks`: a profile written anew for the installed openvpn, from what was read
 - `identity`: by what a server knows a client, to compare a profile with clients that run
 - `files`: bounded reading of the files that a profile names
 - `wireguard` and `wireguard_model`: WireGuard's, as wg-quick reads them

@@ -70,11 +70,11 @@ def _certificates(statement: Statement | None, folder: Path) -> bytes | None:
     if statement is None:
         return None
     data = content_of(statement, folder)
-    found = [block for label, block in _pem(data, statement) if label in CERTIFICATES]
+    found = [block for label, block in pem_blocks(data, statement) if label in CERTIFICATES]
     if not found:
         raise _wrong(statement, "holds no certificate (-----BEGIN CERTIFICATE-----)", "in PEM")
     for block in found:
-        _check_der(_decoded(block, statement), statement)
+        _check_der(decoded(block, statement), statement)
     return data
 
 
@@ -83,16 +83,16 @@ def _private_key(statement: Statement | None, folder: Path) -> tuple[bytes | Non
     if statement is None:
         return None, False
     data = content_of(statement, folder)
-    found = [(label, block) for label, block in _pem(data, statement) if label.endswith("PRIVATE KEY")]
+    found = [(label, block) for label, block in pem_blocks(data, statement) if label.endswith("PRIVATE KEY")]
     if not found:
         raise _wrong(statement, "holds no private key (-----BEGIN PRIVATE KEY-----)", "in PEM")
     label, block = found[0]
     # RFC 1421 headers, which OpenSSL wrote before PKCS#8.
     headers = [line for line in block if ":" in line]
-    decoded = _decoded([line for line in block if ":" not in line], statement)
+    der = decoded([line for line in block if ":" not in line], statement)
     if any(header.startswith("Proc-Type:") and "ENCRYPTED" in header for header in headers):
         return data, True
-    _check_der(decoded, statement)
+    _check_der(der, statement)
     return data, label == "ENCRYPTED PRIVATE KEY"
 
 
@@ -101,13 +101,13 @@ def _pkcs12(statement: Statement | None, folder: Path) -> bytes | None:
         return None
     data = content_of(statement, folder)
     if statement.content is not None:
-        data = _decoded(statement.content.splitlines(), statement)
+        data = decoded(statement.content.splitlines(), statement)
     _check_der(data, statement)
     return data
 
 
-def _pem(data: bytes, statement: Statement) -> list[tuple[str, list[str]]]:
-    """The label and the lines of each PEM block; what stands around them is free text (RFC 7468 section 2)."""
+def pem_blocks(data: bytes, statement: Statement) -> list[tuple[str, list[str]]]:
+    """The label and the lines of each PEM block; what stands around them is free text (RFC 7468 section 2). Raises ProfileError."""
     blocks: list[tuple[str, list[str]]] = []
     inside = ""
     for line in map(str.strip, data.decode("latin-1").split("\n")):
@@ -127,7 +127,8 @@ def _pem(data: bytes, statement: Statement) -> list[tuple[str, list[str]]]:
     return blocks
 
 
-def _decoded(lines: list[str], statement: Statement) -> bytes:
+def decoded(lines: list[str], statement: Statement) -> bytes:
+    """The bytes of base64. Raises ProfileError."""
     try:
         return base64.b64decode("".join("".join(lines).split()), validate=True)
     except (binascii.Error, ValueError) as error:

@@ -4,7 +4,7 @@ The rules are those of OpenVPN's manual (`--config`, INLINE FILE SUPPORT) as Ope
 words; double and single quotes enclose a word only where they begin it; a backslash outside single quotes stands before a backslash, a
 double quote or a blank, and before nothing else; `#` or `;` where a word would begin starts a comment; `<tag>` alone on a line starts a
 block that runs to the line that begins with `</tag>`, whose lines may be of any length. A UTF-8 byte order mark, CRLF and a `--` before the
-option are taken. `setenv opt X` is X, and no OpenVPN fails where it does not know X.
+line's first word are taken. `setenv opt X` is X, and no OpenVPN fails where it does not know X. `quoted` is the way back, of one word.
 """
 
 import re
@@ -34,6 +34,8 @@ _PATTERNS: Final = {'"': _DOUBLE, "'": _SINGLE}
 """By a word's first character; _BARE for any other."""
 _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPABLE: Final = frozenset(_BLANK + '\\"')
+_PLAIN: Final = re.compile(r"""[^\x00-\x20\x7f"'\\#;]+""")
+"""What needs no quotes: nothing in it means anything to the lexer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class Statement:
     """Of an inline block, its lines joined by line feeds; None: it is a line."""
     text: str
     """The whole line, or the opening tag, without blanks around it."""
+    optional: bool = False
+    """`setenv opt` stands before it: OpenVPN passes over it where it does not know it."""
 
     @property
     def line(self) -> int:
@@ -62,6 +66,8 @@ def statements(text: str, *, file: str, first_line: int = 1) -> Iterator[Stateme
     while index < len(lines):
         place = Place(file, first_line + index)
         words = _words_of(lines[index], place)
+        if words and len(words[0]) > 2:
+            words[0] = words[0].removeprefix("--")
         index += 1
         if len(words) == 1 and words[0].startswith("<") and words[0].endswith(">"):
             tag = _opened(words[0], place)
@@ -86,6 +92,15 @@ def split_words(text: str, place: Place) -> list[str]:
             raise _unfinished("\\", place)
         position = _end_of(_GAP.match(text, found.end()))
     return words
+
+
+def quoted(word: str) -> str:
+    """The word as OpenVPN reads it back; one that has line feeds in it cannot be written."""
+    if _PLAIN.fullmatch(word):
+        return word
+    if "'" not in word:
+        return f"'{word}'"
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _unfinished(begun: str, place: Place) -> ProfileError:
@@ -123,10 +138,9 @@ def _words_of(line: str, place: Place) -> list[str]:
 
 
 def _statement(words: list[str], line: str, place: Place) -> Statement:
-    if words[:2] == ["setenv", "opt"] and len(words) > 2:
-        words = words[2:]
-    option = words[0].removeprefix("--") if len(words[0]) > 2 else words[0]
-    return Statement(place, option, tuple(words[1:]), None, line.strip(_BLANK))
+    optional = words[:2] == ["setenv", "opt"] and len(words) > 2
+    option, *arguments = words[2:] if optional else words
+    return Statement(place, option, tuple(arguments), None, line.strip(_BLANK), optional)
 
 
 def _opened(word: str, place: Place) -> str:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from vpnprobe.observations.schema import Transport
 from vpnprobe.profiles.accounts import Told
+from vpnprobe.profiles.lexing import Statement
 from vpnprobe.wire.ciphers import Cipher
 from vpnprobe.wire.openvpn_keys import ClientKeyV2, KeyDirection, StaticKey
 from vpnprobe.wire.openvpn_wrap import Wrap
@@ -229,6 +230,8 @@ class Profile:
     """Options that are not applied."""
     export: str = ""
     """The program whose export it is; empty: nothing marks one."""
+    statements: tuple[Statement, ...] = field(default=(), repr=False)
+    """What it was read from, in order; blocks may hold what is secret."""
 
     @property
     def unsupported_ciphers(self) -> tuple[str, ...]:

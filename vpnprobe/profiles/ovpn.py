@@ -72,6 +72,7 @@ def parse_profile(text: str, *, folder: Path, file: str) -> Profile:
         unsupported=unsupported(options, connections.inside, checks),
         told=told(everything, declared),
         export=export_of(text),
+        statements=tuple(listed),
     )
 
 

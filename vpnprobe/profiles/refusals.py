@@ -86,7 +86,7 @@ def is_lenient(one: Statement, options: Options) -> bool:
     """Whether OpenVPN passes over this line if it does not know its option."""
     lines = [other.line for other in options.all("ignore-unknown-option") if one.option in other.arguments]
     lines += [other.line for other in options.all("setenv") if other.arguments[:2] == ("FORWARD_COMPATIBLE", "1")]
-    return min(lines, default=one.line) < one.line or one.text.startswith(("setenv opt", "--setenv opt"))
+    return min(lines, default=one.line) < one.line or one.optional
 
 
 def _late(options: Options) -> Iterator[Note]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from vpnprobe.observations.schema import Feasibility, Result
-from vpnprobe.report.words import Mark, visible
+from vpnprobe.report.words import Mark, protocol_name, visible
 
 WORKS: Final = (Feasibility.FEASIBLE, Feasibility.DEGRADED)
 DIFFERS: Final = "differs"
@@ -49,6 +49,8 @@ class RemoteBeside:
     where: str
     came_up: bool | None
     """The program; None: it was not tried to an end."""
+    stopped: str
+    """By what, or where; empty: it is not known, or it came up."""
     comparison: str
     finding: str
     steps: tuple[StepLine, ...]
@@ -75,6 +77,12 @@ class RealClient:
         """What leads the report: where they differ that, else all there is to tell."""
         differing = [one.finding for one in self.remotes if one.comparison == DIFFERS]
         return tuple(dict.fromkeys(differing or [one.finding for one in self.remotes]))
+
+    @property
+    def stopped(self) -> str:
+        """Why it did, as the end of a clause; empty: it is not known."""
+        told = dict.fromkeys(one.stopped for one in self.remotes if one.came_up is False and one.stopped)
+        return f": {'; '.join(told)}" if told else ""
 
     @property
     def came_up(self) -> bool | None:
@@ -129,9 +137,12 @@ def leading_words(result: Result) -> tuple[str, str, str] | None:
     if beside.came_up and not works:
         own = "does not" if beside.comparison == DIFFERS else "says nothing of it"
         return "fair", f"{beside.program} comes up with this profile, and vpnprobe's own try {own}", why
-    if not beside.came_up and (works or beside.comparison != DIFFERS):
-        own = ", and vpnprobe's own try does" if works else ""
-        return "bad", f"{beside.program} does not come up with this profile{own}", why
+    if works and not beside.came_up:
+        names = [protocol_name(one.protocol) for one in result.verdicts if one.feasibility in WORKS]
+        own = f"{' and '.join(names)} {'works' if len(names) == 1 else 'work'} by vpnprobe's own try"
+        return "fair", f"{own}; {beside.program} stopped{beside.stopped}", why
+    if not beside.came_up and beside.comparison != DIFFERS:
+        return "bad", f"{beside.program} does not come up with this profile", why
     return None
 
 
@@ -140,11 +151,20 @@ def _remote(told: Mapping[str, Any]) -> RemoteBeside:
     return RemoteBeside(
         _text(told.get("remote")),
         came_up if isinstance(came_up, bool) else None,
+        "" if came_up is True else _stopped(told),
         _text(told.get("comparison")),
         _text(told.get("finding")),
         tuple(StepLine(_text(one.get("name")), _side(one.get("real")), _side(one.get("own"))) for one in _mappings(told.get("steps"))),
         _texts(told.get("log"))[:LONGEST_LOG],
     )
+
+
+def _stopped(told: Mapping[str, Any]) -> str:
+    """The name of what stopped it; without one its words at the step where it stopped, or that step's name."""
+    step = next((one for one in _mappings(told.get("steps")) if one.get("step") == told.get("stopped_at")), {})
+    real = step.get("real")
+    words = _texts(real.get("words")) if isinstance(real, Mapping) else ()
+    return _text(told.get("cause")) or (words[-1] if words else "") or _text(step.get("name"))
 
 
 def _side(told: object) -> SideOfStep:

@@ -2,7 +2,7 @@
 
 That it comes up where vpnprobe's own try does not (`detail.comparison`) leaves the verdict open, with the reason first: what stops the own
 try fails nothing then. That it comes up as the own try does says nothing of data, in which alone they cannot differ. That it does not come
-up takes nothing from what vpnprobe's own try has shown of the path; the verdict says both.
+up takes nothing from what vpnprobe's own try has shown of the path; the verdict says both, and that first.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def with_real_client(judgement: Judgement, observations: Sequence[Observation], 
         because = (_reason(COMES_UP, otherwise, rules), *verdict.because)
         return replace(judgement, verdict=replace(verdict, feasibility=Feasibility.UNKNOWN, because=because))
     if stopped and not up and judgement.works and any(one.form.startswith(PROFILE) for one in judgement.ports if one.port == verdict.port):
-        return replace(judgement, verdict=replace(verdict, because=(*verdict.because, _reason(STOPS, stopped, rules))))
+        return replace(judgement, verdict=replace(verdict, because=(_reason(STOPS, stopped, rules), *verdict.because)))
     return replace(judgement, verdict=verdict)
 
 
@@ -52,6 +52,11 @@ def _without_advice(reason: Reason, protocol: str, rules: RuleSet) -> Reason:
 def _reason(key: str, rows: Sequence[Observation], rules: RuleSet) -> Reason:
     words = {
         "program": listed(dict.fromkeys(str(row.detail.get("program")) for row in rows)),
+        "why": "; ".join(dict.fromkeys(filter(None, map(_why, rows)))) or "it does not say why",
         "port": listed(dict.fromkeys(row.port for row in rows if row.port is not None)),
     }
     return Reason(key, filled(rules.remarks[key], words), tuple(row.id for row in rows))
+
+
+def _why(row: Observation) -> str:
+    return ": ".join(str(row.detail[key]) for key in ("stopped_by", "words") if row.detail.get(key))

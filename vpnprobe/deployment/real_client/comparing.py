@@ -58,6 +58,9 @@ JUDGED_AS: Final = (2, 6)
 """The release whose refusals vpnprobe knows."""
 
 
+ABOUT_US: Final = " This is a finding about vpnprobe: what openvpn does is what counts for this profile."
+
+
 class Comparison(StrEnum):
     """What came of it."""
 
@@ -77,21 +80,37 @@ class Finding:
 
 
 def compared(
-    real: Course, own: Course, *, program: str, where: str, left_out_decides: bool = False, number: tuple[int, int] | None = None
+    real: Course,
+    own: Course,
+    *,
+    program: str,
+    where: str,
+    left_out_decides: bool = False,
+    number: tuple[int, int] | None = None,
+    trials: int = 1,
+    lost: str = "",
 ) -> Finding:
-    """`program`: what the real client is called, with its version; `number`: that version, None: not known.
+    """`program`: what the real client is called, with its version; `number`: that version, None: not known; `trials`: of it.
 
-    `left_out_decides`: what it would not have started with was left out.
+    `left_out_decides`: what it would not have started with was left out. `lost`: that packets were lost on the path, as a clause, where
+    it is silence that stops the real client; empty: none were, or it is something else.
     """
-    finding = _compared(real, own, program=program, where=where, left_out_decides=left_out_decides)
-    if finding.comparison is Comparison.DIFFERS and {real.cause, own.cause} & BY_VERSION and number not in (None, JUDGED_AS):
+    finding = _compared(real, own, program=program, where=where, left_out_decides=left_out_decides, trials=trials)
+    if finding.comparison is not Comparison.DIFFERS:
+        return finding
+    if lost:
+        sentence = finding.sentence.removesuffix(ABOUT_US)
+        return Finding(
+            Comparison.OPEN, f"{sentence} It is left open which is right: {lost}, and openvpn repeats a packet after 2, 4 and 8 s."
+        )
+    if {real.cause, own.cause} & BY_VERSION and number not in (None, JUDGED_AS):
         as_what = ".".join(map(str, JUDGED_AS))
         return Finding(finding.comparison, f"{finding.sentence} vpnprobe says what OpenVPN {as_what} takes; this one is another release.")
     return finding
 
 
-def _compared(real: Course, own: Course, *, program: str, where: str, left_out_decides: bool) -> Finding:
-    stops = f"{program} stops at '{_name(real)}'{_because(real)}"
+def _compared(real: Course, own: Course, *, program: str, where: str, left_out_decides: bool, trials: int) -> Finding:
+    stops = f"{program} stops at '{_name(real)}'{_because(real)}{f' in {trials} trials' if trials > 1 else ''}"
     own_stops = f"vpnprobe's own try stops at '{_name(own)}'{_because(own)}"
     if real.came_up is None:
         return Finding(Comparison.OPEN, f"{program} could not be tried with this profile at {where}{_because(real)}.")
@@ -103,10 +122,10 @@ def _compared(real: Course, own: Course, *, program: str, where: str, left_out_d
         data = own.steps.get(Step.DATA)
         dead = f" Data, which openvpn did not try, is what stops it: {'; '.join(data.words)}." if data and data.came is Came.FAILED else ""
         return Finding(Comparison.AGREES, f"{program} comes up with this profile at {where}, as vpnprobe's own try does.{dead}")
+    if own.came_up is False and own.cause == PROFILE_REFUSED and left_out_decides and real.cause != own.cause:
+        came = f"{program} comes up with this profile at {where}" if real.came_up else f"{stops} with this profile at {where}"
+        return Finding(Comparison.OPEN, f"{came}; what vpnprobe says that OpenVPN does not start with was left out of its run.")
     if real.came_up:
-        if own.cause == PROFILE_REFUSED and left_out_decides:
-            why = "what vpnprobe says that OpenVPN does not start with was left out of its run"
-            return Finding(Comparison.OPEN, f"{program} comes up with this profile at {where}; {why}.")
         return _differs(f"{program} comes up with this profile at {where}, and {own_stops}")
     if own.came_up:
         return _differs(f"vpnprobe's own try comes up at {where}, and {stops}")
@@ -129,7 +148,7 @@ def _compared(real: Course, own: Course, *, program: str, where: str, left_out_d
 
 
 def _differs(sentence: str) -> Finding:
-    return Finding(Comparison.DIFFERS, f"{sentence}. This is a finding about vpnprobe: what openvpn does is what counts for this profile.")
+    return Finding(Comparison.DIFFERS, f"{sentence}.{ABOUT_US}")
 
 
 def _name(course: Course) -> str:

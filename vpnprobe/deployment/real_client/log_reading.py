@@ -26,6 +26,7 @@ SILENCES: Final = {
     Step.PUSH: "no-push-reply",
 }
 """What it is where nothing comes any more, by the step that does not come."""
+WITHOUT_A_WORD: Final = frozenset(SILENCES.values())
 CLOSED: Final = {Step.RESET: "closed-at-once"}
 """The same where the server closes the connection; at other steps `closed-by-peer`."""
 CLOSED_BY_PEER: Final = "closed-by-peer"
@@ -37,6 +38,13 @@ class TimedLine(NamedTuple):
     at_s: float | None
     """Seconds since openvpn was started; None: not known."""
     text: str
+    """As it may be shown."""
+    whole: str = ""
+    """As openvpn said it, which tells what it is; empty: as it is shown."""
+
+    @property
+    def said(self) -> str:
+        return self.whole or self.text
 
 
 class _Mark(NamedTuple):
@@ -124,22 +132,33 @@ _SECRETS: Final = (
     re.compile(r"(?<=auth-token )[^,']+"),
     re.compile(r"(?<=auth-token-user )[^,']+"),
     re.compile(r"(?<=AUTH_FAILED,)CRV1:.*"),
+    re.compile(r"(?<=OPEN_URL:).*"),
+    re.compile(r"(?<=WEB_AUTH:).*"),
+    re.compile(r"(?<=CR_TEXT:).*"),
+    re.compile(r"(?<=CR_RESPONSE,).*"),
+    re.compile(r"(?<=authorization: ).*", re.IGNORECASE),
     re.compile(r"SESS_ID_\S+"),
 )
+"""What follows these is a token, an address to sign in at with one, a question to the user or his answer, a login at a proxy."""
+LEFT_OUT: Final = "[left out]"
+SHORT: Final = 4
+"""Characters up to which a secret is taken out only where it is a word of its own: "1" is in too many lines."""
 
 
 def plain(line: str, secrets: Sequence[str] = ()) -> str:
     """A line as it may be shown, without tokens and without these secrets."""
     for pattern in _SECRETS:
-        line = pattern.sub("[left out]", line)
-    for secret in secrets:
-        line = line.replace(secret, "[left out]")
+        line = pattern.sub(LEFT_OUT, line)
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        found = re.escape(secret)
+        line = re.sub(found if len(secret) >= SHORT else rf"(?<!\w){found}(?!\w)", LEFT_OUT, line)
     return shown(line)
 
 
 def told_lines(lines: Iterable[tuple[float | None, str]], secrets: Sequence[str] = ()) -> tuple[TimedLine, ...]:
     """A log without what is said of the management interface, and without secrets."""
-    return tuple(TimedLine(at, plain(text, secrets)) for at, text in lines if text and not text.startswith("MANAGEMENT: "))
+    said = ((at, text, plain(text, secrets)) for at, text in lines if text and not text.startswith("MANAGEMENT: "))
+    return tuple(TimedLine(at, may_be_shown, text if text != may_be_shown else "") for at, text, may_be_shown in said)
 
 
 def read_log(lines: Sequence[TimedLine], *, stream: bool, signs_in: bool, problem: str = "", ended: bool = False) -> Course:
@@ -172,7 +191,7 @@ def _attempts(lines: Sequence[TimedLine]) -> Iterator[list[TimedLine]]:
     attempt: list[TimedLine] = []
     for line in lines:
         attempt.append(line)
-        if _RESTARTS.search(line.text):
+        if _RESTARTS.search(line.said):
             yield attempt
             attempt = []
     yield attempt
@@ -186,9 +205,9 @@ class _Attempt:
         self._failed: list[tuple[_Mark, TimedLine]] = []
         self._words: dict[Step, list[str]] = {}
         for line in lines:
-            if _OF_OURS.search(line.text):
+            if _OF_OURS.search(line.said):
                 continue
-            mark = next((mark for mark in _MARKS if mark.pattern.search(line.text)), None)
+            mark = next((mark for mark in _MARKS if mark.pattern.search(line.said)), None)
             if mark is not None:
                 self._take(mark, line)
 
@@ -227,7 +246,7 @@ class _Attempt:
 
     def nothing_but_ours(self, lines: Sequence[TimedLine]) -> bool:
         """Whether openvpn did not take the options that were added."""
-        return not self.passed and any(line.text.startswith("Options error") and _OF_OURS.search(line.text) for line in lines)
+        return not self.passed and any(line.said.startswith("Options error") and _OF_OURS.search(line.said) for line in lines)
 
     def told(self, stopped: Step | None, problem: str = "") -> dict[Step, StepTold]:
         return {step: self._step(step, stopped, problem) for step in STEPS}

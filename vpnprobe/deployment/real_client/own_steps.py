@@ -1,6 +1,7 @@
 """vpnprobe's own try with one remote of a profile as the same steps, out of its observations. Pure."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from vpnprobe.conversations.openvpn_failures import FailureCode
@@ -60,8 +61,33 @@ _CODES: Final[Mapping[Step, Sequence[str]]] = {
     ),
     Step.UP: (FailureCode.PUSH_REFUSED,),
 }
+BY_RULE: Final = frozenset({"data-cut", "data-large-dead", "data-interrupted"})
+"""Losses of packets of a kind, or from some packet on: no others are lost."""
 STEP_OF: Final[Mapping[str, Step]] = {str(code): step for step, codes in _CODES.items() for code in codes}
 """The step that does not come, by the name of the failure, where the session stops before data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Packets that did not come, of some that did."""
+
+    sent: int
+    received: int
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.sent - self.received} of {self.sent} packets of one of vpnprobe's own checks were lost on this path"
+
+
+def worst_loss(observations: Sequence[Observation]) -> Loss | None:
+    """The check that lost the largest share; None: none lost some of its packets by chance, as far as is known."""
+    lossy = [
+        Loss(row.sent, row.received)
+        for row in observations
+        if row.sent is not None and row.received is not None and 0 < row.received < row.sent and row.transport is not Transport.TCP
+        if row.check != "trace" and row.detail.get("failure") not in BY_RULE
+    ]
+    return max(lossy, key=lambda one: 1 - one.received / one.sent, default=None)
 
 
 def own_course(observations: Sequence[Observation], remote: Remote, number: int) -> Course:

@@ -1,7 +1,7 @@
 """openvpn is run with a profile, one remote after another, and what came of it stands beside vpnprobe's own try.
 
-It reads the profile from its standard input, secrets come over its management interface, and nothing of either is on a command line or on a
-disk. Where this process ends in any way, the closed management connection ends openvpn.
+It reads the profile, written anew (`profiles.one_remote`), from its standard input, secrets come over its management interface, and nothing
+of either is on a command line or on a disk. Where this process ends in any way, the closed management connection ends openvpn.
 """
 
 import asyncio
@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from vpnprobe.deployment.real_client.comparing import Comparison, Finding, compared, overall
-from vpnprobe.deployment.real_client.log_reading import plain, read_log, told_lines
-from vpnprobe.deployment.real_client.options import LEFT_OUT, QUIET, added_options
-from vpnprobe.deployment.real_client.own_steps import PROBE, own_course
-from vpnprobe.deployment.real_client.steps import NAMES, STEPS, Course, Step, StepTold
+from vpnprobe.deployment.real_client.log_reading import WITHOUT_A_WORD, TimedLine, plain, read_log, told_lines
+from vpnprobe.deployment.real_client.options import QUIET, added_options, is_kept, why_untried
+from vpnprobe.deployment.real_client.own_steps import PROBE, Loss, own_course, worst_loss
+from vpnprobe.deployment.real_client.steps import NAMES, STEPS, Came, Course, Step, StepTold
 from vpnprobe.deployment.verification.process import PROGRAM, Secrets, TunnelProcess, find_openvpn
 from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.evidence.naming import form_detail, identifier
@@ -24,22 +24,21 @@ from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
 from vpnprobe.probes.existing_server import MOST_ADDRESSES, form_of
 from vpnprobe.probes.openvpn_profile_test import ProfileTest
-from vpnprobe.profiles.files import read_text
 from vpnprobe.profiles.model import Remote
-from vpnprobe.profiles.one_remote import LeftOut, with_one_remote
+from vpnprobe.profiles.one_remote import LeftOut, OneRemote, with_one_remote
 from vpnprobe.rules.real_client import CHECK
 
-DEADLINE_S: Final = 25.0
-"""For one remote."""
-PATIENCE_S: Final = 8.0
-"""Without a line that openvpn has not said yet; by then it has repeated its first packet twice."""
+DEADLINE_S: Final = 40.0
+"""For one trial with one remote."""
+PATIENCE_S: Final = 16.5
+"""Without a line that openvpn has not said yet; a packet that is not answered has been repeated after 2, 6 and 14 s by then."""
+MOST_TRIALS: Final = 2
+"""With a remote that vpnprobe's own try came up with, where openvpn ends in silence: its packets may have been lost."""
 ALL_DEADLINE_S: Final = 90.0
 """For all remotes: none is begun after that."""
 VERSION_DEADLINE_S: Final = 5.0
 MOST_LOG_LINES: Final = 200
 """That are kept of one remote."""
-SHORTEST_SECRET: Final = 4
-"""Characters from which on a secret is looked for in the log."""
 _VERSION: Final = re.compile(r"^OpenVPN ((\d+)\.(\d+)\S*)")
 
 
@@ -74,6 +73,20 @@ class RemoteTried:
     log: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """openvpn, once."""
+
+    course: Course
+    lines: tuple[TimedLine, ...] = ()
+
+    def farthest(self) -> int:
+        """Of two that come to the same, the first is told of."""
+        if self.course.came_up:
+            return len(STEPS)
+        return STEPS.index(self.course.stopped_at) if self.course.stopped_at is not None else -1
+
+
 @dataclass(slots=True)
 class RealClientTrial:
     """Tries a profile with the installed openvpn."""
@@ -85,60 +98,86 @@ class RealClientTrial:
     not_tried: list[str] = field(default_factory=list)
     """Remotes for which no time was left."""
 
+    _written: list[OneRemote] = field(init=False, repr=False)
+    """The profile for each remote."""
+
+    def __post_init__(self) -> None:
+        """Raises ProfileError where openvpn would read the profile otherwise than vpnprobe does."""
+        profile = self.profile_test.profile
+        self._written = [with_one_remote(profile, remote, keeps=is_kept) for remote in self.profile_test.remotes]
+
     async def run(self, observations: Sequence[Observation]) -> None:
         """`observations`: what vpnprobe's own try came to. What was tried stays where this is cancelled."""
         loop = asyncio.get_running_loop()
         until = loop.time() + ALL_DEADLINE_S
+        loss = worst_loss(observations)
         for number, remote in enumerate(self.profile_test.remotes):
             if loop.time() > until:
                 self.not_tried.append(_where(remote))
                 continue
-            self.tell(f"{self.installed.name} tries the profile at {_where(remote)}")
-            self.tried.append(await self._try(remote, number, observations))
+            own = own_course(observations, remote, number)
+            self.tried.append(await self._try(remote, number, own, loss))
 
-    async def _try(self, remote: Remote, number: int, observations: Sequence[Observation]) -> RemoteTried:
+    async def _try(self, remote: Remote, number: int, own: Course, loss: Loss | None) -> RemoteTried:
+        """`loss`: that was measured on the path; None: none was."""
+        written = self._written[number]
+        profile = self.profile_test.profile
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        trials = 0
+        if why := why_untried(profile, written.left_out):
+            best = _Trial(_untried(why))
+        else:
+            best = await self._trial(remote, written)
+            trials = 1
+            while trials < MOST_TRIALS and own.came_up and _is_silent(best.course):
+                trials += 1
+                best = max(best, await self._trial(remote, written, again=True), key=_Trial.farthest)
+        finding = compared(
+            best.course,
+            own,
+            program=self.installed.name,
+            where=_where(remote),
+            number=self.installed.number,
+            trials=trials,
+            lost=loss.sentence if loss is not None and _is_silent(best.course) else "",
+            left_out_decides=bool({note.line for note in profile.refused} & {one.line for one in written.left_out}),
+        )
+        log = tuple(line.text for line in best.lines[:MOST_LOG_LINES])
+        took = round(loop.time() - began, 3) if trials else 0.0
+        return RemoteTried(remote, number, best.course, own, finding, written.left_out, self._added(remote), took, log)
+
+    def _added(self, remote: Remote) -> tuple[str, ...]:
+        return added_options(self.installed.number, remote.transport)
+
+    async def _trial(self, remote: Remote, written: OneRemote, *, again: bool = False) -> "_Trial":
+        self.tell(f"{self.installed.name} tries the profile at {_where(remote)}{' once more: it ended in silence' if again else ''}")
         test = self.profile_test
         profile = test.profile
-        path = Path(profile.file)
-        narrowed = with_one_remote(read_text(path), file=profile.file, line=remote.line, without=LEFT_OUT)
-        added = added_options(self.installed.number, remote.transport)
         secrets = Secrets(test.username or None, test.password or None, profile.tls.passphrase or test.passphrase)
         addresses = await test.resolve(remote.host, remote.family)
         process = TunnelProcess(
             self.installed.path,
-            path,
+            Path(profile.file),
             secrets,
             attempts=min(max(1, len(addresses)), MOST_ADDRESSES),
-            text=narrowed.text.encode("utf-8", "surrogateescape"),
-            options=added,
+            text=written.text.encode("utf-8", "surrogateescape"),
+            options=self._added(remote),
         )
-        loop = asyncio.get_running_loop()
-        began = loop.time()
         async with process:
             await process.come_up(DEADLINE_S, patience_s=PATIENCE_S)
-            took = loop.time() - began
             ended, output = process.has_ended, process.output
-        hidden = [one for one in (test.password, secrets.passphrase, profile.credentials.password) if one and len(one) >= SHORTEST_SECRET]
+        hidden = [one for one in (test.password, secrets.passphrase, profile.credentials.password) if one]
         # What it said before it connected to its management interface is in its output alone.
         lines = told_lines(process.timed, hidden) or told_lines(((None, text) for text in output), hidden)
-        real = read_log(
+        course = read_log(
             lines,
             stream=remote.transport is Transport.TCP,
             signs_in=bool(test.username),
             problem=plain(process.problem, hidden),
             ended=ended,
         )
-        own = own_course(observations, remote, number)
-        finding = compared(
-            real,
-            own,
-            program=self.installed.name,
-            where=_where(remote),
-            number=self.installed.number,
-            left_out_decides=bool({note.line for note in profile.refused} & {one.line for one in narrowed.left_out}),
-        )
-        log = tuple(line.text for line in lines[:MOST_LOG_LINES])
-        return RemoteTried(remote, number, real, own, finding, narrowed.left_out, added, round(took, 3), log)
+        return _Trial(course, lines)
 
     @property
     def comparison(self) -> Comparison:
@@ -166,6 +205,15 @@ class RealClientTrial:
             "remotes": [_remote(one) for one in self.tried],
             "not_tried": list(self.not_tried),
         }
+
+
+def _is_silent(course: Course) -> bool:
+    """Whether it stopped because nothing came any more."""
+    return course.came_up is False and course.cause in WITHOUT_A_WORD
+
+
+def _untried(why: str) -> Course:
+    return Course(None, None, "", why, {step: StepTold(Came.NOT_TRIED, (why,) if step is Step.START else ()) for step in STEPS})
 
 
 def find_real_client() -> Installed:

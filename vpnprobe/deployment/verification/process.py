@@ -32,6 +32,27 @@ MOST_LINE_BYTES: Final = 1 << 16
 LONGEST_FOLDER_BYTES: Final = 70
 END_DEADLINE_S: Final = 5.0
 """From SIGTERM to SIGKILL: one with `explicit-exit-notify` tells its server first, once a second."""
+TEXT_DEADLINE_S: Final = 10.0
+"""For the profile to be read from the standard input."""
+TEXT_PIECE_BYTES: Final = 1 << 16
+CONNECT_GRACE_S: Final = 1.0
+"""From a good end of what was started to its management connection: one that made itself a daemon goes on in another process."""
+ENVIRONMENT: Final = frozenset(
+    {
+        "HOME",
+        "LANG",
+        "LC_ALL",
+        "LD_LIBRARY_PATH",
+        "OPENSSL_CONF",
+        "OPENSSL_MODULES",
+        "PATH",
+        "SSL_CERT_DIR",
+        "SSL_CERT_FILE",
+        "TMPDIR",
+        "TZ",
+    }
+)
+"""What openvpn is told of this process's environment: no token is in there."""
 _DEVICE: Final = re.compile(r"(?:TUN/TAP|DCO) device (\S+) opened")
 _LINK: Final = re.compile(r"(UDP|TCP)\w* link remote: \[AF_INET6?\](\S+):(\d+)")
 _TIME: Final = re.compile(r"^(?:[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}|[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9]{2} [0-9:]{8} [0-9]{4}) ")
@@ -96,6 +117,7 @@ class TunnelProcess:
         self._said: set[str] = set()
         self._began = self._news = time.monotonic()
         self._output = ""
+        self._ended_at: float | None = None
         self.state: State | None = None
         self.connected: State | None = None
         self.problem = ""
@@ -112,10 +134,10 @@ class TunnelProcess:
         try:
             await self._server.start_serving()
             self._process = self._start(socket_path)
+            await self._give_text(self._process)
         except BaseException:
-            self._clean_up()
+            await self.__aexit__()
             raise
-        self._give_text(self._process)
         return self
 
     def _start(self, socket_path: Path) -> subprocess.Popen[bytes]:
@@ -124,15 +146,33 @@ class TunnelProcess:
         command += ["--management", str(socket_path), "unix", "--management-client", "--management-hold"]
         command += ["--management-query-passwords", "--verb", "3", *self._options]
         self._began = self._news = time.monotonic()
+        environment = {name: value for name, value in os.environ.items() if name in ENVIRONMENT}
         with (Path(self._folder.name) / "output").open("wb") as output:
-            # A session of its own: Ctrl-C on the terminal is for us to act on.
-            return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+            return subprocess.Popen(
+                command,
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,  # Ctrl-C on the terminal is for us to act on.
+            )
 
-    def _give_text(self, process: subprocess.Popen[bytes]) -> None:
+    async def _give_text(self, process: subprocess.Popen[bytes]) -> None:
         """It reads all of it before it does anything else, or has ended."""
         assert process.stdin is not None
+        rest, until = memoryview(self._text or b""), time.monotonic() + TEXT_DEADLINE_S
         with suppress(BrokenPipeError), process.stdin as given:
-            given.write(self._text or b"")
+            if rest:
+                os.set_blocking(given.fileno(), False)
+            while rest:
+                taken = given.write(rest[:TEXT_PIECE_BYTES])
+                rest = rest[taken or 0 :]
+                if not taken:
+                    if time.monotonic() > until:
+                        self.fail("it does not read its profile")
+                        break
+                    await asyncio.sleep(0.01)
 
     def _clean_up(self) -> None:
         self._server.close()
@@ -172,7 +212,13 @@ class TunnelProcess:
         """One that made itself a daemon goes on though what was started has ended well."""
         assert self._process is not None
         ended = self._process.poll()
-        return ended is not None and (ended != 0 or (self._writer is not None and self._writer.is_closing()))
+        if ended is None:
+            return False
+        if self._ended_at is None:
+            self._ended_at = time.monotonic()
+        if self._writer is None:
+            return ended != 0 or time.monotonic() - self._ended_at > CONNECT_GRACE_S
+        return ended != 0 or self._writer.is_closing()
 
     def words(self) -> str:
         """The line of its log that says best why it failed; empty: there is none."""
@@ -269,6 +315,9 @@ class TunnelProcess:
         self._heard.append(now - self._began)
 
     def _move(self, state: State) -> None:
+        if state.name not in self._said:
+            self._said.add(state.name)
+            self._news = time.monotonic()
         self.state = state
         if state.name == "CONNECTED":
             self.connected = self.connected or state
@@ -308,14 +357,22 @@ class TunnelProcess:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM) if self._writer is None else None
         until = time.monotonic() + END_DEADLINE_S
-        while process.poll() is None or (self._writer is not None and not self._writer.is_closing()):
-            if time.monotonic() > until:
-                process.kill()
-                if self._writer is not None:
-                    self._writer.close()
-                break
-            await asyncio.sleep(0.02)
-        process.wait()
+        try:
+            while process.poll() is None or (self._writer is not None and not self._writer.is_closing()):
+                if time.monotonic() > until:
+                    self._kill(process)
+                    break
+                await asyncio.sleep(0.02)
+        except asyncio.CancelledError:
+            self._kill(process)
+            raise
+        finally:
+            process.wait()
+
+    def _kill(self, process: subprocess.Popen[bytes]) -> None:
+        process.kill()
+        if self._writer is not None:
+            self._writer.close()
 
     def _read_output(self) -> str:
         with suppress(OSError):
