@@ -110,6 +110,7 @@ def test_what_one_end_has_alone_is_told_where_openvpn_says_so() -> None:
     ("line", "step", "cause"),
     [
         ("AUTH: Received control message: AUTH_FAILED,CRV1:R,E:state:dXNlcg==:Code?", Step.LOGIN, "challenge-wanted"),
+        ("AUTH: Received control message: AUTH_FAILED,TEMP[backoff 42]:LDAP is down", Step.LOGIN, "login-put-off"),
         ("VERIFY ERROR: depth=0, error=certificate revoked: CN=x", Step.CERTIFICATE, "certificate-revoked"),
         ("VERIFY ERROR: depth=1, error=self-signed certificate in certificate chain: CN=x", Step.CERTIFICATE, "certificate-wrong-ca"),
         ("VERIFY EKU ERROR", Step.CERTIFICATE, "certificate-wrong-purpose"),

@@ -110,6 +110,7 @@ _MARKS: Final = (
     _passed(Step.KEYS, r"Peer Connection Initiated with "),
     _failed(Step.LOGIN, r"^AUTH: Received control message: AUTH_FAILED,Data channel cipher negotiation", "no-common-data-cipher"),
     _failed(Step.LOGIN, r"^AUTH: Received control message: AUTH_FAILED,CRV1", "challenge-wanted"),
+    _failed(Step.LOGIN, r"^AUTH: Received control message: AUTH_FAILED,TEMP", "login-put-off"),
     _failed(Step.LOGIN, r"^AUTH: Received control message: AUTH_FAILED", "credentials-refused"),
     _failed(Step.LOGIN, r"^AUTH: Received control message: AUTH_PENDING", "challenge-wanted"),
     _told(Step.LOGIN, r"^SENT CONTROL .*PUSH_REQUEST"),
