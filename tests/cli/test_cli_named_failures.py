@@ -59,7 +59,7 @@ CASES: dict[str, tuple[Check, Outcome, Feasibility]] = {
     "keys-unreadable": (HANDSHAKE, NO_ANSWER, BAD),
     "keys-unanswered": (HANDSHAKE, NO_ANSWER, OPEN),
     "credentials-wanted": (HANDSHAKE, PASS, OPEN),
-    "credentials-refused": (HANDSHAKE, PASS, BAD),
+    "credentials-refused": (HANDSHAKE, REFUSED, BAD),
     "login-put-off": (HANDSHAKE, PASS, OPEN),
     "challenge-wanted": (HANDSHAKE, PASS, OPEN),
     "session-refused": (HANDSHAKE, PASS, BAD),

@@ -113,6 +113,14 @@ def test_a_run_about_more_than_the_profile_keeps_its_headline() -> None:
     [
         ({}, "stopped: silent"),
         ({"cause": "", "stopped_at": "reset"}, "stopped: TLS: Initial packet from <b>"),
+        (
+            {
+                "cause": "",
+                "stopped_at": "up",
+                "steps": [{"step": "up", "name": "initialised", "real": {"words": ["It is 'no.1'. Restarting."]}}],
+            },
+            "stopped: It is 'no.1'",
+        ),
         ({"cause": "", "stopped_at": "up", "steps": [{"step": "up", "name": "initialised", "real": 3}]}, "stopped: initialised"),
         ({"cause": "", "steps": []}, "stopped"),
     ],

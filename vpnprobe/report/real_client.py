@@ -160,11 +160,12 @@ def _remote(told: Mapping[str, Any]) -> RemoteBeside:
 
 
 def _stopped(told: Mapping[str, Any]) -> str:
-    """The name of what stopped it; without one its words at the step where it stopped, or that step's name."""
+    """The name of what stopped it; without one the first sentence of its words where it stopped, or that step's name."""
     step = next((one for one in _mappings(told.get("steps")) if one.get("step") == told.get("stopped_at")), {})
     real = step.get("real")
     words = _texts(real.get("words")) if isinstance(real, Mapping) else ()
-    return _text(told.get("cause")) or (words[-1] if words else "") or _text(step.get("name"))
+    sentence = words[-1].partition(". ")[0].rstrip(".") if words else ""
+    return _text(told.get("cause")) or sentence or _text(step.get("name"))
 
 
 def _side(told: object) -> SideOfStep:

@@ -318,6 +318,7 @@ def _profile(name: str, table: Table) -> ProtocolTraits:
         wraps=table.words("wraps"),
         security=table.choice("security", Security, Security.SOUND),
         security_note=table.text("security_note", ""),
+        measured_by=table.text("measured_by", ""),
         scores=_scores(table.table("score")),
         clients={system: _client(clients.table(system)) for system in ClientOs if clients.has(system)},
     )

@@ -283,6 +283,8 @@ class ProtocolTraits:
     security: Security
     security_note: str
     """Empty where the security is sound."""
+    measured_by: str
+    """What would measure what is not known of it; empty: nothing is told."""
     scores: Mapping[Criterion, float]
     """0 to 1, higher is better."""
     clients: Mapping[ClientOs, ClientSystem]

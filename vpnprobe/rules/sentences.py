@@ -47,6 +47,8 @@ def told(findings: Sequence[Finding], rules: RuleSet) -> Reason:
         "wrapped": form_words(first.form),
         **in_words(value, usual, ports, first.form),
     }
+    # Whoever tried a profile has just done what would be told.
+    words["measured_by"] = f" {profile.measured_by}" if profile.measured_by and not first.form.startswith(PROFILE) else ""
     words["why"] = filled(first.unmet, words) if first.unmet is not None else why(value, rules)
     sentences = [filled(template, words), *(filled(text, words) for text in _advice(first, value, rules))]
     return Reason(

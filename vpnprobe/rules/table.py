@@ -25,6 +25,7 @@ PLACEHOLDERS: Final = (
     "place",
     "bound",
     "why",
+    "measured_by",
     "reason",
     "mend",
     "program",
