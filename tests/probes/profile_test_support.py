@@ -56,6 +56,15 @@ class ChoosyServer(Server):
             negotiation.tls.write(AuthFailed().encode())
 
 
+class TellingServer(Server):
+    """A server whose refusal says what it was told."""
+
+    def _push(self, negotiation: Negotiation) -> None:
+        assert negotiation.peer is not None
+        assert negotiation.tls is not None
+        negotiation.tls.write(AuthFailed(f"no {negotiation.peer.username} / {negotiation.peer.password}").encode())
+
+
 class SilentServer(Server):
     """A server that does not answer the client's key message."""
 

@@ -12,6 +12,7 @@ from profile_test_support import (
     Servers,
     Setting,
     SilentServer,
+    TellingServer,
     nobody,
     profile,
     profile_wrapping,
@@ -414,6 +415,12 @@ class TestRefusals:
         handshake = found.outcomes[f"handshake-profile-{transport}-1194-both"]
         assert handshake == ("refused" if codes else "pass")
         assert found.outcomes[f"data-profile-{transport}-1194-c2s"] == ("skipped" if codes else "pass")
+
+    @pytest.mark.parametrize(("password", "said"), [("sesame street", "no alice / [left out]"), ("", "no [left out] / ")])
+    def test_what_the_server_says_again_of_a_login_is_left_out(self, password: str, said: str) -> None:
+        found = tried(server_over_udp, profile(), kind=TellingServer, username="alice", password=password)
+        row = next(o for o in found.rows.values() if o.detail.get("failure") == "credentials-refused")
+        assert row.detail["said"] == said
 
     @pytest.mark.parametrize(
         ("checks", "code"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from profile_support import made, parsed
+from profile_support import made, parsed, refused
 
 from vpnprobe.profiles.errors import Place, ProfileError
 from vpnprobe.profiles.files import LARGEST_BYTES, read_file, read_named
@@ -93,6 +93,19 @@ def test_a_secret_that_nobody_may_read(without_privilege: Path) -> None:
         os.seteuid(65534)
     error = problem("client.key", without_privilege)
     assert error.problem == "ca names the file 'client.key': Permission denied"
+
+
+def test_a_login_is_read_below_the_profiles_folder_alone(tmp_path: Path) -> None:
+    """What is in it goes to the server, and a stranger's profile may name any file."""
+    folder = tmp_path / "profile"
+    folder.mkdir()
+    for path in (folder / "login", tmp_path / "login"):
+        path.write_text("anna\nsecret\n")
+    (folder / "link").symlink_to(tmp_path / "login")
+    assert parsed("auth-user-pass login", folder=folder).credentials.username == "anna"
+    assert parsed(f"auth-user-pass {folder}/login", folder=folder).credentials.username == "anna"
+    for name in ("../login", str(tmp_path / "login"), "link", "/etc/passwd"):
+        assert "its lines would be sent to the server" in refused(f"auth-user-pass {name}", folder=folder).problem
 
 
 def test_scripts_and_other_profiles_are_not_looked_at(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from vpnprobe.probes.tunnel_sessions import LONG_RUN
 from vpnprobe.profiles.accounts import Told
 from vpnprobe.profiles.errors import shown
 from vpnprobe.profiles.model import Note
+from vpnprobe.profiles.redaction import without_secrets
 from vpnprobe.transports.stack import Address
 
 ClientT = TypeVar("ClientT", bound=Conversation)
@@ -85,6 +86,8 @@ class RemoteTest(ABC):
 
     identity: str = ""
     """What the server knows the client by: remotes that share it are tried one after another."""
+    secrets: Sequence[str] = ()
+    """What the server is told and may say again, and nobody else is to read."""
 
     def __init__(self, context: ProbeContext, existing: ExistingServer, remote: Remote, steps: Sequence[Check], data: Check) -> None:
         """`steps`: the checks that a session comes to before `data`, in order."""
@@ -129,9 +132,14 @@ class RemoteTest(ABC):
 
     def name(self, check: Check, code: str, said: str = "", facts: Mapping[str, str | float] | None = None) -> None:
         """Puts a failure beside the check that it belongs to, and says why the later ones were not tried."""
-        self.context.named_failures.append(NamedFailure(check, code, said, facts or {}))
+        self.note(check, code, said, facts)
         # The step itself too: where nothing of it was sent or came, the name would have no row to stand in.
         self.skip_from(check, f"the session did not get so far: {code}")
+
+    def note(self, check: Check, code: str, said: str = "", facts: Mapping[str, str | float] | None = None) -> None:
+        """Puts a failure, or what else was found, beside the check that it belongs to."""
+        told = {name: without_secrets(fact, self.secrets) if isinstance(fact, str) else fact for name, fact in (facts or {}).items()}
+        self.context.named_failures.append(NamedFailure(check, code, without_secrets(said, self.secrets), told))
 
     def skip_from(self, first: Check, why: str) -> None:
         """This step and those after it; what was measured stands all the same."""

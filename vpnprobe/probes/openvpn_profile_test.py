@@ -152,6 +152,9 @@ class OpenvpnRemote(RemoteTest):
             remote = replace(remote, host=randomised(remote.host, context.stack.entropy))
         super().__init__(context, profile_test, remote, (self.reset, self.handshake), openvpn_data(remote.transport, remote.port, form))
         self._profile_test = profile_test
+        # A login by a name alone has the name for its secret.
+        login = (profile_test.password,) if profile_test.password else (profile_test.username,)
+        self.secrets = (*login, profile_test.passphrase or "")
         self._tls_context, self._refused = prepared
         self._remote = remote  # With its wrapping.
         self._not_begun: tuple[str, str] | None = None
@@ -181,7 +184,7 @@ class OpenvpnRemote(RemoteTest):
     async def conclude(self) -> None:
         await self._conclude()
         if self._refused:
-            self.context.named_failures.append(NamedFailure(self.reset, PROFILE_REFUSED, "; ".join(self._refused)))
+            self.note(self.reset, PROFILE_REFUSED, "; ".join(self._refused))
 
     async def _conclude(self) -> None:
         if self._not_begun is not None:
@@ -393,7 +396,7 @@ class OpenvpnRemote(RemoteTest):
         )
         data = data_failure(client)
         if data is not None:
-            self.context.named_failures.append(NamedFailure(self.data, data.code, data.detail))
+            self.note(self.data, data.code, data.detail)
         elif client.gateway is None:
             why = "the server pushes no address of its own in the tunnel, so there is nobody to ask"
             self.context.skip(self.data, why, Direction.C2S, Direction.S2C)

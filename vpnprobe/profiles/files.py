@@ -62,6 +62,14 @@ def read_named(name: str, option: str, *, folder: Path, place: Place) -> bytes:
         raise place.wrong(f"{option} names the file {name!r}: {reason}", _mend(name, option, folder)) from error
 
 
+def is_below(name: str, folder: Path) -> bool:
+    """Whether the file of that name, links followed, lies below the profile's folder."""
+    try:
+        return _path(name, folder).resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
 def content_of(statement: Statement, folder: Path) -> bytes:
     """What an option brings: its block's content, or the file that it names. Raises ProfileError."""
     if statement.content is not None:

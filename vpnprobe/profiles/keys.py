@@ -11,7 +11,7 @@ from typing import Final
 
 from vpnprobe.errors import DecodeError
 from vpnprobe.profiles.errors import Place, ProfileError
-from vpnprobe.profiles.files import content_of, read_named
+from vpnprobe.profiles.files import content_of, is_below, read_named
 from vpnprobe.profiles.known import ELSEWHERE
 from vpnprobe.profiles.lexing import Statement
 from vpnprobe.profiles.model import Credentials, TlsMaterial
@@ -218,6 +218,12 @@ def credentials(options: Options, folder: Path) -> Credentials:
 def _user_and_password(statement: Statement | None, folder: Path) -> tuple[str | None, str | None]:
     if statement is None or (statement.content is None and not statement.arguments):
         return None, None
+    if statement.content is None and not is_below(statement.arguments[0], folder):
+        # A stranger's profile may name any file, and what is in this one goes to the server.
+        raise statement.place.wrong(
+            f"auth-user-pass names the file {statement.arguments[0]!r}, which is not below {folder}: its lines would be sent to the server",
+            "copy it there, put its lines between <auth-user-pass> and </auth-user-pass>, or leave the name out to be asked on a terminal",
+        )
     username, password, *_ = [*_lines(content_of(statement, folder), statement), "", ""]
     if not username:
         raise _wrong(statement, "has no user name in its first line", "in two lines (user name, password)")
