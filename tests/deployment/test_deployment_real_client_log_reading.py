@@ -170,6 +170,11 @@ def test_what_may_not_be_shown() -> None:
     assert plain(push) == "PUSH: Received control message: 'PUSH_REPLY,auth-token [left out],auth-token-user [left out],ping 10'"
     assert "dXNlcg" not in plain("AUTH: Received control message: AUTH_FAILED,CRV1:R,E:state:dXNlcg==:Code?")
     assert plain("it is Pa55word, he said\x1b[2J", ["Pa55word"]) == "it is [left out], he said?[2J"
+    for echoed in ("SECRETword", "SECRET_word", "SECRET\tword"):
+        assert plain(f"CN={echoed}", ["SECRET\tword"]) == "CN=[left out]"
+    for echoed in ("pässwörd", "p_ssw_rd", "p__ssw__rd"):
+        assert plain(f"CN={echoed}", ["pässwörd"]) == "CN=[left out]"
+    assert plain("___ PUSH_REPLY", ["ääß"]) == "___ PUSH_REPLY"
     assert plain("PIN is 123, not 1234", ["123"]) == "PIN is [left out], not 1234"
     for line, kept in (
         ("Info command was pushed by server ('OPEN_URL:https://sso.example/?token=hidden')", "OPEN_URL:"),

@@ -10,10 +10,12 @@ from vpnprobe.deployment.real_client.options import (
     KEPT,
     LEFT_OUT,
     NO_DNS,
+    NO_OTHER_GOODBYE,
     QUIET,
     SOMETIMES,
     WRITTEN,
     added_options,
+    first_options,
     is_kept,
     why_untried,
 )
@@ -85,13 +87,15 @@ def test_what_it_cannot_be_tried_without(option: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "transport", "expected"),
+    ("version", "transport", "first", "expected"),
     [
-        ((2, 4), Transport.UDP, (*QUIET, *GOODBYE)),
-        ((2, 6), Transport.TCP, QUIET),
-        ((2, 7), Transport.UDP, (*QUIET, *NO_DNS, *GOODBYE)),
-        (None, Transport.TCP, QUIET),
+        ((2, 3), Transport.UDP, GOODBYE, QUIET),
+        ((2, 4), Transport.UDP, (*NO_OTHER_GOODBYE, *GOODBYE), QUIET),
+        ((2, 6), Transport.TCP, NO_OTHER_GOODBYE, QUIET),
+        ((2, 7), Transport.UDP, (*NO_OTHER_GOODBYE, *GOODBYE), (*QUIET, *NO_DNS)),
+        (None, Transport.TCP, (), QUIET),
     ],
 )
-def test_what_is_added(version: tuple[int, int] | None, transport: Transport, expected: tuple[str, ...]) -> None:
-    assert added_options(version, transport) == expected
+def test_what_is_added(version: tuple[int, int] | None, transport: Transport, first: tuple[str, ...], expected: tuple[str, ...]) -> None:
+    assert first_options(version, transport) == first
+    assert added_options(version) == expected

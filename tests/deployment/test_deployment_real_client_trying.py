@@ -4,7 +4,10 @@ import asyncio
 import json
 import os
 import shlex
+import shutil
+import socket
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
@@ -15,11 +18,14 @@ import jsonschema
 import pytest
 
 from vpnprobe.conversations.openvpn_session_keys import make_session_keys
+from vpnprobe.deployment.real_client.options import QUIET, first_options, is_kept
 from vpnprobe.deployment.real_client.trying import Installed, RealClientTrial, find_real_client
+from vpnprobe.deployment.verification.process import Secrets, TunnelProcess, find_openvpn
 from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
 from vpnprobe.probes.openvpn_profile_test import ProfileTest
 from vpnprobe.profiles.errors import ProfileError
+from vpnprobe.profiles.one_remote import with_one_remote
 from vpnprobe.profiles.ovpn import read_profile
 from vpnprobe.transports.stack import Address
 
@@ -106,8 +112,9 @@ def test_what_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     tried = trial(tmp_path, log_of("2.6-whole-udp")[:-3])
     asyncio.run(tried.run(own(Outcome.PASS)))
     udp, tcp = (json.loads(line) for line in (tmp_path / "given").read_text().splitlines())
-    assert udp["arguments"][:4] == ["--cd", str(tmp_path), "--config", "stdin"]
-    assert shlex.join(udp["arguments"]).endswith("--dev null --ifconfig-noexec --route-noexec --script-security 0 --explicit-exit-notify 1")
+    goodbye = ["--pull-filter", "ignore", "explicit-exit-notify", "--explicit-exit-notify", "1"]
+    assert udp["arguments"][:9] == ["--cd", str(tmp_path), *goodbye, "--config", "stdin"]
+    assert shlex.join(udp["arguments"]).endswith("--dev null --ifconfig-noexec --route-noexec --script-security 0")
     assert "--explicit-exit-notify" not in tcp["arguments"]
     for given, remote, other in ((udp, "192.0.2.1", "192.0.2.2"), (tcp, "192.0.2.2", "192.0.2.1")):
         assert PASSWORD not in shlex.join(given["arguments"])
@@ -192,6 +199,64 @@ def test_through_a_proxy_nothing_is_run(tmp_path: Path) -> None:
     schema = json.loads(files("vpnprobe.observations").joinpath("result.schema.json").read_text())
     jsonschema.validate(tried.document(), {"$ref": "#/$defs/real_client", "$defs": schema["$defs"]})
     assert tried.observations()[0].outcome is Outcome.SKIPPED
+
+
+@pytest.mark.parametrize(
+    ("login", "why"),
+    [
+        (("S" * 1008 + "verb 11 #", PASSWORD), "the user name is 1017 bytes long"),
+        (("me", "x" * 300), "the password is 300 bytes long"),
+        (("me", "SECRET\tword"), "the password has a control character in it"),
+    ],
+)
+def test_a_login_that_would_be_a_command_is_not_handed_over(tmp_path: Path, login: tuple[str, str], why: str) -> None:
+    tried = trial(tmp_path, log_of("2.6-silent"))
+    tried.profile_test = replace(tried.profile_test, username=login[0], password=login[1])
+    asyncio.run(tried.run(own(Outcome.PASS)))
+    assert not (tmp_path / "given").exists()
+    assert tried.comparison == "open"
+    assert [why in one.finding.sentence for one in tried.tried] == [True, True]
+    assert "SECRET" not in json.dumps(tried.document())
+
+
+def test_a_user_name_without_a_password_is_a_secret(tmp_path: Path) -> None:
+    tried = trial(tmp_path, [*log_of("2.6-silent"), "NOTE: token-of-mine"])
+    tried.profile_test = replace(tried.profile_test, username="token-of-mine", password="")
+    tried.profile_test = replace(tried.profile_test, passphrase="x")
+    asyncio.run(tried.run([]))
+    assert "token-of-mine" not in json.dumps(tried.document())
+
+
+@pytest.mark.skipif(shutil.which("openvpn") is None, reason="openvpn is not installed")
+def test_openvpn_does_not_outlive_us_for_a_goodbye(tmp_path: Path) -> None:
+    """Its management connection closes at once, as where vpnprobe is killed; the server never answers."""
+    trial(tmp_path, [])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        block = f"<connection>\nremote 127.0.0.1 {silent.getsockname()[1]} udp\nexplicit-exit-notify 9999\n</connection>\n"
+        profile = tmp_path / "some.ovpn"
+        profile.write_text(f"client\ndev tun\npull-filter accept explicit-exit-notify\n{block}{profile.read_text().partition('tcp')[2]}")
+        text = with_one_remote(read := read_profile(profile), read.remotes[0], keeps=is_kept).text.encode()
+        process = TunnelProcess(
+            find_openvpn(), profile, Secrets(), attempts=1, text=text, options=QUIET, first=first_options((2, 6), Transport.UDP)
+        )
+
+        async def main() -> tuple[float, bool]:
+            async with process:
+                while not any("link remote" in line for line in process.lines):
+                    await asyncio.sleep(0.02)
+                await asyncio.sleep(0.3)
+                assert process._writer is not None
+                process._writer.close()
+                began = time.monotonic()
+                while not process.has_ended or process._process is None or process._process.poll() is None:
+                    await asyncio.sleep(0.02)
+                    if time.monotonic() - began > 8:
+                        return 8, False
+                return time.monotonic() - began, True
+
+        took, ended = asyncio.run(asyncio.wait_for(main(), 30))
+    assert ended, took
 
 
 def test_a_profile_that_openvpn_would_read_otherwise_is_refused_at_once(tmp_path: Path) -> None:

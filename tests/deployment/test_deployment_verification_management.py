@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnprobe.deployment.verification.management import Event, Fatal, Held, Logged, Refused, State, Wanted, answer, decode
+from vpnprobe.deployment.verification.management import Event, Fatal, Held, Logged, Refused, State, Wanted, answer, decode, why_unsaid
 
 ADDRESSES = (ip_address("10.8.0.2"), ip_address("192.0.2.1"), 1194)
 
@@ -44,6 +44,25 @@ def test_an_answer_is_quoted_and_stays_one_line() -> None:
         'password "Auth" "a\\"b\\\\csignal SIGTERM"',
     )
     assert answer(Wanted("Private Key", False), "", "x") == ('password "Private Key" "x"',)
+    assert answer(Wanted("x" * 900, True), "me", "x") == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "secret", "why"),
+    [
+        ("me", "x", ""),
+        ("ä" * 127, '"' * 255, ""),
+        ("S" * 1008 + "verb 11 #", "x", "the user name is 1017 bytes long, and openvpn's management interface takes 255"),
+        ("me", "ä" * 128, "the password is 256 bytes long, and openvpn's management interface takes 255"),
+        ("me", "SECRET\tword", "the password has a control character in it, and is not handed to openvpn"),
+        ("me\x7f", "x", "the user name has a control character in it, and is not handed to openvpn"),
+        ("me", "\udcff", "the password is not UTF-8, and is not handed to openvpn"),
+    ],
+)
+def test_what_would_be_cut_or_be_a_command_is_not_said(name: str, secret: str, why: str) -> None:
+    assert why_unsaid(name, secret) == why
+    if not why:
+        assert all(len(line.encode()) < 900 for line in answer(Wanted("Private Key", True), name, secret))
 
 
 @given(st.text())

@@ -79,6 +79,15 @@ def test_blocks() -> None:
     assert left_out == (LeftOut(10, "plugin"),)
 
 
+def test_how_often_the_server_is_told_of_the_end_is_not_the_profiles_to_say() -> None:
+    block = "<connection>\nexplicit-exit-notify 99\nremote a 1 udp\n</connection>\n"
+    profile = parsed(f"client\nexplicit-exit-notify 9999\n{block}setenv opt explicit-exit-notify 9\n")
+    made = with_one_remote(profile, profile.remotes[0], keeps=lambda _: True)
+    assert "explicit-exit-notify" not in made.text
+    assert made.text.startswith("client\n\n<connection>\n\nremote a 1 udp\n</connection>\n")
+    assert made.left_out == ()
+
+
 def test_files_become_blocks_and_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "ca.crt").write_text(f"free text\n{CA}more of it\n")
     (tmp_path / "login").write_text("me\nsecret\n")

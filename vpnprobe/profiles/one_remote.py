@@ -20,6 +20,8 @@ from vpnprobe.profiles.options import Options, is_placeholder
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 LOGIN: Final = "auth-user-pass"
 """Is written without a file: name and password are given when openvpn asks for them."""
+EXIT_NOTIFY: Final = "explicit-exit-notify"
+"""Is never written: how often the server is told of the end is for who runs openvpn to say, before the profile."""
 
 
 class LeftOut(NamedTuple):
@@ -97,7 +99,7 @@ class _Writing:
 
     def option(self, statement: Statement) -> None:
         option = statement.option
-        if option in READ or is_placeholder(statement):
+        if option in READ or option == EXIT_NOTIFY or is_placeholder(statement):
             return
         if option == LOGIN:
             self._put(statement.line, LOGIN)

@@ -13,13 +13,13 @@ from vpnprobe.profiles.blocks import OWN_CONTENT, READ
 from vpnprobe.profiles.known import ELSEWHERE
 from vpnprobe.profiles.lexing import Statement
 from vpnprobe.profiles.model import Profile
-from vpnprobe.profiles.one_remote import LOGIN, LeftOut
+from vpnprobe.profiles.one_remote import EXIT_NOTIFY, LOGIN, LeftOut
 from vpnprobe.profiles.openssl_names import PROVIDERS
 
 _SESSION: Final = """
     allow-compression allow-deprecated-insecure-static-crypto auth auth-nocache auth-retry auth-token auth-token-user cipher client
-    comp-lzo comp-noadapt compat-mode compress data-ciphers data-ciphers-fallback disable-dco disable-occ ecdh-curve explicit-exit-notify
-    fragment hand-window ignore-unknown-option inactive keepalive key-derivation link-mtu max-packet-size mode mssfix mtu-disc mtu-dynamic
+    comp-lzo comp-noadapt compat-mode compress data-ciphers data-ciphers-fallback disable-dco disable-occ ecdh-curve fragment
+    hand-window ignore-unknown-option inactive keepalive key-derivation link-mtu max-packet-size mode mssfix mtu-disc mtu-dynamic
     mute-replay-warnings ncp-ciphers no-replay ns-cert-type peer-id ping ping-exit ping-restart ping-timer-rem prng protocol-flags pull
     pull-filter push-continuation push-peer-info remote-cert-eku remote-cert-ku remote-cert-tls reneg-bytes reneg-pkts reneg-sec
     replay-window session-timeout shaper single-session static-challenge tls-cert-profile tls-cipher tls-ciphersuites tls-client tls-exit
@@ -62,8 +62,9 @@ _CHECKED: Final[Mapping[str, Callable[[tuple[str, ...]], bool]]] = MappingProxyT
 """Options that are kept with some arguments alone."""
 KEPT: Final[Set[str]] = frozenset(" ".join((_SESSION, _CONNECTION, _ADDRESSES, _REFUSED)).split())
 """Options that go on as they are."""
-WRITTEN: Final[Set[str]] = READ | OWN_CONTENT | {LOGIN, "connection"}
-"""Options that go on as what vpnprobe has read; `crl-verify`, `secret` and `verify-hash` only where that is what they should be."""
+WRITTEN: Final[Set[str]] = READ | OWN_CONTENT | {EXIT_NOTIFY, LOGIN, "connection"}
+"""Options that go on as what vpnprobe has read, or as its own (`GOODBYE`);
+`crl-verify`, `secret` and `verify-hash` only where that is what they should be."""
 SOMETIMES: Final[Set[str]] = _CHECKED.keys()
 """Options that go on with some arguments, and without others not."""
 
@@ -113,8 +114,10 @@ QUIET: Final = ("--dev", "null", "--ifconfig-noexec", "--route-noexec", "--scrip
 """No device, no addresses, no routes, and no program is started."""
 NO_DNS: Final = ("--dns-updown", "disable")
 """Since 2.7 a program of its own would set the resolver."""
-GOODBYE: Final = ("--explicit-exit-notify", "1")
-"""Over UDP the server is told when it ends; over TCP it sees that."""
+GOODBYE: Final = (f"--{EXIT_NOTIFY}", "1")
+"""Over UDP the server is told when it ends; over TCP it sees that. More would let it outlive vpnprobe: it says so once a second."""
+NO_OTHER_GOODBYE: Final = ("--pull-filter", "ignore", EXIT_NOTIFY)
+"""Since 2.4: the server does not say how often."""
 
 
 def is_kept(statement: Statement) -> bool:
@@ -137,7 +140,13 @@ def why_untried(profile: Profile, left_out: Iterable[LeftOut]) -> str:
     return ""
 
 
-def added_options(version: tuple[int, int] | None, transport: Transport) -> tuple[str, ...]:
+def first_options(version: tuple[int, int] | None, transport: Transport) -> tuple[str, ...]:
+    """Before those of the profile: a `<connection>` block begins with what stands before it, and of filters the first decides."""
+    filters = NO_OTHER_GOODBYE if version is not None and version >= (2, 4) else ()
+    return (*filters, *(GOODBYE if transport is Transport.UDP else ()))
+
+
+def added_options(version: tuple[int, int] | None) -> tuple[str, ...]:
     """Behind those of the profile. `version`: major and minor; None: not known."""
     dns = NO_DNS if version is not None and version >= (2, 7) else ()
-    return (*QUIET, *dns, *(GOODBYE if transport is Transport.UDP else ()))
+    return (*QUIET, *dns)

@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from vpnprobe.deployment.real_client.comparing import Comparison, Finding, compared, overall
 from vpnprobe.deployment.real_client.log_reading import WITHOUT_A_WORD, TimedLine, plain, read_log, told_lines
-from vpnprobe.deployment.real_client.options import QUIET, added_options, is_kept, why_untried
+from vpnprobe.deployment.real_client.options import QUIET, added_options, first_options, is_kept, why_untried
 from vpnprobe.deployment.real_client.own_steps import PROBE, Loss, own_course, worst_loss
 from vpnprobe.deployment.real_client.steps import NAMES, STEPS, Came, Course, Step, StepTold
+from vpnprobe.deployment.verification.management import why_unsaid
 from vpnprobe.deployment.verification.process import PROGRAM, Secrets, TunnelProcess, find_openvpn
 from vpnprobe.errors import CannotRun, ExitStatus
 from vpnprobe.evidence.naming import form_detail, identifier
@@ -125,7 +126,7 @@ class RealClientTrial:
         loop = asyncio.get_running_loop()
         began = loop.time()
         trials = 0
-        if why := why_untried(profile, written.left_out):
+        if why := why_untried(profile, written.left_out) or self._why_unsaid():
             best = _Trial(_untried(why))
         else:
             best = await self._trial(remote, written)
@@ -148,13 +149,23 @@ class RealClientTrial:
         return RemoteTried(remote, number, best.course, own, finding, written.left_out, self._added(remote), took, log)
 
     def _added(self, remote: Remote) -> tuple[str, ...]:
-        return added_options(self.installed.number, remote.transport)
+        return (*first_options(self.installed.number, remote.transport), *added_options(self.installed.number))
+
+    def _secrets(self) -> Secrets:
+        test = self.profile_test
+        return Secrets(test.username or None, test.password or None, test.profile.tls.passphrase or test.passphrase)
+
+    def _why_unsaid(self) -> str:
+        """Why openvpn is not told what it may ask for; empty: it can be."""
+        secrets = self._secrets()
+        login = why_unsaid(secrets.username or "", secrets.password or "")
+        return login or why_unsaid("", secrets.passphrase or "", what="passphrase")
 
     async def _trial(self, remote: Remote, written: OneRemote, *, again: bool = False) -> "_Trial":
         self.tell(f"{self.installed.name} tries the profile at {_where(remote)}{' once more: it ended in silence' if again else ''}")
         test = self.profile_test
         profile = test.profile
-        secrets = Secrets(test.username or None, test.password or None, profile.tls.passphrase or test.passphrase)
+        secrets = self._secrets()
         addresses = await test.resolve(remote.host, remote.family)
         process = TunnelProcess(
             self.installed.path,
@@ -162,12 +173,15 @@ class RealClientTrial:
             secrets,
             attempts=min(max(1, len(addresses)), MOST_ADDRESSES),
             text=written.text.encode("utf-8", "surrogateescape"),
-            options=self._added(remote),
+            options=added_options(self.installed.number),
+            first=first_options(self.installed.number, remote.transport),
         )
         async with process:
             await process.come_up(DEADLINE_S, patience_s=PATIENCE_S)
             ended, output = process.has_ended, process.output
-        hidden = [one for one in (test.password, secrets.passphrase, profile.credentials.password) if one]
+        # A user name alone may be a token.
+        names = () if test.password else (test.username, profile.credentials.username)
+        hidden = [one for one in (test.password, secrets.passphrase, profile.credentials.password, *names) if one]
         # What it said before it connected to its management interface is in its output alone.
         lines = told_lines(process.timed, hidden) or told_lines(((None, text) for text in output), hidden)
         course = read_log(

@@ -14,6 +14,10 @@ from vpnprobe.transports.stack import Address
 SUBSCRIBE: Final = ("state on", "log on")
 RELEASE: Final = "hold release"
 END: Final = "signal SIGTERM"
+LONGEST_WORD_BYTES: Final = 255
+"""OpenVPN takes a longer one for a mistake."""
+LONGEST_LINE_BYTES: Final = 900
+"""OpenVPN empties its buffer of 1024 bytes where a line is longer, and takes what is left of it for a command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +120,25 @@ def _password(rest: str) -> Wanted | Refused | None:
     return Wanted(kind, "username/password" in rest, challenge.partition(",")[2] if has_challenge else "")
 
 
+def why_unsaid(name: str, secret: str, *, what: str = "password") -> str:
+    """Why these are not handed over; empty: they can be. Nothing of them is in it. `what`: the secret is called."""
+    for called, word in (("user name", name), (what, secret)):
+        try:
+            length = len(word.encode())
+        except UnicodeEncodeError:
+            return f"the {called} is not UTF-8, and is not handed to openvpn"
+        if any(one < " " or one == "\x7f" for one in word):
+            return f"the {called} has a control character in it, and is not handed to openvpn"
+        if length > LONGEST_WORD_BYTES:
+            return f"the {called} is {length} bytes long, and openvpn's management interface takes {LONGEST_WORD_BYTES}"
+    return ""
+
+
 def answer(wanted: Wanted, name: str, secret: str) -> tuple[str, ...]:
-    """The commands that give it. A line feed in either would be another command: it is left out."""
-    lines = (f"username {_quoted(wanted.kind)} {_quoted(name)}",) if wanted.with_name else ()
-    return (*lines, f"password {_quoted(wanted.kind)} {_quoted(secret)}")
+    """The commands that give it; empty: they would be too long. A line feed in either would be another command: it is left out."""
+    lines = [f"username {_quoted(wanted.kind)} {_quoted(name)}"] if wanted.with_name else []
+    lines.append(f"password {_quoted(wanted.kind)} {_quoted(secret)}")
+    return tuple(lines) if all(len(line.encode(errors="replace")) <= LONGEST_LINE_BYTES for line in lines) else ()
 
 
 def _quoted(word: str) -> str:

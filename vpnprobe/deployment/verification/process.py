@@ -100,11 +100,16 @@ class TunnelProcess:
         attempts: int,
         text: bytes | None = None,
         options: Sequence[str] = (),
+        first: Sequence[str] = (),
     ) -> None:
-        """`text`: the profile as openvpn is to read it, from its standard input; None: from the file. `options`: more, which go last."""
+        """`text`: the profile as openvpn is to read it, from its standard input; None: from the file.
+
+        `options`: more, which go last; `first`: before the profile.
+        """
         self._program = program
         self._text = text
         self._options = tuple(options)
+        self._first = tuple(first)
         self._profile = profile
         self._secrets = secrets
         self._attempts = attempts
@@ -142,7 +147,7 @@ class TunnelProcess:
 
     def _start(self, socket_path: Path) -> subprocess.Popen[bytes]:
         source = "stdin" if self._text is not None else str(self._profile.absolute())
-        command = [self._program, "--cd", str(self._profile.parent.absolute()), "--config", source]
+        command = [self._program, "--cd", str(self._profile.parent.absolute()), *self._first, "--config", source]
         command += ["--management", str(socket_path), "unix", "--management-client", "--management-hold"]
         command += ["--management-query-passwords", "--verb", "3", *self._options]
         self._began = self._news = time.monotonic()
@@ -334,14 +339,19 @@ class TunnelProcess:
             self.on_broken()
 
     def _give(self, wanted: Wanted) -> None:
-        """Where there is nothing to give, nobody can be asked any more."""
+        """Where there is nothing to give, nobody can be asked any more; nor is anything given that would be a command."""
         secret = self._secrets.password if wanted.kind == "Auth" else self._secrets.passphrase
         name = self._secrets.username if wanted.with_name else ""
         if wanted.challenge or secret is None or name is None:
             what = f"an answer to {wanted.challenge!r}" if wanted.challenge else f"the secret {wanted.kind!r}"
             self.problem = self.problem or shown(f"it asks for {what}, which nobody gave: run it on a terminal, or put it into the profile")
             return
-        self._say(*management.answer(wanted, name, secret))
+        lines = management.answer(wanted, name, secret)
+        why = management.why_unsaid(name, secret) or ("" if lines else "it asks for a secret by too long a name")
+        if why:
+            self.problem = self.problem or why
+            return
+        self._say(*lines)
 
     def _say(self, *lines: str) -> None:
         if self._writer is not None and not self._writer.is_closing():
