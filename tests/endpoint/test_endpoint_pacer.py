@@ -222,6 +222,20 @@ def test_what_was_sent_again_meanwhile_counts_where_it_came_back_fast() -> None:
     virtual(run())
 
 
+def test_pairs_agree_where_all_come_to_about_the_same() -> None:
+    async def run() -> None:
+        line = Line(now, 0.03)
+        for gap_s in (0.030, 0.031, 0.032, 0.030):
+            line.paired(520, gap_s)
+            assert not line.agreed, "there are too few"
+        line.paired(520, 0.044)
+        assert line.agreed
+        line.paired(520, 0.2)
+        assert not line.agreed
+
+    virtual(run())
+
+
 def test_a_modem_is_a_line_that_crawls() -> None:
     async def run() -> None:
         line = Line(now)

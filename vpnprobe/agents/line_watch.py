@@ -78,7 +78,7 @@ async def _watch(line: Line, peer: RemotePeer) -> None:
             await asyncio.sleep(SPACING_S)
             if line.pacer.bytes_per_s < NARROW_BYTES_PER_S and len(pairs) < PAIRS_UNDER_WAY:
                 # Where packets are lost a wide line may have been taken for a narrow one.
-                padding = "." * (PADDING if peer.lossy and not number % ONE_LONG_OF else 0)
+                padding = "." * (PADDING if peer.lossy and not line.agreed and not number % ONE_LONG_OF else 0)
                 await line.pacer.admit(2 * (len(padding) + PING_BYTES), Turn.LINE)
                 pair = asyncio.get_running_loop().create_task(_pair(line, peer, padding))
                 pairs.add(pair)

@@ -44,8 +44,6 @@ PORTS_OPEN_S: Final = 300.0
 FIREWALL_S: Final = 3.0
 """How long it may take to read the rules of a firewall."""
 CONNECTIONS_OF_HANDOVER: Final = 12
-FEW_CONNECTIONS: Final = 4
-"""Where the line is narrow: each takes a handshake first."""
 CAPTURE_PATIENCE_S: Final = 0.8
 """A part of a capture takes longer to hand over than other answers."""
 
@@ -264,9 +262,12 @@ class RemotePeer:
         await (self._ask("ping", padding=padding) if padding else self._ask("ping"))
 
     def prepare_handover(self) -> None:
-        """Opens more connections where the path loses so much that a single one would be long over a capture."""
-        if self.lossy:
-            self.channel.widen(CONNECTIONS_OF_HANDOVER if self.channel.wide else FEW_CONNECTIONS)
+        """Opens more connections where the path loses so much that a single one would be long over a capture.
+
+        Not where the line is narrow: each takes a handshake, and a queue of our own makes TCP repeat what was not lost.
+        """
+        if self.lossy and self.channel.wide:
+            self.channel.widen(CONNECTIONS_OF_HANDOVER)
 
     @property
     def lossy(self) -> bool:

@@ -138,6 +138,7 @@ PAIRS: Final = 5
 """The last pairs, from which what the line carries is estimated: by the middle one."""
 LEAST_PAIRS: Final = 3
 """That tell what a line carries, where not the first shows it to be wide by coming back as fast as on a wide line alone."""
+ALIKE: Final = 1.5
 SHORTEST_GAP_S: Final = 1e-4
 """Clocks and programs tell no shorter one."""
 
@@ -174,6 +175,11 @@ class Line:
     def wants_pairs(self) -> bool:
         """Whether it is not known to be wide, and fewer pairs than could tell it were answered."""
         return not self.told.is_set() or (self.narrow_bytes_per_s is not None and len(self._pairs) < PAIRS)
+
+    @property
+    def agreed(self) -> bool:
+        """Whether all of the last pairs come to about the same: chance makes no such."""
+        return len(self._pairs) == PAIRS and max(self._pairs) <= ALIKE * min(self._pairs)
 
     @property
     def slow(self) -> bool:
