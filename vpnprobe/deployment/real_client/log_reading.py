@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from vpnprobe.deployment.real_client.steps import STEPS, Came, Course, Step, StepTold
 from vpnprobe.profiles.errors import shown
+from vpnprobe.profiles.redaction import LEFT_OUT, without_secrets
 
 MOST_WORDS: Final = 6
 """Lines that are told of one step."""
@@ -141,32 +142,13 @@ _SECRETS: Final = (
     re.compile(r"SESS_ID_\S+"),
 )
 """What follows these is a token, an address to sign in at with one, a question to the user or his answer, a login at a proxy."""
-_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]")
-_NOT_ASCII: Final = re.compile(r"[^ -~]")
-_NOT_A_NAME: Final = re.compile(r"[^A-Za-z0-9_.@:/=-]")
-"""In a user name or a name of a certificate, where OpenVPN is told to be strict."""
-LEFT_OUT: Final = "[left out]"
-SHORT: Final = 4
-"""Characters up to which a secret is taken out only where it is a word of its own: "1" is in too many lines."""
 
 
 def plain(line: str, secrets: Sequence[str] = ()) -> str:
     """A line as it may be shown, without tokens and without these secrets."""
     for pattern in _SECRETS:
         line = pattern.sub(LEFT_OUT, line)
-    forms = {form for secret in filter(None, secrets) for form in _forms(secret)}
-    for secret in sorted(forms, key=len, reverse=True):
-        found = re.escape(secret)
-        line = re.sub(found if len(secret) >= SHORT else rf"(?<!\w){found}(?!\w)", LEFT_OUT, line)
-    return shown(line)
-
-
-def _forms(secret: str) -> Iterator[str]:
-    """As it is, and as OpenVPN writes it: without control characters, or with `_` for what it holds for not printable."""
-    yield secret
-    one_byte = secret.encode("utf-8", "surrogateescape").decode("latin-1")
-    others = (_CONTROLS.sub("", secret), _CONTROLS.sub("_", secret), _NOT_ASCII.sub("_", secret), _NOT_ASCII.sub("_", one_byte))
-    yield from (form for form in (*others, _NOT_A_NAME.sub("_", secret), _NOT_A_NAME.sub("_", one_byte)) if form.strip("_ "))
+    return shown(without_secrets(line, secrets))
 
 
 def told_lines(lines: Iterable[tuple[float | None, str]], secrets: Sequence[str] = ()) -> tuple[TimedLine, ...]:
