@@ -186,6 +186,16 @@ def test_fragments_show_no_port_to_a_filter_that_lets_ports_through() -> None:
     assert [one.position for one in obstacles(network, data, C2S)] == [3], "the link's own MTU"
 
 
+@pytest.mark.parametrize(("after", "right"), [(50, False), (108, False), (141, True)])
+def test_a_cut_behind_what_is_sure_to_be_sent_need_not_be_seen(after: int, right: bool) -> None:
+    network = topology(Filter("r2", protocol=6, direction="c2s", ports=(1194, 443), after_packets=after))
+    found = truth_of_protocol(network, "openvpn-tcp", (1194, 443), 7117)
+    assert found is not None
+    assert found.passing is Passing.CUT
+    assert (Feasibility.FEASIBLE in found.right) is right
+    assert Feasibility.DEGRADED in found.right
+
+
 def test_what_a_link_before_it_does_not_carry_never_comes_to_a_filter_by_size() -> None:
     data = steps_of("openvpn", "data", Transport.UDP, 53, "", S2C)[0].kind
     behind = topology(Filter("r1", direction="s2c", longer_than=1370), links=(Link(), Link(), Link(mtu=1362), Link()))

@@ -66,7 +66,7 @@ def _compare_recommendation(comparison: Comparison, said: Recommendation, truths
     about = f"{said.protocol}/{port}"
     truth = truths[said.protocol]
     plain = [found for way, found in truth.ways if way.port == port] or [found for _, found in truth.ways]
-    works = any(found.passing in (Passing.YES, Passing.MAYBE) for found in plain)
+    works = any(found.passing in (Passing.YES, Passing.MAYBE) or found.ends_unwatched for found in plain)
     comparison.told("recommendation", "works" if works else _true(truth), "recommended")
     if not works:
         ended = any(found.passing is Passing.CUT for found in plain)
@@ -84,7 +84,7 @@ def _compare_recommendation(comparison: Comparison, said: Recommendation, truths
 def _compare_settings(comparison: Comparison, said: Recommendation, truth: Truth, about: str) -> None:
     """The wrap passes on that port, and packets are made small enough where something limits their size."""
     wrong = ""
-    if truth.passing not in (Passing.YES, Passing.MAYBE):
+    if truth.passing not in (Passing.YES, Passing.MAYBE) and not truth.ends_unwatched:
         wrong = f"wrap {said.settings.get('wrap')}, which does not pass"
     elif said.protocol in HEADERS:
         wrong = _wrong_size(said.settings, truth.largest, HEADERS[said.protocol])

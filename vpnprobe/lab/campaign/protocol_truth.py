@@ -70,7 +70,8 @@ class ProtocolTruth:
             case Passing.MAYBE:
                 return frozenset({feasible, degraded, infeasible})
             case Passing.CUT:
-                return frozenset({degraded, infeasible})
+                seen = not any(truth.ends_unwatched for _, truth in self.ways)
+                return frozenset({degraded, infeasible}) if seen else frozenset({feasible, degraded, infeasible})
             case Passing.NO:
                 return frozenset({infeasible})
             case Passing.HOST:

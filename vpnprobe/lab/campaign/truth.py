@@ -34,6 +34,10 @@ class Passing(StrEnum):
     """It does not, and nothing but an end's own firewall is why."""
 
 
+WATCHED: Final = 108
+"""Packets that a long session is sure to send each way: requests and replies."""
+
+
 @dataclass(frozen=True, slots=True)
 class Truth:
     """Of one check."""
@@ -57,6 +61,11 @@ class Truth:
     """A policer lets so many packets a second pass; None: there is none."""
     slow: bool = False
     """The path has a rate."""
+
+    @property
+    def ends_unwatched(self) -> bool:
+        """Whether flows end only behind all the packets that a session is sure to send: over TCP it depends on how they are merged."""
+        return self.passing is Passing.CUT and self.after_packets is not None and self.after_packets > WATCHED
 
     @property
     def clean(self) -> bool:
