@@ -13,6 +13,7 @@ from vpnprobe.lab import daemons, namespaces
 ROOT: Final = Path(__file__).parents[1]
 SCRIPT: Final = ROOT / "tools" / "system-packages.sh"
 PACKAGE_OF: Final = {
+    "cc": "gcc",
     "chromium": "chromium",
     "chromium-browser": "chromium",
     "google-chrome": "chromium",

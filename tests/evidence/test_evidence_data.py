@@ -10,7 +10,8 @@ from vpnprobe.conversations.openvpn import data_suffix
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.judging.base import Judge
-from vpnprobe.evidence.judging.data import DataRun, asked_for, large_ones_in_doubt
+from vpnprobe.evidence.judging.data import asked_for, large_ones_in_doubt
+from vpnprobe.evidence.judging.data_runs import DataRun
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_counts import Count
 from vpnprobe.evidence.packet_records import PacketRecord, Vantage

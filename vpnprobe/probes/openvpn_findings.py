@@ -1,17 +1,18 @@
 """Names for what a session with an existing OpenVPN server shows: of its data, of a wrap that fits; and what its silence may mean."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from vpnprobe.conversations.openvpn_ends import FRAMING_WORDS, Client, differences
-from vpnprobe.conversations.openvpn_failures import FailureCode
+from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session import Stage, Wrapping
 from vpnprobe.evidence.named_failures import DATA_UNANSWERED
 from vpnprobe.probes.tunnel_findings import DataFailure, echo_failure
-from vpnprobe.profiles.model import Profile
+from vpnprobe.profiles.model import Profile, Remote
 from vpnprobe.profiles.verification import old_certificates
 from vpnprobe.wire.openvpn_data import Compression
-from vpnprobe.wire.openvpn_keys import KeyDirection
+from vpnprobe.wire.openvpn_keys import ClientKeyV2, KeyDirection, StaticKey
 from vpnprobe.wire.openvpn_wrap import Wrap
 
 if TYPE_CHECKING:
@@ -114,6 +115,27 @@ def _issued(certificate: "Certificate", authority: "Certificate") -> bool:
     except Exception:  # Whatever a foreign certificate makes the library raise: it does not fit.
         return False
     return True
+
+
+def hello_unanswered(client: Client, failure: Failure) -> Failure:
+    """The failure of a TLS hello that nothing answers, with what shows that it came to the server."""
+    if client.hello_acknowledged:
+        hello = f"the server acknowledges our TLS hello of {client.largest_control_bytes} bytes"
+        said = f"{hello}; its answer, in packets of up to 1250 bytes, does not come"
+        return replace(failure, detail=said)
+    return failure
+
+
+def wrapping_of(remote: Remote, profile: Profile) -> Wrapping:
+    """How the control channel of a profile's remote is wrapped."""
+    key = remote.wrapping.key
+    return Wrapping(
+        remote.wrapping.kind,
+        key=key if isinstance(key, StaticKey) else None,
+        direction=remote.wrapping.direction,
+        digest=profile.auth,
+        client_key=key if isinstance(key, ClientKeyV2) else None,
+    )
 
 
 def told_of(wrapping: Wrapping, own: Wrap) -> str:

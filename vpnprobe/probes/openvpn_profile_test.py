@@ -35,7 +35,7 @@ from vpnprobe.probes.existing_server import (
     in_turn,
     randomised,
 )
-from vpnprobe.probes.openvpn_findings import CLOSED_AT, data_failure, suspicion_of_silence, told_of
+from vpnprobe.probes.openvpn_findings import CLOSED_AT, data_failure, hello_unanswered, suspicion_of_silence, told_of, wrapping_of
 from vpnprobe.probes.openvpn_session_over import PATIENCE_S, RETRANSMIT_AFTER_S, OpenvpnSessionOver
 from vpnprobe.probes.settings import Resolve
 from vpnprobe.profiles.model import Profile, Remote, ServerChecks
@@ -51,7 +51,7 @@ from vpnprobe.profiles.verification import (
 )
 from vpnprobe.transports.stack import ConnectError, ConnectFailure
 from vpnprobe.wire.ciphers import lacking
-from vpnprobe.wire.openvpn_keys import ClientKeyV2, KeyDirection, StaticKey
+from vpnprobe.wire.openvpn_keys import KeyDirection
 from vpnprobe.wire.openvpn_wrap import Wrap, digest_lack
 
 ASIDE_PATIENCE_S: Final = 2.5
@@ -236,7 +236,7 @@ class OpenvpnRemote(RemoteTest):
         return Client(
             session_id=context.stack.entropy(8),  # Not of this run's tag: our own server agent is not to answer it.
             stream=self._remote.transport is Transport.TCP,
-            wrapping=wrapping or _wrapping(self._remote, profile),
+            wrapping=wrapping or wrapping_of(self._remote, profile),
             context=tls_context,
             entropy=context.stack.entropy,
             unix_time_at_zero=context.stack.unix_time() - context.stack.now(),
@@ -287,7 +287,7 @@ class OpenvpnRemote(RemoteTest):
 
     async def _other_wraps(self, failure: Failure) -> Failure:
         """Whether the server answers where the control channel is wrapped otherwise: not at all, or with another direction or digest."""
-        own = _wrapping(self._remote, self._profile_test.profile)
+        own = wrapping_of(self._remote, self._profile_test.profile)
         if own.kind is Wrap.NONE:
             return failure  # Whatever the server's wrap is, its key is not in the profile.
         digests = TLS_AUTH_DIGESTS if own.kind is Wrap.TLS_AUTH else ()
@@ -315,11 +315,11 @@ class OpenvpnRemote(RemoteTest):
             if any(getattr(checks, key) != usual for key, usual in none.items())
         }
         if not limits:
-            return self._hello_unanswered(client, failure)
+            return hello_unanswered(client, failure)
         # Beside them once more with all of them: a server that answers now was away for a moment, and no limit is to blame.
         again, *begins = await asyncio.gather(*(self._tls_begins(one) for one in (checks, *limits.values())))
         if again:
-            return self._hello_unanswered(client, failure)
+            return hello_unanswered(client, failure)
         found = [name for name, begun in zip(limits, begins, strict=True) if begun]
         if found == ["tls-version-max"]:
             words = f"the profile allows TLS {checks.tls_version_max} at most, and without that limit it begins"
@@ -329,14 +329,7 @@ class OpenvpnRemote(RemoteTest):
         if found:
             words = f"the profile's {' and '.join(found)} leaves nothing that the server has: without, TLS begins"
             return Failure(FailureCode.TLS_NO_COMMON_CIPHER, words)
-        return self._hello_unanswered(client, failure)
-
-    def _hello_unanswered(self, client: Client, failure: Failure) -> Failure:
-        if client.hello_acknowledged:
-            hello = f"the server acknowledges our TLS hello of {client.largest_control_bytes} bytes"
-            said = f"{hello}; its answer, in packets of up to 1250 bytes, does not come"
-            return replace(failure, detail=said)
-        return failure
+        return hello_unanswered(client, failure)
 
     async def _tls_begins(self, checks: ServerChecks) -> bool:
         """Whether TLS begins with other limits than the profile's."""
@@ -400,14 +393,3 @@ class OpenvpnRemote(RemoteTest):
         elif client.gateway is None:
             why = "the server pushes no address of its own in the tunnel, so there is nobody to ask"
             self.context.skip(self.data, why, Direction.C2S, Direction.S2C)
-
-
-def _wrapping(remote: Remote, profile: Profile) -> Wrapping:
-    key = remote.wrapping.key
-    return Wrapping(
-        remote.wrapping.kind,
-        key=key if isinstance(key, StaticKey) else None,
-        direction=remote.wrapping.direction,
-        digest=profile.auth,
-        client_key=key if isinstance(key, ClientKeyV2) else None,
-    )

@@ -19,8 +19,6 @@ from vpnprobe.evidence.comparison import PERIOD_S, SPARE_BLOCKS, blocks_needed
 from vpnprobe.evidence.judge import rows_of
 from vpnprobe.evidence.judging.base import WAYS, Judge
 from vpnprobe.evidence.judging.data import (
-    LEAST_BEHIND_A_CUT,
-    DataPacket,
     asked_for,
     large_ones_in_doubt,
     longest_session,
@@ -28,6 +26,7 @@ from vpnprobe.evidence.judging.data import (
     suspected_limit,
     trials_of,
 )
+from vpnprobe.evidence.judging.data_runs import LEAST_BEHIND_A_CUT, DataPacket
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
 from vpnprobe.evidence.statistics import LEAST_TRIALS

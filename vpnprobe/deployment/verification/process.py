@@ -38,19 +38,7 @@ TEXT_PIECE_BYTES: Final = 1 << 16
 CONNECT_GRACE_S: Final = 1.0
 """From a good end of what was started to its management connection: one that made itself a daemon goes on in another process."""
 ENVIRONMENT: Final = frozenset(
-    {
-        "HOME",
-        "LANG",
-        "LC_ALL",
-        "LD_LIBRARY_PATH",
-        "OPENSSL_CONF",
-        "OPENSSL_MODULES",
-        "PATH",
-        "SSL_CERT_DIR",
-        "SSL_CERT_FILE",
-        "TMPDIR",
-        "TZ",
-    }
+    "HOME LANG LC_ALL LD_LIBRARY_PATH OPENSSL_CONF OPENSSL_MODULES PATH SSL_CERT_DIR SSL_CERT_FILE TMPDIR TZ".split()  # noqa: SIM905
 )
 """What openvpn is told of this process's environment: no token is in there."""
 _DEVICE: Final = re.compile(r"(?:TUN/TAP|DCO) device (\S+) opened")
