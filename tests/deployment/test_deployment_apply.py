@@ -21,7 +21,7 @@ from deployment_support import (
     wait_for,
     whole_plan,
 )
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vpnprobe.deployment import apply, effects
@@ -300,6 +300,7 @@ STEPS = st.one_of(
 )
 
 
+@example(plans=[[file("/etc/host.conf", b"")], [file("/etc/a", b""), file("/etc/a/b", b"")]])
 @given(plans=st.lists(st.lists(STEPS, min_size=1, max_size=4, unique_by=lambda step: step.id), min_size=1, max_size=3))
 def test_whatever_is_applied_is_taken_back(plans: list[list[AnyStep]]) -> None:
     """Plans one after the other, some of which fail or are refused: then nothing has changed; and at last everything is as before."""

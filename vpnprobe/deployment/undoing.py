@@ -89,7 +89,9 @@ class Undoing:
     def _file(self, undo: Entry) -> None:
         path = inside(self.root, undo["path"], follow_last=False)
         for name in (undo["temporary"], f"{undo['temporary']}-undo"):
-            path.with_name(name).unlink(missing_ok=True)
+            # What was to be its folder may be a file: then nothing is there.
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                path.with_name(name).unlink()
         was = undo["was"]
         if was is None:
             self._keep_of_others(path, undo)
