@@ -107,3 +107,11 @@ def test_a_round_trip_is_never_surer_than_either_way(there: Background, back: Ba
     for way in (there, back):
         if way.lost + way.passed == shorter:
             assert both.chance_of_losing_all(trials) >= way.chance_of_losing_all(trials)
+
+
+def test_losing_all_by_chance_comes_true_where_much_is_lost() -> None:
+    lossy, clean = Background(200, 800), Background(0, 500)
+    assert lossy.may_lose_all(2)
+    assert not lossy.may_lose_all(4)
+    assert lossy.may_lose_all(4, ways=10)
+    assert not clean.may_lose_all(1)

@@ -80,20 +80,26 @@ async def _watch(line: Line, peer: RemotePeer) -> None:
                 # Where packets are lost a wide line may have been taken for a narrow one.
                 padding = "." * (PADDING if peer.lossy and not line.agreed and not number % ONE_LONG_OF else 0)
                 await line.pacer.admit(2 * (len(padding) + PING_BYTES), Turn.LINE)
-                pair = asyncio.get_running_loop().create_task(_pair(line, peer, padding))
+                pair = asyncio.get_running_loop().create_task(_pair_if_there(line, peer, padding))
                 pairs.add(pair)
                 pair.add_done_callback(pairs.discard)
-                # A peer that is gone is told by whoever needs it.
-                pair.add_done_callback(lambda done: done.cancelled() or done.exception())
     finally:
         for pair in list(pairs):
             pair.cancel()
         await asyncio.gather(*pairs, return_exceptions=True)
 
 
+async def _pair_if_there(line: Line, peer: RemotePeer, padding: str) -> None:
+    with contextlib.suppress(CannotRun):  # A peer that is gone is told by whoever needs it.
+        await _pair(line, peer, padding)
+
+
 async def _pair(line: Line, peer: RemotePeer, padding: str) -> None:
-    """Two requests that leave together. Where either end had to send anything again they tell of the line only if they were fast, and
-    nothing of the pace, which may be what loses them."""
+    """Two requests that leave together.
+
+    Where either end had to send anything again they tell of the line only if they were fast, and nothing of the pace, which may be what
+    loses them.
+    """
     loop, sent_again = asyncio.get_running_loop(), peer.sent_again
     left_at = loop.time()
     came_at: list[float] = []

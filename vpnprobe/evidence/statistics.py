@@ -12,6 +12,8 @@ ERROR_BOUND: Final = 1e-6
 """What a 'blocked' must reach by default."""
 LEAST_TRIALS: Final = 4
 """Fresh nonces below which nothing is called blocked: a payload filter hits one random payload in 32 by chance."""
+NOW_AND_THEN: Final = 0.01
+"""A chance that comes true in some run: one has many ports and forms to try."""
 MOST_TRIALS: Final = 64
 """A path that needs more than this to tell blocked from lossy is called neither."""
 
@@ -37,6 +39,10 @@ class Background:
         for trial in range(trials):
             chance *= (self.lost + 1 + trial) / (self.lost + self.passed + 2 + trial)
         return chance
+
+    def may_lose_all(self, trials: int, *, ways: int = 1) -> bool:
+        """Whether so many independent packets are all lost now and then by background loss alone. `ways`: how many sets they may be of."""
+        return ways * self.chance_of_losing_all(trials) > NOW_AND_THEN
 
     def trials_needed(self, bound: float = ERROR_BOUND) -> int:
         """How many trials separate blocked from lossy at `bound`; at least LEAST_TRIALS, at most MOST_TRIALS."""

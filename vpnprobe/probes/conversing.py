@@ -33,8 +33,6 @@ DAEMON_ATTEMPTS: Final = 4
 DAEMON_GAP_S: Final = 0.3
 LAST_WORDS_S: Final = 1.0
 """For what a conversation has said to leave, before its connection is closed."""
-NOW_AND_THEN: Final = 0.01
-"""A chance that comes true in some run: one has many ports and forms to try."""
 LEAST_LOST: Final = 3
 """Packets that a path has lost before its loss is believed."""
 MOST_CONNECTIONS: Final = 12
@@ -215,7 +213,7 @@ def still_needed(context: ProbeContext, check: Check, made: int) -> int:
 
 def _may_be_chance(loss: Background, trials: int) -> bool:
     """Whether a path loses so much that all of some trials are lost now and then: a few more mostly settle it, without a proof."""
-    return loss.measured and loss.lost >= LEAST_LOST and loss.chance_of_losing_all(trials) > NOW_AND_THEN
+    return loss.measured and loss.lost >= LEAST_LOST and loss.may_lose_all(trials)
 
 
 def _connections_needed(context: ProbeContext, judgement: Judge, check: Check, made: int) -> int:

@@ -90,6 +90,13 @@ class ProfileTest:
     echoes: int = ECHOES
 
     @property
+    def secrets(self) -> tuple[str, ...]:
+        """What nobody is to read who reads what a server or OpenVPN says. A login by a name alone has the name for its secret."""
+        own = (self.password or self.username, self.passphrase)
+        of_profile = (self.profile.credentials.password, self.profile.tls.passphrase)
+        return tuple(filter(None, (*own, *of_profile)))
+
+    @property
     def file(self) -> str:
         return self.profile.file
 
@@ -152,9 +159,7 @@ class OpenvpnRemote(RemoteTest):
             remote = replace(remote, host=randomised(remote.host, context.stack.entropy))
         super().__init__(context, profile_test, remote, (self.reset, self.handshake), openvpn_data(remote.transport, remote.port, form))
         self._profile_test = profile_test
-        # A login by a name alone has the name for its secret.
-        login = (profile_test.password,) if profile_test.password else (profile_test.username,)
-        self.secrets = (*login, profile_test.passphrase or "")
+        self.secrets = profile_test.secrets
         self._tls_context, self._refused = prepared
         self._remote = remote  # With its wrapping.
         self._not_begun: tuple[str, str] | None = None

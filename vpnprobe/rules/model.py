@@ -227,7 +227,7 @@ class FailureText:
     own_words: Mapping[str, FailureWords] = field(default_factory=dict)
     """By protocol: of those whose words are others."""
     settles: bool = False
-    """Whether it shows that an existing server does not work with the profile: no silence, and nothing that passes by itself."""
+    """Whether it shows that an existing server does not work with the profile: what was said or refused, and no silence."""
 
     def words_for(self, protocol: str) -> FailureWords:
         return self.own_words.get(protocol, self.words)

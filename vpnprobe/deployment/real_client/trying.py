@@ -161,16 +161,14 @@ class RealClientTrial:
         login = why_unsaid(secrets.username or "", secrets.password or "")
         return login or why_unsaid("", secrets.passphrase or "", what="passphrase")
 
-    async def _trial(self, remote: Remote, written: OneRemote, *, again: bool = False) -> "_Trial":
+    async def _trial(self, remote: Remote, written: OneRemote, *, again: bool = False) -> _Trial:
         self.tell(f"{self.installed.name} tries the profile at {_where(remote)}{' once more: it ended in silence' if again else ''}")
         test = self.profile_test
-        profile = test.profile
-        secrets = self._secrets()
         addresses = await test.resolve(remote.host, remote.family)
         process = TunnelProcess(
             self.installed.path,
-            Path(profile.file),
-            secrets,
+            Path(test.file),
+            self._secrets(),
             attempts=min(max(1, len(addresses)), MOST_ADDRESSES),
             text=written.text.encode("utf-8", "surrogateescape"),
             options=added_options(self.installed.number),
@@ -179,9 +177,7 @@ class RealClientTrial:
         async with process:
             await process.come_up(DEADLINE_S, patience_s=PATIENCE_S)
             ended, output = process.has_ended, process.output
-        # A user name alone may be a token.
-        names = () if test.password else (test.username, profile.credentials.username)
-        hidden = [one for one in (test.password, secrets.passphrase, profile.credentials.password, *names) if one]
+        hidden = test.secrets
         # What it said before it connected to its management interface is in its output alone.
         lines = told_lines(process.timed, hidden) or told_lines(((None, text) for text in output), hidden)
         course = read_log(

@@ -37,9 +37,8 @@ TEXT_DEADLINE_S: Final = 10.0
 TEXT_PIECE_BYTES: Final = 1 << 16
 CONNECT_GRACE_S: Final = 1.0
 """From a good end of what was started to its management connection: one that made itself a daemon goes on in another process."""
-ENVIRONMENT: Final = frozenset(
-    "HOME LANG LC_ALL LD_LIBRARY_PATH OPENSSL_CONF OPENSSL_MODULES PATH SSL_CERT_DIR SSL_CERT_FILE TMPDIR TZ".split()  # noqa: SIM905
-)
+_ENVIRONMENT: Final = "HOME LANG LC_ALL LD_LIBRARY_PATH OPENSSL_CONF OPENSSL_MODULES PATH SSL_CERT_DIR SSL_CERT_FILE TMPDIR TZ"
+ENVIRONMENT: Final = frozenset(_ENVIRONMENT.split())
 """What openvpn is told of this process's environment: no token is in there."""
 _DEVICE: Final = re.compile(r"(?:TUN/TAP|DCO) device (\S+) opened")
 _LINK: Final = re.compile(r"(UDP|TCP)\w* link remote: \[AF_INET6?\](\S+):(\d+)")

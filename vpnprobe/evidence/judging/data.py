@@ -24,8 +24,6 @@ from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome,
 NEARLY_ALL: Final = 0.8
 """Share of the streams that must tell the same of which direction ended first."""
 FOLLOWS: Final = "it stalls where the other direction is cut, which carries its acknowledgments"
-NOW_AND_THEN: Final = 0.01
-"""A chance that comes true in some run: one has many ports and forms to try."""
 
 
 def data(judge: Judge, check: Check) -> Iterator[Observation]:
@@ -86,15 +84,10 @@ def _one_way(judge: Judge, check: Check, way: Direction, count: Count) -> Observ
         limit = DataLimit(Outcome.DEGRADED, Cause.RATE, rate.error_bound, rate.detail)
     if limit is None:
         oddly = run.all_too_large or run.all_at_the_end
-        cause = Cause.UNKNOWN if oddly and not _may_be_chance(judge.loss[way], run.lost) else Cause.LOSS
+        cause = Cause.UNKNOWN if oddly and not judge.loss[way].may_lose_all(run.lost, ways=MOST_SIZES) else Cause.LOSS
         return replace(found, outcome=Outcome.DEGRADED, cause=cause) if run.lossy else replace(found, outcome=Outcome.PASS)
     detail = {**found.detail, **limit.detail}
     return replace(found, outcome=limit.outcome, cause=limit.cause, error_bound=limit.error_bound, detail=detail)
-
-
-def _may_be_chance(path: Background, lost: int) -> bool:
-    """Whether a path that loses as much as that loses the largest of some packets, or the last, now and then."""
-    return MOST_SIZES * path.chance_of_losing_all(lost) > NOW_AND_THEN
 
 
 def trials_of(check: Check, count: Count) -> list[DataPacket]:
