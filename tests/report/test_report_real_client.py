@@ -150,3 +150,11 @@ def test_documents_of_strangers(beside: object) -> None:
     page, lines = render(found).decode(), render_text(found, colour=False, width=100)
     assert "\x1b" not in page + lines
     assert "\u202e" not in page + lines
+
+
+def test_what_was_interrupted_is_not_told_as_if_it_had_run() -> None:
+    beside = told("open")
+    beside["remotes"] = []
+    page = render_text(result(beside, Feasibility.UNKNOWN), colour=False, width=200)
+    assert "openvpn 2.6.14 was to run with the same profile, and came to no end: nothing is told of it." in page
+    assert "Its last step is" not in page

@@ -97,6 +97,8 @@ class RealClient:
     @property
     def how(self) -> str:
         """How it was run, and what that leaves open."""
+        if not self.remotes:
+            return f"{self.program} was to run with the same profile, and came to no end: nothing is told of it."
         added = "; ".join(dict.fromkeys(self.options))
         without = f" Left out of the profile for this: {', '.join(self.left_out)}." if self.left_out else ""
         rest = f" No time was left for {', '.join(self.not_tried)}." if self.not_tried else ""
