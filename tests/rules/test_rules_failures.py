@@ -136,3 +136,12 @@ def test_own_words_are_of_a_known_protocol_and_nothing_else(tmp_path: Path, text
     file.write_text(f"{text}\n")
     with pytest.raises(UsageError, match=wrong):
         load(file)
+
+
+@pytest.mark.parametrize(("said", "told"), [("x" * 200, "x" * 200), ("x" * 201, "x" * 199 + "…")])
+def test_words_that_are_cut_say_so(said: str, told: str) -> None:
+    bearing = row(
+        "openvpn/handshake", UDP, REFUSED, port=1194, detail={**PROFILE, "by": "peer", "failure": "renegotiation-asked", "said": said}
+    )
+    (reason,) = failures_in(settle(bearing, *openvpn(UDP, 1194, form=PROFILE, handshake=None, data=None)))
+    assert f'The words were "{told}".' in reason.text

@@ -57,7 +57,7 @@ def _told(name: str, rows: list[Observation], profile: ProtocolTraits, rules: Ru
         "wrapped": form_words(next(iter(forms))) if len(forms) == 1 else "",
         **_numbers(rows, rules),
     }
-    said = listed(dict.fromkeys(str(row.detail["said"])[:LONGEST_SAID] for row in rows if row.detail.get("said")))
+    said = listed(dict.fromkeys(_shortened(str(row.detail["said"])) for row in rows if row.detail.get("said")))
     words["said"] = filled(rules.remarks["said"], {"said": said}) if said else ""
     words |= {"what": filled(failure.what, words), "advice": filled(failure.advice, words)}
     return Reason(f"{REASON}{name}", filled(rules.remarks["failure"], words), tuple(row.id for row in rows))
@@ -70,3 +70,7 @@ def _numbers(rows: list[Observation], rules: RuleSet) -> dict[str, str]:
         numbers = {key: listed(dict.fromkeys(row.detail[key] for row in rows if key in row.detail)) for key in keys}
         found[remark] = filled(rules.remarks[remark], numbers) if all(numbers.values()) else ""
     return found
+
+
+def _shortened(said: str) -> str:
+    return said if len(said) <= LONGEST_SAID else f"{said[: LONGEST_SAID - 1]}…"
