@@ -6,6 +6,7 @@ import json
 import random
 import tracemalloc
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,11 +20,15 @@ from vpnprobe.agents.records import (
     MOST_UNKNOWN,
     MOST_UNPACKED_BYTES,
     inflated,
+    lateness_row,
     packed,
     packet_record_row,
+    queue_row,
     read_all,
     read_known,
+    read_lateness,
     read_packet_record,
+    read_queue,
     read_refusal,
     read_trace,
     refusal_row,
@@ -33,6 +38,8 @@ from vpnprobe.agents.records import (
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.check_rows import LONGEST_TEXT, Row, UnknownCheck, check_row, read_check
 from vpnprobe.evidence.checks import CHECKS
+from vpnprobe.evidence.lateness import Lateness
+from vpnprobe.evidence.own_queues import OwnQueue
 from vpnprobe.evidence.packet_records import NUMBERS, Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind, TtlTrace
 from vpnprobe.observations.schema import Direction, Transport
@@ -364,3 +371,15 @@ def test_any_bytes_are_inflated_or_a_decode_error(data: bytes) -> None:
         assert len(inflated(data, most_bytes=50)) <= 50
     except DecodeError as error:
         assert error.field == "compressed data"
+
+
+def test_times_come_back_as_they_were() -> None:
+    assert read_lateness(lateness_row(Lateness(1.25, 2.5))) == Lateness(1.25, 2.5)
+    assert read_queue(queue_row(OwnQueue(1.25, 2.5))) == OwnQueue(1.25, 2.5)
+
+
+@pytest.mark.parametrize("row", [[2.0, 1.0], [1.0], ["1", 2], [1, float("nan")], [1, float("inf")], [True, 2], None, {}])
+@pytest.mark.parametrize("read", [read_lateness, read_queue])
+def test_times_that_are_none_are_refused(read: Callable[[object], object], row: object) -> None:
+    with pytest.raises(DecodeError):
+        read(row)

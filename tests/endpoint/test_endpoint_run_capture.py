@@ -12,6 +12,7 @@ from vpnprobe.endpoint import run_capture
 from vpnprobe.endpoint.pcap import encode_pcap
 from vpnprobe.endpoint.run_capture import RunCapture, Scope, belongs, without_ciphertext
 from vpnprobe.evidence.identify import BARE_PROTOCOL
+from vpnprobe.evidence.own_queues import MAY_BE_FULL_S, OwnQueue
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Packet
 from vpnprobe.wire.esp import EspPacket
@@ -73,6 +74,15 @@ ESP_OURS, ESP_OTHERS = EspPacket(0x1000, 1, NONCE).encode(), EspPacket(0x1000, 1
 )
 def test_what_is_kept(protocol: int, payload: bytes, kept: bool) -> None:
     assert belongs(ip(protocol, payload), SCOPE, outgoing=True) is kept
+
+
+def test_queues_follow_from_all_that_left_and_from_what_was_cut_of_it() -> None:
+    taken = RunCapture()
+    foreign = ip(IpProtocol.TCP, tcp(41001, 22))
+    for outgoing in (True, False):
+        taken(Packet(foreign, at=100.0, outgoing=outgoing, cut=1024 - len(foreign)))
+        taken(Packet(foreign, at=200.0 if outgoing else 100.0, outgoing=outgoing, cut=24))
+    assert taken.own_queues(8192.0, began_unix=98.0) == (OwnQueue(2.0, 2.0 + 1024 / 8192.0 - MAY_BE_FULL_S),)
 
 
 def test_answers_are_kept_as_well() -> None:

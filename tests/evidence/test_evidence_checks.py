@@ -23,12 +23,12 @@ PUBLISHED = {
     "ike": {"ikev1-main", "ikev2-init", "esp-in-udp"},
     "openvpn": {"reset", "handshake", "data"},
     "wireguard": {"handshake", "data"},
-    "path": {"trace", "outage", "late", "routes"},
+    "path": {"trace", "outage", "late", "own-queue", "routes"},
     "mtu": {"path-mtu", "black-hole"},
     "nat": {"mapping", "alg", "filtering", "idle-timeout"},
     "quality": {"loss", "delay", "reordering", "throughput"},
 }
-"""As CLI.md has them, outages of the whole path, and ends that were late."""
+"""As CLI.md has them, outages of the whole path, ends that were late, and what the probes' own packets displaced."""
 
 
 def test_the_table_is_what_is_published() -> None:

@@ -67,6 +67,7 @@ LEFT_OUT: Final = frozenset(
         "satellite",
         "server-nat-tcp-ports",
         "server-nat-without-gre",
+        "short-queue",
         "slow-line",
         "mtu-black-hole",
         "small-mtu-fragments-dropped",

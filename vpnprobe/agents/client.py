@@ -35,6 +35,7 @@ from vpnprobe.evidence.circumstances import note, of_end
 from vpnprobe.evidence.clocks import on_one_clock
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.judging.unwatched import told_apart
+from vpnprobe.evidence.own_queues import OwnQueue
 from vpnprobe.evidence.packet_counts import DECIMALS
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, ProbeError, Refusal, RefusalKind
@@ -284,7 +285,7 @@ class ClientRun:
             errors=tuple(self.errors),
             samples=(*segments_lost(context.facts), *carried(context.line)),
         )
-        client = context.client_record()
+        client = replace(context.client_record(), queued=self._own_queues(context))
         if lost and peer is not None:
             client = client.until(peer.refreshed_at - context.recorder.began - context.settle_s)
         server = context.server_record
@@ -305,6 +306,10 @@ class ClientRun:
             peer_lost=lost,
         )
 
+    def _own_queues(self, context: ProbeContext) -> tuple[OwnQueue, ...]:
+        carries = context.line.narrow_bytes_per_s
+        return self.run_capture.own_queues(carries, began_unix=context.recorder.began_unix) if carries is not None else ()
+
     def _clocks(self, context: ProbeContext, facts: PathFacts, peer: RemotePeer | None) -> dict[str, float]:
         """How far the server's clock is ahead of the client's, and how sure that is, seconds; empty: not known.
 
@@ -313,7 +318,7 @@ class ClientRun:
         ahead_s, uncertainty_s = facts.clock_offset_s, facts.clock_uncertainty_s
         if ahead_s is None or uncertainty_s is None or peer is None or peer.began is None:
             return {}
-        began = self.stack.unix_time() - (self.stack.now() - context.recorder.began)
+        began = context.recorder.began_unix
         return {
             "clock_offset_s": round(ahead_s + peer.began - began, DECIMALS),
             "clock_uncertainty_s": uncertainty_s,
@@ -321,7 +326,7 @@ class ClientRun:
 
     async def _last_words(self, context: ProbeContext, peer: RemotePeer) -> dict[str, bytes]:
         """The server's final record, and its capture, where it has one."""
-        context.server_record = await peer.refresh()
+        context.server_record = await peer.refresh(carries=context.line.narrow_bytes_per_s)
         await ask_firewalls(context, peer)
         own = self.run_capture.within(self._scope(context))
         server_capture = await peer.capture(

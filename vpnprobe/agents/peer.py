@@ -18,6 +18,7 @@ from vpnprobe.agents.records import (
     read_lateness,
     read_opened,
     read_packet_record,
+    read_queue,
     read_refusal,
     read_trace,
     unpacked,
@@ -29,6 +30,7 @@ from vpnprobe.endpoint.recorder import MOST_ROWS
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.evidence.check_rows import LONGEST_TEXT, check_row, kept_row, read_check, read_mends
 from vpnprobe.evidence.lateness import MOST_TIMES, Lateness
+from vpnprobe.evidence.own_queues import MOST_QUEUES, OwnQueue
 from vpnprobe.evidence.packet_records import Check, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, TtlTrace
 from vpnprobe.evidence.statistics import Background
@@ -69,6 +71,7 @@ class RemotePeer:
         self._dropped_on_input: frozenset[Check] = frozenset()
         self._dropped_on_output: frozenset[Check] = frozenset()
         self._late: tuple[Lateness, ...] = ()
+        self._queued: tuple[OwnQueue, ...] = ()
         self._clock = PeerClock()
         self._segments: dict[str, int] = {"sent": 0, "again": 0}
         self.no_capture = ""
@@ -160,11 +163,15 @@ class RemotePeer:
         packets = {"job": job.value, "count": count, "spacing_s": spacing_s, "port": port, "to": list(to), "call_id": call_id, "key": key}
         await self._ask("send", expect_s=expect_s, place=0, beside=beside, **packets)
 
-    async def refresh(self) -> EndRecord:
+    async def refresh(self, *, carries: float | None = None) -> EndRecord:
+        """`carries`: what the line carries, bytes a second, where it is narrow; None: it is not known to be.
+
+        Raises CannotRun where the peer is gone.
+        """
         began, more = self._now(), True
         while more:
             since, refused = len(self._packet_records), len(self._refusals)
-            answer = await self._ask("rows", since=since, refused=refused)
+            answer = await self._ask("rows", since=since, refused=refused, carries=carries)
             with readable("rows"):
                 rows = read_known(unpacked(answer.get("rows")), read_packet_record, self._unknown)
                 refusals = read_known(answer.get("refusals"), read_refusal, self._unknown)
@@ -177,6 +184,7 @@ class RemotePeer:
                 self._dropped_on_input = self._checks(answer.get("dropped_on_input", []))
                 self._dropped_on_output = self._checks(answer.get("dropped_on_output", []))
                 self._late = tuple(read_all(answer.get("late"), read_lateness)[:MOST_TIMES])
+                self._queued = tuple(read_all(answer.get("queued", []), read_queue)[:MOST_QUEUES])
             with readable("rows"):
                 self._addresses = read_addresses(answer.get("addresses", {}))
             self._seen_as = str(answer.get("seen_as") or "") or self._seen_as
@@ -199,6 +207,7 @@ class RemotePeer:
             dropped_on_output=self._dropped_on_output,
             sees_raw=not self.no_raw,
             late=self._late,
+            queued=self._queued,
         )
 
     async def own_firewall(self, kept: Sequence[Kept]) -> Mends:

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.check_rows import LONGEST_TEXT, Row, UnknownCheck, check_row, fields_of, one_of, read_check, text_of, whole_number
 from vpnprobe.evidence.lateness import Lateness
+from vpnprobe.evidence.own_queues import OwnQueue
 from vpnprobe.evidence.packet_records import NUMBERS, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import Refusal, RefusalKind, TtlTrace
 from vpnprobe.observations.schema import Direction, Transport
@@ -118,10 +119,23 @@ def lateness_row(lateness: Lateness) -> Row:
 
 def read_lateness(row: object) -> Lateness:
     """Raises DecodeError, and nothing else."""
-    began, ended = (_moment(field) for field in fields_of(row, "lateness", 2))
+    return Lateness(*_from_to(row, "lateness"))
+
+
+def queue_row(queue: OwnQueue) -> Row:
+    return [round(queue.from_s, 6), round(queue.to_s, 6)]
+
+
+def read_queue(row: object) -> OwnQueue:
+    """Raises DecodeError, and nothing else."""
+    return OwnQueue(*_from_to(row, "queue"))
+
+
+def _from_to(row: object, name: str) -> tuple[float, float]:
+    began, ended = (_moment(field) for field in fields_of(row, name, 2))
     if ended < began:
-        raise DecodeError("lateness", 0, "ends before it begins")
-    return Lateness(began, ended)
+        raise DecodeError(name, 0, "ends before it begins")
+    return began, ended
 
 
 def trace_row(trace: TtlTrace) -> Row:

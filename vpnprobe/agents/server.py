@@ -17,7 +17,7 @@ from vpnprobe.agents.control import MOST_BYTES, STRANGER_BYTES, VERSION, FrameRe
 from vpnprobe.agents.handover import encode_payloads, summary
 from vpnprobe.agents.opened_flows import OpenedFlows
 from vpnprobe.agents.outgoing import Outgoing, RawSockets
-from vpnprobe.agents.records import lateness_row, packed, packet_record_row, refusal_row
+from vpnprobe.agents.records import lateness_row, packed, packet_record_row, queue_row, refusal_row
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import MOST_ANSWERS, MOST_LIGHT_ANSWERS, ClientSession, ClientSessions
 from vpnprobe.conversations.contract import Sender
@@ -235,7 +235,7 @@ class ServerAgent:
             "address": "" if own.is_unspecified else str(own),
             "seen_as": str(session.address),
             "opened": [[protocol, age_s] for protocol, age_s in self._opened.towards(session.address, self.stack.now())],
-            "began": self.stack.unix_time() - (self.stack.now() - session.recorder.began),
+            "began": session.recorder.began_unix,
             "capabilities": sorted(self.stack.capabilities),
             "no_raw": self._raw.lack,
             "captures": session.sees_wire,
@@ -339,6 +339,7 @@ class ServerAgent:
             "dropped_on_input": [check_row(check) for check in self._dropped_on_input(session)],
             "dropped_on_output": [check_row(check) for check in self._dropped_on_output(session)],
             "late": [lateness_row(lateness) for lateness in recorder.late],
+            "queued": [queue_row(queue) for queue in session.own_queues(message.get("carries"))],
         }
 
     def _dropped_on_output(self, session: ClientSession) -> Collection[Check]:

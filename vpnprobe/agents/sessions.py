@@ -15,13 +15,14 @@ from vpnprobe.conversations.registry import PROTOCOLS, ProtocolSpec
 from vpnprobe.conversations.session_tag import key_carries
 from vpnprobe.endpoint.host_firewall import HostFirewall
 from vpnprobe.endpoint.own_addresses import OwnAddresses
-from vpnprobe.endpoint.pacer import FIRST_BYTES_PER_S, Pacer
+from vpnprobe.endpoint.pacer import FASTEST_BYTES_PER_S, FIRST_BYTES_PER_S, LEAST_BYTES_PER_S, Pacer
 from vpnprobe.endpoint.passive_observer import PassiveObserver
 from vpnprobe.endpoint.ppp_call import Call
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.run_capture import RunCapture, Scope
 from vpnprobe.endpoint.sending import Nonces, ProbeSender
 from vpnprobe.errors import CannotRun, DecodeError
+from vpnprobe.evidence.own_queues import OwnQueue
 from vpnprobe.evidence.packet_records import Check, Vantage
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Transport
@@ -100,6 +101,13 @@ class ClientSession:
         """The server's, of all calls of this client."""
         others = (own for own, _ in self.observer.calls) if self.observer is not None else ()
         return frozenset((*(call.call_id for call in self.calls), *others))
+
+    def own_queues(self, carries: object) -> tuple[OwnQueue, ...]:
+        """When what was sent to it stood in a queue before a line that carries so much, bytes a second; empty: it is not told."""
+        if carries is None:
+            return ()
+        bytes_per_s = min(FASTEST_BYTES_PER_S, max(LEAST_BYTES_PER_S, float(carries)))  # type: ignore[arg-type]
+        return self.run_capture.own_queues(bytes_per_s, began_unix=self.recorder.began_unix)
 
     @property
     def sender(self) -> ProbeSender:

@@ -64,6 +64,11 @@ class Recorder:
         self.given_up: dict[str, float] = {}
         """By key of a conversation: when this end ceased to listen to it, less what an answer takes, seconds since `began`."""
 
+    @property
+    def began_unix(self) -> float:
+        """`began` as Unix time, by the clock as it stands now."""
+        return self.stack.unix_time() - (self.stack.now() - self.began)
+
     def was_late(self, from_s: float, to_s: float) -> None:
         """This end's program did not run though it was to; on the network stack's clock."""
         if to_s > self.began:

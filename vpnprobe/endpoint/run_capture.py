@@ -12,6 +12,7 @@ from typing import Final
 from vpnprobe.conversations.registry import ProtocolSpec, at_port, registered_ports
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks, identify
+from vpnprobe.evidence.own_queues import OwnQueue, own_queues
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Packet
 from vpnprobe.wire.gre import EnhancedGre, decode_gre
@@ -63,6 +64,13 @@ class RunCapture:
             return
         self._bytes += len(packet.data)
         self.packets.append(packet)
+
+    def own_queues(self, bytes_per_s: float, *, began_unix: float) -> tuple[OwnQueue, ...]:
+        """When what left to the peer stood in a queue before a line that carries so much, the control channel's bytes among it.
+
+        Seconds since `began_unix`, Unix time.
+        """
+        return own_queues(((p.at - began_unix, len(p.data) + p.cut) for p in self.packets if p.outgoing), bytes_per_s)
 
     def within(self, scope: Scope) -> list[Packet]:
         """The packets of the probes, in the order in which they were seen, without ciphertext that nobody can read."""

@@ -63,13 +63,13 @@ def _renamed(
     *,
     survive: bool,
 ) -> PacketRecord:
-    slot = (packet_record.check, packet_record.key)
-    if slot not in seen:
+    times = seen.get((packet_record.check, packet_record.key))
+    if times is None:
         return packet_record
     # A socket that was accepted has no sequence number: that of the SYN from the same port, the nearest in time.
-    _, number = min(seen[slot], key=lambda time: abs(time[0] - packet_record.at))
+    _, number = times[0] if len(times) == 1 else min(times, key=lambda time: abs(time[0] - packet_record.at))
     key = of_client.get((packet_record.check, number))
-    if key is None and (not survive or packet_record.check in unnumbered):
+    if key == packet_record.key or (key is None and (not survive or packet_record.check in unnumbered)):
         return packet_record
     return replace(packet_record, key=key or fingerprint.attempt(number))
 

@@ -13,7 +13,7 @@ from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.judging.connection import connection
 from vpnprobe.evidence.judging.conversation import conversation
 from vpnprobe.evidence.judging.data import data
-from vpnprobe.evidence.judging.facts import failed, late_ends, never_left, outages_of, routes, skipped, traces
+from vpnprobe.evidence.judging.facts import failed, late_ends, never_left, outages_of, own_queues, routes, skipped, traces
 from vpnprobe.evidence.judging.named import with_named_failures
 from vpnprobe.evidence.judging.number import numbers
 from vpnprobe.evidence.judging.packets import packets
@@ -51,7 +51,15 @@ def judge(client: EndRecord, server: EndRecord, facts: PathFacts) -> list[Observ
     found += [row for skip in facts.skips if (row := skipped(skip)).id not in measured]
     rewriting = list(helpers(judgement))
     found = explain(with_named_failures(found, facts.named_failures), facts, beside=rewriting)
-    path = [*outages_of(judgement), *late_ends(judgement), *address_translation(judgement), *rewriting, *routes(judgement), *traces(facts)]
+    path = [
+        *outages_of(judgement),
+        *late_ends(judgement),
+        *own_queues(judgement),
+        *address_translation(judgement),
+        *rewriting,
+        *routes(judgement),
+        *traces(facts),
+    ]
     return [*found, *path, *(failed(error) for error in facts.errors)]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from vpnprobe.evidence.checks import answering_port, is_existing
 from vpnprobe.evidence.lateness import Lateness
 from vpnprobe.evidence.named_failures import NamedFailure
+from vpnprobe.evidence.own_queues import OwnQueue
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
 from vpnprobe.evidence.rates import RateLimit
 from vpnprobe.evidence.statistics import ERROR_BOUND, Background
@@ -77,6 +78,8 @@ class EndRecord:
     """It sees GRE and ESP. False: it may not open raw sockets, so that its silence about these says nothing."""
     late: tuple[Lateness, ...] = ()
     """When its program did not run though it was to, on its own clock: what was lost then counts for nothing."""
+    queued: tuple[OwnQueue, ...] = ()
+    """When what it had sent itself stood in a queue before a narrow line, on its own clock: what it lost then counts for nothing."""
     given_up: Mapping[str, float] = field(default_factory=dict)
     """By key of a conversation: when this end ceased to listen to it, less what an answer takes to come; what the other end said later
     counts for nothing where it was lost."""

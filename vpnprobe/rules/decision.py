@@ -108,12 +108,17 @@ def _is_wanted(judgement: Judgement, wishes: Wishes, asked: Sequence[str]) -> bo
     return name in asked if asked else judgement.profile.candidate or name in wishes.consider
 
 
-PATH_DETAILS: Final = {"outage": ("from_s", "to_s"), "late": ("end", "late_s", "set_aside"), "routes": ("c2s", "s2c")}
+PATH_DETAILS: Final = {
+    "outage": ("from_s", "to_s"),
+    "late": ("end", "late_s", "set_aside"),
+    "own-queue": ("set_aside",),
+    "routes": ("c2s", "s2c"),
+}
 """Checks of the path that are warned of, by a remark of the same name, with what of their details goes into it."""
 
 
 def _told_of_path(rows: Sequence[Observation], rules: RuleSet) -> list[str]:
-    """When nothing at all came through, which end was late, and whether the directions take different paths."""
+    """When nothing came through, which end was late, what own packets displaced, and whether the directions take different paths."""
     found = sorted((row for row in rows if row.probe == "path" and row.check in PATH_DETAILS), key=lambda row: row.id)
     return [filled(rules.remarks[row.check], {name: str(row.detail.get(name)) for name in PATH_DETAILS[row.check]}) for row in found]
 

@@ -70,6 +70,7 @@ REMARK_KEYS: Final = (
     "control-port",
     "outage",
     "late",
+    "own-queue",
     "routes",
     "slow-line",
     "wrap",

@@ -7,7 +7,6 @@ Invariant: absence is never written as 0. A count is a number only where somebod
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import inf
 from statistics import median
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from vpnprobe.evidence.clocks import on_one_clock
 from vpnprobe.evidence.comparison import COMPARED, SPARE_BLOCKS, Control, blocks, blocks_needed, controls, error_bound, fates_follow_flows
 from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.existing_sessions import under_clients_checks
+from vpnprobe.evidence.judging import passed_over
 from vpnprobe.evidence.judging.order import after_server
 from vpnprobe.evidence.judging.times import clock_margin_s, flights_s, late_ends
 from vpnprobe.evidence.naming import identifier
@@ -81,7 +81,7 @@ class Judge:
         self.facts = facts
         known = _checks(client, server) if PortState.DAEMON in facts.ports.values() else ()
         daemons = frozenset(check for check in known if facts.answering(check) is PortState.DAEMON)
-        changed = times or bool(client.late or server.late or client.given_up)
+        changed = times or bool(client.late or server.late or client.given_up or client.queued or server.queued)
         self.packet_counts = count_packets(client, server, joined=facts.joined, trusted=daemons, before=counted, own=changed)
         self.after_server = after_server(self.packet_counts, one_clock=times)
         """What of the client's came only after the server had spoken: its losses before that are none of the path's."""
@@ -89,7 +89,12 @@ class Judge:
         """Whether probes reach the server from another address than the control channel (a jump host, a carrier's pool of addresses)."""
         self.late = late_ends(client, server, facts, self.packet_counts)
         """Ends that were late, with what is set aside for it."""
-        self._set_aside(client.given_up)
+        passed_over.for_lateness(self.packet_counts, self.late, client.given_up, margin_s=clock_margin_s(facts))
+        self.queued = {
+            way: passed_over.for_times(self.packet_counts, way, [one.moved(-end.ahead_s) for one in end.queued])
+            for way, end in ((Direction.C2S, client), (Direction.S2C, server))
+        }
+        """How many packets were lost behind what their own end had sent, and count for nothing."""
         self.controls = self._controls(client, server)
         """What left in random order beside what is suspected not to pass, by direction; of BOTH with its answers."""
         self.blocks = {way: blocks(found) for way, found in self.controls.items()}
@@ -99,7 +104,8 @@ class Judge:
         """Whether what becomes of a packet follows its flow: then kinds that are all one flow cannot be compared with others."""
         self.outages = self._outages() if times else dict.fromkeys(WAYS, ())
         """When the whole path was silent: what was lost then counts for nothing."""
-        self._pass_over_outages()
+        for way, taken in self.outages.items():
+            passed_over.for_times(self.packet_counts, way, taken)
         self.loss = {way: self._background(way) for way in WAYS}
 
     @property
@@ -163,27 +169,6 @@ class Judge:
             return []
         came = (r for r in receiver.packet_records if r.check.transport is Transport.TCP and r.movement is Movement.RECEIVED)
         return [record.at - receiver.ahead_s - median(took) for record in came]
-
-    def _pass_over_outages(self) -> None:
-        for way, taken in self.outages.items():
-            for check, counts in self.packet_counts.items() if taken else ():
-                if check.transport is not Transport.TCP and counts.total(way).received:
-                    counts.pass_over(way, lambda _, at, taken=taken: any(outage.takes(at) for outage in taken))  # type: ignore[misc]
-
-    def _set_aside(self, given_up: Mapping[str, float]) -> None:
-        """What was lost while an end was late, and what the server said to a client that listened no longer, counts for nothing."""
-        margin_s = clock_margin_s(self.facts)
-
-        def late(_: str, at: float) -> bool:
-            return any(end.takes(at) for end in self.late)
-
-        def too_late(key: str, at: float) -> bool:
-            return at + margin_s >= given_up.get(session_part(key), inf)
-
-        for counts in self.packet_counts.values() if self.late or given_up else ():
-            for way in WAYS if self.late else ():
-                counts.set_aside[way] += counts.pass_over(way, late)
-            counts.set_aside[Direction.S2C] += counts.pass_over(Direction.S2C, too_late)
 
     def timely(self, departures: Iterable[Departure]) -> list[Departure]:
         """Of trials those whose window touches no time at which an end was late."""

@@ -119,6 +119,24 @@ def _late(end: LateEnd, began: float) -> Observation:
     )
 
 
+def own_queues(judge: Judge) -> list[Observation]:
+    """Where packets were lost behind others of the same end, one observation for both directions: they count for nothing."""
+    found = sum(judge.queued.values())
+    if not found:
+        return []
+    return [
+        Observation(
+            id="path-own-queue-ip-both",
+            probe="path",
+            check="own-queue",
+            direction=Direction.BOTH,
+            transport=Transport.IP,
+            outcome=Outcome.SKIPPED,
+            detail={"reason": "the line was full of what the probes themselves had sent", "set_aside": found},
+        )
+    ]
+
+
 def routes(judge: Judge) -> list[Observation]:
     """How many routers are on either way, where these are not as many: then the two directions take different paths."""
     there, back = (_routers(judge.ends[way][1]) for way in WAYS)
