@@ -29,6 +29,8 @@ from vpnprobe.wire.ip import IpProtocol
 
 CAPTURED_LIMIT: Final = 300_000
 """Most packets of one capture that are judged."""
+LAYERS_LIMIT: Final = 4
+"""Most packets, one within the other, that one frame is read as."""
 ICMP_LIMIT: Final = 10_000
 SEGMENTS_LIMIT: Final = 50_000
 """Most TCP segments that background loss is measured on."""
@@ -89,6 +91,13 @@ class Decoder:
     def take(self, frame: Frame) -> None:
         self.frames += 1
         self.first_at, self.last_at = min(self.first_at, frame.at), max(self.last_at, frame.at)
+        layer: Frame | None = frame
+        for _ in range(LAYERS_LIMIT):
+            if layer is not None:
+                self._take_layer(layer)
+                layer = layer.authenticated
+
+    def _take_layer(self, frame: Frame) -> None:
         self.finder.take(frame)
         for captured in self._seen_in(frame):
             if len(self._messages) < CAPTURED_LIMIT:

@@ -4,17 +4,19 @@ Addresses are text: printed traces have names where addresses were, and only equ
 does not tell, is missing from `data`, and `length` says how long it was.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
 from vpnprobe.capture.files import CapturedPacket
 from vpnprobe.errors import DecodeError
-from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpSegment, UdpDatagram, decode_ip
+from vpnprobe.wire.ip import IpPacket, IpProtocol, IPv4Packet, TcpSegment, UdpDatagram, decode_ip
 
 IP_IN_IP: Final = frozenset((4, 41))
 """IPv4 (RFC 2003) and IPv6 (RFC 4213) within IP."""
 TUNNELS_LIMIT: Final = 4
+AH_FIXED_BYTES: Final = 12
+"""Of an Authentication Header before the ICV (RFC 4302 section 2)."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,28 @@ class Frame:
         return self.length - len(self.data) + len(segment.payload) if not segment.truncated else 0
 
     @property
+    def is_cut(self) -> bool:
+        """Whether the capture holds only the beginning of the packet."""
+        return len(self.data) < self.length
+
+    @property
+    def authenticated(self) -> "Frame | None":
+        """The packet behind an Authentication Header, which hides nothing (RFC 4302 section 2); None: there is none, or it is not read.
+
+        In tunnel mode it has addresses of its own.
+        """
+        if self.protocol != IpProtocol.AH or len(self.data) < AH_FIXED_BYTES:
+            return None
+        header_bytes = (self.data[1] + 2) * 4  # section 2.2: in words of 32 bits, less two
+        if header_bytes < AH_FIXED_BYTES or header_bytes >= len(self.data):
+            return None
+        protocol, data, length = self.data[0], self.data[header_bytes:], self.length - header_bytes
+        if protocol not in IP_IN_IP:
+            return replace(self, protocol=protocol, data=data, length=length)
+        ip = _innermost(data)
+        return _frame(ip, self.number, self.at, self.outgoing) if ip is not None else None
+
+    @property
     def ports(self) -> tuple[int | None, int | None]:
         """Source and destination port; None: the protocol has none."""
         header = self.tcp or self.udp
@@ -78,30 +102,33 @@ class Frame:
 
 def frame_of(packet: CapturedPacket) -> Frame | None:
     """The frame of a captured packet; None: later fragments, and what is no IP packet after all."""
+    ip = _innermost(packet.data)
+    return _frame(ip, packet.number, packet.at, packet.outgoing) if ip is not None else None
+
+
+def _innermost(data: bytes) -> IpPacket | None:
+    """The packet in all tunnels of IP in IP; None: later fragments, and what is no IP packet."""
     try:
-        ip = decode_ip(packet.data)
+        ip = decode_ip(data)
+        for _ in range(TUNNELS_LIMIT):
+            if ip.protocol not in IP_IN_IP or not ip.first_fragment:
+                break
+            ip = decode_ip(ip.payload)
     except DecodeError:
         return None
-    for _ in range(TUNNELS_LIMIT):
-        if ip.protocol not in IP_IN_IP or not ip.first_fragment:
-            break
-        try:
-            ip = decode_ip(ip.payload)
-        except DecodeError:
-            return None
-    if not ip.first_fragment:
-        return None
-    identification = ip.identification if isinstance(ip, IPv4Packet) else None
-    length = len(ip.payload) + ip.missing
+    return ip if ip.first_fragment else None
+
+
+def _frame(ip: IpPacket, number: int, at: float, outgoing: bool | None) -> Frame:
     return Frame(
-        number=packet.number,
-        at=packet.at,
+        number=number,
+        at=at,
         source=str(ip.source),
         destination=str(ip.destination),
         protocol=ip.protocol,
         data=ip.payload,
-        length=length,
+        length=len(ip.payload) + ip.missing,
         ttl=ip.ttl,
-        identification=identification,
-        outgoing=packet.outgoing,
+        identification=ip.identification if isinstance(ip, IPv4Packet) else None,
+        outgoing=outgoing,
     )
