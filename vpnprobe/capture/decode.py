@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from vpnprobe.capture.departures import Departures, HostError
 from vpnprobe.capture.ends import Ends, EndsFinder
 from vpnprobe.capture.followers.base import SMALL_TTL, CapturedMessage, HostPort, PacketFollower
 from vpnprobe.capture.followers.registry import FOLLOWERS
@@ -189,12 +190,16 @@ class Decoder:
         own, moves = self.own, self.moves
         placed = [(captured, moves.between(captured, ends)) for captured in self._messages]
         ours = [between for _, between in placed if between is not None]
+        quoted = QuotedMessages(ours)
+        errors = [HostError(e.at, e.kind, e.source, e.quote, quoted.captured_messages(e.quote)) for e in self.icmp_errors]
+        departures = Departures(ours, errors)
         packet_records = tuple(
             self._packet_record(between, ends, vantage, own=own, ttl_limited=self.ttl_limited(captured), moved=between is not captured)
             for captured, between in placed
-            if between is not None and between.message != RESET
+            if between is not None and between.message != RESET and not departures.had_left(between)
         )
-        refusals = [*self._resets(ours, ends, vantage), *self._refusals(ours, ends, vantage)]
+        standing = [one for one, error in zip(self.icmp_errors, errors, strict=True) if not departures.explain(error)]
+        refusals = [*self._resets(ours, ends, vantage), *self._refusals(standing, quoted, ends, vantage)]
         return EndRecord(packet_records, tuple(dict.fromkeys(refusals)), recorded=True, sees_closed_ports=True)
 
     @staticmethod
@@ -235,12 +240,11 @@ class Decoder:
                 if captured.message == RESET and captured.source[0] == ends.server:
                     yield Refusal(_check(captured, ends), Direction.C2S, RefusalKind.RST, captured.source[0], captured.key)
 
-    def _refusals(self, captured_messages: Iterable[CapturedMessage], ends: Ends, vantage: Vantage) -> Iterable[Refusal]:
+    def _refusals(self, errors: Iterable[IcmpError], quoted: "QuotedMessages", ends: Ends, vantage: Vantage) -> Iterable[Refusal]:
         """ICMP errors about what this end sent."""
         here, there = (ends.client, ends.server) if vantage is Vantage.CLIENT else (ends.server, ends.client)
         direction = Direction.C2S if vantage is Vantage.CLIENT else Direction.S2C
-        quoted = QuotedMessages(captured_messages)
-        for error in self.icmp_errors:
+        for error in errors:
             if error.kind is None or (str(error.quote.source), str(error.quote.destination)) != (here, there):
                 continue
             for check, key in quoted.of(error.quote, ends, own=self.own):
