@@ -308,8 +308,8 @@ class StreamFollower(Protocol):
         ...
 
 
-BeginStream = Callable[[TcpConnection, TcpEnd, int], StreamFollower]
-"""Makes the follower of a connection, of the end that sent its first data and the number of the frame that shows the protocol."""
+BeginStream = Callable[[TcpConnection, TcpEnd, int, bytes], StreamFollower]
+"""Makes the follower of a connection, of the end whose bytes show the protocol, the number of the frame that does, and these bytes."""
 
 
 def _order(end: HostPort) -> tuple[int, int, str, int]:

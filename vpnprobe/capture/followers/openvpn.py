@@ -4,7 +4,8 @@ The wrap follows from the form of that reset. A part of the TLS stream is told b
 got the server's key method 2 message, which is encrypted, shows in its first data packet.
 
 Many other protocols have a first byte that is an opcode of OpenVPN. So a conversation is taken for one only where it begins with a reset of
-the exact form that plain, tls-auth, tls-crypt or tls-crypt-v2 clients send, or, of data alone, on its registered port.
+the exact form that plain, tls-auth, tls-crypt or tls-crypt-v2 ends send (`openvpn_forms`), or, of data alone, on its registered port. Over
+TCP it is known in the middle of a stream too, by packets that follow each other (`vpnprobe.conversations.openvpn_places`).
 """
 
 from collections.abc import Iterable
@@ -24,10 +25,20 @@ from vpnprobe.capture.followers.base import (
     seems_ttl_limited,
 )
 from vpnprobe.capture.followers.data_packets import DataPackets
+from vpnprobe.capture.followers.openvpn_forms import (
+    FIRST_PACKET_ID,
+    PLAIN_RESET_BYTES,
+    TLS_CRYPT_RESET_BYTES,
+    begins_openvpn_tcp,
+    is_client_reset,
+    is_of_client,
+    is_server_reset,
+)
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.streams import StreamChunk, TcpConnection, TcpEnd
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.openvpn import KeysAgreed, OpenvpnTracker, State, StreamClosed, data_suffix, describe, placed
+from vpnprobe.conversations.stream_framing import FILLED_BYTES
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.checks import openvpn_reset
 from vpnprobe.evidence.packet_records import Check
@@ -48,17 +59,6 @@ from vpnprobe.wire.openvpn import (
 from vpnprobe.wire.openvpn_data import packet_number
 from vpnprobe.wire.openvpn_wrap import Wrap
 
-PLAIN_RESET_BYTES: Final = 14
-TLS_CRYPT_RESET_BYTES: Final = 54
-WRAPPED_KEY_LEAST_BYTES: Final = 100
-"""A V3 reset ends with the client's wrapped key, a few hundred bytes, whose last two bytes are its length."""
-V3_RESET_BYTES: Final = range(PLAIN_RESET_BYTES, 101)
-"""Of a V3 reset without the wrapped key."""
-WITHOUT_HMAC_BYTES: Final = 22
-"""Of a tls-auth reset; its HMAC comes to that."""
-HMAC_BYTES: Final = frozenset((16, 20, 28, 32, 48, 64))
-FIRST_PACKET_ID: Final = b"\x00\x00\x00\x01"
-"""Of the replay protection."""
 MIDSTREAM_LEAST: Final = 3
 """Data packets alone are taken for OpenVPN from so many on."""
 PING_BYTES: Final = 40
@@ -70,39 +70,14 @@ UNKNOWN_SESSION: Final = "0" * 16
 DATA_OPCODES: Final = frozenset((Opcode.DATA_V1, Opcode.DATA_V2))
 
 
-def is_client_reset(packet: bytes) -> bool:
-    """Whether a packet (without a TCP length) has the form of a client's hard reset."""
-    try:
-        opcode, key_id, _ = peek(packet)
-    except DecodeError:
-        return False
-    if key_id != 0:
-        return False
-    size = len(packet)
-    if opcode in (Opcode.HARD_RESET_CLIENT_V2, Opcode.HARD_RESET_CLIENT_V1):
-        if size == PLAIN_RESET_BYTES:
-            return packet[9:] == bytes(5)
-        if size == TLS_CRYPT_RESET_BYTES and packet[9:13] == FIRST_PACKET_ID:
-            return True
-        return size - WITHOUT_HMAC_BYTES in HMAC_BYTES and packet[-5:] == bytes(5)
-    wrapped_key = int.from_bytes(packet[-2:], "big")
-    return opcode is Opcode.HARD_RESET_CLIENT_V3 and wrapped_key >= WRAPPED_KEY_LEAST_BYTES and size - wrapped_key in V3_RESET_BYTES
-
-
-def looks_like_openvpn_tcp(chunk: bytes) -> bool:
-    """Whether a stream that begins with `chunk` begins with a client's reset."""
-    length = int.from_bytes(chunk[:2], "big")
-    return len(chunk) >= 2 + length and is_client_reset(chunk[2 : 2 + length])
-
-
 def wrap_of(reset: HardResetClientV1 | HardResetClientV2 | HardResetClientV3) -> str:
     """What the client's control channel is wrapped in, by the form of its reset, as checks have it; empty: nothing."""
     if isinstance(reset, HardResetClientV3):
         return Wrap.TLS_CRYPT_V2.value
     match len(reset.encode()):
-        case 14:
+        case size if size == PLAIN_RESET_BYTES:
             return ""
-        case 54 if reset.body[:4] == FIRST_PACKET_ID:
+        case size if size == TLS_CRYPT_RESET_BYTES and reset.body[:4] == FIRST_PACKET_ID:
             return Wrap.TLS_CRYPT.value
         case _:
             return Wrap.TLS_AUTH.value
@@ -184,15 +159,24 @@ class OpenvpnConversation:
 class OpenvpnConnection(OpenvpnConversation):
     """OpenVPN on one TCP connection."""
 
-    def __init__(self, client: HostPort, server: HostPort) -> None:
+    def __init__(self, client: HostPort, server: HostPort, *, known: bool) -> None:
+        """`known`: whether it is known who the client is; else `client` is a guess."""
         super().__init__(client, server, Transport.TCP)
-        self.flow.client = client
+        self.flow.client = client if known else None
         self._closed = False
 
     @classmethod
-    def begun(cls, connection: TcpConnection, sender: TcpEnd, _number: int) -> Self:
-        """The follower of a connection whose first bytes are a client's reset."""
-        return cls(sender, connection.other(sender))
+    def begun(cls, connection: TcpConnection, sender: TcpEnd, _number: int, head: bytes) -> Self:
+        """The follower of a connection. Who opened it is the client; else a reset shows it, or the registered port."""
+        if connection.opener is not None:
+            client, known = connection.opener, True
+        elif begins_openvpn_tcp(head, FILLED_BYTES):
+            client, known = sender if is_of_client(head) else connection.other(sender), True
+        else:
+            of_server = [end for end in connection.ends if end[1] == PORT]
+            client = connection.other(of_server[0] if len(of_server) == 1 else min(connection.ends, key=lambda end: end[1]))
+            known = len(of_server) == 1
+        return cls(client, connection.other(client), known=known)
 
     def take(self, frame: Frame, chunk: StreamChunk) -> Iterable[CapturedMessage]:
         sender = self.sender(chunk.sender)
@@ -225,7 +209,7 @@ class OpenvpnUdpFollower(PacketFollower):
         slot = pair(source, destination)
         session = self._sessions.get(slot)
         if session is None:
-            session = self._begins(source, destination, payload)
+            session = self._begins(source, destination, payload, length)
             if session is None or len(self._sessions) >= FLOWS_LIMIT:
                 return None
             self._sessions[slot] = session
@@ -235,11 +219,12 @@ class OpenvpnUdpFollower(PacketFollower):
         session.flow.count(frame, source)
         return session.captured_messages(frame, source, packet, frame.at, size=length)
 
-    def _begins(self, source: HostPort, destination: HostPort, payload: bytes) -> OpenvpnConversation | None:
-        if is_client_reset(payload):
-            session = OpenvpnConversation(source, destination, Transport.UDP)
-            session.flow.client = source
-            return session
+    def _begins(self, source: HostPort, destination: HostPort, payload: bytes, length: int) -> OpenvpnConversation | None:
+        for client, server, shown in ((source, destination, is_client_reset), (destination, source, is_server_reset)):
+            if shown(payload, length - len(payload)):
+                session = OpenvpnConversation(client, server, Transport.UDP)
+                session.flow.client = client
+                return session
         if PORT in (source[1], destination[1]) and _is_data(payload):
             client = source if destination[1] == PORT else destination
             return OpenvpnConversation(client, destination if client == source else source, Transport.UDP)

@@ -7,11 +7,11 @@ from vpnprobe.capture.followers.base import CapturedMessage, Flow, HostPort, alw
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.streams import StreamChunk, TcpConnection, TcpEnd
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.pptp import PptpTracker, State, describe, key_of
+from vpnprobe.conversations.pptp import COOKIE, PptpTracker, State, describe, find_message, key_of
 from vpnprobe.evidence.checks import PPTP_CONTROL
 from vpnprobe.observations.schema import ConversationSummary, Transport
 from vpnprobe.wire.pptp import (
-    MAGIC_COOKIE,
+    CONTROL_MESSAGE,
     PORT,
     CallClearRequest,
     ControlMessage,
@@ -28,9 +28,21 @@ MESSAGES_KEPT = 100
 FROM_PNS = (StartControlConnectionRequest, OutgoingCallRequest, IncomingCallReply, SetLinkInfo, CallClearRequest)
 
 
-def looks_like_pptp(chunk: bytes) -> bool:
-    """Whether a stream that begins with `chunk` is a PPTP control connection."""
-    return len(chunk) >= 12 and chunk[4:8] == MAGIC_COOKIE.to_bytes(4, "big")
+def begins_pptp(head: bytes, missing: int) -> bool | None:
+    """Whether a stream that begins with `head` is a PPTP control connection (RFC 2637 section 2): by Length, PPTP Message Type and Magic
+    Cookie; None: more bytes tell. `missing`: bytes behind them that were cut off.
+    """
+    marks = b"\0" + head[1:2] + CONTROL_MESSAGE.to_bytes(2, "big") + COOKIE
+    if not marks.startswith(head[: len(marks)]):
+        return False
+    if len(head) >= len(marks):
+        return True
+    return False if missing else None
+
+
+def goes_on_as_pptp(stretch: bytes) -> bool:
+    """Whether a part of a stream holds the head of a control message."""
+    return find_message(stretch)[0]
 
 
 class ControlConnection:
@@ -50,7 +62,7 @@ class ControlConnection:
         self._client = opener or self._guess()
 
     @classmethod
-    def begun(cls, connection: TcpConnection, _sender: TcpEnd, number: int) -> Self:
+    def begun(cls, connection: TcpConnection, _sender: TcpEnd, number: int, _head: bytes) -> Self:
         """The follower of a connection. A foreign one is known by the client's initial sequence number, where its SYN was captured."""
         opener = connection.opener
         first = connection.directions[opener].first_sequence if opener is not None else None

@@ -1,7 +1,7 @@
 """TCP connections in captures: how each came up, and the VPN protocols within.
 
 Every SYN, SYN-ACK and RST is a captured message of its port's reach. A connection is read on while its first bytes may still be of a VPN
-protocol; the segments of others are counted and dropped.
+protocol, in whatever segments they come; the segments of others are counted and dropped.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vpnprobe.capture.followers.base import CapturedMessage, HostPort, StreamFollower, captured
+from vpnprobe.capture.followers.recognition import Recognised, Recognition, Waiting
 from vpnprobe.capture.followers.registry import FollowerSpec
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.streams import StreamChunk, TcpConnection, TcpEnd, chunks_of, connection_key, connection_of
@@ -35,6 +36,8 @@ class _Followed:
     last: Frame | None = None
     stream: StreamFollower | None = None
     """None: the protocol is not known yet."""
+    waiting: Waiting = field(default_factory=Waiting)
+    """What was read until then."""
     given_up: bool = False
     """The first bytes were seen and are of no VPN protocol."""
 
@@ -44,6 +47,7 @@ class TcpFollower:
 
     def __init__(self, specs: Sequence[FollowerSpec]) -> None:
         self._specs = specs
+        self._recognition = Recognition(tuple(specs))
         self._followed: dict[object, _Followed] = {}
         self._finished: list[_Followed] = []
 
@@ -54,6 +58,7 @@ class TcpFollower:
         followed = self._followed.get(slot)
         sender: TcpEnd = (frame.source, segment.source_port)
         if followed is not None and followed.connection.begins_another(sender, sequence=segment.sequence, flags=segment.flags):
+            self._recognition.forget(followed.waiting)
             self._finished.append(followed)
             followed = None
         if followed is None:
@@ -86,29 +91,40 @@ class TcpFollower:
             followed.first = followed.first or frame
             followed.last = frame
         for chunk in chunks_of(followed.connection, frame):
-            if followed.stream is None:
-                yield from self._recognise(followed, frame, chunk)
             if followed.stream is not None:
                 yield from followed.stream.take(frame, chunk)
+            elif not followed.given_up:
+                yield from self._recognise(followed, frame, chunk)
         if followed.stream is not None:
             yield from followed.stream.after(frame, followed.connection)
 
     def _recognise(self, followed: _Followed, frame: Frame, chunk: StreamChunk) -> Iterable[CapturedMessage]:
-        """Finds the protocol by its first bytes, or by its port."""
-        connection = followed.connection
-        for spec in self._specs:
-            if spec.stream is not None and (spec.begins_stream(chunk.data) or _on_port(connection, spec)):
-                followed.stream = spec.stream(connection, chunk.sender, frame.number)
-                followed.stream.flow.adopt(followed.frames, followed.first)
-                return
-        ours = identify.nonce(tcp_reach(chunk.sender[1]), chunk.data)
-        if ours is not None:
+        """Finds the protocol by its first bytes, or by its port; then it gets all that waited for that."""
+        connection, waiting = followed.connection, followed.waiting
+        ours = None if waiting.chunks else identify.nonce(tcp_reach(chunk.sender[1]), chunk.data)
+        if ours is not None and not chunk.gap:
             yield captured(frame, tcp_reach, ours.key, "payload", at=chunk.at, from_client=chunk.sender == connection.opener, own=True)
-        else:
+            return
+        found = self._recognition.take(waiting, frame, chunk, frozenset(port for _, port in connection.ends))
+        if isinstance(found, Recognised):
+            yield from self._follow(followed, found)
+        elif found is not None:
             followed.given_up = True
+            self._recognition.forget(waiting)
+
+    def _follow(self, followed: _Followed, found: Recognised) -> Iterable[CapturedMessage]:
+        assert found.spec.stream is not None
+        waited = tuple(followed.waiting.chunks)
+        self._recognition.forget(followed.waiting)
+        followed.stream = found.spec.stream(followed.connection, found.sender, waited[-1][0].number, found.head)
+        followed.stream.flow.adopt(followed.frames, followed.first, followed.last)
+        for frame, chunk in waited:
+            yield from followed.stream.take(frame, chunk)
 
     def summaries(self) -> Iterable[ConversationSummary]:
         for followed in (*self._finished, *self._followed.values()):
+            if followed.waiting.chunks and (found := self._recognition.at_last(followed.waiting)) is not None:
+                list(self._follow(followed, found))
             summary = self._silent(followed) if followed.stream is None else followed.stream.summary()
             if summary is not None:
                 yield summary
@@ -120,7 +136,7 @@ class TcpFollower:
             return None
         for spec in self._specs:
             if spec.stream is not None and _on_port(connection, spec):
-                stream = spec.stream(connection, connection.ends[0], followed.first.number)
+                stream = spec.stream(connection, connection.ends[0], followed.first.number, b"")
                 stream.flow.adopt(followed.frames, followed.first, followed.last)
                 return stream.summary()
         return None
