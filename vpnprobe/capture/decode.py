@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from vpnprobe.capture.copies import Copies
 from vpnprobe.capture.departures import Departures, HostError
 from vpnprobe.capture.ends import Ends, EndsFinder
 from vpnprobe.capture.followers.base import SMALL_TTL, CapturedMessage, HostPort, PacketFollower
@@ -64,6 +65,8 @@ class Decoder:
 
     def __init__(self) -> None:
         self.finder = EndsFinder()
+        self.copies = Copies()
+        """Packets that are in it more than once: only the first of each is looked at."""
         self.icmp_errors: list[IcmpError] = []
         self.frames = 0
         self.first_at = float("inf")
@@ -92,6 +95,8 @@ class Decoder:
     def take(self, frame: Frame) -> None:
         self.frames += 1
         self.first_at, self.last_at = min(self.first_at, frame.at), max(self.last_at, frame.at)
+        if self.copies.is_copy(frame):
+            return
         layer: Frame | None = frame
         for _ in range(LAYERS_LIMIT):
             if layer is not None:
@@ -143,6 +148,11 @@ class Decoder:
         self._segments_kept += 1
         identity = TcpFingerprint.of(segment, length=frame.tcp_payload_length, identification=frame.identification)
         self.segments.setdefault((frame.source, (connection_key(frame))), set()).add(identity)
+
+    def told(self) -> list[str]:
+        """What of the capture as a whole has to be known beside what is concluded from it."""
+        said = ("only part of its packets was judged: it holds very many" if self.cut else None, self.copies.told(self.frames))
+        return [one for one in said if one is not None]
 
     @property
     def captured_messages(self) -> list[CapturedMessage]:

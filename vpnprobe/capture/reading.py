@@ -77,7 +77,7 @@ def _read_packets(reader: CaptureReader) -> CaptureInput:
         frame = frame_of(packet)
         if frame is not None:
             decoder.take(frame)
-    problem = reader.problem or ("only part of its packets was judged: it holds very many" if decoder.cut else None)
+    problem = "; ".join(told for told in (reader.problem, *decoder.told()) if told) or None
     notes = (read_note(comment.decode("utf-8", "replace")) for comment in reader.comments)
     trace = PacketTrace(decoder, first_at, circumstances=next((found for found in notes if found is not None), None))
     return CaptureInput(reader.file, reader.format, reader.linktype, reader.packets, reader.readable, problem, (trace,))
