@@ -103,7 +103,7 @@ def _length(frame: Frame) -> int:
 
 
 def _is_like(packet: _Packet, other: _Packet) -> bool:
-    """Whether two packets with the same key are copies. A tag before one leaves less of it where packets are cut: what is there has to fit."""
+    """Whether two packets with the same key are copies. A tag before one leaves less of it where packets are cut."""
     shorter, longer = sorted((packet.compared, other.compared), key=len)
     near = abs(packet.at - other.at) <= WITHIN_S and abs((packet.ttl or 0) - (other.ttl or 0)) <= ROUTERS_LIMIT
     return near and longer.startswith(shorter)

@@ -15,6 +15,8 @@ from vpnprobe.wire.ip import IpPacket, IpProtocol, IPv4Packet, TcpSegment, UdpDa
 IP_IN_IP: Final = frozenset((4, 41))
 """IPv4 (RFC 2003) and IPv6 (RFC 4213) within IP."""
 TUNNELS_LIMIT: Final = 4
+TCP_DATA_OFFSET_AT: Final = 12
+"""Of the byte whose upper half is the length of a TCP header in words of 32 bits (RFC 9293 section 3.1)."""
 AH_FIXED_BYTES: Final = 12
 """Of an Authentication Header before the ICV (RFC 4302 section 2)."""
 
@@ -42,6 +44,8 @@ class Frame:
     """IPv4 identification; None: IPv6, or not known."""
     outgoing: bool | None = None
     """Whether the capturing host sent it; None: the capture does not tell."""
+    cut: bool = False
+    """The capture holds only its beginning. What a printed line leaves out is not cut."""
 
     @cached_property
     def tcp(self) -> TcpSegment | None:
@@ -69,12 +73,9 @@ class Frame:
         segment = self.tcp
         if segment is None:
             return 0
-        return self.length - len(self.data) + len(segment.payload) if not segment.truncated else 0
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether the capture holds only the beginning of the packet."""
-        return len(self.data) < self.length
+        if segment.truncated:
+            return max(0, self.length - (self.data[TCP_DATA_OFFSET_AT] >> 4) * 4) if self.cut else 0
+        return self.length - len(self.data) + len(segment.payload)
 
     @property
     def authenticated(self) -> "Frame | None":
@@ -128,6 +129,7 @@ def _frame(ip: IpPacket, number: int, at: float, outgoing: bool | None) -> Frame
         protocol=ip.protocol,
         data=ip.payload,
         length=len(ip.payload) + ip.missing,
+        cut=ip.missing > 0,
         ttl=ip.ttl,
         identification=ip.identification if isinstance(ip, IPv4Packet) else None,
         outgoing=outgoing,

@@ -138,6 +138,8 @@ class Flow:
         self.client: HostPort | None = None
         """Who opened it; None: nothing shows that."""
         self.counts = {source: 0, destination: 0}
+        self.cut = 0
+        """Packets of which the capture holds only the beginning."""
         self.first_frame = self.last_frame = 0
         self.first_at = self.last_at = 0.0
         self._later: list[tuple[HostPort, HostPort]] = []
@@ -149,10 +151,12 @@ class Flow:
         if not any(self.counts.values()):
             self.first_frame, self.first_at = frame.number, frame.at
         self.counts[sender] += 1
+        self.cut += frame.cut
         self.last_frame, self.last_at = frame.number, max(self.last_at, frame.at)
 
-    def adopt(self, counts: Mapping[HostPort, int], first: Frame | None, last: Frame | None = None) -> None:
+    def adopt(self, counts: Mapping[HostPort, int], first: Frame | None, last: Frame | None = None, cut: int = 0) -> None:
         """Takes over what was counted before the protocol was known."""
+        self.cut += cut
         for end, count in counts.items():
             self.counts[end] += count
         if first is not None:
@@ -192,6 +196,7 @@ class Flow:
             return False
         same = self.end(known)
         ends = {later.end(known): same, later.other(later.end(known)): self.other(same)}
+        self.cut += later.cut
         for end, count in later.counts.items():
             self.counts[ends[end]] += count
         for source, destination in (later.ends, *later._later):
@@ -238,7 +243,7 @@ class Flow:
             started=datetime.fromtimestamp(self.first_at, UTC).isoformat().replace("+00:00", "Z") if dated else None,
             duration_s=round(max(0.0, self.last_at - self.first_at), 6),
             detail={"client_known": self.client is not None, **(detail or {}), **self._roamed(client)},
-            findings=(*findings, *self._told_moves(client)),
+            findings=(*findings, *self._told_cut(), *self._told_moves(client)),
         )
 
     def _roamed(self, client: HostPort) -> dict[str, Any]:
@@ -249,6 +254,11 @@ class Flow:
             for place, (end, number) in shown
         ]
         return {"roamed": rows} if rows else {}
+
+    def _told_cut(self) -> Iterable[str]:
+        if self.cut:
+            whole = sum(self.counts.values())
+            yield f"The capture cut {self.cut} of its {whole} packets short: it came at least as far as their beginnings show."
 
     def _told_moves(self, client: HostPort) -> Iterable[str]:
         """The same in words."""

@@ -28,6 +28,19 @@ from vpnprobe.observations.schema import ConversationSummary, Transport
 from vpnprobe.wire.isakmp import HEADER, NAT_T_PORT, NO_SPI, IsakmpHeader, UdpEncapsulated
 
 LENGTH_LIMIT: Final = 65_535
+FLAGS_BYTES: Final = 20
+"""Of the header up to its Flags, all that moves a conversation."""
+LENGTH_BYTES: Final = 4
+
+
+def whole_header(payload: bytes, length: int) -> bytes:
+    """A message of which a snap length left the header as far as its Flags: what behind them tells its length is known all the same.
+
+    `length`: bytes of the message on the wire.
+    """
+    if not FLAGS_BYTES <= len(payload) < HEADER <= length:
+        return payload
+    return payload[: HEADER - LENGTH_BYTES].ljust(HEADER - LENGTH_BYTES, b"\0") + length.to_bytes(LENGTH_BYTES, "big")
 
 
 def readable_header(payload: bytes) -> IsakmpHeader | None:
@@ -100,6 +113,8 @@ class IkeFollower(PacketFollower):
             kind, message = encapsulated(payload)
             if kind is not UdpEncapsulated.IKE:
                 return None
+        if frame.cut:
+            message = whole_header(message, length - (len(payload) - len(message)))
         header = readable_header(message)
         if header is None:
             return None

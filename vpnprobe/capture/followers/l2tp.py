@@ -33,6 +33,7 @@ from vpnprobe.wire.l2tp import (
     VERSION,
     ControlMessage,
     DataMessage,
+    of_whole_avps,
     version_of,
 )
 
@@ -119,6 +120,8 @@ class L2tpFollower(PacketFollower):
         tunnel.flow.count(frame, source)
         if not payload[0] & TYPE_BIT >> 8:
             payload += bytes(length - len(payload))  # Zeros stand for what the capture cut: LCP is at the beginning.
+        elif frame.cut:
+            payload = of_whole_avps(payload)
         return tunnel.take(frame, source, payload)
 
     def summaries(self) -> Iterable[ConversationSummary]:

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 from vpnprobe.capture.followers.base import CapturedMessage, Flow, HostPort, always, captured
+from vpnprobe.capture.followers.pptp_sizes import BY_SIZES, message_of_size
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.streams import StreamChunk, TcpConnection, TcpEnd
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.pptp import COOKIE, PptpTracker, State, describe, find_message, key_of
+from vpnprobe.conversations.pptp import COOKIE, HEAD_BYTES, PptpTracker, State, describe, find_message, key_of
 from vpnprobe.evidence.checks import PPTP_CONTROL
 from vpnprobe.observations.schema import ConversationSummary, Transport
 from vpnprobe.wire.pptp import (
@@ -54,6 +55,8 @@ class ControlConnection:
         self.flow.client = opener
         self.seen = False
         """Whether a control message was seen."""
+        self._sized = False
+        """Of some of them only the size."""
         self._tracker = PptpTracker()
         self._key = key
         self._recurs = recurs
@@ -107,8 +110,21 @@ class ControlConnection:
         )
 
     def after(self, frame: Frame, connection: TcpConnection) -> Iterable[CapturedMessage]:
-        """The end of the connection says nothing."""
-        return ()
+        """A message of which a snap length left no more than its size. The end of the connection says nothing."""
+        segment = frame.tcp
+        if not frame.cut or segment is None or len(segment.payload) >= HEAD_BYTES:
+            return
+        sender: TcpEnd = (frame.source, segment.source_port)
+        from_client = sender == self._client
+        message = message_of_size(frame.tcp_payload_length, from_client=from_client)
+        if message is None:
+            return
+        self.seen = self._sized = True
+        name, _ = describe(message)
+        if len(self._names) < MESSAGES_KEPT:
+            self._names.append(name)
+        self._tracker.saw(Sender.INITIATOR if from_client else Sender.RESPONDER, message, now=frame.at)
+        yield captured(frame, always(PPTP_CONTROL), self._key, name, from_client=from_client, recurs=self._recurs)
 
     @property
     def stage(self) -> str:
@@ -121,4 +137,5 @@ class ControlConnection:
         if self.flow.client is None:
             self.flow.client = self._client if any(end[1] == PORT for end in self.flow.ends) else None
         broken = [f"the stream of the {sender.value} cannot be read: {error}" for sender, error in self._tracker.broken.items()]
-        return self.flow.summary(self.stage, {"messages": self._names, **self._detail}, broken)
+        sized = [BY_SIZES] if self._sized else []
+        return self.flow.summary(self.stage, {"messages": self._names, **self._detail}, [*broken, *sized])

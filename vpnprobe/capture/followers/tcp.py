@@ -32,6 +32,8 @@ class _Followed:
     connection: TcpConnection
     frames: dict[HostPort, int] = field(default_factory=dict)
     """Counted before the protocol is known."""
+    cut: int = 0
+    """Of them."""
     first: Frame | None = None
     last: Frame | None = None
     stream: StreamFollower | None = None
@@ -88,6 +90,7 @@ class TcpFollower:
             followed.stream.flow.count(frame, sender)
         else:
             followed.frames[sender] = followed.frames.get(sender, 0) + 1
+            followed.cut += frame.cut
             followed.first = followed.first or frame
             followed.last = frame
         for chunk in chunks_of(followed.connection, frame):
@@ -95,8 +98,18 @@ class TcpFollower:
                 yield from followed.stream.take(frame, chunk)
             elif not followed.given_up:
                 yield from self._recognise(followed, frame, chunk)
+        if followed.stream is None and frame.cut and frame.tcp_payload_length:
+            self._unseen(followed, frame, sender)
         if followed.stream is not None:
             yield from followed.stream.after(frame, followed.connection)
+
+    def _unseen(self, followed: _Followed, frame: Frame, sender: TcpEnd) -> None:
+        """A segment of which the capture left perhaps no payload: on a protocol's own port it is followed by what else shows."""
+        for spec in self._specs:
+            if spec.stream is not None and _on_port(followed.connection, spec):
+                followed.stream = spec.stream(followed.connection, sender, frame.number, b"")
+                followed.stream.flow.adopt(followed.frames, followed.first, followed.last, followed.cut)
+                return
 
     def _recognise(self, followed: _Followed, frame: Frame, chunk: StreamChunk) -> Iterable[CapturedMessage]:
         """Finds the protocol by its first bytes, or by its port; then it gets all that waited for that."""
@@ -117,7 +130,7 @@ class TcpFollower:
         waited = tuple(followed.waiting.chunks)
         self._recognition.forget(followed.waiting)
         followed.stream = found.spec.stream(followed.connection, found.sender, waited[-1][0].number, found.head)
-        followed.stream.flow.adopt(followed.frames, followed.first, followed.last)
+        followed.stream.flow.adopt(followed.frames, followed.first, followed.last, followed.cut)
         for frame, chunk in waited:
             yield from followed.stream.take(frame, chunk)
 
@@ -137,7 +150,7 @@ class TcpFollower:
         for spec in self._specs:
             if spec.stream is not None and _on_port(connection, spec):
                 stream = spec.stream(connection, connection.ends[0], followed.first.number, b"")
-                stream.flow.adopt(followed.frames, followed.first, followed.last)
+                stream.flow.adopt(followed.frames, followed.first, followed.last, followed.cut)
                 return stream.summary()
         return None
 
