@@ -47,6 +47,8 @@ TESTED_ELSEWHERE: Final = {
     "capture.frames": ("capture/test_capture_decode.py", "decoding begins with frames"),
     "capture.linktypes": ("capture/test_capture_decode.py", "decoding begins with link layers"),
     "capture.pcap": ("capture/test_capture_files.py", "formats of files"),
+    "capture.followers.openvpn_forms": ("capture/test_capture_recognition.py", "they are what begins a stream"),
+    "capture.followers.pptp_sizes": ("capture/test_capture_snap_length.py", "sizes are what a short snap length leaves"),
     "capture.pcapng": ("capture/test_capture_files.py", "formats of files"),
     "capture.placing": ("capture/test_capture_analysis.py", "places are results of an analysis"),
     "capture.tcpdump_lines": ("capture/test_capture_text.py", "tcpdump's printed lines"),

@@ -174,7 +174,7 @@ def test_a_control_connection_that_begins_in_the_middle_of_a_message() -> None:
     messages = StartControlConnectionReply().encode(), OutgoingCallReply(call_id=9, peer_call_id=7).encode()
     packets = [tcp(sequence=1, payload=messages[0][60:], back=True), tcp(sequence=97, payload=messages[1], back=True)]
     (control,) = decoded(packets).conversations()
-    assert (control.stage, control.detail["messages"], control.findings) == ("midstream-control", ["OCRP"], ())
+    assert (control.stage, control.detail["messages"]) == ("midstream-control", ["OCRP"])
 
 
 def test_a_control_connection_of_cut_segments() -> None:
@@ -187,7 +187,8 @@ def test_a_control_connection_of_cut_segments() -> None:
         ]
     )
     (control,) = decoded([packet[:80] for packet in call]).conversations()
-    assert (control.stage, control.detail["server_call_id"], control.findings) == ("call-up", 9, ())
+    assert (control.stage, control.detail["server_call_id"]) == ("call-up", 9)
+    assert control.findings == ("The capture cut 3 of its 7 packets short: it came at least as far as their beginnings show.",)
 
 
 def test_what_stands_behind_an_authentication_header_is_a_conversation_too() -> None:

@@ -368,9 +368,9 @@ def test_the_ip_packet_within_a_frame(linktype: int, frame: bytes) -> None:
 
 def test_frames_that_hold_no_ip_and_link_types_that_are_not_read(tmp_path: Path) -> None:
     assert linktypes.ip_packet(1, bytes(12) + b"\x08\x06" + bytes(28)) is None
-    with read_packets(written(tmp_path, pcap([b"beacon"], linktype=105))) as reader:
+    with read_packets(written(tmp_path, pcap([b"beacon"], linktype=119))) as reader:
         assert list(reader) == []
-    assert (reader.packets, reader.readable, reader.problem) == (1, True, "link type not supported: LINKTYPE 105")
+    assert (reader.packets, reader.readable, reader.problem) == (1, True, "link type not supported: LINKTYPE 119")
 
 
 def test_cooked_captures_tell_what_was_sent() -> None:

@@ -12,6 +12,7 @@ from typing import Final
 
 from vpnprobe.capture.copies import Copies
 from vpnprobe.capture.departures import Departures, HostError
+from vpnprobe.capture.directions import with_directions
 from vpnprobe.capture.ends import Ends, EndsFinder
 from vpnprobe.capture.followers.base import SMALL_TTL, CapturedMessage, HostPort, PacketFollower
 from vpnprobe.capture.followers.registry import FOLLOWERS
@@ -76,6 +77,9 @@ class Decoder:
         """TCP segments by sender and connection, known by what no NAT changes."""
         self.cut = False
         """More was captured than is kept."""
+        self._cut_frames = 0
+        self._icmp_ways: set[tuple[str, str]] = set()
+        """Source and destination of ICMP messages."""
         self._segments_kept = 0
         self._messages: list[CapturedMessage] = []
         followed = [(spec, spec.packets()) for spec in FOLLOWERS if spec.packets is not None]
@@ -94,6 +98,7 @@ class Decoder:
 
     def take(self, frame: Frame) -> None:
         self.frames += 1
+        self._cut_frames += frame.cut
         self.first_at, self.last_at = min(self.first_at, frame.at), max(self.last_at, frame.at)
         if self.copies.is_copy(frame):
             return
@@ -125,6 +130,8 @@ class Decoder:
         return follower.take(frame) if follower is not None else ()
 
     def _icmp(self, frame: Frame) -> None:
+        if len(self._icmp_ways) < ICMP_LIMIT:
+            self._icmp_ways.add((frame.source, frame.destination))
         decode = decode_icmp if frame.protocol == IpProtocol.ICMP else decode_icmpv6
         try:
             message = decode(frame.data)
@@ -151,7 +158,13 @@ class Decoder:
 
     def told(self) -> list[str]:
         """What of the capture as a whole has to be known beside what is concluded from it."""
-        said = ("only part of its packets was judged: it holds very many" if self.cut else None, self.copies.told(self.frames))
+        said = (
+            "only part of its packets was judged: it holds very many" if self.cut else None,
+            f"{self._cut_frames} of its {self.frames} packets are cut short (snap length): messages are read as far as they go"
+            if self._cut_frames
+            else None,
+            self.copies.told(self.frames),
+        )
         return [one for one in said if one is not None]
 
     @property
@@ -189,7 +202,9 @@ class Decoder:
         found = [*self._tcp.summaries(), *(summary for follower in self._followers for summary in follower.summaries())]
         for link in (spec.linked for spec in FOLLOWERS if spec.linked is not None):
             found = list(link(found))
-        return sorted(found, key=lambda summary: (summary.first_frame or 0, summary.protocol))
+        return sorted(
+            with_directions(found, self.finder.ways | self._icmp_ways), key=lambda summary: (summary.first_frame or 0, summary.protocol)
+        )
 
     def recurring_keys(self) -> set[str]:
         """Keys that may come again in another attempt, so that they do not show two captures to be of the same one."""

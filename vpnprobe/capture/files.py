@@ -43,6 +43,10 @@ class CapturedPacket:
     """Bytes of the frame on the wire."""
     outgoing: bool | None = None
     """Whether the capturing host sent it; None: the link type does not tell."""
+    interface: int = 0
+    """Which of the file's interfaces it was captured on, from 0."""
+    of_interfaces: int = 1
+    """How many interfaces the file has described by then."""
 
 
 class CaptureReader:
@@ -53,6 +57,8 @@ class CaptureReader:
         self.format = capture_format
         self.packets = 0
         """Records read, IP or not."""
+        self.protected = 0
+        """Frames whose content is encrypted on the link, as of a wireless network with a password."""
         self.damage: str | None = None
         """Where and why reading ended early; None: it did not."""
         self.comments: list[bytes] = []
@@ -86,7 +92,14 @@ class CaptureReader:
     def problem(self) -> str | None:
         """What keeps this capture from being understood whole; None: nothing."""
         unknown = sorted(linktypes.name(number) for number in self._linktypes if not linktypes.is_known(number))
-        return self.damage or (f"link type not supported: {', '.join(unknown)}" if unknown else None)
+        said = (
+            self.damage,
+            f"link type not supported: {', '.join(unknown)}" if unknown and not self.damage else None,
+            f"{self.protected} of its {self.packets} frames are encrypted (protected 802.11): what they carry cannot be read"
+            if self.protected
+            else None,
+        )
+        return "; ".join(one for one in said if one) or None
 
     def __iter__(self) -> Iterator[CapturedPacket]:
         try:
@@ -96,8 +109,16 @@ class CaptureReader:
                 packet = linktypes.ip_packet(record.linktype, record.data)
                 if packet:
                     yield CapturedPacket(
-                        record.number, record.at, packet, record.wire_length, linktypes.is_outgoing(record.linktype, record.data)
+                        number=record.number,
+                        at=record.at,
+                        data=packet,
+                        wire_length=record.wire_length,
+                        outgoing=linktypes.is_outgoing(record.linktype, record.data),
+                        interface=record.interface,
+                        of_interfaces=record.of_interfaces,
                     )
+                elif linktypes.is_protected(record.linktype, record.data):
+                    self.protected += 1
                 if self.packets >= PACKETS_LIMIT:
                     raise DecodeError(f"record {self.packets}", 0, "is the last that is read; cut the capture with editcap")
         except DecodeError as error:

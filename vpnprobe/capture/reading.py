@@ -16,6 +16,7 @@ from vpnprobe.capture.files import CaptureFormat, CaptureReader, open_source, re
 from vpnprobe.capture.frames import frame_of
 from vpnprobe.capture.sources import CHUNK_BYTES, Source, unreadable
 from vpnprobe.capture.tcpdump_text import TcpdumpTrace, parse
+from vpnprobe.capture.time_order import TimeOrder
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.circumstances import Circumstances, read_note
 from vpnprobe.evidence.packet_records import Vantage
@@ -72,12 +73,13 @@ def read_capture(path: Path) -> CaptureInput:
 def _read_packets(reader: CaptureReader) -> CaptureInput:
     decoder = Decoder()
     first_at: float | None = None
-    for packet in reader:
+    order = TimeOrder()
+    for packet in order(reader):
         first_at = packet.at if first_at is None else first_at
         frame = frame_of(packet)
         if frame is not None:
             decoder.take(frame)
-    problem = "; ".join(told for told in (reader.problem, *decoder.told()) if told) or None
+    problem = "; ".join(told for told in (reader.problem, order.told(), *decoder.told()) if told) or None
     notes = (read_note(comment.decode("utf-8", "replace")) for comment in reader.comments)
     trace = PacketTrace(decoder, first_at, circumstances=next((found for found in notes if found is not None), None))
     return CaptureInput(reader.file, reader.format, reader.linktype, reader.packets, reader.readable, problem, (trace,))

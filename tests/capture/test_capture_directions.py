@@ -1,0 +1,60 @@
+"""One direction alone: what it proves, and what is said of the other."""
+
+import pytest
+from capture_packets import CLIENT, SERVER, connection, decoded, ip, udp
+
+from vpnprobe.capture.directions import NOT_CAPTURED, with_directions
+from vpnprobe.capture.ends import PAIRS_LIMIT
+from vpnprobe.observations.schema import ConversationSummary
+from vpnprobe.wire.esp import EspPacket
+from vpnprobe.wire.icmp import EchoRequest
+from vpnprobe.wire.ip import IpProtocol, IPv4Packet
+from vpnprobe.wire.openvpn import ControlV1, HardResetClientV2, HardResetServerV2, Reliable, frame
+
+RESET = HardResetClientV2.plain(b"\1" * 8, Reliable()).encode()
+ANSWER = HardResetServerV2.plain(b"\2" * 8, Reliable((0,), b"\1" * 8)).encode()
+CONTROL = ControlV1.plain(b"\1" * 8, Reliable((0,), b"\2" * 8, 1, bytes(50))).encode()
+
+
+def only(packets: list[bytes], *, back: bool) -> ConversationSummary:
+    source = SERVER if back else CLIENT
+    (found,) = decoded(packet for packet in packets if IPv4Packet.decode(packet).source == source).conversations()
+    return found
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_direction_that_is_proved_and_not_captured(back: bool) -> None:
+    datagrams = [udp(RESET, 5000, 1194), udp(ANSWER, 1194, 5000, back=True), udp(CONTROL, 5000, 1194)]
+    stream = connection([(False, frame(RESET)), (True, frame(ANSWER)), (False, frame(CONTROL))], server_port=443)
+    for packets in (datagrams, stream):
+        found = only(packets, back=back)
+        assert found.stage == ("server-reset" if back else "control-one-way")
+        assert found.client.address == str(CLIENT)
+        assert found.detail[NOT_CAPTURED] == ("c2s" if back else "s2c")
+        assert f"Only packets from {SERVER if back else CLIENT} are in the capture" in found.findings[-1]
+
+
+def test_silence_is_not_told_from_a_direction_that_nobody_captured() -> None:
+    found = only([udp(RESET, 5000, 1194)], back=False)
+    assert found.stage == "client-reset-unanswered"
+    assert found.findings[-1].startswith(f"The capture holds no packet from {SERVER} to {CLIENT}, of any kind")
+    esp = only([ip(EspPacket(0x2002, 1, bytes(40)).encode(), IpProtocol.ESP)], back=False)
+    assert (esp.stage, len(esp.findings), NOT_CAPTURED in esp.detail) == ("one-way", 1, False)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ip(EchoRequest(1, 1, b"").encode(), IpProtocol.ICMP, source=SERVER, destination=CLIENT),
+        udp(b"\xff\xff some answer", 53, 5353, back=True),
+    ],
+)
+def test_a_capture_that_holds_both_directions_of_something_shows_silence(other: bytes) -> None:
+    (found,) = decoded([udp(RESET, 5000, 1194), other]).conversations()
+    assert found.findings == ()
+
+
+def test_where_not_all_pairs_are_known_nothing_is_said() -> None:
+    (found,) = decoded([udp(RESET, 5000, 1194)]).conversations()
+    (plain,) = with_directions([found], {(str(CLIENT), str(number)) for number in range(PAIRS_LIMIT)})
+    assert plain == found
