@@ -1,7 +1,10 @@
 """One direction alone: what it proves, and what is said of the other."""
 
+from pathlib import Path
+
 import pytest
-from capture_packets import CLIENT, SERVER, connection, decoded, ip, udp
+from capture_packets import CLIENT, ROUTER, SERVER, connection, decoded, ip, udp
+from derived_captures import decoder_of, one_direction, packets_of
 
 from vpnprobe.capture.directions import NOT_CAPTURED, with_directions
 from vpnprobe.capture.ends import PAIRS_LIMIT
@@ -11,6 +14,7 @@ from vpnprobe.wire.icmp import EchoRequest
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet
 from vpnprobe.wire.openvpn import ControlV1, HardResetClientV2, HardResetServerV2, Reliable, frame
 
+DATA = Path(__file__).parent.parent / "data"
 RESET = HardResetClientV2.plain(b"\1" * 8, Reliable()).encode()
 ANSWER = HardResetServerV2.plain(b"\2" * 8, Reliable((0,), b"\1" * 8)).encode()
 CONTROL = ControlV1.plain(b"\1" * 8, Reliable((0,), b"\2" * 8, 1, bytes(50))).encode()
@@ -58,3 +62,31 @@ def test_where_not_all_pairs_are_known_nothing_is_said() -> None:
     (found,) = decoded([udp(RESET, 5000, 1194)]).conversations()
     (plain,) = with_directions([found], {(str(CLIENT), str(number)) for number in range(PAIRS_LIMIT)})
     assert plain == found
+
+
+@pytest.mark.parametrize(
+    ("name", "of_client", "of_server"),
+    [
+        ("pptp-real-client.pcap", "ocrq-unanswered", "call-up"),
+        ("lab/l2tp-real-client.pcap", "session-up", "session-answered"),
+        ("lab/ipsec-v2net-client.pcap", "auth-request-unanswered", "auth-answered"),
+        ("lab/ipsec-v1net-client.pcap", "quick-mode-one-way", "quick-mode-one-way"),
+        ("lab/openvpn-udp-tlscrypt-client.pcap", "data-one-way", "data-one-way"),
+        ("lab/openvpn-tcp-tlscrypt-client.pcap", "data-one-way", "data-one-way"),
+        ("lab/wireguard-go-client.pcap", "data-one-way", "data-one-way"),
+    ],
+)
+def test_one_direction_of_a_real_capture(name: str, of_client: str, of_server: str) -> None:
+    packets = packets_of(DATA / name)
+    for address, stage in (("10.61.0.2", of_client), ("10.61.9.2", of_server)):
+        found = decoder_of(one_direction(packets, address)).conversations()
+        assert stage in [one.stage for one in found]
+        assert all(one.findings for one in found)
+        assert {one.client.address for one in found} == {"10.61.0.2"}
+
+
+def test_the_answer_to_a_request_that_was_seen_between_other_addresses_is_no_conversation() -> None:
+    """As of a capture on both sides of a NAT."""
+    elsewhere = ip(IPv4Packet.decode(udp(ANSWER, 1194, 5000, back=True)).payload, IpProtocol.UDP, destination=ROUTER)
+    assert [one.stage for one in decoded([udp(RESET, 5000, 1194), elsewhere]).conversations()] == ["client-reset-unanswered"]
+    assert [one.stage for one in decoded([elsewhere]).conversations()] == ["server-reset"]

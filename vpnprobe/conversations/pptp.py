@@ -12,6 +12,7 @@ from typing import ClassVar, Final
 
 from vpnprobe.conversations.contract import Sender, Tracker, TransitionTable
 from vpnprobe.conversations.observing import MessageSeen
+from vpnprobe.conversations.one_direction import Implied
 from vpnprobe.conversations.stream_framing import Delimiting, StreamFraming
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.pptp import (
@@ -134,6 +135,17 @@ TABLE: Final = TransitionTable(
     goals={"control": frozenset({State.CALL_UP})},
     refusals=frozenset({State.CONTROL_REJECTED, State.CALL_REJECTED}),
 )
+
+
+IMPLIED: Final[Implied] = {
+    (_R, StartControlConnectionReply): (_I, StartControlConnectionRequest),
+    (_R, ControlRefusal): (_I, StartControlConnectionRequest),
+    (_I, OutgoingCallRequest): (_R, StartControlConnectionReply),
+    (_R, OutgoingCallReply): (_I, OutgoingCallRequest),
+    (_R, CallRefusal): (_I, OutgoingCallRequest),
+    (_I, SetLinkInfo): (_R, OutgoingCallReply),
+}
+"""What one end's messages show of the other's, where that one's were not captured (sections 3.1 and 3.2)."""
 
 
 def begins_message(chunk: bytes) -> bool:

@@ -22,6 +22,7 @@ from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations import ikev1, ikev2
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.isakmp import header_sender
+from vpnprobe.conversations.one_direction import OneDirection
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.checks import ikev1_main, ikev2_init
 from vpnprobe.observations.schema import ConversationSummary, Transport
@@ -60,6 +61,10 @@ class IkeConversation:
         name = {1: "ikev1", 2: "ikev2"}.get(self.version, "isakmp-other")
         self.flow = Flow(name, Transport.UDP, source, destination)
         self.tracker: ikev1.Ikev1Tracker | ikev2.Ikev2Tracker = ikev1.Ikev1Tracker() if self.version == 1 else ikev2.Ikev2Tracker()
+        self._alone: OneDirection[ikev1.State] | OneDirection[ikev2.State] = (
+            OneDirection(ikev1.TABLE, ikev1.IMPLIED) if self.version == 1 else OneDirection(ikev2.TABLE, ikev2.IMPLIED)
+        )
+        """What the messages prove, if only one end's were captured."""
         self.client = source
         self.exchanges: dict[str, int] = {}
         self.natted = False
@@ -85,6 +90,7 @@ class IkeConversation:
         if self.version not in (1, 2) or header.major_version != self.version:
             return
         message = self.tracker.saw_datagram(sender, payload, now=frame.at)
+        self._alone.saw(sender, self.tracker.kind(sender, message))
         name, detail = _described(message, self.version)
         kind = (sender, name, ends_of(frame)[1 if sender is Sender.INITIATOR else 0], seems_ttl_limited(frame))
         if kind not in self._seen:
@@ -96,7 +102,8 @@ class IkeConversation:
         return sender is Sender.INITIATOR if self.flow.client is not None else None
 
     def summary(self, spi: bytes) -> ConversationSummary:
-        stage = self.tracker.stage if self.version in (1, 2) else "other"
+        stage = self.tracker.stage if self.flow.both_ways else self._alone.stage
+        stage = stage if self.version in (1, 2) else "other"
         return self.flow.summary(stage, {"initiator_spi": spi.hex(), "udp_4500": self.natted, "exchanges": self.exchanges})
 
 

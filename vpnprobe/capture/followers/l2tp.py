@@ -23,7 +23,8 @@ from vpnprobe.capture.followers.base import (
 from vpnprobe.capture.followers.data_packets import DataPackets
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.contract import OF_SESSION, Sender
-from vpnprobe.conversations.l2tp import L2tpTracker, State, data_name, describe
+from vpnprobe.conversations.l2tp import IMPLIED, L2tpTracker, State, data_name, describe
+from vpnprobe.conversations.one_direction import OneDirection
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.checks import L2TP_CONTROL, L2TP_DATA
 from vpnprobe.observations.schema import ConversationSummary, Transport
@@ -50,6 +51,8 @@ class L2tpConversation:
         self.flow = Flow("l2tp", Transport.UDP, source, destination)
         self.client = destination if source[1] == PORT and destination[1] != PORT else source
         self.tracker = L2tpTracker()
+        self._alone = OneDirection(self.tracker.table, IMPLIED)
+        """What the messages prove, if only one end's were captured."""
         self.names: list[str] = []
         self.data = 0
         self._data = DataPackets(begun=True)
@@ -59,6 +62,7 @@ class L2tpConversation:
         """One captured message for each control message that is new, and for each data message of a tunnel whose beginning was seen."""
         sender = Sender.INITIATOR if source == self.client else Sender.RESPONDER
         message = self.tracker.saw_datagram(sender, payload, now=frame.at)
+        self._alone.saw(sender, self.tracker.kind(sender, message))
         if isinstance(message, DataMessage):
             self.data += 1
             if self.tracker.key:
@@ -79,6 +83,11 @@ class L2tpConversation:
         detail = self._data.take(sender, number=int(name, 16), key=key, carries=bool(message.payload), at=frame.at)
         if detail is not None:
             yield replace(captured(frame, always(L2TP_DATA), key, describe(message)[0], detail=detail), size=size)
+
+    @property
+    def stage(self) -> str:
+        """Of a tunnel that was captured in one direction, what the messages prove."""
+        return self.tracker.stage if self.flow.both_ways else self._alone.stage
 
     def opened_by(self, source: HostPort, payload: bytes) -> None:
         """An SCCRQ shows who the client is, an SCCRP who is not."""
@@ -128,6 +137,6 @@ class L2tpFollower(PacketFollower):
         for tunnel in self._tunnels.values():
             if tunnel.tracker.state is not State.IDLE:
                 detail = {"messages": tunnel.names, "data_messages": tunnel.data}
-                yield tunnel.flow.summary(tunnel.tracker.stage, detail)
+                yield tunnel.flow.summary(tunnel.stage, detail)
         for flow in self._version_3.values():
             yield flow.summary("other")

@@ -28,6 +28,7 @@ from vpnprobe.capture.followers.data_packets import DataPackets
 from vpnprobe.capture.followers.openvpn_forms import (
     FIRST_PACKET_ID,
     PLAIN_RESET_BYTES,
+    SERVER_PLAIN_BYTES,
     TLS_CRYPT_RESET_BYTES,
     begins_openvpn_tcp,
     is_client_reset,
@@ -45,6 +46,7 @@ from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import ConversationSummary, Transport
 from vpnprobe.wire.openvpn import (
     PORT,
+    SESSION_ID,
     ControlPacket,
     ControlV1,
     DataV1,
@@ -203,6 +205,8 @@ class OpenvpnUdpFollower(PacketFollower):
 
     def __init__(self) -> None:
         self._sessions: dict[object, OpenvpnConversation] = {}
+        self._asked: set[bytes] = set()
+        """Session IDs of clients whose first packet was seen."""
 
     def take_datagram(self, frame: Frame, payload: bytes, length: int) -> Iterable[CapturedMessage] | None:
         source, destination = ends_of(frame)
@@ -220,15 +224,24 @@ class OpenvpnUdpFollower(PacketFollower):
         return session.captured_messages(frame, source, packet, frame.at, size=length)
 
     def _begins(self, source: HostPort, destination: HostPort, payload: bytes, length: int) -> OpenvpnConversation | None:
-        for client, server, shown in ((source, destination, is_client_reset), (destination, source, is_server_reset)):
-            if shown(payload, length - len(payload)):
-                session = OpenvpnConversation(client, server, Transport.UDP)
-                session.flow.client = client
-                return session
+        if is_client_reset(payload, length - len(payload)):
+            if len(self._asked) < FLOWS_LIMIT:
+                self._asked.add(payload[1 : 1 + SESSION_ID])
+            return self._opened(source, destination)
+        if is_server_reset(payload, length - len(payload)):
+            # Between other addresses than its request it is of the same conversation, seen before and behind a NAT.
+            elsewhere = length == SERVER_PLAIN_BYTES and payload[-4 - SESSION_ID : -4] in self._asked
+            return None if elsewhere else self._opened(destination, source)
         if PORT in (source[1], destination[1]) and _is_data(payload):
             client = source if destination[1] == PORT else destination
             return OpenvpnConversation(client, destination if client == source else source, Transport.UDP)
         return None
+
+    @staticmethod
+    def _opened(client: HostPort, server: HostPort) -> OpenvpnConversation:
+        session = OpenvpnConversation(client, server, Transport.UDP)
+        session.flow.client = client
+        return session
 
     def summaries(self) -> Iterable[ConversationSummary]:
         for session in self._sessions.values():

@@ -8,7 +8,8 @@ from vpnprobe.capture.followers.pptp_sizes import BY_SIZES, message_of_size
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.streams import StreamChunk, TcpConnection, TcpEnd
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.pptp import COOKIE, HEAD_BYTES, PptpTracker, State, describe, find_message, key_of
+from vpnprobe.conversations.one_direction import OneDirection
+from vpnprobe.conversations.pptp import COOKIE, HEAD_BYTES, IMPLIED, PptpTracker, State, describe, find_message, key_of
 from vpnprobe.evidence.checks import PPTP_CONTROL
 from vpnprobe.observations.schema import ConversationSummary, Transport
 from vpnprobe.wire.pptp import (
@@ -58,8 +59,11 @@ class ControlConnection:
         self._sized = False
         """Of some of them only the size."""
         self._tracker = PptpTracker()
+        self._opened = opener is not None
         self._key = key
         self._recurs = recurs
+        self._alone = OneDirection(self._tracker.table, IMPLIED)
+        """What the messages prove, if only one end's were captured."""
         self._names: list[str] = []
         self._detail: dict[str, Any] = {}
         self._client = opener or self._guess()
@@ -81,6 +85,7 @@ class ControlConnection:
             if isinstance(message, StartControlConnectionRequest | StartControlConnectionReply) and self.flow.client is None:
                 asks = isinstance(message, StartControlConnectionRequest)
                 self.flow.client = chunk.sender if asks else self.flow.other(chunk.sender)
+            self._alone.saw(sender, self._tracker.kind(sender, message))
             yield self._captured(frame, chunk, message)
 
     def _captured(self, frame: Frame, chunk: StreamChunk, message: ControlMessage) -> CapturedMessage:
@@ -114,8 +119,7 @@ class ControlConnection:
         segment = frame.tcp
         if not frame.cut or segment is None or len(segment.payload) >= HEAD_BYTES:
             return
-        sender: TcpEnd = (frame.source, segment.source_port)
-        from_client = sender == self._client
+        from_client = (frame.source, segment.source_port) == self._client
         message = message_of_size(frame.tcp_payload_length, from_client=from_client)
         if message is None:
             return
@@ -123,12 +127,19 @@ class ControlConnection:
         name, _ = describe(message)
         if len(self._names) < MESSAGES_KEPT:
             self._names.append(name)
-        self._tracker.saw(Sender.INITIATOR if from_client else Sender.RESPONDER, message, now=frame.at)
+        sender = Sender.INITIATOR if from_client else Sender.RESPONDER
+        self._tracker.saw(sender, message, now=frame.at)
+        self._alone.saw(sender, self._tracker.kind(sender, message))
         yield captured(frame, always(PPTP_CONTROL), self._key, name, from_client=from_client, recurs=self._recurs)
 
     @property
     def stage(self) -> str:
-        """A connection on port 1723 whose messages were all before the capture is in its middle."""
+        """A connection on port 1723 whose messages were all before the capture is in its middle.
+
+        Of one that was captured in one direction, from its beginning on, what the messages prove counts.
+        """
+        if not self.flow.both_ways and self._opened and self._alone.state is not State.IDLE:
+            return self._alone.stage
         return self._tracker.table.stage(State.MIDSTREAM) if self._tracker.state is State.IDLE else self._tracker.stage
 
     def summary(self) -> ConversationSummary | None:
