@@ -160,6 +160,20 @@ def test_what_is_searched_is_bounded() -> None:
     assert cut.take(ONE) == [ONE]
 
 
+def test_a_long_stretch_is_not_searched_for_each_byte() -> None:
+    searched: list[int] = []
+
+    def counted(stretch: bytes) -> tuple[bool, int]:
+        searched.append(len(stretch))
+        return False, 0
+
+    cut = StreamFraming(Delimiting(split, DELIMITING.begins, counted, head_bytes=4))
+    cut.take(bytes(2000), gap=1)
+    for _ in range(100):
+        cut.take(bytes(1))
+    assert 1 < len(searched) < 10
+
+
 @given(st.lists(st.tuples(st.one_of(st.just(ONE), st.just(LONG[:7]), st.binary(max_size=9)), st.integers(0, 20), st.integers(0, 20))))
 def test_any_chunks_can_be_cut(chunks: list[tuple[bytes, int, int]]) -> None:
     cut = framing()
