@@ -18,7 +18,11 @@ from vpnprobe.wire.ip import IpProtocol, TcpFlag
 WITHIN_S: Final = 0.005
 """Between two copies."""
 REMEMBERED: Final = 1024
-"""Packets before a packet that it is held against."""
+"""Packets that a packet is held against: so many, each with those that are like it."""
+KEY_BYTES: Final = 20
+"""Of a packet, that it is looked up by: they hold what counts the packets of most flows."""
+LIKE_LIMIT: Final = 8
+"""Packets alike in that which are remembered."""
 ROUTERS_LIMIT: Final = 8
 """Most routers between the places that copies were taken at."""
 LEAST_BYTES: Final = 8
@@ -31,7 +35,7 @@ _UDP_CHECKSUM: Final = slice(6, 8)
 _TCP_FIXED_BYTES: Final = 16
 """Of a TCP header before the checksum."""
 
-_Key = tuple[str, str, int, int | None, int]
+_Key = tuple[str, str, int, int | None, int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ class Copies:
         if len(frame.data) < min(LEAST_BYTES, frame.length) or not frame.data or (frame.ttl or SMALL_TTL) <= SMALL_TTL:
             return False
         packet = _Packet(frame.at, frame.ttl, _compared(frame))
-        key = (frame.source, frame.destination, frame.protocol, frame.identification, _length(frame))
+        key = (frame.source, frame.destination, frame.protocol, frame.identification, _length(frame), packet.compared[:KEY_BYTES])
         like = next((one for one in self._recent.get(key, ()) if _is_like(packet, one)), None)
         if like is None:
             self._remember(key, packet)
@@ -67,13 +71,11 @@ class Copies:
         return True
 
     def _remember(self, key: _Key, packet: _Packet) -> None:
-        self._recent.setdefault(key, deque()).append(packet)
-        self._order.append(key)
+        if key not in self._recent:
+            self._order.append(key)
+        self._recent.setdefault(key, deque(maxlen=LIKE_LIMIT)).append(packet)
         if len(self._order) > REMEMBERED:
-            oldest = self._order.popleft()
-            self._recent[oldest].popleft()
-            if not self._recent[oldest]:
-                del self._recent[oldest]
+            del self._recent[self._order.popleft()]
 
     def told(self, frames: int) -> str | None:
         """What there is to say of them, of a capture of so many frames; None: nothing."""

@@ -14,7 +14,7 @@ from vpnprobe.capture.streams import StreamChunk, TcpEnd
 
 HEAD_LIMIT_BYTES: Final = 1 << 13
 """Most bytes of one direction that wait."""
-SEARCH_AGAIN: Final = 64
+SEARCH_AGAIN: Final = 16
 """A stretch from the middle is looked at again once it has grown by one part in so many, so that tiny segments take no more time than their
 bytes do."""
 WAITING_LIMIT_BYTES: Final = 1 << 26
