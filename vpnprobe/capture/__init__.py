@@ -6,7 +6,7 @@ The map, in the order in which bytes become verdicts:
 - `pcap`, `pcapng`, `linktypes`: records of a capture file, and the IP packet within a link-layer frame
 - `files`: `read_packets`, which recognises the format (the writer is `vpnprobe.endpoint.pcap`)
 - `frames`: one IP packet as typed fields, `Frame`; every later step sees frames only
-- `tcpdump_text`, `tcpdump_lines`: the same frames from tcpdump's printed text
+- `printed`, `text_encoding`: the same frames from what tcpdump, tshark and others printed, as people paste it
 - `reading`: one input of any format, read to its end
 - `streams`: TCP segments, put in order by `vpnprobe.conversations.tcp_reassembly`
 - `followers`: one a protocol; what is to be seen in its frames, and its conversations, with the trackers of `vpnprobe.conversations`.

@@ -15,6 +15,7 @@ from typing import Final, Self, assert_never
 from vpnprobe.capture import linktypes, pcap, pcapng
 from vpnprobe.capture.pcap import Record
 from vpnprobe.capture.sources import Source, unreadable
+from vpnprobe.capture.text_encoding import encoding_of
 from vpnprobe.errors import DecodeError
 
 __all__ = ["CaptureFormat", "CaptureReader", "CapturedPacket", "read_packets", "recognise"]
@@ -180,7 +181,9 @@ def _likeness(head: bytes) -> str:
 
 
 def _is_text(head: bytes) -> bool:
-    if not head or b"\0" in head or any(head.startswith(magic) for magic, _ in _LIKENESSES):
+    if not head or any(head.startswith(magic) for magic, _ in _LIKENESSES):
         return False
+    if b"\0" in head:
+        return encoding_of(head).startswith("utf-16") or encoding_of(head).startswith("utf-32")
     control = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
     return control <= len(head) // 100

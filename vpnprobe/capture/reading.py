@@ -14,8 +14,9 @@ from vpnprobe.capture.decode import Decoder
 from vpnprobe.capture.ends import Ends
 from vpnprobe.capture.files import CaptureFormat, CaptureReader, open_source, read_packets
 from vpnprobe.capture.frames import frame_of
+from vpnprobe.capture.printed.characters import lines_of
+from vpnprobe.capture.printed.traces import PrintedTrace, parse
 from vpnprobe.capture.sources import CHUNK_BYTES, Source, unreadable
-from vpnprobe.capture.tcpdump_text import TcpdumpTrace, parse
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.circumstances import Circumstances, read_note
 from vpnprobe.evidence.packet_records import Vantage
@@ -84,40 +85,33 @@ def _read_packets(reader: CaptureReader) -> CaptureInput:
 
 
 def _read_text(path: Path, source: Source) -> CaptureInput:
-    problem: str | None = None
-    lines = _Lines(source)
-    printed = parse(lines)
-    if not printed.packet_lines:
-        raise unreadable(path, "is text without one packet line of tcpdump: give what tcpdump printed, or a pcap file")
-    if lines.failure is not None:
-        problem = f"{printed.packet_lines} packet lines were read, then {lines.failure}"
-    elif printed.unread:
-        problem = f"{printed.unread} of {printed.packet_lines} packet lines are of a kind that is not read"
+    chunks = _Chunks(source)
+    printed = parse(lines_of(chunks))
+    if not printed.packets:
+        raise unreadable(path, "is text without one packet line: give what tcpdump, tshark or their like printed, or a pcap file")
+    problem = printed.problem
+    if chunks.failure is not None:
+        problem = f"{printed.packets} packet lines were read, then {chunks.failure}"
     traces = tuple(_trace_of(trace) for trace in printed.traces)
-    return CaptureInput(str(path), CaptureFormat.TCPDUMP_TEXT, None, printed.packet_lines, lines.failure is None, problem, traces)
+    return CaptureInput(str(path), CaptureFormat.TCPDUMP_TEXT, None, printed.packets, chunks.failure is None, problem, traces)
 
 
-class _Lines:
-    """The lines of a source, as far as it can be read."""
+class _Chunks:
+    """The bytes of a source, as far as it can be read."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self.failure: DecodeError | None = None
 
-    def __iter__(self) -> Iterator[str]:
-        rest = b""
+    def __iter__(self) -> Iterator[bytes]:
         try:
             while (chunk := self._source.take_up_to(CHUNK_BYTES)) and self._source.offset < TEXT_LIMIT_BYTES:
-                *lines, rest = (rest + chunk).split(b"\n")
-                yield from (line.decode("utf-8", "replace") for line in lines)
-                rest = rest[:CHUNK_BYTES]
+                yield chunk
         except DecodeError as error:
             self.failure = error
-        if rest:
-            yield rest.decode("utf-8", "replace")
 
 
-def _trace_of(printed: TcpdumpTrace) -> PacketTrace:
+def _trace_of(printed: PrintedTrace) -> PacketTrace:
     decoder = Decoder()
     for frame in printed.frames:
         decoder.take(frame)

@@ -30,6 +30,10 @@ ROAMED_SHOWN: Final = 32
 """Most later places of a conversation that its summary names."""
 TOLD: Final = 3
 """Most of them that are told in words, of each end."""
+BY_SIZES: Final = "A guess: only the sizes of its packets are known, and they are those of {}'s messages."
+"""What is told of a conversation that nothing but sizes shows; takes the protocol's name."""
+BY_PORT: Final = "A guess: no bytes of its packets are known, only their sizes and their port, which is {}'s."
+"""The same where the port is what shows it."""
 MOVES_LIMIT: Final = 64
 """Most moves of one conversation that are followed."""
 
@@ -288,6 +292,29 @@ class PacketFollower:
     def clientless(self) -> Iterable[Flow]:
         """Flows in which nothing shows who the client is, since either end may speak first: what passes beside them may tell."""
         return ()
+
+
+class SizedStream(Protocol):
+    """Follows one TCP connection of which lengths alone are known."""
+
+    flow: Flow
+
+    @property
+    def may_be(self) -> bool:
+        """Whether its first segment may be of the protocol."""
+        ...
+
+    def take_unseen(self, frame: Frame, sender: HostPort, length: int) -> Iterable[CapturedMessage]:
+        """What a segment shows. `length`: of its payload."""
+        ...
+
+    def summary(self) -> ConversationSummary | None:
+        """The conversation so far, as a guess; None: it is none of this protocol."""
+        ...
+
+
+BeginSizedStream = Callable[[HostPort, HostPort, int], SizedStream]
+"""Makes the follower of a connection by sender, receiver and length of its first segment that carries something."""
 
 
 class StreamFollower(Protocol):

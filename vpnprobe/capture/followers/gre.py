@@ -92,12 +92,16 @@ class GreFollower(PacketFollower):
     """All GRE of a capture."""
 
     def __init__(self) -> None:
-        self._flows: dict[tuple[object, int], Flow] = {}
-        self._protocols: dict[tuple[object, int], set[int]] = {}
+        self._flows: dict[tuple[object, int | None], Flow] = {}
+        self._protocols: dict[tuple[object, int | None], set[int]] = {}
         self._calls: dict[object, Calls] = {}
 
     def take(self, frame: Frame) -> Iterable[CapturedMessage]:
-        if frame.protocol != IpProtocol.GRE or len(frame.data) < 4:
+        if frame.protocol != IpProtocol.GRE:
+            return ()
+        if not frame.data and frame.length:
+            self._count(frame, None)
+        if len(frame.data) < 4:
             return ()
         try:
             packet = decode_gre(frame.data)
@@ -108,7 +112,8 @@ class GreFollower(PacketFollower):
             return self._in_call(frame, packet)
         return self._bare(frame) if isinstance(packet, Gre) else ()
 
-    def _count(self, frame: Frame, version: int) -> None:
+    def _count(self, frame: Frame, version: int | None) -> None:
+        """`version`: None where no byte of the packet is known."""
         source, destination = (frame.source, None), (frame.destination, None)
         slot = (pair(source, destination), version)
         flow = self._flows.get(slot)
@@ -117,7 +122,9 @@ class GreFollower(PacketFollower):
                 return
             flow = self._flows[slot] = Flow("gre", Transport.GRE, source, destination)
         flow.count(frame, source)
-        self._protocols.setdefault(slot, set()).add(int.from_bytes(frame.data[2:4], "big"))
+        protocols = self._protocols.setdefault(slot, set())
+        if version is not None:
+            protocols.add(int.from_bytes(frame.data[2:4], "big"))
 
     def _bare(self, frame: Frame) -> Iterable[CapturedMessage]:
         found = identify.gre(frame.data)
@@ -181,7 +188,7 @@ def beside_control_connections(summaries: Sequence[ConversationSummary]) -> Iter
     calls = {frozenset((s.client.address, s.server.address)): s for s in summaries if s.protocol == "pptp"}
     for summary in summaries:
         call = calls.get(frozenset((summary.client.address, summary.server.address)))
-        if summary.protocol == "gre" and summary.detail.get("gre_version") == ENHANCED and call is not None:
+        if summary.protocol == "gre" and summary.detail.get("gre_version") in (ENHANCED, None) and call is not None:
             yield replace(summary, detail={**summary.detail, "pptp": f"{call.client.address}:{call.client.port}"})
         else:
             yield summary

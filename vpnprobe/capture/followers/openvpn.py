@@ -24,6 +24,13 @@ from vpnprobe.capture.followers.base import (
     seems_ttl_limited,
 )
 from vpnprobe.capture.followers.data_packets import DataPackets
+from vpnprobe.capture.followers.openvpn_sizes import (
+    HMAC_BYTES,
+    PLAIN_RESET_BYTES,
+    TLS_CRYPT_RESET_BYTES,
+    WITHOUT_HMAC_BYTES,
+    SizedConversations,
+)
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.streams import StreamChunk, TcpConnection, TcpEnd
 from vpnprobe.conversations.contract import Sender
@@ -48,15 +55,10 @@ from vpnprobe.wire.openvpn import (
 from vpnprobe.wire.openvpn_data import packet_number
 from vpnprobe.wire.openvpn_wrap import Wrap
 
-PLAIN_RESET_BYTES: Final = 14
-TLS_CRYPT_RESET_BYTES: Final = 54
 WRAPPED_KEY_LEAST_BYTES: Final = 100
 """A V3 reset ends with the client's wrapped key, a few hundred bytes, whose last two bytes are its length."""
 V3_RESET_BYTES: Final = range(PLAIN_RESET_BYTES, 101)
 """Of a V3 reset without the wrapped key."""
-WITHOUT_HMAC_BYTES: Final = 22
-"""Of a tls-auth reset; its HMAC comes to that."""
-HMAC_BYTES: Final = frozenset((16, 20, 28, 32, 48, 64))
 FIRST_PACKET_ID: Final = b"\x00\x00\x00\x01"
 """Of the replay protection."""
 MIDSTREAM_LEAST: Final = 3
@@ -219,6 +221,11 @@ class OpenvpnUdpFollower(PacketFollower):
 
     def __init__(self) -> None:
         self._sessions: dict[object, OpenvpnConversation] = {}
+        self._sized = SizedConversations()
+
+    def take_unseen(self, frame: Frame, length: int) -> Iterable[CapturedMessage]:
+        source, destination = ends_of(frame)
+        return self._sized.take(frame, length) if pair(source, destination) not in self._sessions else ()
 
     def take_datagram(self, frame: Frame, payload: bytes, length: int) -> Iterable[CapturedMessage] | None:
         source, destination = ends_of(frame)
@@ -250,6 +257,7 @@ class OpenvpnUdpFollower(PacketFollower):
             enough = sum(session.flow.counts.values()) >= MIDSTREAM_LEAST
             if session.flow.client is not None or enough:
                 yield session.summary()
+        yield from self._sized.summaries()
 
 
 def _number(packet: ControlV1) -> int | None:

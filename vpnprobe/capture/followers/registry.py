@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from vpnprobe.capture.followers import gre, ike, ipsec, l2tp, openvpn, pptp, wireguard
-from vpnprobe.capture.followers.base import BeginStream, PacketFollower
+from vpnprobe.capture.followers import gre, ike, ipsec, l2tp, openvpn, openvpn_sizes, pptp, pptp_sizes, wireguard
+from vpnprobe.capture.followers.base import BeginSizedStream, BeginStream, PacketFollower
 from vpnprobe.conversations.registry import PROTOCOLS
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import EndRecord
@@ -37,6 +37,8 @@ class FollowerSpec:
     """Whether a connection whose first bytes are these is its own."""
     stream: BeginStream | None = None
     """Makes the follower of one connection; None: the protocol is never in TCP."""
+    sized_stream: BeginSizedStream | None = None
+    """Makes the follower of a connection of which lengths alone are known; None: they show nothing."""
     server_ports: frozenset[int] = frozenset()
     """Further ports that show their end to be the server."""
     service_names: Mapping[str, int] = field(default_factory=dict)
@@ -63,6 +65,7 @@ FOLLOWERS: Final[tuple[FollowerSpec, ...]] = (
         tcp_ports=_ports_of("pptp"),
         begins_stream=pptp.looks_like_pptp,
         stream=pptp.ControlConnection.begun,
+        sized_stream=pptp_sizes.SizedControlConnection,
         service_names={"pptp": 1723},
     ),
     FollowerSpec(
@@ -93,6 +96,7 @@ FOLLOWERS: Final[tuple[FollowerSpec, ...]] = (
         any_udp_port=True,
         begins_stream=openvpn.looks_like_openvpn_tcp,
         stream=openvpn.OpenvpnConnection.begun,
+        sized_stream=openvpn_sizes.SizedConnection,
         server_ports=frozenset({OPENVPN_PORT}),
         service_names={"openvpn": OPENVPN_PORT},
     ),

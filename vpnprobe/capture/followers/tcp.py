@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from vpnprobe.capture.followers.base import CapturedMessage, HostPort, StreamFollower, captured
+from vpnprobe.capture.followers.base import CapturedMessage, HostPort, SizedStream, StreamFollower, captured
 from vpnprobe.capture.followers.registry import FollowerSpec
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.streams import StreamChunk, TcpConnection, TcpEnd, chunks_of, connection_key, connection_of
@@ -35,6 +35,8 @@ class _Followed:
     last: Frame | None = None
     stream: StreamFollower | None = None
     """None: the protocol is not known yet."""
+    sized: SizedStream | None = None
+    """What may be in it by the lengths of its segments, as long as no byte of it was seen."""
     given_up: bool = False
     """The first bytes were seen and are of no VPN protocol."""
 
@@ -85,6 +87,8 @@ class TcpFollower:
             followed.frames[sender] = followed.frames.get(sender, 0) + 1
             followed.first = followed.first or frame
             followed.last = frame
+            if frame.tcp is not None and not frame.tcp.payload and frame.tcp_payload_length:
+                yield from self._unseen(followed, frame, sender)
         for chunk in chunks_of(followed.connection, frame):
             if followed.stream is None:
                 yield from self._recognise(followed, frame, chunk)
@@ -92,6 +96,14 @@ class TcpFollower:
                 yield from followed.stream.take(frame, chunk)
         if followed.stream is not None:
             yield from followed.stream.after(frame, followed.connection)
+
+    def _unseen(self, followed: _Followed, frame: Frame, sender: TcpEnd) -> Iterable[CapturedMessage]:
+        """What the length of a segment shows of which no byte is known."""
+        length = frame.tcp_payload_length
+        if followed.sized is None:
+            made = (spec.sized_stream(sender, followed.connection.other(sender), length) for spec in self._specs if spec.sized_stream)
+            followed.sized = next((stream for stream in made if stream.may_be), None)
+        return followed.sized.take_unseen(frame, sender, length) if followed.sized is not None else ()
 
     def _recognise(self, followed: _Followed, frame: Frame, chunk: StreamChunk) -> Iterable[CapturedMessage]:
         """Finds the protocol by its first bytes, or by its port."""
@@ -109,9 +121,20 @@ class TcpFollower:
 
     def summaries(self) -> Iterable[ConversationSummary]:
         for followed in (*self._finished, *self._followed.values()):
-            summary = self._silent(followed) if followed.stream is None else followed.stream.summary()
+            summary = followed.stream.summary() if followed.stream is not None else self._guessed(followed) or self._silent(followed)
             if summary is not None:
                 yield summary
+
+    def _guessed(self, followed: _Followed) -> ConversationSummary | None:
+        """What the lengths of a connection's segments show of which no byte was seen; None: nothing."""
+        sized = followed.sized
+        if sized is None:
+            return None
+        sized.flow.counts.update(dict.fromkeys(sized.flow.counts, 0))
+        sized.flow.adopt(followed.frames, followed.first, followed.last)
+        if followed.connection.opener is not None:
+            sized.flow.client = followed.connection.opener
+        return sized.summary()
 
     def _silent(self, followed: _Followed) -> ConversationSummary | None:
         """A connection on a protocol's own port that came up before the capture and carries no data in it."""

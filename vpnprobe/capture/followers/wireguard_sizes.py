@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, Flow, HostPort, captured, ends_of, pair
+from vpnprobe.capture.followers.base import BY_SIZES, FLOWS_LIMIT, CapturedMessage, Flow, HostPort, captured, ends_of, pair
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.wireguard import WireguardTracker, describe
@@ -37,7 +37,6 @@ LARGE: Final = 1000
 """Bytes from which on a data message may be as long as the MTU makes it."""
 ATTEMPTS_LIMIT: Final = 2000
 """Most initiations of one conversation that are kept."""
-BY_SIZES: Final = "Only the sizes of its packets are known: they are those of WireGuard's messages."
 
 
 class SizedConversation:
@@ -110,7 +109,7 @@ class SizedConversation:
         self._held.append(replace(found, size=frame.length - 8, from_client=source == self.flow.client))
 
     def summary(self) -> ConversationSummary:
-        return self.flow.summary(self._tracker.stage, findings=[BY_SIZES])
+        return self.flow.summary(self._tracker.stage, {"guessed_from": "sizes"}, [BY_SIZES.format("WireGuard")])
 
 
 class SizedConversations:
