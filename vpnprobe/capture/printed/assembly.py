@@ -32,6 +32,7 @@ _NOT_OF_A_PACKET: Final = re.compile(
     r"|Capturing on |(?:verbose|data) |filters=\[|interfaces=\[)"
 )
 _ANOTHER_SOURCE: Final = re.compile(r"^\s*(?:Reassembled|Decrypted|Uncompressed|Decompressed|De-chunked|Unencrypted)\b.*\bbytes?\)?:?\s*$")
+_MARKS: Final = re.compile(r"^\s*[>|*]+[\s>|*]*")
 _BEGINS_WITH_TIME: Final = re.compile(r"^\s*(?:\d{4}-\d\d-\d\d[ T])?\d\d:\d\d:\d\d\.\d{2,9}\s+\S")
 
 
@@ -86,7 +87,7 @@ class _Assembler:
         if not own.strip():
             self._closed = self._closed or (self._packet is not None and self._is_whole())
             return
-        if (row := row_of(own) or row_of(line)) is not None:
+        if (row := row_of(own) or row_of(_MARKS.sub("", line, count=1))) is not None:
             yield from self._row(number, *row)
             return
         for dialect in DIALECTS:

@@ -18,7 +18,7 @@ _CAPTURED_BY_HAND: Final = re.compile(r"^\s*(?://|#\s|\$\s|```)")
 
 @lru_cache(maxsize=256)
 def shape_of(prefix: str) -> re.Pattern[str]:
-    """A pattern for what looks like `prefix`; space at its end may be missing, as in a line that is empty behind it."""
+    """A pattern for what looks like `prefix`; space at its end may be missing where the line ends there."""
     parts: list[str] = []
     for found in _PART.finditer(prefix.rstrip()):
         if found["space"]:
@@ -30,7 +30,8 @@ def shape_of(prefix: str) -> re.Pattern[str]:
         else:
             parts.append(re.escape(found[0]))
     behind = len(prefix) - len(prefix.rstrip())
-    return re.compile("".join(parts) + r"[^\S\n]{0," + str(behind) + "}")
+    end = r"(?:[^\S\n]{1," + str(behind) + "}|$)" if behind else ""
+    return re.compile("".join(parts) + end)
 
 
 def without_prefix(line: str, prefix: str) -> str:

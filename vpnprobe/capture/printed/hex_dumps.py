@@ -25,6 +25,7 @@ _TCPDUMP: Final = re.compile(
 )
 _SHARK: Final = re.compile(r"^\s*(?P<offset>[0-9a-fA-F]{4,8}):?\s{1,4}(?P<bytes>[0-9a-fA-F]{2}(?: {1,2}[0-9a-fA-F]{2})*)(?=\s|$)")
 _HEXDUMP: Final = re.compile(r"^\s*(?P<offset>[0-9a-fA-F]{7,8})\s{2}(?P<bytes>[0-9a-fA-F]{2}(?: {1,2}[0-9a-fA-F]{2})*)\s+\|")
+_DIGITS: Final = tuple("0123456789abcdefABCDEF")
 _ROW: Final = 16
 """Bytes of a full row in all of them."""
 _REST: Final = re.compile(r"^\s*[0-9a-fA-F]{4,8}\s*$")
@@ -49,6 +50,8 @@ class Dump:
 
 def row_of(line: str) -> tuple[int, bytes] | None:
     """Offset and bytes of a row of a dump; None: the line is none."""
+    if line.lstrip()[:1] not in _DIGITS:
+        return None
     for pattern in (_TCPDUMP, _HEXDUMP, _SHARK):
         found = pattern.match(line)
         if found is None:

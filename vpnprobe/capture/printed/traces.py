@@ -21,7 +21,8 @@ from vpnprobe.capture.printed.hex_dumps import ip_in
 from vpnprobe.capture.printed.packets import NoPacket, PrintedPacket, Read, Reading, Unread
 from vpnprobe.evidence.packet_records import Vantage
 
-FRAMES_LIMIT: Final = 1_000_000
+FRAMES_LIMIT: Final = 300_000
+"""Most packets of one text that are read: no more are judged of one capture."""
 SAMPLE: Final = 2000
 """Packets and other lines by which it is decided how the text was printed and broken."""
 HEADING_LIMIT: Final = 40
@@ -30,8 +31,12 @@ MISSES_KEPT: Final = 8
 """Most lines that were not understood of which the text is kept."""
 SHOWN: Final = 100
 """Most characters of such a line that are kept."""
-BROKEN_LEAST: Final = 0.8
-"""Of the lines that go on in another one, so many end at the same place where a text was broken at a width."""
+BROKEN_LEAST: Final = 2
+"""So many lines go on behind the widest place where a text was broken at a width."""
+SURE_FROM: Final = 12
+"""Breaks of which one at least would be beside a space."""
+TRIED: Final = 200
+"""Packets on which it is tried how the text was broken."""
 NARROWEST: Final = 40
 """Characters."""
 
@@ -74,10 +79,14 @@ class PrintedText:
     """The first of them."""
     other_lines: int = 0
     """Lines that are of no packet: prose, commands, and what the program says besides."""
+    cut: bool = False
+    """Whether the text holds more packets than are read."""
 
     @property
     def problem(self) -> str | None:
         """What was not understood, with the nearest miss; None: everything was."""
+        if self.cut:
+            return f"only its first {self.packets} packets were read: it holds very many"
         if not self.unread:
             return None
         first = self.misses[0]
@@ -96,7 +105,8 @@ def parse(lines: Iterable[str]) -> PrintedText:
         if reader.packets >= FRAMES_LIMIT:
             break
     traces = tuple(trace for trace in reader.traces if trace.frames)
-    return PrintedText(traces, reader.packets, reader.unread, tuple(reader.misses), reader.other_lines)
+    cut = reader.packets >= FRAMES_LIMIT
+    return PrintedText(traces, reader.packets, reader.unread, tuple(reader.misses), reader.other_lines, cut)
 
 
 def _stamps(sample: Iterable[PrintedPacket | Prose]) -> list[Stamp]:
@@ -104,12 +114,32 @@ def _stamps(sample: Iterable[PrintedPacket | Prose]) -> list[Stamp]:
 
 
 def _width(sample: Iterable[PrintedPacket | Prose]) -> int | None:
-    """At how many characters the text was broken within words, as a terminal does; None: it was not."""
-    ends = Counter(width for event in sample if isinstance(event, PrintedPacket) for width in event.widths[:-1])
-    if not ends:
+    """At how many characters the text was broken within words, as a terminal does; None: it was not.
+
+    Words that were wrapped may end at one place too. But what breaks words also breaks beside spaces, which wrapping takes away: where that
+    shows nothing, both are tried, and only what leaves fewer packets unread counts.
+    """
+    packets = [event for event in sample if isinstance(event, PrintedPacket) and len(event.lines) > 1][:TRIED]
+    ends = Counter(width for packet in packets for width in packet.widths[:-1])
+    widest = max((width for packet in packets for width in packet.widths), default=0)
+    if ends[widest] < BROKEN_LEAST or widest < NARROWEST:
         return None
-    width, often = ends.most_common(1)[0]
-    return width if often >= BROKEN_LEAST * ends.total() and often > 1 and width == max(ends) and width >= NARROWEST else None
+    beside_space = sum(_breaks_beside_space(packet, widest) for packet in packets)
+    if not beside_space and ends[widest] >= SURE_FROM:
+        return None
+    gained = _unread(packets, None) - _unread(packets, widest)
+    return widest if gained > 0 or (gained == 0 and beside_space) else None
+
+
+def _breaks_beside_space(packet: PrintedPacket, width: int) -> int:
+    """Lines of a packet that end at a width, and there with a space, or before one."""
+    lines = zip(packet.lines, packet.lines[1:], packet.widths, strict=False)
+    return sum(place == width and (line[-1:] == " " or (after[:1] == " " and after[1:2] != " ")) for line, after, place in lines)
+
+
+def _unread(packets: Iterable[PrintedPacket], width: int | None) -> int:
+    session = Session(width)
+    return sum(isinstance(BY_NAME[packet.dialect].read(packet, session), Unread) for packet in packets)
 
 
 class _Reader:

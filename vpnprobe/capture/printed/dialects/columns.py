@@ -48,6 +48,7 @@ NAMES: Final[Mapping[str, str]] = {
 }
 """What a heading means; empty: nothing that matters here, but a heading all the same."""
 
+_SOURCES: Final = ("src", "ource", "SRC", "OURCE", "Src")
 _SEPARATORS: Final = ("\t", ",", ";", "|")
 _BORDER: Final = re.compile(r"^[\s|+:=-]+$")
 _NAME_IN_BRACKETS: Final = re.compile(r" \([\w/+-]{1,32}\)")
@@ -59,7 +60,8 @@ def cells_of(line: str, separator: str | None) -> list[str]:
     """The cells of a row. `separator`: None where columns are told apart by space."""
     if separator is None:
         return [cell for cell in re.split(r"\s{2,}|\t", _NAME_IN_BRACKETS.sub("", line).strip()) if cell][:COLUMNS_LIMIT]
-    cells, rest = [], line.strip(" \r\n").strip("|") if separator == "|" else line.strip("\r\n")
+    cells: list[str] = []
+    rest = line.strip(" \r\n").strip("|") if separator == "|" else line.strip("\r\n")
     while rest and len(cells) < COLUMNS_LIMIT:
         if rest.startswith('"') and (end := rest.find('"', 1)) > 0:
             cells.append(rest[1:end])
@@ -74,7 +76,7 @@ def cells_of(line: str, separator: str | None) -> list[str]:
 
 def headings_of(line: str) -> tuple[str | None, tuple[str, ...]] | None:
     """What separates the columns, and what they are; None: the line has no headings, or no two addresses among them."""
-    if len(line) > 2048 or not re.search(r"src|source|saddr", line, re.IGNORECASE):
+    if len(line) > 2048 or not any(word in line for word in _SOURCES):
         return None
     text = line.strip().lstrip(">").strip()
     for separator in (*_SEPARATORS, None):

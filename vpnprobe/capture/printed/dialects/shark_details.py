@@ -72,7 +72,7 @@ class Layer:
 
 def begins(line: str) -> Beginning | None:
     """The first line of a frame's tree."""
-    found = _FRAME.search(line, 0, 400)
+    found = _FRAME.search(line, 0, 400) if "Frame " in line else None
     return Beginning(found.start("at"), None, found.start("at")) if found is not None else None
 
 

@@ -26,7 +26,7 @@ _NOT_IP: Final = re.compile(
     r"(?:ARP|arp|RARP|STP|LLDP|CDP|IPX|AARP|LLC|EAPOL|MPLS|PPPoE [DP]|IS-IS|Loopback|Unknown|unknown|802\.1|BOOTP|CDPv|[0-9a-f:]{17} )"
 )
 _STARTS: Final = re.compile(
-    r"\s+(?:\[[^\]]{0,60}\] ?)?(?:(?P<ip>IP6?[ ,:(]|\((?:tos|class|flowlabel|hlim)\b|PktGroupId )"
+    r"\s+(?:\[[^\]]{0,60}\] ?)?(?:(?P<ip>IP6?[ ,:(]|ip6?: |\((?:tos|class|flowlabel|hlim)\b|PktGroupId )"
     r"|(?P<other>ARP|arp |RARP|STP |LLDP|CDPv|EAPOL)"
     r"|(?:[\w.@/-]{1,40} +)?(?:(?:In|Out|P|B|M) +)?(?:ifindex \d{1,9} )?(?:[0-9a-fA-F]{1,2}[:-]){5}[0-9a-fA-F]{1,2}[ ,]"
     r"|(?:[\w.@/-]{1,40} +)?(?P<way>In|Out|P|B|M|in|out|--) +(?=IP6?[ ,(]|ethertype|[\w:.%/-]{3,255}))"
@@ -83,8 +83,7 @@ def _untimed(line: str, pair: Pair | None) -> Beginning | None:
 
 def goes_on(packet: PrintedPacket, line: str) -> bool:
     """Whether a line is of the packet though one seems to begin in it: the addresses after the header of `-v`, and what ICMP quotes."""
-    found = begins(line)
-    if found is not None and found.stamp is not None:
+    if _STAMPED.match(line, len(line) - len(line.lstrip())):
         return False
     text = packet.joined(None)
     if pair_in(text) is None:
