@@ -25,6 +25,8 @@ class Endpoints(NamedTuple):
     """0: the protocol has no ports."""
     destination: str
     destination_port: int
+    length: int | None = None
+    """Bytes behind the IP header, where the line says so elsewhere; None: it does not."""
 
 
 UDP_HEADER_BYTES: Final = 8

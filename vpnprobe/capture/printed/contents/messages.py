@@ -19,6 +19,8 @@ from vpnprobe.wire.wireguard import (
     TransportData,
 )
 
+SA_LEAST: Final = 150
+"""Bytes from which on an answer to IKE_SA_INIT has a proposal in it: a refusal or a cookie is shorter, RFC 7296 section 2.6."""
 OPENVPN_OPCODES: Final = {
     f"P_{opcode.name}" if not opcode.name.startswith("HARD") and not opcode.name.startswith("SOFT") else f"P_CONTROL_{opcode.name}": opcode
     for opcode in Opcode

@@ -34,6 +34,7 @@ def content_of(text: str, ends: Endpoints, protocol: int | None = None, length: 
     `protocol` and `length` (of the payload of IP, bytes): where `-v` printed them.
     """
     text = _CHECKSUM.sub("", text.strip(), count=1)
+    ends = ends._replace(length=length)
     for prefix, reader in READERS:
         if text.startswith(prefix):
             found = reader(text, ends)

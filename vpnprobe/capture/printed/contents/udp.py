@@ -7,7 +7,7 @@ from typing import Final
 from vpnprobe.capture.printed.contents import messages
 from vpnprobe.capture.printed.contents.base import Content, Endpoints, cut, datagram, fields
 from vpnprobe.capture.printed.contents.ip import esp, lcp
-from vpnprobe.wire import l2tp
+from vpnprobe.wire import ikev2, l2tp
 
 ISAKMP_HEADER_BYTES: Final = 28
 L2TP_3_CONTROL: Final = (l2tp.TYPE_BIT | l2tp.LENGTH_BIT | l2tp.SEQUENCE_BIT | 3).to_bytes(2, "big") + b"\0\x0c" + bytes(8)
@@ -66,8 +66,17 @@ def ike(text: str, ends: Endpoints) -> Content | None:
         spis = messages.made_up_spis(ends, initiator=initiator, opening=exchange in (2, 34) and initiator and not flags & 1)
     told = _LARGER.search(rest)
     length = max(ISAKMP_HEADER_BYTES, int(told["length"])) if told else ISAKMP_HEADER_BYTES
-    head = messages.ike(spis, version, exchange, flags, int(found["msgid"] or "0", 16), length=length)
+    head = messages.ike(spis, version, exchange, flags, int(found["msgid"] or "0", 16), length=length, next_payload=_first(rest, ends))
     return messages.ike_datagram(head, length, ends, marked=text.startswith("NONESP-encap"))
+
+
+def _first(rest: str, ends: Endpoints) -> int:
+    """The first payload of a message of IKEv2, as far as its payloads are printed or its length tells; 0: nothing does."""
+    if "(sa:" in rest or "(v2ke" in rest:
+        return int(ikev2.PayloadType.SA)
+    if "(n:" in rest:
+        return int(ikev2.PayloadType.NOTIFY)
+    return int(ikev2.PayloadType.SA) if (ends.length or 0) >= messages.SA_LEAST else 0
 
 
 def other_l2tp(_text: str, ends: Endpoints) -> Content | None:

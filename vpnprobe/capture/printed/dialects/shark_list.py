@@ -232,7 +232,8 @@ class _Line:
             answers = "Response" in second["roles"] if told else not by_initiator
             flags = INITIATOR_FLAG * by_initiator | RESPONSE_FLAG * answers
             spis = messages.made_up_spis(ends, initiator=by_initiator, opening=exchange == 34 and by_initiator)
-            head = messages.ike(spis, 0x20, exchange, flags, int(second["id"] or "0", 16))
+            first = int(ikev2.PayloadType.SA) if self.length >= messages.SA_LEAST else 0
+            head = messages.ike(spis, 0x20, exchange, flags, int(second["id"] or "0", 16), next_payload=first)
         else:
             exchange = next((number for name, number in _IKE_1_EXCHANGES.items() if self.info.startswith(name)), 0)
             if not exchange:

@@ -20,6 +20,8 @@ HEAD_LIMIT: Final = 400
 COPIES_LIMIT: Final = 200_000
 """Most packets of pktmon that are remembered so as not to count them at each place that they pass."""
 LARGEST_TTL: Final = 255
+KIND_SHOWN: Final = 40
+"""Most characters that are told of what was not understood."""
 
 _STAMPED: Final = re.compile(rf"(?<![\d.:,/-]){STAMP}(?=\s)")
 _NOT_IP: Final = re.compile(
@@ -47,6 +49,7 @@ _PROTOCOL: Final = re.compile(r"\b(?:proto|next-header)[: ]+[\w.-]+ \((\d{1,3})\
 _INNER: Final = re.compile(r"^\s+IP6? \(|^\s+(?:IP6? )?\S+ > \S+: ")
 _GROUP: Final = re.compile(r"PktGroupId (?P<group>\d{1,24}), PktNumber (?P<number>\d{1,12})")
 _TRUNCATED: Final = re.compile(r"^truncated-ip6? - \d{1,6} bytes missing! ?")
+_PART_OF_ADDRESS: Final = re.compile(r"^\d{1,3}(?:\.\d{1,3}){0,2}$")
 IPV4_HEADER: Final = 20
 
 
@@ -117,14 +120,13 @@ def _packet(pair: Pair, text: str, before: str, told: str, session: Session) -> 
     protocol = int(found[1]) if (found := _PROTOCOL.search(told)) else None
     with_ports = has_ports(rest, protocol)
     source, destination = _endpoint(pair.source, with_ports), _endpoint(pair.destination, with_ports)
-    if (source is None or destination is None) and protocol is None:
-        # What is printed behind the addresses of other protocols of IP is not known by its beginning.
-        source, destination = (pair.source, 0), (pair.destination, 0)
     if source is None or destination is None:
+        if not KNOWN.match(rest):
+            return Unread(f"is of a kind that is not read: {rest[:KIND_SHOWN]!r}")
         return Unread(f"has no port where one is due: {pair.source} and {pair.destination}")
     content = content_of(rest, Endpoints(*source, *destination), protocol, _payload_length(told, before))
     if content is None:
-        return Unread(f"is of a kind that is not read: {rest[:40]!r}" if rest else "ends behind its addresses")
+        return Unread(f"is of a kind that is not read: {rest[:KIND_SHOWN]!r}" if rest else "ends behind its addresses")
     way = _WAY.search(before)
     ttl, identification = _TTL.search(told), _IDENTIFICATION.search(told)
     found_read = Read(
@@ -177,7 +179,9 @@ def _endpoint(text: str, with_port: bool) -> tuple[str, int] | None:
         # Some write a colon before the port of an IPv4 address.
         address, _, last = text.rpartition(":")
     port = port_number(last)
-    return (address, port) if address and port is not None else None
+    if port is None or not address or _PART_OF_ADDRESS.match(address):
+        return None
+    return address, port
 
 
 TCPDUMP: Final = Dialect("tcpdump", begins, read, goes_on)
