@@ -17,6 +17,7 @@ from vpnprobe.capture.followers.base import (
     ends_of,
     seems_ttl_limited,
 )
+from vpnprobe.capture.followers.ike_sizes import SizedNegotiations
 from vpnprobe.capture.followers.ipsec import encapsulated
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations import ikev1, ikev2
@@ -92,6 +93,11 @@ class IkeFollower(PacketFollower):
 
     def __init__(self) -> None:
         self._conversations: dict[tuple[bytes, frozenset[str]], IkeConversation] = {}
+        self._sized = SizedNegotiations()
+
+    def take_unseen(self, frame: Frame, length: int) -> Iterable[CapturedMessage]:
+        self._sized.take(frame, length)
+        return ()
 
     def take_datagram(self, frame: Frame, payload: bytes, length: int) -> Iterable[CapturedMessage] | None:
         """A datagram of port 500, or of 4500 where the non-ESP marker stands before it."""
@@ -114,6 +120,9 @@ class IkeFollower(PacketFollower):
     def summaries(self) -> Iterable[ConversationSummary]:
         for (spi, _), conversation in self._conversations.items():
             yield conversation.summary(spi)
+        if not self._conversations:
+            # Where some of its messages can be read, what was not is no conversation of its own.
+            yield from self._sized.summaries()
 
 
 def _described(message: object, version: int) -> tuple[str, Mapping[str, int | str]]:

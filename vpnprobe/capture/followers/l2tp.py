@@ -21,6 +21,7 @@ from vpnprobe.capture.followers.base import (
     seems_ttl_limited,
 )
 from vpnprobe.capture.followers.data_packets import DataPackets
+from vpnprobe.capture.followers.l2tp_sizes import SizedTunnels
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.contract import OF_SESSION, Sender
 from vpnprobe.conversations.l2tp import L2tpTracker, State, data_name, describe
@@ -96,6 +97,11 @@ class L2tpFollower(PacketFollower):
     def __init__(self) -> None:
         self._tunnels: dict[object, L2tpConversation] = {}
         self._version_3: dict[object, Flow] = {}
+        self._sized = SizedTunnels()
+
+    def take_unseen(self, frame: Frame, length: int) -> Iterable[CapturedMessage]:
+        self._sized.take(frame, length)
+        return ()
 
     def take_datagram(self, frame: Frame, payload: bytes, length: int) -> Iterable[CapturedMessage] | None:
         """A datagram with port 1701 at an end."""
@@ -128,3 +134,6 @@ class L2tpFollower(PacketFollower):
                 yield tunnel.flow.summary(tunnel.tracker.stage, detail)
         for flow in self._version_3.values():
             yield flow.summary("other")
+        if not self._tunnels:
+            # Where some of its messages can be read, what was not is no conversation of its own.
+            yield from self._sized.summaries()

@@ -44,7 +44,7 @@ MIDSTREAM_LEAST: Final = 3
 DATA_LEAST: Final = 24
 """Bytes of the shortest data packet."""
 NOT_OURS: Final = 148
-"""WireGuard's initiation, which no first packet of OpenVPN's is as long as."""
+"""Bytes of the first message of another protocol that is found on any port; no first packet of OpenVPN's is as long."""
 _SESSION: Final = bytes(8)
 
 

@@ -48,7 +48,7 @@ NAMES: Final[Mapping[str, str]] = {
 }
 """What a heading means; empty: nothing that matters here, but a heading all the same."""
 
-_SOURCES: Final = ("src", "ource", "SRC", "OURCE", "Src")
+_SOURCES: Final = ("src", "source")
 _SEPARATORS: Final = ("\t", ",", ";", "|")
 _BORDER: Final = re.compile(r"^[\s|+:=-]+$")
 _NAME_IN_BRACKETS: Final = re.compile(r" \([\w/+-]{1,32}\)")
@@ -76,7 +76,7 @@ def cells_of(line: str, separator: str | None) -> list[str]:
 
 def headings_of(line: str) -> tuple[str | None, tuple[str, ...]] | None:
     """What separates the columns, and what they are; None: the line has no headings, or no two addresses among them."""
-    if len(line) > 2048 or not any(word in line for word in _SOURCES):
+    if len(line) > 2048 or not any(word in line.lower() for word in _SOURCES):
         return None
     text = line.strip().lstrip(">").strip()
     for separator in (*_SEPARATORS, None):

@@ -226,10 +226,11 @@ class _Line:
         second = _IKE_2.match(self.info)
         if second:
             exchange = _IKE_2_EXCHANGES[second["exchange"]]
-            told = "esponder" in second["roles"] or "nitiator" in second["roles"]
-            opens = exchange == ikev2.Exchange.IKE_SA_INIT and "Request" in second["roles"]
-            by_initiator = "nitiator" in second["roles"] if told else self._is_initiator(opens=opens)
-            answers = "Response" in second["roles"] if told else not by_initiator
+            roles = second["roles"].lower()
+            told = "responder" in roles or "initiator" in roles
+            opens = exchange == ikev2.Exchange.IKE_SA_INIT and "request" in roles
+            by_initiator = "initiator" in roles if told else self._is_initiator(opens=opens)
+            answers = "response" in roles if told else not by_initiator
             flags = INITIATOR_FLAG * by_initiator | RESPONSE_FLAG * answers
             spis = messages.made_up_spis(ends, initiator=by_initiator, opening=exchange == 34 and by_initiator)
             first = int(ikev2.PayloadType.SA) if self.length >= messages.SA_LEAST else 0
