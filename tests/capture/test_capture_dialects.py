@@ -133,6 +133,11 @@ def test_what_was_not_understood_is_counted_and_the_first_of_it_shown() -> None:
     assert read("prose\n").problem is None
 
 
+def test_a_number_beyond_its_field_is_no_number_of_ours() -> None:
+    printed = read(f"10:00:00.1 IP 192.0.2.1.1 > 192.0.2.2.1723: Flags [.], seq {'9' * 20}, ack 1, win 9, length 3\n")
+    assert (printed.unread, printed.misses[0].why) == (1, "has a number beyond its field")
+
+
 @pytest.mark.parametrize("digits", [5, 12, 40, 5000])
 def test_numbers_beyond_a_field_end_nothing(digits: int) -> None:
     huge = "9" * digits

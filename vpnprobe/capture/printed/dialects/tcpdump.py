@@ -48,6 +48,8 @@ _OFFSET: Final = re.compile(r"\boffset (\d{1,6})\b")
 _PROTOCOL: Final = re.compile(r"\b(?:proto|next-header)[: ]+[\w.-]+ \((\d{1,3})\)")
 _INNER: Final = re.compile(r"^\s+IP6? \(|^\s+(?:IP6? )?\S+ > \S+: ")
 _GROUP: Final = re.compile(r"PktGroupId (?P<group>\d{1,24}), PktNumber (?P<number>\d{1,12})")
+_BEYOND: Final = re.compile(r"(?<![\w.])\d{11,}(?![\w.])")
+"""More digits than a field of 32 bits has."""
 _TRUNCATED: Final = re.compile(r"^truncated-ip6? - \d{1,6} bytes missing! ?")
 _PART_OF_ADDRESS: Final = re.compile(r"^\d{1,3}(?:\.\d{1,3}){0,2}$")
 IPV4_HEADER: Final = 20
@@ -117,6 +119,8 @@ def read(packet: PrintedPacket, session: Session) -> Reading:
 
 def _packet(pair: Pair, text: str, before: str, told: str, session: Session) -> Reading:
     rest = _TRUNCATED.sub("", text[pair.end :].strip())
+    if _BEYOND.search(rest, 0, HEAD_LIMIT):
+        return Unread("has a number beyond its field")
     protocol = int(found[1]) if (found := _PROTOCOL.search(told)) else None
     with_ports = has_ports(rest, protocol)
     source, destination = _endpoint(pair.source, with_ports), _endpoint(pair.destination, with_ports)
