@@ -14,7 +14,8 @@ from typing import Final, Self, assert_never
 
 from vpnprobe.capture import linktypes, pcap, pcapng
 from vpnprobe.capture.pcap import Record
-from vpnprobe.capture.sources import Source, unreadable
+from vpnprobe.capture.pipes import unreadable
+from vpnprobe.capture.sources import Source
 from vpnprobe.errors import DecodeError
 
 __all__ = ["CaptureFormat", "CaptureReader", "CapturedPacket", "read_packets", "recognise"]
@@ -132,13 +133,16 @@ def open_source(path: Path) -> tuple[Source, CaptureFormat]:
         return source, capture_format
     with source:
         if not source.head:
-            hint = (
-                "is empty (0 bytes): capture again with tcpdump -w FILE"
-                if source.compression is None
-                else "holds nothing that can be unpacked"
-            )
-            raise unreadable(path, hint)
+            raise unreadable(path, _why_nothing(source))
         raise unreadable(path, f"looks like {_likeness(source.head)}, not like a capture: give pcap, pcapng or tcpdump's printed text")
+
+
+def _why_nothing(source: Source) -> str:
+    if source.compression is not None:
+        return "holds nothing that can be unpacked"
+    if source.failure is not None:
+        return f"cannot be read: {source.failure.problem}"
+    return "is empty (0 bytes): capture again with tcpdump -w FILE"
 
 
 def read_packets(path: Path) -> CaptureReader:
@@ -147,9 +151,15 @@ def read_packets(path: Path) -> CaptureReader:
     if capture_format is CaptureFormat.TCPDUMP_TEXT:
         source.close()
         raise unreadable(path, "looks like text, not like a pcap or pcapng file")
+    return packets_of(source, capture_format)
+
+
+def packets_of(source: Source, capture_format: CaptureFormat) -> CaptureReader:
+    """The reader of an opened pcap or pcapng input, which it closes. Raises UsageError (UNREADABLE) for one without a whole header."""
     if capture_format is CaptureFormat.PCAP and len(source.head) < 24:
         source.close()
-        raise unreadable(path, f"is a pcap file that ends within its header ({len(source.head)} bytes): capture again with tcpdump -w FILE")
+        hint = f"is a pcap file that ends within its header ({len(source.head)} bytes): capture again with tcpdump -w FILE"
+        raise unreadable(source.path, hint)
     return CaptureReader(source, capture_format)
 
 

@@ -12,9 +12,10 @@ from typing import Final
 
 from vpnprobe.capture.decode import Decoder
 from vpnprobe.capture.ends import Ends
-from vpnprobe.capture.files import CaptureFormat, CaptureReader, open_source, read_packets
+from vpnprobe.capture.files import CaptureFormat, CaptureReader, open_source, packets_of
 from vpnprobe.capture.frames import frame_of
-from vpnprobe.capture.sources import CHUNK_BYTES, Source, unreadable
+from vpnprobe.capture.pipes import unreadable
+from vpnprobe.capture.sources import CHUNK_BYTES, Source
 from vpnprobe.capture.tcpdump_text import TcpdumpTrace, parse
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.circumstances import Circumstances, read_note
@@ -64,8 +65,7 @@ def read_capture(path: Path) -> CaptureInput:
     if capture_format is CaptureFormat.TCPDUMP_TEXT:
         with source:
             return _read_text(path, source)
-    source.close()
-    with read_packets(path) as reader:
+    with packets_of(source, capture_format) as reader:
         return _read_packets(reader)
 
 

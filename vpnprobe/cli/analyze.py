@@ -1,5 +1,6 @@
 """`vpnprobe analyze`: verdicts from captures, of one end or of both, without a network."""
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -35,15 +36,15 @@ UNKNOWN_VANTAGE: Final = "vantage-unknown"
 
 
 @click.command()
-@click.argument("captures", nargs=-1, type=click.Path(path_type=Path), metavar="CAPTURE...")
-@click.option("--client", type=click.Path(path_type=Path), metavar="FILE", help="A capture that was taken at the client.")
-@click.option("--server", type=click.Path(path_type=Path), metavar="FILE", help="A capture of the same path that was taken at the server.")
+@click.argument("captures", nargs=-1, type=click.Path(), metavar="CAPTURE...")
+@click.option("--client", type=click.Path(), metavar="FILE", help="A capture that was taken at the client.")
+@click.option("--server", type=click.Path(), metavar="FILE", help="A capture of the same path that was taken at the server.")
 @output_options
 @judging_options
 def analyze(
-    captures: tuple[Path, ...],
-    client: Path | None,
-    server: Path | None,
+    captures: tuple[str, ...],
+    client: str | None,
+    server: str | None,
     folder: Path | None,
     as_json: bool,
     quiet: bool,
@@ -57,8 +58,9 @@ def analyze(
     """Analyses captures: pcap or pcapng, plain or compressed, or what tcpdump printed.
 
     Captures of both ends of a path, named with --client and --server, prove what one alone cannot: that a packet left and did not arrive.
-    Bare files and folders are analysed one by one. A result folder is written where -o names one.
+    Bare files and folders are analysed one by one; - is standard input. A result folder is written where -o names one.
     """
+    from vpnprobe.capture.pipes import input_path, is_standard_input, require_read_once
     from vpnprobe.cli.finishing import now, publish, rule_set, show, status_of
 
     output = output_of(folder, as_json=as_json, quiet=quiet, no_color=no_color)
@@ -67,9 +69,14 @@ def analyze(
         raise UsageError("name a capture, or both ends' with --client FILE --server FILE")
     if captures and (client is not None or server is not None):
         raise UsageError("give either captures, or --client FILE and --server FILE")
+    bare, ends = [input_path(name) for name in captures], [None if name is None else input_path(name) for name in (client, server)]
+    inputs = [path for path in (*bare, *ends) if path is not None]
+    require_read_once(inputs)
+    if any(map(is_standard_input, inputs)) and sys.stdin is not None and sys.stdin.isatty():
+        click.echo("Reading from the terminal: paste what tcpdump printed, and end it with Ctrl-D on a line of its own.", err=True)
     started, began = now(), time.monotonic()
     analysis = Analysis(judging, rule_set(judging))
-    found = analysis.ends(client, server) if not captures else analysis.files(captures)
+    found = analysis.files(bare) if bare else analysis.ends(*ends)
     for line in found.problems:
         click.echo(line, err=True)
     result = found.result(
@@ -239,11 +246,11 @@ def _file(capture: "CaptureInput", vantage: "Vantage | None", verdicts: tuple[Ve
 
 
 def _existing(paths: Iterable[Path]) -> list[Path]:
-    from vpnprobe.capture.sources import unreadable
+    from vpnprobe.capture.pipes import is_standard_input, unreadable
 
     found = list(paths)
     for path in found:
-        if not path.exists():
+        if not is_standard_input(path) and not path.exists():
             raise unreadable(path, "there is no such file or folder")
     return found
 
