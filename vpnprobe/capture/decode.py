@@ -7,7 +7,6 @@ and names.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from vpnprobe.capture.ends import Ends, EndsFinder
@@ -16,6 +15,7 @@ from vpnprobe.capture.followers.registry import FOLLOWERS
 from vpnprobe.capture.followers.tcp import RESET, TcpFollower
 from vpnprobe.capture.followers.udp import UdpFollower
 from vpnprobe.capture.frames import Frame
+from vpnprobe.capture.host_pairs import HostPairs, IcmpError
 from vpnprobe.capture.moves import Moves
 from vpnprobe.capture.streams import connection_key
 from vpnprobe.errors import DecodeError
@@ -42,20 +42,6 @@ _KINDS: Final[Mapping[int, RefusalKind]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class IcmpError:
-    """A time-exceeded or unreachable message."""
-
-    number: int
-    at: float
-    source: str
-    """Who sent it."""
-    destination: str
-    kind: RefusalKind | None
-    """None: time exceeded."""
-    quote: Quote
-
-
 class Decoder:
     """One capture, frame by frame."""
 
@@ -70,8 +56,12 @@ class Decoder:
         """TCP segments by sender and connection, known by what no NAT changes."""
         self.cut = False
         """More was captured than is kept."""
+        self.own = False
+        """Whether the capture holds payloads of a vpnprobe run."""
         self._segments_kept = 0
         self._messages: list[CapturedMessage] = []
+        self._by_hosts: HostPairs | None = None
+        self._summarised: tuple[int, list[ConversationSummary]] = (0, [])
         followed = [(spec, spec.packets()) for spec in FOLLOWERS if spec.packets is not None]
         self._followers = [follower for _, follower in followed]
         self._by_protocol = {number: follower for spec, follower in followed for number in spec.ip_protocols}
@@ -91,6 +81,7 @@ class Decoder:
         self.first_at, self.last_at = min(self.first_at, frame.at), max(self.last_at, frame.at)
         self.finder.take(frame)
         for captured in self._seen_in(frame):
+            self.own |= captured.own
             if len(self._messages) < CAPTURED_LIMIT:
                 self._messages.append(captured)
             else:
@@ -139,22 +130,30 @@ class Decoder:
         """In the order of their frames."""
         return self._messages
 
-    @property
-    def own(self) -> bool:
-        """Whether the capture holds payloads of a vpnprobe run."""
-        return any(captured.own for captured in self._messages)
-
     def ends(self) -> Ends | None:
-        """The pair that the VPN traffic is between, of conversations that have moved at their beginning; None: there is none."""
+        """The one pair that the VPN traffic is between, of conversations that have moved at their beginning; None: there is none."""
         return self.finder.ends(map(self.moves.begun, self._messages))
 
     @property
     def moves(self) -> Moves:
         """What is known so far of conversations that have moved."""
-        return Moves(moved for follower in self._followers for moved in follower.moved())
+        return self.hosts.moves
+
+    @property
+    def hosts(self) -> HostPairs:
+        """What was seen so far by the pairs of hosts that it is between."""
+        if self._by_hosts is None or self._by_hosts.frames != self.frames:
+            moves = Moves(moved for follower in self._followers for moved in follower.moved())
+            self._by_hosts = HostPairs(self.frames, self._messages, self.icmp_errors, moves)
+        return self._by_hosts
 
     def conversations(self) -> list[ConversationSummary]:
         """All VPN conversations, in the order of their first frames."""
+        if self._summarised[0] != self.frames:
+            self._summarised = (self.frames, self._summaries())
+        return self._summarised[1]
+
+    def _summaries(self) -> list[ConversationSummary]:
         clients = {
             captured.source[0] if captured.from_client else captured.destination[0]: None
             for captured in self._messages
@@ -177,8 +176,8 @@ class Decoder:
 
     def record(self, ends: Ends, vantage: Vantage) -> EndRecord:
         """What the capture says as the record of one end."""
-        own, moves = self.own, self.moves
-        placed = [(captured, moves.between(captured, ends)) for captured in self._messages]
+        own, moves = self.own, self.hosts.moves
+        placed = [(captured, moves.between(captured, ends)) for captured in self.hosts.messages(ends)]
         ours = [between for _, between in placed if between is not None]
         packet_records = tuple(
             self._packet_record(between, ends, vantage, own=own, ttl_limited=self.ttl_limited(captured), moved=between is not captured)
@@ -231,7 +230,7 @@ class Decoder:
         here, there = (ends.client, ends.server) if vantage is Vantage.CLIENT else (ends.server, ends.client)
         direction = Direction.C2S if vantage is Vantage.CLIENT else Direction.S2C
         quoted = QuotedMessages(captured_messages)
-        for error in self.icmp_errors:
+        for error in self.hosts.icmp_errors(ends):
             if error.kind is None or (str(error.quote.source), str(error.quote.destination)) != (here, there):
                 continue
             for check, key in quoted.of(error.quote, ends, own=self.own):
