@@ -170,9 +170,9 @@ class Decoder:
             found = list(link(found))
         return sorted(found, key=lambda summary: (summary.first_frame or 0, summary.protocol))
 
-    def recurring_keys(self) -> set[str]:
-        """Keys that may come again in another attempt, so that they do not show two captures to be of the same one."""
-        return {captured.key for captured in self._messages if captured.recurs}
+    def recurring_keys(self, ends: Ends) -> set[str]:
+        """Keys of this pair that may come again in another attempt, so that they do not show two captures to be of the same one."""
+        return {captured.key for captured in self.hosts.messages(ends) if captured.recurs}
 
     def record(self, ends: Ends, vantage: Vantage) -> EndRecord:
         """What the capture says as the record of one end."""

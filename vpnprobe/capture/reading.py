@@ -4,9 +4,10 @@ A capture file is one trace. A printed text may hold several, each by itself: pe
 at the server one after the other.
 """
 
+import hashlib
 import io
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from vpnprobe.capture.ends import Ends
 from vpnprobe.capture.files import CaptureFormat, CaptureReader, open_source, packets_of
 from vpnprobe.capture.frames import frame_of
 from vpnprobe.capture.pipes import unreadable
+from vpnprobe.capture.recording import COMPARED_BYTES, Recording
 from vpnprobe.capture.sources import CHUNK_BYTES, Source
 from vpnprobe.capture.tcpdump_text import TcpdumpTrace, parse
 from vpnprobe.errors import DecodeError
@@ -57,6 +59,7 @@ class CaptureInput:
     readable: bool
     problem: str | None
     traces: tuple[PacketTrace, ...] = ()
+    recording: Recording = field(default_factory=Recording)
 
 
 def read_capture(path: Path) -> CaptureInput:
@@ -70,22 +73,23 @@ def read_capture(path: Path) -> CaptureInput:
 
 
 def _read_packets(reader: CaptureReader) -> CaptureInput:
-    decoder = Decoder()
+    decoder, recording = Decoder(), Recording()
     first_at: float | None = None
     for packet in reader:
         first_at = packet.at if first_at is None else first_at
+        recording.packet(packet.data[:COMPARED_BYTES], packet.at)
         frame = frame_of(packet)
         if frame is not None:
             decoder.take(frame)
     problem = reader.problem or ("only part of its packets was judged: it holds very many" if decoder.cut else None)
     notes = (read_note(comment.decode("utf-8", "replace")) for comment in reader.comments)
     trace = PacketTrace(decoder, first_at, circumstances=next((found for found in notes if found is not None), None))
-    return CaptureInput(reader.file, reader.format, reader.linktype, reader.packets, reader.readable, problem, (trace,))
+    return CaptureInput(reader.file, reader.format, reader.linktype, reader.packets, reader.readable, problem, (trace,), recording)
 
 
 def _read_text(path: Path, source: Source) -> CaptureInput:
     problem: str | None = None
-    lines = _Lines(source)
+    lines, recording = _Lines(source), Recording()
     printed = parse(lines)
     if not printed.packet_lines:
         raise unreadable(path, "is text without one packet line of tcpdump: give what tcpdump printed, or a pcap file")
@@ -94,7 +98,12 @@ def _read_text(path: Path, source: Source) -> CaptureInput:
     elif printed.unread:
         problem = f"{printed.unread} of {printed.packet_lines} packet lines are of a kind that is not read"
     traces = tuple(_trace_of(trace) for trace in printed.traces)
-    return CaptureInput(str(path), CaptureFormat.TCPDUMP_TEXT, None, printed.packet_lines, lines.failure is None, problem, traces)
+    recording.content(lines.digest.digest())
+    for frame in (frame for trace in printed.traces for frame in trace.frames):
+        known_by = (frame.source, frame.destination, frame.protocol, frame.data[:COMPARED_BYTES], frame.length, frame.identification)
+        recording.packet(known_by, frame.at)
+    name, sound = CaptureFormat.TCPDUMP_TEXT, lines.failure is None
+    return CaptureInput(str(path), name, None, printed.packet_lines, sound, problem, traces, recording)
 
 
 class _Lines:
@@ -103,11 +112,14 @@ class _Lines:
     def __init__(self, source: Source) -> None:
         self._source = source
         self.failure: DecodeError | None = None
+        self.digest = hashlib.blake2b(digest_size=16)
+        """Of what was read so far."""
 
     def __iter__(self) -> Iterator[str]:
         rest = b""
         try:
             while (chunk := self._source.take_up_to(CHUNK_BYTES)) and self._source.offset < TEXT_LIMIT_BYTES:
+                self.digest.update(chunk)
                 *lines, rest = (rest + chunk).split(b"\n")
                 yield from (line.decode("utf-8", "replace") for line in lines)
                 rest = rest[:CHUNK_BYTES]
