@@ -16,7 +16,7 @@ from vpnprobe.evidence.attempts import SYN
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.observations.schema import ConversationSummary
 
-PATHS_LIMIT: Final = 100
+PATHS_LIMIT: Final = 50
 """Most paths of one input that are judged."""
 _VPN_PORTS: Final = frozenset().union(*(spec.tcp_ports | spec.server_ports for spec in FOLLOWERS))
 

@@ -36,7 +36,7 @@ def decide_all(examined: Examined, judging: Judging, rules: RuleSet) -> Decided:
     """The verdicts of each pair of hosts, and those of the one that was asked about; where there is none, what holds whichever is meant."""
     if not examined.paths:
         return _unjudged(_decided(examined, judging, rules), examined)
-    each = [_decided(path, judging, rules) for path in examined.paths]
+    each = [_decided(replace(path, conversations=examined.conversations), judging, rules) for path in examined.paths]
     first = each[0] if examined.is_first else None
     named = _names(examined.paths)
     renamed = [one if one is first else _renamed(one, name) for one, name in zip(each, named, strict=True)]
@@ -134,7 +134,7 @@ def _what_to_run(verdict: Verdict, examined: Examined) -> Reason:
         both = "both ends' captures of one attempt, given with --client FILE --server FILE, show what arrived; or "
         one_sided = examined.client is None or examined.server is None
         return Reason(NOT_IN_CAPTURE, f"To know: {both if one_sided else ''}{run}.")
-    if examined.client is None and examined.server is None and (examined.conversations or examined.between is not None):
+    if examined.client is None and examined.server is None and examined.conversations:
         return Reason(
             UNKNOWN_VANTAGE, f"The capture does not show at which end it was taken: name it with --client FILE or --server FILE; or {run}."
         )

@@ -75,7 +75,25 @@ def _without_advice(result: Result) -> Headline:
     if kept := list(kept_by_hosts(result)):
         whose = listed([f"the {one.host}'s own firewall" for one in kept])
         return Headline("mute", f"{whose[0].upper()}{whose[1:]} {_verb(kept, 'is', 'are')} in the way", opening(kept[0]))
+    if result.paths:
+        return _of_several_paths(result)
     return Headline("mute", "Nothing could be shown, neither to work nor to fail", _why(result, Feasibility.UNKNOWN))
+
+
+def _of_several_paths(result: Result) -> Headline:
+    """Where nothing is said of all pairs of hosts together: why, or what is said of each."""
+    reasons = {verdict.because[0].text for verdict in result.verdicts}
+    if len(reasons) == 1:
+        return Headline("mute", "Nothing is judged of these captures together", _first([*reasons]))
+    said = f"{len(result.paths)} pairs of hosts, each with verdicts of its own"
+    working = sum(any(verdict.feasibility in WORKS for verdict in path.verdicts) for path in result.paths)
+    failing = sum(any(verdict.feasibility is Feasibility.INFEASIBLE for verdict in path.verdicts) for path in result.paths)
+    shown = (
+        f"A VPN works between {working} of them, and one does not between {failing}."
+        if working or failing
+        else "None is shown to work or to fail."
+    )
+    return Headline("mute", said, f"{shown} Each is listed below.")
 
 
 def _is_about_profile(result: Result) -> bool:

@@ -1,11 +1,15 @@
 """The pairs of hosts of an input, each with the verdicts of its own, as the lines of a report."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from vpnprobe.observations.schema import Feasibility, PathVerdicts, Verdict
+from vpnprobe.observations.schema import ConversationSummary, Feasibility, PathVerdicts, Verdict
 from vpnprobe.report.rows import Anchors, VerdictLine, verdict_lines
 from vpnprobe.report.words import visible
+
+MOST_SEEN: Final = 4
+"""Conversations of one pair that are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +19,16 @@ class HostPair:
     client: str
     server: str
     verdicts: tuple[VerdictLine, ...]
-    """Of the protocols that they are seen to talk."""
+    """Of the protocols that something is known of."""
+    seen: tuple[str, ...]
+    """The conversations between them, and how far they got."""
 
     @property
     def sentence(self) -> str:
         """All in one line."""
         said = (f"{line.name} {line.mark.word}. {line.reasons[0].text}" for line in self.verdicts)
-        return f"{self.client} → {self.server}: {' '.join(said) or 'nothing is known.'}"
+        seen = f"seen: {'; '.join(self.seen) or 'no conversation'}."
+        return f"{self.client} → {self.server}: {' '.join(said) or seen}"
 
 
 def says_something(verdict: Verdict) -> bool:
@@ -30,9 +37,17 @@ def says_something(verdict: Verdict) -> bool:
     return seen or verdict.feasibility is not Feasibility.UNKNOWN
 
 
-def host_pairs(paths: Sequence[PathVerdicts], anchors: Anchors) -> tuple[HostPair, ...]:
+def host_pairs(paths: Sequence[PathVerdicts], conversations: Iterable[ConversationSummary], anchors: Anchors) -> tuple[HostPair, ...]:
     """A line a pair, in the order of the document."""
+    seen: dict[frozenset[str], dict[str, None]] = {}
+    for one in conversations:
+        seen.setdefault(frozenset((one.client.address, one.server.address)), {})[visible(f"{one.protocol} {one.stage}")] = None
     return tuple(
-        HostPair(visible(path.client), visible(path.server), verdict_lines(filter(says_something, path.verdicts), None, anchors))
+        HostPair(
+            visible(path.client),
+            visible(path.server),
+            verdict_lines(filter(says_something, path.verdicts), None, anchors),
+            tuple(seen.get(frozenset((path.client, path.server)), ()))[:MOST_SEEN],
+        )
         for path in paths
     )
