@@ -13,8 +13,9 @@ from vpnprobe.capture.analysis import examine
 from vpnprobe.capture.ends import Ends
 from vpnprobe.capture.paths import paths_of, vpn_paths
 from vpnprobe.capture.reading import read_capture
-from vpnprobe.cli import run_command
+from vpnprobe.cli import path_verdicts, run_command
 from vpnprobe.evidence.packet_records import Vantage
+from vpnprobe.observations.schema import Feasibility, PathVerdicts, Reason, Verdict
 from vpnprobe.wire.gre import EnhancedGre
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment, UdpDatagram
 from vpnprobe.wire.openvpn import PORT
@@ -82,14 +83,31 @@ def test_each_client_has_verdicts_of_its_own(tmp_path: Path, capsys: pytest.Capt
         assert all(one.startswith(f"{path['client']}-{path['server']}-") for one in rests_on)
 
 
-def test_one_clients_servers_each_with_another_protocol_share_the_verdicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What the one client talks with one server alone is said of the capture; what it talks with both is said of each."""
+def test_one_clients_servers_share_the_verdicts_that_are_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither server answers."""
     packets = [reset(CLIENT, SERVER, 1, ttl=64), *calling(CLIENT, THIRD, ttl=64), syn(CLIENT, THIRD, 1723), reset(CLIENT, THIRD, 3, ttl=64)]
     document = analysed(tmp_path, packets, capsys)
     because = {verdict["protocol"]: verdict["because"][0] for verdict in document["verdicts"]}  # type: ignore[attr-defined]
-    assert because["openvpn-udp"]["rule"] == "several-paths"
-    assert f"{CLIENT} and {SERVER}: not known" in because["openvpn-udp"]["text"]
-    assert because["pptp"]["rule"] != "several-paths"
+    assert because["openvpn-udp"]["observations"] == [f"{CLIENT}-{THIRD}-openvpn-reset-udp-1194-both"]
+    assert {verdict["because"][0]["rule"] for verdict in document["verdicts"]}.isdisjoint({"several-paths"})  # type: ignore[attr-defined]
+
+
+def test_a_protocol_that_several_clients_talk_has_a_verdict_for_each_alone() -> None:
+    works, fails = (
+        Verdict("pptp", feasibility, (Reason("rule", "Why.", ("one",)),)) for feasibility in (Feasibility.FEASIBLE, Feasibility.INFEASIBLE)
+    )
+    silent = Verdict("l2tp", Feasibility.UNKNOWN, (Reason("rule", "Not measured."),))
+    for clients, verdicts, expected in (
+        ("AB", (works, works), "several-paths"),
+        ("AA", (works, fails), "several-paths"),
+        ("AA", (works, works), "rule"),
+    ):
+        both = [PathVerdicts(client, f"S{n}", (verdict, silent)) for n, (client, verdict) in enumerate(zip(clients, verdicts, strict=True))]
+        pptp, l2tp = path_verdicts.in_common(both)
+        assert (pptp.because[0].rule, l2tp) == (expected, silent)
+        if expected == "several-paths":
+            assert pptp.feasibility is Feasibility.UNKNOWN
+            assert "2 pairs of hosts, and each has a verdict of its own. A and S0: works" in pptp.because[0].text
 
 
 def test_a_host_that_captured_one_path_captured_all_of_its_paths(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ The map, in the order in which bytes become verdicts:
 - `decode`: frames to `vpnprobe.evidence.packet_records.PacketRecord` and `ConversationSummary`
 - `host_pairs`, `paths`: what was seen by pair of hosts, and which pairs a capture is about
 - `sides`, `joining`: one end's captures, and which path of the one end is which of the other
-- `recording`, `swapping`, `two_captures`: what must be said of two captures before they are compared: one recording, swapped, different hosts
+- `recording`, `swapping`, `two_captures`: what is said of two captures before they are compared: one recording, swapped, different hosts
 - `background`, `placing`, `host_firewall`, `data_records`: loss of what passes, TTL-limited copies, what a host's own firewall keeps
   from its programs, and what is proved of data packets
 - `analysis`: captures in, observations and conversations out; verdicts are for `vpnprobe.rules`

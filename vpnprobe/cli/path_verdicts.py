@@ -48,7 +48,7 @@ def decide_all(examined: Examined, judging: Judging, rules: RuleSet) -> Decided:
     observations = tuple(observation for one in renamed for observation in one.observations)
     if first is not None:
         return Decided(observations, first.verdicts, first.recommendation, paths)
-    return _unjudged(Decided(observations, _in_common(paths), None, paths), examined)
+    return _unjudged(Decided(observations, in_common(paths), None, paths), examined)
 
 
 def _decided(examined: Examined, judging: Judging, rules: RuleSet) -> Decided:
@@ -66,15 +66,15 @@ def _unjudged(found: Decided, examined: Examined) -> Decided:
     return replace(found, verdicts=tuple(verdicts), recommendation=None)
 
 
-def _in_common(paths: Sequence[PathVerdicts]) -> tuple[Verdict, ...]:
-    """A verdict is that of a pair of hosts. It is the input's own where all is one client's and it talks the protocol with one server."""
+def in_common(paths: Sequence[PathVerdicts]) -> tuple[Verdict, ...]:
+    """A verdict is that of a pair of hosts. It is the input's own where all is one client's, and comes to the same with each server."""
     one_client = len({path.client for path in paths}) == 1
     found = []
     for place, verdict in enumerate(paths[0].verdicts):
         talking = [(path, path.verdicts[place]) for path in paths if says_something(path.verdicts[place])]
         if not talking:
             found.append(verdict)
-        elif one_client and len(talking) == 1:
+        elif one_client and len({one.feasibility for _, one in talking}) == 1:
             found.append(talking[0][1])
         else:
             found.append(Verdict(verdict.protocol, Feasibility.UNKNOWN, (Reason(SEVERAL_PATHS, _each(talking, len(paths))),)))
