@@ -66,8 +66,9 @@ def about_two_attempts(client: Side, server: Side, relation: Relation) -> str:
         )
     if are_of_other_times(client, server):
         return (
-            f"The two captures do not overlap in time, so they are of two attempts: {client.file} is from {_from_to(client)}, {server.file} "
-            f"from {_from_to(server)}. Capture one attempt at both ends at once to follow each packet."
+            "The two captures do not overlap in time, so they are of two attempts: "
+            f"{client.file} is from {_from_to(client)}, {server.file} from {_from_to(server)}. "
+            "Capture one attempt at both ends at once to follow each packet."
         )
     return ""
 
