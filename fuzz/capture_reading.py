@@ -1,5 +1,6 @@
-"""Fuzz targets: the reader of captures, and what follows the protocols in them. Each takes any bytes and returns, or shows a bug.
+"""Fuzz targets: the readers of captures and of printed texts, and what follows the protocols in them.
 
+Each takes any bytes and returns, or shows a bug.
 Allowed is `UsageError` of status UNREADABLE for what is no capture.
 """
 
@@ -10,6 +11,9 @@ import capture_packets
 from scratch import folder
 
 from vpnprobe.capture.analysis import examine, examine_at, examine_pair
+from vpnprobe.capture.decode import Decoder
+from vpnprobe.capture.printed.characters import lines_of
+from vpnprobe.capture.printed.traces import parse
 from vpnprobe.capture.reading import read_capture
 from vpnprobe.errors import ExitStatus, UsageError
 from vpnprobe.evidence.packet_records import Vantage
@@ -31,6 +35,17 @@ def capture(data: bytes) -> None:
     examine_pair(first, second)
 
 
+def text(data: bytes) -> None:
+    """The bytes as a printed text, whatever its encoding, read to conversations; and again as the lines of one that is sound otherwise."""
+    for pasted in (data, SOUND_LINE + data.replace(b"\0", b" ")):
+        for trace in parse(lines_of([pasted])).traces:
+            decoder = Decoder()
+            for frame in trace.frames:
+                decoder.take(frame)
+            decoder.conversations()
+
+
+SOUND_LINE: Final = b"10:00:00.000000 IP 192.0.2.10.50000 > 198.51.100.20.1194: UDP, length 14\n"
 PORTS: Final = (1194, 443, 40000, 51820)
 LONGEST_PAYLOAD: Final = 1400
 """A script's payloads are shorter, bytes."""

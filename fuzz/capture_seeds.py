@@ -58,6 +58,29 @@ def capture() -> Iterator[bytes]:
         yield capture_packets.pcap(capture_packets.udp(packet, 50000, 1194) for packet in sent[:8])
 
 
+TEXTS: Final = (
+    "    1   0.000000    192.0.2.10 \u2192 198.51.100.20    TCP 74 57100 \u2192 1723 [SYN] Seq=0 Win=64240 Len=0 MSS=1460\n"
+    "    2   0.000789    192.0.2.10 \u2192 198.51.100.20    PPTP 222 Start-Control-Connection-Request\n"
+    "    3   0.001000    192.0.2.10 \u2192 198.51.100.20    ISAKMP 506 IKE_SA_INIT MID=00 Initiator Request\n"
+    "    4   0.002000    192.0.2.10 \u2192 198.51.100.20    WireGuard 190 Handshake Initiation, sender=0x13B7C3D2\n"
+    "    5   0.003000    192.0.2.10 \u2192 198.51.100.20    OpenVPN 56 MessageType: P_CONTROL_HARD_RESET_CLIENT_V2\n",
+    "Frame 1: 56 bytes on wire (448 bits)\n    Epoch Time: 1795334527.013565000 seconds\nInternet Protocol Version 4, Src: 192.0.2.10, "
+    "Dst: 198.51.100.20\n    Protocol: UDP (17)\nUser Datagram Protocol, Src Port: 50000, Dst Port: 1194\n    UDP payload (14 bytes)\n"
+    "OpenVPN Protocol\n    Type: 0x38 [opcode/key_id]\n    Session ID: 15921076659713520067\n",
+    "10:00:00.1 IP (tos 0x0, ttl 64, id 1, offset 0, flags [DF], proto UDP (17), length 42)\n    192.0.2.10.500 > 198.51.100.20.500: "
+    "[udp sum ok] isakmp 2.0 msgid 00000000 cookie e60950ea025c8412->0000000000000000: parent_sa ikev2_init[I]:\n    (sa: len=44\n"
+    "\t0x0000:  4500 002a 0001 0000 4011 0000 c000 020a  E..*....@.......\n\t0x0010:  c633 6414 c350 04aa 0016 0000 3801 0203\n",
+    "0000  45 00 00 2a 00 01 00 00 40 11 00 00 c0 00 02 0a   E..*....@.......\n0010  c6 33 64 14 c3 50 04 aa 00 16 00 00 38 01 02 03\n",
+    "ip.src,ip.dst,ip.proto,udp.srcport,udp.dstport,udp.length,udp.payload\n192.0.2.10,198.51.100.20,17,50000,1194,22,3801020304\n",
+    "> 3.530807 port4 in 192.0.2.10.500 -> 198.51.100.20.500: udp 368\n> 3.6 port4 in 192.0.2.10 -> 198.51.100.20: ip-proto-50 132\n",
+)
+
+
+def text() -> Iterator[bytes]:
+    yield from (path.read_bytes() for path in sorted((ROOT / "pcaps").iterdir()) if path.suffix == ".txt")
+    yield from (part.encode(encoding) for part in TEXTS for encoding in ("utf-8", "utf-16"))
+
+
 def _pieces(data: bytes) -> Iterator[bytes]:
     """Captures of 40 packets each out of a classic one: large inputs are slow, and few."""
     header, at, order = data[:24], 24, "little" if data[0] in (0xD4, 0x4D) else "big"

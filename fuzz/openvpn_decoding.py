@@ -15,7 +15,7 @@ from typing import Final
 from openvpn_support import SERVER_KEY, STATIC_KEY
 from scratch import folder
 
-from vpnprobe.capture.followers.openvpn import is_client_reset, looks_like_openvpn_tcp
+from vpnprobe.capture.followers.openvpn_forms import begins_openvpn_tcp, is_client_reset
 from vpnprobe.errors import DecodeError
 from vpnprobe.profiles.errors import ProfileError
 from vpnprobe.profiles.model import Profile
@@ -48,7 +48,7 @@ def packets(data: bytes) -> None:
         assert b"".join(map(frame, frames)) + rest == data
     packet_number(data)
     is_client_reset(data)
-    looks_like_openvpn_tcp(data)
+    begins_openvpn_tcp(data, 0)
 
 
 def _wrappers(kind: int) -> tuple[Wrapper, Wrapper]:

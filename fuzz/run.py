@@ -55,6 +55,7 @@ TARGETS: Final = {
     "wireguard_session": Target("wireguard_talking", "session", "wireguard_seeds", 1024),
     "captured": Target("capture_reading", "captured", "capture_seeds", 16384),
     "capture": Target("capture_reading", "capture", "capture_seeds", 65536),
+    "text": Target("capture_reading", "text", "capture_seeds", 16384),
 }
 """In the order in which they are run."""
 SLOW_S: Final = 20

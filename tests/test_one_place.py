@@ -45,7 +45,10 @@ ELSEWHERE: Final = {
     "vpnprobe/wire/gre.py": "enhanced GRE is PPTP's",
     "vpnprobe/wire/esp.py": "ESP's keys are IKE's",
     "vpnprobe/capture/followers/gre.py": "enhanced GRE is PPTP's",
-    "vpnprobe/capture/tcpdump_lines/*": "how tcpdump prints these protocols",
+    "vpnprobe/capture/tunnels.py": "tunnels in which others may be",
+    "vpnprobe/rules/diagnoses.toml": "what stopped conversations, in words",
+    "vpnprobe/capture/printed/contents/*": "how programs print these protocols",
+    "vpnprobe/capture/printed/dialects/shark_*.py": "what Wireshark calls their fields",
     "vpnprobe/wire/ikev1.py": "IKEv1 is asked as L2TP/IPsec asks it",
     "vpnprobe/probes/ike.py": "IKEv1 is asked as L2TP/IPsec asks it",
 }
@@ -105,6 +108,8 @@ def test_few_files_name_openvpn() -> None:
         "vpnprobe/rules/*",
         "vpnprobe/report/words.py",
         "vpnprobe/cli/words.py",
+        "vpnprobe/capture/printed/contents/*",
+        "vpnprobe/capture/printed/dialects/shark_*.py",
     )
     found = [file for file in files_with("openvpn") if not any(fnmatch(file, place) for place in own)]
     assert len(found) <= MOST_OPENVPN, found

@@ -36,6 +36,7 @@ PACKAGE_OF: Final = {
     "systemd-analyze": "systemd",
     "tc": "iproute2",
     "tcpdump": "tcpdump",
+    "tshark": "tshark",
     "ufw": "ufw",
     "umount": "mount",
     "unshare": "util-linux",

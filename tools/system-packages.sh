@@ -6,7 +6,7 @@ set -eu
 # Every package whose programs the tests start, also where another of the list brings it along. tests/test_system_packages.py holds it.
 PACKAGES="iproute2 nftables iptables ufw iputils-ping ethtool procps mount util-linux tcpdump nmap openssl openssh-client openssh-server
 openvpn pptpd xl2tpd ppp strongswan-charon strongswan-swanctl libcharon-extra-plugins softether-vpnserver softether-vpncmd
-wireguard-go wireguard-tools easy-rsa systemd chromium gcc libc6-dev"
+wireguard-go wireguard-tools easy-rsa systemd chromium tshark gcc libc6-dev"
 
 command -v apt-get >/dev/null 2>&1 || { echo "tests: no apt-get here: programs that are missing are skipped" >&2; exit 0; }
 missing=""

@@ -10,6 +10,7 @@ import pytest
 from capture_packets import connection, ip, pcap, written
 
 from vpnprobe.capture.analysis import examine, examine_pair
+from vpnprobe.capture.ends import Ends
 from vpnprobe.capture.reading import read_capture
 from vpnprobe.cli import run_command
 from vpnprobe.evidence.packet_records import Vantage
@@ -160,8 +161,11 @@ def test_captures_of_unrelated_hosts_show_no_nat_and_prove_no_loss(tmp_path: Pat
     server = written(tmp_path, pcap(talking(*OTHERS) + calling(*OTHERS)), "server.pcap")
     pair = examine_pair(read_capture(client), read_capture(server))
     assert not pair.joined
-    assert not [o for o in pair.observations if o.probe == "nat"]
-    assert {o.outcome for o in gre(pair.observations).values()} == {Outcome.NO_ANSWER}
+    assert not pair.observations
+    assert "of different hosts" in pair.unjudged
+    assert [path.ends for path in pair.paths] == [Ends(str(ends[0]), str(ends[1]), client_known=True) for ends in ((A, B), OTHERS)]
+    assert {o.outcome for o in gre(pair.paths[0].observations).values()} == {Outcome.NO_ANSWER}
+    assert not [o for path in pair.paths for o in path.observations if o.probe == "nat" or o.outcome is Outcome.BLOCKED]
 
 
 def test_a_nat_is_told_where_packets_of_both_captures_are_joined(tmp_path: Path) -> None:

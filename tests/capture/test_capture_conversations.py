@@ -1,6 +1,7 @@
 """Conversations in captures: what each protocol's packets come to, and what must not be taken for a VPN."""
 
 import os
+from ipaddress import IPv4Address
 
 import pytest
 from capture_packets import CLIENT, SERVER, connection, decoded, ip, tcp, udp
@@ -9,6 +10,7 @@ from vpnprobe.conversations import ikev2, openvpn, pptp
 from vpnprobe.evidence.checks import openvpn_reset
 from vpnprobe.observations.schema import Transport
 from vpnprobe.wire import l2tp, ppp
+from vpnprobe.wire.esp import EspPacket
 from vpnprobe.wire.gre import EnhancedGre
 from vpnprobe.wire.ip import IpProtocol, TcpFlag
 from vpnprobe.wire.openvpn import DataV2, HardResetClientV2, HardResetServerV2, Reliable, frame
@@ -172,7 +174,7 @@ def test_a_control_connection_that_begins_in_the_middle_of_a_message() -> None:
     messages = StartControlConnectionReply().encode(), OutgoingCallReply(call_id=9, peer_call_id=7).encode()
     packets = [tcp(sequence=1, payload=messages[0][60:], back=True), tcp(sequence=97, payload=messages[1], back=True)]
     (control,) = decoded(packets).conversations()
-    assert (control.stage, control.detail["messages"], control.findings) == ("midstream-control", ["OCRP"], ())
+    assert (control.stage, control.detail["messages"]) == ("midstream-control", ["OCRP"])
 
 
 def test_a_control_connection_of_cut_segments() -> None:
@@ -185,4 +187,27 @@ def test_a_control_connection_of_cut_segments() -> None:
         ]
     )
     (control,) = decoded([packet[:80] for packet in call]).conversations()
-    assert (control.stage, control.detail["server_call_id"], control.findings) == ("call-up", 9, ())
+    assert (control.stage, control.detail["server_call_id"]) == ("call-up", 9)
+    assert control.findings == ("The capture cut 3 of its 7 packets short: it came at least as far as their beginnings show.",)
+
+
+def test_what_stands_behind_an_authentication_header_is_a_conversation_too() -> None:
+    """RFC 4302: it is signed and not hidden. In tunnel mode it is a whole IP packet with addresses of its own."""
+
+    def authenticated(following: int, payload: bytes) -> bytes:
+        return bytes((following, 4, 0, 0)) + bytes.fromhex("00001001 00000001") + bytes(12) + payload
+
+    esp = EspPacket(0x2002, 1, bytes(40)).encode()
+    transport = [
+        ip(authenticated(IpProtocol.ESP, esp), IpProtocol.AH),
+        ip(authenticated(IpProtocol.ESP, esp), IpProtocol.AH, source=SERVER, destination=CLIENT),
+    ]
+    assert stages(transport) == [("ah", "both-ways"), ("esp", "both-ways")]
+    inner = ip(esp, IpProtocol.ESP, source=IPv4Address("10.0.0.1"), destination=IPv4Address("10.0.0.2"))
+    ah, tunnelled = decoded([ip(authenticated(4, inner), IpProtocol.AH)]).conversations()
+    assert (ah.client.address, tunnelled.protocol, tunnelled.client.address) == (str(CLIENT), "esp", "10.0.0.1")
+    header = authenticated(IpProtocol.ESP, b"")
+    for cut in (header, header[:11], bytes((IpProtocol.ESP, 255)) + header[2:]):
+        assert len(stages([ip(cut, IpProtocol.AH)])) <= 1
+    nested = authenticated(IpProtocol.AH, authenticated(IpProtocol.AH, authenticated(IpProtocol.AH, authenticated(IpProtocol.AH, esp))))
+    assert stages([ip(nested, IpProtocol.AH)]) == [("ah", "one-way")]

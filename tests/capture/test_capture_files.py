@@ -1,5 +1,6 @@
 """Capture files: every format and byte order, damage at any place, and what is no capture at all."""
 
+import contextlib
 import gzip
 import os
 import re
@@ -14,7 +15,7 @@ from capture_packets import CLIENT, SERVER, pcap, udp, written
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnprobe.capture import linktypes, sources
+from vpnprobe.capture import linktypes, pipes, sources
 from vpnprobe.capture.files import CapturedPacket, CaptureFormat, read_packets
 from vpnprobe.capture.sources import Source
 from vpnprobe.endpoint.pcap import encode_pcap
@@ -228,10 +229,10 @@ class TestZstd:
     @given(st.binary(max_size=100))
     def test_any_bytes_behind_the_magic_end_in_a_problem(self, tmp_path_factory: pytest.TempPathFactory, rest: bytes) -> None:
         path = written(tmp_path_factory.mktemp("capture"), sources.ZSTD_MAGIC + rest, "any.zst")
-        with Source(path) as source:
+        with Source(path) as source, contextlib.suppress(DecodeError):
+            assert source.compression == "zstd"
             while source.take_up_to(1 << 16):
                 pass
-            assert source.compression == "zstd"
 
     def test_one_that_unpacks_without_end_is_bounded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sources, "LIMIT_BYTES", 1 << 16)
@@ -314,7 +315,7 @@ def test_devices_folders_and_missing_files_are_told(tmp_path: Path) -> None:
 
 
 def test_a_pipe_that_nobody_writes_to_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "SILENCE_S", 0.05)
+    monkeypatch.setattr(pipes, "SILENCE_S", 0.05)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UsageError, match="gave nothing"):
         read(tmp_path / "pipe")
@@ -368,9 +369,9 @@ def test_the_ip_packet_within_a_frame(linktype: int, frame: bytes) -> None:
 
 def test_frames_that_hold_no_ip_and_link_types_that_are_not_read(tmp_path: Path) -> None:
     assert linktypes.ip_packet(1, bytes(12) + b"\x08\x06" + bytes(28)) is None
-    with read_packets(written(tmp_path, pcap([b"beacon"], linktype=105))) as reader:
+    with read_packets(written(tmp_path, pcap([b"beacon"], linktype=119))) as reader:
         assert list(reader) == []
-    assert (reader.packets, reader.readable, reader.problem) == (1, True, "link type not supported: LINKTYPE 105")
+    assert (reader.packets, reader.readable, reader.problem) == (1, True, "link type not supported: LINKTYPE 119")
 
 
 def test_cooked_captures_tell_what_was_sent() -> None:

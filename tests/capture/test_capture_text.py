@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vpnprobe.capture.decode import Decoder
 from vpnprobe.capture.files import read_packets
 from vpnprobe.capture.frames import Frame, frame_of
-from vpnprobe.capture.tcpdump_text import parse
+from vpnprobe.capture.printed.traces import parse
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.wire.gre import EnhancedGre, decode_gre
 from vpnprobe.wire.icmp import DestinationUnreachable, decode_icmp
@@ -180,7 +180,7 @@ def test_english_headings_and_times_that_go_back_begin_a_trace() -> None:
 def test_lines_that_cannot_be_read_are_counted() -> None:
     dns, arp = "10:00:00.1 IP a.1000 > b.53: 4711+ A? example.com. (29)", "10:00:00.2 ARP, Request who-has 10.0.0.1"
     printed = parse([dns, arp, "10:00:00.3 IP a.1 > b.2: UDP, length 3"])
-    assert (printed.packet_lines, printed.unread, len(printed.traces[0].frames)) == (2, 1, 1)
+    assert (printed.packets, printed.unread, len(printed.traces[0].frames)) == (2, 0, 2)
     assert parse(["no packets here"]).traces == ()
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from vpnprobe.capture.analysis import examine_at, examine_pair
 from vpnprobe.capture.decode import Decoder
-from vpnprobe.capture.followers.wireguard_sizes import ATTEMPTS_LIMIT, BY_SIZES
+from vpnprobe.capture.followers.base import BY_SIZES
+from vpnprobe.capture.followers.wireguard_sizes import ATTEMPTS_LIMIT
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.reading import read_capture, read_text
 from vpnprobe.evidence.packet_records import Vantage
@@ -53,7 +54,7 @@ def test_stages_by_sizes(sizes: Sizes, stage: str) -> None:
 
 def test_what_it_rests_on_is_told() -> None:
     (one,) = decoder(WORKS).conversations()
-    assert (one.client.address, one.server.port, one.findings) == (CLIENT, 51820, (BY_SIZES,))
+    assert (one.client.address, one.server.port, one.findings) == (CLIENT, 51820, (BY_SIZES.format("WireGuard"),))
     assert (one.frames_c2s, one.frames_s2c, one.detail["client_known"]) == (3, 2, True)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 import pytest
 
 from vpnprobe.conversations.contract import Sender, Step
-from vpnprobe.conversations.pptp import TRANSITIONS, PptpTracker, State, host_name, key_of
+from vpnprobe.conversations.pptp import TRANSITIONS, PptpTracker, State, find_message, host_name, key_of
 from vpnprobe.conversations.pptp_ends import Initiator
 from vpnprobe.wire import pptp
 
@@ -90,3 +90,17 @@ def test_a_cut_message_counts_where_all_that_moves_the_table_was_seen(seen: int,
     tracker.saw_chunk(Sender.INITIATOR, pptp.OutgoingCallRequest(call_id=7).encode(), now=0.0)
     tracker.saw_chunk(Sender.RESPONDER, pptp.OutgoingCallReply(9, 7).encode()[:seen], now=0.0, missing=32 - seen)
     assert tracker.state is expected
+
+
+def test_a_message_is_found_within_a_stretch_by_its_head() -> None:
+    echo = pptp.EchoRequest(7).encode()
+    assert find_message(b"lost" + echo) == (True, 4)
+    assert find_message(b"lost" + echo[:8]) == (True, 4)
+    no_length, no_type = b"\xff\xff" + echo[2:], echo[:2] + b"\0\7" + echo[4:]
+    assert find_message(b"lost" + no_length + no_type + echo) == (True, 36)
+    assert find_message(no_length) == (False, len(no_length) - 7)
+    assert find_message(echo[:7]) == (False, 0)
+    tracker = PptpTracker()
+    assert tracker.saw_chunk(Sender.INITIATOR, b"the end of one", now=0.0, gap=1) == []
+    found = [tracker.saw_chunk(Sender.INITIATOR, (echo * 3)[at : at + 5], now=0.0) for at in range(0, 48, 5)]
+    assert [message for messages in found for message in messages] == [pptp.EchoRequest(7)] * 3

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnprobe.conversations.stream_framing import Delimiting, StreamFraming
+from vpnprobe.conversations.stream_framing import SEARCHED_BYTES, Delimiting, StreamFraming
 from vpnprobe.errors import DecodeError
 
 FILL = 1 << 16
@@ -26,7 +26,16 @@ def split(buffer: bytes) -> tuple[list[bytes], bytes]:
     return messages, buffer
 
 
-DELIMITING = Delimiting(split, begins=lambda chunk: chunk[2:3] == b"!", head_bytes=4)
+def find(stretch: bytes) -> tuple[bool, int]:
+    """Two messages that follow each other."""
+    for at in range(len(stretch)):
+        length = int.from_bytes(stretch[at : at + 2], "big")
+        if stretch[at + 2 : at + 3] == stretch[at + length + 2 : at + length + 3] == b"!":
+            return True, at
+    return False, max(0, len(stretch) - 64)
+
+
+DELIMITING = Delimiting(split, begins=lambda chunk: chunk[2:3] == b"!", find=find, head_bytes=4)
 
 
 def message(text: bytes) -> bytes:
@@ -131,6 +140,38 @@ def test_what_was_cut_off_a_segment_is_part_of_its_message() -> None:
     assert cut.take(ONE + LONG[:8], missing=len(LONG) - 8) == [ONE, LONG[:8] + bytes(len(LONG) - 8)]
     assert cut.take(LONG[:8], missing=2) == []
     assert cut.take(LONG[10:] + TWO) == [LONG[:8] + bytes(2) + LONG[10:], TWO]
+
+
+@given(st.integers(1, 12))
+def test_a_place_that_was_lost_is_found_in_segments_of_any_size(size: int) -> None:
+    stream = b"the middle of one" + ONE + TWO + LONG + ONE
+    cut, found = framing(), list[bytes]()
+    for at in range(0, len(stream), size):
+        found += cut.take(stream[at : at + size], gap=0 if at else 9)
+    assert found[-2:] == [LONG, ONE]
+    assert cut.broken is None
+
+
+def test_what_is_searched_is_bounded() -> None:
+    cut = framing()
+    for _ in range(40):
+        assert cut.take(bytes(1000), gap=1) == cut.take(bytes(1000)) == []
+    assert cut.take(bytes(SEARCHED_BYTES * 2)) == []
+    assert cut.take(ONE) == [ONE]
+
+
+def test_a_long_stretch_is_not_searched_for_each_byte() -> None:
+    searched: list[int] = []
+
+    def counted(stretch: bytes) -> tuple[bool, int]:
+        searched.append(len(stretch))
+        return False, 0
+
+    cut = StreamFraming(Delimiting(split, DELIMITING.begins, counted, head_bytes=4))
+    cut.take(bytes(2000), gap=1)
+    for _ in range(100):
+        cut.take(bytes(1))
+    assert 1 < len(searched) < 10
 
 
 @given(st.lists(st.tuples(st.one_of(st.just(ONE), st.just(LONG[:7]), st.binary(max_size=9)), st.integers(0, 20), st.integers(0, 20))))

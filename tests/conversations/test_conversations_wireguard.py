@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.wireguard import TABLE, State, WireguardTracker, describe, key_of, opener, opening, placed
+from vpnprobe.conversations.wireguard import TABLE, State, WireguardTracker, answers_of, describe, index_of, key_of, opener, opening, placed
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.wireguard import CookieReply, HandshakeInitiation, HandshakeResponse, TransportData, WireguardMessage
 
@@ -92,3 +92,17 @@ def test_what_both_ends_captures_know_a_message_by() -> None:
     """Wherever they begin, and whichever of several attempts it is that succeeds."""
     assert [key_of(message) for message in (INITIATION, COOKIE, RESPONSE)] == ["0000abcd"] * 3
     assert key_of(TransportData(0x1234, 26, bytes(16))) == "00001234.1a"
+
+
+@pytest.mark.parametrize(
+    ("message", "index", "answers"),
+    [
+        (HandshakeInitiation(0x11, bytes(32), bytes(48), bytes(28), bytes(16), bytes(16)), "00000011", ""),
+        (HandshakeResponse(0x22, 0x11, bytes(32), bytes(16), bytes(16), bytes(16)), "00000011", "Handshake Initiation"),
+        (CookieReply(0x11, bytes(24), bytes(32)), "00000011", "Handshake Initiation"),
+        (TransportData(0x11, 0, bytes(16)), "", ""),
+        (DecodeError("type", 0, "is none"), "", ""),
+    ],
+)
+def test_what_a_message_answers_and_of_which_handshake(message: WireguardMessage | DecodeError, index: str, answers: str) -> None:
+    assert (index_of(message), answers_of(message)) == (index, answers)

@@ -26,6 +26,7 @@ from vpnprobe.wire.l2tp import (
     call_reply_avps,
     call_request_avps,
     decode_l2tp,
+    of_whole_avps,
     stop_avps,
     tunnel_avps,
     version_of,
@@ -186,3 +187,14 @@ def test_scapy_reads_our_header_alike() -> None:
     theirs = L2TP(data)
     assert (theirs.version, theirs.len, theirs.tunnel_id, theirs.session_id, theirs.ns, theirs.nr) == (2, len(data), 0x1234, 0x0102, 7, 9)
     assert set(str(theirs.hdr).split("+")) == {"control", "length", "sequence"}
+
+
+def test_a_control_message_that_was_cut_ends_with_its_last_whole_avp() -> None:
+    avps = (Avp(AvpType.HOST_NAME, b"somebody"), Avp(AvpType.ASSIGNED_TUNNEL_ID, b"\0\7"))
+    whole = StartControlConnectionRequest(0, 0, 0, 0, avps).encode()
+    assert of_whole_avps(whole) == whole
+    without_id = decode_l2tp(of_whole_avps(whole[:-1]))
+    assert without_id == StartControlConnectionRequest(0, 0, 0, 0, avps[:1])
+    assert decode_l2tp(of_whole_avps(whole[:22])) == StartControlConnectionRequest(0, 0, 0, 0)
+    for cut in (whole[:19], whole[:12], whole[:3], whole[:12] + b"\x80\x05" + whole[14:20]):
+        assert of_whole_avps(cut) == cut

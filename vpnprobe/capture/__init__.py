@@ -2,17 +2,20 @@
 
 The map, in the order in which bytes become verdicts:
 
-- `sources`: a file, pipe or device as bounded bytes, with gzip and zstd taken off
+- `pipes`, `sources`: a file, standard input, pipe or device as bounded bytes, with limits on silence, gzip and zstd taken off
 - `pcap`, `pcapng`, `linktypes`: records of a capture file, and the IP packet within a link-layer frame
 - `files`: `read_packets`, which recognises the format (the writer is `vpnprobe.endpoint.pcap`)
 - `frames`: one IP packet as typed fields, `Frame`; every later step sees frames only
-- `tcpdump_text`, `tcpdump_lines`: the same frames from tcpdump's printed text
+- `printed`, `text_encoding`: the same frames from what tcpdump, tshark and others printed, as people paste it
 - `reading`: one input of any format, read to its end
 - `streams`: TCP segments, put in order by `vpnprobe.conversations.tcp_reassembly`
 - `followers`: one a protocol; what is to be seen in its frames, and its conversations, with the trackers of `vpnprobe.conversations`.
   `followers.registry` is the written list of them, which everything else here goes through
 - `ends`: which address is the client, and at which end the capture was taken
 - `decode`: frames to `vpnprobe.evidence.packet_records.PacketRecord` and `ConversationSummary`
+- `host_pairs`, `paths`: what was seen by pair of hosts, and which pairs a capture is about
+- `sides`, `joining`: one end's captures, and which path of the one end is which of the other
+- `recording`, `swapping`, `two_captures`: what is said of two captures before they are compared: one recording, swapped, different hosts
 - `background`, `placing`, `host_firewall`, `data_records`: loss of what passes, TTL-limited copies, what a host's own firewall keeps
   from its programs, and what is proved of data packets
 - `analysis`: captures in, observations and conversations out; verdicts are for `vpnprobe.rules`

@@ -5,19 +5,21 @@ packet by packet where they are of the same attempt, which their nonces show; of
 be compared, and `Examined.joined` says so. A capture that shows nothing of the two hosts proves nothing. Verdicts are for `vpnprobe.rules`.
 """
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from vpnprobe.capture.background import background_of
-from vpnprobe.capture.data_records import while_watched, with_answers
-from vpnprobe.capture.decode import Decoder
+from vpnprobe.capture.data_records import said_by_the_other, while_watched, with_answers
 from vpnprobe.capture.ends import Ends
 from vpnprobe.capture.host_firewall import as_heard
+from vpnprobe.capture.joining import Joint, Relation, join
+from vpnprobe.capture.paths import PATHS_LIMIT, paths_of, vantages
 from vpnprobe.capture.placing import traces_of
 from vpnprobe.capture.reading import CaptureInput, PacketTrace
-from vpnprobe.evidence.circumstances import Circumstances
+from vpnprobe.capture.sides import Side, known, oriented, side_of
+from vpnprobe.capture.two_captures import about_two_attempts, are_of_other_times, not_of_one_path
 from vpnprobe.evidence.clocks import clock_offset
 from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.naming import identifier
@@ -32,22 +34,8 @@ SILENT: Final = EndRecord(recorded=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """One end's traces."""
-
-    file: str
-    traces: tuple[PacketTrace, ...]
-    ends: Ends | None
-    """None: there is no VPN traffic in them."""
-    started: str | None
-    """When its first packet was seen: date and time in UTC, or the time of day of a trace without dates."""
-    clock_offset_s: float | None = None
-    """Of a server's side: how far its clock is ahead of the client's, seconds; None: not known."""
-
-
-@dataclass(frozen=True, slots=True)
 class Examined:
-    """What captures say."""
+    """What captures say of one pair of hosts, and of each pair where they hold several."""
 
     observations: tuple[Observation, ...]
     conversations: tuple[ConversationSummary, ...]
@@ -56,12 +44,32 @@ class Examined:
     server: Side | None
     joined: bool = True
     """False: the two ends' captures have no packet in common, as those of two attempts."""
+    between: Ends | None = None
+    """The pair, where nobody knows at which end it was captured."""
+    unjudged: str = ""
+    """Why nothing follows from two ends' captures, and what to do; empty: something may."""
+    note: str = ""
+    """What must be known of the two captures to understand what follows from them; empty: nothing."""
+    paths: tuple["Examined", ...] = ()
+    """Each pair of hosts by itself, where the input holds several. The first is what this is about itself, where `is_first` is set."""
+    is_first: bool = False
+    left_out: int = 0
+    """Pairs of hosts that are not among `paths`: there are too many."""
 
     @property
     def ends(self) -> Ends | None:
         """The addresses as the client's end has them."""
         sides = [side.ends for side in (self.client, self.server) if side is not None and side.ends is not None]
-        return sides[0] if sides else None
+        return sides[0] if sides else self.between
+
+    @property
+    def vantage(self) -> Vantage | None:
+        """The one end at which all was captured; None: not known, or both."""
+        found = {(one.client is not None, one.server is not None) for one in self.paths or (self,)} - {(False, False)}
+        return {(True, False): Vantage.CLIENT, (False, True): Vantage.SERVER}.get(found.pop()) if len(found) == 1 else None
+
+
+NOTHING: Final = Examined((), (), None, None)
 
 
 def examine(capture: CaptureInput) -> tuple[Examined, Vantage | None]:
@@ -69,62 +77,76 @@ def examine(capture: CaptureInput) -> tuple[Examined, Vantage | None]:
 
     A printed text with a trace of each end is a pair.
     """
+    found = _examined(capture)
+    return replace(found, conversations=_conversations([capture])), found.vantage
+
+
+def _examined(capture: CaptureInput) -> Examined:
     groups = _by_vantage(capture.traces)
-    conversations = _conversations([capture])
     clients, servers = groups[Vantage.CLIENT], groups[Vantage.SERVER]
     if clients and servers:
-        pair = _compare(_side(capture, clients), _side(capture, servers))
-        return replace(pair, conversations=conversations), None
-    if not clients and not servers:
-        return Examined((), conversations, None, None), None
-    vantage = Vantage.CLIENT if clients else Vantage.SERVER
-    return replace(_alone(capture, vantage), conversations=conversations), vantage
+        return _pair(side_of(capture, clients, None), side_of(capture, servers, None))
+    paths = paths_of(capture.traces)
+    places = vantages(capture.traces, paths)
+    return _together([partial(_by_itself, capture, ends, places.get(ends)) for ends in paths])
 
 
 def examine_at(capture: CaptureInput, vantage: Vantage) -> Examined:
     """One capture that the caller knows to be of one end."""
-    return replace(_alone(capture, vantage), conversations=_conversations([capture]))
+    found = _together([partial(_by_itself, capture, ends, vantage) for ends in paths_of(capture.traces)])
+    return replace(found, conversations=_conversations([capture], [vantage]))
 
 
 def examine_pair(client: CaptureInput, server: CaptureInput) -> Examined:
     """The captures of both ends."""
-    pair = _compare(_side(client, client.traces), _side(server, server.traces))
-    return replace(pair, conversations=_conversations([client, server]))
+    pair = _pair(side_of(client, client.traces, None), side_of(server, server.traces, None))
+    return replace(pair, conversations=_conversations([client, server], [Vantage.CLIENT, Vantage.SERVER]))
+
+
+def _together(paths: Sequence[Callable[[], Examined]], *, about_first: bool = False) -> Examined:
+    """All paths of an input; of more than one, none speaks for all. `about_first`: the first one is what was asked about."""
+    if not paths:
+        return NOTHING
+    first = paths[0]()
+    if len(paths) == 1:
+        return first
+    found = (first, *(path() for path in paths[1:PATHS_LIMIT]))
+    whole = first if about_first else NOTHING
+    return replace(whole, paths=found, is_first=about_first, left_out=len(paths) - len(found))
 
 
 def _by_vantage(traces: Sequence[PacketTrace]) -> dict[Vantage | None, list[PacketTrace]]:
     groups: dict[Vantage | None, list[PacketTrace]] = {Vantage.CLIENT: [], Vantage.SERVER: [], None: []}
     for trace in traces:
-        ends = trace.ends
-        groups[trace.vantage(ends) if ends is not None else None].append(trace)
+        found = set(vantages([trace], paths_of([trace])).values()) if len(traces) > 1 else set()
+        groups[found.pop() if len(found) == 1 else None].append(trace)
     return groups
 
 
-def _side(capture: CaptureInput, traces: Sequence[PacketTrace]) -> Side:
-    ends = next((trace.ends for trace in traces if trace.ends is not None), None)
-    seen = [trace for trace in traces if trace.first_at is not None]
-    return Side(capture.file, tuple(traces), ends, _started(seen[0]) if seen else None)
+def _by_itself(capture: CaptureInput, ends: Ends, vantage: Vantage | None) -> Examined:
+    return _between(capture, ends) if vantage is None else _alone(capture, vantage, ends)
 
 
-def _started(trace: PacketTrace) -> str:
-    moment = datetime.fromtimestamp(trace.first_at or 0.0, UTC)
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if trace.dated else f"{moment:%H:%M:%S}"
+def _alone(capture: CaptureInput, vantage: Vantage, ends: Ends) -> Examined:
+    side = side_of(capture, capture.traces, ends)
+    side = replace(side, ends=known(side, vantage))
+    return _one_sided(side, vantage)
 
 
-def _alone(capture: CaptureInput, vantage: Vantage) -> Examined:
-    side = _side(capture, capture.traces)
-    if side.ends is None:
-        return Examined((), (), None, None)
-    side = replace(side, ends=_known(side, vantage))
+def _one_sided(side: Side, vantage: Vantage) -> Examined:
     seen = _record(side, vantage)
     own = as_heard(seen)
     is_client = vantage is Vantage.CLIENT
     # Of a run of ours the server sends requests of its own: what seems an answer need not be one.
-    other = SILENT if any(decoder.own for decoder in _decoders(side)) else with_answers(own)
-    records = (own, other) if is_client else (SILENT, own)
+    other = with_answers(own) if is_client and not side.own else SILENT
     assert side.ends is not None
+    if not side.own:
+        proved = (one for decoder in side.decoders for one in decoder.receipts(side.ends, vantage))
+        other = replace(other, packet_records=(*other.packet_records, *proved, *said_by_the_other(own)))
+    records = (own, other) if is_client else (other, own)
     facts = PathFacts(client_address=side.ends.client) if is_client else PathFacts(client_seen_as=side.ends.client)
-    facts = _noted(replace(facts, traces=tuple(traces_of(_decoders(side), side.ends, vantage, SILENT))), side, vantage)
+    facts = replace(facts, silence_tells=side.own)
+    facts = side.noted(replace(facts, traces=tuple(traces_of(side.decoders, side.ends, vantage, SILENT))), vantage)
     observations = judge(*records, facts)
     return Examined(
         observations=_with_evidence(observations, [(side, seen)]),
@@ -134,29 +156,49 @@ def _alone(capture: CaptureInput, vantage: Vantage) -> Examined:
     )
 
 
-def _known(side: Side, vantage: Vantage) -> Ends | None:
-    """The ends, where who the client is follows from where the capture was taken."""
-    if side.ends is None or side.ends.client_known:
-        return side.ends
-    local = next((found for d in _decoders(side) if (found := d.finder.local(side.ends)) is not None), None)
-    is_client = (local == side.ends.client) == (vantage is Vantage.CLIENT)
-    if local is None or is_client:
-        return side.ends
-    return Ends(client=side.ends.server, server=side.ends.client)
+def _between(capture: CaptureInput, ends: Ends) -> Examined:
+    """A capture of which nobody knows where it was taken: what its packets prove to have come, they prove anywhere."""
+    side = side_of(capture, capture.traces, ends)
+    if not ends.client_known or side.own:
+        return replace(NOTHING, between=ends)
+    records: list[EndRecord] = []
+    for vantage, other in ((Vantage.CLIENT, Vantage.SERVER), (Vantage.SERVER, Vantage.CLIENT)):
+        sent = (one for one in _record(side, vantage).packet_records if one.movement is Movement.SENT)
+        came = (one for decoder in side.decoders for one in decoder.receipts(ends, other))
+        records.append(EndRecord(packet_records=(*sent, *came), recorded=False))
+    client, server = records
+    observations = judge(client, server, PathFacts(client_address=ends.client, silence_tells=False))
+    return replace(NOTHING, observations=_with_evidence(observations, [(side, client), (side, server)]), between=ends)
 
 
-def _compare(client: Side, server: Side) -> Examined:
-    client, server = _oriented(client, server, Vantage.CLIENT), _oriented(server, client, Vantage.SERVER)
+def _pair(client: Side, server: Side) -> Examined:
+    """The captures of both ends, path by path: what both have, and then what only one of them has."""
+    joining = join(client, server)
+    if not joining.joints:
+        apart = replace(client, ends=next(iter(joining.at_client), None)), replace(server, ends=next(iter(joining.at_server), None))
+        whole = Examined((), (), *apart, joined=False, unjudged=not_of_one_path(client, server, joining))
+    alone = [
+        *(partial(_one_sided, replace(client, ends=ends), Vantage.CLIENT) for ends in joining.at_client),
+        *(partial(_one_sided, replace(server, ends=ends), Vantage.SERVER) for ends in joining.at_server),
+    ]
+    if not joining.joints:
+        return replace(whole, paths=(each := _together(alone)).paths, left_out=each.left_out)
+    compared = [partial(_compare, joint) for joint in joining.joints]
+    return _together([*compared, *alone], about_first=len(compared) == 1)
+
+
+def _compare(joint: Joint) -> Examined:
+    client, server = oriented(joint.client, joint.server, Vantage.CLIENT), oriented(joint.server, joint.client, Vantage.SERVER)
     records = _record(client, Vantage.CLIENT), _record(server, Vantage.SERVER)
-    joined = _have_common_packets(*records, _recurring_keys(client, server))
+    joined = joint.relation is Relation.JOINED
     if not joined:
         meanwhile = _recorded_meanwhile(client, server, records[0]), _recorded_meanwhile(server, client, records[1])
-        records = meanwhile if _have_a_host_in_common(client, server) else (records[0], SILENT)
+        records = meanwhile if joint.relation is not Relation.OTHER_HOSTS else (records[0], SILENT)
     clocks = clock_offset(*records) if joined else None
     ahead_s = clocks.offset_s if clocks is not None else None
     records = (
-        while_watched(records[0], records[1], _watched(server), ahead_s),
-        while_watched(records[1], records[0], _watched(client), -ahead_s if ahead_s is not None else None),
+        while_watched(records[0], records[1], server.watched, ahead_s),
+        while_watched(records[1], records[0], client.watched, -ahead_s if ahead_s is not None else None),
     )
     seen_as = _seen_as(client, server, joined=joined)
     if client.ends is not None and server.ends is not None and seen_as == client.ends.client != server.ends.client:
@@ -168,24 +210,49 @@ def _compare(client: Side, server: Side) -> Examined:
         server_own_addresses={Transport.IP: server.ends.server} if joined and server.ends is not None else {},
         clock_offset_s=ahead_s,
         clock_uncertainty_s=clocks.uncertainty_s if clocks is not None else None,
-        background=background_of(_decoders(client), _decoders(server), client.ends, server.ends) if joined else {},
+        background=background_of(client.decoders, server.decoders, client.ends, server.ends) if joined else {},
         traces=(
-            *(traces_of(_decoders(client), client.ends, Vantage.CLIENT, records[1]) if client.ends is not None else ()),
-            *(traces_of(_decoders(server), server.ends, Vantage.SERVER, records[0]) if server.ends is not None else ()),
+            *(traces_of(client.decoders, client.ends, Vantage.CLIENT, records[1]) if client.ends is not None else ()),
+            *(traces_of(server.decoders, server.ends, Vantage.SERVER, records[0]) if server.ends is not None else ()),
         ),
         joined=joined,
     )
-    facts = _noted(_noted(facts, client, Vantage.CLIENT), server, Vantage.SERVER)
+    facts = server.noted(client.noted(facts, Vantage.CLIENT), Vantage.SERVER)
     observations: Sequence[Observation] = judge(as_heard(records[0]), as_heard(records[1]), facts)
     if not joined:
         observations = [_of_two_attempts(observation) for observation in observations]
+    apart = not joined and (joint.relation is Relation.BEHIND_NAT or are_of_other_times(client, server))
+    if apart:
+        observations = _what_both_show(observations, records, facts, same_hosts=joint.relation is Relation.SAME_HOSTS)
     return Examined(
         observations=_with_evidence(observations, [(client, records[0]), (server, records[1])]),
         conversations=(),
         client=client,
         server=replace(server, clock_offset_s=ahead_s),
         joined=joined,
+        note=about_two_attempts(client, server, joint.relation) if not joined else "",
     )
+
+
+def _what_both_show(
+    observations: Sequence[Observation], records: tuple[EndRecord, EndRecord], facts: PathFacts, *, same_hosts: bool
+) -> list[Observation]:
+    """Of two attempts at different times, or perhaps of two clients: what one end's capture lacks altogether it may simply not have been
+    there for. What both show is compared; of the rest each end's own capture is judged by itself.
+
+    `same_hosts`: the server's capture is of this client in any case.
+    """
+    shown = [{_question(s.check.probe, s.check.port) for s in record.packet_records} for record in records]
+    alone = [(shown[0] - shown[1], judge(as_heard(records[0]), SILENT, facts))]
+    if same_hosts:
+        alone.append((shown[1] - shown[0], judge(SILENT, as_heard(records[1]), facts)))
+    chosen = [o for o in observations if _question(o.probe, o.port) not in shown[0] ^ shown[1]]
+    chosen += [_of_two_attempts(o) for questions, found in alone for o in found if _question(o.probe, o.port) in questions]
+    return list({o.id: o for o in reversed(chosen)}.values())[::-1]
+
+
+def _question(probe: str, port: int | None) -> tuple[str, int | None]:
+    return probe, port or None
 
 
 def _seen_as(client: Side, server: Side, *, joined: bool) -> str | None:
@@ -196,7 +263,7 @@ def _seen_as(client: Side, server: Side, *, joined: bool) -> str | None:
     """
     if client.ends is None or server.ends is None:
         return None
-    if _addresses(client, client.ends)[0] & _addresses(server, server.ends)[0]:
+    if client.addresses[0] & server.addresses[0]:
         return client.ends.client
     return server.ends.client if joined else None
 
@@ -206,64 +273,25 @@ def _anywhere(record: EndRecord) -> EndRecord:
     return replace(record, packet_records=tuple(replace(one, local=None) for one in record.packet_records))
 
 
-def _addresses(side: Side, ends: Ends) -> tuple[frozenset[str], frozenset[str]]:
-    """All addresses that a side's captures show the client and the server to have had: an end may move."""
-    found = [decoder.moves.addresses(ends) for decoder in _decoders(side)]
-    return frozenset().union(*(clients for clients, _ in found)), frozenset().union(*(servers for _, servers in found))
-
-
 def _of_two_attempts(observation: Observation) -> Observation:
     """What the packets of one attempt are at the other end cannot be said of two."""
     detail = {name: value for name, value in observation.detail.items() if name != "arrived_at_server"}
     return replace(observation, detail={**detail, "joined": False})
 
 
-def _oriented(side: Side, other: Side, vantage: Vantage) -> Side:
-    """Takes over from the other end who the client is, where this one does not show it."""
-    if side.ends is None or side.ends.client_known:
-        return side
-    if other.ends is not None and other.ends.client_known:
-        ours = (side.ends.client, side.ends.server)
-        if other.ends.client == ours[1] or other.ends.server == ours[0]:
-            return replace(side, ends=Ends(ours[1], ours[0]))
-        if other.ends.client == ours[0] or other.ends.server == ours[1]:
-            return replace(side, ends=Ends(*ours))
-    return replace(side, ends=_known(side, vantage))
-
-
-def _decoders(side: Side) -> list[Decoder]:
-    return [trace.decoder for trace in side.traces]
-
-
 def _record(side: Side, vantage: Vantage) -> EndRecord:
     """All traces of one end as its record; one without VPN packets says that nothing was sent and nothing came."""
     if side.ends is None:
         return EndRecord(recorded=True, sees_closed_ports=True)
-    records = [decoder.record(side.ends, vantage) for decoder in _decoders(side)]
+    records = [decoder.record(side.ends, vantage) for decoder in side.decoders]
     record = EndRecord(
         packet_records=tuple(packet_record for record in records for packet_record in record.packet_records),
         refusals=tuple(refusal for record in records for refusal in record.refusals),
         recorded=True,
         sees_closed_ports=True,
     )
-    noted = _circumstances(side)
+    noted = side.circumstances
     return record if noted is None else noted.added_to(record)
-
-
-def _circumstances(side: Side) -> Circumstances | None:
-    """What the end of a run of ours noted; None: nothing."""
-    return next((trace.circumstances for trace in side.traces if trace.circumstances is not None), None)
-
-
-def _noted(facts: PathFacts, side: Side, vantage: Vantage) -> PathFacts:
-    noted = _circumstances(side)
-    return facts if noted is None else noted.told(facts, vantage.value)
-
-
-def _watched(side: Side) -> tuple[float, float] | None:
-    """From its first to its last frame; None: there is none, and the end saw nothing all the time."""
-    seen = [decoder for decoder in _decoders(side) if decoder.frames]
-    return (min(one.first_at for one in seen), max(one.last_at for one in seen)) if seen else None
 
 
 def _recorded_meanwhile(side: Side, other: Side, record: EndRecord) -> EndRecord:
@@ -273,57 +301,27 @@ def _recorded_meanwhile(side: Side, other: Side, record: EndRecord) -> EndRecord
     run of ours has both ends send, and keeps its probes' packets alone: its empty capture is one end's word that it saw nothing of them,
     unless the other one holds packets that came from there.
     """
-    if any(decoder.own for decoder in _decoders(side)):
+    if side.own:
         return record
-    ends, seen, seen_there = side.ends or other.ends, _ways(side), _ways(other)
+    ends, seen, seen_there = side.ends or other.ends, side.ways, other.ways
     both_ways = ends is not None and {(ends.client, ends.server), (ends.server, ends.client)} <= seen
-    of_a_run = side.ends is None and any(decoder.own for decoder in _decoders(other))
+    of_a_run = side.ends is None and other.own
     from_here = ends is not None and {(ends.client, ends.server), (ends.server, ends.client)} <= seen_there
     return replace(record, recorded=both_ways or (of_a_run and not from_here))
 
 
-def _ways(side: Side) -> set[tuple[str, str]]:
-    """Source and destination of everything that a capture holds."""
-    return {way for decoder in _decoders(side) for way in decoder.finder.ways}
-
-
-def _have_a_host_in_common(client: Side, server: Side) -> bool:
-    """Whether two captures can be of the same path: they have one address in common where one NAT at most is between them.
-
-    Where the client is behind a NAT and the server's address is translated too (1:1, port forwarding), both differ, and captures of one
-    path are taken for captures of two. One without VPN traffic may be of any. Where nothing is in common, what the server's capture holds
-    is not what the client sent, and says nothing of it.
-    """
-    if client.ends is None or server.ends is None:
-        return True
-    here, there = (frozenset().union(*_addresses(side, side.ends)) for side in (client, server) if side.ends is not None)
-    return bool(here & there)
-
-
-def _recurring_keys(*sides: Side) -> set[str]:
-    return {key for side in sides for decoder in _decoders(side) for key in decoder.recurring_keys()}
-
-
-def _have_common_packets(client: EndRecord, server: EndRecord, recurring: Container[str]) -> bool:
-    """Whether a packet that one end sent is known to have come to the other: then both are of one attempt."""
-    return any(
-        _keys(sender, Movement.SENT, recurring) & _keys(receiver, Movement.RECEIVED, recurring)
-        for sender, receiver in ((client, server), (server, client))
-    )
-
-
-def _keys(record: EndRecord, movement: Movement, recurring: Container[str]) -> set[tuple[Check, str, str]]:
-    """What tells packets apart. Keys that come again in every attempt do not."""
-    return {(s.check, s.message, s.key) for s in record.packet_records if s.movement is movement and s.key not in recurring}
-
-
-def _conversations(captures: Iterable[CaptureInput]) -> tuple[ConversationSummary, ...]:
-    return tuple(
-        replace(summary, capture=capture.file)
-        for capture in captures
-        for trace in capture.traces
-        for summary in trace.decoder.conversations()
-    )
+def _conversations(captures: Sequence[CaptureInput], taken_at: Sequence[Vantage] = ()) -> tuple[ConversationSummary, ...]:
+    """Of all captures, each with the end that it was captured at, where that is known. `taken_at`: what the caller knows of that."""
+    found: list[ConversationSummary] = []
+    for number, capture in enumerate(captures):
+        paths = paths_of(capture.traces)
+        places = dict.fromkeys(paths, taken_at[number]) if taken_at else vantages(capture.traces, paths)
+        at = {frozenset((ends.client, ends.server)): vantage.value for ends, vantage in places.items() if vantage is not None}
+        for summary in (summary for trace in capture.traces for summary in trace.decoder.conversations()):
+            end = at.get(frozenset((summary.client.address, summary.server.address)))
+            detail = summary.detail if end is None else {**summary.detail, "captured_at": end}
+            found.append(replace(summary, capture=capture.file, detail=detail))
+    return tuple(found)
 
 
 def _with_evidence(observations: Sequence[Observation], sides: Sequence[tuple[Side, EndRecord]]) -> tuple[Observation, ...]:
@@ -347,7 +345,7 @@ def _with_evidence(observations: Sequence[Observation], sides: Sequence[tuple[Si
 def _frame_numbers(side: Side) -> dict[tuple[float, str], int]:
     return {
         (captured.at, key.partition("-")[0]): captured.number
-        for decoder in reversed(_decoders(side))
-        for captured in reversed(decoder.captured_messages)
+        for decoder in reversed(side.decoders)
+        for captured in reversed(decoder.hosts.messages(side.ends) if side.ends is not None else ())
         for key in {captured.key, captured.own_key}
     }

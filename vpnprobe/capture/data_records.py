@@ -11,6 +11,7 @@ from typing import Final
 from vpnprobe.capture.followers.base import FOLLOWS, MIDSTREAM
 from vpnprobe.capture.followers.data_packets import EVERY, EVERY_MIDSTREAM, FIRST
 from vpnprobe.conversations.contract import OF_SESSION
+from vpnprobe.evidence.checks import Kind, kind_of
 from vpnprobe.evidence.packet_counts import session_part
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord
@@ -29,6 +30,15 @@ def with_answers(record: EndRecord) -> EndRecord:
     answers = Counter((s.check, s.detail[FOLLOWS]) for s in record.packet_records if FOLLOWS in s.detail and s.direction is Direction.S2C)
     proven = {session for session, count in answers.items() if count >= LEAST_ANSWERS}
     return EndRecord(packet_records=tuple(_received(s) for s in _sent_data(record) if _session(s) in proven), recorded=False)
+
+
+def said_by_the_other(record: EndRecord) -> Iterable[PacketRecord]:
+    """What came of conversations as the other end's, which must have said it, though nobody captured there. Of packets that are counted
+    nobody knows how many left."""
+    vantages = {Vantage.CLIENT: Vantage.SERVER, Vantage.SERVER: Vantage.CLIENT}
+    came = (one for one in record.packet_records if one.movement is Movement.RECEIVED)
+    told = (one for one in came if kind_of(one.check) in (Kind.CONNECTION, Kind.CONVERSATION))
+    return (replace(one, vantage=vantages[one.vantage], movement=Movement.SENT, peer=None, local=None, ttl=None) for one in told)
 
 
 def while_watched(record: EndRecord, other: EndRecord, watched: tuple[float, float] | None, ahead_s: float | None) -> EndRecord:

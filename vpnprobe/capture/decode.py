@@ -7,17 +7,24 @@ and names.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Final
 
+from vpnprobe.capture.checksums import Checksums
+from vpnprobe.capture.copies import Copies
+from vpnprobe.capture.departures import Departures, HostError
+from vpnprobe.capture.directions import with_directions
 from vpnprobe.capture.ends import Ends, EndsFinder
 from vpnprobe.capture.followers.base import SMALL_TTL, CapturedMessage, HostPort, PacketFollower
 from vpnprobe.capture.followers.registry import FOLLOWERS
 from vpnprobe.capture.followers.tcp import RESET, TcpFollower
 from vpnprobe.capture.followers.udp import UdpFollower
 from vpnprobe.capture.frames import Frame
+from vpnprobe.capture.host_pairs import HostPairs, IcmpError
+from vpnprobe.capture.linked_facts import with_linked_facts
 from vpnprobe.capture.moves import Moves
 from vpnprobe.capture.streams import connection_key
+from vpnprobe.capture.tunnels import within
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.checks import tcp_reach, udp_reach
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
@@ -29,11 +36,14 @@ from vpnprobe.wire.ip import IpProtocol
 
 CAPTURED_LIMIT: Final = 300_000
 """Most packets of one capture that are judged."""
+LAYERS_LIMIT: Final = 4
+"""Most packets, one within the other, that one frame is read as."""
 ICMP_LIMIT: Final = 10_000
 SEGMENTS_LIMIT: Final = 50_000
 """Most TCP segments that background loss is measured on."""
 USUAL_TTL_LEAST: Final = 33
 """A sender whose highest TTL is below this is far away, and its low TTLs say nothing."""
+OF_A_HOST: Final = frozenset((RefusalKind.PORT_UNREACHABLE, RefusalKind.PROTOCOL_UNREACHABLE))
 _PROHIBITED: Final = frozenset((Unreachable.NET_PROHIBITED, Unreachable.HOST_PROHIBITED, Unreachable.ADMINISTRATIVELY_PROHIBITED))
 _KINDS: Final[Mapping[int, RefusalKind]] = {
     Unreachable.PROTOCOL: RefusalKind.PROTOCOL_UNREACHABLE,
@@ -42,25 +52,14 @@ _KINDS: Final[Mapping[int, RefusalKind]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class IcmpError:
-    """A time-exceeded or unreachable message."""
-
-    number: int
-    at: float
-    source: str
-    """Who sent it."""
-    destination: str
-    kind: RefusalKind | None
-    """None: time exceeded."""
-    quote: Quote
-
-
 class Decoder:
     """One capture, frame by frame."""
 
     def __init__(self) -> None:
         self.finder = EndsFinder()
+        self.checksums = Checksums()
+        self.copies = Copies()
+        """Packets that are in it more than once: only the first of each is looked at."""
         self.icmp_errors: list[IcmpError] = []
         self.frames = 0
         self.first_at = float("inf")
@@ -70,8 +69,18 @@ class Decoder:
         """TCP segments by sender and connection, known by what no NAT changes."""
         self.cut = False
         """More was captured than is kept."""
+        self._cut_frames = 0
+        self._icmp_ways: set[tuple[str, str]] = set()
+        """Source and destination of ICMP messages."""
+        self.own = False
+        """Whether the capture holds payloads of a vpnprobe run."""
         self._segments_kept = 0
         self._messages: list[CapturedMessage] = []
+        self._by_hosts: HostPairs | None = None
+        self._receipts: tuple[int, frozenset[int]] = (0, frozenset())
+        self._quoted: tuple[int, frozenset[int]] = (0, frozenset())
+        """As of so many frames."""
+        self._summarised: tuple[int, list[ConversationSummary]] = (0, [])
         followed = [(spec, spec.packets()) for spec in FOLLOWERS if spec.packets is not None]
         self._followers = [follower for _, follower in followed]
         self._by_protocol = {number: follower for spec, follower in followed for number in spec.ip_protocols}
@@ -88,9 +97,21 @@ class Decoder:
 
     def take(self, frame: Frame) -> None:
         self.frames += 1
+        self._cut_frames += frame.cut
         self.first_at, self.last_at = min(self.first_at, frame.at), max(self.last_at, frame.at)
+        if self.copies.is_copy(frame):
+            return
+        layer: Frame | None = frame
+        for _ in range(LAYERS_LIMIT):
+            if layer is not None:
+                self._take_layer(layer)
+                layer = layer.authenticated or within(layer)
+
+    def _take_layer(self, frame: Frame) -> None:
         self.finder.take(frame)
+        self.checksums.take(frame)
         for captured in self._seen_in(frame):
+            self.own |= captured.own
             if len(self._messages) < CAPTURED_LIMIT:
                 self._messages.append(captured)
             else:
@@ -110,6 +131,8 @@ class Decoder:
         return follower.take(frame) if follower is not None else ()
 
     def _icmp(self, frame: Frame) -> None:
+        if len(self._icmp_ways) < ICMP_LIMIT:
+            self._icmp_ways.add((frame.source, frame.destination))
         decode = decode_icmp if frame.protocol == IpProtocol.ICMP else decode_icmpv6
         try:
             message = decode(frame.data)
@@ -134,27 +157,46 @@ class Decoder:
         identity = TcpFingerprint.of(segment, length=frame.tcp_payload_length, identification=frame.identification)
         self.segments.setdefault((frame.source, (connection_key(frame))), set()).add(identity)
 
+    def told(self) -> list[str]:
+        """What of the capture as a whole has to be known beside what is concluded from it."""
+        said = (
+            "only part of its packets was judged: it holds very many" if self.cut else None,
+            f"{self._cut_frames} of its {self.frames} packets are cut short (snap length): messages are read as far as they go"
+            if self._cut_frames
+            else None,
+            self.copies.told(self.frames),
+        )
+        return [one for one in said if one is not None]
+
     @property
     def captured_messages(self) -> list[CapturedMessage]:
         """In the order of their frames."""
         return self._messages
 
-    @property
-    def own(self) -> bool:
-        """Whether the capture holds payloads of a vpnprobe run."""
-        return any(captured.own for captured in self._messages)
-
     def ends(self) -> Ends | None:
-        """The pair that the VPN traffic is between, of conversations that have moved at their beginning; None: there is none."""
+        """The one pair that the VPN traffic is between, of conversations that have moved at their beginning; None: there is none."""
         return self.finder.ends(map(self.moves.begun, self._messages))
 
     @property
     def moves(self) -> Moves:
         """What is known so far of conversations that have moved."""
-        return Moves(moved for follower in self._followers for moved in follower.moved())
+        return self.hosts.moves
+
+    @property
+    def hosts(self) -> HostPairs:
+        """What was seen so far by the pairs of hosts that it is between."""
+        if self._by_hosts is None or self._by_hosts.frames != self.frames:
+            moves = Moves(moved for follower in self._followers for moved in follower.moved())
+            self._by_hosts = HostPairs(self.frames, self._messages, self.icmp_errors, moves)
+        return self._by_hosts
 
     def conversations(self) -> list[ConversationSummary]:
         """All VPN conversations, in the order of their first frames."""
+        if self._summarised[0] != self.frames:
+            self._summarised = (self.frames, self._summaries())
+        return self._summarised[1]
+
+    def _summaries(self) -> list[ConversationSummary]:
         clients = {
             captured.source[0] if captured.from_client else captured.destination[0]: None
             for captured in self._messages
@@ -169,24 +211,68 @@ class Decoder:
         found = [*self._tcp.summaries(), *(summary for follower in self._followers for summary in follower.summaries())]
         for link in (spec.linked for spec in FOLLOWERS if spec.linked is not None):
             found = list(link(found))
+        found = with_directions(found, self.finder.ways | self._icmp_ways)
+        found = with_linked_facts(found, self.icmp_errors, self.checksums, last_at=self.last_at)
         return sorted(found, key=lambda summary: (summary.first_frame or 0, summary.protocol))
 
-    def recurring_keys(self) -> set[str]:
-        """Keys that may come again in another attempt, so that they do not show two captures to be of the same one."""
-        return {captured.key for captured in self._messages if captured.recurs}
+    def recurring_keys(self, ends: Ends) -> set[str]:
+        """Keys of this pair that may come again in another attempt, so that they do not show two captures to be of the same one."""
+        return {captured.key for captured in self.hosts.messages(ends) if captured.recurs}
+
+    def receipts(self, ends: Ends, sent_by: Vantage) -> tuple[PacketRecord, ...]:
+        """What an end sent and the other is proved to have got, as records of the other, though nobody captured there."""
+        proved = self._proved()
+        at, own = Vantage.SERVER if sent_by is Vantage.CLIENT else Vantage.CLIENT, self.own
+        moves = self.hosts.moves
+        placed = ((one, moves.between(one, ends)) for one in self.hosts.messages(ends) if one.proved or one.number in proved)
+        return tuple(
+            replace(self._packet_record(between, ends, at, own=own, ttl_limited=False, moved=True), peer=None, ttl=None)
+            for one, between in placed
+            if between is not None and between.message != RESET and (between.source[0] == ends.client) == (sent_by is Vantage.CLIENT)
+        )
 
     def record(self, ends: Ends, vantage: Vantage) -> EndRecord:
         """What the capture says as the record of one end."""
-        own, moves = self.own, self.moves
-        placed = [(captured, moves.between(captured, ends)) for captured in self._messages]
+        own, moves = self.own, self.hosts.moves
+        placed = [(captured, moves.between(captured, ends)) for captured in self.hosts.messages(ends)]
         ours = [between for _, between in placed if between is not None]
+        quoted, icmp_errors = QuotedMessages(ours), self.hosts.icmp_errors(ends)
+        errors = [HostError(e.at, e.kind, e.source, e.quote, quoted.captured_messages(e.quote)) for e in icmp_errors]
+        departures = Departures(ours, errors)
+        came = self._quoted_by_their_addressees()
         packet_records = tuple(
             self._packet_record(between, ends, vantage, own=own, ttl_limited=self.ttl_limited(captured), moved=between is not captured)
             for captured, between in placed
-            if between is not None and between.message != RESET
+            if between is not None and between.message != RESET and (captured.number in came or not departures.had_left(between))
         )
-        refusals = [*self._resets(ours, ends, vantage), *self._refusals(ours, ends, vantage)]
+        standing = [one for one, error in zip(icmp_errors, errors, strict=True) if not departures.explain(error)]
+        refusals = [*self._resets(ours, ends, vantage), *self._refusals(standing, quoted, ends, vantage)]
         return EndRecord(packet_records, tuple(dict.fromkeys(refusals)), recorded=True, sees_closed_ports=True)
+
+    def _proved(self) -> frozenset[int]:
+        """Frames of packets that came to the other end, as of now."""
+        frames, known = self._receipts
+        if frames != self.frames:
+            found = set(self._tcp.receipts()).union(*(follower.receipts() for follower in self._followers))
+            known = frozenset(found | self._quoted_by_their_addressees())
+            self._receipts = (self.frames, known)
+        return known
+
+    def _quoted_by_their_addressees(self) -> frozenset[int]:
+        """Frames of packets that their addressee's own host refuses: they came there."""
+        frames, known = self._quoted
+        if frames != self.frames:
+            known = self._find_quoted()
+            self._quoted = (self.frames, known)
+        return known
+
+    def _find_quoted(self) -> frozenset[int]:
+        errors = [error for error in self.icmp_errors if error.kind in OF_A_HOST and error.source == str(error.quote.destination)]
+        quoted = QuotedMessages(self._messages) if errors else None
+        if quoted is None:
+            return frozenset()
+        held = ((error.quote.identification, one) for error in errors for one in quoted.captured_messages(error.quote))
+        return frozenset(one.number for identification, one in held if identification and one.identification == identification)
 
     @staticmethod
     def _packet_record(
@@ -226,12 +312,11 @@ class Decoder:
                 if captured.message == RESET and captured.source[0] == ends.server:
                     yield Refusal(_check(captured, ends), Direction.C2S, RefusalKind.RST, captured.source[0], captured.key)
 
-    def _refusals(self, captured_messages: Iterable[CapturedMessage], ends: Ends, vantage: Vantage) -> Iterable[Refusal]:
+    def _refusals(self, errors: Iterable[IcmpError], quoted: "QuotedMessages", ends: Ends, vantage: Vantage) -> Iterable[Refusal]:
         """ICMP errors about what this end sent."""
         here, there = (ends.client, ends.server) if vantage is Vantage.CLIENT else (ends.server, ends.client)
         direction = Direction.C2S if vantage is Vantage.CLIENT else Direction.S2C
-        quoted = QuotedMessages(captured_messages)
-        for error in self.icmp_errors:
+        for error in errors:
             if error.kind is None or (str(error.quote.source), str(error.quote.destination)) != (here, there):
                 continue
             for check, key in quoted.of(error.quote, ends, own=self.own):

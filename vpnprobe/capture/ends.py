@@ -100,6 +100,11 @@ class EndsFinder:
         pair = max(weights, key=lambda ends: (weights[ends], sorted(ends)))
         return self._oriented(pair, clients[pair])
 
+    def oriented(self, pair: Pair, captured_messages: Iterable[CapturedMessage]) -> Ends:
+        """Which of two hosts is the client, by the messages between them."""
+        openers = (c.source[0] if c.from_client else c.destination[0] for c in captured_messages if c.from_client is not None)
+        return self._oriented(pair, Counter(address for address in openers if address in pair))
+
     @staticmethod
     def _weight(captured: CapturedMessage, pair: Pair, sessions: set[tuple[Pair, str]]) -> int:
         """What a message says for its pair. The data of a session counts once: a tunnel that works outweighs no question by its bytes."""
@@ -135,7 +140,7 @@ class EndsFinder:
         if len(known) == 2 and not here:
             return None
         if len(known) == 1:
-            return here[0] if here else next(address for address, ttl in zip(pair, ttls, strict=True) if ttl is None)
+            return here[0] if here else None
         return self._faster(pair)
 
     def _faster(self, pair: tuple[str, str]) -> str | None:

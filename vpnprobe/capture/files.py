@@ -14,7 +14,9 @@ from typing import Final, Self, assert_never
 
 from vpnprobe.capture import linktypes, pcap, pcapng
 from vpnprobe.capture.pcap import Record
-from vpnprobe.capture.sources import Source, unreadable
+from vpnprobe.capture.pipes import unreadable
+from vpnprobe.capture.sources import Source
+from vpnprobe.capture.text_encoding import encoding_of
 from vpnprobe.errors import DecodeError
 
 __all__ = ["CaptureFormat", "CaptureReader", "CapturedPacket", "read_packets", "recognise"]
@@ -43,6 +45,10 @@ class CapturedPacket:
     """Bytes of the frame on the wire."""
     outgoing: bool | None = None
     """Whether the capturing host sent it; None: the link type does not tell."""
+    interface: int = 0
+    """Which of the file's interfaces it was captured on, from 0."""
+    of_interfaces: int = 1
+    """How many interfaces the file has described by then."""
 
 
 class CaptureReader:
@@ -53,6 +59,8 @@ class CaptureReader:
         self.format = capture_format
         self.packets = 0
         """Records read, IP or not."""
+        self.protected = 0
+        """Frames whose content is encrypted on the link, as of a wireless network with a password."""
         self.damage: str | None = None
         """Where and why reading ended early; None: it did not."""
         self.comments: list[bytes] = []
@@ -86,7 +94,14 @@ class CaptureReader:
     def problem(self) -> str | None:
         """What keeps this capture from being understood whole; None: nothing."""
         unknown = sorted(linktypes.name(number) for number in self._linktypes if not linktypes.is_known(number))
-        return self.damage or (f"link type not supported: {', '.join(unknown)}" if unknown else None)
+        said = (
+            self.damage,
+            f"link type not supported: {', '.join(unknown)}" if unknown and not self.damage else None,
+            f"{self.protected} of its {self.packets} frames are encrypted (protected 802.11): what they carry cannot be read"
+            if self.protected
+            else None,
+        )
+        return "; ".join(one for one in said if one) or None
 
     def __iter__(self) -> Iterator[CapturedPacket]:
         try:
@@ -96,8 +111,16 @@ class CaptureReader:
                 packet = linktypes.ip_packet(record.linktype, record.data)
                 if packet:
                     yield CapturedPacket(
-                        record.number, record.at, packet, record.wire_length, linktypes.is_outgoing(record.linktype, record.data)
+                        number=record.number,
+                        at=record.at,
+                        data=packet,
+                        wire_length=record.wire_length,
+                        outgoing=linktypes.is_outgoing(record.linktype, record.data),
+                        interface=record.interface,
+                        of_interfaces=record.of_interfaces,
                     )
+                elif linktypes.is_protected(record.linktype, record.data):
+                    self.protected += 1
                 if self.packets >= PACKETS_LIMIT:
                     raise DecodeError(f"record {self.packets}", 0, "is the last that is read; cut the capture with editcap")
         except DecodeError as error:
@@ -132,13 +155,16 @@ def open_source(path: Path) -> tuple[Source, CaptureFormat]:
         return source, capture_format
     with source:
         if not source.head:
-            hint = (
-                "is empty (0 bytes): capture again with tcpdump -w FILE"
-                if source.compression is None
-                else "holds nothing that can be unpacked"
-            )
-            raise unreadable(path, hint)
+            raise unreadable(path, _why_nothing(source))
         raise unreadable(path, f"looks like {_likeness(source.head)}, not like a capture: give pcap, pcapng or tcpdump's printed text")
+
+
+def _why_nothing(source: Source) -> str:
+    if source.compression is not None:
+        return "holds nothing that can be unpacked"
+    if source.failure is not None:
+        return f"cannot be read: {source.failure.problem}"
+    return "is empty (0 bytes): capture again with tcpdump -w FILE"
 
 
 def read_packets(path: Path) -> CaptureReader:
@@ -147,9 +173,15 @@ def read_packets(path: Path) -> CaptureReader:
     if capture_format is CaptureFormat.TCPDUMP_TEXT:
         source.close()
         raise unreadable(path, "looks like text, not like a pcap or pcapng file")
+    return packets_of(source, capture_format)
+
+
+def packets_of(source: Source, capture_format: CaptureFormat) -> CaptureReader:
+    """The reader of an opened pcap or pcapng input, which it closes. Raises UsageError (UNREADABLE) for one without a whole header."""
     if capture_format is CaptureFormat.PCAP and len(source.head) < 24:
         source.close()
-        raise unreadable(path, f"is a pcap file that ends within its header ({len(source.head)} bytes): capture again with tcpdump -w FILE")
+        hint = f"is a pcap file that ends within its header ({len(source.head)} bytes): capture again with tcpdump -w FILE"
+        raise unreadable(source.path, hint)
     return CaptureReader(source, capture_format)
 
 
@@ -180,7 +212,9 @@ def _likeness(head: bytes) -> str:
 
 
 def _is_text(head: bytes) -> bool:
-    if not head or b"\0" in head or any(head.startswith(magic) for magic, _ in _LIKENESSES):
+    if not head or any(head.startswith(magic) for magic, _ in _LIKENESSES):
         return False
+    if b"\0" in head:
+        return encoding_of(head).startswith("utf-16") or encoding_of(head).startswith("utf-32")
     control = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
     return control <= len(head) // 100

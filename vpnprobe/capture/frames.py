@@ -4,17 +4,21 @@ Addresses are text: printed traces have names where addresses were, and only equ
 does not tell, is missing from `data`, and `length` says how long it was.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
 from vpnprobe.capture.files import CapturedPacket
 from vpnprobe.errors import DecodeError
-from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpSegment, UdpDatagram, decode_ip
+from vpnprobe.wire.ip import IpPacket, IpProtocol, IPv4Packet, TcpSegment, UdpDatagram, decode_ip
 
 IP_IN_IP: Final = frozenset((4, 41))
 """IPv4 (RFC 2003) and IPv6 (RFC 4213) within IP."""
 TUNNELS_LIMIT: Final = 4
+TCP_DATA_OFFSET_AT: Final = 12
+"""Of the byte whose upper half is the length of a TCP header in words of 32 bits (RFC 9293 section 3.1)."""
+AH_FIXED_BYTES: Final = 12
+"""Of an Authentication Header before the ICV (RFC 4302 section 2)."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class Frame:
     """IPv4 identification; None: IPv6, or not known."""
     outgoing: bool | None = None
     """Whether the capturing host sent it; None: the capture does not tell."""
+    cut: bool = False
+    """The capture holds only its beginning. What a printed line leaves out is not cut."""
 
     @cached_property
     def tcp(self) -> TcpSegment | None:
@@ -67,7 +73,26 @@ class Frame:
         segment = self.tcp
         if segment is None:
             return 0
-        return self.length - len(self.data) + len(segment.payload) if not segment.truncated else 0
+        if segment.truncated:
+            return max(0, self.length - (self.data[TCP_DATA_OFFSET_AT] >> 4) * 4) if self.cut else 0
+        return self.length - len(self.data) + len(segment.payload)
+
+    @property
+    def authenticated(self) -> "Frame | None":
+        """The packet behind an Authentication Header, which hides nothing (RFC 4302 section 2); None: there is none, or it is not read.
+
+        In tunnel mode it has addresses of its own.
+        """
+        if self.protocol != IpProtocol.AH or len(self.data) < AH_FIXED_BYTES:
+            return None
+        header_bytes = (self.data[1] + 2) * 4  # section 2.2: in words of 32 bits, less two
+        if header_bytes < AH_FIXED_BYTES or header_bytes >= len(self.data):
+            return None
+        protocol, data, length = self.data[0], self.data[header_bytes:], self.length - header_bytes
+        if protocol not in IP_IN_IP:
+            return replace(self, protocol=protocol, data=data, length=length)
+        ip = _innermost(data)
+        return _frame(ip, self.number, self.at, self.outgoing) if ip is not None else None
 
     @property
     def ports(self) -> tuple[int | None, int | None]:
@@ -78,30 +103,40 @@ class Frame:
 
 def frame_of(packet: CapturedPacket) -> Frame | None:
     """The frame of a captured packet; None: later fragments, and what is no IP packet after all."""
+    ip = _innermost(packet.data)
+    return _frame(ip, packet.number, packet.at, packet.outgoing) if ip is not None else None
+
+
+def frame_within(outer: Frame, data: bytes) -> Frame | None:
+    """The frame of an IP packet that another one carries; None: it is none. A tunnel keeps its TTL, so that tells nothing."""
+    ip = _innermost(data)
+    return replace(_frame(ip, outer.number, outer.at, outer.outgoing), ttl=None) if ip is not None else None
+
+
+def _innermost(data: bytes) -> IpPacket | None:
+    """The packet in all tunnels of IP in IP; None: later fragments, and what is no IP packet."""
     try:
-        ip = decode_ip(packet.data)
+        ip = decode_ip(data)
+        for _ in range(TUNNELS_LIMIT):
+            if ip.protocol not in IP_IN_IP or not ip.first_fragment:
+                break
+            ip = decode_ip(ip.payload)
     except DecodeError:
         return None
-    for _ in range(TUNNELS_LIMIT):
-        if ip.protocol not in IP_IN_IP or not ip.first_fragment:
-            break
-        try:
-            ip = decode_ip(ip.payload)
-        except DecodeError:
-            return None
-    if not ip.first_fragment:
-        return None
-    identification = ip.identification if isinstance(ip, IPv4Packet) else None
-    length = len(ip.payload) + ip.missing
+    return ip if ip.first_fragment else None
+
+
+def _frame(ip: IpPacket, number: int, at: float, outgoing: bool | None) -> Frame:
     return Frame(
-        number=packet.number,
-        at=packet.at,
+        number=number,
+        at=at,
         source=str(ip.source),
         destination=str(ip.destination),
         protocol=ip.protocol,
         data=ip.payload,
-        length=length,
+        length=len(ip.payload) + ip.missing,
+        cut=ip.missing > 0,
         ttl=ip.ttl,
-        identification=identification,
-        outgoing=packet.outgoing,
+        identification=ip.identification if isinstance(ip, IPv4Packet) else None,
+        outgoing=outgoing,
     )

@@ -1,12 +1,13 @@
 """From a link-layer frame to the IP packet within it: the link types of tcpdump.org/linktypes.html that VPN captures come in.
 
 `ip_packet` gives None for what is not IP (ARP, LLDP, ...). Ethernet carries any stack of 802.1Q and 802.1ad tags, MPLS labels
-(RFC 3032) and PPPoE sessions (RFC 2516); SLL is what `tcpdump -i any` writes.
+(RFC 3032) and PPPoE sessions (RFC 2516); SLL is what `tcpdump -i any` writes. Wireless captures are in `capture.wireless`.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from vpnprobe.capture import wireless
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.cursor import Cursor
 
@@ -100,6 +101,14 @@ def _cisco_hdlc(cursor: Cursor) -> bytes | None:
     return _by_ethertype(cursor.u16("protocol"), cursor)
 
 
+def _wireless(linktype: int) -> Callable[[Cursor], bytes | None]:
+    def packet(cursor: Cursor) -> bytes | None:
+        behind = wireless.snap_payload(linktype, cursor)
+        return None if behind is None else _by_ethertype(behind.u16("EtherType"), behind)
+
+    return packet
+
+
 _DECODERS: Final[Mapping[int, tuple[str, Callable[[Cursor], bytes | None]]]] = {
     0: ("NULL", _null),
     1: ("ETHERNET", _ethernet),
@@ -111,7 +120,10 @@ _DECODERS: Final[Mapping[int, tuple[str, Callable[[Cursor], bytes | None]]]] = {
     101: ("RAW", _raw),
     104: ("C_HDLC", _cisco_hdlc),
     108: ("LOOP", _loop),
+    wireless.IEEE_802_11: ("IEEE802_11", _wireless(wireless.IEEE_802_11)),
     LINUX_SLL: ("LINUX_SLL", _cooked),
+    wireless.RADIOTAP: ("IEEE802_11_RADIOTAP", _wireless(wireless.RADIOTAP)),
+    wireless.PPI: ("PPI", _wireless(wireless.PPI)),
     228: ("IPV4", _raw),
     229: ("IPV6", _raw),
     LINUX_SLL2: ("LINUX_SLL2", _cooked_2),
@@ -135,6 +147,16 @@ def ip_packet(linktype: int, frame: bytes) -> bytes | None:
         return _DECODERS[linktype][1](Cursor(frame))
     except DecodeError:
         return None
+
+
+def is_protected(linktype: int, frame: bytes) -> bool:
+    """Whether a frame's content is encrypted, as in a wireless network with a password."""
+    if linktype not in (wireless.IEEE_802_11, wireless.RADIOTAP, wireless.PPI):
+        return False
+    try:
+        return wireless.is_protected(linktype, Cursor(frame))
+    except DecodeError:
+        return False
 
 
 def is_outgoing(linktype: int, frame: bytes) -> bool | None:

@@ -34,6 +34,12 @@ class Moves:
         first = self._beginnings.get((captured.source, captured.destination))
         return captured if first is None else replace(captured, source=first[0], destination=first[1])
 
+    def pairs(self, captured: CapturedMessage) -> set[frozenset[str]]:
+        """All pairs of hosts that the message's conversation has been between."""
+        way = (captured.source, captured.destination)
+        first = self._beginnings.get(way)
+        return {frozenset((one[0][0], one[1][0])) for one in (self._ways[first] if first is not None else (way,))}
+
     def between(self, captured: CapturedMessage, ends: Ends) -> CapturedMessage | None:
         """The message as it would stand between these two; None: its conversation has never been between them."""
         way = (captured.source, captured.destination)

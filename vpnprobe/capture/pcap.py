@@ -40,6 +40,10 @@ class Record:
     """The link-layer frame, as far as it was captured."""
     wire_length: int
     """Bytes on the wire; more than `len(data)` where the capture cut the frame."""
+    interface: int = 0
+    """Which of the file's interfaces it was captured on, from 0."""
+    of_interfaces: int = 1
+    """How many are described so far."""
 
 
 def byte_order(magic: bytes) -> Literal["big", "little"] | None:

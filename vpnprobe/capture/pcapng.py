@@ -42,6 +42,8 @@ class _Interface:
     """Bytes; 0: no limit."""
     tick_s: float = 1e-6
     offset_s: int = 0
+    number: int = 0
+    """In the whole file, from 0: sections begin to count anew."""
 
 
 def records(source: Source, comments: list[bytes]) -> Iterator[Record]:
@@ -58,6 +60,8 @@ class _Reader:
         self._comments = comments
         self._order: Order = "little"
         self._interfaces: list[_Interface] = []
+        self._described = 0
+        """Interfaces of all sections."""
         self._last_at = 0.0
         self._number = 0
 
@@ -129,7 +133,8 @@ class _Reader:
         if len(body) < 8 or len(self._interfaces) >= INTERFACES_LIMIT:
             raise DecodeError("interface description", self._source.offset - body_bytes, "is too short, or one too many")
         tick_s, offset_s = self._time_options(Cursor(body, 8))
-        self._interfaces.append(_Interface(self._int(body[:2]), self._int(body[4:8]), tick_s, offset_s))
+        self._interfaces.append(_Interface(self._int(body[:2]), self._int(body[4:8]), tick_s, offset_s, self._described))
+        self._described += 1
 
     def _time_options(self, cursor: Cursor) -> tuple[float, int]:
         tick_s, offset_s = 1e-6, 0
@@ -153,7 +158,7 @@ class _Reader:
         data = self._source.take(captured, f"packet {self._number}")
         self._source.skip(body_bytes - fixed_bytes - captured, f"packet {self._number}")
         self._last_at = at
-        return Record(self._number, at, interface.linktype, data, max(on_wire, captured))
+        return Record(self._number, at, interface.linktype, data, max(on_wire, captured), interface.number, self._described)
 
     def _fixed(self, kind: int, fixed: bytes, left: int, start: int) -> tuple[float, int, int, _Interface]:
         """Time, captured length, length on the wire, interface: from the fields before the packet data."""

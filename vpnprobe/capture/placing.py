@@ -39,7 +39,7 @@ def _hops(decoders: Iterable[Decoder], ends: Ends, here: str, asked: Counter[tup
     found: dict[Check, dict[int, str | None]] = {}
     for decoder in decoders:
         # A packet that bears on several checks is traced for the first of them.
-        limited = (captured for captured in decoder.captured_messages if captured.source[0] == here and decoder.ttl_limited(captured))
+        limited = (captured for captured in decoder.hosts.messages(ends) if captured.source[0] == here and decoder.ttl_limited(captured))
         copies = list({captured.number: captured for captured in reversed(list(limited))}.values())[::-1]
         for captured in copies:
             if captured.ttl is not None and {captured.source[0], captured.destination[0]} == {ends.client, ends.server}:
@@ -47,7 +47,7 @@ def _hops(decoders: Iterable[Decoder], ends: Ends, here: str, asked: Counter[tup
                 found.setdefault(check, {}).setdefault(captured.ttl, None)
                 asked[check, captured.ttl] += 1
         quoted = QuotedMessages(copies)
-        for error in decoder.icmp_errors:
+        for error in decoder.hosts.icmp_errors(ends):
             if error.kind is None and str(error.quote.source) == here:
                 for captured in quoted.captured_messages(error.quote):
                     hops = found.get(decoder.check(captured, ends), {})

@@ -4,18 +4,23 @@ A capture file is one trace. A printed text may hold several, each by itself: pe
 at the server one after the other.
 """
 
+import hashlib
 import io
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from vpnprobe.capture.decode import Decoder
 from vpnprobe.capture.ends import Ends
-from vpnprobe.capture.files import CaptureFormat, CaptureReader, open_source, read_packets
+from vpnprobe.capture.files import CaptureFormat, CaptureReader, open_source, packets_of
 from vpnprobe.capture.frames import frame_of
-from vpnprobe.capture.sources import CHUNK_BYTES, Source, unreadable
-from vpnprobe.capture.tcpdump_text import TcpdumpTrace, parse
+from vpnprobe.capture.pipes import unreadable
+from vpnprobe.capture.printed.characters import lines_of
+from vpnprobe.capture.printed.traces import PrintedTrace, parse
+from vpnprobe.capture.recording import COMPARED_BYTES, Recording
+from vpnprobe.capture.sources import CHUNK_BYTES, Source
+from vpnprobe.capture.time_order import TimeOrder
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.circumstances import Circumstances, read_note
 from vpnprobe.evidence.packet_records import Vantage
@@ -56,6 +61,7 @@ class CaptureInput:
     readable: bool
     problem: str | None
     traces: tuple[PacketTrace, ...] = ()
+    recording: Recording = field(default_factory=Recording)
 
 
 def read_capture(path: Path) -> CaptureInput:
@@ -64,60 +70,62 @@ def read_capture(path: Path) -> CaptureInput:
     if capture_format is CaptureFormat.TCPDUMP_TEXT:
         with source:
             return _read_text(path, source)
-    source.close()
-    with read_packets(path) as reader:
+    with packets_of(source, capture_format) as reader:
         return _read_packets(reader)
 
 
 def _read_packets(reader: CaptureReader) -> CaptureInput:
-    decoder = Decoder()
+    decoder, recording = Decoder(), Recording()
     first_at: float | None = None
-    for packet in reader:
+    order = TimeOrder()
+    for packet in order(reader):
         first_at = packet.at if first_at is None else first_at
+        recording.packet(packet.data[:COMPARED_BYTES], packet.at)
         frame = frame_of(packet)
         if frame is not None:
             decoder.take(frame)
-    problem = reader.problem or ("only part of its packets was judged: it holds very many" if decoder.cut else None)
+    problem = "; ".join(told for told in (reader.problem, order.told(), *decoder.told()) if told) or None
     notes = (read_note(comment.decode("utf-8", "replace")) for comment in reader.comments)
     trace = PacketTrace(decoder, first_at, circumstances=next((found for found in notes if found is not None), None))
-    return CaptureInput(reader.file, reader.format, reader.linktype, reader.packets, reader.readable, problem, (trace,))
+    return CaptureInput(reader.file, reader.format, reader.linktype, reader.packets, reader.readable, problem, (trace,), recording)
 
 
 def _read_text(path: Path, source: Source) -> CaptureInput:
-    problem: str | None = None
-    lines = _Lines(source)
-    printed = parse(lines)
-    if not printed.packet_lines:
-        raise unreadable(path, "is text without one packet line of tcpdump: give what tcpdump printed, or a pcap file")
-    if lines.failure is not None:
-        problem = f"{printed.packet_lines} packet lines were read, then {lines.failure}"
-    elif printed.unread:
-        problem = f"{printed.unread} of {printed.packet_lines} packet lines are of a kind that is not read"
+    chunks, recording = _Chunks(source), Recording()
+    printed = parse(lines_of(chunks))
+    if not printed.packets:
+        raise unreadable(path, "is text without one packet line: give what tcpdump, tshark or their like printed, or a pcap file")
+    problem = printed.problem
+    if chunks.failure is not None:
+        problem = f"{printed.packets} packet lines were read, then {chunks.failure}"
     traces = tuple(_trace_of(trace) for trace in printed.traces)
-    return CaptureInput(str(path), CaptureFormat.TCPDUMP_TEXT, None, printed.packet_lines, lines.failure is None, problem, traces)
+    recording.content(chunks.digest.digest())
+    for frame in (frame for trace in printed.traces for frame in trace.frames):
+        known_by = (frame.source, frame.destination, frame.protocol, frame.data[:COMPARED_BYTES], frame.length, frame.identification)
+        recording.packet(known_by, frame.at)
+    name, sound = CaptureFormat.TCPDUMP_TEXT, chunks.failure is None
+    return CaptureInput(str(path), name, None, printed.packets, sound, problem, traces, recording)
 
 
-class _Lines:
-    """The lines of a source, as far as it can be read."""
+class _Chunks:
+    """The bytes of a source, as far as it can be read."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self.failure: DecodeError | None = None
+        self.digest = hashlib.blake2b(digest_size=16)
+        """Of what was read so far."""
 
-    def __iter__(self) -> Iterator[str]:
-        rest = b""
+    def __iter__(self) -> Iterator[bytes]:
         try:
             while (chunk := self._source.take_up_to(CHUNK_BYTES)) and self._source.offset < TEXT_LIMIT_BYTES:
-                *lines, rest = (rest + chunk).split(b"\n")
-                yield from (line.decode("utf-8", "replace") for line in lines)
-                rest = rest[:CHUNK_BYTES]
+                self.digest.update(chunk)
+                yield chunk
         except DecodeError as error:
             self.failure = error
-        if rest:
-            yield rest.decode("utf-8", "replace")
 
 
-def _trace_of(printed: TcpdumpTrace) -> PacketTrace:
+def _trace_of(printed: PrintedTrace) -> PacketTrace:
     decoder = Decoder()
     for frame in printed.frames:
         decoder.take(frame)

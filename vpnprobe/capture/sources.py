@@ -1,28 +1,23 @@
 """Bytes of an input that may be a file, a pipe or a device, plain or compressed, read forward and in bounded pieces.
 
-Nothing is believed about the size of an input. A pipe that stays silent is given up, gzip (RFC 1952) and zstd (RFC 8878) are taken off as
-a stream, and what is not a plain file ends at `LIMIT_BYTES`: a small file may unpack to an endless one.
+Nothing is believed about the size of an input. A pipe that stays silent is given up (`capture.pipes`), gzip (RFC 1952) and zstd (RFC 8878)
+are taken off as a stream, and what is not a plain file ends at `LIMIT_BYTES`: a small file may unpack to an endless one.
 """
 
-import io
-import os
-import select
-import stat
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-from vpnprobe.errors import DecodeError, ExitStatus, UsageError
+from vpnprobe.capture.pipes import Pipe, unreadable
+from vpnprobe.errors import DecodeError
 
 HEAD_BYTES: Final = 4096
 """How much is looked at to recognise a format."""
 CHUNK_BYTES: Final = 1 << 16
 LIMIT_BYTES: Final = 4 << 30
 """Most bytes taken from a pipe, a device or a compressed file."""
-SILENCE_S: Final = 5.0
-"""How long a pipe may stay silent before its first byte."""
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
@@ -106,6 +101,23 @@ class _Unzstd:
                 return data
 
 
+class _Prefixed:
+    """Bytes that were read already, and what comes behind them."""
+
+    def __init__(self, first: bytes, rest: _Reads, failure: DecodeError | None) -> None:
+        self._first = first
+        self._rest = rest
+        self._failure = failure
+
+    def read(self, count: int, /) -> bytes:
+        if self._first:
+            data, self._first = self._first[:count], self._first[count:]
+            return data
+        if self._failure is not None:
+            raise self._failure
+        return self._rest.read(count)
+
+
 class Source:
     """An opened input. `head` is the first bytes, uncompressed; `take` and `skip` go forward from the start."""
 
@@ -118,11 +130,14 @@ class Source:
         """Bytes given out so far, uncompressed."""
         self._close: list[Callable[[], None]] = []
         try:
-            self._file, self._bounded = self._open()
-            magic = self._file.peek(4)[:4]
-            self._reads = self._unpacked(magic)
+            pipe = Pipe(path)
+            self._close.append(pipe.close)
+            self._bounded = pipe.is_file
+            self._reads: _Reads = pipe
             self._buffer, self._at = b"", 0
-            self._failure: DecodeError | None = None
+            self.failure: DecodeError | None = None
+            """Why nothing more can be read behind what is ready; None: it can, or it is the end."""
+            self._unpack()
             self.head = self._read_head()
         except OSError as error:
             self.close()
@@ -145,16 +160,18 @@ class Source:
         """Exactly `count` bytes. Raises DecodeError with the file offset where fewer are left."""
         data = self.take_up_to(count)
         if len(data) < count:
-            raise self._failure or DecodeError(field, self.offset - len(data), f"needs {count} bytes, {len(data)} are left")
+            raise self.failure or DecodeError(field, self.offset - len(data), f"needs {count} bytes, {len(data)} are left")
         return data
 
     def take_up_to(self, count: int) -> bytes:
-        """At most `count` bytes, fewer only at the end of what can be read."""
+        """At most `count` bytes, fewer only at the end of what can be read. Raises DecodeError where damage leaves nothing more."""
         if self.offset + count > LIMIT_BYTES and not self._bounded:
             raise DecodeError("input", self.offset, f"is longer than {LIMIT_BYTES >> 30} GiB; cut it with editcap and analyse the part")
         if len(self._buffer) - self._at < count:
             self._fill(count)
         data = self._buffer[self._at : self._at + count]
+        if not data and count and self.failure is not None:
+            raise self.failure
         self._at += len(data)
         self.offset += len(data)
         return data
@@ -163,11 +180,11 @@ class Source:
         """Makes `count` bytes ready, or as many as can be read; a failure is kept for whoever needs more."""
         pieces = [self._buffer[self._at :]]
         ready = len(pieces[0])
-        while ready < count and self._failure is None:
+        while ready < count and self.failure is None:
             try:
                 more = self._reads.read(max(CHUNK_BYTES, count - ready))
             except DecodeError as failure:
-                self._failure = failure
+                self.failure = failure
                 break
             if not more:
                 break
@@ -180,46 +197,27 @@ class Source:
         while count > 0:
             count -= len(self.take(min(count, CHUNK_BYTES), field))
 
-    def _open(self) -> tuple[io.BufferedReader, bool]:
-        mode = os.stat(self.path).st_mode
-        if stat.S_ISDIR(mode):
-            raise unreadable(self.path, "is a folder")
-        if stat.S_ISSOCK(mode):
-            raise unreadable(self.path, "is a socket, not a capture")
-        # A pipe that nobody writes to would block the opening itself.
-        descriptor = os.open(self.path, os.O_RDONLY | (os.O_NONBLOCK if stat.S_ISFIFO(mode) else 0))
-        file = os.fdopen(descriptor, "rb")
-        self._close.append(file.close)
-        if not stat.S_ISREG(mode):
-            readable, _, _ = select.select([descriptor], [], [], SILENCE_S)
-            if not readable:
-                raise unreadable(self.path, f"gave nothing in {SILENCE_S:.0f} s")
-            os.set_blocking(descriptor, True)
-        return file, stat.S_ISREG(mode)
-
-    def _unpacked(self, magic: bytes) -> _Reads:
+    def _unpack(self) -> None:
+        """Takes compression off, where the first bytes show it."""
+        self._fill(len(ZSTD_MAGIC))
+        whole = _Prefixed(self._buffer, self._reads, self.failure)
+        magic = self._buffer
         if magic.startswith(GZIP_MAGIC):
-            self.compression, self._bounded = "gzip", False
-            return _Gunzip(self._file)
-        if magic.startswith(ZSTD_MAGIC):
-            self.compression, self._bounded = "zstd", False
-            return self._zstd()
-        return self._file
+            self.compression, self._reads = "gzip", _Gunzip(whole)
+        elif magic.startswith(ZSTD_MAGIC):
+            self.compression, self._reads = "zstd", self._zstd(whole)
+        else:
+            return
+        self._bounded, self._buffer, self.failure = False, b"", None
 
-    def _zstd(self) -> _Reads:
+    def _zstd(self, compressed: _Reads) -> _Reads:
         try:
-            return _Unzstd(self._file)
+            return _Unzstd(compressed)
         except ImportError as error:
             raise unreadable(
                 self.path, "is zstd-compressed, and reading that needs the Python package zstandard: pip install 'vpnprobe[zstd]'"
             ) from error
 
     def _read_head(self) -> bytes:
-        head = self.take_up_to(HEAD_BYTES)
-        self._at, self.offset = 0, 0
-        return head
-
-
-def unreadable(path: Path | str, problem: str) -> UsageError:
-    """The error of an input that is not what it should be: one line, status UNREADABLE."""
-    return UsageError(f"{path}: {problem}", status=ExitStatus.UNREADABLE)
+        self._fill(HEAD_BYTES)
+        return self._buffer[:HEAD_BYTES]

@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 from vpnprobe.conversations import isakmp
 from vpnprobe.conversations.contract import Sender, TransitionTable
 from vpnprobe.conversations.isakmp import RETRANSMIT_AFTER_S, IsakmpEnd, IsakmpObserver, IsakmpTracker, RequestingEnd, bare
+from vpnprobe.conversations.one_direction import Implied
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.ikev1 import (
     NAT_T_VENDOR_IDS,
@@ -102,6 +103,13 @@ TRANSITIONS: Final[dict[tuple[State, Sender, type], State]] = {
     **{(state, sender, QuickModeBothWays): State.QUICK_ANSWERED for state in State for sender in Sender},
 }
 """(state, who sent it, kind of message) -> state."""
+
+IMPLIED: Final[Implied] = {
+    (_I, MainModeKeys): (_R, MainModeSa),
+    (_I, MainModeAuth): (_R, MainModeKeys),
+    (_I, AggressiveModeAuth): (_R, AggressiveModeSa),
+}
+"""What the initiator's messages show of the responder's, where those were not captured (RFC 2409 section 5)."""
 
 NAMES: Final[Mapping[type, str]] = {
     MainModeSa: "main",

@@ -12,6 +12,7 @@ from typing import ClassVar, Final
 from vpnprobe.conversations import isakmp
 from vpnprobe.conversations.contract import Sender, TransitionTable
 from vpnprobe.conversations.isakmp import RETRANSMIT_AFTER_S, IsakmpEnd, IsakmpObserver, IsakmpTracker, RequestingEnd, bare
+from vpnprobe.conversations.one_direction import Implied
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.ikev2 import (
     PUBLIC_VALUE_BYTES,
@@ -89,6 +90,12 @@ TRANSITIONS: Final[dict[tuple[State, Sender, type], State]] = {
     (State.AUTH_ANSWERED, _R, Auth): State.AUTH_ANSWERED,
 }
 """(state, who sent it, kind of message) -> state. The sender is the end that opened the IKE SA, or the other, whoever makes a request."""
+
+IMPLIED: Final[Implied] = {
+    (_R, Auth): (_I, Auth),
+    **{(_I, kind): (_R, Auth) for kind in (Informational, OtherExchange)},
+}
+"""What one end's messages show of the other's, where that one's were not captured (RFC 7296 section 1.2)."""
 
 NAMES: Final[Mapping[type, str]] = {
     SaInit: "sa_init",

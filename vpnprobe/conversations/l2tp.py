@@ -14,6 +14,7 @@ from typing import Final
 from vpnprobe.conversations import lcp
 from vpnprobe.conversations.contract import OF_SESSION, Sender, Tracker, TransitionTable, class_name
 from vpnprobe.conversations.observing import MessageSeen
+from vpnprobe.conversations.one_direction import Implied
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire import fingerprint
 from vpnprobe.wire.l2tp import (
@@ -123,6 +124,16 @@ TABLE: Final = TransitionTable(
     refusals=frozenset(_REFUSED.values()),
     stages={State.DATA_ANSWERED: State.SESSION_UP.value, **{refused: str(state.value) for state, refused in _REFUSED.items()}},
 )
+
+
+IMPLIED: Final[Implied] = {
+    (_R, StartControlConnectionReply): (_I, StartControlConnectionRequest),
+    (_I, StartControlConnectionConnected): (_R, StartControlConnectionReply),
+    (_R, IncomingCallReply): (_I, IncomingCallRequest),
+    (_I, IncomingCallRequest): (_I, StartControlConnectionConnected),
+    (_I, IncomingCallConnected): (_R, IncomingCallReply),
+}
+"""What one end's messages show of the other's, where that one's were not captured (RFC 2661 sections 7.2 and 7.4)."""
 
 
 def key_of(message: object) -> str:

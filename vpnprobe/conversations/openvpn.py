@@ -11,6 +11,7 @@ from enum import Enum
 from typing import ClassVar, Final
 
 from vpnprobe.conversations.contract import OF_SESSION, Sender, Tracker, TransitionTable, class_name
+from vpnprobe.conversations.openvpn_places import find_packets, is_whole_packets
 from vpnprobe.conversations.stream_framing import LENGTH_BYTES, Delimiting, StreamFraming
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.openvpn import (
@@ -30,7 +31,6 @@ from vpnprobe.wire.openvpn import (
     Packet,
     SoftResetV1,
     decode_openvpn,
-    peek,
     split_frames,
 )
 
@@ -248,15 +248,7 @@ class OpenvpnTracker(Tracker[State]):
         return {sender: framing.broken for sender, framing in self.framings.items() if framing.broken is not None}
 
 
-def _begins_packet(chunk: bytes) -> bool:
-    try:
-        peek(chunk[LENGTH_BYTES:])
-    except DecodeError:
-        return False
-    return chunk[:LENGTH_BYTES] != bytes(LENGTH_BYTES)
-
-
-DELIMITING: Final = Delimiting(split_frames, _begins_packet, head_bytes=LENGTH_BYTES + 1)
+DELIMITING: Final = Delimiting(split_frames, is_whole_packets, find_packets, head_bytes=LENGTH_BYTES + 1)
 """A packet is known by its first byte; what else of it was seen, its decoder tells."""
 
 

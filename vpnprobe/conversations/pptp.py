@@ -12,9 +12,13 @@ from typing import ClassVar, Final
 
 from vpnprobe.conversations.contract import Sender, Tracker, TransitionTable
 from vpnprobe.conversations.observing import MessageSeen
+from vpnprobe.conversations.one_direction import Implied
 from vpnprobe.conversations.stream_framing import Delimiting, StreamFraming
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.pptp import (
+    CONTROL_MESSAGE,
+    HEADER_SIZE,
+    LONGEST,
     MAGIC_COOKIE,
     MESSAGES,
     SUCCESSFUL,
@@ -40,6 +44,9 @@ from vpnprobe.wire.pptp import (
 
 HOST_NAME_PREFIX: Final = "vpnprobe-"
 """Our Host Name is this and the nonce in hex."""
+COOKIE: Final = MAGIC_COOKIE.to_bytes(4, "big")
+COOKIE_AT: Final = 4
+"""Offset of the Magic Cookie in a message."""
 HEAD_BYTES: Final = 18
 """Bytes of a message up to the last field that moves the table: the Result Code and Error Code of an OCRP."""
 
@@ -130,12 +137,37 @@ TABLE: Final = TransitionTable(
 )
 
 
+IMPLIED: Final[Implied] = {
+    (_R, StartControlConnectionReply): (_I, StartControlConnectionRequest),
+    (_R, ControlRefusal): (_I, StartControlConnectionRequest),
+    (_I, OutgoingCallRequest): (_R, StartControlConnectionReply),
+    (_R, OutgoingCallReply): (_I, OutgoingCallRequest),
+    (_R, CallRefusal): (_I, OutgoingCallRequest),
+    (_I, SetLinkInfo): (_R, OutgoingCallReply),
+}
+"""What one end's messages show of the other's, where that one's were not captured (sections 3.1 and 3.2)."""
+
+
 def begins_message(chunk: bytes) -> bool:
     """Whether a chunk of the stream has the Magic Cookie of a control message in its place."""
-    return chunk[4:8] == MAGIC_COOKIE.to_bytes(4, "big")
+    return chunk[4:8] == COOKIE
 
 
-DELIMITING: Final = Delimiting(split_messages, begins_message, head_bytes=HEAD_BYTES)
+def find_message(stretch: bytes) -> tuple[bool, int]:
+    """Where the head of a control message stands in a part of the stream, as `Delimiting.find` has it: by its Magic Cookie, which is for
+    that (section 2), and the two fields before it.
+    """
+    at = stretch.find(COOKIE, COOKIE_AT)
+    while at >= 0:
+        head = at - COOKIE_AT
+        length, kind = int.from_bytes(stretch[head : head + 2], "big"), int.from_bytes(stretch[head + 2 : at], "big")
+        if HEADER_SIZE <= length <= LONGEST and kind == CONTROL_MESSAGE:
+            return True, head
+        at = stretch.find(COOKIE, at + 1)
+    return False, max(0, len(stretch) - COOKIE_AT - len(COOKIE) + 1)
+
+
+DELIMITING: Final = Delimiting(split_messages, begins_message, find_message, head_bytes=HEAD_BYTES)
 
 
 class PptpTracker(Tracker[State]):

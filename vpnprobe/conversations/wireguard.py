@@ -167,6 +167,22 @@ class WireguardTracker(Tracker[State]):
         return message
 
 
+def index_of(message: object) -> str:
+    """The index by which a handshake is known, 8 hex digits: its initiator's; empty: the message is of none."""
+    match message:
+        case HandshakeInitiation():
+            return f"{message.sender_index:08x}"
+        case HandshakeResponse() | CookieReply():
+            return f"{message.receiver_index:08x}"
+        case _:
+            return ""
+
+
+def answers_of(message: object) -> str:
+    """The name of the message that this one answers (whitepaper section 5.4); empty: it answers none."""
+    return name_of(Sender.INITIATOR, HandshakeInitiation) if isinstance(message, HandshakeResponse | CookieReply) else ""
+
+
 def opening(data: bytes) -> str:
     """The key (sender index, 8 hex digits) of the handshake initiation that a datagram is; empty: it is none."""
     try:

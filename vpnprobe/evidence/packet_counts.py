@@ -220,7 +220,8 @@ def _counted(
         way = packet_record.direction
         if packet_record.movement is Movement.SENT:
             continue
-        if joined and not (trusted and way is Direction.S2C) and not _was_sent(packet_record, way, keys_sent, server):
+        alone = way is Direction.C2S and not client.recorded  # Nobody kept a record at the client: what came from there was sent there.
+        if joined and not alone and not (trusted and way is Direction.S2C) and not _was_sent(packet_record, way, keys_sent, server):
             continue
         count = counted.counts[way, packet_record.message]
         count.received.setdefault(packet_record.key, at)

@@ -197,6 +197,8 @@ class PathFacts:
     joined: bool = True
     """True: both records are of one run and are joined by key, so that what the other end never sent counts for nothing. False: captures
     that may be of two attempts."""
+    silence_tells: bool = True
+    """False: a capture of one end, which proves of some packets that they came and of none that it did not."""
 
     @property
     def nat(self) -> bool | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vpnprobe.observations.schema import Feasibility, Outcome, Reason, Result, Verdict
+from vpnprobe.report.conversations import DIAGNOSIS_RULES, leading, line_of, summary_of
 from vpnprobe.report.real_client import leading_words
 from vpnprobe.report.story import FAILURE_RULES, kept_by_hosts, listed, opening
 from vpnprobe.report.words import protocol_name, visible
@@ -71,11 +72,36 @@ def _without_advice(result: Result) -> Headline:
         rest = f"{listed(unknown)} {_verb(unknown, 'is', 'are')} not known" if len(unknown) <= 2 else "the others are not known"
         return Headline("bad", f"{listed(failing)} {_verb(failing, 'does', 'do')} not work; {rest}", _why(result, Feasibility.INFEASIBLE))
     if stopped := [protocol_name(verdict.protocol) for verdict in result.verdicts if _named_failures(verdict)]:
-        return Headline("mute", f"{listed(stopped)} {_verb(stopped, 'is', 'are')} not shown to work", _why(result, Feasibility.UNKNOWN))
+        told = [reason for verdict in result.verdicts for reason in _named_failures(verdict)]
+        why = visible(told[0].text) if len(stopped) == 1 else _why(result, Feasibility.UNKNOWN)
+        return Headline("mute", f"{listed(stopped)} {_verb(stopped, 'is', 'are')} not shown to work", why)
+    if result.paths:
+        return _of_several_paths(result)
+    if (stopped_one := leading(result.conversations)) is not None:
+        line = line_of(stopped_one)
+        return Headline("bad", line.what, visible(line.stopped_by))
+    if seen := summary_of(result.conversations):
+        return Headline("mute", f"{seen}; more is not shown", _why(result, Feasibility.UNKNOWN))
     if kept := list(kept_by_hosts(result)):
         whose = listed([f"the {one.host}'s own firewall" for one in kept])
         return Headline("mute", f"{whose[0].upper()}{whose[1:]} {_verb(kept, 'is', 'are')} in the way", opening(kept[0]))
     return Headline("mute", "Nothing could be shown, neither to work nor to fail", _why(result, Feasibility.UNKNOWN))
+
+
+def _of_several_paths(result: Result) -> Headline:
+    """Where nothing is said of all pairs of hosts together: why, or what is said of each."""
+    reasons = {verdict.because[0].text for verdict in result.verdicts}
+    if len(reasons) == 1:
+        return Headline("mute", "Nothing is judged of these captures together", _first([*reasons]))
+    said = f"{len(result.paths)} pairs of hosts, each with verdicts of its own"
+    working = sum(any(verdict.feasibility in WORKS for verdict in path.verdicts) for path in result.paths)
+    failing = sum(any(verdict.feasibility is Feasibility.INFEASIBLE for verdict in path.verdicts) for path in result.paths)
+    shown = (
+        f"A VPN works between {working} of them, and one does not between {failing}."
+        if working or failing
+        else "None is shown to work or to fail."
+    )
+    return Headline("mute", said, f"{shown} Each is listed below.")
 
 
 def _is_about_profile(result: Result) -> bool:
@@ -95,7 +121,8 @@ def _profile_fails(result: Result) -> bool:
 
 def _named_failures(verdict: Verdict) -> list[Reason]:
     """What stops it, by name."""
-    return [reason for reason in verdict.because if reason.rule.startswith(FAILURE_RULES) and reason.rule != NOT_SUPPORTED]
+    named = (FAILURE_RULES, DIAGNOSIS_RULES)
+    return [reason for reason in verdict.because if reason.rule.startswith(named) and reason.rule != NOT_SUPPORTED]
 
 
 def _first(sentences: Sequence[str]) -> str:

@@ -10,7 +10,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from vpnprobe.observations.schema import Result
+from vpnprobe.report.conversations import ladders, line_of
 from vpnprobe.report.headlines import headline
+from vpnprobe.report.host_pairs import host_pairs
 from vpnprobe.report.path import figures
 from vpnprobe.report.profile import not_applied
 from vpnprobe.report.real_client import real_client
@@ -83,14 +85,19 @@ def _context(result: Result) -> Mapping[str, Any]:
         "client": address_of(result.run.client),
         "server": address_of(result.run.server),
         "verdicts": verdict_lines(result.verdicts, result.recommendation, anchors),
+        "paths": host_pairs(result.paths, result.conversations, anchors),
         "figures": figures(result),
         "vanishings": [(one, anchors.links(one.observations)) for one in vanishings(result)],
         "exchanges": exchanges(result),
         "evidence": evidence_groups(result, anchors),
         "opinions": [(one, anchors.link(one.row.id)) for one in opinions],
         "nmap_and_gre": NMAP_AND_GRE,
-        "conversations": result.conversations[:MOST_CONVERSATIONS],
-        "captures": [(one, verdict_lines(one.verdicts, None, anchors)) for one in result.run.captures],
+        "conversations": [(one, line_of(one)) for one in result.conversations[:MOST_CONVERSATIONS]],
+        "ladders": ladders(result),
+        "captures": [
+            (one, verdict_lines(one.verdicts, None, anchors), host_pairs(one.paths, result.conversations, anchors))
+            for one in result.run.captures
+        ],
         "skipped": skipped(result),
         "not_applied": not_applied(result),
         "mode": mode_words(result.run.mode),

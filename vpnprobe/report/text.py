@@ -3,19 +3,23 @@
 Text from strangers is made visible first, so nothing in it can move the cursor; colour is the caller's choice and never the only sign.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from textwrap import wrap
 from typing import Final
 
-from vpnprobe.observations.schema import Result
+from vpnprobe.observations.schema import Feasibility, Mode, PathVerdicts, Result
+from vpnprobe.report.conversations import DIAGNOSIS_RULES, MOST_LINES, lines_of
 from vpnprobe.report.headlines import Headline, headline
+from vpnprobe.report.host_pairs import host_pairs
 from vpnprobe.report.profile import not_applied
 from vpnprobe.report.real_client import AGREES, RealClient, real_client
 from vpnprobe.report.rows import Anchors, VerdictLine, verdict_lines
 from vpnprobe.report.story import next_steps, skipped, vanishings
-from vpnprobe.report.words import SETTINGS, Mark, mode_words, value_words, visible
+from vpnprobe.report.words import SETTINGS, Mark, mode_words, protocol_name, value_words, visible
 
 LEAST_WIDTH: Final = 40
+MOST_PATHS: Final = 20
+"""Pairs of hosts that are listed; the document has more."""
 RESET: Final = "\x1b[0m"
 COLOURS: Final = {"good": "\x1b[32m", "fair": "\x1b[33m", "bad": "\x1b[31m", "mute": "\x1b[2m", "strong": "\x1b[1m"}
 SYMBOLS: Final = {"good": "✓", "fair": "◐", "bad": "✕", "mute": "?"}
@@ -34,16 +38,23 @@ def render_text(result: Result, *, colour: bool, width: int) -> str:
         if finding not in said.reason:
             page.paragraph(finding, indent=2, tone="mute" if beside and beside.comparison == AGREES else "fair")
     _settings(page, result)
+    _conversations(page, result)
     lines = verdict_lines(result.verdicts, result.recommendation, Anchors(result.observations))
     if lines:
         page.gap()
-        _protocols(page, lines)
+        told = {words for one in result.conversations for words in one.findings} if result.run.mode is Mode.OFFLINE else set()
+        _protocols(page, [line for line in lines if not _is_untried(result, line)], {said.reason, *told})
+        untried = [line.name for line in lines if _is_untried(result, line)]
+        if untried:
+            page.paragraph(f"Not tried in this capture: {', '.join(untried)}.", indent=2, tone="mute")
+    _paths(page, "Pairs of hosts, each with verdicts of its own", result.paths, result)
     if beside is not None:
         _beside(page, beside)
     page.block("Where packets vanish", (one.sentence for one in vanishings(result)))
     for capture in result.run.captures if not result.verdicts else ():
         alone = verdict_lines(capture.verdicts, None, Anchors(result.observations))
         page.block(capture.file, (f"{line.name} {line.mark.word}: {line.reasons[0].text}" for line in alone))
+        _paths(page, f"{capture.file}: pairs of hosts, each with verdicts of its own", capture.paths, result)
     page.block("Captures with a problem", (f"{one.file}: {one.problem}" for one in result.run.captures if one.problem))
     page.block("Warnings", result.recommendation.warnings if result.recommendation else ())
     page.block("Not measured", (f"{'; '.join(questions)}: {reason}" for reason, questions in skipped(result)))
@@ -60,6 +71,23 @@ def _headline(page: "_Page", said: Headline) -> None:
         page.paragraph(said.reason, indent=2)
 
 
+def _conversations(page: "_Page", result: Result) -> None:
+    """What captures hold, before any verdict: how far each conversation came, and what stopped it."""
+    found = lines_of(result) if result.run.mode is Mode.OFFLINE else ()
+    if not found:
+        return
+    page.gap()
+    page.paragraph("Conversations", strong=True)
+    for line in found[:MOST_LINES]:
+        page.marked(line.mark, line.what)
+        page.paragraph(f"{line.ends}: {line.counts}", indent=4, hanging=2, tone="mute")
+        for words in (line.stopped_by, *line.notes):
+            if words:
+                page.paragraph(words, indent=4)
+    if len(found) > MOST_LINES:
+        page.paragraph(f"… and {len(found) - MOST_LINES} more; the result document has all.", indent=2, tone="mute")
+
+
 def _settings(page: "_Page", result: Result) -> None:
     """What to set, the port apart, which the headline has."""
     advised = result.recommendation.settings if result.recommendation is not None else {}
@@ -68,12 +96,28 @@ def _settings(page: "_Page", result: Result) -> None:
         page.paragraph(f"Settings: {'; '.join(told)}.", indent=2, hanging=2)
 
 
-def _protocols(page: "_Page", lines: Iterable[VerdictLine]) -> None:
-    """A line a protocol: mark, name, verdict, port; and its first reason below."""
+def _is_untried(result: Result, line: VerdictLine) -> bool:
+    """Whether a capture holds nothing of a protocol: that is told in one line for all."""
+    verdict = next((one for one in result.verdicts if protocol_name(one.protocol) == line.name), None)
+    if verdict is None or result.run.mode is not Mode.OFFLINE or verdict.feasibility is not Feasibility.UNKNOWN:
+        return False
+    return not any(reason.observations or reason.rule.startswith(DIAGNOSIS_RULES) for reason in verdict.because)
+
+
+def _paths(page: "_Page", title: str, paths: Sequence[PathVerdicts], result: Result) -> None:
+    """A line a pair of hosts, with what it is seen to talk."""
+    pairs = host_pairs(paths[:MOST_PATHS], result.conversations, Anchors(result.observations))
+    more = len(paths) - len(pairs)
+    page.block(title, [*(pair.sentence for pair in pairs), *([f"{more} more are in the result document (`--json`)."] if more else [])])
+
+
+def _protocols(page: "_Page", lines: Iterable[VerdictLine], told: Collection[str] = ()) -> None:
+    """A line a protocol: mark, name, verdict, port; and its first reason below, unless that has been `told`."""
     for line in lines:
         port = f", {line.port}" if line.port and line.mark.tone in ("good", "fair") else ""
         page.marked(line.mark, f"{line.name[:40]:<18} {line.mark.word}{port}")
-        page.paragraph(line.reasons[0].text, indent=4, tone="mute")
+        if line.reasons[0].text not in told:
+            page.paragraph(line.reasons[0].text, indent=4, tone="mute")
         if line.limits:
             page.paragraph(f"Limits: {'; '.join(line.limits)}.", indent=4, tone="mute")
 

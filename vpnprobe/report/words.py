@@ -58,6 +58,68 @@ NMAP_AND_GRE: Final = (
     "and closed when the path is open and nobody listens."
 )
 
+CONVERSATIONS: Final[Mapping[str, str]] = {
+    "pptp": "PPTP",
+    "gre": "GRE",
+    "l2tp": "L2TP",
+    "l2tpv3": "L2TP version 3",
+    "ikev1": "IKEv1",
+    "ikev2": "IKEv2",
+    "isakmp-other": "ISAKMP",
+    "esp": "ESP",
+    "esp-udp": "ESP in UDP",
+    "ah": "AH",
+    "openvpn-udp": "OpenVPN over UDP",
+    "openvpn-tcp": "OpenVPN over TCP",
+    "wireguard": "WireGuard",
+    "tcp": "TCP connection",
+}
+"""What conversations in captures are called, by their protocols."""
+STAGES: Final[Mapping[str, str]] = {
+    "sccrq-unanswered": "is not answered",
+    "control-rejected": "is rejected",
+    "control-up": "has its control connection answered, and asks for no call",
+    "ocrq-unanswered": "has its control connection answered, and its call not",
+    "call-rejected": "has its call rejected",
+    "call-up": "has a call that is up",
+    "sccrp": "has its request answered, and goes no further",
+    "tunnel-up": "has a tunnel that is up, and no call in it",
+    "session-answered": "has its call answered, and goes no further",
+    "session-up": "has a call that is up",
+    "main-unanswered": "is not answered (main mode)",
+    "main-answered": "is answered, and does not come to its end (main mode)",
+    "main-complete": "is complete both ways (main mode)",
+    "main-response-only": "is there with the responder's messages alone (main mode)",
+    "aggressive-unanswered": "is not answered (aggressive mode)",
+    "aggressive-answered": "is answered (aggressive mode)",
+    "aggressive-complete": "is complete both ways (aggressive mode)",
+    "aggressive-response-only": "is there with the responder's messages alone (aggressive mode)",
+    "quick-mode-one-way": "has a quick mode that goes one way",
+    "quick-mode-answered": "is complete both ways, quick mode too",
+    "informational-only": "is there with informational messages alone",
+    "sa_init-unanswered": "is not answered (IKE_SA_INIT)",
+    "sa_init-rejected-or-cookie": "is answered with a notification (IKE_SA_INIT)",
+    "sa_init-answered": "is answered (IKE_SA_INIT), and goes no further",
+    "auth-request-unanswered": "has its IKE_AUTH not answered",
+    "auth-answered": "has its IKE_AUTH answered",
+    "one-way": "goes one way",
+    "both-ways": "passes both ways",
+    "client-reset-unanswered": "is not answered",
+    "server-reset": "is answered, and goes no further",
+    "control-one-way": "begins its TLS handshake, and goes no further",
+    "control-both-ways": "has its TLS handshake under way both ways, and no data",
+    "data-one-way": "has data one way",
+    "data-both-ways": "has data both ways",
+    "initiation-unanswered": "is not answered",
+    "handshake-complete": "has its handshake answered, and no data",
+    "syn-unanswered": "is not answered",
+    "syn-ack-repeated": "is answered again and again, and never comes up",
+    "syn-refused": "is refused",
+    "connected": "comes up",
+    "other": "is there",
+}
+"""How far a conversation came, as what its name does."""
+
 
 class Mark(NamedTuple):
     """A state as a symbol and a word, so that colour is never the only sign, and the class that colours it."""

@@ -24,6 +24,7 @@ from vpnprobe.rules.model import (
     Condition,
     Criterion,
     Derived,
+    DiagnosisText,
     DirectionScope,
     FailureText,
     FailureWords,
@@ -83,6 +84,8 @@ REMARK_KEYS: Final = (
     "cut",
 )
 LARGEST_TAKEN_OFF: Final = 1000
+SIDES: Final = ("client", "server", "way-there", "way-back", "path", "unknown")
+"""On whose side a diagnosis may be."""
 
 Content = Mapping[str, object]
 
@@ -102,7 +105,9 @@ def load(path: Path | str) -> RuleSet:
 
 
 def _default() -> Content:
-    return _parse("default.toml", resources.files("vpnprobe.rules").joinpath("default.toml").read_bytes())
+    files = ("default.toml", "diagnoses.toml")
+    rules, diagnoses = (_parse(name, resources.files("vpnprobe.rules").joinpath(name).read_bytes()) for name in files)
+    return {**rules, **diagnoses}
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -161,6 +166,7 @@ def _rule_set(file: str, content: Content, *, default_rules: Iterable[str] = (),
     why, remarks = (_sentences(top.table(key), keys) for key, keys in (("why", WHY_KEYS), ("remark", REMARK_KEYS)))
     causes = _causes(top.table("cause"))
     failures = {name: _failure(table, tuple(profiles)) for name, table in top.table("failure").tables().items()}
+    diagnoses = {name: found for name, table in top.table("diagnosis").tables().items() if (found := _diagnosis(table)) is not None}
     top.finish()
     for name in profiles:
         if not any(rule.protocol == name and rule.need is Need.REQUIRED for rule in rules.values()):
@@ -176,6 +182,7 @@ def _rule_set(file: str, content: Content, *, default_rules: Iterable[str] = (),
         causes=causes,
         remarks=remarks,
         failures=failures,
+        diagnoses=diagnoses,
         added=tuple(name for name in own if name not in known),
         overridden=tuple(name for name in own if name in known),
     )
@@ -282,6 +289,26 @@ def _failure_words(table: Table, usual: FailureWords) -> FailureWords:
     return own
 
 
+def _diagnosis(table: Table) -> DiagnosisText | None:
+    """None: it is not enabled."""
+    enabled = table.flag("enabled", default=True)
+    found = DiagnosisText(
+        fact=table.text("fact"),
+        what=table.template("what"),
+        advice=table.template("advice"),
+        side=table.name("side", SIDES),
+        protocols=frozenset(table.words("protocols")),
+        stages=frozenset(table.words("stages")),
+        messages=frozenset(table.words("messages")),
+        by=table.name("by", ("client", "server", "")) if table.has("by") else "",
+        place=table.name("place", ("sender", "receiver", "unknown")) if table.has("place") else "",
+        least=table.whole("least", low=1, high=1000) if table.has("least") else 1,
+        stops=table.flag("stops", default=True),
+    )
+    table.finish()
+    return found if enabled else None
+
+
 def _causes(table: Table) -> Mapping[Cause, str]:
     found = {cause: table.template(cause) for cause in Cause if table.has(cause)}
     table.finish()
@@ -321,6 +348,7 @@ def _profile(name: str, table: Table) -> ProtocolTraits:
         security_note=table.text("security_note", ""),
         measured_by=table.text("measured_by", ""),
         scores=_scores(table.table("score")),
+        conversations=table.words("conversations"),
         clients={system: _client(clients.table(system)) for system in ClientOs if clients.has(system)},
     )
     clients.finish()

@@ -237,6 +237,32 @@ class FailureText:
 
 
 @dataclass(frozen=True, slots=True)
+class DiagnosisText:
+    """What a fact of a conversation means, and where it does."""
+
+    fact: str
+    """Its name, as `vpnprobe.capture` gives it."""
+    what: str
+    advice: str
+    side: str
+    """On whose side it is."""
+    protocols: frozenset[str] = frozenset()
+    """Of conversations; empty: any."""
+    stages: frozenset[str] = frozenset()
+    """Empty: any."""
+    messages: frozenset[str] = frozenset()
+    """Empty: any."""
+    by: str = ""
+    """Which end the fact is about; empty: either."""
+    place: str = ""
+    """Where the capture was taken, seen from that end; empty: anywhere."""
+    least: int = 1
+    """How often it must have been seen."""
+    stops: bool = True
+    """Whether it stops the conversation; False: it is worth a word."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     id: str
     protocol: str
@@ -288,6 +314,8 @@ class ProtocolTraits:
     scores: Mapping[Criterion, float]
     """0 to 1, higher is better."""
     clients: Mapping[ClientOs, ClientSystem]
+    conversations: tuple[str, ...] = ()
+    """Protocols of conversations in captures that it consists of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +346,8 @@ class RuleSet:
     remarks: Mapping[str, str]
     failures: Mapping[str, FailureText]
     """By name; the first that describes a row counts."""
+    diagnoses: Mapping[str, DiagnosisText] = field(default_factory=dict)
+    """Of conversations in captures, by name; the first that fits is told."""
     added: tuple[str, ...] = ()
     """Ids of rules that a user's file added."""
     overridden: tuple[str, ...] = ()

@@ -295,6 +295,22 @@ def decode_l2tp(data: bytes) -> ControlMessage | DataMessage:
         raise MalformedControlMessage(error.field, error.offset, error.problem) from None
 
 
+def of_whole_avps(data: bytes) -> bytes:
+    """A control message that was cut behind its beginning, as if it ended with the last AVP (section 4.1) that is whole.
+
+    What is whole, has not one AVP to begin with, or is no control message is left as it is.
+    """
+    if len(data) < CONTROL_HEADER + AVP_HEADER or int.from_bytes(data[2:4], "big") <= len(data):
+        return data
+    at = CONTROL_HEADER
+    while at + AVP_HEADER <= len(data):
+        length = int.from_bytes(data[at : at + 2], "big") & AVP_LENGTH_MASK
+        if length < AVP_HEADER or at + length > len(data):
+            break
+        at += length
+    return data if at == CONTROL_HEADER else data[:2] + at.to_bytes(2, "big") + data[4:at]
+
+
 def _read_length(cursor: Cursor, bits: int) -> None:
     """Sets the cursor's end to that of the message, where it has a Length field."""
     if bits & LENGTH_BIT:

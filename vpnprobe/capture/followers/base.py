@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any, Final, Protocol
 
+from vpnprobe.capture.account import Account
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.streams import StreamChunk, TcpConnection, TcpEnd
 from vpnprobe.evidence.packet_records import Check
@@ -30,6 +31,10 @@ ROAMED_SHOWN: Final = 32
 """Most later places of a conversation that its summary names."""
 TOLD: Final = 3
 """Most of them that are told in words, of each end."""
+BY_SIZES: Final = "A guess: only the sizes of its packets are known, and they are those of {}'s messages."
+"""What is told of a conversation that nothing but sizes shows; takes the protocol's name."""
+BY_PORT: Final = "A guess: no bytes of its packets are known, only their sizes and their port, which is {}'s."
+"""The same where the port is what shows it."""
 MOVES_LIMIT: Final = 64
 """Most moves of one conversation that are followed."""
 
@@ -67,6 +72,8 @@ class CapturedMessage:
     """Whether this is a payload of ours."""
     purpose: Purpose = Purpose.REACH
     """What such a payload says that it is for."""
+    proved: bool = False
+    """Whether it came to the other end, as that end shows by what it says next: what only this tells of it is known from that."""
 
 
 def captured(
@@ -138,6 +145,8 @@ class Flow:
         self.client: HostPort | None = None
         """Who opened it; None: nothing shows that."""
         self.counts = {source: 0, destination: 0}
+        self.cut = 0
+        """Packets of which the capture holds only the beginning."""
         self.first_frame = self.last_frame = 0
         self.first_at = self.last_at = 0.0
         self._later: list[tuple[HostPort, HostPort]] = []
@@ -149,10 +158,12 @@ class Flow:
         if not any(self.counts.values()):
             self.first_frame, self.first_at = frame.number, frame.at
         self.counts[sender] += 1
+        self.cut += frame.cut
         self.last_frame, self.last_at = frame.number, max(self.last_at, frame.at)
 
-    def adopt(self, counts: Mapping[HostPort, int], first: Frame | None, last: Frame | None = None) -> None:
+    def adopt(self, counts: Mapping[HostPort, int], first: Frame | None, last: Frame | None = None, cut: int = 0) -> None:
         """Takes over what was counted before the protocol was known."""
+        self.cut += cut
         for end, count in counts.items():
             self.counts[end] += count
         if first is not None:
@@ -192,6 +203,7 @@ class Flow:
             return False
         same = self.end(known)
         ends = {later.end(known): same, later.other(later.end(known)): self.other(same)}
+        self.cut += later.cut
         for end, count in later.counts.items():
             self.counts[ends[end]] += count
         for source, destination in (later.ends, *later._later):
@@ -221,7 +233,10 @@ class Flow:
         """The client, or the lower-numbered end where nothing shows who it is."""
         return self.client if self.client is not None else min(self.ends, key=_order)
 
-    def summary(self, stage: str, detail: Mapping[str, Any] | None = None, findings: Iterable[str] = ()) -> ConversationSummary:
+    def summary(
+        self, stage: str, detail: Mapping[str, Any] | None = None, findings: Iterable[str] = (), *, account: Account | None = None
+    ) -> ConversationSummary:
+        """`account`: what was said in it; None: nothing is known of single messages."""
         client = self.guessed_client()
         server = self.other(client)
         dated = self.first_at >= EARLIEST_DATE
@@ -237,9 +252,15 @@ class Flow:
             last_frame=self.last_frame or None,
             started=datetime.fromtimestamp(self.first_at, UTC).isoformat().replace("+00:00", "Z") if dated else None,
             duration_s=round(max(0.0, self.last_at - self.first_at), 6),
-            detail={"client_known": self.client is not None, **(detail or {}), **self._roamed(client)},
-            findings=(*findings, *self._told_moves(client)),
+            detail={"client_known": self.client is not None, **(detail or {}), **self._roamed(client), **self._accounted(account)},
+            findings=(*findings, *self._told_cut(), *self._told_moves(client)),
         )
+
+    def _accounted(self, account: Account | None) -> dict[str, Any]:
+        if account is None:
+            return {}
+        left_out = {"ladder_left_out": account.rungs_left_out} if account.rungs_left_out else {}
+        return {"facts": account.facts(), "ladder": account.ladder(self.first_at), **left_out}
 
     def _roamed(self, client: HostPort) -> dict[str, Any]:
         """The further places of both ends, in the order in which they were seen."""
@@ -249,6 +270,11 @@ class Flow:
             for place, (end, number) in shown
         ]
         return {"roamed": rows} if rows else {}
+
+    def _told_cut(self) -> Iterable[str]:
+        if self.cut:
+            whole = sum(self.counts.values())
+            yield f"The capture cut {self.cut} of its {whole} packets short: it came at least as far as their beginnings show."
 
     def _told_moves(self, client: HostPort) -> Iterable[str]:
         """The same in words."""
@@ -285,9 +311,36 @@ class PacketFollower:
         """Conversations an end of which went on from another address or port."""
         return ()
 
+    def receipts(self) -> Iterable[int]:
+        """Numbers of frames that are proved to have come to the other end, by what that said later."""
+        return ()
+
     def clientless(self) -> Iterable[Flow]:
         """Flows in which nothing shows who the client is, since either end may speak first: what passes beside them may tell."""
         return ()
+
+
+class SizedStream(Protocol):
+    """Follows one TCP connection of which lengths alone are known."""
+
+    flow: Flow
+
+    @property
+    def may_be(self) -> bool:
+        """Whether its first segment may be of the protocol."""
+        ...
+
+    def take_unseen(self, frame: Frame, sender: HostPort, length: int) -> Iterable[CapturedMessage]:
+        """What a segment shows. `length`: of its payload."""
+        ...
+
+    def summary(self) -> ConversationSummary | None:
+        """The conversation so far, as a guess; None: it is none of this protocol."""
+        ...
+
+
+BeginSizedStream = Callable[[HostPort, HostPort, int], SizedStream]
+"""Makes the follower of a connection by sender, receiver and length of its first segment that carries something."""
 
 
 class StreamFollower(Protocol):
@@ -303,13 +356,17 @@ class StreamFollower(Protocol):
         """What a frame shows besides its data: the end of the connection."""
         ...
 
+    def receipts(self) -> Iterable[int]:
+        """Numbers of frames that completed messages which are proved to have come to the other end."""
+        ...
+
     def summary(self) -> ConversationSummary | None:
         """The conversation so far; None: it is none of this protocol after all."""
         ...
 
 
-BeginStream = Callable[[TcpConnection, TcpEnd, int], StreamFollower]
-"""Makes the follower of a connection, of the end that sent its first data and the number of the frame that shows the protocol."""
+BeginStream = Callable[[TcpConnection, TcpEnd, int, bytes], StreamFollower]
+"""Makes the follower of a connection, of the end whose bytes show the protocol, the number of the frame that does, and these bytes."""
 
 
 def _order(end: HostPort) -> tuple[int, int, str, int]:

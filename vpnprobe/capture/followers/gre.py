@@ -5,14 +5,15 @@ of which it uses once, is known in foreign captures by sequence number too: pppd
 and each repetition is a trial of the path.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, Flow, HostPort, PacketFollower, always, captured, pair
+from vpnprobe.capture.account import SINCE, Fact
+from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, Flow, PacketFollower, always, captured, pair
+from vpnprobe.capture.followers.gre_calls import Calls, Receipts
 from vpnprobe.capture.frames import Frame
-from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.lcp import ANSWERS, PEER_STATES, REQUEST, LcpTracker, State
+from vpnprobe.conversations.lcp import ANSWERS, REQUEST, State
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import identify
 from vpnprobe.evidence.checks import GRE_BARE, GRE_IN_CALL, PPTP_LCP
@@ -24,10 +25,12 @@ from vpnprobe.wire.icmp import Quote
 from vpnprobe.wire.ip import IpProtocol
 from vpnprobe.wire.ppp import PROTOCOL_LCP, PppFrame, lcp_name
 
-CALLS_LIMIT: Final = 1000
-"""Most calls between two hosts whose LCP is followed."""
 LEAST_REQUESTS: Final = 4
 """Unanswered requests from which on an end is held not to get them."""
+CALL_IDS_TOLD: Final = 16
+"""Most Call IDs that a summary names, of each end."""
+NEAR_LIMIT: Final = 64
+"""Most conversations of one host that are looked at for a call's GRE."""
 IN_CALL: Final = frozenset((GRE_IN_CALL, PPTP_LCP))
 ENHANCED: Final = 1
 """The version of GRE in a call."""
@@ -43,61 +46,21 @@ def quoted_check(quote: Quote) -> Check:
     return GRE_IN_CALL if len(quote.first_bytes) >= 2 and version_of(quote.first_bytes) == ENHANCED else GRE_BARE
 
 
-class Call:
-    """The LCP of one call. Each direction carries the Call ID of the end that it goes to."""
-
-    def __init__(self, first: HostPort) -> None:
-        self.senders: set[HostPort] = set()
-        """The ends whose packets of this call were seen."""
-        self._initiator = first
-        self._tracker = LcpTracker(kept_steps=0)
-
-    def take(self, sender: HostPort, payload: bytes, at: float) -> None:
-        self._tracker.saw_frame(Sender.INITIATOR if sender == self._initiator else Sender.RESPONDER, payload, now=at)
-
-    def state(self, client: HostPort) -> State:
-        """How far it came, seen from the client."""
-        state = self._tracker.state
-        return state if client == self._initiator else PEER_STATES.get(state, state)
-
-
-class Calls:
-    """The calls between two hosts, one after another or at the same time."""
-
-    def __init__(self) -> None:
-        self._by_call_id: dict[tuple[HostPort, int], Call] = {}
-        """By the sender and the Call ID that its packets carry."""
-        self._calls: list[Call] = []
-
-    def take(self, sender: HostPort, call_id: int, payload: bytes, at: float) -> None:
-        call = self._by_call_id.get((sender, call_id))
-        if call is None:
-            if len(self._calls) >= CALLS_LIMIT:
-                return
-            call = next((known for known in reversed(self._calls) if sender not in known.senders), None)
-            if call is None:
-                call = Call(sender)
-                self._calls.append(call)
-            call.senders.add(sender)
-            self._by_call_id[sender, call_id] = call
-        call.take(sender, payload, at)
-
-    def furthest(self, client: HostPort) -> State:
-        """How far the LCP of any of them came, seen from the client."""
-        order = list(State)
-        return max((call.state(client) for call in self._calls), key=order.index)
-
-
 class GreFollower(PacketFollower):
     """All GRE of a capture."""
 
     def __init__(self) -> None:
-        self._flows: dict[tuple[object, int], Flow] = {}
-        self._protocols: dict[tuple[object, int], set[int]] = {}
+        self._flows: dict[tuple[object, int | None], Flow] = {}
+        self._protocols: dict[tuple[object, int | None], set[int]] = {}
         self._calls: dict[object, Calls] = {}
+        self._receipts: dict[object, Receipts] = {}
 
     def take(self, frame: Frame) -> Iterable[CapturedMessage]:
-        if frame.protocol != IpProtocol.GRE or len(frame.data) < 4:
+        if frame.protocol != IpProtocol.GRE:
+            return ()
+        if not frame.data and frame.length:
+            self._count(frame, None)
+        if len(frame.data) < 4:
             return ()
         try:
             packet = decode_gre(frame.data)
@@ -108,7 +71,8 @@ class GreFollower(PacketFollower):
             return self._in_call(frame, packet)
         return self._bare(frame) if isinstance(packet, Gre) else ()
 
-    def _count(self, frame: Frame, version: int) -> None:
+    def _count(self, frame: Frame, version: int | None) -> None:
+        """`version`: None where no byte of the packet is known."""
         source, destination = (frame.source, None), (frame.destination, None)
         slot = (pair(source, destination), version)
         flow = self._flows.get(slot)
@@ -117,7 +81,9 @@ class GreFollower(PacketFollower):
                 return
             flow = self._flows[slot] = Flow("gre", Transport.GRE, source, destination)
         flow.count(frame, source)
-        self._protocols.setdefault(slot, set()).add(int.from_bytes(frame.data[2:4], "big"))
+        protocols = self._protocols.setdefault(slot, set())
+        if version is not None:
+            protocols.add(int.from_bytes(frame.data[2:4], "big"))
 
     def _bare(self, frame: Frame) -> Iterable[CapturedMessage]:
         found = identify.gre(frame.data)
@@ -129,6 +95,10 @@ class GreFollower(PacketFollower):
             yield captured(frame, always(GRE_BARE), name, recurs=not frame.identification)
 
     def _in_call(self, frame: Frame, packet: EnhancedGre) -> Iterable[CapturedMessage]:
+        source, destination = (frame.source, None), (frame.destination, None)
+        slot = pair(source, destination)
+        if slot in self._receipts or len(self._receipts) < FLOWS_LIMIT:
+            self._receipts.setdefault(slot, Receipts()).take(frame.number, source, destination, packet)
         if packet.sequence_number is None:
             return
         ppp = _lcp_frame(packet)
@@ -161,7 +131,23 @@ class GreFollower(PacketFollower):
             }
             if version == ENHANCED and (lcp := self._lcp_state(hosts, flow)) is not State.INITIAL:
                 detail["lcp"] = lcp.value
-            yield flow.summary("both-ways" if flow.both_ways else "one-way", detail)
+            yield flow.summary("both-ways" if flow.both_ways else "one-way", {**detail, **self._of_calls(hosts, version, flow)})
+
+    def _of_calls(self, hosts: object, version: int | None, flow: Flow) -> dict[str, object]:
+        """What the packets of calls show besides."""
+        receipts = self._receipts.get(hosts) if version == ENHANCED else None
+        if receipts is None:
+            return {}
+        client = flow.guessed_client()
+        ends = {"client": client, "server": flow.other(client)}
+        return {
+            "call_ids": {name: list(receipts.call_ids.get(end, {}))[:CALL_IDS_TOLD] for name, end in ends.items()},
+            "proved_received": {name: sum(end == other for other in receipts.proved.values()) for name, end in ends.items()},
+            "facts": receipts.facts(ends["client"], ends["server"], self._lcp_state(hosts, flow)),
+        }
+
+    def receipts(self) -> Iterable[int]:
+        return (number for receipts in self._receipts.values() for number in receipts.proved)
 
     def clientless(self) -> Iterable[Flow]:
         return self._flows.values()
@@ -177,14 +163,99 @@ def _lcp_frame(packet: EnhancedGre) -> PppFrame | None:
 
 
 def beside_control_connections(summaries: Sequence[ConversationSummary]) -> Iterable[ConversationSummary]:
-    """GRE beside a PPTP control connection of the same two hosts names it."""
-    calls = {frozenset((s.client.address, s.server.address)): s for s in summaries if s.protocol == "pptp"}
+    """GRE beside a PPTP control connection of the same two hosts names it, and the connection's call has the facts that GRE shows of it."""
+    beside = _Beside(summaries)
     for summary in summaries:
-        call = calls.get(frozenset((summary.client.address, summary.server.address)))
-        if summary.protocol == "gre" and summary.detail.get("gre_version") == ENHANCED and call is not None:
+        call = beside.control(summary)
+        if call is not None:
             yield replace(summary, detail={**summary.detail, "pptp": f"{call.client.address}:{call.client.port}"})
+        elif facts := list(beside.facts_of(summary)):
+            yield replace(summary, detail={**summary.detail, "facts": [*facts, *summary.detail.get("facts", ())]})
         else:
             yield summary
+
+
+class _Beside:
+    """The control connections and the GRE of one capture, by hosts."""
+
+    def __init__(self, summaries: Sequence[ConversationSummary]) -> None:
+        self._controls: dict[frozenset[str], list[ConversationSummary]] = {}
+        self._gre: dict[frozenset[str], list[ConversationSummary]] = {}
+        self._gre_of_host: dict[str, list[ConversationSummary]] = {}
+        for one in summaries:
+            if one.protocol == "pptp":
+                self._controls.setdefault(_hosts(one), []).append(one)
+            elif one.protocol == "gre" and one.detail.get("gre_version") == ENHANCED:
+                self._gre.setdefault(_hosts(one), []).append(one)
+                for host in _hosts(one):
+                    self._gre_of_host.setdefault(host, []).append(one)
+
+    def control(self, summary: ConversationSummary) -> ConversationSummary | None:
+        """The connection that GRE is beside; None: it is beside none, or is no GRE in a call."""
+        in_call = summary.protocol == "gre" and summary.detail.get("gre_version") == ENHANCED
+        return self._controls.get(_hosts(summary), [None])[-1] if in_call else None
+
+    def facts_of(self, summary: ConversationSummary) -> Iterator[Fact]:
+        """What GRE shows of the calls of a control connection."""
+        if summary.protocol != "pptp" or summary.stage != "call-up":
+            return
+        ours = self._gre.get(_hosts(summary), [])
+        if not ours:
+            yield self._elsewhere(summary) or _absent(summary)
+        for gre in ours:
+            yield from self._strange_call_ids(summary, gre)
+            if gre.stage == "one-way":
+                by = "client" if bool(gre.frames_c2s) == (gre.client.address == summary.client.address) else "server"
+                count = gre.frames_c2s + gre.frames_s2c
+                yield {
+                    "fact": "gre-one-way",
+                    "by": by,
+                    "to": _other(by),
+                    "times": count,
+                    "frames": [gre.first_frame or 0],
+                    **_since(summary),
+                }
+
+    def _elsewhere(self, control: ConversationSummary) -> Fact | None:
+        """GRE that carries a Call ID of this connection, and is between other hosts that have none of their own."""
+        announced = {*control.detail.get("call_ids", ()), *control.detail.get("server_call_ids", ())}
+        for host in (control.client.address, control.server.address):
+            for gre in self._gre_of_host.get(host, ())[:NEAR_LIMIT]:
+                others = _hosts(gre) - _hosts(control)
+                carried = {number for some in gre.detail.get("call_ids", {}).values() for number in some}
+                if len(others) == 1 and _hosts(gre) not in self._controls and carried & announced:
+                    by = "client" if host == control.server.address else "server"
+                    return {"fact": "gre-elsewhere", "elsewhere": next(iter(others)), "by": by, "frames": [gre.first_frame or 0]}
+        return None
+
+    def _strange_call_ids(self, control: ConversationSummary, gre: ConversationSummary) -> Iterator[Fact]:
+        """Call IDs that packets carry and no connection of these hosts announced."""
+        carried, same = gre.detail.get("call_ids", {}), gre.client.address == control.client.address
+        for to, key in (("client", "call_ids"), ("server", "server_call_ids")):
+            known = {number for one in self._controls[_hosts(control)] for number in one.detail.get(key, ())}
+            numbers = carried.get(_other(to) if same else to, [])
+            announced = control.detail.get(key, [])
+            if announced and numbers and not known & set(numbers):
+                told = {"by": _other(to), "to": to, "announced": announced[0], "carried": numbers[0]}
+                yield {"fact": "call-id-changed", **told, "frames": [control.first_frame or 0, gre.first_frame or 0]}
+
+
+def _absent(control: ConversationSummary) -> Fact:
+    return {"fact": "gre-absent", "times": 1, "frames": [], **_since(control)}
+
+
+def _since(control: ConversationSummary) -> Fact:
+    """Since when the call has been up."""
+    times = [fact[SINCE] for fact in control.detail.get("facts", ()) if SINCE in fact]
+    return {SINCE: min(times)} if times else {}
+
+
+def _hosts(summary: ConversationSummary) -> frozenset[str]:
+    return frozenset((summary.client.address, summary.server.address))
+
+
+def _other(end: str) -> str:
+    return "server" if end == "client" else "client"
 
 
 def kept_from_program(record: EndRecord) -> frozenset[Check]:

@@ -6,6 +6,7 @@ A conversation may move from port 500 to 4500; its endpoints are those of its fi
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from vpnprobe.capture.account import Account
 from vpnprobe.capture.followers.base import (
     FLOWS_LIMIT,
     CapturedMessage,
@@ -17,17 +18,38 @@ from vpnprobe.capture.followers.base import (
     ends_of,
     seems_ttl_limited,
 )
+from vpnprobe.capture.followers.ike_sizes import SizedNegotiations
 from vpnprobe.capture.followers.ipsec import encapsulated
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations import ikev1, ikev2
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.isakmp import header_sender
+from vpnprobe.conversations.one_direction import OneDirection
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.checks import ikev1_main, ikev2_init
 from vpnprobe.observations.schema import ConversationSummary, Transport
-from vpnprobe.wire.isakmp import HEADER, NAT_T_PORT, NO_SPI, IsakmpHeader, UdpEncapsulated
+from vpnprobe.wire.isakmp import HEADER, NAT_T_PORT, NO_SPI, IsakmpHeader, MalformedPayloads, UdpEncapsulated
 
 LENGTH_LIMIT: Final = 65_535
+STEPS: Final = ("main", "aggressive", "quick-mode", "sa_init", "auth")
+"""How the names of messages begin that ask and answer in turn."""
+MOST_IN_ONE_PACKET: Final = 1472
+"""Bytes of a datagram that passes an Ethernet in one piece."""
+SEVERAL: Final = frozenset(("quick-mode", "notify", "informational", "other"))
+"""Messages of which an end may say several that are not copies, under one Message ID or none."""
+FLAGS_BYTES: Final = 20
+"""Of the header up to its Flags, all that moves a conversation."""
+LENGTH_BYTES: Final = 4
+
+
+def whole_header(payload: bytes, length: int) -> bytes:
+    """A message of which a snap length left the header as far as its Flags: what behind them tells its length is known all the same.
+
+    `length`: bytes of the message on the wire.
+    """
+    if not FLAGS_BYTES <= len(payload) < HEADER <= length:
+        return payload
+    return payload[: HEADER - LENGTH_BYTES].ljust(HEADER - LENGTH_BYTES, b"\0") + length.to_bytes(LENGTH_BYTES, "big")
 
 
 def readable_header(payload: bytes) -> IsakmpHeader | None:
@@ -47,6 +69,11 @@ class IkeConversation:
         name = {1: "ikev1", 2: "ikev2"}.get(self.version, "isakmp-other")
         self.flow = Flow(name, Transport.UDP, source, destination)
         self.tracker: ikev1.Ikev1Tracker | ikev2.Ikev2Tracker = ikev1.Ikev1Tracker() if self.version == 1 else ikev2.Ikev2Tracker()
+        self.account = Account()
+        self._alone: OneDirection[ikev1.State] | OneDirection[ikev2.State] = (
+            OneDirection(ikev1.TABLE, ikev1.IMPLIED) if self.version == 1 else OneDirection(ikev2.TABLE, ikev2.IMPLIED)
+        )
+        """What the messages prove, if only one end's were captured."""
         self.client = source
         self.exchanges: dict[str, int] = {}
         self.natted = False
@@ -71,11 +98,22 @@ class IkeConversation:
         self.exchanges[label] = self.exchanges.get(label, 0) + 1
         if self.version not in (1, 2) or header.major_version != self.version:
             return
+        before = self.tracker.state
         message = self.tracker.saw_datagram(sender, payload, now=frame.at)
+        kind = self.tracker.kind(sender, message)
+        if frame.cut or len(payload) > HEADER:  # Of a printed line the header alone is known, and which message it is only guessed.
+            self._alone.saw(sender, kind)
         name, detail = _described(message, self.version)
-        kind = (sender, name, ends_of(frame)[1 if sender is Sender.INITIATOR else 0], seems_ttl_limited(frame))
-        if kind not in self._seen:
-            self._seen.add(kind)
+        told = self.tracker.table.name_of(sender, kind) if isinstance(message, MalformedPayloads) else name
+        # Several steps of an exchange leave the state as it is; each can only be taken by who has got the one before.
+        key = f"{header.message_id:08x}"
+        step = told.startswith(STEPS) and not self.account.has_said(sender, told, key)
+        moved_on = step or self.tracker.state is not before
+        fragmented = len(payload) < header.length and header.length > min(frame.length, MOST_IN_ONE_PACKET)
+        self.account.saw(sender, told, frame, size=header.length, moved_on=moved_on, fragmented=fragmented, key=key, many=told in SEVERAL)
+        slot = (sender, name, ends_of(frame)[1 if sender is Sender.INITIATOR else 0], seems_ttl_limited(frame))
+        if slot not in self._seen:
+            self._seen.add(slot)
             check_of: CheckOfPort = ikev1_main if self.version == 1 else ikev2_init
             yield captured(frame, check_of, header.initiator_spi.hex(), name, detail=detail, from_client=self._from_client(sender))
 
@@ -83,8 +121,10 @@ class IkeConversation:
         return sender is Sender.INITIATOR if self.flow.client is not None else None
 
     def summary(self, spi: bytes) -> ConversationSummary:
-        stage = self.tracker.stage if self.version in (1, 2) else "other"
-        return self.flow.summary(stage, {"initiator_spi": spi.hex(), "udp_4500": self.natted, "exchanges": self.exchanges})
+        stage = self._alone.stage if not self.flow.both_ways and self._alone.begun else self.tracker.stage
+        stage = stage if self.version in (1, 2) else "other"
+        detail = {"initiator_spi": spi.hex(), "udp_4500": self.natted, "exchanges": self.exchanges}
+        return self.flow.summary(stage, detail, account=self.account)
 
 
 class IkeFollower(PacketFollower):
@@ -92,6 +132,11 @@ class IkeFollower(PacketFollower):
 
     def __init__(self) -> None:
         self._conversations: dict[tuple[bytes, frozenset[str]], IkeConversation] = {}
+        self._sized = SizedNegotiations()
+
+    def take_unseen(self, frame: Frame, length: int) -> Iterable[CapturedMessage]:
+        self._sized.take(frame, length)
+        return ()
 
     def take_datagram(self, frame: Frame, payload: bytes, length: int) -> Iterable[CapturedMessage] | None:
         """A datagram of port 500, or of 4500 where the non-ESP marker stands before it."""
@@ -100,6 +145,8 @@ class IkeFollower(PacketFollower):
             kind, message = encapsulated(payload)
             if kind is not UdpEncapsulated.IKE:
                 return None
+        if frame.cut:
+            message = whole_header(message, length - (len(payload) - len(message)))
         header = readable_header(message)
         if header is None:
             return None
@@ -111,9 +158,15 @@ class IkeFollower(PacketFollower):
             conversation = self._conversations[slot] = IkeConversation(frame, header)
         return conversation.take(frame, header, message)
 
+    def receipts(self) -> Iterable[int]:
+        return (number for conversation in self._conversations.values() for number in conversation.account.receipts())
+
     def summaries(self) -> Iterable[ConversationSummary]:
         for (spi, _), conversation in self._conversations.items():
             yield conversation.summary(spi)
+        if not self._conversations:
+            # Where some of its messages can be read, what was not is no conversation of its own.
+            yield from self._sized.summaries()
 
 
 def _described(message: object, version: int) -> tuple[str, Mapping[str, int | str]]:

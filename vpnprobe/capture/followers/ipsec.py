@@ -40,7 +40,9 @@ class IpsecFollower(PacketFollower):
     def take(self, frame: Frame) -> Iterable[CapturedMessage]:
         """ESP and AH by themselves."""
         source, destination = (frame.source, None), (frame.destination, None)
-        if frame.protocol == IpProtocol.ESP and len(frame.data) >= 8:
+        if frame.protocol == IpProtocol.ESP and not frame.data and frame.length:
+            self._count("esp", Transport.ESP, frame, source, destination, b"")
+        elif frame.protocol == IpProtocol.ESP and len(frame.data) >= 8:
             found = identify.esp(ESP, frame.data)
             if frame.data[:4] != bytes(4):  # reserved SPIs are seen in tests and in some systems
                 self._count("esp", Transport.ESP, frame, source, destination, frame.data[:4])
@@ -71,7 +73,7 @@ class IpsecFollower(PacketFollower):
             flow = self._flows[slot] = Flow(protocol, transport, source, destination)
         flow.count(frame, source)
         spis = self._spis.setdefault(slot, {})
-        if len(spis) < SPIS_KEPT:
+        if spi and len(spis) < SPIS_KEPT:
             spis[int.from_bytes(spi, "big")] = None
 
     def clientless(self) -> Iterable[Flow]:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from vpnprobe.capture.followers import gre, ike, ipsec, l2tp, openvpn, pptp, wireguard
-from vpnprobe.capture.followers.base import BeginStream, PacketFollower
+from vpnprobe.capture.followers import gre, ike, ipsec, l2tp, openvpn, openvpn_forms, openvpn_sizes, pptp, pptp_sizes, wireguard
+from vpnprobe.capture.followers.base import BeginSizedStream, BeginStream, PacketFollower
+from vpnprobe.conversations.openvpn_places import shows_openvpn
 from vpnprobe.conversations.registry import PROTOCOLS
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import EndRecord
@@ -21,6 +22,8 @@ from vpnprobe.wire.wireguard import PORT as WIREGUARD_PORT
 class FollowerSpec:
     """How one protocol is followed: which packets are offered to it, and what only it knows."""
 
+    name: str = ""
+    """Of its conversations over TCP; empty: it has none."""
     packets: Callable[[], PacketFollower] | None = None
     """Makes the follower of all that is not in TCP; None: the protocol is in TCP alone."""
     ip_protocols: frozenset[int] = frozenset()
@@ -33,10 +36,15 @@ class FollowerSpec:
     """Whether its messages hardly look like another protocol's, so that it is asked even before the one whose port it is."""
     tcp_ports: frozenset[int] = frozenset()
     """Ports whose connections are its own whatever their first bytes are."""
-    begins_stream: Callable[[bytes], bool] = lambda _: False
-    """Whether a connection whose first bytes are these is its own."""
+    begins_stream: Callable[[bytes, int], bool | None] = lambda _head, _missing: False
+    """Whether a connection is its own in which a direction begins with these bytes, behind which so many were cut off; None: it takes more
+    of them to tell."""
+    goes_on_stream: Callable[[bytes], bool] = lambda _stretch: False
+    """Whether these bytes from the middle of a direction show the connection to be its own."""
     stream: BeginStream | None = None
     """Makes the follower of one connection; None: the protocol is never in TCP."""
+    sized_stream: BeginSizedStream | None = None
+    """Makes the follower of a connection of which lengths alone are known; None: they show nothing."""
     server_ports: frozenset[int] = frozenset()
     """Further ports that show their end to be the server."""
     service_names: Mapping[str, int] = field(default_factory=dict)
@@ -60,9 +68,12 @@ def _ports_of(name: str) -> frozenset[int]:
 
 FOLLOWERS: Final[tuple[FollowerSpec, ...]] = (
     FollowerSpec(
+        name="pptp",
         tcp_ports=_ports_of("pptp"),
-        begins_stream=pptp.looks_like_pptp,
+        begins_stream=pptp.begins_pptp,
+        goes_on_stream=pptp.goes_on_as_pptp,
         stream=pptp.ControlConnection.begun,
+        sized_stream=pptp_sizes.SizedControlConnection,
         service_names={"pptp": 1723},
     ),
     FollowerSpec(
@@ -89,10 +100,13 @@ FOLLOWERS: Final[tuple[FollowerSpec, ...]] = (
         server_ports=frozenset({WIREGUARD_PORT}),
     ),
     FollowerSpec(
+        name="openvpn-tcp",
         packets=openvpn.OpenvpnUdpFollower,
         any_udp_port=True,
-        begins_stream=openvpn.looks_like_openvpn_tcp,
+        begins_stream=openvpn_forms.begins_openvpn_tcp,
+        goes_on_stream=shows_openvpn,
         stream=openvpn.OpenvpnConnection.begun,
+        sized_stream=openvpn_sizes.SizedConnection,
         server_ports=frozenset({OPENVPN_PORT}),
         service_names={"openvpn": OPENVPN_PORT},
     ),

@@ -1,21 +1,25 @@
 """TCP connections in captures: how each came up, and the VPN protocols within.
 
 Every SYN, SYN-ACK and RST is a captured message of its port's reach. A connection is read on while its first bytes may still be of a VPN
-protocol; the segments of others are counted and dropped.
+protocol, in whatever segments they come; the segments of others are counted and dropped.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from vpnprobe.capture.followers.base import CapturedMessage, HostPort, StreamFollower, captured
+from vpnprobe.capture.followers.acknowledged import Acknowledged
+from vpnprobe.capture.followers.base import CapturedMessage, Flow, HostPort, SizedStream, StreamFollower, captured
+from vpnprobe.capture.followers.recognition import Recognised, Recognition, Waiting
 from vpnprobe.capture.followers.registry import FollowerSpec
+from vpnprobe.capture.followers.tcp_opening import Opening
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.streams import StreamChunk, TcpConnection, TcpEnd, chunks_of, connection_key, connection_of
+from vpnprobe.conversations.tcp_reassembly import SEQUENCE_SPACE
 from vpnprobe.evidence import identify
 from vpnprobe.evidence.attempts import SYN, SYN_ACK
 from vpnprobe.evidence.checks import tcp_reach
-from vpnprobe.observations.schema import ConversationSummary
+from vpnprobe.observations.schema import ConversationSummary, Transport
 from vpnprobe.wire import fingerprint
 from vpnprobe.wire.ip import TcpFlag
 
@@ -31,10 +35,18 @@ class _Followed:
     connection: TcpConnection
     frames: dict[HostPort, int] = field(default_factory=dict)
     """Counted before the protocol is known."""
+    cut: int = 0
+    """Of them."""
     first: Frame | None = None
     last: Frame | None = None
     stream: StreamFollower | None = None
     """None: the protocol is not known yet."""
+    opening: Opening = field(default_factory=Opening)
+    acknowledged: Acknowledged[TcpEnd] = field(default_factory=Acknowledged)
+    waiting: Waiting = field(default_factory=Waiting)
+    """What was read until then."""
+    sized: SizedStream | None = None
+    """What may be in it by the lengths of its segments, as long as no byte of it was seen."""
     given_up: bool = False
     """The first bytes were seen and are of no VPN protocol."""
 
@@ -44,6 +56,7 @@ class TcpFollower:
 
     def __init__(self, specs: Sequence[FollowerSpec]) -> None:
         self._specs = specs
+        self._recognition = Recognition(tuple(specs))
         self._followed: dict[object, _Followed] = {}
         self._finished: list[_Followed] = []
 
@@ -54,16 +67,23 @@ class TcpFollower:
         followed = self._followed.get(slot)
         sender: TcpEnd = (frame.source, segment.source_port)
         if followed is not None and followed.connection.begins_another(sender, sequence=segment.sequence, flags=segment.flags):
+            self._recognition.forget(followed.waiting)
             self._finished.append(followed)
             followed = None
         if followed is None:
             if len(self._followed) + len(self._finished) >= CONNECTIONS_LIMIT:
                 return
             followed = self._followed[slot] = _Followed(connection_of(frame))
-        if segment.flags & HANDSHAKE_BITS:
-            yield from self._handshake(followed, frame)
+        followed.opening.take(frame, segment, from_opener=sender == (followed.connection.opener or sender))
+        if segment.has(TcpFlag.ACK) and not segment.has(TcpFlag.RST):  # A firewall resets in another's name.
+            followed.acknowledged.acknowledges(followed.connection.other(sender), segment.acknowledgment)
+        found = [*(self._handshake(followed, frame) if segment.flags & HANDSHAKE_BITS else ())]
         if not followed.given_up:
-            yield from self._content(followed, frame, sender)
+            found += self._content(followed, frame, sender)
+        behind = segment.sequence + frame.tcp_payload_length + segment.has(TcpFlag.SYN)
+        for captured_message in found:
+            followed.acknowledged.sent(captured_message.source, behind % SEQUENCE_SPACE, captured_message.number)  # type: ignore[arg-type]
+        yield from found
 
     def _handshake(self, followed: _Followed, frame: Frame) -> Iterable[CapturedMessage]:
         segment = frame.tcp
@@ -83,47 +103,111 @@ class TcpFollower:
             followed.stream.flow.count(frame, sender)
         else:
             followed.frames[sender] = followed.frames.get(sender, 0) + 1
+            followed.cut += frame.cut
             followed.first = followed.first or frame
             followed.last = frame
+            if frame.tcp is not None and not frame.tcp.payload and frame.tcp_payload_length:
+                yield from self._of_length(followed, frame, sender)
         for chunk in chunks_of(followed.connection, frame):
-            if followed.stream is None:
-                yield from self._recognise(followed, frame, chunk)
             if followed.stream is not None:
                 yield from followed.stream.take(frame, chunk)
+            elif not followed.given_up:
+                yield from self._recognise(followed, frame, chunk)
+        if followed.stream is None and frame.cut and frame.tcp_payload_length:
+            self._unseen(followed, frame, sender)
         if followed.stream is not None:
             yield from followed.stream.after(frame, followed.connection)
 
-    def _recognise(self, followed: _Followed, frame: Frame, chunk: StreamChunk) -> Iterable[CapturedMessage]:
-        """Finds the protocol by its first bytes, or by its port."""
-        connection = followed.connection
+    def _of_length(self, followed: _Followed, frame: Frame, sender: TcpEnd) -> Iterable[CapturedMessage]:
+        """What the length of a segment shows of which no byte is known."""
+        length = frame.tcp_payload_length
+        if followed.sized is None:
+            made = (spec.sized_stream(sender, followed.connection.other(sender), length) for spec in self._specs if spec.sized_stream)
+            followed.sized = next((stream for stream in made if stream.may_be), None)
+        return followed.sized.take_unseen(frame, sender, length) if followed.sized is not None else ()
+
+    def _unseen(self, followed: _Followed, frame: Frame, sender: TcpEnd) -> None:
+        """A segment of which the capture left perhaps no payload: on a protocol's own port it is followed by what else shows."""
         for spec in self._specs:
-            if spec.stream is not None and (spec.begins_stream(chunk.data) or _on_port(connection, spec)):
-                followed.stream = spec.stream(connection, chunk.sender, frame.number)
-                followed.stream.flow.adopt(followed.frames, followed.first)
+            if spec.stream is not None and _on_port(followed.connection, spec):
+                followed.stream = spec.stream(followed.connection, sender, frame.number, b"")
+                followed.stream.flow.adopt(followed.frames, followed.first, followed.last, followed.cut)
                 return
-        ours = identify.nonce(tcp_reach(chunk.sender[1]), chunk.data)
-        if ours is not None:
+
+    def _recognise(self, followed: _Followed, frame: Frame, chunk: StreamChunk) -> Iterable[CapturedMessage]:
+        """Finds the protocol by its first bytes, or by its port; then it gets all that waited for that."""
+        connection, waiting = followed.connection, followed.waiting
+        ours = None if waiting.chunks else identify.nonce(tcp_reach(chunk.sender[1]), chunk.data)
+        if ours is not None and not chunk.gap:
             yield captured(frame, tcp_reach, ours.key, "payload", at=chunk.at, from_client=chunk.sender == connection.opener, own=True)
-        else:
+            return
+        found = self._recognition.take(waiting, frame, chunk, frozenset(port for _, port in connection.ends))
+        if isinstance(found, Recognised):
+            yield from self._follow(followed, found)
+        elif found is not None:
             followed.given_up = True
+            self._recognition.forget(waiting)
+
+    def _follow(self, followed: _Followed, found: Recognised) -> Iterable[CapturedMessage]:
+        assert found.spec.stream is not None
+        waited = tuple(followed.waiting.chunks)
+        self._recognition.forget(followed.waiting)
+        followed.stream = found.spec.stream(followed.connection, found.sender, waited[-1][0].number, found.head)
+        followed.stream.flow.adopt(followed.frames, followed.first, followed.last, followed.cut)
+        for frame, chunk in waited:
+            yield from followed.stream.take(frame, chunk)
+
+    def receipts(self) -> Iterable[int]:
+        """Numbers of frames that completed messages which are proved to have come to the other end."""
+        for followed in (*self._finished, *self._followed.values()):
+            yield from followed.acknowledged.proved
+            if followed.stream is not None:
+                yield from followed.stream.receipts()
 
     def summaries(self) -> Iterable[ConversationSummary]:
         for followed in (*self._finished, *self._followed.values()):
-            summary = self._silent(followed) if followed.stream is None else followed.stream.summary()
+            if followed.waiting.chunks and (found := self._recognition.at_last(followed.waiting)) is not None:
+                list(self._follow(followed, found))
+            summary = followed.stream.summary() if followed.stream is not None else self._guessed(followed) or self._silent(followed)
             if summary is not None:
                 yield summary
+
+    def _guessed(self, followed: _Followed) -> ConversationSummary | None:
+        """What the lengths of a connection's segments show of which no byte was seen; None: nothing."""
+        sized = followed.sized
+        if sized is None:
+            return None
+        sized.flow.counts.update(dict.fromkeys(sized.flow.counts, 0))
+        sized.flow.adopt(followed.frames, followed.first, followed.last)
+        if followed.connection.opener is not None:
+            sized.flow.client = followed.connection.opener
+        return sized.summary()
 
     def _silent(self, followed: _Followed) -> ConversationSummary | None:
         """A connection on a protocol's own port that came up before the capture and carries no data in it."""
         connection = followed.connection
-        if followed.given_up or connection.opener is not None or followed.first is None:
+        if followed.given_up or followed.first is None:
             return None
+        if connection.opener is not None:
+            return self._opening(followed, connection.opener)
         for spec in self._specs:
             if spec.stream is not None and _on_port(connection, spec):
-                stream = spec.stream(connection, connection.ends[0], followed.first.number)
-                stream.flow.adopt(followed.frames, followed.first, followed.last)
+                stream = spec.stream(connection, connection.ends[0], followed.first.number, b"")
+                stream.flow.adopt(followed.frames, followed.first, followed.last, followed.cut)
                 return stream.summary()
         return None
+
+    def _opening(self, followed: _Followed, opener: TcpEnd) -> ConversationSummary | None:
+        """A connection to a protocol's own port that carried nothing; None: it is to another port, or nothing stopped it."""
+        server = followed.connection.other(opener)
+        of = next((spec.name for spec in self._specs if spec.stream is not None and server[1] in spec.tcp_ports | spec.server_ports), "")
+        facts = followed.opening.facts(server[0])
+        if not of or not facts:
+            return None
+        flow = Flow("tcp", Transport.TCP, opener, server)
+        flow.client = opener
+        flow.adopt(followed.frames, followed.first, followed.last)
+        return flow.summary(followed.opening.stage, {"of": of, "facts": facts})
 
 
 def _on_port(connection: TcpConnection, spec: FollowerSpec) -> bool:

@@ -42,8 +42,8 @@ class UdpFollower:
         return ()
 
     def _unseen(self, frame: Frame, length: int) -> Iterable[CapturedMessage]:
-        """What all that may be on any port make of its size."""
-        return (found for follower in self._of_any_port for found in follower.take_unseen(frame, length))
+        """What those whose port it is on, and all that may be on any, make of its size."""
+        return (found for follower in self._followers(frame) for found in follower.take_unseen(frame, length))
 
     def _followers(self, frame: Frame) -> Sequence[PacketFollower]:
         own = [follower for port in frame.ports if port is not None for follower in self._of_port.get(port, ())]

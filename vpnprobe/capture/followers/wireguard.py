@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from vpnprobe.capture.account import Account
 from vpnprobe.capture.followers.base import (
     FLOWS_LIMIT,
     CapturedMessage,
@@ -31,7 +32,7 @@ from vpnprobe.capture.followers.data_packets import DataPackets
 from vpnprobe.capture.followers.wireguard_sizes import SizedConversations
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.wireguard import WireguardTracker, describe, key_of, opener
+from vpnprobe.conversations.wireguard import WireguardTracker, answers_of, describe, index_of, key_of, opener
 from vpnprobe.conversations.wireguard_session import REJECT_AFTER_S
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.checks import wireguard_data, wireguard_handshake
@@ -88,6 +89,7 @@ class WireguardConversation:
         self._initiator = destination if answers else source
         """Of data alone a guess, which is kept: it only has to tell the two ends apart."""
         self._tracker = WireguardTracker(kept_steps=0)
+        self._account = Account(keepalive_bytes=EMPTY_DATA)
         self._counts: Counter[type[WireguardMessage]] = Counter()
         self._first: dict[tuple[HostPort, type[WireguardMessage]], WireguardMessage] = {}
         """Of each end and kind, the first: all that the tracker's state rests on."""
@@ -106,8 +108,12 @@ class WireguardConversation:
         """One captured message for each of a handshake that is new, and for each data message. `size`: bytes of the message."""
         source = self.flow.end(source)
         self.flow.count(frame, source)
-        sender = self._sender(source)
+        sender, before = self._sender(source), self._tracker.state
         self._tracker.saw(sender, message, now=frame.at)
+        moved_on, data = self._tracker.state is not before, isinstance(message, TransportData)
+        self._account.saw(
+            sender, describe(message)[0], frame, size=size, moved_on=moved_on, data=data, key=index_of(message), answers=answers_of(message)
+        )
         self._counts[type(message)] += 1
         self._first.setdefault((source, type(message)), message)
         self._heard[source] = (self._heard.get(source, (frame.at, 0.0))[0], frame.at)
@@ -222,8 +228,13 @@ class WireguardConversation:
         handshake = self._counts[HandshakeInitiation] + self._counts[HandshakeResponse]
         return handshake > 0 or self._rising >= MIDSTREAM_LEAST
 
+    def receipts(self) -> Iterable[int]:
+        """As of `PacketFollower`."""
+        return self._account.receipts()
+
     def summary(self) -> ConversationSummary:
-        return self.flow.summary(self._tracker.stage, {name: self._counts[kind] for kind, name in COUNTED.items()})
+        counts = {name: self._counts[kind] for kind, name in COUNTED.items()}
+        return self.flow.summary(self._tracker.stage, counts, account=self._account)
 
 
 class WireguardFollower(PacketFollower):
@@ -306,6 +317,10 @@ class WireguardFollower(PacketFollower):
 
     def moved(self) -> Iterable[Moved]:
         return (moved for one in self._moved if one.joined_to is None and (moved := one.flow.moved) is not None)
+
+    def receipts(self) -> Iterable[int]:
+        found = dict.fromkeys(_root(one) for one in self._conversations.values())
+        return (number for one in found if one is not None and one.is_wireguard for number in one.receipts())
 
     def summaries(self) -> Iterable[ConversationSummary]:
         found = dict.fromkeys(_root(one) for one in self._conversations.values())

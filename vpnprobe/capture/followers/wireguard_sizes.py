@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, Flow, HostPort, captured, ends_of, pair
+from vpnprobe.capture.account import Account
+from vpnprobe.capture.followers.base import BY_SIZES, FLOWS_LIMIT, CapturedMessage, Flow, HostPort, captured, ends_of, pair
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.contract import Sender
-from vpnprobe.conversations.wireguard import WireguardTracker, describe
+from vpnprobe.conversations.wireguard import WireguardTracker, answers_of, describe, index_of
 from vpnprobe.conversations.wireguard_session import REKEY_TIMEOUT_S
 from vpnprobe.evidence.checks import wireguard_handshake
 from vpnprobe.observations.schema import ConversationSummary, Transport
@@ -37,7 +38,6 @@ LARGE: Final = 1000
 """Bytes from which on a data message may be as long as the MTU makes it."""
 ATTEMPTS_LIMIT: Final = 2000
 """Most initiations of one conversation that are kept."""
-BY_SIZES: Final = "Only the sizes of its packets are known: they are those of WireGuard's messages."
 
 
 class SizedConversation:
@@ -48,6 +48,7 @@ class SizedConversation:
         self.flow.client = source
         self.known = False
         self._tracker = WireguardTracker(kept_steps=0)
+        self._account = Account(keepalive_bytes=EMPTY_DATA)
         self._asked: dict[HostPort, float] = {}
         """When each end has sent its last initiation that is not answered."""
         self._answered: HostPort | None = None
@@ -66,7 +67,19 @@ class SizedConversation:
             self._evenly = 0
             return ()
         sender = Sender.INITIATOR if source == self.flow.client else Sender.RESPONDER
+        before = self._tracker.state
         self._tracker.saw(sender, message, now=frame.at)
+        moved_on, data = self._tracker.state is not before, isinstance(message, TransportData)
+        self._account.saw(
+            sender,
+            describe(message)[0],
+            frame,
+            size=length,
+            moved_on=moved_on,
+            data=data,
+            key=index_of(message),
+            answers=answers_of(message),
+        )
         if isinstance(message, HandshakeInitiation):
             self._begins(source, frame.at)
         elif isinstance(message, HandshakeResponse):
@@ -110,7 +123,7 @@ class SizedConversation:
         self._held.append(replace(found, size=frame.length - 8, from_client=source == self.flow.client))
 
     def summary(self) -> ConversationSummary:
-        return self.flow.summary(self._tracker.stage, findings=[BY_SIZES])
+        return self.flow.summary(self._tracker.stage, {"guessed_from": "sizes"}, [BY_SIZES.format("WireGuard")], account=self._account)
 
 
 class SizedConversations:

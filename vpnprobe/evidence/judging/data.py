@@ -85,7 +85,8 @@ def _one_way(judge: Judge, check: Check, way: Direction, count: Count) -> Observ
     if limit is None:
         oddly = run.all_too_large or run.all_at_the_end
         cause = Cause.UNKNOWN if oddly and not judge.loss[way].may_lose_all(run.lost, ways=MOST_SIZES) else Cause.LOSS
-        return replace(found, outcome=Outcome.DEGRADED, cause=cause) if run.lossy else replace(found, outcome=Outcome.PASS)
+        lossy = run.lossy and (witnessed or judge.facts.silence_tells)
+        return replace(found, outcome=Outcome.DEGRADED, cause=cause) if lossy else replace(found, outcome=Outcome.PASS)
     detail = {**found.detail, **limit.detail}
     return replace(found, outcome=limit.outcome, cause=limit.cause, error_bound=limit.error_bound, detail=detail)
 

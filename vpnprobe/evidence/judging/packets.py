@@ -56,7 +56,7 @@ def _one_way(judge: Judge, check: Check, way: Direction) -> Observation | None:
         outcome = Outcome.DEGRADED if found.detail.get("form") == IN_CALL else found.outcome
         return replace(found, outcome=outcome, cause=_at_servers_side(judge), detail={**found.detail, **told})
     found = replace(found, outcome=Outcome.PASS, rtt_ms=_round_trip(counts, count) if way is Direction.S2C else None)
-    if not is_lossy(count, trials):
+    if not is_lossy(count, trials) or not (judge.facts.silence_tells or judge.would_have_recorded(check, way)):
         return found
     bound = loses_alone(judge, check, way, count)
     shown = bound is not None and bound <= judge.facts.error_bound

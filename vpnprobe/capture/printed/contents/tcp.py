@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields as fields_of
 from typing import Final
 
-from vpnprobe.capture.tcpdump_lines.base import NOWHERE, Content, Endpoints, fields, number
+from vpnprobe.capture.printed.contents.base import LENGTH_LIMIT, NOWHERE, Content, Endpoints, cut, fields, number
 from vpnprobe.errors import UsageError
 from vpnprobe.wire import pptp
 from vpnprobe.wire.ip import IpProtocol, TcpFlag, TcpSegment
@@ -16,34 +16,71 @@ TCP_HEADER_BYTES: Final = 20
 FRAME_TYPES: Final = {"A": 1, "S": 2, "E": 3}
 BEARER_TYPES: Final = {"A": 1, "D": 2, "Any": 3}
 
-_TCP: Final = re.compile(
-    r"Flags \[(?P<flags>[\w.]+)\](?:, cksum [^,]+)?(?:, seq (?P<seq>\d+)(?::\d+)?)?(?:, ack (?P<ack>\d+))?.*?, length (?P<length>\d+)"
+_FLAGS: Final = re.compile(r"Flags \[(?P<flags>[\w.]{1,12})\]")
+_SEQUENCE: Final = re.compile(r", seq (?P<seq>\d{1,12})(?::(?P<end>\d{1,12}))?")
+_ACKNOWLEDGMENT: Final = re.compile(r", ack (?P<ack>\d{1,12})")
+_LENGTH: Final = re.compile(r", length (?P<length>\d{1,9})")
+_OPTIONS: Final = re.compile(r", options \[[^\]]*\]")
+_OLD_TCP: Final = re.compile(
+    r"(?P<flags>[SFRPUWE.]{1,8}) (?:(?P<seq>\d{1,12}):\d{1,12}\((?P<length>\d{1,9})\) ?)?(?:ack (?P<ack>\d{1,12}) ?)?(?:win |urg |\[|<|$)"
 )
-_OLD_TCP: Final = re.compile(r"(?P<flags>[SFRPUWE.]+) (?:(?P<seq>\d+):\d+\((?P<length>\d+)\) ?)?(?:ack (?P<ack>\d+) ?)?win ")
+_LENGTH_ALONE: Final = re.compile(r"tcp (?P<length>\d{1,9})\b")
+_FORTIGATE: Final = re.compile(r"(?P<flags>(?:syn|psh|fin|rst)?)(?: ?(?P<seq>\d{1,12}))?(?: ?ack (?P<ack>\d{1,12}))?\s*(?:\(|$)")
+_FORTIGATE_FLAGS: Final = {"syn": TcpFlag.SYN, "psh": TcpFlag.PSH, "fin": TcpFlag.FIN, "rst": TcpFlag.RST}
 
 
 def tcp(text: str, ends: Endpoints) -> Content | None:
-    found = _TCP.match(text)
-    return _segment(found, text, ends) if found else None
+    found = _FLAGS.match(text)
+    if found is None:
+        return None
+    # Options have numbers with the same names in them, and what stands behind the length is the payload's.
+    head = _OPTIONS.sub("", text[:2048], count=1)
+    length = _LENGTH.search(head)
+    head = head[: length.start()] if length else head
+    sequence, acknowledgment = _SEQUENCE.search(head), _ACKNOWLEDGMENT.search(head)
+    size = number(length["length"]) if length else 0
+    if not length and sequence and sequence["end"]:
+        size = max(0, int(sequence["end"]) - int(sequence["seq"]))
+    flags = sum({FLAGS[letter].value for letter in found["flags"] if letter in FLAGS})
+    numbers = sequence["seq"] if sequence else None, acknowledgment["ack"] if acknowledgment else None
+    return _segment(flags, numbers, size, text, ends)
 
 
 def old_tcp(text: str, ends: Endpoints) -> Content | None:
     """As tcpdump printed it before version 4."""
     found = _OLD_TCP.match(text)
-    return _segment(found, text, ends) if found else None
+    if found is None:
+        return None
+    flags = sum({FLAGS[letter].value for letter in found["flags"] if letter in FLAGS and letter != "."})
+    return _segment(flags, (found["seq"], found["ack"]), number(found["length"]), text, ends)
 
 
-def _segment(found: re.Match[str], text: str, ends: Endpoints) -> Content:
-    flags = sum({FLAGS[letter].value for letter in found["flags"] if letter in FLAGS})
-    if found["ack"] is not None:
+def fortigate(text: str, ends: Endpoints) -> Content | None:
+    """As FortiGate's sniffer prints it: one flag, and no length."""
+    found = _FORTIGATE.match(text)
+    if found is None:
+        return None
+    flags = _FORTIGATE_FLAGS[found["flags"]].value if found["flags"] else 0
+    return _segment(flags, (found["seq"], found["ack"]), 0, text, ends)
+
+
+def length_alone(text: str, ends: Endpoints) -> Content | None:
+    """As `tcpdump -q` prints it: its numbers are 0, and `Streams` puts such segments in order."""
+    found = _LENGTH_ALONE.match(text)
+    return _segment(TcpFlag.ACK.value, (None, None), number(found["length"]), "", ends) if found else None
+
+
+def _segment(flags: int, numbers: tuple[str | None, str | None], length: int, text: str, ends: Endpoints) -> Content:
+    """`numbers`: sequence and acknowledgment, as printed."""
+    if numbers[1] is not None:
         flags |= TcpFlag.ACK.value
-    length = int(found["length"] or 0)
+    length = min(length, LENGTH_LIMIT)
     message = _pptp(text.partition("pptp ")[2]) if "CTRL_MSGTYPE=" in text else b""
     segment = TcpSegment(
         source_port=ends.source_port,
         destination_port=ends.destination_port,
-        sequence=number(found["seq"]) & 0xFFFFFFFF,
-        acknowledgment=number(found["ack"]) & 0xFFFFFFFF,
+        sequence=cut(numbers[0]),
+        acknowledgment=cut(numbers[1]),
         flags=flags,
         payload=message[:length],
     )
@@ -99,9 +136,14 @@ def _pptp(text: str) -> bytes:
             arguments[field.name] = _pptp_value(field.name, value)
         elif field.name in ("call_id", "peer_call_id", "identifier"):
             arguments[field.name] = 0
+    return encoded(message, arguments)
+
+
+def encoded(message: type[pptp.ControlMessage], arguments: Mapping[str, int | bytes]) -> bytes:
+    """The message with these fields; empty where one of them is beyond its field."""
     try:
         return message(**arguments).encode()  # type: ignore[arg-type]
-    except (struct.error, UsageError):
+    except (struct.error, UsageError, TypeError):
         return b""
 
 

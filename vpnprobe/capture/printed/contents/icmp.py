@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address
 from typing import Final
 
-from vpnprobe.capture.tcpdump_lines.base import Content, Endpoints, port_number
+from vpnprobe.capture.printed.contents.base import Content, Endpoints, port_number
 from vpnprobe.wire.icmp import DestinationUnreachable, Quote, TimeExceeded, Unreachable
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet
 
@@ -14,13 +14,16 @@ _ICMP_PROTOCOL: Final = re.compile(r"ICMP (?P<host>\S+) protocol (?P<protocol>\d
 _ICMP_PROHIBITED: Final = re.compile(r"ICMP host (?P<host>\S+) unreachable - admin prohibited")
 _ICMP_UNREACHABLE: Final = re.compile(r"ICMP host (?P<host>\S+) unreachable")
 
+_SMALL: Final = re.compile(r"^icmp:?\s+")
 _QUOTED: Final = re.compile(
-    r"\(tos \S+, ttl (?P<ttl>\d+), id (?P<id>\d+),.*?proto \S+ \((?P<protocol>\d+)\), length \d+\)"
+    r"\(tos \S+, ttl (?P<ttl>\d+), id (?P<id>\d+),.{0,80}?proto \S+ \((?P<protocol>\d+)\), length \d+\)"
     r"\s+(?P<source>[\d.]+) > (?P<destination>[\d.]+)"
 )
 
 
 def icmp(text: str, ends: Endpoints) -> Content | None:
+    """An ICMP message; what it quotes is filled in where it is printed in numbers. tcpdump 3 and FortiGate write its name small."""
+    text = _SMALL.sub("ICMP ", text, count=1)
     quote = _icmp_quote(text, ends)
     if quote is None:
         return Content(IpProtocol.ICMP, bytes((255, 0, 0, 0)), 8)

@@ -6,9 +6,15 @@ from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
 from vpnprobe.capture.followers.registry import FOLLOWERS
+from vpnprobe.capture.printed.packets import Content
+from vpnprobe.wire.ip import IpProtocol, UdpDatagram
+
+__all__ = ["LENGTH_LIMIT", "NOWHERE", "Content", "Endpoints", "cut", "datagram", "fields", "number", "port_number"]
 
 NOWHERE: Final = IPv4Address(0)
 """Stands in for addresses in checksums, which nobody reads."""
+LENGTH_LIMIT: Final = 0xFFFF
+"""No IP packet is longer, bytes: what is printed beyond it is a mistake or a trap."""
 
 
 class Endpoints(NamedTuple):
@@ -19,24 +25,23 @@ class Endpoints(NamedTuple):
     """0: the protocol has no ports."""
     destination: str
     destination_port: int
+    length: int | None = None
+    """Bytes behind the IP header, where the line says so elsewhere; None: it does not."""
 
 
-class Content(NamedTuple):
-    """The payload of one IP packet, as far as it was printed."""
-
-    protocol: int
-    data: bytes
-    length: int
-    """Bytes on the wire, at least `len(data)`."""
-
-
-_FIELD: Final = re.compile(r"\*?(?P<name>[A-Z][A-Z_]+)\((?P<value>[^)]*)\)")
+UDP_HEADER_BYTES: Final = 8
+_FIELD: Final = re.compile(r"(?P<name>[A-Z][A-Z_]{1,30})\((?P<value>[^)]{0,200})\)")
 
 
 def number(text: str | None) -> int:
     """The leading number of a printed field, decimal or hex; 0 where there is none."""
-    found = re.match(r"0x[0-9a-fA-F]+|\d+", text or "")
+    found = re.match(r"0x[0-9a-fA-F]{1,32}|\d{1,32}", text or "")
     return int(found[0], 0 if found[0].startswith("0x") else 10) if found else 0
+
+
+def cut(text: str | None, most: int = 0xFFFFFFFF) -> int:
+    """The leading number of a printed field, of which no more is left than the field on the wire holds; `most`: its highest value."""
+    return number(text) & most
 
 
 def fields(text: str) -> dict[str, str]:
@@ -61,5 +66,12 @@ SERVICES: Final[Mapping[str, int]] = {
 def port_number(text: str) -> int | None:
     """The port that a number or a service name stands for; None: neither."""
     if text.isascii() and text.isdigit():
-        return int(text) if int(text) <= 0xFFFF else None
+        return int(text) if len(text) <= 5 and int(text) <= 0xFFFF else None
     return SERVICES.get(text)
+
+
+def datagram(payload: bytes, length: int, ends: Endpoints) -> Content:
+    """A UDP datagram of which `payload` is known, the first bytes of `length` on the wire."""
+    length = min(length, LENGTH_LIMIT - UDP_HEADER_BYTES)
+    datagram = UdpDatagram(ends.source_port, ends.destination_port, payload, max(0, length - len(payload)))
+    return Content(IpProtocol.UDP, datagram.encode(NOWHERE, NOWHERE), UDP_HEADER_BYTES + max(length, len(payload)))

@@ -1,0 +1,209 @@
+"""What programs other than tcpdump print, and what of a line was not understood."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vpnprobe.capture.decode import Decoder
+from vpnprobe.capture.frames import Frame
+from vpnprobe.capture.printed.dialects.table import BY_NAME
+from vpnprobe.capture.printed.traces import PrintedText, lines_in, parse
+from vpnprobe.wire.ip import IpProtocol, TcpFlag
+from vpnprobe.wire.isakmp import IsakmpHeader
+
+
+def read(text: str) -> PrintedText:
+    return parse(lines_in(text))
+
+
+def frames(text: str) -> list[Frame]:
+    return [frame for trace in read(text).traces for frame in trace.frames]
+
+
+def stages(text: str) -> list[tuple[str, str]]:
+    decoder = Decoder()
+    for frame in frames(text):
+        decoder.take(frame)
+    return sorted((one.protocol, one.stage) for one in decoder.conversations())
+
+
+def test_pktmon_prints_a_packet_at_each_component() -> None:
+    head = "23:02:26.5397{0:02d}700 PktGroupId {0}, PktNumber 1, Appearance {1}, Direction Tx , Type Ethernet , Component {1}, Edge 1"
+    body = (
+        "\t40-EC-99-00-00-01 > F0-B4-D2-00-00-02, ethertype IPv4 (0x0800), length 56: 192.0.2.9.50000 > 198.51.100.20.1194: UDP, length 14"
+    )
+    text = "\n".join(f"{head.format(group, place)}, OriginalSize 56, LoggedSize 56\n{body}" for group in (1, 2) for place in (1, 2, 3))
+    printed = read(text)
+    assert (printed.packets, printed.unread) == (2, 0)
+    assert stages(text) == [("openvpn-udp", "client-reset-unanswered")]
+
+
+def test_fortigates_sniffer() -> None:
+    text = """\
+interfaces=[any]
+filters=[host 198.51.100.20]
+3.530807 port4 in 192.0.2.10.500 -> 198.51.100.20.500: udp 368
+3.530823 wan1 out 192.0.2.10.500 -> 198.51.100.20.500: udp 368
+2026-11-22 10:00:00.123456 wan1 in 198.51.100.20.1723 -> 192.0.2.10.50000: syn 2506320908 ack 3355913058
+2026-11-22 10:00:00.223456 wan1 out 192.0.2.10 -> 198.51.100.20:  ip-proto-47 36
+2026-11-22 10:00:00.323456 wan1 out 192.0.2.10 -> 198.51.100.20: ip-proto-50 132
+2026-11-22 10:00:00.423456 wan1 in 198.51.100.20 -> 192.0.2.10: icmp: 198.51.100.20 udp port 500 unreachable
+"""
+    found = frames(text)
+    assert [frame.protocol for frame in found] == [17, 17, 6, 47, 50, 1]
+    assert [frame.outgoing for frame in found] == [False, True, False, True, True, False]
+    assert found[0].ports == (500, 500)
+    assert found[2].tcp is not None
+    assert found[2].tcp.flags == TcpFlag.SYN | TcpFlag.ACK
+    assert {("gre", "one-way"), ("esp", "one-way")} <= set(stages(text))
+    assert read(text).unread == 0
+
+
+def test_mikrotiks_sniffer_and_torch() -> None:
+    sniffer = """\
+[admin@gw] > /tool/sniffer/packet/print
+Columns: TIME, INTERFACE, SRC-ADDRESS, DST-ADDRESS, IP-PROTOCOL, SIZE, CPU
+ #  TIME   INTERFACE  SRC-ADDRESS                DST-ADDRESS               IP-PROTOCOL  SIZE  CPU
+ 0  1.697  ether1     192.0.2.10:50000           198.51.100.20:1194        udp          56    0
+ 1  1.699  ether1     198.51.100.20:1194         192.0.2.10:50000          udp          68    0
+ 2  1.799  ether1     192.0.2.10                 198.51.100.20             gre          90    0
+"""
+    assert stages(sniffer) == [("gre", "one-way"), ("openvpn-udp", "server-reset")]
+    torch = """\
+MAC-PROTOCOL  IP-PROTOCOL  SRC-ADDRESS  DST-ADDRESS    TX         RX    TX-PACKETS  RX-PACKETS
+ip            gre          192.0.2.10   198.51.100.20  165.6kbps  0bps  50          0
+"""
+    assert stages(torch) == [("gre", "one-way")]
+
+
+def test_wiresharks_list_as_csv_and_without_arrows() -> None:
+    csv = """\
+"No.","Time","Source","Destination","Protocol","Length","Info"
+"1","0.000000","192.0.2.10","198.51.100.20","ISAKMP","506","IKE_SA_INIT MID=00 Initiator Request"
+"2","0.001850","198.51.100.20","192.0.2.10","ISAKMP","514","IKE_SA_INIT MID=00 Responder Response"
+"""
+    plain = """\
+No.     Time           Source                Destination           Protocol Length Info
+      1 0.000000       192.0.2.10            198.51.100.20         ISAKMP   506    IKE_SA_INIT MID=00 Initiator Request
+      2 0.001850       198.51.100.20         192.0.2.10            ISAKMP   514    IKE_SA_INIT MID=00 Responder Response
+"""
+    assert stages(csv) == stages(plain) == [("ikev2", "sa_init-answered")]
+    header = IsakmpHeader.decode(frames(csv)[0].udp.payload)  # type: ignore[union-attr]
+    assert (header.exchange_type, header.responder_spi) == (34, bytes(8))
+
+
+def test_a_list_tells_esp_in_udp_by_what_its_length_fits() -> None:
+    line = "    1   0.000000    192.0.2.10 \u2192 198.51.100.20    ESP {} ESP (SPI=0x36f546b5)"
+    assert frames(line.format(174))[0].protocol == IpProtocol.UDP
+    assert frames(line.format(166))[0].protocol == IpProtocol.ESP
+
+
+def test_columns_need_headings() -> None:
+    row = "1,10:00:00.1,192.0.2.10,198.51.100.20,17,50000,1194,22\n"
+    assert frames(row) == []
+    headings = "frame.number,frame.time,ip.src,ip.dst,ip.proto,udp.srcport,udp.dstport,udp.length\n"
+    (frame,) = frames(headings + row)
+    assert (frame.ports, frame.udp.missing) == ((50000, 1194), 14)  # type: ignore[union-attr]
+    assert read(headings + "1,,192.0.2.10,198.51.100.20,,,,\n").unread == 1
+
+
+def test_old_tcpdump() -> None:
+    text = """\
+10:00:00.000001 192.0.2.10.50000 > 198.51.100.20.1723: S 5:5(0) win 65535 <mss 1460>
+10:00:00.100000 192.0.2.10 > 198.51.100.20: call 24 seq 7 gre-ppp-payload (gre encap)
+10:00:00.200000 192.0.2.10 > 198.51.100.20: gre [KSAv1] ID:4000 S:1 A:0 ppp: LCP 24: Conf-Req(1)
+10:00:00.300000 192.0.2.10.1194 > 198.51.100.20.1194: udp 14 (DF)
+10:00:00.400000 192.0.2.10.1194 > 198.51.100.20.1194: UDP, length: 14
+10:00:00.500000 192.0.2.10 > 198.51.100.20: icmp: 192.0.2.10 udp port 1701 unreachable [tos 0xc0]
+"""
+    assert [frame.protocol for frame in frames(text)] == [6, 47, 47, 17, 17, 1]
+    assert read(text).unread == 0
+
+
+def test_what_was_not_understood_is_counted_and_the_first_of_it_shown() -> None:
+    text = "10:00:00.1 IP 192.0.2.1.1 > 192.0.2.2.2: UDP, length 3\n10:00:00.2 IP 192.0.2.1 > 192.0.2.2: Flags [S], seq 1\n"
+    printed = read(text)
+    assert (printed.packets, printed.unread, printed.misses[0].line) == (2, 1, 2)
+    assert printed.problem is not None
+    assert printed.problem.startswith("1 of 2 packet lines were not understood; line 2: 'IP 192.0.2.1 > 192.0.2.2: Flags")
+    assert "no port" in printed.problem
+    assert read("10:00:00.123 something else\n").misses[0].why == "looks like a packet in a form that is not known"
+    assert read("10:00:00.1 ARP, Request who-has 192.0.2.1 tell 192.0.2.2, length 28\n") == PrintedText((), 0, 0)
+    assert read(f"prose\n{text.splitlines()[0]}\n").other_lines == 1
+    assert read("prose\n").problem is None
+
+
+def test_a_number_beyond_its_field_is_no_number_of_ours() -> None:
+    printed = read(f"10:00:00.1 IP 192.0.2.1.1 > 192.0.2.2.1723: Flags [.], seq {'9' * 20}, ack 1, win 9, length 3\n")
+    assert (printed.unread, printed.misses[0].why) == (1, "has a number beyond its field")
+
+
+@pytest.mark.parametrize("digits", [5, 12, 40, 5000])
+def test_numbers_beyond_a_field_end_nothing(digits: int) -> None:
+    huge = "9" * digits
+    lines = [
+        f"10:00:00.1 IP 192.0.2.1.{huge} > 192.0.2.2.2: UDP, length 3",
+        f"10:00:00.1 IP 192.0.2.1.1 > 192.0.2.2.2: UDP, length {huge}",
+        f"10:00:00.1 IP 192.0.2.1.1 > 192.0.2.2.1723: Flags [S], seq {huge}, ack {huge}, length {huge}",
+        f"10:00:00.1 IP 192.0.2.1.1 > 192.0.2.2.1723: P {huge}:{huge}({huge}) ack {huge} win 3",
+        f"10:00:00.1 IP 192.0.2.1.1 > 192.0.2.2.1723: tcp {huge}",
+        f"10:00:00.1 IP 192.0.2.1 > 192.0.2.2: GREv1, call {huge}, seq {huge}, ack {huge}, length {huge}: LCP, X (0x01), id {huge}",
+        f"10:00:00.1 IP 192.0.2.1 > 192.0.2.2: GREv0, key=0x{huge}, seq {huge}, proto IPv4 (0x0800), length {huge}",
+        f"10:00:00.1 IP 192.0.2.1 > 192.0.2.2: ESP(spi=0x{huge},seq=0x{huge}), length {huge}",
+        f"10:00:00.1 IP 192.0.2.1 > 192.0.2.2: AH(spi=0x{huge},sumlen=12,seq=0x{huge},icv=0x0):",
+        f"10:00:00.1 IP 192.0.2.1 > 192.0.2.2: ip-proto-{huge} {huge}",
+        f"10:00:00.1 IP 192.0.2.1.1 > 192.0.2.2.1701:  l2tp:[TLS]({huge}/{huge})Ns={huge},Nr={huge} *MSGTYPE(SCCRQ) *ASSND_TUN_ID({huge})",
+        f"10:00:00.1 IP (tos 0x0, ttl {huge}, id {huge}, offset 0, proto UDP ({huge}), length {huge}) a.b.1 > c.d.2: UDP",
+        f"10:00:00.1 IP 192.0.2.9 > 192.0.2.1: ICMP 192.0.2.2 udp port {huge} unreachable, length {huge}",
+        f"10:00:00.1 IP 192.0.2.9 > 192.0.2.1: ICMP 192.0.2.2 protocol {huge} unreachable, length {huge}",
+        f"{huge}.{huge} IP 192.0.2.1.1 > 192.0.2.2.2: UDP, length 3",
+        f"{huge} {huge}.000000 192.0.2.1 \u2192 192.0.2.2 WireGuard {huge} Transport Data, receiver=0x{huge}, counter={huge}",
+        f"1 0.000000 192.0.2.1 \u2192 192.0.2.2 TCP {huge} {huge} \u2192 {huge} [SYN] Seq={huge} Ack={huge} Len={huge}",
+        f"Frame {huge}: {huge} bytes\nInternet Protocol Version 4, Src: 192.0.2.1, Dst: 192.0.2.2\n"
+        f"User Datagram Protocol, Src Port: {huge}, Dst Port: {huge}\n    Length: {huge}\nOpenVPN Protocol\n    Type: 0x{huge}",
+        f"frame.time_epoch,ip.src,ip.dst,udp.srcport,udp.dstport,udp.length\n{huge},192.0.2.1,192.0.2.2,{huge},1194,{huge}\n",
+    ]
+    for line in lines:
+        stages(line)
+    stages("\n".join(lines))
+
+
+@given(st.sampled_from(sorted(BY_NAME)), st.text(max_size=300))
+def test_any_packet_of_any_dialect_is_read_without_failing(name: str, text: str) -> None:
+    from vpnprobe.capture.printed.dialects.base import Session
+    from vpnprobe.capture.printed.packets import PrintedPacket
+
+    dialect = BY_NAME[name]
+    dialect.begins(text)
+    dialect.read(PrintedPacket(1, name, None, text.splitlines() or [""], [0] * len(text.splitlines())), Session())
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "10:00:00.1 IP 192.0.2.1.50000 > 192.0.2.2.1194: UDP, length 14",
+                "    192.0.2.1.500 > 192.0.2.2.500: isakmp: phase 1 I ident",
+                "\t0x0000:  4500 002a 0001 0000",
+                "0000  45 00 00 2a",
+                "Frame 1: 74 bytes on wire",
+                "Internet Protocol Version 4, Src: 192.0.2.1, Dst: 192.0.2.2",
+                "User Datagram Protocol, Src Port: 500, Dst Port: 500",
+                "    Type: 0x38 [opcode/key_id]",
+                "OpenVPN Protocol",
+                "1 0.000000 192.0.2.1 \u2192 192.0.2.2 PPTP 222 Outgoing-Call-Reply",
+                "ip.src\tip.dst\tip.proto",
+                "192.0.2.1\t192.0.2.2\t47",
+                "",
+                "> ",
+                "the server:",
+                "ICMP 192.0.2.1 udp port 500 unreachable",
+            ]
+        ),
+        max_size=12,
+    ),
+    st.text(max_size=20),
+)
+def test_any_mixture_of_lines_is_read_without_failing(lines: list[str], between: str) -> None:
+    stages("\n".join(lines))
+    stages(between.join(lines))
