@@ -6,9 +6,12 @@ import pytest
 from evidence_support import C2S, S2C, ends, facts_with, keys, trip
 
 from vpnprobe.evidence import checks
+from vpnprobe.evidence.attempts import SYN
 from vpnprobe.evidence.judge import judge
+from vpnprobe.evidence.lateness import Lateness
 from vpnprobe.evidence.own_queues import OwnQueue
 from vpnprobe.evidence.packet_records import PacketRecord
+from vpnprobe.evidence.records import Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
 from vpnprobe.rules import decide, load_default
 
@@ -56,6 +59,17 @@ def test_a_kind_of_which_nothing_comes_is_blocked_however_full_the_line_was() ->
     passing = trip(checks.GRE_BARE, C2S, keys(40, start=90), keys(40, start=90), at=1.0)
     found = rows(passing + trip(UDP, C2S, keys(20), [], at=5.5), client=(QUEUE,))
     assert found["udp-reach-udp-1194-c2s"].outcome is Outcome.BLOCKED
+
+
+def test_what_was_refused_while_an_end_was_late_was_not_lost() -> None:
+    attempts = trip(TCP, C2S, keys(2), [], message=SYN, at=5.5)
+    refused = [Refusal(TCP, C2S, RefusalKind.RST, "10.0.0.9", key, 5.5) for key in keys(2)]
+    at_client, at_server = ends(attempts, refusals=refused)
+    late = replace(at_server, late=(Lateness(5.0, 6.0),))
+    found = {row.id: row for row in judge(at_client, late, facts_with())}
+    assert found["tcp-reach-tcp-443-both"].outcome is Outcome.REFUSED
+    silent = {row.id: row for row in judge(replace(at_client, refusals=()), late, facts_with())}
+    assert "tcp-reach-tcp-443-both" not in silent
 
 
 def test_tcp_repeats_what_is_lost_and_is_left_as_it_is() -> None:

@@ -89,7 +89,8 @@ class Judge:
         """Whether probes reach the server from another address than the control channel (a jump host, a carrier's pool of addresses)."""
         self.late = late_ends(client, server, facts, self.packet_counts)
         """Ends that were late, with what is set aside for it."""
-        passed_over.for_lateness(self.packet_counts, self.late, client.given_up, margin_s=clock_margin_s(facts))
+        refusals = (*client.refusals, *server.refusals)
+        passed_over.for_lateness(self.packet_counts, self.late, client.given_up, refusals, margin_s=clock_margin_s(facts))
         self.queued = {
             way: passed_over.for_times(self.packet_counts, way, [one.moved(-end.ahead_s) for one in end.queued])
             for way, end in ((Direction.C2S, client), (Direction.S2C, server))

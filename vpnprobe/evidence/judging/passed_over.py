@@ -1,6 +1,7 @@
 """What was lost and yet counts for nothing: for lateness, where the path was silent, where own bytes filled a narrow line."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from math import inf
 
 from vpnprobe.evidence.lateness import LateEnd
@@ -8,28 +9,36 @@ from vpnprobe.evidence.outages import Outage
 from vpnprobe.evidence.own_queues import OwnQueue
 from vpnprobe.evidence.packet_counts import PacketCounts, session_part
 from vpnprobe.evidence.packet_records import Check
+from vpnprobe.evidence.records import Refusal
 from vpnprobe.observations.schema import Direction, Transport
 
 WAYS = (Direction.C2S, Direction.S2C)
 
 
 def for_lateness(
-    packet_counts: Mapping[Check, PacketCounts], ends: Sequence[LateEnd], given_up: Mapping[str, float], *, margin_s: float
+    packet_counts: Mapping[Check, PacketCounts],
+    ends: Sequence[LateEnd],
+    given_up: Mapping[str, float],
+    refusals: Iterable[Refusal],
+    *,
+    margin_s: float,
 ) -> None:
-    """What was lost while an end was late, and what the server said to a client that listened no longer.
+    """What was lost while an end was late, and what the server said to a client that listened no longer. What was refused was not lost.
 
     `given_up`: by key of a conversation, when the client ceased to listen to it. `margin_s`: how far the server's clock may be out.
     """
 
-    def late(_: str, at: float) -> bool:
-        return any(end.takes(at) for end in ends)
+    refused = {(refusal.check, refusal.key) for refusal in refusals if refusal.key} if ends else set()
+
+    def late(check: Check, key: str, at: float) -> bool:
+        return (check, key) not in refused and any(end.takes(at) for end in ends)
 
     def too_late(key: str, at: float) -> bool:
         return at + margin_s >= given_up.get(session_part(key), inf)
 
-    for counts in packet_counts.values() if ends or given_up else ():
+    for check, counts in packet_counts.items() if ends or given_up else ():
         for way in WAYS if ends else ():
-            counts.set_aside[way] += counts.pass_over(way, late)
+            counts.set_aside[way] += counts.pass_over(way, partial(late, check))
         counts.set_aside[Direction.S2C] += counts.pass_over(Direction.S2C, too_late)
 
 
