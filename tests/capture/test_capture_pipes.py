@@ -1,10 +1,13 @@
 """Standard input, pipes and devices: read as files are, with a limit on silence."""
 
+import fcntl
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -67,6 +70,25 @@ def test_a_stalled_text_is_read_as_far_as_it_came(tmp_path: Path, monkeypatch: p
     found = stalled(tmp_path, SEED.with_suffix(".txt").read_bytes())
     assert (found.packets, found.readable) == (28, False)
     assert "nothing more came" in str(found.problem)
+
+
+def test_who_ends_a_capture_that_is_under_way_sees_what_it_holds() -> None:
+    """As with Ctrl-C, which the program that captures gets too."""
+    command = [sys.executable, "-m", "vpnprobe", "analyze", "--json", "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(SEED.read_bytes())
+        deadline = time.monotonic() + 30
+        while fcntl.ioctl(process.stdin, termios.FIONREAD, bytes(4)) != bytes(4) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)  # It was taken, and is looked at; then more is waited for.
+        process.send_signal(signal.SIGINT)
+        told = process.stdout.read()
+        assert process.wait(30) == 0
+    [capture] = json.loads(told)["run"]["captures"]
+    assert (capture["packets"], capture["readable"]) == (28, False)
+    assert "interrupted" in capture["problem"]
 
 
 def test_first_bytes_that_come_one_by_one_are_recognised(tmp_path: Path) -> None:

@@ -75,12 +75,17 @@ class Pipe:
     def read(self, count: int, /) -> bytes:
         """What is there, at most `count` bytes; empty at the end.
 
-        Raises DecodeError where it falls silent or fails, and UsageError (UNREADABLE) where nothing came at all.
+        Raises DecodeError where it falls silent, fails or is interrupted, and UsageError (UNREADABLE) where nothing came at all.
         """
-        if not self._patient:
-            self._wait()
         try:
+            if not self._patient:
+                self._wait()
             data = os.read(self._descriptor, count)
+        except KeyboardInterrupt:
+            if self.is_file or not self._taken:
+                raise
+            # Whoever ends a capture that is under way wants to know what it holds.
+            raise DecodeError("input", self._taken, "reading was interrupted") from None
         except OSError as error:
             raise DecodeError("input", self._taken, (error.strerror or str(error)).lower()) from error
         self._taken += len(data)
