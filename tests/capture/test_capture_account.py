@@ -1,6 +1,6 @@
 """What a conversation's messages prove of each other, and where it stands still."""
 
-from vpnprobe.capture.account import LADDER_FIRST, LADDER_LAST, Account
+from vpnprobe.capture.account import KINDS_LIMIT, LADDER_FIRST, LADDER_LAST, Account
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.contract import Sender
 
@@ -151,3 +151,13 @@ def test_a_ladder_keeps_the_beginning_and_the_end() -> None:
     shown = [row["frame"] for row in story.account.ladder(0.0)]
     assert shown == [*range(1, LADDER_FIRST + 1), *range(LADDER_FIRST + 6, LADDER_FIRST + LADDER_LAST + 6)]
     assert story.account.rungs_left_out == 5
+
+
+def test_endless_copies_and_names_take_bounded_room() -> None:
+    story = Story().says(ASKS, "ask", on=True).says(ANSWERS, "answer", on=True)
+    for number in range(3000):
+        story.says(ASKS, "ask").says(ANSWERS, f"part-{number}")
+    assert story.fact["times"] == 3000
+    assert len(story.fact["frames"]) <= 4  # type: ignore[arg-type]
+    assert len(story.account._latest) <= KINDS_LIMIT
+    assert len(story.account._said) <= KINDS_LIMIT

@@ -1,9 +1,10 @@
 """What conversations and ICMP errors of one capture show of each other."""
 
+from dataclasses import replace
+
 from capture_packets import CLIENT, ROUTER, SERVER, decoded, ip, udp
 
-from vpnprobe.capture.linked_facts import LINKED_LIMIT, with_linked_facts
-from vpnprobe.observations.schema import ConversationSummary
+from vpnprobe.capture.linked_facts import with_linked_facts
 from vpnprobe.wire.esp import EspPacket
 from vpnprobe.wire.icmp import DestinationUnreachable, Quote, Unreachable
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
@@ -56,8 +57,9 @@ def test_what_works_is_not_refused() -> None:
     assert facts(esp(1), esp(1, back=True), unreachable(Unreachable.PORT, by=SERVER)) == [("esp-udp", [])]
 
 
-def test_a_scan_is_not_compared() -> None:
+def test_many_conversations_of_two_hosts_take_one_look_each() -> None:
     one = decoded([esp(1)]).conversations()[0]
-    many: list[ConversationSummary] = [one] * (LINKED_LIMIT + 1)
-    decoder = decoded([unreachable(Unreachable.PORT, by=SERVER)])
-    assert with_linked_facts(many, decoder.icmp_errors, decoder.checksums, last_at=0.0) == many
+    many = [replace(one, detail={}, client=replace(one.client, port=number)) for number in range(1, 2001)]
+    decoder = decoded([unreachable(Unreachable.PORT, by=SERVER, client_port=number) for number in range(1, 2001)])
+    found = with_linked_facts(many, decoder.icmp_errors, decoder.checksums, last_at=0.0)
+    assert [fact["fact"] for each in found for fact in each.detail["facts"]] == ["one-way", "refused"] * 2000

@@ -20,6 +20,8 @@ KINDS_LIMIT: Final = 200
 LADDER_FIRST: Final = 40
 LADDER_LAST: Final = 10
 """Messages that are kept to be shown, of the beginning and of the end."""
+AGAIN_TOLD: Final = 3
+"""Of what an end says again after the answer."""
 FRAMES_TOLD: Final = 8
 """Most frames that a fact names."""
 LARGE_BYTES: Final = 1000
@@ -48,6 +50,8 @@ class Said:
     frames: list[int] = field(default_factory=list)
     copies: int = 0
     last_at: float = 0.0
+    again_frames: list[int] = field(default_factory=list)
+    """The last frames of copies behind the answer."""
     waited_s: float = 0.0
     """How long after the answer a copy behind it came, at the most."""
     after_answer: int = 0
@@ -102,7 +106,6 @@ class Account:
         self._first_rungs: list[Rung] = []
         self._last_rungs: list[Rung] = []
         self.rungs_left_out = 0
-        self.answered_after_s: float | None = None
 
     def saw(
         self,
@@ -137,7 +140,8 @@ class Account:
         said.size, said.fragmented = max(said.size, size), fragmented
         self._show(Rung(frame.number, frame.at, sender, name, size, again and not moved_on and not said.many))
         asked = self._latest.get((sender.other, answers)) if answers else None
-        self._latest[sender, name] = said
+        if (sender, name) in self._latest or len(self._latest) < KINDS_LIMIT:
+            self._latest[sender, name] = said
         if asked is not None:
             asked.received = True
             self._asked, self._last, self._settled = asked, said, False
@@ -162,8 +166,7 @@ class Account:
             self._asked.after_answer += 1
             self._asked.waited_s = max(self._asked.waited_s, waited_s)
             self._asked.last_at = max(self._asked.last_at, frame.at)
-            if frame.number not in self._asked.frames:
-                self._asked.frames.append(frame.number)
+            self._asked.again_frames = [*self._asked.again_frames, frame.number][-AGAIN_TOLD:]
 
     def has_said(self, sender: Sender, name: str, key: str = "") -> bool:
         """Whether that message was seen from that end."""
@@ -173,7 +176,7 @@ class Account:
         last = self._last
         if last is not None and last.sender is not said.sender:
             last.received |= proves
-            self._asked = last
+            self._asked, self._settled = last, False
         elif last is None:
             self._asked = None
         self._last = said
@@ -217,7 +220,7 @@ class Account:
                     "times": asked.after_answer,
                     "seconds": _seconds(asked.last_at - last.at),
                     "bytes": last.size,
-                    "frames": [*last.frames[:1], *asked.frames[-3:]],
+                    "frames": [*last.frames[:1], *asked.again_frames],
                 }
             ]
         return [

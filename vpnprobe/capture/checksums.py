@@ -1,7 +1,7 @@
 """Which packets of a capture have a wrong UDP or TCP checksum: a NAT that changes a packet and not its checksum makes the receiver drop it.
 
 What was captured where it is sent from often has none yet, since the network card makes it; so it is where virtual interfaces lead from one
-to the other. So only packets that routers have forwarded count, and only where those of the other direction are right.
+to the other. So only packets that routers have forwarded count, and only where those of the other direction are not wrong too.
 """
 
 from collections import Counter

@@ -61,8 +61,6 @@ REFUSALS_LIMIT: Final = 4
 """Most refusals of one conversation that are told: by whom, and of which kind."""
 ALIKE_LIMIT: Final = 64
 """Most conversations that one refusal is told of."""
-LINKED_LIMIT: Final = 5_000
-"""Most conversations of one capture that are compared with each other."""
 TRANSPORTS: Final[Mapping[int, Transport]] = {
     IpProtocol.TCP: Transport.TCP,
     IpProtocol.UDP: Transport.UDP,
@@ -79,8 +77,6 @@ def with_linked_facts(
     for one in found:
         by_hosts.setdefault(_hosts(one), []).append(one)
     found = [_shown(one, by_hosts, last_at) for one in found]
-    if len(found) > LINKED_LIMIT:
-        return found
     refused = _refusals(found, errors)
     strays = _strays(found)
     return [
@@ -217,7 +213,7 @@ class _Quoted:
 
     def _add(self, conversation: ConversationSummary, key: tuple[object, ...]) -> None:
         known = self._by_key.setdefault(key, [])
-        if len(known) < ALIKE_LIMIT and conversation not in known:
+        if len(known) < ALIKE_LIMIT and (not known or known[-1] is not conversation):
             known.append(conversation)
 
     def about(self, quote: Quote) -> Sequence[ConversationSummary]:

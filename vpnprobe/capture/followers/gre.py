@@ -180,11 +180,15 @@ class _Beside:
 
     def __init__(self, summaries: Sequence[ConversationSummary]) -> None:
         self._controls: dict[frozenset[str], list[ConversationSummary]] = {}
+        self._announced: dict[tuple[frozenset[str], str], set[int]] = {}
+        """Call IDs that all connections of two hosts have announced, of each end."""
         self._gre: dict[frozenset[str], list[ConversationSummary]] = {}
         self._gre_of_host: dict[str, list[ConversationSummary]] = {}
         for one in summaries:
             if one.protocol == "pptp":
                 self._controls.setdefault(_hosts(one), []).append(one)
+                for key in ("call_ids", "server_call_ids"):
+                    self._announced.setdefault((_hosts(one), key), set()).update(one.detail.get(key, ()))
             elif one.protocol == "gre" and one.detail.get("gre_version") == ENHANCED:
                 self._gre.setdefault(_hosts(one), []).append(one)
                 for host in _hosts(one):
@@ -232,7 +236,7 @@ class _Beside:
         """Call IDs that packets carry and no connection of these hosts announced."""
         carried, same = gre.detail.get("call_ids", {}), gre.client.address == control.client.address
         for to, key in (("client", "call_ids"), ("server", "server_call_ids")):
-            known = {number for one in self._controls[_hosts(control)] for number in one.detail.get(key, ())}
+            known = self._announced[_hosts(control), key]
             numbers = carried.get(_other(to) if same else to, [])
             announced = control.detail.get(key, [])
             if announced and numbers and not known & set(numbers):
