@@ -110,7 +110,7 @@ def test_attempts_are_kept_up_to_a_limit() -> None:
 
 
 def test_conversations_are_followed_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vpnprobe.capture.followers.wireguard_sizes.FLOWS_LIMIT", 0)
+    monkeypatch.setattr("vpnprobe.capture.followers.sized.FLOWS_LIMIT", 0)
     assert stages(WORKS) == []
 
 

@@ -36,9 +36,8 @@ from vpnprobe.capture.followers.openvpn_forms import (
     is_of_client,
     is_server_reset,
 )
-from vpnprobe.capture.followers.openvpn_sizes import (
-    SizedConversations,
-)
+from vpnprobe.capture.followers.openvpn_sizes import sized_session
+from vpnprobe.capture.followers.sized import SizedConversations
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.streams import StreamChunk, TcpConnection, TcpEnd
 from vpnprobe.conversations.contract import Sender
@@ -256,7 +255,7 @@ class OpenvpnUdpFollower(PacketFollower):
         """Who has sent a reset, from where."""
         self._asked: set[bytes] = set()
         """Session IDs of clients whose first packet was seen."""
-        self._sized = SizedConversations()
+        self._sized = SizedConversations(sized_session)
 
     def take_unseen(self, frame: Frame, length: int) -> Iterable[CapturedMessage]:
         source, destination = ends_of(frame)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final
 
 from vpnprobe.capture.account import Account
-from vpnprobe.capture.followers.base import BY_SIZES, FLOWS_LIMIT, CapturedMessage, Flow, HostPort, captured, ends_of, pair
+from vpnprobe.capture.followers.base import BY_SIZES, CapturedMessage, Flow, HostPort, captured
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.openvpn import OpenvpnTracker, describe
@@ -155,31 +155,10 @@ def _check_of(transport: Transport, wrap: str, port: int) -> Check:
     return openvpn_reset(transport, port, wrap)
 
 
-class SizedConversations:
-    """All over UDP of a capture."""
-
-    def __init__(self) -> None:
-        self._conversations: dict[object, SizedConversation | None] = {}
-        """None: it is none, as its first packet shows."""
-
-    def take(self, frame: Frame, length: int) -> Iterable[CapturedMessage]:
-        """What a datagram of that size shows."""
-        source, destination = ends_of(frame)
-        slot = pair(source, destination)
-        if slot not in self._conversations:
-            if len(self._conversations) >= FLOWS_LIMIT:
-                return ()
-            conversation = SizedConversation(source, destination, Transport.UDP, length)
-            may_be = conversation.begins or (conversation.on_port and length != NOT_OURS)
-            self._conversations[slot] = conversation if may_be else None
-        found = self._conversations[slot]
-        if found is None:
-            return ()
-        found.flow.count(frame, source)
-        return found.take(frame, source, length)
-
-    def summaries(self) -> Iterable[ConversationSummary]:
-        return (one.summary() for one in self._conversations.values() if one is not None and one.known)
+def sized_session(source: HostPort, destination: HostPort, size: int) -> SizedConversation | None:
+    """A session over UDP that may begin so; None: its first packet is none of OpenVPN's."""
+    session = SizedConversation(source, destination, Transport.UDP, size)
+    return session if session.begins or (session.on_port and size != NOT_OURS) else None
 
 
 class SizedConnection:

@@ -29,7 +29,8 @@ from vpnprobe.capture.followers.base import (
     seems_ttl_limited,
 )
 from vpnprobe.capture.followers.data_packets import DataPackets
-from vpnprobe.capture.followers.wireguard_sizes import SizedConversations
+from vpnprobe.capture.followers.sized import SizedConversations
+from vpnprobe.capture.followers.wireguard_sizes import sized_session
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.wireguard import WireguardTracker, answers_of, describe, index_of, key_of, opener
@@ -248,7 +249,7 @@ class WireguardFollower(PacketFollower):
         self._from: dict[tuple[HostPort, int], WireguardConversation] = {}
         """By place of a sender and the index that its messages name."""
         self._moved: dict[WireguardConversation, None] = {}
-        self._sized = SizedConversations()
+        self._sized = SizedConversations(sized_session)
 
     def take_datagram(self, frame: Frame, payload: bytes, length: int) -> Iterable[CapturedMessage] | None:
         """Follows a datagram that has the form of a message. Zeros stand for what the capture cut, behind all that is read."""

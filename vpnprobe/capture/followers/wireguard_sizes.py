@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from vpnprobe.capture.account import Account
-from vpnprobe.capture.followers.base import BY_SIZES, FLOWS_LIMIT, CapturedMessage, Flow, HostPort, captured, ends_of, pair
+from vpnprobe.capture.followers.base import BY_SIZES, CapturedMessage, Flow, HostPort, captured
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.wireguard import WireguardTracker, answers_of, describe, index_of
@@ -60,7 +60,6 @@ class SizedConversation:
         """Messages of handshakes, until it is known to be WireGuard."""
 
     def take(self, frame: Frame, source: HostPort, length: int) -> Iterable[CapturedMessage]:
-        self.flow.count(frame, source)
         message = self._message(source, length, frame.at)
         answered, self._answered = self._answered, None
         if message is None or (isinstance(message, TransportData) and not self.known and answered != source):
@@ -126,24 +125,6 @@ class SizedConversation:
         return self.flow.summary(self._tracker.stage, {"guessed_from": "sizes"}, [BY_SIZES.format("WireGuard")], account=self._account)
 
 
-class SizedConversations:
-    """All of a capture."""
-
-    def __init__(self) -> None:
-        self._conversations: dict[object, SizedConversation | None] = {}
-        """None: it began with something else."""
-
-    def take(self, frame: Frame, length: int) -> Iterable[CapturedMessage]:
-        """What a datagram of that size shows."""
-        source, destination = ends_of(frame)
-        slot = pair(source, destination)
-        if slot not in self._conversations:
-            if len(self._conversations) >= FLOWS_LIMIT:
-                return ()
-            begins = length == SIZES[MessageType.HANDSHAKE_INITIATION]
-            self._conversations[slot] = SizedConversation(source, destination) if begins else None
-        conversation = self._conversations[slot]
-        return () if conversation is None else conversation.take(frame, source, length)
-
-    def summaries(self) -> Iterable[ConversationSummary]:
-        return (one.summary() for one in self._conversations.values() if one is not None and one.known)
+def sized_session(source: HostPort, destination: HostPort, length: int) -> SizedConversation | None:
+    """A session that may begin so; None: it begins with something else."""
+    return SizedConversation(source, destination) if length == SIZES[MessageType.HANDSHAKE_INITIATION] else None
