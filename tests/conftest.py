@@ -7,6 +7,7 @@ everything is to be had. The fixture `requires` is the same thing as a function,
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,10 @@ from hypothesis import settings
 settings.register_profile("vpnprobe", deadline=None, max_examples=50, derandomize=os.environ.get("CI") == "true")
 settings.register_profile("fuzz", deadline=None, max_examples=5000)
 settings.load_profile("vpnprobe")
+
+# Whoever runs the tests in the background may have SIGINT ignored, and every program that a test starts and interrupts would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _namespaces() -> str:

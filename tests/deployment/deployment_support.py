@@ -163,21 +163,26 @@ class Server:
 
 
 def files_of(root: Path) -> dict[str, object]:
-    """Everything but the journal."""
+    """Everything but the journal, and but what is taken away while one looks."""
     found: dict[str, object] = {}
     for path in sorted(root.rglob("*")):
         place = path.relative_to(root)
         if place.parts[0] == "var":
             continue
-        state = path.lstat()
-        facts: tuple[object, ...] = (oct(state.st_mode), state.st_uid, state.st_gid)
-        if path.is_symlink():
-            facts += (os.readlink(path),)
-        elif path.is_file():
-            attributes = {name: os.getxattr(path, name) for name in os.listxattr(path)}
-            facts += (hashlib.sha256(path.read_bytes()).hexdigest(), attributes, state.st_mtime_ns)
-        found[str(place)] = facts
+        with suppress(FileNotFoundError):
+            found[str(place)] = _facts_of(path)
     return found
+
+
+def _facts_of(path: Path) -> tuple[object, ...]:
+    state = path.lstat()
+    facts = (oct(state.st_mode), state.st_uid, state.st_gid)
+    if path.is_symlink():
+        return (*facts, os.readlink(path))
+    if not path.is_file():
+        return facts
+    attributes = {name: os.getxattr(path, name) for name in os.listxattr(path)}
+    return (*facts, hashlib.sha256(path.read_bytes()).hexdigest(), attributes, state.st_mtime_ns)
 
 
 @contextmanager
