@@ -6,11 +6,14 @@ its reason what no kernel can show.
 Each scenario expects a verdict of every protocol, and the simulated network is held to the same, so both come to the same verdicts.
 """
 
+import fcntl
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Final
 
 import jsonschema
@@ -36,7 +39,9 @@ EVERY: Final = bool(os.environ.get("VPNPROBE_EVERY_SCENARIO"))
 
 @pytest.mark.parametrize("name", [name for name in names() if EVERY or name not in LEFT_OUT])
 def test_a_scenario_gives_what_it_expects_and_offline_the_same(name: str, tmp_path: Path, requires: Callable[..., None]) -> None:
-    """All hosts share a machine that may be loaded: then a run leaves something open and is played again. It never says the opposite."""
+    """All hosts share a machine that may be loaded: then a run leaves something open and is played again, while no other scenario is.
+    It never says the opposite.
+    """
     scenario = load(name)
     if scenario.simulated_only:
         pytest.skip(f"{name}: {scenario.simulated_only}")
@@ -46,10 +51,19 @@ def test_a_scenario_gives_what_it_expects_and_offline_the_same(name: str, tmp_pa
     for number in range(1, MOST_PLAYED + 1):
         folder = tmp_path / str(number)
         folder.mkdir()
-        short = played_once(name, folder, requires)
+        with turn(alone=number > 1):
+            short = played_once(name, folder, requires)
         if not short:
             return
     assert short == []
+
+
+@contextmanager
+def turn(*, alone: bool) -> Iterator[None]:
+    """While a scenario is played, beside others or alone, whatever process of the tests plays them."""
+    with (Path(gettempdir()) / f"vpnprobe-tests-scenarios-{os.getuid()}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
 
 
 def played_once(name: str, folder: Path, requires: Callable[..., None]) -> list[str]:
