@@ -1,4 +1,4 @@
-"""Conversations of five protocols that fail at a step for a cause, as a capture at the client, at the server or between them shows them.
+"""Conversations of six protocols that fail at a step for a cause, as a capture at the client, at the server or between them shows them.
 
 Each is a script of messages that ask and answer in turn. What fails is played by the protocols' own habits: who hears nothing says the same
 again, and who is asked again answers again. The truth is what was planted.
@@ -12,6 +12,8 @@ from typing import Final
 
 from vpnprobe.wire.gre import EnhancedGre
 from vpnprobe.wire.icmp import DestinationUnreachable, Quote, Unreachable
+from vpnprobe.wire.ikev1 import Exchange as Main
+from vpnprobe.wire.ikev1 import MainModeKeys, PayloadType, main_mode_reply, main_mode_request
 from vpnprobe.wire.ikev2 import Auth, Exchange, sa_init_request, sa_init_response
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment, UdpDatagram, decode_ip
 from vpnprobe.wire.isakmp import Payload, with_marker
@@ -102,6 +104,32 @@ def ikev2() -> list[Said]:
     ]
 
 
+def ikev1() -> list[Said]:
+    """Main mode and quick mode, the last two messages of main mode and all of quick mode encrypted (RFC 2409 sections 5 and 5.5)."""
+    one, two = bytes(range(1, 9)), bytes(range(11, 19))
+    ask = main_mode_request(one)
+    keys = (Payload(PayloadType.KEY_EXCHANGE, bytes(256)), Payload(PayloadType.NONCE, bytes(32)))
+
+    def keyed() -> bytes:
+        return MainModeKeys(one, two, Main.MAIN, keys).encode()
+
+    def encrypted(exchange: Main, size: int, message_id: int = 0) -> bytes:
+        head = one + two + bytes((PayloadType.HASH if exchange is Main.QUICK else 5, 0x10, exchange, 1))
+        return head + message_id.to_bytes(4, "big") + (28 + size).to_bytes(4, "big") + bytes((size,)) * size
+
+    return [
+        Said(False, ask.encode(), (500, 500)),
+        Said(True, main_mode_reply(ask, two).encode(), (500, 500)),
+        Said(False, keyed(), (500, 500)),
+        Said(True, keyed(), (500, 500)),
+        Said(False, with_marker(encrypted(Main.MAIN, 48)), (4500, 4500)),
+        Said(True, with_marker(encrypted(Main.MAIN, 64)), (4500, 4500)),
+        Said(False, with_marker(encrypted(Main.QUICK, 160, 0x1234)), (4500, 4500)),
+        Said(True, with_marker(encrypted(Main.QUICK, 144, 0x1234)), (4500, 4500)),
+        Said(False, with_marker(encrypted(Main.QUICK, 48, 0x1234)), (4500, 4500)),
+    ]
+
+
 def l2tp() -> list[Said]:
     messages = [
         StartControlConnectionRequest(0, 0, 0, 0, tunnel_avps(host_name=b"lac", assigned_tunnel_id=7)),
@@ -142,7 +170,7 @@ def wireguard() -> list[Said]:
     ]
 
 
-SCRIPTS: Final = {"ikev2": ikev2, "l2tp": l2tp, "openvpn-udp": openvpn, "wireguard": wireguard}
+SCRIPTS: Final = {"ikev1": ikev1, "ikev2": ikev2, "l2tp": l2tp, "openvpn-udp": openvpn, "wireguard": wireguard}
 
 
 def datagram(said: Said, *, server: IPv4Address = SERVER) -> IPv4Packet:

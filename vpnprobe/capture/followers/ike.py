@@ -5,6 +5,7 @@ A conversation may move from port 500 to 4500; its endpoints are those of its fi
 
 from collections.abc import Iterable, Mapping
 from typing import Final
+from zlib import crc32
 
 from vpnprobe.capture.account import Account
 from vpnprobe.capture.followers.base import (
@@ -35,8 +36,10 @@ STEPS: Final = ("main", "aggressive", "quick-mode", "sa_init", "auth")
 """How the names of messages begin that ask and answer in turn."""
 MOST_IN_ONE_PACKET: Final = 1472
 """Bytes of a datagram that passes an Ethernet in one piece."""
-SEVERAL: Final = frozenset(("quick-mode", "notify", "informational", "other"))
+SEVERAL: Final = frozenset(("notify", "informational", "other"))
 """Messages of which an end may say several that are not copies, under one Message ID or none."""
+QUICK_MODE: Final = "quick-mode"
+"""Its exchange has three messages, two of them the initiator's and of one Message ID, and is repeated as long as the tunnel lasts."""
 FLAGS_BYTES: Final = 20
 """Of the header up to its Flags, all that moves a conversation."""
 LENGTH_BYTES: Final = 4
@@ -77,6 +80,8 @@ class IkeConversation:
         self.client = source
         self.exchanges: dict[str, int] = {}
         self.natted = False
+        self._quick_mode = 0
+        """Message ID of the last quick mode; 0: there was none yet."""
         self._seen: set[tuple[Sender, str, HostPort, bool]] = set()
 
     def _end_of(self, frame: Frame) -> HostPort:
@@ -105,17 +110,34 @@ class IkeConversation:
             self._alone.saw(sender, kind)
         name, detail = _described(message, self.version)
         told = self.tracker.table.name_of(sender, kind) if isinstance(message, MalformedPayloads) else name
-        # Several steps of an exchange leave the state as it is; each can only be taken by who has got the one before.
-        key = f"{header.message_id:08x}"
-        step = told.startswith(STEPS) and not self.account.has_said(sender, told, key)
-        moved_on = step or self.tracker.state is not before
-        fragmented = len(payload) < header.length and header.length > min(frame.length, MOST_IN_ONE_PACKET)
-        self.account.saw(sender, told, frame, size=header.length, moved_on=moved_on, fragmented=fragmented, key=key, many=told in SEVERAL)
+        self._account(frame, header, payload, sender, told, moved_on=self.tracker.state is not before)
         slot = (sender, name, ends_of(frame)[1 if sender is Sender.INITIATOR else 0], seems_ttl_limited(frame))
         if slot not in self._seen:
             self._seen.add(slot)
             check_of: CheckOfPort = ikev1_main if self.version == 1 else ikev2_init
             yield captured(frame, check_of, header.initiator_spi.hex(), name, detail=detail, from_client=self._from_client(sender))
+
+    def _account(self, frame: Frame, header: IsakmpHeader, payload: bytes, sender: Sender, told: str, *, moved_on: bool) -> None:
+        """Several steps of an exchange leave the state as it is; each can only be taken by who has got the one before."""
+        key, proves = f"{header.message_id:08x}", True
+        if told == QUICK_MODE:
+            key = f"{key}-{header.length}-{crc32(payload):08x}"  # A copy is the same byte by byte.
+            # Either end may begin the next one, whether or not it has the last message of the one before.
+            proves = self._quick_mode in (0, header.message_id)
+            self._quick_mode = header.message_id
+        step = told.startswith(STEPS) and not self.account.has_said(sender, told, key)
+        fragmented = len(payload) < header.length and header.length > min(frame.length, MOST_IN_ONE_PACKET)
+        self.account.saw(
+            sender,
+            told,
+            frame,
+            size=header.length,
+            moved_on=step or moved_on,
+            proves=proves,
+            fragmented=fragmented,
+            key=key,
+            many=told in SEVERAL,
+        )
 
     def _from_client(self, sender: Sender) -> bool | None:
         return sender is Sender.INITIATOR if self.flow.client is not None else None
