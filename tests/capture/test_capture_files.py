@@ -57,7 +57,7 @@ def test_a_snapshot_length_cuts_packets_and_is_no_damage(tmp_path: Path) -> None
 def note_of(folder: Path, data: bytes) -> list[str]:
     with read_packets(written(folder, data)) as reader:
         list(reader)
-        return [comment.decode() for comment in reader.comments]
+        return [comment.decode() for comment in reader.besides.comments]
 
 
 @pytest.mark.parametrize("note", ["short", "x" * 150_001])
@@ -107,6 +107,29 @@ def section(order: str = "<") -> bytes:
 
 def interface(linktype: int, options: bytes = b"", order: str = "<", snaplen: int = 0) -> bytes:
     return block(1, struct.pack(order + "HHI", linktype, 0, snaplen) + options, order)
+
+
+def statistics(*options: tuple[int, int], interface: int = 0, order: str = "<") -> bytes:
+    said = b"".join(struct.pack(order + "HHQ", code, 8, value) for code, value in options)
+    return block(5, struct.pack(order + "III", interface, 0, 0) + said, order)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "dropped"),
+    [
+        ([statistics((4, 100), (5, 3), (7, 2))], 5),
+        ([statistics((5, 3)), statistics((5, 9))], 9),
+        ([statistics((5, 1)), statistics((7, 1), interface=1)], 2),
+        ([statistics((4, 100), (5, 0), (7, 0))], 0),
+        ([statistics((5, 3), interface=7), block(5, b"\0\0")], 0),
+    ],
+    ids=["both-kinds", "the-last-word", "two-interfaces", "none", "of-no-interface"],
+)
+def test_what_the_program_that_captured_dropped_is_told(blocks: list[bytes], dropped: int, tmp_path: Path) -> None:
+    packet = block(6, struct.pack("<IIIII", 0, 0, 0, len(PACKETS[0]), len(PACKETS[0])) + PACKETS[0])
+    packets, problem = read(written(tmp_path, b"".join([section(), interface(101), interface(101), packet, *blocks])))
+    assert len(packets) == 1
+    assert problem is None if not dropped else f"dropped {dropped} packet" in str(problem)
 
 
 def enhanced(packet: bytes, ticks: int, *, number: int = 0, order: str = "<", options: bytes = b"") -> bytes:

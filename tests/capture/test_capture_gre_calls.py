@@ -58,8 +58,8 @@ BOTH: list[Gre] = [
     for step in (
         (False, SERVERS, n + 1, request(n)),
         (True, CLIENTS, n + 1, ack(n)),
-        (True, CLIENTS, 50 + n, request(n)),
-        (False, SERVERS, 50 + n, ack(n)),
+        (True, CLIENTS, 5 + n, request(n)),
+        (False, SERVERS, 5 + n, ack(n)),
     )
 ]
 
@@ -80,7 +80,7 @@ def test_a_call_id_that_was_rewritten_in_one_place_only(at: At, tmp_path: Path) 
     gre: list[Gre] = [
         step
         for n in range(5)
-        for step in ((False, SERVERS, n + 1, request(n)), (True, 61025, n + 1, ack(n)), (True, 61025, 50 + n, request(n)))
+        for step in ((False, SERVERS, n + 1, request(n)), (True, 61025, n + 1, ack(n)), (True, 61025, 5 + n, request(n)))
     ]
     conversations = found(gre, tmp_path, at=at)
     assert names(conversations) == {"pptp": "call-id-changed", "gre": "lcp-deaf"}

@@ -12,6 +12,7 @@ from vpnprobe.capture.decode import Decoder
 from vpnprobe.capture.files import read_packets
 from vpnprobe.capture.frames import Frame, frame_of
 from vpnprobe.capture.printed.traces import parse
+from vpnprobe.capture.reading import read_capture
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.wire.gre import EnhancedGre, decode_gre
 from vpnprobe.wire.icmp import DestinationUnreachable, decode_icmp
@@ -175,6 +176,23 @@ def test_two_traces_in_one_text_are_told_apart() -> None:
 def test_english_headings_and_times_that_go_back_begin_a_trace() -> None:
     text = "On the server:\n10:00:05.0 IP a.1 > b.1194: UDP, length 14\n10:00:01.0 IP a.1 > b.1194: UDP, length 14\n"
     assert [(trace.named, len(trace.frames)) for trace in parse(text.splitlines()).traces] == [(Vantage.SERVER, 1), (None, 1)]
+
+
+@pytest.mark.parametrize(
+    ("end", "dropped"),
+    [
+        ("28 packets captured\n30 packets received by filter\n2 packets dropped by kernel", 2),
+        ("0 packets dropped by kernel", 0),
+        ("1 packet dropped by kernel\n4 packets dropped by interface", 5),
+        ("", 0),
+    ],
+)
+def test_what_tcpdump_says_that_it_dropped_is_told(end: str, dropped: int, tmp_path: Path) -> None:
+    path = tmp_path / "pasted.txt"
+    path.write_text(f"12:00:00.000001 IP 192.0.2.1.4000 > 192.0.2.2.1723: Flags [S], seq 1, win 100, length 0\n{end}\n")
+    found = read_capture(path)
+    assert found.packets == 1
+    assert found.problem is None if not dropped else f"dropped {dropped} packet" in str(found.problem)
 
 
 def test_lines_that_cannot_be_read_are_counted() -> None:

@@ -11,11 +11,13 @@ The map, in the order in which bytes become verdicts:
 - `streams`: TCP segments, put in order by `vpnprobe.conversations.tcp_reassembly`
 - `followers`: one a protocol; what is to be seen in its frames, and its conversations, with the trackers of `vpnprobe.conversations`.
   `followers.registry` is the written list of them, which everything else here goes through
+- `account`, `numbering`: what the messages of one conversation prove of each other, and what is missing of packets that are counted
 - `ends`: which address is the client, and at which end the capture was taken
 - `decode`: frames to `vpnprobe.evidence.packet_records.PacketRecord` and `ConversationSummary`
 - `host_pairs`, `paths`: what was seen by pair of hosts, and which pairs a capture is about
 - `sides`, `joining`: one end's captures, and which path of the one end is which of the other
 - `recording`, `swapping`, `two_captures`: what is said of two captures before they are compared: one recording, swapped, different hosts
+- `proofs`: what one end's capture lost itself
 - `background`, `placing`, `host_firewall`, `data_records`: loss of what passes, TTL-limited copies, what a host's own firewall keeps
   from its programs, and what is proved of data packets
 - `analysis`: captures in, observations and conversations out; verdicts are for `vpnprobe.rules`

@@ -17,6 +17,7 @@ from vpnprobe.capture.host_firewall import as_heard
 from vpnprobe.capture.joining import Joint, Relation, join
 from vpnprobe.capture.paths import PATHS_LIMIT, paths_of, vantages
 from vpnprobe.capture.placing import traces_of
+from vpnprobe.capture.proofs import about_lost_by_captures, with_proofs
 from vpnprobe.capture.reading import CaptureInput, PacketTrace
 from vpnprobe.capture.sides import Side, known, oriented, side_of
 from vpnprobe.capture.two_captures import about_two_attempts, are_of_other_times, not_of_one_path
@@ -200,6 +201,12 @@ def _compare(joint: Joint) -> Examined:
         while_watched(records[0], records[1], server.watched, ahead_s),
         while_watched(records[1], records[0], client.watched, -ahead_s if ahead_s is not None else None),
     )
+    heard = records
+    if joined and not client.own and not server.own:
+        records = (
+            with_proofs(records[0], server, Vantage.SERVER, -ahead_s if ahead_s is not None else 0.0),
+            with_proofs(records[1], client, Vantage.CLIENT, ahead_s or 0.0),
+        )
     seen_as = _seen_as(client, server, joined=joined)
     if client.ends is not None and server.ends is not None and seen_as == client.ends.client != server.ends.client:
         records = _anywhere(records[0]), records[1]
@@ -230,7 +237,7 @@ def _compare(joint: Joint) -> Examined:
         client=client,
         server=replace(server, clock_offset_s=ahead_s),
         joined=joined,
-        note=about_two_attempts(client, server, joint.relation) if not joined else "",
+        note=about_lost_by_captures((client, server), heard, records) if joined else about_two_attempts(client, server, joint.relation),
     )
 
 

@@ -63,8 +63,8 @@ class CaptureReader:
         """Frames whose content is encrypted on the link, as of a wireless network with a password."""
         self.damage: str | None = None
         """Where and why reading ended early; None: it did not."""
-        self.comments: list[bytes] = []
-        """Of the file itself, as far as it was read: one a section."""
+        self.besides = pcapng.Besides()
+        """What the file says besides its packets."""
         self._linktypes: Counter[int] = Counter()
 
     def __enter__(self) -> Self:
@@ -100,6 +100,7 @@ class CaptureReader:
             f"{self.protected} of its {self.packets} frames are encrypted (protected 802.11): what they carry cannot be read"
             if self.protected
             else None,
+            told_dropped(sum(self.besides.drops.values())),
         )
         return "; ".join(one for one in said if one) or None
 
@@ -131,11 +132,19 @@ class CaptureReader:
             case CaptureFormat.PCAP:
                 return pcap.records(self._source)
             case CaptureFormat.PCAPNG:
-                return pcapng.records(self._source, self.comments)
+                return pcapng.records(self._source, self.besides)
             case CaptureFormat.TCPDUMP_TEXT:
                 return iter(())
             case _:
                 assert_never(self.format)
+
+
+def told_dropped(count: int) -> str | None:
+    """What is said where the program that captured lost packets itself."""
+    if not count:
+        return None
+    packets = f"{count} packet{'s' * (count > 1)}"
+    return f"the program that captured dropped {packets}: what is missing here may be its own loss, and not the path's"
 
 
 def recognise(head: bytes) -> CaptureFormat | None:

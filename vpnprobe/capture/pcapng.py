@@ -1,12 +1,12 @@
 """Records of a pcapng file (draft-ietf-opsawg-pcapng): sections, interfaces and the three packet blocks.
 
-Both byte orders, which may change with each section; several interfaces, each with its link type, time resolution and offset; a section's
-comments. Other blocks and all other options are passed over without being held. A block whose two lengths differ is damage: reading stops
-there.
+Both byte orders, which may change with each section; several interfaces, each with its link type, time resolution and offset, and how many
+packets its statistics say were dropped; a section's comments. Other blocks and all other options are passed over without being held. A
+block whose two lengths differ is damage: reading stops there.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from vpnprobe.capture.pcap import RECORD_LIMIT_BYTES, Record
@@ -19,12 +19,15 @@ SECTION_MAGIC: Final = SECTION_HEADER.to_bytes(4, "big")
 INTERFACE_DESCRIPTION: Final = 1
 OBSOLETE_PACKET: Final = 2
 SIMPLE_PACKET: Final = 3
+INTERFACE_STATISTICS: Final = 5
 ENHANCED_PACKET: Final = 6
 
 BYTE_ORDER_MAGIC: Final = 0x1A2B3C4D
 OPT_COMMENT: Final = 1
 IF_TSRESOL: Final = 9
 IF_TSOFFSET: Final = 14
+ISB_IFDROP: Final = 5
+ISB_OSDROP: Final = 7
 OPTIONS_LIMIT_BYTES: Final = 65_536
 """Most bytes of an interface description that are looked at."""
 INTERFACES_LIMIT: Final = 4096
@@ -46,18 +49,28 @@ class _Interface:
     """In the whole file, from 0: sections begin to count anew."""
 
 
-def records(source: Source, comments: list[bytes]) -> Iterator[Record]:
+@dataclass(slots=True)
+class Besides:
+    """What a file says besides its packets, as far as it was read."""
+
+    comments: list[bytes] = field(default_factory=list)
+    """What each section's comments come to."""
+    drops: dict[int, int] = field(default_factory=dict)
+    """By interface: packets that were dropped for want of resources since the capture began, as its last statistics say."""
+
+
+def records(source: Source, besides: Besides) -> Iterator[Record]:
     """The packets of all sections in their order. Raises DecodeError at damage; all packets before it have been given.
 
-    `comments`: takes what each section's comments come to, one after another, as the section begins.
+    `besides`: takes what is said besides, as it is read.
     """
-    return _Reader(source, comments).records()
+    return _Reader(source, besides).records()
 
 
 class _Reader:
-    def __init__(self, source: Source, comments: list[bytes]) -> None:
+    def __init__(self, source: Source, besides: Besides) -> None:
         self._source = source
-        self._comments = comments
+        self._besides = besides
         self._order: Order = "little"
         self._interfaces: list[_Interface] = []
         self._described = 0
@@ -104,6 +117,8 @@ class _Reader:
                 self._section_options(body_bytes)
             case 2 | 3 | 6:
                 return self._packet(kind, body_bytes)
+            case 5:
+                self._statistics(body_bytes)
             case _:
                 self._source.skip(body_bytes, "block")
         return None
@@ -114,8 +129,8 @@ class _Reader:
         body = self._source.take(looked_at, "section header")
         self._source.skip(body_bytes - looked_at, "section header")
         comment = b"".join(value for code, value in self._options(Cursor(body, min(12, len(body)))) if code == OPT_COMMENT)
-        if comment and len(self._comments) < INTERFACES_LIMIT:
-            self._comments.append(comment)
+        if comment and len(self._besides.comments) < INTERFACES_LIMIT:
+            self._besides.comments.append(comment)
 
     def _options(self, cursor: Cursor) -> Iterator[tuple[int, bytes]]:
         """Codes and values, up to the end of options or to one that is longer than what is left."""
@@ -135,6 +150,18 @@ class _Reader:
         tick_s, offset_s = self._time_options(Cursor(body, 8))
         self._interfaces.append(_Interface(self._int(body[:2]), self._int(body[4:8]), tick_s, offset_s, self._described))
         self._described += 1
+
+    def _statistics(self, body_bytes: int) -> None:
+        """Section 4.6: an interface's number, a time, and counts as options. Its own words are not needed to read what follows."""
+        looked_at = min(body_bytes, OPTIONS_LIMIT_BYTES)
+        body = self._source.take(looked_at, "interface statistics")
+        self._source.skip(body_bytes - looked_at, "interface statistics")
+        index = self._int(body[:4])
+        if len(body) < 12 or index >= len(self._interfaces):
+            return
+        dropped = [self._int(value) for code, value in self._options(Cursor(body, 12)) if code in (ISB_IFDROP, ISB_OSDROP)]
+        if any(dropped):
+            self._besides.drops[self._interfaces[index].number] = sum(dropped)
 
     def _time_options(self, cursor: Cursor) -> tuple[float, int]:
         tick_s, offset_s = 1e-6, 0

@@ -13,7 +13,7 @@ from typing import Final
 
 from vpnprobe.capture.decode import Decoder
 from vpnprobe.capture.ends import Ends
-from vpnprobe.capture.files import CaptureFormat, CaptureReader, open_source, packets_of
+from vpnprobe.capture.files import CaptureFormat, CaptureReader, open_source, packets_of, told_dropped
 from vpnprobe.capture.frames import frame_of
 from vpnprobe.capture.pipes import unreadable
 from vpnprobe.capture.printed.characters import lines_of
@@ -85,7 +85,7 @@ def _read_packets(reader: CaptureReader) -> CaptureInput:
         if frame is not None:
             decoder.take(frame)
     problem = "; ".join(told for told in (reader.problem, order.told(), *decoder.told()) if told) or None
-    notes = (read_note(comment.decode("utf-8", "replace")) for comment in reader.comments)
+    notes = (read_note(comment.decode("utf-8", "replace")) for comment in reader.besides.comments)
     trace = PacketTrace(decoder, first_at, circumstances=next((found for found in notes if found is not None), None))
     return CaptureInput(reader.file, reader.format, reader.linktype, reader.packets, reader.readable, problem, (trace,), recording)
 
@@ -95,7 +95,7 @@ def _read_text(path: Path, source: Source) -> CaptureInput:
     printed = parse(lines_of(chunks))
     if not printed.packets:
         raise unreadable(path, "is text without one packet line: give what tcpdump, tshark or their like printed, or a pcap file")
-    problem = printed.problem
+    problem = "; ".join(told for told in (printed.problem, told_dropped(printed.dropped)) if told) or None
     if chunks.failure is not None:
         problem = f"{printed.packets} packet lines were read, then {chunks.failure}"
     traces = tuple(_trace_of(trace) for trace in printed.traces)

@@ -18,6 +18,7 @@ UNKNOWN_VANTAGE: Final = "vantage-unknown"
 SEVERAL_PATHS: Final = "several-paths"
 NOT_OF_ONE_PATH: Final = "captures-not-of-one-path"
 TWO_ATTEMPTS: Final = "two-attempts"
+LOST_BY_CAPTURE: Final = "lost-by-capture"
 """Reasons of an offline verdict that no rule of the rules file gives."""
 NAMED: Final = 3
 """Most pairs of hosts that are named in one reason."""
@@ -119,8 +120,11 @@ def with_ids(verdict: Verdict, name: str) -> Verdict:
 
 def _explained(verdict: Verdict, examined: Examined) -> Verdict:
     """The verdict with what only the captures themselves can say of it."""
+    if examined.joined and examined.note and says_something(verdict):
+        verdict = replace(verdict, because=(*verdict.because, Reason(LOST_BY_CAPTURE, examined.note)))
     if verdict.feasibility is Feasibility.UNKNOWN:
-        note = (Reason(TWO_ATTEMPTS, examined.note),) if examined.note and says_something(verdict) else ()
+        apart = examined.note and not examined.joined and says_something(verdict)
+        note = (Reason(TWO_ATTEMPTS, examined.note),) if apart else ()
         return replace(verdict, because=(*verdict.because, *note, _what_to_run(verdict, examined)))
     if examined.joined or examined.client is None or examined.server is None:
         return verdict

@@ -76,6 +76,8 @@ class StreamDirection(Generic[EndT]):
         """An RST was seen."""
         self.payload_bytes = 0
         """Bytes given out."""
+        self.unseen_bytes = 0
+        """Bytes that were never seen, between others that were, and that the other end has acknowledged."""
         self._most_bytes = held_bytes
         self._most_segments = held_segments
         self._begun = False
@@ -114,6 +116,7 @@ class StreamDirection(Generic[EndT]):
             first = self._first_held()
             if ahead(number, first) < 0:
                 break
+            self.unseen_bytes += ahead(first, self._next)
             self._skip_to(first)
             chunks += self._released()
         return chunks

@@ -24,6 +24,7 @@ WORDS: Final = (
     "carried",
     "elsewhere",
     "message",
+    "of",
     "seconds",
     "source",
     "state",

@@ -63,6 +63,7 @@ PLACEHOLDERS: Final = (
     "elsewhere",
     "from_host",
     "message",
+    "of",
     "seconds",
     "server",
     "source",

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any, Final, Protocol
 
-from vpnprobe.capture.account import Account
+from vpnprobe.capture.account import Account, Fact
 from vpnprobe.capture.frames import Frame
+from vpnprobe.capture.numbering import Numbering
 from vpnprobe.capture.streams import StreamChunk, TcpConnection, TcpEnd
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import ConversationEndpoint, ConversationSummary, Transport
@@ -149,6 +150,8 @@ class Flow:
         """Packets of which the capture holds only the beginning."""
         self.first_frame = self.last_frame = 0
         self.first_at = self.last_at = 0.0
+        self._numbering: dict[HostPort, Numbering] = {}
+        """By sender."""
         self._later: list[tuple[HostPort, HostPort]] = []
         """Pairs that it has moved to, with the ends in the order of `ends`."""
         self._places: dict[HostPort, tuple[HostPort, int]] = {}
@@ -160,6 +163,10 @@ class Flow:
         self.counts[sender] += 1
         self.cut += frame.cut
         self.last_frame, self.last_at = frame.number, max(self.last_at, frame.at)
+
+    def numbered(self, sender: HostPort, series: object, number: int | None, frame: Frame) -> None:
+        """Notes what a packet is counted by, one after another. `series`, `number`: as of `Numbering.take`."""
+        self._numbering.setdefault(sender, Numbering()).take(series, number, frame.number)
 
     def adopt(self, counts: Mapping[HostPort, int], first: Frame | None, last: Frame | None = None, cut: int = 0) -> None:
         """Takes over what was counted before the protocol was known."""
@@ -206,6 +213,8 @@ class Flow:
         self.cut += later.cut
         for end, count in later.counts.items():
             self.counts[ends[end]] += count
+        for end, numbering in later._numbering.items():
+            self._numbering.setdefault(ends[end], Numbering()).adopt(numbering)
         for source, destination in (later.ends, *later._later):
             for place in (source, destination):
                 end, number = later._places.get(place, (place, later.first_frame))
@@ -252,9 +261,22 @@ class Flow:
             last_frame=self.last_frame or None,
             started=datetime.fromtimestamp(self.first_at, UTC).isoformat().replace("+00:00", "Z") if dated else None,
             duration_s=round(max(0.0, self.last_at - self.first_at), 6),
-            detail={"client_known": self.client is not None, **(detail or {}), **self._roamed(client), **self._accounted(account)},
+            detail=self._detail(client, {**(detail or {}), **self._accounted(account)}),
             findings=(*findings, *self._told_cut(), *self._told_moves(client)),
         )
+
+    def _detail(self, client: HostPort, known: Mapping[str, Any]) -> dict[str, Any]:
+        facts = [*known.get("facts", ()), *self._missing(client)]
+        return {"client_known": self.client is not None, **known, **self._roamed(client), **({"facts": facts} if facts else {})}
+
+    def _missing(self, client: HostPort) -> Iterable[Fact]:
+        """The numbers between those of packets that were seen. TCP repeats what is lost, so that they tell nothing there."""
+        if self.transport is Transport.TCP:
+            return
+        for end, (by, to) in ((client, ("client", "server")), (self.other(client), ("server", "client"))):
+            missing, span, frames = self._numbering[end].missing if end in self._numbering else (0, 0, [])
+            if missing:
+                yield {"fact": "numbers-missing", "by": by, "to": to, "times": missing, "of": span, "frames": frames}
 
     def _accounted(self, account: Account | None) -> dict[str, Any]:
         if account is None:

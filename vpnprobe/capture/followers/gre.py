@@ -101,6 +101,9 @@ class GreFollower(PacketFollower):
             self._receipts.setdefault(slot, Receipts()).take(frame.number, source, destination, packet)
         if packet.sequence_number is None:
             return
+        flow = self._flows.get((slot, ENHANCED))
+        if flow is not None:
+            flow.numbered(source, packet.call_id, packet.sequence_number, frame)
         ppp = _lcp_frame(packet)
         detail: dict[str, int | str] = {"call_id": packet.call_id}
         if ppp is None:

@@ -36,6 +36,8 @@ class IpsecFollower(PacketFollower):
     def __init__(self) -> None:
         self._flows: dict[tuple[str, object], Flow] = {}
         self._spis: dict[tuple[str, object], dict[int, None]] = {}
+        self._to: dict[tuple[HostPort, bytes], Flow] = {}
+        """By sender and SPI: the conversation that its packets are of."""
 
     def take(self, frame: Frame) -> Iterable[CapturedMessage]:
         """ESP and AH by themselves."""
@@ -45,12 +47,12 @@ class IpsecFollower(PacketFollower):
         elif frame.protocol == IpProtocol.ESP and len(frame.data) >= 8:
             found = identify.esp(ESP, frame.data)
             if frame.data[:4] != bytes(4):  # reserved SPIs are seen in tests and in some systems
-                self._count("esp", Transport.ESP, frame, source, destination, frame.data[:4])
+                self._count("esp", Transport.ESP, frame, source, destination, frame.data)
             if found is None:
                 return
             yield captured(frame, always(ESP), found.key, found.message, own=found.session_tag is not None, purpose=found.purpose)
         elif frame.protocol == IpProtocol.AH and len(frame.data) >= 12:
-            self._count("ah", Transport.IP, frame, source, destination, frame.data[4:8])
+            self._count("ah", Transport.IP, frame, source, destination, frame.data[4:])
 
     def take_datagram(self, frame: Frame, payload: bytes, length: int) -> Iterable[CapturedMessage] | None:
         """A payload of UDP 4500 that does not begin with the non-ESP marker."""
@@ -61,10 +63,11 @@ class IpsecFollower(PacketFollower):
         if found is None:
             return None
         source, destination = ends_of(frame)
-        self._count("esp-udp", Transport.UDP, frame, source, destination, packet[:4])
+        self._count("esp-udp", Transport.UDP, frame, source, destination, packet)
         return (captured(frame, always(ESP_IN_UDP), found.key, found.message, own=found.session_tag is not None, purpose=found.purpose),)
 
-    def _count(self, protocol: str, transport: Transport, frame: Frame, source: HostPort, destination: HostPort, spi: bytes) -> None:
+    def _count(self, protocol: str, transport: Transport, frame: Frame, source: HostPort, destination: HostPort, head: bytes) -> None:
+        """`head`: from the SPI on, which the sequence number follows; empty: nothing of the packet is known."""
         slot = (protocol, pair(source, destination))
         flow = self._flows.get(slot)
         if flow is None:
@@ -73,8 +76,21 @@ class IpsecFollower(PacketFollower):
             flow = self._flows[slot] = Flow(protocol, transport, source, destination)
         flow.count(frame, source)
         spis = self._spis.setdefault(slot, {})
+        spi, number = head[:4], head[4:8]
         if spi and len(spis) < SPIS_KEPT:
             spis[int.from_bytes(spi, "big")] = None
+        if spi:
+            flow.numbered(source, spi, int.from_bytes(number, "big") if len(number) == 4 else None, frame)
+            self._require_one(source, spi, flow, frame)
+
+    def _require_one(self, source: HostPort, spi: bytes, flow: Flow, frame: Frame) -> None:
+        """An association with several hosts, as routing protocols have by hand, counts the packets to all of them in one series."""
+        first = self._to.get((source, spi))
+        if first is None and len(self._to) < FLOWS_LIMIT:
+            self._to[source, spi] = flow
+        elif first is not None and first is not flow:
+            for one in (first, flow):
+                one.numbered(source, spi, None, frame)
 
     def clientless(self) -> Iterable[Flow]:
         return self._flows.values()

@@ -169,7 +169,9 @@ class OpenvpnConversation:
         if self.flow.client is not None and end == self.client:
             # It can only have keys from the server's key method 2 message.
             yield from (replace(one, proved=True) for one in self._first(frame, self.flow.other(end), KeysAgreed(), at))
-        number = packet_number(packet.encode()) or 0
+        counted = packet_number(packet.encode())
+        self.flow.numbered(end, packet.key_id, counted, frame)
+        number = counted or 0
         key = self._session_key(packet) + data_suffix(packet.key_id, number)
         detail = self._data.take(self.sender(end), number=number, key=key, carries=size > PING_BYTES, at=at)
         if detail is not None:

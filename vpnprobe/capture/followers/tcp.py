@@ -5,9 +5,10 @@ protocol, in whatever segments they come; the segments of others are counted and
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
+from vpnprobe.capture.account import Fact
 from vpnprobe.capture.followers.acknowledged import Acknowledged
 from vpnprobe.capture.followers.base import CapturedMessage, Flow, HostPort, SizedStream, StreamFollower, captured
 from vpnprobe.capture.followers.recognition import Recognised, Recognition, Waiting
@@ -170,7 +171,7 @@ class TcpFollower:
                 list(self._follow(followed, found))
             summary = followed.stream.summary() if followed.stream is not None else self._guessed(followed) or self._silent(followed)
             if summary is not None:
-                yield summary
+                yield _with_unseen(summary, followed.connection)
 
     def _guessed(self, followed: _Followed) -> ConversationSummary | None:
         """What the lengths of a connection's segments show of which no byte was seen; None: nothing."""
@@ -208,6 +209,16 @@ class TcpFollower:
         flow.client = opener
         flow.adopt(followed.frames, followed.first, followed.last)
         return flow.summary(followed.opening.stage, {"of": of, "facts": facts})
+
+
+def _with_unseen(summary: ConversationSummary, connection: TcpConnection) -> ConversationSummary:
+    """The summary with what the capture lacks of a stream though the other end has acknowledged it: that came, and was only not seen."""
+    facts: list[Fact] = []
+    for by, to, end in (("client", "server", summary.client), ("server", "client", summary.server)):
+        direction = connection.directions.get((end.address, end.port or 0))
+        if direction is not None and direction.unseen_bytes:
+            facts.append({"fact": "acknowledged-unseen", "by": by, "to": to, "times": 1, "bytes": direction.unseen_bytes, "frames": []})
+    return replace(summary, detail={**summary.detail, "facts": [*summary.detail.get("facts", ()), *facts]}) if facts else summary
 
 
 def _on_port(connection: TcpConnection, spec: FollowerSpec) -> bool:

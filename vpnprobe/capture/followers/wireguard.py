@@ -124,6 +124,7 @@ class WireguardConversation:
         if not self.is_wireguard:
             return
         if isinstance(message, TransportData):
+            self.flow.numbered(source, message.receiver_index, message.counter, frame)
             key = key_of(message)
             detail = self._data.take(sender, number=message.counter, key=key, carries=size > EMPTY_DATA, at=frame.at)
             if detail is not None:

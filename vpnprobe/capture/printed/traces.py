@@ -42,6 +42,7 @@ NARROWEST: Final = 40
 
 _NAMES_CLIENT: Final = re.compile(r"\bclient\b|客户端|客户機|クライアント", re.IGNORECASE)
 _NAMES_SERVER: Final = re.compile(r"\bserver\b|服务器|服务端|伺服器|サーバ", re.IGNORECASE)
+_DROPPED: Final = re.compile(r"\W*(\d{1,9}) packets? dropped by (?:kernel|interface)\b")
 
 
 @dataclass(slots=True)
@@ -79,6 +80,8 @@ class PrintedText:
     """The first of them."""
     other_lines: int = 0
     """Lines that are of no packet: prose, commands, and what the program says besides."""
+    dropped: int = 0
+    """Packets that the program which captured says that it dropped."""
     cut: bool = False
     """Whether the text holds more packets than are read."""
 
@@ -106,7 +109,7 @@ def parse(lines: Iterable[str]) -> PrintedText:
             break
     traces = tuple(trace for trace in reader.traces if trace.frames)
     cut = reader.packets >= FRAMES_LIMIT
-    return PrintedText(traces, reader.packets, reader.unread, tuple(reader.misses), reader.other_lines, cut)
+    return PrintedText(traces, reader.packets, reader.unread, tuple(reader.misses), reader.other_lines, reader.dropped, cut)
 
 
 def _stamps(sample: Iterable[PrintedPacket | Prose]) -> list[Stamp]:
@@ -149,6 +152,7 @@ class _Reader:
         self.unread = 0
         self.misses: list[Miss] = []
         self.other_lines = 0
+        self.dropped = 0
         self._deltas = deltas
         self._elapsed = 0.0
         self._width = width
@@ -199,6 +203,8 @@ class _Reader:
 
     def _prose(self, prose: Prose) -> None:
         self.other_lines += 1
+        if dropped := _DROPPED.match(prose.text):
+            self.dropped += int(dropped[1])
         named = _named_end(prose.text)
         if named is not None or is_command(prose.text):
             self._begin(named if named is not None else self._heading_so_far())
