@@ -27,6 +27,8 @@ class ExitStatus(IntEnum):
     """Something is in the way of a set-up, and nothing was changed."""
     PUT_BACK = 9
     """A set-up was begun, and everything has been put back."""
+    INTERRUPTED = 130
+    """Ctrl-C or SIGTERM: 128 + SIGINT, as shells have it."""
 
 
 class DecodeError(ValueError):

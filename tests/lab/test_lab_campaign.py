@@ -1,6 +1,6 @@
 """Campaigns: draws, the truth about them, comparisons with it, tables, shrinking and the command."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from vpnprobe.cli.lab import lab
+from vpnprobe.errors import ExitStatus
 from vpnprobe.lab.campaign import packet_kinds
 from vpnprobe.lab.campaign.comparing import compare_rows
 from vpnprobe.lab.campaign.comparing_verdicts import compare_verdicts
@@ -19,7 +20,7 @@ from vpnprobe.lab.campaign.findings import Comparison, Finding, Said, Wrong
 from vpnprobe.lab.campaign.matrix import markdown
 from vpnprobe.lab.campaign.packet_kinds import PacketKind, steps_of
 from vpnprobe.lab.campaign.protocol_truth import truth_of_protocol
-from vpnprobe.lab.campaign.running import campaign, judge_topology
+from vpnprobe.lab.campaign.running import Judged, campaign, judge_topology
 from vpnprobe.lab.campaign.scenario_text import scenario_text
 from vpnprobe.lab.campaign.shrink import shrunk, signature, smaller
 from vpnprobe.lab.campaign.tally import Tally
@@ -460,6 +461,7 @@ def test_the_command_saves_what_is_wrong_and_writes_the_page(tmp_path: Path, mon
     monkeypatch.setattr("vpnprobe.lab.campaign.running.judge_topology", lambda network, seed: wrong_where_gre_is_dropped(network))
     number = next(n for n in range(200) if any(f.protocol == 47 for f in draw(1, n).topology.filters))
     folder, page = tmp_path / "wrong", tmp_path / "accuracy.md"
+    page.write_text("old tables\n\n<!-- by hand -->\n\n## In dispute\n")
     arguments = ["campaign", "--runs", str(number + 1), "--seed", "1", "--shrink", "-o", str(folder), "--markdown", str(page)]
     done = CliRunner().invoke(lab, arguments)
     assert done.exit_code == 0, done.output
@@ -468,4 +470,20 @@ def test_the_command_saves_what_is_wrong_and_writes_the_page(tmp_path: Path, mon
     assert read(text, name="x", source="x").topology == draw(1, number).topology
     assert text.endswith("# wrong-pass: row gre-passthrough-bare: said a; truth: b\n")
     assert f"vpnprobe lab campaign --runs {number + 1} --seed 1 --markdown {page}" in page.read_text()
+    assert page.read_text().endswith("\n\n<!-- by hand -->\n\n## In dispute\n")
+    assert "old tables" not in page.read_text()
     assert f"{number + 1} of {number + 1} networks, 1 judged wrongly somewhere" in done.output
+
+
+def test_an_interrupted_campaign_gives_the_tables_of_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(seed: int, numbers: range, **_: object) -> Iterator[Judged]:
+        for number in numbers:
+            if number == 3:
+                raise KeyboardInterrupt
+            yield Judged(draw(seed, number), Comparison())
+
+    monkeypatch.setattr("vpnprobe.lab.campaign.running.campaign", interrupted)
+    done = CliRunner().invoke(lab, ["campaign", "--runs", "50", "--seed", "4", "-o", str(tmp_path)], standalone_mode=False)
+    assert done.return_value == ExitStatus.INTERRUPTED
+    assert "interrupted: 3 of 50 networks" in done.output
+    assert "vpnprobe lab campaign --runs 3 --seed 4" in done.output

@@ -29,8 +29,6 @@ COMMANDS: Final = {
     "serve": "Waits for clients and answers their probes.",
 }
 """Name to first line of help; module and function bear the command's name."""
-INTERRUPTED: Final = 130
-"""128 + SIGINT, as shells have it."""
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What standard output says that leads to a file which has no room left."""
 
@@ -91,7 +89,7 @@ def run_command(arguments: list[str]) -> int:
     except click.ClickException as error:
         return _say(error.format_message(), ExitStatus.USAGE)
     except (click.Abort, KeyboardInterrupt):
-        return _say("interrupted", INTERRUPTED)
+        return _say("interrupted", ExitStatus.INTERRUPTED)
     except BrokenPipeError:
         # Whoever read our output has gone: there is nobody left to tell.
         _forget_standard_output()

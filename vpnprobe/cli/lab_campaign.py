@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from vpnprobe.lab.campaign.running import Judged
     from vpnprobe.lab.campaign.tally import Tally
 
+BY_HAND: Final = "<!-- by hand -->"
+"""The line below which a page of tables keeps what it holds when it is made again."""
 TELL_EVERY: Final = 10
 """Networks between two lines of progress."""
 
@@ -29,13 +31,18 @@ TELL_EVERY: Final = 10
     help="Folder for the wrong draws [default: vpnprobe-results/TIME-campaign-SEED].",
 )
 @click.option("--shrink", is_flag=True, help="Save the smallest network that is wrong in the same way beside each wrong draw.")
-@click.option("--markdown", "page", type=click.Path(path_type=Path), help="Also write the tables to this file.")
+@click.option(
+    "--markdown",
+    "page",
+    type=click.Path(path_type=Path),
+    help=f"Also write the tables to this file; what it holds below a line {BY_HAND} stays.",
+)
 @click.option("--quiet", is_flag=True, help="No progress on standard error.")
 def campaign(runs: int, seed: int, jobs: int, folder: Path | None, *, shrink: bool, page: Path | None, quiet: bool) -> int:
     """Measures random networks in virtual time and compares every verdict with the truth.
 
     The truth is computed from each network alone. What is judged wrongly is saved as a scenario that replays it (`vpnprobe demo
-    --scenario FILE --seed N`; both stand in the file), with the wrong words below.
+    --scenario FILE --seed N`; both stand in the file), with the wrong words below. Ctrl-C ends it with the tables of the networks so far.
     """
     from vpnprobe import __version__
     from vpnprobe.cli.finishing import default_folder, now
@@ -45,19 +52,26 @@ def campaign(runs: int, seed: int, jobs: int, folder: Path | None, *, shrink: bo
 
     tally = Tally()
     folder = folder or default_folder(now(), f"campaign-{seed}")
-    for judged in judged_draws(seed, range(runs), processes=jobs):
-        tally.add(judged.comparison, judged.draw.features)
-        if judged.comparison.findings:
-            _save(judged, folder, seed, shrink=shrink)
-        if not quiet and (tally.draws % TELL_EVERY == 0 or tally.draws == runs):
-            click.echo(_progress(tally, runs), err=True)
-    text = markdown(tally, command_line(runs, seed, page), __version__)
+    interrupted = False
+    try:
+        for judged in judged_draws(seed, range(runs), processes=jobs):
+            tally.add(judged.comparison, judged.draw.features)
+            if judged.comparison.findings:
+                _save(judged, folder, seed, shrink=shrink)
+            if not quiet and (tally.draws % TELL_EVERY == 0 or tally.draws == runs):
+                click.echo(_progress(tally, runs), err=True)
+    except KeyboardInterrupt:
+        if not tally.draws:
+            raise
+        interrupted = True
+        click.echo(f"interrupted: {_progress(tally, runs)}", err=True)
+    text = markdown(tally, command_line(tally.draws, seed, page), __version__)
     click.echo(text, nl=False)
     if page is not None:
-        _write(page, text)
+        _write(page, text + _by_hand(page))
     if tally.wrong_draws:
         click.echo(f"Wrong draws: {folder}")
-    return ExitStatus.FINISHED
+    return ExitStatus.INTERRUPTED if interrupted else ExitStatus.FINISHED
 
 
 def command_line(runs: int, seed: int, page: Path | None) -> str:
@@ -67,6 +81,15 @@ def command_line(runs: int, seed: int, page: Path | None) -> str:
 
 def _progress(tally: "Tally", runs: int) -> str:
     return f"{tally.draws} of {runs} networks, {tally.wrong_draws} judged wrongly somewhere"
+
+
+def _by_hand(page: Path) -> str:
+    """What somebody has written below the tables of a page that is there; empty: nothing."""
+    try:
+        _, mark, below = page.read_text(encoding="utf-8").partition(BY_HAND)
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return f"\n{mark}{below}" if mark else ""
 
 
 def _save(judged: "Judged", folder: Path, seed: int, *, shrink: bool) -> None:

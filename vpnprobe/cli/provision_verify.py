@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from vpnprobe.profiles.model import Profile
     from vpnprobe.transports.stack import Packet
 
-INTERRUPTED: Final = 130
-"""128 + SIGINT, as shells have it."""
 CAPTURE: Final = "leaked.pcap"
 DOCUMENT: Final = "verification.json"
 
@@ -89,7 +87,7 @@ def verify(
         click.echo(render_verification(verification, colour=output.colour), nl=False, color=output.colour)
     if folder is not None:
         _write(folder, verification, leaked, tell)
-    return verification.status if verification.complete else INTERRUPTED
+    return verification.status if verification.complete else ExitStatus.INTERRUPTED
 
 
 def _teller(quiet: bool) -> Callable[[str], None]:

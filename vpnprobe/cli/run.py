@@ -195,7 +195,7 @@ async def _run(
     from vpnprobe.report.words import visible
 
     click.echo(f"error: the run is incomplete: {visible(measured.problem)}", err=True)
-    return ExitStatus.NO_PEER if measured.peer_lost else 130
+    return ExitStatus.NO_PEER if measured.peer_lost else ExitStatus.INTERRUPTED
 
 
 def _is_registered(port: int) -> bool:

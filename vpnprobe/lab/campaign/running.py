@@ -3,12 +3,14 @@
 What comes of a draw depends on it alone, and results are taken in the order of the draws, so that the number of processes changes nothing.
 """
 
+import signal
 import traceback
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
+from typing import Final
 
 from vpnprobe.agents.simulation import CONTROL_PORT, measure_simulated
 from vpnprobe.conversations.registry import usual_ports
@@ -20,6 +22,8 @@ from vpnprobe.lab.campaign.findings import Comparison, Wrong
 from vpnprobe.probes.settings import Settings
 from vpnprobe.rules import decide, load_default
 from vpnprobe.transports.topology import Topology
+
+_NO_INTERRUPTS: Final = (signal.SIGINT, signal.SIG_IGN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,5 +68,6 @@ def campaign(seed: int, numbers: Iterable[int], *, processes: int) -> Iterator[J
     if processes == 1:
         yield from map(judge_draw, drawn)
         return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    # A terminal's Ctrl-C comes to all of them, and is for the one that gathers.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=signal.signal, initargs=_NO_INTERRUPTS) as pool:
         yield from pool.map(judge_draw, drawn)
