@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from vpnprobe.endpoint.probe_packets import tcp_syn, udp, without_port
+from vpnprobe.endpoint.probe_packets import FIRST_PORT, PORTS, tcp_syn, udp, without_port
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.sending import Nonces, ProbePacket
 from vpnprobe.endpoint.ttl_probe import (
@@ -20,6 +20,7 @@ from vpnprobe.endpoint.ttl_probe import (
     with_reach,
 )
 from vpnprobe.evidence import checks
+from vpnprobe.evidence.attempts import port_key
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, RefusalKind, TtlTrace
 from vpnprobe.observations.schema import Direction, Transport
@@ -270,6 +271,26 @@ def test_what_the_receiving_end_got_of_the_copies() -> None:
     assert with_reach(trace, EndRecord(copies), got).reached == 3
     assert with_reach(trace, EndRecord(copies), EndRecord()).reached is None
     assert with_reach(TtlTrace(checks.ESP, Direction.C2S, {}, 2), EndRecord(copies), got).reached == 2
+
+
+def test_what_came_of_another_check_is_no_copy_that_came() -> None:
+    """Attempts to two ports may have come from one port of the client's, which is their key."""
+    check, other = checks.tcp_reach(80), checks.tcp_reach(443)
+    trace, key = TtlTrace(check, Direction.C2S, {1: "a"}), port_key(44782)
+    copy = PacketRecord(Vantage.CLIENT, Movement.SENT, 0.0, check, key, ttl=1, ttl_limited=True)
+    for came_of, reached in ((other, None), (check, 1)):
+        got = EndRecord((PacketRecord(Vantage.SERVER, Movement.RECEIVED, 0.0, came_of, key),))
+        assert with_reach(trace, EndRecord((copy,)), got).reached == reached
+
+
+def test_crafted_copies_of_syns_come_from_no_port_that_the_run_has_had() -> None:
+    nonces = Nonces(SimulatedNetwork(Topology(), seed=1).stack(CLIENT), 7)
+    ends = Endpoint(IPv4Address("192.0.2.1"), 0), Endpoint(IPv4Address("192.0.2.2"), 80)
+    all_but_two = set(range(FIRST_PORT, FIRST_PORT + PORTS)) - {40000, 50000}
+    using = {(Transport.TCP, port) for port in all_but_two}
+    make = tcp_syn(nonces, *ends, checks.tcp_reach(80), using=using)
+    assert {make(1).key, make(2).key} == {port_key(40000), port_key(50000)}
+    assert make(3).key == port_key(FIRST_PORT)
 
 
 def test_crafted_copies_of_syns_leave_from_different_ports() -> None:

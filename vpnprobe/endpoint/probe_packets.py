@@ -3,7 +3,7 @@
 Our own payload in one says that it is for a trace, so that a copy which arrives is not taken for a trial of the path.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,6 +27,9 @@ ProbePacketMaker = Callable[[int], ProbePacket]
 Upper = TcpSegment | UdpDatagram
 PROTOCOLS: Final = {Transport.TCP: int(IpProtocol.TCP), Transport.UDP: int(IpProtocol.UDP)}
 IPV4_HEADER: Final = 20
+FIRST_PORT: Final = 32768
+PORTS: Final = 28000
+"""From the first on: those that SYNs are copied from."""
 HEAD_BYTES: Final = 24
 """Of a message in a stream: enough to know the segment that carries it by."""
 
@@ -80,17 +83,22 @@ def udp(nonces: Nonces, source: Endpoint, destination: Endpoint, check: Check) -
 def tcp_syn(
     nonces: Nonces, source: Endpoint, destination: Endpoint, check: Check, *, using: set[tuple[Transport, int]]
 ) -> ProbePacketMaker:
-    """SYNs, each from another port, which is put into `using`; the kernel resets what one of them brings up."""
+    """SYNs, each from a port that the run has not had yet, which is put into `using`; the kernel resets what one of them brings up."""
 
     def make(_: int) -> ProbePacket:
         number = nonces.fresh().number
-        port = 32768 + number % 28000
+        port = next((port for port in _ports_from(number) if (Transport.TCP, port) not in using), FIRST_PORT)
         using.add((Transport.TCP, port))
         segment = TcpSegment(port, destination.port, number & 0xFFFFFFFF, 0, TcpFlag.SYN)
         payload, detail = segment.encode(source.address, destination.address), {SEQUENCE: segment.sequence}
         return ProbePacket(int(IpProtocol.TCP), payload, check, port_key(port), SYN, detail)
 
     return make
+
+
+def _ports_from(number: int) -> Iterator[int]:
+    """All ports that copies may come from, the first drawn by a random number."""
+    return (FIRST_PORT + (number + step) % PORTS for step in range(PORTS))
 
 
 def in_call(call: Call) -> ProbePacketMaker:

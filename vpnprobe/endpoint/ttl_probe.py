@@ -182,6 +182,8 @@ def distance(record: EndRecord) -> int:
 def with_reach(trace: TtlTrace, sender: EndRecord, receiver: EndRecord) -> TtlTrace:
     """The trace with the lowest TTL that the receiving end's record shows to have arrived."""
     ttls = {s.key: s.ttl for s in sender.packet_records if s.ttl_limited and s.check == trace.check and s.ttl is not None}
-    came = [ttls[s.key] for s in receiver.packet_records if s.movement is Movement.RECEIVED and s.key in ttls]
+    # Attempts of several checks may have one key, the client's port.
+    arrivals = (s for s in receiver.packet_records if s.movement is Movement.RECEIVED and s.check == trace.check)
+    came = [ttls[s.key] for s in arrivals if s.key in ttls]
     reached = [ttl for ttl in [*came, trace.reached] if ttl is not None]
     return replace(trace, reached=min(reached, default=None))
