@@ -117,13 +117,16 @@ def statistics(*options: tuple[int, int], interface: int = 0, order: str = "<") 
 @pytest.mark.parametrize(
     ("blocks", "dropped"),
     [
-        ([statistics((4, 100), (5, 3), (7, 2))], 5),
+        ([statistics((4, 100), (5, 3), (7, 2))], 3),
         ([statistics((5, 3)), statistics((5, 9))], 9),
         ([statistics((5, 1)), statistics((7, 1), interface=1)], 2),
         ([statistics((4, 100), (5, 0), (7, 0))], 0),
+        ([statistics((5, 3)), statistics((5, 0))], 0),
+        ([statistics((5, 2**64 - 1), (7, 2))], 2),
+        ([block(5, struct.pack("<IIIHH", 0, 0, 0, 5, 60000) + b"\1" * 60000)], 0),
         ([statistics((5, 3), interface=7), block(5, b"\0\0")], 0),
     ],
-    ids=["both-kinds", "the-last-word", "two-interfaces", "none", "of-no-interface"],
+    ids=["both-kinds", "the-last-word", "two-interfaces", "none", "none-after-all", "unknown", "far-too-long", "of-no-interface"],
 )
 def test_what_the_program_that_captured_dropped_is_told(blocks: list[bytes], dropped: int, tmp_path: Path) -> None:
     packet = block(6, struct.pack("<IIIII", 0, 0, 0, len(PACKETS[0]), len(PACKETS[0])) + PACKETS[0])

@@ -4,7 +4,8 @@ import pytest
 from capture_packets import frames, udp
 
 from vpnprobe.capture.ends import Ends
-from vpnprobe.capture.followers.base import MOVES_LIMIT, ROAMED_SHOWN, CapturedMessage, Flow, HostPort, Moved, always
+from vpnprobe.capture.followers.base import CapturedMessage, always
+from vpnprobe.capture.followers.flows import MOVES_LIMIT, ROAMED_SHOWN, Flow, HostPort, Moved
 from vpnprobe.capture.moves import Moves
 from vpnprobe.evidence.checks import ESP
 from vpnprobe.observations.schema import Transport

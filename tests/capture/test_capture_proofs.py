@@ -12,7 +12,7 @@ from vpnprobe.endpoint.pcap import encode_pcap
 from vpnprobe.observations.schema import Outcome
 from vpnprobe.transports.stack import Packet
 
-LOST = "capture lost them, not the path"
+LOST = "it was not lost on the path, but left out of the capture"
 
 
 def examined(protocol: str, folder: Path, *, without: tuple[At, int] | None = None, before: int = 0) -> Examined:

@@ -183,7 +183,7 @@ def test_english_headings_and_times_that_go_back_begin_a_trace() -> None:
     [
         ("28 packets captured\n30 packets received by filter\n2 packets dropped by kernel", 2),
         ("0 packets dropped by kernel", 0),
-        ("1 packet dropped by kernel\n4 packets dropped by interface", 5),
+        ("1 packet dropped by kernel\n4 packets dropped by interface", 4),
         ("", 0),
     ],
 )

@@ -10,7 +10,7 @@ from capture_packets import CLIENT, SERVER, decoded, frames, ip, pcap, written
 from vpnprobe.capture.analysis import Examined, examine_at, examine_pair
 from vpnprobe.capture.decode import Decoder
 from vpnprobe.capture.followers import wireguard as follower
-from vpnprobe.capture.followers.base import MOVES_LIMIT
+from vpnprobe.capture.followers.flows import MOVES_LIMIT
 from vpnprobe.capture.followers.wireguard import NEXT, RECEIVERS_LIMIT
 from vpnprobe.capture.reading import read_capture
 from vpnprobe.conversations.wireguard_session import REJECT_AFTER_S

@@ -47,6 +47,8 @@ class Said:
     name: str
     at: float
     size: int
+    key: str = ""
+    """What tells it from others of its name."""
     frames: list[int] = field(default_factory=list)
     copies: int = 0
     last_at: float = 0.0
@@ -130,12 +132,15 @@ class Account:
         first fragment of it. `key`: what tells it from another of its name. `answers`: the name of the other end's message that it
         answers each time, whatever the state.
         """
-        said = self._said.get((sender, name, key))
+        slot = (sender, name, "" if many else key)  # Of many the last: there may be any number.
+        said = self._said.get(slot)
+        if said is not None and said.key != key:
+            said = None
         again = said is not None
         if said is None:
-            said = Said(sender, name, frame.at if at is None else at, size, data=data, many=many or data)
-            if len(self._said) < KINDS_LIMIT:
-                self._said[sender, name, key] = said
+            said = Said(sender, name, frame.at if at is None else at, size, key=key, data=data, many=many or data)
+            if slot in self._said or len(self._said) < KINDS_LIMIT:
+                self._said[slot] = said
         said.count(frame)
         said.size, said.fragmented = max(said.size, size), fragmented
         self._show(Rung(frame.number, frame.at, sender, name, size, again and not moved_on and not said.many))

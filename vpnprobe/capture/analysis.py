@@ -202,10 +202,10 @@ def _compare(joint: Joint) -> Examined:
         while_watched(records[1], records[0], client.watched, -ahead_s if ahead_s is not None else None),
     )
     heard = records
-    if joined and not client.own and not server.own:
+    if ahead_s is not None and not client.own and not server.own:
         records = (
-            with_proofs(records[0], server, Vantage.SERVER, -ahead_s if ahead_s is not None else 0.0),
-            with_proofs(records[1], client, Vantage.CLIENT, ahead_s or 0.0),
+            with_proofs(records[0], server, Vantage.SERVER, -ahead_s),
+            with_proofs(records[1], client, Vantage.CLIENT, ahead_s),
         )
     seen_as = _seen_as(client, server, joined=joined)
     if client.ends is not None and server.ends is not None and seen_as == client.ends.client != server.ends.client:
@@ -326,7 +326,9 @@ def _conversations(captures: Sequence[CaptureInput], taken_at: Sequence[Vantage]
         at = {frozenset((ends.client, ends.server)): vantage.value for ends, vantage in places.items() if vantage is not None}
         for summary in (summary for trace in capture.traces for summary in trace.decoder.conversations()):
             end = at.get(frozenset((summary.client.address, summary.server.address)))
-            detail = summary.detail if end is None else {**summary.detail, "captured_at": end}
+            # Of a guessed client it is not known which of its ends that is.
+            known = end is not None and summary.detail.get("client_known", True)
+            detail = {**summary.detail, "captured_at": end} if known else summary.detail
             found.append(replace(summary, capture=capture.file, detail=detail))
     return tuple(found)
 

@@ -15,13 +15,14 @@ from vpnprobe.capture.copies import Copies
 from vpnprobe.capture.departures import Departures, HostError
 from vpnprobe.capture.directions import with_directions
 from vpnprobe.capture.ends import Ends, EndsFinder
-from vpnprobe.capture.followers.base import SMALL_TTL, CapturedMessage, HostPort, PacketFollower
+from vpnprobe.capture.followers.base import SMALL_TTL, CapturedMessage, PacketFollower
+from vpnprobe.capture.followers.flows import HostPort
 from vpnprobe.capture.followers.registry import FOLLOWERS
 from vpnprobe.capture.followers.tcp import RESET, TcpFollower
 from vpnprobe.capture.followers.udp import UdpFollower
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.host_pairs import HostPairs, IcmpError
-from vpnprobe.capture.linked_facts import with_linked_facts
+from vpnprobe.capture.linked_facts import with_linked_facts, without_missing
 from vpnprobe.capture.moves import Moves
 from vpnprobe.capture.streams import connection_key
 from vpnprobe.capture.tunnels import within
@@ -55,7 +56,9 @@ _KINDS: Final[Mapping[int, RefusalKind]] = {
 class Decoder:
     """One capture, frame by frame."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, excerpt: bool = False) -> None:
+        """`excerpt`: whether packets may be left out, as of a text that somebody pastes: then nothing follows from what is missing."""
+        self._excerpt = excerpt
         self.finder = EndsFinder()
         self.checksums = Checksums()
         self.copies = Copies()
@@ -211,6 +214,8 @@ class Decoder:
         found = [*self._tcp.summaries(), *(summary for follower in self._followers for summary in follower.summaries())]
         for link in (spec.linked for spec in FOLLOWERS if spec.linked is not None):
             found = list(link(found))
+        if self._excerpt:
+            found = without_missing(found)
         found = with_directions(found, self.finder.ways | self._icmp_ways)
         found = with_linked_facts(found, self.icmp_errors, self.checksums, last_at=self.last_at)
         return sorted(found, key=lambda summary: (summary.first_frame or 0, summary.protocol))

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from vpnprobe.capture.followers.base import CapturedMessage, HostPort
+from vpnprobe.capture.followers.base import CapturedMessage
+from vpnprobe.capture.followers.flows import HostPort
 from vpnprobe.evidence.packet_counts import session_part
 from vpnprobe.evidence.records import RefusalKind
 from vpnprobe.wire.icmp import Quote

@@ -54,6 +54,8 @@ ANSWERED: Final = frozenset(
     }
 )
 """Stages of a conversation of which an answer alone was seen."""
+MISSING: Final = frozenset(("numbers-missing", "acknowledged-unseen"))
+"""Facts of what a capture lacks."""
 ONE_WAY: Final = frozenset(("esp", "esp-udp"))
 """Protocols whose conversations are data alone."""
 ENDS: Final = ("client", "server")
@@ -91,6 +93,12 @@ def with_linked_facts(
         )
         for one in found
     ]
+
+
+def without_missing(found: Iterable[ConversationSummary]) -> list[ConversationSummary]:
+    """The summaries without what they say is missing."""
+    kept = ((one, [fact for fact in one.detail.get("facts", ()) if fact["fact"] not in MISSING]) for one in found)
+    return [replace(one, detail={**one.detail, "facts": facts}) if "facts" in one.detail else one for one, facts in kept]
 
 
 def _works(summary: ConversationSummary) -> bool:

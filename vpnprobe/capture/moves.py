@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from vpnprobe.capture.ends import Ends
-from vpnprobe.capture.followers.base import CapturedMessage, HostPort, Moved
+from vpnprobe.capture.followers.base import CapturedMessage
+from vpnprobe.capture.followers.flows import HostPort, Moved
 
 Way = tuple[HostPort, HostPort]
 """Sender and receiver."""

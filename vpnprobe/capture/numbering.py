@@ -2,22 +2,27 @@
 2.2), AH, the data of WireGuard and that of OpenVPN's AEAD ciphers.
 
 A number that is missing between two that were seen is of a packet that did not come to the place of the capture, or that the capture lost
-itself. Packets that overtake others are waited for. Memory is bounded whatever the numbers are.
+or left out. Packets that overtake others are waited for. Where the numbers do not look like a count of what goes by here, nothing is said.
+Memory is bounded whatever they are.
 """
 
 from dataclasses import dataclass, field
 from typing import Final
 
-WINDOW: Final = 4096
+WINDOW: Final = 1024
 """How far back a packet is still known to be new, or seen before."""
-JUMP: Final = 1 << 16
-"""Nobody loses so many at once: what jumps further is no count of packets, such as the beginning of what is encrypted."""
+JUMP: Final = 4096
+"""What jumps further is no count of packets, such as the beginning of what is encrypted, or shows nothing of the path."""
+OVERTAKEN: Final = 64
+"""How far before the first number that was seen others may come that were overtaken."""
 BEGINNING: Final = 16
 """A count that goes back to below that has begun again, as a call with the same Call ID does."""
 GAPS_TOLD: Final = 8
 """Most frames that are named which follow a gap."""
-SERIES_LIMIT: Final = 64
+SERIES_LIMIT: Final = 16
 """Most counts of one end that are kept: of its calls, SPIs or keys."""
+NUMBERED_LIMIT: Final = 2000
+"""Most conversations of one protocol whose numbers are followed in one capture."""
 
 
 @dataclass(slots=True)
@@ -35,7 +40,7 @@ class Count:
     """The numbers of one series, as they are seen."""
 
     counts: bool = True
-    """False: these numbers do not count packets."""
+    """False: these numbers do not count packets that go by here."""
     seen: int = 0
     """Different ones."""
     span: int = 0
@@ -44,6 +49,8 @@ class Count:
     _highest: int = 0
     _window: int = 0
     """Bit n: whether the highest less n was seen."""
+    _before: int | None = None
+    """The highest of the count before, where this one has begun again."""
     _gaps: list[_Gap] = field(default_factory=list)
 
     def take(self, number: int, frame: int) -> None:
@@ -51,18 +58,17 @@ class Count:
             self._begin(number)
             return
         step = number - self._highest
+        if step > 1 and self._before is not None and abs(number - self._before) < WINDOW:
+            return  # A late packet of the count before.
         if step > JUMP:
             self.counts = False
         elif step > 0:
-            if step > 1 and len(self._gaps) < GAPS_TOLD:
-                self._gaps.append(_Gap(frame, self._highest + 1, number - 1))
-            self._window = (self._window << step | 1) & ((1 << WINDOW) - 1) if step < WINDOW else 1
-            self._highest = number
-            self.seen, self.span = self.seen + 1, self.span + step
-        elif step > -WINDOW:
-            self._late(number, -step)
-        elif number < BEGINNING:
+            self._further(number, step, frame)
+        elif number < BEGINNING <= self._base or (number < BEGINNING and step <= -WINDOW):
+            self._before = self._highest
             self._begin(number)
+        elif step > -WINDOW and number >= self._base - OVERTAKEN:
+            self._late(number, -step)
         else:
             self.counts = False
 
@@ -70,6 +76,13 @@ class Count:
         self._base = self._highest = number
         self._window = 1
         self.seen, self.span = self.seen + 1, self.span + 1
+
+    def _further(self, number: int, step: int, frame: int) -> None:
+        if step > 1 and len(self._gaps) < GAPS_TOLD:
+            self._gaps.append(_Gap(frame, self._highest + 1, number - 1))
+        self._window = (self._window << step | 1) & ((1 << WINDOW) - 1) if step < WINDOW else 1
+        self._highest = number
+        self.seen, self.span = self.seen + 1, self.span + step
 
     def _late(self, number: int, back: int) -> None:
         if self._window >> back & 1:
@@ -83,7 +96,9 @@ class Count:
 
     @property
     def missing(self) -> int:
-        return self.span - self.seen
+        """0 where more is missing than was seen: then others have part of the count, or one frame holds many packets."""
+        missing = self.span - self.seen
+        return missing if self.counts and missing <= self.seen else 0
 
     @property
     def frames(self) -> list[int]:
@@ -98,7 +113,7 @@ class Numbering:
     _series: dict[object, Count] = field(default_factory=dict)
 
     def take(self, series: object, number: int | None, frame: int) -> None:
-        """`series`: what a call, an SPI or a key is known by. `number`: None where the capture cut it off, so that nobody knows it."""
+        """`series`: what a call, an SPI or a key is known by. `number`: None where it is not known, or not the only one of the frame."""
         count = self._series.get(series)
         if count is None:
             if len(self._series) >= SERIES_LIMIT:
@@ -106,14 +121,16 @@ class Numbering:
             count = self._series[series] = Count()
         if number is None:
             count.counts = False
-        else:
+        elif count.counts:
             count.take(number, frame)
 
     def adopt(self, later: "Numbering") -> None:
         """Takes over the series of what turned out to be the same conversation."""
         for series, count in later._series.items():
-            if len(self._series) < SERIES_LIMIT:
-                self._series.setdefault(series, count)
+            if series in self._series:
+                self._series[series].counts = False
+            elif len(self._series) < SERIES_LIMIT:
+                self._series[series] = count
 
     @property
     def missing(self) -> tuple[int, int, list[int]]:

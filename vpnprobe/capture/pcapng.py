@@ -7,6 +7,7 @@ block whose two lengths differ is damage: reading stops there.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final, Literal
 
 from vpnprobe.capture.pcap import RECORD_LIMIT_BYTES, Record
@@ -28,6 +29,10 @@ IF_TSRESOL: Final = 9
 IF_TSOFFSET: Final = 14
 ISB_IFDROP: Final = 5
 ISB_OSDROP: Final = 7
+UNKNOWN_COUNT: Final = b"\xff" * 8
+"""A count that the program does not know."""
+STATISTICS_LIMIT: Final = 64
+"""Most options of an interface's statistics that are looked at."""
 OPTIONS_LIMIT_BYTES: Final = 65_536
 """Most bytes of an interface description that are looked at."""
 INTERFACES_LIMIT: Final = 4096
@@ -159,9 +164,12 @@ class _Reader:
         index = self._int(body[:4])
         if len(body) < 12 or index >= len(self._interfaces):
             return
-        dropped = [self._int(value) for code, value in self._options(Cursor(body, 12)) if code in (ISB_IFDROP, ISB_OSDROP)]
-        if any(dropped):
-            self._besides.drops[self._interfaces[index].number] = sum(dropped)
+        said = islice(self._options(Cursor(body, 12)), STATISTICS_LIMIT)
+        dropped = [self._int(value) for code, value in said if code in (ISB_IFDROP, ISB_OSDROP) and len(value) == len(UNKNOWN_COUNT)]
+        drops, number = self._besides.drops, self._interfaces[index].number
+        if number in drops or len(drops) < INTERFACES_LIMIT:
+            # Some programs give one number as both.
+            drops[number] = max((count for count in dropped if count != int.from_bytes(UNKNOWN_COUNT, "big")), default=0)
 
     def _time_options(self, cursor: Cursor) -> tuple[float, int]:
         tick_s, offset_s = 1e-6, 0

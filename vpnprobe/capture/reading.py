@@ -97,7 +97,7 @@ def _read_text(path: Path, source: Source) -> CaptureInput:
         raise unreadable(path, "is text without one packet line: give what tcpdump, tshark or their like printed, or a pcap file")
     problem = "; ".join(told for told in (printed.problem, told_dropped(printed.dropped)) if told) or None
     if chunks.failure is not None:
-        problem = f"{printed.packets} packet lines were read, then {chunks.failure}"
+        problem = "; ".join(told for told in (f"{printed.packets} packet lines were read, then {chunks.failure}", problem) if told)
     traces = tuple(_trace_of(trace) for trace in printed.traces)
     recording.content(chunks.digest.digest())
     for frame in (frame for trace in printed.traces for frame in trace.frames):
@@ -126,7 +126,7 @@ class _Chunks:
 
 
 def _trace_of(printed: PrintedTrace) -> PacketTrace:
-    decoder = Decoder()
+    decoder = Decoder(excerpt=True)
     for frame in printed.frames:
         decoder.take(frame)
     return PacketTrace(decoder, printed.frames[0].at if printed.frames else None, printed.named, printed.dated)

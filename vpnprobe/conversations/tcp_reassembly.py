@@ -19,6 +19,10 @@ HELD_BYTES: Final = 1 << 18
 """Most bytes of one direction that wait for an earlier segment, unless the caller says otherwise."""
 HELD_SEGMENTS: Final = 256
 """The same in segments."""
+UNSEEN_RANGES: Final = 16
+"""Most ranges of one direction that are remembered as acknowledged and not seen."""
+MOST_UNSEEN_BYTES: Final = 1 << 20
+"""Of one: more is no gap, but another numbering, as beyond a firewall that draws sequence numbers anew."""
 UNKNOWN_GAP: Final = 1
 """Bytes that are said to be missing where nobody knows how many are."""
 HALF_SPACE: Final = 1 << 31
@@ -76,8 +80,9 @@ class StreamDirection(Generic[EndT]):
         """An RST was seen."""
         self.payload_bytes = 0
         """Bytes given out."""
-        self.unseen_bytes = 0
-        """Bytes that were never seen, between others that were, and that the other end has acknowledged."""
+        self._unseen: list[tuple[int, int]] = []
+        """Ranges of sequence numbers that the other end has acknowledged, between others that were seen, and that were not."""
+        self._first_acknowledged: int | None = None
         self._most_bytes = held_bytes
         self._most_segments = held_segments
         self._begun = False
@@ -102,6 +107,8 @@ class StreamDirection(Generic[EndT]):
             return []
         if not self._begun:
             self._begun, self._next, self._gap = True, sequence, UNKNOWN_GAP
+        if self._unseen:
+            self._seen_late(sequence, length)
         segment = _Segment(at, payload[:length], length)
         if sequence == self._next and not self._held:
             return self._given(segment, 0)
@@ -112,14 +119,39 @@ class StreamDirection(Generic[EndT]):
     def acknowledged(self, number: int) -> list[Chunk[EndT]]:
         """The chunks behind gaps below `number`. The other end has what is missing there: it was sent, and only not seen."""
         chunks: list[Chunk[EndT]] = []
+        if self._first_acknowledged is None:
+            self._first_acknowledged = number
         while self._held:
             first = self._first_held()
             if ahead(number, first) < 0:
                 break
-            self.unseen_bytes += ahead(first, self._next)
+            self._note_unseen(first)
             self._skip_to(first)
             chunks += self._released()
         return chunks
+
+    @property
+    def unseen_bytes(self) -> int:
+        """Bytes that were never seen, between others that were, and that the other end has acknowledged since it was watched."""
+        return sum(ahead(end, start) for start, end in self._unseen)
+
+    def _note_unseen(self, until: int) -> None:
+        """What lies before `until` is acknowledged and was not seen. What was acknowledged when watching began went by before."""
+        begun = self._first_acknowledged is not None and ahead(self._next, self._first_acknowledged) >= 0
+        if begun and 0 < ahead(until, self._next) <= MOST_UNSEEN_BYTES and len(self._unseen) < UNSEEN_RANGES:
+            self._unseen.append((self._next, until))
+
+    def _seen_late(self, sequence: int, length: int) -> None:
+        """Takes off what is seen after its acknowledgment, as of captures of several interfaces."""
+        end = (sequence + length) % SEQUENCE_SPACE
+        left = []
+        for first, last in self._unseen:
+            if ahead(end, first) <= 0 or ahead(last, sequence) <= 0:
+                left.append((first, last))
+                continue
+            left += [(first, sequence)] if ahead(sequence, first) > 0 else []
+            left += [(end, last)] if ahead(last, end) > 0 else []
+        self._unseen = left
 
     def _begin(self, sequence: int) -> None:
         """A SYN. One that is seen again, or after the data that follows it, changes nothing of what is known already."""

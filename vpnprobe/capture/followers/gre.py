@@ -10,9 +10,11 @@ from dataclasses import replace
 from typing import Final
 
 from vpnprobe.capture.account import SINCE, Fact
-from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, Flow, PacketFollower, always, captured, pair
+from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, PacketFollower, always, captured, pair
+from vpnprobe.capture.followers.flows import Flow
 from vpnprobe.capture.followers.gre_calls import Calls, Receipts
 from vpnprobe.capture.frames import Frame
+from vpnprobe.capture.numbering import NUMBERED_LIMIT
 from vpnprobe.conversations.lcp import ANSWERS, REQUEST, State
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import identify
@@ -32,6 +34,8 @@ CALL_IDS_TOLD: Final = 16
 NEAR_LIMIT: Final = 64
 """Most conversations of one host that are looked at for a call's GRE."""
 IN_CALL: Final = frozenset((GRE_IN_CALL, PPTP_LCP))
+HEAD_BYTES: Final = 8
+"""Of a header up to the Call ID."""
 ENHANCED: Final = 1
 """The version of GRE in a call."""
 
@@ -69,6 +73,10 @@ class GreFollower(PacketFollower):
         self._count(frame, version_of(frame.data))
         if isinstance(packet, EnhancedGre):
             return self._in_call(frame, packet)
+        if frame.cut and version_of(frame.data) == ENHANCED and len(frame.data) >= HEAD_BYTES:
+            source, destination = (frame.source, None), (frame.destination, None)
+            if (flow := self._flows.get((pair(source, destination), ENHANCED))) is not None:
+                flow.numbered(source, int.from_bytes(frame.data[6:HEAD_BYTES], "big"), None, frame)
         return self._bare(frame) if isinstance(packet, Gre) else ()
 
     def _count(self, frame: Frame, version: int | None) -> None:
@@ -80,6 +88,7 @@ class GreFollower(PacketFollower):
             if len(self._flows) >= FLOWS_LIMIT:
                 return
             flow = self._flows[slot] = Flow("gre", Transport.GRE, source, destination)
+            flow.counts_numbers = len(self._flows) <= NUMBERED_LIMIT
         flow.count(frame, source)
         protocols = self._protocols.setdefault(slot, set())
         if version is not None:

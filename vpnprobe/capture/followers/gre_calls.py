@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Final
 
 from vpnprobe.capture.account import FRAMES_TOLD, Fact
-from vpnprobe.capture.followers.base import HostPort
+from vpnprobe.capture.followers.flows import HostPort
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.lcp import PEER_STATES, LcpTracker, State
 from vpnprobe.errors import DecodeError

@@ -8,17 +8,8 @@ from typing import Final
 from zlib import crc32
 
 from vpnprobe.capture.account import Account
-from vpnprobe.capture.followers.base import (
-    FLOWS_LIMIT,
-    CapturedMessage,
-    CheckOfPort,
-    Flow,
-    HostPort,
-    PacketFollower,
-    captured,
-    ends_of,
-    seems_ttl_limited,
-)
+from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, CheckOfPort, PacketFollower, captured, ends_of, seems_ttl_limited
+from vpnprobe.capture.followers.flows import Flow, HostPort
 from vpnprobe.capture.followers.ike_sizes import SizedNegotiations
 from vpnprobe.capture.followers.ipsec import encapsulated
 from vpnprobe.capture.frames import Frame

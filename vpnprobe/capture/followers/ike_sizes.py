@@ -8,7 +8,8 @@ IKEv2, or with the last of main mode and three messages of quick mode; what come
 from collections.abc import Iterable
 from typing import Final
 
-from vpnprobe.capture.followers.base import BY_PORT, FLOWS_LIMIT, Flow, HostPort, ends_of
+from vpnprobe.capture.followers.base import BY_PORT, FLOWS_LIMIT, ends_of
+from vpnprobe.capture.followers.flows import Flow, HostPort
 from vpnprobe.capture.frames import Frame
 from vpnprobe.observations.schema import ConversationSummary, Transport
 from vpnprobe.wire.isakmp import NAT_T_PORT

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 
-from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, Flow, HostPort, PacketFollower, always, captured, ends_of, pair
+from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, PacketFollower, always, captured, ends_of, pair
+from vpnprobe.capture.followers.flows import Flow, HostPort
 from vpnprobe.capture.frames import Frame
+from vpnprobe.capture.numbering import NUMBERED_LIMIT
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import identify
 from vpnprobe.evidence.checks import ESP, ESP_IN_UDP
@@ -36,8 +38,8 @@ class IpsecFollower(PacketFollower):
     def __init__(self) -> None:
         self._flows: dict[tuple[str, object], Flow] = {}
         self._spis: dict[tuple[str, object], dict[int, None]] = {}
-        self._to: dict[tuple[HostPort, bytes], Flow] = {}
-        """By sender and SPI: the conversation that its packets are of."""
+        self._of: dict[tuple[HostPort, bytes], Flow] = {}
+        """By SPI and each of its two ends: the conversation that its packets are of."""
 
     def take(self, frame: Frame) -> Iterable[CapturedMessage]:
         """ESP and AH by themselves."""
@@ -74,6 +76,7 @@ class IpsecFollower(PacketFollower):
             if len(self._flows) >= FLOWS_LIMIT:
                 return
             flow = self._flows[slot] = Flow(protocol, transport, source, destination)
+            flow.counts_numbers = len(self._flows) <= NUMBERED_LIMIT
         flow.count(frame, source)
         spis = self._spis.setdefault(slot, {})
         spi, number = head[:4], head[4:8]
@@ -81,16 +84,20 @@ class IpsecFollower(PacketFollower):
             spis[int.from_bytes(spi, "big")] = None
         if spi:
             flow.numbered(source, spi, int.from_bytes(number, "big") if len(number) == 4 else None, frame)
-            self._require_one(source, spi, flow, frame)
+            self._require_one((source, destination), spi, flow, frame)
 
-    def _require_one(self, source: HostPort, spi: bytes, flow: Flow, frame: Frame) -> None:
-        """An association with several hosts, as routing protocols have by hand, counts the packets to all of them in one series."""
-        first = self._to.get((source, spi))
-        if first is None and len(self._to) < FLOWS_LIMIT:
-            self._to[source, spi] = flow
-        elif first is not None and first is not flow:
-            for one in (first, flow):
-                one.numbered(source, spi, None, frame)
+    def _require_one(self, ends: tuple[HostPort, HostPort], spi: bytes, flow: Flow, frame: Frame) -> None:
+        """An association with several hosts, as routing protocols have by hand, counts the packets to all of them in one series; and an end
+        that moves goes on counting.
+        """
+        for end in ends:
+            first = self._of.get((end, spi))
+            if first is None and len(self._of) < FLOWS_LIMIT:
+                self._of[end, spi] = flow
+            elif first is not None and first is not flow:
+                for one in (first, flow):
+                    for sender in one.ends:
+                        one.numbered(sender, spi, None, frame)
 
     def clientless(self) -> Iterable[Flow]:
         return self._flows.values()

@@ -9,19 +9,9 @@ from dataclasses import replace
 from typing import Final
 
 from vpnprobe.capture.account import Account
-from vpnprobe.capture.followers.base import (
-    FLOWS_LIMIT,
-    CapturedMessage,
-    Flow,
-    HostPort,
-    PacketFollower,
-    always,
-    captured,
-    ends_of,
-    pair,
-    seems_ttl_limited,
-)
+from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, PacketFollower, always, captured, ends_of, pair, seems_ttl_limited
 from vpnprobe.capture.followers.data_packets import DataPackets
+from vpnprobe.capture.followers.flows import Flow, HostPort
 from vpnprobe.capture.followers.l2tp_sizes import SizedTunnels
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.contract import OF_SESSION, Sender

@@ -7,7 +7,8 @@ less than 60. In the order in which a tunnel and its call are set up, each messa
 from collections.abc import Iterable
 from typing import Final
 
-from vpnprobe.capture.followers.base import BY_PORT, FLOWS_LIMIT, Flow, HostPort, ends_of, pair
+from vpnprobe.capture.followers.base import BY_PORT, FLOWS_LIMIT, ends_of, pair
+from vpnprobe.capture.followers.flows import Flow, HostPort
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.l2tp import L2tpTracker, State

@@ -14,18 +14,9 @@ from functools import partial
 from typing import Final, Self
 
 from vpnprobe.capture.account import Account
-from vpnprobe.capture.followers.base import (
-    FLOWS_LIMIT,
-    CapturedMessage,
-    Flow,
-    HostPort,
-    PacketFollower,
-    captured,
-    ends_of,
-    pair,
-    seems_ttl_limited,
-)
+from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, PacketFollower, captured, ends_of, pair, seems_ttl_limited
 from vpnprobe.capture.followers.data_packets import DataPackets
+from vpnprobe.capture.followers.flows import Flow, HostPort
 from vpnprobe.capture.followers.openvpn_forms import (
     FIRST_PACKET_ID,
     PLAIN_RESET_BYTES,
@@ -39,6 +30,7 @@ from vpnprobe.capture.followers.openvpn_forms import (
 from vpnprobe.capture.followers.openvpn_sizes import sized_session
 from vpnprobe.capture.followers.sized import SizedConversations
 from vpnprobe.capture.frames import Frame
+from vpnprobe.capture.numbering import NUMBERED_LIMIT
 from vpnprobe.capture.streams import StreamChunk, TcpConnection, TcpEnd
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.openvpn import KeysAgreed, OpenvpnTracker, State, StreamClosed, data_suffix, describe, placed
@@ -170,7 +162,7 @@ class OpenvpnConversation:
             # It can only have keys from the server's key method 2 message.
             yield from (replace(one, proved=True) for one in self._first(frame, self.flow.other(end), KeysAgreed(), at))
         counted = packet_number(packet.encode())
-        self.flow.numbered(end, packet.key_id, counted, frame)
+        self.flow.numbered(end, (self._key, packet.key_id), counted, frame)
         number = counted or 0
         key = self._session_key(packet) + data_suffix(packet.key_id, number)
         detail = self._data.take(self.sender(end), number=number, key=key, carries=size > PING_BYTES, at=at)
@@ -272,6 +264,7 @@ class OpenvpnUdpFollower(PacketFollower):
             if session is None or len(self._sessions) >= FLOWS_LIMIT:
                 return None
             self._sessions[slot] = session
+            session.flow.counts_numbers = len(self._sessions) <= NUMBERED_LIMIT
         packet = session.saw(frame, source, payload, frame.at, size=length)
         if packet is None:
             return ()

@@ -12,7 +12,8 @@ from functools import partial
 from typing import Final
 
 from vpnprobe.capture.account import Account
-from vpnprobe.capture.followers.base import BY_SIZES, CapturedMessage, Flow, HostPort, captured
+from vpnprobe.capture.followers.base import BY_SIZES, CapturedMessage, captured
+from vpnprobe.capture.followers.flows import Flow, HostPort
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.openvpn import OpenvpnTracker, describe

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 from vpnprobe.capture.account import Account
-from vpnprobe.capture.followers.base import CapturedMessage, Flow, HostPort, always, captured
+from vpnprobe.capture.followers.base import CapturedMessage, always, captured
+from vpnprobe.capture.followers.flows import Flow, HostPort
 from vpnprobe.capture.followers.pptp_sizes import BY_SIZES, message_of_size
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.streams import StreamChunk, TcpConnection, TcpEnd

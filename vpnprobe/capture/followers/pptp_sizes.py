@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from vpnprobe.capture.account import Account
-from vpnprobe.capture.followers.base import BY_PORT, CapturedMessage, Flow, HostPort, always, captured
+from vpnprobe.capture.followers.base import BY_PORT, CapturedMessage, always, captured
+from vpnprobe.capture.followers.flows import Flow, HostPort
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.pptp import PptpTracker, State, describe

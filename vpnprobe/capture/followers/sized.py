@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, Flow, HostPort, ends_of, pair
+from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, ends_of, pair
+from vpnprobe.capture.followers.flows import Flow, HostPort
 from vpnprobe.capture.frames import Frame
 from vpnprobe.observations.schema import ConversationSummary
 

@@ -10,7 +10,8 @@ from typing import Final
 
 from vpnprobe.capture.account import Fact
 from vpnprobe.capture.followers.acknowledged import Acknowledged
-from vpnprobe.capture.followers.base import CapturedMessage, Flow, HostPort, SizedStream, StreamFollower, captured
+from vpnprobe.capture.followers.base import CapturedMessage, SizedStream, StreamFollower, captured
+from vpnprobe.capture.followers.flows import Flow, HostPort
 from vpnprobe.capture.followers.recognition import Recognised, Recognition, Waiting
 from vpnprobe.capture.followers.registry import FollowerSpec
 from vpnprobe.capture.followers.tcp_opening import Opening

@@ -16,22 +16,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from vpnprobe.capture.account import Account
-from vpnprobe.capture.followers.base import (
-    FLOWS_LIMIT,
-    CapturedMessage,
-    Flow,
-    HostPort,
-    Moved,
-    PacketFollower,
-    captured,
-    ends_of,
-    pair,
-    seems_ttl_limited,
-)
+from vpnprobe.capture.followers.base import FLOWS_LIMIT, CapturedMessage, PacketFollower, captured, ends_of, pair, seems_ttl_limited
 from vpnprobe.capture.followers.data_packets import DataPackets
+from vpnprobe.capture.followers.flows import Flow, HostPort, Moved
 from vpnprobe.capture.followers.sized import SizedConversations
 from vpnprobe.capture.followers.wireguard_sizes import sized_session
 from vpnprobe.capture.frames import Frame
+from vpnprobe.capture.numbering import NUMBERED_LIMIT
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.wireguard import WireguardTracker, answers_of, describe, index_of, key_of, opener
 from vpnprobe.conversations.wireguard_session import REJECT_AFTER_S
@@ -283,6 +274,7 @@ class WireguardFollower(PacketFollower):
                 here = self._moved_here(here, frame, source, destination, message) or here
         if here is None:
             here = WireguardConversation(source, destination, message)
+            here.flow.counts_numbers = len(self._conversations) < NUMBERED_LIMIT
         self._conversations[slot] = here
         if isinstance(message, HandshakeInitiation | HandshakeResponse):
             _remember(self._to, (source, message.sender_index), here)

@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Final
 
 from vpnprobe.capture.account import Account
-from vpnprobe.capture.followers.base import BY_SIZES, CapturedMessage, Flow, HostPort, captured
+from vpnprobe.capture.followers.base import BY_SIZES, CapturedMessage, captured
+from vpnprobe.capture.followers.flows import Flow, HostPort
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.wireguard import WireguardTracker, answers_of, describe, index_of

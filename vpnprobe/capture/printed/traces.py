@@ -204,7 +204,8 @@ class _Reader:
     def _prose(self, prose: Prose) -> None:
         self.other_lines += 1
         if dropped := _DROPPED.match(prose.text):
-            self.dropped += int(dropped[1])
+            # The same summary may be quoted again, and may say of kernel and interface what is one number.
+            self.dropped = max(self.dropped, int(dropped[1]))
         named = _named_end(prose.text)
         if named is not None or is_command(prose.text):
             self._begin(named if named is not None else self._heading_so_far())
