@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.evidence import checks
-from vpnprobe.evidence.judging.base import Judge
+from vpnprobe.evidence.judging.base import MOST_OUTAGES, Judge
+from vpnprobe.evidence.judging.facts import outages_of
 from vpnprobe.evidence.outages import LEAST_LOST, Fate, Outage, outages, shared
 from vpnprobe.evidence.packet_records import PacketRecord
 from vpnprobe.evidence.records import EndRecord, PathFacts
@@ -26,12 +27,18 @@ def steady(*, from_s: float, to_s: float, every_s: float = 0.01, transports: tup
     ]
 
 
-@pytest.mark.parametrize(("ports", "ends_s", "told"), [((1194, 51820), 1.0, True), ((1194, 51820), 0.5, False), ((1194,), 1.0, False)])
-def test_flows_to_several_ports_that_go_on_after_it_show_an_outage(ports: tuple[int, ...], ends_s: float, told: bool) -> None:
+@pytest.mark.parametrize(("flows", "ends_s", "told"), [(("a", "b"), 1.0, True), (("a", "b"), 0.5, False), (("a",), 1.0, False)])
+def test_several_sessions_that_go_on_after_it_show_an_outage(flows: tuple[str, ...], ends_s: float, told: bool) -> None:
     """Of one protocol alone: flows that are cut after as many packets end at the same time too, and for good."""
-    every = [(number / 100, ports[number % len(ports)]) for number in range(int(ends_s * 100))]
-    fates = [Fate(at, not 0.3 <= at <= 0.6, UDP, port=port) for at, port in every]
+    every = [(number / 100, flows[number % len(flows)]) for number in range(int(ends_s * 100))]
+    fates = [Fate(at, not 0.3 <= at <= 0.6, UDP, flow=flow) for at, flow in every]
     assert bool(outages(fates)) is told
+
+
+def test_sessions_that_follow_those_that_are_cut_show_none() -> None:
+    """Each to the same two ports, and each cut after thirty packets."""
+    every = [(number / 100, f"{number // 120}-{number % 2}", number % 120 < 60) for number in range(600)]
+    assert outages([Fate(at, came, UDP, flow=flow) for at, flow, came in every]) == ()
 
 
 def test_an_outage_is_from_the_first_to_the_last_that_it_took() -> None:
@@ -62,6 +69,21 @@ def test_where_anything_came_over_tcp_meanwhile_it_is_none() -> None:
     whole = [*steady(from_s=0.3, to_s=0.6, transports=(UDP,)), *(Fate(0.41 + number / 100, False, UDP, 7) for number in range(3))]
     assert outages(whole, [0.45]) == ()
     assert outages(whole, [0.2, 0.7]) != ()
+
+
+@pytest.mark.parametrize("silent", [1, MOST_OUTAGES, MOST_OUTAGES + 1])
+def test_what_often_happens_is_how_the_path_is(silent: int) -> None:
+    """Then what was lost is loss."""
+    kinds = {UDP: checks.udp_reach(53), GRE: checks.GRE_BARE}
+    fates = [replace(one, at=second + one.at) for second in range(silent) for one in steady(from_s=0.3, to_s=0.6)]
+    client = [PacketRecord(CLIENT, SENT, one.at, kinds[one.transport], f"{number}") for number, one in enumerate(fates)]
+    passed = [row for row, one in zip(client, fates, strict=True) if one.came]
+    server = [replace(row, vantage=SERVER, movement=RECEIVED) for row in passed]
+    judge = Judge(EndRecord(tuple(client)), EndRecord(tuple(server)), PathFacts())
+    assert len(judge.outages[C2S]) == silent
+    assert judge.silent_often is (silent > MOST_OUTAGES)
+    assert judge.loss[C2S].lost == (31 * silent if judge.silent_often else 0)
+    assert [row.detail.get("often") for row in outages_of(judge)] == [True if judge.silent_often else None] * silent
 
 
 def test_what_came_over_tcp_is_told_by_when_it_came() -> None:

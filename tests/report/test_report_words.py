@@ -142,6 +142,18 @@ def test_limits_have_numbers_and_how_far_they_were_looked_for(limit: Limit, said
     assert words.limit_words(limit) == said
 
 
+def test_how_far_was_looked_in_the_direction_that_was_watched_least() -> None:
+    found = [
+        Limit(LimitKind.LOSS, 0.12, Unit.SHARE, C2S),
+        Limit(LimitKind.SIZE, None, Unit.BYTES, C2S, watched=1492),
+        Limit(LimitKind.SIZE, None, Unit.BYTES, Direction.S2C, watched=1400),
+        Limit(LimitKind.PACKETS, None, Unit.PACKETS, C2S, watched=108),
+        Limit(LimitKind.RATE, None, Unit.PACKETS_PER_SECOND, C2S, watched=500),
+    ]
+    assert words.watched_words(found) == "Its data was tried in packets of up to 1400 bytes and sessions of up to 108 packets."
+    assert words.watched_words(found[:1]) == ""
+
+
 def test_every_member_of_every_closed_set_has_words() -> None:
     marks = [*map(words.feasibility_mark, Feasibility), *map(words.outcome_mark, Outcome)]
     assert all(mark.symbol and mark.word and mark.tone in ("good", "fair", "bad", "mute") for mark in marks)

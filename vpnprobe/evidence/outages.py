@@ -2,7 +2,7 @@
 
 What is looked at are packets of kinds that pass otherwise, in one direction, in the order in which they left. A run of losses is an outage
 where it is too long for the loss that the path has besides, and where it took what no filter takes together: packets of several IP
-protocols, all controls of a block, or flows to several ports that go on after it. Otherwise it may be the end of a flow that is cut. Where
+protocols, all controls of a block, or sessions that go on after it. Otherwise it may be the end of flows that are cut. Where
 anything came over TCP meanwhile, the path was not silent: it lost one kind. When that came tells, and not when it left, since TCP repeats
 what is lost. Pure.
 """
@@ -31,8 +31,8 @@ class Fate:
     transport: Transport
     block: int | None = None
     """The number of its block; None: it is no control."""
-    port: int | None = None
-    """The server's, of what goes on; None: it is a packet by itself, or of a protocol without ports."""
+    flow: str = ""
+    """The session that it is one packet of; empty: it is a packet by itself."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -58,7 +58,7 @@ def outages(fates: Iterable[Fate], came_at: Sequence[float] = ()) -> tuple[Outag
         if fate.block is not None:
             blocks.setdefault(fate.block, []).append(fate.came)
     silent = {number for number, came in blocks.items() if not any(came)}
-    last = {fate.port: fate.at for fate in ordered if fate.came}
+    last = {fate.flow: fate.at for fate in ordered if fate.came}
     runs = [run for run in _runs_of_losses(ordered) if _is_together(run, silent, last)]
     everything, in_runs = sum(not fate.came for fate in ordered), sum(map(len, runs))
     # Before the loss besides is known, each run is taken for an outage and for none of it.
@@ -92,10 +92,10 @@ def _runs_of_losses(ordered: Sequence[Fate]) -> Iterator[list[Fate]]:
         yield run
 
 
-def _is_together(run: Sequence[Fate], silent: set[int], last: Mapping[int | None, float]) -> bool:
-    """Whether it lasted, and took what no filter takes together. `last`: by port, when the last packet left that came."""
+def _is_together(run: Sequence[Fate], silent: set[int], last: Mapping[str, float]) -> bool:
+    """Whether it lasted, and took what no filter takes together. `last`: by session, when the last packet left that came."""
     if len(run) < LEAST_LOST or run[-1].at - run[0].at < LEAST_S:
         return False
-    lost = Counter(fate.port for fate in run if fate.port is not None)
-    go_on = [port for port, count in lost.items() if count > 1 and last.get(port, run[0].at) > run[-1].at]
+    lost = Counter(fate.flow for fate in run if fate.flow)
+    go_on = [flow for flow, count in lost.items() if count > 1 and last.get(flow, run[0].at) > run[-1].at]
     return len({fate.transport for fate in run}) > 1 or any(fate.block in silent for fate in run) or len(go_on) > 1

@@ -26,6 +26,7 @@ from vpnprobe.report.words import (
     question_words,
     value_words,
     visible,
+    watched_words,
 )
 
 SAID_ELSEWHERE: Final = frozenset({"form", "hops", "reached", "messages", "compared_with", "lost_direction", "state", "proof"}) | SAID
@@ -85,6 +86,8 @@ class VerdictLine:
     reasons: tuple[ReasonLine, ...]
     limits: tuple[str, ...] = ()
     """What users will feel though it works."""
+    watched: str = ""
+    """How far others were looked for; empty: they were not."""
 
 
 class Anchors:
@@ -116,7 +119,8 @@ def verdict_lines(verdicts: Iterable[Verdict], advice: Recommendation | None, an
             ranks.get(verdict.protocol),
             advice is not None and advice.protocol == verdict.protocol,
             tuple(ReasonLine(visible(one.text), visible(one.rule), anchors.links(one.observations)) for one in verdict.because),
-            tuple(map(limit_words, verdict.limits)),
+            tuple(limit_words(limit) for limit in verdict.limits if limit.value is not None),
+            watched_words(verdict.limits),
         )
         for verdict in ordered
     )

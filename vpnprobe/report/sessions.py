@@ -8,7 +8,22 @@ from vpnprobe.observations.schema import Observation
 from vpnprobe.report.words import value_words, visible
 
 SAID: Final = frozenset(
-    {"wrap", "profile", "remote", "sessions", "by_size", "largest_passing", "smallest_lost", "cut_after", "round_trip", "failure", "said"}
+    {
+        "wrap",
+        "profile",
+        "remote",
+        "sessions",
+        "by_size",
+        "largest_passing",
+        "largest_passed",
+        "longest_packets",
+        "longest_s",
+        "smallest_lost",
+        "cut_after",
+        "round_trip",
+        "failure",
+        "said",
+    }
 )
 """Keys of `detail` that have words here, or in what the observation asks."""
 ARROWS: Final[Mapping[str, str]] = {"c2s": "→", "s2c": "←"}

@@ -120,6 +120,8 @@ def _protocols(page: "_Page", lines: Iterable[VerdictLine], told: Collection[str
             page.paragraph(line.reasons[0].text, indent=4, tone="mute")
         if line.limits:
             page.paragraph(f"Limits: {'; '.join(line.limits)}.", indent=4, tone="mute")
+        if line.watched and line.recommended:
+            page.paragraph(line.watched, indent=4, tone="mute")
 
 
 def _beside(page: "_Page", beside: RealClient) -> None:

@@ -12,6 +12,7 @@ from vpnprobe.rules.model import RuleSet
 from vpnprobe.rules.ranking import Ranked, Wishes, check_wishes, rank, recommend
 from vpnprobe.rules.real_client import with_real_client
 from vpnprobe.rules.sentences import filled
+from vpnprobe.rules.silences import silence_reasons, silent_often
 from vpnprobe.rules.verdicts import Judgement, judge, with_control_port
 
 
@@ -119,8 +120,12 @@ PATH_DETAILS: Final = {
 
 def _told_of_path(rows: Sequence[Observation], rules: RuleSet) -> list[str]:
     """When nothing came through, which end was late, what own packets displaced, and whether the directions take different paths."""
-    found = sorted((row for row in rows if row.probe == "path" and row.check in PATH_DETAILS), key=lambda row: row.id)
-    return [filled(rules.remarks[row.check], {name: str(row.detail.get(name)) for name in PATH_DETAILS[row.check]}) for row in found]
+    often = silent_often(rows)
+    found = sorted((row for row in rows if row.probe == "path" and row.check in PATH_DETAILS and row not in often), key=lambda row: row.id)
+    return [
+        *(reason.text for reason in silence_reasons(often, rules)),
+        *(filled(rules.remarks[row.check], {name: str(row.detail.get(name)) for name in PATH_DETAILS[row.check]}) for row in found),
+    ]
 
 
 def _slow_line(rows: Sequence[Observation], rules: RuleSet) -> list[str]:

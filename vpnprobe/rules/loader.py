@@ -70,6 +70,7 @@ REMARK_KEYS: Final = (
     "other-port",
     "control-port",
     "outage",
+    "outages",
     "late",
     "own-queue",
     "routes",

@@ -18,9 +18,11 @@ from typing import Final, NamedTuple
 from vpnprobe.observations.schema import Cause, Direction, Feasibility, Observation, Outcome, Reason, Transport, Verdict
 from vpnprobe.rules.candidates import Candidate, candidates, was_tried
 from vpnprobe.rules.failures import failures, settles
+from vpnprobe.rules.limits import limits_of
 from vpnprobe.rules.logic import Finding, Part, Reading, Value, distinct, evaluate
 from vpnprobe.rules.model import PLAIN, PROFILE, Need, ProtocolTraits, RuleSet, Security, Setting, Truth, Weight
 from vpnprobe.rules.sentences import filled, form_words, grouped, in_words, told
+from vpnprobe.rules.silences import silence_limits, silence_reasons, silent_often
 
 _WEIGHTS = list(Weight)
 UNFELT: Final = frozenset({"port", "wrap"})
@@ -201,10 +203,12 @@ def _working(
     settings |= {"port": working.port} if elsewhere else {}
     settings |= {"wrap": working.form} if wrapped else {}
     degraded = distinct(row for finding in rests_on for row in finding.value.degraded)
-    counted = _counted(distinct(row for finding in rests_on for row in finding.value.rows), observations)
+    rows = distinct(row for finding in rests_on for row in finding.value.rows)
+    counted = _counted(rows, observations)
     own = tuple(row for row in degraded if row.cause in (None, Cause.LOSS))
     around = () if own else _lossy_around(rests_on, counted, observations)
-    lossy = own or around
+    silences = silent_often(observations)
+    lossy = own or around or silences
     limited = tuple(row for row in degraded if row.cause not in (None, Cause.LOSS))
     before = judged[: judged.index(working)]
     # What its own profile shows to work is not told as unknown without it.
@@ -218,6 +222,7 @@ def _working(
         *(_remark("wrap", profile, working, rules, ()) if wrapped else ()),
         *(_remark("loss", profile, working, rules, own) if own else ()),
         *(_remark("loss-around", profile, working, rules, around) if around else ()),
+        *silence_reasons(silences, rules),
         *(_remark("limit", profile, working, rules, limited) if limited else ()),
         *_reasons(preferred, Truth.FALSE, rules),
         *_reasons(others, Truth.FALSE, rules),
@@ -225,7 +230,9 @@ def _working(
         *([Reason("security", profile.security_note)] if profile.security is not Security.SOUND else []),
     )
     feasibility = Feasibility.DEGRADED if set(settings) - UNFELT or degraded or lossy else Feasibility.FEASIBLE
-    verdict = Verdict(profile.name, feasibility, because, working.port)
+    silent = () if own or around else silence_limits(silences)
+    limits = (*silent, *limits_of(rows, lossy=own or around, limited=limited))
+    verdict = Verdict(profile.name, feasibility, because, working.port, limits=limits)
     return Judgement(profile, verdict, judged, settings, lossy, limited, _advised(profile, judged, working), counted)
 
 

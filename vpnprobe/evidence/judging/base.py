@@ -34,6 +34,8 @@ OR_FORWARDING: Final = " (or port forwarding)"
 TRIALS_WITHOUT_BACKGROUND: Final = 8
 """Where nothing at all passes in a capture there is no background to compare with: so many fresh packets must be missing."""
 BY_FLOW: Final = "some flows get through here and others never do: which of them this kind's only one is cannot be told from a filter"
+MOST_OUTAGES: Final = 4
+"""Of one direction, in a run. A path that is silent more often than that loses packets, and its users feel it."""
 LEAST_UNEVEN: Final = 2
 UNEVEN: Final = 0.3
 """Lost packets of one kind, and their share, from which on losses without controls beside them are not taken for independent."""
@@ -104,10 +106,15 @@ class Judge:
         self.by_flow = {way: fates_follow_flows(found) for way, found in self.controls.items()}
         """Whether what becomes of a packet follows its flow: then kinds that are all one flow cannot be compared with others."""
         self.outages = self._outages() if times else dict.fromkeys(WAYS, ())
-        """When the whole path was silent: what was lost then counts for nothing."""
+        """When the whole path was silent: what was lost then counts for nothing, unless that is how the path is."""
         for way, taken in self.outages.items():
-            passed_over.for_times(self.packet_counts, way, taken)
+            passed_over.for_times(self.packet_counts, way, () if self.silent_often else taken)
         self.loss = {way: self._background(way) for way in WAYS}
+
+    @property
+    def silent_often(self) -> bool:
+        """Whether outages are how the path is."""
+        return any(len(taken) > MOST_OUTAGES for taken in self.outages.values())
 
     @property
     def began(self) -> float:
@@ -159,8 +166,11 @@ class Judge:
         for check, counts in self.packet_counts.items():
             count = counts.total(way)
             if count.received and check.transport is not Transport.TCP and self.would_have_recorded(check, way):
-                port = check.port if kind_of(check) is Kind.DATA else None
-                fates += [Fate(at, key in count.received, check.transport, port=port) for key, at in count.sent.items()]
+                data = kind_of(check) is Kind.DATA
+                fates += [
+                    Fate(at, key in count.received, check.transport, flow=session_part(key) if data else "")
+                    for key, at in count.sent.items()
+                ]
         return fates
 
     def _came_over_tcp(self, way: Direction) -> list[float]:

@@ -126,10 +126,21 @@ class DataRun:
     def detail(self, *, left: bool, came: bool) -> dict[str, Any]:
         """`sessions`, and `by_size`: size, or range of sizes, to how many were sent and how many came.
 
+        Besides the largest packet that passed (`largest_passed`), and how far the session came that came furthest: `longest_packets` and
+        `longest_s`, up to its last packet that came.
+
         `left`, `came`: whether anybody could count them; None stands for what nobody could.
         """
         sizes = {size: [one if left else None, other if came else None] for size, (one, other) in _by_size(self.packets).items()}
-        return {"sessions": len(self.sessions), "by_size": sizes}
+        return {"sessions": len(self.sessions), "by_size": sizes, **(self._furthest if came else {})}
+
+    @property
+    def _furthest(self) -> dict[str, Any]:
+        heads = [session[: _head(session)] for session in self.sessions]
+        packets = max((sum(packet.came for packet in head) for head in heads), default=0)
+        seconds = max((head[-1].at - head[0].at for head in heads if head), default=0.0)
+        told = {"longest_packets": packets, "longest_s": round(seconds, 3), "largest_passed": self.largest_passing}
+        return {name: value for name, value in told.items() if value}
 
     def limit(self, bound: Bound, least: float) -> DataLimit | None:
         """What is shown to limit data, some of which passes; None: nothing is. `least`: the bound that it takes."""

@@ -1,6 +1,7 @@
 """What is told as a whole and not counted: what was not tried, probes that failed, outages, and traces."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -77,10 +78,12 @@ def outages_of(judge: Judge) -> list[Observation]:
         else:
             together.append((outage, way))
     began = judge.began
-    return [_outage(number, outage, way, began) for number, (outage, way) in enumerate(together, 1)]
+    often = {"often": True} if judge.silent_often else {}
+    return [_outage(number, outage, way, began, often) for number, (outage, way) in enumerate(together, 1)]
 
 
-def _outage(number: int, outage: Outage, way: Direction, began: float) -> Observation:
+def _outage(number: int, outage: Outage, way: Direction, began: float, often: Mapping[str, bool]) -> Observation:
+    """`often`: told where there are so many that what they took is loss of the path's."""
     return Observation(
         id=f"path-outage-{number}-ip-{way}",
         probe="path",
@@ -91,7 +94,7 @@ def _outage(number: int, outage: Outage, way: Direction, began: float) -> Observ
         cause=Cause.LOSS,
         sent=outage.lost,
         received=0,
-        detail={"from_s": round(outage.from_s - began, 2), "to_s": round(outage.to_s - began, 2)},
+        detail={"from_s": round(outage.from_s - began, 2), "to_s": round(outage.to_s - began, 2), **often},
     )
 
 

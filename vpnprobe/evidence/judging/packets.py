@@ -11,7 +11,7 @@ from vpnprobe.evidence.judging.order import AfterServer
 from vpnprobe.evidence.naming import form_detail
 from vpnprobe.evidence.packet_counts import Count, PacketCounts, answered_key, round_trip_ms
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
+from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 
 LEAST_LOST: Final = 3
 ENOUGH_TO_TELL_LOSS: Final = 40
@@ -20,6 +20,8 @@ SO_MUCH_MORE: Final = 3.0
 """So many times the share that the rest loses must be lost of one kind before it is compared."""
 LOSS_WORTH_A_WORD: Final = 0.05
 """Share of lost packets from which on, with at least two of them, what passes is called degraded."""
+HEADERS_BYTES: Final = {Transport.GRE: 20, Transport.ESP: 20, Transport.UDP: 28}
+"""IPv4, and UDP where it carries the rest."""
 OPENED_BEFORE: Final = (
     "it arrives, but the server's packets of an earlier run had opened the way for it, {} s before this one, and that is remembered for "
     "minutes: run it again ten minutes after the last run"
@@ -55,13 +57,20 @@ def _one_way(judge: Judge, check: Check, way: Direction) -> Observation | None:
         # In a call the server speaks by itself as soon as it can, so that it opens the way each time.
         outcome = Outcome.DEGRADED if found.detail.get("form") == IN_CALL else found.outcome
         return replace(found, outcome=outcome, cause=_at_servers_side(judge), detail={**found.detail, **told})
-    found = replace(found, outcome=Outcome.PASS, rtt_ms=_round_trip(counts, count) if way is Direction.S2C else None)
+    rtt_ms = _round_trip(counts, count) if way is Direction.S2C else None
+    found = replace(found, outcome=Outcome.PASS, rtt_ms=rtt_ms, detail={**found.detail, **_largest(check, count)})
     if not is_lossy(count, trials) or not (judge.facts.silence_tells or judge.would_have_recorded(check, way)):
         return found
     bound = loses_alone(judge, check, way, count)
     shown = bound is not None and bound <= judge.facts.error_bound
     detail = {**found.detail, **({"alone": True} if shown else {})}
     return replace(found, outcome=Outcome.DEGRADED, cause=Cause.LOSS, error_bound=bound if shown else None, detail=detail)
+
+
+def _largest(check: Check, count: Count) -> dict[str, int]:
+    """Bytes of the largest IP packet that came, where that is known."""
+    largest = max((count.sizes.get(key, 0) for key in count.received), default=0)
+    return {"largest_passed": largest + HEADERS_BYTES[check.transport]} if largest and check.transport in HEADERS_BYTES else {}
 
 
 def loses_alone(judge: Judge, check: Check, way: Direction, count: Count) -> float | None:

@@ -1,0 +1,103 @@
+"""What verdicts say in numbers: limits that were found, how far others were looked for, and a path that is silent again and again."""
+
+import pytest
+from rules_rows import row, verdict
+
+from vpnprobe.observations.schema import Cause, Direction, Feasibility, LimitKind, Observation, Outcome, Transport, Unit, Verdict
+from vpnprobe.rules import decide, load_default
+
+UDP, IP = Transport.UDP, Transport.IP
+PASS, DEGRADED = Outcome.PASS, Outcome.DEGRADED
+C2S, S2C = Direction.C2S, Direction.S2C
+FAR: dict[str, object] = {"largest_passed": 1492, "longest_packets": 108, "longest_s": 0.3}
+
+
+def openvpn(there: Observation, back: Observation | None = None) -> list[Observation]:
+    handshake = [row(f"openvpn/{name}", UDP, PASS, port=1194) for name in ("reset", "handshake")]
+    return [*handshake, there, back or data(PASS, S2C)]
+
+
+def data(outcome: Outcome, way: Direction, cause: Cause | None = None, received: int | None = None, **detail: object) -> Observation:
+    return row("openvpn/data", UDP, outcome, port=1194, direction=way, cause=cause, received=received, detail={**FAR, **detail})
+
+
+def told(*rows: Observation, protocol: str = "openvpn-udp") -> Verdict:
+    return verdict(decide(rows, rules=load_default(), ports=(1194,)), protocol)
+
+
+def limits(found: Verdict) -> dict[tuple[LimitKind, Direction], tuple[float | None, float | None, Unit]]:
+    return {(one.kind, one.direction): (one.value, one.watched, one.unit) for one in found.limits}
+
+
+def test_what_works_whole_says_how_far_it_was_watched() -> None:
+    found = told(*openvpn(data(PASS, C2S, longest_s=0.5)))
+    assert found.feasibility is Feasibility.FEASIBLE
+    assert limits(found) == {
+        (LimitKind.SIZE, C2S): (None, 1492, Unit.BYTES),
+        (LimitKind.PACKETS, C2S): (None, 108, Unit.PACKETS),
+        (LimitKind.TIME, C2S): (None, 0.5, Unit.SECONDS),
+        (LimitKind.SIZE, S2C): (None, 1492, Unit.BYTES),
+        (LimitKind.PACKETS, S2C): (None, 108, Unit.PACKETS),
+        (LimitKind.TIME, S2C): (None, 0.3, Unit.SECONDS),
+    }
+    assert all(one.observations for one in found.limits)
+
+
+@pytest.mark.parametrize(
+    ("cause", "detail", "expected"),
+    [
+        (Cause.SIZE, {"largest_passing": 1200, "smallest_lost": 1400}, (LimitKind.SIZE, 1200, Unit.BYTES)),
+        (Cause.PACKETS, {"cut_after": 40}, (LimitKind.PACKETS, 40, Unit.PACKETS)),
+        (Cause.RATE, {"packets_per_s": 90, "tried_per_s": 400}, (LimitKind.RATE, 90, Unit.PACKETS_PER_SECOND)),
+    ],
+)
+def test_a_limit_has_its_number(cause: Cause, detail: dict[str, object], expected: tuple[LimitKind, float, Unit]) -> None:
+    found = told(*openvpn(data(DEGRADED, C2S, cause, **detail)))
+    kind, value, unit = expected
+    assert found.feasibility is Feasibility.DEGRADED
+    assert limits(found)[kind, C2S] == (value, None, unit)
+
+
+def test_a_limit_without_a_number_is_none() -> None:
+    found = told(*openvpn(data(DEGRADED, C2S, Cause.RATE)))
+    assert (LimitKind.RATE, C2S) not in limits(found)
+
+
+def test_loss_is_a_share_of_each_direction() -> None:
+    found = told(*openvpn(data(DEGRADED, C2S, Cause.LOSS, received=15), data(DEGRADED, S2C, Cause.LOSS, received=10)))
+    assert limits(found)[LimitKind.LOSS, C2S] == (0.25, None, Unit.SHARE)
+    assert limits(found)[LimitKind.LOSS, S2C] == (0.5, None, Unit.SHARE)
+
+
+def outages(count: int, **detail: object) -> list[Observation]:
+    return [
+        row("path/outage", IP, DEGRADED, cause=Cause.LOSS, name=f"path-outage-{n}", detail={"from_s": n, "to_s": n + 0.5, **detail})
+        for n in range(count)
+    ]
+
+
+def test_a_path_that_is_silent_again_and_again_works_with_loss() -> None:
+    rows = openvpn(data(PASS, C2S))
+    decision = decide([*rows, *outages(6, often=True)], rules=load_default(), ports=(1194,))
+    found = verdict(decision, "openvpn-udp")
+    assert found.feasibility is Feasibility.DEGRADED
+    assert limits(found)[LimitKind.LOSS, Direction.BOTH] == (round(3 / 5.5, 4), None, Unit.SHARE)
+    [said] = [reason for reason in found.because if reason.rule == "outages"]
+    assert "silent 6 times in this run, for 3.0 s in all" in said.text
+    assert decision.recommendation is not None
+    assert sum("silent" in warning for warning in decision.recommendation.warnings) == 1
+
+
+def test_few_outages_are_told_and_take_nothing() -> None:
+    rows = openvpn(data(PASS, C2S))
+    decision = decide([*rows, *outages(2)], rules=load_default(), ports=(1194,))
+    assert verdict(decision, "openvpn-udp").feasibility is Feasibility.FEASIBLE
+    assert decision.recommendation is not None
+    assert sum("silent from" in warning for warning in decision.recommendation.warnings) == 2
+
+
+def test_outages_without_times_are_no_share() -> None:
+    often = row("path/outage", IP, DEGRADED, cause=Cause.LOSS, detail={"often": True})
+    found = told(*openvpn(data(PASS, C2S)), often)
+    assert found.feasibility is Feasibility.DEGRADED
+    assert not [one for one in found.limits if one.kind is LimitKind.LOSS]
