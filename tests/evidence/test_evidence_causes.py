@@ -179,6 +179,17 @@ class TestRefusals:
         assert cause_of(failed) is Cause.IP_PROTOCOL
 
 
+def test_data_of_which_nothing_comes_back_says_nothing_where_the_other_direction_stalls() -> None:
+    """What ends such sessions is not settled, and it may count the packets of both directions."""
+    check = checks.openvpn_reset(Transport.TCP, 1194)._replace(name="data")
+    begun = row(checks.openvpn_reset(Transport.TCP, 1194), BOTH, PASS)
+    stalls = replace(row(check, C2S, NO_ANSWER), sent=100, received=29)
+    failed = explained(row(check, S2C, BLOCKED), stalls, begun)
+    assert (failed.cause, failed.detail["compared_with"]) == (Cause.UNKNOWN, [stalls.id])
+    for other in (replace(stalls, received=0), replace(stalls, received=100), replace(stalls, outcome=PASS)):
+        assert cause_of(row(check, S2C, BLOCKED), other, begun) is Cause.PAYLOAD
+
+
 def test_data_of_which_nothing_comes_back_is_cut_where_the_other_direction_is() -> None:
     """What counts a flow's packets counts those of both directions: on a long path all of one leave before any of the other."""
     data = checks.openvpn_data(Transport.UDP, 1194)

@@ -175,6 +175,8 @@ def _cause_of_payload(
     """A conversation that fails: as its port does, or for what it says. `controls`: a control channel passes, over TCP."""
     if cut := [o for o in others if o.cause is Cause.PACKETS and o.direction is not failed.direction and _is_of_same_sessions(o, failed)]:
         return Cause.PACKETS, _ids(cut)  # What counts packets counts those of both directions: on a long path this one came too late.
+    if stalled := [o for o in others if _stalls_the_other_way(o, failed)]:
+        return Cause.UNKNOWN, _ids(stalled)  # What ends those sessions is not shown, and this direction ends with them.
     if begun := [o for o in passing if _is_earlier_step(o, failed)]:
         return Cause.PAYLOAD, _ids(begun)
     reach = [o for o in others if o.check == "reach" and o.transport is failed.transport and o.port == failed.port]
@@ -192,6 +194,12 @@ def _cause_of_payload(
 def _is_earlier_step(other: Observation, failed: Observation) -> bool:
     """Whether it is a step of the very sessions that fail later: what they say then is what does not pass."""
     return _is_of_same_sessions(other, failed) and comes_before(failed.probe, other.check, failed.check)
+
+
+def _stalls_the_other_way(other: Observation, failed: Observation) -> bool:
+    """Whether it is the same check of the very sessions, of which the other direction came in part and is not said to pass or to fail."""
+    same = other.check == failed.check and other.direction is not failed.direction and _is_of_same_sessions(other, failed)
+    return same and other.outcome is Outcome.NO_ANSWER and 0 < (other.received or 0) < (other.sent or 0)
 
 
 def _is_of_same_sessions(other: Observation, failed: Observation) -> bool:
