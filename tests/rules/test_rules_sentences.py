@@ -64,7 +64,12 @@ def control(outcome: Outcome, **more: object) -> str:
         ),
         (Outcome.NO_ANSWER, {}, "not known: 20 sent got no answer, and silence alone proves nothing."),
         (Outcome.NO_ANSWER, {"detail": {"arrived_at_server": 0}}, "20 sent got no answer, and silence alone proves nothing."),
-        (Outcome.NO_ANSWER, {"detail": {"arrived_at_server": 4}}, "20 sent and came to the server, but nothing there answered:"),
+        (Outcome.NO_ANSWER, {"detail": {"arrived_at_server": 4}}, "20 sent, of which 4 came to the server, but nothing there answered:"),
+        (
+            Outcome.NO_ANSWER,
+            {"detail": {"arrived_at_server": 4, "messages": [{"message": "SCCRP", "direction": "s2c", "sent": 4, "received": 0}]}},
+            "20 sent, of which 4 came to the server, which answered, and no answer came back:",
+        ),
         (Outcome.NO_ANSWER, {"sent": None}, "not known: what was sent got no answer"),
         (Outcome.SKIPPED, {"detail": {"reason": "no raw socket"}}, "not known: it was not tried (no raw socket)."),
         (Outcome.SKIPPED, {}, "not known: it was not tried (no reason given)."),

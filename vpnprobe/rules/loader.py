@@ -57,6 +57,7 @@ WHY_KEYS: Final = (
     "refused",
     "unanswered",
     "unanswered-because",
+    "answers-lost",
     "host-firewall",
     "opened-before",
     "after-server",

@@ -183,6 +183,7 @@ def why(value: Value, rules: RuleSet) -> str:
         ("unwatched", [row for row in open_rows if row.detail.get("unwatched")]),
         ("unanswered-because", [row for row in unanswered if row.detail.get("reason")]),
         ("taken", [row for row in open_rows if row.outcome is Outcome.NO_ANSWER and row.detail.get("program")]),
+        ("answers-lost", [row for row in unanswered if _answers_left(row)]),
         ("unanswered", unanswered),
         ("opened-before", [row for row in open_rows if "opened_before_s" in row.detail]),
         ("after-server", [row for row in open_rows if row.detail.get("after_server")]),
@@ -199,10 +200,17 @@ def why(value: Value, rules: RuleSet) -> str:
                     "mend": _mend(fits),
                     "program": _programs(fits),
                     "sent": _sent(fits),
+                    "came": str(sum(int(row.detail.get("arrived_at_server") or 0) for row in fits)),
                     "refusal": _refusals(fits),
                 },
             )
     return filled(rules.why["not-measured"], {})
+
+
+def _answers_left(row: Observation) -> bool:
+    """Whether the server's end is known to have said anything."""
+    messages = row.detail.get("messages", ())
+    return any(one.get("direction") == Direction.S2C.value and one.get("sent") for one in messages if isinstance(one, Mapping))
 
 
 def _reasons(rows: Iterable[Observation]) -> str:

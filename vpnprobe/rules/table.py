@@ -57,6 +57,7 @@ PLACEHOLDERS: Final = (
     "announced",
     "by",
     "bytes",
+    "came",
     "carried",
     "client",
     "count",
