@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnprobe.conversations.tcp_reassembly import HELD_BYTES, HELD_SEGMENTS, UNKNOWN_GAP, Chunk, TcpReassembly, ahead
+from vpnprobe.conversations.tcp_reassembly import (
+    HELD_BYTES,
+    HELD_SEGMENTS,
+    MOST_UNSEEN_BYTES,
+    UNKNOWN_GAP,
+    UNSEEN_RANGES,
+    Chunk,
+    TcpReassembly,
+    ahead,
+)
 from vpnprobe.wire.ip import TcpFlag
 
 SYN, FIN, RST, ACK = int(TcpFlag.SYN), int(TcpFlag.FIN), int(TcpFlag.RST), int(TcpFlag.ACK)
@@ -48,6 +57,58 @@ class Watcher:
     @property
     def data(self) -> bytes:
         return b"".join(chunk.data for chunk in self.chunks)
+
+
+def answered(acknowledgment: int, watcher: Watcher) -> Watcher:
+    return watcher.saw(1, acknowledgment=acknowledgment, sender=SERVER)
+
+
+def watched() -> Watcher:
+    """A connection whose first 100 bytes were seen and acknowledged, and then not the next 50, but 10 behind them."""
+    return answered(101, Watcher().saw(0, flags=SYN).saw(1, bytes(100))).saw(151, bytes(10))
+
+
+@pytest.mark.parametrize(
+    ("late", "unseen"),
+    [
+        ((), 50),
+        (((101, 50),), 0),
+        (((101, 20),), 30),
+        (((131, 20),), 30),
+        (((111, 10),), 40),
+        (((90, 11),), 50),
+        (((151, 10),), 50),
+        (((101, 10), (141, 10), (111, 30)), 0),
+    ],
+    ids=["never", "whole", "its-head", "its-tail", "its-middle", "before-it", "behind-it", "in-parts"],
+)
+def test_what_was_acknowledged_and_never_seen_is_counted(late: tuple[tuple[int, int], ...], unseen: int) -> None:
+    watcher = answered(161, watched())
+    for sequence, length in late:
+        watcher.saw(sequence, bytes(length))
+    assert watcher.connection.directions[CLIENT].unseen_bytes == unseen
+
+
+def test_what_is_not_acknowledged_may_still_come() -> None:
+    assert answered(101, watched()).connection.directions[CLIENT].unseen_bytes == 0
+
+
+def test_what_was_acknowledged_when_watching_began_went_by_before() -> None:
+    watcher = answered(161, Watcher().saw(0, flags=SYN).saw(1, bytes(100)).saw(151, bytes(10)))
+    assert watcher.connection.directions[CLIENT].unseen_bytes == 0
+
+
+def test_another_numbering_is_no_gap() -> None:
+    far = 101 + MOST_UNSEEN_BYTES + 1
+    watcher = answered(far + 10, answered(101, Watcher().saw(0, flags=SYN).saw(1, bytes(100))).saw(far, bytes(10)))
+    assert watcher.connection.directions[CLIENT].unseen_bytes == 0
+
+
+def test_so_many_gaps_are_remembered() -> None:
+    watcher = answered(1, Watcher().saw(0, flags=SYN))
+    for number in range(UNSEEN_RANGES + 3):
+        answered(20 * number + 21, watcher.saw(20 * number + 11, bytes(10)))
+    assert watcher.connection.directions[CLIENT].unseen_bytes == 10 * UNSEEN_RANGES
 
 
 @given(st.binary(min_size=1, max_size=300), st.lists(st.integers(1, 40), min_size=1, max_size=20), st.integers(0, 2**32 - 1), st.randoms())

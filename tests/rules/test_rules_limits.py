@@ -63,6 +63,12 @@ def test_a_limit_without_a_number_is_none() -> None:
     assert (LimitKind.RATE, C2S) not in limits(found)
 
 
+def test_what_no_number_tells_is_no_limit() -> None:
+    bare = [row("openvpn/data", UDP, DEGRADED, port=1194, direction=way, cause=Cause.STATE) for way in (C2S, S2C)]
+    found = told(*openvpn(*bare))
+    assert (found.feasibility, found.limits) == (Feasibility.DEGRADED, ())
+
+
 def test_loss_is_a_share_of_each_direction() -> None:
     found = told(*openvpn(data(DEGRADED, C2S, Cause.LOSS, received=15), data(DEGRADED, S2C, Cause.LOSS, received=10)))
     assert limits(found)[LimitKind.LOSS, C2S] == (0.25, None, Unit.SHARE)
