@@ -124,9 +124,13 @@ class AnothersServer:
         self.context = context
         self._heard = False
         """Whether a call's data is looked at, or has been: one is enough."""
+        self._ended = False
+        """Whether a call had ended before its data could be looked at."""
 
     async def run(self) -> None:
         await until_sure(self.context, L2TP_CONTROL, self._attempt)
+        if self._ended and not self._heard:
+            self.context.skip(L2TP_DATA, ENDED, Direction.S2C)
 
     async def _attempt(self, moment: Moment) -> None:
         initiator = _initiator(self.context, 1)
@@ -134,6 +138,7 @@ class AnothersServer:
         await over_udp(self.context, initiator, L2TP_CONTROL, closing=initiator.close, moment=moment, further=further)
 
     async def _data(self, initiator: Initiator, driver: Driver) -> None:
+        self._ended |= initiator.failed
         if self._heard or not initiator.in_call:
             return
         self._heard = True
