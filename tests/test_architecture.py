@@ -41,6 +41,7 @@ TESTED_ELSEWHERE: Final = {
     "agents.tracing": ("scenarios/test_scenarios_simulated.py", "places are expectations of scenarios"),
     "agents.remote": ("agents/test_standard_library.py", "it runs as a process of its own"),
     "agents.simulation": ("agents/test_agents_client.py", "whole runs are simulated there"),
+    "rules.silences": ("rules/test_rules_limits.py", "a path that is silent again and again has a limit"),
     "capture.data_records": ("capture/test_capture_openvpn.py", "it is about the data packets of its sessions"),
     "capture.ends": ("capture/test_capture_analysis.py", "it joins the two captures there"),
     "capture.followers": ("capture/test_capture_conversations.py", "one file of cases for all protocols"),

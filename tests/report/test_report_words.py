@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from result_samples import C2S, GRE, TCP, UDP
 
-from vpnprobe.observations.schema import Cause, Direction, Feasibility, Limit, LimitKind, Mode, Observation, Outcome, Transport, Unit
+from vpnprobe.observations.schema import Cause, Direction, Feasibility, Mode, Observation, Outcome, Transport, Unit
 from vpnprobe.report import words
 
 
@@ -127,31 +127,6 @@ def test_a_number_or_the_bracket_that_it_is_in(
 ) -> None:
     row = Observation("1", "mtu", "path-mtu", C2S, UDP, Outcome.PASS, value=value, low=low, high=high, unit=unit)
     assert words.number_words(row) == said
-
-
-@pytest.mark.parametrize(
-    ("limit", "said"),
-    [
-        (Limit(LimitKind.LOSS, 0.12, Unit.SHARE, C2S), "loss 12 %, client → server"),
-        (Limit(LimitKind.SIZE, 1400, Unit.BYTES), "size 1400 bytes, both ways"),
-        (Limit(LimitKind.TIME, None, Unit.SECONDS, watched=60), "no limit of time found up to 60 s, both ways"),
-        (Limit(LimitKind.RATE, None, Unit.PACKETS_PER_SECOND), "no limit of rate found, both ways"),
-    ],
-)
-def test_limits_have_numbers_and_how_far_they_were_looked_for(limit: Limit, said: str) -> None:
-    assert words.limit_words(limit) == said
-
-
-def test_how_far_was_looked_in_the_direction_that_was_watched_least() -> None:
-    found = [
-        Limit(LimitKind.LOSS, 0.12, Unit.SHARE, C2S),
-        Limit(LimitKind.SIZE, None, Unit.BYTES, C2S, watched=1492),
-        Limit(LimitKind.SIZE, None, Unit.BYTES, Direction.S2C, watched=1400),
-        Limit(LimitKind.PACKETS, None, Unit.PACKETS, C2S, watched=108),
-        Limit(LimitKind.RATE, None, Unit.PACKETS_PER_SECOND, C2S, watched=500),
-    ]
-    assert words.watched_words(found) == "Its data was tried in packets of up to 1400 bytes and sessions of up to 108 packets."
-    assert words.watched_words(found[:1]) == ""
 
 
 def test_every_member_of_every_closed_set_has_words() -> None:

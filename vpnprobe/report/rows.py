@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from vpnprobe.observations.schema import Direction, Feasibility, Observation, Outcome, Recommendation, Result, Verdict
+from vpnprobe.report.limit_words import limit_words, watched_words
 from vpnprobe.report.sessions import SAID, message_facts, session_facts
 from vpnprobe.report.story import is_stopped, place_in_order, place_words
 from vpnprobe.report.words import (
@@ -17,7 +18,6 @@ from vpnprobe.report.words import (
     count_words,
     direction_words,
     feasibility_mark,
-    limit_words,
     number_words,
     outcome_mark,
     port_words,
@@ -26,7 +26,6 @@ from vpnprobe.report.words import (
     question_words,
     value_words,
     visible,
-    watched_words,
 )
 
 SAID_ELSEWHERE: Final = frozenset({"form", "hops", "reached", "messages", "compared_with", "lost_direction", "state", "proof"}) | SAID
