@@ -66,7 +66,8 @@ def short(row: Observation) -> tuple[Outcome, Cause | None]:
 def test_data_that_all_comes_passes_and_tells_its_sizes(transport: Transport, way: Direction) -> None:
     row = row_of(packets(transport, way), way)
     assert (row.outcome, row.sent, row.received) == (Outcome.PASS, 24, 24)
-    assert row.detail == {"sessions": 1, "by_size": {str(size): [4, 4] for size in SIZES}, "proof": "peer"}
+    furthest = {"longest_packets": 24, "longest_s": 0.069, "largest_passed": max(SIZES)}
+    assert row.detail == {"sessions": 1, "by_size": {str(size): [4, 4] for size in SIZES}, **furthest, "proof": "peer"}
 
 
 def test_many_sizes_are_told_as_ranges() -> None:
@@ -77,7 +78,7 @@ def test_many_sizes_are_told_as_ranges() -> None:
 
 def test_sizes_that_are_not_known_are_left_out() -> None:
     rows = [replace(row, size=0) for row in packets()]
-    assert row_of(rows).detail == {"sessions": 1, "by_size": {}, "proof": "peer"}
+    assert row_of(rows).detail == {"sessions": 1, "by_size": {}, "longest_packets": 24, "longest_s": 0.069, "proof": "peer"}
 
 
 @pytest.mark.parametrize(("lost", "expected"), [({5}, (Outcome.PASS, None)), ({5, 11}, (Outcome.DEGRADED, Cause.LOSS))])

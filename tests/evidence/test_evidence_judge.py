@@ -33,7 +33,7 @@ class TestPackets:
     def test_pass(self) -> None:
         found = judged(trip(checks.GRE_BARE, C2S, keys(6), keys(6)))[GRE_C2S]
         assert (found.outcome, found.sent, found.received, found.error_bound) == (Outcome.PASS, 6, 6, None)
-        assert found.detail == {"form": "bare", "proof": "peer"}
+        assert found.detail == {"form": "bare", "largest_passed": 34, "proof": "peer"}
         assert found.family == 4
 
     def test_blocked_by_the_peers_word(self) -> None:

@@ -1,5 +1,5 @@
-"""What is missing of the packets that an end numbers one after another: in calls of PPTP (RFC 2637 section 4.1), ESP (RFC 4303 section
-2.2), AH, the data of WireGuard and that of OpenVPN's AEAD ciphers.
+"""What is missing of the packets that an end numbers one after another, as calls in GRE (RFC 2637 section 4.1), ESP (RFC 4303 section 2.2),
+AH and other tunnels do.
 
 A number that is missing between two that were seen is of a packet that did not come to the place of the capture, or that the capture lost
 or left out. Packets that overtake others are waited for. Where the numbers do not look like a count of what goes by here, nothing is said.
