@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -417,6 +418,14 @@ def test_the_number_of_processes_changes_nothing() -> None:
     alone, together = (list(campaign(11, range(2), processes=processes)) for processes in (1, 2))
     assert alone == together
     assert [one.draw.number for one in alone] == [0, 1]
+
+
+def test_who_interrupts_waits_for_no_draw_under_way() -> None:
+    judged = campaign(11, range(1000), processes=2)
+    assert next(judged).draw.number == 0
+    with pytest.raises(KeyboardInterrupt):
+        judged.throw(KeyboardInterrupt)  # type: ignore[attr-defined]
+    assert active_children() == []
 
 
 def test_a_run_that_cannot_pair_or_breaks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,13 @@ What comes of a draw depends on it alone, and results are taken in the order of 
 
 import signal
 import traceback
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
+from itertools import islice
+from multiprocessing import active_children, get_context
 from typing import Final
 
 from vpnprobe.agents.simulation import CONTROL_PORT, measure_simulated
@@ -23,7 +25,8 @@ from vpnprobe.probes.settings import Settings
 from vpnprobe.rules import decide, load_default
 from vpnprobe.transports.topology import Topology
 
-_NO_INTERRUPTS: Final = (signal.SIGINT, signal.SIG_IGN)
+AHEAD: Final = 8
+"""Draws for each process that are under way or wait: some take many times as long as others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,20 @@ def campaign(seed: int, numbers: Iterable[int], *, processes: int) -> Iterator[J
     if processes == 1:
         yield from map(judge_draw, drawn)
         return
-    # A terminal's Ctrl-C comes to all of them, and is for the one that gathers.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=signal.signal, initargs=_NO_INTERRUPTS) as pool:
-        yield from pool.map(judge_draw, drawn)
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_leave_interrupts_to_the_parent) as pool:
+        try:
+            # Not `pool.map`: what it cancels then, the pool cannot mark as broken, and says so in a traceback.
+            waiting = deque(pool.submit(judge_draw, one) for one in islice(drawn, AHEAD * processes))
+            while waiting:
+                yield waiting.popleft().result()
+                waiting.extend(pool.submit(judge_draw, one) for one in islice(drawn, 1))
+        except KeyboardInterrupt:
+            for worker in active_children():  # A draw may take minutes.
+                worker.kill()
+            raise
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    """What ends the whole group of processes, as a terminal's Ctrl-C does, is for the one that gathers."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
