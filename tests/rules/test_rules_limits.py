@@ -6,7 +6,7 @@ from rules_rows import row, verdict
 from vpnprobe.observations.schema import Cause, Direction, Feasibility, LimitKind, Observation, Outcome, Transport, Unit, Verdict
 from vpnprobe.rules import decide, load_default
 
-UDP, IP = Transport.UDP, Transport.IP
+TCP, UDP, IP = Transport.TCP, Transport.UDP, Transport.IP
 PASS, DEGRADED = Outcome.PASS, Outcome.DEGRADED
 C2S, S2C = Direction.C2S, Direction.S2C
 FAR: dict[str, object] = {"largest_passed": 1492, "longest_packets": 108, "longest_s": 0.3}
@@ -89,9 +89,22 @@ def test_a_path_that_is_silent_again_and_again_works_with_loss() -> None:
     assert found.feasibility is Feasibility.DEGRADED
     assert limits(found)[LimitKind.LOSS, Direction.BOTH] == (round(3 / 5.5, 4), None, Unit.SHARE)
     [said] = [reason for reason in found.because if reason.rule == "outages"]
-    assert "silent 6 times in this run, for 3.0 s in all" in said.text
+    assert "lost 6 times in this run, for 3.0 s in all" in said.text
     assert decision.recommendation is not None
-    assert sum("silent" in warning for warning in decision.recommendation.warnings) == 1
+    assert sum("was lost 6 times" in warning for warning in decision.recommendation.warnings) == 1
+
+
+@pytest.mark.parametrize(("lost", "expected"), [(0, Feasibility.FEASIBLE), (10, Feasibility.DEGRADED)])
+def test_what_is_not_over_udp_shares_that_where_its_own_packets_are_lost_too(lost: int, expected: Feasibility) -> None:
+    """A policer of UDP alone may look so."""
+    rows = [
+        *(row(f"openvpn/{name}", TCP, PASS, port=1194) for name in ("reset", "handshake")),
+        *(row("openvpn/data", TCP, PASS, port=1194, direction=way) for way in (C2S, S2C)),
+        *(row("quality/loss", TCP, PASS, direction=way, sent=100, received=100 - lost) for way in (C2S, S2C)),
+    ]
+    found = told(*rows, *outages(6, often=True), protocol="openvpn-tcp")
+    assert found.feasibility is expected
+    assert any(reason.rule == "outages" for reason in found.because) is (expected is Feasibility.DEGRADED)
 
 
 def test_few_outages_are_told_and_take_nothing() -> None:

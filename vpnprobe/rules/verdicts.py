@@ -207,7 +207,9 @@ def _working(
     counted = _counted(rows, observations)
     own = tuple(row for row in degraded if row.cause in (None, Cause.LOSS))
     around = () if own else _lossy_around(rests_on, counted, observations)
-    silences = silent_often(observations)
+    # Mostly it is UDP that shows them. What has other packets of its own shares them where those are lost too.
+    shares = counted.share > WORTH_A_WORD or any(row.transport is Transport.UDP for row in rows)
+    silences = silent_often(observations) if shares else ()
     lossy = own or around or silences
     limited = tuple(row for row in degraded if row.cause not in (None, Cause.LOSS))
     before = judged[: judged.index(working)]
