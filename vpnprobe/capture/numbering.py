@@ -95,10 +95,14 @@ class Count:
             gap.filled += gap.first <= number <= gap.last
 
     @property
+    def tells(self) -> bool:
+        """Whether they look like a count of what goes by. Where more is missing than was seen, others have part of it, or one frame holds
+        many packets."""
+        return self.counts and self.span <= 2 * self.seen
+
+    @property
     def missing(self) -> int:
-        """0 where more is missing than was seen: then others have part of the count, or one frame holds many packets."""
-        missing = self.span - self.seen
-        return missing if self.counts and missing <= self.seen else 0
+        return self.span - self.seen
 
     @property
     def frames(self) -> list[int]:
@@ -135,6 +139,6 @@ class Numbering:
     @property
     def missing(self) -> tuple[int, int, list[int]]:
         """How many numbers are missing, of how many; and the first frames that follow a gap."""
-        counts = [count for count in self._series.values() if count.counts]
+        counts = [count for count in self._series.values() if count.tells]
         frames = sorted(frame for count in counts if count.missing for frame in count.frames)
         return sum(count.missing for count in counts), sum(count.span for count in counts), frames[:GAPS_TOLD]

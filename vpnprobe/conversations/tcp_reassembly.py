@@ -164,6 +164,7 @@ class StreamDirection(Generic[EndT]):
         if not repeated and not late:
             self._next, self._gap, self._held_bytes = following, 0, 0
             self._held.clear()
+            self._unseen, self._first_acknowledged = [], None
 
     def _first_held(self) -> int:
         return min(self._held, key=lambda sequence: ahead(sequence, self._next))

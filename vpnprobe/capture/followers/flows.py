@@ -15,7 +15,7 @@ from vpnprobe.wire.ip import IpProtocol
 WHOLE_BYTES: Final = 1500
 """Of an IP payload. Where a host leaves segmentation to its interface (UDP GSO, GRO), a larger frame holds several datagrams."""
 TOLD_FROM: Final = 1000
-"""Of so many numbers at most one that is missing is told."""
+"""One that is missing is told of so many numbers at most: fewer losses are none worth a word."""
 EARLIEST_DATE: Final = 366 * 86_400.0
 """Times below are those of printed traces without dates."""
 ROAMED_SHOWN: Final = 32
@@ -182,7 +182,7 @@ class Flow:
         found: list[Fact] = []
         for end, (by, to) in ((client, ("client", "server")), (self.other(client), ("server", "client"))):
             missing, span, frames = self._numbering[end].missing if end in self._numbering else (0, 0, [])
-            if missing * TOLD_FROM >= span > 0 < missing:
+            if missing and missing * TOLD_FROM >= span:
                 found.append({"fact": "numbers-missing", "by": by, "to": to, "times": missing, "of": span, "frames": frames})
         yield from sorted(found, key=lambda fact: -fact["times"])
 
