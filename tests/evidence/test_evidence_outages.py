@@ -139,3 +139,16 @@ def test_an_outage_of_one_direction_is_one_of_the_other_where_nothing_came_meanw
     assert shared([*lost, *around], [1.2], elsewhere) == ()
     assert shared([lost[0], *around], [], elsewhere) == ()
     assert shared(around, [], elsewhere) == ()
+
+
+def test_a_kind_that_loses_nearly_everything_beside_one_that_loses_nothing_is_no_outage() -> None:
+    """Moments in which only this kind is sent: runs of its losses are as long as its own loss makes them."""
+    found = 0
+    for seed in range(200):
+        rng = random.Random(seed)
+        clean = [Fate(number / 100, True, UDP, kind="clean") for number in range(300)]
+        lossy = [
+            Fate(3 + number / 100, rng.random() >= 0.9, UDP, number, flow=f"session {number % 3}", kind="lossy") for number in range(300)
+        ]
+        found += bool(outages([*clean, *lossy]))
+    assert found <= 2

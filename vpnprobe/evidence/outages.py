@@ -10,6 +10,8 @@ what is lost. Pure.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from math import prod, sqrt
 from typing import Final
 
 from vpnprobe.observations.schema import Transport
@@ -17,6 +19,8 @@ from vpnprobe.observations.schema import Transport
 LEAST_LOST: Final = 6
 LEAST_S: Final = 0.02
 """What a full queue drops leaves at one moment."""
+WEIGHT: Final = 2
+"""So many packets of the whole path count as a kind's own, where its loss is estimated."""
 CHANCE: Final = 1e-3
 """Of so long a run of losses anywhere in the record, by the loss that there is besides."""
 
@@ -33,6 +37,8 @@ class Fate:
     """The number of its block; None: it is no control."""
     flow: str = ""
     """The session that it is one packet of; empty: it is a packet by itself."""
+    kind: str = ""
+    """What is lost alike, since a filter or a policer takes it alike: the check, or empty for what is not told apart."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -60,12 +66,32 @@ def outages(fates: Iterable[Fate], came_at: Sequence[float] = ()) -> tuple[Outag
     silent = {number for number, came in blocks.items() if not any(came)}
     last = {fate.flow: fate.at for fate in ordered if fate.came}
     runs = [run for run in _runs_of_losses(ordered) if _is_together(run, silent, last)]
-    everything, in_runs = sum(not fate.came for fate in ordered), sum(map(len, runs))
-    # Before the loss besides is known, each run is taken for an outage and for none of it.
-    besides = (everything - in_runs + 1) / (len(ordered) - in_runs + 2) if ordered else 1.0
-    long = (run for run in runs if len(ordered) * besides ** len(run) <= CHANCE)
+    besides = _loss_besides(ordered)
+    long = (run for run in runs if len(ordered) * prod(besides[fate.kind] for fate in run) <= CHANCE)
     found = (run for run in long if not any(run[0].at < at < run[-1].at for at in came_at))
     return tuple(Outage(run[0].at, run[-1].at, len(run)) for run in found)
+
+
+def _loss_besides(ordered: Sequence[Fate]) -> Mapping[str, float]:
+    """The share that is lost of each kind without an outage: of what left right after a packet that came.
+
+    However long a run of losses is, only its first packet is among these, and where each packet is lost by itself they are like all others.
+    Of a kind with few of them the path's share stands in. A standard error is added,
+    so that an estimate that is too low by chance makes no outage of what is lost anyway.
+    """
+    asked: Counter[str] = Counter()
+    lost: Counter[str] = Counter()
+    for before, fate in pairwise(ordered):
+        if before.came:
+            asked[fate.kind] += 1
+            lost[fate.kind] += not fate.came
+    everywhere = (lost.total() + 1) / (asked.total() + 2)
+    found = {}
+    for kind in {fate.kind for fate in ordered}:
+        packets = asked[kind] + WEIGHT
+        share = (lost[kind] + WEIGHT * everywhere) / packets
+        found[kind] = min(1.0, share + sqrt(share * (1 - share) / packets))
+    return found
 
 
 def shared(fates: Iterable[Fate], came_at: Sequence[float], elsewhere: Iterable[Outage]) -> tuple[Outage, ...]:

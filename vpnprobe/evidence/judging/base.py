@@ -166,9 +166,9 @@ class Judge:
         for check, counts in self.packet_counts.items():
             count = counts.total(way)
             if count.received and check.transport is not Transport.TCP and self.would_have_recorded(check, way):
-                data = kind_of(check) is Kind.DATA
+                data, kind = kind_of(check) is Kind.DATA, identifier(check, way)
                 fates += [
-                    Fate(at, key in count.received, check.transport, flow=session_part(key) if data else "")
+                    Fate(at, key in count.received, check.transport, flow=session_part(key) if data else "", kind=kind)
                     for key, at in count.sent.items()
                 ]
         return fates
