@@ -6,7 +6,7 @@ from rules_rows import row, verdict
 from vpnprobe.observations.schema import Cause, Direction, Feasibility, LimitKind, Observation, Outcome, Transport, Unit, Verdict
 from vpnprobe.rules import decide, load_default
 
-TCP, UDP, IP = Transport.TCP, Transport.UDP, Transport.IP
+TCP, UDP, GRE, IP = Transport.TCP, Transport.UDP, Transport.GRE, Transport.IP
 PASS, DEGRADED = Outcome.PASS, Outcome.DEGRADED
 C2S, S2C = Direction.C2S, Direction.S2C
 FAR: dict[str, object] = {"largest_passed": 1492, "longest_packets": 108, "longest_s": 0.3}
@@ -77,7 +77,14 @@ def test_loss_is_a_share_of_each_direction() -> None:
 
 def outages(count: int, **detail: object) -> list[Observation]:
     return [
-        row("path/outage", IP, DEGRADED, cause=Cause.LOSS, name=f"path-outage-{n}", detail={"from_s": n, "to_s": n + 0.5, **detail})
+        row(
+            "path/outage",
+            IP,
+            DEGRADED,
+            cause=Cause.LOSS,
+            name=f"path-outage-{n}",
+            detail={"from_s": n, "to_s": n + 0.5, "transports": ["gre", "udp"], **detail},
+        )
         for n in range(count)
     ]
 
@@ -107,6 +114,17 @@ def test_what_is_not_over_udp_shares_that_where_its_own_packets_are_lost_too(los
     assert any(reason.rule == "outages" for reason in found.because) is (expected is Feasibility.DEGRADED)
 
 
+@pytest.mark.parametrize(("transports", "expected"), [(["udp"], Feasibility.FEASIBLE), (["gre", "udp"], Feasibility.DEGRADED)])
+def test_outages_count_for_a_protocol_whose_packets_they_took(transports: list[str], expected: Feasibility) -> None:
+    """PPTP is carried by GRE, which few packets tell of."""
+    rows = [
+        row("tcp/reach", TCP, PASS, port=1723),
+        row("pptp/control", TCP, PASS, port=1723),
+        *(row(name, GRE, PASS, direction=way, form="in-call") for way in (C2S, S2C) for name in ("gre/passthrough", "pptp/lcp")),
+    ]
+    assert told(*rows, *outages(6, often=True, transports=transports), protocol="pptp").feasibility is expected
+
+
 def test_few_outages_are_told_and_take_nothing() -> None:
     rows = openvpn(data(PASS, C2S))
     decision = decide([*rows, *outages(2)], rules=load_default(), ports=(1194,))
@@ -116,7 +134,7 @@ def test_few_outages_are_told_and_take_nothing() -> None:
 
 
 def test_outages_without_times_are_no_share() -> None:
-    often = row("path/outage", IP, DEGRADED, cause=Cause.LOSS, detail={"often": True})
+    often = row("path/outage", IP, DEGRADED, cause=Cause.LOSS, detail={"often": True, "transports": ["udp"]})
     found = told(*openvpn(data(PASS, C2S)), often)
     assert found.feasibility is Feasibility.DEGRADED
     assert not [one for one in found.limits if one.kind is LimitKind.LOSS]

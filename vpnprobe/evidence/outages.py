@@ -9,7 +9,7 @@ what is lost. Pure.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from math import prod, sqrt
 from typing import Final
@@ -48,6 +48,8 @@ class Outage:
     from_s: float
     to_s: float
     lost: int
+    transports: frozenset[Transport] = field(default=frozenset(), compare=False)
+    """What it took packets of."""
 
     def takes(self, at: float) -> bool:
         return self.from_s <= at <= self.to_s
@@ -69,7 +71,11 @@ def outages(fates: Iterable[Fate], came_at: Sequence[float] = ()) -> tuple[Outag
     besides = _loss_besides(ordered)
     long = (run for run in runs if len(ordered) * prod(besides[fate.kind] for fate in run) <= CHANCE)
     found = (run for run in long if not any(run[0].at < at < run[-1].at for at in came_at))
-    return tuple(Outage(run[0].at, run[-1].at, len(run)) for run in found)
+    return tuple(_outage(run) for run in found)
+
+
+def _outage(run: Sequence[Fate]) -> Outage:
+    return Outage(run[0].at, run[-1].at, len(run), frozenset(fate.transport for fate in run))
 
 
 def _loss_besides(ordered: Sequence[Fate]) -> Mapping[str, float]:
@@ -101,7 +107,7 @@ def shared(fates: Iterable[Fate], came_at: Sequence[float], elsewhere: Iterable[
     for outage in elsewhere:
         run = max(_runs_of_losses([fate for fate in ordered if outage.takes(fate.at)]), key=len, default=[])
         if len(run) > 1 and not any(run[0].at < at < run[-1].at for at in came_at):
-            found.append(Outage(run[0].at, run[-1].at, len(run)))
+            found.append(_outage(run))
     return tuple(found)
 
 

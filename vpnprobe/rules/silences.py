@@ -12,6 +12,12 @@ def silent_often(rows: Sequence[Observation]) -> tuple[Observation, ...]:
     return tuple(row for row in rows if (row.probe, row.check) == ("path", "outage") and row.detail.get("often"))
 
 
+def taken_by(outages: Sequence[Observation], rows: Sequence[Observation]) -> bool:
+    """Whether the outages took packets of what the rows were carried by: a policer of UDP leaves GRE and TCP alone."""
+    taken = {transport for row in outages for transport in row.detail.get("transports", ())}
+    return any(row.transport.value in taken for row in rows)
+
+
 def silence_reasons(outages: Sequence[Observation], rules: RuleSet) -> tuple[Reason, ...]:
     """How often the path was silent, and for how long in all; nothing where `outages` is empty."""
     words = {"times": str(len(outages)), "seconds": f"{_seconds(outages):.1f}"}

@@ -22,7 +22,7 @@ from vpnprobe.rules.limits import limits_of
 from vpnprobe.rules.logic import Finding, Part, Reading, Value, distinct, evaluate
 from vpnprobe.rules.model import PLAIN, PROFILE, Need, ProtocolTraits, RuleSet, Security, Setting, Truth, Weight
 from vpnprobe.rules.sentences import filled, form_words, grouped, in_words, told
-from vpnprobe.rules.silences import silence_limits, silence_reasons, silent_often
+from vpnprobe.rules.silences import silence_limits, silence_reasons, silent_often, taken_by
 
 _WEIGHTS = list(Weight)
 UNFELT: Final = frozenset({"port", "wrap"})
@@ -207,9 +207,9 @@ def _working(
     counted = _counted(rows, observations)
     own = tuple(row for row in degraded if row.cause in (None, Cause.LOSS))
     around = () if own else _lossy_around(rests_on, counted, observations)
-    # Mostly it is UDP that shows them. What has other packets of its own shares them where those are lost too.
-    shares = counted.share > WORTH_A_WORD or any(row.transport is Transport.UDP for row in rows)
-    silences = silent_often(observations) if shares else ()
+    silences = silent_often(observations)
+    if counted.share <= WORTH_A_WORD and not taken_by(silences, rows):
+        silences = ()
     lossy = own or around or silences
     limited = tuple(row for row in degraded if row.cause not in (None, Cause.LOSS))
     before = judged[: judged.index(working)]

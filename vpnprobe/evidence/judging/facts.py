@@ -73,7 +73,8 @@ def outages_of(judge: Judge) -> list[Observation]:
     for outage, way in found:
         if together and outage.from_s <= together[-1][0].to_s:
             before, other = together.pop()
-            whole = Outage(before.from_s, max(before.to_s, outage.to_s), before.lost + outage.lost)
+            transports = before.transports | outage.transports
+            whole = Outage(before.from_s, max(before.to_s, outage.to_s), before.lost + outage.lost, transports)
             together.append((whole, way if way is other else Direction.BOTH))
         else:
             together.append((outage, way))
@@ -94,7 +95,12 @@ def _outage(number: int, outage: Outage, way: Direction, began: float, often: Ma
         cause=Cause.LOSS,
         sent=outage.lost,
         received=0,
-        detail={"from_s": round(outage.from_s - began, 2), "to_s": round(outage.to_s - began, 2), **often},
+        detail={
+            "from_s": round(outage.from_s - began, 2),
+            "to_s": round(outage.to_s - began, 2),
+            "transports": sorted(transport.value for transport in outage.transports),
+            **often,
+        },
     )
 
 
