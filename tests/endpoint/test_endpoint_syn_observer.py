@@ -74,6 +74,43 @@ def test_what_is_no_attempt_of_ours_is_left_out() -> None:
     assert wire.noted == []
 
 
+def syn_ack(number: int = 9) -> TcpSegment:
+    return TcpSegment(1723, 40000, 100, number + 1, TcpFlag.SYN | TcpFlag.ACK)
+
+
+def rst(number: int = 10) -> TcpSegment:
+    return TcpSegment(40000, 1723, number, flags=TcpFlag.RST)
+
+
+def answers(wire: Wire) -> list[tuple[str, str]]:
+    return [(row.key, row.message) for row in wire.recorder.packet_records if row.movement is Movement.RECEIVED]
+
+
+def test_an_answer_that_nobody_waited_for_any_more_came_all_the_same() -> None:
+    wire = Wire()
+    wire.shows(syn())
+    wire.recorder.attempts_over.add((checks.tcp_reach(1723), wire.key))
+    for _ in range(2):  # A server says it again until it is refused.
+        wire.shows(syn_ack(), outgoing=False)
+        wire.shows(rst())
+    assert answers(wire) == [(wire.key, "SYN-ACK")] * 2
+
+
+@pytest.mark.parametrize("told", ["waited for", "not refused", "refused for something else", "rejected by a firewall before"])
+def test_an_answer_that_may_not_have_come_through_is_none(told: str) -> None:
+    wire = Wire()
+    wire.shows(syn())
+    if told == "rejected by a firewall before":
+        wire.shows(syn_ack(), outgoing=False)
+        wire.shows(rst())
+    if told != "waited for":
+        wire.recorder.attempts_over.add((checks.tcp_reach(1723), wire.key))
+    wire.shows(syn_ack(), outgoing=False)
+    if told != "not refused":
+        wire.shows(rst(11 if told == "refused for something else" else 10))
+    assert answers(wire) == []
+
+
 @given(st.binary(max_size=60))
 @pytest.mark.parametrize("head", [b"", bytes.fromhex("4500 0028 0001 0000 4006 0000 c0000201 c6336407")])
 def test_bytes_that_cannot_be_read_give_nothing(head: bytes, data: bytes) -> None:

@@ -182,6 +182,18 @@ class TestConnections:
         found = judged(rows)["tcp-reach-tcp-443-both"]
         assert (found.outcome, found.detail["lost_direction"], found.detail["arrived_at_server"]) == (Outcome.BLOCKED, "s2c", 4)
 
+    def test_a_port_to_which_another_check_came_through_is_not_blocked(self) -> None:
+        """As where a policer takes what is more than so many packets a second."""
+        lost = trip(TCP, C2S, keys(4), [], message="SYN")
+        found = judged([*lost, *self.reset(443)], sees=True)["tcp-reach-tcp-443-both"]
+        assert (found.outcome, found.cause, found.sent, found.received) == (Outcome.DEGRADED, Cause.UNKNOWN, 4, 0)
+        assert judged([*lost, *self.reset(80)], sees=True)["tcp-reach-tcp-443-both"].outcome is Outcome.BLOCKED
+
+    def reset(self, port: int) -> list[PacketRecord]:
+        check = Check("openvpn", "reset", Transport.TCP, port)
+        there = trip(check, C2S, ["one"], ["one"], message="P_CONTROL_HARD_RESET_CLIENT_V2")
+        return [*there, *trip(check, S2C, ["one"], ["one"], message="P_CONTROL_HARD_RESET_SERVER_V2")]
+
     def test_loss_either_way_counts_into_the_bound(self) -> None:
         rows = trip(TCP, C2S, keys(6), [], message="SYN")
         clear = judged(rows)["tcp-reach-tcp-443-both"].error_bound

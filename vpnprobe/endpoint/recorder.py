@@ -55,6 +55,8 @@ class Recorder:
         """Rows beyond MOST_ROWS that were not kept."""
         self.attempts: set[tuple[Check, str]] = set()
         """Connection attempts of this end's own, by check and key."""
+        self.attempts_over: set[tuple[Check, str]] = set()
+        """Those of them that did not come up and are waited for no more."""
         self.said = Said()
         self._block: int | None = None
         self.withheld: Counter[Check] = Counter()

@@ -117,8 +117,12 @@ class ConnectionAttempts:
         try:
             stream = await context.stack.connect(self.remote, deadline_s=CONNECT_DEADLINE_S, on_bound=bound)
         except ConnectError as error:
+            context.recorder.attempts_over.add((self.check, key))
             self._failed(error, key)
             return
+        except asyncio.CancelledError:
+            context.recorder.attempts_over.add((self.check, key))
+            raise
         context.recorder.received(self.check, key, message="SYN-ACK", source=self.remote)
         self.up.set()
         try:

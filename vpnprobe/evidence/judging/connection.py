@@ -14,6 +14,7 @@ from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
 
 ANOTHER: Final = "connections come up, but the agent behind the port sees none: something in between answers in its name"
 UNANSWERED: Final = "the connection reached the host, which answered nothing: its own firewall, or nothing listens"
+OTHERS: Final = "other connections to this port came up in the same run: something takes some of them, as a limit on their number does"
 KEPT: Final = {
     "host": "server",
     "reason": "the connection reaches the server, whose own firewall (or port forwarding) keeps it from the program there, or its answer",
@@ -67,6 +68,8 @@ def _kept(judge: Judge, check: Check) -> dict[str, Any]:
 
 def _silent(judge: Judge, check: Check, found: Observation, counts: PacketCounts) -> Observation:
     """Lost on the way there, or the answer on the way back; or the client's own firewall keeps one of the two."""
+    if _came_up_otherwise(judge, check):
+        return replace(found, outcome=Outcome.DEGRADED, cause=Cause.UNKNOWN, detail={**found.detail, "reason": OTHERS})
     for way in (Direction.S2C, Direction.C2S):
         if judge.kept_by_host(check, way):
             kept = replace(found, outcome=Outcome.NO_ANSWER, detail={**found.detail, "lost_direction": way.value})
@@ -82,6 +85,12 @@ def _silent(judge: Judge, check: Check, found: Observation, counts: PacketCounts
     lost = {"lost_direction": (Direction.S2C if arrived else Direction.C2S).value} if arrived or told else {}
     silent = replace(found, outcome=outcome, error_bound=bound, detail={**found.detail, **lost})
     return judge.refused_or(silent, check, Direction.C2S)
+
+
+def _came_up_otherwise(judge: Judge, check: Check) -> bool:
+    """Whether the other end said anything in a connection to this port that another check made."""
+    others = (other for other in judge.packet_counts if other != check and (other.transport, other.port) == (check.transport, check.port))
+    return any(judge.packet_counts[other].total(Direction.S2C).received for other in others if other.family == check.family)
 
 
 def _arrivals_are_told(judge: Judge, check: Check) -> bool:
