@@ -80,7 +80,6 @@ LEFT_OUT: Final = frozenset(
 )
 """Scenarios that `make test` simulates alone: they are slow, need netem, or show once more what others show."""
 KNOWN_WRONG_IN_NAMESPACES: Final[Mapping[str, str]] = {
-    "mtu-black-hole": "runs do not end within a minute: sessions over TCP stall one after the other, since their segments are too large",
 }
 """Scenarios that real TCP makes harder than the simulated one."""
 

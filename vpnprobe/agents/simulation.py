@@ -15,6 +15,7 @@ from vpnprobe.errors import CannotRun
 from vpnprobe.probes.settings import Settings
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
 from vpnprobe.transports.stack import Capability, ConnectError, Endpoint, TcpStream
+from vpnprobe.transports.tls import SEGMENT_BYTES
 from vpnprobe.transports.topology import CLIENT, SERVER, Topology
 
 CONTROL_PORT = 7117
@@ -56,13 +57,13 @@ async def _measure(
     async def connect() -> TcpStream:
         remote = Endpoint(address, CONTROL_PORT)
         try:
-            return await client.connect(remote, deadline_s=CONNECT_DEADLINE_S)
+            return await client.connect(remote, deadline_s=CONNECT_DEADLINE_S, segment_bytes=SEGMENT_BYTES)
         except ConnectError as error:
             raise CannotRun(why_not(remote, error.failure)) from error
 
     async def serve() -> None:
         agent.start()
-        await server.listen(connected, port=CONTROL_PORT)
+        await server.listen(connected, port=CONTROL_PORT, segment_bytes=SEGMENT_BYTES)
         agent.responders.reserve(CONTROL_PORT)
 
     loop = asyncio.get_running_loop()

@@ -3,15 +3,26 @@
 from collections.abc import Sequence
 
 from vpnprobe.conversations.openvpn_session import SessionEnd
-from vpnprobe.conversations.tunnel_echo import OUTER_SIZES, STREAM_SIZES, TCP_CARRIER_BYTES, UDP_CARRIER_BYTES, EchoRun, TunnelEcho
+from vpnprobe.conversations.tunnel_echo import (
+    OUTER_SIZES,
+    STREAM_SIZES,
+    STREAM_TURNS,
+    TCP_CARRIER_BYTES,
+    UDP_CARRIER_BYTES,
+    EchoRun,
+    TunnelEcho,
+)
 
 
 class EchoingEnd(SessionEnd, TunnelEcho):
     """An end that sends echo requests through the tunnel, and answers the peer's."""
 
     def echo_run(self, count: int) -> EchoRun:
-        """As many requests, told from other sessions' by this one's ID."""
-        return EchoRun(int.from_bytes(self.session_id[:2], "big"), count, STREAM_SIZES if self.stream else OUTER_SIZES)
+        """As many requests, told from other sessions' by this one's ID. Over TCP their order is that ID's as well."""
+        identifier = int.from_bytes(self.session_id[:2], "big")
+        if not self.stream:
+            return EchoRun(identifier, count, OUTER_SIZES)
+        return EchoRun(identifier, count, STREAM_SIZES, turn=STREAM_TURNS[self.session_id[-1] % len(STREAM_TURNS)])
 
     @property
     def answered(self) -> bool:

@@ -18,6 +18,9 @@ OUTER_SIZES: Final = (128, 576, 1200, 1400, 1450, 1492)
 """Bytes of the outer IP packet; the last is the largest that VPN programs send with their defaults, as on lines with PPPoE."""
 STREAM_SIZES: Final = (128, 576, 1400)
 """Over TCP, whose segments are the system's to cut, sizes tell less."""
+STREAM_TURNS: Final = (STREAM_SIZES, (128, 128, 576, 576, 1400, 1400))
+"""Orders in which sizes take turns over TCP. Nothing comes behind a packet that is too large: another session's has to be at another place,
+or it is as if streams were cut there."""
 FULL_TURNS: Final = 4
 """How often the sizes take turns; the rest of a longer run is of the first size, for those who count packets."""
 LEAST_ABOVE: Final = 2
@@ -65,7 +68,7 @@ class EchoRun:
     count: int
     """How many in all."""
     sizes: tuple[int, ...] = OUTER_SIZES
-    """Taken in turn, `full_turns` times."""
+    """From the smallest to the largest. Taken in turn, `full_turns` times."""
     requests: dict[int, Request] = field(default_factory=dict)
     """By sequence number."""
     due: float | None = None
@@ -76,6 +79,11 @@ class EchoRun:
     """The pace of all that this end sends; None: SPACING_S alone."""
     full_turns: int = FULL_TURNS
     """How often the sizes take turns: less often where the line is slow."""
+    turn: tuple[int, ...] = ()
+    """One turn; empty: the largest first. What is small and comes behind what is too large shows that nothing has been cut."""
+
+    def __post_init__(self) -> None:
+        self.turn = self.turn or self.sizes[::-1]
 
     def begin(self, now: float) -> None:
         self.due = self._paced(now) if self.count else None
@@ -124,8 +132,8 @@ class EchoRun:
         number = len(self.requests)
         if self.further_bytes is not None:
             return self.further_bytes
-        small = number >= self.full_turns * len(self.sizes)
-        return self.sizes[0 if small else number % len(self.sizes)]
+        full = number < self.full_turns * len(self.turn)
+        return self.turn[number % len(self.turn)] if full else self.sizes[0]
 
     def _paced(self, at: float) -> float:
         """When the next may leave, `at` at the earliest."""

@@ -20,6 +20,7 @@ REFUSED_BY_HOST: Final = {
     "server": "it is refused in the server's name: by its own firewall, or by the router that forwards to it",
 }
 OUTSIDE_SESSION: Final = "the server's host takes none of it outside a session of its own server, which does answer"
+LARGEST_IP_PACKET: Final = 65535
 PASSED: Final = frozenset({Outcome.PASS, Outcome.DEGRADED})
 
 
@@ -178,7 +179,8 @@ def _cause_of_payload(
     if stalled := [o for o in others if _stalls_the_other_way(o, failed)]:
         return Cause.UNKNOWN, _ids(stalled)  # What ends those sessions is not shown, and this direction ends with them.
     if begun := [o for o in passing if _is_earlier_step(o, failed)]:
-        return Cause.PAYLOAD, _ids(begun)
+        told = _cut_there(failed, others) or _too_large(failed, others)
+        return told or (Cause.PAYLOAD, _ids(begun))
     reach = [o for o in others if o.check == "reach" and o.transport is failed.transport and o.port == failed.port]
     failing = next((o for o in reach if o.outcome in FAILED), None)
     if failing is not None and failing.cause in (Cause.STATE, Cause.NAT):
@@ -189,6 +191,33 @@ def _cause_of_payload(
         return (Cause.PORT, _ids(same_kind)) if by_port else (Cause.IP_PROTOCOL, [failing.id])
     decoys = _covering([o for o in reach if o.outcome in PASSED], lost_way(failed))
     return (Cause.PAYLOAD, _ids(decoys)) if decoys else (Cause.UNKNOWN, [])
+
+
+def _cut_there(failed: Observation, others: Sequence[Observation]) -> tuple[Cause, list[str]] | None:
+    """What is cut after some packets may be cut before its data: on the port of sessions that are, this is why; elsewhere it may be."""
+    cut = [o for o in others if o.cause is Cause.PACKETS and o.transport is failed.transport and o.probe != failed.probe]
+    there = [o for o in cut if o.port == failed.port]
+    return (Cause.PACKETS, _ids(there)) if there else (Cause.UNKNOWN, _ids(cut)) if cut else None
+
+
+def _too_large(failed: Observation, others: Sequence[Observation]) -> tuple[Cause, list[str]] | None:
+    """Where what is lost is larger than other packets that pass only up to a size; None: nothing is limited so.
+
+    Where that is known of the other transport alone, it may be so.
+    """
+    size, way = failed.detail.get("lost_bytes", 0), lost_way(failed)
+    if not size:
+        return None
+    limited = [o for o in others if o.cause is Cause.SIZE and o.direction in (way, Direction.BOTH) and _passes_up_to(o) < size]
+    if same := [o for o in limited if o.transport is failed.transport]:
+        return Cause.SIZE, _ids(same)
+    return (Cause.UNKNOWN, _ids(limited)) if limited else None
+
+
+def _passes_up_to(limited: Observation) -> int:
+    """Bytes of the largest IP packet that came of those that are limited in their size; where that is not known none is larger."""
+    largest = limited.detail.get("largest_passing")
+    return largest if isinstance(largest, int) else LARGEST_IP_PACKET
 
 
 def _is_earlier_step(other: Observation, failed: Observation) -> bool:

@@ -11,6 +11,7 @@ from vpnprobe.conversations.openvpn_ends import Client, ClientOffer
 from vpnprobe.conversations.openvpn_failures import Failure, FailureCode
 from vpnprobe.conversations.openvpn_session_keys import SessionKeys
 from vpnprobe.conversations.openvpn_tls import Identity, certificate_fingerprint, client_context
+from vpnprobe.conversations.tunnel_echo import STREAM_TURNS
 from vpnprobe.endpoint.driver import Driver
 from vpnprobe.evidence.checks import openvpn_data, openvpn_handshake, openvpn_reset
 from vpnprobe.evidence.packet_records import Check
@@ -61,6 +62,8 @@ class OpenvpnSessions(TunnelSessions):
             retransmit_after_s=max(RETRANSMIT_LEAST_S, 1.5 * context.settle_s) + context.line.takes_s(OPENING_BYTES),
         )
         client.short_replies = True
+        if client.stream:
+            client.run.turn = STREAM_TURNS[(self._made - 1) % len(STREAM_TURNS)]
         self.at_the_lines_pace(client)
         return client
 

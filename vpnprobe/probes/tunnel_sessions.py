@@ -247,7 +247,7 @@ class TunnelSessions(ABC):
                 return max(0, SESSIONS_IN_DOUBT - self._made)
             return max(0, LEAST_TRIALS - stalled) if (stalled := stalled_streams(self.data, count)) else 0
         more = self._sessions_needed(judgement, way, limit.lost, limit.error_bound, limit.thresholds)
-        return max(more, LEAST_SESSIONS - self._made)
+        return max(more, (LEAST_TRIALS if limit.undecided else LEAST_SESSIONS) - self._made)
 
     def _sessions_needed(self, judgement: Judge, way: Direction, lost: Sequence[DataPacket], bound: float, thresholds: int) -> int:
         """One moment of a session is one trial, however many of its packets were lost then. `bound`: where nothing is compared."""
@@ -267,6 +267,8 @@ class TunnelSessions(ABC):
             return echoes
         limits = [suspected_limit(judgement, self.data, way) for way in WAYS]
         cut = any(limit is not None and "cut_after" in limit.detail for limit in limits)
+        if not cut and any(limit is not None and limit.undecided for limit in limits):
+            return max(echoes, ECHOES + LEAST_BEHIND_A_CUT)
         stalls = not any(limits) and any(stalled_streams(self.data, counted.total(way)) for way in WAYS)
         return echoes if cut or stalls else min(echoes, ECHOES)
 

@@ -6,12 +6,13 @@ from typing import Any
 
 from vpnprobe.evidence.checks import is_existing, spec_of
 from vpnprobe.evidence.judging.base import Counted, Judge, by_whom
+from vpnprobe.evidence.judging.data_runs import TCP_CARRIER_BYTES, UDP_CARRIER_BYTES
 from vpnprobe.evidence.judging.goals import CLOSED, goals, refusals
 from vpnprobe.evidence.naming import form_detail
 from vpnprobe.evidence.packet_counts import Count, PacketCounts, round_trip_ms
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState, RefusalKind
-from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
+from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 
 
 def conversation(judge: Judge, check: Check) -> Iterator[Observation]:
@@ -85,7 +86,7 @@ def _where_it_stopped(judge: Judge, check: Check, found: Observation, counts: Pa
     comparable = judge.facts.clock_offset_s is not None
     steps.sort(key=lambda step: (not comparable and step[1] is Direction.S2C, min(step[0].sent.values())))
     for count, way, message in steps:
-        detail = {**found.detail, "lost_direction": way.value, "lost_message": message}
+        detail = {**found.detail, "lost_direction": way.value, "lost_message": message, **_lost_bytes(check, count)}
         if kept := judge.kept_by_host(check, way):
             return replace(found, outcome=Outcome.NO_ANSWER, cause=Cause.HOST_FIREWALL, detail={**detail, **kept}), way
         outcome, bound = judge.silence(check, way, count.lost_at, judge.loss[way])
@@ -98,6 +99,13 @@ def _where_it_stopped(judge: Judge, check: Check, found: Observation, counts: Pa
         detail = {**found.detail, "lost_direction": Direction.S2C.value, **kept}
         return replace(found, outcome=Outcome.NO_ANSWER, cause=Cause.HOST_FIREWALL, detail=detail), Direction.S2C
     return replace(found, outcome=Outcome.NO_ANSWER), (steps[0][1] if steps else None)
+
+
+def _lost_bytes(check: Check, count: Count) -> dict[str, int]:
+    """Bytes of the smallest IP packet in which the message was lost, where that is known."""
+    smallest = min((count.sizes.get(key, 0) for key in count.sent), default=0)
+    carrier = UDP_CARRIER_BYTES if check.transport is Transport.UDP else TCP_CARRIER_BYTES
+    return {"lost_bytes": smallest + carrier} if smallest else {}
 
 
 def _first_round_trip(counts: PacketCounts) -> float | None:

@@ -30,6 +30,8 @@ AS_LONG: Final = 0.8
 """A session of so great a share of the packets of one that is cut would have been cut as well."""
 SAME_PLACE: Final = 0.7
 """Streams that a filter cuts end after about as many packets; the least of them after this share of the most. Chance is not so even."""
+UNDECIDED: Final = 1.0
+"""The error bound of a limit on size that a cut would explain as well."""
 MOST_SIZES: Final = 10
 """More sizes than that are told as ranges."""
 RANGES: Final = (128, 576, 1200, 1400, 1450, 1500)
@@ -75,6 +77,11 @@ class DataLimit:
     """The trials that show it."""
     thresholds: int = 1
     """Of how many limits that were possible it was chosen, once it was known what was lost."""
+
+    @property
+    def undecided(self) -> bool:
+        """Whether it may be a cut as well."""
+        return self.cause is Cause.SIZE and self.error_bound >= UNDECIDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +195,13 @@ class DataRun:
         return sum(not session[-1].came for session in self.sessions)
 
     def _limit_of_size(self, bound: Bound) -> DataLimit | None:
+        """Where no packet behind a large one came either, a session may have been cut there: then nothing is shown."""
         largest = self.largest_passing
         larger = tuple(packet for packet in self.packets if packet.size > largest)
         if len(larger) < LEAST_TRIALS:
             return None
+        if not any(_goes_on(session, largest) for session in self.sessions):
+            return self._of_size(largest, larger, UNDECIDED)
         own = _loss_of(packet for packet in self.packets if packet.size <= largest)
         return self._of_size(largest, larger, bound(larger, own, self._sizes))
 
@@ -237,15 +247,22 @@ class DataRun:
         lost = tuple(next(packet for packet in session if not packet.came) for session in stalled)
         largest = self.largest_passing
         too_large = tuple(packet for packet in lost if packet.size > largest)
-        if len(too_large) >= MOST_OF_THEM * len(stalled) and len(stalled) == len(self.sessions):
-            # One that chance stopped earlier does not change what stops the others.
-            return self._of_size(largest, too_large, bound(lost, Background(), self._sizes))
         came = [sum(packet.came for packet in session) for session in stalled]
+        at_one_place = min(came) >= SAME_PLACE * max(came)
+        if len(too_large) >= MOST_OF_THEM * len(stalled):
+            # One that chance stopped earlier does not change what stops the others.
+            return self._of_size(largest, too_large, UNDECIDED if at_one_place else bound(lost, Background(), self._sizes))
         beyond = any(len(session) > max(came) for session in self.sessions if session[-1].came)
-        if beyond or min(came) < SAME_PLACE * max(came):
+        if beyond or not at_one_place:
             return None
         found = bound(lost, Background(), self._places)
         return DataLimit(Outcome.BLOCKED, Cause.PACKETS, found, {"cut_after": max(came)}, lost, self._places)
+
+
+def _goes_on(session: Session, largest: int) -> bool:
+    """Whether a packet that may pass came behind one that is too large."""
+    first = next((place for place, packet in enumerate(session) if packet.size > largest), len(session))
+    return any(packet.came for packet in session[first:])
 
 
 def _by_time(row: tuple[float, int, DataPacket]) -> tuple[float, int]:

@@ -36,6 +36,8 @@ from vpnprobe.wire.icmp import DestinationUnreachable, Unreachable
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment, UdpDatagram, checksum_fits
 
 EPHEMERAL_PORTS: Final = range(32768, 61000)
+TCP_HEADERS: Final = 40
+"""Bytes of IPv4 and TCP without options."""
 DEFAULT_TTL: Final = 64
 SMALLEST_PATH_MTU: Final = 552
 """Bytes; no router is believed that tells of less (Linux net.ipv4.route.min_pmtu)."""
@@ -78,6 +80,8 @@ class Sockets:
     taps: list[Tap] = field(default_factory=list)
     listeners: dict[int, OnAccepted] = field(default_factory=dict)
     connections: dict[ConnectionKey, TcpConnection] = field(default_factory=dict)
+    segment_bytes: dict[int, int] = field(default_factory=dict)
+    """Bytes of the largest TCP segment, by port of a listener that has it set (TCP_MAXSEG)."""
 
 
 class Host:
@@ -342,8 +346,11 @@ class Host:
 
     # TCP
 
-    def open_connection(self, port: int, remote: Endpoint) -> TcpConnection:
-        """A connection that has sent nothing yet; it leaves the table when it is over."""
+    def open_connection(self, port: int, remote: Endpoint, segment_bytes: int | None = None) -> TcpConnection:
+        """A connection that has sent nothing yet; it leaves the table when it is over.
+
+        `segment_bytes`: of its largest segment, either way; None: what the link and the path, as far as it is known, carry.
+        """
         key = (port, remote)
 
         def send_segment(segment: TcpSegment) -> None:
@@ -353,6 +360,10 @@ class Host:
             self.sockets.connections.pop(key, None)
 
         local = Endpoint(self.address, port)
-        connection = TcpConnection(local, remote, self.events, send_segment, forget, initial_sequence=self.initial_sequence_number())
+        assert isinstance(remote.address, IPv4Address)
+        carried = self._path_mtu.get(remote.address, self._link.mtu) - TCP_HEADERS
+        segment_size = min(carried, segment_bytes or self.sockets.segment_bytes.get(port, carried))
+        number = self.initial_sequence_number()
+        connection = TcpConnection(local, remote, self.events, send_segment, forget, initial_sequence=number, segment_size=segment_size)
         self.sockets.connections[key] = connection
         return connection

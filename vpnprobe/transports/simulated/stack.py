@@ -130,10 +130,18 @@ class SimulatedStack:
         sockets[socket.port] = socket
         return _UdpPort(self._host, socket)
 
-    async def connect(self, remote: Endpoint, *, deadline_s: float, on_bound: Callable[[Endpoint], None] | None = None) -> TcpStream:
+    async def connect(
+        self,
+        remote: Endpoint,
+        *,
+        deadline_s: float,
+        on_bound: Callable[[Endpoint], None] | None = None,
+        segment_bytes: int | None = None,
+    ) -> TcpStream:
+        """`segment_bytes`: the largest TCP segment in either direction; None: as the link and the path have it."""
         if not isinstance(remote.address, IPv4Address):
             raise ConnectError(ConnectFailure.UNREACHABLE, remote)
-        connection = self._host.open_connection(self._host.spare_port(self._host.tcp_port_taken), remote)
+        connection = self._host.open_connection(self._host.spare_port(self._host.tcp_port_taken), remote, segment_bytes)
         if on_bound is not None:
             on_bound(connection.local)
         try:
@@ -147,12 +155,22 @@ class SimulatedStack:
             raise
         return connection
 
-    async def listen(self, on_connection: OnConnection, *, port: int, address: Address | None = None) -> Closable:
+    async def listen(
+        self, on_connection: OnConnection, *, port: int, address: Address | None = None, segment_bytes: int | None = None
+    ) -> Closable:
         listeners = self._host.sockets.listeners
         self._check_port(port, address, taken=port in listeners)
         port = port or self._host.spare_port(self._host.tcp_port_taken)
         listeners[port] = self._late(on_connection)
-        return _Closing(lambda: listeners.pop(port, None))
+        sizes = self._host.sockets.segment_bytes
+        if segment_bytes is not None:
+            sizes[port] = segment_bytes
+
+        def close() -> None:
+            listeners.pop(port, None)
+            sizes.pop(port, None)
+
+        return _Closing(close)
 
     def raw(self, protocol: int, on_datagram: OnDatagram, *, version: int = 4) -> RawPort:
         self._require(Capability.RAW_IP, f"open a raw socket for IP protocol {protocol}")

@@ -1,8 +1,9 @@
 """A small TCP (RFC 9293): handshake, sequence numbers, cumulative acknowledgments, retransmission, FIN and RST.
 
 Retransmission time-outs are those of RFC 6298 with Linux's minimum of 200 ms; three duplicate acknowledgments make a fast retransmit and
-partial acknowledgments carry on with it (RFC 6582). No SACK, no delayed acknowledgments and no window probes: the advertised window never
-closes, since at most 64 segments of 1000 bytes are on their way.
+partial acknowledgments carry on with it (RFC 6582). Segments are as large as the host's link carries, and become smaller where a router
+says so; a path that says nothing stops them, as with Linux's default (tcp_mtu_probing 0). No SACK, no delayed acknowledgments and no window
+probes: the advertised window never closes, since less than that is on its way.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from enum import Enum
 from typing import Final
 
 from vpnprobe.transports.simulated.clock import EventQueue, Timer
-from vpnprobe.transports.simulated.tcp_sides import HALF, MODULUS, SEGMENT_SIZE, ReceiveSide, RetransmissionTimeout, SendSide
+from vpnprobe.transports.simulated.tcp_sides import HALF, MODULUS, ReceiveSide, RetransmissionTimeout, SendSide
 from vpnprobe.transports.stack import ConnectError, ConnectFailure, Endpoint
 from vpnprobe.wire.icmp import DestinationUnreachable, TimeExceeded, Unreachable
 from vpnprobe.wire.ip import TcpFlag, TcpSegment, mss_option
@@ -49,7 +50,9 @@ class TcpConnection:
         forget: Callable[[], None],
         *,
         initial_sequence: int,
+        segment_size: int,
     ) -> None:
+        """`segment_size`: bytes of payload, at most, that it sends and takes."""
         self._local = local
         self._remote = remote
         self._events = events
@@ -57,7 +60,8 @@ class TcpConnection:
         self._forget = forget
         self._initial = initial_sequence
         self._state = State.CLOSED
-        self._out = SendSide()
+        self._segment_size = segment_size
+        self._out = SendSide(segment_size)
         self._in = ReceiveSide()
         self._timeout = RetransmissionTimeout()
         self._retries = 0
@@ -271,7 +275,7 @@ class TcpConnection:
         self._out.sent += 1
         if offset == 0:
             flags = _SYN if self._state is State.SYN_SENT else _SYN | _ACK
-            self._transmit(flags, 0, options=mss_option(SEGMENT_SIZE))
+            self._transmit(flags, 0, options=mss_option(self._segment_size))
             return 1
         payload, fin = self._out.chunk(offset, self._out.end if end is None else end)
         self._transmit(_ACK | (_PSH if payload else 0) | (_FIN if fin else 0), offset, payload)
@@ -300,7 +304,7 @@ class TcpConnection:
     def _learn(self, syn: TcpSegment) -> None:
         self._in.initial = syn.sequence
         self._in.next = 1
-        self._out.segment_size = min(SEGMENT_SIZE, syn.maximum_segment_size or SEGMENT_SIZE)
+        self._out.segment_size = min(self._segment_size, syn.maximum_segment_size or self._segment_size)
 
     def _establish(self) -> None:
         self._state = State.ESTABLISHED

@@ -5,8 +5,6 @@ Offsets count from the initial sequence number: SYN is 0, data start at 1, FIN c
 
 from typing import Final
 
-SEGMENT_SIZE: Final = 1000
-"""Bytes of payload, at most."""
 MODULUS: Final = 1 << 32
 HALF: Final = 1 << 31
 _INITIAL_TIMEOUT_S: Final = 1.0
@@ -43,7 +41,8 @@ class RetransmissionTimeout:
 class SendSide:
     """What we send: the bytes from the first unacknowledged one on, and how much may be on its way."""
 
-    def __init__(self) -> None:
+    def __init__(self, segment_size: int) -> None:
+        """`segment_size`: bytes of payload, at most."""
         self.unacknowledged = 0
         """SND.UNA, as an offset."""
         self.next = 0
@@ -54,7 +53,7 @@ class SendSide:
         """The offset after the last byte that is to be sent so far."""
         self.closing = False
         """FIN is to follow the data, or did."""
-        self.segment_size = SEGMENT_SIZE
+        self.segment_size = segment_size
         self.flight = _INITIAL_FLIGHT
         """Congestion window, in segments."""
         self.duplicates = 0
