@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnprobe.conversations.tunnel_echo import HOPS, INNER_HEADERS, OUTER_SIZES, SPACING_S, EchoRun, echo_reply, echo_request, read_echo
+from vpnprobe.conversations.tunnel_echo import (
+    HOPS,
+    INNER_HEADERS,
+    OUTER_SIZES,
+    SPACING_S,
+    STREAM_SIZES,
+    STREAM_TURNS,
+    EchoRun,
+    echo_reply,
+    echo_request,
+    read_echo,
+)
 from vpnprobe.wire.icmp import EchoReply, EchoRequest
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet
 
@@ -23,7 +34,7 @@ def test_a_run_is_paced_and_its_sizes_come_in_turn() -> None:
         now = run.due
         assert run.next(now - 0.001) is None
         sent.append(run.next(now))
-    assert sent == [(number, OUTER_SIZES[number % 6]) for number in range(8)]
+    assert sent == [(number, OUTER_SIZES[::-1][number % 6]) for number in range(8)]
     assert now == pytest.approx(5.0 + 7 * SPACING_S)
     assert run.all_sent
     assert not run.all_answered
@@ -32,7 +43,7 @@ def test_a_run_is_paced_and_its_sizes_come_in_turn() -> None:
 def test_a_driver_that_comes_late_sends_one_after_another() -> None:
     run = EchoRun(1, 3)
     run.begin(5.0)
-    assert run.next(9.0) == (0, 128)
+    assert run.next(9.0) == (0, OUTER_SIZES[-1])
     assert run.next(9.0) is None
     assert run.due == pytest.approx(9.0 + SPACING_S)
     # A clock that goes back a hair sends nothing twice.
@@ -87,10 +98,22 @@ def test_any_payload_is_an_echo_or_none(payload: bytes) -> None:
     read_echo(payload)
 
 
+def test_an_order_of_its_own_is_one_turn() -> None:
+    run = EchoRun(7, 9, sizes=(128, 1400), turn=(128, 128, 1400), full_turns=2)
+    run.begin(0.0)
+    sizes = [asked[1] for number in range(9) if (asked := run.next(float(number))) is not None]
+    assert sizes == [128, 128, 1400, 128, 128, 1400, 128, 128, 128]
+
+
+def test_streams_have_their_first_large_packet_at_several_places() -> None:
+    assert len({turn.index(max(turn)) for turn in STREAM_TURNS}) == len(STREAM_TURNS)
+    assert {frozenset(turn) for turn in STREAM_TURNS} == {frozenset(STREAM_SIZES)}
+
+
 def test_a_run_goes_on_with_requests_of_the_first_size() -> None:
     run = EchoRun(7, 2)
     run.begin(0.0)
-    assert [run.next(0.1 * number) for number in range(3)] == [(0, OUTER_SIZES[0]), (1, OUTER_SIZES[1]), None]
+    assert [run.next(0.1 * number) for number in range(3)] == [(0, OUTER_SIZES[-1]), (1, OUTER_SIZES[-2]), None]
     run.one_more(1.0)
     assert not run.all_sent
     assert run.next(1.0) == (2, OUTER_SIZES[0])
@@ -114,7 +137,7 @@ def test_sizes_of_which_none_is_answered_are_no_silence() -> None:
     run.begin(0.0)
     for number in range(12):
         run.next(float(number))
-        if number % 2 == 0:
+        if number % 2:
             run.answered(number, number + 0.1)
     assert not run.silent_at_its_end(3)
 
@@ -124,7 +147,7 @@ def test_what_is_asked_further_is_of_the_size_in_question() -> None:
     run.begin(0.0)
     for number in range(6):
         run.next(float(number))
-        if number % 3 < 2 and number < 5:
+        if number % 3 > 0 and number < 5:
             run.answered(number, number + 0.1)
     assert run.too_large() == 1400
     run.one_more(9.0)
@@ -141,5 +164,5 @@ def test_one_large_request_that_is_lost_puts_no_size_into_question() -> None:
     for number in range(2):
         run.next(float(number))
     assert run.too_large() is None, "nothing is answered at all"
-    run.answered(0, 1.0)
+    run.answered(1, 1.0)
     assert run.too_large() is None

@@ -98,6 +98,29 @@ class TestCauses:
         over_tcp = row(checks.PPTP_CONTROL, BOTH, BLOCKED, lost_direction="c2s")
         assert cause_of(over_tcp, row(TCP_1723, BOTH, BLOCKED, lost_direction="c2s")) is Cause.PORT
 
+    @pytest.mark.parametrize(
+        ("other", "expected"),
+        [
+            (row(checks.wireguard_data(1194), S2C, BLOCKED, Cause.PACKETS, cut_after=4), Cause.PACKETS),
+            (row(checks.wireguard_data(51820), S2C, BLOCKED, Cause.PACKETS, cut_after=4), Cause.UNKNOWN),
+            (row(checks.wireguard_data(51820), S2C, DEGRADED, Cause.SIZE, largest_passing=1000, smallest_lost=1400), Cause.SIZE),
+            (row(checks.wireguard_data(51820), S2C, DEGRADED, Cause.SIZE, largest_passing=1300, smallest_lost=1400), Cause.PAYLOAD),
+            (row(checks.wireguard_data(51820), C2S, DEGRADED, Cause.SIZE, largest_passing=1000, smallest_lost=1400), Cause.PAYLOAD),
+            (row(checks.wireguard_data(51820), S2C, DEGRADED, Cause.SIZE), Cause.PAYLOAD),
+            (row(checks.openvpn_data(Transport.TCP, 443), S2C, DEGRADED, Cause.SIZE, largest_passing=1000), Cause.UNKNOWN),
+        ],
+    )
+    def test_a_later_step_that_others_show_to_be_cut_or_too_large_is_not_lost_for_what_it_says(
+        self, other: Observation, expected: Cause
+    ) -> None:
+        handshake = checks.openvpn_handshake(Transport.UDP, 1194)
+        failed = row(handshake, BOTH, BLOCKED, lost_direction="s2c", lost_message="P_CONTROL_V1[1]", lost_bytes=1200)
+        begun = row(RESET, BOTH, PASS)
+        assert cause_of(failed, begun) is Cause.PAYLOAD
+        assert cause_of(failed, begun, other) is expected
+        unknown = replace(failed, detail={"lost_direction": "s2c"})
+        assert cause_of(unknown, begun, other) in (Cause.PAYLOAD, Cause.PACKETS, Cause.UNKNOWN)
+
     def test_a_cause_that_is_known_stays(self) -> None:
         assert cause_of(row(UDP_500, C2S, REFUSED, Cause.HOST_FIREWALL)) is Cause.HOST_FIREWALL
 

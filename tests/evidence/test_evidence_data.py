@@ -181,7 +181,7 @@ def test_data_of_which_nothing_comes(transport: Transport, count: int, sessions:
     ("sessions", "stops", "expected"),
     [
         (4, lambda place, _: place < 10, (Outcome.BLOCKED, Cause.PACKETS)),
-        (4, lambda place, _: place < 3, (Outcome.DEGRADED, Cause.SIZE)),
+        (4, lambda place, _: place < 3, (Outcome.NO_ANSWER, None)),
         (3, lambda place, _: place < 10, (Outcome.NO_ANSWER, None)),
     ],
 )
@@ -190,8 +190,48 @@ def test_streams_that_stall(sessions: int, stops: Passes, expected: tuple[Outcom
     assert short(row) == expected
     if expected[1] is Cause.PACKETS:
         assert row.detail["cut_after"] == 10
+
+
+LARGE_FIRST, LARGE_LAST = (1400, 128), (128, 128, 128, 576, 576, 576, 1400)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"), [(LARGE_LAST, (Outcome.DEGRADED, Cause.SIZE)), ((128, 576, 1400), (Outcome.NO_ANSWER, None))]
+)
+def test_streams_that_stall_at_what_is_large_wherever_it_stands(sizes: Sequence[int], expected: tuple[Outcome, Cause | None]) -> None:
+    """Where it stands at one place in all sessions they may have been cut there."""
+    rows = [
+        row
+        for first, one in ((1, (128, 576, 1400)), (9, sizes))
+        for row in packets(TCP, sessions=3, first=first, sizes=one, passes=lambda place, _, one=one: place < one.index(1400))
+    ]
+    row = row_of(rows)
+    assert short(row) == expected
     if expected[1] is Cause.SIZE:
-        assert (row.detail["largest_passing"], row.detail["smallest_lost"]) == (1200, 1400)
+        assert (row.detail["largest_passing"], row.detail["smallest_lost"]) == (576, 1400)
+
+
+def test_streams_that_are_cut_at_what_is_large_in_some_and_small_in_others_are_cut() -> None:
+    small = (128, 576, 1400), (128, 128, 128, 576, 1400)
+    rows = [
+        row
+        for first, one in zip((1, 9), small, strict=True)
+        for row in packets(TCP, sessions=3, first=first, sizes=one, passes=lambda place, _: place < 2)
+    ]
+    assert short(row_of(rows)) == (Outcome.BLOCKED, Cause.PACKETS)
+
+
+def test_nothing_behind_what_is_large_is_no_limit_on_size_over_udp() -> None:
+    """A cut looks so too, where sizes rise: something small has to come behind."""
+    rising = packets(sessions=6, count=6, passes=lambda place, _: place < 3)
+    assert row_of(rising).cause is Cause.UNKNOWN
+    falling = packets(sessions=6, count=6, first=20, sizes=SIZES[::-1], passes=lambda _, size: size <= 1200)
+    assert short(row_of(falling)) == (Outcome.DEGRADED, Cause.SIZE)
+
+
+def test_a_cut_before_which_what_is_largest_came_is_none_on_size() -> None:
+    row = row_of(packets(sessions=2, count=24, sizes=SIZES[::-1], passes=lambda place, _: place < 2))
+    assert (short(row), row.detail["cut_after"]) == ((Outcome.BLOCKED, Cause.PACKETS), 2)
 
 
 @pytest.mark.parametrize(("complete", "expected"), [(1, Outcome.NO_ANSWER), (3, Outcome.NO_ANSWER), (4, Outcome.PASS), (9, Outcome.PASS)])
@@ -321,7 +361,7 @@ def test_a_handshake_stops_at_the_first_part_that_never_comes(
     rows = judged([*reset(wrap), *handshake(*messages, wrap=wrap)])
     row = rows[identifier(checks.openvpn_handshake(UDP, 1194, wrap), Direction.BOTH)]
     assert short(row) == (Outcome.BLOCKED, Cause.PAYLOAD)
-    assert (row.detail["lost_direction"], row.detail["lost_message"]) == lost
+    assert (row.detail["lost_direction"], row.detail["lost_message"], row.detail["lost_bytes"]) == (*lost, 14 + CARRIER[UDP])
     assert row.detail.get("wrap", "") == wrap
     assert any(name.startswith("openvpn-reset") for name in row.detail["compared_with"])
 

@@ -68,6 +68,9 @@ def test_what_was_lost_while_the_server_was_late_is_no_evidence() -> None:
     assert row(judge(client, server, facts_with()), "udp", "reach").outcome is Outcome.BLOCKED
     found = judge(client, replace(server, late=(Lateness(0.9, 2.8),)), facts_with())
     assert not [one for one in found if one.outcome is Outcome.BLOCKED]
+    nothing_left = row(found, "udp", "reach")
+    assert (nothing_left.outcome, nothing_left.sent) == (Outcome.SKIPPED, None)
+    assert "while an end was late" in nothing_left.detail["reason"]
     told = row(found, "path", "late")
     assert told.outcome is Outcome.SKIPPED
     assert (told.detail["end"], told.detail["late_s"], told.detail["set_aside"]) == ("server", 1.9, 20)

@@ -39,13 +39,14 @@ def sizes(recutting: Recutting, *, loss: float = 0.0) -> tuple[bool, list[int]]:
 def test_long_segments_are_split() -> None:
     whole, found = sizes(Recutting("r2", most_bytes=300))
     assert whole
-    assert set(found) == {300, 100}
+    assert set(found) <= {300, 1460 % 300, 20_000 % 1460 % 300}
+    assert max(found) == 300
 
 
 def test_segments_that_follow_each_other_are_joined() -> None:
     whole, found = sizes(Recutting("r2", merge_s=0.001))
     assert whole
-    assert max(found) == 1000
+    assert max(found) == 1460
     small, joined = sizes(Recutting("r2", most_bytes=1200, merge_s=0.001))
     assert small
     assert sum(joined) == 20_000

@@ -1,6 +1,7 @@
 """The small TCP: handshake, refusal, transfers through loss, closing and resetting, and its timers in virtual time."""
 
 import asyncio
+import contextlib
 
 import pytest
 from simulated_support import Ends, ignore, simulate
@@ -50,9 +51,48 @@ def test_the_handshake_takes_one_round_trip_and_carries_the_mss() -> None:
     syn, ack = (segment for _, segment in tcp_segments(seen, outgoing=True))
     ((_, syn_ack),) = tcp_segments(seen, outgoing=False)
     assert (syn.flags, syn_ack.flags, ack.flags) == (TcpFlag.SYN, TcpFlag.SYN | TcpFlag.ACK, TcpFlag.ACK)
-    assert syn.maximum_segment_size == syn_ack.maximum_segment_size == 1000
+    assert syn.maximum_segment_size == syn_ack.maximum_segment_size == 1460
     assert syn_ack.acknowledgment == syn.sequence + 1
     assert (client.local, client.remote) == (server.remote, server.local)
+
+
+@pytest.mark.parametrize(("told", "whole"), [(True, True), (False, False)])
+def test_segments_fit_a_small_link_where_a_router_says_so_and_stall_where_none_does(told: bool, whole: bool) -> None:
+    seen: list[Packet] = []
+
+    async def story(ends: Ends) -> list[int]:
+        ends.client.capture(ends.server_address, seen.append)
+        return [await carried(*await connected(ends, port=port)) for port in (443, 444)]
+
+    async def carried(client: TcpStream, server: TcpStream) -> int:
+        await client.send(b"x" * 20_000)
+        got = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                while got < 20_000:
+                    got += len(await server.receive())
+        return got
+
+    black_holes = () if told else ("r1", "r2")
+    got = simulate(Topology(routers=2, links=(Link(), Link(mtu=1300), Link()), black_holes=black_holes), story)
+    assert got == ([20_000] * 2 if whole else [0] * 2)
+    second = [len(one.payload) for _, one in tcp_segments(seen, outgoing=True) if one.destination_port == 444]
+    assert max(second) == (1260 if told else 1460), "what is known of the path holds for the next connection"
+
+
+def test_a_listener_with_small_segments_is_sent_small_ones() -> None:
+    async def story(ends: Ends) -> list[int]:
+        seen: list[Packet] = []
+        ends.client.capture(ends.server_address, seen.append)
+        accepted: asyncio.Queue[TcpStream] = asyncio.Queue()
+        await ends.server.listen(accepted.put_nowait, port=443, segment_bytes=536)
+        stream = await ends.client.connect(ends.at_server(443), deadline_s=5)
+        await stream.send(b"x" * 3000)
+        await (await accepted.get()).receive()
+        await asyncio.sleep(1)
+        return [len(segment.payload) for _, segment in tcp_segments(seen, outgoing=True)]
+
+    assert max(simulate(lossy(0), story)) == 536
 
 
 @pytest.mark.parametrize("seed", range(1, 9))
@@ -71,8 +111,8 @@ def test_a_hundred_kilobytes_pass_both_ways_through_twenty_percent_loss(seed: in
     assert down
     assert counted is not None
     sent, again = counted
-    assert sent - again == 101  # SYN, and a hundred of data, the last one with FIN
-    assert 10 <= again <= 80
+    assert sent - again == 70  # SYN, and 69 of data, the last one with FIN
+    assert 5 <= again <= 60
     assert at < 120
 
 
@@ -85,7 +125,7 @@ def test_without_loss_nothing_is_sent_twice_and_it_is_fast() -> None:
         return data == b"x" * 100_000, client.segments(), ends.client.now()
 
     intact, counted, at = simulate(lossy(0), story)
-    assert (intact, counted) == (True, (101, 0))
+    assert (intact, counted) == (True, (70, 0))
     assert at < 0.5
 
 

@@ -13,7 +13,7 @@ from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.judging.connection import connection
 from vpnprobe.evidence.judging.conversation import conversation
 from vpnprobe.evidence.judging.data import data
-from vpnprobe.evidence.judging.facts import failed, late_ends, never_left, outages_of, own_queues, routes, skipped, traces
+from vpnprobe.evidence.judging.facts import failed, late_ends, never_left, outages_of, own_queues, routes, set_aside, skipped, traces
 from vpnprobe.evidence.judging.named import with_named_failures
 from vpnprobe.evidence.judging.number import numbers
 from vpnprobe.evidence.judging.packets import packets
@@ -49,6 +49,8 @@ def judge(client: EndRecord, server: EndRecord, facts: PathFacts) -> list[Observ
     found += sorted((row for row in never_left(judgement) if row.id not in measured), key=lambda row: row.id)
     measured = {observation.id for observation in found}
     found += [row for skip in facts.skips if (row := skipped(skip)).id not in measured]
+    measured = {observation.id for observation in found}
+    found += [row for row in set_aside(judgement) if row.id not in measured]
     rewriting = list(helpers(judgement))
     found = explain(with_named_failures(found, facts.named_failures), facts, beside=rewriting)
     path = [

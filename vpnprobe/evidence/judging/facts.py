@@ -22,6 +22,7 @@ LEAST_DIFFERENCE: Final = 2
 """A system may begin with one more or less than usual, and a tunnel hides a router."""
 SAME_ROUTE: Final = 0.9
 """Share of packets that must have come over as many routers: a NAT that changes TTLs, or a balanced path, tells nothing."""
+ALL_LATE: Final = "all of it was lost while an end was late (its machine was busy), so it counts for nothing: run it again"
 
 
 def skipped(skip: Skip) -> Observation:
@@ -102,6 +103,16 @@ def _outage(number: int, outage: Outage, way: Direction, began: float, often: Ma
             **often,
         },
     )
+
+
+def set_aside(judge: Judge) -> list[Observation]:
+    """Checks of which nothing is left to count: all of it was lost while an end was late, or came when nobody listened any more."""
+    return [
+        skipped(Skip(check, way, ALL_LATE))
+        for check, counts in judge.packet_counts.items()
+        for way in ((Direction.BOTH,) if kind_of(check) in (Kind.CONNECTION, Kind.CONVERSATION) else WAYS)
+        if any(counts.set_aside[one] and not counts.total(one).sent for one in (WAYS if way is Direction.BOTH else (way,)))
+    ]
 
 
 def late_ends(judge: Judge) -> list[Observation]:

@@ -361,9 +361,18 @@ class Host:
 
         local = Endpoint(self.address, port)
         assert isinstance(remote.address, IPv4Address)
-        carried = self._path_mtu.get(remote.address, self._link.mtu) - TCP_HEADERS
-        segment_size = min(carried, segment_bytes or self.sockets.segment_bytes.get(port, carried))
-        number = self.initial_sequence_number()
-        connection = TcpConnection(local, remote, self.events, send_segment, forget, initial_sequence=number, segment_size=segment_size)
+        # As Linux does: what the link carries is announced, and what the path does, as far as it is known, is sent.
+        announced = min(self._link.mtu - TCP_HEADERS, segment_bytes or self.sockets.segment_bytes.get(port, self._link.mtu))
+        sends_up_to = min(announced, self._path_mtu.get(remote.address, self._link.mtu) - TCP_HEADERS)
+        connection = TcpConnection(
+            local,
+            remote,
+            self.events,
+            send_segment,
+            forget,
+            initial_sequence=self.initial_sequence_number(),
+            segment_size=announced,
+            sends_up_to=sends_up_to,
+        )
         self.sockets.connections[key] = connection
         return connection

@@ -51,8 +51,9 @@ class TcpConnection:
         *,
         initial_sequence: int,
         segment_size: int,
+        sends_up_to: int,
     ) -> None:
-        """`segment_size`: bytes of payload, at most, that it sends and takes."""
+        """`segment_size`: bytes of payload, at most, that it takes at a time, and says so; `sends_up_to`: that it sends."""
         self._local = local
         self._remote = remote
         self._events = events
@@ -61,7 +62,7 @@ class TcpConnection:
         self._initial = initial_sequence
         self._state = State.CLOSED
         self._segment_size = segment_size
-        self._out = SendSide(segment_size)
+        self._out = SendSide(sends_up_to)
         self._in = ReceiveSide()
         self._timeout = RetransmissionTimeout()
         self._retries = 0
@@ -304,7 +305,7 @@ class TcpConnection:
     def _learn(self, syn: TcpSegment) -> None:
         self._in.initial = syn.sequence
         self._in.next = 1
-        self._out.segment_size = min(self._segment_size, syn.maximum_segment_size or self._segment_size)
+        self._out.segment_size = min(self._out.segment_size, syn.maximum_segment_size or self._segment_size)
 
     def _establish(self) -> None:
         self._state = State.ESTABLISHED
