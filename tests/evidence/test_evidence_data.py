@@ -229,6 +229,15 @@ def test_nothing_behind_what_is_large_is_no_limit_on_size_over_udp() -> None:
     assert short(row_of(falling)) == (Outcome.DEGRADED, Cause.SIZE)
 
 
+def test_few_of_many_that_are_all_too_large_are_no_pass() -> None:
+    """Four of two hundred: chance loses other sizes too."""
+    rows = packets(count=200, sizes=(128,)) + packets(first=9, count=4, sizes=(1400,), passes=lambda *_: False)
+    row = row_of(rows)
+    assert short(row) == (Outcome.DEGRADED, Cause.UNKNOWN)
+    assert (row.detail["largest_passing"], row.detail["smallest_lost"]) == (128, 1400)
+    assert row_of(rows[:-1]).outcome is Outcome.PASS, "three may be chance"
+
+
 def test_a_cut_before_which_what_is_largest_came_is_none_on_size() -> None:
     row = row_of(packets(sessions=2, count=24, sizes=SIZES[::-1], passes=lambda place, _: place < 2))
     assert (short(row), row.detail["cut_after"]) == ((Outcome.BLOCKED, Cause.PACKETS), 2)

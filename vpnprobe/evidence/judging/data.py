@@ -18,7 +18,7 @@ from vpnprobe.evidence.judging.times import clock_margin_s, flights_s
 from vpnprobe.evidence.naming import form_detail
 from vpnprobe.evidence.packet_counts import Count
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.statistics import Background
+from vpnprobe.evidence.statistics import LEAST_TRIALS, Background
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 
 NEARLY_ALL: Final = 0.8
@@ -83,12 +83,22 @@ def _one_way(judge: Judge, check: Check, way: Direction, count: Count) -> Observ
     if limit is None and run.lossy and (rate := judge.facts.rate_limits.get((check, way))) is not None:
         limit = DataLimit(Outcome.DEGRADED, Cause.RATE, rate.error_bound, rate.detail)
     if limit is None:
-        oddly = run.all_too_large or run.all_at_the_end
-        cause = Cause.UNKNOWN if oddly and not judge.loss[way].may_lose_all(run.lost, ways=MOST_SIZES) else Cause.LOSS
-        lossy = run.lossy and (witnessed or judge.facts.silence_tells)
-        return replace(found, outcome=Outcome.DEGRADED, cause=cause) if lossy else replace(found, outcome=Outcome.PASS)
+        return _with_loss(judge, found, way, run, heard=witnessed or judge.facts.silence_tells)
     detail = {**found.detail, **limit.detail}
     return replace(found, outcome=limit.outcome, cause=limit.cause, error_bound=limit.error_bound, detail=detail)
+
+
+def _with_loss(judge: Judge, found: Observation, way: Direction, run: DataRun, *, heard: bool) -> Observation:
+    """Passes, or with loss where no limit is shown. What chance does not lose so is of a cause that is not known, be it few of many.
+
+    `heard`: what did not come is known to be lost.
+    """
+    oddly = (run.all_too_large or run.all_at_the_end) and not judge.loss[way].may_lose_all(run.lost, ways=MOST_SIZES)
+    by_size = oddly and run.all_too_large and run.lost >= LEAST_TRIALS and not run.stream
+    if not heard or not (run.lossy or by_size):
+        return replace(found, outcome=Outcome.PASS)
+    sizes = run.sizes_around_the_largest if by_size else {}
+    return replace(found, outcome=Outcome.DEGRADED, cause=Cause.UNKNOWN if oddly else Cause.LOSS, detail={**found.detail, **sizes})
 
 
 def trials_of(check: Check, count: Count) -> list[DataPacket]:

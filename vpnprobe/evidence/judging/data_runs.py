@@ -170,6 +170,12 @@ class DataRun:
         return all(packet.came or packet.size > self.largest_passing for packet in self.packets)
 
     @property
+    def sizes_around_the_largest(self) -> dict[str, Any]:
+        """The largest size that passed, and the smallest of those that were lost above it; empty: none was."""
+        larger = [packet for packet in self.packets if packet.size > self.largest_passing]
+        return _around(self.largest_passing, larger) if larger else {}
+
+    @property
     def all_at_the_end(self) -> bool:
         """Whether all that is missing is behind the last packet of its session that came, in several or many: chance does not lose so."""
         ended = sum(not session[-1].came for session in self.sessions)
@@ -216,8 +222,7 @@ class DataRun:
         return max((len(session) for session in self.sessions), default=1)
 
     def _of_size(self, largest: int, larger: tuple[DataPacket, ...], bound: float) -> DataLimit:
-        detail = {"largest_passing": largest, "smallest_lost": min(packet.size for packet in larger)}
-        return DataLimit(Outcome.DEGRADED, Cause.SIZE, bound, detail, larger, self._sizes)
+        return DataLimit(Outcome.DEGRADED, Cause.SIZE, bound, _around(largest, larger), larger, self._sizes)
 
     def _cut(self, bound: Bound) -> DataLimit | None:
         """Sessions of which the first packets came and none of a size that passes after them, where none as long got beyond.
@@ -257,6 +262,10 @@ class DataRun:
             return None
         found = bound(lost, Background(), self._places)
         return DataLimit(Outcome.BLOCKED, Cause.PACKETS, found, {"cut_after": max(came)}, lost, self._places)
+
+
+def _around(largest: int, larger: Iterable[DataPacket]) -> dict[str, Any]:
+    return {"largest_passing": largest, "smallest_lost": min(packet.size for packet in larger)}
 
 
 def _goes_on(session: Session, largest: int) -> bool:
