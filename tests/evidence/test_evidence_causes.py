@@ -121,6 +121,17 @@ class TestCauses:
         unknown = replace(failed, detail={"lost_direction": "s2c"})
         assert cause_of(unknown, begun, other) in (Cause.PAYLOAD, Cause.PACKETS, Cause.UNKNOWN)
 
+    @pytest.mark.parametrize(
+        ("behind", "expected"),
+        [((4, 0), Cause.UNKNOWN), ((3, 0), Cause.PAYLOAD), ((8, 1), Cause.PAYLOAD), (None, Cause.PAYLOAD)],
+    )
+    def test_flows_that_let_nothing_through_any_more_are_not_filtered_for_what_was_lost(
+        self, behind: tuple[int, int] | None, expected: Cause
+    ) -> None:
+        failed, begun = row(checks.openvpn_data(Transport.UDP, 1194), S2C, BLOCKED), row(RESET, BOTH, PASS)
+        told = replace(PATH, behind={(1194, S2C): behind, (443, S2C): (9, 0), (1194, C2S): (9, 0)} if behind is not None else {})
+        assert cause_of(failed, begun, facts=told) is expected
+
     def test_a_cause_that_is_known_stays(self) -> None:
         assert cause_of(row(UDP_500, C2S, REFUSED, Cause.HOST_FIREWALL)) is Cause.HOST_FIREWALL
 

@@ -3,14 +3,17 @@
 from dataclasses import replace
 
 import pytest
-from evidence_support import C2S, CLEAR, S2C, judged, keys, trip
+from evidence_support import C2S, CLEAR, S2C, ends, judged, keys, trip
 
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.judge import judge
+from vpnprobe.evidence.judging.base import Judge
+from vpnprobe.evidence.judging.facts import behind_conversations
 from vpnprobe.evidence.packet_records import Movement, PacketRecord
 from vpnprobe.evidence.records import EndRecord, PathFacts, ProbeError, Skip, TtlTrace
 from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
 from vpnprobe.rules import decide, load_default
+from vpnprobe.wire.nonce import Purpose
 
 PATH = PathFacts(background=CLEAR, client_address="10.0.0.1", client_seen_as="10.0.0.1", server_address="10.0.9.1")
 PASSING = TtlTrace(checks.udp_reach(500), C2S, {1: "10.0.0.254", 2: "10.0.1.254", 3: "10.0.2.254", 4: None}, reached=4)
@@ -74,3 +77,14 @@ def test_a_balanced_path_whose_lengths_differ_tells_nothing() -> None:
 
 def test_where_no_ttl_is_known_nothing_is_told() -> None:
     assert routes([*came_with(60), *trip(checks.udp_reach(500), S2C, keys(9), keys(9))]) == []
+
+
+def test_payloads_behind_conversations_are_counted_by_port_and_direction_and_are_no_trials() -> None:
+    reach = checks.udp_reach(1194)
+    there = trip(reach, C2S, keys(5), keys(2))
+    back = trip(reach, S2C, keys(2, start=20), [])
+    client, server = ends([replace(one, purpose=Purpose.BEHIND) for one in (*there, *back)])
+    found = Judge(client, server, PATH)
+    assert behind_conversations(found) == {(1194, C2S): (5, 2), (1194, S2C): (2, 0)}
+    assert not [one for one in judge(client, server, PATH) if one.probe == "udp"]
+    assert behind_conversations(Judge(client, replace(server, recorded=False), PATH)) == {(1194, S2C): (2, 0)}

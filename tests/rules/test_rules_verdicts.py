@@ -387,6 +387,13 @@ def test_a_protocol_that_is_asked_a_few_times_shares_the_loss_of_all_udp(around:
     assert ("UDP is lost on whatever port" in said(found, "l2tp")) is (expected is LIMITED)
 
 
+def test_ports_where_something_is_blocked_say_nothing_of_the_loss_of_others() -> None:
+    around = lossy_udp(4, 4, 4, 2, 0, 0)
+    cut = [row("openvpn/data", UDP, Outcome.BLOCKED, cause=Cause.PACKETS, port=5000 + number, direction=C2S) for number in range(3)]
+    assert verdict(settle(L2TP_UP, *L2TP_PASSES, *around), "l2tp").feasibility is LIMITED
+    assert verdict(settle(L2TP_UP, *L2TP_PASSES, *around, *cut), "l2tp").feasibility is OK
+
+
 def test_the_share_of_all_udp_is_of_all_that_was_counted() -> None:
     """Not of the ports alone that happened to lose most."""
     found = settle(L2TP_UP, *L2TP_PASSES, *lossy_udp(4, 0, 4, 0, 4))

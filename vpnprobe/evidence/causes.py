@@ -12,6 +12,7 @@ from vpnprobe.evidence.checks import BARE, IN_CALL, comes_before, servers_of
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.places import FAILED, FORMS, last_answer, located, lost_way, trace_of
 from vpnprobe.evidence.records import PathFacts, PortState, RefusalKind
+from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 
 REFUSED_BY_HOST: Final = {
@@ -68,7 +69,7 @@ def _cause(failed: Observation, others: Sequence[Observation], facts: PathFacts)
     if failed.transport is Transport.ESP:
         return (Cause.NAT, []) if _at_servers_nat(failed, facts) else _cause_of_protocol(passing, facts)
     if failed.check != "reach":
-        return _cause_of_payload(failed, others, passing, controls=bool(facts.background))
+        return _cause_of_payload(failed, others, passing, facts)
     said_otherwise = [o for o in passing if o.transport is failed.transport and o.port == failed.port]
     if said_otherwise:
         # A VPN protocol's own messages pass on this very port: it is what ours say that is filtered.
@@ -171,15 +172,16 @@ def _cause_of_protocol(passing: Sequence[Observation], facts: PathFacts) -> tupl
 
 
 def _cause_of_payload(
-    failed: Observation, others: Sequence[Observation], passing: Sequence[Observation], *, controls: bool
+    failed: Observation, others: Sequence[Observation], passing: Sequence[Observation], facts: PathFacts
 ) -> tuple[Cause, list[str]]:
-    """A conversation that fails: as its port does, or for what it says. `controls`: a control channel passes, over TCP."""
+    """A conversation that fails: as its port does, or for what it says."""
+    controls = bool(facts.background)  # A control channel passes, over TCP.
     if cut := [o for o in others if o.cause is Cause.PACKETS and o.direction is not failed.direction and _is_of_same_sessions(o, failed)]:
         return Cause.PACKETS, _ids(cut)  # What counts packets counts those of both directions: on a long path this one came too late.
     if stalled := [o for o in others if _stalls_the_other_way(o, failed)]:
         return Cause.UNKNOWN, _ids(stalled)  # What ends those sessions is not shown, and this direction ends with them.
     if begun := [o for o in passing if _is_earlier_step(o, failed)]:
-        told = _cut_there(failed, others) or _too_large(failed, others)
+        told = _cut_there(failed, others) or _too_large(failed, others) or _flow_ends(failed, facts)
         return told or (Cause.PAYLOAD, _ids(begun))
     reach = [o for o in others if o.check == "reach" and o.transport is failed.transport and o.port == failed.port]
     failing = next((o for o in reach if o.outcome in FAILED), None)
@@ -198,6 +200,12 @@ def _cut_there(failed: Observation, others: Sequence[Observation]) -> tuple[Caus
     cut = [o for o in others if o.cause is Cause.PACKETS and o.transport is failed.transport and o.probe != failed.probe]
     there = [o for o in cut if o.port == failed.port]
     return (Cause.PACKETS, _ids(there)) if there else (Cause.UNKNOWN, _ids(cut)) if cut else None
+
+
+def _flow_ends(failed: Observation, facts: PathFacts) -> tuple[Cause, list[str]] | None:
+    """Where nothing at all passes in its flows any more: after some packets, or since they were recognised, and not for what was lost."""
+    sent, came = facts.behind.get((failed.port, lost_way(failed)), (0, 0)) if failed.transport is Transport.UDP else (0, 0)
+    return (Cause.UNKNOWN, []) if sent >= LEAST_TRIALS and not came else None
 
 
 def _too_large(failed: Observation, others: Sequence[Observation]) -> tuple[Cause, list[str]] | None:

@@ -5,6 +5,7 @@ judged as its kind is (`evidence.judging`); then causes and places are added.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from vpnprobe.evidence.causes import explain
@@ -13,7 +14,18 @@ from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.judging.connection import connection
 from vpnprobe.evidence.judging.conversation import conversation
 from vpnprobe.evidence.judging.data import data
-from vpnprobe.evidence.judging.facts import failed, late_ends, never_left, outages_of, own_queues, routes, set_aside, skipped, traces
+from vpnprobe.evidence.judging.facts import (
+    behind_conversations,
+    failed,
+    late_ends,
+    never_left,
+    outages_of,
+    own_queues,
+    routes,
+    set_aside,
+    skipped,
+    traces,
+)
 from vpnprobe.evidence.judging.named import with_named_failures
 from vpnprobe.evidence.judging.number import numbers
 from vpnprobe.evidence.judging.packets import packets
@@ -52,6 +64,7 @@ def judge(client: EndRecord, server: EndRecord, facts: PathFacts) -> list[Observ
     measured = {observation.id for observation in found}
     found += [row for row in set_aside(judgement) if row.id not in measured]
     rewriting = list(helpers(judgement))
+    facts = replace(facts, behind=behind_conversations(judgement))
     found = explain(with_named_failures(found, facts.named_failures), facts, beside=rewriting)
     path = [
         *outages_of(judgement),

@@ -189,6 +189,8 @@ class PathFacts:
     """What checks of kind number tried and measured."""
     rate_limits: Mapping[tuple[Check, Direction], RateLimit] = field(default_factory=dict)
     """What is shown to limit the rate of data."""
+    behind: Mapping[tuple[int | None, Direction], tuple[int, int]] = field(default_factory=dict)
+    """By port of the server, over UDP: how many payloads left in the flows of conversations that had got stuck, and how many came."""
     trains: frozenset[str] = frozenset()
     """Keys of the sessions that were asked for that alone: what they lose is no measure of anything else."""
     errors: tuple[ProbeError, ...] = ()

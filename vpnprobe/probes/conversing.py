@@ -11,17 +11,20 @@ from vpnprobe.endpoint.driver import Driver, GoalOrSilence, StreamDriver, Until
 from vpnprobe.endpoint.pacer import HEADERS, Turn
 from vpnprobe.endpoint.recorder import Departures
 from vpnprobe.endpoint.sending import PAYLOAD_BYTES
-from vpnprobe.evidence.checks import tcp_reach
+from vpnprobe.evidence import identify
+from vpnprobe.evidence.checks import tcp_reach, udp_reach
 from vpnprobe.evidence.comparison import PERIOD_S
+from vpnprobe.evidence.identify import PacketIdentity
 from vpnprobe.evidence.judge import rows_of
 from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.judging.goals import goals
 from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
-from vpnprobe.evidence.statistics import MOST_TRIALS, Background
+from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS, Background
 from vpnprobe.observations.schema import Direction, Outcome, Transport
 from vpnprobe.probes.context import ProbeContext
 from vpnprobe.transports.stack import ConnectError, Datagram, Endpoint, TcpStream
+from vpnprobe.wire.nonce import SHORTEST, Purpose
 
 FIRST_ATTEMPTS: Final = 2
 OPENING_BYTES: Final = 60
@@ -31,6 +34,8 @@ GAP_S: Final = 0.06
 DAEMON_ATTEMPTS: Final = 4
 """Against another program's server: some stop answering a client with many half-open conversations."""
 DAEMON_GAP_S: Final = 0.3
+BEHIND_GAP_S: Final = 0.02
+"""Between payloads behind a conversation: a moment's loss need not take them all."""
 LAST_WORDS_S: Final = 1.0
 """For what a conversation has said to leave, before its connection is closed."""
 LEAST_LOST: Final = 3
@@ -88,19 +93,24 @@ async def over_udp(
     moment: Moment | None = None,
     further: Callable[[Driver], Awaitable[None]] | None = None,
     admitted: int = 0,
+    whole: Callable[[], bool] | None = None,
 ) -> Endpoint:
     """Runs the initiator against the server's port; what comes later is still recorded. Returns where it was sent to at last.
 
     `until`: what is waited for; None: the check's goal, or silence. `closing(now)` has it say goodbye, also where the run is broken off:
     some servers keep what is left open, and serve nobody any more. `roaming`: the conversation, where it follows its peer; None: it stays
     with the server's address. `moment`: when all is ready, that of the first message is waited for; None: it leaves at once. `further`:
-    what is asked of the conversation once that is reached. `admitted`: bytes that the pace has granted to it already.
+    what is asked of the conversation once that is reached. `admitted`: bytes that the pace has granted to it already. `whole`: whether
+    all that it asked was answered; where it was not, payloads of ours ask behind it whether its flow passes at all.
     """
     assert check.port is not None
     remote = asked = context.endpoint(check.port)
 
     def came(datagram: Datagram) -> None:
         nonlocal remote
+        if (identity := _behind(asked.port, datagram)) is not None:
+            context.recorder.arrived([identity], datagram)
+            return
         if roaming is None:
             if datagram.source.address == asked.address:
                 driver.receive(datagram.data)
@@ -136,11 +146,21 @@ async def over_udp(
         await driver.wait(until(driver) if until is not None else GoalOrSilence(driver, check.name, lambda: context.settle_s))
         if further is not None:
             await further(driver)
+        if whole is not None and not whole() and context.peer is not None:
+            for _ in range(LEAST_TRIALS):
+                context.sender.nonce(port, remote, udp_reach(asked.port), size=SHORTEST, purpose=Purpose.BEHIND)
+                await asyncio.sleep(BEHIND_GAP_S)
     finally:
         if closing is not None:
             driver.say(closing)
         driver.rest()  # A run that was broken off sends nothing more.
     return remote
+
+
+def _behind(port: int, datagram: Datagram) -> PacketIdentity | None:
+    """The answer to a payload that was sent behind a conversation; None: it is none."""
+    identity = identify.nonce(udp_reach(port), datagram.data)
+    return identity if identity is not None and identity.purpose is Purpose.BEHIND else None
 
 
 async def connected(context: ProbeContext, check: Check, *, deadline_s: float) -> TcpStream:

@@ -91,7 +91,14 @@ class L2tpSessions(TunnelSessions):
     async def _carry(self, initiator: Initiator, moment: Moment | None) -> None:
         further = partial(self._data, initiator)
         await over_udp(
-            self.context, initiator, L2TP_CONTROL, closing=initiator.close, moment=moment, further=further, admitted=OPENING_BYTES
+            self.context,
+            initiator,
+            L2TP_CONTROL,
+            closing=initiator.close,
+            moment=moment,
+            further=further,
+            admitted=OPENING_BYTES,
+            whole=lambda: initiator.run.all_answered,
         )
 
     async def _data(self, initiator: Initiator, driver: Driver) -> None:

@@ -72,7 +72,15 @@ class OpenvpnSessions(TunnelSessions):
         further = partial(self.behind_its_end, client)
         over, goodbye = self._over(client), client.goodbye
         await over_udp(
-            self.context, client, self.reset, until=over, closing=goodbye, moment=moment, further=further, admitted=OPENING_BYTES
+            self.context,
+            client,
+            self.reset,
+            until=over,
+            closing=goodbye,
+            moment=moment,
+            further=further,
+            admitted=OPENING_BYTES,
+            whole=lambda: client.run.all_answered,
         )
 
     async def in_trains(self, places: Sequence[Place]) -> tuple[str, TrainRun]:

@@ -47,7 +47,16 @@ class WireguardSessions(TunnelSessions):
         # Nothing is repeated within a session: only the answer to the last initiation could be read, and fresh sessions are the trials.
         further = partial(self.behind_its_end, initiator)
         over = self._over(initiator)
-        await over_udp(self.context, initiator, self._handshake, until=over, moment=moment, further=further, admitted=OPENING_BYTES)
+        await over_udp(
+            self.context,
+            initiator,
+            self._handshake,
+            until=over,
+            moment=moment,
+            further=further,
+            admitted=OPENING_BYTES,
+            whole=lambda: initiator.run.all_answered,
+        )
 
     async def in_trains(self, places: Sequence[Place]) -> tuple[str, TrainRun]:
         initiator = self._initiator(len(places))

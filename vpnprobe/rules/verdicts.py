@@ -247,13 +247,15 @@ def _holder(judged: Iterable[PortFindings], port: int) -> str:
 def _lossy_around(rests_on: Sequence[Finding], own: Counted, observations: Sequence[Observation]) -> tuple[Observation, ...]:
     """Rows that show the path to lose UDP on whatever port, where a protocol over UDP has too few packets of its own to tell.
 
-    A port by itself may lose more: that of the greatest loss is left out.
+    A port by itself may lose more: that of the greatest loss is left out, and so are those where something is blocked.
     """
     if own.sent >= ENOUGH_COUNTED or not any(row.transport is Transport.UDP for finding in rests_on for row in finding.value.rows):
         return ()
     found: list[Observation] = []
+    filtered = {row.port for row in observations if row.transport is Transport.UDP and row.outcome is Outcome.BLOCKED}
+    reached = [row for row in observations if (row.probe, row.check) == ("udp", "reach") and row.port not in filtered]
     for way in (Direction.C2S, Direction.S2C):
-        rows = [row for row in observations if (row.probe, row.check, row.direction) == ("udp", "reach", way) and row.outcome in PASSING]
+        rows = [row for row in reached if row.direction is way and row.outcome in PASSING]
         known = [(row.sent, row.received) for row in rows]
         counts = [Counted(sent, sent - received) for sent, received in known if sent is not None and received is not None]
         counts = sorted(counts, key=lambda one: one.share)[:-1]

@@ -66,6 +66,8 @@ class Purpose(IntEnum):
     """Whether controls get through to a port, before any are sent."""
     MAPPING = 10
     """From one port to several: what does a NAT make of that port?"""
+    BEHIND = 11
+    """Behind the messages of a conversation and from its port: does anything of its flow get through still?"""
     OTHER = 15
     """Of a newer vpnprobe, for something that this one does not know: it is ours, and counts for nothing."""
 

@@ -1,6 +1,6 @@
 """What is told as a whole and not counted: what was not tried, probes that failed, outages, and traces."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
@@ -10,9 +10,10 @@ from vpnprobe.evidence.judging.base import WAYS, Counted, Judge
 from vpnprobe.evidence.lateness import LateEnd, longest_s
 from vpnprobe.evidence.naming import form_detail, identifier
 from vpnprobe.evidence.outages import Outage
-from vpnprobe.evidence.packet_records import Check, Movement
+from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
 from vpnprobe.evidence.records import EndRecord, PathFacts, ProbeError, Skip, TtlTrace
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
+from vpnprobe.wire.nonce import Purpose
 
 INITIAL_TTLS: Final = (64, 128, 255)
 """That systems send with (RFC 1700 recommends 64)."""
@@ -113,6 +114,24 @@ def set_aside(judge: Judge) -> list[Observation]:
         for way in ((Direction.BOTH,) if kind_of(check) in (Kind.CONNECTION, Kind.CONVERSATION) else WAYS)
         if any(counts.set_aside[one] and not counts.total(one).sent for one in (WAYS if way is Direction.BOTH else (way,)))
     ]
+
+
+def behind_conversations(judge: Judge) -> dict[tuple[int | None, Direction], tuple[int, int]]:
+    """By port and direction: how many payloads left in flows behind conversations that had got stuck, and how many of them came."""
+    found = {}
+    for way in WAYS:
+        sender, receiver = judge.ends[way]
+        came = {one.key for one in receiver.packet_records if _is_behind(one, Movement.RECEIVED)}
+        sent: defaultdict[int | None, set[str]] = defaultdict(set)
+        for one in sender.packet_records if receiver.recorded else ():
+            if _is_behind(one, Movement.SENT):
+                sent[one.check.port].add(one.key)
+        found.update({(port, way): (len(keys), len(keys & came)) for port, keys in sent.items()})
+    return found
+
+
+def _is_behind(record: PacketRecord, movement: Movement) -> bool:
+    return record.purpose is Purpose.BEHIND and record.movement is movement
 
 
 def late_ends(judge: Judge) -> list[Observation]:
