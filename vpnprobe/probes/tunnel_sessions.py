@@ -298,11 +298,18 @@ async def within_the_line(context: ProbeContext, ports: Sequence[SomeSessions]) 
 
 
 def elsewhere(context: ProbeContext, transport: Transport, but: Sequence[WantedPort]) -> WantedPort | None:
-    """A port that passes, of another protocol that lives on any: it is tried where no usual one works. None: there is none."""
+    """A port that passes, of another protocol that lives on any: it is tried where no usual one works. None: there is none.
+
+    What passed only after the server's own packets passes for no client that begins.
+    """
+
+    def opened(port: int) -> bool:
+        return transport is Transport.UDP and port in context.opened_by_server
+
     for port in context.settings.candidates_over(transport):
         wanted = WantedPort(transport, port)
         counted = context.judge().packet_counts.get(tcp_reach(port) if transport is Transport.TCP else udp_reach(port))
-        passes = counted is not None and all(counted.total(way).received for way in WAYS)
+        passes = counted is not None and all(counted.total(way).received for way in WAYS) and not opened(port)
         if wanted not in but and passes and context.port_state(*wanted) is PortState.OURS:
             return wanted
     return None
