@@ -118,8 +118,35 @@ class TestCauses:
         begun = row(RESET, BOTH, PASS)
         assert cause_of(failed, begun) is Cause.PAYLOAD
         assert cause_of(failed, begun, other) is expected
-        unknown = replace(failed, detail={"lost_direction": "s2c"})
-        assert cause_of(unknown, begun, other) in (Cause.PAYLOAD, Cause.PACKETS, Cause.UNKNOWN)
+        unsized = replace(failed, detail={"lost_direction": "s2c"})
+        by_size = other.cause is Cause.SIZE
+        assert cause_of(unsized, begun, other) is (Cause.PAYLOAD if by_size else expected), "of what has no size none is said"
+
+    CUT = row(checks.wireguard_data(1194), S2C, BLOCKED, Cause.PACKETS, cut_after=4)
+    SIZE = row(checks.wireguard_data(51820), S2C, DEGRADED, Cause.SIZE, largest_passing=576, smallest_lost=1200)
+
+    @pytest.mark.parametrize(
+        ("other", "proof"),
+        [
+            (CUT, {(1194, S2C): (8, 2)}),
+            (CUT, checks.openvpn_data(Transport.UDP, 1194, "tls-crypt")),
+            (None, checks.openvpn_data(Transport.UDP, 1194, "tls-crypt")),
+            (SIZE, checks.wireguard_data(443)),
+        ],
+    )
+    def test_what_is_shown_to_go_on_or_to_pass_in_that_size_is_filtered_for_what_it_says(
+        self, other: Observation | None, proof: Check | dict[tuple[int | None, Direction], tuple[int, int]]
+    ) -> None:
+        handshake = checks.openvpn_handshake(Transport.UDP, 1194)
+        failed = row(handshake, BOTH, BLOCKED, lost_direction="s2c", lost_bytes=1200)
+        facts, beside = PATH, [row(RESET, BOTH, PASS), *([other] if other is not None else [])]
+        if isinstance(proof, dict):
+            facts = replace(PATH, behind=proof)
+        else:
+            facts = replace(PATH, behind={} if other is not None else {(1194, S2C): (8, 0)})
+            told = {"wrap": proof.variant} if proof.variant else {}
+            beside.append(replace(row(proof, S2C, PASS, largest_passed=1492, **told), received=50))
+        assert cause_of(failed, *beside, facts=facts) is Cause.PAYLOAD
 
     @pytest.mark.parametrize(
         ("behind", "expected"),

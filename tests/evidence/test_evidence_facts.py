@@ -13,7 +13,7 @@ from vpnprobe.evidence.packet_records import Movement, PacketRecord
 from vpnprobe.evidence.records import EndRecord, PathFacts, ProbeError, Skip, TtlTrace
 from vpnprobe.observations.schema import Direction, Observation, Outcome, Transport
 from vpnprobe.rules import decide, load_default
-from vpnprobe.wire.nonce import Purpose
+from vpnprobe.wire.nonce import PURPOSE_SHIFT, NoncePayload, Purpose
 
 PATH = PathFacts(background=CLEAR, client_address="10.0.0.1", client_seen_as="10.0.0.1", server_address="10.0.9.1")
 PASSING = TtlTrace(checks.udp_reach(500), C2S, {1: "10.0.0.254", 2: "10.0.1.254", 3: "10.0.2.254", 4: None}, reached=4)
@@ -81,10 +81,13 @@ def test_where_no_ttl_is_known_nothing_is_told() -> None:
 
 def test_payloads_behind_conversations_are_counted_by_port_and_direction_and_are_no_trials() -> None:
     reach = checks.udp_reach(1194)
-    there = trip(reach, C2S, keys(5), keys(2))
-    back = trip(reach, S2C, keys(2, start=20), [])
+    payloads = [NoncePayload(7, number | Purpose.BEHIND << PURPOSE_SHIFT).key for number in range(9)]
+    there = trip(reach, C2S, payloads[:5], payloads[:2])
+    back = trip(reach, S2C, payloads[5:7], [])
     client, server = ends([replace(one, purpose=Purpose.BEHIND) for one in (*there, *back)])
     found = Judge(client, server, PATH)
     assert behind_conversations(found) == {(1194, C2S): (5, 2), (1194, S2C): (2, 0)}
     assert not [one for one in judge(client, server, PATH) if one.probe == "udp"]
+    of_an_older_peer = replace(server, packet_records=tuple(replace(one, purpose=Purpose.OTHER) for one in server.packet_records))
+    assert behind_conversations(Judge(client, of_an_older_peer, PATH)) == behind_conversations(found)
     assert behind_conversations(Judge(client, replace(server, recorded=False), PATH)) == {(1194, S2C): (2, 0)}

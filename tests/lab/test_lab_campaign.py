@@ -428,6 +428,13 @@ def test_who_interrupts_waits_for_no_draw_under_way() -> None:
     assert active_children() == []
 
 
+def test_who_asks_for_no_more_waits_for_no_draw_either() -> None:
+    judged = campaign(11, range(1000), processes=2)
+    assert next(judged).draw.number == 0
+    judged.close()  # type: ignore[attr-defined]
+    assert active_children() == []
+
+
 def test_a_run_that_cannot_pair_or_breaks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     found = judge_topology(topology(Filter("r1")), 1)
     assert [finding.wrong for finding in found.findings] == [Wrong.INCOMPLETE]

@@ -392,6 +392,8 @@ def test_ports_where_something_is_blocked_say_nothing_of_the_loss_of_others() ->
     cut = [row("openvpn/data", UDP, Outcome.BLOCKED, cause=Cause.PACKETS, port=5000 + number, direction=C2S) for number in range(3)]
     assert verdict(settle(L2TP_UP, *L2TP_PASSES, *around), "l2tp").feasibility is LIMITED
     assert verdict(settle(L2TP_UP, *L2TP_PASSES, *around, *cut), "l2tp").feasibility is OK
+    filtered = [replace(one, cause=Cause.PAYLOAD) for one in cut]
+    assert verdict(settle(L2TP_UP, *L2TP_PASSES, *around, *filtered), "l2tp").feasibility is LIMITED
 
 
 def test_the_share_of_all_udp_is_of_all_that_was_counted() -> None:

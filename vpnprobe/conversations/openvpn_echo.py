@@ -18,7 +18,7 @@ class EchoingEnd(SessionEnd, TunnelEcho):
     """An end that sends echo requests through the tunnel, and answers the peer's."""
 
     def echo_run(self, count: int) -> EchoRun:
-        """As many requests, told from other sessions' by this one's ID. Over TCP their order is that ID's as well."""
+        """As many requests, told from other sessions' by this one's ID. Over TCP their order is that ID's as well, where nobody sets it."""
         identifier = int.from_bytes(self.session_id[:2], "big")
         if not self.stream:
             return EchoRun(identifier, count, OUTER_SIZES)

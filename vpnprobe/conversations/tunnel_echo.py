@@ -18,7 +18,7 @@ OUTER_SIZES: Final = (128, 576, 1200, 1400, 1450, 1492)
 """Bytes of the outer IP packet; the last is the largest that VPN programs send with their defaults, as on lines with PPPoE."""
 STREAM_SIZES: Final = (128, 576, 1400)
 """Over TCP, whose segments are the system's to cut, sizes tell less."""
-STREAM_TURNS: Final = (STREAM_SIZES, (128, 128, 576, 576, 1400, 1400))
+STREAM_TURNS: Final = (STREAM_SIZES, (128, 128, 576, 576, 1400, 1400), STREAM_SIZES[::-1])
 """Orders in which sizes take turns over TCP. Nothing comes behind a packet that is too large: another session's has to be at another place,
 or it is as if streams were cut there."""
 FULL_TURNS: Final = 4
@@ -68,7 +68,7 @@ class EchoRun:
     count: int
     """How many in all."""
     sizes: tuple[int, ...] = OUTER_SIZES
-    """From the smallest to the largest. Taken in turn, `full_turns` times."""
+    """From the smallest to the largest."""
     requests: dict[int, Request] = field(default_factory=dict)
     """By sequence number."""
     due: float | None = None

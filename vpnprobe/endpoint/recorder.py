@@ -146,6 +146,7 @@ class Recorder:
         """A connection that is about to be tried from `local`; returns its key. The wire may show its sequence number afterwards."""
         key = attempt_key(local)
         self.attempts.add((check, key))
+        self.attempts_over.discard((check, key))
         self.sent(check, key, message=SYN, to=to, local=local)
         return key
 

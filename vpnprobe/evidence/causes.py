@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from vpnprobe.evidence.checks import BARE, IN_CALL, comes_before, servers_of
+from vpnprobe.evidence.checks import BARE, IN_CALL, Kind, comes_before, kind_of, servers_of
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.places import FAILED, FORMS, last_answer, located, lost_way, trace_of
 from vpnprobe.evidence.records import PathFacts, PortState, RefusalKind
@@ -181,8 +181,8 @@ def _cause_of_payload(
     if stalled := [o for o in others if _stalls_the_other_way(o, failed)]:
         return Cause.UNKNOWN, _ids(stalled)  # What ends those sessions is not shown, and this direction ends with them.
     if begun := [o for o in passing if _is_earlier_step(o, failed)]:
-        told = _cut_there(failed, others) or _too_large(failed, others) or _flow_ends(failed, facts)
-        return told or (Cause.PAYLOAD, _ids(begun))
+        ended = None if _goes_on(failed, passing, facts) else _cut_there(failed, others) or _flow_ends(failed, facts)
+        return ended or _too_large(failed, others, passing) or (Cause.PAYLOAD, _ids(begun))
     reach = [o for o in others if o.check == "reach" and o.transport is failed.transport and o.port == failed.port]
     failing = next((o for o in reach if o.outcome in FAILED), None)
     if failing is not None and failing.cause in (Cause.STATE, Cause.NAT):
@@ -193,6 +193,17 @@ def _cause_of_payload(
         return (Cause.PORT, _ids(same_kind)) if by_port else (Cause.IP_PROTOCOL, [failing.id])
     decoys = _covering([o for o in reach if o.outcome in PASSED], lost_way(failed))
     return (Cause.PAYLOAD, _ids(decoys)) if decoys else (Cause.UNKNOWN, [])
+
+
+def _goes_on(failed: Observation, passing: Sequence[Observation], facts: PathFacts) -> bool:
+    """Whether flows like those that fail are known to go on: payloads behind them come, or data in another form on the very port."""
+    _, came = facts.behind.get((failed.port, lost_way(failed)), (0, 0)) if failed.transport is Transport.UDP else (0, 0)
+    same_port = (o for o in passing if (o.probe, o.transport, o.port) == (failed.probe, failed.transport, failed.port))
+    return came > 0 or any(kind_of(_check_of(o)) is Kind.DATA and o.received for o in _covering(list(same_port), lost_way(failed)))
+
+
+def _check_of(observation: Observation) -> Check:
+    return Check(observation.probe, observation.check, observation.transport, observation.port)
 
 
 def _cut_there(failed: Observation, others: Sequence[Observation]) -> tuple[Cause, list[str]] | None:
@@ -208,15 +219,20 @@ def _flow_ends(failed: Observation, facts: PathFacts) -> tuple[Cause, list[str]]
     return (Cause.UNKNOWN, []) if sent >= LEAST_TRIALS and not came else None
 
 
-def _too_large(failed: Observation, others: Sequence[Observation]) -> tuple[Cause, list[str]] | None:
+def _too_large(failed: Observation, others: Sequence[Observation], passing: Sequence[Observation]) -> tuple[Cause, list[str]] | None:
     """Where what is lost is larger than other packets that pass only up to a size; None: nothing is limited so.
 
-    Where that is known of the other transport alone, it may be so.
+    Where that is known of the other transport alone, it may be so. On another port something as large must not pass besides.
     """
     size, way = failed.detail.get("lost_bytes", 0), lost_way(failed)
     if not size:
         return None
     limited = [o for o in others if o.cause is Cause.SIZE and o.direction in (way, Direction.BOTH) and _passes_up_to(o) < size]
+    if there := [o for o in limited if (o.transport, o.port) == (failed.transport, failed.port)]:
+        return Cause.SIZE, _ids(there)
+    larger = (o for o in passing if o.transport is failed.transport and o.direction in (way, Direction.BOTH))
+    if any(o.detail.get("largest_passed", 0) >= size for o in larger):
+        return None
     if same := [o for o in limited if o.transport is failed.transport]:
         return Cause.SIZE, _ids(same)
     return (Cause.UNKNOWN, _ids(limited)) if limited else None

@@ -80,8 +80,14 @@ class PacketCounts:
     """By direction and message name."""
     details: dict[tuple[Direction, str], PacketRecord] = field(default_factory=dict)
     """The last packet record at the receiving end of each."""
-    set_aside: Counter[Direction] = field(default_factory=Counter)
+    late: Counter[Direction] = field(default_factory=Counter)
     """What was lost and left out since an end was late, by direction."""
+    unheard: Counter[Direction] = field(default_factory=Counter)
+    """What was lost and left out since the client listened no more, by direction."""
+
+    @property
+    def set_aside(self) -> Counter[Direction]:
+        return self.late + self.unheard
 
     def total(self, direction: Direction) -> Count:
         """All messages in one direction together; not to be changed."""

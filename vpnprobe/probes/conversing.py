@@ -148,6 +148,7 @@ async def over_udp(
             await further(driver)
         if whole is not None and not whole() and context.peer is not None:
             for _ in range(LEAST_TRIALS):
+                context.pacer.charge(SHORTEST + HEADERS)
                 context.sender.nonce(port, remote, udp_reach(asked.port), size=SHORTEST, purpose=Purpose.BEHIND)
                 await asyncio.sleep(BEHIND_GAP_S)
     finally:
@@ -241,7 +242,7 @@ def _connections_needed(context: ProbeContext, judgement: Judge, check: Check, m
     if context.peer is None or check.transport is not Transport.TCP or check.port is None or made >= MOST_CONNECTIONS:
         return 0
     reach = rows_of(judgement, tcp_reach(check.port))
-    unsettled = any(row.outcome in (Outcome.PASS, Outcome.NO_ANSWER) for row in reach)
+    unsettled = any(row.outcome in (Outcome.PASS, Outcome.DEGRADED, Outcome.NO_ANSWER) for row in reach)
     return FIRST_ATTEMPTS if unsettled else 0
 
 

@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
+from itertools import count
 from typing import Final
 
 from vpnprobe import __version__
@@ -38,6 +39,8 @@ class OpenvpnSessions(TunnelSessions):
         handshake, data = openvpn_handshake(wanted.transport, wanted.port, form), openvpn_data(wanted.transport, wanted.port, form)
         super().__init__(context, wanted, (self.reset, handshake), data, OPENING_BYTES)
         self._session_keys = session_keys
+        self._streams = count()
+        """Sessions over TCP so far."""
         self._tls_context = _context_of(session_keys.identity)
 
     async def session(self, echoes: int, moment: Moment) -> None:
@@ -63,7 +66,7 @@ class OpenvpnSessions(TunnelSessions):
         )
         client.short_replies = True
         if client.stream:
-            client.run.turn = STREAM_TURNS[(self._made - 1) % len(STREAM_TURNS)]
+            client.run.turn = STREAM_TURNS[next(self._streams) % len(STREAM_TURNS)]
         self.at_the_lines_pace(client)
         return client
 

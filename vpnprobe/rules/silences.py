@@ -13,9 +13,13 @@ def silent_often(rows: Sequence[Observation]) -> tuple[Observation, ...]:
 
 
 def taken_by(outages: Sequence[Observation], rows: Sequence[Observation]) -> bool:
-    """Whether the outages took packets of what the rows were carried by: a policer of UDP leaves GRE and TCP alone."""
-    taken = {transport for row in outages for transport in row.detail.get("transports", ())}
-    return any(row.transport.value in taken for row in rows)
+    """Whether the outages took packets of what the rows were carried by: a policer of UDP leaves GRE and TCP alone.
+
+    Older documents do not say what was taken: then it may be anything. Of TCP, which repeats what is lost, no outage says that it took any.
+    """
+    known = [row.detail.get("transports") for row in outages]
+    taken = {transport for one in known for transport in one or ()}
+    return None in known or any(row.transport.value in taken for row in rows)
 
 
 def silence_reasons(outages: Sequence[Observation], rules: RuleSet) -> tuple[Reason, ...]:

@@ -27,6 +27,8 @@ from vpnprobe.rules.silences import silence_limits, silence_reasons, silent_ofte
 _WEIGHTS = list(Weight)
 UNFELT: Final = frozenset({"port", "wrap"})
 """Settings that are no limit: once they are made nobody feels them."""
+OF_FLOWS: Final = frozenset({Cause.PACKETS, Cause.TIME, Cause.RATE, Cause.UNKNOWN})
+"""Why all packets of a port's flows may be lost from some moment on, whatever they say."""
 SURELY: Final = 4.0
 """Standard deviations from which on one port is shown to lose more than another: what all lose is the path's."""
 
@@ -247,13 +249,13 @@ def _holder(judged: Iterable[PortFindings], port: int) -> str:
 def _lossy_around(rests_on: Sequence[Finding], own: Counted, observations: Sequence[Observation]) -> tuple[Observation, ...]:
     """Rows that show the path to lose UDP on whatever port, where a protocol over UDP has too few packets of its own to tell.
 
-    A port by itself may lose more: that of the greatest loss is left out, and so are those where something is blocked.
+    A port by itself may lose more: that of the greatest loss is left out, and so are those whose flows are cut.
     """
     if own.sent >= ENOUGH_COUNTED or not any(row.transport is Transport.UDP for finding in rests_on for row in finding.value.rows):
         return ()
     found: list[Observation] = []
-    filtered = {row.port for row in observations if row.transport is Transport.UDP and row.outcome is Outcome.BLOCKED}
-    reached = [row for row in observations if (row.probe, row.check) == ("udp", "reach") and row.port not in filtered]
+    cut = {row.port for row in observations if row.transport is Transport.UDP and row.outcome is Outcome.BLOCKED and row.cause in OF_FLOWS}
+    reached = [row for row in observations if (row.probe, row.check) == ("udp", "reach") and row.port not in cut]
     for way in (Direction.C2S, Direction.S2C):
         rows = [row for row in reached if row.direction is way and row.outcome in PASSING]
         known = [(row.sent, row.received) for row in rows]

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from vpnprobe.evidence.attempts import SYN, SYN_ACK, unattributed
+from vpnprobe.evidence.checks import is_existing
 from vpnprobe.evidence.judging.base import Counted, Judge
 from vpnprobe.evidence.packet_counts import PacketCounts, round_trip_ms
 from vpnprobe.evidence.packet_records import Check
@@ -88,9 +89,10 @@ def _silent(judge: Judge, check: Check, found: Observation, counts: PacketCounts
 
 
 def _came_up_otherwise(judge: Judge, check: Check) -> bool:
-    """Whether the other end said anything in a connection to this port that another check made."""
-    others = (other for other in judge.packet_counts if other != check and (other.transport, other.port) == (check.transport, check.port))
-    return any(judge.packet_counts[other].total(Direction.S2C).received for other in others if other.family == check.family)
+    """Whether the other end said anything in a connection to this port that another check made. A profile's server may be another host."""
+    others = (other for other in judge.packet_counts if other != check and not is_existing(other))
+    same = (other for other in others if (other.transport, other.port, other.family) == (check.transport, check.port, check.family))
+    return any(judge.packet_counts[other].total(Direction.S2C).received for other in same)
 
 
 def _arrivals_are_told(judge: Judge, check: Check) -> bool:

@@ -13,7 +13,7 @@ from vpnprobe.evidence.outages import Outage
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
 from vpnprobe.evidence.records import EndRecord, PathFacts, ProbeError, Skip, TtlTrace
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
-from vpnprobe.wire.nonce import Purpose
+from vpnprobe.wire.nonce import Purpose, of_key
 
 INITIAL_TTLS: Final = (64, 128, 255)
 """That systems send with (RFC 1700 recommends 64)."""
@@ -107,12 +107,12 @@ def _outage(number: int, outage: Outage, way: Direction, began: float, often: Ma
 
 
 def set_aside(judge: Judge) -> list[Observation]:
-    """Checks of which nothing is left to count: all of it was lost while an end was late, or came when nobody listened any more."""
+    """Checks of which nothing is left to count, since all of it was lost while an end was late."""
     return [
         skipped(Skip(check, way, ALL_LATE))
         for check, counts in judge.packet_counts.items()
         for way in ((Direction.BOTH,) if kind_of(check) in (Kind.CONNECTION, Kind.CONVERSATION) else WAYS)
-        if any(counts.set_aside[one] and not counts.total(one).sent for one in (WAYS if way is Direction.BOTH else (way,)))
+        if any(counts.late[one] and not counts.total(one).sent for one in (WAYS if way is Direction.BOTH else (way,)))
     ]
 
 
@@ -131,7 +131,11 @@ def behind_conversations(judge: Judge) -> dict[tuple[int | None, Direction], tup
 
 
 def _is_behind(record: PacketRecord, movement: Movement) -> bool:
-    return record.purpose is Purpose.BEHIND and record.movement is movement
+    """By the payload itself: an older peer does not know the purpose, and says so of the packet."""
+    if record.movement is not movement or record.purpose not in (Purpose.BEHIND, Purpose.OTHER):
+        return False
+    payload = of_key(record.key)
+    return payload is not None and payload.purpose is Purpose.BEHIND
 
 
 def late_ends(judge: Judge) -> list[Observation]:

@@ -38,8 +38,8 @@ def for_lateness(
 
     for check, counts in packet_counts.items() if ends or given_up else ():
         for way in WAYS if ends else ():
-            counts.set_aside[way] += counts.pass_over(way, partial(late, check))
-        counts.set_aside[Direction.S2C] += counts.pass_over(Direction.S2C, too_late)
+            counts.late[way] += counts.pass_over(way, partial(late, check))
+        counts.unheard[Direction.S2C] += counts.pass_over(Direction.S2C, too_late)
 
 
 def for_times(packet_counts: Mapping[Check, PacketCounts], way: Direction, times: Sequence[Outage] | Sequence[OwnQueue]) -> int:

@@ -71,6 +71,7 @@ def campaign(seed: int, numbers: Iterable[int], *, processes: int) -> Iterator[J
     if processes == 1:
         yield from map(judge_draw, drawn)
         return
+    before = set(active_children())
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_leave_interrupts_to_the_parent) as pool:
         try:
             # Not `pool.map`: what it cancels then, the pool cannot mark as broken, and says so in a traceback.
@@ -78,8 +79,8 @@ def campaign(seed: int, numbers: Iterable[int], *, processes: int) -> Iterator[J
             while waiting:
                 yield waiting.popleft().result()
                 waiting.extend(pool.submit(judge_draw, one) for one in islice(drawn, 1))
-        except KeyboardInterrupt:
-            for worker in active_children():  # A draw may take minutes.
+        except BaseException:  # Interrupted, or nobody asks for more: a draw may take minutes.
+            for worker in set(active_children()) - before:
                 worker.kill()
             raise
 
