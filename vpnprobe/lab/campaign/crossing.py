@@ -6,7 +6,7 @@ one more than there are routers.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from vpnprobe.lab.campaign.packet_kinds import PacketKind
@@ -203,9 +203,8 @@ def _at_link(topology: Topology, kind: PacketKind, way: Direction, position: int
     link = topology.link(position if way is Direction.C2S else position - 1).towards(way.value)
     if kind.largest > link.mtu and 0 < position <= topology.routers:
         # An end cuts what it sends itself, and what a router says is too large: the first packets alone are lost.
-        name = topology.names()[position]
-        untold = name in topology.black_holes or name in topology.silent_routers
-        yield Obstacle(position, False, SURE if untold else FIRST, frozenset({Cause.SIZE, Cause.LOSS}), longer_than=link.mtu)
+        told = _tells(topology, topology.names()[position])
+        yield Obstacle(position, False, FIRST if told else SURE, frozenset({Cause.SIZE, Cause.LOSS}), longer_than=link.mtu)
     if link.loss > 0:
         yield Obstacle(position, False, link.loss, frozenset({Cause.LOSS}))
     if link.burst_loss is not None:
@@ -215,6 +214,28 @@ def _at_link(topology: Topology, kind: PacketKind, way: Direction, position: int
 def is_slow(topology: Topology) -> bool:
     """Whether a link has a rate, so that what is sent too fast waits or is lost there."""
     return any(topology.link(index).rate_bit_s is not None for index in range(topology.routers + 1))
+
+
+def as_sent(topology: Topology, kind: PacketKind) -> PacketKind:
+    """The kind as hosts send it there: segments of TCP are cut to what both ends' own links carry, since each says so as it connects."""
+    if kind.protocol != TCP:
+        return kind
+    ends = (topology.link(0).mtu, topology.link(topology.routers).towards(Direction.S2C.value).mtu)
+    return replace(kind, largest=min(kind.largest, *ends))
+
+
+def told_mtu(topology: Topology) -> int:
+    """The smallest MTU that a router tells of, in either direction: an end that has once heard of it cuts all its segments to it."""
+    told = []
+    for position, name in enumerate(topology.names()[1:-1], start=1):
+        if _tells(topology, name):
+            told += [topology.link(position).mtu, topology.link(position - 1).towards(Direction.S2C.value).mtu]
+    return min(told, default=EVERYWHERE * EVERYWHERE)
+
+
+def _tells(topology: Topology, router: str) -> bool:
+    """Whether it says that a packet is too large for its next link."""
+    return router not in topology.black_holes and router not in topology.silent_routers
 
 
 def hop(topology: Topology, position: int, way: Direction) -> int:

@@ -28,8 +28,10 @@ LARGEST_DATA: Final = 1492
 """Bytes of the largest data packet over UDP that is tried."""
 MORE_IN_A_STREAM: Final = 14
 """Bytes that a packet is longer in a TCP segment than over UDP: the longer header, and its length."""
-SEGMENT: Final = 1040
-"""Bytes of the largest TCP segment of the simulated hosts."""
+SEGMENT: Final = 1500
+"""Bytes of the IP packet of a full TCP segment, on links that carry as much."""
+DATA_IN_A_STREAM: Final = 1400
+"""Bytes of the largest data packets over TCP, in an IP packet of their own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,11 @@ class ProtocolTruth:
         return [truth for _, truth in self.ways if truth.passing is Passing.YES]
 
     @property
+    def too_small(self) -> bool:
+        """Whether packets of sizes that are always tried get through on no way that works or may work."""
+        return all(truth.too_small for _, truth in self.ways if truth.passing in (Passing.YES, Passing.MAYBE))
+
+    @property
     def free(self) -> bool:
         """Whether it works without any limit, and nothing but a port and a wrap has to be set. What few clients can be told is felt."""
         return any(truth.clean and not way.settings for way, truth in self.ways)
@@ -68,7 +73,7 @@ class ProtocolTruth:
             case Passing.YES:
                 return self._right_where_it_works()
             case Passing.MAYBE:
-                return frozenset({feasible, degraded, infeasible})
+                return frozenset({degraded, infeasible} if self.too_small else {feasible, degraded, infeasible})
             case Passing.CUT:
                 seen = not any(truth.ends_unwatched for _, truth in self.ways)
                 return frozenset({degraded, infeasible}) if seen else frozenset({feasible, degraded, infeasible})
@@ -80,7 +85,7 @@ class ProtocolTruth:
     def _right_where_it_works(self) -> frozenset[Feasibility]:
         if self.free:
             return frozenset({Feasibility.FEASIBLE})
-        if min(truth.loss for truth in self.working) >= LOSS_ALWAYS_TOLD:
+        if self.too_small or min(truth.loss for truth in self.working) >= LOSS_ALWAYS_TOLD:
             return frozenset({Feasibility.DEGRADED})
         return frozenset({Feasibility.FEASIBLE, Feasibility.DEGRADED})
 

@@ -7,13 +7,13 @@ Invariant: nothing that a probe saw comes in here.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import reduce
 from typing import Final
 
-from vpnprobe.lab.campaign.crossing import EVERYWHERE, Obstacle, is_slow, obstacles
-from vpnprobe.lab.campaign.packet_kinds import LARGEST_DATA, PacketKind, Step
+from vpnprobe.lab.campaign.crossing import EVERYWHERE, Obstacle, as_sent, is_slow, obstacles, told_mtu
+from vpnprobe.lab.campaign.packet_kinds import DATA_IN_A_STREAM, LARGEST_DATA, SEGMENT, PacketKind, Step
 from vpnprobe.lab.topologies import TCP
 from vpnprobe.observations.schema import Cause, Direction
 from vpnprobe.transports.topology import Topology
@@ -68,6 +68,11 @@ class Truth:
         return self.passing is Passing.CUT and self.after_packets is not None and self.after_packets > WATCHED
 
     @property
+    def too_small(self) -> bool:
+        """Whether it cannot carry data packets of sizes that are always tried."""
+        return self.largest < DATA_IN_A_STREAM
+
+    @property
     def clean(self) -> bool:
         """Whether nothing at all limits it."""
         return self.passing is Passing.YES and self.loss < NEGLIGIBLE and self.largest >= LARGEST_DATA and not self.disturbed
@@ -96,6 +101,12 @@ class _Crossed:
             return 0.0
         return 1 - reduce(lambda passing, obstacle: passing * (1 - obstacle.share), self.by_chance, 1.0)
 
+    @property
+    def limit(self) -> int:
+        """Bytes of the largest packet of the kind that passes; `SEGMENT`: nothing takes the larger ones untold."""
+        limits = (o.longer_than for o in self.obstacles if o.longer_than is not None and o.share >= 1 and not o.timed)
+        return min((limit for limit in limits if limit < self.step.kind.largest), default=SEGMENT)
+
 
 def truth_of(topology: Topology, steps: Sequence[Step], *, opened_by: Sequence[Step] = (), hosts: bool = True) -> Truth:
     """Of a check that sends these messages in this order.
@@ -105,13 +116,17 @@ def truth_of(topology: Topology, steps: Sequence[Step], *, opened_by: Sequence[S
     """
     opening = next((step.kind for step in (*opened_by, *steps) if step.direction is Direction.C2S), None)
     opened_to = EVERYWHERE if opening is None else _opened_to(topology, opening, hosts=hosts)
-    crossed = [_Crossed(step, _obstacles(topology, step.kind, step.direction, opened_to, hosts=hosts)) for step in steps]
+    sent = [replace(step, kind=as_sent(topology, step.kind)) for step in steps]
+    crossed = [_Crossed(step, _obstacles(topology, step.kind, step.direction, opened_to, hosts=hosts)) for step in sent]
     failing = next((one for one in crossed if one.stops), None)
     if failing is not None:
         return _stopped(crossed, failing, topology)
     cut = [(one, obstacle) for one in crossed for obstacle in one.obstacles if obstacle.after_packets is not None]
-    unlucky = any(one.step.repeated and one.by_chance for one in crossed)
-    largest = min((_limit(one.step.kind, one.obstacles) for one in crossed), default=LARGEST_DATA)
+    streams = [one for one in crossed if one.step.kind.protocol == TCP]
+    # Packets that follow each other closely share a segment or not, so that a small one is in one that is too large or not.
+    merged = min((one.limit for one in streams), default=SEGMENT) < SEGMENT
+    unlucky = merged or any(one.step.repeated and one.by_chance for one in crossed)
+    largest = min((one.limit for one in crossed if not _may_be_told(topology, one)), default=LARGEST_DATA)
     met = [obstacle for one in crossed for obstacle in one.obstacles]
     return Truth(
         Passing.MAYBE if unlucky else Passing.CUT if cut else Passing.YES,
@@ -119,7 +134,7 @@ def truth_of(topology: Topology, steps: Sequence[Step], *, opened_by: Sequence[S
         cut[0][0].step.direction if cut else None,
         cut[0][1] if cut else None,
         max((one.loss for one in crossed), default=0.0),
-        largest,
+        min(largest, LARGEST_DATA),
         min((obstacle.after_packets or 0 for _, obstacle in cut), default=None),
         any(obstacle.timed or obstacle.by_flow or obstacle.per_s is not None or _until_told(obstacle) for obstacle in met),
         min((obstacle.per_s for obstacle in met if obstacle.per_s is not None), default=None),
@@ -162,9 +177,6 @@ def _until_told(obstacle: Obstacle) -> bool:
     return obstacle.longer_than is not None and obstacle.share < 1
 
 
-def _limit(kind: PacketKind, met: Sequence[Obstacle]) -> int:
-    """Bytes of the largest packet of the kind that passes. Segments of TCP are cut to fit."""
-    if kind.protocol == TCP:
-        return LARGEST_DATA
-    limits = [o.longer_than for o in met if o.longer_than is not None and o.share >= 1]
-    return min([LARGEST_DATA, *(limit for limit in limits if limit < kind.largest)])
+def _may_be_told(topology: Topology, stream: _Crossed) -> bool:
+    """Whether the ends of a stream may hear of an MTU that is no larger than what limits it, and cut its segments to that."""
+    return stream.step.kind.protocol == TCP and told_mtu(topology) <= stream.limit
