@@ -108,7 +108,8 @@ def test_the_share_of_a_kind_that_a_filter_fits(planted: Filter, kind: PacketKin
         (Filter("r2", ports=(1194,)), {Cause.PORT}),
         (Filter("r2", except_ports=(CONTROL,)), {Cause.PORT}),
         (RESET_AT_R2, {Cause.PAYLOAD}),
-        (Filter("r2", longer_than=20), {Cause.SIZE}),
+        (Filter("r2", longer_than=20), {Cause.SIZE, Cause.IP_PROTOCOL}),
+        (Filter("r2", longer_than=20, ports=(1194,)), {Cause.SIZE, Cause.PORT}),
         (Filter("client", hook=Hook.OUTPUT, protocol=17), {Cause.HOST_FIREWALL}),
     ],
 )
@@ -201,9 +202,9 @@ def test_a_cut_behind_what_is_sure_to_be_sent_need_not_be_seen(after: int, right
 def test_what_a_link_before_it_does_not_carry_never_comes_to_a_filter_by_size() -> None:
     data = steps_of("openvpn", "data", Transport.UDP, 53, "", S2C)[0].kind
     behind = topology(Filter("r1", direction="s2c", longer_than=1370), links=(Link(), Link(), Link(mtu=1362), Link()))
-    assert [one.position for one in obstacles(behind, data, S2C)] == [3], "the link alone"
+    assert [one.position for one in obstacles(behind, data, S2C)] == [1], "the link alone"
     before = topology(Filter("r3", direction="s2c", longer_than=1350), links=(Link(), Link(), Link(mtu=1362), Link()))
-    assert [(one.position, one.longer_than) for one in obstacles(before, data, S2C)] == [(3, 1350), (3, 1362)]
+    assert [(one.position, one.longer_than) for one in obstacles(before, data, S2C)] == [(1, 1350), (1, 1362)]
 
 
 # The truth about a protocol

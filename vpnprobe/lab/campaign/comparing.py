@@ -62,7 +62,9 @@ def _wrong_outcome(row: Observation, truth: Truth) -> Wrong | None:
             return Wrong.DEGRADED
         case Passing.NO | Passing.HOST if passed:
             return Wrong.PASS
-        case Passing.HOST if failed and not by_host and row.cause is Cause.HOST_FIREWALL:
+        case Passing.HOST if row.outcome is Outcome.BLOCKED or (failed and not by_host and row.cause is Cause.HOST_FIREWALL):
+            return Wrong.BLOCKED
+        case Passing.MAYBE if row.outcome is Outcome.BLOCKED and truth.ends_alone:
             return Wrong.BLOCKED
         case Passing.MAYBE if row.outcome is Outcome.PASS and row.check == "data" and truth.too_small:
             return Wrong.PASS

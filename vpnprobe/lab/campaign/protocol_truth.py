@@ -11,9 +11,11 @@ from typing import Final
 from vpnprobe.lab.campaign import packet_kinds
 from vpnprobe.lab.campaign.packet_kinds import Step
 from vpnprobe.lab.campaign.truth import Passing, Truth, truth_of
+from vpnprobe.lab.topologies import TCP, UDP
 from vpnprobe.observations.schema import Direction, Feasibility, Protocol, Transport
-from vpnprobe.transports.topology import Topology
+from vpnprobe.transports.topology import SERVER, Topology
 
+OVER_TCP: Final = frozenset({Protocol.PPTP, Protocol.OPENVPN_TCP})
 LOSS_ALWAYS_TOLD: Final = 0.15
 """From this share of lost packets on a protocol over datagrams is degraded, however few were sent; below it may be either."""
 WAYS: Final = (Direction.C2S, Direction.S2C)
@@ -36,7 +38,7 @@ class ProtocolTruth:
     ways: tuple[tuple[Way, Truth], ...]
     """Each way to use it, the ends' own firewalls counted."""
     without_hosts: bool
-    """Whether some way might work if the ends' own firewalls were not there."""
+    """Whether some way might work if the ends' own firewalls and other programs were not there."""
 
     @property
     def passing(self) -> Passing:
@@ -73,7 +75,9 @@ class ProtocolTruth:
             case Passing.YES:
                 return self._right_where_it_works()
             case Passing.MAYBE:
-                return frozenset({degraded, infeasible} if self.too_small else {feasible, degraded, infeasible})
+                ends_alone = all(truth.ends_alone for _, truth in self.ways if truth.passing is Passing.MAYBE)
+                right = {degraded} if self.too_small else {feasible, degraded}
+                return frozenset(right if ends_alone else {*right, infeasible})
             case Passing.CUT:
                 seen = not any(truth.ends_unwatched for _, truth in self.ways)
                 return frozenset({degraded, infeasible}) if seen else frozenset({feasible, degraded, infeasible})
@@ -92,11 +96,13 @@ class ProtocolTruth:
 
 def truth_of_protocol(topology: Topology, protocol: str, candidates: Sequence[int], control_port: int) -> ProtocolTruth | None:
     """None: it is not known here. `candidates`: the ports that protocols of any port are tried on; `control_port`: one over UDP besides."""
-    ways = list(_ways(topology, protocol, candidates, control_port))
-    if not ways:
+    known = list(_ways(topology, protocol, candidates, control_port))
+    if not known:
         return None
+    taken = _taken(topology, Transport.TCP if protocol in OVER_TCP else Transport.UDP)
+    ways = [(way, steps) for way, steps in known if way.port not in taken]
     found = tuple((way, truth_of(topology, steps)) for way, steps in ways)
-    bare = (truth_of(topology, steps, hosts=False) for _, steps in ways)
+    bare = (truth_of(topology, steps, hosts=False) for _, steps in known)
     return ProtocolTruth(found, any(truth.passing is not Passing.NO for truth in bare))
 
 
@@ -120,6 +126,12 @@ def _ways(topology: Topology, protocol: str, candidates: Sequence[int], control_
                 yield Way(port), (*packet_kinds.wireguard_handshake(port), *data)
         case _:
             return
+
+
+def _taken(topology: Topology, transport: Transport) -> frozenset[int]:
+    """Ports of the server's that another program has: what a VPN's own server would meet there is not known."""
+    protocol = TCP if transport is Transport.TCP else UDP
+    return frozenset(taken.port for taken in topology.taken_ports if taken.at == SERVER and taken.protocol == protocol)
 
 
 def _but(ports: Sequence[int], *others: int) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from functools import reduce
 from typing import Final
 
 from vpnprobe.lab.campaign.crossing import EVERYWHERE, Obstacle, as_sent, is_slow, obstacles, told_mtu
-from vpnprobe.lab.campaign.packet_kinds import DATA_IN_A_STREAM, LARGEST_DATA, SEGMENT, PacketKind, Step
+from vpnprobe.lab.campaign.packet_kinds import DATA_ALWAYS, DATA_IN_A_STREAM, LARGEST_DATA, SEGMENT, PacketKind, Step
 from vpnprobe.lab.topologies import TCP
 from vpnprobe.observations.schema import Cause, Direction
 from vpnprobe.transports.topology import Topology
@@ -61,6 +61,10 @@ class Truth:
     """A policer lets so many packets a second pass; None: there is none."""
     slow: bool = False
     """The path has a rate."""
+    always: int = DATA_ALWAYS
+    """Bytes of the largest packets that are tried on every path."""
+    ends_alone: bool = False
+    """What makes it ambiguous is an end's own firewall and nothing else: it is no fault of the path."""
 
     @property
     def ends_unwatched(self) -> bool:
@@ -70,7 +74,7 @@ class Truth:
     @property
     def too_small(self) -> bool:
         """Whether it cannot carry data packets of sizes that are always tried."""
-        return self.largest < DATA_IN_A_STREAM
+        return self.largest < self.always
 
     @property
     def clean(self) -> bool:
@@ -91,7 +95,9 @@ class _Crossed:
 
     @property
     def by_chance(self) -> list[Obstacle]:
-        plain = (o for o in self.obstacles if not (o.timed or o.by_flow) and (o.per_s, o.after_packets, o.longer_than) == (None,) * 3)
+        plain = (
+            o for o in self.obstacles if not (o.timed or o.by_flow or o.hidden) and (o.per_s, o.after_packets, o.longer_than) == (None,) * 3
+        )
         return [obstacle for obstacle in plain if NEGLIGIBLE <= obstacle.share < 1]
 
     @property
@@ -102,10 +108,15 @@ class _Crossed:
         return 1 - reduce(lambda passing, obstacle: passing * (1 - obstacle.share), self.by_chance, 1.0)
 
     @property
+    def too_small(self) -> list[Obstacle]:
+        """What takes the larger ones of its packets untold."""
+        largest = self.step.kind.largest
+        return [o for o in self.obstacles if o.longer_than is not None and o.longer_than < largest and o.share >= 1 and not o.timed]
+
+    @property
     def limit(self) -> int:
         """Bytes of the largest packet of the kind that passes; `SEGMENT`: nothing takes the larger ones untold."""
-        limits = (o.longer_than for o in self.obstacles if o.longer_than is not None and o.share >= 1 and not o.timed)
-        return min((limit for limit in limits if limit < self.step.kind.largest), default=SEGMENT)
+        return min((obstacle.longer_than or 0 for obstacle in self.too_small), default=SEGMENT)
 
 
 def truth_of(topology: Topology, steps: Sequence[Step], *, opened_by: Sequence[Step] = (), hosts: bool = True) -> Truth:
@@ -124,12 +135,13 @@ def truth_of(topology: Topology, steps: Sequence[Step], *, opened_by: Sequence[S
     cut = [(one, obstacle) for one in crossed for obstacle in one.obstacles if obstacle.after_packets is not None]
     streams = [one for one in crossed if one.step.kind.protocol == TCP]
     # Packets that follow each other closely share a segment or not, so that a small one is in one that is too large or not.
-    merged = min((one.limit for one in streams), default=SEGMENT) < SEGMENT
-    unlucky = merged or any(one.step.repeated and one.by_chance for one in crossed)
+    too_large = [obstacle for one in streams for obstacle in one.too_small]
+    unlucky = [obstacle for one in crossed for obstacle in (one.by_chance if one.step.repeated else ())]
+    unlucky += [obstacle for one in streams for obstacle in one.obstacles if obstacle.hidden]
     largest = min((one.limit for one in crossed if not _may_be_told(topology, one)), default=LARGEST_DATA)
     met = [obstacle for one in crossed for obstacle in one.obstacles]
     return Truth(
-        Passing.MAYBE if unlucky else Passing.CUT if cut else Passing.YES,
+        Passing.MAYBE if too_large or unlucky else Passing.CUT if cut else Passing.YES,
         frozenset().union(*(obstacle.causes for obstacle in met)),
         cut[0][0].step.direction if cut else None,
         cut[0][1] if cut else None,
@@ -139,6 +151,8 @@ def truth_of(topology: Topology, steps: Sequence[Step], *, opened_by: Sequence[S
         any(obstacle.timed or obstacle.by_flow or obstacle.per_s is not None or _until_told(obstacle) for obstacle in met),
         min((obstacle.per_s for obstacle in met if obstacle.per_s is not None), default=None),
         is_slow(topology),
+        ends_alone=all(obstacle.host for obstacle in (*too_large, *unlucky)),
+        always=DATA_IN_A_STREAM if streams else DATA_ALWAYS,
     )
 
 
