@@ -12,7 +12,7 @@ from vpnprobe.lab.campaign.packet_kinds import SEGMENT, PacketKind
 from vpnprobe.lab.campaign.routes import Route, route_of
 from vpnprobe.lab.topologies import TCP, UDP
 from vpnprobe.observations.schema import Cause, Direction
-from vpnprobe.transports.topology import Filter, Hook, Topology
+from vpnprobe.transports.topology import CLIENT, SERVER, Filter, Hook, Service, Topology
 
 SURE: Final = 1.0
 FIRST: Final = 0.5
@@ -217,20 +217,31 @@ def _at_router(met: _Meeting, opened_to: int) -> Iterator[Obstacle]:
     for planted, share in _planted(met, Hook.PREROUTING):
         yield _obstacle(met, planted, share)
     yield from _without_ports(met)
-    back = met.route.way is Direction.S2C
-    asked = topology.names().index(met.name) < opened_to if met.name in topology.names() else True
+    entering = CLIENT if met.route.way is Direction.S2C else SERVER
     nats = [nat for nat in topology.nats if nat.at == met.name]
     for nat in nats:
         # A helper reads the Call IDs on the control connection, before any GRE has gone out.
-        tracked = nat.pptp_helper if kind.enhanced else asked
-        if back and not tracked:
+        known = nat.pptp_helper if kind.enhanced else _asked(met, opened_to)
+        if nat.inside == entering and not known and not _serves(nat.forwards, kind):
             yield Obstacle(position, True, SURE, frozenset({Cause.NAT}))
     for planted, share in _planted(met, Hook.FORWARD):
         yield _obstacle(met, planted, share)
-    if back and any(firewall.at == met.name for firewall in topology.firewalls) and (kind.enhanced or not asked):
-        # A NAT in the same router looks the same from outside.
-        also = {Cause.NAT} if nats else set[Cause]()
-        yield Obstacle(position, False, SURE, frozenset({Cause.STATE, *also}))
+    for firewall in topology.firewalls:
+        known = _asked(met, opened_to) and not kind.enhanced
+        if firewall.at == met.name and firewall.protects == entering and not known and not _serves(firewall.allows, kind):
+            # A NAT in the same router looks the same from outside.
+            yield Obstacle(position, False, SURE, frozenset({Cause.STATE, *([Cause.NAT] if nats else [])}))
+
+
+def _asked(met: _Meeting, opened_to: int) -> bool:
+    """Whether the flow has been opened from inside. A client's packets come first: what the server sends opens the way for none of them."""
+    chain = met.topology.names()
+    return met.route.way is Direction.S2C and met.name in chain and chain.index(met.name) < opened_to
+
+
+def _serves(services: tuple[Service, ...], kind: PacketKind) -> bool:
+    """Whether a port forward, or what a firewall allows, names the kind."""
+    return any(one.protocol in (None, kind.protocol) and (not one.ports or kind.port in one.ports) for one in services)
 
 
 def _without_ports(met: _Meeting) -> Iterator[Obstacle]:

@@ -44,10 +44,10 @@ def draw(campaign_seed: int, number: int) -> Draw:
     low, high = chance.choice(DELAYS_S)
     plan = Plan(chance, routers, [{"delay_s": round(chance.uniform(low, high), 6)} for _ in range(routers + 1)])
     features = sorted(chance.sample(sorted(FEATURES), chance.choice((0, 1, 1, 2, 2, MOST_FEATURES))))
-    for feature in features:
+    for feature in sorted(features, key=lambda feature: feature != "way_back"):
         FEATURES[feature](plan)
     speaking = chance.random() < 0.7
-    silent = () if speaking else tuple(f"r{one}" for one in range(1, routers + 1) if chance.random() < 0.5)
+    silent = () if speaking else tuple(router for router in plan.all_routers() if chance.random() < 0.5)
     topology = plan.built(icmp_errors_per_s=chance.choice((0.0, 0.5, 1.0, 10.0)), silent_routers=silent)
     return Draw(number, chance.randrange(1, 1 << 30), topology, tuple(features))
 
@@ -77,12 +77,15 @@ FEATURES: Final[Mapping[str, Callable[[Plan], None]]] = MappingProxyType(
         "ports": planted_filters.ports,
         "rate": planted_boxes.rate,
         "recutting": planted_boxes.recutting,
+        "server_firewall": planted_boxes.server_firewall,
+        "server_nat": planted_boxes.server_nat,
         "size": planted_filters.size,
         "size_of_some": planted_filters.size_of_some,
         "stall": planted_boxes.stall,
         "stateful_firewall": planted_boxes.stateful_firewall,
         "taken_port": planted_boxes.taken_port,
         "tcp_reset": planted_filters.tcp_reset,
+        "way_back": planted_boxes.way_back,
     }
 )
 """By name: what plants it."""

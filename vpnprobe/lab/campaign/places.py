@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 from vpnprobe.lab.campaign.crossing import Obstacle
 from vpnprobe.lab.campaign.routes import route_of
 from vpnprobe.observations.schema import Direction, Location
-from vpnprobe.transports.topology import Topology
+from vpnprobe.transports.topology import CLIENT, SERVER, Topology
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ def _hop_of(topology: Topology, address: str | None, way: Direction) -> int | No
         return None
     owners = {one: name for pair in topology.wires().values() for name, one in pair.items()}
     owner, names = owners.get(IPv4Address(address)), route_of(topology, way).names
-    if owner not in names or (way is Direction.S2C and any(owner == nat.at for nat in topology.nats)):
+    inside = CLIENT if way is Direction.S2C else SERVER
+    if owner not in names or any(owner == nat.at and nat.inside == inside for nat in topology.nats):
         return None
     return names.index(owner)

@@ -66,7 +66,19 @@ class Plan:
         return Link(**values) if back is None else Link(**values, s2c=Link(**{**values, **back}))
 
     def router(self) -> str:
-        return f"r{self.chance.randint(1, self.routers)}"
+        """Any, also one that packets of one direction alone cross."""
+        return self.chance.choice(self.all_routers())
+
+    def all_routers(self) -> list[str]:
+        beside = self.way_back.routers if self.way_back is not None else 0
+        return [*(f"r{number}" for number in range(1, self.routers + 1)), *(f"b{number}" for number in range(1, beside + 1))]
+
+    def of_both_ways(self) -> list[str]:
+        """The routers that packets of both directions cross: what tracks connections has to see both."""
+        apart = range(0)
+        if self.way_back is not None:
+            apart = range(int(self.way_back.joins[1:]) + 1, int(self.way_back.leaves[1:]))
+        return [f"r{number}" for number in range(1, self.routers + 1) if number not in apart]
 
     def hook(self) -> Hook:
         """Most filters forward; some drop before the TTL is looked at."""

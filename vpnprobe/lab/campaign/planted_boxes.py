@@ -1,10 +1,27 @@
 """Features of random networks that are not filters: links, NATs, stateful firewalls, routes, and the ends themselves."""
 
-from typing import Final
+from typing import Any, Final
 
+from vpnprobe.agents.simulation import CONTROL_PORT
 from vpnprobe.lab.campaign.plan import TCP_PORTS, UDP_PORTS, Plan
 from vpnprobe.lab.topologies import TCP, UDP
-from vpnprobe.transports.topology import CLIENT, SERVER, BurstLoss, Clock, Nat, Per, Recutting, Stall, StatefulFirewall, TakenPort
+from vpnprobe.transports.topology import (
+    CLIENT,
+    SERVER,
+    BurstLoss,
+    Clock,
+    Filtering,
+    Mapping,
+    Nat,
+    Per,
+    Recutting,
+    Service,
+    Stall,
+    StatefulFirewall,
+    TakenPort,
+    Timeouts,
+    WayBack,
+)
 
 RATES_BIT_S: Final = (128_000, 4_000_000)
 
@@ -18,16 +35,59 @@ def rate(plan: Plan) -> None:
     plan.chance.choice(plan.links)["rate_bit_s"] = round(low * (high / low) ** plan.chance.random())
 
 
+def way_back(plan: Plan) -> None:
+    """What the server sends takes other routers for a part of the way. It is planted before what stands on routers."""
+    if plan.routers == 1:
+        plan.routers = 2
+        plan.links.append(dict(plan.links[0]))
+    joins, leaves = sorted(plan.chance.sample(range(1, plan.routers + 1), 2))
+    plan.way_back = WayBack(f"r{leaves}", f"r{joins}", plan.chance.randint(1, 4))
+
+
 def nat(plan: Plan) -> None:
     """One, or two as where a carrier has another."""
-    count = min(plan.routers, plan.chance.choice((1, 1, 1, 2)))
+    places = plan.of_both_ways()
+    count = min(len(places), plan.chance.choice((1, 1, 1, 2)))
+    variants = _variants(plan)
     helper, new_ports = plan.chance.random() < 0.4, plan.chance.random() < 0.4
-    for position in sorted(plan.chance.sample(range(1, plan.routers + 1), count)):
-        plan.nats.append(Nat(f"r{position}", pptp_helper=helper, new_ports=new_ports))
+    for place in sorted(plan.chance.sample(range(len(places)), count)):
+        plan.nats.append(Nat(places[place], pptp_helper=helper, new_ports=new_ports, **variants))
+
+
+def _variants(plan: Plan) -> dict[str, Any]:
+    """Other than Linux's: how ports are mapped, whose packets are let in, how long flows are remembered."""
+    choices: tuple[dict[str, Any], ...] = (
+        {},
+        {"mapping": Mapping.ENDPOINT, "filtering": plan.chance.choice((Filtering.ADDRESS, Filtering.ENDPOINT))},
+        {"filtering": plan.chance.choice((Filtering.ADDRESS, Filtering.ENDPOINT))},
+        {"timeouts": Timeouts(udp_s=round(plan.chance.uniform(1, 60), 1))},
+        {"timeouts": Timeouts(gre_s=round(plan.chance.uniform(5, 60), 1), other_s=round(plan.chance.uniform(5, 60), 1))},
+    )
+    return plan.chance.choice(choices)
+
+
+def server_nat(plan: Plan) -> None:
+    """The server is behind a NAT that forwards all, TCP and UDP, or some ports to it; NATs of the client are nearer to the client."""
+    places = plan.of_both_ways()
+    place = plan.chance.randrange(len(places))
+    plan.nats = [nat for nat in plan.nats if nat.at in places[:place]]
+    plan.nats.append(Nat(places[place], inside=SERVER, forwards=plan.chance.choice(((Service(),), _services(plan), _services(plan)))))
+
+
+def server_firewall(plan: Plan) -> None:
+    """Lets in what it allows, and what the server has asked for."""
+    plan.firewalls.append(StatefulFirewall(plan.chance.choice(plan.of_both_ways()), protects=SERVER, allows=_services(plan)))
+
+
+def _services(plan: Plan) -> tuple[Service, ...]:
+    """Of TCP and UDP all ports or some; the control connection always."""
+    tcp_ports = (CONTROL_PORT, *plan.some(TCP_PORTS)) if plan.chance.random() < 0.5 else ()
+    udp_ports = plan.some(UDP_PORTS) if plan.chance.random() < 0.6 else ()
+    return Service(TCP, tcp_ports), Service(UDP, udp_ports)
 
 
 def stateful_firewall(plan: Plan) -> None:
-    plan.firewalls.append(StatefulFirewall(plan.router()))
+    plan.firewalls.append(StatefulFirewall(plan.chance.choice(plan.of_both_ways())))
 
 
 def burst_loss(plan: Plan) -> None:
