@@ -89,7 +89,7 @@ class ProtocolTruth:
     def _right_where_it_works(self) -> frozenset[Feasibility]:
         if self.free:
             return frozenset({Feasibility.FEASIBLE})
-        if self.too_small or min(truth.loss for truth in self.working) >= LOSS_ALWAYS_TOLD:
+        if self.too_small or min(truth.data_loss for truth in self.working) >= LOSS_ALWAYS_TOLD:
             return frozenset({Feasibility.DEGRADED})
         return frozenset({Feasibility.FEASIBLE, Feasibility.DEGRADED})
 

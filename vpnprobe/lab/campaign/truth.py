@@ -51,6 +51,8 @@ class Truth:
     """What takes the first packet that never arrives."""
     loss: float = 0.0
     """The share of its packets that is lost at random, of the direction that loses more."""
+    data_loss: float = 0.0
+    """The same of the packets that come last, which are those of a tunnel's data: lost messages before them are repeated."""
     largest: int = LARGEST_DATA
     """Bytes of the largest IP packet that passes; `LARGEST_DATA`: nothing limits it that is tried."""
     after_packets: int | None = None
@@ -146,6 +148,7 @@ def truth_of(topology: Topology, steps: Sequence[Step], *, opened_by: Sequence[S
         cut[0][0].step.direction if cut else None,
         cut[0][1] if cut else None,
         max((one.loss for one in crossed), default=0.0),
+        max((one.loss for one in crossed if _is_of_same_flow(one.step.kind, crossed[-1].step.kind)), default=0.0),
         min(largest, LARGEST_DATA),
         min((obstacle.after_packets or 0 for _, obstacle in cut), default=None),
         any(obstacle.timed or obstacle.by_flow or obstacle.per_s is not None or _until_told(obstacle) for obstacle in met),
@@ -184,6 +187,10 @@ def _opened_to(topology: Topology, opening: PacketKind, *, hosts: bool) -> int:
 def _obstacles(topology: Topology, kind: PacketKind, way: Direction, opened_to: int, *, hosts: bool) -> tuple[Obstacle, ...]:
     found = obstacles(topology, kind, way, opened_to=opened_to)
     return tuple(obstacle for obstacle in found if hosts or not obstacle.host)
+
+
+def _is_of_same_flow(one: PacketKind, other: PacketKind) -> bool:
+    return (one.protocol, one.port) == (other.protocol, other.port)
 
 
 def _until_told(obstacle: Obstacle) -> bool:
