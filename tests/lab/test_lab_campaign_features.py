@@ -164,6 +164,14 @@ def test_flows_that_are_cut_at_some_bytes_may_be_called_filtered_by_them() -> No
     assert found.causes == {Cause.PACKETS, Cause.TIME, Cause.PAYLOAD}
 
 
+def test_a_few_packets_at_the_end_of_a_short_flow_may_have_been_lost_as_well_as_cut_off() -> None:
+    cut = Topology(filters=(Filter("r2", protocol=UDP, ports=(53,), after_packets=10),))
+    reach = Observation("x", "udp", "reach", S2C, Transport.UDP, Outcome.DEGRADED, 53, Cause.LOSS, sent=6, received=4)
+    assert wrong(cut, reach) == []
+    assert wrong(cut, replace(reach, sent=20, received=10)) == [Wrong.CAUSE]
+    assert wrong(cut, replace(reach, cause=Cause.PAYLOAD)) == [Wrong.CAUSE]
+
+
 # Streams that are cut anew
 
 DATA_OVER_TCP = Filter("r3", protocol=TCP, payload_offset=2, payload=b"\x48", payload_mask=b"\xf8")
