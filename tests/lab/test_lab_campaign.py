@@ -396,6 +396,14 @@ def test_a_recommendation(network: Topology, settings: dict[str, object], wrong:
     assert verdict_kinds(network, verdicts, recommended) == wrong
 
 
+def test_a_recommendation_is_held_against_the_port_on_which_it_begins() -> None:
+    network = topology(Filter("r1", protocol=17, ports=(500,)))
+    verdicts = [verdict("l2tp-ipsec", Feasibility.UNKNOWN)]
+    recommended = Recommendation("l2tp-ipsec", ("l2tp-ipsec",), ("x",), 500, {"ike_port": 4500})
+    assert verdict_kinds(network, verdicts, recommended) == []
+    assert verdict_kinds(network, verdicts, replace(recommended, settings={})) == [Wrong.RECOMMENDATION]
+
+
 # What comes of many
 
 

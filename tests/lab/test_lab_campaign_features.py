@@ -213,18 +213,29 @@ SERVER_FIREWALL = Topology(firewalls=(StatefulFirewall("r3", protects=SERVER, al
 def test_the_server_is_reached_on_what_is_let_in(network: Topology, cause: Cause) -> None:
     for port, passing in ((1194, Passing.YES), (443, Passing.NO)):
         found = truth(network, "udp", "reach", port, way=C2S)
-        assert (found.passing, found.causes) == (passing, {cause} if passing is Passing.NO else frozenset())
+        assert (found.passing, found.causes) == (passing, {cause, Cause.PORT} if passing is Passing.NO else frozenset())
         assert truth(network, "udp", "reach", port, way=S2C).passing is Passing.YES
     assert truth(network, "tcp", "reach", 443).passing is Passing.YES
-    assert truth(network, "esp", "passthrough", way=C2S).causes == {cause}
+    assert truth(network, "esp", "passthrough", way=C2S).causes == {cause, Cause.IP_PROTOCOL}
     assert right(network, "openvpn-udp") == {FEASIBLE}
-    assert right(network, "wireguard") == {INFEASIBLE}
+    assert right(network, "l2tp") == {INFEASIBLE}
+    assert right(network, "wireguard") == {FEASIBLE, DEGRADED}, "on the port that is let in"
 
 
 def test_a_server_behind_a_nat_that_forwards_all_is_reached_by_all() -> None:
     network = Topology(nats=(Nat("r3", inside=SERVER, forwards=(Service(),)),))
     for protocol in ("pptp", "l2tp", "l2tp-ipsec", "openvpn-udp", "wireguard"):
         assert right(network, protocol) == {FEASIBLE}
+
+
+def test_a_nat_that_answers_for_the_server_may_be_told_as_what_comes_next() -> None:
+    network = replace(SERVER_NAT, icmp_errors_per_s=0.5)
+    stop = next(one for one in obstacles(network, ESP_PACKET, C2S) if Cause.NAT in one.causes)
+    place = place_of(network, stop, C2S)
+    assert wrong_place(network, place, Location(1, "10.78.0.2", "10.78.2.2")) == ""
+    assert wrong_place(network, place, Location(3, "10.78.2.2")) == ""
+    assert wrong_place(network, place, Location(4, "10.78.2.2")) == "too far"
+    assert wrong_place(network, place, Location(1, "10.78.0.2")) == "not far enough"
 
 
 # Links and draws

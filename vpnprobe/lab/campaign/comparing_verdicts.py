@@ -61,7 +61,8 @@ def _compare_verdict(comparison: Comparison, verdict: Verdict, truth: ProtocolTr
 
 
 def _compare_recommendation(comparison: Comparison, said: Recommendation, truths: Mapping[str, ProtocolTruth]) -> None:
-    port = said.port if said.port is not None else 0
+    begins_on = said.settings.get("ike_port", said.port)
+    port = begins_on if isinstance(begins_on, int) else 0
     wrap = str(said.settings.get("wrap", "none"))
     about = f"{said.protocol}/{port}"
     truth = truths[said.protocol]

@@ -223,14 +223,15 @@ def _at_router(met: _Meeting, opened_to: int) -> Iterator[Obstacle]:
         # A helper reads the Call IDs on the control connection, before any GRE has gone out.
         known = nat.pptp_helper if kind.enhanced else _asked(met, opened_to)
         if nat.inside == entering and not known and not _serves(nat.forwards, kind):
-            yield Obstacle(position, True, SURE, frozenset({Cause.NAT}))
+            yield Obstacle(position, True, SURE, frozenset({Cause.NAT, *_by_service(nat.forwards, kind)}))
     for planted, share in _planted(met, Hook.FORWARD):
         yield _obstacle(met, planted, share)
     for firewall in topology.firewalls:
         known = _asked(met, opened_to) and not kind.enhanced
         if firewall.at == met.name and firewall.protects == entering and not known and not _serves(firewall.allows, kind):
             # A NAT in the same router looks the same from outside.
-            yield Obstacle(position, False, SURE, frozenset({Cause.STATE, *([Cause.NAT] if nats else [])}))
+            also = [*([Cause.NAT] if nats else []), *_by_service(firewall.allows, kind)]
+            yield Obstacle(position, False, SURE, frozenset({Cause.STATE, *also}))
 
 
 def _asked(met: _Meeting, opened_to: int) -> bool:
@@ -242,6 +243,13 @@ def _asked(met: _Meeting, opened_to: int) -> bool:
 def _serves(services: tuple[Service, ...], kind: PacketKind) -> bool:
     """Whether a port forward, or what a firewall allows, names the kind."""
     return any(one.protocol in (None, kind.protocol) and (not one.ports or kind.port in one.ports) for one in services)
+
+
+def _by_service(services: tuple[Service, ...], kind: PacketKind) -> list[Cause]:
+    """What else is true to say where some of it is let in: other ports of the protocol, or other protocols."""
+    if any(one.protocol == kind.protocol for one in services):
+        return [Cause.PORT]
+    return [Cause.IP_PROTOCOL] if services else []
 
 
 def _without_ports(met: _Meeting) -> Iterator[Obstacle]:

@@ -42,7 +42,12 @@ def wrong_place(topology: Topology, place: Place, told: Location) -> str:
     following = _hop_of(topology, told.next_address, place.way)
     if following is not None and following < place.hop:
         return "not far enough"
-    if following is None and told.last_hop + 1 < place.hop and _speaks_between(topology, told.last_hop, place):
+    if (
+        following is None
+        and not _masks(topology, told.next_address, place.way)
+        and told.last_hop + 1 < place.hop
+        and _speaks_between(topology, told.last_hop, place)
+    ):
         return "not far enough"
     return ""
 
@@ -64,7 +69,13 @@ def _hop_of(topology: Topology, address: str | None, way: Direction) -> int | No
         return None
     owners = {one: name for pair in topology.wires().values() for name, one in pair.items()}
     owner, names = owners.get(IPv4Address(address)), route_of(topology, way).names
+    return None if owner not in names or _masks(topology, address, way) else names.index(owner)
+
+
+def _masks(topology: Topology, address: str | None, way: Direction) -> bool:
+    """Whether a NAT answers with that address for itself or for a host behind it."""
+    if address is None:
+        return False
     inside = CLIENT if way is Direction.S2C else SERVER
-    if owner not in names or any(owner == nat.at and nat.inside == inside for nat in topology.nats):
-        return None
-    return names.index(owner)
+    masking = {nat.at for nat in topology.nats if nat.inside == inside}
+    return any(one == IPv4Address(address) and name in masking for pair in topology.wires().values() for name, one in pair.items())

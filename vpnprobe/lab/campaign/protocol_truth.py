@@ -121,9 +121,11 @@ def _ways(topology: Topology, protocol: str, candidates: Sequence[int], control_
         case Protocol.OPENVPN_TCP:
             yield from _openvpn(Transport.TCP, _but(candidates, 51820, control_port))
         case Protocol.WIREGUARD:
-            for port in (51820, control_port):
+            for port in (51820, control_port, *_but(candidates, 51820, control_port)):
                 data = [step for way in WAYS for step in packet_kinds.wireguard_data(port, way)]
-                yield Way(port), (*packet_kinds.wireguard_handshake(port), *data)
+                # Any port is good for it; others than these two are tried where neither of them works.
+                chosen = () if port in (51820, control_port) else (("listen_port", port),)
+                yield Way(port, settings=chosen), (*packet_kinds.wireguard_handshake(port), *data)
         case _:
             return
 
