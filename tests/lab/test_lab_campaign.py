@@ -42,7 +42,7 @@ from vpnprobe.observations.schema import (
     Unit,
     Verdict,
 )
-from vpnprobe.transports.topology import Action, BurstLoss, Filter, Hook, Link, Nat, StatefulFirewall, Topology
+from vpnprobe.transports.topology import Action, BurstLoss, Filter, Hook, Link, Nat, StatefulFirewall, Topology, WayBack
 
 C2S, S2C, BOTH = Direction.C2S, Direction.S2C, Direction.BOTH
 PORTS = (1194, 443, 53, 80, 8443, 51194, 51820)
@@ -468,8 +468,15 @@ def test_shrinking_ends_when_the_runs_are_used_up() -> None:
     assert shrunk(network, signature(wrong_where_gre_is_dropped(network)), wrong_where_gre_is_dropped, most_runs=0) == network
 
 
+def test_a_way_back_goes_where_nothing_stands_on_it() -> None:
+    network = topology(Filter("r1", protocol=47), routers=2, way_back=WayBack("r2", "r1"))
+    assert replace(network, way_back=None) in list(smaller(network))
+    on_it = replace(network, filters=(Filter("b1", protocol=47),))
+    assert all(one.way_back is not None for one in smaller(on_it))
+
+
 def test_every_smaller_network_is_one() -> None:
-    for number in range(30):
+    for number in range(60):
         drawn = draw(2, number).topology
         for candidate in smaller(drawn):
             assert read(scenario_text(candidate, "x", seed=1), name="x", source="x").topology == candidate
