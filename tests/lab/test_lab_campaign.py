@@ -42,7 +42,7 @@ from vpnprobe.observations.schema import (
     Unit,
     Verdict,
 )
-from vpnprobe.transports.topology import Action, BurstLoss, Filter, Hook, Link, Nat, StatefulFirewall, Topology, WayBack
+from vpnprobe.transports.topology import Action, BurstLoss, Filter, Hook, Link, Nat, StatefulFirewall, TakenPort, Topology, WayBack
 
 C2S, S2C, BOTH = Direction.C2S, Direction.S2C, Direction.BOTH
 PORTS = (1194, 443, 53, 80, 8443, 51194, 51820)
@@ -402,6 +402,14 @@ def test_a_recommendation_is_held_against_the_port_on_which_it_begins() -> None:
     recommended = Recommendation("l2tp-ipsec", ("l2tp-ipsec",), ("x",), 500, {"ike_port": 4500})
     assert verdict_kinds(network, verdicts, recommended) == []
     assert verdict_kinds(network, verdicts, replace(recommended, settings={})) == [Wrong.RECOMMENDATION]
+
+
+def test_no_port_is_recommended_that_another_program_has() -> None:
+    network = topology(taken_ports=(TakenPort("server", 17, 1194),))
+    verdicts = [verdict("openvpn-udp", Feasibility.UNKNOWN)]
+    recommended = Recommendation("openvpn-udp", ("openvpn-udp",), ("x",), 1194)
+    assert verdict_kinds(network, verdicts, recommended) == [Wrong.RECOMMENDATION]
+    assert verdict_kinds(network, verdicts, replace(recommended, port=443)) == []
 
 
 # What comes of many

@@ -66,6 +66,9 @@ def _compare_recommendation(comparison: Comparison, said: Recommendation, truths
     wrap = str(said.settings.get("wrap", "none"))
     about = f"{said.protocol}/{port}"
     truth = truths[said.protocol]
+    if port in truth.taken:
+        comparison.wrong(Wrong.RECOMMENDATION, f"recommendation {about}", "recommended", "another program has the port")
+        return
     plain = [found for way, found in truth.ways if way.port == port] or [found for _, found in truth.ways]
     works = any(found.passing in (Passing.YES, Passing.MAYBE) or found.ends_unwatched for found in plain)
     comparison.told("recommendation", "works" if works else _true(truth), "recommended")

@@ -39,6 +39,8 @@ class ProtocolTruth:
     """Each way to use it, the ends' own firewalls counted."""
     without_hosts: bool
     """Whether some way might work if the ends' own firewalls and other programs were not there."""
+    taken: frozenset[int] = frozenset()
+    """Ports of the server's that another program has, so that they are none of the ways."""
 
     @property
     def passing(self) -> Passing:
@@ -103,7 +105,7 @@ def truth_of_protocol(topology: Topology, protocol: str, candidates: Sequence[in
     ways = [(way, steps) for way, steps in known if way.port not in taken]
     found = tuple((way, truth_of(topology, steps)) for way, steps in ways)
     bare = (truth_of(topology, steps, hosts=False) for _, steps in known)
-    return ProtocolTruth(found, any(truth.passing is not Passing.NO for truth in bare))
+    return ProtocolTruth(found, any(truth.passing is not Passing.NO for truth in bare), taken)
 
 
 def _ways(topology: Topology, protocol: str, candidates: Sequence[int], control_port: int) -> Iterator[tuple[Way, tuple[Step, ...]]]:
