@@ -146,7 +146,7 @@ def end_outage(plan: Plan) -> None:
 def host_firewall_in_part(plan: Plan) -> None:
     """An end's own firewall takes some of what comes in."""
     protocol = plan.chance.choice((UDP, UDP, TCP))
-    parts = ({"probability": round(plan.chance.uniform(0.2, 0.8), 3)}, {"longer_than": plan.chance.randint(600, 1300)})
+    parts = ({"probability": round(plan.chance.uniform(0.2, 0.8), 3)}, {"longer_than": plan.chance.randint(620, 1300)})
     host, ports = plan.chance.choice((CLIENT, SERVER)), _some_ports(plan, protocol)
     plan.filters.append(Filter(host, hook=Hook.INPUT, protocol=protocol, ports=ports, **plan.chance.choice(parts)))
 
