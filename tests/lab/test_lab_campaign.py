@@ -404,6 +404,14 @@ def test_a_recommendation_is_held_against_the_port_on_which_it_begins() -> None:
     assert verdict_kinds(network, verdicts, replace(recommended, settings={})) == [Wrong.RECOMMENDATION]
 
 
+def test_a_recommendation_is_held_against_what_its_settings_make_of_a_port() -> None:
+    network = topology(Filter("r1", protocol=50))
+    verdicts = [verdict("l2tp-ipsec", Feasibility.UNKNOWN)]
+    forced = Recommendation("l2tp-ipsec", ("l2tp-ipsec",), ("x",), 500, {"force_udp_encapsulation": True})
+    assert verdict_kinds(network, verdicts, forced) == []
+    assert verdict_kinds(network, verdicts, replace(forced, settings={})) == [Wrong.SETTINGS]
+
+
 def test_no_port_is_recommended_that_another_program_has() -> None:
     network = topology(taken_ports=(TakenPort("server", 17, 1194),))
     verdicts = [verdict("openvpn-udp", Feasibility.UNKNOWN)]

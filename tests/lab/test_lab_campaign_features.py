@@ -228,6 +228,13 @@ def test_a_server_behind_a_nat_that_forwards_all_is_reached_by_all() -> None:
         assert right(network, protocol) == {FEASIBLE}
 
 
+@pytest.mark.parametrize(("at", "causes"), [("r1", {Cause.IP_PROTOCOL}), ("r3", {Cause.IP_PROTOCOL, Cause.NAT})])
+def test_what_a_nats_own_router_drops_may_be_what_it_does_not_forward(at: str, causes: set[Cause]) -> None:
+    network = Topology(filters=(Filter(at, protocol=ESP),), nats=(Nat("r3", inside=SERVER, forwards=(Service(),)),))
+    assert truth(network, "esp", "passthrough", way=C2S).causes == causes
+    assert truth(network, "esp", "passthrough", way=S2C).causes == {Cause.IP_PROTOCOL}
+
+
 def test_a_nat_that_answers_for_the_server_may_be_told_as_what_comes_next() -> None:
     network = replace(SERVER_NAT, icmp_errors_per_s=0.5)
     stop = next(one for one in obstacles(network, ESP_PACKET, C2S) if Cause.NAT in one.causes)

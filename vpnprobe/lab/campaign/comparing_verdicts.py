@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from vpnprobe.lab.campaign.findings import Comparison, Wrong
-from vpnprobe.lab.campaign.protocol_truth import LOSS_ALWAYS_TOLD, ProtocolTruth, Way, truth_of_protocol
+from vpnprobe.lab.campaign.protocol_truth import LOSS_ALWAYS_TOLD, ProtocolTruth, truth_of_protocol
 from vpnprobe.lab.campaign.truth import Passing, Truth
 from vpnprobe.observations.schema import Feasibility, LimitKind, Protocol, Recommendation, Verdict
 from vpnprobe.transports.topology import Topology
@@ -80,7 +80,7 @@ def _compare_recommendation(comparison: Comparison, said: Recommendation, truths
     least = min((found.loss for found in plain if found.passing is Passing.YES), default=0.0)
     if least >= LOSS_ALWAYS_TOLD and other is not None and any(found.clean for found in other.working):
         comparison.wrong(Wrong.RECOMMENDATION, f"recommendation {about}", "recommended", f"{least:.0%} loss, and none over TCP")
-    exact = truth.of(Way(port, "" if wrap == "none" else wrap))
+    exact = truth.of(port, "" if wrap == "none" else wrap, said.settings)
     if exact is not None:
         _compare_settings(comparison, said, exact, about)
 

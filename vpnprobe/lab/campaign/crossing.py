@@ -225,7 +225,10 @@ def _at_router(met: _Meeting, opened_to: int) -> Iterator[Obstacle]:
         if nat.inside == entering and not known and not _serves(nat.forwards, kind):
             yield Obstacle(position, True, SURE, frozenset({Cause.NAT, *_by_service(nat.forwards, kind)}))
     for planted, share in _planted(met, Hook.FORWARD):
-        yield _obstacle(met, planted, share)
+        found = _obstacle(met, planted, share)
+        # A NAT that does not forward a protocol without ports looks the same from outside.
+        as_nat = kind.port is None and any(nat.inside == entering for nat in nats)
+        yield replace(found, causes=found.causes | {Cause.NAT}) if as_nat else found
     for firewall in topology.firewalls:
         known = _asked(met, opened_to) and not kind.enhanced
         if firewall.at == met.name and firewall.protects == entering and not known and not _serves(firewall.allows, kind):

@@ -4,7 +4,7 @@ What each protocol takes follows its standard: PPTP's data is GRE inside a call,
 NAT is on the path or ESP does not pass, L2TP by itself, OpenVPN and WireGuard take their data both ways on one port.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -65,9 +65,11 @@ class ProtocolTruth:
         """Whether it works without any limit, and nothing but a port and a wrap has to be set. What few clients can be told is felt."""
         return any(truth.clean and not way.settings for way, truth in self.ways)
 
-    def of(self, way: Way) -> Truth | None:
-        """The truth about one port and wrap; None: it is no way to use the protocol."""
-        return next((truth for one, truth in self.ways if (one.port, one.wrap) == (way.port, way.wrap)), None)
+    def of(self, port: int, wrap: str, settings: Mapping[str, object]) -> Truth | None:
+        """The truth about one port and wrap, set up like that; None: it is no way to use the protocol."""
+        there = [(way, truth) for way, truth in self.ways if (way.port, way.wrap) == (port, wrap)]
+        fitting = [(way, truth) for way, truth in there if all(settings.get(name) == value for name, value in way.settings)]
+        return max(fitting, key=lambda one: len(one[0].settings))[1] if fitting else None
 
     @property
     def right(self) -> frozenset[Feasibility]:
