@@ -42,7 +42,7 @@ from vpnprobe.observations.schema import (
     Unit,
     Verdict,
 )
-from vpnprobe.transports.topology import Action, BurstLoss, Filter, Hook, Link, Nat, StatefulFirewall, Topology
+from vpnprobe.transports.topology import Action, BurstLoss, Filter, Hook, Link, Nat, StatefulFirewall, TakenPort, Topology, WayBack
 
 C2S, S2C, BOTH = Direction.C2S, Direction.S2C, Direction.BOTH
 PORTS = (1194, 443, 53, 80, 8443, 51194, 51820)
@@ -108,7 +108,8 @@ def test_the_share_of_a_kind_that_a_filter_fits(planted: Filter, kind: PacketKin
         (Filter("r2", ports=(1194,)), {Cause.PORT}),
         (Filter("r2", except_ports=(CONTROL,)), {Cause.PORT}),
         (RESET_AT_R2, {Cause.PAYLOAD}),
-        (Filter("r2", longer_than=20), {Cause.SIZE}),
+        (Filter("r2", longer_than=20), {Cause.SIZE, Cause.IP_PROTOCOL}),
+        (Filter("r2", longer_than=20, ports=(1194,)), {Cause.SIZE, Cause.PORT}),
         (Filter("client", hook=Hook.OUTPUT, protocol=17), {Cause.HOST_FIREWALL}),
     ],
 )
@@ -201,9 +202,9 @@ def test_a_cut_behind_what_is_sure_to_be_sent_need_not_be_seen(after: int, right
 def test_what_a_link_before_it_does_not_carry_never_comes_to_a_filter_by_size() -> None:
     data = steps_of("openvpn", "data", Transport.UDP, 53, "", S2C)[0].kind
     behind = topology(Filter("r1", direction="s2c", longer_than=1370), links=(Link(), Link(), Link(mtu=1362), Link()))
-    assert [one.position for one in obstacles(behind, data, S2C)] == [3], "the link alone"
+    assert [one.position for one in obstacles(behind, data, S2C)] == [1], "the link alone"
     before = topology(Filter("r3", direction="s2c", longer_than=1350), links=(Link(), Link(), Link(mtu=1362), Link()))
-    assert [(one.position, one.longer_than) for one in obstacles(before, data, S2C)] == [(3, 1350), (3, 1362)]
+    assert [(one.position, one.longer_than) for one in obstacles(before, data, S2C)] == [(1, 1350), (1, 1362)]
 
 
 # The truth about a protocol
@@ -395,6 +396,30 @@ def test_a_recommendation(network: Topology, settings: dict[str, object], wrong:
     assert verdict_kinds(network, verdicts, recommended) == wrong
 
 
+def test_a_recommendation_is_held_against_the_port_on_which_it_begins() -> None:
+    network = topology(Filter("r1", protocol=17, ports=(500,)))
+    verdicts = [verdict("l2tp-ipsec", Feasibility.UNKNOWN)]
+    recommended = Recommendation("l2tp-ipsec", ("l2tp-ipsec",), ("x",), 500, {"ike_port": 4500})
+    assert verdict_kinds(network, verdicts, recommended) == []
+    assert verdict_kinds(network, verdicts, replace(recommended, settings={})) == [Wrong.RECOMMENDATION]
+
+
+def test_a_recommendation_is_held_against_what_its_settings_make_of_a_port() -> None:
+    network = topology(Filter("r1", protocol=50))
+    verdicts = [verdict("l2tp-ipsec", Feasibility.UNKNOWN)]
+    forced = Recommendation("l2tp-ipsec", ("l2tp-ipsec",), ("x",), 500, {"force_udp_encapsulation": True})
+    assert verdict_kinds(network, verdicts, forced) == []
+    assert verdict_kinds(network, verdicts, replace(forced, settings={})) == [Wrong.SETTINGS]
+
+
+def test_no_port_is_recommended_that_another_program_has() -> None:
+    network = topology(taken_ports=(TakenPort("server", 17, 1194),))
+    verdicts = [verdict("openvpn-udp", Feasibility.UNKNOWN)]
+    recommended = Recommendation("openvpn-udp", ("openvpn-udp",), ("x",), 1194)
+    assert verdict_kinds(network, verdicts, recommended) == [Wrong.RECOMMENDATION]
+    assert verdict_kinds(network, verdicts, replace(recommended, port=443)) == []
+
+
 # What comes of many
 
 
@@ -466,8 +491,15 @@ def test_shrinking_ends_when_the_runs_are_used_up() -> None:
     assert shrunk(network, signature(wrong_where_gre_is_dropped(network)), wrong_where_gre_is_dropped, most_runs=0) == network
 
 
+def test_a_way_back_goes_where_nothing_stands_on_it() -> None:
+    network = topology(Filter("r1", protocol=47), routers=2, way_back=WayBack("r2", "r1"))
+    assert replace(network, way_back=None) in list(smaller(network))
+    on_it = replace(network, filters=(Filter("b1", protocol=47),))
+    assert all(one.way_back is not None for one in smaller(on_it))
+
+
 def test_every_smaller_network_is_one() -> None:
-    for number in range(30):
+    for number in range(60):
         drawn = draw(2, number).topology
         for candidate in smaller(drawn):
             assert read(scenario_text(candidate, "x", seed=1), name="x", source="x").topology == candidate

@@ -15,6 +15,8 @@ from vpnprobe.transports.topology import Topology
 
 FAILED: Final = (Outcome.BLOCKED, Outcome.REFUSED)
 PASSED: Final = (Outcome.PASS, Outcome.DEGRADED)
+FEW: Final = 4
+"""Packets at the end of a short flow that may have been lost as well as cut off."""
 RARELY: Final = 1.0
 """Answers a second of a router that has not enough of them for as many kinds as may be lost; such a place is counted by itself."""
 
@@ -62,8 +64,12 @@ def _wrong_outcome(row: Observation, truth: Truth) -> Wrong | None:
             return Wrong.DEGRADED
         case Passing.NO | Passing.HOST if passed:
             return Wrong.PASS
-        case Passing.HOST if failed and not by_host and row.cause is Cause.HOST_FIREWALL:
+        case Passing.HOST if row.outcome is Outcome.BLOCKED or (failed and not by_host and row.cause is Cause.HOST_FIREWALL):
             return Wrong.BLOCKED
+        case Passing.MAYBE if row.outcome is Outcome.BLOCKED and truth.ends_alone:
+            return Wrong.BLOCKED
+        case Passing.MAYBE if row.outcome is Outcome.PASS and row.check == "data" and truth.too_small:
+            return Wrong.PASS
         case Passing.CUT if row.outcome is Outcome.PASS and _goes_beyond(row, truth):
             return Wrong.PASS
         case _:
@@ -109,6 +115,8 @@ def _compare_why(comparison: Comparison, topology: Topology, row: Observation, t
 
 def _compare_cause(comparison: Comparison, row: Observation, truth: Truth) -> None:
     right = truth.causes if truth.loss or truth.disturbed or truth.passing is not Passing.YES else truth.causes - {Cause.LOSS}
+    if truth.passing is Passing.CUT and row.outcome is Outcome.DEGRADED and (row.sent or 0) - (row.received or 0) <= FEW:
+        right |= {Cause.LOSS}
     comparison.told("cause", _words(right), row.cause.value if row.cause is not None else "none")
     if row.cause is not None and row.cause is not Cause.UNKNOWN and row.cause not in right:
         comparison.wrong(Wrong.CAUSE, f"cause {row.id}", _said(row), _words(right) or "none")

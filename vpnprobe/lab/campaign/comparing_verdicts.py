@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from vpnprobe.lab.campaign.findings import Comparison, Wrong
-from vpnprobe.lab.campaign.protocol_truth import LOSS_ALWAYS_TOLD, ProtocolTruth, Way, truth_of_protocol
+from vpnprobe.lab.campaign.protocol_truth import LOSS_ALWAYS_TOLD, ProtocolTruth, truth_of_protocol
 from vpnprobe.lab.campaign.truth import Passing, Truth
 from vpnprobe.observations.schema import Feasibility, LimitKind, Protocol, Recommendation, Verdict
 from vpnprobe.transports.topology import Topology
@@ -61,10 +61,14 @@ def _compare_verdict(comparison: Comparison, verdict: Verdict, truth: ProtocolTr
 
 
 def _compare_recommendation(comparison: Comparison, said: Recommendation, truths: Mapping[str, ProtocolTruth]) -> None:
-    port = said.port if said.port is not None else 0
+    begins_on = said.settings.get("ike_port", said.port)
+    port = begins_on if isinstance(begins_on, int) else 0
     wrap = str(said.settings.get("wrap", "none"))
     about = f"{said.protocol}/{port}"
     truth = truths[said.protocol]
+    if port in truth.taken:
+        comparison.wrong(Wrong.RECOMMENDATION, f"recommendation {about}", "recommended", "another program has the port")
+        return
     plain = [found for way, found in truth.ways if way.port == port] or [found for _, found in truth.ways]
     works = any(found.passing in (Passing.YES, Passing.MAYBE) or found.ends_unwatched for found in plain)
     comparison.told("recommendation", "works" if works else _true(truth), "recommended")
@@ -76,7 +80,7 @@ def _compare_recommendation(comparison: Comparison, said: Recommendation, truths
     least = min((found.loss for found in plain if found.passing is Passing.YES), default=0.0)
     if least >= LOSS_ALWAYS_TOLD and other is not None and any(found.clean for found in other.working):
         comparison.wrong(Wrong.RECOMMENDATION, f"recommendation {about}", "recommended", f"{least:.0%} loss, and none over TCP")
-    exact = truth.of(Way(port, "" if wrap == "none" else wrap))
+    exact = truth.of(port, "" if wrap == "none" else wrap, said.settings)
     if exact is not None:
         _compare_settings(comparison, said, exact, about)
 

@@ -6,7 +6,7 @@ written here is random in each packet.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -28,8 +28,14 @@ LARGEST_DATA: Final = 1492
 """Bytes of the largest data packet over UDP that is tried."""
 MORE_IN_A_STREAM: Final = 14
 """Bytes that a packet is longer in a TCP segment than over UDP: the longer header, and its length."""
-SEGMENT: Final = 1040
-"""Bytes of the largest TCP segment of the simulated hosts."""
+SEGMENT: Final = 1500
+"""Bytes of the IP packet of a full TCP segment, on links that carry as much."""
+DATA_ALWAYS: Final = 1400
+"""Bytes of the largest data packets over UDP that are tried on every path."""
+DATA_IN_A_STREAM: Final = 1388
+"""Bytes of the largest data packets over TCP, in an IP packet of their own without the time stamps that Linux sends (RFC 7323)."""
+CERTIFICATE: Final = 1150
+"""Bytes of a control packet over UDP that the server's certificate fills, at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,8 @@ class PacketKind:
     smallest: int = 40
     largest: int = 40
     """Bytes of the IP packet."""
+    merged: bool = False
+    """Segments of its stream may have been joined on the way: what begins one may stand anywhere in it."""
     enhanced: bool = False
     """GRE version 1, which NATs and firewalls track by Call ID."""
 
@@ -111,6 +119,8 @@ def openvpn_handshake(transport: Transport, port: int, wrap: str) -> tuple[Step,
     """TLS in control packets; the server's certificate takes the largest."""
     there, back = _openvpn(transport, port, CONTROL, 101, 611), _openvpn(transport, port, CONTROL, 151, 1200)
     steps: tuple[Step, ...] = (Step(C2S, there), Step(S2C, back))
+    if transport is Transport.UDP:
+        steps = (*steps, Step(S2C, replace(back, smallest=CERTIFICATE)))
     if transport is Transport.TCP:
         steps = (*steps, Step(S2C, _continued(port), repeated=True))
         if wrap == "tls-crypt-v2":

@@ -7,9 +7,10 @@ place is right where that hop lies between the last one that is shown to be reac
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from vpnprobe.lab.campaign.crossing import Obstacle, hop
+from vpnprobe.lab.campaign.crossing import Obstacle
+from vpnprobe.lab.campaign.routes import route_of
 from vpnprobe.observations.schema import Direction, Location
-from vpnprobe.transports.topology import Topology
+from vpnprobe.transports.topology import CLIENT, SERVER, Topology
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Place:
 
 
 def place_of(topology: Topology, stop: Obstacle, way: Direction) -> Place:
-    return Place(hop(topology, stop.position, way), topology.routers + 1, way, stop.before_ttl)
+    return Place(stop.position, route_of(topology, way).hops, way, stop.before_ttl)
 
 
 def wrong_place(topology: Topology, place: Place, told: Location) -> str:
@@ -41,7 +42,12 @@ def wrong_place(topology: Topology, place: Place, told: Location) -> str:
     following = _hop_of(topology, told.next_address, place.way)
     if following is not None and following < place.hop:
         return "not far enough"
-    if following is None and told.last_hop + 1 < place.hop and _speaks_between(topology, told.last_hop, place):
+    if (
+        following is None
+        and not _masks(topology, told.next_address, place.way)
+        and told.last_hop + 1 < place.hop
+        and _speaks_between(topology, told.last_hop, place)
+    ):
         return "not far enough"
     return ""
 
@@ -53,17 +59,23 @@ def _refuses(topology: Topology, place: Place, told: Location) -> bool:
 
 def _speaks_between(topology: Topology, last_hop: int, place: Place) -> bool:
     """Whether a router beyond the told hop and before the true one would have answered."""
-    names = topology.names()
-    positions = (position for position in range(1, topology.routers + 1) if last_hop < hop(topology, position, place.way) < place.hop)
-    return any(names[position] not in topology.silent_routers for position in positions)
+    between = route_of(topology, place.way).names[last_hop + 1 : place.hop]
+    return any(name not in topology.silent_routers for name in between)
 
 
 def _hop_of(topology: Topology, address: str | None, way: Direction) -> int | None:
     """How far away the host of that address is; None: it is none's, or a NAT answers with it for the routers behind it."""
     if address is None:
         return None
-    owners = {one: index + side for index, pair in enumerate(topology.addresses()) for side, one in enumerate(pair)}
-    position = owners.get(IPv4Address(address))
-    if position is None or (way is Direction.S2C and any(topology.names()[position] == nat.at for nat in topology.nats)):
-        return None
-    return hop(topology, position, way)
+    owners = {one: name for pair in topology.wires().values() for name, one in pair.items()}
+    owner, names = owners.get(IPv4Address(address)), route_of(topology, way).names
+    return None if owner not in names or _masks(topology, address, way) else names.index(owner)
+
+
+def _masks(topology: Topology, address: str | None, way: Direction) -> bool:
+    """Whether a NAT answers with that address for itself or for a host behind it."""
+    if address is None:
+        return False
+    inside = CLIENT if way is Direction.S2C else SERVER
+    masking = {nat.at for nat in topology.nats if nat.inside == inside}
+    return any(one == IPv4Address(address) and name in masking for pair in topology.wires().values() for name, one in pair.items())

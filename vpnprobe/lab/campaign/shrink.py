@@ -53,6 +53,8 @@ def smaller(topology: Topology) -> Iterator[Topology]:
     for name in _lists(topology):
         for index in range(len(getattr(topology, name))):
             yield _with(topology, name, _without(getattr(topology, name), index))
+    if topology.way_back is not None and not set(topology.back_names()) & _used(topology):
+        yield replace(topology, way_back=None)
     for position in range(1, topology.routers + 1):
         if (shorter := _without_router(topology, position)) is not None:
             yield shorter
@@ -90,8 +92,8 @@ def _used(topology: Topology) -> set[str]:
     """Hosts on which something stands. A way back joins the chain where its routers are told by name."""
     entries = (entry for name in _lists(topology) for entry in getattr(topology, name))
     used = {entry if isinstance(entry, str) else entry.at for entry in entries}
-    back = getattr(topology, "way_back", None)
-    return used | ({f"r{position}" for position in range(1, topology.routers + 1)} if back is not None else set())
+    chain = topology.names()[1:-1] if topology.way_back is not None else ()
+    return used | set(chain)
 
 
 def _renumbered(entry: Any, gone: int) -> Any:  # noqa: ANN401 - a router's name, or what stands on one

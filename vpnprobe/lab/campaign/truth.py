@@ -7,13 +7,13 @@ Invariant: nothing that a probe saw comes in here.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import reduce
 from typing import Final
 
-from vpnprobe.lab.campaign.crossing import EVERYWHERE, Obstacle, is_slow, obstacles
-from vpnprobe.lab.campaign.packet_kinds import LARGEST_DATA, PacketKind, Step
+from vpnprobe.lab.campaign.crossing import EVERYWHERE, Obstacle, as_sent, is_slow, obstacles, told_mtu
+from vpnprobe.lab.campaign.packet_kinds import DATA_ALWAYS, DATA_IN_A_STREAM, LARGEST_DATA, SEGMENT, PacketKind, Step
 from vpnprobe.lab.topologies import TCP
 from vpnprobe.observations.schema import Cause, Direction
 from vpnprobe.transports.topology import Topology
@@ -51,6 +51,8 @@ class Truth:
     """What takes the first packet that never arrives."""
     loss: float = 0.0
     """The share of its packets that is lost at random, of the direction that loses more."""
+    data_loss: float = 0.0
+    """The same of the packets that come last, which are those of a tunnel's data: lost messages before them are repeated."""
     largest: int = LARGEST_DATA
     """Bytes of the largest IP packet that passes; `LARGEST_DATA`: nothing limits it that is tried."""
     after_packets: int | None = None
@@ -61,11 +63,20 @@ class Truth:
     """A policer lets so many packets a second pass; None: there is none."""
     slow: bool = False
     """The path has a rate."""
+    always: int = DATA_ALWAYS
+    """Bytes of the largest packets that are tried on every path."""
+    ends_alone: bool = False
+    """What makes it ambiguous is an end's own firewall and nothing else: it is no fault of the path."""
 
     @property
     def ends_unwatched(self) -> bool:
         """Whether flows end only behind all the packets that a session is sure to send: over TCP it depends on how they are merged."""
         return self.passing is Passing.CUT and self.after_packets is not None and self.after_packets > WATCHED
+
+    @property
+    def too_small(self) -> bool:
+        """Whether it cannot carry data packets of sizes that are always tried."""
+        return self.largest < self.always
 
     @property
     def clean(self) -> bool:
@@ -86,7 +97,9 @@ class _Crossed:
 
     @property
     def by_chance(self) -> list[Obstacle]:
-        plain = (o for o in self.obstacles if not (o.timed or o.by_flow) and (o.per_s, o.after_packets, o.longer_than) == (None,) * 3)
+        plain = (
+            o for o in self.obstacles if not (o.timed or o.by_flow or o.hidden) and (o.per_s, o.after_packets, o.longer_than) == (None,) * 3
+        )
         return [obstacle for obstacle in plain if NEGLIGIBLE <= obstacle.share < 1]
 
     @property
@@ -95,6 +108,17 @@ class _Crossed:
         if self.step.kind.protocol == TCP:
             return 0.0
         return 1 - reduce(lambda passing, obstacle: passing * (1 - obstacle.share), self.by_chance, 1.0)
+
+    @property
+    def too_small(self) -> list[Obstacle]:
+        """What takes the larger ones of its packets untold."""
+        largest = self.step.kind.largest
+        return [o for o in self.obstacles if o.longer_than is not None and o.longer_than < largest and o.share >= 1 and not o.timed]
+
+    @property
+    def limit(self) -> int:
+        """Bytes of the largest packet of the kind that passes; `SEGMENT`: nothing takes the larger ones untold."""
+        return min((obstacle.longer_than or 0 for obstacle in self.too_small), default=SEGMENT)
 
 
 def truth_of(topology: Topology, steps: Sequence[Step], *, opened_by: Sequence[Step] = (), hosts: bool = True) -> Truth:
@@ -105,25 +129,33 @@ def truth_of(topology: Topology, steps: Sequence[Step], *, opened_by: Sequence[S
     """
     opening = next((step.kind for step in (*opened_by, *steps) if step.direction is Direction.C2S), None)
     opened_to = EVERYWHERE if opening is None else _opened_to(topology, opening, hosts=hosts)
-    crossed = [_Crossed(step, _obstacles(topology, step.kind, step.direction, opened_to, hosts=hosts)) for step in steps]
+    sent = [replace(step, kind=as_sent(topology, step.kind)) for step in steps]
+    crossed = [_Crossed(step, _obstacles(topology, step.kind, step.direction, opened_to, hosts=hosts)) for step in sent]
     failing = next((one for one in crossed if one.stops), None)
     if failing is not None:
         return _stopped(crossed, failing, topology)
     cut = [(one, obstacle) for one in crossed for obstacle in one.obstacles if obstacle.after_packets is not None]
-    unlucky = any(one.step.repeated and one.by_chance for one in crossed)
-    largest = min((_limit(one.step.kind, one.obstacles) for one in crossed), default=LARGEST_DATA)
+    streams = [one for one in crossed if one.step.kind.protocol == TCP]
+    # Packets that follow each other closely share a segment or not, so that a small one is in one that is too large or not.
+    too_large = [obstacle for one in streams for obstacle in one.too_small]
+    unlucky = [obstacle for one in crossed for obstacle in (one.by_chance if one.step.repeated else ())]
+    unlucky += [obstacle for one in streams for obstacle in one.obstacles if obstacle.hidden]
+    largest = min((one.limit for one in crossed if not _may_be_told(topology, one)), default=LARGEST_DATA)
     met = [obstacle for one in crossed for obstacle in one.obstacles]
     return Truth(
-        Passing.MAYBE if unlucky else Passing.CUT if cut else Passing.YES,
+        Passing.MAYBE if too_large or unlucky else Passing.CUT if cut else Passing.YES,
         frozenset().union(*(obstacle.causes for obstacle in met)),
         cut[0][0].step.direction if cut else None,
         cut[0][1] if cut else None,
         max((one.loss for one in crossed), default=0.0),
-        largest,
+        max((one.loss for one in crossed if _is_of_same_flow(one.step.kind, crossed[-1].step.kind)), default=0.0),
+        min(largest, LARGEST_DATA),
         min((obstacle.after_packets or 0 for _, obstacle in cut), default=None),
         any(obstacle.timed or obstacle.by_flow or obstacle.per_s is not None or _until_told(obstacle) for obstacle in met),
         min((obstacle.per_s for obstacle in met if obstacle.per_s is not None), default=None),
         is_slow(topology),
+        ends_alone=all(obstacle.host for obstacle in (*too_large, *unlucky)),
+        always=DATA_IN_A_STREAM if streams else DATA_ALWAYS,
     )
 
 
@@ -157,14 +189,15 @@ def _obstacles(topology: Topology, kind: PacketKind, way: Direction, opened_to: 
     return tuple(obstacle for obstacle in found if hosts or not obstacle.host)
 
 
+def _is_of_same_flow(one: PacketKind, other: PacketKind) -> bool:
+    return (one.protocol, one.port) == (other.protocol, other.port)
+
+
 def _until_told(obstacle: Obstacle) -> bool:
     """Whether it takes what is too large only until the sender knows."""
     return obstacle.longer_than is not None and obstacle.share < 1
 
 
-def _limit(kind: PacketKind, met: Sequence[Obstacle]) -> int:
-    """Bytes of the largest packet of the kind that passes. Segments of TCP are cut to fit."""
-    if kind.protocol == TCP:
-        return LARGEST_DATA
-    limits = [o.longer_than for o in met if o.longer_than is not None and o.share >= 1]
-    return min([LARGEST_DATA, *(limit for limit in limits if limit < kind.largest)])
+def _may_be_told(topology: Topology, stream: _Crossed) -> bool:
+    """Whether the ends of a stream may hear of an MTU that is no larger than what limits it, and cut its segments to that."""
+    return stream.step.kind.protocol == TCP and told_mtu(topology) <= stream.limit
