@@ -79,8 +79,7 @@ LEFT_OUT: Final = frozenset(
     }
 )
 """Scenarios that `make test` simulates alone: they are slow, need netem, or show once more what others show."""
-KNOWN_WRONG_IN_NAMESPACES: Final[Mapping[str, str]] = {
-}
+KNOWN_WRONG_IN_NAMESPACES: Final[Mapping[str, str]] = {}
 """Scenarios that real TCP makes harder than the simulated one."""
 
 

@@ -5,7 +5,7 @@ Only ever towards the client's own address: nobody else can be sent anything thr
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,6 +47,8 @@ WITHOUT_PORTS: Final = {Job.BARE_GRE: Transport.GRE, Job.IN_CALL_GRE: Transport.
 """Jobs whose packets have no ports, and the protocol: it is one flow between two addresses."""
 MOST_PACKETS: Final = 200
 """Of one request to send."""
+LARGEST_BYTES: Final = 1500
+"""Of an IP packet that is sent on a client's word."""
 MOST_LOST: Final = 12
 """Packets of one kind that copies may be made of."""
 
@@ -79,7 +81,9 @@ class Outgoing:
     async def send(self, session: ClientSession, message: Message) -> dict[str, object]:
         job, count = Job(message["job"]), min(int(message["count"]), MOST_PACKETS)
         port, to = int(message["port"]), message.get("to")
-        send_one = self._sending(session, job, port, to, call_id=int(message["call_id"]), key=str(message.get("key", "")))
+        sizes = [max(0, min(LARGEST_BYTES, int(size))) for size in list(message.get("sizes") or ())[:MOST_PACKETS]]
+        call_id, key = int(message["call_id"]), str(message.get("key", ""))
+        send_one = self._sending(session, job, port, to, call_id=call_id, key=key, sizes=iter(sizes))
         if send_one is None:
             return {"sent": 0}
         if (protocol := WITHOUT_PORTS.get(job)) is not None:
@@ -112,8 +116,9 @@ class Outgoing:
         *,
         call_id: int,
         key: str,
+        sizes: Iterator[int],
     ) -> Callable[[], None] | None:
-        """What sends one packet of a job; None: it cannot be sent."""
+        """What sends one packet of a job; None: it cannot be sent. `sizes`: of the IP packets; once there are no more, the usual."""
         sender, address = session.sender, session.address
         told = deque(Endpoint(address, int(each[1])) for each in list(to or ())[:MOST_PACKETS])
         if impossible := [one.port for one in told if not 0 < one.port < 65536]:
@@ -121,9 +126,9 @@ class Outgoing:
         if job is Job.BARE_GRE and (gre := self._raw.gre) is not None:
             return lambda: sender.bare_gre(gre, address)
         if job is Job.ESP and (raw := self._raw.esp) is not None:
-            return lambda: sender.esp(raw, address)
+            return lambda: sender.esp(raw, address, next(sizes, 0))
         if job is Job.IN_CALL_GRE and (call := self._call(session, call_id)) is not None:
-            return call.request
+            return lambda: call.request(next(sizes, 0))
         if job is Job.DATA:
             return self._echo(session, port, key)
         at = self._udp(session, port)
@@ -137,7 +142,7 @@ class Outgoing:
             if job is Job.UDP:
                 sender.nonce(socket, to, check, size=SHORTEST)
             else:
-                sender.esp_in_udp(socket, to)
+                sender.esp_in_udp(socket, to, next(sizes, 0))
 
         return send_one
 
