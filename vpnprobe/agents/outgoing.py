@@ -47,8 +47,8 @@ WITHOUT_PORTS: Final = {Job.BARE_GRE: Transport.GRE, Job.IN_CALL_GRE: Transport.
 """Jobs whose packets have no ports, and the protocol: it is one flow between two addresses."""
 MOST_PACKETS: Final = 200
 """Of one request to send."""
-LARGEST_BYTES: Final = 1500
-"""Of an IP packet that is sent on a client's word."""
+LEAST_BYTES, LARGEST_BYTES = 128, 1500
+"""Of an IP packet whose size a client may tell; what is asked for in another has the usual one."""
 MOST_LOST: Final = 12
 """Packets of one kind that copies may be made of."""
 
@@ -81,7 +81,8 @@ class Outgoing:
     async def send(self, session: ClientSession, message: Message) -> dict[str, object]:
         job, count = Job(message["job"]), min(int(message["count"]), MOST_PACKETS)
         port, to = int(message["port"]), message.get("to")
-        sizes = [max(0, min(LARGEST_BYTES, int(size))) for size in list(message.get("sizes") or ())[:MOST_PACKETS]]
+        told = [int(size) for size in list(message.get("sizes") or ())[:MOST_PACKETS]]
+        sizes = [size if LEAST_BYTES <= size <= LARGEST_BYTES else 0 for size in told]
         call_id, key = int(message["call_id"]), str(message.get("key", ""))
         send_one = self._sending(session, job, port, to, call_id=call_id, key=key, sizes=iter(sizes))
         if send_one is None:

@@ -1,8 +1,8 @@
 """pptp/control, pptp/lcp and gre/passthrough in a call: a real PPTP call, as far as it gets without logging in.
 
-The control connection on tcp/1723 is brought up and a call placed (RFC 2637); then LCP goes both ways in enhanced GRE, in several sizes, with
-the call's own Call IDs, two different ones that are not zero, as a NAT without a PPTP helper has to be told from a filter. The call stays up
-until the run ends, so that its packets can be traced.
+The control connection on tcp/1723 is brought up and a call placed (RFC 2637); then LCP goes both ways in enhanced GRE, in several sizes,
+with the call's own Call IDs, two different ones that are not zero, as a NAT without a PPTP helper has to be told from a filter. The call
+stays up until the run ends, so that its packets can be traced.
 """
 
 import asyncio
