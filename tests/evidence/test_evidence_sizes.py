@@ -11,7 +11,7 @@ from vpnprobe.evidence import checks
 from vpnprobe.evidence.comparison import CONTROLS, PERIOD_S
 from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.judging.packets import COMPARED_AT_ONCE, more_of_what_passes
-from vpnprobe.evidence.judging.sizes import ASKED_AT_ONCE, MOST_ASKED, doubted, limit_of_size, more_to_tell_size
+from vpnprobe.evidence.judging.sizes import ASKED_AT_ONCE, MOST_ASKED, doubted, in_question, limit_of_size, more_to_tell_size
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_counts import Count
 from vpnprobe.evidence.packet_records import BLOCK, Check, PacketRecord
@@ -145,6 +145,19 @@ def test_one_that_comes_ends_the_doubt() -> None:
 def test_one_lost_packet_is_no_doubt() -> None:
     path = Path().first(small_alone, (LARGE, MIDDLE, SMALL, MIDDLE, SMALL, SMALL))
     assert (path.more(), path.row().outcome) == (0, Outcome.PASS)
+
+
+def test_large_ones_that_were_set_aside_are_sent_again_and_not_for_ever() -> None:
+    """An end was late when they were lost: whether they pass is not known then."""
+    path = Path().first(small_alone)
+    judge, count = path.judge(), path.count()
+    for key in count.too_large:
+        del count.sent[key]
+    assert doubted(checks.GRE_IN_CALL, count) is None
+    assert in_question(checks.GRE_IN_CALL, count) == LARGE
+    assert more_to_tell_size(judge, checks.GRE_IN_CALL, C2S, count) == 2 * ASKED_AT_ONCE
+    count.sizes.update({f"{number:08x}": LARGE - 20 for number in range(100, 100 + MOST_ASKED)})
+    assert more_to_tell_size(judge, checks.GRE_IN_CALL, C2S, count) == 0
 
 
 def test_the_size_that_is_asked_about_is_the_smallest_lost() -> None:

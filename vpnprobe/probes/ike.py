@@ -12,7 +12,7 @@ from typing import Final
 from vpnprobe.conversations import ikev1, ikev2
 from vpnprobe.evidence import identify
 from vpnprobe.evidence.checks import ESP_IN_UDP, ikev1_main, ikev2_init
-from vpnprobe.evidence.judging.sizes import doubted
+from vpnprobe.evidence.judging.sizes import in_question
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
@@ -94,5 +94,5 @@ class IkeProbe:
         if counted is None or not counted.total(Direction.C2S).received:
             return
         back = counted.total(Direction.S2C)
-        if not back.received or doubted(ESP_IN_UDP, back) is not None:
+        if not back.received or in_question(ESP_IN_UDP, back) is not None:
             await context.until_sure(ESP_IN_UDP, Direction.S2C, send_back, suspected=bool(back.received))

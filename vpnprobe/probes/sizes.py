@@ -12,7 +12,7 @@ from typing import Final
 from vpnprobe.endpoint.pacer import PACKET_BYTES
 from vpnprobe.endpoint.sending import PAYLOAD_BYTES
 from vpnprobe.evidence.checks import spec_of
-from vpnprobe.evidence.judging.sizes import doubted
+from vpnprobe.evidence.judging.sizes import in_question
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.observations.schema import Direction
 from vpnprobe.probes.context import ProbeContext, Ready, SendOne
@@ -37,10 +37,10 @@ def in_turn(sizes: Sequence[int], count: int, *, slow: bool = False) -> list[int
 def in_doubt(context: ProbeContext, check: Check, way: Direction, count: int) -> list[int]:
     """Half of the size in doubt and half small, in random order; all small where none is in doubt."""
     counted = context.judge().packet_counts.get(check)
-    limit = doubted(check, counted.total(way)) if counted is not None else None
-    if limit is None:
+    size = in_question(check, counted.total(way)) if counted is not None else None
+    if size is None:
         return [USUAL] * count
-    drawn = [limit.smallest_lost] * (count - count // 2) + [USUAL] * (count // 2)
+    drawn = [size] * (count - count // 2) + [USUAL] * (count // 2)
     return sorted(drawn, key=lambda _: context.stack.entropy(4))
 
 

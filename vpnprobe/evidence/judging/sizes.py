@@ -76,6 +76,21 @@ def doubted(check: Check, count: Count) -> SizeLimit | None:
     return SizeLimit(outer_bytes(check, largest), outer_bytes(check, min(sizes)), lost, own, goes_on, different - 1)
 
 
+def in_question(check: Check, count: Count) -> int | None:
+    """The smallest size above which nothing is known to have come, though several were sent; None: there is none.
+
+    Those count too that were set aside because an end was late: they have to be sent again before the size is known to pass.
+    """
+    spec, unknown = spec_of(check), _not_come(count)
+    return outer_bytes(check, min(unknown)) if spec is not None and spec.sizes and len(unknown) >= LEAST_DOUBTED else None
+
+
+def _not_come(count: Count) -> list[int]:
+    """The sizes of those that did not come and are larger than all that came."""
+    largest = max((count.sizes.get(key, 0) for key in count.received), default=0)
+    return [size for key, size in count.sizes.items() if key not in count.received and size > largest] if largest else []
+
+
 def error_bound(judge: Judge, check: Check, way: Direction, limit: SizeLimit) -> float:
     """How likely at most all of these are lost where the path treats them as it treats others, and as it treats the small ones."""
     if len(limit.lost) < LEAST_TRIALS or not limit.goes_on:
@@ -97,8 +112,11 @@ def limit_of_size(judge: Judge, check: Check, way: Direction, count: Count) -> t
 
 def more_to_tell_size(judge: Judge, check: Check, way: Direction, count: Count) -> int:
     """How many more packets it takes, half of them large, where large ones are in doubt; 0: they are not, it is shown, or no use."""
-    limit = doubted(check, count)
-    if limit is None or judge.kept_by_host(check, way) or limit.asked >= MOST_ASKED or (is_raw(check) and judge.by_flow[way]):
+    if in_question(check, count) is None or judge.kept_by_host(check, way) or (is_raw(check) and judge.by_flow[way]):
+        return 0
+    if (limit := doubted(check, count)) is None:
+        return 2 * ASKED_AT_ONCE if len(_not_come(count)) < MOST_ASKED else 0
+    if limit.asked >= MOST_ASKED:
         return 0
     wanted, bound = judge.facts.error_bound, error_bound(judge, check, way, limit)
     if bound <= wanted:
