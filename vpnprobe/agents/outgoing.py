@@ -81,8 +81,7 @@ class Outgoing:
     async def send(self, session: ClientSession, message: Message) -> dict[str, object]:
         job, count = Job(message["job"]), min(int(message["count"]), MOST_PACKETS)
         port, to = int(message["port"]), message.get("to")
-        told = [int(size) for size in list(message.get("sizes") or ())[:MOST_PACKETS]]
-        sizes = [size if LEAST_BYTES <= size <= LARGEST_BYTES else 0 for size in told]
+        sizes = _sizes(message)
         call_id, key = int(message["call_id"]), str(message.get("key", ""))
         send_one = self._sending(session, job, port, to, call_id=call_id, key=key, sizes=iter(sizes))
         if send_one is None:
@@ -209,7 +208,8 @@ class Outgoing:
             session.pacer,
             starved=bool(message["starved"]),
         )
-        makers = ((check, self._maker(session, check, some)) for check, some in suspects)
+        sizes = (*_sizes(message), *[0] * len(suspects))
+        makers = ((check, self._maker(session, check, some, size)) for (check, some), size in zip(suspects, sizes, strict=False))
         kinds = [Copied(check, make) for check, make in makers if make is not None]
         return {"traces": [trace_row(trace) for trace in await search.run(self._comparison(session, passing), kinds)]}
 
@@ -221,21 +221,27 @@ class Outgoing:
             again = (segment_again(packets, passing, stream.local.port, stream.remote.port) for stream in session.streams)
             make = next((one for one in again if one is not None), None)
         else:
-            make = self._maker(session, passing, ())
+            make = self._maker(session, passing, (), 0)
         return Copied(passing, make) if make is not None else Copied(checks.ICMP_ECHO, echo(session.sender.nonces))
 
-    def _maker(self, session: ClientSession, check: Check, lost: Iterable[tuple[str, str]]) -> ProbePacketMaker | None:
+    def _maker(self, session: ClientSession, check: Check, lost: Iterable[tuple[str, str]], size: int) -> ProbePacketMaker | None:
         """What makes one more packet of a kind towards the client; None: it cannot be made.
 
-        `lost`: message and key of packets that were lost.
+        `lost`: message and key of packets that were lost. `size`: as in a suspect.
         """
         nonces, packets = session.sender.nonces, session.run_capture.packets
         if check == checks.GRE_IN_CALL:
-            return in_call(call) if (call := self._call(session)) is not None else None
-        if (make := without_port(nonces, check)) is not None or check.port is None:
+            return in_call(call, size) if (call := self._call(session)) is not None else None
+        if (make := without_port(nonces, check, size)) is not None or check.port is None:
             return make
         if check.probe == "tcp":
             return syn_ack_again(packets, check)
         if check.probe == "udp" and (to := self._endpoint(session, Job.UDP, check.port)) is not None:
             return udp(nonces, Endpoint(self._stack.source_address(session.address), check.port), to, check)
-        return said_again(packets, session.recorder.said, check, lost, Vantage.SERVER)
+        return said_again(packets, session.recorder.said, check, lost, Vantage.SERVER, size)
+
+
+def _sizes(message: Message) -> list[int]:
+    """Of IP packets, as a request tells them: those that may be told, and 0, the usual, for others."""
+    told = [int(size) for size in list(message.get("sizes") or ())[:MOST_PACKETS]]
+    return [size if LEAST_BYTES <= size <= LARGEST_BYTES else 0 for size in told]

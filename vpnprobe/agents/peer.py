@@ -233,6 +233,7 @@ class RemotePeer:
             "trace",
             passing=check_row(passing),
             suspects=[[check_row(suspect.check), [list(one) for one in suspect.lost]] for suspect in suspects[:MOST_SUSPECTS]],
+            sizes=[suspect.outer_bytes for suspect in suspects[:MOST_SUSPECTS]],
             highest_ttl=highest_ttl,
             patience_s=1.5 * self.rtt_s + 0.03,
             loss=[loss.lost, loss.passed],

@@ -101,8 +101,8 @@ class ProbeContext:
     """Called with every GRE packet that comes from the peer."""
     local_ports: set[tuple[Transport, int]] = field(default_factory=set)
     """Local ports that probes use: what is captured is kept by them."""
-    copies: dict[Check, ProbePacketMaker] = field(default_factory=dict)
-    """Makers of TTL-limited copies that only the probe of a check has what it takes for."""
+    copies: dict[Check, Callable[[int], ProbePacketMaker]] = field(default_factory=dict)
+    """Makers of TTL-limited copies, of so many bytes, that only the probe of a check has what it takes for."""
     keys: Mapping[str, ClientKeys] = field(default_factory=dict)
     """By protocol: the keys of this run, whose server's half the server agent has."""
     no_keys: Mapping[str, str] = field(default_factory=dict)

@@ -7,6 +7,7 @@ stays up until the run ends, so that its packets can be traced.
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from vpnprobe.conversations.contract import Sender
@@ -133,7 +134,7 @@ class Calls:
             call.received(datagram)
 
         context.gre_listeners.append(came)
-        context.copies[GRE_IN_CALL] = in_call(call)
+        context.copies[GRE_IN_CALL] = partial(in_call, call)
         self.call = call
         self.settled.set()
 
