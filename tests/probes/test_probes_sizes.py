@@ -64,10 +64,14 @@ def test_half_of_them_have_the_size_in_doubt_in_random_order() -> None:
     assert len({tuple(sizes) for sizes in some}) > 1
 
 
-def test_each_that_is_made_ready_is_of_the_next_size_and_the_line_is_charged_for_it() -> None:
+def test_each_that_is_made_ready_is_of_the_next_size_and_waits_for_the_line() -> None:
     async def main() -> tuple[list[int], list[int]]:
         context, sent, charged = path_with(Peer()), list[int](), list[int]()
-        context.pacer.charge = charged.append  # type: ignore[method-assign, assignment]
+
+        async def admit(size: int, *_: object) -> None:
+            charged.append(size)
+
+        context.pacer.admit = admit  # type: ignore[method-assign, assignment]
         made = ready_in(context, (1400, USUAL), sent.append)
         for _ in range(2):
             _, send_one = await made()

@@ -53,12 +53,8 @@ def ready_in(context: ProbeContext, sizes: Sequence[int], send: Callable[[int], 
 
     async def made() -> tuple[int, SendOne]:
         size = next(left)
-        return PAYLOAD_BYTES, partial(_send, context, size, send)
+        if size > PACKET_BYTES:
+            await context.pacer.admit(size - PACKET_BYTES)  # The rest is admitted by whoever sends it.
+        return PAYLOAD_BYTES, partial(send, size)
 
     return made
-
-
-def _send(context: ProbeContext, size: int, send: Callable[[int], None]) -> None:
-    if size > PACKET_BYTES:
-        context.pacer.charge(size - PACKET_BYTES)  # The rest was counted when it was admitted.
-    send(size)
