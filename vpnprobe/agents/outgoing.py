@@ -91,10 +91,11 @@ class Outgoing:
         if (request := message.get("beside")) is not None:
             session.beside[int(request) % MOST_REQUESTS] = BesideControls(send_one, count)
             return {"sent": 0}
+        largest = max(PACKET_BYTES, *sizes) if sizes else PACKET_BYTES
         for number in range(count):
             if number:
-                await asyncio.sleep(max(min(1.0, float(message["spacing_s"])), session.pacer.takes_s(PACKET_BYTES)))
-            session.pacer.charge(PACKET_BYTES)
+                await asyncio.sleep(max(min(1.0, float(message["spacing_s"])), session.pacer.takes_s(largest)))
+            session.pacer.charge(largest)
             send_one()
         return {"sent": count}
 
