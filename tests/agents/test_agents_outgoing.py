@@ -60,6 +60,22 @@ def test_no_more_than_so_many_of_one_request(asked: int, sent: int) -> None:
     assert simulated(story) == sent
 
 
+@pytest.mark.parametrize(("job", "ports", "usual"), [("esp", (), 84), ("esp-in-udp", (("udp", 4500),), 92)])
+def test_they_have_the_sizes_that_were_asked_for_and_then_the_usual_one(job: str, ports: tuple[tuple[str, int], ...], usual: int) -> None:
+    """What nobody has to try is of the usual size too: nobody may have larger packets sent than links carry."""
+
+    async def story(both: Agents) -> list[int]:
+        talk, came, got = await opened(both, *ports), raw_at(both.client, 50), list[Datagram]()
+        port = await both.client.udp(got.append)
+        to = [[str(port.local.address), port.local.port]] if ports else []
+        told = {**SEND, "count": 6, "port": 4500 if ports else 0, "to": to, "sizes": [1400, 0, 576, 40, 9000]}
+        await talk.ask(number=2, job=job, **told)
+        await asyncio.sleep(1)
+        return [len(datagram.data) + (28 if ports else 20) for datagram in (got if ports else came)]
+
+    assert simulated(story) == [1400, usual, 576, usual, usual, usual]
+
+
 def test_they_are_spaced_and_never_by_more_than_a_second() -> None:
     async def story(both: Agents) -> list[float]:
         talk, came = await opened(both), raw_at(both.client, 50)

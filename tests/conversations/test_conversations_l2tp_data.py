@@ -10,6 +10,7 @@ from vpnprobe.wire.l2tp import (
     Avp,
     AvpType,
     CallDisconnectNotify,
+    ControlMessage,
     DataMessage,
     decode_l2tp,
 )
@@ -27,7 +28,7 @@ def test_once_the_call_is_up_both_ends_ask_and_answer_in_data_messages() -> None
     assert client.run.all_answered
     assert server.run.all_answered
     assert (client.requests_answered, server.requests_answered) == (2, 3)
-    assert not client.hears_small_requests_alone(), "they are of one size"
+    assert not client.hears_small_requests_alone()
     for end in (client, server):
         assert sorted(kinds(end, LAC)) == ["Configure-Ack"] * 2 + ["Configure-Request"] * 3
         assert sorted(kinds(end, LNS)) == ["Configure-Ack"] * 3 + ["Configure-Request"] * 2
@@ -39,6 +40,50 @@ def test_once_the_call_is_up_both_ends_ask_and_answer_in_data_messages() -> None
     told = {data_name(s.message) for s in server.tracker.steps if isinstance(s.message, DataMessage) and s.sender is LNS}
     assert len(asked) == 5
     assert asked == told  # Who answers bears the Magic-Number of the request.
+
+
+def outer_sizes(end: Initiator | Responder, sender: Sender) -> list[int]:
+    """Of the IP packets with that end's Configure-Requests."""
+    steps = [step for step in end.tracker.steps if isinstance(step.message, DataMessage) and step.sender is sender]
+    return [len(s.message.encode()) + 28 for s in steps if describe(s.message)[0] == "Configure-Request"]
+
+
+def test_requests_are_padded_to_several_sizes_the_largest_first_and_answers_are_small() -> None:
+    client, server = initiator(requests=8), responder(requests=3)
+    client.start(0.0)
+    run(client, server)
+    assert outer_sizes(client, LAC) == outer_sizes(server, LAC) == [1400, 576, 54, 1400, 576, 54, 54, 54]
+    assert outer_sizes(client, LNS) == [1400, 576, 54]
+    answers = [step.message for step in client.tracker.steps if describe(step.message)[0] == "Configure-Ack"]
+    assert {len(answer.encode()) for answer in answers if isinstance(answer, DataMessage)} == {26}
+    assert not client.hears_small_requests_alone()
+    assert client.run.all_answered
+
+
+def test_one_more_request_is_of_the_size_that_is_asked_for() -> None:
+    client, server = initiator(requests=3), responder()
+    client.start(0.0)
+    run(client, server)
+    for size in (576, None):
+        client.run.one_more(6.0, size)
+        client.send_due_echo(6.0)
+    assert outer_sizes(client, LAC) == [1400, 576, 54, 576, 54]
+
+
+def test_a_peer_whose_large_requests_never_come_is_heard_with_small_ones_alone() -> None:
+    def is_large(sender: Sender, message: ControlMessage | DataMessage, number: int) -> bool:
+        return sender is LNS and isinstance(message, DataMessage) and len(message.encode()) > 1000
+
+    client, server = initiator(requests=1), responder(requests=12)
+    client.start(0.0)
+    run(client, server, is_large)
+    assert client.hears_small_requests_alone()
+    few, server = initiator(requests=1), responder(requests=2)
+    few.start(0.0)
+    run(few, server, is_large)
+    assert not few.hears_small_requests_alone(), "one that is missing may be lost by chance"
+    silent = initiator(requests=1)
+    assert not silent.hears_small_requests_alone()
 
 
 def test_data_messages_that_are_dropped_leave_the_call_up_and_nothing_answered() -> None:

@@ -92,6 +92,25 @@ def test_esp_in_udp_and_payloads() -> None:
     story(tell)
 
 
+def test_esp_of_a_size_is_an_ip_packet_of_it_and_answered_in_the_same() -> None:
+    async def tell(ends: Ends) -> None:
+        raw, port = ends.stack.raw(50, lambda _: None), await ends.stack.udp(lambda _: None)
+        ends.server.raw(50, ends.came.append)
+        await ends.server.udp(ends.came.append, port=PORT)
+        ends.sender.esp(raw, ends.remote.address, 1400)
+        ends.sender.esp_in_udp(port, ends.remote, 576)
+        await asyncio.sleep(1)
+        assert [len(ends.came[0].data) + 20, len(ends.came[1].data) + 28] == [1400, 576]
+        identity = identify.datagram(PORT, ends.came[1].data)
+        assert identity is not None
+        ends.sender.answer(port, ends.remote, identity, ends.came[1].data)
+        await asyncio.sleep(1)
+        assert len(ends.came[2].data) == len(ends.came[1].data)
+        assert ends.came[2].data != ends.came[1].data
+
+    story(tell)
+
+
 def test_an_answer_is_no_echo() -> None:
     async def tell(ends: Ends) -> None:
         port = await ends.stack.udp(lambda _: None)

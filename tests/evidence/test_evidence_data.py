@@ -8,9 +8,9 @@ from evidence_support import C2S, CLIENT, RECEIVED, S2C, SENT, SERVER, ends, fac
 
 from vpnprobe.conversations.openvpn import data_suffix
 from vpnprobe.evidence import checks
-from vpnprobe.evidence.departures import Departure
+from vpnprobe.evidence.departures import Departure, asked_for
 from vpnprobe.evidence.judging.base import Judge
-from vpnprobe.evidence.judging.data import asked_for, large_ones_in_doubt
+from vpnprobe.evidence.judging.data import large_ones_in_doubt
 from vpnprobe.evidence.judging.data_runs import DataRun
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_counts import Count

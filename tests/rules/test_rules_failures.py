@@ -69,6 +69,7 @@ def test_a_name_without_port_is_told_for_the_default_port_and_an_unknown_name_is
 def test_every_failure_has_both_sentences() -> None:
     known = load_default().failures
     of_data = {"data-dead", "data-large-dead", "data-cut", "data-unanswered", "data-interrupted", "key-shared"}
+    of_data |= {"call-large-dead", "esp-in-udp-large-dead"}
     of_keys = {"arrives-unanswered", "not-arrived", "answer-lost", "wrong-preshared-key", "cookie-unanswered"}
     before = {"name-not-resolved", "port-refused", "unreachable", "not-running"}
     assert set(known) == {*FailureCode, *of_data, *of_keys, *before, "answered-from-elsewhere", "renegotiation-asked", "profile-refused"}

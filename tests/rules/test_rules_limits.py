@@ -58,6 +58,38 @@ def test_a_limit_has_its_number(cause: Cause, detail: dict[str, object], expecte
     assert limits(found)[kind, C2S] == (value, None, unit)
 
 
+SIZE_OF_GRE: dict[str, object] = {"largest_passed": 576, "largest_passing": 576, "smallest_lost": 1400}
+
+
+def in_call(c2s: dict[str, object], s2c: dict[str, object]) -> list[Observation]:
+    """A call of PPTP whose GRE passes up to a size; LCP counts the same packets."""
+    control = row("pptp/control", TCP, PASS, port=1723)
+    ways = ((C2S, c2s), (S2C, s2c))
+    gre = [row("gre/passthrough", GRE, DEGRADED, direction=w, cause=Cause.SIZE, form="in-call", detail=detail) for w, detail in ways]
+    lcp = [row("pptp/lcp", GRE, DEGRADED, direction=w, cause=Cause.SIZE, form="in-call", detail=detail) for w, detail in ways]
+    return [control, *gre, *lcp]
+
+
+def test_the_same_limit_of_several_rows_is_told_once() -> None:
+    found = told(*in_call(SIZE_OF_GRE, {**SIZE_OF_GRE, "largest_passing": 50}), protocol="pptp")
+    assert found.feasibility is Feasibility.DEGRADED
+    there, back = (one for one in found.limits if one.kind is LimitKind.SIZE)
+    assert (there.value, there.direction, len(there.observations)) == (576, C2S, 2)
+    assert (back.value, back.direction, len(back.observations)) == (50, S2C, 2)
+    assert any("`mtu` and `mru`" in reason.text and "from 1400 on" in reason.text for reason in found.because)
+
+
+@pytest.mark.parametrize("check", ["esp/passthrough", "ike/esp-in-udp"])
+def test_esp_that_passes_up_to_a_size_makes_ipsec_work_within_limits(check: str) -> None:
+    ike = row("ike/ikev1-main", UDP, PASS, port=500)
+    transport, port = (UDP, 4500) if check.startswith("ike") else (Transport.ESP, None)
+    some = [row(check, transport, DEGRADED, port=port, direction=w, cause=Cause.SIZE, detail=SIZE_OF_GRE) for w in (C2S, S2C)]
+    found = told(ike, *some, protocol="l2tp-ipsec")
+    assert found.feasibility is Feasibility.DEGRADED
+    assert {(one.direction, one.value) for one in found.limits if one.kind is LimitKind.SIZE} == {(C2S, 576), (S2C, 576)}
+    assert any("Lower the MTU and MRU of the PPP link" in reason.text for reason in found.because)
+
+
 def test_a_limit_without_a_number_is_none() -> None:
     found = told(*openvpn(data(DEGRADED, C2S, Cause.RATE)))
     assert (LimitKind.RATE, C2S) not in limits(found)

@@ -5,7 +5,7 @@ Only ever towards the client's own address: nobody else can be sent anything thr
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,6 +47,8 @@ WITHOUT_PORTS: Final = {Job.BARE_GRE: Transport.GRE, Job.IN_CALL_GRE: Transport.
 """Jobs whose packets have no ports, and the protocol: it is one flow between two addresses."""
 MOST_PACKETS: Final = 200
 """Of one request to send."""
+LEAST_BYTES, LARGEST_BYTES = 128, 1500
+"""Of an IP packet whose size a client may tell; what is asked for in another has the usual one."""
 MOST_LOST: Final = 12
 """Packets of one kind that copies may be made of."""
 
@@ -79,7 +81,9 @@ class Outgoing:
     async def send(self, session: ClientSession, message: Message) -> dict[str, object]:
         job, count = Job(message["job"]), min(int(message["count"]), MOST_PACKETS)
         port, to = int(message["port"]), message.get("to")
-        send_one = self._sending(session, job, port, to, call_id=int(message["call_id"]), key=str(message.get("key", "")))
+        sizes = _sizes(message)
+        call_id, key = int(message["call_id"]), str(message.get("key", ""))
+        send_one = self._sending(session, job, port, to, call_id=call_id, key=key, sizes=iter(sizes))
         if send_one is None:
             return {"sent": 0}
         if (protocol := WITHOUT_PORTS.get(job)) is not None:
@@ -87,10 +91,11 @@ class Outgoing:
         if (request := message.get("beside")) is not None:
             session.beside[int(request) % MOST_REQUESTS] = BesideControls(send_one, count)
             return {"sent": 0}
+        largest = max(PACKET_BYTES, *sizes) if sizes else PACKET_BYTES
         for number in range(count):
             if number:
-                await asyncio.sleep(max(min(1.0, float(message["spacing_s"])), session.pacer.takes_s(PACKET_BYTES)))
-            session.pacer.charge(PACKET_BYTES)
+                await asyncio.sleep(max(min(1.0, float(message["spacing_s"])), session.pacer.takes_s(largest)))
+            session.pacer.charge(largest)
             send_one()
         return {"sent": count}
 
@@ -112,8 +117,9 @@ class Outgoing:
         *,
         call_id: int,
         key: str,
+        sizes: Iterator[int],
     ) -> Callable[[], None] | None:
-        """What sends one packet of a job; None: it cannot be sent."""
+        """What sends one packet of a job; None: it cannot be sent. `sizes`: of the IP packets; once there are no more, the usual."""
         sender, address = session.sender, session.address
         told = deque(Endpoint(address, int(each[1])) for each in list(to or ())[:MOST_PACKETS])
         if impossible := [one.port for one in told if not 0 < one.port < 65536]:
@@ -121,9 +127,9 @@ class Outgoing:
         if job is Job.BARE_GRE and (gre := self._raw.gre) is not None:
             return lambda: sender.bare_gre(gre, address)
         if job is Job.ESP and (raw := self._raw.esp) is not None:
-            return lambda: sender.esp(raw, address)
+            return lambda: sender.esp(raw, address, next(sizes, 0))
         if job is Job.IN_CALL_GRE and (call := self._call(session, call_id)) is not None:
-            return call.request
+            return lambda: call.request(next(sizes, 0))
         if job is Job.DATA:
             return self._echo(session, port, key)
         at = self._udp(session, port)
@@ -137,7 +143,7 @@ class Outgoing:
             if job is Job.UDP:
                 sender.nonce(socket, to, check, size=SHORTEST)
             else:
-                sender.esp_in_udp(socket, to)
+                sender.esp_in_udp(socket, to, next(sizes, 0))
 
         return send_one
 
@@ -203,7 +209,8 @@ class Outgoing:
             session.pacer,
             starved=bool(message["starved"]),
         )
-        makers = ((check, self._maker(session, check, some)) for check, some in suspects)
+        sizes = (*_sizes(message), *[0] * len(suspects))
+        makers = ((check, self._maker(session, check, some, size)) for (check, some), size in zip(suspects, sizes, strict=False))
         kinds = [Copied(check, make) for check, make in makers if make is not None]
         return {"traces": [trace_row(trace) for trace in await search.run(self._comparison(session, passing), kinds)]}
 
@@ -215,21 +222,27 @@ class Outgoing:
             again = (segment_again(packets, passing, stream.local.port, stream.remote.port) for stream in session.streams)
             make = next((one for one in again if one is not None), None)
         else:
-            make = self._maker(session, passing, ())
+            make = self._maker(session, passing, (), 0)
         return Copied(passing, make) if make is not None else Copied(checks.ICMP_ECHO, echo(session.sender.nonces))
 
-    def _maker(self, session: ClientSession, check: Check, lost: Iterable[tuple[str, str]]) -> ProbePacketMaker | None:
+    def _maker(self, session: ClientSession, check: Check, lost: Iterable[tuple[str, str]], size: int) -> ProbePacketMaker | None:
         """What makes one more packet of a kind towards the client; None: it cannot be made.
 
-        `lost`: message and key of packets that were lost.
+        `lost`: message and key of packets that were lost. `size`: as in a suspect.
         """
         nonces, packets = session.sender.nonces, session.run_capture.packets
         if check == checks.GRE_IN_CALL:
-            return in_call(call) if (call := self._call(session)) is not None else None
-        if (make := without_port(nonces, check)) is not None or check.port is None:
+            return in_call(call, size) if (call := self._call(session)) is not None else None
+        if (make := without_port(nonces, check, size)) is not None or check.port is None:
             return make
         if check.probe == "tcp":
             return syn_ack_again(packets, check)
         if check.probe == "udp" and (to := self._endpoint(session, Job.UDP, check.port)) is not None:
             return udp(nonces, Endpoint(self._stack.source_address(session.address), check.port), to, check)
-        return said_again(packets, session.recorder.said, check, lost, Vantage.SERVER)
+        return said_again(packets, session.recorder.said, check, lost, Vantage.SERVER, size)
+
+
+def _sizes(message: Message) -> list[int]:
+    """Of IP packets, as a request tells them: those that may be told, and 0, the usual, for others."""
+    told = [int(size) for size in list(message.get("sizes") or ())[:MOST_PACKETS]]
+    return [size if LEAST_BYTES <= size <= LARGEST_BYTES else 0 for size in told]

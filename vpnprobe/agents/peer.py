@@ -158,10 +158,11 @@ class RemotePeer:
         call_id: int = 0,
         key: str = "",
         beside: int | None = None,
+        sizes: Sequence[int] = (),
     ) -> None:
         expect_s = count * spacing_s if beside is None else 0.0
         packets = {"job": job.value, "count": count, "spacing_s": spacing_s, "port": port, "to": list(to), "call_id": call_id, "key": key}
-        await self._ask("send", expect_s=expect_s, place=0, beside=beside, **packets)
+        await self._ask("send", expect_s=expect_s, place=0, beside=beside, sizes=list(sizes), **packets)
 
     async def refresh(self, *, carries: float | None = None) -> EndRecord:
         """`carries`: what the line carries, bytes a second, where it is narrow; None: it is not known to be.
@@ -232,6 +233,7 @@ class RemotePeer:
             "trace",
             passing=check_row(passing),
             suspects=[[check_row(suspect.check), [list(one) for one in suspect.lost]] for suspect in suspects[:MOST_SUSPECTS]],
+            sizes=[suspect.outer_bytes for suspect in suspects[:MOST_SUSPECTS]],
             highest_ttl=highest_ttl,
             patience_s=1.5 * self.rtt_s + 0.03,
             loss=[loss.lost, loss.passed],

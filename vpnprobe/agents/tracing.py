@@ -72,9 +72,14 @@ def suspects(found: Sequence[Observation], judgement: Judge, way: Direction) -> 
         check = checks.same_packets(check) or check
         group = (row.transport, row.cause)
         if check not in first and check not in others:
-            (others if group in groups else first)[check] = Suspect(check, lost_packets(row, counted, way))
+            (others if group in groups else first)[check] = Suspect(check, lost_packets(row, counted, way), _size_of(row))
             groups.add(group)
     return [*first.values(), *others.values()]
+
+
+def _size_of(row: Observation) -> int:
+    """Of packets that fail for their size, bytes of the outer IP packet; 0: it is not their size."""
+    return int(row.detail.get("smallest_lost", 0)) if row.cause is Cause.SIZE else 0
 
 
 def lost_packets(row: Observation, counted: PacketCounts, way: Direction) -> tuple[tuple[str, str], ...]:
@@ -148,12 +153,14 @@ def _comparison(context: ProbeContext, passing: Check, packets: Sequence[Packet]
 
 def _maker(context: ProbeContext, suspect: Suspect, packets: Sequence[Packet]) -> ProbePacketMaker | None:
     """What makes copies of a kind of packet from the client; None: it cannot be made."""
-    nonces, check = context.nonces, suspect.check
-    if (make := context.copies.get(check) or probe_packets.without_port(nonces, check)) is not None:
+    nonces, check, size = context.nonces, suspect.check, suspect.outer_bytes
+    if (copies := context.copies.get(check)) is not None:
+        return copies(size)
+    if (make := probe_packets.without_port(nonces, check, size)) is not None:
         return make
     if check.port is None:
         return None
-    if (make := probe_packets.said_again(packets, context.recorder.said, check, suspect.lost, Vantage.CLIENT)) is not None:
+    if (make := probe_packets.said_again(packets, context.recorder.said, check, suspect.lost, Vantage.CLIENT, size)) is not None:
         return make
     own = context.stack.source_address(context.peer_address)
     remote = Endpoint(context.peer_address, check.port)

@@ -13,7 +13,7 @@ from typing import ClassVar, Final
 from vpnprobe.conversations import lcp
 from vpnprobe.conversations.contract import ConversationEnd, Retransmission, Sender
 from vpnprobe.conversations.l2tp import HOST_NAME_PREFIX, L2tpTracker, State
-from vpnprobe.conversations.tunnel_echo import MOST_ECHOES, EchoRun, TunnelRequests
+from vpnprobe.conversations.tunnel_echo import LEAST_ABOVE, MOST_ECHOES, EchoRun, TunnelRequests
 from vpnprobe.wire.l2tp import (
     Avp,
     AvpType,
@@ -35,15 +35,20 @@ from vpnprobe.wire.l2tp import (
     stop_avps,
     tunnel_avps,
 )
+from vpnprobe.wire.ppp import ConfigureRequest
 
 ATTEMPTS: Final = 4
 """Times that a message is sent in all, unless the caller says otherwise; section 5.8 recommends at least 5 repetitions for real tunnels."""
 NUMBERS: Final = 65536
 """Ns and Nr are modulo this."""
 REQUESTS: Final = 12
-"""Configure-Requests that each end of a paired run sends in a call: all are of one size, and enough to tell a path that loses some."""
-OUTER_BYTES: Final = (54,)
-"""Of the IP packet that carries a Configure-Request of ours: all have one size."""
+"""Configure-Requests that each end of a paired run sends in a call: of each size several, and enough to tell a path that loses some."""
+OUTER_BYTES: Final = (54, 576, 1400)
+"""Of the IP packet that carries a Configure-Request of ours. The first is as it is; others are padded."""
+CARRIER_BYTES: Final = 36
+"""Of these: IPv4, UDP and the header of a data message with its length."""
+TURNS: Final = 2
+"""How often the sizes take turns; the rest are as they are."""
 MOST_IDENTIFIERS: Final = 255
 """Identifiers of LCP packets go from 1 to this, and begin again."""
 
@@ -85,7 +90,7 @@ class _End(ConversationEnd[L2tpTracker], TunnelRequests, ABC):
         self._last_request = b""
         """The PPP frame of our last Configure-Request; empty: there was none."""
         self.bytes_received = 0
-        self.begin_echoes(EchoRun(0, requests, OUTER_BYTES))
+        self.begin_echoes(EchoRun(0, requests, OUTER_BYTES, full_turns=TURNS))
 
     @property
     def state(self) -> State:
@@ -163,9 +168,11 @@ class _End(ConversationEnd[L2tpTracker], TunnelRequests, ABC):
             return
         if (request := self.run.next(now)) is None:
             return
-        sequence, _ = request
+        sequence, outer_bytes = request
         magic = int.from_bytes(self._entropy(4), "big") | 1
-        self._last_request = self._lcp.request(magic=magic, identifier=sequence % MOST_IDENTIFIERS + 1, now=now)
+        frame = self._lcp.request(magic=magic, identifier=sequence % MOST_IDENTIFIERS + 1, now=now)
+        # What lies behind an LCP packet's own length is padding, and ignored (RFC 1661 section 5).
+        self._last_request = frame.ljust(outer_bytes - CARRIER_BYTES, b"\0")
         self._asked[self._lcp.key] = sequence
         self._put_frame(self._last_request, now)
 
@@ -173,6 +180,11 @@ class _End(ConversationEnd[L2tpTracker], TunnelRequests, ABC):
         """Repeats the last Configure-Request, as PPP does when its restart timer runs out (RFC 1661 section 4.6): no further trial."""
         if self._last_request and self.in_call:
             self._put_frame(self._last_request, now)
+
+    def hears_small_requests_alone(self) -> bool:
+        frames = [size - CARRIER_BYTES for size in self.run.sizes]
+        fitting = [frame for frame in frames if frame <= self.largest_request]
+        return 0 < len(fitting) < len(frames) and self.requests_answered >= LEAST_ABOVE * len(fitting)
 
     def _may_ask(self, now: float) -> None:
         """The call is up: the run of requests begins, unless it has."""
@@ -185,6 +197,8 @@ class _End(ConversationEnd[L2tpTracker], TunnelRequests, ABC):
         message = lcp.read_frame(frame)
         if lcp.name_of(self.SENDER.other, type(message)) in lcp.ANSWERS and (sequence := self._asked.get(lcp.key_of(message))) is not None:
             self.run.answered(sequence, now)
+        if isinstance(message, ConfigureRequest):
+            self.largest_request = max(self.largest_request, len(frame))
         if self.requests_answered < MOST_ECHOES:
             self._lcp.receive(frame, now)
             for answer in self._lcp.data_to_send(now):

@@ -88,9 +88,9 @@ class EchoRun:
     def begin(self, now: float) -> None:
         self.due = self._paced(now) if self.count else None
 
-    def one_more(self, now: float) -> None:
-        """One that is due now, beyond those that were wanted: of the size that is in question."""
-        self.further_bytes, self.count, self.due = self.too_large() or self.sizes[0], len(self.requests) + 1, now
+    def one_more(self, now: float, outer_bytes: int | None = None) -> None:
+        """One that is due now, beyond those that were wanted. `outer_bytes`: its size; None: that which is in question."""
+        self.further_bytes, self.count, self.due = outer_bytes or self.too_large() or self.sizes[0], len(self.requests) + 1, now
 
     def too_large(self) -> int | None:
         """The smallest size above which nothing was answered, though it was asked several times; None: none, or all are silent."""

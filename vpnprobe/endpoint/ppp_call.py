@@ -4,6 +4,8 @@ Both ends run this same code: they send Configure-Requests, each with a fresh Ma
 acknowledge the other's. RFC 2637 section 4, RFC 1661 section 5.
 """
 
+from typing import Final
+
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.lcp import LcpEnd
 from vpnprobe.endpoint.recorder import Recorder
@@ -11,6 +13,9 @@ from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import identify
 from vpnprobe.transports.stack import Address, Datagram, Endpoint, RawPort
 from vpnprobe.wire.gre import EnhancedGre
+
+CARRIER_BYTES: Final = 32
+"""IPv4's header and that of enhanced GRE with a sequence number."""
 
 
 class Call:
@@ -48,17 +53,21 @@ class Call:
             else:
                 self.recorder.withheld[i.check] += 1
 
-    def fresh(self) -> EnhancedGre:
-        """A Configure-Request with a Magic-Number that was never used before."""
+    def fresh(self, outer_bytes: int = 0) -> EnhancedGre:
+        """A Configure-Request with a Magic-Number that was never used before.
+
+        `outer_bytes`: of the IP packet, to which it is padded; 0: as it is. Padding is ignored (RFC 1661 section 5).
+        """
         stack = self.recorder.stack
         magic = int.from_bytes(stack.entropy(4), "big") | 1
         self._identifier = self._identifier % 255 + 1
         self._requested.add(f"{magic:08x}")
-        return self._wrap(self._lcp.request(magic=magic, identifier=self._identifier, now=stack.now()))
+        frame = self._lcp.request(magic=magic, identifier=self._identifier, now=stack.now())
+        return self._wrap(frame.ljust(outer_bytes - CARRIER_BYTES, b"\0"))
 
-    def request(self) -> None:
+    def request(self, outer_bytes: int = 0) -> None:
         """Sends one."""
-        self._send(self.fresh())
+        self._send(self.fresh(outer_bytes))
 
     def received(self, datagram: Datagram) -> bool:
         """Takes a GRE packet from the peer; returns whether it belongs to this call."""

@@ -11,7 +11,7 @@ from vpnprobe.conversations.registry import protocol_of
 from vpnprobe.endpoint.passive_observer import HIGHEST_LIMITED_TTL
 from vpnprobe.endpoint.ppp_call import Call
 from vpnprobe.endpoint.said import Said
-from vpnprobe.endpoint.sending import Nonces, ProbePacket, bare_gre, esp
+from vpnprobe.endpoint.sending import ESP_CARRIER_BYTES, PAYLOAD_BYTES, UDP_CARRIER_BYTES, Nonces, ProbePacket, bare_gre, esp
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks, identify
 from vpnprobe.evidence.attempts import SEQUENCE, SYN, port_key
@@ -41,6 +41,8 @@ class Suspect:
     check: Check
     lost: tuple[tuple[str, str], ...] = ()
     """Message and key of packets that were lost, those first that copies are best made of; empty: none is known by a key."""
+    outer_bytes: int = 0
+    """Of the IP packets that fail, where it is their size; 0: whatever their size."""
 
 
 def echo(nonces: Nonces) -> ProbePacketMaker:
@@ -54,12 +56,16 @@ def echo(nonces: Nonces) -> ProbePacketMaker:
     return make
 
 
-def without_port(nonces: Nonces, check: Check) -> ProbePacketMaker | None:
-    """Packets of an IP protocol that has no ports and takes nothing but a nonce; None: the check is about another kind."""
+def without_port(nonces: Nonces, check: Check, outer_bytes: int = 0) -> ProbePacketMaker | None:
+    """Packets of an IP protocol that has no ports and takes nothing but a nonce; None: the check is about another kind.
+
+    `outer_bytes`: of the IP packet, where the kind is tried in several sizes; 0: the usual.
+    """
     if check == checks.GRE_BARE:
         return lambda _: bare_gre(nonces.fresh(purpose=Purpose.TRACE))
     if check == checks.ESP:
-        return lambda _: esp(nonces.fresh(purpose=Purpose.TRACE), nonces.spi())
+        size = outer_bytes - ESP_CARRIER_BYTES if outer_bytes else PAYLOAD_BYTES
+        return lambda _: esp(nonces.fresh(size, purpose=Purpose.TRACE), nonces.spi())
     return echo(nonces) if check == checks.ICMP_ECHO else None
 
 
@@ -101,11 +107,11 @@ def _ports_from(number: int) -> Iterator[int]:
     return (FIRST_PORT + (number + step) % PORTS for step in range(PORTS))
 
 
-def in_call(call: Call) -> ProbePacketMaker:
-    """LCP Configure-Requests in the enhanced GRE of a call that is up."""
+def in_call(call: Call, outer_bytes: int = 0) -> ProbePacketMaker:
+    """LCP Configure-Requests in the enhanced GRE of a call that is up. `outer_bytes`: of the IP packet; 0: the usual."""
 
     def make(_: int) -> ProbePacket:
-        packet = call.fresh()
+        packet = call.fresh(outer_bytes)
         identity = identify.in_call(packet)[0]
         return ProbePacket(int(IpProtocol.GRE), packet.encode(), checks.GRE_IN_CALL, identity.key, identity.message)
 
@@ -113,16 +119,16 @@ def in_call(call: Call) -> ProbePacketMaker:
 
 
 def said_again(
-    packets: Sequence[Packet], said: Said, check: Check, lost: Iterable[tuple[str, str]], own: Vantage
+    packets: Sequence[Packet], said: Said, check: Check, lost: Iterable[tuple[str, str]], own: Vantage, outer_bytes: int = 0
 ) -> ProbePacketMaker | None:
     """A packet that carried one of these messages (name and key), else the newest payload of ours that asks the check; None: there is none.
 
-    `packets`: the capture of the end `own`. Like all that sends a packet again, only for TTLs with which it does not arrive: its like has a
-    record.
+    `packets`: the capture of the end `own`. `outer_bytes`: of the IP packet with the payload; 0: any.
+    Like all that sends a packet again, only for TTLs with which it does not arrive: its like has a record.
     """
     data = said.first_of(check, lost)
     if data is None:
-        return _again(packets, check, own, lambda upper: isinstance(upper, UdpDatagram) and _asks(upper, check))
+        return _again(packets, check, own, lambda upper: isinstance(upper, UdpDatagram) and _asks(upper, check, outer_bytes))
     head = data[:HEAD_BYTES]
     return _again(packets, check, own, lambda upper: head in upper.payload if isinstance(upper, TcpSegment) else upper.payload == data)
 
@@ -145,7 +151,9 @@ def segment_again(packets: Sequence[Packet], check: Check, own_port: int, other_
     return _again(packets, check, Vantage.CLIENT, fits)
 
 
-def _asks(datagram: UdpDatagram, check: Check) -> bool:
+def _asks(datagram: UdpDatagram, check: Check, outer_bytes: int) -> bool:
+    if outer_bytes and len(datagram.payload) + UDP_CARRIER_BYTES != outer_bytes:
+        return False
     found = identify.datagram(check.port or 0, datagram.payload)
     return found is not None and found.check == check
 

@@ -30,7 +30,13 @@ from vpnprobe.wire.nonce import (
 )
 
 PAYLOAD_BYTES: Final = 56
-"""Of GRE and ESP probe packets: about an LCP packet's or a ping's size."""
+"""Of GRE and ESP probe packets of the usual size: about an LCP packet's or a ping's."""
+ESP_CARRIER_BYTES: Final = 28
+"""IPv4's header, and the SPI and sequence number of ESP."""
+ESP_IN_UDP_CARRIER_BYTES: Final = 36
+"""UDP's header besides."""
+UDP_CARRIER_BYTES: Final = 28
+"""IPv4 and UDP headers."""
 USUAL_TTL: Final = 64
 
 
@@ -141,12 +147,16 @@ class ProbeSender:
         probe_packet = bare_gre(self.nonces.fresh())
         self._send(probe_packet, Endpoint(to, 0), lambda: raw.send(probe_packet.payload, to))
 
-    def esp(self, raw: RawPort, to: Address) -> None:
-        probe_packet = esp(self.nonces.fresh(), self.nonces.spi())
+    def esp(self, raw: RawPort, to: Address, outer_bytes: int = 0) -> None:
+        """`outer_bytes`: of the IP packet; 0: the usual."""
+        size = outer_bytes - ESP_CARRIER_BYTES if outer_bytes else PAYLOAD_BYTES
+        probe_packet = esp(self.nonces.fresh(size), self.nonces.spi())
         self._send(probe_packet, Endpoint(to, 0), lambda: raw.send(probe_packet.payload, to))
 
-    def esp_in_udp(self, port: UdpPort, to: Endpoint) -> None:
-        probe_packet = esp(self.nonces.fresh(), self.nonces.spi(), checks.ESP_IN_UDP)
+    def esp_in_udp(self, port: UdpPort, to: Endpoint, outer_bytes: int = 0) -> None:
+        """`outer_bytes`: of the IP packet; 0: the usual."""
+        size = outer_bytes - ESP_IN_UDP_CARRIER_BYTES if outer_bytes else PAYLOAD_BYTES
+        probe_packet = esp(self.nonces.fresh(size), self.nonces.spi(), checks.ESP_IN_UDP)
         self._send(probe_packet, to, lambda: port.send(probe_packet.payload, to), port.local)
 
     def nonce(self, port: UdpPort, to: Endpoint, check: Check, *, size: int, purpose: Purpose = Purpose.REACH) -> None:
@@ -171,9 +181,9 @@ class ProbeSender:
         self.recorder.leaving(lambda: port.send(data, to), check, payload.key, size=size, to=to, purpose=payload.purpose, local=port.local)
 
     def answer(self, port: UdpPort, to: Endpoint, identity: PacketIdentity, received: bytes) -> None:
-        """Answers a datagram that was identified as ours, in kind; an answer is not answered."""
+        """Answers a datagram that was identified as ours, in kind and size; an answer is not answered."""
         if identity.check == checks.ESP_IN_UDP:
-            self.esp_in_udp(port, to)
+            self.esp_in_udp(port, to, len(received) + UDP_CARRIER_BYTES)
             return
         payload = NoncePayload.decode(received)
         if not payload.is_answer:

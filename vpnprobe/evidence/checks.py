@@ -83,6 +83,8 @@ class CheckSpec:
     """Probe and name of the check that counts the same packets too; empty: none does."""
     silent_to_strangers: str = ""
     """Why another program's server does not answer a client whose keys it does not know; empty: it answers."""
+    sizes: tuple[int, ...] = ()
+    """Bytes of the outer IP packets that are tried beside those of the usual size, which is small; empty: none, or those of a tunnel."""
     closing_fits: str = ""
     """What a server that closes the connection without a byte is consistent with; empty: nothing in particular."""
     observed: bool = True
@@ -91,6 +93,8 @@ class CheckSpec:
 
 TCP, UDP, GRE_, ESP_ = (Transport.TCP,), (Transport.UDP,), (Transport.GRE,), (Transport.ESP,)
 EITHER: Final = (Transport.TCP, Transport.UDP)
+LARGER: Final = (576, 1400)
+"""What any path has to carry (RFC 791 section 3.1), and what nearly all links with tunnels do."""
 PPTP_PORT: Final = 1723
 IPSEC: Final = ((Transport.UDP, 500), (Transport.UDP, 4500))
 """Where whoever takes ESP answers IKE."""
@@ -111,8 +115,9 @@ CHECKS: Final[tuple[CheckSpec, ...]] = (
         known_by_tag=True,
         opened_by=(Transport.TCP, PPTP_PORT),
         taken_by=((Transport.TCP, PPTP_PORT),),
+        sizes=LARGER,
     ),
-    CheckSpec("esp", "passthrough", Kind.PACKETS, "ESP passthrough", ESP_, raw=True, known_by_tag=True, taken_by=IPSEC),
+    CheckSpec("esp", "passthrough", Kind.PACKETS, "ESP passthrough", ESP_, raw=True, known_by_tag=True, taken_by=IPSEC, sizes=LARGER),
     CheckSpec("pptp", "control", Kind.CONVERSATION, "PPTP control connection", TCP),
     CheckSpec(
         "pptp",
@@ -123,12 +128,13 @@ CHECKS: Final[tuple[CheckSpec, ...]] = (
         raw=True,
         opened_by=(Transport.TCP, PPTP_PORT),
         counted_in=("gre", "passthrough"),
+        sizes=LARGER,
     ),
     CheckSpec("l2tp", "control", Kind.CONVERSATION, "L2TP control connection", UDP),
-    CheckSpec("l2tp", "data", Kind.DATA, "L2TP data messages", UDP, after="control"),
+    CheckSpec("l2tp", "data", Kind.DATA, "L2TP data messages", UDP, after="control", sizes=LARGER),
     CheckSpec("ike", "ikev1-main", Kind.CONVERSATION, "IKEv1 main mode", UDP),
     CheckSpec("ike", "ikev2-init", Kind.CONVERSATION, "IKEv2 IKE_SA_INIT", UDP),
-    CheckSpec("ike", "esp-in-udp", Kind.PACKETS, "ESP in UDP", UDP, known_by_tag=True),
+    CheckSpec("ike", "esp-in-udp", Kind.PACKETS, "ESP in UDP", UDP, known_by_tag=True, sizes=LARGER),
     CheckSpec("openvpn", "reset", Kind.CONVERSATION, "OpenVPN reset", EITHER, wrapped=True, closing_fits=WRAPPED_OPENVPN),
     CheckSpec("openvpn", "handshake", Kind.CONVERSATION, "OpenVPN handshake", EITHER, after="reset", wrapped=True),
     CheckSpec("openvpn", "data", Kind.DATA, "OpenVPN data channel", EITHER, after="handshake", wrapped=True),

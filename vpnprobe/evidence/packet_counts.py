@@ -8,7 +8,7 @@ than reach (a large packet, one of a fast train, one after a pause, a copy whose
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from statistics import median
 from typing import Final
@@ -20,7 +20,7 @@ from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.identify import LCP_ANSWERS, LCP_REQUEST
 from vpnprobe.evidence.packet_records import BLOCK, Check, Movement, PacketRecord
 from vpnprobe.evidence.records import EndRecord
-from vpnprobe.evidence.statistics import Background
+from vpnprobe.evidence.statistics import LEAST_TRIALS, Background
 from vpnprobe.observations.schema import Direction
 from vpnprobe.wire.nonce import ANSWER, KEY_DIGITS, PURPOSES_OF_REACH
 
@@ -67,9 +67,22 @@ class Count:
     def lost(self) -> int:
         return max(0, len(self.sent) - len(self.received))
 
+    @property
+    def too_large(self) -> list[str]:
+        """Keys of what is lost and larger than all that came; none where no size is known of what came."""
+        largest = max((self.sizes.get(key, 0) for key in self.received), default=0)
+        return [key for key in self.sent if key not in self.received and self.sizes.get(key, 0) > largest] if largest else []
+
+    def fitting(self) -> "Count":
+        """Without these, where they are LEAST_TRIALS at least: it may be their size that is limited."""
+        too_large = set(self.too_large)
+        if len(too_large) < LEAST_TRIALS:
+            return self
+        return replace(self, sent={key: at for key, at in self.sent.items() if key not in too_large})
+
     def background(self) -> Background:
         """What this kind says of the path's loss: nothing, unless some of it passes."""
-        return Background(self.lost, len(self.received)) if self.received else Background()
+        return Background(self.fitting().lost, len(self.received)) if self.received else Background()
 
 
 @dataclass(slots=True)

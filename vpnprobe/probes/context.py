@@ -21,7 +21,7 @@ from vpnprobe.evidence.checks import is_raw, tcp_reach
 from vpnprobe.evidence.comparison import SPARE_BLOCKS, blocks_needed
 from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.judging.base import Judge
-from vpnprobe.evidence.judging.packets import may_lose_alone, more_to_tell_loss
+from vpnprobe.evidence.judging.packets import more_of_what_passes
 from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.packet_counts import CountedRecords
 from vpnprobe.evidence.packet_records import Check
@@ -42,9 +42,6 @@ SUSPECTED_TRIALS: Final = blocks_needed(1.0, ERROR_BOUND) + SPARE_BLOCKS
 """The same where it is suspected that none comes: as many as it takes to be sure of it on a path that loses nothing else."""
 SPACING_S: Final = 0.03
 """Between packets of one kind: loss comes in bursts."""
-COMPARED_AT_ONCE: Final = 8
-MOST_COMPARED: Final = 40
-"""Blocks in which a kind of which some passes is compared with the rest: it is said to lose some, but not that it alone does."""
 MOST_SOCKETS: Final = 400
 """Of trials that are open for late answers: a process may often have no more than 1024."""
 MOST_ROUNDS: Final = 8
@@ -104,8 +101,8 @@ class ProbeContext:
     """Called with every GRE packet that comes from the peer."""
     local_ports: set[tuple[Transport, int]] = field(default_factory=set)
     """Local ports that probes use: what is captured is kept by them."""
-    copies: dict[Check, ProbePacketMaker] = field(default_factory=dict)
-    """Makers of TTL-limited copies that only the probe of a check has what it takes for."""
+    copies: dict[Check, Callable[[int], ProbePacketMaker]] = field(default_factory=dict)
+    """Makers of TTL-limited copies, of so many bytes, that only the probe of a check has what it takes for."""
     keys: Mapping[str, ClientKeys] = field(default_factory=dict)
     """By protocol: the keys of this run, whose server's half the server agent has."""
     no_keys: Mapping[str, str] = field(default_factory=dict)
@@ -297,10 +294,7 @@ class ProbeContext:
         if counted is None or count is None or not judgement.would_have_recorded(check, way):
             return 0
         if count.received:
-            if more := more_to_tell_loss(judgement, check, way, count):
-                return more
-            compare = len(count.blocks) < MOST_COMPARED and self.comparison.compares(way) and may_lose_alone(judgement, check, way, count)
-            return COMPARED_AT_ONCE if compare else 0
+            return more_of_what_passes(judgement, check, way, count, comparable=self.comparison.compares(way))
         if not count.sent and (set_aside := counted.set_aside[way]):
             return max(0, min(FIRST_TRIALS, MOST_TRIALS - set_aside))  # An end was late all the time: nothing is known yet.
         return self.still_needed(judgement, way, count.lost_at, one_flow=is_raw(check))
@@ -349,11 +343,20 @@ class ProbeContext:
                 send_one()
 
     async def trials_back(
-        self, job: Job, count: int, beside: bool, *, port: int = 0, call_id: int = 0, key: str = "", openers: Sequence["Opener"] = ()
+        self,
+        job: Job,
+        count: int,
+        beside: bool,
+        *,
+        port: int = 0,
+        call_id: int = 0,
+        key: str = "",
+        openers: Sequence["Opener"] = (),
+        sizes: Sequence[int] = (),
     ) -> None:
         """Has the server send `count` fresh packets, likewise. `openers`: open the way for one of them each, or in turn.
 
-        `key`: of the conversation that they are to belong to.
+        `key`: of the conversation that they are to belong to. `sizes`: of the IP packets, one after another; none: as small as they are.
         """
         assert self.peer is not None
         compared = beside and self.comparison.port() is not None
@@ -362,10 +365,10 @@ class ProbeContext:
         if not compared:
             for opener in openers:
                 opener.send()
-            await self.peer.send(job, count=count, spacing_s=spacing_s, port=port, to=to, call_id=call_id, key=key)
+            await self.peer.send(job, count=count, spacing_s=spacing_s, port=port, to=to, call_id=call_id, key=key, sizes=sizes)
             return
         request = self.comparison.new_request()
-        await self.peer.send(job, count=count, spacing_s=0.0, port=port, to=to, call_id=call_id, key=key, beside=request)
+        await self.peer.send(job, count=count, spacing_s=0.0, port=port, to=to, call_id=call_id, key=key, beside=request, sizes=sizes)
         for number in range(count):
             for opener in openers[number : number + 1]:
                 opener.send()

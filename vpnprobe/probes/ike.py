@@ -1,24 +1,26 @@
-"""ike/ikev1-main, ike/ikev2-init and ike/esp-in-udp: does IKE get an answer, and does ESP pass inside UDP 4500?
+"""ike/ikev1-main, ike/ikev2-init and ike/esp-in-udp: does IKE get an answer, and does ESP pass inside UDP 4500, in several sizes?
 
 The first exchange of IKEv1 main mode (L2TP/IPsec in practice) and IKE_SA_INIT of IKEv2, on udp/500 and on udp/4500 with the non-ESP marker
 (RFC 3948 section 2.2). An error notification or a cookie proves that both ways pass. Few requests, each with a fresh SPI: servers stop
 answering a client with many half-open exchanges.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
 from vpnprobe.conversations import ikev1, ikev2
-from vpnprobe.endpoint.sending import PAYLOAD_BYTES
 from vpnprobe.evidence import identify
 from vpnprobe.evidence.checks import ESP_IN_UDP, ikev1_main, ikev2_init
+from vpnprobe.evidence.judging.sizes import in_question
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import Opener, ProbeContext, SendOne, gather_all
+from vpnprobe.probes.context import Opener, ProbeContext, gather_all
 from vpnprobe.probes.conversing import Attempt, Moment, over_udp, until_sure
 from vpnprobe.probes.peer import Job
 from vpnprobe.probes.settings import Settings, WantedPort
+from vpnprobe.probes.sizes import ready_in, sizes_for
 from vpnprobe.transports.stack import Datagram
 
 PORTS: Final = (500, 4500)
@@ -69,22 +71,28 @@ class IkeProbe:
 
         port = await context.udp(came, lasting=True)
 
-        async def send(count: int, beside: bool) -> None:
-            async def ready() -> tuple[int, SendOne]:
-                from_port = await context.udp(came) if beside else port
-                return PAYLOAD_BYTES, partial(context.sender.esp_in_udp, from_port, remote)
+        async def send_in(sizes: Sequence[int], beside: bool) -> None:
+            ports = [await context.udp(came) for _ in sizes] if beside else [port] * len(sizes)
+            left = iter(ports)
+            one = ready_in(context, sizes, lambda size: context.sender.esp_in_udp(next(left), remote, size))
+            await context.trials(one, len(sizes), beside)
 
-            await context.trials(ready, count, beside)
+        async def send(count: int, beside: bool) -> None:
+            await send_in(sizes_for(context, ESP_IN_UDP, Direction.C2S, count, beside=beside), beside)
 
         async def send_back(count: int, beside: bool) -> None:
+            sizes = sizes_for(context, ESP_IN_UDP, Direction.S2C, count, beside=beside)
             if context.port_state(Transport.UDP, NAT_T_PORT) is PortState.OURS:
-                await send(count, beside)
+                await send_in(sizes, beside)  # Answered in kind and size.
                 return
             ports = [await context.udp(came) for _ in range(count)] if beside else [port]
             openers = [Opener(each.local, partial(context.sender.esp_in_udp, each, remote)) for each in ports]
-            await context.trials_back(Job.ESP_IN_UDP, count, beside, port=NAT_T_PORT, openers=openers)
+            await context.trials_back(Job.ESP_IN_UDP, count, beside, port=NAT_T_PORT, openers=openers, sizes=sizes)
 
         await context.until_sure(ESP_IN_UDP, Direction.C2S, send)
         counted = context.judge().packet_counts.get(ESP_IN_UDP)
-        if counted is not None and counted.total(Direction.C2S).received and not counted.total(Direction.S2C).received:
-            await context.until_sure(ESP_IN_UDP, Direction.S2C, send_back)
+        if counted is None or not counted.total(Direction.C2S).received:
+            return
+        back = counted.total(Direction.S2C)
+        if not back.received or in_question(ESP_IN_UDP, back) is not None:
+            await context.until_sure(ESP_IN_UDP, Direction.S2C, send_back, suspected=bool(back.received))

@@ -12,15 +12,17 @@ from functools import partial
 from typing import Final
 
 from vpnprobe.conversations.echo_trains import Place, TrainRun
-from vpnprobe.conversations.l2tp_ends import REQUESTS, Initiator
+from vpnprobe.conversations.l2tp_ends import OUTER_BYTES, REQUESTS, Initiator
+from vpnprobe.conversations.tunnel_echo import EchoRun
 from vpnprobe.endpoint.driver import CLOCK_SLACK_S, Driver
 from vpnprobe.evidence.checks import L2TP_CONTROL, L2TP_DATA
 from vpnprobe.evidence.judging.base import WAYS
 from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import FIRST_TRIALS, MOST_ROUNDS, ProbeContext, ready
+from vpnprobe.probes.context import FIRST_TRIALS, MOST_ROUNDS, ProbeContext
 from vpnprobe.probes.conversing import Moment, over_udp, until_sure
 from vpnprobe.probes.settings import Settings, WantedPort
+from vpnprobe.probes.sizes import in_doubt, in_turn, ready_in
 from vpnprobe.probes.tunnel_sessions import SessionOver, TunnelSessions
 
 PORT: Final = 1701
@@ -141,6 +143,7 @@ class AnothersServer:
 
     async def _attempt(self, moment: Moment) -> None:
         initiator = _initiator(self.context, 1)
+        initiator.begin_echoes(EchoRun(0, 1, OUTER_BYTES[:1]))  # As any client's: until it is answered nothing rests on padding.
         further = partial(self._data, initiator)
         await over_udp(self.context, initiator, L2TP_CONTROL, closing=initiator.close, moment=moment, further=further)
 
@@ -154,13 +157,13 @@ class AnothersServer:
         if not initiator.requests_answered and not initiator.run.all_answered and not await self._speaks():
             context.skip(L2TP_DATA, ENDED if initiator.failed else NOT_A_WORD, Direction.S2C)
             return
-        await self._ask(initiator, driver, FIRST_TRIALS - 1, beside=False)
+        await self._ask(initiator, driver, in_turn(OUTER_BYTES[1:], FIRST_TRIALS - 1, slow=context.line.slow), beside=False)
         await driver.wait(Answered(initiator, context.stack.now() + context.settle_s))
         for _ in range(MOST_ROUNDS if context.peer is not None else 0):
             more = max([await context.needed(L2TP_DATA, way) for way in WAYS])
             if not more or initiator.failed:
                 return
-            await self._ask(initiator, driver, more, beside=True)
+            await self._ask(initiator, driver, in_doubt(context, L2TP_DATA, Direction.C2S, more), beside=True)
 
     async def _hear_pppd(self, initiator: Initiator, driver: Driver) -> None:
         """Repeats the first request until it is answered, the call ends, or the time that a pppd takes to start is over."""
@@ -177,11 +180,11 @@ class AnothersServer:
         counted = self.context.judge().packet_counts.get(L2TP_DATA)
         return counted is not None and bool(counted.total(Direction.S2C).sent)
 
-    async def _ask(self, initiator: Initiator, driver: Driver, count: int, *, beside: bool) -> None:
-        """Fresh requests, one after another, or, `beside`, one in each of as many blocks."""
+    async def _ask(self, initiator: Initiator, driver: Driver, sizes: Sequence[int], *, beside: bool) -> None:
+        """Fresh requests in these sizes, one after another, or, `beside`, one in each of as many blocks."""
 
-        def one_more() -> None:
-            initiator.run.one_more(self.context.stack.now())
+        def one_more(size: int) -> None:
+            initiator.run.one_more(self.context.stack.now(), size or OUTER_BYTES[0])
             driver.say(initiator.send_due_echo)
 
-        await self.context.trials(ready(one_more), count, beside)
+        await self.context.trials(ready_in(self.context, sizes, one_more), len(sizes), beside)

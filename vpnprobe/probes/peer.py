@@ -60,12 +60,13 @@ class Peer(Protocol):
         call_id: int = 0,
         key: str = "",
         beside: int | None = None,
+        sizes: Sequence[int] = (),
     ) -> None:
         """Has the server send fresh packets; returns when they have left.
 
         `to`: where to, in turn, for UDP where nothing came from the client. `call_id`: the server's, of the call to send in. `key`: of the
         conversation to send in. `beside`: the number of the request, by which prompts name it: it returns at once, and one packet leaves
-        for each prompt that comes.
+        for each prompt that comes. `sizes`: of the IP packets in their order, bytes; 0, or none told: as small as they are by themselves.
         """
         ...
 

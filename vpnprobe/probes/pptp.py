@@ -1,12 +1,13 @@
 """pptp/control, pptp/lcp and gre/passthrough in a call: a real PPTP call, as far as it gets without logging in.
 
-The control connection on tcp/1723 is brought up and a call placed (RFC 2637); then LCP goes both ways in enhanced GRE with the call's own
-Call IDs, two different ones that are not zero, as a NAT without a PPTP helper has to be told from a filter. The call stays up until the run
-ends, so that its packets can be traced.
+The control connection on tcp/1723 is brought up and a call placed (RFC 2637); then LCP goes both ways in enhanced GRE, in several sizes,
+with the call's own Call IDs, two different ones that are not zero, as a NAT without a PPTP helper has to be told from a filter. The call
+stays up until the run ends, so that its packets can be traced.
 """
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from vpnprobe.conversations.contract import Sender
@@ -19,11 +20,12 @@ from vpnprobe.evidence.checks import GRE_IN_CALL, PPTP_CONTROL, PPTP_LCP
 from vpnprobe.evidence.records import PortState
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Direction, Transport
-from vpnprobe.probes.context import ProbeContext, SendTrials, gather_all, ready
+from vpnprobe.probes.context import ProbeContext, SendTrials, gather_all
 from vpnprobe.probes.conversing import Moment, connected, stream_driver, until_sure
 from vpnprobe.probes.order import first_came
 from vpnprobe.probes.peer import Job
 from vpnprobe.probes.settings import Settings, WantedPort
+from vpnprobe.probes.sizes import USUAL, ready_in, sizes_for
 from vpnprobe.transports.stack import Datagram
 
 PORT: Final = 1723
@@ -132,25 +134,36 @@ class Calls:
             call.received(datagram)
 
         context.gre_listeners.append(came)
-        context.copies[GRE_IN_CALL] = in_call(call)
+        context.copies[GRE_IN_CALL] = partial(in_call, call)
         self.call = call
         self.settled.set()
 
     async def pass_lcp(self, call: Call) -> None:
-        """Sends LCP both ways until it is sure whether it passes."""
+        """Sends LCP both ways until it is sure whether it passes.
+
+        To another program's pppd the first requests are small, as any client's: larger ones follow once it has acknowledged one.
+        """
         context = self.context
+        anothers = context.peer is None or context.port_state(Transport.TCP, PORT) is PortState.DAEMON
 
         async def send(count: int, beside: bool) -> None:
-            await context.trials(ready(call.request), count, beside, one_flow=True)
+            small_alone = anothers and not beside and not call.acknowledged
+            sizes = [USUAL] * count if small_alone else sizes_for(context, GRE_IN_CALL, Direction.C2S, count, beside=beside)
+            await context.trials(ready_in(context, sizes, call.request), count, beside, one_flow=True)
 
         async def send_back(count: int, beside: bool) -> None:
-            if context.peer is not None:
-                await context.trials_back(Job.IN_CALL_GRE, count, beside, call_id=call.peer_call_id)
+            if context.peer is None:
+                return
+            # What another program's pppd sends is small, and so is what is sent beside it.
+            sizes = [] if anothers else sizes_for(context, PPTP_LCP, Direction.S2C, count, beside=beside)
+            await context.trials_back(Job.IN_CALL_GRE, count, beside, call_id=call.peer_call_id, sizes=sizes)
 
         forth = asyncio.get_running_loop().create_task(context.until_sure(GRE_IN_CALL, Direction.C2S, send))
         try:
-            if context.peer is None or context.port_state(Transport.TCP, PORT) is PortState.DAEMON:
+            if anothers:
                 await gather_all([forth, self._hear_pppd(call, send_back)])
+                if call.acknowledged and not self.ended:
+                    await context.until_sure(GRE_IN_CALL, Direction.C2S, send)
             elif not context.one_sided(GRE_IN_CALL, PPTP_LCP):
                 # A server's pppd speaks by itself as soon as there is a call. So it need not wait until it is sure that nothing comes.
                 lost = not await first_came(context, GRE_IN_CALL, forth, lost=LEAST_TRIALS)

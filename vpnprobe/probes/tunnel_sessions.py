@@ -16,10 +16,10 @@ from vpnprobe.endpoint.driver import CLOCK_SLACK_S, Driver
 from vpnprobe.endpoint.pacer import Turn
 from vpnprobe.evidence.checks import tcp_reach, udp_reach
 from vpnprobe.evidence.comparison import PERIOD_S, SPARE_BLOCKS, blocks_needed
+from vpnprobe.evidence.departures import asked_for
 from vpnprobe.evidence.judge import rows_of
 from vpnprobe.evidence.judging.base import WAYS, Judge
 from vpnprobe.evidence.judging.data import (
-    asked_for,
     large_ones_in_doubt,
     longest_session,
     stalled_streams,

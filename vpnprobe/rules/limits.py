@@ -1,6 +1,7 @@
 """What users will feel of a protocol that works, and how far limits were looked for: numbers of the rows that a verdict rests on. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from vpnprobe.observations.schema import Cause, Direction, Limit, LimitKind, Observation, Outcome, Unit
@@ -26,7 +27,7 @@ def limits_of(rows: Sequence[Observation], *, lossy: Sequence[Observation], limi
 
     `rows`: what a verdict rests on. `lossy`, `limited`: those of them that pass with loss, or within a limit of another kind.
     """
-    found = [*_losses(lossy), *(limit for row in limited if (limit := _limit(row)) is not None)]
+    found = [*_losses(lossy), *_of_rows(limited)]
     known = {(limit.kind, limit.direction) for limit in found}
     watched = (limit for limit in _watched(rows) if (limit.kind, limit.direction) not in known)
     return (*found, *watched)
@@ -39,6 +40,17 @@ def _losses(lossy: Iterable[Observation]) -> Iterator[Limit]:
         sent, lost = sum(one for one, _, _ in counted), sum(max(0, one - came) for one, came, _ in counted)
         if lost:
             yield Limit(LimitKind.LOSS, round(lost / sent, 4), Unit.SHARE, way, observations=tuple(name for _, _, name in counted))
+
+
+def _of_rows(limited: Iterable[Observation]) -> Iterator[Limit]:
+    """One limit of each kind, direction and value, about all rows that show it: the same packets may be counted in several."""
+    found: dict[tuple[object, ...], Limit] = {}
+    for row in limited:
+        if (limit := _limit(row)) is not None:
+            slot = (limit.kind, limit.direction, limit.value)
+            known = found.get(slot)
+            found[slot] = limit if known is None else replace(known, observations=(*known.observations, *limit.observations))
+    yield from found.values()
 
 
 def _limit(row: Observation) -> Limit | None:

@@ -169,7 +169,7 @@ class Judge:
                 data, kind = kind_of(check) is Kind.DATA, identifier(check, way)
                 fates += [
                     Fate(at, key in count.received, check.transport, flow=session_part(key) if data else "", kind=kind)
-                    for key, at in count.sent.items()
+                    for key, at in (count if data else count.fitting()).sent.items()
                 ]
         return fates
 
@@ -203,7 +203,7 @@ class Judge:
 
     def _loses_unevenly(self, way: Direction) -> bool:
         """Whether a kind that passes loses so much in this direction that whole flows may be lost: no chance of losing one is known."""
-        totals = (counts.total(way) for counts in self._telling_loss(way)) if way in WAYS else ()
+        totals = (counts.total(way).fitting() for counts in self._telling_loss(way)) if way in WAYS else ()
         return any(one.received and one.lost >= LEAST_UNEVEN and one.lost > UNEVEN * len(one.sent) for one in totals)
 
     def would_have_recorded(self, check: Check, way: Direction) -> bool:

@@ -11,7 +11,7 @@ from math import inf
 from statistics import median
 from typing import Final
 
-from vpnprobe.evidence.departures import Departure
+from vpnprobe.evidence.departures import asked_for
 from vpnprobe.evidence.judging.base import WAYS, Judge
 from vpnprobe.evidence.judging.data_runs import MOST_SIZES, Bound, DataLimit, DataPacket, DataRun
 from vpnprobe.evidence.judging.times import clock_margin_s, flights_s
@@ -133,16 +133,6 @@ def _bound(judge: Judge, way: Direction, *, stream: bool) -> Bound:
         return 1.0 if found is None else found
 
     return bound
-
-
-def asked_for(lost: list[Departure], thresholds: int, *, by_time: bool) -> tuple[list[Departure], int]:
-    """Of lost packets those that are evidence, and of how many limits that were possible they were chosen.
-
-    Those that bear the number of a block were sent to ask about a limit that was suspected before: it was chosen of one. `by_time`: where
-    there are none, when the others left tells beside which controls. Those of a session have their places in it, which are not random.
-    """
-    numbered = [one for one in lost if one.block is not None]
-    return (numbered, 1) if numbered or not by_time else (lost, thresholds)
 
 
 def suspected_limit(judge: Judge, check: Check, way: Direction) -> DataLimit | None:

@@ -8,20 +8,22 @@ from vpnprobe.evidence.checks import IN_CALL, is_raw, plain_on_port
 from vpnprobe.evidence.comparison import alone_bound
 from vpnprobe.evidence.judging.base import WAYS, Judge
 from vpnprobe.evidence.judging.order import AfterServer
+from vpnprobe.evidence.judging.sizes import HEADERS_BYTES, limit_of_size, more_to_tell_size, outer_bytes
 from vpnprobe.evidence.naming import form_detail
 from vpnprobe.evidence.packet_counts import Count, PacketCounts, answered_key, round_trip_ms
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
+from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
 
 LEAST_LOST: Final = 3
 ENOUGH_TO_TELL_LOSS: Final = 40
 """Packets of a kind: more than LOSS_WORTH_A_WORD of so many are lost nearly always on a path that loses one in six."""
+COMPARED_AT_ONCE: Final = 8
+MOST_COMPARED: Final = 40
+"""Blocks in which a kind of which some passes is compared with the rest: it is said to lose some, but not that it alone does."""
 SO_MUCH_MORE: Final = 3.0
 """So many times the share that the rest loses must be lost of one kind before it is compared."""
 LOSS_WORTH_A_WORD: Final = 0.05
 """Share of lost packets from which on, with at least two of them, what passes is called degraded."""
-HEADERS_BYTES: Final = {Transport.GRE: 20, Transport.ESP: 20, Transport.UDP: 28}
-"""IPv4, and UDP where it carries the rest."""
 OPENED_BEFORE: Final = (
     "it arrives, but the server's packets of an earlier run had opened the way for it, {} s before this one, and that is remembered for "
     "minutes: run it again ten minutes after the last run"
@@ -59,7 +61,12 @@ def _one_way(judge: Judge, check: Check, way: Direction) -> Observation | None:
         return replace(found, outcome=outcome, cause=_at_servers_side(judge), detail={**found.detail, **told})
     rtt_ms = _round_trip(counts, count) if way is Direction.S2C else None
     found = replace(found, outcome=Outcome.PASS, rtt_ms=rtt_ms, detail={**found.detail, **_largest(check, count)})
-    if not is_lossy(count, trials) or not (judge.facts.silence_tells or judge.would_have_recorded(check, way)):
+    if not (judge.facts.silence_tells or judge.would_have_recorded(check, way)):
+        return found
+    if (shown_limit := limit_of_size(judge, check, way, count)) is not None:
+        limit, bound = shown_limit
+        return replace(found, outcome=Outcome.DEGRADED, cause=Cause.SIZE, error_bound=bound, detail={**found.detail, **limit.detail})
+    if not is_lossy(count, trials):
         return found
     bound = loses_alone(judge, check, way, count)
     shown = bound is not None and bound <= judge.facts.error_bound
@@ -70,7 +77,7 @@ def _one_way(judge: Judge, check: Check, way: Direction) -> Observation | None:
 def _largest(check: Check, count: Count) -> dict[str, int]:
     """Bytes of the largest IP packet that came, where that is known."""
     largest = max((count.sizes.get(key, 0) for key in count.received), default=0)
-    return {"largest_passed": largest + HEADERS_BYTES[check.transport]} if largest and check.transport in HEADERS_BYTES else {}
+    return {"largest_passed": outer_bytes(check, largest)} if largest and check.transport in HEADERS_BYTES else {}
 
 
 def loses_alone(judge: Judge, check: Check, way: Direction, count: Count) -> float | None:
@@ -82,7 +89,7 @@ def loses_alone(judge: Judge, check: Check, way: Direction, count: Count) -> flo
 
 def may_lose_alone(judge: Judge, check: Check, way: Direction, count: Count) -> bool:
     """Whether so much more of it is lost than of what passes besides that it is worth comparing, and not yet shown."""
-    loss = judge.loss[way]
+    loss, count = judge.loss[way], count.fitting()
     others = (loss.lost - count.lost + 1) / (loss.lost - count.lost + loss.passed - len(count.received) + 2)
     if count.lost < LEAST_LOST or count.lost / len(count.sent) <= SO_MUCH_MORE * others:
         return False
@@ -97,9 +104,23 @@ def more_to_tell_loss(judge: Judge, check: Check, way: Direction, count: Count) 
     """
     path = judge.loss[way]
     lossy = path.lost >= LEAST_LOST and path.lost > LOSS_WORTH_A_WORD * (path.lost + path.passed)
+    count = count.fitting()
     if not lossy or is_lossy(count, len(count.sent)) or plain_on_port(check) == check:
         return 0
     return max(0, ENOUGH_TO_TELL_LOSS - len(count.sent))
+
+
+def more_of_what_passes(judge: Judge, check: Check, way: Direction, count: Count, *, comparable: bool) -> int:
+    """How many more of a kind of which some came it takes to tell a limit of size and losses; 0: enough.
+
+    `comparable`: whether there is something to compare them with.
+    """
+    if comparable and (more := more_to_tell_size(judge, check, way, count)):
+        return more
+    if more := more_to_tell_loss(judge, check, way, count):
+        return more
+    compare = comparable and len(count.blocks) < MOST_COMPARED and may_lose_alone(judge, check, way, count)
+    return COMPARED_AT_ONCE if compare else 0
 
 
 def _at_servers_side(judge: Judge) -> Cause:

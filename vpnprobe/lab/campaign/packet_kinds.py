@@ -148,7 +148,7 @@ def l2tp_control() -> tuple[Step, ...]:
 
 def l2tp_data(way: Direction) -> tuple[Step, ...]:
     """Flags and version of a data message with a length (section 3.1), and the head of LCP in the PPP frame behind its header."""
-    return (Step(way, _udp(1701, {**_bytes_at(0, "4002"), **_bytes_at(8, "ff03c021")}, 54, 54)),)
+    return (Step(way, _udp(1701, {**_bytes_at(0, "4002"), **_bytes_at(8, "ff03c021")}, 54, 1400)),)
 
 
 def ike(port: int, version: int) -> tuple[Step, ...]:
@@ -161,7 +161,7 @@ def ike(port: int, version: int) -> tuple[Step, ...]:
 
 def esp_in_udp(way: Direction) -> tuple[Step, ...]:
     """It begins with its SPI, which is random."""
-    return (Step(way, _udp(4500, MappingProxyType({}), 92, 92)),)
+    return (Step(way, _udp(4500, MappingProxyType({}), 92, 1400)),)
 
 
 def wireguard_handshake(port: int) -> tuple[Step, ...]:
@@ -178,11 +178,11 @@ def gre_bare(way: Direction) -> tuple[Step, ...]:
 
 
 def gre_in_call(way: Direction) -> tuple[Step, ...]:
-    return (Step(way, PacketKind(GRE, smallest=50, largest=50, enhanced=True)),)
+    return (Step(way, PacketKind(GRE, smallest=50, largest=1400, enhanced=True)),)
 
 
 def esp(way: Direction) -> tuple[Step, ...]:
-    return (Step(way, PacketKind(ESP, smallest=84, largest=84)),)
+    return (Step(way, PacketKind(ESP, smallest=84, largest=1400)),)
 
 
 def steps_of(probe: str, check: str, transport: Transport, port: int | None, variant: str, way: Direction) -> tuple[Step, ...]:

@@ -1,0 +1,137 @@
+"""Fresh packets of one kind in several sizes: whether the path drops those above some size, though smaller ones of the same kind pass.
+
+Two comparisons have to rule out chance. One is with the controls that left beside the large packets in random order: the path loses no more
+at that moment. The other is with the small packets of the kind itself: a kind that loses many packets loses some large ones in a row too.
+Sizes are bytes of the outer IP packet over IPv4. Pure.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from vpnprobe.evidence.checks import is_raw, spec_of
+from vpnprobe.evidence.comparison import SPARE_BLOCKS, blocks_needed
+from vpnprobe.evidence.departures import Departure, asked_for
+from vpnprobe.evidence.judging.base import Judge
+from vpnprobe.evidence.packet_counts import Count
+from vpnprobe.evidence.packet_records import Check
+from vpnprobe.evidence.statistics import LEAST_TRIALS, Background
+from vpnprobe.observations.schema import Direction, Transport
+
+HEADERS_BYTES: Final = {Transport.GRE: 20, Transport.ESP: 20, Transport.UDP: 28}
+"""IPv4, and UDP where it carries the rest."""
+LEAST_DOUBTED: Final = 2
+"""Lost packets larger than any that came from which on it is asked whether their size is why."""
+ASKED_AT_ONCE: Final = 4
+"""Large packets that are sent again before more than chance is seen in it, and as many small ones."""
+MOST_ASKED: Final = 24
+"""Large packets of a kind in blocks: what is not sure by then stays so."""
+MOST_SMALL: Final = 16
+"""Small packets beside them at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class SizeLimit:
+    """Above which size nothing of a kind came."""
+
+    largest_passing: int
+    smallest_lost: int
+    lost: tuple[Departure, ...]
+    """The larger ones, of which none came."""
+    own: Background
+    """What became of those that are not larger."""
+    goes_on: bool
+    """Whether one that is not larger came behind one of these, so that it was no cut."""
+    sizes: int
+    """How many sizes there are above which none might pass."""
+
+    @property
+    def asked(self) -> int:
+        """How many of the larger ones left in blocks."""
+        return sum(one.block is not None for one in self.lost)
+
+    @property
+    def detail(self) -> dict[str, int]:
+        """As a row tells it."""
+        return {"largest_passing": self.largest_passing, "smallest_lost": self.smallest_lost}
+
+
+def outer_bytes(check: Check, size: int) -> int:
+    """Of the IP packet that carries so many bytes behind its headers."""
+    return size + HEADERS_BYTES[check.transport]
+
+
+def doubted(check: Check, count: Count) -> SizeLimit | None:
+    """What may be limited in size: several packets are missing that are larger than all that came. None: it does not look so."""
+    spec = spec_of(check)
+    too_large = count.too_large
+    if spec is None or not spec.sizes or len(too_large) < LEAST_DOUBTED:
+        return None
+    sizes = [count.sizes[key] for key in too_large]
+    lost = tuple(count.departure(key) for key in too_large)
+    first = min(one.at for one in lost)
+    goes_on = any(count.departure(key).at > first for key in count.received)
+    own = Background(count.lost - len(lost), len(count.received))
+    different = len({size for size in count.sizes.values() if size})
+    largest = max(count.sizes.get(key, 0) for key in count.received)
+    return SizeLimit(outer_bytes(check, largest), outer_bytes(check, min(sizes)), lost, own, goes_on, different - 1)
+
+
+def in_question(check: Check, count: Count) -> int | None:
+    """The smallest size above which nothing is known to have come, though several were sent; None: there is none.
+
+    Those count too that were set aside because an end was late: they have to be sent again before the size is known to pass.
+    """
+    spec, unknown = spec_of(check), _not_come(count)
+    return outer_bytes(check, min(unknown)) if spec is not None and spec.sizes and len(unknown) >= LEAST_DOUBTED else None
+
+
+def _not_come(count: Count) -> list[int]:
+    """The sizes of those that did not come and are larger than all that came."""
+    largest = max((count.sizes.get(key, 0) for key in count.received), default=0)
+    return [size for key, size in count.sizes.items() if key not in count.received and size > largest] if largest else []
+
+
+def error_bound(judge: Judge, check: Check, way: Direction, limit: SizeLimit) -> float:
+    """How likely at most all of these are lost where the path treats them as it treats others, and as it treats the small ones."""
+    if len(limit.lost) < LEAST_TRIALS or not limit.goes_on:
+        return 1.0
+    asked, thresholds = asked_for(list(limit.lost), limit.sizes, by_time=not judge.numbered)
+    found = judge.bound(way, asked, judge.loss[way], one_flow=is_raw(check), thresholds=thresholds)
+    own = min(1.0, thresholds * limit.own.chance_of_losing_all(len(asked)))
+    return 1.0 if found is None else max(found, own)
+
+
+def limit_of_size(judge: Judge, check: Check, way: Direction, count: Count) -> tuple[SizeLimit, float] | None:
+    """The limit that is shown, and its error bound; None: none is."""
+    limit = doubted(check, count)
+    if limit is None or judge.kept_by_host(check, way):
+        return None
+    bound = error_bound(judge, check, way, limit)
+    return (limit, bound) if bound <= judge.facts.error_bound else None
+
+
+def more_to_tell_size(judge: Judge, check: Check, way: Direction, count: Count) -> int:
+    """How many more packets it takes, half of them large, where large ones are in doubt; 0: they are not, it is shown, or no use."""
+    if in_question(check, count) is None or judge.kept_by_host(check, way) or (is_raw(check) and judge.by_flow[way]):
+        return 0
+    if (limit := doubted(check, count)) is None:
+        return 2 * ASKED_AT_ONCE if len(_not_come(count)) < MOST_ASKED else 0
+    if limit.asked >= MOST_ASKED:
+        return 0
+    wanted, bound = judge.facts.error_bound, error_bound(judge, check, way, limit)
+    if bound <= wanted:
+        return 0
+    if limit.asked < ASKED_AT_ONCE:
+        return 2 * ASKED_AT_ONCE
+    asked, _ = asked_for(list(limit.lost), limit.sizes, by_time=False)
+    beside = judge.bound(way, asked, judge.loss[way])
+    large = blocks_needed(1.0 if beside is None else beside, wanted) + SPARE_BLOCKS
+    return 2 * max(large, _small_needed(limit, limit.asked + large, wanted))
+
+
+def _small_needed(limit: SizeLimit, large: int, wanted: float) -> int:
+    """How many more small ones have to pass before the loss of so many large ones is no chance."""
+    own = limit.own
+    return next(
+        (more for more in range(MOST_SMALL) if Background(own.lost, own.passed + more).chance_of_losing_all(large) <= wanted), MOST_SMALL
+    )
