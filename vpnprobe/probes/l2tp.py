@@ -16,9 +16,10 @@ from vpnprobe.conversations.l2tp_ends import OUTER_BYTES, REQUESTS, Initiator
 from vpnprobe.conversations.tunnel_echo import EchoRun
 from vpnprobe.endpoint.driver import CLOCK_SLACK_S, Driver
 from vpnprobe.evidence.checks import L2TP_CONTROL, L2TP_DATA
+from vpnprobe.evidence.judge import rows_of
 from vpnprobe.evidence.judging.base import WAYS
 from vpnprobe.evidence.records import PortState
-from vpnprobe.observations.schema import Direction, Transport
+from vpnprobe.observations.schema import Direction, Outcome, Transport
 from vpnprobe.probes.context import FIRST_TRIALS, MOST_ROUNDS, ProbeContext
 from vpnprobe.probes.conversing import Moment, over_udp, until_sure
 from vpnprobe.probes.settings import Settings, WantedPort
@@ -37,6 +38,7 @@ PPPD_STARTS_S: Final = 2.0
 LISTENING_S: Final = 0.2
 """Between repetitions of a request that a pppd has not answered yet."""
 NO_CALL: Final = "no L2TP call came up"
+TOO_LATE: Final = "the call came up when it had been given up"
 ENDED: Final = "the server ended the call right after it had come up, before any data: its pppd may not start"
 NOT_A_WORD: Final = "the server said nothing in the call: its pppd may not start"
 
@@ -55,7 +57,8 @@ class L2tpProbe:
         else:
             await AnothersServer(context).run()
         if L2TP_DATA not in context.judge().packet_counts and not any(skip.check == L2TP_DATA for skip in context.skips):
-            context.skip(L2TP_DATA, NO_CALL, *WAYS)
+            up = any(row.outcome is Outcome.PASS for row in rows_of(context.judge(), L2TP_CONTROL))
+            context.skip(L2TP_DATA, TOO_LATE if up else NO_CALL, *WAYS)
 
 
 def _initiator(context: ProbeContext, requests: int) -> Initiator:
