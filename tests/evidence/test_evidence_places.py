@@ -72,6 +72,16 @@ def test_the_trace_of_another_kind_or_direction_places_nothing(other: TtlTrace) 
     assert place(LOST, PASSING, other) is None
 
 
+@pytest.mark.parametrize(("check", "placed"), [(checks.ESP, False), (checks.GRE_BARE, False), (checks.udp_reach(500), True)])
+def test_what_the_servers_packets_opened_the_way_for_has_no_place(check: Check, placed: bool) -> None:
+    """Copies of what has no ports are of the flow that is open now; those over UDP have a port of their own."""
+    trace = TtlTrace(check, C2S, {1: "10.0.0.254", 2: "10.0.1.254", 3: None})
+    passing = TtlTrace(checks.udp_reach(53), C2S, {1: "10.0.0.254", 2: "10.0.1.254", 3: "10.0.2.254"}, reached=4)
+    failed = row(check, C2S, Outcome.BLOCKED, Cause.STATE, after_server={"sent": 6, "received": 6})
+    assert (place(failed, trace, passing) is not None) is placed
+    assert place(replace(failed, detail={name: one for name, one in failed.detail.items() if name != "after_server"}), trace, passing)
+
+
 def test_wraps_are_kinds_of_their_own() -> None:
     plain, wrapped = (checks.openvpn_handshake(Transport.UDP, 443, wrap) for wrap in ("", "tls-crypt"))
     trace = TtlTrace(wrapped, C2S, {1: R1}, silent=frozenset({2}))

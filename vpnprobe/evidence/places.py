@@ -13,7 +13,7 @@ from vpnprobe.evidence.checks import SPECS
 from vpnprobe.evidence.naming import form_detail
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PathFacts, TtlTrace
-from vpnprobe.observations.schema import Cause, Direction, Location, Observation, Outcome
+from vpnprobe.observations.schema import Cause, Direction, Location, Observation, Outcome, Transport
 
 FAILED: Final = frozenset({Outcome.BLOCKED, Outcome.REFUSED})
 FORMS: Final = ("form", "wrap", "profile", "remote")
@@ -27,9 +27,13 @@ def located(row: Observation, facts: PathFacts) -> Observation:
 
 
 def is_placed(row: Observation) -> bool:
-    """Whether what it says is lost is lost at some place of the path: of large packets that do not pass too."""
+    """Whether what it says is lost is lost at some place of the path: of large packets that do not pass too.
+
+    What has no ports is all one flow: once the server's packets have opened the way for it, copies go further than what was lost.
+    """
     of_size = row.outcome is Outcome.DEGRADED and row.cause is Cause.SIZE
-    return of_size or (row.outcome in FAILED and not refused_at_the_end(row))
+    opened = "after_server" in row.detail and row.transport in (Transport.GRE, Transport.ESP)
+    return of_size or (row.outcome in FAILED and not refused_at_the_end(row) and not opened)
 
 
 def refused_at_the_end(failed: Observation) -> bool:
