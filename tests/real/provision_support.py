@@ -30,7 +30,6 @@ OF_SCENARIOS: Final = {
     ("openvpn-udp", 1194, "tls-crypt-v2"): "clean",
     ("openvpn-tcp", 1194, "tls-crypt-v2"): "udp-blocked",
     ("openvpn-tcp", 443, "none"): "host-firewall-rejects",
-    ("openvpn-tcp", 1194, "tls-crypt"): "mtu-black-hole",
     ("openvpn-udp", 443, "none"): "port-1194-blocked",
     ("openvpn-udp", 443, "tls-crypt-v2"): "port-taken",
     ("openvpn-udp", 7117, "none"): "control-port-alone",

@@ -170,3 +170,21 @@ def test_outages_without_times_are_no_share() -> None:
     found = told(*openvpn(data(PASS, C2S)), often)
     assert found.feasibility is Feasibility.DEGRADED
     assert not [one for one in found.limits if one.kind is LimitKind.LOSS]
+
+
+def test_what_is_too_large_is_no_loss_and_a_limit_that_settings_mend_is_felt_once() -> None:
+    """A black hole takes large packets of all: OpenVPN over UDP has a setting for it, and loses nothing with it."""
+    sizes: dict[str, object] = {"largest_passing": 1200, "smallest_lost": 1400}
+    over_udp = openvpn(*(data(DEGRADED, way, Cause.SIZE, received=15, **sizes) for way in (C2S, S2C)))
+    ipsec = [
+        *(row("ike/ikev1-main", UDP, PASS, port=port) for port in (500, 4500)),
+        *(row("esp/passthrough", Transport.ESP, DEGRADED, cause=Cause.SIZE, direction=way, detail=sizes) for way in (C2S, S2C)),
+    ]
+    decision = decide([*over_udp, *ipsec], rules=load_default(), ports=(1194,))
+    found = verdict(decision, "openvpn-udp")
+    assert found.feasibility is Feasibility.DEGRADED
+    assert not [one for one in found.limits if one.kind is LimitKind.LOSS]
+    assert verdict(decision, "l2tp-ipsec").feasibility is Feasibility.DEGRADED
+    assert decision.recommendation is not None
+    assert decision.recommendation.protocol == "openvpn-udp"
+    assert decision.recommendation.settings["mssfix"] == 1172

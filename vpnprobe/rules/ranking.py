@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, NoReturn, TypeVar
 
 from vpnprobe.errors import UsageError
-from vpnprobe.observations.schema import Feasibility, Reason, Recommendation
+from vpnprobe.observations.schema import Cause, Feasibility, Reason, Recommendation
 from vpnprobe.rules.model import ClientOs, Criterion, Preset, ProtocolTraits, RuleSet, Security, Support, Treatment
 from vpnprobe.rules.sentences import listed
 from vpnprobe.rules.table import nearest
@@ -136,12 +136,14 @@ def _against(profile: ProtocolTraits, wishes: Wishes) -> tuple[str, ...]:
 
 def _behind(judgement: Judgement, wishes: Wishes, least: Counted) -> tuple[str, ...]:
     felt = ", ".join(f"{name} = {value}" for name, value in judgement.settings.items() if name not in UNFELT)
+    # A limit on size that settings mend is felt no more than one that nothing is said to mend.
+    mended = bool(felt) and all(row.cause is Cause.SIZE for row in judgement.limited)
     loss = judgement.loss
     loses = loss.share > least.share + FELT_LOSS and loss.surely_more_than(least)
     return (
         *(["it has no sound encryption"] if treatment(judgement.profile, wishes) is Treatment.LAST else []),
         *([f"it needs a setting ({felt})"] if felt else []),
-        *(["it works within limits"] if judgement.limited else []),
+        *(["it works within limits"] if judgement.limited and not mended else []),
         *([f"it loses {100 * loss.share:.0f} % of its packets, where {100 * least.share:.0f} % is the least"] if loses else []),
     )
 

@@ -268,10 +268,13 @@ def _lossy_around(rests_on: Sequence[Finding], own: Counted, observations: Seque
 
 
 def _counted(rows: Sequence[Observation], observations: Sequence[Observation]) -> Counted:
-    """Over all that counted packets of one direction. What TCP loses it repeats: there the path's loss of segments stands for it."""
+    """Over all that counted packets of one direction. What TCP loses it repeats: there the path's loss of segments stands for it.
+
+    What is too large to pass is a limit, and no loss that its users have once packets are smaller.
+    """
     if all(row.transport is Transport.TCP for row in rows):
         rows = [row for row in observations if (row.probe, row.check, row.transport) == ("quality", "loss", Transport.TCP)]
-    counts = [(row.sent, row.received) for row in rows if row.direction is not Direction.BOTH]
+    counts = [(row.received if row.cause is Cause.SIZE else row.sent, row.received) for row in rows if row.direction is not Direction.BOTH]
     known = [(sent, received) for sent, received in counts if sent is not None and received is not None]
     return Counted(sum(sent for sent, _ in known), sum(max(0, sent - received) for sent, received in known))
 
