@@ -6,7 +6,7 @@ import pytest
 
 from vpnprobe.agents.client import Measured
 from vpnprobe.agents.simulation import measure_simulated
-from vpnprobe.observations.schema import Outcome, Transport
+from vpnprobe.observations.schema import Cause, Outcome, Transport
 from vpnprobe.probes.settings import Settings
 from vpnprobe.transports.stack import Capability
 from vpnprobe.transports.topology import CLIENT, SERVER, Filter, Link, Topology
@@ -56,3 +56,21 @@ def test_a_filter_blocks_its_kind_alone(kind: Transport, way: str | None, loss: 
 def test_an_outage_of_a_moment_is_no_filter(seed: int) -> None:
     """Half of everything is lost: too much to be sure of anything, so nothing is."""
     assert blocked(measured(Topology(filters=(Filter(at="r2", protocol=17, probability=0.5),)), seed)) == set()
+
+
+def test_what_is_lost_for_its_size_is_not_filtered_for_what_it_says() -> None:
+    """1000 bytes pass and nobody says so: of OpenVPN's handshake large packets alone are lost."""
+    topology = Topology(links=(Link(), Link(mtu=1000), Link(), Link()), black_holes=("r1", "r2", "r3"))
+    rows = {row.id: row for row in measured(topology, 1).observations}
+    over_udp = rows["openvpn-handshake-udp-1194-both"]
+    assert (over_udp.outcome, over_udp.cause) == (Outcome.BLOCKED, Cause.SIZE)
+    over_tcp = rows["openvpn-handshake-tcp-1194-both"]
+    assert (over_tcp.outcome, over_tcp.cause) in {(Outcome.BLOCKED, Cause.SIZE), (Outcome.BLOCKED, Cause.UNKNOWN)}
+    assert rows["l2tp-data-udp-1701-c2s"].cause is Cause.SIZE
+
+
+def test_a_flow_that_ends_is_not_filtered_for_what_it_says() -> None:
+    planted = Filter(at="r2", protocol=17, direction="s2c", ports=(1194,), after_packets=10)
+    rows = {row.id: row for row in measured(Topology(filters=(planted,)), 1).observations}
+    data = rows["openvpn-data-udp-1194-s2c"]
+    assert (data.outcome, data.cause) == (Outcome.BLOCKED, Cause.UNKNOWN)
