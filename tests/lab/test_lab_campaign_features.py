@@ -146,15 +146,20 @@ def test_what_a_vpn_would_meet_on_a_port_of_another_program_is_not_known(protoco
 @pytest.mark.parametrize(
     ("planted", "passing"),
     [
-        (Filter("r2", protocol=ESP, longer_than=83), Passing.NO),
-        (Filter("r2", protocol=ESP, longer_than=84), Passing.YES),
-        (Filter("r2", protocol=GRE, longer_than=83), Passing.YES),
+        (Filter("r2", protocol=GRE, longer_than=79), Passing.NO),
+        (Filter("r2", protocol=GRE, longer_than=80), Passing.YES),
+        (Filter("r2", protocol=ESP, longer_than=79), Passing.YES),
     ],
 )
 def test_a_limit_of_size_for_packets_of_one_size_stops_all_of_them_or_none(planted: Filter, passing: Passing) -> None:
-    found = truth(Topology(filters=(planted,)), "esp", "passthrough", way=C2S)
+    found = truth(Topology(filters=(planted,)), "gre", "passthrough", way=C2S)
     assert found.passing is passing
     assert found.causes == ({Cause.SIZE, Cause.IP_PROTOCOL} if passing is Passing.NO else frozenset())
+
+
+def test_a_limit_of_size_for_packets_of_several_sizes_leaves_the_small_ones() -> None:
+    found = truth(Topology(filters=(Filter("r2", protocol=ESP, longer_than=1000),)), "esp", "passthrough", way=C2S)
+    assert (found.passing, found.largest, found.causes) == (Passing.YES, 1000, {Cause.SIZE})
 
 
 def test_flows_that_are_cut_at_some_bytes_may_be_called_filtered_by_them() -> None:
