@@ -203,9 +203,9 @@ class TunnelRequests(ABC):
     def send_due_echo(self, now: float) -> None:
         """Sends the request that is due, if one is."""
 
+    @abstractmethod
     def hears_small_requests_alone(self) -> bool:
         """Whether of a peer of our own, whose first requests are of all sizes in turn, all that came but no large ones."""
-        return False
 
 
 class TunnelEcho(TunnelRequests):
