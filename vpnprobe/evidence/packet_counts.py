@@ -100,6 +100,7 @@ class PacketCounts:
 
     @property
     def set_aside(self) -> Counter[Direction]:
+        """What was lost and left out, for whatever of the two."""
         return self.late + self.unheard
 
     def total(self, direction: Direction) -> Count:

@@ -23,7 +23,7 @@ from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS, Background
 from vpnprobe.observations.schema import Direction, Outcome, Transport
 from vpnprobe.probes.context import ProbeContext
-from vpnprobe.transports.stack import ConnectError, Datagram, Endpoint, TcpStream
+from vpnprobe.transports.stack import ConnectError, Datagram, Endpoint, TcpStream, UdpPort
 from vpnprobe.wire.nonce import SHORTEST, Purpose
 
 FIRST_ATTEMPTS: Final = 2
@@ -147,15 +147,20 @@ async def over_udp(
         if further is not None:
             await further(driver)
         if whole is not None and not whole() and context.peer is not None:
-            for _ in range(LEAST_TRIALS):
-                context.pacer.charge(SHORTEST + HEADERS)
-                context.sender.nonce(port, remote, udp_reach(asked.port), size=SHORTEST, purpose=Purpose.BEHIND)
-                await asyncio.sleep(BEHIND_GAP_S)
+            await _ask_behind(context, port, remote)
     finally:
         if closing is not None:
             driver.say(closing)
         driver.rest()  # A run that was broken off sends nothing more.
     return remote
+
+
+async def _ask_behind(context: ProbeContext, port: UdpPort, remote: Endpoint) -> None:
+    """Payloads of ours in the flow of a conversation that was not answered whole."""
+    for _ in range(LEAST_TRIALS):
+        context.pacer.charge(SHORTEST + HEADERS)
+        context.sender.nonce(port, remote, udp_reach(remote.port), size=SHORTEST, purpose=Purpose.BEHIND)
+        await asyncio.sleep(BEHIND_GAP_S)
 
 
 def _behind(port: int, datagram: Datagram) -> PacketIdentity | None:
