@@ -188,3 +188,14 @@ def test_what_is_too_large_is_no_loss_and_a_limit_that_settings_mend_is_felt_onc
     assert decision.recommendation is not None
     assert decision.recommendation.protocol == "openvpn-udp"
     assert decision.recommendation.settings["mssfix"] == 1172
+
+
+def test_the_form_of_what_is_no_wrap_is_not_said_with_it() -> None:
+    sizes: dict[str, object] = {"largest_passing": 576, "smallest_lost": 1400}
+    call = [
+        row(name, GRE, DEGRADED, cause=Cause.SIZE, direction=way, form="in-call", detail=sizes)
+        for way in (C2S, S2C)
+        for name in ("gre/passthrough", "pptp/lcp")
+    ]
+    found = told(row("pptp/control", TCP, PASS, port=1723), *call, protocol="pptp")
+    assert any(reason.text.startswith("PPTP, port 1723: Small GRE packets pass") for reason in found.because)

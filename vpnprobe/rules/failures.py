@@ -54,7 +54,9 @@ def _told(name: str, rows: list[Observation], profile: ProtocolTraits, rules: Ru
     words = {
         "protocol": profile.title,
         "port": ports,
-        "wrapped": form_words(next(iter(forms))) if len(forms) == 1 else "",
+        "wrapped": form_words(form)
+        if len(forms) == 1 and ((form := next(iter(forms))) in profile.wraps or form.startswith(PROFILE))
+        else "",
         **_numbers(rows, rules),
     }
     said = listed(dict.fromkeys(_shortened(str(row.detail["said"])) for row in rows if row.detail.get("said")))
