@@ -5,8 +5,9 @@
 
 RUN is ROOT/run/vpnprobe. It has a session of its own and starts the program again where that ends by itself, after a pause that
 grows from 1 to 30 s. RUN/NAME.pid is one JSON object: `supervisor` and `child`, each [process id, start time in clock ticks since boot],
-with `argv` and `folder`. RUN/NAME.log is what the program prints; it is emptied beyond 4 MiB. Both processes also bear the environment
-variable VPNPROBE_DAEMON=RUN/NAME, so that they are found where a power cut or a kill came before the file was written.
+with `argv`, `folder` and `lives`: whether the program has run so long that from now on it is started again. RUN/NAME.log is what the
+program prints; it is emptied beyond 4 MiB. Both processes also bear the environment variable VPNPROBE_DAEMON=RUN/NAME, so that they are
+found where a power cut or a kill came before the file was written.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def recorded(run: Path, name: str) -> dict[str, Any] | None:
     try:
         found = json.loads((run / f"{name}.pid").read_bytes())
         lists = {key: list(found[key]) for key in ("supervisor", "child", "argv")}
-        return {**lists, "folder": str(found["folder"])}
+        return {**lists, "folder": str(found["folder"]), "lives": found.get("lives") is True}
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -129,7 +130,7 @@ def start(run: Path, name: str, folder: Path, argv: Sequence[str]) -> str:
         )
     until = time.monotonic() + STOP_WITHIN_S
     while supervisor.poll() is None and time.monotonic() < until:
-        if (found := running(run, name)) and found["supervisor"][0] == supervisor.pid and _age_s(found["child"][0]) >= LIVES_S:
+        if (found := running(run, name)) and found["supervisor"][0] == supervisor.pid and found["lives"]:
             supervisor.returncode = 0  # It is not waited for: it outlives this process.
             return ""
         time.sleep(0.02)
@@ -139,11 +140,6 @@ def start(run: Path, name: str, folder: Path, argv: Sequence[str]) -> str:
     return f"{argv[0]} ended at once: {said[-1][:300] if said else 'it printed nothing'}" + (f"; {still}" if still else "")
 
 
-def _age_s(process: int) -> float:
-    started = start_time(process)
-    return 0.0 if started is None else time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
-
-
 class Supervisor:
     """The process that stays."""
 
@@ -151,6 +147,7 @@ class Supervisor:
         self.run, self.name, self.folder, self.argv = run, name, folder, argv
         self.child: subprocess.Popen[bytes] | None = None
         self.ending = False
+        self.lives = False
 
     def serve(self) -> int:
         os.closerange(3, 4096)
@@ -158,17 +155,14 @@ class Supervisor:
             signal.signal(number, self._end)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         ended_early = 0
-        first = True
         while not self.ending:
             began = time.monotonic()
             if not self._start():
                 return 1
             self._wait()
-            lived = time.monotonic() - began
-            if first and lived < LIVES_S:
+            if not self.lives:
                 return 1
-            first = False
-            ended_early = 0 if lived > STEADY_S else ended_early + 1
+            ended_early = 0 if time.monotonic() - began > STEADY_S else ended_early + 1
             self._pause(PAUSES_S[min(ended_early, len(PAUSES_S)) - 1])
         return 0
 
@@ -189,6 +183,7 @@ class Supervisor:
             "child": [child, start_time(child)],
             "argv": list(self.argv),
             "folder": str(self.folder),
+            "lives": self.lives,
         }
         new = self.run / f"{self.name}.pid-new"
         new.write_text(json.dumps(record) + "\n", "utf-8")
@@ -197,6 +192,10 @@ class Supervisor:
     def _wait(self) -> None:
         assert self.child is not None
         ended = os.pidfd_open(self.child.pid)
+        if not self.lives and not select.select([ended], [], [], LIVES_S)[0]:
+            # Said by the one that acts on it, so that whoever has heard it may count on the next start.
+            self.lives = True
+            self._record(self.child.pid)
         while self.child.poll() is None:
             select.select([ended], [], [], STEADY_S)
             with contextlib.suppress(OSError):
