@@ -1,5 +1,6 @@
 """What is dropped in the middle of a session has a place too: the very messages, sizes, streams and flows are copied, from either end."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from vpnprobe.agents.simulation import measure_simulated
 from vpnprobe.observations.schema import Location, Observation, Outcome
 from vpnprobe.probes.settings import Settings
-from vpnprobe.transports.topology import Filter, Hook, Link, Nat, Topology
+from vpnprobe.transports.topology import Filter, Hook, Link, Nat, Service, StatefulFirewall, Topology
 
 ROUTERS = 4
 OPENVPN = Settings((1194,), names=frozenset({"openvpn", "udp", "tcp"}))
@@ -66,3 +67,22 @@ def test_a_nat_that_refuses_a_call_is_at_its_own_place() -> None:
         "gre-passthrough-in-call-gre-s2c": Location(1, "10.78.4.1", None),
         "pptp-lcp-in-call-gre-s2c": Location(1, "10.78.4.1", None),
     }
+
+
+STATEFUL = StatefulFirewall("r3", protects="server", allows=(Service(6), Service(17)))
+
+
+def test_what_the_servers_packets_open_has_the_place_that_it_had_before() -> None:
+    """Copies that leave afterwards pass the firewall."""
+    found = rows(Settings((), names=frozenset({"esp", "gre", "pptp", "tcp", "udp"})), firewalls=(STATEFUL,))
+    assert {row.id: row.location for row in found if "after_server" in row.detail} == {
+        "esp-passthrough-esp-c2s": Location(3, "10.78.2.2", "10.78.3.2"),
+        "gre-passthrough-bare-gre-c2s": Location(3, "10.78.2.2", "10.78.3.2"),
+    }
+
+
+def test_a_udp_port_is_traced_in_a_flow_that_the_server_has_not_opened() -> None:
+    found = rows(Settings((), names=frozenset({"ike", "udp"})), firewalls=(replace(STATEFUL, allows=(Service(6),)),))
+    opened = [row for row in found if "after_server" in row.detail and row.port in (500, 4500)]
+    assert len(opened) == 2
+    assert {row.location for row in opened} == {Location(3, "10.78.2.2", "10.78.3.2")}

@@ -9,6 +9,7 @@ import contextlib
 import platform
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 from vpnprobe import __version__
@@ -19,7 +20,7 @@ from vpnprobe.agents.peer import RemotePeer, about_server, hello, known_at_first
 from vpnprobe.agents.samples import carried, segments_lost
 from vpnprobe.agents.settling import settled
 from vpnprobe.agents.tasks import to_its_end, together
-from vpnprobe.agents.tracing import trace_both_ways
+from vpnprobe.agents.tracing import trace_before_server, trace_both_ways
 from vpnprobe.conversations.registry import PROTOCOLS, ClientKeys, registered_ports
 from vpnprobe.endpoint.host_firewall import HostFirewall
 from vpnprobe.endpoint.lateness_observer import LatenessObserver
@@ -43,6 +44,7 @@ from vpnprobe.observations.schema import Direction, Observation, Transport
 from vpnprobe.probes.catalogue import Probe, chosen, ports_of
 from vpnprobe.probes.comparison import with_controls
 from vpnprobe.probes.context import ProbeContext, RawPorts
+from vpnprobe.probes.first_traces import FirstTraces
 from vpnprobe.probes.rate_trains import tell_rates
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Address, Closable, ConnectError, Datagram, NetworkStack, TcpStream
@@ -198,6 +200,8 @@ class ClientRun:
         try:
             context.raw = RawPorts(self.stack.raw(47, gre_came), self.stack.raw(50, esp_came))
             self.tap = IcmpTap(self.stack, unreachable)
+            if context.peer is not None:
+                context.first_traces = FirstTraces(partial(trace_before_server, context, self.tap, self.run_capture.packets))
             self.closables += [*context.raw, self.tap]
         except CannotRun as error:
             context.raw, context.no_raw = None, str(error)

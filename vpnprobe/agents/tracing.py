@@ -20,12 +20,13 @@ from vpnprobe.evidence.judge import judge
 from vpnprobe.evidence.judging.base import WAYS, Judge
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_counts import PacketCounts, session_part
-from vpnprobe.evidence.packet_records import Check, Vantage
-from vpnprobe.evidence.places import is_placed, lost_way
+from vpnprobe.evidence.packet_records import Check, Movement, Vantage
+from vpnprobe.evidence.places import is_opened, is_placed, lost_way
 from vpnprobe.evidence.records import EndRecord, RefusalKind, TtlTrace
 from vpnprobe.evidence.statistics import Background, round_trip
 from vpnprobe.observations.schema import Cause, Direction, Observation, Transport
 from vpnprobe.probes.context import ProbeContext
+from vpnprobe.probes.order import came_through
 from vpnprobe.transports.stack import Endpoint, Packet
 
 MOST_PATIENCE_S: Final = 1.0
@@ -45,6 +46,8 @@ async def trace_both_ways(context: ProbeContext, tap: IcmpTap, packets: Sequence
     found, judgement = judge(record, context.server_record, facts), Judge(record, context.server_record, facts)
     loss = round_trip(judgement.loss[Direction.C2S], judgement.loss[Direction.S2C])
     there, back = (suspects(found, judgement, way) for way in WAYS)
+    earlier = {trace.check for trace in context.facts.traces}
+    there = [suspect for suspect in there if suspect.check not in earlier]
     work = [_from_client(context, tap, packets, _passing(found, Direction.C2S), there, loss, distance(context.server_record))]
     if context.peer is not None:
         starved = has_refused(context.server_record)
@@ -52,6 +55,24 @@ async def trace_both_ways(context: ProbeContext, tap: IcmpTap, packets: Sequence
         work.append(context.peer.trace(passing, back, highest_ttl=distance(record), loss=loss, starved=starved))
     traces = [trace for some in await asyncio.gather(*work) for trace in some]
     await context.sync()
+    _keep(context, [*context.facts.traces, *traces])
+
+
+async def trace_before_server(context: ProbeContext, tap: IcmpTap, packets: Sequence[Packet], kinds: Sequence[Check]) -> None:
+    """Traces kinds without ports that the client sends; what the server has sent of the IP protocol meanwhile voids the trace of a kind."""
+    judgement = context.judge()
+    passing = next((c for c in judgement.packet_counts if c.probe == "udp" and came_through(context, c, Direction.C2S)), checks.CONTROL)
+    loss = round_trip(judgement.loss[Direction.C2S], judgement.loss[Direction.S2C])
+    suspected = [Suspect(check) for check in kinds]
+    traces = await _from_client(context, tap, packets, passing, suspected, loss, distance(context.server_record))
+    await context.sync()
+    spoken = {row.check.transport for row in context.server_record.packet_records if row.movement is Movement.SENT}
+    if valid := [trace for trace in traces if not trace.passes and trace.check.transport not in spoken]:
+        _keep(context, [*context.facts.traces, *(trace for trace in traces if trace.passes), *valid])
+
+
+def _keep(context: ProbeContext, traces: Sequence[TtlTrace]) -> None:
+    """Puts traces among the path's facts, with how far each got by the other end's record."""
     client = context.recorder.record()
     server = under_clients_keys(client, context.server_record)
     ends = {Direction.C2S: (client, server), Direction.S2C: (server, client)}
@@ -66,7 +87,7 @@ def suspects(found: Sequence[Observation], judgement: Judge, way: Direction) -> 
     groups: set[tuple[Transport, Cause | None]] = set()
     for row in sorted(found, key=_in_call_first):
         check = checks_by_id.get(row.id)
-        if check is None or not is_placed(row) or lost_way(row) not in (way, Direction.BOTH):
+        if check is None or not is_placed(row) or is_opened(row) or lost_way(row) not in (way, Direction.BOTH):
             continue
         counted = judgement.counts(check)
         check = checks.same_packets(check) or check

@@ -27,13 +27,14 @@ def located(row: Observation, facts: PathFacts) -> Observation:
 
 
 def is_placed(row: Observation) -> bool:
-    """Whether what it says is lost is lost at some place of the path: of large packets that do not pass too.
-
-    What has no ports is all one flow: once the server's packets have opened the way for it, copies go further than what was lost.
-    """
+    """Whether what it says is lost is lost at some place of the path: of large packets that do not pass too."""
     of_size = row.outcome is Outcome.DEGRADED and row.cause is Cause.SIZE
-    opened = "after_server" in row.detail and row.transport in (Transport.GRE, Transport.ESP)
-    return of_size or (row.outcome in FAILED and not refused_at_the_end(row) and not opened)
+    return of_size or (row.outcome in FAILED and not refused_at_the_end(row))
+
+
+def is_opened(row: Observation) -> bool:
+    """Whether copies go further by now than what was lost: the server's packets have opened the way of what has no ports, all one flow."""
+    return "after_server" in row.detail and row.transport in (Transport.GRE, Transport.ESP)
 
 
 def refused_at_the_end(failed: Observation) -> bool:

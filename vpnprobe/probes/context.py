@@ -31,6 +31,7 @@ from vpnprobe.evidence.trials import missing, spaced
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes import patience
 from vpnprobe.probes.comparison import Comparison
+from vpnprobe.probes.first_traces import FirstTraces
 from vpnprobe.probes.peer import ONE_FLOW, Job, Peer
 from vpnprobe.probes.settings import Settings
 from vpnprobe.probes.tunnel import Tunnel
@@ -117,6 +118,8 @@ class ProbeContext:
     """What suspected kinds are compared with."""
     farewells: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     """What ends a conversation that stays up until the run's end, in the protocol's own words: a server may keep what is left open."""
+    first_traces: FirstTraces = field(default_factory=FirstTraces)
+    """Of what has no ports, before the server speaks."""
     tunnels: list[Tunnel] = field(default_factory=list)
     """All that are tried, in order."""
     line: Line = field(init=False)
@@ -386,8 +389,7 @@ def ready(send_one: SendOne) -> Ready:
 
 def _noted(task: "asyncio.Task[None]") -> None:
     """Whoever waits gets the error; where nobody does any more, it is none."""
-    if not task.cancelled():
-        task.exception()
+    _ = task.cancelled() or task.exception()
 
 
 async def gather_all(tasks: Sequence[Awaitable[None]]) -> None:

@@ -13,7 +13,7 @@ from vpnprobe.evidence.checks import GRE_BARE, GRE_IN_CALL
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Direction
 from vpnprobe.probes.context import FIRST_TRIALS, ProbeContext, ready
-from vpnprobe.probes.order import back_and_again, first_came
+from vpnprobe.probes.order import back_and_again, known_before_server
 from vpnprobe.probes.peer import Job
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Datagram
@@ -52,7 +52,7 @@ class GrePassthrough:
 
         forth = asyncio.get_running_loop().create_task(context.until_sure(GRE_BARE, Direction.C2S, send))
         try:
-            if await first_came(context, GRE_BARE, forth) or not lost_in_call(context):
+            if await known_before_server(context, GRE_BARE, forth) or not lost_in_call(context):
                 await back_and_again(context, GRE_BARE, send, send_back)
             else:
                 context.skip(GRE_BARE, LOST_IN_CALL, Direction.S2C)

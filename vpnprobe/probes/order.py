@@ -9,6 +9,7 @@ afterwards is an experiment of its own; the judge tells the two apart by their t
 import asyncio
 
 from vpnprobe.evidence.packet_records import Check
+from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Direction
 from vpnprobe.probes.context import FIRST_TRIALS, ProbeContext, SendTrials
 
@@ -23,11 +24,28 @@ async def client_first(context: ProbeContext, check: Check, send: SendTrials, se
     """The client's packets until it is sure what becomes of them, then the server's, and the client's again if none of these came."""
     forth = asyncio.get_running_loop().create_task(context.until_sure(check, Direction.C2S, send))
     try:
-        await first_came(context, check, forth)
+        await known_before_server(context, check, forth)
         await back_and_again(context, check, send, send_back)
         await forth
     finally:
         forth.cancel()
+
+
+async def known_before_server(context: ProbeContext, check: Check, forth: "asyncio.Task[None]") -> bool:
+    """The same as `first_came`. What seems to be lost is traced meanwhile: the server's packets might open its way."""
+    if await first_came(context, check, forth, lost=LEAST_TRIALS):
+        return True
+    context.first_traces.begin(check)
+    try:
+        came = await first_came(context, check, forth)
+    except BaseException:
+        context.first_traces.leave(check)
+        raise
+    if came:
+        context.first_traces.leave(check)
+    else:
+        await context.first_traces.done(check.transport)
+    return came
 
 
 async def back_and_again(context: ProbeContext, check: Check, send: SendTrials, send_back: SendTrials) -> None:

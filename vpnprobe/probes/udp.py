@@ -11,6 +11,7 @@ from functools import partial
 from typing import Final
 
 from vpnprobe.conversations.registry import decoy_bytes, registered_ports
+from vpnprobe.endpoint import probe_packets
 from vpnprobe.evidence import identify
 from vpnprobe.evidence.checks import udp_reach
 from vpnprobe.evidence.packet_records import Check
@@ -90,7 +91,10 @@ class UdpReach:
                 # From the port that the server has sent to: do they pass now?
                 context.opened_by_server.add(number)
                 await again(context, check, send)
-            context.udp_locals[number] = (await context.udp(came, refused)).local  # What is traced is to find the way as a client does.
+            # What is traced is to find the way as a client does: in a flow that the server has sent nothing in.
+            fresh = (await context.udp(came, refused)).local
+            context.udp_locals[number] = fresh
+            context.copies[check] = lambda _: probe_packets.udp(context.nonces, fresh, remote, check)
 
     async def _way_back(self, context: ProbeContext, check: Check, send: SendTrials, opener: Callable[[bool], Awaitable[Opener]]) -> None:
         """Measures server to client where no answer came: more answers, or packets of the server's own."""

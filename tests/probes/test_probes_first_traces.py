@@ -1,0 +1,96 @@
+"""What has no ports is traced before the server speaks: kinds that are suspected together at once, and left where they came."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from vpnprobe.evidence.checks import ESP, GRE_BARE
+from vpnprobe.evidence.packet_records import Check
+from vpnprobe.observations.schema import Transport
+from vpnprobe.probes.first_traces import TOGETHER_S, FirstTraces
+
+
+class Traced:
+    """Traces that take a moment."""
+
+    def __init__(self) -> None:
+        self.began: list[list[Check]] = []
+        self.ended: list[list[Check]] = []
+
+    async def __call__(self, kinds: Sequence[Check]) -> None:
+        self.began.append(list(kinds))
+        await asyncio.sleep(TOGETHER_S)
+        self.ended.append(list(kinds))
+
+
+def test_kinds_that_are_suspected_at_the_same_time_share_what_routers_answer() -> None:
+    async def both() -> Traced:
+        traces = FirstTraces(traced := Traced())
+        traces.begin(ESP)
+        traces.begin(GRE_BARE)
+        await traces.done(Transport.GRE)
+        return traced
+
+    assert asyncio.run(both()).ended == [[ESP, GRE_BARE]]
+
+
+def test_one_that_comes_later_has_a_trace_of_its_own() -> None:
+    async def later() -> Traced:
+        traces = FirstTraces(traced := Traced())
+        traces.begin(ESP)
+        await traces.done(Transport.ESP)
+        traces.begin(GRE_BARE)
+        await traces.done(Transport.GRE)
+        return traced
+
+    assert asyncio.run(later()).ended == [[ESP], [GRE_BARE]]
+
+
+def test_what_comes_after_all_needs_no_trace() -> None:
+    async def came() -> Traced:
+        traces = FirstTraces(traced := Traced())
+        traces.begin(ESP)
+        waiting = asyncio.create_task(traces.done(Transport.ESP))
+        await asyncio.sleep(TOGETHER_S / 4)
+        traces.leave(ESP)
+        await waiting  # Whoever waits goes on.
+        await traces.done(Transport.ESP)
+        await asyncio.sleep(3 * TOGETHER_S)
+        return traced
+
+    assert asyncio.run(came()).began == []
+
+
+def test_a_trace_goes_on_for_the_other_kind() -> None:
+    async def one_came() -> Traced:
+        traces = FirstTraces(traced := Traced())
+        traces.begin(ESP)
+        traces.begin(GRE_BARE)
+        traces.leave(ESP)
+        await traces.done(Transport.GRE)
+        return traced
+
+    assert asyncio.run(one_came()).ended == [[ESP, GRE_BARE]]
+
+
+def test_what_goes_wrong_is_told_to_those_who_wait() -> None:
+    async def fails(_: Sequence[Check]) -> None:
+        raise OSError("the network is down")
+
+    async def waits() -> None:
+        traces = FirstTraces(fails)
+        traces.begin(ESP)
+        await traces.done(Transport.ESP)
+
+    with pytest.raises(OSError, match="the network is down"):
+        asyncio.run(waits())
+
+
+def test_an_end_that_cannot_trace_waits_for_nothing() -> None:
+    async def nothing() -> None:
+        traces = FirstTraces()
+        traces.begin(ESP)
+        await traces.done(Transport.ESP)
+
+    asyncio.run(nothing())
