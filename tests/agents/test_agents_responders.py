@@ -27,7 +27,7 @@ from vpnprobe.conversations.wireguard_run_keys import make_run_keys
 from vpnprobe.probes.settings import Settings
 from vpnprobe.transports.stack import Datagram, Endpoint, Packet, TcpStream, UdpPort
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram
-from vpnprobe.wire.nonce import STREAM_BYTES, NoncePayload
+from vpnprobe.wire.nonce import PURPOSE_SHIFT, STREAM_BYTES, NoncePayload, Purpose
 from vpnprobe.wire.openvpn import HardResetClientV2, HardResetServerV2, decode_openvpn
 from vpnprobe.wire.openvpn import Reliable as Layer
 from vpnprobe.wire.openvpn_wrap import Wrap
@@ -310,6 +310,41 @@ class TestFirstBytes:
         payload = NoncePayload(TAG, 5, STREAM_BYTES)
         answer, messages = self.said_in_parts(payload.encode(), *cuts)
         assert (answer, messages) == (payload.answer().encode(), {"payload"})
+
+    @pytest.mark.parametrize("cuts", [(), (1,), (40,), (64,), (31, 33), range(1, 96)], ids=str)
+    def test_a_decoy_stream_is_answered_to_its_end_and_not_recorded(self, cuts: tuple[int, ...]) -> None:
+        payloads = [NoncePayload(TAG, Purpose.STREAM << PURPOSE_SHIFT | number, STREAM_BYTES) for number in range(3)]
+
+        async def story(both: Agents) -> tuple[bytes, set[str]]:
+            await opened(both)
+            stream, data, answer = await both.client.connect(Endpoint(both.remote.address, PORT), deadline_s=3), b"", b""
+            data = b"".join(payload.encode() for payload in payloads)
+            for first, last in pairwise((0, *cuts, len(data))):
+                await stream.send(data[first:last])
+                await asyncio.sleep(0.1)
+            async with asyncio.timeout(5):
+                while len(answer) < len(data) and (chunk := await stream.receive()):
+                    answer += chunk
+            stream.abort()
+            session = both.agent.sessions.get(SESSION)
+            assert session is not None
+            return answer, {row.message for row in session.recorder.packet_records}
+
+        assert simulated(story) == (b"".join(payload.answer().encode() for payload in payloads), {"SYN", "SYN-ACK"})
+
+    @pytest.mark.parametrize("second", [b"GET / HTTP/1.1\r\nHost: server\r\n\r\n", NoncePayload(TAG + 1, 7, STREAM_BYTES).encode()])
+    def test_a_decoy_stream_ends_where_something_else_comes(self, second: bytes) -> None:
+        first = NoncePayload(TAG, Purpose.STREAM << PURPOSE_SHIFT | 1, STREAM_BYTES)
+
+        async def story(both: Agents) -> bytes:
+            await opened(both)
+            stream = await both.client.connect(Endpoint(both.remote.address, PORT), deadline_s=3)
+            await stream.send(first.encode())
+            answer = await stream.receive()
+            await stream.send(second)
+            return answer + await until_closed(stream, within_s=10)
+
+        assert simulated(story) == first.answer().encode()
 
     @pytest.mark.parametrize("cuts", [(), (1,), (2,), (3,), (10,), (15,), (1, 2), range(1, 16)], ids=str)
     def test_a_reset(self, cuts: Iterable[int]) -> None:

@@ -9,6 +9,7 @@ from evidence_support import BOTH, C2S, CLEAR, S2C
 
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.causes import explain
+from vpnprobe.evidence.decoy_streams import SMALL_TURNS, TURNS, DecoyStream
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PathFacts, PortState, RefusalKind, TtlTrace
@@ -158,6 +159,45 @@ class TestCauses:
         failed, begun = row(checks.openvpn_data(Transport.UDP, 1194), S2C, BLOCKED), row(RESET, BOTH, PASS)
         told = replace(PATH, behind={(1194, S2C): behind, (443, S2C): (9, 0), (1194, C2S): (9, 0)} if behind is not None else {})
         assert cause_of(failed, begun, facts=told) is expected
+
+    ENDED, WHOLE = DecoyStream(2), DecoyStream(len(TURNS))
+    LARGE_LOST, CLOSED = DecoyStream(SMALL_TURNS), DecoyStream(2, closed=True)
+
+    @pytest.mark.parametrize("begun", [True, False])
+    @pytest.mark.parametrize(
+        ("streams", "expected"),
+        [
+            ([ENDED] * 4, Cause.PACKETS),
+            ([ENDED] * 3, Cause.UNKNOWN),
+            ([ENDED] * 4 + [WHOLE], Cause.PAYLOAD),
+            ([WHOLE], Cause.PAYLOAD),
+            ([LARGE_LOST] * 4, Cause.UNKNOWN),
+            ([CLOSED] * 4, Cause.UNKNOWN),
+            ([DecoyStream(0)] * 4, Cause.UNKNOWN),
+            ([], Cause.PAYLOAD),
+        ],
+    )
+    def test_a_stream_is_filtered_for_what_it_says_where_others_go_on_on_its_port(
+        self, streams: list[DecoyStream], expected: Cause, *, begun: bool
+    ) -> None:
+        """Be it that its first message is lost, or a later one."""
+        failed = row(checks.openvpn_handshake(Transport.TCP, 443), BOTH, BLOCKED, lost_direction="s2c")
+        passing = row(checks.openvpn_reset(Transport.TCP, 443) if begun else TCP_443, BOTH, PASS)
+        elsewhere = {1194: (self.WHOLE,), 80: (self.ENDED,) * 4}
+        facts = replace(PATH, decoy_streams={**elsewhere, **({443: tuple(streams)} if streams else {})})
+        assert cause_of(failed, passing, facts=facts) is expected
+
+    def test_streams_say_nothing_of_datagrams(self) -> None:
+        failed, begun = row(checks.openvpn_data(Transport.UDP, 1194), S2C, BLOCKED), row(RESET, BOTH, PASS)
+        assert cause_of(failed, begun, facts=replace(PATH, decoy_streams={1194: (self.ENDED,) * 4})) is Cause.PAYLOAD
+
+    def test_where_large_turns_are_lost_a_limit_of_size_that_is_known_is_why(self) -> None:
+        failed = row(checks.openvpn_handshake(Transport.TCP, 443), BOTH, BLOCKED, lost_direction="s2c", lost_bytes=1200)
+        begun = row(checks.openvpn_reset(Transport.TCP, 443), BOTH, PASS)
+        limited = row(checks.openvpn_data(Transport.TCP, 1194), S2C, DEGRADED, Cause.SIZE, largest_passing=576, smallest_lost=1200)
+        facts = replace(PATH, decoy_streams={443: (self.LARGE_LOST,) * 4})
+        assert cause_of(failed, begun, limited, facts=facts) is Cause.SIZE
+        assert cause_of(failed, begun, limited, facts=replace(PATH, decoy_streams={443: (self.ENDED,) * 4})) is Cause.PACKETS
 
     def test_a_cause_that_is_known_stays(self) -> None:
         assert cause_of(row(UDP_500, C2S, REFUSED, Cause.HOST_FIREWALL)) is Cause.HOST_FIREWALL

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.circumstances import MARK, Circumstances, note, of_end, read_note
+from vpnprobe.evidence.decoy_streams import DecoyStream
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, kept_kind
 from vpnprobe.firewall.mending import Mends
 from vpnprobe.observations.schema import Transport
@@ -52,12 +53,22 @@ def test_sessions_that_filled_a_limit_are_the_clients_to_tell() -> None:
     assert note(of_end("server", EndRecord(), filled)) == ""
 
 
+def test_how_far_streams_of_ours_came_is_the_clients_to_tell() -> None:
+    streams = {443: (DecoyStream(3), DecoyStream(34)), 1723: (DecoyStream(2, closed=True),)}
+    facts = PathFacts(decoy_streams=streams)
+    own = of_end("client", EndRecord(), facts)
+    assert read_note(note(own)) == own
+    assert own.told(PathFacts(), "client").decoy_streams == streams
+    assert note(of_end("server", EndRecord(), facts)) == ""
+
+
 def test_an_older_note_says_nothing_of_such_sessions() -> None:
     document = json.loads(note(of_end("client", RECORD, FACTS)).removeprefix(MARK))
-    del document["trains"]
+    del document["trains"], document["decoy_streams"]
     found = read_note(MARK + json.dumps(document))
     assert found is not None
     assert found.trains == frozenset()
+    assert found.decoy_streams == {}
 
 
 def told(**changed: object) -> str:
@@ -74,6 +85,8 @@ def told(**changed: object) -> str:
         MARK + "[" * 100_000,
         MARK + "{}",
         told(trains=[7]),
+        told(decoy_streams=[[443, 35, False]]),
+        told(decoy_streams=[[0, 3, False]]),
         told(dropped_on_input=[["udp", "no-such-check", "udp", 1, ""]]),
         told(ports=[["udp", 0, "daemon"]]),
         told(ports=[["udp", 1, "hers"]]),

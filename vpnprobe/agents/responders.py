@@ -34,7 +34,7 @@ from vpnprobe.transports.stack import (
     TcpStream,
     UdpPort,
 )
-from vpnprobe.wire.nonce import MAGIC, PURPOSES_OF_REACH, STREAM_BYTES, NoncePayload, of_key
+from vpnprobe.wire.nonce import MAGIC, PURPOSES_OF_REACH, STREAM_BYTES, NoncePayload, Purpose, of_key
 
 MOST_CONVERSATIONS: Final = 512
 """Under way at one port; the oldest is forgotten."""
@@ -206,8 +206,7 @@ class TcpResponder:
         if not first:
             await stream.close()
         elif first.startswith(MAGIC):
-            await self._nonce(stream, first)
-            await stream.receive()
+            await self._nonces(stream, first)
         else:
             await self._converse(stream, first)
 
@@ -225,13 +224,32 @@ class TcpResponder:
             return STREAM_BYTES
         return max((spec.stream_needs(first) for spec in at_port(Transport.TCP, self.number)), default=1)
 
-    async def _nonce(self, stream: TcpStream, first: bytes) -> None:
+    async def _nonces(self, stream: TcpStream, first: bytes) -> None:
+        """Answers one payload of ours, and of a decoy stream all of them."""
         payload = NoncePayload.decode(first[:STREAM_BYTES])
         check = checks.tcp_reach(self.number)
+        if payload.purpose is Purpose.STREAM:
+            await self._decoy_stream(stream, first)
+            return
         for owner in self.sessions.of(stream.remote.address, payload.session_tag):
             owner.recorder.received(check, payload.key, message="payload", size=payload.size, source=stream.remote)
             owner.recorder.sent(check, payload.answer().key, message="payload", size=payload.size, to=stream.remote)
         await stream.send(payload.answer().encode())
+        await stream.receive()
+
+    async def _decoy_stream(self, stream: TcpStream, data: bytes) -> None:
+        """Answers what comes at once at once, so that answers have its size. Raises DecodeError for anything else than payloads of ours."""
+        while data:
+            payloads = [NoncePayload.decode(data[at : at + STREAM_BYTES]) for at in range(0, len(data) - STREAM_BYTES + 1, STREAM_BYTES)]
+            owners = [self.sessions.of(stream.remote.address, payload.session_tag) for payload in payloads]
+            if not all(owners):
+                return
+            if payloads:
+                answers = b"".join(payload.answer().encode() for payload in payloads)
+                owners[0][0].pacer.charge(len(answers) + HEADERS)
+                await stream.send(answers)
+            rest = data[len(payloads) * STREAM_BYTES :]
+            data = rest + chunk if (chunk := await stream.receive()) else b""
 
     async def _converse(self, stream: TcpStream, first: bytes) -> None:
         opening = Opening(first, Transport.TCP, self.number)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from vpnprobe.evidence.checks import BARE, IN_CALL, Kind, comes_before, kind_of, servers_of
+from vpnprobe.evidence.decoy_streams import DecoyStream, all_are_cut, one_passes
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.places import FAILED, FORMS, last_answer, located, lost_way, trace_of
 from vpnprobe.evidence.records import PathFacts, PortState, RefusalKind
@@ -181,8 +182,10 @@ def _cause_of_payload(
     if stalled := [o for o in others if _stalls_the_other_way(o, failed)]:
         return Cause.UNKNOWN, _ids(stalled)  # What ends those sessions is not shown, and this direction ends with them.
     if begun := [o for o in passing if _is_earlier_step(o, failed)]:
-        ended = None if _goes_on(failed, passing, facts) else _cut_there(failed, others) or _flow_ends(failed, facts)
-        return ended or _too_large(failed, others, passing) or (Cause.PAYLOAD, _ids(begun))
+        goes_on = _goes_on(failed, passing, facts)
+        ended = None if goes_on else _cut_there(failed, others) or _flow_ends(failed, facts)
+        said = (Cause.PAYLOAD, _ids(begun)) if goes_on or not _decoy_streams(failed, facts) else (Cause.UNKNOWN, [])
+        return ended or _too_large(failed, others, passing) or said
     reach = [o for o in others if o.check == "reach" and o.transport is failed.transport and o.port == failed.port]
     failing = next((o for o in reach if o.outcome in FAILED), None)
     if failing is not None and failing.cause in (Cause.STATE, Cause.NAT):
@@ -191,12 +194,23 @@ def _cause_of_payload(
         same_kind = [o for o in passing if o.check == "reach" and o.transport is failed.transport]
         by_port = same_kind or (failed.transport is Transport.TCP and controls)
         return (Cause.PORT, _ids(same_kind)) if by_port else (Cause.IP_PROTOCOL, [failing.id])
+    if (streams := _decoy_streams(failed, facts)) and not one_passes(streams):
+        return _flow_ends(failed, facts) or (Cause.UNKNOWN, [])
     decoys = _covering([o for o in reach if o.outcome in PASSED], lost_way(failed))
     return (Cause.PAYLOAD, _ids(decoys)) if decoys else (Cause.UNKNOWN, [])
 
 
+def _decoy_streams(failed: Observation, facts: PathFacts) -> Sequence[DecoyStream]:
+    """Streams of our own on its very port; empty: none were tried."""
+    return facts.decoy_streams.get(failed.port, ()) if failed.transport is Transport.TCP and failed.port is not None else ()
+
+
 def _goes_on(failed: Observation, passing: Sequence[Observation], facts: PathFacts) -> bool:
-    """Whether flows like those that fail are known to go on: payloads behind them come, or data in another form on the very port."""
+    """Whether flows like those that fail are known to go on: payloads behind them come, or streams of ours or data in another form on the
+    very port.
+    """
+    if one_passes(_decoy_streams(failed, facts)):
+        return True
     _, came = facts.behind.get((failed.port, lost_way(failed)), (0, 0)) if failed.transport is Transport.UDP else (0, 0)
     same_port = (o for o in passing if (o.probe, o.transport, o.port) == (failed.probe, failed.transport, failed.port))
     return came > 0 or any(kind_of(_check_of(o)) is Kind.DATA and o.received for o in _covering(list(same_port), lost_way(failed)))
@@ -214,7 +228,12 @@ def _cut_there(failed: Observation, others: Sequence[Observation]) -> tuple[Caus
 
 
 def _flow_ends(failed: Observation, facts: PathFacts) -> tuple[Cause, list[str]] | None:
-    """Where nothing at all passes in its flows any more: after some packets, or since they were recognised, and not for what was lost."""
+    """Where nothing at all passes in its flows any more: after some packets, or since they were recognised, and not for what was lost.
+
+    Streams that say something else and end alike are cut for the number of their packets, or of their bytes.
+    """
+    if streams := _decoy_streams(failed, facts):
+        return (Cause.PACKETS, []) if all_are_cut(streams) else None
     sent, came = facts.behind.get((failed.port, lost_way(failed)), (0, 0)) if failed.transport is Transport.UDP else (0, 0)
     return (Cause.UNKNOWN, []) if sent >= LEAST_TRIALS and not came else None
 

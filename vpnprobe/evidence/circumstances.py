@@ -1,17 +1,18 @@
 """What one end of a run knew of its own host and its capture does not show: the note that the run's captures carry.
 
 What came to the wire and to no socket, what was sent and never left, who has which port, what lets through what the host's own firewall
-keeps, and which sessions asked about a limit on rate. A comment of the capture file, in JSON behind MARK; a file without one is read as any
-other.
+keeps, which sessions asked about a limit on rate, and how far streams of ours came. A comment of the capture file, in JSON behind MARK; a
+file without one is read as any other.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.check_rows import check_row, fields_of, kept_row, one_of, read_check, read_kept, read_mends, text_of, whole_number
+from vpnprobe.evidence.decoy_streams import TURNS, DecoyStream
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState
 from vpnprobe.firewall.mending import NOTHING, Mends
@@ -34,12 +35,14 @@ class Circumstances:
     programs: Mapping[tuple[Transport, int], str] = field(default_factory=dict)
     trains: frozenset[str] = frozenset()
     """Keys of the sessions that filled a limit on purpose: what they lost says nothing else. Empty at the server."""
+    decoy_streams: Mapping[int, tuple[DecoyStream, ...]] = field(default_factory=dict)
+    """By port: how far streams of ours came there. Empty at the server."""
 
     @property
     def worth_a_note(self) -> bool:
         """Whether a reader of the capture would come to something else without it."""
         taken = any(state is not PortState.OURS for state in self.ports.values())
-        return bool(self.dropped_on_input or self.dropped_on_output or self.firewall.commands or taken or self.trains)
+        return bool(self.dropped_on_input or self.dropped_on_output or self.firewall.commands or taken or self.trains or self.decoy_streams)
 
     def added_to(self, record: EndRecord) -> EndRecord:
         """The record of this end's capture with what the capture does not show."""
@@ -49,14 +52,18 @@ class Circumstances:
         """The facts with what this end, `client` or `server`, knew."""
         firewalls = {**facts.firewalls, host: self.firewall}
         ports, programs = {**facts.ports, **self.ports}, {**facts.programs, **self.programs}
-        return replace(facts, ports=ports, programs=programs, firewalls=firewalls, trains=facts.trains | self.trains)
+        streams = {**facts.decoy_streams, **self.decoy_streams}
+        trains = facts.trains | self.trains
+        return replace(facts, ports=ports, programs=programs, firewalls=firewalls, trains=trains, decoy_streams=streams)
 
 
 def of_end(host: str, record: EndRecord, facts: PathFacts) -> Circumstances:
     """Those of one end of a run, `client` or `server`."""
     firewall = facts.firewalls.get(host, NOTHING)
     if host == "client":
-        return Circumstances(record.dropped_on_input, record.dropped_on_output, firewall, trains=facts.trains)
+        return Circumstances(
+            record.dropped_on_input, record.dropped_on_output, firewall, trains=facts.trains, decoy_streams=facts.decoy_streams
+        )
     return Circumstances(record.dropped_on_input, record.dropped_on_output, firewall, facts.ports, facts.programs)
 
 
@@ -75,6 +82,7 @@ def note(circumstances: Circumstances) -> str:
         "ports": [[transport.value, port, state.value] for (transport, port), state in circumstances.ports.items()],
         "programs": [[transport.value, port, name] for (transport, port), name in circumstances.programs.items()],
         "trains": sorted(circumstances.trains),
+        "decoy_streams": [[port, one.answered, one.closed] for port, some in circumstances.decoy_streams.items() for one in some],
     }
     return MARK + json.dumps(told, separators=(",", ":"))
 
@@ -96,6 +104,7 @@ def read_note(comment: str) -> Circumstances | None:
             {_port(row): one_of(PortState, row[2], "state") for row in _rows(told, "ports")},
             {_port(row): text_of(row[2], "program") for row in _rows(told, "programs")},
             frozenset(text_of(key, "train") for key in _rows({"trains": [], **told}, "trains")),
+            _decoy_streams(_rows({"decoy_streams": [], **told}, "decoy_streams")),
         )
     except (DecodeError, ValueError, RecursionError):
         return None
@@ -106,6 +115,15 @@ def _rows(told: Mapping[str, Any], name: str) -> list[Any]:
     if not isinstance(rows, list) or len(rows) > MOST_ROWS:
         raise DecodeError(name, 0, "is no list, or too long")
     return rows
+
+
+def _decoy_streams(rows: Iterable[object]) -> dict[int, tuple[DecoyStream, ...]]:
+    found: dict[int, tuple[DecoyStream, ...]] = {}
+    for row in rows:
+        port, answered, closed = fields_of(row, "decoy stream", 3)
+        number = whole_number(port, "port", 1, 65535)
+        found[number] = (*found.get(number, ()), DecoyStream(whole_number(answered, "turns", 0, len(TURNS)), closed is True))
+    return found
 
 
 def _port(row: object) -> tuple[Transport, int]:

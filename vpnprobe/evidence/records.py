@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from vpnprobe.evidence.checks import answering_port, is_existing
+from vpnprobe.evidence.decoy_streams import DecoyStream
 from vpnprobe.evidence.lateness import Lateness
 from vpnprobe.evidence.named_failures import NamedFailure
 from vpnprobe.evidence.own_queues import OwnQueue
@@ -191,6 +192,8 @@ class PathFacts:
     """What is shown to limit the rate of data."""
     behind: Mapping[tuple[int | None, Direction], tuple[int, int]] = field(default_factory=dict)
     """By port of the server, over UDP: how many payloads left in the flows of conversations that had got stuck, and how many came."""
+    decoy_streams: Mapping[int, tuple[DecoyStream, ...]] = field(default_factory=dict)
+    """By port of the server, over TCP: streams of our own beside conversations that got stuck there; none: nothing is known."""
     trains: frozenset[str] = frozenset()
     """Keys of the sessions that were asked for that alone: what they lose is no measure of anything else."""
     errors: tuple[ProbeError, ...] = ()

@@ -6,7 +6,7 @@ through, none once silence is proven, and never more than MOST_TRIALS.
 
 import asyncio
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
@@ -122,6 +122,8 @@ class ProbeContext:
     """Of what has no ports, before the server speaks."""
     tunnels: list[Tunnel] = field(default_factory=list)
     """All that are tried, in order."""
+    decoy_streams: Counter[int] = field(default_factory=Counter)
+    """By port of the server: how many were begun there (`probes.decoy_streams`)."""
     line: Line = field(init=False)
     """What the path carries, and the pace of all that is sent."""
     _open: list[Closable] = field(default_factory=list)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from typing import Final, Protocol
 
 from vpnprobe.conversations.contract import Conversation, Sender
@@ -23,6 +23,7 @@ from vpnprobe.evidence.records import PortState, Refusal, RefusalKind
 from vpnprobe.evidence.statistics import LEAST_TRIALS, MOST_TRIALS, Background
 from vpnprobe.observations.schema import Direction, Outcome, Transport
 from vpnprobe.probes.context import ProbeContext
+from vpnprobe.probes.decoy_streams import decoys_beside
 from vpnprobe.transports.stack import ConnectError, Datagram, Endpoint, TcpStream, UdpPort
 from vpnprobe.wire.nonce import SHORTEST, Purpose
 
@@ -282,7 +283,10 @@ async def _staggered(context: ProbeContext, check: Check, attempt: Attempt, coun
     """
     size = decoy_bytes(check.port or 0, context.settings.named_ports) if check.transport is Transport.UDP else None
     moment = MomentsOfOneKind(context, size or PAYLOAD_BYTES) if beside else at_once
-    async with context.comparison.beside() if beside else nullcontext():
+    if not beside:
+        await _started_one_after_another(context, check, attempt, count, gap_s, moment)
+        return
+    async with context.comparison.beside(), decoys_beside(context, check.transport, check.port, count * gap_s):
         await _started_one_after_another(context, check, attempt, count, gap_s, moment)
 
 

@@ -7,7 +7,6 @@ not to pass, spread in time as all trials are. A session ends when both ends' ec
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext
 from typing import Final, TypeVar
 
 from vpnprobe.conversations.echo_trains import Place, TrainRun
@@ -33,6 +32,7 @@ from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 from vpnprobe.probes.context import ProbeContext, gather_all
 from vpnprobe.probes.conversing import GAP_S, Moment, MomentsOfOneKind, at_once, still_needed
+from vpnprobe.probes.decoy_streams import decoys_beside
 from vpnprobe.probes.peer import Job
 from vpnprobe.probes.settings import WantedPort
 
@@ -204,8 +204,12 @@ class TunnelSessions(ABC):
 
     async def attempts(self, count: int, echoes: int, *, beside: bool) -> None:
         """So many sessions, one begun after another. `beside`: each in a block, and controls beside all that they say."""
-        async with self.context.comparison.beside() if beside else nullcontext():
-            await self._attempts(count, echoes, beside=beside)
+        if not beside:
+            await self._attempts(count, echoes, beside=False)
+            return
+        stuck = None if self.passes(self.context.judge()) else self.wanted.transport
+        async with self.context.comparison.beside(), decoys_beside(self.context, stuck, self.wanted.port, count * PERIOD_S):
+            await self._attempts(count, echoes, beside=True)
 
     async def _attempts(self, count: int, echoes: int, *, beside: bool) -> None:
         running: list[asyncio.Task[None]] = []

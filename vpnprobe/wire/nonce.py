@@ -68,6 +68,8 @@ class Purpose(IntEnum):
     """From one port to several: what does a NAT make of that port?"""
     BEHIND = 11
     """Behind the messages of a conversation and from its port: does anything of its flow get through still?"""
+    STREAM = 12
+    """In a TCP stream of our own, beside a conversation that gets stuck: how far does a flow on that port come?"""
     OTHER = 15
     """Of a newer vpnprobe, for something that this one does not know: it is ours, and counts for nothing."""
 
