@@ -18,6 +18,7 @@ from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.existing_sessions import under_clients_checks
 from vpnprobe.evidence.judging import passed_over
 from vpnprobe.evidence.judging.order import after_server
+from vpnprobe.evidence.judging.taken import arrived
 from vpnprobe.evidence.judging.times import clock_margin_s, flights_s, late_ends
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.outages import Fate, Outage, outages, shared
@@ -72,7 +73,7 @@ class Judge:
         counted: dict[Check, CountedRecords] | None = None,
     ) -> None:
         """`counted`: what earlier judgements of the run counted, brought up to date; None: everything is counted afresh."""
-        client, server = (without_trains(end, facts.trains) for end in (client, server))
+        client, server = (without_trains(arrived(end), facts.trains) for end in (client, server))
         server = under_clients_checks(client, under_clients_keys(client, server))
         if times:
             server, facts = on_one_clock(client, server, facts)
