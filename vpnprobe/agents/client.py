@@ -19,6 +19,7 @@ from vpnprobe.agents.own_firewalls import ask_firewalls
 from vpnprobe.agents.peer import RemotePeer, about_server, hello, known_at_first
 from vpnprobe.agents.samples import carried, segments_lost
 from vpnprobe.agents.settling import settled
+from vpnprobe.agents.taken_record import ask_at_last, found_here
 from vpnprobe.agents.tasks import to_its_end, together
 from vpnprobe.agents.tracing import trace_before_server, trace_both_ways
 from vpnprobe.conversations.registry import PROTOCOLS, ClientKeys, registered_ports
@@ -28,7 +29,9 @@ from vpnprobe.endpoint.pcap import encode_pcap
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.run_capture import RunCapture, Scope
 from vpnprobe.endpoint.sending import Nonces
+from vpnprobe.endpoint.socket_log import SocketLog
 from vpnprobe.endpoint.syn_observer import SynObserver
+from vpnprobe.endpoint.taken_packets import TakenPacketsObserver
 from vpnprobe.endpoint.ttl_probe import IcmpTap, check_of
 from vpnprobe.errors import CannotRun, DecodeError, ExitStatus
 from vpnprobe.evidence import checks, identify
@@ -137,6 +140,13 @@ class ClientRun:
     tap: IcmpTap | None = None
     ended_at: float | None = None
     """When it was interrupted, on the network stack's clock; None: it was not."""
+    sockets: SocketLog = field(init=False)
+    taken: TakenPacketsObserver | None = None
+    """None: the wire is not watched."""
+
+    def __post_init__(self) -> None:
+        self.sockets = SocketLog(self.stack)
+        self.stack = self.sockets.watched
 
     async def measure(self) -> Measured:
         """Raises CannotRun (NO_PEER) where no pairing comes about; afterwards whatever happens is told in the result."""
@@ -212,7 +222,8 @@ class ClientRun:
             context.host_firewall = HostFirewall(Vantage.CLIENT, context.nonces.session_tag)
             self.run_capture.listeners.append(LatenessObserver(context.recorder))
             self.run_capture.listeners.append(SynObserver(context.recorder))
-            self.run_capture.listeners.append(context.host_firewall)
+            self.taken = TakenPacketsObserver(context.recorder, self.sockets, self.peer_address, context.nonces.session_tag)
+            self.run_capture.listeners += (context.host_firewall, self.taken)
             self.sees_wire = True
         except CannotRun as error:
             self.no_capture = str(error)
@@ -272,6 +283,7 @@ class ClientRun:
             except (CannotRun, TimeoutError) as error:
                 problem, lost = problem or str(error), True
         if peer is None:
+            context.recorder.taken = found_here(self.taken)
             await ask_firewalls(context, None)
         if self.sees_wire:
             captures["client.pcap"] = encode_pcap(
@@ -330,7 +342,7 @@ class ClientRun:
 
     async def _last_words(self, context: ProbeContext, peer: RemotePeer) -> dict[str, bytes]:
         """The server's final record, and its capture, where it has one."""
-        context.server_record = await peer.refresh(carries=context.line.narrow_bytes_per_s)
+        await ask_at_last(context, peer, found_here(self.taken))
         await ask_firewalls(context, peer)
         own = self.run_capture.within(self._scope(context))
         server_capture = await peer.capture(

@@ -23,6 +23,7 @@ from vpnprobe.agents.records import (
     read_trace,
     unpacked,
 )
+from vpnprobe.agents.taken_rows import read_taken_rows
 from vpnprobe.endpoint.hop_search import LONGEST_BLANK_S, MOST_SUSPECTS
 from vpnprobe.endpoint.pcap import encode_pcap
 from vpnprobe.endpoint.probe_packets import Suspect
@@ -34,6 +35,7 @@ from vpnprobe.evidence.own_queues import MOST_QUEUES, OwnQueue
 from vpnprobe.evidence.packet_records import Check, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, TtlTrace
 from vpnprobe.evidence.statistics import Background
+from vpnprobe.evidence.taken import TakenPackets, Unnamed
 from vpnprobe.firewall.mending import Kept, Mends
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.peer import Job
@@ -70,6 +72,9 @@ class RemotePeer:
         self._addresses: dict[Transport, list[str]] = {}
         self._dropped_on_input: frozenset[Check] = frozenset()
         self._dropped_on_output: frozenset[Check] = frozenset()
+        self._taken = TakenPackets()
+        self.named: dict[str, PacketRecord] = {}
+        """By digest: what the server sent and this end's firewall took, as the server's record has it."""
         self._late: tuple[Lateness, ...] = ()
         self._queued: tuple[OwnQueue, ...] = ()
         self._clock = PeerClock()
@@ -164,15 +169,17 @@ class RemotePeer:
         packets = {"job": job.value, "count": count, "spacing_s": spacing_s, "port": port, "to": list(to), "call_id": call_id, "key": key}
         await self._ask("send", expect_s=expect_s, place=0, beside=beside, sizes=list(sizes), **packets)
 
-    async def refresh(self, *, carries: float | None = None) -> EndRecord:
-        """`carries`: what the line carries, bytes a second, where it is narrow; None: it is not known to be.
+    async def refresh(self, *, carries: float | None = None, unnamed: Sequence[Unnamed] | None = None) -> EndRecord:
+        """`carries`: what the line carries, bytes a second, where it is narrow; None: it is not known to be. `unnamed`: what was taken
+        here and the server is to name; None: it is not asked yet what was taken there either.
 
         Raises CannotRun where the peer is gone.
         """
         began, more = self._now(), True
+        asked = None if unnamed is None else [one.digest for one in unnamed]
         while more:
             since, refused = len(self._packet_records), len(self._refusals)
-            answer = await self._ask("rows", since=since, refused=refused, carries=carries)
+            answer = await self._ask("rows", since=since, refused=refused, carries=carries, unnamed=asked)
             with readable("rows"):
                 rows = read_known(unpacked(answer.get("rows")), read_packet_record, self._unknown)
                 refusals = read_known(answer.get("refusals"), read_refusal, self._unknown)
@@ -186,6 +193,9 @@ class RemotePeer:
                 self._dropped_on_output = self._checks(answer.get("dropped_on_output", []))
                 self._late = tuple(read_all(answer.get("late"), read_lateness)[:MOST_TIMES])
                 self._queued = tuple(read_all(answer.get("queued", []), read_queue)[:MOST_QUEUES])
+            if "taken" in answer:
+                with readable("rows"):
+                    self._taken, self.named = read_taken_rows(answer, self._unknown)
             with readable("rows"):
                 self._addresses = read_addresses(answer.get("addresses", {}))
             self._seen_as = str(answer.get("seen_as") or "") or self._seen_as
@@ -209,6 +219,7 @@ class RemotePeer:
             sees_raw=not self.no_raw,
             late=self._late,
             queued=self._queued,
+            taken=self._taken,
         )
 
     async def own_firewall(self, kept: Sequence[Kept]) -> Mends:

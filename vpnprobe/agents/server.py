@@ -20,11 +20,14 @@ from vpnprobe.agents.outgoing import Outgoing, RawSockets
 from vpnprobe.agents.records import lateness_row, packed, packet_record_row, queue_row, refusal_row
 from vpnprobe.agents.responders import Responders
 from vpnprobe.agents.sessions import MOST_ANSWERS, MOST_LIGHT_ANSWERS, ClientSession, ClientSessions
+from vpnprobe.agents.taken_rows import taken_rows
 from vpnprobe.conversations.contract import Sender
 from vpnprobe.conversations.session_tag import TAG
 from vpnprobe.endpoint.lateness_observer import LatenessObserver
 from vpnprobe.endpoint.pacer import FASTEST_BYTES_PER_S, LEAST_BYTES_PER_S
 from vpnprobe.endpoint.passive_observer import PassiveObserver
+from vpnprobe.endpoint.socket_log import SocketLog
+from vpnprobe.endpoint.taken_packets import TakenPacketsObserver
 from vpnprobe.endpoint.ttl_probe import IcmpTap, check_of
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.evidence import checks, identify
@@ -64,7 +67,8 @@ class ServerAgent:
     """One server agent on one host."""
 
     def __init__(self, stack: NetworkStack, *, admits: Admission | None = None) -> None:
-        self.stack = stack
+        self._sockets = SocketLog(stack)
+        self.stack = stack = self._sockets.watched
         self._admits = admits
         """Whether the first message of a connection proves the secret; None: the streams are authenticated already."""
         self.sessions = ClientSessions(stack)
@@ -223,7 +227,8 @@ class ServerAgent:
 
     def _begin_capture(self, session: ClientSession) -> None:
         if Capability.CAPTURE in self.stack.capabilities:
-            listeners = (LatenessObserver(session.recorder), session.host_firewall, session.own_addresses)
+            session.taken = TakenPacketsObserver(session.recorder, self._sockets, session.address, session.tag)
+            listeners = (LatenessObserver(session.recorder), session.host_firewall, session.own_addresses, session.taken)
             session.run_capture.listeners += listeners
             with contextlib.suppress(CannotRun):
                 self.sessions.capture(session)
@@ -338,6 +343,7 @@ class ServerAgent:
             "addresses": session.own_addresses.by_transport(),
             "dropped_on_input": [check_row(check) for check in self._dropped_on_input(session)],
             "dropped_on_output": [check_row(check) for check in self._dropped_on_output(session)],
+            **taken_rows(session, message.get("unnamed")),
             "late": [lateness_row(lateness) for lateness in recorder.late],
             "queued": [queue_row(queue) for queue in session.own_queues(message.get("carries"))],
         }

@@ -21,6 +21,7 @@ from vpnprobe.endpoint.ppp_call import Call
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.run_capture import RunCapture, Scope
 from vpnprobe.endpoint.sending import Nonces, ProbeSender
+from vpnprobe.endpoint.taken_packets import TakenPacketsObserver
 from vpnprobe.errors import CannotRun, DecodeError
 from vpnprobe.evidence.own_queues import OwnQueue
 from vpnprobe.evidence.packet_records import Check, Vantage
@@ -60,6 +61,8 @@ class ClientSession:
     calls: list[Call] = field(default_factory=list)
     run_capture: RunCapture = field(default_factory=RunCapture)
     host_firewall: HostFirewall = field(init=False)
+    taken: TakenPacketsObserver | None = None
+    """What this host takes of what comes; None: the wire is not watched."""
     pacer: Pacer = field(init=False)
     """The pace of what its conversations say, as the client has told it."""
     observer: PassiveObserver | None = None
@@ -185,6 +188,8 @@ class ClientSession:
         for timer in (self.closing, self.looking):
             if timer is not None:
                 timer.cancel()
+        if self.taken is not None:
+            self.taken.close()
         if self.capture is not None:
             self.capture.close()
             self.capture = None

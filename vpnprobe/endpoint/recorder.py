@@ -13,12 +13,14 @@ from typing import Final, NamedTuple
 from vpnprobe.conversations.contract import Conversation, Sender
 from vpnprobe.conversations.registry import protocol_of
 from vpnprobe.endpoint.said import Said, taken
+from vpnprobe.endpoint.socket_log import digest_of
 from vpnprobe.evidence.attempts import SYN, port_key
 from vpnprobe.evidence.identify import PacketIdentity
 from vpnprobe.evidence.lateness import Lateness, added
 from vpnprobe.evidence.packet_records import BLOCK, Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, Refusal
 from vpnprobe.evidence.statistics import LEAST_TRIALS
+from vpnprobe.evidence.taken import NOTHING_TAKEN
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Datagram, Endpoint, NetworkStack
 from vpnprobe.wire.nonce import Purpose
@@ -58,6 +60,10 @@ class Recorder:
         self.attempts_over: set[tuple[Check, str]] = set()
         """Those of them that did not come up and are waited for no more."""
         self.said = Said()
+        self.said_as: dict[str, PacketRecord] = {}
+        """By the digest of a datagram that a conversation sent: its record. The other end may have got it and be unable to read it."""
+        self.taken = NOTHING_TAKEN
+        """What this end's own firewall took in part: told at the end of a run."""
         self._block: int | None = None
         self.withheld: Counter[Check] = Counter()
         """Packets that the kernel refused to send: they have not left, and are no trials of the path."""
@@ -207,6 +213,8 @@ class Recorder:
                     self.withheld[asked] += 1
                 if took and data is not None:
                     self.said.keep(asked, name, key, data)
+                    if asked.transport is Transport.UDP and not self.dropped:
+                        self.said_as[digest_of(data)] = self.packet_records[-1]
             else:
                 self.received(asked, key, message=name, size=step.size, source=remote, detail=detail)
 
@@ -242,4 +250,5 @@ class Recorder:
             sees_raw=sees_raw,
             late=self.late,
             given_up=dict(self.given_up),
+            taken=self.taken,
         )

@@ -62,16 +62,19 @@ def read_check(row: object) -> Check:
 
 def kept_row(kept: Kept) -> Row:
     """Of the server's own firewall alone: it is asked about nothing else."""
-    return [kept.leaving, kept.protocol, kept.port, kept.version]
+    row = [kept.leaving, kept.protocol, kept.port, kept.version]
+    return [*row, True] if kept.in_part else row
 
 
 def read_kept(row: object) -> Kept:
     """Raises DecodeError and nothing else."""
-    leaving, protocol, port, version = fields_of(row, "kept", 4)
-    if not isinstance(leaving, bool):
+    leaving, protocol, port, version, *rest = fields_of(row, "kept", 4, 5)
+    if not isinstance(leaving, bool) or rest not in ([], [True]):
         raise DecodeError("leaving", 0, "is neither true nor false")
     number = None if port is None else whole_number(port, "port", 1, 65535)
-    return Kept(leaving, one_of(Transport, protocol, "protocol").value, number, version=whole_number(version, "version", 4, 6))
+    return Kept(
+        leaving, one_of(Transport, protocol, "protocol").value, number, version=whole_number(version, "version", 4, 6), in_part=bool(rest)
+    )
 
 
 def read_mends(kept: Sequence[Kept], manager: object, commands: object) -> Mends:

@@ -151,6 +151,7 @@ CHECKS: Final[tuple[CheckSpec, ...]] = (
     CheckSpec("path", "outage", Kind.FACT, "The whole path was silent"),
     CheckSpec("path", "late", Kind.FACT, "An end was late"),
     CheckSpec("path", "own-queue", Kind.FACT, "Lost behind the probes' own packets"),
+    CheckSpec("path", "own-firewall", Kind.FACT, "Taken in part by an end's own firewall", (*EITHER, Transport.GRE, Transport.ESP)),
     CheckSpec("path", "routes", Kind.FACT, "The two directions' routes"),
     CheckSpec("path", "echo", Kind.FACT, "ICMP echo", (Transport.ICMP,), observed=False),
     CheckSpec("path", "control", Kind.FACT, "Control connection", TCP, observed=False),

@@ -12,9 +12,12 @@ from typing import Any, Final
 
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence.check_rows import check_row, fields_of, kept_row, one_of, read_check, read_kept, read_mends, text_of, whole_number
+from vpnprobe.evidence.checks import Kind, kind_of
 from vpnprobe.evidence.decoy_streams import TURNS, DecoyStream
-from vpnprobe.evidence.packet_records import Check
+from vpnprobe.evidence.judging.taken import arrived
+from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState
+from vpnprobe.evidence.taken import NOTHING_TAKEN, TakenPackets, read_taken, taken_row
 from vpnprobe.firewall.mending import NOTHING, Mends
 from vpnprobe.observations.schema import Transport
 
@@ -29,6 +32,8 @@ class Circumstances:
 
     dropped_on_input: frozenset[Check] = frozenset()
     dropped_on_output: frozenset[Check] = frozenset()
+    taken: TakenPackets = NOTHING_TAKEN
+    """Of what is taken by name only messages of conversations: of the rest the capture shows that it came."""
     firewall: Mends = NOTHING
     ports: Mapping[tuple[Transport, int], PortState] = field(default_factory=dict)
     """Of the server; empty at the client."""
@@ -41,12 +46,13 @@ class Circumstances:
     @property
     def worth_a_note(self) -> bool:
         """Whether a reader of the capture would come to something else without it."""
-        taken = any(state is not PortState.OURS for state in self.ports.values())
-        return bool(self.dropped_on_input or self.dropped_on_output or self.firewall.commands or taken or self.trains or self.decoy_streams)
+        others = any(state is not PortState.OURS for state in self.ports.values())
+        kept = self.dropped_on_input or self.dropped_on_output or self.taken.parts or self.firewall.commands
+        return bool(kept or others or self.trains or self.decoy_streams)
 
     def added_to(self, record: EndRecord) -> EndRecord:
         """The record of this end's capture with what the capture does not show."""
-        return replace(record, dropped_on_input=self.dropped_on_input, dropped_on_output=self.dropped_on_output)
+        return replace(record, dropped_on_input=self.dropped_on_input, dropped_on_output=self.dropped_on_output, taken=self.taken)
 
     def told(self, facts: PathFacts, host: str) -> PathFacts:
         """The facts with what this end, `client` or `server`, knew."""
@@ -59,12 +65,12 @@ class Circumstances:
 
 def of_end(host: str, record: EndRecord, facts: PathFacts) -> Circumstances:
     """Those of one end of a run, `client` or `server`."""
-    firewall = facts.firewalls.get(host, NOTHING)
+    firewall, record = facts.firewalls.get(host, NOTHING), arrived(record)
+    said = tuple(one for one in record.taken.packets if kind_of(one.check) is Kind.CONVERSATION)
+    kept = (record.dropped_on_input, record.dropped_on_output, replace(record.taken, packets=said), firewall)
     if host == "client":
-        return Circumstances(
-            record.dropped_on_input, record.dropped_on_output, firewall, trains=facts.trains, decoy_streams=facts.decoy_streams
-        )
-    return Circumstances(record.dropped_on_input, record.dropped_on_output, firewall, facts.ports, facts.programs)
+        return Circumstances(*kept, trains=facts.trains, decoy_streams=facts.decoy_streams)
+    return Circumstances(*kept, facts.ports, facts.programs)
 
 
 def note(circumstances: Circumstances) -> str:
@@ -75,6 +81,8 @@ def note(circumstances: Circumstances) -> str:
     told = {
         "dropped_on_input": sorted(map(check_row, circumstances.dropped_on_input), key=repr),
         "dropped_on_output": sorted(map(check_row, circumstances.dropped_on_output), key=repr),
+        "taken": [taken_row(part) for part in circumstances.taken.parts],
+        "taken_messages": [[s.vantage.value, check_row(s.check), s.key, s.message] for s in circumstances.taken.packets],
         "firewall": circumstances.firewall.manager,
         "at_server": any(one.at_server for one in kept),
         "kept": [kept_row(one) for one in kept],
@@ -100,6 +108,10 @@ def read_note(comment: str) -> Circumstances | None:
         return Circumstances(
             frozenset(map(read_check, _rows(told, "dropped_on_input"))),
             frozenset(map(read_check, _rows(told, "dropped_on_output"))),
+            TakenPackets(
+                tuple(map(read_taken, _rows({"taken": [], **told}, "taken"))),
+                tuple(map(_taken_message, _rows({"taken_messages": [], **told}, "taken_messages"))),
+            ),
             read_mends(kept, told.get("firewall"), told.get("commands")),
             {_port(row): one_of(PortState, row[2], "state") for row in _rows(told, "ports")},
             {_port(row): text_of(row[2], "program") for row in _rows(told, "programs")},
@@ -124,6 +136,12 @@ def _decoy_streams(rows: Iterable[object]) -> dict[int, tuple[DecoyStream, ...]]
         number = whole_number(port, "port", 1, 65535)
         found[number] = (*found.get(number, ()), DecoyStream(whole_number(answered, "turns", 0, len(TURNS)), closed is True))
     return found
+
+
+def _taken_message(row: object) -> PacketRecord:
+    end, check, key, message = fields_of(row, "taken message", 4)
+    key, message = text_of(key, "key"), text_of(message, "message")
+    return PacketRecord(one_of(Vantage, end, "end"), Movement.RECEIVED, 0.0, read_check(check), key, message)
 
 
 def _port(row: object) -> tuple[Transport, int]:

@@ -29,6 +29,7 @@ from vpnprobe.evidence.judging.facts import (
 from vpnprobe.evidence.judging.named import with_named_failures
 from vpnprobe.evidence.judging.number import numbers
 from vpnprobe.evidence.judging.packets import packets
+from vpnprobe.evidence.judging.taken import taken_rows
 from vpnprobe.evidence.judging.translation import address_translation, helpers
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import EndRecord, PathFacts
@@ -70,6 +71,7 @@ def judge(client: EndRecord, server: EndRecord, facts: PathFacts) -> list[Observ
         *outages_of(judgement),
         *late_ends(judgement),
         *own_queues(judgement),
+        *taken_rows(judgement.ends, facts),
         *address_translation(judgement),
         *rewriting,
         *routes(judgement),

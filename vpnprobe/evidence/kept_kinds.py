@@ -17,7 +17,9 @@ def kept_kinds(host: str, record: EndRecord, refusals: Iterable[Refusal], addres
     comes = Direction.S2C if host == "client" else Direction.C2S
     refused = [refusal for refusal in refusals if address is not None and refusal.by == address]
     silent = [*_unanswered(record)] if host == "server" else []
+    in_part = [Check("", "", part.transport, part.port) for part in record.taken.parts]
     found = [
+        *(kept_kind(host, check, leaving=False, in_part=True) for check in in_part),
         *(kept_kind(host, check, leaving=False) for check in (*_sorted(record.dropped_on_input), *silent)),
         *(kept_kind(host, check, leaving=True) for check in (*_sorted(record.dropped_on_output), *silent)),
         *(kept_kind(host, refusal.check, leaving=refusal.direction is not comes) for refusal in refused),

@@ -17,6 +17,7 @@ from vpnprobe.evidence.own_queues import OwnQueue
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
 from vpnprobe.evidence.rates import RateLimit
 from vpnprobe.evidence.statistics import ERROR_BOUND, Background
+from vpnprobe.evidence.taken import NOTHING_TAKEN, TakenPackets
 from vpnprobe.firewall.mending import Kept, Mends
 from vpnprobe.observations.schema import Direction, Transport
 
@@ -73,6 +74,8 @@ class EndRecord:
     """Checks whose packets reached this host's wire and never its agent's socket: its own firewall keeps them."""
     dropped_on_output: frozenset[Check] = frozenset()
     """Checks whose packets its agent sent and its own wire never showed: its own firewall keeps them."""
+    taken: TakenPackets = NOTHING_TAKEN
+    """What its own firewall took, though it let others of their kind in."""
     ahead_s: float = 0.0
     """How far its clock is ahead of the client's, seconds: what is taken from its times before they are compared with the client's."""
     sees_raw: bool = True
@@ -219,10 +222,11 @@ class PathFacts:
             return None
         return any(own != self.server_address for own in self.server_own_addresses.values())
 
-    def mend(self, host: str, checks: Iterable[Check], *, leaving: bool) -> dict[str, Any]:
+    def mend(self, host: str, checks: Iterable[Check], *, leaving: bool, in_part: bool = False) -> dict[str, Any]:
         """What a row's detail says of an end's own firewall that keeps packets of these kinds; empty where nothing is known of it."""
         firewall = self.firewalls.get(host, Mends())
-        commands = [line for check in checks for line in firewall.commands.get(kept_kind(host, check, leaving=leaving), ())]
+        kinds = [kept_kind(host, check, leaving=leaving, in_part=in_part) for check in checks]
+        commands = [line for kind in kinds for line in firewall.commands.get(kind, ())]
         told = {"mend": list(dict.fromkeys(commands))} if commands else {}
         return {"firewall": firewall.manager, **told} if firewall.manager else told
 
@@ -239,6 +243,9 @@ class PathFacts:
         return PortState.UNKNOWN if is_existing(check) else self.port_state(*answering_port(check))
 
 
-def kept_kind(host: str, check: Check, *, leaving: bool) -> Kept:
-    """Packets of a check as a firewall tells them apart. `leaving`: they leave the host; else they come to it."""
-    return Kept(leaving, check.transport.value, check.port, host == "server", version=check.family)
+def kept_kind(host: str, check: Check, *, leaving: bool, in_part: bool = False) -> Kept:
+    """Packets of a check as a firewall tells them apart.
+
+    `leaving`: they leave the host; else they come to it. `in_part`: not all are kept.
+    """
+    return Kept(leaving, check.transport.value, check.port, host == "server", version=check.family, in_part=in_part)

@@ -36,13 +36,15 @@ class Kept:
     """By which they come or leave; None: not known."""
     version: int = 4
     """Of IP."""
+    in_part: bool = False
+    """Others like them are let through."""
 
     @property
     def asks(self) -> bool:
         """Whether it goes from the client to the server; else it answers."""
         return self.leaving is not self.at_server
 
-    def packets(self, state: str) -> list[Packet]:
+    def packets(self, state: str, *, in_part: bool = False) -> list[Packet]:
         """Such a packet at each hook that it meets."""
         return [
             Packet(
@@ -55,6 +57,7 @@ class Kept:
                 dport=self.port if self.asks else None,
                 sport=None if self.asks else self.port,
                 apart_from=frozenset({"lo"}),
+                in_part=in_part,
             )
             for hook in (LEAVING if self.leaving else COMING)
         ]
@@ -64,9 +67,10 @@ def commands(state: FirewallState, kept: Kept) -> tuple[str, ...]:
     """Lines for a shell, as root. Empty: nothing that was read keeps such packets."""
     if not state.read:
         return _unread(state, kept)
-    for connection in STATES[kept.asks]:
-        if found := tuple(dict.fromkeys(_all(state, kept, kept.packets(connection)))):
-            return found
+    for in_part in (False, True) if kept.in_part else (False,):
+        for connection in STATES[kept.asks]:
+            if found := tuple(dict.fromkeys(_all(state, kept, kept.packets(connection, in_part=in_part)))):
+                return found
     return ()
 
 

@@ -80,6 +80,8 @@ class Packet:
     icmp_type: str | None = None
     apart_from: frozenset[str] = frozenset()
     """Devices that one which is not known is none of."""
+    in_part: bool = False
+    """Some packets like it are known to be dropped and others to pass: then it is what looks at more than headers that drops them."""
 
     def value(self, field: Field) -> Value | None:
         """None: not known."""
@@ -181,6 +183,11 @@ class Rule:
         """Whether a packet fits."""
         return min((condition.answer(packet) for condition in self.conditions), default=Answer.YES)
 
+    def looks_deeper(self, packet: Packet) -> bool:
+        """Whether a packet fits but for what is not looked into: its size, chance, a limit on rate."""
+        known = [condition for condition in self.conditions if condition.field is not Field.OTHER]
+        return len(known) < len(self.conditions) and all(condition.answer(packet) is Answer.YES for condition in known)
+
 
 @dataclass(frozen=True, slots=True)
 class Chain:
@@ -270,7 +277,7 @@ def _step(table: Table, chain: Chain, rule: Rule, packet: Packet) -> _Outcome | 
         case Verdict.ACCEPT:
             return Verdict.ACCEPT if answer is Answer.YES else None
         case Verdict.DROP:
-            return Place(chain.name, rule.place) if answer is Answer.YES else None
+            return Place(chain.name, rule.place) if answer is Answer.YES or (packet.in_part and rule.looks_deeper(packet)) else None
         case Verdict.RETURN:
             return _Left(rule.place) if answer is Answer.YES else None
         case _:

@@ -271,7 +271,8 @@ class ProbeContext:
             return
         if self._sync is None or self._sync.done():
             self._sync = asyncio.get_running_loop().create_task(self._refresh())
-            self._sync.add_done_callback(_noted)
+            # Whoever waits gets the error; where nobody does any more, it is none.
+            self._sync.add_done_callback(lambda task: None if task.cancelled() else task.exception())
         await asyncio.shield(self._sync)
 
     async def _refresh(self) -> None:
@@ -387,11 +388,6 @@ def ready(send_one: SendOne) -> Ready:
         return PAYLOAD_BYTES, send_one
 
     return made
-
-
-def _noted(task: "asyncio.Task[None]") -> None:
-    """Whoever waits gets the error; where nobody does any more, it is none."""
-    _ = task.cancelled() or task.exception()
 
 
 async def gather_all(tasks: Sequence[Awaitable[None]]) -> None:

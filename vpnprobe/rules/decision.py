@@ -11,7 +11,7 @@ from vpnprobe.observations.schema import Feasibility, Observation, Recommendatio
 from vpnprobe.rules.model import RuleSet
 from vpnprobe.rules.ranking import Ranked, Wishes, check_wishes, rank, recommend
 from vpnprobe.rules.real_client import with_real_client
-from vpnprobe.rules.sentences import filled
+from vpnprobe.rules.sentences import filled, mend
 from vpnprobe.rules.silences import silence_reasons, silent_often
 from vpnprobe.rules.verdicts import Judgement, judge, with_control_port
 
@@ -113,6 +113,7 @@ PATH_DETAILS: Final = {
     "outage": ("from_s", "to_s"),
     "late": ("end", "late_s", "set_aside"),
     "own-queue": ("set_aside",),
+    "own-firewall": ("reason",),
     "routes": ("c2s", "s2c"),
 }
 """Checks of the path that are warned of, by a remark of the same name, with what of their details goes into it."""
@@ -124,8 +125,12 @@ def _told_of_path(rows: Sequence[Observation], rules: RuleSet) -> list[str]:
     found = sorted((row for row in rows if row.probe == "path" and row.check in PATH_DETAILS and row not in often), key=lambda row: row.id)
     return [
         *(reason.text for reason in silence_reasons(often, rules)),
-        *(filled(rules.remarks[row.check], {name: str(row.detail.get(name)) for name in PATH_DETAILS[row.check]}) for row in found),
+        *(filled(rules.remarks[row.check], {**_path_details(row), "mend": mend([row])}) for row in found),
     ]
+
+
+def _path_details(row: Observation) -> dict[str, str]:
+    return {name: str(row.detail.get(name)) for name in PATH_DETAILS[row.check]}
 
 
 def _slow_line(rows: Sequence[Observation], rules: RuleSet) -> list[str]:

@@ -74,6 +74,7 @@ REMARK_KEYS: Final = (
     "outages",
     "late",
     "own-queue",
+    "own-firewall",
     "routes",
     "slow-line",
     "wrap",

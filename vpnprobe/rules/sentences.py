@@ -197,7 +197,7 @@ def why(value: Value, rules: RuleSet) -> str:
                 rules.why[key],
                 {
                     "reason": _reasons([row for row in fits if row.outcome is Outcome.SKIPPED] or fits),
-                    "mend": _mend(fits),
+                    "mend": mend(fits),
                     "program": _programs(fits),
                     "sent": _sent(fits),
                     "came": str(sum(int(row.detail.get("arrived_at_server") or 0) for row in fits)),
@@ -217,7 +217,7 @@ def _reasons(rows: Iterable[Observation]) -> str:
     return listed(dict.fromkeys(str(row.detail.get("reason") or "no reason given") for row in rows))
 
 
-def _mend(rows: Sequence[Observation]) -> str:
+def mend(rows: Sequence[Observation]) -> str:
     """What lets the first of them through, and where it has to be run; empty where it is not known."""
     for row in rows:
         commands = row.detail.get("mend")

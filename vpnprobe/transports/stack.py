@@ -78,6 +78,8 @@ class Datagram:
     at: float
     """`NetworkStack.now()` at arrival, seconds."""
     ttl: int | None = None
+    overflowed: bool = False
+    """The kernel has dropped others before it, which the socket's buffer did not hold."""
 
 
 @dataclass(frozen=True, slots=True)

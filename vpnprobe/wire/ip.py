@@ -78,6 +78,13 @@ def checksum_fits(source: Address, destination: Address, protocol: int, data: by
     return _sum_with_pseudo_header(source, destination, protocol, data) == 0xFFFF
 
 
+def is_partial_checksum(source: Address, destination: Address, protocol: int, data: bytes) -> bool:
+    """Whether a UDP datagram carries the sum of its pseudo-header alone, which the network card was to finish: on its host and between
+    virtual machines it is captured so."""
+    number = int(source) + int(destination) + protocol + len(data)
+    return int.from_bytes(data[6:8], "big") == (number % 0xFFFF or 0xFFFF)
+
+
 def with_checksum(source: Address, destination: Address, protocol: int, data: bytes, *, offset: int) -> bytes:
     """A whole TCP segment or UDP datagram, whose checksum stands as zero at `offset`, with the right one."""
     checksum = 0xFFFF - _sum_with_pseudo_header(source, destination, protocol, data)

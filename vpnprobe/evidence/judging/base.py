@@ -19,6 +19,7 @@ from vpnprobe.evidence.existing_sessions import under_clients_checks
 from vpnprobe.evidence.judging import passed_over
 from vpnprobe.evidence.judging.order import after_server
 from vpnprobe.evidence.judging.remembered import Remembered
+from vpnprobe.evidence.judging.taken import arrived
 from vpnprobe.evidence.judging.times import clock_margin_s, flights_s, late_ends
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.outages import Fate, Outage, outages, shared
@@ -74,7 +75,7 @@ class Judge:
     ) -> None:
         """`remembered`: what earlier judgements of the run worked out, brought up to date; None: everything is worked out afresh."""
         before = remembered.counts if remembered is not None else None
-        client, server = (without_trains(end, facts.trains) for end in (client, server))
+        client, server = (without_trains(arrived(end), facts.trains) for end in (client, server))
         server = under_clients_checks(client, under_clients_keys(client, server))
         if times:
             server, facts = on_one_clock(client, server, facts)

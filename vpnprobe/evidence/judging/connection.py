@@ -7,6 +7,7 @@ from typing import Any, Final
 from vpnprobe.evidence.attempts import SYN, SYN_ACK, unattributed
 from vpnprobe.evidence.checks import is_existing
 from vpnprobe.evidence.judging.base import Counted, Judge
+from vpnprobe.evidence.judging.taken import of_conversation, stopped
 from vpnprobe.evidence.packet_counts import PacketCounts, round_trip_ms
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import PortState
@@ -75,6 +76,8 @@ def _silent(judge: Judge, check: Check, found: Observation, counts: PacketCounts
         if judge.kept_by_host(check, way):
             kept = replace(found, outcome=Outcome.NO_ANSWER, detail={**found.detail, "lost_direction": way.value})
             return judge.refused_or(kept, check, way)
+    if (part := of_conversation(check, judge.ends)) is not None:
+        return stopped(found, *part, judge.facts)
     there = counts.count(Direction.C2S, SYN)
     arrived, told = bool(there.received), _arrivals_are_told(judge, check)
     if not arrived and told and judge.refusal(check, Direction.C2S) is not None:

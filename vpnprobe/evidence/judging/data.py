@@ -14,6 +14,7 @@ from typing import Final
 from vpnprobe.evidence.departures import asked_for
 from vpnprobe.evidence.judging.base import WAYS, Judge
 from vpnprobe.evidence.judging.data_runs import MOST_SIZES, Bound, DataLimit, DataPacket, DataRun
+from vpnprobe.evidence.judging.taken import of_conversation, stopped
 from vpnprobe.evidence.judging.times import clock_margin_s, flights_s
 from vpnprobe.evidence.naming import form_detail
 from vpnprobe.evidence.packet_counts import Count
@@ -67,9 +68,14 @@ def _one_way(judge: Judge, check: Check, way: Direction, count: Count) -> Observ
     detail = {**form_detail(check), **run.detail(left=counted.sent is not None, came=counted.received is not None)}
     detail |= {"round_trip": True} if count.sent and not witnessed else {}
     found = judge.blank(check, way, replace(counted, sent=len(run.packets)) if counted.sent is not None else counted, detail)
+    part = of_conversation(check, judge.ends) if run.stream else None
+    if not count.received and part is not None:
+        return stopped(found, *part, judge.facts)
     if not count.received:
         return judge.not_received(found, check, way, [trial.departure for trial in run.trials])
     suspected = None if judge.kept_by_host(check, way) else run.limit(_bound(judge, way, stream=run.stream), 1.0)
+    if part is not None and (suspected is not None or run.stalls):
+        return stopped(found, *part, judge.facts)
     limit = suspected if suspected is not None and suspected.error_bound <= judge.facts.error_bound else None
     if suspected is not None and suspected.outcome is Outcome.BLOCKED and not (limit is not None and witnessed):
         return replace(found, error_bound=suspected.error_bound if witnessed else None)

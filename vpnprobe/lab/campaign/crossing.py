@@ -181,7 +181,7 @@ def _planted(met: _Meeting, hook: Hook) -> Iterator[tuple[Filter, float]]:
 
 def _obstacle(met: _Meeting, planted: Filter, share: float, *, host: str = "") -> Obstacle:
     """What comes in fragments: those without ports are a flow of their own."""
-    causes = _causes_of_host(planted) if host else causes_of(planted, met.kind)
+    causes = frozenset({Cause.HOST_FIREWALL}) if host else causes_of(planted, met.kind)
     causes |= {Cause.SIZE} if not host and met.fragmented and planted.flow_share < SURE else frozenset()
     hidden = met.kind.merged and bool(planted.payload)
     share *= planted.probability * planted.flow_share * (EVEN if hidden else SURE)
@@ -189,7 +189,7 @@ def _obstacle(met: _Meeting, planted: Filter, share: float, *, host: str = "") -
         met.position,
         planted.hook is Hook.PREROUTING,
         share,
-        causes if share >= SURE else causes | {Cause.LOSS},
+        causes if share >= SURE or host else causes | {Cause.LOSS},
         host,
         planted.timed,
         planted.flow_share < SURE,
@@ -198,11 +198,6 @@ def _obstacle(met: _Meeting, planted: Filter, share: float, *, host: str = "") -
         planted.longer_than,
         hidden,
     )
-
-
-def _causes_of_host(planted: Filter) -> frozenset[Cause]:
-    size = {Cause.SIZE} if planted.longer_than is not None else set[Cause]()
-    return frozenset({Cause.HOST_FIREWALL, *size})
 
 
 def _at_host(met: _Meeting, hook: Hook) -> Iterator[Obstacle]:

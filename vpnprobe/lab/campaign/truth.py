@@ -6,7 +6,7 @@ that are cut pass until they are.
 Invariant: nothing that a probe saw comes in here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import reduce
@@ -104,10 +104,10 @@ class _Crossed:
 
     @property
     def loss(self) -> float:
-        """TCP repeats what is lost."""
+        """TCP repeats what is lost, and what an end's own firewall takes has arrived."""
         if self.step.kind.protocol == TCP:
             return 0.0
-        return 1 - reduce(lambda passing, obstacle: passing * (1 - obstacle.share), self.by_chance, 1.0)
+        return 1 - reduce(lambda passing, obstacle: passing * (1 - obstacle.share), _of_path(self.by_chance), 1.0)
 
     @property
     def too_small(self) -> list[Obstacle]:
@@ -117,8 +117,8 @@ class _Crossed:
 
     @property
     def limit(self) -> int:
-        """Bytes of the largest packet of the kind that passes; `SEGMENT`: nothing takes the larger ones untold."""
-        return min((obstacle.longer_than or 0 for obstacle in self.too_small), default=SEGMENT)
+        """Bytes of the largest packet of the kind that arrives; `SEGMENT`: nothing on the path takes the larger ones untold."""
+        return min((obstacle.longer_than or 0 for obstacle in _of_path(self.too_small)), default=SEGMENT)
 
 
 def truth_of(topology: Topology, steps: Sequence[Step], *, opened_by: Sequence[Step] = (), hosts: bool = True) -> Truth:
@@ -151,7 +151,7 @@ def truth_of(topology: Topology, steps: Sequence[Step], *, opened_by: Sequence[S
         max((one.loss for one in crossed if _is_of_same_flow(one.step.kind, crossed[-1].step.kind)), default=0.0),
         min(largest, LARGEST_DATA),
         min((obstacle.after_packets or 0 for _, obstacle in cut), default=None),
-        any(obstacle.timed or obstacle.by_flow or obstacle.per_s is not None or _until_told(obstacle) for obstacle in met),
+        any(obstacle.timed or obstacle.by_flow or obstacle.per_s is not None or _until_told(obstacle) for obstacle in _of_path(met)),
         min((obstacle.per_s for obstacle in met if obstacle.per_s is not None), default=None),
         is_slow(topology),
         ends_alone=all(obstacle.host for obstacle in (*too_large, *unlucky)),
@@ -187,6 +187,11 @@ def _opened_to(topology: Topology, opening: PacketKind, *, hosts: bool) -> int:
 def _obstacles(topology: Topology, kind: PacketKind, way: Direction, opened_to: int, *, hosts: bool) -> tuple[Obstacle, ...]:
     found = obstacles(topology, kind, way, opened_to=opened_to)
     return tuple(obstacle for obstacle in found if hosts or not obstacle.host)
+
+
+def _of_path(obstacles: Iterable[Obstacle]) -> list[Obstacle]:
+    """Those that are no end's own firewall, which is told by itself and is no limit of the path's."""
+    return [obstacle for obstacle in obstacles if not obstacle.host]
 
 
 def _is_of_same_flow(one: PacketKind, other: PacketKind) -> bool:

@@ -213,18 +213,20 @@ class SimulatedStack:
         program = self._program
         if program is None:
             return on_datagram
-        now, waiting = self._host.events.now, 0
+        now, waiting, overflowed = self._host.events.now, 0, False
 
         def read(datagram: Datagram) -> None:
             nonlocal waiting
             waiting -= 1
-            on_datagram(replace(datagram, at=now()))
+            on_datagram(replace(datagram, at=now(), overflowed=overflowed))
 
         def arrive(datagram: Datagram) -> None:
-            nonlocal waiting
+            nonlocal waiting, overflowed
             if waiting < BUFFERED:
                 waiting += 1
                 program.call(lambda: read(datagram))
+            else:
+                overflowed = True
 
         return arrive
 

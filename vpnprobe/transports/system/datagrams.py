@@ -47,6 +47,8 @@ class Arrival(NamedTuple):
     data: bytes
     source: Endpoint
     ttl: int | None
+    overflowed: bool = False
+    """Whether the kernel says that it dropped others before it, for want of room."""
 
 
 class DatagramSocket:
@@ -76,6 +78,7 @@ class DatagramSocket:
         )
         self._sock.setsockopt(level, ttl, 1)
         self._sock.setsockopt(level, packet_info, 1)
+        self._sock.setsockopt(socket.SOL_SOCKET, linux.SO_RXQ_OVFL, 1)
         if self._on_refused is not None:
             self._sock.setsockopt(level, errors, 1)
 
@@ -146,7 +149,7 @@ class DatagramSocket:
             self._sources.move_to_end(source.address)
             if len(self._sources) > _SOURCES:
                 self._sources.popitem(last=False)
-        self._on_arrival(Arrival(data, source, linux.hops(ancillary)))
+        self._on_arrival(Arrival(data, source, linux.hops(ancillary), linux.overflowed(ancillary)))
 
     def _read_errors(self, on_refused: Callable[[Endpoint], None]) -> None:
         with contextlib.suppress(BlockingIOError, InterruptedError):

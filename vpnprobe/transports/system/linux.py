@@ -27,6 +27,7 @@ MSG_ERRQUEUE: Final = 0x2000
 SO_ATTACH_FILTER: Final = 26
 SO_RCVBUFFORCE: Final = 33
 SO_TIMESTAMPNS: Final = 35
+SO_RXQ_OVFL: Final = 40
 SOL_PACKET: Final = 263
 PACKET_STATISTICS: Final = 6
 PACKET_OTHERHOST: Final = 3
@@ -89,6 +90,11 @@ def arrived_at(ancillary: Ancillary) -> IPv4Address | IPv6Address | None:
         if (level, kind) == (SOL_IPV6, IPV6_PKTINFO) and len(data) >= 20:
             return IPv6Address(data[:16])
     return None
+
+
+def overflowed(ancillary: Ancillary) -> bool:
+    """Whether the kernel has dropped messages of this socket, since its buffer did not hold them."""
+    return any((level, kind) == (socket.SOL_SOCKET, SO_RXQ_OVFL) and any(data) for level, kind, data in ancillary)
 
 
 def with_ttl(ttl: int, version: int) -> tuple[int, int, bytes]:

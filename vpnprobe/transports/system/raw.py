@@ -53,11 +53,11 @@ def _stripped(arrival: Arrival, now: float) -> Datagram | None:
     header = (packet[0] & 0x0F) * 4
     if not _SHORTEST_HEADER <= header <= len(packet):
         return None
-    return Datagram(packet[header:], Endpoint(arrival.source.address, 0), now, packet[8])
+    return Datagram(packet[header:], Endpoint(arrival.source.address, 0), now, packet[8], arrival.overflowed)
 
 
 def _whole(arrival: Arrival, now: float) -> Datagram:
-    return Datagram(arrival.data, Endpoint(arrival.source.address, 0), now, arrival.ttl)
+    return Datagram(arrival.data, Endpoint(arrival.source.address, 0), now, arrival.ttl, arrival.overflowed)
 
 
 class PacketSender:

@@ -73,7 +73,7 @@ class SystemUdpPort:
         clock: Callable[[], float],
     ) -> None:
         def arrived(arrival: Arrival) -> None:
-            on_datagram(Datagram(arrival.data, arrival.source, clock(), arrival.ttl))
+            on_datagram(Datagram(arrival.data, arrival.source, clock(), arrival.ttl, arrival.overflowed))
 
         self._sockets = {
             version: DatagramSocket(sock, version=version, on_arrival=arrived, on_refused=on_refused)

@@ -1,0 +1,44 @@
+"""What an end's own firewall takes in part, as the server agent tells it, and what either end sent that the other cannot read."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from vpnprobe.agents.records import packed, packet_record_row, read_all, read_known, read_packet_record, unpacked
+from vpnprobe.agents.sessions import ClientSession
+from vpnprobe.evidence.packet_records import PacketRecord, Vantage
+from vpnprobe.evidence.taken import TakenPackets, read_taken, read_unnamed, taken_row, unnamed_row
+from vpnprobe.observations.schema import Transport
+
+MOST_ASKED: Final = 4096
+"""Datagrams that are named at once."""
+
+
+def taken_rows(session: ClientSession, unnamed: object) -> dict[str, Any]:
+    """The server's part of an answer. `unnamed`: digests of what the client's firewall took, which the server is to name.
+
+    Empty where that is no list: a run asks at its end alone.
+    """
+    if not isinstance(unnamed, list):
+        return {}
+    tcp_ports = {port for transport, port in session.ports if transport is Transport.TCP}
+    found, recorder = session.taken.found(tcp_ports) if session.taken is not None else TakenPackets(), session.recorder
+    known = [(digest, recorder.said_as[digest]) for digest in map(str, unnamed[:MOST_ASKED]) if digest in recorder.said_as]
+    return {
+        "taken": [taken_row(part) for part in found.parts],
+        "taken_packets": packed([packet_record_row(one) for one in found.packets]),
+        "taken_unnamed": [unnamed_row(one) for one in found.unnamed[:MOST_ASKED]],
+        "named": [[digest, packet_record_row(sent)] for digest, sent in known],
+    }
+
+
+def read_taken_rows(answer: Mapping[str, Any], unknown: set[str]) -> tuple[TakenPackets, dict[str, PacketRecord]]:
+    """What the server's firewall took, and by digest what the server names. Raises DecodeError."""
+    parts = tuple(read_all(answer.get("taken", []), read_taken))
+    rows = read_known(unpacked(answer.get("taken_packets", [])), read_packet_record, unknown)
+    packets = tuple(row for row in rows if row is not None and row.vantage is Vantage.SERVER)
+    unnamed = tuple(read_all(answer.get("taken_unnamed", []), read_unnamed))
+    told = answer.get("named", [])
+    pairs = told if isinstance(told, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in told) else []
+    names = read_known([pair[1] for pair in pairs], read_packet_record, unknown)
+    known = {str(pair[0]): name for pair, name in zip(pairs, names, strict=True) if name is not None}
+    return TakenPackets(parts, packets, unnamed), known

@@ -1,0 +1,161 @@
+"""What this host's own firewall takes of the TCP segments that come.
+
+A kernel acknowledges at once, or within a fifth of a second, what comes in order, whatever its programs do. So a segment that stands in
+this end's own capture where the next was due, and comes again later though no acknowledgment of it has left in between, never came to the
+kernel: this host took it. An acknowledgment that the path loses has left, and shows in the capture.
+
+Not counted: what comes while no room is advertised, on connections of which nothing was acknowledged yet at the server (a listener whose
+queue is full drops such segments), and what is out of order or broken.
+"""
+
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from vpnprobe.errors import DecodeError
+from vpnprobe.evidence.packet_records import Vantage
+from vpnprobe.evidence.statistics import LEAST_TRIALS
+from vpnprobe.evidence.taken import Taken
+from vpnprobe.observations.schema import Transport
+from vpnprobe.transports.stack import Packet
+from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment, checksum_fits, is_partial_checksum
+
+ACKNOWLEDGED_WITHIN_S: Final = 0.3
+"""Kernels delay an acknowledgment by a fifth of a second at most (RFC 9293 section 3.8.6.3 allows half of one)."""
+MOST_CONNECTIONS: Final = 4096
+"""The oldest is forgotten."""
+HALF: Final = 1 << 31
+IPV4_HEADER: Final = 20
+IPV4_PROTOCOL_AT: Final = 9
+
+
+@dataclass(slots=True)
+class _Due:
+    """The segment that came where the next was due."""
+
+    sequence: int
+    at: float
+    """Unix time at which it last came."""
+    size: int
+    """Bytes of the IP packet."""
+
+
+@dataclass(slots=True)
+class _Connection:
+    """What comes in one connection."""
+
+    acknowledged: int | None = None
+    """The next byte that is due, as the last acknowledgment that left said; None: none has left."""
+    first: int | None = None
+    """What the first acknowledgment said."""
+    room: bool = True
+    over: bool = False
+    due: _Due | None = None
+
+
+@dataclass(slots=True)
+class _Counts:
+    """Of one port of the server's."""
+
+    taken: int = 0
+    came: int = 0
+    smallest_taken: int = 0
+    largest_let_in: int = 0
+
+
+class TakenSegments:
+    """Listens to a run capture."""
+
+    def __init__(self, vantage: Vantage) -> None:
+        self._at_server = vantage is Vantage.SERVER
+        self._connections: dict[tuple[int, int], _Connection] = {}
+        """By this host's port and the other end's."""
+        self._counts: dict[int, _Counts] = {}
+
+    def __call__(self, packet: Packet) -> None:
+        """Notes a segment."""
+        data = packet.data
+        if packet.cut or len(data) < IPV4_HEADER or data[0] >> 4 != 4 or data[IPV4_PROTOCOL_AT] != IpProtocol.TCP:
+            return
+        try:
+            ip = IPv4Packet.decode(data)
+            segment = TcpSegment.decode(ip.payload) if ip.first_fragment and not ip.more_fragments and not ip.truncated else None
+        except DecodeError:
+            return
+        if segment is not None:
+            self._left(segment) if packet.outgoing else self._came(segment, ip, packet.at)
+
+    def parts(self, server_ports: Container[int]) -> Iterator[Taken]:
+        """By port, where enough was taken to be told."""
+        for port, counts in self._counts.items():
+            if port in server_ports and counts.taken >= LEAST_TRIALS and counts.came > counts.taken:
+                yield Taken(Transport.TCP, port, counts.taken, counts.came, counts.smallest_taken, counts.largest_let_in)
+
+    def _left(self, segment: TcpSegment) -> None:
+        connection = self._of((segment.source_port, segment.destination_port), begins=segment.has(TcpFlag.SYN))
+        connection.over = connection.over or segment.has(TcpFlag.RST) or segment.has(TcpFlag.FIN)
+        if not segment.has(TcpFlag.ACK):
+            return
+        connection.room = segment.window > 0
+        if connection.first is None:
+            connection.first = segment.acknowledgment
+        connection.acknowledged = segment.acknowledgment
+        due = connection.due
+        if due is not None and not _is_before(segment.acknowledgment, due.sequence + 1):
+            counts = self._counts_of(segment.source_port if self._at_server else segment.destination_port)
+            counts.largest_let_in = max(counts.largest_let_in, due.size)
+            connection.due = None
+
+    def _came(self, segment: TcpSegment, ip: IPv4Packet, at: float) -> None:
+        slot = (segment.destination_port, segment.source_port)
+        connection = self._of(slot, begins=self._at_server and segment.has(TcpFlag.SYN))
+        if segment.has(TcpFlag.RST):
+            connection.over = True
+        if connection.over or not connection.room or not (segment.payload or self._is_answer(segment)) or not _is_unbroken(ip):
+            return
+        counts = self._counts_of(segment.destination_port if self._at_server else segment.source_port)
+        counts.came += 1
+        if not self._is_due(segment, connection):
+            return
+        due = connection.due
+        if due is not None and due.sequence == segment.sequence:
+            if at - due.at < ACKNOWLEDGED_WITHIN_S:
+                return  # Its acknowledgment may be about to leave.
+            counts.taken += 1
+            counts.smallest_taken = min(counts.smallest_taken or due.size, due.size)
+        connection.due = _Due(segment.sequence, at, ip.total_length)
+
+    def _is_answer(self, segment: TcpSegment) -> bool:
+        """Whether it is the answer to a SYN of this host's."""
+        return not self._at_server and segment.has(TcpFlag.SYN) and segment.has(TcpFlag.ACK)
+
+    def _is_due(self, segment: TcpSegment, connection: _Connection) -> bool:
+        if self._is_answer(segment):
+            return connection.acknowledged is None
+        if self._at_server and connection.acknowledged == connection.first:
+            return False
+        return segment.sequence == connection.acknowledged
+
+    def _of(self, slot: tuple[int, int], *, begins: bool) -> _Connection:
+        """`begins`: a new connection between the same ports, unless that is under way."""
+        connection = self._connections.get(slot)
+        if connection is None or (begins and (connection.over or connection.acknowledged is not None)):
+            connection = self._connections[slot] = _Connection()
+            if len(self._connections) > MOST_CONNECTIONS:
+                del self._connections[next(iter(self._connections))]
+        return connection
+
+    def _counts_of(self, port: int) -> _Counts:
+        return self._counts.setdefault(port, _Counts())
+
+
+def _is_before(one: int, other: int) -> bool:
+    """Of sequence numbers, which begin again at zero (RFC 9293 section 3.4)."""
+    return 0 < (other - one) % (2 * HALF) < HALF
+
+
+def _is_unbroken(ip: IPv4Packet) -> bool:
+    protocol = int(IpProtocol.TCP)
+    return checksum_fits(ip.source, ip.destination, protocol, ip.payload) or is_partial_checksum(
+        ip.source, ip.destination, protocol, ip.payload
+    )
