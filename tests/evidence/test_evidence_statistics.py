@@ -115,3 +115,12 @@ def test_losing_all_by_chance_comes_true_where_much_is_lost() -> None:
     assert not lossy.may_lose_all(4)
     assert lossy.may_lose_all(4, ways=10)
     assert not clean.may_lose_all(1)
+
+
+def test_the_chance_of_losing_some_of_many() -> None:
+    path = Background(2, 97)
+    assert path.chance_of_losing(0, 20) == pytest.approx(1.0)
+    assert path.chance_of_losing(5, 5) == pytest.approx(path.chance_of_losing_all(5))
+    by_hand = 1 - (98 * 99) / (101 * 102) - 2 * 3 * 98 / (101 * 102)  # Of two packets of a Beta(3, 98) none, or one, is lost.
+    assert path.chance_of_losing(2, 2) == pytest.approx(by_hand)
+    assert path.chance_of_losing(10, 40) < 1e-4 < path.chance_of_losing(3, 40)

@@ -48,6 +48,7 @@ from vpnprobe.probes.catalogue import Probe, chosen, ports_of
 from vpnprobe.probes.comparison import with_controls
 from vpnprobe.probes.context import ProbeContext, RawPorts
 from vpnprobe.probes.first_traces import FirstTraces
+from vpnprobe.probes.in_quiet import ask_in_quiet
 from vpnprobe.probes.rate_trains import tell_rates
 from vpnprobe.probes.settings import Settings, WantedPort
 from vpnprobe.transports.stack import Address, Closable, ConnectError, Datagram, NetworkStack, TcpStream
@@ -245,10 +246,10 @@ class ClientRun:
             await together([*(self._guarded(probe, context) for probe in probes), *measuring])
         if peer is not None:
             peer.prepare_handover()
+        await ask_in_quiet(context)
         await tell_rates(context)
         if self.second_opinion is not None:
-            scanned = fit_to_scan(wanted, context)
-            by_transport = ([port for port in scanned if port.transport is kind] for kind in (Transport.TCP, Transport.UDP))
+            by_transport = ([p for p in fit_to_scan(wanted, context) if p.transport is kind] for kind in (Transport.TCP, Transport.UDP))
             self.opinions = [asyncio.get_running_loop().create_task(self.second_opinion(some)) for some in by_transport if some]
         silent = {"silent", "unreachable"} & {name.code for name in context.named_failures}
         if self.tap is not None and (silent or not self.settings.only_existing):

@@ -6,6 +6,7 @@ bad luck alone is its moment E[p^trials], which has a closed form. That number i
 """
 
 from dataclasses import dataclass
+from math import comb, exp, fsum, lgamma, log
 from typing import Final
 
 ERROR_BOUND: Final = 1e-6
@@ -40,6 +41,15 @@ class Background:
             chance *= (self.lost + 1 + trial) / (self.lost + self.passed + 2 + trial)
         return chance
 
+    def chance_of_losing(self, lost: int, sent: int) -> float:
+        """Probability, 0 to 1, that of `sent` independent packets `lost` or more are lost by background loss alone (beta-binomial)."""
+        a, b = self.lost + 1, self.passed + 1
+
+        def chance(k: int) -> float:
+            return exp(log(comb(sent, k)) + _log_beta(a + k, b + sent - k) - _log_beta(a, b))
+
+        return min(1.0, fsum(chance(k) for k in range(lost, sent + 1)))
+
     def may_lose_all(self, trials: int, *, ways: int = 1) -> bool:
         """Whether so many independent packets are all lost now and then by background loss alone. `ways`: how many sets they may be of."""
         return ways * self.chance_of_losing_all(trials) > NOW_AND_THEN
@@ -50,6 +60,10 @@ class Background:
             if self.chance_of_losing_all(trials) <= bound:
                 return trials
         return MOST_TRIALS
+
+
+def _log_beta(a: int, b: int) -> float:
+    return lgamma(a) + lgamma(b) - lgamma(a + b)
 
 
 def round_trip(there: Background, back: Background) -> Background:

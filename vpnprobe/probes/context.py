@@ -118,6 +118,8 @@ class ProbeContext:
     """What suspected kinds are compared with."""
     farewells: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     """What ends a conversation that stays up until the run's end, in the protocol's own words: a server may keep what is left open."""
+    repeats: dict[tuple[Check, Direction], Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    """One trial more of a kind, in a flow of its own (`probes.in_quiet`)."""
     first_traces: FirstTraces = field(default_factory=FirstTraces)
     """Of what has no ports, before the server speaks."""
     tunnels: list[Tunnel] = field(default_factory=list)
@@ -271,8 +273,7 @@ class ProbeContext:
             return
         if self._sync is None or self._sync.done():
             self._sync = asyncio.get_running_loop().create_task(self._refresh())
-            # Whoever waits gets the error; where nobody does any more, it is none.
-            self._sync.add_done_callback(lambda task: None if task.cancelled() else task.exception())
+            self._sync.add_done_callback(lambda task: None if task.cancelled() else task.exception())  # Where nobody waits, it is none.
         await asyncio.shield(self._sync)
 
     async def _refresh(self) -> None:
@@ -324,6 +325,7 @@ class ProbeContext:
 
         `suspected`: it is known already that they may not pass, and the first ones leave beside controls too.
         """
+        self.repeats[check, way] = lambda: send(1, False)
         await send(SUSPECTED_TRIALS if suspected else FIRST_TRIALS, suspected)
         for _ in range(MOST_ROUNDS):
             if not (more := await self.needed(check, way)):

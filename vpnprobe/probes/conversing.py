@@ -258,6 +258,7 @@ async def until_sure(context: ProbeContext, check: Check, attempt: Attempt) -> N
     daemon = context.port_state(check.transport, check.port) is PortState.DAEMON
     gap = DAEMON_GAP_S if daemon else GAP_S
     more, made = FIRST_ATTEMPTS, 0
+    context.repeats[check, Direction.BOTH] = lambda: _unless_gone(attempt(at_once))
     while more > 0:
         beside = made > 0 and context.peer is not None
         await _staggered(context, check, attempt, more, max(gap, PERIOD_S) if beside else gap, beside=beside)

@@ -14,8 +14,9 @@ from vpnprobe.evidence.judge import rows_of
 from vpnprobe.evidence.judging.base import WAYS, Judge
 from vpnprobe.evidence.packet_records import Movement
 from vpnprobe.evidence.rates import RateLimit, Train, rate_limit
-from vpnprobe.observations.schema import Cause, Direction, Outcome, Transport
+from vpnprobe.observations.schema import Cause, Direction, Transport
 from vpnprobe.probes.context import ProbeContext
+from vpnprobe.probes.in_quiet import limited_transports, loses_more_than_the_path
 from vpnprobe.probes.tunnel import Tunnel
 
 TRAINS: Final = 10
@@ -23,8 +24,6 @@ IN_COMPANY: Final = 5
 """Of these, half: then 252 ways to deal the company out are as likely as each other."""
 MOST_SESSIONS: Final = 3
 """That are begun where one does not come up."""
-MORE_THAN_THE_PATH: Final = 4.0
-"""A tunnel is asked about that loses so many times as much as the control connection's own segments."""
 
 
 async def tell_rates(context: ProbeContext) -> None:
@@ -42,22 +41,23 @@ async def tell_rates(context: ProbeContext) -> None:
 
 
 def suspects(context: ProbeContext) -> list[Tunnel]:
-    """Of each protocol the first tunnel over UDP through which data passes, where that is lossy and the path is not as much."""
+    """Of each protocol the first tunnel over UDP through which data passes, where that is lossy and the path is not as much.
+
+    Besides, where anything over UDP is, those whose sessions seem to be cut after a number of packets: a limit on rate looks so.
+    """
     if context.peer is None or context.line.narrow_bytes_per_s is not None:
         return []
     judgement = context.judge()
     first = {sessions.data.probe: sessions for sessions in reversed(context.tunnels) if sessions.passes(judgement)}
-    return [one for one in first.values() if one.data.transport is Transport.UDP and any(_loses(judgement, one, way) for way in WAYS)]
+    over_udp = [one for one in context.tunnels if one.data.transport is Transport.UDP]
+    limited = Transport.UDP in limited_transports(judgement)
+    cut = [one for one in over_udp if limited and any(row.cause is Cause.PACKETS for row in rows_of(judgement, one.data))]
+    lossy = [one for one in over_udp if one in first.values() and any(_loses(judgement, one, way) for way in WAYS)]
+    return [*lossy, *cut]
 
 
-def _loses(judgement: Judge, sessions: Tunnel, way: Direction) -> bool:
-    rows = [row for row in rows_of(judgement, sessions.data) if row.direction is way]
-    if not any((row.outcome, row.cause) == (Outcome.DEGRADED, Cause.LOSS) for row in rows):
-        return False
-    count = judgement.counts(sessions.data).total(way)
-    path = judgement.facts.background.get(way)
-    lost = count.lost / max(1, len(count.sent))
-    return path is None or not path.measured or lost > MORE_THAN_THE_PATH * path.lost / (path.lost + path.passed)
+def _loses(judgement: Judge, one: Tunnel, way: Direction) -> bool:
+    return any(row.direction is way and loses_more_than_the_path(judgement, one.data, row) for row in rows_of(judgement, one.data))
 
 
 def _company(context: ProbeContext) -> list[bool]:

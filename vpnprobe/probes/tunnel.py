@@ -11,6 +11,8 @@ from vpnprobe.evidence.packet_records import Check
 class Tunnel(Protocol):
     """One protocol in one form on one port."""
 
+    steps: tuple[Check, ...]
+    """What a session comes to before its data, in order."""
     data: Check
 
     def passes(self, judgement: Judge) -> bool:

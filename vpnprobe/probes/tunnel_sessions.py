@@ -180,6 +180,8 @@ class TunnelSessions(ABC):
     async def run(self, *, echoes: int = ECHOES) -> None:
         """Sessions until it is sure what passes."""
         missed = 0
+        for check in (*self.steps, self.data):
+            self.context.repeats[check, Direction.BOTH] = self.once_more
         await self.attempts(1, echoes, beside=False)
         while True:
             await self.context.sync()
@@ -191,6 +193,10 @@ class TunnelSessions(ABC):
             if more <= 0:
                 return
             await self.attempts(more if enough <= ECHOES else min(more, MOST_LONG_AT_ONCE), enough, beside=True)
+
+    async def once_more(self) -> None:
+        """One short session by itself."""
+        await self.attempts(1, ECHOES, beside=False)
 
     def _is_missing(self, judgement: Judge, echoes: int) -> bool:
         """Whether data passes, and no session was as long as was wanted: on a lossy path a long one may not have come up."""

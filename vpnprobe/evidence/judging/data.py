@@ -76,6 +76,11 @@ def _one_way(judge: Judge, check: Check, way: Direction, count: Count) -> Observ
     suspected = None if judge.kept_by_host(check, way) else run.limit(_bound(judge, way, stream=run.stream), 1.0)
     if part is not None and (suspected is not None or run.stalls):
         return stopped(found, *part, judge.facts)
+    rate = judge.facts.rate_limits.get((check, way))
+    if suspected is not None and suspected.cause is Cause.PACKETS and rate is not None:
+        suspected = None  # What has ended for good lets nothing through, alone or in company.
+    if suspected is not None and _rate_may_be_why(judge, suspected, check, way):
+        return found
     limit = suspected if suspected is not None and suspected.error_bound <= judge.facts.error_bound else None
     if suspected is not None and suspected.outcome is Outcome.BLOCKED and not (limit is not None and witnessed):
         return replace(found, error_bound=suspected.error_bound if witnessed else None)
@@ -86,12 +91,18 @@ def _one_way(judge: Judge, check: Check, way: Direction, count: Count) -> Observ
         told = ended.detail(left=counted.sent is not None, came=counted.received is not None)
         sent = len(ended.packets) if counted.sent is not None else None
         return replace(found, outcome=Outcome.PASS, sent=sent, detail={**found.detail, **told})
-    if limit is None and run.lossy and (rate := judge.facts.rate_limits.get((check, way))) is not None:
+    if limit is None and run.lossy and rate is not None:
         limit = DataLimit(Outcome.DEGRADED, Cause.RATE, rate.error_bound, rate.detail)
     if limit is None:
         return _with_loss(judge, found, way, run, heard=witnessed or judge.facts.silence_tells)
     detail = {**found.detail, **limit.detail}
     return replace(found, outcome=limit.outcome, cause=limit.cause, error_bound=limit.error_bound, detail=detail)
+
+
+def _rate_may_be_why(judge: Judge, suspected: DataLimit, check: Check, way: Direction) -> bool:
+    """Whether a session seems to be cut where another tunnel is shown to be limited in rate: a full limit looks so."""
+    limited = any(each is way and other.transport is check.transport for other, each in judge.facts.rate_limits)
+    return limited and suspected.cause is Cause.PACKETS
 
 
 def _with_loss(judge: Judge, found: Observation, way: Direction, run: DataRun, *, heard: bool) -> Observation:
