@@ -187,7 +187,7 @@ def count_packets(
     them: what the client received counts there without a join. `before`: what earlier calls counted, brought up to date; a check of which
     both ends have the same records as then is not counted again. `own`: the caller takes something out of the counts, which are its own.
     """
-    of_client, of_server = _by_check(client.packet_records), _by_check(server.packet_records)
+    of_client, of_server = by_check(client.packet_records), by_check(server.packet_records)
     result: dict[Check, PacketCounts] = {}
     for check in of_client | of_server:
         ours, theirs = of_client.get(check, []), of_server.get(check, [])
@@ -203,7 +203,8 @@ def count_packets(
     return result
 
 
-def _by_check(packet_records: Iterable[PacketRecord]) -> dict[Check, list[PacketRecord]]:
+def by_check(packet_records: Iterable[PacketRecord]) -> dict[Check, list[PacketRecord]]:
+    """In their order."""
     found: dict[Check, list[PacketRecord]] = defaultdict(list)
     for packet_record in packet_records:
         found[packet_record.check].append(packet_record)
@@ -222,23 +223,22 @@ def _counted(
 ) -> PacketCounts | None:
     """The counts of one check's records; None: none of them counts. `client`, `server`: the records that they are from."""
     at_server = _begun_by(of_client, of_server) if joined and client.recorded and kind_of(check) is Kind.CONVERSATION else of_server
-    everything = [(s, _at(s, end)) for some, end in ((of_client, client), (at_server, server)) for s in some if _counts(s)]
+    everything = [(s, s.direction, _at(s, end)) for some, end in ((of_client, client), (at_server, server)) for s in some if _counts(s)]
     if not everything:
         return None
     counted = PacketCounts()
     keys_sent: dict[Direction, set[str]] = {Direction.C2S: set(), Direction.S2C: set()}
-    for packet_record, at in everything:
+    for packet_record, way, at in everything:
         if packet_record.movement is Movement.SENT:
-            count = counted.counts[packet_record.direction, packet_record.message]
+            count = counted.counts[way, packet_record.message]
             count.sent.setdefault(packet_record.key, at)
             if isinstance(number := packet_record.detail.get(BLOCK), int):
                 count.blocks.setdefault(packet_record.key, number)
-            keys_sent[packet_record.direction].add(session_part(packet_record.key))
+            keys_sent[way].add(session_part(packet_record.key))
             if packet_record.size:
                 count.sizes[packet_record.key] = packet_record.size
     answers: list[tuple[PacketRecord, float]] = []
-    for packet_record, at in everything:
-        way = packet_record.direction
+    for packet_record, way, at in everything:
         if packet_record.movement is Movement.SENT:
             continue
         alone = way is Direction.C2S and not client.recorded  # Nobody kept a record at the client: what came from there was sent there.
