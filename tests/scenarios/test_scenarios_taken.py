@@ -1,4 +1,4 @@
-"""An end's own firewall that takes a part of what comes, by size, by chance or by rate: told as that host's, and nobody accused otherwise."""
+"""An end's own firewall takes a part of what comes, by size, by chance or by rate: told as that host's, and nobody is accused otherwise."""
 
 import json
 from functools import cache
