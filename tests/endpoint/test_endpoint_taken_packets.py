@@ -208,6 +208,25 @@ class TestNobodyIsAccused:
         found = at_end(story)
         assert (found.parts, len(found.packets)) == ((), 9)
 
+    def test_unless_what_came_behind_it_is_out(self) -> None:
+        """A socket is a queue."""
+
+        def story(end: End) -> None:
+            end.some_come(20, but=range(9))
+            now = end.recorder.stack.now()
+            end.recorder.was_late(now + 0.1, now + 2.0)
+
+        def behind(end: End) -> None:
+            end.shows(ip_packet(nonce(30)))
+            end.gets(nonce(30))
+
+        def behind_and_read_first(end: End) -> None:
+            end.gets(nonce(30))
+            end.shows(ip_packet(nonce(30)))
+
+        assert at_end(story, then=behind).parts[0].taken == 9
+        assert at_end(story, then=behind_and_read_first).parts[0].taken == 9
+
     def test_nor_right_after_it_came(self) -> None:
         found = at_end(lambda end: end.some_come(20, but=range(9)), after_s=READ_WITHIN_S / 2)
         assert (found.parts, len(found.packets)) == ((), 9)

@@ -149,8 +149,10 @@ class TestNobodyIsAccused:
             shows(TcpSegment(40000, PORT, 100, 6, ACK, payload=SMALL), number * AGAIN_S, outgoing=False)
         assert list(seen.parts({PORT})) == []
         shows(TcpSegment(PORT, 40000, 6, 140, ACK), 9.0, outgoing=True)
+        shows(TcpSegment(40000, PORT, 140, 6, ACK, payload=SMALL), 9.1, outgoing=False)
+        shows(TcpSegment(PORT, 40000, 6, 180, ACK), 9.1, outgoing=True)
         for number in range(9):
-            shows(TcpSegment(40000, PORT, 140, 6, ACK, payload=SMALL), 10 + number * AGAIN_S, outgoing=False)
+            shows(TcpSegment(40000, PORT, 180, 6, ACK, payload=SMALL), 10 + number * AGAIN_S, outgoing=False)
         (part,) = seen.parts({PORT})
         assert part.taken == 8
 

@@ -88,6 +88,13 @@ def test_of_what_takes_a_part_of_them(takes: str) -> None:
     assert commands(found, replace(PPTP, in_part=True)) == ()
 
 
+def test_of_a_chain_that_some_go_to_and_none_comes_back_from() -> None:
+    rules = DROPS.format(":large - [0:0]\n-A INPUT -p gre -m length --length 500:65535 -g large\n-A large -j DROP\n")
+    found = state(Manager.IPTABLES, rules.replace("INPUT DROP", "INPUT ACCEPT"))
+    assert commands(found, GRE) == ()
+    assert commands(found, replace(GRE, in_part=True)) == ("iptables -I large 1 -p gre -j ACCEPT",)
+
+
 def test_of_a_limit_behind_which_all_is_dropped() -> None:
     rules = DROPS.format("-A INPUT -p gre -m limit --limit 5/sec -j ACCEPT\n")
     assert commands(state(Manager.IPTABLES, rules), replace(GRE, in_part=True)) == ("iptables -I INPUT -p gre -j ACCEPT",)

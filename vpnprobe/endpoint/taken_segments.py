@@ -94,7 +94,7 @@ class TakenSegments:
     def parts(self, server_ports: Container[int]) -> Iterator[Taken]:
         """By port, where enough was taken to be told."""
         for port, counts in self._counts.items():
-            if port in server_ports and counts.taken >= LEAST_TRIALS and counts.came > counts.taken:
+            if port in server_ports and counts.taken >= LEAST_TRIALS and counts.largest_let_in:
                 yield Taken(Transport.TCP, port, counts.taken, counts.came, counts.smallest_taken, counts.largest_let_in)
 
     def _left(self, segment: TcpSegment) -> None:
