@@ -89,6 +89,7 @@ TESTED_ELSEWHERE: Final = {
     "endpoint.ppp_call": ("scenarios/test_scenarios_simulated.py", "GRE inside a call is a check of every scenario"),
     "endpoint.probe_packets": ("scenarios/test_scenarios_simulated.py", "places are expectations of scenarios"),
     "endpoint.running_tunnels": ("endpoint/test_endpoint_wireguard_running.py", "it is what searches give"),
+    "agents.taken_record": ("agents/test_agents_taken_rows.py", "what each end names for the other goes over the control channel there"),
     "agents.own_firewalls": ("scenarios/test_scenarios_host_firewall.py", "what both ends say is told there"),
     "evidence.check_rows": ("agents/test_agents_records.py", "rows go over the control channel there"),
     "evidence.kept_kinds": ("scenarios/test_scenarios_host_firewall.py", "the command that is told for each is seen there"),

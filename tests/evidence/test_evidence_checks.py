@@ -23,7 +23,7 @@ PUBLISHED = {
     "ike": {"ikev1-main", "ikev2-init", "esp-in-udp"},
     "openvpn": {"reset", "handshake", "data"},
     "wireguard": {"handshake", "data"},
-    "path": {"trace", "outage", "late", "own-queue", "routes"},
+    "path": {"trace", "outage", "late", "own-queue", "own-firewall", "routes"},
     "mtu": {"path-mtu", "black-hole"},
     "nat": {"mapping", "alg", "filtering", "idle-timeout"},
     "quality": {"loss", "delay", "reordering", "throughput"},

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.circumstances import MARK, Circumstances, note, of_end, read_note
 from vpnprobe.evidence.decoy_streams import DecoyStream
+from vpnprobe.evidence.packet_records import Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, kept_kind
+from vpnprobe.evidence.taken import NOTHING_TAKEN, Taken, TakenPackets
 from vpnprobe.firewall.mending import Mends
 from vpnprobe.observations.schema import Transport
 
@@ -71,6 +73,26 @@ def test_an_older_note_says_nothing_of_such_sessions() -> None:
     assert found.decoy_streams == {}
 
 
+def test_what_is_taken_in_part_goes_with_the_capture_and_of_its_packets_the_messages() -> None:
+    reset, data = checks.openvpn_reset(Transport.UDP, 1194), checks.openvpn_data(Transport.UDP, 1194)
+    message = PacketRecord(Vantage.SERVER, Movement.RECEIVED, 3.0, reset, "k", "P_ACK_V1")
+    packet = PacketRecord(Vantage.SERVER, Movement.RECEIVED, 3.0, data, "k.1", "P_DATA_V2")
+    part = Taken(Transport.UDP, 1194, 8, 30, 42, 84)
+    own = of_end("server", EndRecord(taken=TakenPackets((part,), (message, packet))), PathFacts())
+    found = read_note(note(own))
+    assert found is not None
+    assert found.added_to(EndRecord()).taken == TakenPackets((part,), (replace(message, at=0.0),))
+    assert found.dropped_on_input == {data}, "of the data nothing was let in"
+
+
+def test_an_older_note_says_nothing_of_that_either() -> None:
+    document = json.loads(note(of_end("client", RECORD, FACTS)).removeprefix(MARK))
+    del document["taken"], document["taken_messages"]
+    found = read_note(MARK + json.dumps(document))
+    assert found is not None
+    assert found.taken == NOTHING_TAKEN
+
+
 def told(**changed: object) -> str:
     document = json.loads(note(of_end("server", RECORD, FACTS)).removeprefix(MARK))
     return MARK + json.dumps({**document, **changed})
@@ -91,6 +113,9 @@ def told(**changed: object) -> str:
         told(ports=[["udp", 0, "daemon"]]),
         told(ports=[["udp", 1, "hers"]]),
         told(kept=[]),
+        told(taken=[["udp", 1]]),
+        told(taken_messages=[["server", ["udp", "reach", "udp", 1, ""], 7, ""]]),
+        told(taken_messages=[["nobody", ["udp", "reach", "udp", 1, ""], "k", ""]]),
         told(kept=[[False, "udp", 1194, 4]] * 5000),
         told(commands=[["rm -rf /"]]),
         told(commands=[["ufw allow 1/tcp; reboot"]]),

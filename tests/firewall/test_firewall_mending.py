@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,35 @@ def test_of_firewalld(kept: Kept, command: str) -> None:
 )
 def test_of_iptables(rules: str, command: str) -> None:
     assert commands(state(Manager.IPTABLES, DROPS.format(rules)), GRE) == (command,)
+
+
+@pytest.mark.parametrize(
+    "takes",
+    [
+        "-p gre -m length --length 500:65535 -j DROP",
+        "-p gre -m statistic --mode random --probability 0.5 -j DROP",
+        "-p gre -m hashlimit --hashlimit-above 5/sec --hashlimit-name x -j DROP",
+    ],
+)
+def test_of_what_takes_a_part_of_them(takes: str) -> None:
+    """It looks at more than headers: that alone is no reason to stand before it, and is one where some are known to be taken."""
+    rules = DROPS.format(f"-A INPUT -p gre -s 192.0.2.0/24 -j DROP\n-A INPUT {takes}\n").replace("INPUT DROP", "INPUT ACCEPT")
+    found = state(Manager.IPTABLES, rules)
+    assert commands(found, GRE) == ()
+    assert commands(found, replace(GRE, in_part=True)) == ("iptables -I INPUT 2 -p gre -j ACCEPT",)
+    assert commands(found, replace(PPTP, in_part=True)) == ()
+
+
+def test_of_a_chain_that_some_go_to_and_none_comes_back_from() -> None:
+    rules = DROPS.format(":large - [0:0]\n-A INPUT -p gre -m length --length 500:65535 -g large\n-A large -j DROP\n")
+    found = state(Manager.IPTABLES, rules.replace("INPUT DROP", "INPUT ACCEPT"))
+    assert commands(found, GRE) == ()
+    assert commands(found, replace(GRE, in_part=True)) == ("iptables -I large 1 -p gre -j ACCEPT",)
+
+
+def test_of_a_limit_behind_which_all_is_dropped() -> None:
+    rules = DROPS.format("-A INPUT -p gre -m limit --limit 5/sec -j ACCEPT\n")
+    assert commands(state(Manager.IPTABLES, rules), replace(GRE, in_part=True)) == ("iptables -I INPUT -p gre -j ACCEPT",)
 
 
 def test_of_the_packet_filter_that_is_not_the_systems_own() -> None:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from vpnprobe.agents.records import packed, packet_record_row, read_all, read_known, read_packet_record, unpacked
 from vpnprobe.agents.sessions import ClientSession
+from vpnprobe.evidence.check_rows import fields_of
 from vpnprobe.evidence.packet_records import PacketRecord, Vantage
 from vpnprobe.evidence.taken import TakenPackets, read_taken, read_unnamed, taken_row, unnamed_row
 from vpnprobe.observations.schema import Transport
@@ -38,7 +39,7 @@ def read_taken_rows(answer: Mapping[str, Any], unknown: set[str]) -> tuple[Taken
     packets = tuple(row for row in rows if row is not None and row.vantage is Vantage.SERVER)
     unnamed = tuple(read_all(answer.get("taken_unnamed", []), read_unnamed))
     told = answer.get("named", [])
-    pairs = told if isinstance(told, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in told) else []
+    pairs = [fields_of(pair, "named", 2) for pair in told] if isinstance(told, list) else []
     names = read_known([pair[1] for pair in pairs], read_packet_record, unknown)
     known = {str(pair[0]): name for pair, name in zip(pairs, names, strict=True) if name is not None}
     return TakenPackets(parts, packets, unnamed), known

@@ -1,9 +1,10 @@
 """What this host's own firewall takes of the packets that come, though it lets others of their kind in.
 
 A datagram that stands in this end's own capture, whole and unbroken, and that never came out of the socket that was open for it was taken
-in between: by this host. Nothing is said of datagrams that came while the program was late or the socket's buffer overflowed, before the
-socket was open or soon before it was closed, nor of fragments of which one is missing; and nothing at all once more came than is
-remembered. What comes twice counts once, and is taken only where none of it came out.
+in between: by this host. That is sure where something that came behind it is out. Otherwise nothing is said of what came while the program
+was late or soon before the socket was closed; and never of what came before it was open, where its buffer overflowed, of fragments of
+which one is missing, nor of anything once more came than is remembered. What comes twice counts once, and is taken only where none of it
+came out.
 
 UDP, GRE and ESP over IPv4. TCP's sockets do not tell segments apart: see `endpoint.taken_segments`.
 """
@@ -11,7 +12,7 @@ UDP, GRE and ESP over IPv4. TCP's sockets do not tell segments apart: see `endpo
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
-from typing import Final
+from typing import Final, NamedTuple
 
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.endpoint.socket_log import Slot, SocketLog, digest_of
@@ -32,10 +33,23 @@ IPV4_PROTOCOL_AT: Final = 9
 IPV4_HEADER: Final = 20
 READ_WITHIN_S: Final = 0.5
 """A program that is not late has read by then what came to a socket of its own."""
+ANOTHER_ORDER_S: Final = 0.05
 MOST_REMEMBERED: Final = 100_000
 """Datagrams that came to the wire, and out of sockets."""
 MOST_WAITING_BYTES: Final = 16 << 20
 """Of datagrams that have not come out of a socket."""
+
+
+class _Place(NamedTuple):
+    """Where a datagram stands among those that the wire showed."""
+
+    number: int
+    at_unix: float
+    """When the kernel saw it."""
+
+    def is_before(self, other: "_Place") -> bool:
+        """Whether it surely came to the host first: several processors may take packets of several flows in another order."""
+        return self.number < other.number and self.at_unix + ANOTHER_ORDER_S <= other.at_unix
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +58,7 @@ class _Arrival:
 
     at: float
     """On the network stack's clock."""
+    place: _Place
     size: int
     """Bytes of the IP packet."""
     server_port: int | None
@@ -65,8 +80,10 @@ class TakenPacketsObserver:
         self._session_tag = session_tag
         self._segments = TakenSegments(recorder.vantage)
         self._reassembly = Reassembly(recorder.stack.now)
-        self._seen: dict[Key, tuple[Place, int]] = {}
+        self._seen: dict[Key, tuple[Place, int, _Place]] = {}
         """What came to the wire, with the bytes of its IP packet."""
+        self._last_out: dict[Slot, _Place] = {}
+        """The newest that came out of each socket."""
         self._waiting: dict[Key, _Arrival] = {}
         """Of that what has not come out of a socket."""
         self._waiting_bytes = 0
@@ -84,9 +101,14 @@ class TakenPacketsObserver:
             return
         key = (slot, digest_of(content))
         self._delivered.add(key)
+        if (seen := self._seen.get(key)) is not None:
+            self._came_out(slot, seen[2])
         if (arrival := self._waiting.pop(key, None)) is not None:
             self._waiting_bytes -= len(arrival.content)
         self._too_many = len(self._delivered) > MOST_REMEMBERED
+
+    def _came_out(self, slot: Slot, place: _Place) -> None:
+        self._last_out[slot] = max(place, self._last_out.get(slot, place))
 
     def __call__(self, packet: Packet) -> None:
         """Notes a datagram that came to the wire."""
@@ -125,9 +147,12 @@ class TakenPacketsObserver:
             return
         if key in self._seen:
             return
-        self._seen[key] = ((TRANSPORTS[ip.protocol], server_port), ip.total_length)
-        if key not in self._delivered:
-            self._waiting[key] = _Arrival(self.recorder.stack.now(), ip.total_length, server_port, content)
+        place = _Place(len(self._seen), at_unix)
+        self._seen[key] = ((TRANSPORTS[ip.protocol], server_port), ip.total_length, place)
+        if key in self._delivered:
+            self._came_out(slot, place)
+        else:
+            self._waiting[key] = _Arrival(self.recorder.stack.now(), place, ip.total_length, server_port, content)
             self._waiting_bytes += len(content)
         self._too_many = len(self._seen) > MOST_REMEMBERED or self._waiting_bytes > MOST_WAITING_BYTES
 
@@ -150,8 +175,13 @@ class TakenPacketsObserver:
         return TakenPackets(parts, tuple(named), tuple(unnamed))
 
     def _is_taken(self, slot: Slot, arrival: _Arrival) -> bool:
+        """A socket gives out what came in its order: what came behind it and is out shows that it was not there, however late it is."""
         when, read_by = self._sockets.when_open(slot), arrival.at + READ_WITHIN_S
-        if when is None or when.overflowed or not when.covers(arrival.at, read_by) or self.recorder.stack.now() < read_by:
+        if when is None or when.overflowed or when.from_s > arrival.at:
+            return False
+        if (out := self._last_out.get(slot)) is not None and arrival.place.is_before(out):
+            return True
+        if not when.covers(arrival.at, read_by) or self.recorder.stack.now() < read_by:
             return False
         from_s, to_s = arrival.at - self.recorder.began, read_by - self.recorder.began
         return not any(late.from_s <= to_s and from_s <= late.to_s + READ_WITHIN_S for late in self.recorder.late)
@@ -159,7 +189,9 @@ class TakenPacketsObserver:
     def _parts(self, taken: dict[Key, _Arrival]) -> Iterator[Taken]:
         """By protocol and port, where enough was taken to be told."""
         for place in dict.fromkeys(self._seen[key][0] for key in taken):
-            sizes = {key: size for key, (where, size) in self._seen.items() if where == place and (key in taken or key in self._delivered)}
+            sizes = {
+                key: size for key, (where, size, _) in self._seen.items() if where == place and (key in taken or key in self._delivered)
+            }
             kept = [size for key, size in sizes.items() if key in taken]
             let_in = [size for key, size in sizes.items() if key not in taken]
             if len(kept) >= LEAST_TRIALS and let_in:

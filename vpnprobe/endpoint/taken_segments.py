@@ -9,7 +9,7 @@ queue is full drops such segments), and what is out of order or broken.
 """
 
 from collections.abc import Container, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from vpnprobe.errors import DecodeError
@@ -34,10 +34,16 @@ class _Due:
     """The segment that came where the next was due."""
 
     sequence: int
-    at: float
-    """Unix time at which it last came."""
     size: int
-    """Bytes of the IP packet."""
+    """Bytes of the IP packet in which it last came."""
+    times: list[float] = field(default_factory=list)
+    """Unix times at which it came and is not known yet to have been taken."""
+
+    def taken_by(self, at: float) -> int:
+        """How often it had come by then so long before that it would have been acknowledged; these count once."""
+        known = [came for came in self.times if at - came >= ACKNOWLEDGED_WITHIN_S]
+        self.times = [came for came in self.times if at - came < ACKNOWLEDGED_WITHIN_S]
+        return len(known)
 
 
 @dataclass(slots=True)
@@ -88,7 +94,7 @@ class TakenSegments:
     def parts(self, server_ports: Container[int]) -> Iterator[Taken]:
         """By port, where enough was taken to be told."""
         for port, counts in self._counts.items():
-            if port in server_ports and counts.taken >= LEAST_TRIALS and counts.came > counts.taken:
+            if port in server_ports and counts.taken >= LEAST_TRIALS and counts.largest_let_in:
                 yield Taken(Transport.TCP, port, counts.taken, counts.came, counts.smallest_taken, counts.largest_let_in)
 
     def _left(self, segment: TcpSegment) -> None:
@@ -118,12 +124,13 @@ class TakenSegments:
         if not self._is_due(segment, connection):
             return
         due = connection.due
-        if due is not None and due.sequence == segment.sequence:
-            if at - due.at < ACKNOWLEDGED_WITHIN_S:
-                return  # Its acknowledgment may be about to leave.
-            counts.taken += 1
+        if due is None or due.sequence != segment.sequence:
+            due = connection.due = _Due(segment.sequence, ip.total_length)
+        if taken := due.taken_by(at):
+            counts.taken += taken
             counts.smallest_taken = min(counts.smallest_taken or due.size, due.size)
-        connection.due = _Due(segment.sequence, at, ip.total_length)
+        due.size = ip.total_length
+        due.times.append(at)
 
     def _is_answer(self, segment: TcpSegment) -> bool:
         """Whether it is the answer to a SYN of this host's."""

@@ -290,6 +290,8 @@ def _enter(table: Table, chain: Chain, rule: Rule, packet: Packet, answer: Answe
         return None
     outcome = _walk(table, target, packet)
     if answer is Answer.MAYBE:
+        if packet.in_part and rule.looks_deeper(packet) and isinstance(outcome, Place):
+            return outcome
         return outcome if isinstance(outcome, Place) and _accepts(table, target.rules) else None
     if isinstance(outcome, _Left):
         return _Left(rule.place) if rule.verdict is Verdict.GOTO else None

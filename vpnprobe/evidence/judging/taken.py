@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from vpnprobe.evidence.checks import Kind, kind_of
+from vpnprobe.evidence.checks import Kind, kind_of, plain_on_port, same_packets
 from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import EndRecord, PathFacts
 from vpnprobe.evidence.taken import Taken
@@ -22,8 +22,8 @@ COUNTED_ALONE: Final = (Kind.PACKETS, Kind.DATA)
 def arrived(end: EndRecord) -> EndRecord:
     """The record with what its firewall took among what came.
 
-    Where that is all of a kind, and of others of its protocol and port a part, the kind is named among those that it keeps instead. What
-    is said in conversations arrived in any case.
+    Where that is all of a kind, and of others of its protocol and port a part, the kind is named among those that it keeps instead. Where
+    nothing at all is let in it is told of the whole port, and nothing is added.
     """
     packets = end.taken.packets
     if not packets:
@@ -31,8 +31,13 @@ def arrived(end: EndRecord) -> EndRecord:
     heard = {s.check for s in end.packet_records if s.movement is Movement.RECEIVED}
     unheard = {s.check for s in packets if s.check not in heard and kind_of(s.check) in COUNTED_ALONE}
     whole = {check for check in unheard if end.taken.of({(check.transport, check.port)}) is not None}
-    came = (s for s in packets if s.check not in unheard)
+    came = (s for s in packets if s.check not in unheard and end.dropped_on_input.isdisjoint(_alike(s.check)))
     return replace(end, packet_records=(*end.packet_records, *came), dropped_on_input=end.dropped_on_input | whole)
+
+
+def _alike(check: Check) -> set[Check]:
+    """The checks of all packets that a firewall hardly tells from these."""
+    return {kind for kind in (check, plain_on_port(check), same_packets(check)) if kind is not None}
 
 
 def of_conversation(check: Check, ends: Mapping[Direction, tuple[EndRecord, EndRecord]]) -> tuple[Direction, Taken] | None:
