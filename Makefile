@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 DEMO := vpnprobe-results/demo
 # Of the coverage-guided fuzzer, for each target that fuzz/run.py lists.
 FUZZ_SECONDS ?= 60
+# Captures and pasted texts that are changed at random, of each.
+MUTATIONS ?= 100000
 
 .PHONY: demo test lint check coverage scenarios bench fuzz clean
 
@@ -43,6 +45,7 @@ fuzz: $(VENV)/installed-dev
 	$(BIN)/pytest -n auto --hypothesis-profile=fuzz tests/wire tests/conversations tests/capture tests/observations
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]' >/dev/null 2>&1 || true
 	$(BIN)/python fuzz/run.py --seconds $(FUZZ_SECONDS)
+	$(BIN)/python fuzz/mutations.py --times $(MUTATIONS)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

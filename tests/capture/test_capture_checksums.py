@@ -6,6 +6,7 @@ import pytest
 from capture_packets import CLIENT, SERVER, frames, udp
 
 from vpnprobe.capture.checksums import LEAST, Checksums
+from vpnprobe.capture.printed.traces import lines_in, parse
 from vpnprobe.wire.ip import IpProtocol
 
 
@@ -58,3 +59,18 @@ def test_names_and_cut_packets_are_passed_over() -> None:
         checksums.take(frame.__class__(**{**frame.__dict__, "source": "gw.example.net"}))
         checksums.take(frame.__class__(**{**frame.__dict__, "length": 500}))
     assert checksums.wrong(str(SERVER), str(CLIENT), IpProtocol.UDP) == 0
+
+
+@pytest.mark.parametrize(("printed", "count"), [("[udp sum ok] ", 0), ("[bad udp cksum 0x8d1e -> 0x4e31!] ", 2), ("", 0)])
+def test_of_a_printed_packet_what_was_printed_counts(printed: str, count: int) -> None:
+    """Its bytes are made of words."""
+    head = "10:00:0{}.0 IP (tos 0x0, ttl {}, id 1, offset 0, flags [none], proto UDP (17), length 40)"
+    lines = [
+        f"{head.format(n, 57)} 198.51.100.20.500 > 192.0.2.10.500: {printed}isakmp 1.0 msgid 00000000: phase 1 R ident: [|sa]"
+        for n in (1, 2)
+    ]
+    lines += [f"{head.format(3, 57)} 192.0.2.10.500 > 198.51.100.20.500: [udp sum ok] isakmp 1.0 msgid 00000000: phase 1 I ident: [|sa]"]
+    checksums = Checksums()
+    for frame in parse(lines_in("\n".join(lines))).traces[0].frames:
+        checksums.take(frame)
+    assert checksums.wrong("198.51.100.20", "192.0.2.10", IpProtocol.UDP) == count

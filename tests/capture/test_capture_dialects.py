@@ -1,13 +1,17 @@
 """What programs other than tcpdump print, and what of a line was not understood."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vpnprobe.capture.analysis import examine
 from vpnprobe.capture.decode import Decoder
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.printed.dialects.table import BY_NAME
 from vpnprobe.capture.printed.traces import PrintedText, lines_in, parse
+from vpnprobe.capture.reading import read_capture
 from vpnprobe.wire.ip import IpProtocol, TcpFlag
 from vpnprobe.wire.isakmp import IsakmpHeader
 
@@ -76,6 +80,82 @@ ip            gre          192.0.2.10   198.51.100.20  165.6kbps  0bps  50      
     assert stages(torch) == [("gre", "one-way")]
 
 
+def test_mikrotiks_sniffer_at_once_and_flows_that_torch_saw_answered() -> None:
+    quick = """\
+[admin@gw] > /tool sniffer quick ip-address=198.51.100.20
+INTERFACE   TIME    NUM  DIR  SRC-MAC            DST-MAC            VLAN  SRC-ADDRESS       DST-ADDRESS         PROTOCOL  SIZE
+ether1-wan  2.731     1  ->   4C:5E:0C:00:00:01  00:00:5E:00:01:01  192.0.2.10:50000  198.51.100.20:1194  ip:udp      56
+ether1-wan  14.201    2  ->   4C:5E:0C:00:00:01  00:00:5E:00:01:01  192.0.2.10        198.51.100.20       ip:gre      90
+-- [Q quit|D dump|C-z pause]
+"""
+    assert stages(quick) == [("gre", "one-way"), ("openvpn-udp", "client-reset-unanswered")]
+    torch = """\
+ MAC-PROTOCOL  IP-PROTOCOL  SRC-ADDRESS        DST-ADDRESS         TX        RX        TX-PACKETS  RX-PACKETS
+ ip            ipsec-esp    192.0.2.10         198.51.100.20       30.4kbps  28.1kbps          25          24
+ ip            tcp          192.0.2.10:50321   198.51.100.20:1723  544bps    544bps             1           1
+ ip            gre          192.0.2.11         198.51.100.20       544bps    0bps               1           0
+"""
+    assert stages(torch) == [("esp", "both-ways"), ("gre", "one-way"), ("pptp", "midstream-control")]
+    assert [frame.ports for frame in frames(torch) if frame.protocol == IpProtocol.TCP] == [(50321, 1723), (1723, 50321)]
+
+
+def test_a_row_whose_columns_hold_blanks_stands_by_its_addresses() -> None:
+    text = """\
+ #   size   timestamp     source             destination      dscp    protocol
+   0  190    0.000000   192.0.2.10       ->  198.51.100.20    0  BE   UDP
+   1   86    6.002000   192.0.2.10       ->  198.51.100.20    0  BE   GRE
+   2   86    6.102000   192.0.2.10       ->  198.51.100.20    0  BE   OSPF
+"""
+    assert stages(text) == [("gre", "one-way")]
+    assert read(text).unread == 1
+
+
+def test_ciscos_capture() -> None:
+    text = """\
+   1: 10:00:00.123456       192.0.2.10.500 > 198.51.100.20.500:  udp 368
+   2: 10:00:01.123456       802.1Q vlan#10 P0 192.0.2.10.40000 > 198.51.100.20.1723: S 5:5(0) win 64240 <mss 1460,nop>
+   3: 10:00:02.123456       192.0.2.10 > 198.51.100.20:  ip-proto-47, length 36
+   4: 10:00:02.323456       192.0.2.10 > 198.51.100.20:  ip-proto-50, length 132
+"""
+    assert [(frame.protocol, frame.length) for frame in frames(text)[2:]] == [(47, 36), (50, 132)]
+    assert {("gre", "one-way"), ("esp", "one-way")} <= set(stages(text))
+
+
+def test_junos_with_its_own_headers() -> None:
+    packet = """\
+13:11:10.{}82221 {}
+\tJuniper PCAP Flags [Ext, In], PCAP Extension(s) total length 16
+\t  Device Media Type Extension TLV #3, length 1, value: Ethernet (1)
+\t-----original packet-----
+\t0:5:85:aa:bb:cc > 0:10:db:ff:10:0, ethertype IPv4 (0x0800), length 434: (tos 0x0, ttl  {}, id 4242, offset 0, flags [none], \
+proto: UDP (17), length: 420) {}.500 > {}.500: isakmp 2.0 msgid 00000000: parent_sa ikev2_init[{}]
+"""
+    text = packet.format(4, "In", 57, "192.0.2.10", "198.51.100.20", "I") + packet.format(5, "Out", 64, "198.51.100.20", "192.0.2.10", "R")
+    assert [(frame.outgoing, frame.ttl) for frame in frames(text)] == [(False, 57), (True, 64)]
+    assert (read(text).unread, stages(text)) == (0, [("ikev2", "sa_init-answered")])
+
+
+def test_pktmons_drops_are_no_further_packets() -> None:
+    body = (
+        "\t40-EC-99-00-00-01 > F0-B4-D2-00-00-02, ethertype IPv4 (0x0800), length 56: 192.0.2.9.50000 > 198.51.100.20.1194: UDP, length 14"
+    )
+    head = "PktGroupId 1, PktNumber 1, Appearance {}, Direction Tx , Type Ethernet , Component 33, Edge 1, Filter 1"
+    text = f"10:00:00.1 {head.format(1)}\n{body}\n10:00:00.2 Drop: {head.format(2)}, DropReason INET_FirewallBlock\n{body}\n"
+    assert (read(text).packets, read(text).unread) == (1, 0)
+
+
+def test_lines_around_a_match_of_grep() -> None:
+    head = "dump-12-14:22:{:02d}.001122 wan   Out IP (tos 0x88, ttl 64, id 7, offset 0, flags [none], proto UDP (17), length 176)"
+    match = "dump:13:    192.0.2.10.51820 > 198.51.100.20.51820: [bad udp cksum 0x8d1e -> 0x4e31!] UDP, length 148"
+    text = "\n--\n".join(f"{head.format(second)}\n{match}" for second in (5, 10, 15))
+    assert [frame.at % 60 for frame in frames(text)] == pytest.approx([5.001122, 10.001122, 15.001122])
+    assert stages(text) == [("wireguard", "initiation-unanswered")]
+
+
+def test_mail_addresses_are_no_ends() -> None:
+    assert read("On Tue, 24 Nov 2026 at 09:12, Jo <jo@example.org> wrote:\n").packets == 0
+
+
 def test_wiresharks_list_as_csv_and_without_arrows() -> None:
     csv = """\
 "No.","Time","Source","Destination","Protocol","Length","Info"
@@ -136,6 +216,15 @@ def test_what_was_not_understood_is_counted_and_the_first_of_it_shown() -> None:
 def test_a_number_beyond_its_field_is_no_number_of_ours() -> None:
     printed = read(f"10:00:00.1 IP 192.0.2.1.1 > 192.0.2.2.1723: Flags [.], seq {'9' * 20}, ack 1, win 9, length 3\n")
     assert (printed.unread, printed.misses[0].why) == (1, "has a number beyond its field")
+
+
+def test_times_beyond_any_date_end_nothing(tmp_path: Path) -> None:
+    line = " IP 192.0.2.10.50000 > 198.51.100.20.1194: UDP, length 14\n"
+    text = tmp_path / "pasted.txt"
+    text.write_text(f"9999-12-31 99:59:59.5{line}0000-00-00 99:99:99.9{line}")
+    assert len(examine(read_capture(text))[0].conversations) == 2
+    text.write_text(f"0.000000{line}" + f"0.2{line}0.1{line}" * 1000 + f"99999999.0{line}" * 2600)
+    assert len(examine(read_capture(text))[0].conversations) == 1
 
 
 @pytest.mark.parametrize("digits", [5, 12, 40, 5000])

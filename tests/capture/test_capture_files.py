@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.capture import linktypes, pipes, sources
+from vpnprobe.capture.analysis import examine
 from vpnprobe.capture.files import CapturedPacket, CaptureFormat, read_packets
+from vpnprobe.capture.reading import read_capture
 from vpnprobe.capture.sources import Source
 from vpnprobe.endpoint.pcap import encode_pcap
 from vpnprobe.errors import DecodeError, ExitStatus, UsageError
@@ -25,6 +27,10 @@ from vpnprobe.wire.ip import IPv4Packet
 
 PACKETS = [udp(bytes([number]) * 20, 5000, 1194, identification=number) for number in range(1, 4)]
 SEED = Path(__file__).parents[2] / "pcaps" / "seed-client.pcap"
+
+
+LATEST_S = 253_402_300_799.0
+"""The end of the year 9999, which is the last that a date can have."""
 
 
 def read(path: Path) -> tuple[list[CapturedPacket], str | None]:
@@ -107,6 +113,15 @@ def section(order: str = "<") -> bytes:
 
 def interface(linktype: int, options: bytes = b"", order: str = "<", snaplen: int = 0) -> bytes:
     return block(1, struct.pack(order + "HHI", linktype, 0, snaplen) + options, order)
+
+
+@pytest.mark.parametrize(("offset_s", "ticks", "at"), [(2**62, 5, LATEST_S), (-(2**62), 5, 0.0), (0, 2**64 - 1, LATEST_S), (7, 5, 12.0)])
+def test_times_beyond_any_date(tmp_path: Path, offset_s: int, ticks: int, at: float) -> None:
+    times = struct.pack("<HHB3xHHq", 9, 1, 0, 14, 8, offset_s)
+    head = struct.pack("<IIIII", 0, ticks >> 32, ticks & 0xFFFFFFFF, len(PACKETS[0]), len(PACKETS[0]))
+    file = written(tmp_path, section() + interface(101, times) + block(6, head + PACKETS[0]))
+    assert [packet.at for packet in read(file)[0]] == [at]
+    assert len(examine(read_capture(file))[0].conversations) <= 1
 
 
 def statistics(*options: tuple[int, int], interface: int = 0, order: str = "<") -> bytes:

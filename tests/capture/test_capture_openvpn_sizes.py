@@ -17,12 +17,12 @@ def conversations(text: str) -> list[ConversationSummary]:
     return decoder.conversations()
 
 
-def udp(*sizes: int, port: int = 1194) -> str:
-    """Datagrams of these sizes, one a second; those below zero come back."""
+def udp(*sizes: int, port: int = 1194, apart_s: float = 1.0) -> str:
+    """Datagrams of these sizes; those below zero come back."""
     lines = []
     for number, size in enumerate(sizes):
-        ends = (CLIENT, SERVER.replace("1194", str(port)))[:: 1 if size > 0 else -1]
-        lines.append(f"10:{number // 60:02d}:{number % 60:02d}.0 IP {ends[0]} > {ends[1]}: UDP, length {abs(size)}")
+        ends, at_s = (CLIENT, SERVER.replace("1194", str(port)))[:: 1 if size > 0 else -1], number * apart_s
+        lines.append(f"10:{int(at_s // 60):02d}:{at_s % 60:09.6f} IP {ends[0]} > {ends[1]}: UDP, length {abs(size)}")
     return "\n".join(lines)
 
 
@@ -51,6 +51,21 @@ def test_how_far_it_came(sizes: tuple[int, ...], stage: str) -> None:
     assert one.detail["guessed_from"] == "sizes"
     assert "guess" in one.findings[0]
     assert one.frames_c2s + one.frames_s2c == len(sizes)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "apart_s", "repeated"),
+    [
+        ((14, -26, 303, -1222, 26, -1222, 384, -188), 0.01, []),
+        ((14, -26, 303, -1222, 26, -221, 1222, 384, -188, 34, *([108, -108] * 5)), 1.5, []),
+        ((14, -26, 303, -1222, -1222, -1222), 2.0, ["large-unanswered"]),
+        ((14, -26, 303, -221, 303, -221, 303), 2.0, ["answer-lost"]),
+    ],
+    ids=["a-flight", "works", "repeated", "asked-again"],
+)
+def test_parts_of_a_handshake_are_no_copies_of_each_other(sizes: tuple[int, ...], apart_s: float, repeated: list[str]) -> None:
+    (one,) = conversations(udp(*sizes, apart_s=apart_s))
+    assert [fact["fact"] for fact in one.detail.get("facts", ()) if fact["times"] > 1] == repeated
 
 
 def test_on_another_port_only_an_answer_of_the_right_size_shows_it() -> None:

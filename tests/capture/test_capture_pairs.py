@@ -27,7 +27,15 @@ def test_ends_of_a_line(line: str, source: str, destination: str, colon: bool) -
 
 
 @pytest.mark.parametrize(
-    "line", ["a > b", "cookie aa4ca15a17d9444f->449428a3470e105e: phase 1", "> quoted", "no arrow", ">>>>>>>>>>>>> 1.1:"]
+    "line",
+    [
+        "a > b",
+        "cookie aa4ca15a17d9444f->449428a3470e105e: phase 1",
+        "> quoted",
+        "no arrow",
+        ">>>>>>>>>>>>> 1.1:",
+        "Jo <jo@example.org> wrote:",
+    ],
 )
 def test_what_has_no_two_ends(line: str) -> None:
     assert pair_in(line) is None

@@ -30,23 +30,29 @@ class Checksums:
         self._wrong: Counter[Way] = Counter()
 
     def take(self, frame: Frame) -> None:
-        """Looks at a packet, if it is whole and was forwarded."""
+        """Looks at a packet, if it was forwarded and is whole, or a program printed what its checksum is."""
         if frame.protocol not in (IpProtocol.UDP, IpProtocol.TCP) or frame.outgoing or frame.ttl is None or frame.ttl in BEGINNING_TTLS:
             return
         way = (frame.source, frame.destination, frame.protocol)
         seen = self._right[way] + self._wrong[way]
         if seen >= LOOKED_AT or (not seen and len(self._right) + len(self._wrong) >= FLOWS_LIMIT):
             return
-        if len(frame.data) != frame.length:
-            return
-        try:
-            fits = checksum_fits(ip_address(frame.source), ip_address(frame.destination), frame.protocol, frame.data)
-        except ValueError:
-            return  # A name, or an address with a zone.
-        (self._right if fits else self._wrong)[way] += 1
+        fits = frame.sum_right if frame.composed else _fits(frame)
+        if fits is not None:
+            (self._right if fits else self._wrong)[way] += 1
 
     def wrong(self, source: str, destination: str, protocol: int) -> int:
         """How many packets of one direction are wrong, where all are and those of the other direction are not; 0: that is not so."""
         way, back = (source, destination, protocol), (destination, source, protocol)
         count = self._wrong[way]
         return count if count >= LEAST and not self._right[way] and not self._wrong[back] else 0
+
+
+def _fits(frame: Frame) -> bool | None:
+    """Whether the checksum is right; None: the packet is not whole, or it is not known between whom it went."""
+    if len(frame.data) != frame.length:
+        return None
+    try:
+        return checksum_fits(ip_address(frame.source), ip_address(frame.destination), frame.protocol, frame.data)
+    except ValueError:
+        return None  # A name, or an address with a zone.

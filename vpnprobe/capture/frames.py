@@ -46,6 +46,10 @@ class Frame:
     """Whether the capturing host sent it; None: the capture does not tell."""
     cut: bool = False
     """The capture holds only its beginning. What a printed line leaves out is not cut."""
+    composed: bool = False
+    """Its bytes are made of what was printed of them: its checksum says nothing."""
+    sum_right: bool | None = None
+    """Of such a packet: whether its UDP or TCP checksum was printed as right; None: that was not printed."""
 
     @cached_property
     def tcp(self) -> TcpSegment | None:

@@ -23,6 +23,8 @@ _MAGICS: Final = (MICROSECONDS, NANOSECONDS, LONGER_RECORDS)
 EMPTY_LIMIT: Final = 1000
 """Empty records in a row that are still believed: a few are odd, a file full of zeros is none."""
 
+LATEST_S: Final = 253_402_300_799.0
+"""Unix time of the last second of the year 9999: a time beyond it is damage, and is taken for that second."""
 LINKTYPE_RAW: Final = 101
 SNAPLEN_BYTES: Final = 65_535
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, Literal
 
-from vpnprobe.capture.pcap import RECORD_LIMIT_BYTES, Record
+from vpnprobe.capture.pcap import LATEST_S, RECORD_LIMIT_BYTES, Record
 from vpnprobe.capture.sources import Source
 from vpnprobe.errors import DecodeError
 from vpnprobe.wire.cursor import Cursor
@@ -206,4 +206,5 @@ class _Reader:
             captured = min(on_wire, interface.snaplen or on_wire, left)
             return self._last_at, captured, on_wire, interface  # section 4.4: it has no time of its own
         ticks = self._int(fixed[4:8]) << 32 | self._int(fixed[8:12])
-        return interface.offset_s + ticks * interface.tick_s, self._int(fixed[12:16]), self._int(fixed[16:20]), interface
+        at = min(max(0.0, interface.offset_s + ticks * interface.tick_s), LATEST_S)
+        return at, self._int(fixed[12:16]), self._int(fixed[16:20]), interface

@@ -47,6 +47,8 @@ DATA_LEAST: Final = 24
 """Bytes of the shortest data packet."""
 NOT_OURS: Final = 148
 """Bytes of the first message of another protocol that is found on any port; no first packet of OpenVPN's is as long."""
+REPEATED_AFTER_S: Final = 1.0
+"""No end repeats a packet sooner that is not acknowledged (it begins with 2 s); what comes sooner and is as long is another one."""
 _SESSION: Final = bytes(8)
 
 
@@ -67,6 +69,8 @@ class SizedConversation:
         self._tracker = OpenvpnTracker(kept_steps=0)
         self._account = Account()
         self._sent = {source: 0, destination: 0}
+        self._parts: dict[HostPort, tuple[int, int, float]] = {}
+        """The last part of the handshake that each end sent: its size, the number that it got, and when it came."""
         self._held: list[CapturedMessage] = []
         self._told: set[str] = set()
         """Messages that have been given out, by name: one of each."""
@@ -113,11 +117,17 @@ class SizedConversation:
             return None
         if min(self._sent.values()) > HANDSHAKE_MOST and size >= DATA_LEAST:
             return DataV2(0, b"")
-        return (
-            AckV1(_SESSION, b"")
-            if size - (self._answer - PLAIN_RESET_BYTES - ACKNOWLEDGED_BYTES) in ACK_BYTES
-            else ControlV1(_SESSION, b"")
-        )
+        if size - (self._answer - PLAIN_RESET_BYTES - ACKNOWLEDGED_BYTES) in ACK_BYTES:
+            return AckV1(_SESSION, b"")
+        return ControlV1(_SESSION, b"", number=self._part(source, size, at))
+
+    def _part(self, source: HostPort, size: int, at: float) -> int:
+        """A number for a part of the handshake: a new one, but for what is as long as the one before and late enough to repeat it."""
+        before, number, last_at = self._parts.get(source, (0, 0, at))
+        if size != before or at - last_at < REPEATED_AFTER_S:
+            number = self._sent[source] - 1
+        self._parts[source] = size, number, at
+        return number
 
     @property
     def _answer(self) -> int:

@@ -32,7 +32,7 @@ from vpnprobe.wire.wireguard import (
 )
 
 REPEATED_LEAST: Final = 3
-"""Initiations alone are taken for WireGuard from so many on."""
+"""Initiations, and their answers, are taken for WireGuard from so many on."""
 REPEATED_AFTER_S: Final = (REKEY_TIMEOUT_S - 0.1, REKEY_TIMEOUT_S + 1.0)
 """Between two of them: peers add up to a third of a second, and a text has the time at which the packet was captured."""
 LARGE: Final = 1000
@@ -56,7 +56,7 @@ class SizedConversation:
         """Whose initiation the last message has answered."""
         self._attempts = 0
         self._evenly = 1
-        """Initiations one after the other as far apart as they are repeated; 0: something was sent that WireGuard does not send."""
+        """Initiations one after the other as far apart as they are repeated, and their answers; 0: something else was sent."""
         self._held: list[CapturedMessage] = []
         """Messages of handshakes, until it is known to be WireGuard."""
 
@@ -84,6 +84,7 @@ class SizedConversation:
             self._begins(source, frame.at)
         elif isinstance(message, HandshakeResponse):
             self._answered = self.flow.other(source)
+            self._evenly += bool(self._evenly)
             del self._asked[self._answered]
         elif isinstance(message, TransportData):
             self.known = True

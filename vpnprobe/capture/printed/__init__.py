@@ -6,7 +6,7 @@ From bytes to frames, each step by itself:
 - `assembly`: lines to packets: lines that were broken joined, lines of several packets divided; `decorations`: what stands before them
 - `dialects`: what a packet's text says, by the program that printed it; `contents`: the payload that it describes; `pairs`: its ends
 - `hex_dumps`: the bytes of a packet, where they are printed
-- `clocks`, `streams`: times and sequence numbers, which need the packets before
+- `clocks`, `streams`, `lengths`: times, sequence numbers and lengths, which need the packets before and after
 - `traces`: all of it, trace by trace, and what was not understood
 - `packets`: what these pass to one another
 """

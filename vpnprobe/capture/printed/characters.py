@@ -14,6 +14,8 @@ from vpnprobe.capture.text_encoding import encoding_of
 
 LINE_LIMIT: Final = 1 << 16
 """Most characters of a line that are given out at once."""
+ESCAPED_LIMIT: Final = 3
+"""How often a web page may have escaped what was escaped already."""
 _LINE_END: Final = re.compile(r"\r\n|[\n\r\x0b\x0c\x85\u2028\u2029]")
 _ENTITY: Final = re.compile(r"&(?:gt|lt|amp|quot|apos|nbsp|rarr|#\d{1,5}|#x[0-9a-fA-F]{1,4});")
 _ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]{0,16}[ -/]{0,4}[@-~]|\][^\x07\x1b]{0,256}(?:\x07|\x1b\\)|[@-Z\\^_])")
@@ -71,7 +73,7 @@ def plain(line: str) -> str:
     """The line with the characters that the program printed: without escapes of terminals, entities and tags of web pages, odd spaces."""
     if "\x1b" in line:
         line = _ESCAPES.sub("", line)
-    if "&" in line:
+    for _ in range(ESCAPED_LIMIT if "&" in line else 0):
         line = _ENTITY.sub(lambda found: unescape(found[0]), line)
     if "</" in line or "<br" in line or "<BR" in line or "<p" in line:
         line = _TAGS.sub(" ", line)

@@ -66,6 +66,12 @@ class Read(NamedTuple):
     outgoing: bool | None = None
     stamp: Stamp | None = None
     """Its time, where that does not stand at its beginning."""
+    both_ways: bool = False
+    """Whether it stands for packets of the other direction too, as a row of a table of flows does."""
+    unmeasured: bool = False
+    """Whether it is a TCP segment that carries something, and how much is not printed."""
+    sum_right: bool | None = None
+    """Whether its UDP or TCP checksum is right; None: that is not printed."""
 
 
 class NoPacket(NamedTuple):

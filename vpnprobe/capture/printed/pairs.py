@@ -40,6 +40,8 @@ def pair_in(line: str, begin: int = 0) -> Pair | None:
         right = _RIGHT.match(line, arrow.end())
         if left is None or right is None or _MAC.match(left[0]) or _MAC.match(right[1]):
             continue
+        if line[max(0, left.start() - 1) : left.start()] in ("@", "<"):
+            continue  # Somebody's mail address.
         if _looks_like_address(left[0]) or _looks_like_address(right[1]):
             return Pair(left[0], right[1], left.start(), right.end(), bool(right[2]))
     return None

@@ -13,13 +13,16 @@ from typing import Final
 
 from vpnprobe.capture.files import CapturedPacket
 from vpnprobe.capture.frames import Frame, frame_of
+from vpnprobe.capture.pcap import LATEST_S
 from vpnprobe.capture.printed.assembly import Prose, assemble, is_command
 from vpnprobe.capture.printed.clocks import Clock, Stamp, are_deltas
 from vpnprobe.capture.printed.dialects.base import Session
 from vpnprobe.capture.printed.dialects.table import BY_NAME
 from vpnprobe.capture.printed.hex_dumps import ip_in
+from vpnprobe.capture.printed.lengths import with_lengths
 from vpnprobe.capture.printed.packets import NoPacket, PrintedPacket, Read, Reading, Unread
 from vpnprobe.evidence.packet_records import Vantage
+from vpnprobe.wire.ip import IpProtocol
 
 FRAMES_LIMIT: Final = 300_000
 """Most packets of one text that are read: no more are judged of one capture."""
@@ -52,6 +55,8 @@ class PrintedTrace:
     frames: list[Frame] = field(default_factory=list)
     named: Vantage | None = None
     """The end that a heading before it names; None: none does."""
+    unmeasured: set[int] = field(default_factory=set)
+    """Places in `frames` of TCP segments whose length was not printed."""
     dated: bool = False
     """Whether its time stamps have dates; without, times are since midnight of the text's first day, or since the first packet."""
 
@@ -108,6 +113,8 @@ def parse(lines: Iterable[str]) -> PrintedText:
         if reader.packets >= FRAMES_LIMIT:
             break
     traces = tuple(trace for trace in reader.traces if trace.frames)
+    for trace in traces:
+        trace.frames = with_lengths(trace.frames, trace.unmeasured)
     cut = reader.packets >= FRAMES_LIMIT
     return PrintedText(traces, reader.packets, reader.unread, tuple(reader.misses), reader.other_lines, reader.dropped, cut)
 
@@ -172,7 +179,10 @@ class _Reader:
             return
         stamp = event.stamp or (reading.stamp if isinstance(reading, Read) else None)
         at = self._at(stamp)
-        self.traces[-1].frames.append(replace(frame, number=self.packets, at=at))
+        frame = replace(frame, number=self.packets, at=at)
+        if isinstance(reading, Read) and reading.unmeasured and frame.composed:
+            self.traces[-1].unmeasured.add(len(self.traces[-1].frames))
+        self.traces[-1].frames += [frame, _returned(frame)] if isinstance(reading, Read) and reading.both_ways else [frame]
         self.traces[-1].dated = stamp is not None and stamp.dated
 
     def _read(self, packet: PrintedPacket) -> tuple[Reading, Frame | None]:
@@ -189,12 +199,12 @@ class _Reader:
 
     def _at(self, stamp: Stamp | None) -> float:
         if self._deltas and stamp is not None:
-            self._elapsed += stamp.seconds
+            self._elapsed = min(self._elapsed + stamp.seconds, LATEST_S)
             return self._elapsed
         at, begins = self._clock.at(stamp)
         if begins:
             self._begin(None)
-        return at
+        return min(at, LATEST_S)
 
     def _miss(self, line: int, text: str, why: str) -> None:
         self.unread += 1
@@ -236,7 +246,17 @@ def _frame(read: Read) -> Frame:
         ttl=read.ttl,
         identification=read.identification,
         outgoing=read.outgoing,
+        composed=True,
+        sum_right=read.sum_right,
     )
+
+
+def _returned(frame: Frame) -> Frame:
+    """The same packet from the other end."""
+    data = frame.data
+    if frame.protocol in (IpProtocol.UDP, IpProtocol.TCP):
+        data = data[2:4] + data[:2] + data[4:]
+    return replace(frame, source=frame.destination, destination=frame.source, data=data)
 
 
 def _named_end(line: str) -> Vantage | None:

@@ -26,7 +26,7 @@ _OLDER_GRE: Final = re.compile(
     r"gre \[(?P<bits>[A-Za-z]{0,8})(?P<version>[v\d]?)[^\]]{0,8}\](?: ID:(?P<call>[0-9a-fA-F]{1,8}))?"
     r"(?: S:(?P<seq>\d{1,10}))?(?: A:(?P<ack>\d{1,10}))?"
 )
-_BY_NUMBER: Final = re.compile(r"[iI][pP]-proto-(?P<protocol>\d{1,3})(?: (?P<length>\d{1,9}))?")
+_BY_NUMBER: Final = re.compile(r"[iI][pP]-proto-(?P<protocol>\d{1,3})(?:,? (?:length:? )?(?P<length>\d{1,9}))?")
 _TOLD_LENGTH: Final = re.compile(r"length:? (\d{1,9})")
 _GRE_PROTOCOL: Final = re.compile(r"(?:gre-proto-0x|proto [\w-]+ \(0x|unknown \(0x)(?P<protocol>[0-9a-f]{1,4})")
 _ESP: Final = re.compile(r"ESP\(spi=0x(?P<spi>[0-9a-f]{1,16}),seq=0x(?P<seq>[0-9a-f]{1,16})\)(?:, length (?P<length>\d{1,9}))?")

@@ -5,7 +5,8 @@ and where there are Wireshark's columns Protocol and Info, they are read as its 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from typing import Final
 
 from vpnprobe.capture.printed.clocks import STAMP, Stamp, stamp_of
@@ -43,7 +44,9 @@ NAMES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("tcp.seq", "tcp.seq_raw"), "sequence"),
     **dict.fromkeys(("tcp.ack", "tcp.ack_raw"), "acknowledgment"),
     "tcp.flags": "flags",
-    **dict.fromkeys(("no.", "no", "#", "frame.number", "num", "number", "interface", "dir", "direction", "cpu", "tx", "rx", "ip.id"), ""),
+    **dict.fromkeys(("no.", "no", "#", "frame.number", "num", "number", "interface", "dir", "direction", "cpu", "fp", "ip.id"), ""),
+    "tx": "there",
+    "rx": "back",
     **dict.fromkeys(("tx-packets", "rx-packets", "mac-protocol", "src-mac", "dst-mac", "vlan", "dscp", "ip.ttl", "packets"), ""),
 }
 """What a heading means; empty: nothing that matters here, but a heading all the same."""
@@ -54,6 +57,9 @@ _BORDER: Final = re.compile(r"^[\s|+:=-]+$")
 _NAME_IN_BRACKETS: Final = re.compile(r" \([\w/+-]{1,32}\)")
 _WITH_PORT: Final = re.compile(r"^(?P<address>\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-fA-F:]{2,45}\]):(?P<port>[\w-]{1,32})$")
 _STAMPED: Final = re.compile(STAMP)
+_ARROWS: Final = ("->", "<-", "\u2192", ">")
+_SOME: Final = re.compile(r"0*\.?0*[1-9]")
+"""An amount that is not zero."""
 
 
 def cells_of(line: str, separator: str | None) -> list[str]:
@@ -120,10 +126,10 @@ def read_row(packet: PrintedPacket, session: Session) -> Reading:
     if session.headings is None:
         return Unread("stands in columns without headings")
     separator, meanings = session.headings
-    cells = cells_of(packet.lines[0], separator)
+    cells = [cell for cell in cells_of(packet.lines[0], separator) if cell not in _ARROWS]
     if separator is None and len(cells) != len(meanings):
-        words = _NAME_IN_BRACKETS.sub("", packet.lines[0]).split()
-        cells = words if len(words) == len(meanings) or len(cells) < 3 else cells
+        words = [word for word in _NAME_IN_BRACKETS.sub("", packet.lines[0]).split() if word not in _ARROWS]
+        cells = _aligned(words if len(words) == len(meanings) or len(cells) < 3 else cells, meanings)
     row: dict[str, str] = {}
     for meaning, cell in zip(meanings, cells, strict=False):
         if meaning and cell:
@@ -131,6 +137,35 @@ def read_row(packet: PrintedPacket, session: Session) -> Reading:
     if "source" not in row or "destination" not in row:
         return NoPacket("no IP packet")
     return _packet(row, session)
+
+
+def _aligned(cells: list[str], meanings: Sequence[str]) -> list[str]:
+    """The cells of a row, one for each heading: a column may be empty, or hold a space. The two addresses tell where the row stands.
+
+    What is before them is counted from the left, and what is behind them from the right.
+    """
+    first, second = sorted((meanings.index("source"), meanings.index("destination")))
+    at = [number for number, cell in enumerate(cells) if _is_address(cell)][:2]
+    if len(cells) == len(meanings) or len(at) < 2:
+        return cells
+    parts = (cells[: at[0]][:first], cells[at[0] : at[1]][: second - first], cells[at[1] + 1 :])
+    behind = len(meanings) - second - 1
+    return [
+        *parts[0] + [""] * (first - len(parts[0])),
+        *parts[1] + [""] * (second - first - len(parts[1])),
+        cells[at[1]],
+        *[""] * (behind - len(parts[2])),
+        *parts[2][max(0, len(parts[2]) - behind) :],
+    ]
+
+
+def _is_address(cell: str) -> bool:
+    found = _WITH_PORT.match(cell)
+    try:
+        ip_address((found["address"] if found is not None else cell).strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _packet(row: Mapping[str, str], session: Session) -> Reading:
@@ -152,7 +187,8 @@ def _packet(row: Mapping[str, str], session: Session) -> Reading:
         content = Content(protocol, b"", min(max(1, length), LENGTH_LIMIT))
     else:
         return Unread("has neither ports nor a protocol in its columns")
-    read = Read(source, destination, content, stamp=_stamp(row.get("time")))
+    both_ways = all(_SOME.match(row.get(way, "")) for way in ("there", "back"))
+    read = Read(source, destination, content, stamp=_stamp(row.get("time")), both_ways=both_ways)
     return read if "sequence" in row else session.streams.numbered(read, unnumbered=True)
 
 
@@ -165,7 +201,7 @@ def _end(text: str, port: str | None) -> tuple[str, int]:
 
 
 def _protocol(row: Mapping[str, str], ends: Endpoints) -> int | None:
-    told = row.get("protocol", "").split(",")[0].strip()
+    told = row.get("protocol", "").split(",")[0].strip().rpartition(":")[2]
     if told.isdigit():
         return cut(told, 0xFF)
     if told.upper() in PROTOCOLS and "info" not in row:

@@ -23,15 +23,17 @@ LARGEST_TTL: Final = 255
 KIND_SHOWN: Final = 40
 """Most characters that are told of what was not understood."""
 
-_STAMPED: Final = re.compile(rf"(?<![\d.:,/-]){STAMP}(?=\s)")
+_STAMPED: Final = re.compile(rf"(?:(?<![\d.:,/-])|(?<=\d-)(?=\d\d:\d\d:\d\d\.)){STAMP}(?=\s)")
+"""`grep -n` with `-A`, `-B` or `-C` writes the line's number and a hyphen before a line of the context."""
 _NOT_IP: Final = re.compile(
     r"(?:ARP|arp|RARP|STP|LLDP|CDP|IPX|AARP|LLC|EAPOL|MPLS|PPPoE [DP]|IS-IS|Loopback|Unknown|unknown|802\.1|BOOTP|CDPv|[0-9a-f:]{17} )"
 )
 _STARTS: Final = re.compile(
-    r"\s+(?:\[[^\]]{0,60}\] ?)?(?:(?P<ip>IP6?[ ,:(]|ip6?: |\((?:tos|class|flowlabel|hlim)\b|PktGroupId )"
+    r"\s+(?:\[[^\]]{0,60}\] ?)?(?:(?P<ip>IP6?[ ,:(]|ip6?: |\((?:tos|class|flowlabel|hlim)\b|(?:Drop: ?)?PktGroupId )"
     r"|(?P<other>ARP|arp |RARP|STP |LLDP|CDPv|EAPOL)"
     r"|(?:[\w.@/-]{1,40} +)?(?:(?:In|Out|P|B|M) +)?(?:ifindex \d{1,9} )?(?:[0-9a-fA-F]{1,2}[:-]){5}[0-9a-fA-F]{1,2}[ ,]"
-    r"|(?:[\w.@/-]{1,40} +)?(?P<way>In|Out|P|B|M|in|out|--) +(?=IP6?[ ,(]|ethertype|[\w:.%/-]{3,255}))"
+    r"|(?:[\w.@/-]{1,40} +)?(?P<way>In|Out|P|B|M|in|out|--) +(?=IP6?[ ,(]|ethertype|[\w:.%/-]{3,255})"
+    r"|(?:In|Out)\s*$)"
 )
 _UNTIMED: Final = re.compile(
     r"(?:^|[\s>|*)\].:-])(?P<at>(?:[\w.@-]{1,32} +)?(?:(?:In|Out) +)?IP6? +)(?=\((?:tos|class|flowlabel|hlim)\b|\S+ ?-?[>\u2192])"
@@ -50,6 +52,9 @@ _INNER: Final = re.compile(r"^\s+IP6? \(|^\s+(?:IP6? )?\S+ > \S+: ")
 _GROUP: Final = re.compile(r"PktGroupId (?P<group>\d{1,24}), PktNumber (?P<number>\d{1,12})")
 _BEYOND: Final = re.compile(r"(?<![\w.])\d{11,}(?![\w.])")
 """More digits than a field of 32 bits has."""
+_SUM: Final = re.compile(
+    r"(?P<right>\[udp sum ok\]|\bcksum 0x[0-9a-f]{1,4} \(correct\))|\[bad udp cksum |\bcksum 0x[0-9a-f]{1,4} \(incorrect "
+)
 _TRUNCATED: Final = re.compile(r"^truncated-ip6? - \d{1,6} bytes missing! ?")
 _PART_OF_ADDRESS: Final = re.compile(r"^\d{1,3}(?:\.\d{1,3}){0,2}$")
 IPV4_HEADER: Final = 20
@@ -140,8 +145,16 @@ def _packet(pair: Pair, text: str, before: str, told: str, session: Session) -> 
         ttl=min(int(ttl[1]), LARGEST_TTL) if ttl else None,
         identification=int(identification[1]) & 0xFFFF if identification else None,
         outgoing=_WAYS.get(way["way"]) if way else None,
+        unmeasured=rest.startswith("psh "),
+        sum_right=_sum_right(rest),
     )
     return session.streams.numbered(found_read, unnumbered=_without_numbers(rest, content))
+
+
+def _sum_right(rest: str) -> bool | None:
+    """Whether the checksum of UDP or TCP is right; None: that is not printed (it is with `-vv`)."""
+    found = _SUM.search(rest, 0, HEAD_LIMIT)
+    return None if found is None else bool(found["right"])
 
 
 def _without_numbers(rest: str, content: Content) -> bool:
