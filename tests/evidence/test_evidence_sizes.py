@@ -11,7 +11,16 @@ from vpnprobe.evidence import checks
 from vpnprobe.evidence.comparison import CONTROLS, PERIOD_S
 from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.judging.packets import COMPARED_AT_ONCE, more_of_what_passes
-from vpnprobe.evidence.judging.sizes import ASKED_AT_ONCE, MOST_ASKED, doubted, in_question, limit_of_size, more_to_tell_size
+from vpnprobe.evidence.judging.sizes import (
+    ASKED_AT_ONCE,
+    MOST_ASKED,
+    doubted,
+    error_bound,
+    in_question,
+    limit_of_size,
+    more_to_tell_size,
+    untried,
+)
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.packet_counts import Count
 from vpnprobe.evidence.packet_records import BLOCK, Check, PacketRecord
@@ -165,6 +174,39 @@ def test_the_size_that_is_asked_about_is_the_smallest_lost() -> None:
     limit = doubted(checks.GRE_IN_CALL, path.count())
     assert limit is not None
     assert (limit.largest_passing, limit.smallest_lost, limit.asked) == (SMALL, MIDDLE, 0)
+
+
+def test_a_size_between_that_was_not_sent_is_asked_about_first() -> None:
+    """A slow line is sent the largest alone."""
+    kind, sent = checks.GRE_IN_CALL, (LARGE, SMALL, SMALL, LARGE, SMALL, SMALL)
+    path = Path().first(small_alone, sent)
+    assert in_question(kind, path.count()) == MIDDLE
+    path.asked(small_alone, ASKED_AT_ONCE, size=MIDDLE)
+    assert in_question(kind, path.count()) == LARGE
+    assert path.more() == 2 * ASKED_AT_ONCE
+    path.asked(small_alone, ASKED_AT_ONCE)
+    path.asked(small_alone, path.more() // 2)
+    row = path.row()
+    assert (row.cause, row.detail["largest_passing"], row.detail["smallest_lost"]) == (Cause.SIZE, MIDDLE, LARGE)
+    lower = Path().first(lambda outer: outer == SMALL, sent).asked(lambda outer: outer == SMALL, 12, size=MIDDLE)
+    row = lower.row()
+    assert (row.cause, row.detail["largest_passing"], row.detail["smallest_lost"]) == (Cause.SIZE, SMALL, MIDDLE)
+
+
+def test_each_size_that_was_asked_about_might_have_been_the_limit() -> None:
+    one = Path().first(small_alone).asked(small_alone, 10)
+    two = Path().first(small_alone).asked(small_alone, 1, size=MIDDLE).asked(small_alone, 10)
+    limits = [doubted(path.check, path.count()) for path in (one, two)]
+    assert [limit.asked_about for limit in limits if limit is not None] == [1, 2]
+    assert limits[1] is not None
+    bound = error_bound(two.judge(), two.check, C2S, limits[1])
+    assert bound == pytest.approx(2 * error_bound(two.judge(), two.check, C2S, replace(limits[1], asked_about=1)))
+
+
+@pytest.mark.parametrize(("sizes", "expected"), [((), True), ((SMALL, MIDDLE), True), ((SMALL, LARGE), False)])
+def test_what_is_sent_in_answer_may_lack_the_largest_size(sizes: tuple[int, ...], expected: bool) -> None:
+    assert untried(checks.ESP_IN_UDP, Path(checks.ESP_IN_UDP, S2C).first(small_alone, sizes).count()) is expected
+    assert not untried(checks.ICMP_ECHO, Path(checks.ICMP_ECHO).count())
 
 
 def test_where_nothing_small_comes_behind_large_ones_it_may_be_a_cut() -> None:

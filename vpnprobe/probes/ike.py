@@ -12,9 +12,8 @@ from typing import Final
 from vpnprobe.conversations import ikev1, ikev2
 from vpnprobe.evidence import identify
 from vpnprobe.evidence.checks import ESP_IN_UDP, ikev1_main, ikev2_init
-from vpnprobe.evidence.judging.sizes import in_question
+from vpnprobe.evidence.judging.sizes import in_question, untried
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.records import PortState
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.context import Opener, ProbeContext, gather_all
 from vpnprobe.probes.conversing import Attempt, Moment, over_udp, until_sure
@@ -81,10 +80,8 @@ class IkeProbe:
             await send_in(sizes_for(context, ESP_IN_UDP, Direction.C2S, count, beside=beside), beside)
 
         async def send_back(count: int, beside: bool) -> None:
+            """By itself, behind what opens the way: an answer has no moment of its own within a block, and is as large as what came."""
             sizes = sizes_for(context, ESP_IN_UDP, Direction.S2C, count, beside=beside)
-            if context.port_state(Transport.UDP, NAT_T_PORT) is PortState.OURS:
-                await send_in(sizes, beside)  # Answered in kind and size.
-                return
             ports = [await context.udp(came) for _ in range(count)] if beside else [port]
             openers = [Opener(each.local, partial(context.sender.esp_in_udp, each, remote)) for each in ports]
             await context.trials_back(Job.ESP_IN_UDP, count, beside, port=NAT_T_PORT, openers=openers, sizes=sizes)
@@ -94,5 +91,6 @@ class IkeProbe:
         if counted is None or not counted.total(Direction.C2S).received:
             return
         back = counted.total(Direction.S2C)
-        if not back.received or in_question(ESP_IN_UDP, back) is not None:
-            await context.until_sure(ESP_IN_UDP, Direction.S2C, send_back, suspected=bool(back.received))
+        in_doubt = in_question(ESP_IN_UDP, back) is not None
+        if not back.received or in_doubt or untried(ESP_IN_UDP, back):
+            await context.until_sure(ESP_IN_UDP, Direction.S2C, send_back, suspected=in_doubt)

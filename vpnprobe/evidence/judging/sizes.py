@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vpnprobe.evidence.checks import is_raw, spec_of
-from vpnprobe.evidence.comparison import SPARE_BLOCKS, blocks_needed
+from vpnprobe.evidence.comparison import blocks_needed
 from vpnprobe.evidence.departures import Departure, asked_for
 from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.packet_counts import Count
@@ -23,6 +23,8 @@ LEAST_DOUBTED: Final = 2
 """Lost packets larger than any that came from which on it is asked whether their size is why."""
 ASKED_AT_ONCE: Final = 4
 """Large packets that are sent again before more than chance is seen in it, and as many small ones."""
+SPARE_LARGE: Final = 4
+"""More large ones than it takes: on a narrow line some count for nothing once it is known what was queued there."""
 MOST_ASKED: Final = 24
 """Large packets of a kind in blocks: what is not sure by then stays so."""
 MOST_SMALL: Final = 16
@@ -43,6 +45,8 @@ class SizeLimit:
     """Whether one that is not larger came behind one of these, so that it was no cut."""
     sizes: int
     """How many sizes there are above which none might pass."""
+    asked_about: int = 1
+    """Of how many of these it was asked in blocks, one after another."""
 
     @property
     def asked(self) -> int:
@@ -73,16 +77,29 @@ def doubted(check: Check, count: Count) -> SizeLimit | None:
     own = Background(count.lost - len(lost), len(count.received))
     different = len({size for size in count.sizes.values() if size})
     largest = max(count.sizes.get(key, 0) for key in count.received)
-    return SizeLimit(outer_bytes(check, largest), outer_bytes(check, min(sizes)), lost, own, goes_on, different - 1)
+    asked_about = {count.sizes[key] for key in count.blocks if outer_bytes(check, count.sizes.get(key, 0)) in spec.sizes}
+    smallest = outer_bytes(check, min(sizes))
+    return SizeLimit(outer_bytes(check, largest), smallest, lost, own, goes_on, different - 1, max(1, len(asked_about)))
 
 
 def in_question(check: Check, count: Count) -> int | None:
     """The smallest size above which nothing is known to have come, though several were sent; None: there is none.
 
-    Those count too that were set aside because an end was late: they have to be sent again before the size is known to pass.
+    That may be one that was not sent yet: on a slow line the largest alone is, and what passes may be far below it. Those count too that
+    were set aside because an end was late: they have to be sent again before the size is known to pass.
     """
     spec, unknown = spec_of(check), _not_come(count)
-    return outer_bytes(check, min(unknown)) if spec is not None and spec.sizes and len(unknown) >= LEAST_DOUBTED else None
+    if spec is None or not spec.sizes or len(unknown) < LEAST_DOUBTED:
+        return None
+    lost, largest = outer_bytes(check, min(unknown)), outer_bytes(check, max(count.sizes.get(key, 0) for key in count.received))
+    return min((lost, *(size for size in spec.sizes if largest < size < lost)))
+
+
+def untried(check: Check, count: Count) -> bool:
+    """Whether none of the largest size left: what the other end sends in answer is as large as what came there."""
+    spec = spec_of(check)
+    largest = max((count.sizes.get(key, 0) for key in (*count.sent, *count.received)), default=0)
+    return spec is not None and bool(spec.sizes) and outer_bytes(check, largest) < max(spec.sizes)
 
 
 def _not_come(count: Count) -> list[int]:
@@ -96,6 +113,7 @@ def error_bound(judge: Judge, check: Check, way: Direction, limit: SizeLimit) ->
     if len(limit.lost) < LEAST_TRIALS or not limit.goes_on:
         return 1.0
     asked, thresholds = asked_for(list(limit.lost), limit.sizes, by_time=not judge.numbered)
+    thresholds = max(thresholds, limit.asked_about)  # Each of these sizes might have become the limit.
     found = judge.bound(way, asked, judge.loss[way], one_flow=is_raw(check), thresholds=thresholds)
     own = min(1.0, thresholds * limit.own.chance_of_losing_all(len(asked)))
     return 1.0 if found is None else max(found, own)
@@ -124,8 +142,8 @@ def more_to_tell_size(judge: Judge, check: Check, way: Direction, count: Count) 
     if limit.asked < ASKED_AT_ONCE:
         return 2 * ASKED_AT_ONCE
     asked, _ = asked_for(list(limit.lost), limit.sizes, by_time=False)
-    beside = judge.bound(way, asked, judge.loss[way])
-    large = blocks_needed(1.0 if beside is None else beside, wanted) + SPARE_BLOCKS
+    beside = judge.bound(way, asked, judge.loss[way], thresholds=limit.asked_about)
+    large = blocks_needed(1.0 if beside is None else beside, wanted) + SPARE_LARGE
     return 2 * max(large, _small_needed(limit, limit.asked + large, wanted))
 
 
