@@ -1,6 +1,7 @@
 """Virtual time: it jumps, it keeps order, and it says when nothing is left."""
 
 import asyncio
+import gc
 import time
 
 import pytest
@@ -47,6 +48,33 @@ def test_an_exception_comes_out() -> None:
 
     with pytest.raises(KeyError, match="mine"):
         run_virtual(fails())
+
+
+def test_what_comes_out_is_not_put_into_words() -> None:
+    """A run's result is large, and its words would take longer than much of the run."""
+
+    class Large:
+        def __repr__(self) -> str:
+            raise AssertionError("nobody asks for it")
+
+    async def makes() -> Large:
+        return Large()
+
+    assert isinstance(run_virtual(makes()), Large)
+
+
+def test_garbage_is_looked_for_afterwards_as_before() -> None:
+    async def thresholds() -> tuple[int, int, int]:
+        return gc.get_threshold()
+
+    async def fails() -> None:
+        raise KeyError("mine")
+
+    before = gc.get_threshold()
+    assert run_virtual(thresholds())[0] > before[0]
+    with pytest.raises(KeyError):
+        run_virtual(fails())
+    assert gc.get_threshold() == before
 
 
 def test_what_is_due_at_one_instant_keeps_its_order() -> None:
