@@ -42,12 +42,13 @@ def under_clients_keys(client: EndRecord, server: EndRecord) -> EndRecord:
     number the client does not have is another's, though its port be the same. Otherwise (an end does not see the wire, or a firewall draws
     numbers anew) what has no number that both ends know stays under its port.
     """
-    of_client = {(s.check, s.detail[SEQUENCE]): s.key for s in _attempts(client.packet_records) if SEQUENCE in s.detail}
+    ours = tuple(_attempts(client.packet_records))
+    of_client = {(s.check, s.detail[SEQUENCE]): s.key for s in ours if SEQUENCE in s.detail}
     seen = _sequences(server.packet_records)
     if not of_client or not seen:
         return server
     numbered = {(check, key) for (check, _), key in of_client.items()}
-    unnumbered = {s.check for s in _attempts(client.packet_records) if (s.check, s.key) not in numbered}
+    unnumbered = {s.check for s in ours if (s.check, s.key) not in numbered}
     survive = any((check, number) in of_client for (check, _), times in seen.items() for _, number in times)
     renamed = tuple(
         _renamed(s, seen, of_client, unnumbered, survive=survive) if s.message in _MESSAGES else s for s in server.packet_records

@@ -13,16 +13,16 @@ on a balanced path with a bad link, that one flow may have drawn the bad link, a
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import ceil, log, sqrt
-from typing import Final
+from typing import Final, Self
 
 from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.packet_counts import answered_key
 from vpnprobe.evidence.packet_records import Movement
 from vpnprobe.evidence.records import EndRecord
-from vpnprobe.observations.schema import Transport
+from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.wire.nonce import Purpose, block_of, control_of
 
 CONTROLS: Final = 5
@@ -76,6 +76,30 @@ class Control:
     transport: Transport = Transport.UDP
     repeat: bool | None = None
     """Whether the second packet of its flow, in the block after, came; None: there was none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What left in random order beside what is suspected not to pass, by direction; of BOTH with its answers."""
+
+    controls: Mapping[Direction, tuple[Control, ...]]
+    blocks: Mapping[Direction, tuple[Block, ...]]
+    by_flow: Mapping[Direction, bool]
+    """Whether what becomes of a packet follows its flow: then kinds that are all one flow cannot be compared with others."""
+
+    @classmethod
+    def of(cls, client: EndRecord, server: EndRecord) -> Self:
+        """As both ends recorded it."""
+        ends = {Direction.C2S: (client, server), Direction.S2C: (server, client), Direction.BOTH: (client, client)}
+        found = {way: tuple(controls(*two, client)) for way, two in ends.items()}
+        return cls(
+            found, {way: blocks(some) for way, some in found.items()}, {way: fates_follow_flows(some) for way, some in found.items()}
+        )
+
+
+def of_controls(end: EndRecord) -> EndRecord:
+    """The record with the packets of controls' flows alone."""
+    return replace(end, packet_records=tuple(row for row in end.packet_records if row.purpose in COMPARED))
 
 
 def controls(sender: EndRecord, receiver: EndRecord, client: EndRecord) -> Iterator[Control]:

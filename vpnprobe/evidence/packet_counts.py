@@ -142,13 +142,14 @@ class PacketCounts:
         return [message for way, message in self.counts if way is direction]
 
     def count(self, direction: Direction, message: str) -> Count:
-        return self.counts.get((direction, message), Count())
+        found = self.counts.get((direction, message))
+        return Count() if found is None else found
 
     def copy(self) -> "PacketCounts":
-        """Counts of its own, for who takes something out of them."""
-        copied = PacketCounts(details=dict(self.details))
+        """Counts for who passes something over: what was sent is their own, and all else is shared."""
+        copied = PacketCounts(details=self.details)
         for slot, one in self.counts.items():
-            copied.counts[slot] = Count(dict(one.sent), dict(one.received), dict(one.sizes), dict(one.blocks), set(one.proven))
+            copied.counts[slot] = Count(dict(one.sent), one.received, one.sizes, one.blocks, one.proven)
         return copied
 
 
@@ -277,7 +278,8 @@ def _count_acknowledged(of_check: PacketCounts) -> None:
     """An answer with the Magic-Number of a Configure-Request proves that the request came, whoever kept a record there."""
     for way in (Direction.C2S, Direction.S2C):
         back = Direction.S2C if way is Direction.C2S else Direction.C2S
-        answered = {key: at for name in LCP_ANSWERS for key, at in of_check.count(back, name).received.items()}
+        some = [count for name in LCP_ANSWERS if (count := of_check.counts.get((back, name))) is not None]
+        answered = {key: at for count in some for key, at in count.received.items()}
         for key, at in answered.items():
             of_check.count(way, LCP_REQUEST).prove(key, at)
 

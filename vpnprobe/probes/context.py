@@ -22,8 +22,8 @@ from vpnprobe.evidence.comparison import SPARE_BLOCKS, blocks_needed
 from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.judging.base import Judge
 from vpnprobe.evidence.judging.packets import more_of_what_passes
+from vpnprobe.evidence.judging.remembered import Remembered
 from vpnprobe.evidence.named_failures import NamedFailure
-from vpnprobe.evidence.packet_counts import CountedRecords
 from vpnprobe.evidence.packet_records import Check
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, RefusalKind, Skip
 from vpnprobe.evidence.statistics import ERROR_BOUND, MOST_TRIALS, Background
@@ -126,7 +126,7 @@ class ProbeContext:
     """Of trials that have a flow of their own, the oldest first."""
     _sync: asyncio.Task[None] | None = None
     _judged: "_Judged | None" = None
-    _counted: dict[Check, CountedRecords] = field(default_factory=dict)
+    _remembered: Remembered = field(default_factory=Remembered)
 
     def __post_init__(self) -> None:
         self.comparison = Comparison(self)
@@ -254,7 +254,7 @@ class ProbeContext:
         known = (len(self.recorder.packet_records), len(self.recorder.refusals), self.recorder.withheld.total(), self.recorder.late)
         judged = self._judged
         if judged is None or judged.known != known or judged.server is not self.server_record or judged.facts is not self.facts:
-            judgement = Judge(self._records(), self.server_record, self.facts, times=False, counted=self._counted)
+            judgement = Judge(self._records(), self.server_record, self.facts, times=False, remembered=self._remembered)
             self._judged = judged = _Judged(known, self.server_record, self.facts, judgement)
         return judged.judgement
 

@@ -13,15 +13,16 @@ from typing import Any, Final
 from vpnprobe.evidence.attempts import under_clients_keys
 from vpnprobe.evidence.checks import Kind, earlier_steps, is_existing, is_raw, kind_of, plain_on_port, same_packets, spec_of
 from vpnprobe.evidence.clocks import on_one_clock
-from vpnprobe.evidence.comparison import COMPARED, SPARE_BLOCKS, Control, blocks, blocks_needed, controls, error_bound, fates_follow_flows
+from vpnprobe.evidence.comparison import SPARE_BLOCKS, Compared, blocks_needed, error_bound
 from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.existing_sessions import under_clients_checks
 from vpnprobe.evidence.judging import passed_over
 from vpnprobe.evidence.judging.order import after_server
+from vpnprobe.evidence.judging.remembered import Remembered
 from vpnprobe.evidence.judging.times import clock_margin_s, flights_s, late_ends
 from vpnprobe.evidence.naming import identifier
 from vpnprobe.evidence.outages import Fate, Outage, outages, shared
-from vpnprobe.evidence.packet_counts import Count, CountedRecords, PacketCounts, background, count_packets, session_part
+from vpnprobe.evidence.packet_counts import Count, PacketCounts, background, count_packets, session_part
 from vpnprobe.evidence.packet_records import Check, Movement
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, Refusal, RefusalKind
 from vpnprobe.evidence.statistics import LEAST_TRIALS, Background
@@ -69,9 +70,10 @@ class Judge:
         facts: PathFacts,
         *,
         times: bool = True,
-        counted: dict[Check, CountedRecords] | None = None,
+        remembered: Remembered | None = None,
     ) -> None:
-        """`counted`: what earlier judgements of the run counted, brought up to date; None: everything is counted afresh."""
+        """`remembered`: what earlier judgements of the run worked out, brought up to date; None: everything is worked out afresh."""
+        before = remembered.counts if remembered is not None else None
         client, server = (without_trains(end, facts.trains) for end in (client, server))
         server = under_clients_checks(client, under_clients_keys(client, server))
         if times:
@@ -84,7 +86,7 @@ class Judge:
         known = _checks(client, server) if PortState.DAEMON in facts.ports.values() else ()
         daemons = frozenset(check for check in known if facts.answering(check) is PortState.DAEMON)
         changed = times or bool(client.late or server.late or client.given_up or client.queued or server.queued)
-        self.packet_counts = count_packets(client, server, joined=facts.joined, trusted=daemons, before=counted, own=changed)
+        self.packet_counts = count_packets(client, server, joined=facts.joined, trusted=daemons, before=before, own=changed)
         self.after_server = after_server(self.packet_counts, one_clock=times)
         """What of the client's came only after the server had spoken: its losses before that are none of the path's."""
         self.elsewhere = _came_from_elsewhere(client, server, facts)
@@ -98,13 +100,10 @@ class Judge:
             for way, end in ((Direction.C2S, client), (Direction.S2C, server))
         }
         """How many packets were lost behind what their own end had sent, and count for nothing."""
-        self.controls = self._controls(client, server)
-        """What left in random order beside what is suspected not to pass, by direction; of BOTH with its answers."""
-        self.blocks = {way: blocks(found) for way, found in self.controls.items()}
+        compared = self._compared(client, server, remembered or Remembered())
+        self.controls, self.blocks, self.by_flow = compared.controls, compared.blocks, compared.by_flow
         self.numbered = any(count.blocks for counts in self.packet_counts.values() for count in counts.counts.values())
         """Whether records tell what left in which block, as live ones do; those of captures do not."""
-        self.by_flow = {way: fates_follow_flows(found) for way, found in self.controls.items()}
-        """Whether what becomes of a packet follows its flow: then kinds that are all one flow cannot be compared with others."""
         self.outages = self._outages() if times else dict.fromkeys(WAYS, ())
         """When the whole path was silent: what was lost then counts for nothing, unless that is how the path is."""
         for way, taken in self.outages.items():
@@ -140,12 +139,10 @@ class Judge:
             if _tells_loss(check) and not (way is Direction.C2S and check in self.after_server):
                 yield counts
 
-    def _controls(self, client: EndRecord, server: EndRecord) -> dict[Direction, tuple[Control, ...]]:
+    def _compared(self, client: EndRecord, server: EndRecord, remembered: Remembered) -> Compared:
         if not (self.facts.joined and client.recorded and server.recorded):
-            return {Direction.C2S: (), Direction.S2C: (), Direction.BOTH: ()}
-        client, server = _of_controls(client), _of_controls(server)
-        ends = {Direction.C2S: (client, server), Direction.S2C: (server, client), Direction.BOTH: (client, client)}
-        return {way: tuple(controls(*two, client)) for way, two in ends.items()}
+            client = server = EndRecord()
+        return remembered.compared(client, server)
 
     def _outages(self) -> dict[Direction, tuple[Outage, ...]]:
         fates = {way: self._fates(way) for way in WAYS}
@@ -178,8 +175,9 @@ class Judge:
         took, receiver = flights_s(self.packet_counts, way), self.ends[way][1]
         if not took:
             return []
+        usual_s = median(took)
         came = (r for r in receiver.packet_records if r.check.transport is Transport.TCP and r.movement is Movement.RECEIVED)
-        return [record.at - receiver.ahead_s - median(took) for record in came]
+        return [record.at - receiver.ahead_s - usual_s for record in came]
 
     def timely(self, departures: Iterable[Departure]) -> list[Departure]:
         """Of trials those whose window touches no time at which an end was late."""
@@ -385,11 +383,6 @@ def _came_from_elsewhere(client: EndRecord, server: EndRecord, facts: PathFacts)
         return False
     ours = (s for s in client.packet_records if s.movement is Movement.SENT and s.check.transport is Transport.UDP and not s.message)
     return any(s.key in elsewhere for s in ours)
-
-
-def _of_controls(end: EndRecord) -> EndRecord:
-    """The record with the packets of controls' flows alone."""
-    return replace(end, packet_records=tuple(s for s in end.packet_records if s.purpose in COMPARED))
 
 
 def _checks(client: EndRecord, server: EndRecord) -> set[Check]:
