@@ -5,7 +5,7 @@ end, when all ports and Call IDs are known. A tunnel, a web page or a shell betw
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -122,7 +122,7 @@ def without_ciphertext(packet: Packet) -> Packet:
         if int.from_bytes(length, "big") != len(data) - start:
             return packet
     end = start + spec.head_bytes(data[start:])
-    return replace(packet, data=data[:end], cut=len(data) - end) if end < len(data) else packet
+    return Packet(data[:end], packet.at, packet.outgoing, len(data) - end) if end < len(data) else packet
 
 
 @lru_cache(maxsize=4096)

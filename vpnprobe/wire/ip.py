@@ -62,7 +62,7 @@ def internet_checksum(data: bytes) -> int:
     return ~(total or (0xFFFF if number else 0)) & 0xFFFF
 
 
-def _sum_with_pseudo_header(source: Address, destination: Address, protocol: int, data: bytes) -> int:
+def _sum_with_pseudo_header(source: Address | int, destination: Address | int, protocol: int, data: bytes) -> int:
     """The one's complement sum, 1 to 0xFFFF, of a segment or datagram behind its pseudo-header.
 
     RFC 9293 section 3.1 for IPv4, RFC 8200 section 8.1 for IPv6. Its fields add up as they stand: 2**16 is 1 modulo 65535.
@@ -78,11 +78,15 @@ def checksum_fits(source: Address, destination: Address, protocol: int, data: by
     return _sum_with_pseudo_header(source, destination, protocol, data) == 0xFFFF
 
 
+def checksum_of(source: Address | int, destination: Address | int, protocol: int, data: bytes) -> int:
+    """The right checksum of a whole TCP segment or UDP datagram whose own stands as zero. Addresses may be given as their numbers."""
+    checksum = 0xFFFF - _sum_with_pseudo_header(source, destination, protocol, data)
+    return checksum or 0xFFFF if protocol == IpProtocol.UDP else checksum
+
+
 def with_checksum(source: Address, destination: Address, protocol: int, data: bytes, *, offset: int) -> bytes:
     """A whole TCP segment or UDP datagram, whose checksum stands as zero at `offset`, with the right one."""
-    checksum = 0xFFFF - _sum_with_pseudo_header(source, destination, protocol, data)
-    if protocol == IpProtocol.UDP:
-        checksum = checksum or 0xFFFF
+    checksum = checksum_of(source, destination, protocol, data)
     return data[:offset] + checksum.to_bytes(2, "big") + data[offset + 2 :]
 
 
