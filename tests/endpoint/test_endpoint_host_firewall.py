@@ -94,6 +94,17 @@ class TestOnInput:
         for check in kept:
             assert check not in seen.dropped_on_input(rows(check, 1, Movement.RECEIVED), {CALL})
 
+    def test_a_record_that_goes_on_is_read_on_and_another_anew(self) -> None:
+        seen = wire(*[bare()] * LEAST_TRIALS)
+        record = sent(checks.GRE_BARE, LEAST_TRIALS)
+        assert seen.dropped_on_output(record) == {checks.GRE_BARE}
+        assert seen.dropped_on_input(record, ()) == {checks.GRE_BARE}
+        came = [*record, *rows(checks.GRE_BARE, 1, Movement.RECEIVED)]
+        assert seen.dropped_on_input(came, ()) == frozenset()
+        for other in (record, [], sent(checks.ESP, LEAST_TRIALS + 2)):
+            assert seen.dropped_on_input(other, ()) == {checks.GRE_BARE}
+        assert seen.dropped_on_output(sent(checks.ESP, LEAST_TRIALS)) == {checks.ESP}
+
     def test_what_was_sent_is_not_what_came(self) -> None:
         assert wire(*[bare()] * LEAST_TRIALS).dropped_on_input(sent(checks.GRE_BARE, 9), ()) == {checks.GRE_BARE}
 

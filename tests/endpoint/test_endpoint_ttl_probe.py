@@ -21,6 +21,7 @@ from vpnprobe.endpoint.ttl_probe import (
 )
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.attempts import port_key
+from vpnprobe.evidence.packet_counts import by_check
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
 from vpnprobe.evidence.records import EndRecord, RefusalKind, TtlTrace
 from vpnprobe.observations.schema import Direction, Transport
@@ -264,13 +265,12 @@ def test_how_far_the_other_end_is(ttls: tuple[int | None, ...], hops: int) -> No
 
 def test_what_the_receiving_end_got_of_the_copies() -> None:
     trace = TtlTrace(checks.ESP, Direction.C2S, {1: "a", 2: "b", 3: None, 4: None})
-    copies = tuple(
-        PacketRecord(Vantage.CLIENT, Movement.SENT, 0.0, checks.ESP, f"k{ttl}", ttl=ttl, ttl_limited=True) for ttl in (1, 2, 3, 4)
-    )
-    got = EndRecord(tuple(PacketRecord(Vantage.SERVER, Movement.RECEIVED, 0.0, checks.ESP, key) for key in ("k4", "k3", "foreign")))
-    assert with_reach(trace, EndRecord(copies), got).reached == 3
-    assert with_reach(trace, EndRecord(copies), EndRecord()).reached is None
-    assert with_reach(TtlTrace(checks.ESP, Direction.C2S, {}, 2), EndRecord(copies), got).reached == 2
+    left = (PacketRecord(Vantage.CLIENT, Movement.SENT, 0.0, checks.ESP, f"k{ttl}", ttl=ttl, ttl_limited=True) for ttl in (1, 2, 3, 4))
+    copies = by_check(left)
+    got = by_check(PacketRecord(Vantage.SERVER, Movement.RECEIVED, 0.0, checks.ESP, key) for key in ("k4", "k3", "foreign"))
+    assert with_reach(trace, copies, got).reached == 3
+    assert with_reach(trace, copies, {}).reached is None
+    assert with_reach(TtlTrace(checks.ESP, Direction.C2S, {}, 2), copies, got).reached == 2
 
 
 def test_what_came_of_another_check_is_no_copy_that_came() -> None:
@@ -279,8 +279,8 @@ def test_what_came_of_another_check_is_no_copy_that_came() -> None:
     trace, key = TtlTrace(check, Direction.C2S, {1: "a"}), port_key(44782)
     copy = PacketRecord(Vantage.CLIENT, Movement.SENT, 0.0, check, key, ttl=1, ttl_limited=True)
     for came_of, reached in ((other, None), (check, 1)):
-        got = EndRecord((PacketRecord(Vantage.SERVER, Movement.RECEIVED, 0.0, came_of, key),))
-        assert with_reach(trace, EndRecord((copy,)), got).reached == reached
+        got = by_check([PacketRecord(Vantage.SERVER, Movement.RECEIVED, 0.0, came_of, key)])
+        assert with_reach(trace, by_check([copy]), got).reached == reached
 
 
 def test_crafted_copies_of_syns_come_from_no_port_that_the_run_has_had() -> None:

@@ -16,10 +16,10 @@ from vpnprobe.endpoint.ttl_probe import Copied, IcmpTap, distance, with_reach
 from vpnprobe.evidence import checks
 from vpnprobe.evidence.attempts import under_clients_keys
 from vpnprobe.evidence.causes import PASSED
-from vpnprobe.evidence.judge import judge
+from vpnprobe.evidence.judge import observations_of
 from vpnprobe.evidence.judging.base import WAYS, Judge
 from vpnprobe.evidence.naming import identifier
-from vpnprobe.evidence.packet_counts import PacketCounts, session_part
+from vpnprobe.evidence.packet_counts import PacketCounts, by_check, session_part
 from vpnprobe.evidence.packet_records import Check, Vantage
 from vpnprobe.evidence.places import is_placed, lost_way
 from vpnprobe.evidence.records import EndRecord, RefusalKind, TtlTrace
@@ -42,7 +42,8 @@ async def trace_both_ways(context: ProbeContext, tap: IcmpTap, packets: Sequence
     await context.sync()
     record = context.client_record()
     facts = replace(context.facts, skips=tuple(context.skips))
-    found, judgement = judge(record, context.server_record, facts), Judge(record, context.server_record, facts)
+    judgement = Judge(record, context.server_record, facts)
+    found = observations_of(judgement, facts)
     loss = round_trip(judgement.loss[Direction.C2S], judgement.loss[Direction.S2C])
     there, back = (suspects(found, judgement, way) for way in WAYS)
     work = [_from_client(context, tap, packets, _passing(found, Direction.C2S), there, loss, distance(context.server_record))]
@@ -54,7 +55,8 @@ async def trace_both_ways(context: ProbeContext, tap: IcmpTap, packets: Sequence
     await context.sync()
     client = context.recorder.record()
     server = under_clients_keys(client, context.server_record)
-    ends = {Direction.C2S: (client, server), Direction.S2C: (server, client)}
+    of_client, of_server = by_check(client.packet_records), by_check(server.packet_records)
+    ends = {Direction.C2S: (of_client, of_server), Direction.S2C: (of_server, of_client)}
     context.facts = replace(context.facts, traces=tuple(with_reach(trace, *ends[trace.direction]) for trace in traces))
 
 

@@ -7,7 +7,7 @@ to a listener and were not answered is in the records already (`endpoint.passive
 """
 
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Final
 
 from vpnprobe.errors import DecodeError
@@ -40,6 +40,36 @@ Slot = tuple[int, int | None]
 """IP protocol, and for TCP and UDP a port; None: the whole protocol."""
 
 
+class _Rows:
+    """What an end's records say of its sockets, each read once: a record that goes on is read on."""
+
+    def __init__(self) -> None:
+        self.heard: set[Check] = set()
+        """Checks of which something came."""
+        self.attempts: set[tuple[Check, object]] = set()
+        """Connections that were begun here, each with its key."""
+        self.sent: Counter[Check] = Counter()
+        """Of TCP, SYNs alone."""
+        self._read = 0
+        self._last: PacketRecord | None = None
+
+    def continue_as(self, packet_records: Sequence[PacketRecord]) -> bool:
+        """Reads what is new; False: it is another record than the one that was read so far."""
+        if self._read and (len(packet_records) < self._read or packet_records[self._read - 1] is not self._last):
+            return False
+        for row in packet_records[self._read :]:
+            check = row.check
+            if row.movement is Movement.RECEIVED:
+                self.heard.add(check)
+                continue
+            if row.message == SYN and not row.ttl_limited:
+                self.attempts.add((check, row.key))
+            if row.message == SYN or check.transport is not Transport.TCP:
+                self.sent[check] += 1
+        self._read, self._last = len(packet_records), packet_records[-1] if packet_records else None
+        return True
+
+
 class HostFirewall:
     """Takes what one end's capture shows of one run, and compares it with what the sockets got and sent."""
 
@@ -52,6 +82,7 @@ class HostFirewall:
         """Protocol and first four bytes behind the header of those: most of a run leave as others did before, and need not be read."""
         self._came: Counter[tuple[Check, object]] = Counter()
         """Packets of ours that came to this end's wire: by check, in a call by its Call ID too, and of TCP by the key of the attempt."""
+        self._rows = _Rows()
 
     def __call__(self, packet: Packet) -> None:
         if self._left_before(packet.data) if packet.outgoing else _is_anothers(packet.data):
@@ -102,24 +133,27 @@ class HostFirewall:
         `own_call_ids`: this end's, of this run's calls: GRE carries the receiver's Call ID (RFC 2637 section 4.1). Other calls
         between the same two hosts are another program's, and so are connections that these records do not begin.
         """
-        heard = {s.check for s in packet_records if s.movement is Movement.RECEIVED}
-        attempts = {(s.check, s.key) for s in packet_records if s.movement is Movement.SENT and s.message == SYN and not s.ttl_limited}
+        rows = self._read(packet_records)
         came: Counter[Check] = Counter()
         for (check, within), count in self._came.items():
-            if within is None or within in own_call_ids or (check, within) in attempts:
+            if within is None or within in own_call_ids or (check, within) in rows.attempts:
                 came[check] += count
-        return frozenset(check for check, count in came.items() if count >= LEAST_TRIALS and check not in heard)
+        return frozenset(check for check, count in came.items() if count >= LEAST_TRIALS and check not in rows.heard)
 
-    def dropped_on_output(self, packet_records: Iterable[PacketRecord]) -> frozenset[Check]:
+    def dropped_on_output(self, packet_records: Sequence[PacketRecord]) -> frozenset[Check]:
         """Checks of which this end sent LEAST_TRIALS or more, and its own wire showed none: GRE, ESP, UDP by port, and SYNs by port.
 
         Of TCP something has to be seen to leave: where none does, there may be no way to the other end, which is no firewall's doing.
         """
-        sent = Counter(
-            s.check for s in packet_records if s.movement is Movement.SENT and (s.message == SYN or s.check.transport is not Transport.TCP)
-        )
+        sent = self._read(packet_records).sent
         kept = (c for c, count in sent.items() if count >= LEAST_TRIALS and c.transport in PROTOCOLS and not is_existing(c))
         return frozenset(check for check in kept if self._never_left(PROTOCOLS[check.transport], check.port))
+
+    def _read(self, packet_records: Sequence[PacketRecord]) -> _Rows:
+        if not self._rows.continue_as(packet_records):
+            self._rows = _Rows()
+            self._rows.continue_as(packet_records)
+        return self._rows
 
     def _never_left(self, protocol: int, port: int | None) -> bool:
         return (protocol, port) not in self._left and (protocol != IpProtocol.TCP or (protocol, None) in self._left)

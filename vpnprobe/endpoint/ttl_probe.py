@@ -5,7 +5,7 @@ errors to our packets. Which copies are sent is for `endpoint.hop_search`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -13,7 +13,7 @@ from vpnprobe.endpoint.probe_packets import ProbePacketMaker
 from vpnprobe.endpoint.recorder import Recorder
 from vpnprobe.errors import DecodeError
 from vpnprobe.evidence import checks
-from vpnprobe.evidence.packet_records import Check, Movement
+from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
 from vpnprobe.evidence.records import EndRecord, RefusalKind, TtlTrace
 from vpnprobe.transports.stack import Address, Datagram, Endpoint, NetworkStack
 from vpnprobe.wire.icmp import DestinationUnreachable, EchoReply, Quote, TimeExceeded, Unreachable, decode_icmp
@@ -179,11 +179,12 @@ def distance(record: EndRecord) -> int:
     return min(HIGHEST_TTL, initial - max(left) + 1)
 
 
-def with_reach(trace: TtlTrace, sender: EndRecord, receiver: EndRecord) -> TtlTrace:
-    """The trace with the lowest TTL that the receiving end's record shows to have arrived."""
-    ttls = {s.key: s.ttl for s in sender.packet_records if s.ttl_limited and s.check == trace.check and s.ttl is not None}
+def with_reach(
+    trace: TtlTrace, sender: Mapping[Check, Sequence[PacketRecord]], receiver: Mapping[Check, Sequence[PacketRecord]]
+) -> TtlTrace:
+    """The trace with the lowest TTL that the receiving end's records show to have arrived; both ends' by their check."""
+    ttls = {s.key: s.ttl for s in sender.get(trace.check, ()) if s.ttl_limited and s.ttl is not None}
     # Attempts of several checks may have one key, the client's port.
-    arrivals = (s for s in receiver.packet_records if s.movement is Movement.RECEIVED and s.check == trace.check)
-    came = [ttls[s.key] for s in arrivals if s.key in ttls]
+    came = [ttls[s.key] for s in receiver.get(trace.check, ()) if s.movement is Movement.RECEIVED and s.key in ttls]
     reached = [ttl for ttl in [*came, trace.reached] if ttl is not None]
     return replace(trace, reached=min(reached, default=None))

@@ -50,11 +50,15 @@ def rows_of(judge: Judge, check: Check) -> list[Observation]:
 
 
 def judge(client: EndRecord, server: EndRecord, facts: PathFacts) -> list[Observation]:
-    """All observations that follow from two records of one path and what else is known of it; ids are unique.
+    """All observations that follow from two records of one path and what else is known of it."""
+    return observations_of(Judge(client, server, facts), facts)
+
+
+def observations_of(judgement: Judge, facts: PathFacts) -> list[Observation]:
+    """All that follow from a judgement in which times were compared; ids are unique. `facts`: those that it was made of.
 
     Ordered: what was counted by probe, check and port, then numbers, what was not tried, the path itself, and probes that failed.
     """
-    judgement = Judge(client, server, facts)
     found = [row for check in sorted(judgement.packet_counts, key=_order) for row in rows_of(judgement, check)]
     found += numbers(judgement)
     measured = {observation.id for observation in found}

@@ -187,7 +187,7 @@ def count_packets(
     them: what the client received counts there without a join. `before`: what earlier calls counted, brought up to date; a check of which
     both ends have the same records as then is not counted again. `own`: the caller takes something out of the counts, which are its own.
     """
-    of_client, of_server = _by_check(client.packet_records), _by_check(server.packet_records)
+    of_client, of_server = by_check(client.packet_records), by_check(server.packet_records)
     result: dict[Check, PacketCounts] = {}
     for check in of_client | of_server:
         ours, theirs = of_client.get(check, []), of_server.get(check, [])
@@ -203,7 +203,8 @@ def count_packets(
     return result
 
 
-def _by_check(packet_records: Iterable[PacketRecord]) -> dict[Check, list[PacketRecord]]:
+def by_check(packet_records: Iterable[PacketRecord]) -> dict[Check, list[PacketRecord]]:
+    """In their order."""
     found: dict[Check, list[PacketRecord]] = defaultdict(list)
     for packet_record in packet_records:
         found[packet_record.check].append(packet_record)

@@ -1,6 +1,7 @@
 """The hosts and links that packets of one direction cross, in their order."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 from vpnprobe.observations.schema import Direction
@@ -22,6 +23,7 @@ class Route:
         return len(self.links)
 
 
+@lru_cache(maxsize=64)
 def route_of(topology: Topology, way: Direction) -> Route:
     chain = topology.names()
     names = chain if way is Direction.C2S else _back(topology, chain)
