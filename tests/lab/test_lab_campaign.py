@@ -185,7 +185,7 @@ def test_fragments_show_no_port_to_a_filter_that_lets_ports_through() -> None:
     (lost,) = obstacles(network, data, S2C)
     assert (lost.position, lost.causes, lost.longer_than) == (2, {Cause.SIZE}, 1300)
     assert not lost.stops(data)
-    assert obstacles(network, replace(data, largest=1300), S2C) == []
+    assert obstacles(network, replace(data, largest=1300), S2C) == ()
     assert [one.position for one in obstacles(network, data, C2S)] == [3], "the link's own MTU"
 
 

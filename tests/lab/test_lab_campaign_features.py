@@ -72,7 +72,7 @@ def test_routers_of_one_direction_take_nothing_of_the_other() -> None:
     beside = replace(WAY_BACK, filters=(Filter("b2", protocol=ESP), Filter("r3", protocol=ESP)))
     assert [one.position for one in obstacles(beside, ESP_PACKET, C2S)] == [3]
     assert [one.position for one in obstacles(beside, ESP_PACKET, S2C)] == [3]
-    assert obstacles(replace(WAY_BACK, filters=(Filter("r2", protocol=ESP, direction="s2c"),)), ESP_PACKET, S2C) == []
+    assert obstacles(replace(WAY_BACK, filters=(Filter("r2", protocol=ESP, direction="s2c"),)), ESP_PACKET, S2C) == ()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ the simulated network's own code is not asked, so that a fault of either shows.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from vpnprobe.lab.campaign.packet_kinds import SEGMENT, PacketKind
@@ -112,12 +113,13 @@ def _by_header(planted: Filter, kind: PacketKind) -> frozenset[Cause]:
     return frozenset({Cause.PORT if by_port else Cause.IP_PROTOCOL})
 
 
-def obstacles(topology: Topology, kind: PacketKind, way: Direction, *, opened_to: int = EVERYWHERE) -> list[Obstacle]:
+@lru_cache(maxsize=4096)
+def obstacles(topology: Topology, kind: PacketKind, way: Direction, *, opened_to: int = EVERYWHERE) -> tuple[Obstacle, ...]:
     """All that packets of the kind meet in that direction, the first one first.
 
     `opened_to`: the position at which the client's own packets of the flow end, as far as they opened it; it matters from server to client.
     """
-    return list(_obstacles(topology, kind, way, opened_to))
+    return tuple(_obstacles(topology, kind, way, opened_to))
 
 
 def _obstacles(topology: Topology, kind: PacketKind, way: Direction, opened_to: int) -> Iterator[Obstacle]:

@@ -46,7 +46,7 @@ class PacketKind:
     """IP protocol number."""
     port: int | None = None
     """The server's; None: the protocol has none."""
-    known: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
+    known: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     """Bytes of the TCP or UDP payload that are always the same, by offset."""
     smallest: int = 40
     largest: int = 40
