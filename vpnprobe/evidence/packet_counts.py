@@ -223,23 +223,22 @@ def _counted(
 ) -> PacketCounts | None:
     """The counts of one check's records; None: none of them counts. `client`, `server`: the records that they are from."""
     at_server = _begun_by(of_client, of_server) if joined and client.recorded and kind_of(check) is Kind.CONVERSATION else of_server
-    everything = [(s, _at(s, end)) for some, end in ((of_client, client), (at_server, server)) for s in some if _counts(s)]
+    everything = [(s, s.direction, _at(s, end)) for some, end in ((of_client, client), (at_server, server)) for s in some if _counts(s)]
     if not everything:
         return None
     counted = PacketCounts()
     keys_sent: dict[Direction, set[str]] = {Direction.C2S: set(), Direction.S2C: set()}
-    for packet_record, at in everything:
+    for packet_record, way, at in everything:
         if packet_record.movement is Movement.SENT:
-            count = counted.counts[packet_record.direction, packet_record.message]
+            count = counted.counts[way, packet_record.message]
             count.sent.setdefault(packet_record.key, at)
             if isinstance(number := packet_record.detail.get(BLOCK), int):
                 count.blocks.setdefault(packet_record.key, number)
-            keys_sent[packet_record.direction].add(session_part(packet_record.key))
+            keys_sent[way].add(session_part(packet_record.key))
             if packet_record.size:
                 count.sizes[packet_record.key] = packet_record.size
     answers: list[tuple[PacketRecord, float]] = []
-    for packet_record, at in everything:
-        way = packet_record.direction
+    for packet_record, way, at in everything:
         if packet_record.movement is Movement.SENT:
             continue
         alone = way is Direction.C2S and not client.recorded  # Nobody kept a record at the client: what came from there was sent there.

@@ -122,7 +122,7 @@ class IPv4Packet:
     @property
     def total_length(self) -> int:
         """Bytes of the packet as it was on the wire."""
-        return self.header_length + len(self.payload) + self.missing
+        return 20 + len(self.options) + len(self.payload) + self.missing
 
     @property
     def first_fragment(self) -> bool:

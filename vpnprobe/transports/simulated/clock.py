@@ -125,7 +125,7 @@ class EventQueue:
 
     def after(self, delay_s: float, action: Callable[[], None]) -> Timer:
         timer = Timer(action)
-        heapq.heappush(self._heap, (self.now() + delay_s, next(self._numbers), timer))
+        heapq.heappush(self._heap, ((self._loop or self.loop).time() + delay_s, next(self._numbers), timer))
         if not self._running:
             self._arm()
         return timer

@@ -105,6 +105,7 @@ class FilterChain:
         """Packets of each flow so far, counted where some filter asks for them: connections are tracked there."""
         self.tracks = any(rule.at == name and rule.after_packets is not None for rule in filters)
         self._rules = [(rule, random.Random(f"{seed}/filter/{name}/{number}")) for number, rule in enumerate(filters) if rule.at == name]
+        self._of_hook = {hook: [one for one in self._rules if one[0].hook is hook] for hook in Hook}
         self._policers = {id(rule): Policer(rule) for rule, _ in self._rules if rule.packets_per_s is not None}
 
     @property
@@ -115,8 +116,8 @@ class FilterChain:
     def verdict(self, hook: Hook, packet: IPv4Packet, direction: str) -> Filter | None:
         """The filter that acts on the packet in this hook; None: it passes."""
         before = self._count(packet) if self.tracks and hook is not Hook.PREROUTING else 0
-        for rule, chance in self._rules:
-            if rule.hook is not hook or before < (rule.after_packets or 0) or not self._is_up(rule) or not fits(rule, packet, direction):
+        for rule, chance in self._of_hook[hook]:
+            if before < (rule.after_packets or 0) or not self._is_up(rule) or not fits(rule, packet, direction):
                 continue
             if (policer := self._policers.get(id(rule))) is not None and policer.spares(self._now()):
                 continue

@@ -75,19 +75,14 @@ class LinkQueue:
         self._shortcuts: dict[IPv4Address, Shortcut | None] = {}
         self._bursts = Bursts(link.burst_loss, chance) if link.burst_loss else None
         self._uneven = bool(link.jitter_s or link.reorder or link.duplicate)
+        self.only_delays = not (self._uneven or self._bursts or link.loss) and link.rate_bit_s is None
+        """Whether every packet comes, after the same time."""
         self._free_at = 0.0
         """When the last bit of what is queued has left, seconds."""
 
-    @property
-    def only_delays(self) -> bool:
-        """Whether every packet comes, after the same time."""
-        return not (self._uneven or self._bursts or self._link.loss) and self._link.rate_bit_s is None
-
     def send(self, packet: IPv4Packet) -> None:
-        wait_s = self._transmission_s(packet)
-        if wait_s is None or (self._link.loss > 0 and self._chance.random() < self._link.loss):
-            return
-        if self._bursts is not None and self._bursts.loses(self._events.now()):
+        wait_s = 0.0 if self.only_delays else self._passes_after_s(packet)
+        if wait_s is None:
             return
         deliver, shortcut = self.deliver, self._shortcut_to(packet.destination)
         if shortcut is not None and shortcut.carries(packet):
@@ -98,10 +93,19 @@ class LinkQueue:
         else:
             self._events.after(wait_s + self.delay_s, partial(deliver, packet))
 
+    def _passes_after_s(self, packet: IPv4Packet) -> float | None:
+        """Seconds until the last bit is out; None: the packet is lost."""
+        wait_s = self._transmission_s(packet)
+        if wait_s is None or (self._link.loss > 0 and self._chance.random() < self._link.loss):
+            return None
+        return None if self._bursts is not None and self._bursts.loses(self._events.now()) else wait_s
+
     def _shortcut_to(self, address: IPv4Address) -> Shortcut | None:
-        if address not in self._shortcuts:
-            self._shortcuts[address] = self._shortcut(address)
-        return self._shortcuts[address]
+        try:
+            return self._shortcuts[address]
+        except KeyError:
+            found = self._shortcuts[address] = self._shortcut(address)
+            return found
 
     def _uneven_delay_s(self) -> float:
         link = self._link
