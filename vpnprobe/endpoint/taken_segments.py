@@ -130,7 +130,8 @@ class TakenSegments:
             counts.taken += taken
             counts.smallest_taken = min(counts.smallest_taken or due.size, due.size)
         due.size = ip.total_length
-        due.times.append(at)
+        if not (self._at_server and connection.acknowledged == connection.first):
+            due.times.append(at)
 
     def _is_answer(self, segment: TcpSegment) -> bool:
         """Whether it is the answer to a SYN of this host's."""
@@ -139,8 +140,6 @@ class TakenSegments:
     def _is_due(self, segment: TcpSegment, connection: _Connection) -> bool:
         if self._is_answer(segment):
             return connection.acknowledged is None
-        if self._at_server and connection.acknowledged == connection.first:
-            return False
         return segment.sequence == connection.acknowledged
 
     def _of(self, slot: tuple[int, int], *, begins: bool) -> _Connection:
