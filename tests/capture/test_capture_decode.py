@@ -176,7 +176,15 @@ def test_the_capturing_end_by_ttl() -> None:
 
 
 @pytest.mark.parametrize(
-    ("delays", "vantage"), [((0.02, 0.0001), Vantage.CLIENT), ((0.0001, 0.02), Vantage.SERVER), ((0.001, 0.001), None)]
+    ("delays", "vantage"),
+    [
+        ((0.02, 0.0001), Vantage.CLIENT),
+        ((0.0001, 0.02), Vantage.SERVER),
+        ((0.001, 0.001), None),
+        ((0.08, 0.01), None),
+        ((0.01, 0.08), None),
+    ],
+    ids=["at-the-client", "at-the-server", "alike", "nearer-the-client", "nearer-the-server"],
 )
 def test_the_capturing_end_by_turnaround(delays: tuple[float, float], vantage: Vantage | None) -> None:
     """Delays: from SYN to SYN-ACK, and from that to the client's ACK."""

@@ -309,3 +309,20 @@ def test_any_segments_can_be_followed(segments: list[tuple[str, int, int, int, b
 def test_a_segment_half_the_sequence_space_away_is_an_old_one() -> None:
     watcher = Watcher(held_segments=1).saw(0, flags=SYN).saw(2**31 + 1, b"far").saw(5, b"late").saw(1, b"data")
     assert watcher.told == [(b"data", 0, 0), (b"late", 0, 0)]
+
+
+def test_a_chunk_says_where_its_segment_ends_and_which_it_was() -> None:
+    connection: TcpReassembly[str] = TcpReassembly(CLIENT, SERVER)
+    found: list[Chunk[str]] = []
+    for number, (sequence, payload) in enumerate([(2**32 - 2, b""), (3, b"cd"), (2**32 - 1, b"abcd")], 1):
+        found += connection.take(
+            CLIENT,
+            sequence=sequence,
+            acknowledgment=0,
+            flags=ACK if payload else SYN,
+            payload=payload,
+            length=len(payload),
+            at=0.0,
+            number=number,
+        )
+    assert [(chunk.data, chunk.end, chunk.number) for chunk in found] == [(b"abcd", 3, 3), (b"cd", 5, 2)]

@@ -17,7 +17,7 @@ The map, in the order in which bytes become verdicts:
 - `host_pairs`, `paths`: what was seen by pair of hosts, and which pairs a capture is about
 - `sides`, `joining`: one end's captures, and which path of the one end is which of the other
 - `recording`, `swapping`, `two_captures`: what is said of two captures before they are compared: one recording, swapped, different hosts
-- `proofs`: what one end's capture lost itself
+- `proofs`, `gaps`: what one end's capture lost itself, and what both say of numbers that one of them lacks
 - `background`, `placing`, `host_firewall`, `data_records`: loss of what passes, TTL-limited copies, what a host's own firewall keeps
   from its programs, and what is proved of data packets
 - `analysis`: captures in, observations and conversations out; verdicts are for `vpnprobe.rules`

@@ -13,6 +13,7 @@ from typing import Final
 from vpnprobe.capture.background import background_of
 from vpnprobe.capture.data_records import said_by_the_other, while_watched, with_answers
 from vpnprobe.capture.ends import Ends
+from vpnprobe.capture.gaps import compared
 from vpnprobe.capture.host_firewall import as_heard
 from vpnprobe.capture.joining import Joint, Relation, join
 from vpnprobe.capture.paths import PATHS_LIMIT, paths_of, vantages
@@ -101,7 +102,9 @@ def examine_at(capture: CaptureInput, vantage: Vantage) -> Examined:
 def examine_pair(client: CaptureInput, server: CaptureInput) -> Examined:
     """The captures of both ends."""
     pair = _pair(side_of(client, client.traces, None), side_of(server, server.traces, None))
-    return replace(pair, conversations=_conversations([client, server], [Vantage.CLIENT, Vantage.SERVER]))
+    found = _conversations([client], [Vantage.CLIENT]), _conversations([server], [Vantage.SERVER])
+    at_client, at_server = compared(*found) if pair.joined else found
+    return replace(pair, conversations=(*at_client, *at_server))
 
 
 def _together(paths: Sequence[Callable[[], Examined]], *, about_first: bool = False) -> Examined:

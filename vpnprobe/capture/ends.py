@@ -25,6 +25,8 @@ SERVICE_PORTS: Final = OTHER_SERVICE_PORTS.union(*(spec.known_ports for spec in 
 PAIRS_LIMIT: Final = 20_000
 TURNAROUND_RATIO: Final = 3.0
 """How many times faster the near end must answer than the far one."""
+AT_ONCE_S: Final = 0.001
+"""Within that time a host's own stack answers. An end that takes longer is some way off, however much farther the other one is."""
 TRANSPORTS: Final[frozenset[int]] = frozenset((IpProtocol.TCP, IpProtocol.UDP)).union(*(spec.ip_protocols for spec in FOLLOWERS))
 
 Pair = frozenset[str]
@@ -146,7 +148,7 @@ class EndsFinder:
     def _faster(self, pair: tuple[str, str]) -> str | None:
         ends = frozenset(pair)
         client, server = (self._turnaround.get((ends, address)) for address in pair)
-        if client is None or server is None:
+        if client is None or server is None or min(client, server) > AT_ONCE_S:
             return None
         if client * TURNAROUND_RATIO < server:
             return pair[0]

@@ -1,5 +1,7 @@
 """The TCP segments of a capture, given to `vpnprobe.conversations.tcp_reassembly` connection by connection."""
 
+from dataclasses import replace
+
 from vpnprobe.capture.frames import Frame
 from vpnprobe.conversations.tcp_reassembly import Chunk, TcpReassembly
 
@@ -28,7 +30,13 @@ def chunks_of(connection: TcpConnection, frame: Frame) -> list[StreamChunk]:
         payload=segment.payload,
         length=frame.tcp_payload_length,
         at=frame.at,
+        number=frame.number,
     )
+
+
+def frame_of_chunk(frame: Frame, chunk: StreamChunk) -> Frame:
+    """The frame that a chunk was in, as far as it is known when a later one, `frame`, shows that it comes next."""
+    return frame if chunk.number == frame.number else replace(frame, number=chunk.number, at=chunk.at, ttl=None, identification=None)
 
 
 def connection_key(frame: Frame) -> tuple[TcpEnd, TcpEnd] | None:

@@ -57,6 +57,10 @@ class Chunk(Generic[EndT]):
     """
     missing: int = 0
     """Bytes of the same segment behind these that were cut off."""
+    end: int = 0
+    """The sequence number that follows the segment: it came when that is acknowledged."""
+    number: int = 0
+    """What the caller knows the segment by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class _Segment:
     payload: bytes
     length: int
     """Bytes of payload on the wire: more than `len(payload)` where it was cut."""
+    number: int
 
 
 class StreamDirection(Generic[EndT]):
@@ -95,7 +100,7 @@ class StreamDirection(Generic[EndT]):
         self._gap = 0
         """Bytes not seen between what was given out and `_next`."""
 
-    def take(self, *, sequence: int, flags: int, payload: bytes, length: int, at: float) -> list[Chunk[EndT]]:
+    def take(self, *, sequence: int, flags: int, payload: bytes, length: int, at: float, number: int = 0) -> list[Chunk[EndT]]:
         """The chunks that a segment of this direction completes. The arguments are those of `TcpReassembly.take`."""
         if flags & (_SYN | _FIN | _RST):
             self.finished |= bool(flags & _FIN)
@@ -109,7 +114,7 @@ class StreamDirection(Generic[EndT]):
             self._begun, self._next, self._gap = True, sequence, UNKNOWN_GAP
         if self._unseen:
             self._seen_late(sequence, length)
-        segment = _Segment(at, payload[:length], length)
+        segment = _Segment(at, payload[:length], length, number)
         if sequence == self._next and not self._held:
             return self._given(segment, 0)
         self._hold(sequence, segment)
@@ -210,7 +215,7 @@ class StreamDirection(Generic[EndT]):
             return []
         gap, self._gap = self._gap, 0
         self.payload_bytes += len(data)
-        return [Chunk(self.sender, segment.at, data, gap, new - len(data))]
+        return [Chunk(self.sender, segment.at, data, gap, new - len(data), self._next, segment.number)]
 
 
 class TcpReassembly(Generic[EndT]):
@@ -236,15 +241,16 @@ class TcpReassembly(Generic[EndT]):
         return flags & (_SYN | _ACK) == _SYN and first is not None and first != sequence
 
     def take(
-        self, sender: EndT, *, sequence: int, acknowledgment: int, flags: int, payload: bytes, length: int, at: float
+        self, sender: EndT, *, sequence: int, acknowledgment: int, flags: int, payload: bytes, length: int, at: float, number: int = 0
     ) -> list[Chunk[EndT]]:
         """The chunks of both directions that a segment completes, in their order.
 
         `flags`: the control bits (`TcpFlag`). `payload`: as much of the segment's payload as was seen. `length`: bytes of its payload on
-        the wire, at least `len(payload)`; 0 for a bare acknowledgment. `at`: seconds, on the caller's clock.
+        the wire, at least `len(payload)`; 0 for a bare acknowledgment. `at`: seconds, on the caller's clock. `number`: what the caller
+        knows it by.
         """
         if flags & _SYN:
             self.opener = self.other(sender) if flags & _ACK else sender
         acknowledged = self.directions[self.other(sender)].acknowledged(acknowledgment) if flags & _ACK else []
-        taken = self.directions[sender].take(sequence=sequence, flags=flags, payload=payload, length=length, at=at)
+        taken = self.directions[sender].take(sequence=sequence, flags=flags, payload=payload, length=length, at=at, number=number)
         return acknowledged + taken if acknowledged else taken

@@ -4,7 +4,7 @@ Every SYN, SYN-ACK and RST is a captured message of its port's reach. A connecti
 protocol, in whatever segments they come; the segments of others are counted and dropped.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -16,7 +16,7 @@ from vpnprobe.capture.followers.recognition import Recognised, Recognition, Wait
 from vpnprobe.capture.followers.registry import FollowerSpec
 from vpnprobe.capture.followers.tcp_opening import Opening
 from vpnprobe.capture.frames import Frame
-from vpnprobe.capture.streams import StreamChunk, TcpConnection, TcpEnd, chunks_of, connection_key, connection_of
+from vpnprobe.capture.streams import StreamChunk, TcpConnection, TcpEnd, chunks_of, connection_key, connection_of, frame_of_chunk
 from vpnprobe.conversations.tcp_reassembly import SEQUENCE_SPACE
 from vpnprobe.evidence import identify
 from vpnprobe.evidence.attempts import SYN, SYN_ACK
@@ -77,15 +77,13 @@ class TcpFollower:
                 return
             followed = self._followed[slot] = _Followed(connection_of(frame))
         followed.opening.take(frame, segment, from_opener=sender == (followed.connection.opener or sender))
+        behind = (segment.sequence + frame.tcp_payload_length + segment.has(TcpFlag.SYN)) % SEQUENCE_SPACE
+        if segment.flags & HANDSHAKE_BITS:
+            yield from _noted(followed, self._handshake(followed, frame), sender, behind)
+        if not followed.given_up:
+            yield from self._content(followed, frame, sender, behind)
         if segment.has(TcpFlag.ACK) and not segment.has(TcpFlag.RST):  # A firewall resets in another's name.
             followed.acknowledged.acknowledges(followed.connection.other(sender), segment.acknowledgment)
-        found = [*(self._handshake(followed, frame) if segment.flags & HANDSHAKE_BITS else ())]
-        if not followed.given_up:
-            found += self._content(followed, frame, sender)
-        behind = segment.sequence + frame.tcp_payload_length + segment.has(TcpFlag.SYN)
-        for captured_message in found:
-            followed.acknowledged.sent(captured_message.source, behind % SEQUENCE_SPACE, captured_message.number)  # type: ignore[arg-type]
-        yield from found
 
     def _handshake(self, followed: _Followed, frame: Frame) -> Iterable[CapturedMessage]:
         segment = frame.tcp
@@ -100,7 +98,8 @@ class TcpFollower:
             if from_server and server.first_sequence is None and opener.first_sequence is not None:
                 yield captured(frame, tcp_reach, fingerprint.attempt(opener.first_sequence), RESET, from_client=False)
 
-    def _content(self, followed: _Followed, frame: Frame, sender: TcpEnd) -> Iterable[CapturedMessage]:
+    def _content(self, followed: _Followed, frame: Frame, sender: TcpEnd, behind: int) -> Iterable[CapturedMessage]:
+        """`behind`: the sequence number that follows the frame."""
         if followed.stream is not None:
             followed.stream.flow.count(frame, sender)
         else:
@@ -109,16 +108,17 @@ class TcpFollower:
             followed.first = followed.first or frame
             followed.last = frame
             if frame.tcp is not None and not frame.tcp.payload and frame.tcp_payload_length:
-                yield from self._of_length(followed, frame, sender)
+                yield from _noted(followed, self._of_length(followed, frame, sender), sender, behind)
         for chunk in chunks_of(followed.connection, frame):
+            its_frame = frame_of_chunk(frame, chunk)
             if followed.stream is not None:
-                yield from followed.stream.take(frame, chunk)
+                yield from _noted(followed, followed.stream.take(its_frame, chunk), chunk.sender, chunk.end)
             elif not followed.given_up:
-                yield from self._recognise(followed, frame, chunk)
+                yield from self._recognise(followed, its_frame, chunk)
         if followed.stream is None and frame.cut and frame.tcp_payload_length:
             self._unseen(followed, frame, sender)
         if followed.stream is not None:
-            yield from followed.stream.after(frame, followed.connection)
+            yield from _noted(followed, followed.stream.after(frame, followed.connection), sender, behind)
 
     def _of_length(self, followed: _Followed, frame: Frame, sender: TcpEnd) -> Iterable[CapturedMessage]:
         """What the length of a segment shows of which no byte is known."""
@@ -141,7 +141,8 @@ class TcpFollower:
         connection, waiting = followed.connection, followed.waiting
         ours = None if waiting.chunks else identify.nonce(tcp_reach(chunk.sender[1]), chunk.data)
         if ours is not None and not chunk.gap:
-            yield captured(frame, tcp_reach, ours.key, "payload", at=chunk.at, from_client=chunk.sender == connection.opener, own=True)
+            ours_too = captured(frame, tcp_reach, ours.key, "payload", at=chunk.at, from_client=chunk.sender == connection.opener, own=True)
+            yield from _noted(followed, (ours_too,), chunk.sender, chunk.end)
             return
         found = self._recognition.take(waiting, frame, chunk, frozenset(port for _, port in connection.ends))
         if isinstance(found, Recognised):
@@ -157,7 +158,7 @@ class TcpFollower:
         followed.stream = found.spec.stream(followed.connection, found.sender, waited[-1][0].number, found.head)
         followed.stream.flow.adopt(followed.frames, followed.first, followed.last, followed.cut)
         for frame, chunk in waited:
-            yield from followed.stream.take(frame, chunk)
+            yield from _noted(followed, followed.stream.take(frame, chunk), chunk.sender, chunk.end)
 
     def receipts(self) -> Iterable[int]:
         """Numbers of frames that completed messages which are proved to have come to the other end."""
@@ -210,6 +211,14 @@ class TcpFollower:
         flow.client = opener
         flow.adopt(followed.frames, followed.first, followed.last)
         return flow.summary(followed.opening.stage, {"of": of, "facts": facts})
+
+
+def _noted(followed: _Followed, messages: Iterable[CapturedMessage], sender: TcpEnd, end: int) -> Iterator[CapturedMessage]:
+    """The messages, of which the sender's are noted: they came when `end`, the sequence number behind them, is acknowledged."""
+    for message in messages:
+        if message.source == sender:
+            followed.acknowledged.sent(sender, end, message.number)
+        yield message
 
 
 def _with_unseen(summary: ConversationSummary, connection: TcpConnection) -> ConversationSummary:
