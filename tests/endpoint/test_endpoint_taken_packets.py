@@ -14,8 +14,8 @@ from vpnprobe.evidence import checks
 from vpnprobe.evidence.packet_records import Movement, PacketRecord, Vantage
 from vpnprobe.evidence.taken import NOTHING_TAKEN, Taken, TakenPackets, Unnamed
 from vpnprobe.observations.schema import Transport
+from vpnprobe.transports.fragments import fragmented
 from vpnprobe.transports.simulated import SimulatedNetwork, run_virtual
-from vpnprobe.transports.simulated.fragments import fragmented
 from vpnprobe.transports.stack import Datagram, Endpoint, Packet
 from vpnprobe.transports.topology import SERVER, Topology
 from vpnprobe.wire.esp import EspPacket

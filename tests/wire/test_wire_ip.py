@@ -16,6 +16,7 @@ from vpnprobe.wire.ip import (
     TcpSegment,
     UdpDatagram,
     checksum_fits,
+    checksum_fits_or_is_left,
     decode_ip,
     internet_checksum,
     mss_option,
@@ -228,3 +229,19 @@ def test_flags_are_read_where_they_stand(flags: int, options: bytes) -> None:
     assert tcp_flags(packet[: 20 + len(options) + 13]) is None
     assert tcp_flags(IPv4Packet(source, destination, IpProtocol.UDP, 64, 1, segment).encode()) == 0
     assert [tcp_flags(data) for data in (b"", b"\x45", bytes([0x60]) + bytes(60))] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("protocol", "encoded", "at"),
+    [
+        (IpProtocol.UDP, UdpDatagram(1194, 40000, b"data").encode(A, B), 6),
+        (IpProtocol.TCP, TcpSegment(443, 40000, 7, 9, TcpFlag.ACK, payload=b"data").encode(A, B), 16),
+    ],
+)
+def test_a_checksum_that_is_left_to_the_network_card_is_the_sum_of_the_pseudo_header(protocol: IpProtocol, encoded: bytes, at: int) -> None:
+    """Captured so between virtual machines: the card adds up the rest, from the field that holds the beginning of the sum."""
+    pseudo_header = A.packed + B.packed + bytes([0, protocol]) + len(encoded).to_bytes(2, "big")
+    begun = (0xFFFF - internet_checksum(pseudo_header)).to_bytes(2, "big")
+    assert checksum_fits_or_is_left(A, B, protocol, encoded)
+    assert checksum_fits_or_is_left(A, B, protocol, encoded[:at] + begun + encoded[at + 2 :])
+    assert not checksum_fits_or_is_left(A, B, protocol, encoded[:at] + bytes([begun[0] ^ 1, begun[1]]) + encoded[at + 2 :])

@@ -24,9 +24,9 @@ from vpnprobe.evidence.packet_records import Movement, PacketRecord, Vantage
 from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.evidence.taken import Taken, TakenPackets, Unnamed
 from vpnprobe.observations.schema import Transport
-from vpnprobe.transports.simulated.fragments import Reassembly, is_fragment
+from vpnprobe.transports.fragments import Reassembly, is_fragment
 from vpnprobe.transports.stack import Address, Packet
-from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram, checksum_fits, is_partial_checksum
+from vpnprobe.wire.ip import IpProtocol, IPv4Packet, UdpDatagram, checksum_fits_or_is_left
 
 TRANSPORTS: Final = {int(IpProtocol.UDP): Transport.UDP, int(IpProtocol.GRE): Transport.GRE, int(IpProtocol.ESP): Transport.ESP}
 IPV4_PROTOCOL_AT: Final = 9
@@ -137,7 +137,7 @@ class TakenPacketsObserver:
         slot, server_port, content = Slot(ip.protocol), None, ip.payload
         if ip.protocol == IpProtocol.UDP:
             datagram = UdpDatagram.decode(ip.payload)
-            if datagram.truncated or not _is_unbroken(ip):
+            if datagram.truncated or not checksum_fits_or_is_left(ip.source, ip.destination, IpProtocol.UDP, ip.payload):
                 return
             slot, content = Slot(ip.protocol, datagram.destination_port), datagram.payload
             at_server = self.recorder.vantage is Vantage.SERVER
@@ -234,11 +234,3 @@ def named(unnamed: Sequence[Unnamed], name: Callable[[str], PacketRecord | None]
 
 def _is_bound(bound: Address, destination: IPv4Address) -> bool:
     return bound.is_unspecified or bound == destination
-
-
-def _is_unbroken(ip: IPv4Packet) -> bool:
-    """Whether its checksum fits, or is one that the sender's network card was to finish, as between virtual machines."""
-    protocol = int(IpProtocol.UDP)
-    return checksum_fits(ip.source, ip.destination, protocol, ip.payload) or is_partial_checksum(
-        ip.source, ip.destination, protocol, ip.payload
-    )

@@ -18,7 +18,7 @@ from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.evidence.taken import Taken
 from vpnprobe.observations.schema import Transport
 from vpnprobe.transports.stack import Packet
-from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment, checksum_fits, is_partial_checksum
+from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment, checksum_fits_or_is_left
 
 ACKNOWLEDGED_WITHIN_S: Final = 0.3
 """Kernels delay an acknowledgment by a fifth of a second at most (RFC 9293 section 3.8.6.3 allows half of one)."""
@@ -117,7 +117,12 @@ class TakenSegments:
         connection = self._of(slot, begins=self._at_server and segment.has(TcpFlag.SYN))
         if segment.has(TcpFlag.RST):
             connection.over = True
-        if connection.over or not connection.room or not (segment.payload or self._is_answer(segment)) or not _is_unbroken(ip):
+        if (
+            connection.over
+            or not connection.room
+            or not (segment.payload or self._is_answer(segment))
+            or not checksum_fits_or_is_left(ip.source, ip.destination, IpProtocol.TCP, ip.payload)
+        ):
             return
         counts = self._counts_of(segment.destination_port if self._at_server else segment.source_port)
         counts.came += 1
@@ -158,10 +163,3 @@ class TakenSegments:
 def _is_before(one: int, other: int) -> bool:
     """Of sequence numbers, which begin again at zero (RFC 9293 section 3.4)."""
     return 0 < (other - one) % (2 * HALF) < HALF
-
-
-def _is_unbroken(ip: IPv4Packet) -> bool:
-    protocol = int(IpProtocol.TCP)
-    return checksum_fits(ip.source, ip.destination, protocol, ip.payload) or is_partial_checksum(
-        ip.source, ip.destination, protocol, ip.payload
-    )

@@ -78,11 +78,14 @@ def checksum_fits(source: Address, destination: Address, protocol: int, data: by
     return _sum_with_pseudo_header(source, destination, protocol, data) == 0xFFFF
 
 
-def is_partial_checksum(source: Address, destination: Address, protocol: int, data: bytes) -> bool:
-    """Whether a UDP datagram carries the sum of its pseudo-header alone, which the network card was to finish: on its host and between
-    virtual machines it is captured so."""
-    number = int(source) + int(destination) + protocol + len(data)
-    return int.from_bytes(data[6:8], "big") == (number % 0xFFFF or 0xFFFF)
+def checksum_fits_or_is_left(source: Address, destination: Address, protocol: int, data: bytes) -> bool:
+    """Whether it carries the right checksum, or the sum of its pseudo-header alone, for its network card to finish.
+
+    So a TCP segment or UDP datagram is captured on its own host, and between virtual machines.
+    """
+    left = (int(source) + int(destination) + protocol + len(data)) % 0xFFFF or 0xFFFF
+    at = 6 if protocol == IpProtocol.UDP else 16
+    return checksum_fits(source, destination, protocol, data) or int.from_bytes(data[at : at + 2], "big") == left
 
 
 def checksum_of(source: Address | int, destination: Address | int, protocol: int, data: bytes) -> int:

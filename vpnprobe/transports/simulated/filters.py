@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vpnprobe.errors import DecodeError
-from vpnprobe.transports.simulated.fragments import is_fragment
+from vpnprobe.transports.fragments import is_fragment
 from vpnprobe.transports.topology import Filter, Hook
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpSegment, UdpDatagram
 

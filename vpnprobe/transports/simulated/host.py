@@ -13,11 +13,11 @@ from ipaddress import IPv4Address
 from typing import Final, assert_never
 
 from vpnprobe.errors import DecodeError
+from vpnprobe.transports.fragments import Reassembly, fragmented, is_fragment
 from vpnprobe.transports.simulated.clock import EventQueue
 from vpnprobe.transports.simulated.conntrack import icmp_error
 from vpnprobe.transports.simulated.filters import FilterChain
 from vpnprobe.transports.simulated.firewall import Firewall
-from vpnprobe.transports.simulated.fragments import Reassembly, fragmented, is_fragment
 from vpnprobe.transports.simulated.links import LinkQueue
 from vpnprobe.transports.simulated.replies import ErrorLimit, echo_reply, may_be_answered, reset_for, unreachable
 from vpnprobe.transports.simulated.tcp import TcpConnection

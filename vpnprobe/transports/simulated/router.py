@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import NamedTuple, assert_never
 
+from vpnprobe.transports.fragments import Reassembly, fragmented, is_fragment
 from vpnprobe.transports.simulated.filters import FilterChain
 from vpnprobe.transports.simulated.firewall import Firewall
-from vpnprobe.transports.simulated.fragments import Reassembly, fragmented, is_fragment
 from vpnprobe.transports.simulated.links import LinkQueue, forwarded
 from vpnprobe.transports.simulated.nat import Masquerade
 from vpnprobe.transports.simulated.recutting import Recutter

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 from simulated_support import Ends, expired_at, ignore, simulate, udp_packet
 
-from vpnprobe.transports.simulated.fragments import PATIENCE_S, Reassembly, fragmented, is_fragment
+from vpnprobe.transports.fragments import PATIENCE_S, Reassembly, fragmented, is_fragment
 from vpnprobe.transports.stack import Datagram, Packet
 from vpnprobe.transports.topology import SERVER, Filter, Hook, Link, Nat, Service, StatefulFirewall, Topology
 from vpnprobe.wire.icmp import DestinationUnreachable
