@@ -60,12 +60,15 @@ def test_delay_does_not_change_it(delay_s: float) -> None:
     assert found_in(MAGIC_COOKIE, delay_s=delay_s)["pptp/control"].cause is Cause.PAYLOAD
 
 
-def test_a_clean_path_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("loss", [0.0, 0.1])
+def test_where_conversations_come_up_there_are_none(monkeypatch: pytest.MonkeyPatch, loss: float) -> None:
+    """Nor where some are lost by chance and tried once or twice more."""
+
     def made(*_: object) -> None:
         raise AssertionError("a decoy stream where nothing fails")
 
     monkeypatch.setattr(decoy_streams, "_begin", made)
-    assert found_in() == {}
+    assert found_in(loss=loss) == {}
 
 
 def test_an_older_server_agent_knows_of_none_and_nothing_follows_from_that(monkeypatch: pytest.MonkeyPatch) -> None:

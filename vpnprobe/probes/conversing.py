@@ -287,7 +287,7 @@ async def _staggered(context: ProbeContext, check: Check, attempt: Attempt, coun
     if not beside:
         await _started_one_after_another(context, check, attempt, count, gap_s, moment)
         return
-    async with context.comparison.beside(), decoys_beside(context, check.transport, check.port, count * gap_s):
+    async with context.comparison.beside(), decoys_beside(context, check.transport, check.port, count, gap_s):
         await _started_one_after_another(context, check, attempt, count, gap_s, moment)
 
 

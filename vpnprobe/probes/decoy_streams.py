@@ -35,15 +35,20 @@ OLDER_PEER: Final = 1
 
 
 @asynccontextmanager
-async def decoys_beside(context: ProbeContext, transport: Transport | None, port: int | None, within_s: float) -> AsyncIterator[None]:
-    """Begins as many as the port still lacks within that time, and waits for their ends; none where nobody could answer them."""
+async def decoys_beside(
+    context: ProbeContext, transport: Transport | None, port: int | None, attempts: int, gap_s: float
+) -> AsyncIterator[None]:
+    """Begins as many as the port still lacks while so many attempts are begun, and waits for their ends.
+
+    None beside few attempts, which nothing is proved by: on a lossy path most come up then. None where nobody could answer them.
+    """
     possible = transport is Transport.TCP and port is not None and context.peer is not None
-    if not possible or context.port_state(Transport.TCP, port or 0) is not PortState.OURS:
+    if attempts < LEAST_TRIALS or not possible or context.port_state(Transport.TCP, port or 0) is not PortState.OURS:
         yield
         return
     count = max(0, LEAST_TRIALS - context.decoy_streams[port or 0])
     context.decoy_streams[port or 0] += count
-    running = [asyncio.get_running_loop().create_task(_begin(context, port or 0, within_s)) for _ in range(count)]
+    running = [asyncio.get_running_loop().create_task(_begin(context, port or 0, attempts * gap_s)) for _ in range(count)]
     try:
         yield
         await asyncio.gather(*running)

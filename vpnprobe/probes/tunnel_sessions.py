@@ -214,7 +214,7 @@ class TunnelSessions(ABC):
             await self._attempts(count, echoes, beside=False)
             return
         stuck = None if self.passes(self.context.judge()) else self.wanted.transport
-        async with self.context.comparison.beside(), decoys_beside(self.context, stuck, self.wanted.port, count * PERIOD_S):
+        async with self.context.comparison.beside(), decoys_beside(self.context, stuck, self.wanted.port, count, PERIOD_S):
             await self._attempts(count, echoes, beside=True)
 
     async def _attempts(self, count: int, echoes: int, *, beside: bool) -> None:
