@@ -31,6 +31,8 @@ def test_a_text_in_utf_16_is_a_text_and_zeros_are_none() -> None:
         ("a &gt; b &amp; c&nbsp;d &#62; e", "a > b & c d > e"),
         ("a\u00a0>\u2009b", "a > b"),
         ("\x1b[1;31ma\x1b[0m > b", "a > b"),
+        ('"a \\u003e b\\r\\nc \\u003e d\\ne"', '"a > b c > d e"'),
+        (r"C:\Users\t", r"C:\Users\t"),
         ("a &amp;amp;gt; b &amp;nbsp;c", "a > b  c"),
         ("<code>a &gt; b</code><br>", " a > b  "),
         ("a \u27a1 b \u2013 \u201cc\u201d", 'a \u2192 b - "c"'),

@@ -152,6 +152,15 @@ def test_lines_around_a_match_of_grep() -> None:
     assert stages(text) == [("wireguard", "initiation-unanswered")]
 
 
+def test_what_came_over_pppoe_and_texts_in_json() -> None:
+    line = "10:00:{:04.1f} PPPoE  [ses 0x1a] IP (tos 0x0, ttl 64, id 7, offset 0, flags [none], proto UDP (17), length 176) \
+192.0.2.10.51820 > 198.51.100.20.51820: UDP, length 148"
+    lines = [line.format(at) for at in (1.0, 6.1, 11.3)]
+    assert stages("\n".join(lines)) == [("wireguard", "initiation-unanswered")]
+    body = '{"body":"see:\\r\\n' + "\\r\\n".join(lines).replace(">", "\\u003e") + '\\r\\n"}'
+    assert stages(body) == [("wireguard", "initiation-unanswered")]
+
+
 def test_mail_addresses_are_no_ends() -> None:
     assert read("On Tue, 24 Nov 2026 at 09:12, Jo <jo@example.org> wrote:\n").packets == 0
 

@@ -90,3 +90,16 @@ def test_the_answer_to_a_request_that_was_seen_between_other_addresses_is_no_con
     elsewhere = ip(IPv4Packet.decode(udp(ANSWER, 1194, 5000, back=True)).payload, IpProtocol.UDP, destination=ROUTER)
     assert [one.stage for one in decoded([udp(RESET, 5000, 1194), elsewhere]).conversations()] == ["client-reset-unanswered"]
     assert [one.stage for one in decoded([elsewhere]).conversations()] == ["server-reset"]
+
+
+@pytest.mark.parametrize("name", ["lab/ipsec-v2net-client.pcap", "pptp-real-client.pcap"])
+@pytest.mark.parametrize("back", [False, True])
+def test_of_tunnels_too_a_direction_that_was_not_captured_is_no_silence(name: str, back: bool) -> None:
+    """The conversation that sets a tunnel up proves that both ends spoke."""
+    packets = packets_of(DATA / name)
+    first = decoder_of(packets).conversations()[0]
+    found = decoder_of(one_direction(packets, (first.server if back else first.client).address)).conversations()
+    assert {one.stage for one in found} >= {"one-way"}
+    assert sum(NOT_CAPTURED in one.detail for one in found) == 1
+    facts = {fact["fact"] for one in found for fact in one.detail.get("facts", ())}
+    assert not facts & {"one-way", "gre-one-way", "lcp-silent", "lcp-unanswered"}

@@ -60,8 +60,9 @@ def test_how_far_it_came(sizes: tuple[int, ...], stage: str) -> None:
         ((14, -26, 303, -1222, 26, -221, 1222, 384, -188, 34, *([108, -108] * 5)), 1.5, []),
         ((14, -26, 303, -1222, -1222, -1222), 2.0, ["large-unanswered"]),
         ((14, -26, 303, -221, 303, -221, 303), 2.0, ["answer-lost"]),
+        ((54, -66, 54, -66, 54, -66), 2.0, ["answer-lost"]),
     ],
-    ids=["a-flight", "works", "repeated", "asked-again"],
+    ids=["a-flight", "works", "repeated", "asked-again", "begun-again"],
 )
 def test_parts_of_a_handshake_are_no_copies_of_each_other(sizes: tuple[int, ...], apart_s: float, repeated: list[str]) -> None:
     (one,) = conversations(udp(*sizes, apart_s=apart_s))

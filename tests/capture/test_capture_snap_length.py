@@ -73,3 +73,13 @@ def test_the_header_of_isakmp_as_far_as_its_flags() -> None:
     for payload, length in ((header[:19], 300), (bytes(HEADER), 300), (header[:22], 27)):
         assert whole_header(payload, length) == payload
     assert decoded([udp(header[:17] + b"\x20\x22\x08" + bytes(300), 500, 500)[:50]]).conversations()[0].stage == "sa_init-unanswered"
+
+
+@pytest.mark.parametrize("name", [name for name in CAPTURES if "openvpn-tcp" in name])
+@pytest.mark.parametrize("snap_bytes", [66, 67, 68, 69])
+def test_a_stream_of_which_next_to_nothing_was_captured(name: str, snap_bytes: int) -> None:
+    """68 bytes, as old programs captured, end behind the length that stands before OpenVPN's packets: sizes are left, for a guess."""
+    packets = packets_of(DATA / name)
+    (one,) = (one for one in decoder_of(snapped(packets, snap_bytes)).conversations() if one.protocol == "openvpn-tcp")
+    assert ("guessed_from" in one.detail) is (snap_bytes < 69)
+    assert one.stage == ("control-both-ways" if snap_bytes < 69 else "data-both-ways")

@@ -16,6 +16,8 @@ NOT_CAPTURED: Final = "not_captured"
 """Name in the detail of a conversation: the direction that the capture lacks, though it is proved that packets went there."""
 ASKED_ALONE: Final = "-unanswered"
 """What the stages end with that a request alone shows."""
+ANSWERED_BEFORE: Final = frozenset(("auth-request-unanswered",))
+"""Those of them whose request follows an answer (RFC 7296 section 1.2)."""
 WITHOUT_ANSWER: Final = ("midstream-", "one-way", "other", "informational-only")
 """What the other stages begin with that show no answer."""
 
@@ -51,5 +53,7 @@ def _told(summary: ConversationSummary, ways: Set[tuple[str, str]], *, one_sided
 def _proves_answers(summary: ConversationSummary) -> bool:
     """Whether what one end sent shows that the other end had sent something before."""
     if summary.transport is Transport.TCP:
+        return True
+    if summary.stage in ANSWERED_BEFORE:
         return True
     return not summary.stage.endswith(ASKED_ALONE) and not summary.stage.startswith(WITHOUT_ANSWER)

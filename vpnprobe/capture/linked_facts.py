@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from vpnprobe.capture.account import FRAMES_TOLD, PATIENCE_S, SINCE, Fact
 from vpnprobe.capture.checksums import Checksums
+from vpnprobe.capture.directions import NOT_CAPTURED
 from vpnprobe.evidence.records import RefusalKind
 from vpnprobe.observations.schema import ConversationSummary, Transport
 from vpnprobe.wire.icmp import Quote
@@ -54,6 +55,8 @@ ANSWERED: Final = frozenset(
     }
 )
 """Stages of a conversation of which an answer alone was seen."""
+OF_DIRECTIONS: Final = frozenset(("one-way", "gre-one-way", "lcp-silent", "lcp-unanswered"))
+"""Facts that one direction alone was seen of, or has anything in it."""
 MISSING: Final = frozenset(("numbers-missing", "acknowledged-unseen"))
 """Facts of what a capture lacks."""
 ONE_WAY: Final = frozenset(("esp", "esp-udp"))
@@ -86,7 +89,7 @@ def with_linked_facts(
             one,
             [
                 *_elsewhere(one, strays),
-                *_of_ways(one),
+                *(_of_ways(one) if _both_ways_captured(one, by_hosts) else ()),
                 *refused.get(id(one), ()),
                 *(_wrong_checksums(one, checksums) if not _works(one) else ()),
             ],
@@ -146,10 +149,15 @@ def _with(summary: ConversationSummary, facts: Sequence[Fact]) -> ConversationSu
 
 def _of_ways(summary: ConversationSummary) -> Iterator[Fact]:
     """Data of one end alone."""
-    if summary.protocol in ONE_WAY and summary.stage == "one-way" and "not_captured" not in summary.detail:
+    if summary.protocol in ONE_WAY and summary.stage == "one-way":
         by = "client" if summary.frames_c2s >= summary.frames_s2c else "server"
         times = max(summary.frames_c2s, summary.frames_s2c)
         yield {"fact": "one-way", "by": by, "to": _other(by), "message": "ESP", "times": times, "frames": [summary.first_frame or 0]}
+
+
+def _both_ways_captured(summary: ConversationSummary, found: Mapping[frozenset[str], list[ConversationSummary]]) -> bool:
+    """Whether no conversation of the same hosts shows that the capture left out one of their directions."""
+    return not any(NOT_CAPTURED in one.detail for one in found.get(_hosts(summary), ()))
 
 
 def _shown(summary: ConversationSummary, found: Mapping[frozenset[str], list[ConversationSummary]], last_at: float) -> ConversationSummary:
@@ -160,7 +168,7 @@ def _shown(summary: ConversationSummary, found: Mapping[frozenset[str], list[Con
 
 
 def _is_shown(fact: Fact, summary: ConversationSummary, found: Mapping[frozenset[str], list[ConversationSummary]], last_at: float) -> bool:
-    if fact["fact"] == "one-way" and "not_captured" in summary.detail:
+    if fact["fact"] in OF_DIRECTIONS and not _both_ways_captured(summary, found):
         return False
     if fact["fact"] == "fragmented":
         return not any(_speaks_later(fact, summary, one) for one in found.get(_hosts(summary), ()) if one.protocol in ONE_WAY)

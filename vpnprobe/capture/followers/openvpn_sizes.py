@@ -66,6 +66,8 @@ class SizedConversation:
         self._reset = size
         self._asked_at: float | None = None
         self._answered = False
+        self._gone_on = False
+        """Whether the client has said something else since it was answered."""
         self._tracker = OpenvpnTracker(kept_steps=0)
         self._account = Account()
         self._sent = {source: 0, destination: 0}
@@ -106,15 +108,16 @@ class SizedConversation:
         """A packet of the kind that the size tells; None: it tells none."""
         if not self.begins:
             return DataV2(0, b"") if size >= DATA_LEAST else None
-        if source == self.client and not self._answered and size == self._reset:
+        if source == self.client and not self._gone_on and size == self._reset:
             self._asked_at = at
             return HardResetClientV2(_SESSION, bytes(5))
         asked = self._asked_at is not None and 0 <= at - self._asked_at <= ANSWER_WITHIN_S
-        if source != self.client and not self._answered and asked and size in (self._answer, self._answer + NEGOTIATION_BYTES):
+        if source != self.client and not self._gone_on and asked and size in (self._answer, self._answer + NEGOTIATION_BYTES):
             self._answered = True
             return HardResetServerV2(_SESSION, bytes(5))
         if not self._answered:
             return None
+        self._gone_on = self._gone_on or source == self.client
         if min(self._sent.values()) > HANDSHAKE_MOST and size >= DATA_LEAST:
             return DataV2(0, b"")
         if size - (self._answer - PLAIN_RESET_BYTES - ACKNOWLEDGED_BYTES) in ACK_BYTES:

@@ -28,6 +28,8 @@ from vpnprobe.wire.ip import TcpFlag
 RESET: Final = "RST"
 """The message of a captured message that is a refusal of a SYN."""
 HANDSHAKE_BITS: Final = int(TcpFlag.SYN | TcpFlag.RST)
+SEEN_LEAST: Final = 3
+"""Bytes of a segment by which any protocol is known. A snap length of 68, as tcpdump long had, leaves 2 behind a TCP header with times."""
 CONNECTIONS_LIMIT: Final = 50_000
 """Most connections that are remembered in one capture."""
 
@@ -107,13 +109,13 @@ class TcpFollower:
             followed.cut += frame.cut
             followed.first = followed.first or frame
             followed.last = frame
-            if frame.tcp is not None and not frame.tcp.payload and frame.tcp_payload_length:
+            if frame.tcp is not None and _is_unseen(len(frame.tcp.payload), frame.tcp_payload_length):
                 yield from _noted(followed, self._of_length(followed, frame, sender), sender, behind)
         for chunk in chunks_of(followed.connection, frame):
             its_frame = frame_of_chunk(frame, chunk)
             if followed.stream is not None:
                 yield from _noted(followed, followed.stream.take(its_frame, chunk), chunk.sender, chunk.end)
-            elif not followed.given_up:
+            elif not followed.given_up and not _is_unseen(len(chunk.data), len(chunk.data) + chunk.missing):
                 yield from self._recognise(followed, its_frame, chunk)
         if followed.stream is None and frame.cut and frame.tcp_payload_length:
             self._unseen(followed, frame, sender)
@@ -211,6 +213,11 @@ class TcpFollower:
         flow.client = opener
         flow.adopt(followed.frames, followed.first, followed.last)
         return flow.summary(followed.opening.stage, {"of": of, "facts": facts})
+
+
+def _is_unseen(seen_bytes: int, length: int) -> bool:
+    """Whether so little of a segment's payload was captured that nothing but its length tells what it is."""
+    return seen_bytes < min(SEEN_LEAST, length)
 
 
 def _noted(followed: _Followed, messages: Iterable[CapturedMessage], sender: TcpEnd, end: int) -> Iterator[CapturedMessage]:

@@ -18,6 +18,8 @@ ESCAPED_LIMIT: Final = 3
 """How often a web page may have escaped what was escaped already."""
 _LINE_END: Final = re.compile(r"\r\n|[\n\r\x0b\x0c\x85\u2028\u2029]")
 _ENTITY: Final = re.compile(r"&(?:gt|lt|amp|quot|apos|nbsp|rarr|#\d{1,5}|#x[0-9a-fA-F]{1,4});")
+_OF_JSON: Final = re.compile(r"\\u00([2-7][0-9a-f])|(?:\\r)?\\n|\\t")
+"""What stands for signs and line ends in strings of JSON."""
 _ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]{0,16}[ -/]{0,4}[@-~]|\][^\x07\x1b]{0,256}(?:\x07|\x1b\\)|[@-Z\\^_])")
 _TAGS: Final = re.compile(r"</?(?:br|p|pre|code|div|span|td|tr|li|b|i|font|blockquote)\b[^<>]{0,200}>", re.IGNORECASE)
 _SPACES: Final = dict.fromkeys(
@@ -75,6 +77,8 @@ def plain(line: str) -> str:
         line = _ESCAPES.sub("", line)
     for _ in range(ESCAPED_LIMIT if "&" in line else 0):
         line = _ENTITY.sub(lambda found: unescape(found[0]), line)
+    if "\\n" in line or "\\u00" in line:
+        line = _OF_JSON.sub(lambda found: chr(int(found[1], 16)) if found[1] else " ", line)
     if "</" in line or "<br" in line or "<BR" in line or "<p" in line:
         line = _TAGS.sub(" ", line)
     return line if line.isascii() else line.translate(_REPLACED)

@@ -29,7 +29,7 @@ _NOT_IP: Final = re.compile(
     r"(?:ARP|arp|RARP|STP|LLDP|CDP|IPX|AARP|LLC|EAPOL|MPLS|PPPoE [DP]|IS-IS|Loopback|Unknown|unknown|802\.1|BOOTP|CDPv|[0-9a-f:]{17} )"
 )
 _STARTS: Final = re.compile(
-    r"\s+(?:\[[^\]]{0,60}\] ?)?(?:(?P<ip>IP6?[ ,:(]|ip6?: |\((?:tos|class|flowlabel|hlim)\b|(?:Drop: ?)?PktGroupId )"
+    r"\s+(?:(?:PPPoE +)?\[[^\]]{0,60}\] ?)?(?:(?P<ip>IP6?[ ,:(]|ip6?: |\((?:tos|class|flowlabel|hlim)\b|(?:Drop: ?)?PktGroupId )"
     r"|(?P<other>ARP|arp |RARP|STP |LLDP|CDPv|EAPOL)"
     r"|(?:[\w.@/-]{1,40} +)?(?:(?:In|Out|P|B|M) +)?(?:ifindex \d{1,9} )?(?:[0-9a-fA-F]{1,2}[:-]){5}[0-9a-fA-F]{1,2}[ ,]"
     r"|(?:[\w.@/-]{1,40} +)?(?P<way>In|Out|P|B|M|in|out|--) +(?=IP6?[ ,(]|ethertype|[\w:.%/-]{3,255})"
