@@ -29,7 +29,7 @@ def test_kinds_that_are_suspected_at_the_same_time_share_what_routers_answer() -
         traces = FirstTraces(traced := Traced())
         traces.begin(ESP)
         traces.begin(GRE_BARE)
-        await traces.done(Transport.GRE)
+        await traces.done(GRE_BARE)
         return traced
 
     assert asyncio.run(both()).ended == [[ESP, GRE_BARE]]
@@ -39,9 +39,9 @@ def test_one_that_comes_later_has_a_trace_of_its_own() -> None:
     async def later() -> Traced:
         traces = FirstTraces(traced := Traced())
         traces.begin(ESP)
-        await traces.done(Transport.ESP)
+        await traces.done(ESP)
         traces.begin(GRE_BARE)
-        await traces.done(Transport.GRE)
+        await traces.done(GRE_BARE)
         return traced
 
     assert asyncio.run(later()).ended == [[ESP], [GRE_BARE]]
@@ -50,12 +50,13 @@ def test_one_that_comes_later_has_a_trace_of_its_own() -> None:
 def test_what_comes_after_all_needs_no_trace() -> None:
     async def came() -> Traced:
         traces = FirstTraces(traced := Traced())
+        traces.expect(ESP)
         traces.begin(ESP)
-        waiting = asyncio.create_task(traces.done(Transport.ESP))
+        waiting = asyncio.create_task(traces.settled(Transport.ESP))
         await asyncio.sleep(TOGETHER_S / 4)
         traces.leave(ESP)
         await waiting  # Whoever waits goes on.
-        await traces.done(Transport.ESP)
+        await traces.done(ESP)
         await asyncio.sleep(3 * TOGETHER_S)
         return traced
 
@@ -68,7 +69,7 @@ def test_a_trace_goes_on_for_the_other_kind() -> None:
         traces.begin(ESP)
         traces.begin(GRE_BARE)
         traces.leave(ESP)
-        await traces.done(Transport.GRE)
+        await traces.done(GRE_BARE)
         return traced
 
     assert asyncio.run(one_came()).ended == [[ESP, GRE_BARE]]
@@ -81,7 +82,7 @@ def test_what_goes_wrong_is_told_to_those_who_wait() -> None:
     async def waits() -> None:
         traces = FirstTraces(fails)
         traces.begin(ESP)
-        await traces.done(Transport.ESP)
+        await traces.done(ESP)
 
     with pytest.raises(OSError, match="the network is down"):
         asyncio.run(waits())
@@ -91,6 +92,24 @@ def test_an_end_that_cannot_trace_waits_for_nothing() -> None:
     async def nothing() -> None:
         traces = FirstTraces()
         traces.begin(ESP)
-        await traces.done(Transport.ESP)
+        await traces.done(ESP)
 
     asyncio.run(nothing())
+
+
+def test_the_server_waits_until_it_is_known_whether_a_kind_is_traced() -> None:
+    async def waits() -> list[str]:
+        said: list[str] = []
+        traces = FirstTraces(Traced())
+        await traces.settled(Transport.GRE)  # Nobody asks about any.
+        traces.expect(GRE_BARE)
+        waiting = asyncio.create_task(traces.settled(Transport.GRE))
+        waiting.add_done_callback(lambda _: said.append("speaks"))
+        await asyncio.sleep(TOGETHER_S)
+        said.append("traced")
+        traces.begin(GRE_BARE)
+        await traces.done(GRE_BARE)
+        await waiting
+        return said
+
+    assert asyncio.run(waits()) == ["traced", "speaks"]

@@ -26,6 +26,11 @@ class FirstTraces:
         self._trace = trace
         self._gathering: list[Check] = []
         self._under_way: dict[Transport, asyncio.Task[None]] = {}
+        self._settled: dict[Transport, asyncio.Event] = {}
+
+    def expect(self, check: Check) -> None:
+        """A kind is tried, and traced if it seems to be lost: until `leave`, or the end of its trace, `settled` waits."""
+        self._settled[check.transport] = asyncio.Event()
 
     def begin(self, check: Check) -> None:
         """Traces a kind that seems to be lost."""
@@ -38,6 +43,7 @@ class FirstTraces:
             self._gathering.append(check)
             task = next(reversed(self._under_way.values()))
         self._under_way[check.transport] = task
+        task.add_done_callback(lambda _: self._settle(check.transport))
 
     async def _together(self, trace: Trace) -> None:
         await asyncio.sleep(TOGETHER_S)
@@ -45,15 +51,24 @@ class FirstTraces:
         await trace(gathered)
 
     def leave(self, check: Check) -> None:
-        """It is not lost after all: the trace ends, unless it is another kind's too."""
+        """It is not lost, or nobody asks any more: its trace ends, unless it is another kind's too."""
         task = self._under_way.pop(check.transport, None)
         if task is not None and task not in self._under_way.values():
             self._gathering = []
             task.cancel()
+        self._settle(check.transport)
 
-    async def done(self, transport: Transport) -> None:
-        """Waits for the one that is under way; raises what it has raised."""
-        if (task := self._under_way.get(transport)) is not None:
+    def _settle(self, transport: Transport) -> None:
+        if (settled := self._settled.get(transport)) is not None:
+            settled.set()
+
+    async def done(self, check: Check) -> None:
+        """Waits for its trace; raises what that has raised."""
+        if (task := self._under_way.get(check.transport)) is not None:
             await asyncio.wait([task])
-            if not task.cancelled():
-                task.result()
+            task.result()
+
+    async def settled(self, transport: Transport) -> None:
+        """Waits until the server may speak over an IP protocol."""
+        if (settled := self._settled.get(transport)) is not None:
+            await settled.wait()

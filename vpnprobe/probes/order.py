@@ -33,19 +33,18 @@ async def client_first(context: ProbeContext, check: Check, send: SendTrials, se
 
 async def known_before_server(context: ProbeContext, check: Check, forth: "asyncio.Task[None]") -> bool:
     """The same as `first_came`. What seems to be lost is traced meanwhile: the server's packets might open its way."""
-    if await first_came(context, check, forth, lost=LEAST_TRIALS):
-        return True
-    context.first_traces.begin(check)
+    traces = context.first_traces
+    traces.expect(check)
     try:
-        came = await first_came(context, check, forth)
-    except BaseException:
-        context.first_traces.leave(check)
-        raise
-    if came:
-        context.first_traces.leave(check)
-    else:
-        await context.first_traces.done(check.transport)
-    return came
+        came = await first_came(context, check, forth, lost=LEAST_TRIALS)
+        if not came:
+            traces.begin(check)
+            came = await first_came(context, check, forth)
+        if not came:
+            await traces.done(check)
+        return came
+    finally:
+        traces.leave(check)
 
 
 async def back_and_again(context: ProbeContext, check: Check, send: SendTrials, send_back: SendTrials) -> None:

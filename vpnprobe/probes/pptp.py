@@ -167,7 +167,7 @@ class Calls:
             elif not context.one_sided(GRE_IN_CALL, PPTP_LCP):
                 # A server's pppd speaks by itself as soon as there is a call. So it need not wait until it is sure that nothing comes.
                 lost = not await first_came(context, GRE_IN_CALL, forth, lost=LEAST_TRIALS)
-                await context.first_traces.done(Transport.GRE)
+                await context.first_traces.settled(Transport.GRE)
                 await context.until_sure(PPTP_LCP, Direction.S2C, send_back, suspected=lost)
             await forth
         finally:

@@ -116,6 +116,8 @@ def error_bound(judge: Judge, check: Check, way: Direction, limit: SizeLimit) ->
     thresholds = max(thresholds, limit.asked_about)  # Each of these sizes might have become the limit.
     found = judge.bound(way, asked, judge.loss[way], one_flow=is_raw(check), thresholds=thresholds)
     own = min(1.0, thresholds * limit.own.chance_of_losing_all(len(asked)))
+    if is_raw(check) and judge.by_flow[way]:
+        return own  # All of it is one flow, which other flows' fates say nothing of; its small packets are of it.
     return 1.0 if found is None else max(found, own)
 
 
@@ -130,7 +132,7 @@ def limit_of_size(judge: Judge, check: Check, way: Direction, count: Count) -> t
 
 def more_to_tell_size(judge: Judge, check: Check, way: Direction, count: Count) -> int:
     """How many more packets it takes, half of them large, where large ones are in doubt; 0: they are not, it is shown, or no use."""
-    if in_question(check, count) is None or judge.kept_by_host(check, way) or (is_raw(check) and judge.by_flow[way]):
+    if in_question(check, count) is None or judge.kept_by_host(check, way):
         return 0
     if (limit := doubted(check, count)) is None:
         return 2 * ASKED_AT_ONCE if len(_not_come(count)) < MOST_ASKED else 0

@@ -44,7 +44,7 @@ def wrong_place(topology: Topology, place: Place, told: Location) -> str:
         return "not far enough"
     if (
         following is None
-        and not _masks(topology, told.next_address, place.way)
+        and not _masks(topology, told.next_address or told.last_address, place.way)
         and told.last_hop + 1 < place.hop
         and _speaks_between(topology, told.last_hop, place)
     ):
