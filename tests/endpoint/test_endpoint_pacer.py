@@ -179,6 +179,29 @@ def test_one_pair_that_stays_together_tells_a_wide_line() -> None:
     virtual(run())
 
 
+def test_a_line_that_is_wide_but_not_ample_is_sent_no_more_than_its_fastest_pair_shows() -> None:
+    async def run() -> None:
+        line = Line(now, 0.002)
+        line.paired(520, 520 / 300_000, took_s=0.004)
+        assert line.told.is_set()
+        assert line.wants_pairs
+        line.paired(520, 0.01, took_s=0.012)  # A program was late.
+        line.paired(520, 520 / 310_000, took_s=0.004)
+        for _ in range(2):
+            line.paired(520, 0.01, took_s=0.012)
+        assert not line.wants_pairs
+        for _ in range(20):
+            line.pacer.charge(200_000)
+            await asyncio.sleep(0.002)
+            line.answered(now() - 0.002)
+        assert line.narrow_bytes_per_s is None, "what was shown to be wide is not narrow for an end that is late"
+        assert line.pacer.bytes_per_s == pytest.approx(SHARE_OF_NARROW * 310_000)
+        line.paired(520, 520 / 2_000_000, took_s=0.002)
+        assert not line.wants_pairs
+
+    virtual(run())
+
+
 def test_two_answers_that_a_late_end_reads_at_once_tell_no_wide_line() -> None:
     """On a line of 1 Mbit/s a pair takes 17 ms longer there and back than nothing does, whenever it is read."""
 

@@ -120,6 +120,8 @@ FIRST_BYTES_PER_S: Final = 4_000.0
 LEAST_BYTES_PER_S: Final = 3_000.0
 NARROW_BYTES_PER_S: Final = 250_000.0
 """A line of less is told from a busy end by its pairs: their second packet is late by more than a program's own delays."""
+AMPLE_BYTES_PER_S: Final = 1_000_000.0
+"""A run takes no longer for it to keep to such a pace."""
 SLOW_BYTES_PER_S: Final = 64_000.0
 """On a line of less, full-sized packets are few."""
 CRAWLING_BYTES_PER_S: Final = 10_000.0
@@ -162,6 +164,8 @@ class Line:
         self._changed_at = now()
         self._fell = False
         self._pairs: deque[float] = deque(maxlen=PAIRS)
+        self._fastest_pair = 0.0
+        """What the fastest pair shows: on a line that is wide the others may be late for a program's own delays."""
         self.narrow_bytes_per_s: float | None = None
         """What the line carries where it is narrow; None: it is not known to be."""
         self.told = asyncio.Event()
@@ -173,8 +177,9 @@ class Line:
 
     @property
     def wants_pairs(self) -> bool:
-        """Whether it is not known to be wide, and fewer pairs than could tell it were answered."""
-        return not self.told.is_set() or (self.narrow_bytes_per_s is not None and len(self._pairs) < PAIRS)
+        """Whether it is not known to be wide enough for any pace, and fewer pairs than could tell it were answered."""
+        limits = self.narrow_bytes_per_s is not None or SHARE_OF_NARROW * self._fastest_pair < AMPLE_BYTES_PER_S
+        return not self.told.is_set() or (limits and len(self._pairs) < PAIRS)
 
     @property
     def agreed(self) -> bool:
@@ -218,19 +223,22 @@ class Line:
         if carried >= NARROW_BYTES_PER_S and took_s > 2 * self._least_s + HELD_S:
             return  # Answers behind a segment that was lost come together, however narrow the line.
         self._pairs.append(carried)
+        self._fastest_pair = max(self._fastest_pair, carried)
         carried = sorted(self._pairs)[len(self._pairs) // 2]
         # Two answers may be read at once by an end that is late, and the second may have been sent again by the other, which it says later.
         prompt = took_s <= self._least_s + 4 * size / NARROW_BYTES_PER_S
         if len(self._pairs) < LEAST_PAIRS and not (carried >= NARROW_BYTES_PER_S and prompt):
             return
-        self.narrow_bytes_per_s = carried if carried < NARROW_BYTES_PER_S else None
+        wide = sum(pair >= NARROW_BYTES_PER_S for pair in self._pairs)
+        known_wide = self.told.is_set() and self.narrow_bytes_per_s is None and wide > 1  # One may be of an end that is late.
+        self.narrow_bytes_per_s = carried if carried < NARROW_BYTES_PER_S and not known_wide else None
         least = FIRST_BYTES_PER_S if self.narrow_bytes_per_s is not None else SHARE_OF_WIDE * carried
         self._change(self.pacer.bytes_per_s if self._fell else max(self.pacer.bytes_per_s, least))
         self.told.set()
 
     def _change(self, bytes_per_s: float) -> None:
-        most = FASTEST_BYTES_PER_S if self.narrow_bytes_per_s is None else SHARE_OF_NARROW * self.narrow_bytes_per_s
-        bytes_per_s = max(LEAST_BYTES_PER_S, min(most, bytes_per_s))
+        carries = self.narrow_bytes_per_s or self._fastest_pair or math.inf
+        bytes_per_s = max(LEAST_BYTES_PER_S, min(FASTEST_BYTES_PER_S, SHARE_OF_NARROW * carries, bytes_per_s))
         if bytes_per_s != self.pacer.bytes_per_s:
             self.pacer.bytes_per_s = bytes_per_s
             self._changed_at = self._now()
