@@ -103,3 +103,13 @@ def test_of_tunnels_too_a_direction_that_was_not_captured_is_no_silence(name: st
     assert sum(NOT_CAPTURED in one.detail for one in found) == 1
     facts = {fact["fact"] for one in found for fact in one.detail.get("facts", ())}
     assert not facts & {"one-way", "gre-one-way", "lcp-silent", "lcp-unanswered"}
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_who_goes_on_was_answered(back: bool) -> None:
+    """Nothing is said of answers that nobody captured."""
+    again = [udp(ControlV1.plain(b"\1" * 8, Reliable((0,), b"\2" * 8, number, bytes(200))).encode(), 5000, 1194) for number in (1, 1, 2, 3)]
+    packets = [udp(RESET, 5000, 1194), udp(ANSWER, 1194, 5000, back=True), *again]
+    found = only(packets, back=back)
+    assert NOT_CAPTURED in found.detail
+    assert found.detail["facts"] == []

@@ -3,6 +3,9 @@
 import pytest
 from test_capture_openvpn_sizes import conversations
 
+from vpnprobe.rules import load_default
+from vpnprobe.rules.diagnoses import diagnosed
+
 LINE = "10:00:00.{:06d} IP {}.{} > {}.{}: UDP, length {}"
 
 
@@ -31,6 +34,7 @@ ESP = ((4500, 132), (4500, -132), (4500, 132))
         (INIT, [("ikev2", "sa_init-answered")]),
         ((*INIT, AUTH[0]), [("ikev2", "auth-request-unanswered")]),
         ((*INIT, *AUTH, *ESP), [("ikev2", "auth-answered"), ("esp-udp", "both-ways")]),
+        ((*INIT, *AUTH[:1] * 5), [("ikev2", "auth-request-unanswered")]),
         (MAIN, [("ikev1", "main-answered")]),
         ((*MAIN, *LAST_OF_MAIN), [("ikev1", "main-complete")]),
         ((*MAIN, *LAST_OF_MAIN, *QUICK), [("ikev1", "quick-mode-answered")]),
@@ -45,6 +49,26 @@ def test_how_far_it_came(packets: tuple[tuple[int, int], ...], stages: list[tupl
     found = conversations(text(*packets))
     assert sorted((one.protocol, one.stage) for one in found) == sorted(stages)
     assert all(one.detail["guessed_from"] == "ports" and one.findings[0].startswith("A guess") for one in found)
+
+
+@pytest.mark.parametrize(
+    ("packets", "message", "times"),
+    [
+        (((500, 464),) * 4, "message", 4),
+        ((*INIT, *AUTH[:1] * 3), "IKE_AUTH", 3),
+        ((*MAIN, *LAST_OF_MAIN[:1] * 12), "message", 12),
+    ],
+)
+def test_what_the_client_says_again_is_not_answered(packets: tuple[tuple[int, int], ...], message: str, times: int) -> None:
+    (one,) = diagnosed(conversations(text(*packets)), load_default())
+    [fact] = one.detail["facts"]
+    assert (fact["fact"], fact["message"], fact["times"], fact["frames"][-1]) == ("unanswered", message, times, len(packets))
+    assert one.detail["diagnosis"]["name"] == "ike-unanswered"
+
+
+def test_what_was_answered_is_not_told() -> None:
+    found = conversations(text(*INIT, *AUTH, *ESP))
+    assert not any(one.detail.get("facts") for one in found)
 
 
 def test_what_can_be_read_is_no_guess() -> None:

@@ -22,6 +22,7 @@ from vpnprobe.transports.stack import Packet
 from vpnprobe.wire.esp import EspPacket
 from vpnprobe.wire.icmp import DestinationUnreachable, Quote, Unreachable
 from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment, decode_ip
+from vpnprobe.wire.isakmp import with_marker
 from vpnprobe.wire.openvpn import DataV2
 from vpnprobe.wire.ppp import ConfigureNak, ConfigureRequest, MagicNumber, lcp_frame
 from vpnprobe.wire.pptp import OutgoingCallReply, OutgoingCallRequest, StartControlConnectionReply, StartControlConnectionRequest
@@ -120,6 +121,27 @@ def test_first_fragments_whose_rest_is_lost(protocol: str, step: int, back: bool
             packets.append(OnWire(began + number * SENT_AGAIN_S, datagram(SCRIPTS[protocol]()[step - 1]).encode(), False, 2))
         packets.append(OnWire(began + number * SENT_AGAIN_S + ANSWERED_S, first.encode(), back, 0 if back else 2))
     assert told(packets, at, tmp_path) == {"fragmented"}
+
+
+def fragments(back: bool, count: int) -> list[Said]:
+    """IKE_AUTH as its sender fragments it (RFC 7383 section 2.5)."""
+    one, two = bytes(range(1, 9)), bytes(range(11, 19))
+    found = []
+    for number in range(1, count + 1):
+        body = bytes(2) + (1308).to_bytes(2, "big") + number.to_bytes(2, "big") + count.to_bytes(2, "big") + bytes((number,)) * 1300
+        head = one + two + bytes((53, 0x20, 35, 0x20 if back else 0x08)) + (1).to_bytes(4, "big") + (28 + len(body)).to_bytes(4, "big")
+        found.append(Said(back, with_marker(head + body), (4500, 4500)))
+    return found
+
+
+@pytest.mark.parametrize("at", list(At))
+def test_fragments_of_ike_are_no_copies_of_each_other(at: At, tmp_path: Path) -> None:
+    begun = SCRIPTS["ikev2"]()[:2]
+    assert told(_timed([*begun, *fragments(False, 3), *fragments(True, 7)]), at, tmp_path) == NOTHING
+    asked = [packet for n in range(COPIES) for packet in _timed(fragments(False, 3), 1.0 + n * SENT_AGAIN_S, 0.0001)]
+    [one] = conversations([*_timed(begun), *asked], at, tmp_path)
+    assert one.detail["diagnosis"]["name"] == "large-unanswered"
+    assert one.detail["facts"][0]["times"] == COPIES
 
 
 def esp_in_udp(back: bool, number: int) -> Said:

@@ -9,6 +9,7 @@ from vpnprobe.capture.tunnels import within
 from vpnprobe.wire.gre import EnhancedGre, Gre
 from vpnprobe.wire.ip import IpProtocol
 from vpnprobe.wire.l2tp import DataMessage
+from vpnprobe.wire.openvpn import HardResetClientV2, Reliable
 
 INNER = udp(b"within", 1111, 2222)
 ETHERNET = bytes(12) + b"\x08\x00" + INNER
@@ -37,6 +38,7 @@ def test_what_is_within(packet: bytes) -> None:
     [frame] = frames([packet])
     inner = within(frame)
     assert inner is not None
+    assert str(inner.carrier).endswith(f"between {CLIENT} and {SERVER}")
     assert (inner.source, inner.destination, inner.ports, inner.number) == (str(CLIENT), str(SERVER), (1111, 2222), frame.number)
     assert inner.ttl is None
 
@@ -72,3 +74,14 @@ def test_tunnels_within_tunnels_end() -> None:
     for _ in range(12):
         packet = ip(Gre(0x0800, packet).encode(), IpProtocol.GRE)
     assert [one.protocol for one in decoded([packet]).conversations()] == ["gre"]
+
+
+def test_a_conversation_within_a_tunnel_says_so() -> None:
+    reset = udp(HardResetClientV2.plain(bytes(range(8)), Reliable()).encode(), 50000, 1194)
+    [one] = decoded([outer(b"\x08" + bytes(7) + bytes(12) + b"\x08\x00" + reset, 4789)]).conversations()
+    assert (one.protocol, one.findings[0]) == (
+        "openvpn-udp",
+        f"It was seen inside VXLAN between {CLIENT} and {SERVER}, which carried it here.",
+    )
+    [bare] = decoded([reset]).conversations()
+    assert not any("inside" in finding for finding in bare.findings)

@@ -67,6 +67,11 @@ def control(outcome: Outcome, **more: object) -> str:
         (Outcome.NO_ANSWER, {"detail": {"arrived_at_server": 4}}, "20 sent, of which 4 came to the server, but nothing there answered:"),
         (
             Outcome.NO_ANSWER,
+            {"detail": {"arrived_at_server": 4, "messages": [{"message": "SCCRP", "direction": "s2c", "sent": 4, "received": 1}]}},
+            "20 sent: each end got something that the other one said, and its end was not seen",
+        ),
+        (
+            Outcome.NO_ANSWER,
             {"detail": {"arrived_at_server": 4, "messages": [{"message": "SCCRP", "direction": "s2c", "sent": 4, "received": 0}]}},
             "20 sent, of which 4 came to the server, which answered, and no answer came back:",
         ),

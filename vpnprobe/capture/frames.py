@@ -46,6 +46,8 @@ class Frame:
     """Whether the capturing host sent it; None: the capture does not tell."""
     cut: bool = False
     """The capture holds only its beginning. What a printed line leaves out is not cut."""
+    carrier: str | None = None
+    """The tunnel that it was in, in words; None: in none."""
     composed: bool = False
     """Its bytes are made of what was printed of them: its checksum says nothing."""
     sum_right: bool | None = None
@@ -111,10 +113,16 @@ def frame_of(packet: CapturedPacket) -> Frame | None:
     return _frame(ip, packet.number, packet.at, packet.outgoing) if ip is not None else None
 
 
-def frame_within(outer: Frame, data: bytes) -> Frame | None:
-    """The frame of an IP packet that another one carries; None: it is none. A tunnel keeps its TTL, so that tells nothing."""
+def frame_within(outer: Frame, data: bytes, tunnel: str) -> Frame | None:
+    """The frame of an IP packet that another one carries; None: it is none. A tunnel keeps its TTL, so that tells nothing.
+
+    `tunnel`: the name of the protocol that carries it.
+    """
     ip = _innermost(data)
-    return replace(_frame(ip, outer.number, outer.at, outer.outgoing), ttl=None) if ip is not None else None
+    if ip is None:
+        return None
+    carrier = f"{tunnel} between {' and '.join(sorted((outer.source, outer.destination)))}"
+    return replace(_frame(ip, outer.number, outer.at, outer.outgoing), ttl=None, carrier=carrier)
 
 
 def _innermost(data: bytes) -> IpPacket | None:

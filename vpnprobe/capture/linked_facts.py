@@ -12,7 +12,7 @@ from vpnprobe.capture.account import FRAMES_TOLD, PATIENCE_S, SINCE, Fact
 from vpnprobe.capture.checksums import Checksums
 from vpnprobe.capture.directions import NOT_CAPTURED
 from vpnprobe.evidence.records import RefusalKind
-from vpnprobe.observations.schema import ConversationSummary, Transport
+from vpnprobe.observations.schema import ConversationSummary, Direction, Transport
 from vpnprobe.wire.icmp import Quote
 from vpnprobe.wire.ip import IpProtocol
 from vpnprobe.wire.isakmp import NAT_T_PORT
@@ -57,6 +57,10 @@ ANSWERED: Final = frozenset(
 """Stages of a conversation of which an answer alone was seen."""
 OF_DIRECTIONS: Final = frozenset(("one-way", "gre-one-way", "lcp-silent", "lcp-unanswered"))
 """Facts that one direction alone was seen of, or has anything in it."""
+OF_ANSWERS: Final = frozenset(("unanswered", "large-unanswered", "fragmented"))
+"""Facts of an answer that did not come."""
+ANSWERS_GO: Final[Mapping[str, str]] = {"client": Direction.S2C.value, "server": Direction.C2S.value}
+"""By who asked."""
 MISSING: Final = frozenset(("numbers-missing", "acknowledged-unseen"))
 """Facts of what a capture lacks."""
 ONE_WAY: Final = frozenset(("esp", "esp-udp"))
@@ -169,6 +173,8 @@ def _shown(summary: ConversationSummary, found: Mapping[frozenset[str], list[Con
 
 def _is_shown(fact: Fact, summary: ConversationSummary, found: Mapping[frozenset[str], list[ConversationSummary]], last_at: float) -> bool:
     if fact["fact"] in OF_DIRECTIONS and not _both_ways_captured(summary, found):
+        return False
+    if fact["fact"] in OF_ANSWERS and summary.detail.get(NOT_CAPTURED) == ANSWERS_GO[fact["by"]]:
         return False
     if fact["fact"] == "fragmented":
         return not any(_speaks_later(fact, summary, one) for one in found.get(_hosts(summary), ()) if one.protocol in ONE_WAY)

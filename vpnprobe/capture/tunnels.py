@@ -25,37 +25,38 @@ BRIDGED_ETHERNET: Final = 0x6558
 ETHERNET: Final = 1
 PPP: Final = 9
 """Link types (tcpdump.org/linktypes.html)."""
+NO_TUNNEL: Final = ("", b"")
 
 
 def within(frame: Frame) -> Frame | None:
     """The packet within a frame of a tunnel; None: it is of none, or what is in it cannot be read."""
     try:
-        data = _packet_in(frame)
+        tunnel, data = _packet_in(frame)
     except DecodeError:
         return None
-    return frame_within(frame, data) if data else None
+    return frame_within(frame, data, tunnel) if data else None
 
 
-def _packet_in(frame: Frame) -> bytes:
-    """The bytes of the inner IP packet; empty: there is none. Raises DecodeError."""
+def _packet_in(frame: Frame) -> tuple[str, bytes]:
+    """The name of the tunnel, and the bytes of the inner IP packet; empty: there is none. Raises DecodeError."""
     if frame.protocol == IpProtocol.GRE:
         packet = decode_gre(frame.data)
         if isinstance(packet, EnhancedGre):
-            return _in_ppp(packet.payload)
-        return _of_ethertype(packet.protocol, packet.payload) if isinstance(packet, Gre) else b""
+            return "GRE", _in_ppp(packet.payload)
+        return "GRE", _of_ethertype(packet.protocol, packet.payload) if isinstance(packet, Gre) else b""
     datagram = frame.udp
     if datagram is None:
-        return b""
+        return NO_TUNNEL
     payload, ports = datagram.payload, (datagram.source_port, datagram.destination_port)
     if datagram.destination_port == VXLAN_PORT and len(payload) > HEADER_BYTES and payload[0] == VNI_GIVEN:
-        return _of_ethertype(BRIDGED_ETHERNET, payload[HEADER_BYTES:])
+        return "VXLAN", _of_ethertype(BRIDGED_ETHERNET, payload[HEADER_BYTES:])
     if datagram.destination_port == GENEVE_PORT and len(payload) > HEADER_BYTES and not payload[0] >> 6:
         options_bytes = (payload[0] & 0x3F) * 4
-        return _of_ethertype(int.from_bytes(payload[2:4], "big"), payload[HEADER_BYTES + options_bytes :])
+        return "Geneve", _of_ethertype(int.from_bytes(payload[2:4], "big"), payload[HEADER_BYTES + options_bytes :])
     if L2TP_PORT in ports:
         message = decode_l2tp(payload)
-        return _in_ppp(message.payload) if isinstance(message, DataMessage) else b""
-    return b""
+        return "L2TP", _in_ppp(message.payload) if isinstance(message, DataMessage) else b""
+    return NO_TUNNEL
 
 
 def _of_ethertype(ethertype: int, data: bytes) -> bytes:

@@ -58,6 +58,7 @@ WHY_KEYS: Final = (
     "unanswered",
     "unanswered-because",
     "answers-lost",
+    "unfinished",
     "host-firewall",
     "opened-before",
     "after-server",

@@ -183,7 +183,8 @@ def why(value: Value, rules: RuleSet) -> str:
         ("unwatched", [row for row in open_rows if row.detail.get("unwatched")]),
         ("unanswered-because", [row for row in unanswered if row.detail.get("reason")]),
         ("taken", [row for row in open_rows if row.outcome is Outcome.NO_ANSWER and row.detail.get("program")]),
-        ("answers-lost", [row for row in unanswered if _answers_left(row)]),
+        ("unfinished", [row for row in unanswered if _answers(row, "received")]),
+        ("answers-lost", [row for row in unanswered if _answers(row, "sent")]),
         ("unanswered", unanswered),
         ("opened-before", [row for row in open_rows if "opened_before_s" in row.detail]),
         ("after-server", [row for row in open_rows if row.detail.get("after_server")]),
@@ -207,10 +208,10 @@ def why(value: Value, rules: RuleSet) -> str:
     return filled(rules.why["not-measured"], {})
 
 
-def _answers_left(row: Observation) -> bool:
-    """Whether the server's end is known to have said anything."""
+def _answers(row: Observation, were: str) -> bool:
+    """Whether anything that the server said is known to have been `sent`, or `received`."""
     messages = row.detail.get("messages", ())
-    return any(one.get("direction") == Direction.S2C.value and one.get("sent") for one in messages if isinstance(one, Mapping))
+    return any(one.get("direction") == Direction.S2C.value and one.get(were) for one in messages if isinstance(one, Mapping))
 
 
 def _reasons(rows: Iterable[Observation]) -> str:

@@ -58,12 +58,15 @@ class Flow:
         """By sender."""
         self._later: list[tuple[HostPort, HostPort]] = []
         """Pairs that it has moved to, with the ends in the order of `ends`."""
+        self._carrier: str | None = None
+        """The tunnel that its first frame was in; None: in none."""
         self._places: dict[HostPort, tuple[HostPort, int]] = {}
         """By later place of an end: which end that is, and the frame that shows it there."""
 
     def count(self, frame: Frame, sender: HostPort) -> None:
         if not any(self.counts.values()):
             self.first_frame, self.first_at = frame.number, frame.at
+            self._carrier = frame.carrier
         self.counts[sender] += 1
         self.cut += frame.cut
         self.last_frame, self.last_at = frame.number, max(self.last_at, frame.at)
@@ -81,6 +84,7 @@ class Flow:
             self.counts[end] += count
         if first is not None:
             last = last or first
+            self._carrier = first.carrier
             self.first_frame, self.first_at = first.number, first.at
             self.last_frame, self.last_at = last.number, last.at
 
@@ -168,7 +172,7 @@ class Flow:
             started=datetime.fromtimestamp(self.first_at, UTC).isoformat().replace("+00:00", "Z") if dated else None,
             duration_s=round(max(0.0, self.last_at - self.first_at), 6),
             detail=self._detail(client, {**(detail or {}), **self._accounted(account)}),
-            findings=(*findings, *self._told_cut(), *self._told_moves(client)),
+            findings=(*findings, *self._told_carrier(), *self._told_cut(), *self._told_moves(client)),
         )
 
     def _detail(self, client: HostPort, known: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,6 +204,10 @@ class Flow:
             for place, (end, number) in shown
         ]
         return {"roamed": rows} if rows else {}
+
+    def _told_carrier(self) -> Iterable[str]:
+        if self._carrier is not None:
+            yield f"It was seen inside {self._carrier}, which carried it here."
 
     def _told_cut(self) -> Iterable[str]:
         if self.cut:

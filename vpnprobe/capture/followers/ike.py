@@ -31,6 +31,8 @@ SEVERAL: Final = frozenset(("notify", "informational", "other"))
 """Messages of which an end may say several that are not copies, under one Message ID or none."""
 QUICK_MODE: Final = "quick-mode"
 """Its exchange has three messages, two of them the initiator's and of one Message ID, and is repeated as long as the tunnel lasts."""
+NUMBER_AT: Final = {53: slice(HEADER + 4, HEADER + 6), 132: slice(HEADER + 6, HEADER + 7)}
+"""Where a message that its sender fragmented has the fragment's number, from 1 on: RFC 7383 section 2.5, and what vendors made of IKEv1."""
 FLAGS_BYTES: Final = 20
 """Of the header up to its Flags, all that moves a conversation."""
 LENGTH_BYTES: Final = 4
@@ -54,6 +56,12 @@ def readable_header(payload: bytes) -> IsakmpHeader | None:
         return None
     fits = HEADER <= header.length <= LENGTH_LIMIT and header.initiator_spi != NO_SPI
     return header if fits and 1 <= header.major_version <= 3 else None
+
+
+def _fragment(header: IsakmpHeader, payload: bytes) -> int:
+    """The number of a fragment of a message; 0: it is whole, or too little of it is known."""
+    place = NUMBER_AT.get(header.next_payload)
+    return int.from_bytes(payload[place], "big") if place is not None and len(payload) >= place.stop else 0
 
 
 class IkeConversation:
@@ -110,6 +118,8 @@ class IkeConversation:
 
     def _account(self, frame: Frame, header: IsakmpHeader, payload: bytes, sender: Sender, told: str, *, moved_on: bool) -> None:
         """Several steps of an exchange leave the state as it is; each can only be taken by who has got the one before."""
+        if _fragment(header, payload) > 1:
+            return  # Its first fragment stands for the message; the others are no copies of it.
         key, proves = f"{header.message_id:08x}", True
         if told == QUICK_MODE:
             key = f"{key}-{header.length}-{crc32(payload):08x}"  # A copy is the same byte by byte.

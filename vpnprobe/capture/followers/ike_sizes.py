@@ -8,6 +8,7 @@ IKEv2, or with the last of main mode and three messages of quick mode; what come
 from collections.abc import Iterable
 from typing import Final
 
+from vpnprobe.capture.account import FRAMES_TOLD, SINCE, Fact
 from vpnprobe.capture.followers.base import BY_PORT, FLOWS_LIMIT, ends_of
 from vpnprobe.capture.followers.flows import Flow, HostPort
 from vpnprobe.capture.frames import Frame
@@ -34,6 +35,11 @@ class SizedNegotiation:
         self._on_500 = {source[0]: 0, destination[0]: 0}
         self._on_4500 = {source[0]: 0, destination[0]: 0}
         self._ends = (source, destination)
+        self._asked_bytes = 0
+        """Size of the client's first message on port 4500."""
+        self._waiting: list[Frame] = []
+        """What the client has sent since the server said something: the first of it, and the last."""
+        self._waiting_count = 0
 
     @property
     def _version(self) -> int:
@@ -53,7 +59,7 @@ class SizedNegotiation:
             self._on_500[frame.source] = self._on_500.get(frame.source, 0) + 1
         elif length <= KEEPALIVE_BYTES:
             return
-        elif not self._negotiates(frame.source):
+        elif not self._negotiates(frame.source, length):
             if self._esp is None:
                 self._esp = Flow("esp-udp", Transport.UDP, source, destination)
             if source in self._esp.counts:
@@ -61,15 +67,26 @@ class SizedNegotiation:
             return
         else:
             self._on_4500[frame.source] = self._on_4500.get(frame.source, 0) + 1
+            self._asked_bytes = self._asked_bytes or length
+        self._wait(frame)
         if self._ike is None:
             self._ike = Flow("ikev2", Transport.UDP, source, destination)
         same = next((end for end in self._ike.ends if end[0] == frame.source), None)
         if same is not None:
             self._ike.count(frame, same)
 
-    def _negotiates(self, sender: str) -> bool:
+    def _wait(self, frame: Frame) -> None:
+        if frame.source != self.client[0]:
+            self._waiting, self._waiting_count = [], 0
+            return
+        self._waiting = [*self._waiting[: FRAMES_TOLD - 1], frame]
+        self._waiting_count += 1
+
+    def _negotiates(self, sender: str, length: int) -> bool:
         """Whether what comes on port 4500 is of the negotiation still."""
         sent = self._on_4500.get(sender, 0)
+        if sent and length == self._asked_bytes and sender == self.client[0] and not self._on_4500[self._server]:
+            return True  # It says the same again: nobody has answered there.
         match self._version, sender == self.client[0]:
             case 1, True:
                 return sent < 1 + QUICK_MODE[1]
@@ -93,13 +110,33 @@ class SizedNegotiation:
             return "ikev2", "auth-request-unanswered" if asked else "sa_init-answered"
         return "isakmp-other", "other"
 
+    def _facts(self) -> list[Fact]:
+        """That the client's last message was not answered; empty: it was."""
+        if not self._waiting:
+            return []
+        first, last = self._waiting[0], self._waiting[-1]
+        return [
+            {
+                "fact": "unanswered",
+                "by": "client",
+                "to": "server",
+                "message": "IKE_AUTH" if self._version == 2 else "message",
+                "times": self._waiting_count,
+                "seconds": round(max(0.0, last.at - first.at), 3),
+                "bytes": first.length,
+                "frames": [frame.number for frame in self._waiting],
+                SINCE: last.at,
+            }
+        ]
+
     def summaries(self) -> Iterable[ConversationSummary]:
         """What it is taken for."""
         guessed = {"guessed_from": "ports"}
         if self._ike is not None:
             self._ike.protocol, stage = self._stage
             self._ike.client = next((end for end in self._ike.ends if end[0] == self.client[0]), None)
-            yield self._ike.summary(stage, {**guessed, "udp_4500": any(self._on_4500.values())}, [BY_PORT.format("IKE")])
+            told = {**guessed, "udp_4500": any(self._on_4500.values()), "facts": self._facts()}
+            yield self._ike.summary(stage, told, [BY_PORT.format("IKE")])
         least = ESP_LEAST if self._ike is not None else ESP_ALONE
         if self._esp is not None and sum(self._esp.counts.values()) >= least:
             yield self._esp.summary(
