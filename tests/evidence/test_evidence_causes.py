@@ -160,6 +160,11 @@ class TestCauses:
         told = replace(PATH, behind={(1194, S2C): behind, (443, S2C): (9, 0), (1194, C2S): (9, 0)} if behind is not None else {})
         assert cause_of(failed, begun, facts=told) is expected
 
+    @pytest.mark.parametrize(("there", "expected"), [((9, 0), Cause.UNKNOWN), ((9, 9), Cause.PAYLOAD)])
+    def test_a_server_that_gets_nothing_any_more_has_no_answer_to_lose(self, there: tuple[int, int], expected: Cause) -> None:
+        handshake = row(checks.openvpn_handshake(Transport.UDP, 1194), BOTH, BLOCKED, lost_direction="s2c")
+        assert cause_of(handshake, row(RESET, BOTH, PASS), facts=replace(PATH, behind={(1194, C2S): there})) is expected
+
     ENDED, WHOLE = DecoyStream(2), DecoyStream(len(TURNS))
     LARGE_LOST, CLOSED = DecoyStream(SMALL_TURNS), DecoyStream(2, closed=True)
 

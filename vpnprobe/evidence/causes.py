@@ -234,7 +234,11 @@ def _flow_ends(failed: Observation, facts: PathFacts) -> tuple[Cause, list[str]]
     """
     if streams := _decoy_streams(failed, facts):
         return (Cause.PACKETS, []) if all_are_cut(streams) else None
-    sent, came = facts.behind.get((failed.port, lost_way(failed)), (0, 0)) if failed.transport is Transport.UDP else (0, 0)
+    if failed.transport is not Transport.UDP:
+        return None
+    # The server's are answers: where none of the client's comes, it has none to send.
+    ways = [facts.behind[failed.port, way] for way in (lost_way(failed), Direction.C2S) if (failed.port, way) in facts.behind]
+    sent, came = ways[0] if ways else (0, 0)
     return (Cause.UNKNOWN, []) if sent >= LEAST_TRIALS and not came else None
 
 
