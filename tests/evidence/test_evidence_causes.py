@@ -352,9 +352,12 @@ class TestNat:
         assert cause_of(failed, kept, row(UDP_500, S2C, PASS)) is Cause.IP_PROTOCOL
         assert cause_of(failed, by_server, row(UDP_500, S2C, PASS), facts=NATTED) is Cause.IP_PROTOCOL
 
-    def test_the_nat_says_so_itself(self) -> None:
-        refused = row(checks.GRE_IN_CALL, S2C, REFUSED, refusal=RefusalKind.PROTOCOL_UNREACHABLE.value, by="192.0.2.7")
+    @pytest.mark.parametrize("check", [checks.GRE_IN_CALL, checks.GRE_BARE, checks.ESP])
+    def test_the_nat_says_so_itself(self, check: Check) -> None:
+        refused = row(check, S2C, REFUSED, refusal=RefusalKind.PROTOCOL_UNREACHABLE.value, by="192.0.2.7")
         assert cause_of(refused, facts=NATTED) is Cause.NAT
+        by_another = replace(refused, detail={**refused.detail, "by": "192.0.2.1"})
+        assert cause_of(by_another, row(UDP_500, S2C, PASS), facts=NATTED) is Cause.IP_PROTOCOL
 
     def test_one_that_knows_no_call_says_so_though_another_has_a_helper(self) -> None:
         helper = replace(row(checks.tcp_reach(1723), BOTH, PASS), probe="nat", check="alg", detail={"rewritten": [{"name": "call_id"}]})

@@ -68,7 +68,8 @@ def _cause(failed: Observation, others: Sequence[Observation], facts: PathFacts)
     if failed.transport is Transport.GRE:
         return _cause_of_gre(failed, others, passing, facts)
     if failed.transport is Transport.ESP:
-        return (Cause.NAT, []) if _at_servers_nat(failed, facts) else _cause_of_protocol(passing, facts)
+        by_nat = _at_servers_nat(failed, facts) or _refused_by_clients_nat(failed, facts)
+        return (Cause.NAT, []) if by_nat else _cause_of_protocol(passing, facts)
     if failed.check != "reach":
         return _cause_of_payload(failed, others, passing, facts)
     said_otherwise = [o for o in passing if o.transport is failed.transport and o.port == failed.port]
@@ -108,7 +109,7 @@ def _cause_of_gre(
             # The same packets pass the other way, and other GRE this way: what goes by flows lets out the client's alone.
             return Cause.STATE, _ids([*same_forth, bare])
         return Cause.PAYLOAD, [bare.id]
-    if _at_servers_nat(failed, facts):
+    if _at_servers_nat(failed, facts) or _refused_by_clients_nat(failed, facts):
         return Cause.NAT, []
     return _cause_of_protocol(passing, facts)
 
@@ -137,6 +138,13 @@ def _refused_by_servers_nat(failed: Observation, facts: PathFacts) -> bool:
         return False
     never_came = failed.received == failed.detail.get("arrived_at_server", 0) == 0
     return never_came or facts.port_state(failed.transport, failed.port) is PortState.OURS
+
+
+def _refused_by_clients_nat(failed: Observation, facts: PathFacts) -> bool:
+    """Whether the router that has the client's address for the server does not know what the server sends: nothing asked for it there."""
+    unknown_to_it = failed.detail.get("refusal") == RefusalKind.PROTOCOL_UNREACHABLE.value
+    by_it = None is not failed.detail.get("by") == facts.client_seen_as
+    return facts.nat is True and failed.direction is Direction.S2C and by_it and unknown_to_it
 
 
 def _at_servers_nat(failed: Observation, facts: PathFacts) -> bool:
