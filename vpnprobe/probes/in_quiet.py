@@ -18,7 +18,7 @@ QUIET_S: Final = 1.0
 """Before each trial: a limit on rate has let go of what others took by then."""
 MOST_TRIALS: Final = 2
 """Of each kind."""
-LONGEST_S: Final = 30.0
+LONGEST_S: Final = 20.0
 BY_CHANCE: Final = 1e-3
 """A kind loses far more than the path where the loss of the control connection's own segments explains it with this chance at most."""
 

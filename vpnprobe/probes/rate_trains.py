@@ -22,13 +22,18 @@ from vpnprobe.probes.tunnel import Tunnel
 TRAINS: Final = 10
 IN_COMPANY: Final = 5
 """Of these, half: then 252 ways to deal the company out are as likely as each other."""
+LONGEST_S: Final = 15.0
+"""After which no further tunnel is asked about."""
 MOST_SESSIONS: Final = 3
 """That are begun where one does not come up."""
 
 
 async def tell_rates(context: ProbeContext) -> None:
     """Asks about each tunnel that `suspects` names, one after another; what limits are shown goes to `context.facts`."""
+    until = context.stack.now() + LONGEST_S
     for sessions in suspects(context):
+        if context.stack.now() > until:
+            return
         for _ in range(MOST_SESSIONS):
             places = timetable(_company(context))
             key, run = await sessions.in_trains(places)
