@@ -15,6 +15,8 @@ from vpnprobe.observations.schema import Transport
 
 Slot = tuple[Transport, int | None]
 """Protocol, and the server's port; None: the protocol has none."""
+WITH_PORTS: Final = (Transport.UDP, Transport.TCP)
+WITHOUT_PORTS: Final = (Transport.GRE, Transport.ESP)
 MOST_BYTES: Final = 1 << 16
 MOST_PACKETS: Final = 1 << 32
 
@@ -78,9 +80,14 @@ def taken_row(one: Taken) -> list[Any]:
 def read_taken(row: object) -> Taken:
     """Raises DecodeError, and nothing else."""
     transport, port, *counts = fields_of(row, "taken", 6)
-    taken, came, smallest, largest = (whole_number(count, "taken", 0, MOST_PACKETS) for count in counts)
+    came = whole_number(counts[1], "came", 1, MOST_PACKETS)
+    taken = whole_number(counts[0], "taken", 1, came)
+    smallest, largest = (whole_number(size, "size", 0, MOST_BYTES) for size in counts[2:])
+    protocol = one_of(Transport, transport, "transport")
+    if protocol not in (WITHOUT_PORTS if port is None else WITH_PORTS):
+        raise DecodeError("port", 0, f"does not go with {protocol}")
     asked = None if port is None else whole_number(port, "port", 0, 65535)
-    return Taken(one_of(Transport, transport, "transport"), asked, taken, came, smallest, largest)
+    return Taken(protocol, asked, taken, came, smallest, largest)
 
 
 def unnamed_row(one: Unnamed) -> list[Any]:
