@@ -91,6 +91,19 @@ def test_a_conversation_of_which_messages_are_taken_is_open(named: bool) -> None
     assert found["openvpn-reset-udp-1194-both"].outcome is Outcome.PASS
 
 
+@pytest.mark.parametrize(("unnamed", "outcome"), [((), Outcome.BLOCKED), ((Unnamed("00", 1.0),), Outcome.NO_ANSWER)])
+def test_one_that_the_path_loses_besides_is_blocked(unnamed: tuple[Unnamed, ...], outcome: Outcome) -> None:
+    """Unless what nobody can name may be what is missing."""
+    passing = trip(checks.udp_reach(443), C2S, keys(40, start=90), keys(40, start=90))
+    opened = trip(RESET, C2S, keys(9), keys(5), message=ASKED) + trip(RESET, S2C, keys(5), keys(5), message=ANSWERED)
+    taken = as_taken(trip(RESET, C2S, keys(4, start=5), [], message=ASKED))
+    lost = trip(HANDSHAKE, C2S, keys(9), [], message="P_CONTROL_V1[1]")
+    found = judged(passing + opened + lost, server=TakenPackets((PART,), taken, unnamed))
+    row = found["openvpn-handshake-udp-1194-both"]
+    assert row.outcome is outcome
+    assert row.detail.get("lost_message") == ("P_CONTROL_V1[1]" if outcome is Outcome.BLOCKED else None)
+
+
 def test_one_of_which_nothing_is_taken_is_judged_as_ever() -> None:
     passing = trip(checks.udp_reach(443), C2S, keys(40, start=90), keys(40, start=90))
     opened = trip(RESET, C2S, keys(9), keys(9), message=ASKED) + trip(RESET, S2C, keys(9), keys(9), message=ANSWERED)
