@@ -61,9 +61,9 @@ class TakenPackets:
     """What is known by name: as if the end had got it."""
     unnamed: tuple[Unnamed, ...] = ()
 
-    def holds(self, check: Check, key: str, message: str) -> bool:
-        """Whether that message is among what was taken."""
-        return any((s.key, s.message, s.check) == (key, message, check) for s in self.packets)
+    def messages(self, check: Check) -> frozenset[tuple[str, str]]:
+        """Message and key of what was taken of a check."""
+        return frozenset((s.message, s.key) for s in self.packets if s.check == check)
 
     def of(self, slots: Collection[Slot]) -> Taken | None:
         """Of one of these protocols and ports; None: nothing was taken of them, or hardly anything."""

@@ -22,9 +22,9 @@ def conversation(judge: Judge, check: Check) -> Iterator[Observation]:
     there, back = counts.total(Direction.C2S), counts.total(Direction.S2C)
     if not there.sent and not back.received:
         return
-    taken = judge.ends[Direction.S2C][1].taken
+    taken = judge.ends[Direction.S2C][1].taken.messages(check)
     got = ((message, key) for message in goals(check) for key in counts.count(Direction.S2C, message).received)
-    answered = {key for message, key in got if not taken.holds(check, key, message)}
+    answered = {key for message, key in got if (message, key) not in taken}
     detail = {**form_detail(check), **_messages(judge, check, counts)}
     found = judge.blank(check, Direction.BOTH, _answered(judge, check, there, len(answered)), detail)
     yield replace(found, outcome=Outcome.PASS, rtt_ms=_first_round_trip(counts)) if answered else _unanswered(judge, check, found, counts)
