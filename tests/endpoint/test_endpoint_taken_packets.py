@@ -262,12 +262,23 @@ class TestNobodyIsAccused:
     def test_nor_once_more_came_than_is_remembered(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "MOST_REMEMBERED", 15)
         assert at_end(lambda end: end.some_come(20, but=range(9))) == NOTHING_TAKEN
+        ends: list[End] = []
+        assert at_end(lambda end: end.some_come(9, but=range(9)), then=ends.append).packets != ()
+        assert at_end(lambda end: [end.gets(nonce(number)) for number in range(20)] and None, then=ends.append) == NOTHING_TAKEN
+        assert at_end(lambda end: end.some_come(20, but=range(20)), then=ends.append) == NOTHING_TAKEN
+        kept, *given_up = ends
+        assert held(kept) == 18
+        assert [held(end) for end in given_up] == [0, 0], "what nobody will be told takes no room"
 
     def test_nor_where_the_record_is_full(self) -> None:
         def full(end: End) -> None:
             end.recorder.dropped = 1
 
         assert at_end(lambda end: end.some_come(20, but=range(9)), then=full) == NOTHING_TAKEN
+
+
+def held(end: End) -> int:
+    return sum(len(held) for held in vars(end.observer).values() if isinstance(held, dict | set))
 
 
 def test_a_session_that_is_over_hears_no_more() -> None:

@@ -1,5 +1,8 @@
 """Segments that came where the next was due, came again, and were never acknowledged in between."""
 
+import struct
+from typing import Any
+
 import pytest
 
 from vpnprobe.endpoint.taken_segments import ACKNOWLEDGED_WITHIN_S, TakenSegments
@@ -23,8 +26,12 @@ class AtClient:
         self.seen = TakenSegments(Vantage.CLIENT)
         self.at = 0.0
 
-    def left(self, acknowledgment: int, *, flags: int = ACK, window: int = 1000, own: int = 40000) -> None:
-        self._shows(TcpSegment(own, PORT, 5, acknowledgment, flags, window), outgoing=True)
+    def left(
+        self, acknowledgment: int, *, flags: int = ACK, window: int = 1000, own: int = 40000, again: tuple[int, int] | None = None
+    ) -> None:
+        """`again`: from and up to which number something came once more, as the acknowledgment says."""
+        options = b"" if again is None else b"\x01\x01\x05\x0a" + struct.pack("!II", *again)
+        self._shows(TcpSegment(own, PORT, 5, acknowledgment, flags, window, options), outgoing=True)
 
     def came(self, sequence: int, payload: bytes, *, flags: int = ACK, own: int = 40000, broken: bool = False) -> None:
         self._shows(TcpSegment(PORT, own, sequence, 6, flags, payload=payload), outgoing=False, broken=broken)
@@ -40,7 +47,7 @@ class AtClient:
         self.came(100, b"", flags=SYN | ACK, own=own)
         self.left(101, own=own)
 
-    def again_and_again(self, sequence: int, payload: bytes, *, times: int = 6, **told: bool) -> None:
+    def again_and_again(self, sequence: int, payload: bytes, *, times: int = 6, **told: Any) -> None:
         for _ in range(times):
             self.came(sequence, payload, **told)
             self.at += AGAIN_S
@@ -66,10 +73,22 @@ def test_an_answer_to_a_syn_is_too() -> None:
         end.left(0, flags=SYN, own=own)
         end.came(100, b"", flags=SYN | ACK, own=own)
         end.at += AGAIN_S
+        end.left(0, flags=SYN, own=own)
         end.came(100, b"", flags=SYN | ACK, own=own)
         end.left(101, own=own)
     (part,) = end.parts
     assert (part.taken, part.came) == (6, 12)
+
+
+def test_what_the_kernel_has_had_says_nothing_of_what_it_has_not() -> None:
+    end = AtClient()
+    end.connected()
+    end.came(101, SMALL)
+    end.left(141)
+    end.again_and_again(141, LARGE)
+    end.left(141, again=(101, 141))
+    end.left(1041, again=(1041, 1941))
+    assert end.parts[0].taken == 5
 
 
 def test_numbers_begin_again_at_zero() -> None:
@@ -92,6 +111,26 @@ class TestNobodyIsAccused:
             end.came(101, LARGE)
             end.left(1001)
             end.at += AGAIN_S
+        assert end.parts == []
+
+    @pytest.mark.parametrize("late", [False, True])
+    def test_where_this_host_loses_or_delays_them_itself(self, late: bool) -> None:
+        """In a queue before its network card: what the kernel has, it says so of where it comes again."""
+        end = AtClient()
+        end.connected()
+        for sequence in range(101, 9101, 900):
+            end.again_and_again(sequence, LARGE, times=3)
+            if late:
+                end.left(sequence + 900)
+            end.left(sequence + 900, again=(sequence, sequence + 900))
+        assert end.parts == []
+
+    def test_where_this_host_loses_those_of_answers_to_a_syn(self) -> None:
+        end = AtClient()
+        for own in range(40000, 40006):
+            end.left(0, flags=SYN, own=own)
+            end.again_and_again(100, b"", times=3, flags=SYN | ACK, own=own)
+            end.left(0, flags=RST, own=own)
         assert end.parts == []
 
     def test_where_something_is_missing_before_it(self) -> None:

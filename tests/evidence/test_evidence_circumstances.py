@@ -132,3 +132,11 @@ def test_any_text_is_read_or_left(text: str) -> None:
     for comment in (text, MARK + text):
         found = read_note(comment)
         assert found is None or isinstance(found, Circumstances)
+
+
+def test_of_much_that_was_taken_as_much_is_told_as_is_read() -> None:
+    said = PacketRecord(Vantage.SERVER, Movement.RECEIVED, 0.0, checks.openvpn_reset(Transport.UDP, 1194), "aa", "P_ACK_V1")
+    taken = TakenPackets((Taken(Transport.UDP, 1194, 5000, 9000, 40, 80),), (said,) * 5000)
+    own = read_note(note(of_end("server", EndRecord(taken=taken), FACTS)))
+    assert own is not None
+    assert own.taken.parts == taken.parts

@@ -91,6 +91,19 @@ def test_a_conversation_of_which_messages_are_taken_is_open(named: bool) -> None
     assert found["openvpn-reset-udp-1194-both"].outcome is Outcome.PASS
 
 
+@pytest.mark.parametrize(("unnamed", "outcome"), [((), Outcome.BLOCKED), ((Unnamed("00", 1.0),), Outcome.NO_ANSWER)])
+def test_one_that_the_path_loses_besides_is_blocked(unnamed: tuple[Unnamed, ...], outcome: Outcome) -> None:
+    """Unless what nobody can name may be what is missing."""
+    passing = trip(checks.udp_reach(443), C2S, keys(40, start=90), keys(40, start=90))
+    opened = trip(RESET, C2S, keys(9), keys(5), message=ASKED) + trip(RESET, S2C, keys(5), keys(5), message=ANSWERED)
+    taken = as_taken(trip(RESET, C2S, keys(4, start=5), [], message=ASKED))
+    lost = trip(HANDSHAKE, C2S, keys(9), [], message="P_CONTROL_V1[1]")
+    found = judged(passing + opened + lost, server=TakenPackets((PART,), taken, unnamed))
+    row = found["openvpn-handshake-udp-1194-both"]
+    assert row.outcome is outcome
+    assert row.detail.get("lost_message") == ("P_CONTROL_V1[1]" if outcome is Outcome.BLOCKED else None)
+
+
 def test_one_of_which_nothing_is_taken_is_judged_as_ever() -> None:
     passing = trip(checks.udp_reach(443), C2S, keys(40, start=90), keys(40, start=90))
     opened = trip(RESET, C2S, keys(9), keys(9), message=ASKED) + trip(RESET, S2C, keys(9), keys(9), message=ANSWERED)
@@ -136,12 +149,11 @@ def test_one_sentence_says_whose_firewall_takes_how_many_and_how_to_mend_it(way:
     assert "takes 5 of 9 GRE packets that come to it: all of them have 900 bytes or more, and none of more than 60 is let in" in about_gre
 
 
-takens = st.builds(
-    Taken,
-    st.sampled_from([Transport.UDP, Transport.TCP, Transport.GRE, Transport.ESP]),
-    st.none() | st.integers(0, 65535),
-    *[st.integers(0, 1 << 20)] * 4,
+slots = st.tuples(st.sampled_from([Transport.UDP, Transport.TCP]), st.integers(0, 65535)) | st.tuples(
+    st.sampled_from([Transport.GRE, Transport.ESP]), st.none()
 )
+counts = st.tuples(st.integers(1, 1 << 20), st.integers(1, 1 << 20)).map(sorted)
+takens = st.builds(lambda slot, count, sizes: Taken(*slot, *count, *sizes), slots, counts, st.tuples(*[st.integers(0, 65535)] * 2))
 
 
 @given(takens)
@@ -150,7 +162,21 @@ def test_what_was_taken_comes_back_as_it_was(one: Taken) -> None:
 
 
 @pytest.mark.parametrize(
-    "row", [None, [], ["udp", 1, 2, 3, 4], ["udp", 70000, 2, 3, 4, 5], ["udp", 1, -2, 3, 4, 5], ["xyz", 1, 2, 3, 4, 5]]
+    "row",
+    [
+        None,
+        [],
+        ["udp", 1, 2, 3, 4],
+        ["udp", 70000, 2, 3, 4, 5],
+        ["udp", 1, -2, 3, 4, 5],
+        ["xyz", 1, 2, 3, 4, 5],
+        ["udp", 1, 3, 2, 4, 5],
+        ["udp", 1, 0, 2, 4, 5],
+        ["udp", 1, 2, 3, 4, 1 << 20],
+        ["udp", None, 2, 3, 4, 5],
+        ["gre", 1, 2, 3, 4, 5],
+        ["icmp", None, 2, 3, 4, 5],
+    ],
 )
 def test_anything_else_is_a_decode_error(row: object) -> None:
     with pytest.raises(DecodeError):

@@ -96,6 +96,13 @@ def test_a_skipped_observation_meets_nothing() -> None:
     ]
 
 
+def test_one_that_names_the_cause_that_is_wished_does() -> None:
+    wish = expectation(f"{WISH}outcome = 'skipped'\ncause = 'host-firewall'")
+    assert shortfalls(result(observation(outcome="skipped", cause="host-firewall")), 0, wish) == []
+    assert shortfalls(result(observation(outcome="skipped", cause="unknown")), 0, wish) == ["gre/passthrough: not observed"]
+    assert shortfalls(result(observation(outcome="skipped")), 0, wish) == ["gre/passthrough: not observed"]
+
+
 def test_without_a_bound_no_bound_is_met() -> None:
     assert shortfalls(result(observation(error_bound=None)), 0, expectation(f"{WISH}max_error_bound = 1")) != []
 

@@ -1,5 +1,6 @@
 """IPv4, IPv6, TCP and UDP headers: round trips, totality, cut captures, and scapy as second opinion."""
 
+import struct
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
 
@@ -88,6 +89,25 @@ def test_mss_search_ends_on_any_options(options: bytes) -> None:
 def test_mss_behind_other_options() -> None:
     assert TcpSegment(1, 2, 3, options=b"\x01\x03\x03\x07" + mss_option(1234)).maximum_segment_size == 1234
     assert TcpSegment(1, 2, 3, options=b"\x00\x02\x04\x05").maximum_segment_size is None
+
+
+@given(st.binary(max_size=80))
+def test_so_does_that_for_what_came_again(options: bytes) -> None:
+    found = TcpSegment(1, 2, 3, options=options).came_again
+    assert found is None or max(found) < 1 << 32
+
+
+def test_what_came_again_is_the_first_block_below_the_acknowledgment() -> None:
+    """RFC 2883 section 4: any other is of what came before its turn (RFC 2018)."""
+
+    def told(first: int, end: int, *, acknowledgment: int) -> tuple[int, int] | None:
+        options = b"\x01\x01\x08\x0a" + bytes(8) + b"\x01\x01\x05\x0a" + struct.pack("!II", first, end)
+        return TcpSegment(1, 2, 3, acknowledgment, options=options).came_again
+
+    assert told(100, 200, acknowledgment=200) == (100, 200)
+    assert told(300, 400, acknowledgment=200) is None
+    assert told(0xFFFFFF00, 0xFFFFFFF0, acknowledgment=200) == (0xFFFFFF00, 0xFFFFFFF0), "numbers begin again at zero"
+    assert TcpSegment(1, 2, 3, options=b"\x05\x0a\0\0").came_again is None, "it is cut"
 
 
 @given(st.binary())

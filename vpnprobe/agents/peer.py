@@ -23,7 +23,7 @@ from vpnprobe.agents.records import (
     read_trace,
     unpacked,
 )
-from vpnprobe.agents.taken_rows import read_taken_rows
+from vpnprobe.agents.taken_rows import MOST_ASKED, read_taken_rows
 from vpnprobe.endpoint.hop_search import LONGEST_BLANK_S, MOST_SUSPECTS
 from vpnprobe.endpoint.pcap import encode_pcap
 from vpnprobe.endpoint.probe_packets import Suspect
@@ -176,7 +176,7 @@ class RemotePeer:
         Raises CannotRun where the peer is gone.
         """
         began, more = self._now(), True
-        asked = None if unnamed is None else [one.digest for one in unnamed]
+        asked = None if unnamed is None else [one.digest for one in unnamed[:MOST_ASKED]]
         while more:
             since, refused = len(self._packet_records), len(self._refusals)
             answer = await self._ask("rows", since=since, refused=refused, carries=carries, unnamed=asked)
@@ -196,6 +196,7 @@ class RemotePeer:
             if "taken" in answer:
                 with readable("rows"):
                     self._taken, self.named = read_taken_rows(answer, self._unknown)
+                asked = None  # Told once, however many answers the rows take.
             with readable("rows"):
                 self._addresses = read_addresses(answer.get("addresses", {}))
             self._seen_as = str(answer.get("seen_as") or "") or self._seen_as

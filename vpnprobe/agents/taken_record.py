@@ -29,6 +29,7 @@ def with_names(taken: TakenPackets, names: Mapping[str, PacketRecord], vantage: 
 
 async def ask_at_last(context: ProbeContext, peer: RemotePeer, found: TakenPackets) -> None:
     """The server's final record, with what both ends' firewalls took. `found`: at this end."""
+    context.recorder.taken = found  # What its packets say themselves stands, should the server be gone.
     record = await peer.refresh(carries=context.line.narrow_bytes_per_s, unnamed=found.unnamed)
     context.recorder.taken = with_names(found, peer.named, Vantage.CLIENT)
     context.server_record = replace(record, taken=with_names(record.taken, context.recorder.said_as, Vantage.SERVER))

@@ -34,8 +34,8 @@ IPV4_HEADER: Final = 20
 READ_WITHIN_S: Final = 0.5
 """A program that is not late has read by then what came to a socket of its own."""
 ANOTHER_ORDER_S: Final = 0.05
-MOST_REMEMBERED: Final = 100_000
-"""Datagrams that came to the wire, and out of sockets."""
+MOST_REMEMBERED: Final = 50_000
+"""Datagrams that came to the wire, and out of sockets: a record holds no more rows."""
 MOST_WAITING_BYTES: Final = 16 << 20
 """Of datagrams that have not come out of a socket."""
 
@@ -105,7 +105,14 @@ class TakenPacketsObserver:
             self._came_out(slot, seen[2])
         if (arrival := self._waiting.pop(key, None)) is not None:
             self._waiting_bytes -= len(arrival.content)
-        self._too_many = len(self._delivered) > MOST_REMEMBERED
+        self._forget(too_many=len(self._delivered) > MOST_REMEMBERED)
+
+    def _forget(self, *, too_many: bool) -> None:
+        """Nothing is told once it is too many, so nothing need be kept."""
+        if too_many:
+            self._too_many = True
+            for kept in (self._delivered, self._seen, self._waiting, self._last_out):
+                kept.clear()
 
     def _came_out(self, slot: Slot, place: _Place) -> None:
         self._last_out[slot] = max(place, self._last_out.get(slot, place))
@@ -154,7 +161,7 @@ class TakenPacketsObserver:
         else:
             self._waiting[key] = _Arrival(self.recorder.stack.now(), place, ip.total_length, server_port, content)
             self._waiting_bytes += len(content)
-        self._too_many = len(self._seen) > MOST_REMEMBERED or self._waiting_bytes > MOST_WAITING_BYTES
+        self._forget(too_many=len(self._seen) > MOST_REMEMBERED or self._waiting_bytes > MOST_WAITING_BYTES)
 
     def found(self, tcp_ports: Container[int]) -> TakenPackets:
         """What has been taken so far. `tcp_ports`: of the server, those that are probed.

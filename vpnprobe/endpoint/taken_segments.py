@@ -2,12 +2,15 @@
 
 A kernel acknowledges at once, or within a fifth of a second, what comes in order, whatever its programs do. So a segment that stands in
 this end's own capture where the next was due, and comes again later though no acknowledgment of it has left in between, never came to the
-kernel: this host took it. An acknowledgment that the path loses has left, and shows in the capture.
+kernel: this host took it. An acknowledgment that the path loses has left, and shows in the capture. One that this host itself loses or
+delays, in a queue before its network card, does not; but the kernel then says of what comes again that it has it (D-SACK), and what was
+counted of that counts no more. An answer to a SYN is taken only where the kernel asks again: of that it says nothing.
 
 Not counted: what comes while no room is advertised, on connections of which nothing was acknowledged yet at the server (a listener whose
 queue is full drops such segments), and what is out of order or broken.
 """
 
+from collections import Counter
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -38,6 +41,8 @@ class _Due:
     """Bytes of the IP packet in which it last came."""
     times: list[float] = field(default_factory=list)
     """Unix times at which it came and is not known yet to have been taken."""
+    counted: Counter[int] = field(default_factory=Counter)
+    """How often it was counted as taken, by bytes of the IP packet."""
 
     def taken_by(self, at: float) -> int:
         """How often it had come by then so long before that it would have been acknowledged; these count once."""
@@ -57,15 +62,17 @@ class _Connection:
     room: bool = True
     over: bool = False
     due: _Due | None = None
+    counted: _Due | None = None
+    """The last that was counted as taken."""
 
 
 @dataclass(slots=True)
 class _Counts:
     """Of one port of the server's."""
 
-    taken: int = 0
+    taken: Counter[int] = field(default_factory=Counter)
+    """By bytes of the IP packet."""
     came: int = 0
-    smallest_taken: int = 0
     largest_let_in: int = 0
 
 
@@ -89,26 +96,29 @@ class TakenSegments:
         except DecodeError:
             return
         if segment is not None:
-            self._left(segment) if packet.outgoing else self._came(segment, ip, packet.at)
+            self._left(segment, packet.at) if packet.outgoing else self._came(segment, ip, packet.at)
 
     def parts(self, server_ports: Container[int]) -> Iterator[Taken]:
         """By port, where enough was taken to be told."""
         for port, counts in self._counts.items():
-            if port in server_ports and counts.taken >= LEAST_TRIALS and counts.largest_let_in:
-                yield Taken(Transport.TCP, port, counts.taken, counts.came, counts.smallest_taken, counts.largest_let_in)
+            if port in server_ports and counts.taken.total() >= LEAST_TRIALS and counts.largest_let_in:
+                yield Taken(Transport.TCP, port, counts.taken.total(), counts.came, min(counts.taken), counts.largest_let_in)
 
-    def _left(self, segment: TcpSegment) -> None:
+    def _left(self, segment: TcpSegment, at: float) -> None:
         connection = self._of((segment.source_port, segment.destination_port), begins=segment.has(TcpFlag.SYN))
         connection.over = connection.over or segment.has(TcpFlag.RST) or segment.has(TcpFlag.FIN)
+        counts = self._counts_of(segment.source_port if self._at_server else segment.destination_port)
         if not segment.has(TcpFlag.ACK):
+            if segment.has(TcpFlag.SYN):
+                _count(connection, counts, at)
             return
+        _take_back(connection, counts, segment.came_again)
         connection.room = segment.window > 0
         if connection.first is None:
             connection.first = segment.acknowledgment
         connection.acknowledged = segment.acknowledgment
         due = connection.due
         if due is not None and not _is_before(segment.acknowledgment, due.sequence + 1):
-            counts = self._counts_of(segment.source_port if self._at_server else segment.destination_port)
             counts.largest_let_in = max(counts.largest_let_in, due.size)
             connection.due = None
 
@@ -131,9 +141,8 @@ class TakenSegments:
         due = connection.due
         if due is None or due.sequence != segment.sequence:
             due = connection.due = _Due(segment.sequence, ip.total_length)
-        if taken := due.taken_by(at):
-            counts.taken += taken
-            counts.smallest_taken = min(counts.smallest_taken or due.size, due.size)
+        if not self._is_answer(segment):
+            _count(connection, counts, at)
         due.size = ip.total_length
         if not (self._at_server and connection.acknowledged == connection.first):
             due.times.append(at)
@@ -158,6 +167,24 @@ class TakenSegments:
 
     def _counts_of(self, port: int) -> _Counts:
         return self._counts.setdefault(port, _Counts())
+
+
+def _count(connection: _Connection, counts: _Counts, at: float) -> None:
+    """What came so long before `at` and was not acknowledged was taken."""
+    due = connection.due
+    if due is not None and (taken := due.taken_by(at)):
+        due.counted[due.size] += taken
+        counts.taken[due.size] += taken
+        connection.counted = due
+
+
+def _take_back(connection: _Connection, counts: _Counts, again: tuple[int, int] | None) -> None:
+    """What the kernel says it had already was not taken."""
+    counted = connection.counted
+    if again is not None and counted is not None and not _is_before(counted.sequence, again[0]) and _is_before(counted.sequence, again[1]):
+        counts.taken -= counted.counted
+        connection.counted = None
+        counted.counted.clear()
 
 
 def _is_before(one: int, other: int) -> bool:

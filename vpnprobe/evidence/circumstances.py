@@ -66,7 +66,7 @@ class Circumstances:
 def of_end(host: str, record: EndRecord, facts: PathFacts) -> Circumstances:
     """Those of one end of a run, `client` or `server`."""
     firewall, record = facts.firewalls.get(host, NOTHING), arrived(record)
-    said = tuple(one for one in record.taken.packets if kind_of(one.check) is Kind.CONVERSATION)
+    said = tuple(one for one in record.taken.packets if kind_of(one.check) is Kind.CONVERSATION)[:MOST_ROWS]
     kept = (record.dropped_on_input, record.dropped_on_output, replace(record.taken, packets=said), firewall)
     if host == "client":
         return Circumstances(*kept, trains=facts.trains, decoy_streams=facts.decoy_streams)

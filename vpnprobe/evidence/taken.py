@@ -15,6 +15,8 @@ from vpnprobe.observations.schema import Transport
 
 Slot = tuple[Transport, int | None]
 """Protocol, and the server's port; None: the protocol has none."""
+WITH_PORTS: Final = (Transport.UDP, Transport.TCP)
+WITHOUT_PORTS: Final = (Transport.GRE, Transport.ESP)
 MOST_BYTES: Final = 1 << 16
 MOST_PACKETS: Final = 1 << 32
 
@@ -59,9 +61,9 @@ class TakenPackets:
     """What is known by name: as if the end had got it."""
     unnamed: tuple[Unnamed, ...] = ()
 
-    def holds(self, check: Check, key: str, message: str) -> bool:
-        """Whether that message is among what was taken."""
-        return any((s.key, s.message, s.check) == (key, message, check) for s in self.packets)
+    def messages(self, check: Check) -> frozenset[tuple[str, str]]:
+        """Message and key of what was taken of a check."""
+        return frozenset((s.message, s.key) for s in self.packets if s.check == check)
 
     def of(self, slots: Collection[Slot]) -> Taken | None:
         """Of one of these protocols and ports; None: nothing was taken of them, or hardly anything."""
@@ -78,9 +80,14 @@ def taken_row(one: Taken) -> list[Any]:
 def read_taken(row: object) -> Taken:
     """Raises DecodeError, and nothing else."""
     transport, port, *counts = fields_of(row, "taken", 6)
-    taken, came, smallest, largest = (whole_number(count, "taken", 0, MOST_PACKETS) for count in counts)
+    came = whole_number(counts[1], "came", 1, MOST_PACKETS)
+    taken = whole_number(counts[0], "taken", 1, came)
+    smallest, largest = (whole_number(size, "size", 0, MOST_BYTES) for size in counts[2:])
+    protocol = one_of(Transport, transport, "transport")
+    if protocol not in (WITHOUT_PORTS if port is None else WITH_PORTS):
+        raise DecodeError("port", 0, f"does not go with {protocol}")
     asked = None if port is None else whole_number(port, "port", 0, 65535)
-    return Taken(one_of(Transport, transport, "transport"), asked, taken, came, smallest, largest)
+    return Taken(protocol, asked, taken, came, smallest, largest)
 
 
 def unnamed_row(one: Unnamed) -> list[Any]:

@@ -41,9 +41,10 @@ class ExpectedObservation:
         return "/".join(str(part) for part in parts if part is not None)
 
     def fits(self, row: Row) -> bool:
-        """Whether the wish is about this observation; one that was skipped says nothing."""
+        """Whether the wish is about this observation; one that was skipped says nothing, unless it names the cause that is wished."""
         wanted = {"probe": self.probe, "check": self.check, "direction": self.direction, "transport": self.transport, "port": self.port}
-        return row["outcome"] != Outcome.SKIPPED and all(row.get(key) == value for key, value in wanted.items() if value is not None)
+        says_something = row["outcome"] != Outcome.SKIPPED or (Outcome.SKIPPED in self.outcome and row.get("cause") in self.cause)
+        return says_something and all(row.get(key) == value for key, value in wanted.items() if value is not None)
 
     def granted_by(self, row: Row) -> bool:
         bound = row.get("error_bound")

@@ -22,6 +22,7 @@ _IPV4: Final = struct.Struct("!BBHHHBBH4s4s")
 _IPV4_IN_NUMBERS: Final = struct.Struct("!BBHHHBBHII")
 _TCP: Final = struct.Struct("!HHIIHHHH")
 _UDP: Final = struct.Struct("!HHHH")
+_SACK_BLOCK: Final = struct.Struct("!II")
 _DONT_FRAGMENT: Final = 0x4000
 _MORE_FRAGMENTS: Final = 0x2000
 _FRAGMENT_OFFSET: Final = 0x1FFF
@@ -310,18 +311,32 @@ class TcpSegment:
     @property
     def maximum_segment_size(self) -> int | None:
         """The MSS option (RFC 9293 section 3.7.1), bytes; None: not there."""
+        held = self._option(2)
+        return int.from_bytes(held, "big") if len(held) == 2 else None
+
+    @property
+    def came_again(self) -> tuple[int, int] | None:
+        """First sequence number of what the sender of this got once more, and the one behind it, as a D-SACK says (RFC 2883 section 4)."""
+        held = self._option(5)
+        if len(held) < 8:
+            return None
+        first, end = _SACK_BLOCK.unpack_from(held)
+        return (first, end) if (self.acknowledgment - end) % (1 << 32) < 1 << 31 else None
+
+    def _option(self, asked: int) -> bytes:
+        """What the first option of that kind holds; empty: it is not there, or cut."""
         at = 0
         while at + 1 < len(self.options):
             kind, length = self.options[at], self.options[at + 1]
             if kind == 1:
                 at += 1
-            elif kind == 0 or length < 2:
-                return None
-            elif kind == 2 and length == 4 and at + 4 <= len(self.options):
-                return int.from_bytes(self.options[at + 2 : at + 4], "big")
-            else:
-                at += length
-        return None
+                continue
+            if kind == 0 or length < 2:
+                break
+            if kind == asked and at + length <= len(self.options):
+                return self.options[at + 2 : at + length]
+            at += length
+        return b""
 
     def encode(self, source: Address, destination: Address) -> bytes:
         word = (20 + len(self.options)) // 4 << 12 | self.flags

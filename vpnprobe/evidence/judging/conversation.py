@@ -8,7 +8,7 @@ from vpnprobe.evidence.checks import is_existing, spec_of
 from vpnprobe.evidence.judging.base import Counted, Judge, by_whom
 from vpnprobe.evidence.judging.data_runs import TCP_CARRIER_BYTES, UDP_CARRIER_BYTES
 from vpnprobe.evidence.judging.goals import CLOSED, goals, refusals
-from vpnprobe.evidence.judging.taken import of_conversation, stopped
+from vpnprobe.evidence.judging.taken import all_is_named, of_conversation, stopped
 from vpnprobe.evidence.naming import form_detail
 from vpnprobe.evidence.packet_counts import Count, PacketCounts, round_trip_ms
 from vpnprobe.evidence.packet_records import Check
@@ -22,9 +22,9 @@ def conversation(judge: Judge, check: Check) -> Iterator[Observation]:
     there, back = counts.total(Direction.C2S), counts.total(Direction.S2C)
     if not there.sent and not back.received:
         return
-    taken = judge.ends[Direction.S2C][1].taken
+    taken = judge.ends[Direction.S2C][1].taken.messages(check)
     got = ((message, key) for message in goals(check) for key in counts.count(Direction.S2C, message).received)
-    answered = {key for message, key in got if not taken.holds(check, key, message)}
+    answered = {key for message, key in got if (message, key) not in taken}
     detail = {**form_detail(check), **_messages(judge, check, counts)}
     found = judge.blank(check, Direction.BOTH, _answered(judge, check, there, len(answered)), detail)
     yield replace(found, outcome=Outcome.PASS, rtt_ms=_first_round_trip(counts)) if answered else _unanswered(judge, check, found, counts)
@@ -41,7 +41,7 @@ def _answered(judge: Judge, check: Check, there: Count, answered: int) -> Counte
 
 def _unanswered(judge: Judge, check: Check, found: Observation, counts: PacketCounts) -> Observation:
     """No message of the goal came back."""
-    if (part := of_conversation(check, judge.ends)) is not None:
+    if (part := of_conversation(check, judge.ends)) is not None and not _is_lost_besides(judge, check, found, counts):
         return stopped(found, *part, judge.facts)
     there = counts.total(Direction.C2S)
     refusal = judge.refusal(check, Direction.C2S)
@@ -58,6 +58,11 @@ def _unanswered(judge: Judge, check: Check, found: Observation, counts: PacketCo
         return replace(found, outcome=Outcome.REFUSED, detail={**found.detail, "by": "peer", "message": refused, **_fits(check, refused)})
     silent, way = _where_it_stopped(judge, check, found, counts)
     return judge.refused_or(silent, check, way) if way is not None else silent
+
+
+def _is_lost_besides(judge: Judge, check: Check, found: Observation, counts: PacketCounts) -> bool:
+    """Whether the path loses a message, whatever the ends' own firewalls take: that has arrived."""
+    return all_is_named(check, judge.ends) and _where_it_stopped(judge, check, found, counts)[0].outcome is Outcome.BLOCKED
 
 
 def _silent_to_strangers(judge: Judge, check: Check, found: Observation, counts: PacketCounts) -> Observation:

@@ -1,7 +1,7 @@
 """What an end's own firewall takes in part: it arrived, as far as the path is concerned, and the programs there did not get it.
 
-So it is no loss of the path's, and shows no limit on size or rate. A conversation that it stops is open, whatever else may be on the path,
-and so is a kind of packets of which the firewall takes all. Pure.
+So it is no loss of the path's, and shows no limit on size or rate. A conversation that it stops is open, unless the path is known to lose
+a message of it besides, and so is a kind of packets of which the firewall takes all. Pure.
 """
 
 from collections.abc import Mapping, Sequence
@@ -56,6 +56,11 @@ def _takes_of(receiver: EndRecord, check: Check) -> bool:
     """Whether any message of the same conversations is among what was taken, or may be: some of it nobody can name."""
     same = (s for s in receiver.taken.packets if s.check._replace(name="") == check._replace(name=""))
     return bool(receiver.taken.unnamed) or any(same)
+
+
+def all_is_named(check: Check, ends: Mapping[Direction, tuple[EndRecord, EndRecord]]) -> bool:
+    """Whether all that is taken is known by name, so that what has not arrived was lost on the way. Of TCP nobody knows."""
+    return check.transport is not Transport.TCP and not any(receiver.taken.unnamed for _, receiver in ends.values())
 
 
 def stopped(found: Observation, way: Direction, part: Taken, facts: PathFacts) -> Observation:
