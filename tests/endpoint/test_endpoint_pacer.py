@@ -137,6 +137,55 @@ def test_a_queue_lowers_the_pace_and_single_late_answers_do_not() -> None:
     virtual(run())
 
 
+async def answered(line: Line, *delays_s: float) -> None:
+    """Answers that come so late, one after another, while there is more to send than may leave at once."""
+    for delay_s in delays_s:
+        line.pacer.charge(10_000)
+        left_at = now()
+        await asyncio.sleep(delay_s)
+        line.answered(left_at)
+
+
+def test_a_delay_that_stays_at_the_least_pace_is_no_queue_of_our_own() -> None:
+    async def run() -> None:
+        line = Line(now, 0.01)
+        while line.pacer.bytes_per_s > LEAST_BYTES_PER_S:
+            await answered(line, 0.2)
+        await answered(line, *[0.2] * SAMPLES)  # What had left before may be in the queue.
+        assert line.pacer.bytes_per_s == LEAST_BYTES_PER_S
+        await answered(line, *[0.2] * 4 * SAMPLES)
+        assert line.pacer.bytes_per_s > LEAST_BYTES_PER_S
+        before = line.pacer.bytes_per_s
+        await answered(line, *[0.4] * SAMPLES)  # A queue on top of it is.
+        assert line.pacer.bytes_per_s < before
+
+    virtual(run())
+
+
+def test_once_the_delay_is_gone_a_queue_of_that_length_is_our_own_again() -> None:
+    async def run() -> None:
+        line = Line(now, 0.01)
+        await answered(line, *[0.2] * 8 * SAMPLES)
+        await answered(line, *[0.01] * 2 * SAMPLES)
+        before = line.pacer.bytes_per_s
+        assert before > LEAST_BYTES_PER_S
+        await answered(line, *[0.2] * 2 * SAMPLES)
+        assert line.pacer.bytes_per_s < before
+
+    virtual(run())
+
+
+def test_a_line_that_crawls_has_queues_of_our_own_at_the_least_pace_too() -> None:
+    async def run() -> None:
+        line = Line(now, 0.01)
+        for _ in range(LEAST_PAIRS):
+            line.paired(520, 0.13)
+        await answered(line, *[0.2] * 8 * SAMPLES)
+        assert line.pacer.bytes_per_s == LEAST_BYTES_PER_S
+
+    virtual(run())
+
+
 def test_an_unused_pace_is_not_raised() -> None:
     async def run() -> None:
         line = Line(now)

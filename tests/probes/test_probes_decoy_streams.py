@@ -48,6 +48,16 @@ def test_a_cut_is_told_from_a_filter_on_what_is_said(planted: Filter, expected: 
     assert all(row.error_bound is not None and row.error_bound <= 1e-6 for row in found.values())
 
 
+def test_attempts_that_are_given_up_take_nothing_from_others_on_their_port() -> None:
+    """Where another port does, one way to say it on this port is given up, with what was under way for it; the others go on."""
+    topology = Topology(links=(Link(0.01),) * 4, filters=(Filter("r2", protocol=6, ports=(443,), after_packets=12),))
+    settings = Settings((1194, 443), frozenset({"openvpn", "tcp", "udp"}))
+    measured, _ = measure_simulated(topology, seed=1, settings=settings, tell=lambda _: None)
+    blocked = [row for row in measured.observations if row.outcome is Outcome.BLOCKED]
+    assert {(row.check, row.port) for row in blocked} == {("handshake", 443)}
+    assert {row.cause for row in blocked} == {Cause.PACKETS}
+
+
 def test_a_filter_is_told_on_a_lossy_path_too() -> None:
     assert found_in(OPENVPN_RESET, loss=0.1)["openvpn/reset"].cause is Cause.PAYLOAD
 

@@ -72,7 +72,32 @@ def test_a_trace_goes_on_for_the_other_kind() -> None:
         await traces.done(GRE_BARE)
         return traced
 
-    assert asyncio.run(one_came()).ended == [[ESP, GRE_BARE]]
+    assert asyncio.run(one_came()).ended == [[GRE_BARE]]
+
+
+def test_one_that_is_settled_takes_nothing_from_one_that_was_just_suspected() -> None:
+    async def settled_meanwhile() -> Traced:
+        traces = FirstTraces(traced := Traced())
+        traces.begin(ESP)
+        await traces.done(ESP)
+        traces.begin(GRE_BARE)
+        traces.leave(ESP)
+        await traces.done(GRE_BARE)
+        return traced
+
+    assert asyncio.run(settled_meanwhile()).ended == [[ESP], [GRE_BARE]]
+
+
+def test_what_is_suspected_after_a_trace_was_given_up_has_one_of_its_own() -> None:
+    async def given_up() -> Traced:
+        traces = FirstTraces(traced := Traced())
+        traces.begin(ESP)
+        traces.leave(ESP)
+        traces.begin(GRE_BARE)
+        await traces.done(GRE_BARE)
+        return traced
+
+    assert asyncio.run(given_up()).ended == [[GRE_BARE]]
 
 
 def test_what_goes_wrong_is_told_to_those_who_wait() -> None:

@@ -4,9 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from vpnprobe.agents import simulation
+from vpnprobe.agents import client, simulation
 from vpnprobe.observations.schema import Cause, Observation, Outcome, Transport
 from vpnprobe.probes import in_quiet
+from vpnprobe.probes.context import ProbeContext
 from vpnprobe.probes.settings import Settings
 from vpnprobe.transports.topology import Filter, Link, Topology
 
@@ -48,3 +49,20 @@ def test_a_path_that_loses_of_everything_is_asked_nothing_more(monkeypatch: pyte
     found = {row.id: row for row in rows(DPI, seed=1, loss=0.1)}
     assert found["openvpn-reset-udp-1194-both"].outcome is Outcome.BLOCKED
     assert asked == []
+
+
+def test_a_socket_that_is_not_to_be_had_by_then_costs_no_run_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def quiet(context: ProbeContext) -> None:
+        async def fails() -> None:
+            asked.append(True)
+            raise OSError("too many open files")
+
+        context.repeats = dict.fromkeys(context.repeats, fails)
+        await in_quiet.ask_in_quiet(context)
+
+    asked: list[bool] = []
+    monkeypatch.setattr(client, "ask_in_quiet", quiet)
+    limit = Filter(at="r2", protocol=UDP, ports=(500, 1701, 4500, 51820), direction="c2s", packets_per_s=20, burst_packets=20)
+    found = {row.id: row for row in rows(limit, DPI, seed=1)}
+    assert asked
+    assert found["openvpn-reset-udp-1194-both"].outcome is Outcome.BLOCKED

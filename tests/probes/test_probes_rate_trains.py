@@ -1,10 +1,13 @@
 """Limits on the rate of a tunnel's data, in the simulated network: told as such, with the rate; other loss is not."""
 
+from typing import NoReturn
+
 import pytest
 
 from vpnprobe.agents import simulation
 from vpnprobe.agents.client import Measured
 from vpnprobe.observations.schema import Cause, Observation, Outcome
+from vpnprobe.probes.openvpn_sessions import OpenvpnSessions
 from vpnprobe.probes.settings import Settings
 from vpnprobe.transports.topology import Filter, Topology
 
@@ -29,6 +32,19 @@ def test_a_limit_on_the_rate_of_one_port_is_told_with_the_rate() -> None:
     assert 108 <= data.detail["packets_per_s"] <= 180  # What is saved up between trains comes on top.
     assert data.error_bound is not None
     assert data.error_bound <= 0.01
+
+
+def test_trains_that_this_end_has_no_socket_for_cost_no_run_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(self: OpenvpnSessions, _: object) -> NoReturn:
+        asked.append(self.data.port)
+        raise OSError("too many open files")
+
+    asked: list[int | None] = []
+    monkeypatch.setattr(OpenvpnSessions, "in_trains", fails)
+    planted = Filter(at="r2", protocol=UDP, ports=(1194,), direction="c2s", packets_per_s=120, burst_packets=10)
+    data = row(measured(planted, "openvpn", "udp", "tcp"), "openvpn-data-udp-1194-c2s")
+    assert asked == [1194]
+    assert (data.outcome, data.cause) == (Outcome.DEGRADED, Cause.LOSS)
 
 
 def test_what_trains_lose_is_no_measure_of_anything_else() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from vpnprobe.agents.simulation import measure_simulated
-from vpnprobe.observations.schema import Location, Observation, Outcome
+from vpnprobe.observations.schema import Cause, Direction, Location, Observation, Outcome
 from vpnprobe.probes.settings import Settings
 from vpnprobe.transports.topology import Filter, Hook, Link, Nat, Service, StatefulFirewall, Topology
 
@@ -21,6 +21,17 @@ def rows(settings: Settings, *filters: Filter, seed: int = 1, **more: Any) -> li
     )
     limited = (row for row in found.observations if row.outcome in (Outcome.BLOCKED, Outcome.REFUSED) or row.location is not None)
     return [row for row in limited if row.probe != "path"]
+
+
+def test_what_lets_small_packets_through_after_all_is_placed_by_large_ones() -> None:
+    """ESP is traced beside GRE while all of it is dropped, before the server speaks; what is said of it later is about its size."""
+    all_at_first = Filter("r2", protocol=50, to_s=1.3)
+    filters = (Filter("r2", protocol=47), all_at_first, Filter("r3", protocol=50, longer_than=500))
+    settings = Settings((1194,), frozenset({"esp", "gre", "udp", "tcp"}), control_port=7117)
+    found, _ = measure_simulated(Topology(filters=filters, links=(Link(delay_s=0.01),) * 4), seed=1, settings=settings, tell=lambda _: None)
+    there = {row.probe: row for row in found.observations if row.check == "passthrough" and row.direction is Direction.C2S}
+    assert (there["gre"].outcome, there["gre"].location) == (Outcome.BLOCKED, C2S_BEHIND_2)
+    assert (there["esp"].cause, there["esp"].location) == (Cause.SIZE, Location(3, "10.78.2.2", "10.78.3.2"))
 
 
 C2S_BEHIND_2 = Location(2, "10.78.1.2", "10.78.2.2")

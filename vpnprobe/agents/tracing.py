@@ -47,8 +47,7 @@ async def trace_both_ways(context: ProbeContext, tap: IcmpTap, packets: Sequence
     found = observations_of(judgement, facts)
     loss = round_trip(judgement.loss[Direction.C2S], judgement.loss[Direction.S2C])
     there, back = (suspects(found, judgement, way) for way in WAYS)
-    earlier = {trace.check for trace in context.facts.traces if not trace.passes}
-    there = [suspect for suspect in there if suspect.check not in earlier]
+    there = [suspect for suspect in there if not _is_traced(suspect, context.facts.traces)]
     work = [_from_client(context, tap, packets, _passing(found, Direction.C2S), there, loss, distance(context.server_record))]
     if context.peer is not None:
         starved = has_refused(context.server_record)
@@ -56,7 +55,13 @@ async def trace_both_ways(context: ProbeContext, tap: IcmpTap, packets: Sequence
         work.append(context.peer.trace(passing, back, highest_ttl=distance(record), loss=loss, starved=starved))
     traces = [trace for some in await asyncio.gather(*work) for trace in some]
     await context.sync()
-    _keep(context, [*context.facts.traces, *traces])
+    traced_anew = {suspect.check for suspect in there}
+    _keep(context, [*(trace for trace in context.facts.traces if trace.passes or trace.check not in traced_anew), *traces])
+
+
+def _is_traced(suspect: Suspect, earlier: Sequence[TtlTrace]) -> bool:
+    """Whether it was shown before the server spoke how far it gets. Copies were small then, and those that came through say nothing."""
+    return not suspect.outer_bytes and any(suspect.check == trace.check and trace.reached is None and not trace.passes for trace in earlier)
 
 
 async def trace_before_server(context: ProbeContext, tap: IcmpTap, packets: Sequence[Packet], kinds: Sequence[Check]) -> None:

@@ -161,6 +161,10 @@ class Line:
         self._now = now
         self._least_s = round_trip_s
         self._queues: deque[float] = deque(maxlen=SAMPLES)
+        self._not_ours_s = 0.0
+        """Delay that is there at the least pace too: the path's own, or that of others."""
+        self._stayed = False
+        """A queue was there at the least pace already, and may have been what had left before."""
         self._changed_at = now()
         self._fell = False
         self._pairs: deque[float] = deque(maxlen=PAIRS)
@@ -201,15 +205,22 @@ class Line:
         round_trip_s = self._now() - left_at
         self._least_s = min(self._least_s, round_trip_s)
         self._queues.append(round_trip_s - self._least_s)
-        queue_s = min(self._queues)
+        if len(self._queues) == SAMPLES:
+            self._not_ours_s = min(self._not_ours_s, max(self._queues))
+        queue_s = min(self._queues) - self._not_ours_s
         if left_at < self._changed_at:
             return  # It says nothing of this pace.
         if queue_s > QUEUE_HIGH_S and len(self._queues) == SAMPLES:
             self._fell = True
             self._queues.clear()
+            if self.pacer.bytes_per_s <= LEAST_BYTES_PER_S and not self.crawling:
+                self._not_ours_s += queue_s if self._stayed else 0.0
+                self._stayed = not self._stayed
+                return
             self._change(self.pacer.bytes_per_s / 2)
             self.pacer.charge(int(queue_s * self.pacer.bytes_per_s))  # Until the queue is gone.
         elif queue_s < QUEUE_LOW_S and self.pacer.busy:
+            self._stayed = False
             self._change(self.pacer.bytes_per_s * (1.25 if self._fell else 2.0))
 
     def paired(self, size: int, gap_s: float, *, took_s: float = 0.0, again: bool = False) -> None:

@@ -6,7 +6,7 @@ through, none once silence is proven, and never more than MOST_TRIALS.
 
 import asyncio
 import math
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
@@ -34,6 +34,7 @@ from vpnprobe.probes.comparison import Comparison
 from vpnprobe.probes.first_traces import FirstTraces
 from vpnprobe.probes.peer import ONE_FLOW, Job, Peer
 from vpnprobe.probes.settings import Settings
+from vpnprobe.probes.shared_tasks import SharedTasks
 from vpnprobe.probes.tunnel import Tunnel
 from vpnprobe.transports.stack import Address, Closable, Datagram, Endpoint, NetworkStack, RawPort, UdpPort
 
@@ -124,8 +125,8 @@ class ProbeContext:
     """Of what has no ports, before the server speaks."""
     tunnels: list[Tunnel] = field(default_factory=list)
     """All that are tried, in order."""
-    decoy_streams: Counter[int] = field(default_factory=Counter)
-    """By port of the server: how many were begun there (`probes.decoy_streams`)."""
+    decoy_streams: defaultdict[int, SharedTasks] = field(default_factory=lambda: defaultdict(SharedTasks))
+    """By port of the server (`probes.decoy_streams`)."""
     line: Line = field(init=False)
     """What the path carries, and the pace of all that is sent."""
     _open: list[Closable] = field(default_factory=list)
@@ -288,8 +289,7 @@ class ProbeContext:
             if number:
                 await asyncio.sleep(spacing_s)
             await self.pacer.admit(PACKET_BYTES)
-            sending = send_one()
-            if sending is not None:
+            if (sending := send_one()) is not None:
                 await sending
 
     async def needed(self, check: Check, way: Direction) -> int:

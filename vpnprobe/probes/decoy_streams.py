@@ -38,24 +38,18 @@ OLDER_PEER: Final = 1
 async def decoys_beside(
     context: ProbeContext, transport: Transport | None, port: int | None, attempts: int, gap_s: float
 ) -> AsyncIterator[None]:
-    """Begins as many as the port still lacks while so many attempts are begun, and waits for their ends.
+    """Begins as many as the port still lacks while so many attempts are begun, and waits for the ends of all that are there.
 
-    None beside few attempts, which nothing is proved by: on a lossy path most come up then. None where nobody could answer them.
+    They are the port's: attempts that are given up leave them to those that go on. None beside few attempts, which nothing is proved by: on
+    a lossy path most come up then. None where nobody could answer them.
     """
     possible = transport is Transport.TCP and port is not None and context.peer is not None
     if attempts < LEAST_TRIALS or not possible or context.port_state(Transport.TCP, port or 0) is not PortState.OURS:
         yield
         return
-    count = max(0, LEAST_TRIALS - context.decoy_streams[port or 0])
-    context.decoy_streams[port or 0] += count
-    running = [asyncio.get_running_loop().create_task(_begin(context, port or 0, attempts * gap_s)) for _ in range(count)]
-    try:
+    on = port or 0
+    async with context.decoy_streams[on].beside(LEAST_TRIALS, lambda: _begin(context, on, attempts * gap_s)):
         yield
-        await asyncio.gather(*running)
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
 
 
 async def _begin(context: ProbeContext, port: int, within_s: float) -> None:

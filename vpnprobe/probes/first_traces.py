@@ -24,7 +24,9 @@ class FirstTraces:
     def __init__(self, trace: Trace | None = None) -> None:
         """`trace` None: this end cannot trace."""
         self._trace = trace
-        self._gathering: list[Check] = []
+        self._gathering: list[Check] | None = None
+        """Kinds whose trace, the newest, begins in a moment and may be joined; None: there are none."""
+        self._newest: asyncio.Task[None] | None = None
         self._under_way: dict[Transport, asyncio.Task[None]] = {}
         self._settled: dict[Transport, asyncio.Event] = {}
 
@@ -36,25 +38,26 @@ class FirstTraces:
         """Traces a kind that seems to be lost."""
         if self._trace is None:
             return
-        if not self._gathering:
-            self._gathering = [check]
-            task = asyncio.get_running_loop().create_task(self._together(self._trace))
-        else:
-            self._gathering.append(check)
-            task = next(reversed(self._under_way.values()))
-        self._under_way[check.transport] = task
-        task.add_done_callback(lambda _: self._settle(check.transport))
+        if self._gathering is None or self._newest is None:
+            self._gathering = []
+            self._newest = asyncio.get_running_loop().create_task(self._together(self._trace, self._gathering))
+            self._newest.add_done_callback(lambda task: None if task.cancelled() else task.exception())  # Where nobody waits, it is none.
+        self._gathering.append(check)
+        self._under_way[check.transport] = self._newest
+        self._newest.add_done_callback(lambda _: self._settle(check.transport))
 
-    async def _together(self, trace: Trace) -> None:
+    async def _together(self, trace: Trace, kinds: list[Check]) -> None:
         await asyncio.sleep(TOGETHER_S)
-        gathered, self._gathering = self._gathering, []
-        await trace(gathered)
+        self._gathering = None
+        await trace(kinds)
 
     def leave(self, check: Check) -> None:
         """It is not lost, or nobody asks any more: its trace ends, unless it is another kind's too."""
         task = self._under_way.pop(check.transport, None)
+        if task is not None and task is self._newest and self._gathering is not None:
+            self._gathering.remove(check)
+            self._gathering = self._gathering or None
         if task is not None and task not in self._under_way.values():
-            self._gathering = []
             task.cancel()
         self._settle(check.transport)
 

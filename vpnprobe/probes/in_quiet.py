@@ -6,6 +6,7 @@ come is one lost trial more.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from typing import Final
 
 from vpnprobe.evidence.judge import rows_of
@@ -35,7 +36,8 @@ async def ask_in_quiet(context: ProbeContext) -> None:
             if context.stack.now() > until:
                 return
             await asyncio.sleep(QUIET_S)
-            await repeat()
+            with suppress(OSError):  # What this end cannot send, for want of a socket, is no trial.
+                await repeat()
         await context.sync()
 
 
