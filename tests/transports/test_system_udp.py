@@ -1,6 +1,8 @@
 """UDP ports of the operating system, on loopback."""
 
 import asyncio
+import errno
+from ipaddress import IPv4Address
 
 import pytest
 from system_support import LOOPBACK, LOOPBACK6, soon, stack
@@ -8,6 +10,7 @@ from system_support import LOOPBACK, LOOPBACK6, soon, stack
 from vpnprobe.errors import CannotRun, UsageError
 from vpnprobe.transports.stack import Address, Datagram, Endpoint, PortUnavailable
 from vpnprobe.transports.system import SystemStack
+from vpnprobe.transports.system import stack as system_stack
 from vpnprobe.transports.system.addresses import has_ipv6
 
 ADDRESSES = [LOOPBACK, pytest.param(LOOPBACK6, marks=pytest.mark.skipif(not has_ipv6(), reason="needs IPv6"))]
@@ -153,3 +156,16 @@ def test_entropy_and_clocks() -> None:
     assert host.entropy(16) != host.entropy(16)
     assert host.now() <= host.now()
     assert host.unix_time() > 1_600_000_000
+
+
+def test_the_source_address_is_kept_while_a_link_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = SystemStack()
+    assert host.source_address(LOOPBACK) == LOOPBACK
+
+    def unreachable(_: Endpoint) -> tuple[str, int]:
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    monkeypatch.setattr(system_stack, "to_socket", unreachable)
+    assert host.source_address(LOOPBACK) == LOOPBACK
+    with pytest.raises(CannotRun, match=r"no route to 192\.0\.2\.1"):
+        host.source_address(IPv4Address("192.0.2.1"))

@@ -50,6 +50,8 @@ class SystemStack:
                 "live probing needs Linux or macOS; `vpnprobe demo` and `vpnprobe analyze` work here", status=ExitStatus.MISSING
             )
         self._sender: PacketSender | None = None
+        self._sources: dict[Address, Address] = {}
+        """By where it led: this host's address on the last route there was."""
 
     @cached_property
     def capabilities(self) -> frozenset[Capability]:
@@ -65,14 +67,17 @@ class SystemStack:
         return os.urandom(count)
 
     def source_address(self, remote: Address) -> Address:
-        """Raises CannotRun (status NO_PEER) where no route leads there."""
+        """That of the last route where a link is down for a while. Raises CannotRun (status NO_PEER) where no route has ever led there."""
         try:
             with socket.socket(FAMILIES[remote.version], socket.SOCK_DGRAM) as sock:
                 # Connecting a UDP socket asks the routing table and sends nothing.
                 sock.connect(to_socket(Endpoint(remote, _ANY_PORT)))
-                return from_socket(sock.getsockname()).address
+                self._sources[remote] = from_socket(sock.getsockname()).address
         except OSError as exc:
+            if remote in self._sources:
+                return self._sources[remote]
             raise CannotRun(f"no route to {remote}: {exc.strerror}; check that this host is online") from exc
+        return self._sources[remote]
 
     async def udp(
         self,
