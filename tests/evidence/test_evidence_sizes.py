@@ -246,13 +246,23 @@ def test_a_kind_that_is_tried_in_one_size_has_no_limit() -> None:
     assert path.row().cause is Cause.LOSS
 
 
-def test_one_flow_on_a_path_that_loses_whole_flows_is_not_compared() -> None:
-    path = Path().first(small_alone).asked(small_alone, 12)
-    judge = path.judge()
-    judge.by_flow[C2S] = True
-    count = judge.counts(checks.GRE_IN_CALL).total(C2S)
-    assert limit_of_size(judge, checks.GRE_IN_CALL, C2S, count) is None
-    assert more_to_tell_size(judge, checks.GRE_IN_CALL, C2S, count) == 0
+def test_one_flow_on_a_path_that_loses_whole_flows_is_compared_with_its_own_small_packets() -> None:
+    """The controls are other flows, which may have another fate."""
+
+    def limit(path: Path) -> tuple[object, int]:
+        judge = path.judge()
+        judge.by_flow[C2S] = True
+        count = judge.counts(checks.GRE_IN_CALL).total(C2S)
+        return limit_of_size(judge, checks.GRE_IN_CALL, C2S, count), more_to_tell_size(judge, checks.GRE_IN_CALL, C2S, count)
+
+    none, more = limit(Path().first(small_alone).asked(small_alone, 8))
+    assert none is None
+    assert more > 0
+    shown, more = limit(Path().first(small_alone).asked(small_alone, 30))
+    assert shown is not None
+    assert more == 0
+    unordered, _ = limit(Path().first(small_alone, (SMALL,) * 30).asked(lambda _: False, 15))
+    assert unordered is None, "small packets outside of blocks have no random order with the large ones"
 
 
 def test_what_the_hosts_own_firewall_keeps_is_not_asked_about() -> None:

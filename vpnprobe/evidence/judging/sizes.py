@@ -41,6 +41,8 @@ class SizeLimit:
     """The larger ones, of which none came."""
     own: Background
     """What became of those that are not larger."""
+    in_blocks: Background
+    """The same of those that left in blocks, whose order with the larger ones is random."""
     goes_on: bool
     """Whether one that is not larger came behind one of these, so that it was no cut."""
     sizes: int
@@ -75,11 +77,13 @@ def doubted(check: Check, count: Count) -> SizeLimit | None:
     first = min(one.at for one in lost)
     goes_on = any(count.departure(key).at > first for key in count.received)
     own = Background(count.lost - len(lost), len(count.received))
+    beside = (count.sent.keys() & count.blocks.keys()) - set(too_large)
+    in_blocks = Background(len(beside - count.received.keys()), len(beside & count.received.keys()))
     different = len({size for size in count.sizes.values() if size})
     largest = max(count.sizes.get(key, 0) for key in count.received)
     asked_about = {count.sizes[key] for key in count.blocks if outer_bytes(check, count.sizes.get(key, 0)) in spec.sizes}
     smallest = outer_bytes(check, min(sizes))
-    return SizeLimit(outer_bytes(check, largest), smallest, lost, own, goes_on, different - 1, max(1, len(asked_about)))
+    return SizeLimit(outer_bytes(check, largest), smallest, lost, own, in_blocks, goes_on, different - 1, max(1, len(asked_about)))
 
 
 def in_question(check: Check, count: Count) -> int | None:
@@ -117,7 +121,8 @@ def error_bound(judge: Judge, check: Check, way: Direction, limit: SizeLimit) ->
     found = judge.bound(way, asked, judge.loss[way], one_flow=is_raw(check), thresholds=thresholds)
     own = min(1.0, thresholds * limit.own.chance_of_losing_all(len(asked)))
     if is_raw(check) and judge.by_flow[way]:
-        return own  # All of it is one flow, which other flows' fates say nothing of; its small packets are of it.
+        # All of it is one flow, which other flows' fates say nothing of; its small packets are of it.
+        return min(1.0, thresholds * limit.in_blocks.chance_of_losing_all(limit.asked))
     return 1.0 if found is None else max(found, own)
 
 
