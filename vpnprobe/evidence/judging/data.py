@@ -25,6 +25,9 @@ from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome,
 NEARLY_ALL: Final = 0.8
 """Share of the streams that must tell the same of which direction ended first."""
 FOLLOWS: Final = "it stalls where the other direction is cut, which carries its acknowledgments"
+STALLS_TOO: Final = "streams stall the other way, and some of them this way too"
+SOME_OF_THEM: Final = 0.25
+"""Share of the sessions."""
 
 
 def data(judge: Judge, check: Check) -> Iterator[Observation]:
@@ -34,8 +37,18 @@ def data(judge: Judge, check: Check) -> Iterator[Observation]:
     both_end = check.transport is Transport.TCP and [row.cause for row in rows.values()] == [Cause.PACKETS] * 2
     follower = _follower(judge, {way: DataRun.of(count, stream=True) for way, count in counts.items()}) if both_end else None
     for way, row in rows.items():
-        detail = {name: value for name, value in row.detail.items() if name != "cut_after"} | {"reason": FOLLOWS}
-        yield replace(row, outcome=Outcome.NO_ANSWER, cause=None, error_bound=None, detail=detail) if way is follower else row
+        other = rows.get(Direction.S2C if way is Direction.C2S else Direction.C2S)
+        why = FOLLOWS if way is follower else STALLS_TOO if other is not None and _stalls_too(row, other, counts[way]) else None
+        detail = {name: value for name, value in row.detail.items() if name != "cut_after"} | {"reason": why}
+        yield replace(row, outcome=Outcome.NO_ANSWER, cause=None, error_bound=None, detail=detail) if why is not None else row
+
+
+def _stalls_too(row: Observation, other: Observation, count: Count) -> bool:
+    """Whether streams that do not get to their end the other way stall this way too, be it in some sessions alone."""
+    if row.transport is not Transport.TCP or row.outcome is not Outcome.PASS or other.outcome not in (Outcome.NO_ANSWER, Outcome.BLOCKED):
+        return False
+    run = DataRun.of(count, stream=True)
+    return SOME_OF_THEM * len(run.sessions) <= run.stalled
 
 
 def _follower(judge: Judge, runs: Mapping[Direction, DataRun]) -> Direction | None:
