@@ -123,7 +123,7 @@ def test_an_ends_firewall_that_takes_what_is_long_is_not_the_path() -> None:
     assert right(long, "openvpn-tcp") == {FEASIBLE, DEGRADED}, "streams are ambiguous, and no fault of the path"
     data = Observation("x", "openvpn", "data", S2C, Transport.TCP, Outcome.BLOCKED, 443, Cause.SIZE, sent=10, received=5)
     assert wrong(long, data) == [Wrong.BLOCKED]
-    assert wrong(long, replace(data, outcome=Outcome.DEGRADED)) == []
+    assert wrong(long, replace(data, outcome=Outcome.DEGRADED)) == [Wrong.CAUSE], "it is the host's own firewall"
 
 
 @pytest.mark.parametrize(("at", "hook", "expected"), [(CLIENT, Hook.INPUT, {FEASIBLE}), ("r2", Hook.FORWARD, {FEASIBLE, DEGRADED})])
