@@ -76,12 +76,19 @@ def ike_scan(lab: Lab, address: str, _: Path) -> float:
 
 
 def traceroute(lab: Lab, address: str, _: Path) -> float:
-    return timed(lambda: command(lab, "traceroute", "-n", "-P", "47", address))
+    return timed(lambda: command(lab, "traceroute", "-n", "-w", "1", "-P", "47", address))
+
+
+def through_a_tunnel(lab: Lab, address: str) -> bool:
+    done = subprocess.run([*lab.exec_prefix("client"), "ip", "route", "get", address], capture_output=True, text=True, check=False)
+    return " dev tun" in done.stdout
 
 
 def openvpn(lab: Lab, _: str, folder: Path) -> float:
     def connected() -> None:
         with openvpn_client(lab, server.client_profile(), folder=folder):
+            while not through_a_tunnel(lab, server.gateway):  # The server's end answers outside of it too.
+                time.sleep(0.01)
             ping_until_answered(lab, IPv4Address(server.gateway))
 
     with openvpn_servers(lab, [ServerConfig(Transport.UDP, OPENVPN_PORT)]) as [server]:
