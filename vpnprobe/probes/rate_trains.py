@@ -61,7 +61,7 @@ def suspects(context: ProbeContext) -> list[Tunnel]:
     limited = Transport.UDP in limited_transports(judgement)
     cut = [one for one in over_udp if limited and any(row.cause is Cause.PACKETS for row in rows_of(judgement, one.data))]
     lossy = [one for one in over_udp if one in first.values() and any(_loses(judgement, one, way) for way in WAYS)]
-    return [*lossy, *cut]
+    return list(dict.fromkeys([*lossy, *cut]))
 
 
 def _loses(judgement: Judge, one: Tunnel, way: Direction) -> bool:
