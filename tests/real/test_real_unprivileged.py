@@ -9,6 +9,7 @@ import pytest
 from real_support import WITHOUT_ROOT, Ran, anybodys_folder, run, serving
 
 from vpnprobe.errors import CannotRun, ExitStatus
+from vpnprobe.evidence.judging.facts import ALL_LATE
 from vpnprobe.lab.daemons import pptpd
 from vpnprobe.lab.namespaces import Lab
 from vpnprobe.lab.scenario import load
@@ -57,9 +58,11 @@ def test_a_server_without_root_is_no_witness_of_gre(clean_lab: Lab) -> None:
     assert ran.feasibility["pptp"] == "unknown"
     assert ran.feasibility["openvpn-udp"] == "feasible"
     # The server's kernel refuses a few packets a second, in whichever form they come first.
-    told = [ran.outcome(f"gre-passthrough-{form}-gre-c2s") for form in ("bare", "in-call")]
-    assert "refused" in told
-    assert set(told) <= {"refused", "no-answer"}
+    rows = [ran.row(f"gre-passthrough-{form}-gre-c2s") for form in ("bare", "in-call")]
+    late = [row for row in rows if row["detail"].get("reason") == ALL_LATE]
+    told = {row["outcome"] for row in rows if row not in late}
+    assert "refused" in told or late
+    assert told <= {"refused", "no-answer"}
     assert ran.row("gre-passthrough-bare-gre-s2c")["detail"]["reason"].startswith("at the server: ")
     assert ran.document["run"]["server"]["capture"].startswith("none: ")
 
