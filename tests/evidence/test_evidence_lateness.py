@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from evidence_support import C2S, S2C, SENT, ends, facts_with, keys, seen, trip
+from evidence_support import C2S, RECEIVED, S2C, SENT, ends, facts_with, keys, seen, trip
 from evidence_support import CLIENT as AT_CLIENT
 from evidence_support import SERVER as AT_SERVER
 
@@ -165,3 +165,21 @@ def test_connections_are_judged_by_those_that_were_in_time() -> None:
     assert row(judge(client, server, facts_with()), "tcp", "reach").outcome is Outcome.BLOCKED
     late = judge(client, replace(server, late=(Lateness(0.9, 2.8),)), facts_with())
     assert not [one for one in late if one.outcome is Outcome.BLOCKED]
+
+
+def test_what_the_server_answered_to_others_is_none_of_the_clients() -> None:
+    reach = checks.tcp_reach(443)
+    own = trip(reach, C2S, ["port-1"], ["port-1"], message="SYN", at=1.0) + trip(
+        reach, S2C, ["port-1"], ["port-1"], message="SYN-ACK", at=1.0
+    )
+    scanner = [
+        *seen(AT_SERVER, RECEIVED, reach, ["port-2"], message="SYN", at=1.0),
+        *seen(AT_SERVER, SENT, reach, ["port-2"], message="SYN-ACK", at=1.0),
+    ]
+    client, server = ends([*PASSING, *own, *scanner], sees=True)
+    judgement = Judge(replace(client, late=(Lateness(0.9, 2.8),)), server, facts_with(), times=False)
+    assert [end.set_aside for end in judgement.late] == [0]
+    unheard = [one for one in own if one.message == "SYN" or one.vantage is AT_SERVER]
+    client, server = ends([*PASSING, *unheard, *scanner], sees=True)
+    judgement = Judge(replace(client, late=(Lateness(0.9, 2.8),)), server, facts_with(), times=False)
+    assert [end.set_aside for end in judgement.late] == [1]

@@ -40,7 +40,8 @@ async def trace_both_ways(context: ProbeContext, tap: IcmpTap, packets: Sequence
 
     `packets`: the client's capture, as it grows.
     """
-    await context.sync()
+    if not _is_settled(context):
+        await context.sync()
     record = context.client_record()
     facts = replace(context.facts, skips=tuple(context.skips))
     judgement = Judge(record, context.server_record, facts)
@@ -57,6 +58,13 @@ async def trace_both_ways(context: ProbeContext, tap: IcmpTap, packets: Sequence
     await context.sync()
     traced_anew = {suspect.check for suspect in there}
     _keep(context, [*(trace for trace in context.facts.traces if trace.passes or trace.check not in traced_anew), *traces])
+
+
+def _is_settled(context: ProbeContext) -> bool:
+    """Whether the server's record is of a time when nothing that left the client was under way."""
+    left = (row.at for row in reversed(context.recorder.packet_records) if row.movement is Movement.SENT)
+    asked = context.peer.refreshed_at - context.recorder.began if context.peer is not None else 0.0
+    return next(left, 0.0) + context.settle_s <= asked
 
 
 def _is_traced(suspect: Suspect, earlier: Sequence[TtlTrace]) -> bool:

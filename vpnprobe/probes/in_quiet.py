@@ -32,7 +32,10 @@ async def ask_in_quiet(context: ProbeContext) -> None:
         return
     until = context.stack.now() + LONGEST_S
     for _ in range(MOST_TRIALS):
-        for repeat in dict.fromkeys(_starved(context)):
+        starved = list(dict.fromkeys(_starved(context)))
+        if not starved:
+            return
+        for repeat in starved:
             if context.stack.now() > until:
                 return
             await asyncio.sleep(QUIET_S)

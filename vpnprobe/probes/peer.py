@@ -40,6 +40,11 @@ class Peer(Protocol):
         """How long it takes to answer now, nearly always, seconds: the way there and back, and what it has else to do."""
         ...
 
+    @property
+    def refreshed_at(self) -> float:
+        """When the record was asked for that is known here, on the client's clock; minus infinity: not yet."""
+        ...
+
     def clock(self, began: float) -> tuple[float, float] | None:
         """How far the times in its record are ahead of those since `began` here, and how far that may be out, seconds; None: not known."""
         ...

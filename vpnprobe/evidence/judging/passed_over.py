@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from math import inf
 
+from vpnprobe.evidence.attempts import SYN
+from vpnprobe.evidence.checks import Kind, kind_of
 from vpnprobe.evidence.lateness import LateEnd
 from vpnprobe.evidence.outages import Outage
 from vpnprobe.evidence.own_queues import OwnQueue
@@ -23,22 +25,25 @@ def for_lateness(
     *,
     margin_s: float,
 ) -> None:
-    """What was lost while an end was late, and what the server said to a client that listened no longer. What was refused was not lost.
+    """What was lost while an end was late, and what the server said to a client that listened no longer.
+
+    What was refused was not lost, and of connections the client's own count: a scanner beside it has no record of what came back.
 
     `given_up`: by key of a conversation, when the client ceased to listen to it. `margin_s`: how far the server's clock may be out.
     """
 
     refused = {(refusal.check, refusal.key) for refusal in refusals if refusal.key} if ends else set()
 
-    def late(check: Check, key: str, at: float) -> bool:
-        return (check, key) not in refused and any(end.takes(at) for end in ends)
+    def late(check: Check, counts: PacketCounts, key: str, at: float) -> bool:
+        others = kind_of(check) is Kind.CONNECTION and key not in counts.count(Direction.C2S, SYN).sent
+        return not others and (check, key) not in refused and any(end.takes(at) for end in ends)
 
     def too_late(key: str, at: float) -> bool:
         return at + margin_s >= given_up.get(session_part(key), inf)
 
     for check, counts in packet_counts.items() if ends or given_up else ():
         for way in WAYS if ends else ():
-            counts.late[way] += counts.pass_over(way, partial(late, check))
+            counts.late[way] += counts.pass_over(way, partial(late, check, counts))
         counts.unheard[Direction.S2C] += counts.pass_over(Direction.S2C, too_late)
 
 
