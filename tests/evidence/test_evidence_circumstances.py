@@ -8,13 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpnprobe.evidence import checks
+from vpnprobe.evidence.check_rows import check_row
 from vpnprobe.evidence.circumstances import MARK, Circumstances, note, of_end, read_note
 from vpnprobe.evidence.decoy_streams import DecoyStream
 from vpnprobe.evidence.packet_records import Movement, PacketRecord, Vantage
+from vpnprobe.evidence.rates import RateLimit
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, kept_kind
 from vpnprobe.evidence.taken import NOTHING_TAKEN, Taken, TakenPackets
 from vpnprobe.firewall.mending import Mends
-from vpnprobe.observations.schema import Transport
+from vpnprobe.observations.schema import Direction, Transport
 
 UDP = checks.udp_reach(1194)
 KEPT = {host: kept_kind(host, UDP, leaving=False) for host in ("client", "server")}
@@ -64,13 +66,21 @@ def test_how_far_streams_of_ours_came_is_the_clients_to_tell() -> None:
     assert note(of_end("server", EndRecord(), facts)) == ""
 
 
+def test_which_limits_on_rate_were_shown_is_the_clients_to_tell() -> None:
+    facts = PathFacts(rate_limits={(checks.openvpn_data(Transport.UDP, 1194), Direction.C2S): RateLimit(10.5, 90.0, 1 / 252)})
+    own = of_end("client", EndRecord(), facts)
+    assert read_note(note(own)) == own
+    assert own.told(PathFacts(), "client").rate_limits == facts.rate_limits
+    assert note(of_end("server", EndRecord(), facts)) == ""
+
+
 def test_an_older_note_says_nothing_of_such_sessions() -> None:
     document = json.loads(note(of_end("client", RECORD, FACTS)).removeprefix(MARK))
-    del document["trains"], document["decoy_streams"]
+    del document["trains"], document["decoy_streams"], document["rate_limits"]
     found = read_note(MARK + json.dumps(document))
     assert found is not None
     assert found.trains == frozenset()
-    assert found.decoy_streams == {}
+    assert (found.decoy_streams, found.rate_limits) == ({}, {})
 
 
 def test_what_is_taken_in_part_goes_with_the_capture_and_of_its_packets_the_messages() -> None:
@@ -109,6 +119,11 @@ def told(**changed: object) -> str:
         told(trains=[7]),
         told(decoy_streams=[[443, 35, False]]),
         told(decoy_streams=[[0, 3, False]]),
+        told(rate_limits=[[check_row(checks.GRE_BARE), "c2s", 1.0, float("nan"), 0.1]]),
+        told(rate_limits=[[check_row(checks.GRE_BARE), "c2s", 1.0, float("inf"), 0.1]]),
+        told(rate_limits=[[check_row(checks.GRE_BARE), "c2s", 1.0, 2.0, 1.5]]),
+        told(rate_limits=[[check_row(checks.GRE_BARE), "c2s", True, 2.0, 0.5]]),
+        told(rate_limits=[[check_row(checks.GRE_BARE), "here", 1.0, 2.0, 0.5]]),
         told(dropped_on_input=[["udp", "no-such-check", "udp", 1, ""]]),
         told(ports=[["udp", 0, "daemon"]]),
         told(ports=[["udp", 1, "hers"]]),

@@ -107,6 +107,12 @@ def whole_number(value: object, name: str, low: int, high: int) -> int:
     return value
 
 
+def number(value: object, name: str, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise DecodeError(name, 0, f"is no number from {low:g} to {high:g}")
+    return float(value)
+
+
 def _command(value: object) -> str:
     line = text_of(value, "command")
     if not COMMAND.fullmatch(line):

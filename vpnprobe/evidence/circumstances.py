@@ -1,8 +1,8 @@
 """What one end of a run knew of its own host and its capture does not show: the note that the run's captures carry.
 
 What came to the wire and to no socket, what was sent and never left, who has which port, what lets through what the host's own firewall
-keeps, which sessions asked about a limit on rate, and how far streams of ours came. A comment of the capture file, in JSON behind MARK; a
-file without one is read as any other.
+keeps, which sessions asked about a limit on rate and what they showed, and how far streams of ours came. A comment of the capture file, in
+JSON behind MARK; a file without one is read as any other.
 """
 
 import json
@@ -11,19 +11,33 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from vpnprobe.errors import DecodeError
-from vpnprobe.evidence.check_rows import check_row, fields_of, kept_row, one_of, read_check, read_kept, read_mends, text_of, whole_number
+from vpnprobe.evidence.check_rows import (
+    check_row,
+    fields_of,
+    kept_row,
+    number,
+    one_of,
+    read_check,
+    read_kept,
+    read_mends,
+    text_of,
+    whole_number,
+)
 from vpnprobe.evidence.checks import Kind, kind_of
 from vpnprobe.evidence.decoy_streams import TURNS, DecoyStream
 from vpnprobe.evidence.judging.taken import arrived
 from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord, Vantage
+from vpnprobe.evidence.rates import RateLimit
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState
 from vpnprobe.evidence.taken import NOTHING_TAKEN, TakenPackets, read_taken, taken_row
 from vpnprobe.firewall.mending import NOTHING, Mends
-from vpnprobe.observations.schema import Transport
+from vpnprobe.observations.schema import Direction, Transport
 
 MARK: Final = "vpnprobe/1 "
 """What such a comment begins with."""
 MOST_ROWS: Final = 4096
+MOST_RATE: Final = 1e9
+"""Packets a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +56,15 @@ class Circumstances:
     """Keys of the sessions that filled a limit on purpose: what they lost says nothing else. Empty at the server."""
     decoy_streams: Mapping[int, tuple[DecoyStream, ...]] = field(default_factory=dict)
     """By port: how far streams of ours came there. Empty at the server."""
+    rate_limits: Mapping[tuple[Check, Direction], RateLimit] = field(default_factory=dict)
+    """What those sessions showed. Empty at the server."""
 
     @property
     def worth_a_note(self) -> bool:
         """Whether a reader of the capture would come to something else without it."""
         others = any(state is not PortState.OURS for state in self.ports.values())
         kept = self.dropped_on_input or self.dropped_on_output or self.taken.parts or self.firewall.commands
-        return bool(kept or others or self.trains or self.decoy_streams)
+        return bool(kept or others or self.trains or self.decoy_streams or self.rate_limits)
 
     def added_to(self, record: EndRecord) -> EndRecord:
         """The record of this end's capture with what the capture does not show."""
@@ -59,8 +75,9 @@ class Circumstances:
         firewalls = {**facts.firewalls, host: self.firewall}
         ports, programs = {**facts.ports, **self.ports}, {**facts.programs, **self.programs}
         streams = {**facts.decoy_streams, **self.decoy_streams}
-        trains = facts.trains | self.trains
-        return replace(facts, ports=ports, programs=programs, firewalls=firewalls, trains=trains, decoy_streams=streams)
+        trains, limits = facts.trains | self.trains, {**facts.rate_limits, **self.rate_limits}
+        facts = replace(facts, trains=trains, decoy_streams=streams, rate_limits=limits)
+        return replace(facts, ports=ports, programs=programs, firewalls=firewalls)
 
 
 def of_end(host: str, record: EndRecord, facts: PathFacts) -> Circumstances:
@@ -69,7 +86,7 @@ def of_end(host: str, record: EndRecord, facts: PathFacts) -> Circumstances:
     said = tuple(one for one in record.taken.packets if kind_of(one.check) is Kind.CONVERSATION)[:MOST_ROWS]
     kept = (record.dropped_on_input, record.dropped_on_output, replace(record.taken, packets=said), firewall)
     if host == "client":
-        return Circumstances(*kept, trains=facts.trains, decoy_streams=facts.decoy_streams)
+        return Circumstances(*kept, trains=facts.trains, decoy_streams=facts.decoy_streams, rate_limits=facts.rate_limits)
     return Circumstances(*kept, facts.ports, facts.programs)
 
 
@@ -91,6 +108,10 @@ def note(circumstances: Circumstances) -> str:
         "programs": [[transport.value, port, name] for (transport, port), name in circumstances.programs.items()],
         "trains": sorted(circumstances.trains),
         "decoy_streams": [[port, one.answered, one.closed] for port, some in circumstances.decoy_streams.items() for one in some],
+        "rate_limits": [
+            [check_row(check), way.value, one.packets_per_s, one.tried_per_s, one.error_bound]
+            for (check, way), one in circumstances.rate_limits.items()
+        ],
     }
     return MARK + json.dumps(told, separators=(",", ":"))
 
@@ -117,6 +138,7 @@ def read_note(comment: str) -> Circumstances | None:
             {_port(row): text_of(row[2], "program") for row in _rows(told, "programs")},
             frozenset(text_of(key, "train") for key in _rows({"trains": [], **told}, "trains")),
             _decoy_streams(_rows({"decoy_streams": [], **told}, "decoy_streams")),
+            dict(map(_rate_limit, _rows({"rate_limits": [], **told}, "rate_limits"))),
         )
     except (DecodeError, ValueError, RecursionError):
         return None
@@ -136,6 +158,12 @@ def _decoy_streams(rows: Iterable[object]) -> dict[int, tuple[DecoyStream, ...]]
         number = whole_number(port, "port", 1, 65535)
         found[number] = (*found.get(number, ()), DecoyStream(whole_number(answered, "turns", 0, len(TURNS)), closed is True))
     return found
+
+
+def _rate_limit(row: object) -> tuple[tuple[Check, Direction], RateLimit]:
+    check, way, *told = fields_of(row, "rate limit", 5)
+    passes, tried, bound = (number(one, "rate limit", 0.0, most) for one, most in zip(told, (MOST_RATE, MOST_RATE, 1.0), strict=True))
+    return (read_check(check), one_of(Direction, way, "direction")), RateLimit(passes, tried, bound)
 
 
 def _taken_message(row: object) -> PacketRecord:
