@@ -154,6 +154,7 @@ async def _run(
     import cryptography.x509  # noqa: F401  (the keys of a run need it: it is loaded before the run's time begins)
 
     from vpnprobe.cli.finishing import decided, now, publish, result_of, rule_set, status_of
+    from vpnprobe.cli.own_capture import explained, own_conversations
     from vpnprobe.conversations.registry import usual_ports
     from vpnprobe.errors import ExitStatus
     from vpnprobe.observations.schema import Mode
@@ -176,7 +177,12 @@ async def _run(
         took += beside.took_s
     ports = (*ports, control_port) if control_port is not None and control_port not in ports else ports
     ports = tuple(dict.fromkeys(of_profile if wanted.alone else (*of_profile, *ports)))
-    decision = decided(measured.observations, judging, rule_set(judging), ports=ports, control_port=control_port, protocols=protocols)
+    rules = rule_set(judging)
+    decision = decided(measured.observations, judging, rules, ports=ports, control_port=control_port, protocols=protocols)
+    # No agent says what came to the server: what its answers, repeats and acknowledgments prove is in the client's own capture.
+    seen = own_conversations(measured.captures, rules) if wanted.solo else ()
+    if seen:
+        decision = replace(decision, verdicts=explained(decision.verdicts, seen, rules))
     name = wanted.peer.removeprefix(SSH)
     result = result_of(
         decision,
@@ -189,6 +195,7 @@ async def _run(
         server=measured.server and {**measured.server, **({"control_port": control_port} if control_port else {})},
         complete=measured.complete,
     )
+    result = replace(result, conversations=seen)
     publish(result, output, name=name, started=started, captures=measured.captures)
     if measured.complete:
         return status_of(result.verdicts)

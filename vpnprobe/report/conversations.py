@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from vpnprobe.observations.schema import ConversationEndpoint, ConversationSummary, Result
 from vpnprobe.report.words import CONVERSATIONS, STAGES, Mark, visible
+from vpnprobe.rules.diagnoses import is_answered, is_stopped
 
 DIAGNOSIS_RULES: Final = "diagnosis."
 """How the rules begin that say what stopped a conversation."""
@@ -81,12 +82,6 @@ def stage_words(stage: str) -> str:
     if stage.startswith(MIDSTREAM) and (rest := stage.removeprefix(MIDSTREAM)) in STAGES:
         return f"{STAGES[rest]} (its beginning is not in the capture)"
     return f"was under way: {stage}"
-
-
-def is_stopped(conversation: ConversationSummary) -> bool:
-    """Whether something is shown to have stopped it."""
-    diagnosis = conversation.detail.get("diagnosis")
-    return isinstance(diagnosis, Mapping) and diagnosis.get("stops", True) is not False
 
 
 def works(conversation: ConversationSummary) -> bool:
@@ -169,5 +164,9 @@ def summary_of(conversations: Sequence[ConversationSummary]) -> str:
 
 
 def leading(conversations: Sequence[ConversationSummary]) -> ConversationSummary | None:
-    """The conversation whose diagnosis says most: the first that was stopped; None: none was."""
-    return next((one for one in conversations if is_stopped(one)), None)
+    """The conversation whose diagnosis says most: the first that was answered and then stopped, else the first that was stopped.
+
+    None: none was.
+    """
+    stopped = [one for one in conversations if is_stopped(one)]
+    return next((one for one in stopped if is_answered(one)), stopped[0] if stopped else None)

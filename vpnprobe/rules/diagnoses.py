@@ -34,6 +34,10 @@ WORDS: Final = (
 """Of a fact, that sentences may hold."""
 
 
+ANY_PORT: Final = frozenset({"openvpn-udp", "openvpn-tcp", "wireguard"})
+"""Protocols that may be served at any port, so that clients try several: one that answers says more than those that do not."""
+REFUSED_ATTEMPT: Final = "syn-refused"
+"""The stage of a connection whose answer is a refusal."""
 OFTEN: Final[Mapping[int, str]] = {1: "once", 2: "twice"}
 
 
@@ -145,10 +149,34 @@ def _explained(verdict: Verdict, conversations: Sequence[ConversationSummary], r
     profile = rules.profiles.get(verdict.protocol)
     kinds = profile.conversations if profile is not None else ()
     order = list(rules.diagnoses)
-    found = [one for one in conversations if one.detail.get("of", one.protocol) in kinds and one.detail.get("diagnosis", {}).get("stops")]
+    of_it = [one for one in conversations if _kind(one) in kinds]
+    answering = {_kind(one) for one in of_it if is_answered(one)} & ANY_PORT
+    found = [one for one in of_it if is_stopped(one) and (is_answered(one) or _kind(one) not in answering)]
     found.sort(key=lambda one: order.index(one.detail["diagnosis"]["name"]))
     reasons = {
         one.detail["diagnosis"]["name"]: Reason(f"{REASON}{one.detail['diagnosis']['name']}", one.findings[0]) for one in reversed(found)
     }
     told = [reasons[name] for name in sorted(reasons, key=order.index)]
     return replace(verdict, because=(*told, *verdict.because)) if told else verdict
+
+
+def _kind(conversation: ConversationSummary) -> str:
+    """The protocol that it is, or that a connection was made for."""
+    return str(conversation.detail.get("of", conversation.protocol))
+
+
+def is_answered(conversation: ConversationSummary) -> bool:
+    """Whether the server said anything in it but no."""
+    return conversation.frames_s2c > 0 and conversation.stage != REFUSED_ATTEMPT
+
+
+def diagnosis_name(conversation: ConversationSummary) -> str:
+    """The name of its diagnosis; empty: there is none."""
+    found = conversation.detail.get("diagnosis")
+    return str(found.get("name", "")) if isinstance(found, Mapping) else ""
+
+
+def is_stopped(conversation: ConversationSummary) -> bool:
+    """Whether something is shown to have stopped it."""
+    diagnosis = conversation.detail.get("diagnosis")
+    return isinstance(diagnosis, Mapping) and diagnosis.get("stops", True) is not False
