@@ -139,6 +139,11 @@ def blocks(found: Iterable[Control]) -> tuple[Block, ...]:
     return tuple(sorted(made, key=lambda block: block.begins))
 
 
+def of_passing_flows(found: Iterable[Control]) -> tuple[Block, ...]:
+    """The blocks of those controls alone whose flow is shown to get through, by its second packet: which says nothing of the first."""
+    return blocks(one for one in found if one.repeat)
+
+
 def fates_follow_flows(found: Iterable[Control]) -> bool:
     """Whether some flows lost both of their packets, and far fewer had two fates than would by chance.
 

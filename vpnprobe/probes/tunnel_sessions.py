@@ -13,7 +13,6 @@ from vpnprobe.conversations.echo_trains import Place, TrainRun
 from vpnprobe.conversations.tunnel_echo import EchoRun, TunnelRequests
 from vpnprobe.endpoint.driver import CLOCK_SLACK_S, Driver
 from vpnprobe.endpoint.pacer import Turn
-from vpnprobe.evidence.checks import tcp_reach, udp_reach
 from vpnprobe.evidence.comparison import PERIOD_S, SPARE_BLOCKS, blocks_needed
 from vpnprobe.evidence.departures import asked_for
 from vpnprobe.evidence.judge import rows_of
@@ -318,11 +317,16 @@ def elsewhere(context: ProbeContext, transport: Transport, but: Sequence[WantedP
 
     for port in context.settings.candidates_over(transport):
         wanted = WantedPort(transport, port)
-        counted = context.judge().packet_counts.get(tcp_reach(port) if transport is Transport.TCP else udp_reach(port))
-        passes = counted is not None and all(counted.total(way).received for way in WAYS) and not opened(port)
-        if wanted not in but and passes and context.port_state(*wanted) is PortState.OURS:
+        if wanted not in but and _passes(context, wanted) and not opened(port) and context.port_state(*wanted) is PortState.OURS:
             return wanted
     return None
+
+
+def _passes(context: ProbeContext, wanted: WantedPort) -> bool:
+    """Whether anything passes both ways to a port: of single packets, or of another protocol's conversation, which has other flows."""
+    counted = context.judge().packet_counts.items()
+    of_port = (counts for check, counts in counted if (check.transport, check.port) == (wanted.transport, wanted.port))
+    return any(all(counts.total(way).received for way in WAYS) for counts in of_port)
 
 
 async def _ended(tasks: Sequence["asyncio.Task[None]"], *, within_s: float | None) -> None:

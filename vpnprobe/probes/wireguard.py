@@ -116,9 +116,22 @@ class WireguardProbe:
         if not ours or keys is None:
             return
         _, passing = await tried(context, await within_the_line(context, ours))
-        other = elsewhere(context, Transport.UDP, self.ports(context.settings)) if not passing else None
-        if other is not None:
-            await tried(context, [WireguardSessions(context, keys, other.port)])
+        if passing:
+            return
+        own = self.ports(context.settings)
+        if (other := elsewhere(context, Transport.UDP, own)) is not None:
+            _, passing = await tried(context, [WireguardSessions(context, keys, other.port)])
+        if not passing:
+            self._tell_not_tried(context, own)
+
+    @staticmethod
+    def _tell_not_tried(context: ProbeContext, own: Sequence[WantedPort]) -> None:
+        """It lives on any port: where it works on none, one that could not be tried may be the one that passes."""
+        for port in context.settings.candidates_over(Transport.UDP):
+            wanted = WantedPort(Transport.UDP, port)
+            state = context.port_state(*wanted)
+            if wanted not in own and state is not PortState.OURS:
+                context.skip(wireguard_handshake(port), _why_not(context, state))
 
     async def _initiations(self, sessions: WireguardSessions) -> None:
         """Initiations that the program there does not answer: whether they arrive shows on the server's wire."""

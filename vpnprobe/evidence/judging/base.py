@@ -202,7 +202,10 @@ class Judge:
 
     def _loses_unevenly(self, way: Direction) -> bool:
         """Whether a kind that passes loses so much in this direction that whole flows may be lost: no chance of losing one is known."""
-        totals = (counts.total(way).fitting() for counts in self._telling_loss(way)) if way in WAYS else ()
+        # A conversation that began is a flow of its own, which a balanced path may lose whole.
+        over_udp = ((check, counts) for check, counts in self.packet_counts.items() if check.transport is Transport.UDP)
+        begun = (counts for check, counts in over_udp if kind_of(check) is Kind.CONVERSATION)
+        totals = (counts.total(way).fitting() for counts in (*self._telling_loss(way), *begun)) if way in WAYS else ()
         return any(one.received and one.lost >= LEAST_UNEVEN and one.lost > UNEVEN * len(one.sent) for one in totals)
 
     def would_have_recorded(self, check: Check, way: Direction) -> bool:

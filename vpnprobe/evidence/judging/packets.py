@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from vpnprobe.evidence.checks import IN_CALL, is_raw, plain_on_port
-from vpnprobe.evidence.comparison import alone_bound
+from vpnprobe.evidence.comparison import alone_bound, error_bound, of_passing_flows
 from vpnprobe.evidence.judging.base import WAYS, Judge
 from vpnprobe.evidence.judging.order import AfterServer
 from vpnprobe.evidence.judging.sizes import HEADERS_BYTES, limit_of_size, more_to_tell_size, outer_bytes
@@ -52,6 +52,9 @@ def _one_way(judge: Judge, check: Check, way: Direction) -> Observation | None:
         return judge.not_received(found, check, way, count.lost_at)
     if way is Direction.C2S and (late := judge.after_server.get(check)) is not None:
         bound = judge.bound(way, late.before, judge.loss[way])
+        if is_raw(check) and judge.by_flow[way]:
+            # Its one flow gets through, since some of it came: so do those of the controls that it is held against.
+            bound = error_bound(late.before, of_passing_flows(judge.controls[way])) or 1.0
         if judge.facts.joined and judge.would_have_recorded(check, way) and (bound is None or bound <= DOUBTFUL):
             return _after_server(judge, found, late, bound)
     if way is Direction.C2S and (age_s := judge.facts.opened_before.get(check.transport)) is not None:
