@@ -168,6 +168,8 @@ class Line:
         self._changed_at = now()
         self._fell = False
         self._pairs: deque[float] = deque(maxlen=PAIRS)
+        self._apart: deque[float] = deque(maxlen=PAIRS)
+        """Those whose answers were not read at once."""
         self._fastest_pair = 0.0
         """What the fastest pair shows: on a line that is wide the others may be late for a program's own delays."""
         self.narrow_bytes_per_s: float | None = None
@@ -234,7 +236,9 @@ class Line:
         if carried >= NARROW_BYTES_PER_S and took_s > 2 * self._least_s + HELD_S:
             return  # Answers behind a segment that was lost come together, however narrow the line.
         self._pairs.append(carried)
-        self._fastest_pair = max(self._fastest_pair, carried)
+        if gap_s > SHORTEST_GAP_S:
+            self._apart.append(carried)
+        self._fastest_pair = self._fastest(max(self._fastest_pair, carried))
         carried = sorted(self._pairs)[len(self._pairs) // 2]
         # Two answers may be read at once by an end that is late, and the second may have been sent again by the other, which it says later.
         prompt = took_s <= self._least_s + 4 * size / NARROW_BYTES_PER_S
@@ -246,6 +250,14 @@ class Line:
         least = FIRST_BYTES_PER_S if self.narrow_bytes_per_s is not None else SHARE_OF_WIDE * carried
         self._change(self.pacer.bytes_per_s if self._fell else max(self.pacer.bytes_per_s, least))
         self.told.set()
+
+    def _fastest(self, seen: float) -> float:
+        """What the fastest pair shows, `seen`: or, where it came in one read, what two others agree on.
+
+        On a path that puts packets in another order the second answer waits for the first, and both are read at once.
+        """
+        two = sorted(self._apart)[-2:]
+        return two[1] if len(two) > 1 and two[1] <= ALIKE * two[0] else seen
 
     def _change(self, bytes_per_s: float) -> None:
         carries = self.narrow_bytes_per_s or self._fastest_pair or math.inf

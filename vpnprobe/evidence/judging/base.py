@@ -167,7 +167,7 @@ class Judge:
                 data, kind = kind_of(check) is Kind.DATA, identifier(check, way)
                 fates += [
                     Fate(at, key in count.received, check.transport, flow=session_part(key) if data else "", kind=kind)
-                    for key, at in (count if data else count.fitting()).sent.items()
+                    for key, at in count.fitting().sent.items()
                 ]
         return fates
 
