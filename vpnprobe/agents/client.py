@@ -22,7 +22,7 @@ from vpnprobe.agents.settling import settled
 from vpnprobe.agents.taken_record import ask_at_last, found_here
 from vpnprobe.agents.tasks import to_its_end, together
 from vpnprobe.agents.tracing import trace_before_server, trace_both_ways
-from vpnprobe.conversations.registry import PROTOCOLS, ClientKeys, registered_ports
+from vpnprobe.conversations.registry import registered_ports
 from vpnprobe.endpoint.host_firewall import HostFirewall
 from vpnprobe.endpoint.lateness_observer import LatenessObserver
 from vpnprobe.endpoint.pcap import encode_pcap
@@ -44,13 +44,14 @@ from vpnprobe.evidence.packet_counts import DECIMALS
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.evidence.records import EndRecord, PathFacts, PortState, ProbeError, Refusal, RefusalKind
 from vpnprobe.observations.schema import Direction, Observation, Transport
-from vpnprobe.probes.catalogue import Probe, chosen, ports_of
+from vpnprobe.probes.catalogue import Probe, chosen, keys_for, ports_of
 from vpnprobe.probes.comparison import with_controls
 from vpnprobe.probes.context import ProbeContext, RawPorts
 from vpnprobe.probes.first_traces import FirstTraces
 from vpnprobe.probes.in_quiet import ask_in_quiet
 from vpnprobe.probes.rate_trains import tell_rates
 from vpnprobe.probes.settings import Settings, WantedPort
+from vpnprobe.probes.unsolicited import ask_unsolicited
 from vpnprobe.transports.stack import Address, Closable, ConnectError, Datagram, NetworkStack, TcpStream
 from vpnprobe.wire.icmp import Quote
 
@@ -233,7 +234,7 @@ class ClientRun:
         probes = chosen(self.settings)
         wanted = with_controls(ports_of(probes, self.settings), self.settings)
         if peer is not None:
-            keys = self._keys()
+            keys = keys_for(self.settings, self.stack.entropy)
             ports = await peer.open(wanted, {name: made.handed_over() for name, made in keys.items()})
             context.keys = {name: made for name, made in keys.items() if name not in peer.no_keys}
             context.no_keys = {name: f"at the server: {why}" for name, why in peer.no_keys.items()}
@@ -254,12 +255,7 @@ class ClientRun:
         silent = {"silent", "unreachable"} & {name.code for name in context.named_failures}
         if self.tap is not None and (silent or not self.settings.only_existing):
             self.tell("tracing where packets vanish")
-            await trace_both_ways(context, self.tap, self.run_capture.packets)
-
-    def _keys(self) -> dict[str, ClientKeys]:
-        """By protocol that takes them: the keys of this run."""
-        wanted = (s for s in PROTOCOLS if self.settings.wants(s.probe) and any(self.settings.candidates(s, over) for over in s.transports))
-        return {spec.name: spec.make_keys(self.stack.entropy) for spec in wanted if spec.make_keys is not None}
+            await together([trace_both_ways(context, self.tap, self.run_capture.packets), ask_unsolicited(context)])
 
     async def _guarded(self, probe: Probe, context: ProbeContext) -> None:
         """A probe that fails by itself is an observation of its own; the others go on. A lost peer ends the run."""

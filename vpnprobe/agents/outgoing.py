@@ -41,7 +41,7 @@ from vpnprobe.evidence.statistics import Background
 from vpnprobe.observations.schema import Direction, Transport
 from vpnprobe.probes.peer import Job
 from vpnprobe.transports.stack import Endpoint, NetworkStack, RawPort, UdpPort
-from vpnprobe.wire.nonce import MOST_REQUESTS, SHORTEST
+from vpnprobe.wire.nonce import MOST_REQUESTS, SHORTEST, Purpose
 
 WITHOUT_PORTS: Final = {Job.BARE_GRE: Transport.GRE, Job.IN_CALL_GRE: Transport.GRE, Job.ESP: Transport.ESP}
 """Jobs whose packets have no ports, and the protocol: it is one flow between two addresses."""
@@ -133,6 +133,8 @@ class Outgoing:
         if job is Job.DATA:
             return self._echo(session, port, key)
         at = self._udp(session, port)
+        if job is Job.UNSOLICITED and at is not None and told:
+            return lambda: self._unsolicited(session, at, port, told)
         if at is None or job not in (Job.UDP, Job.ESP_IN_UDP) or (not told and self._endpoint(session, job, port) is None):
             return None
         check, socket = checks.udp_reach(port), at
@@ -146,6 +148,12 @@ class Outgoing:
                 sender.esp_in_udp(socket, to, next(sizes, 0))
 
         return send_one
+
+    @staticmethod
+    def _unsolicited(session: ClientSession, at: UdpPort, port: int, told: deque[Endpoint]) -> None:
+        """Sends one to the next of the client's ports."""
+        told.rotate(-1)
+        session.sender.nonce(at, told[-1], checks.udp_reach(port), size=SHORTEST, purpose=Purpose.UNSOLICITED)
 
     def _echo(self, session: ClientSession, port: int, key: str) -> Callable[[], None] | None:
         """What sends one more echo request through the tunnel of that key at a port, else the newest; None: there is none."""

@@ -65,6 +65,8 @@ def _cause(failed: Observation, others: Sequence[Observation], facts: PathFacts)
         return Cause.NO_LISTENER, []
     if _refusing_host(failed, facts):
         return Cause.HOST_FIREWALL, []
+    if facts.lets_in_unsolicited is False and _is_unopened(failed, others):
+        return Cause.STATE, []
     if failed.transport is Transport.GRE:
         return _cause_of_gre(failed, others, passing, facts)
     if failed.transport is Transport.ESP:
@@ -83,12 +85,22 @@ def _cause(failed: Observation, others: Sequence[Observation], facts: PathFacts)
     return _cause_of_protocol(passing, facts)
 
 
+def _is_unopened(failed: Observation, others: Sequence[Observation]) -> bool:
+    """Whether nothing of the client's of that kind is known to have come through, so that it has opened no way back."""
+    if failed.direction is not Direction.S2C or kind_of(_check_of(failed)) is not Kind.PACKETS:
+        return False
+    forth = [o for o in others if o.direction is Direction.C2S and _asked(o) == _asked(failed)]
+    return not any(o.received or "after_server" in o.detail or _is_kept_by(o, "server") for o in forth)
+
+
 def _cause_of_gre(
     failed: Observation, others: Sequence[Observation], passing: Sequence[Observation], facts: PathFacts
 ) -> tuple[Cause, list[str]]:
     bare = next((o for o in passing if o.probe == "gre" and o.detail.get("form") == BARE), None)
     in_call = failed.detail.get("form") == IN_CALL
-    client_to_server = [o for o in others if o.probe == "gre" and o.direction is Direction.C2S and o.outcome in PASSED]
+    # What the server's own firewall keeps has come through to its host.
+    to_server = [o for o in others if o.probe == "gre" and o.direction is Direction.C2S]
+    client_to_server = [o for o in to_server if o.outcome in PASSED or _is_kept_by(o, "server")]
     if in_call and failed.direction is Direction.S2C and facts.nat:
         # Behind one with a helper there may be another without: who has the client's address for the server, and no call, says so itself.
         unknown_to_it = failed.detail.get("refusal") == RefusalKind.PROTOCOL_UNREACHABLE.value
@@ -96,7 +108,7 @@ def _cause_of_gre(
         dropped_by_nat = client_to_server and not _has_helper(others) and (bare is not None or _reaches_nat(failed, facts))
         if by_nat or dropped_by_nat:
             return Cause.NAT, _ids(client_to_server)
-    kept = [o for o in others if o.transport is Transport.GRE and _is_kept_by_client(o)]
+    kept = [o for o in others if o.transport is Transport.GRE and o.direction is Direction.C2S and _is_kept_by(o, "client")]
     if kept and failed.direction is Direction.S2C and facts.nat and not _has_helper(others):
         # A NAT lets in what was asked for, and the client's own firewall lets nothing out that could ask.
         return Cause.NAT, _ids(kept)
@@ -111,13 +123,17 @@ def _cause_of_gre(
         return Cause.PAYLOAD, [bare.id]
     if _at_servers_nat(failed, facts) or _refused_by_clients_nat(failed, facts):
         return Cause.NAT, []
+    if in_call and facts.nat and _is_unopened(failed, others) and not _is_lost_before_nat(failed, facts):
+        return (
+            Cause.UNKNOWN,
+            [],
+        )  # Its NAT may know of nothing that asked for it: the client's own were lost, perhaps before they came there.
     return _cause_of_protocol(passing, facts)
 
 
-def _is_kept_by_client(observation: Observation) -> bool:
-    """Whether it is shown not to leave the client, whose own firewall keeps it."""
-    kept = observation.cause is Cause.HOST_FIREWALL and observation.detail.get("host") == "client"
-    return kept and observation.direction is Direction.C2S
+def _is_kept_by(observation: Observation, host: str) -> bool:
+    """Whether the own firewall of that end is shown to keep it."""
+    return observation.cause is Cause.HOST_FIREWALL and observation.detail.get("host") == host
 
 
 def _has_helper(others: Sequence[Observation]) -> bool:
@@ -172,6 +188,15 @@ def _reaches_nat(failed: Observation, facts: PathFacts) -> bool:
     back = (t for t in facts.traces if t.direction is Direction.S2C)
     first = min((ttl for t in back for ttl, address in t.hops.items() if address == facts.client_seen_as), default=None)
     return last is not None and last == (first, facts.client_seen_as)
+
+
+def _is_lost_before_nat(failed: Observation, facts: PathFacts) -> bool:
+    """Whether the last router that answered for what the server sent is one with another before the NAT that has the client's address."""
+    trace = trace_of(failed, facts)
+    last = last_answer(trace) if trace is not None else None
+    back = [t for t in facts.traces if t.direction is Direction.S2C]
+    first = min((ttl for t in back for ttl, address in t.hops.items() if address == facts.client_seen_as), default=None)
+    return last is not None and first is not None and last[0] + 1 < first
 
 
 def _cause_of_protocol(passing: Sequence[Observation], facts: PathFacts) -> tuple[Cause, list[str]]:

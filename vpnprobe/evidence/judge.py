@@ -18,6 +18,7 @@ from vpnprobe.evidence.judging.facts import (
     behind_conversations,
     failed,
     late_ends,
+    lets_in_unsolicited,
     never_left,
     outages_of,
     own_queues,
@@ -69,7 +70,7 @@ def observations_of(judgement: Judge, facts: PathFacts) -> list[Observation]:
     measured = {observation.id for observation in found}
     found += [row for row in set_aside(judgement) if row.id not in measured]
     rewriting = list(helpers(judgement))
-    facts = replace(facts, behind=behind_conversations(judgement))
+    facts = replace(facts, behind=behind_conversations(judgement), lets_in_unsolicited=lets_in_unsolicited(judgement))
     found = explain(with_named_failures(found, facts.named_failures), facts, beside=rewriting)
     path = [
         *outages_of(judgement),

@@ -195,6 +195,8 @@ class PathFacts:
     """What is shown to limit the rate of data."""
     behind: Mapping[tuple[int | None, Direction], tuple[int, int]] = field(default_factory=dict)
     """By port of the server, over UDP: how many payloads left in the flows of conversations that had got stuck, and how many came."""
+    lets_in_unsolicited: bool | None = None
+    """Whether what the server sends to a port that has sent nothing comes to the client; None: it was not asked, or is not known."""
     decoy_streams: Mapping[int, tuple[DecoyStream, ...]] = field(default_factory=dict)
     """By port of the server, over TCP: streams of our own beside conversations that got stuck there; none: nothing is known."""
     trains: frozenset[str] = frozenset()

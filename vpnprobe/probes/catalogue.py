@@ -1,8 +1,9 @@
 """All probes, in the order in which their results are shown. A probe is a file of its own and a line here."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from vpnprobe.conversations.registry import PROTOCOLS, ClientKeys
 from vpnprobe.probes.context import ProbeContext
 from vpnprobe.probes.esp import EspPassthrough
 from vpnprobe.probes.gre import GrePassthrough
@@ -63,3 +64,9 @@ def chosen(settings: Settings) -> list[Probe]:
 def ports_of(probes: Sequence[Probe], settings: Settings) -> list[WantedPort]:
     """All ports that the server agent is to open, each once."""
     return list(dict.fromkeys(port for probe in probes for port in probe.ports(settings)))
+
+
+def keys_for(settings: Settings, entropy: Callable[[int], bytes]) -> dict[str, ClientKeys]:
+    """By protocol that takes them: the keys of a run. `entropy`: gives so many bytes that nobody can guess."""
+    wanted = (s for s in PROTOCOLS if settings.wants(s.probe) and any(settings.candidates(s, over) for over in s.transports))
+    return {spec.name: spec.make_keys(entropy) for spec in wanted if spec.make_keys is not None}

@@ -19,6 +19,8 @@ class Job(StrEnum):
     ESP = "esp"
     UDP = "udp"
     ESP_IN_UDP = "esp-in-udp"
+    UNSOLICITED = "udp-unsolicited"
+    """To ports of the client's that have sent nothing."""
     DATA = "data"
     """In the newest conversation at a UDP port: one more echo request through its tunnel."""
 

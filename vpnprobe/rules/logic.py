@@ -265,7 +265,10 @@ def _weigh(source: Source, reading: Reading) -> Value:
     value = reading.value(source.selector)
     if value.truth is Truth.UNKNOWN:
         others = [reading.value(name) for name in source.falsified_by]
-        against = [other for other in others if other.truth is Truth.FALSE]
+        own = reading.selectors[source.selector]
+        passing = {row.direction for row in reading.rows(source.selector) if truth_of(row, own) is Truth.TRUE}
+        # Where this itself passes, it is not for what stops the other: its own packets have opened no way, for example.
+        against = [other for other in others if other.truth is Truth.FALSE and any(row.direction not in passing for row in other.rows)]
         # What an end itself does to a step before tells why this one was not tried.
         local = [other for other in others if other.truth is Truth.UNKNOWN and any(map(is_local, other.rows))]
         return joined(Truth.FALSE, against) if against else joined(Truth.UNKNOWN, (value, *local)) if local else value

@@ -70,6 +70,8 @@ class Purpose(IntEnum):
     """Behind the messages of a conversation and from its port: does anything of its flow get through still?"""
     STREAM = 12
     """In a TCP stream of our own, beside a conversation that gets stuck: how far does a flow on that port come?"""
+    UNSOLICITED = 13
+    """From a port of the server's that passes, to one of the client's that has sent nothing: does a stateful firewall keep it out?"""
     OTHER = 15
     """Of a newer vpnprobe, for something that this one does not know: it is ours, and counts for nothing."""
 

@@ -6,12 +6,14 @@ from dataclasses import replace
 from typing import Final
 
 from vpnprobe.evidence.checks import ICMP_ECHO, Kind, kind_of
+from vpnprobe.evidence.departures import Departure
 from vpnprobe.evidence.judging.base import WAYS, Counted, Judge
 from vpnprobe.evidence.lateness import LateEnd, longest_s
 from vpnprobe.evidence.naming import form_detail, identifier
 from vpnprobe.evidence.outages import Outage
-from vpnprobe.evidence.packet_records import Check, Movement, PacketRecord
+from vpnprobe.evidence.packet_records import BLOCK, Check, Movement, PacketRecord
 from vpnprobe.evidence.records import EndRecord, PathFacts, ProbeError, Skip, TtlTrace
+from vpnprobe.evidence.statistics import LEAST_TRIALS
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 from vpnprobe.wire.nonce import Purpose, of_key
 
@@ -23,6 +25,8 @@ LEAST_DIFFERENCE: Final = 2
 """A system may begin with one more or less than usual, and a tunnel hides a router."""
 SAME_ROUTE: Final = 0.9
 """Share of packets that must have come over as many routers: a NAT that changes TTLs, or a balanced path, tells nothing."""
+UNSOLICITED_BOUND: Final = 1e-3
+"""At which a stateful firewall before the client is told: it names a cause, and takes nothing away."""
 ALL_LATE: Final = "all of it was lost while an end was late (its machine was busy), so it counts for nothing: run it again"
 
 
@@ -136,6 +140,27 @@ def _is_behind(record: PacketRecord, movement: Movement) -> bool:
         return False
     payload = of_key(record.key)
     return payload is not None and payload.purpose is Purpose.BEHIND
+
+
+def lets_in_unsolicited(judge: Judge) -> bool | None:
+    """Whether what the server sends by itself to a port of the client's that has sent nothing comes; None: it is not known."""
+    server, client = judge.ends[Direction.S2C]
+    came = {one.key for one in client.packet_records if _is_unsolicited(one, Movement.RECEIVED)}
+    sent = {one.key: one for one in server.packet_records if _is_unsolicited(one, Movement.SENT)}
+    if came & sent.keys() or not client.recorded:
+        return True if came else None
+    blocks = ((one, one.detail.get(BLOCK)) for one in sent.values())
+    lost = [Departure(one.at - server.ahead_s, block if isinstance(block, int) else None) for one, block in blocks]
+    bound = judge.bound(Direction.S2C, lost, judge.loss[Direction.S2C]) if len(lost) >= LEAST_TRIALS else None
+    return False if bound is not None and bound <= UNSOLICITED_BOUND else None
+
+
+def _is_unsolicited(record: PacketRecord, movement: Movement) -> bool:
+    """By the payload itself, as above."""
+    if record.movement is not movement or record.purpose not in (Purpose.UNSOLICITED, Purpose.OTHER):
+        return False
+    payload = of_key(record.key)
+    return payload is not None and payload.purpose is Purpose.UNSOLICITED
 
 
 def late_ends(judge: Judge) -> list[Observation]:
