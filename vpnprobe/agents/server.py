@@ -300,9 +300,8 @@ class ServerAgent:
         if len(session.ports.keys() | set(wanted)) > MOST_PORTS:
             raise DecodeError("ports", 0, f"are more than the {MOST_PORTS} that one client may have")
         # Before the first is open, so that none stays open where another cannot be opened.
-        if session.closing is not None:
-            session.closing.cancel()
-        session.closing = asyncio.get_running_loop().call_later(min(seconds, LONGEST_OPEN_S), self._close_ports, session)
+        session.open_s = min(seconds, LONGEST_OPEN_S)
+        self._keep_open(session)
         if session.observer is None:
             session.observer = PassiveObserver(session.recorder, session.ports)
             session.run_capture.listeners.append(session.observer)
@@ -326,6 +325,12 @@ class ServerAgent:
         found = await self.stack.own_firewall(kept, session.address)
         return {"manager": found.manager, "commands": [list(found.commands.get(one, ())) for one in kept]}
 
+    def _keep_open(self, session: ClientSession) -> None:
+        """The time that the client asked for begins: on a slow line a run takes longer, and says all the time that it goes on."""
+        if session.closing is not None:
+            session.closing.cancel()
+        session.closing = asyncio.get_running_loop().call_later(session.open_s, self._close_ports, session)
+
     def _close_ports(self, session: ClientSession) -> None:
         """The time that the client asked for is over."""
         session.ports.clear()
@@ -333,6 +338,8 @@ class ServerAgent:
 
     async def _rows(self, session: ClientSession, message: Message) -> dict[str, object]:
         recorder, since, refused = session.recorder, int(message["since"]), int(message["refused"])
+        if session.ports:
+            self._keep_open(session)
         rows = recorder.packet_records[since : since + ROWS_A_TIME]
         refusals = recorder.refusals[refused : refused + ROWS_A_TIME]
         return {

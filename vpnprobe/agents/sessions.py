@@ -85,6 +85,8 @@ class ClientSession:
     """By protocol: what the client handed over to let its conversations come up."""
     begun: Counter[str] = field(default_factory=Counter)
     """By protocol: conversations with those keys so far."""
+    open_s: float = 0.0
+    """For which its probe ports are to stay open, from when the client was heard of last."""
     closing: asyncio.TimerHandle | None = None
     """Closes its probe ports when the time that it asked for is over."""
     looking: asyncio.TimerHandle | None = None
