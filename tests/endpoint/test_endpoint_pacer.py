@@ -251,6 +251,24 @@ def test_a_line_that_is_wide_but_not_ample_is_sent_no_more_than_its_fastest_pair
     virtual(run())
 
 
+def test_on_a_path_that_reorders_a_few_answers_that_are_read_at_once_tell_no_ample_line() -> None:
+    async def run() -> None:
+        line = Line(now, 0.002)
+        for gap_s in (520 / 300_000, 0.0, 520 / 310_000, 0.01, 0.0):
+            line.paired(520, gap_s, took_s=0.004)
+        for _ in range(20):
+            line.pacer.charge(200_000)
+            await asyncio.sleep(0.002)
+            line.answered(now() - 0.002)
+        assert line.narrow_bytes_per_s is None
+        assert line.pacer.bytes_per_s == pytest.approx(SHARE_OF_NARROW * 310_000)
+        line.paired(520, 0.0, took_s=0.002)
+        line.paired(520, 0.0, took_s=0.002)
+        assert line.pacer.bytes_per_s > 310_000, "most are read at once by now"
+
+    virtual(run())
+
+
 def test_two_answers_that_a_late_end_reads_at_once_tell_no_wide_line() -> None:
     """On a line of 1 Mbit/s a pair takes 17 ms longer there and back than nothing does, whenever it is read."""
 

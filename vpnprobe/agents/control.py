@@ -227,7 +227,7 @@ class Channel:
                 stream = await self._send(asked, repetition, place)
                 if not repetition and self.lossy and self.wide and kind not in SINGLE:
                     self._send_copies(asked, stream)
-                await self._wait(answer, stream, patience, ends=began + LONGEST_DEADLINES * (self._deadline_s + expect_s))
+                await self._wait(answer, stream, patience, ends=began + LONGEST_DEADLINES * (self._silent_s + expect_s))
                 repetition, patience = repetition + 1, min(1.5 * patience, LONGEST_PATIENCE_S + expect_s)
                 if not answer.done() and not expect_s and self.segments()[1] == again:
                     self.times.waiting(loop.time() - began)
@@ -245,9 +245,19 @@ class Channel:
             raise CannotRun(f"the peer cannot {kind}: {result['error']}", status=ExitStatus.MISSING)
         return result
 
+    @property
+    def _silent_s(self) -> float:
+        """How long nothing may be heard: TCP waits twice as long each time that a segment is lost, and counts in round trips.
+
+        By the peer's count of losses, since a peer that is gone lets ours alone grow.
+        """
+        sent, again = self._of_peer_in_all()
+        loses = again >= LEAST_AGAIN and again > LOSSY * sent
+        return self._deadline_s * max(1.0, self.rtt_s) * (2.0 if loses else 1.0)
+
     def _is_over(self, began: float, expect_s: float) -> bool:
         """Whether an answer is waited for no longer: nothing was heard for so long, or others came all the time and this one never did."""
-        now, patience_s = asyncio.get_running_loop().time(), self._deadline_s + expect_s
+        now, patience_s = asyncio.get_running_loop().time(), self._silent_s + expect_s
         heard = max(self._heard.values(), default=began)
         return now - max(began, heard) > patience_s or now - began > LONGEST_DEADLINES * patience_s
 

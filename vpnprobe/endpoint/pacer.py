@@ -168,8 +168,8 @@ class Line:
         self._changed_at = now()
         self._fell = False
         self._pairs: deque[float] = deque(maxlen=PAIRS)
-        self._apart: deque[float] = deque(maxlen=PAIRS)
-        """Those whose answers were not read at once."""
+        self._apart: deque[bool] = deque(maxlen=PAIRS)
+        """Which of them had answers that were not read at once."""
         self._fastest_pair = 0.0
         """What the fastest pair shows: on a line that is wide the others may be late for a program's own delays."""
         self.narrow_bytes_per_s: float | None = None
@@ -236,8 +236,7 @@ class Line:
         if carried >= NARROW_BYTES_PER_S and took_s > 2 * self._least_s + HELD_S:
             return  # Answers behind a segment that was lost come together, however narrow the line.
         self._pairs.append(carried)
-        if gap_s > SHORTEST_GAP_S:
-            self._apart.append(carried)
+        self._apart.append(gap_s > SHORTEST_GAP_S)
         self._fastest_pair = self._fastest(max(self._fastest_pair, carried))
         carried = sorted(self._pairs)[len(self._pairs) // 2]
         # Two answers may be read at once by an end that is late, and the second may have been sent again by the other, which it says later.
@@ -252,12 +251,13 @@ class Line:
         self.told.set()
 
     def _fastest(self, seen: float) -> float:
-        """What the fastest pair shows, `seen`: or, where it came in one read, what two others agree on.
+        """What the fastest pair shows, `seen`; or what two others agree on, where few answers were read at once.
 
-        On a path that puts packets in another order the second answer waits for the first, and both are read at once.
+        On a path that puts packets in another order the second answer may wait for the first, and both are read at once.
         """
-        two = sorted(self._apart)[-2:]
-        return two[1] if len(two) > 1 and two[1] <= ALIKE * two[0] else seen
+        apart = sorted(pair for pair, is_apart in zip(self._pairs, self._apart, strict=True) if is_apart)
+        two = apart[-2:]
+        return two[1] if len(apart) > 1 and 2 * len(apart) > len(self._pairs) and two[1] <= ALIKE * two[0] else seen
 
     def _change(self, bytes_per_s: float) -> None:
         carries = self.narrow_bytes_per_s or self._fastest_pair or math.inf
