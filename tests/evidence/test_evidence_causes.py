@@ -328,8 +328,14 @@ class TestNat:
     def test_where_the_calls_gre_passes_neither_way_it_is_a_filter_on_enhanced_gre(self) -> None:
         assert cause_of(self.LOST, row(checks.GRE_IN_CALL, C2S, BLOCKED), self.BARE) is Cause.PAYLOAD
 
-    def test_gre_that_does_not_even_get_there_is_not_the_nats_doing(self) -> None:
-        assert cause_of(self.LOST, facts=NATTED) is Cause.IP_PROTOCOL
+    def test_where_nothing_asked_for_it_as_far_as_is_known_it_may_be_the_nats_doing_or_a_filters(self) -> None:
+        assert cause_of(self.LOST, facts=NATTED) is Cause.UNKNOWN
+        assert cause_of(self.LOST, row(checks.GRE_IN_CALL, C2S, BLOCKED), facts=NATTED) is Cause.UNKNOWN
+        kept = row(checks.GRE_IN_CALL, C2S, NO_ANSWER, Cause.HOST_FIREWALL, host="server")
+        assert cause_of(self.LOST, kept, self.BARE, facts=NATTED) is Cause.NAT
+        before = TtlTrace(checks.GRE_IN_CALL, S2C, {1: "10.0.3.1", 2: None})
+        other = TtlTrace(UDP_500, S2C, {1: "10.0.3.1", 2: "10.0.2.1", 3: "192.0.2.7"}, passes=True)
+        assert cause_of(self.LOST, facts=replace(NATTED, traces=(before, other))) is Cause.IP_PROTOCOL
 
     def test_gre_that_dies_before_the_nat_is_not_the_nats_doing(self) -> None:
         trace = TtlTrace(checks.GRE_IN_CALL, S2C, {1: "10.0.3.1", 2: "10.0.2.1", 3: None})
@@ -350,7 +356,8 @@ class TestNat:
         failed = row(check, S2C, BLOCKED)
         assert cause_of(failed, kept, row(UDP_500, S2C, PASS), facts=NATTED) is Cause.NAT
         assert cause_of(failed, kept, row(UDP_500, S2C, PASS)) is Cause.IP_PROTOCOL
-        assert cause_of(failed, by_server, row(UDP_500, S2C, PASS), facts=NATTED) is Cause.IP_PROTOCOL
+        told = cause_of(failed, by_server, row(UDP_500, S2C, PASS), facts=NATTED)
+        assert told is (Cause.UNKNOWN if check == checks.GRE_IN_CALL else Cause.IP_PROTOCOL)
 
     @pytest.mark.parametrize("check", [checks.GRE_IN_CALL, checks.GRE_BARE, checks.ESP])
     def test_the_nat_says_so_itself(self, check: Check) -> None:
@@ -371,6 +378,25 @@ class TestNat:
 
     def test_bare_gre_that_is_lost_behind_a_nat(self) -> None:
         assert cause_of(row(checks.GRE_BARE, S2C, BLOCKED), self.THERE, facts=NATTED) is Cause.IP_PROTOCOL
+
+
+class TestUnsolicited:
+    """What the server sends by itself does not come to a port of the client's that has sent nothing."""
+
+    KEPT_OUT = replace(PATH, lets_in_unsolicited=False)
+
+    @pytest.mark.parametrize("check", [checks.ESP, checks.GRE_BARE, checks.GRE_IN_CALL, checks.PPTP_LCP, UDP_500])
+    def test_what_nothing_of_the_clients_has_opened_is_kept_out_with_it(self, check: Check) -> None:
+        failed, others = row(check, S2C, BLOCKED), (row(check, C2S, BLOCKED), row(UDP_1194, S2C, PASS))
+        assert cause_of(failed, *others, facts=self.KEPT_OUT) is Cause.STATE
+        assert cause_of(failed, *others, facts=replace(PATH, lets_in_unsolicited=True)) is not Cause.STATE
+        assert cause_of(failed, *others) is not Cause.STATE
+
+    @pytest.mark.parametrize("check", [checks.ESP, UDP_500])
+    def test_what_the_clients_own_has_opened_is_lost_for_another_reason(self, check: Check) -> None:
+        kept = row(check, C2S, NO_ANSWER, Cause.HOST_FIREWALL, host="server")
+        for forth in (row(check, C2S, PASS), replace(row(check, C2S, NO_ANSWER), received=1), kept):
+            assert cause_of(row(check, S2C, BLOCKED), forth, row(UDP_1194, S2C, PASS), facts=self.KEPT_OUT) is not Cause.STATE
 
 
 class TestServersNat:
@@ -396,6 +422,17 @@ class TestServersNat:
     def test_what_vanishes_before_it_is_filtered(self) -> None:
         trace = TtlTrace(checks.ESP, C2S, {1: "10.0.0.254", 2: None, 3: None})
         assert self.cause(self.LOST, traces=(trace, self.FORWARDED)) is Cause.IP_PROTOCOL
+
+    def test_what_vanishes_behind_it_is_not_its_doing(self) -> None:
+        """What the NAT forwards it is a hop of, and routers behind it answer with its address."""
+        far = TtlTrace(UDP_500, C2S, {1: "10.0.0.254", 2: "198.51.100.1", 3: "198.51.100.1", 4: None}, passes=True)
+        trace = TtlTrace(checks.ESP, C2S, {1: "10.0.0.254", 2: "198.51.100.1", 3: None})
+        assert self.cause(self.LOST, traces=(trace, far)) is Cause.IP_PROTOCOL
+        late = row(UDP_1194, C2S, BLOCKED, Cause.NAT, after_server={"sent": 6, "received": 6})
+        assert self.cause(late, traces=(replace(trace, check=UDP_1194), far)) is Cause.STATE
+        assert self.cause(late, traces=(TtlTrace(UDP_1194, C2S, {1: "10.0.0.254", 2: None}), far)) is Cause.NAT
+        conversation = row(RESET, BOTH, BLOCKED, lost_direction="c2s")
+        assert self.cause(conversation, late, traces=(replace(trace, check=UDP_1194), far)) is Cause.STATE
 
     def test_without_a_trace_it_is_not_known_to_be_there(self) -> None:
         assert self.cause(self.LOST) is Cause.IP_PROTOCOL

@@ -28,9 +28,16 @@ PASSED: Final = frozenset({Outcome.PASS, Outcome.DEGRADED})
 
 def explain(observations: Sequence[Observation], facts: PathFacts, *, beside: Sequence[Observation] = ()) -> list[Observation]:
     """The same observations, with causes and places added to those that fail. `beside`: others that may tell why."""
+    observations = [_behind_servers_nat(o, facts) for o in observations]
     others = (*observations, *beside)
     explained = (_with_cause(o, others, facts) if o.outcome in FAILED else o for o in observations)
     return [located(o, facts) for o in explained]
+
+
+def _behind_servers_nat(observation: Observation, facts: PathFacts) -> Observation:
+    """The same as a stateful firewall's, where what passes only after the server has spoken is shown to have passed the server's NAT."""
+    by_nat = observation.cause is Cause.NAT and "after_server" in observation.detail
+    return replace(observation, cause=Cause.STATE) if by_nat and _passes_servers_nat(observation, facts) else observation
 
 
 def _with_cause(observation: Observation, others: Sequence[Observation], facts: PathFacts) -> Observation:
@@ -90,7 +97,7 @@ def _is_unopened(failed: Observation, others: Sequence[Observation]) -> bool:
     if failed.direction is not Direction.S2C or kind_of(_check_of(failed)) is not Kind.PACKETS:
         return False
     forth = [o for o in others if o.direction is Direction.C2S and _asked(o) == _asked(failed)]
-    return not any(o.received or "after_server" in o.detail or _is_kept_by(o, "server") for o in forth)
+    return not any(o.received or o.outcome in PASSED or "after_server" in o.detail or _is_kept_by(o, "server") for o in forth)
 
 
 def _cause_of_gre(
@@ -123,7 +130,8 @@ def _cause_of_gre(
         return Cause.PAYLOAD, [bare.id]
     if _at_servers_nat(failed, facts) or _refused_by_clients_nat(failed, facts):
         return Cause.NAT, []
-    if in_call and facts.nat and _is_unopened(failed, others) and not _is_lost_before_nat(failed, facts):
+    told_where = failed.detail.get("by") is not None or _is_lost_before_nat(failed, facts)
+    if in_call and facts.nat and _is_unopened(failed, others) and not told_where:
         return (
             Cause.UNKNOWN,
             [],
@@ -172,10 +180,16 @@ def _at_servers_nat(failed: Observation, facts: PathFacts) -> bool:
     if not facts.server_nat or lost_way(failed) is not Direction.C2S:
         return False
     last = last_answer(trace) if (trace := trace_of(failed, facts)) is not None else None
-    if last is None:
+    if last is None or _passes_servers_nat(failed, facts):
         return False
     there = (t for t in facts.traces if t.direction is Direction.C2S)
     return {address for t in there for ttl, address in t.hops.items() if ttl > last[0] and address is not None} <= {facts.server_address}
+
+
+def _passes_servers_nat(failed: Observation, facts: PathFacts) -> bool:
+    """Whether a router answered for it with the server's address: the NAT, as a hop of what it forwards, or one behind it."""
+    last = last_answer(trace) if (trace := trace_of(failed, facts)) is not None else None
+    return last is not None and last[1] == facts.server_address
 
 
 def _reaches_nat(failed: Observation, facts: PathFacts) -> bool:
