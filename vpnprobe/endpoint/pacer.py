@@ -170,6 +170,8 @@ class Line:
         self._pairs: deque[float] = deque(maxlen=PAIRS)
         self._apart: deque[bool] = deque(maxlen=PAIRS)
         """Which of them had answers that were not read at once."""
+        self._least_pair_s = math.inf
+        """What a pair took at the least."""
         self._fastest_pair = 0.0
         """What the fastest pair shows: on a line that is wide the others may be late for a program's own delays."""
         self.narrow_bytes_per_s: float | None = None
@@ -230,10 +232,13 @@ class Line:
 
         `again`: something was sent again meanwhile. What came back fast did not wait for that, which takes two round trips at the least.
         """
-        if again and took_s > 1.5 * self._least_s + QUEUE_LOW_S:
+        self._least_pair_s = min(self._least_pair_s, took_s or math.inf)
+        # The first round trips may have waited for a lost segment, each of them.
+        least_s = min(self._least_s, self._least_pair_s)
+        if again and took_s > 1.5 * least_s + QUEUE_LOW_S:
             return
         carried = size / max(gap_s, SHORTEST_GAP_S)
-        if carried >= NARROW_BYTES_PER_S and took_s > 2 * self._least_s + HELD_S:
+        if carried >= NARROW_BYTES_PER_S and took_s > 2 * least_s + HELD_S:
             return  # Answers behind a segment that was lost come together, however narrow the line.
         self._pairs.append(carried)
         self._apart.append(gap_s > SHORTEST_GAP_S)

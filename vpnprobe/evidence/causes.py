@@ -158,10 +158,14 @@ def _after_server(failed: Observation, others: Sequence[Observation]) -> Observa
 def _refused_by_servers_nat(failed: Observation, facts: PathFacts) -> bool:
     """Whether the router that has the server's address refuses it: it never came to the server, or is open there."""
     by_its_address = failed.outcome is Outcome.REFUSED and failed.detail.get("by") == facts.server_address
-    if not by_its_address or not facts.server_nat or _refused_way(failed) is Direction.S2C:
+    if not by_its_address or not facts.server_nat or _refused_way(failed) is Direction.S2C or _passes_servers_nat(failed, facts):
         return False
-    never_came = failed.received == failed.detail.get("arrived_at_server", 0) == 0
-    return never_came or facts.port_state(failed.transport, failed.port) is PortState.OURS
+    return _never_came(failed) or facts.port_state(failed.transport, failed.port) is PortState.OURS
+
+
+def _never_came(failed: Observation) -> bool:
+    """Whether the server's end is known to have seen none of it."""
+    return failed.received == 0 and not failed.detail.get("arrived_at_server")
 
 
 def _refused_by_clients_nat(failed: Observation, facts: PathFacts) -> bool:
@@ -356,8 +360,8 @@ def _refusing_host(failed: Observation, facts: PathFacts) -> str:
         return ""
     if by == facts.client_address and (way is not Direction.S2C or facts.nat is False):
         return "client"
-    if by != facts.server_address:
-        return ""
+    if by != facts.server_address or (facts.server_nat and way is not Direction.S2C and _never_came(failed)):
+        return ""  # Routers behind the server's NAT answer with its address too.
     listening = kind != RefusalKind.RST.value and facts.port_state(failed.transport, failed.port) is PortState.OURS
     return "server" if kind == RefusalKind.PROHIBITED.value or listening or way is Direction.S2C else ""
 

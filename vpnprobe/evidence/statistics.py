@@ -15,6 +15,8 @@ LEAST_TRIALS: Final = 4
 """Fresh nonces below which nothing is called blocked: a payload filter hits one random payload in 32 by chance."""
 NOW_AND_THEN: Final = 0.01
 """A chance that comes true in some run: one has many ports and forms to try."""
+SELDOM: Final = 1e-3
+"""A chance that comes true in hardly any run."""
 MOST_TRIALS: Final = 64
 """A path that needs more than this to tell blocked from lossy is called neither."""
 
@@ -60,6 +62,11 @@ class Background:
             if self.chance_of_losing_all(trials) <= bound:
                 return trials
         return MOST_TRIALS
+
+
+def hardly_by_chance(lost: int, sent: int) -> bool:
+    """Whether chance, which may lose any `lost` of `sent` packets, hardly loses those that are the largest."""
+    return comb(sent, lost) >= 1 / SELDOM
 
 
 def _log_beta(a: int, b: int) -> float:

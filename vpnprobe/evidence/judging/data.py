@@ -19,7 +19,7 @@ from vpnprobe.evidence.judging.times import clock_margin_s, flights_s
 from vpnprobe.evidence.naming import form_detail
 from vpnprobe.evidence.packet_counts import Count
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.statistics import LEAST_TRIALS, Background
+from vpnprobe.evidence.statistics import LEAST_TRIALS, Background, hardly_by_chance
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 
 NEARLY_ALL: Final = 0.8
@@ -123,7 +123,8 @@ def _with_loss(judge: Judge, found: Observation, way: Direction, run: DataRun, *
 
     `heard`: what did not come is known to be lost.
     """
-    oddly = (run.all_too_large or run.all_at_the_end) and not judge.loss[way].may_lose_all(run.lost, ways=MOST_SIZES)
+    none_by_itself = (run.all_too_large or run.all_at_the_end) and not judge.loss[way].may_lose_all(run.lost, ways=MOST_SIZES)
+    oddly = none_by_itself or (run.all_too_large and hardly_by_chance(run.lost, len(run.packets)))
     by_size = oddly and run.all_too_large and run.lost >= LEAST_TRIALS and not run.stream
     if not heard or not (run.lossy or by_size):
         return replace(found, outcome=Outcome.PASS)

@@ -12,6 +12,7 @@ from vpnprobe.evidence.judging.sizes import HEADERS_BYTES, limit_of_size, more_t
 from vpnprobe.evidence.naming import form_detail
 from vpnprobe.evidence.packet_counts import Count, PacketCounts, answered_key, round_trip_ms
 from vpnprobe.evidence.packet_records import Check
+from vpnprobe.evidence.statistics import hardly_by_chance
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome
 
 LEAST_LOST: Final = 3
@@ -74,13 +75,27 @@ def _one_way(judge: Judge, check: Check, way: Direction) -> Observation | None:
     bound = loses_alone(judge, check, way, count)
     shown = bound is not None and bound <= judge.facts.error_bound
     detail = {**found.detail, **({"alone": True} if shown else {})}
-    return replace(found, outcome=Outcome.DEGRADED, cause=Cause.LOSS, error_bound=bound if shown else None, detail=detail)
+    by_size = len(count.too_large) == count.lost and hardly_by_chance(count.lost, len(count.sent))
+    cut = plain_on_port(check) == check and ends_early(count) and not judge.loss[way].may_lose_all(count.lost)
+    cause = Cause.UNKNOWN if by_size or cut else Cause.LOSS
+    return replace(found, outcome=Outcome.DEGRADED, cause=cause, error_bound=bound if shown else None, detail=detail)
 
 
 def _largest(check: Check, count: Count) -> dict[str, int]:
     """Bytes of the largest IP packet that came, where that is known."""
     largest = max((count.sizes.get(key, 0) for key in count.received), default=0)
     return {"largest_passed": outer_bytes(check, largest)} if largest and check.transport in HEADERS_BYTES else {}
+
+
+def ends_early(count: Count) -> bool:
+    """Whether of the flow that all share that left beside no controls nothing came behind some packet, and everything before it.
+
+    Chance loses so seldom; what cuts flows after a number of packets does.
+    """
+    of_flow = sorted((at, key in count.received) for key, at in count.sent.items() if key not in count.blocks)
+    fates = [came for _, came in of_flow]
+    came = sum(fates)
+    return came <= len(fates) - LEAST_LOST and all(fates[:came])
 
 
 def loses_alone(judge: Judge, check: Check, way: Direction, count: Count) -> float | None:
