@@ -76,6 +76,28 @@ class TestStrangers:
         assert simulated(story) == 0
 
 
+class TestPorts:
+    def test_they_stay_open_as_long_as_the_client_asks_what_came(self) -> None:
+        """On a slow line a run takes longer than the time that it asked for at its beginning."""
+
+        async def story(both: Agents) -> list[int]:
+            talk = await both.talk()
+            await talk.ask(number=1, ask="open", ports=[["udp", 500]], seconds=5)
+            session = both.agent.sessions.everybody()[0]
+            counts = []
+            for number in (2, 3):
+                await asyncio.sleep(4)
+                await talk.ask(number=number, ask="rows", since=0, refused=0)
+                counts.append(len(session.ports))
+            await asyncio.sleep(6)
+            counts.append(len(session.ports))
+            await talk.ask(number=4, ask="rows", since=0, refused=0)
+            await asyncio.sleep(6)
+            return [*counts, len(session.ports)]
+
+        assert simulated(story) == [1, 1, 0, 0]
+
+
 class TestHello:
     @pytest.mark.parametrize("change", [{"version": VERSION + 1}, {"version": None}, {"ask": "open"}])
     def test_another_version_is_told(self, change: dict[str, object]) -> None:

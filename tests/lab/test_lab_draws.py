@@ -15,6 +15,8 @@ from vpnprobe.lab.scenario import load
 DRAWS: Final = Path(__file__).parent / "draws"
 CUT: Final = frozenset({Wrong.FEASIBLE, Wrong.CAUSE, Wrong.RECOMMENDATION})
 PLACE: Final = frozenset({Wrong.PLACE})
+CAUSE: Final = frozenset({Wrong.CAUSE})
+LOST: Final = frozenset({Wrong.DEGRADED})
 MUST_NOT_BE_SAID: Final = {
     "A-136": PLACE,
     "A-173": PLACE,
@@ -24,6 +26,16 @@ MUST_NOT_BE_SAID: Final = {
     "A-58": frozenset({Wrong.BLOCKED}),
     "B-30": frozenset({Wrong.FEASIBLE, Wrong.RECOMMENDATION}),
     "B-71": CUT,
+    "c-1240": LOST,
+    "c-138": frozenset({Wrong.BLOCKED}),
+    "c-31": frozenset({Wrong.PASS}),
+    "c-319": frozenset({Wrong.BLOCKED, Wrong.PLACE}),
+    "c-389": LOST,
+    "c-439": CAUSE,
+    "c-560": CAUSE,
+    "c-665": CAUSE,
+    "c-769": frozenset({Wrong.BLOCKED}),
+    "c-851": CAUSE,
     "t-29": CUT,
     "t-53": PLACE,
 }

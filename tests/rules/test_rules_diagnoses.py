@@ -9,7 +9,17 @@ import pytest
 from vpnprobe.errors import ExitStatus, UsageError
 from vpnprobe.observations.schema import ConversationEndpoint, ConversationSummary, Feasibility, Reason, Verdict
 from vpnprobe.rules import load, load_default
-from vpnprobe.rules.diagnoses import WORDS, Place, diagnosed, diagnosis_of, place_of, with_diagnoses
+from vpnprobe.rules.diagnoses import (
+    WORDS,
+    Place,
+    diagnosed,
+    diagnosis_name,
+    diagnosis_of,
+    is_answered,
+    is_stopped,
+    place_of,
+    with_diagnoses,
+)
 
 RULES = load_default()
 
@@ -98,6 +108,42 @@ def test_a_verdict_that_is_settled_stays_as_it_is(feasibility: Feasibility) -> N
 def test_another_protocols_conversation_explains_nothing() -> None:
     other = verdict(Feasibility.UNKNOWN, "wireguard")
     assert with_diagnoses([other], diagnosed([conversation(UNANSWERED)], RULES), RULES) == (other,)
+
+
+def test_an_attempt_on_another_port_that_is_answered_says_more_than_those_that_are_not() -> None:
+    unanswered = conversation(UNANSWERED)
+    answered = replace(conversation({}, stage="server-reset"), frames_s2c=1)
+    [explained] = with_diagnoses([verdict(Feasibility.UNKNOWN)], diagnosed([unanswered, answered], RULES), RULES)
+    assert [reason.rule for reason in explained.because] == ["openvpn-udp-reset"]
+    # What stopped the one that was answered is told all the same.
+    stops = {**UNANSWERED, "message": "P_CONTROL_V1"}
+    stopped = replace(conversation(stops, stage="control-one-way"), frames_s2c=1)
+    [explained] = with_diagnoses([verdict(Feasibility.UNKNOWN)], diagnosed([unanswered, stopped], RULES), RULES)
+    assert [reason.rule for reason in explained.because] == ["diagnosis.handshake-stops", "openvpn-udp-reset"]
+
+
+def test_a_port_of_a_protocol_that_needs_it_is_not_excused_by_another() -> None:
+    """IKE goes on at UDP 4500 where there is a NAT: an answer at 500 does not make up for silence there."""
+    silent = conversation({**UNANSWERED, "message": "main"}, protocol="ikev1", stage="main-unanswered")
+    answered = replace(conversation({}, protocol="ikev1", stage="main-answered"), frames_s2c=1)
+    [explained] = with_diagnoses([verdict(Feasibility.UNKNOWN, "l2tp-ipsec")], diagnosed([silent, answered], RULES), RULES)
+    assert explained.because[0].rule == "diagnosis.ike-unanswered"
+
+
+def test_a_refusal_is_no_answer() -> None:
+    one = replace(conversation({}, protocol="tcp", stage="syn-refused", of="openvpn-tcp"), frames_s2c=1)
+    assert not is_answered(one)
+    assert is_answered(replace(one, stage="connected"))
+    assert not is_answered(replace(one, stage="connected", frames_s2c=0))
+
+
+def test_what_is_told_of_a_conversation_without_a_diagnosis() -> None:
+    one = conversation({})
+    assert (diagnosis_name(one), is_stopped(one)) == ("", False)
+    [found] = diagnosed([conversation(UNANSWERED)], RULES)
+    assert (diagnosis_name(found), is_stopped(found)) == ("reset-unanswered", True)
+    word = replace(found, detail={**found.detail, "diagnosis": {**found.detail["diagnosis"], "stops": False}})
+    assert not is_stopped(word)
 
 
 def test_a_connection_that_never_came_up_is_its_protocols() -> None:

@@ -176,6 +176,25 @@ def test_falsifiers_falsify_only_the_unknown_and_prove_nothing() -> None:
     assert [finding(Combine.FIRST, outcomes, source).truth for outcomes in ("UTF", "TFF", "-TT", "-F-")] == [F, T, U, F]
 
 
+@pytest.mark.parametrize(
+    ("own", "falsifier", "expected"),
+    [
+        ((Outcome.NO_ANSWER, Outcome.PASS), (Outcome.NO_ANSWER, Outcome.BLOCKED), U),
+        ((Outcome.NO_ANSWER, Outcome.PASS), (Outcome.BLOCKED, Outcome.BLOCKED), F),
+        ((Outcome.NO_ANSWER, Outcome.NO_ANSWER), (Outcome.NO_ANSWER, Outcome.BLOCKED), F),
+    ],
+)
+def test_what_passes_itself_in_a_direction_is_not_falsified_by_what_fails_in_it(
+    own: tuple[Outcome, Outcome], falsifier: tuple[Outcome, Outcome], expected: Truth
+) -> None:
+    """The outcomes of client to server and back."""
+    told = [(name, way, outcome) for name, both in (("a", own), ("b", falsifier)) for way, outcome in zip((C2S, S2C), both, strict=True)]
+    reading = Reading({name: selector(name, DirectionScope.BOTH) for name in "ab"}, rows_of(*told), 1)
+    found = evaluate(rule(Combine.FIRST, Source("a", falsified_by=("b",))), reading)
+    assert found is not None
+    assert found.truth is expected
+
+
 def test_proof_only_never_falsifies() -> None:
     assert [finding(Combine.FIRST, outcomes, Source("a", proof_only=True)).truth for outcomes in "TFU"] == [T, U, U]
 
