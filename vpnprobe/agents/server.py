@@ -39,8 +39,8 @@ from vpnprobe.probes.settings import WantedPort
 from vpnprobe.transports.stack import Address, Capability, Closable, ConnectError, Datagram, LocalPort, NetworkStack, TcpStream
 from vpnprobe.wire.icmp import Quote
 
-IDLE_S: Final = 60.0
-"""A session that nothing is heard of is kept so long for the client to come back."""
+IDLE_S: Final = 150.0
+"""A session that nothing is heard of is kept so long for the client to come back: TCP repeats what is lost after up to a minute."""
 LONGEST_OPEN_S: Final = 600.0
 """For which a client may have probe ports opened at a time."""
 MOST_AT_ONCE: Final = 64
