@@ -134,6 +134,16 @@ class TestRefusals:
         assert place(self.REFUSED, natted, own) == Location(1, R2, None)
         assert place(self.REFUSED, natted) == Location(1, R2, None)
 
+    def test_what_refuses_by_the_other_ends_address_is_behind_all_other_routers(self) -> None:
+        """They had no answers left for this kind; the router that forwards to the server has its address and refuses."""
+        own = TtlTrace(checks.GRE_BARE, C2S, {1: None, 2: None, 3: None, 4: None}, refused={4: SERVER})
+        assert place(LOST, PASSING, own) == Location(3, R3, None)
+
+    def test_of_hops_that_show_the_other_ends_address_the_first_refuses(self) -> None:
+        natted = replace(PASSING, hops={1: R1, 2: SERVER, 3: SERVER, 4: None}, reached=None)
+        own = TtlTrace(checks.GRE_BARE, C2S, {1: None, 2: None, 3: None}, refused={3: SERVER})
+        assert place(LOST, natted, own) == Location(2, SERVER, None)
+
     def test_the_addressed_host_is_no_place_of_the_path(self) -> None:
         refused = row(checks.GRE_BARE, C2S, REFUSED, Cause.NO_LISTENER, refusal="protocol-unreachable", by=SERVER)
         assert place(refused, PASSING, FAILING) is None
