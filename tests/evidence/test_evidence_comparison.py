@@ -20,6 +20,7 @@ from vpnprobe.evidence.comparison import (
     blocks_needed,
     error_bound,
     fates_follow_flows,
+    of_passing_flows,
 )
 from vpnprobe.evidence.comparison import controls as fates_of
 from vpnprobe.evidence.departures import Departure
@@ -324,3 +325,41 @@ class TestRepeats:
         client, server = EndRecord(tuple(rows)), EndRecord()
         assert [(block.controls, block.lost) for block in blocks(fates_of(client, server, client))] == [(CONTROLS, 1)]
         assert blocks(fates_of(server, client, client)) == ()
+
+
+def test_flows_that_pass_are_told_by_their_second_packets_alone() -> None:
+    """Of a flow that may be dead the first packet says nothing of one that is known to get through."""
+    found = [
+        Control(0.0, 1, came=True, repeat=True),
+        Control(0.0, 1, came=False, repeat=True),
+        Control(0.0, 1, came=False, repeat=False),
+        Control(0.0, 1, came=True, repeat=None),
+        Control(0.1, 2, came=False, repeat=False),
+    ]
+    [block] = of_passing_flows(found)
+    assert (block.number, block.controls, block.lost) == (1, 2, 1)
+
+
+def test_a_conversation_that_some_flows_lose_whole_makes_losses_without_controls_no_independent_trials() -> None:
+    reset, silent = checks.openvpn_reset(Transport.UDP, 1194), checks.udp_reach(1194)
+    answers = [PacketRecord(SERVER, SENT, 1.0, reset, f"{n:016x}", "P_CONTROL_HARD_RESET_SERVER_V2") for n in range(7)]
+    requests = [
+        replace(one, vantage=vantage, movement=movement, message="P_CONTROL_HARD_RESET_CLIENT_V2")
+        for one in answers
+        for vantage, movement in ((CLIENT, SENT), (SERVER, RECEIVED))
+    ]
+    lost = [PacketRecord(SERVER, SENT, 1.0, silent, NoncePayload(7, ANSWER | number).key) for number in range(12)]
+    background = {way: Background(0, 1000) for way in (C2S, S2C)}
+
+    def bound(heard: int) -> float | None:
+        came = [replace(one, vantage=CLIENT, movement=RECEIVED) for one in answers[:heard]]
+        client = EndRecord((*(one for one in requests if one.vantage is CLIENT), *came), sees_closed_ports=True)
+        server = EndRecord((*(one for one in requests if one.vantage is SERVER), *answers, *lost), sees_closed_ports=True)
+        facts = PathFacts(background=background, ports={(Transport.UDP, 1194): PortState.OURS})
+        judge = Judge(client, server, facts)
+        return judge.bound(S2C, judge.counts(silent).total(S2C).lost_at, judge.loss[S2C])
+
+    of_seven, of_four = bound(7), bound(4)
+    assert of_seven is not None
+    assert of_seven < 1e-6
+    assert of_four == 1.0

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, MOST_TRIALS, Background, round_trip
+from vpnprobe.evidence.statistics import ERROR_BOUND, LEAST_TRIALS, MOST_TRIALS, Background, hardly_by_chance, round_trip
 
 counts = st.integers(0, 3000)
 backgrounds = st.builds(Background, counts, counts)
@@ -124,3 +124,10 @@ def test_the_chance_of_losing_some_of_many() -> None:
     by_hand = 1 - (98 * 99) / (101 * 102) - 2 * 3 * 98 / (101 * 102)  # Of two packets of a Beta(3, 98) none, or one, is lost.
     assert path.chance_of_losing(2, 2) == pytest.approx(by_hand)
     assert path.chance_of_losing(10, 40) < 1e-4 < path.chance_of_losing(3, 40)
+
+
+def test_chance_hardly_loses_the_largest_alone_where_it_may_lose_many_others() -> None:
+    assert not hardly_by_chance(3, 6)
+    assert not hardly_by_chance(1, 100)
+    assert hardly_by_chance(2, 100)
+    assert hardly_by_chance(5, 21)
