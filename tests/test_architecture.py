@@ -37,6 +37,7 @@ TESTED_ELSEWHERE: Final = {
     "deployment.firewall.accepts": ("deployment/test_deployment_firewall_planning.py", "steps are made of them"),
     "firewall.ufw_rules": ("deployment/test_deployment_firewall_ufw_steps.py", "what was there is read there"),
     "errors": ("cli/test_cli_main.py", "every error ends as a line and a status there"),
+    "evidence.unopened": ("evidence/test_evidence_causes.py", "it is a cause among others"),
     "agents.peer": ("agents/test_agents_client.py", "it is the client's view of the server agent"),
     "agents.tracing": ("scenarios/test_scenarios_simulated.py", "places are expectations of scenarios"),
     "agents.remote": ("agents/test_standard_library.py", "it runs as a process of its own"),

@@ -329,13 +329,13 @@ class TestNat:
         assert cause_of(self.LOST, row(checks.GRE_IN_CALL, C2S, BLOCKED), self.BARE) is Cause.PAYLOAD
 
     def test_where_nothing_asked_for_it_as_far_as_is_known_it_may_be_the_nats_doing_or_a_filters(self) -> None:
-        assert cause_of(self.LOST, facts=NATTED) is Cause.UNKNOWN
-        assert cause_of(self.LOST, row(checks.GRE_IN_CALL, C2S, BLOCKED), facts=NATTED) is Cause.UNKNOWN
+        lost = replace(row(checks.GRE_IN_CALL, C2S, BLOCKED), received=0)
+        assert cause_of(self.LOST, lost, facts=NATTED) is Cause.UNKNOWN
         kept = row(checks.GRE_IN_CALL, C2S, NO_ANSWER, Cause.HOST_FIREWALL, host="server")
         assert cause_of(self.LOST, kept, self.BARE, facts=NATTED) is Cause.NAT
-        before = TtlTrace(checks.GRE_IN_CALL, S2C, {1: "10.0.3.1", 2: None})
+        before = TtlTrace(checks.GRE_IN_CALL, S2C, {1: "10.0.3.1", 2: None}, silent=frozenset({2}))
         other = TtlTrace(UDP_500, S2C, {1: "10.0.3.1", 2: "10.0.2.1", 3: "192.0.2.7"}, passes=True)
-        assert cause_of(self.LOST, facts=replace(NATTED, traces=(before, other))) is Cause.IP_PROTOCOL
+        assert cause_of(self.LOST, lost, facts=replace(NATTED, traces=(before, other))) is Cause.IP_PROTOCOL
 
     def test_gre_that_dies_before_the_nat_is_not_the_nats_doing(self) -> None:
         trace = TtlTrace(checks.GRE_IN_CALL, S2C, {1: "10.0.3.1", 2: "10.0.2.1", 3: None})
@@ -357,7 +357,7 @@ class TestNat:
         assert cause_of(failed, kept, row(UDP_500, S2C, PASS), facts=NATTED) is Cause.NAT
         assert cause_of(failed, kept, row(UDP_500, S2C, PASS)) is Cause.IP_PROTOCOL
         told = cause_of(failed, by_server, row(UDP_500, S2C, PASS), facts=NATTED)
-        assert told is (Cause.UNKNOWN if check == checks.GRE_IN_CALL else Cause.IP_PROTOCOL)
+        assert told is Cause.IP_PROTOCOL
 
     @pytest.mark.parametrize("check", [checks.GRE_IN_CALL, checks.GRE_BARE, checks.ESP])
     def test_the_nat_says_so_itself(self, check: Check) -> None:
@@ -384,19 +384,53 @@ class TestUnsolicited:
     """What the server sends by itself does not come to a port of the client's that has sent nothing."""
 
     KEPT_OUT = replace(PATH, lets_in_unsolicited=False)
+    HOPS = TtlTrace(UDP_1194, C2S, {1: "10.0.0.254", 2: "10.0.1.254", 3: "10.0.2.254", 4: None}, reached=4, passes=True)
 
-    @pytest.mark.parametrize("check", [checks.ESP, checks.GRE_BARE, checks.GRE_IN_CALL, checks.PPTP_LCP, UDP_500])
+    @staticmethod
+    def rows(check: Check) -> tuple[Observation, Observation, Observation]:
+        return row(check, S2C, BLOCKED), replace(row(check, C2S, BLOCKED), received=0), row(UDP_1194, S2C, PASS)
+
+    def traced(self, check: Check, there: int, back: int) -> PathFacts:
+        """The last routers that answered, by their TTLs from the client and from the server."""
+        traces = (
+            TtlTrace(check, C2S, {ttl: f"10.0.{ttl - 1}.254" if ttl <= there else None for ttl in (1, 2, 3)}),
+            TtlTrace(check, S2C, {ttl: f"10.0.{4 - ttl}.1" if ttl <= back else None for ttl in (1, 2, 3)}),
+        )
+        return replace(self.KEPT_OUT, traces=(self.HOPS, *traces))
+
+    @pytest.mark.parametrize("check", [checks.ESP, checks.GRE_BARE, checks.GRE_IN_CALL, UDP_500])
     def test_what_nothing_of_the_clients_has_opened_is_kept_out_with_it(self, check: Check) -> None:
-        failed, others = row(check, S2C, BLOCKED), (row(check, C2S, BLOCKED), row(UDP_1194, S2C, PASS))
-        assert cause_of(failed, *others, facts=self.KEPT_OUT) is Cause.STATE
-        assert cause_of(failed, *others, facts=replace(PATH, lets_in_unsolicited=True)) is not Cause.STATE
-        assert cause_of(failed, *others) is not Cause.STATE
+        failed, *others = self.rows(check)
+        assert cause_of(failed, *others, facts=self.traced(check, 1, 2)) is Cause.STATE, "it is lost nearer to the client than theirs"
+        assert cause_of(failed, *others, facts=self.traced(check, 2, 2)) not in (Cause.STATE, Cause.UNKNOWN), "one router drops both"
+        assert cause_of(failed, *others, facts=self.KEPT_OUT) is Cause.UNKNOWN, "no router says where"
+        let_in = replace(self.traced(check, 1, 2), lets_in_unsolicited=True)
+        assert cause_of(failed, *others, facts=let_in) not in (Cause.STATE, Cause.UNKNOWN)
+
+    def test_what_never_left_the_client_has_opened_nothing(self) -> None:
+        kept = row(checks.ESP, C2S, NO_ANSWER, Cause.HOST_FIREWALL, host="client")
+        assert cause_of(row(checks.ESP, S2C, BLOCKED), kept, row(UDP_1194, S2C, PASS), facts=self.KEPT_OUT) is Cause.STATE
 
     @pytest.mark.parametrize("check", [checks.ESP, UDP_500])
-    def test_what_the_clients_own_has_opened_is_lost_for_another_reason(self, check: Check) -> None:
+    def test_what_the_clients_own_has_opened_or_may_have_is_lost_for_another_reason(self, check: Check) -> None:
+        failed, lost, passing = self.rows(check)
         kept = row(check, C2S, NO_ANSWER, Cause.HOST_FIREWALL, host="server")
-        for forth in (row(check, C2S, PASS), replace(row(check, C2S, NO_ANSWER), received=1), kept):
-            assert cause_of(row(check, S2C, BLOCKED), forth, row(UDP_1194, S2C, PASS), facts=self.KEPT_OUT) is not Cause.STATE
+        for forth in (row(check, C2S, PASS), replace(lost, received=1), replace(lost, received=None), kept):
+            assert cause_of(failed, forth, passing, facts=self.KEPT_OUT) not in (Cause.STATE, Cause.UNKNOWN)
+        assert cause_of(failed, passing, facts=self.KEPT_OUT) not in (Cause.STATE, Cause.UNKNOWN)
+
+
+class TestLastPackets:
+    """Of a UDP port the last packets are lost together."""
+
+    CUT = row(UDP_1194, S2C, Outcome.DEGRADED, Cause.UNKNOWN)
+
+    def test_where_conversations_of_that_port_fail_it_is_not_known_why(self) -> None:
+        assert cause_of(self.CUT, row(RESET, BOTH, BLOCKED, Cause.UNKNOWN)) is Cause.UNKNOWN
+
+    def test_where_nothing_else_fails_there_it_is_loss(self) -> None:
+        assert cause_of(self.CUT, row(RESET, BOTH, PASS)) is Cause.LOSS
+        assert cause_of(self.CUT, row(UDP_500, S2C, BLOCKED)) is Cause.LOSS
 
 
 class TestServersNat:

@@ -243,7 +243,7 @@ def test_without_controls_few_packets_show_nothing_and_many_do() -> None:
 def test_a_kind_that_is_tried_in_one_size_has_no_limit() -> None:
     path = Path(checks.udp_reach(4444)).first(small_alone).asked(small_alone, 12)
     assert path.more() == 0
-    assert path.row().cause is Cause.UNKNOWN
+    assert path.row().cause is Cause.LOSS
 
 
 def test_one_flow_on_a_path_that_loses_whole_flows_is_compared_with_its_own_small_packets() -> None:

@@ -255,7 +255,8 @@ class ClientRun:
         silent = {"silent", "unreachable"} & {name.code for name in context.named_failures}
         if self.tap is not None and (silent or not self.settings.only_existing):
             self.tell("tracing where packets vanish")
-            await together([trace_both_ways(context, self.tap, self.run_capture.packets), ask_unsolicited(context)])
+            await trace_both_ways(context, self.tap, self.run_capture.packets)
+            await ask_unsolicited(context)
 
     async def _guarded(self, probe: Probe, context: ProbeContext) -> None:
         """A probe that fails by itself is an observation of its own; the others go on. A lost peer ends the run."""

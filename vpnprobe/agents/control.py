@@ -30,6 +30,9 @@ OPEN_DEADLINE_S: Final = 8.0
 OPENING_S: Final = 0.8
 """Without a connection after which another attempt races the first."""
 REQUEST_DEADLINE_S: Final = 30.0
+SILENT_FLIGHTS: Final = 20  # Round trips that are waited for besides.
+MOST_SILENT_S: Final = 120.0
+"""Less than the server keeps a session of which it hears nothing."""
 LONGEST_DEADLINES: Final = 4
 """Times that, though others are answered: a busy peer is not gone."""
 
@@ -247,13 +250,10 @@ class Channel:
 
     @property
     def _silent_s(self) -> float:
-        """How long nothing may be heard: TCP waits twice as long each time that a segment is lost, and counts in round trips.
-
-        By the peer's count of losses, since a peer that is gone lets ours alone grow.
-        """
+        """How long nothing may be heard: TCP waits in round trips, and longer where it loses. A peer that is gone counts no losses."""
         sent, again = self._of_peer_in_all()
-        loses = again >= LEAST_AGAIN and again > LOSSY * sent
-        return self._deadline_s * max(1.0, self.rtt_s) * (2.0 if loses else 1.0)
+        times = 2.0 if again >= LEAST_AGAIN and again > LOSSY * sent else 1.0
+        return min(max(MOST_SILENT_S, self._deadline_s), times * (self._deadline_s + SILENT_FLIGHTS * self.rtt_s))
 
     def _is_over(self, began: float, expect_s: float) -> bool:
         """Whether an answer is waited for no longer: nothing was heard for so long, or others came all the time and this one never did."""

@@ -132,9 +132,10 @@ class Outgoing:
             return lambda: call.request(next(sizes, 0))
         if job is Job.DATA:
             return self._echo(session, port, key)
+        ours = self._responders.udp(port)
+        if job is Job.UNSOLICITED and ours is not None and told:
+            return lambda: self._unsolicited(session, ours, port, told)
         at = self._udp(session, port)
-        if job is Job.UNSOLICITED and at is not None and told:
-            return lambda: self._unsolicited(session, at, port, told)
         if at is None or job not in (Job.UDP, Job.ESP_IN_UDP) or (not told and self._endpoint(session, job, port) is None):
             return None
         check, socket = checks.udp_reach(port), at

@@ -216,7 +216,7 @@ class ServerAgent:
         session = self.sessions.get(name)
         if session is None:
             if self.sessions.full:
-                await stream.send(encode_frame({"answers": number, "error": "too many clients at once: try again in a minute"}))
+                await stream.send(encode_frame({"answers": number, "error": "too many clients at once: try again in three minutes"}))
                 return None
             session = self.sessions.begin(name, address, tag)
             self._begin_capture(session)

@@ -61,10 +61,11 @@ async def trace_both_ways(context: ProbeContext, tap: IcmpTap, packets: Sequence
 
 
 def _is_settled(context: ProbeContext) -> bool:
-    """Whether the server's record is of a time when nothing that left the client was under way."""
-    left = (row.at for row in reversed(context.recorder.packet_records) if row.movement is Movement.SENT)
+    """Whether the server's record is of a time when nothing was under way: nothing had just left the client, and nothing has come since."""
+    rows = context.recorder.packet_records
     asked = context.peer.refreshed_at - context.recorder.began if context.peer is not None else 0.0
-    return next(left, 0.0) + context.settle_s <= asked
+    left = max((row.at for row in rows if row.movement is Movement.SENT), default=0.0)
+    return left + context.settle_s <= asked and max((row.at for row in rows), default=0.0) <= asked
 
 
 def _is_traced(suspect: Suspect, earlier: Sequence[TtlTrace]) -> bool:

@@ -8,6 +8,7 @@ from typing import Final
 
 from vpnprobe.capture.analysis import examine_at
 from vpnprobe.capture.reading import read_capture
+from vpnprobe.errors import UsageError
 from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.observations.schema import ConversationSummary, Verdict
 from vpnprobe.rules import RuleSet
@@ -19,7 +20,7 @@ TOLD_BY_ROWS: Final = frozenset({"refused", "reset"})
 
 
 def own_conversations(captures: Mapping[str, bytes], rules: RuleSet) -> tuple[ConversationSummary, ...]:
-    """Those that the client's own capture holds, diagnosed; none where it has no capture, or there is no room to read it from."""
+    """Those that the client's own capture holds, diagnosed; none where it has no capture, or that cannot be read."""
     data = captures.get(FILE)
     if data is None:
         return ()
@@ -28,7 +29,7 @@ def own_conversations(captures: Mapping[str, bytes], rules: RuleSet) -> tuple[Co
             path = Path(folder, FILE)
             path.write_bytes(data)
             examined = examine_at(read_capture(path), Vantage.CLIENT)
-    except OSError:
+    except (OSError, UsageError):
         return ()
     return tuple(replace(one, capture=FILE) for one in diagnosed(examined.conversations, rules))
 

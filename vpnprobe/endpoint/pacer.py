@@ -245,7 +245,7 @@ class Line:
         self._fastest_pair = self._fastest(max(self._fastest_pair, carried))
         carried = sorted(self._pairs)[len(self._pairs) // 2]
         # Two answers may be read at once by an end that is late, and the second may have been sent again by the other, which it says later.
-        prompt = took_s <= self._least_s + 4 * size / NARROW_BYTES_PER_S
+        prompt = took_s <= least_s + 4 * size / NARROW_BYTES_PER_S
         if len(self._pairs) < LEAST_PAIRS and not (carried >= NARROW_BYTES_PER_S and prompt):
             return
         wide = sum(pair >= NARROW_BYTES_PER_S for pair in self._pairs)

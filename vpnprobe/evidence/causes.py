@@ -11,9 +11,10 @@ from typing import Any, Final
 from vpnprobe.evidence.checks import BARE, IN_CALL, Kind, comes_before, kind_of, servers_of
 from vpnprobe.evidence.decoy_streams import DecoyStream, all_are_cut, one_passes
 from vpnprobe.evidence.packet_records import Check
-from vpnprobe.evidence.places import FAILED, FORMS, last_answer, located, lost_way, trace_of
+from vpnprobe.evidence.places import FAILED, last_answer, located, lost_way, trace_of
 from vpnprobe.evidence.records import PathFacts, PortState, RefusalKind
 from vpnprobe.evidence.statistics import LEAST_TRIALS
+from vpnprobe.evidence.unopened import asked, cause_where_unopened, first_hop_of_nat, is_kept_by, is_lost_before_nat, is_unopened
 from vpnprobe.observations.schema import Cause, Direction, Observation, Outcome, Transport
 
 REFUSED_BY_HOST: Final = {
@@ -30,8 +31,17 @@ def explain(observations: Sequence[Observation], facts: PathFacts, *, beside: Se
     """The same observations, with causes and places added to those that fail. `beside`: others that may tell why."""
     observations = [_behind_servers_nat(o, facts) for o in observations]
     others = (*observations, *beside)
-    explained = (_with_cause(o, others, facts) if o.outcome in FAILED else o for o in observations)
+    explained = (_with_cause(o, others, facts) if o.outcome in FAILED else _confirmed(o, others) for o in observations)
     return [located(o, facts) for o in explained]
+
+
+def _confirmed(observation: Observation, others: Sequence[Observation]) -> Observation:
+    """The same; and of a UDP port whose last packets are lost together, as in a burst, loss, unless something else fails there."""
+    if observation.check != "reach" or observation.transport is not Transport.UDP or observation.cause is not Cause.UNKNOWN:
+        return observation
+    same_port = (o for o in others if o.check != "reach" and (o.transport, o.port) == (observation.transport, observation.port))
+    fails = any(o.outcome in FAILED or (o.outcome is Outcome.DEGRADED and o.cause is not Cause.LOSS) for o in same_port)
+    return observation if fails else replace(observation, cause=Cause.LOSS)
 
 
 def _behind_servers_nat(observation: Observation, facts: PathFacts) -> Observation:
@@ -72,8 +82,8 @@ def _cause(failed: Observation, others: Sequence[Observation], facts: PathFacts)
         return Cause.NO_LISTENER, []
     if _refusing_host(failed, facts):
         return Cause.HOST_FIREWALL, []
-    if facts.lets_in_unsolicited is False and _is_unopened(failed, others):
-        return Cause.STATE, []
+    if (unasked := cause_where_unopened(failed, others, facts)) is not None:
+        return unasked, []
     if failed.transport is Transport.GRE:
         return _cause_of_gre(failed, others, passing, facts)
     if failed.transport is Transport.ESP:
@@ -92,14 +102,6 @@ def _cause(failed: Observation, others: Sequence[Observation], facts: PathFacts)
     return _cause_of_protocol(passing, facts)
 
 
-def _is_unopened(failed: Observation, others: Sequence[Observation]) -> bool:
-    """Whether nothing of the client's of that kind is known to have come through, so that it has opened no way back."""
-    if failed.direction is not Direction.S2C or kind_of(_check_of(failed)) is not Kind.PACKETS:
-        return False
-    forth = [o for o in others if o.direction is Direction.C2S and _asked(o) == _asked(failed)]
-    return not any(o.received or o.outcome in PASSED or "after_server" in o.detail or _is_kept_by(o, "server") for o in forth)
-
-
 def _cause_of_gre(
     failed: Observation, others: Sequence[Observation], passing: Sequence[Observation], facts: PathFacts
 ) -> tuple[Cause, list[str]]:
@@ -107,7 +109,7 @@ def _cause_of_gre(
     in_call = failed.detail.get("form") == IN_CALL
     # What the server's own firewall keeps has come through to its host.
     to_server = [o for o in others if o.probe == "gre" and o.direction is Direction.C2S]
-    client_to_server = [o for o in to_server if o.outcome in PASSED or _is_kept_by(o, "server")]
+    client_to_server = [o for o in to_server if o.outcome in PASSED or is_kept_by(o, "server")]
     if in_call and failed.direction is Direction.S2C and facts.nat:
         # Behind one with a helper there may be another without: who has the client's address for the server, and no call, says so itself.
         unknown_to_it = failed.detail.get("refusal") == RefusalKind.PROTOCOL_UNREACHABLE.value
@@ -115,7 +117,7 @@ def _cause_of_gre(
         dropped_by_nat = client_to_server and not _has_helper(others) and (bare is not None or _reaches_nat(failed, facts))
         if by_nat or dropped_by_nat:
             return Cause.NAT, _ids(client_to_server)
-    kept = [o for o in others if o.transport is Transport.GRE and o.direction is Direction.C2S and _is_kept_by(o, "client")]
+    kept = [o for o in others if o.transport is Transport.GRE and o.direction is Direction.C2S and is_kept_by(o, "client")]
     if kept and failed.direction is Direction.S2C and facts.nat and not _has_helper(others):
         # A NAT lets in what was asked for, and the client's own firewall lets nothing out that could ask.
         return Cause.NAT, _ids(kept)
@@ -130,18 +132,11 @@ def _cause_of_gre(
         return Cause.PAYLOAD, [bare.id]
     if _at_servers_nat(failed, facts) or _refused_by_clients_nat(failed, facts):
         return Cause.NAT, []
-    told_where = failed.detail.get("by") is not None or _is_lost_before_nat(failed, facts)
-    if in_call and facts.nat and _is_unopened(failed, others) and not told_where:
-        return (
-            Cause.UNKNOWN,
-            [],
-        )  # Its NAT may know of nothing that asked for it: the client's own were lost, perhaps before they came there.
+    told_where = failed.detail.get("by") is not None or is_lost_before_nat(failed, facts)
+    if in_call and facts.nat and is_unopened(failed, others) and not told_where:
+        # Its NAT may know of nothing that asked for it: the client's own were lost, perhaps before they came there.
+        return Cause.UNKNOWN, []
     return _cause_of_protocol(passing, facts)
-
-
-def _is_kept_by(observation: Observation, host: str) -> bool:
-    """Whether the own firewall of that end is shown to keep it."""
-    return observation.cause is Cause.HOST_FIREWALL and observation.detail.get("host") == host
 
 
 def _has_helper(others: Sequence[Observation]) -> bool:
@@ -203,18 +198,7 @@ def _reaches_nat(failed: Observation, facts: PathFacts) -> bool:
     """
     trace = trace_of(failed, facts)
     last = last_answer(trace) if trace is not None else None
-    back = (t for t in facts.traces if t.direction is Direction.S2C)
-    first = min((ttl for t in back for ttl, address in t.hops.items() if address == facts.client_seen_as), default=None)
-    return last is not None and last == (first, facts.client_seen_as)
-
-
-def _is_lost_before_nat(failed: Observation, facts: PathFacts) -> bool:
-    """Whether the last router that answered for what the server sent is one with another before the NAT that has the client's address."""
-    trace = trace_of(failed, facts)
-    last = last_answer(trace) if trace is not None else None
-    back = [t for t in facts.traces if t.direction is Direction.S2C]
-    first = min((ttl for t in back for ttl, address in t.hops.items() if address == facts.client_seen_as), default=None)
-    return last is not None and first is not None and last[0] + 1 < first
+    return last is not None and last == (first_hop_of_nat(facts), facts.client_seen_as)
 
 
 def _cause_of_protocol(passing: Sequence[Observation], facts: PathFacts) -> tuple[Cause, list[str]]:
@@ -381,14 +365,8 @@ def _covering(passing: Sequence[Observation], way: Direction) -> list[Observatio
     """Those that pass in that direction; of BOTH, those that pass in both, be it in a row for each."""
     if way is not Direction.BOTH:
         return [o for o in passing if o.direction in (way, Direction.BOTH)]
-    ways = {(_asked(o), o.direction) for o in passing}
-    return [o for o in passing if o.direction is way or {(_asked(o), Direction.C2S), (_asked(o), Direction.S2C)} <= ways]
-
-
-def _asked(observation: Observation) -> tuple[Any, ...]:
-    """What a row is about, in whatever direction."""
-    variant = (observation.detail.get(key) for key in FORMS)
-    return (observation.probe, observation.check, observation.transport, observation.port, *variant)
+    ways = {(asked(o), o.direction) for o in passing}
+    return [o for o in passing if o.direction is way or {(asked(o), Direction.C2S), (asked(o), Direction.S2C)} <= ways]
 
 
 def _ids(observations: Iterable[Observation]) -> list[str]:

@@ -92,9 +92,9 @@ def _by_copies(own: TtlTrace, routers: Mapping[int, str], end: str | None) -> Lo
         return _after(last, routers, end) if last else None
     refusing = own.refused.get(beyond)
     if refusing is not None and refusing == end:
-        # Whatever refuses by the other end's own address is behind all other routers, be they out of answers for this kind; and a NAT
-        # that has that address is the first of the hops that show it.
-        beyond = min((ttl for ttl, address in routers.items() if address == end), default=beyond)
+        # Whatever refuses by the other end's own address is behind the routers before it, be they out of answers for this kind; and a
+        # NAT that has that address is the first of the hops that show it.
+        beyond = min((beyond, *(ttl for ttl, address in routers.items() if address == end)))
         last = max((ttl for ttl, address in routers.items() if ttl < beyond and address != end), default=last)
     if refusing is not None and refusing == routers.get(beyond) != routers.get(last):
         return _after(beyond, routers, routers.get(beyond + 1))

@@ -65,7 +65,7 @@ class Background:
 
 
 def hardly_by_chance(lost: int, sent: int) -> bool:
-    """Whether chance, which may lose any `lost` of `sent` packets, hardly loses those that are the largest."""
+    """Whether chance, which may lose any `lost` of `sent` packets, hardly loses those that are the largest, if sizes leave in any order."""
     return comb(sent, lost) >= 1 / SELDOM
 
 

@@ -202,11 +202,18 @@ class Judge:
 
     def _loses_unevenly(self, way: Direction) -> bool:
         """Whether a kind that passes loses so much in this direction that whole flows may be lost: no chance of losing one is known."""
-        # A conversation that began is a flow of its own, which a balanced path may lose whole.
-        over_udp = ((check, counts) for check, counts in self.packet_counts.items() if check.transport is Transport.UDP)
-        begun = (counts for check, counts in over_udp if kind_of(check) is Kind.CONVERSATION)
-        totals = (counts.total(way).fitting() for counts in (*self._telling_loss(way), *begun)) if way in WAYS else ()
-        return any(one.received and one.lost >= LEAST_UNEVEN and one.lost > UNEVEN * len(one.sent) for one in totals)
+        totals = (counts.total(way).fitting() for counts in self._telling_loss(way)) if way in WAYS else ()
+        lossy = (one.received and one.lost >= LEAST_UNEVEN and one.lost > UNEVEN * len(one.sent) for one in totals)
+        return any(lossy) or (way in WAYS and any(self._loses_whole_flows(check, way) for check in self.packet_counts))
+
+    def _loses_whole_flows(self, check: Check, way: Direction) -> bool:
+        """Whether some conversations over UDP, each a flow of its own, lost all of one direction's, and others of the kind did not."""
+        if check.transport is not Transport.UDP or kind_of(check) is not Kind.CONVERSATION:
+            return False
+        count = self.packet_counts[check].total(way)
+        heard = {*map(session_part, count.received)}
+        begun = heard.union(map(session_part, count.sent))
+        return bool(heard) and len(begun) - len(heard) >= max(LEAST_UNEVEN, UNEVEN * len(begun))
 
     def would_have_recorded(self, check: Check, way: Direction) -> bool:
         """Whether the receiving end would have seen it, had it come: then its silence is a word about the path."""

@@ -124,7 +124,7 @@ def _with_loss(judge: Judge, found: Observation, way: Direction, run: DataRun, *
     `heard`: what did not come is known to be lost.
     """
     none_by_itself = (run.all_too_large or run.all_at_the_end) and not judge.loss[way].may_lose_all(run.lost, ways=MOST_SIZES)
-    oddly = none_by_itself or (run.all_too_large and hardly_by_chance(run.lost, len(run.packets)))
+    oddly = none_by_itself or (run.all_too_large and not run.all_at_the_end and hardly_by_chance(run.lost, len(run.packets)))
     by_size = oddly and run.all_too_large and run.lost >= LEAST_TRIALS and not run.stream
     if not heard or not (run.lossy or by_size):
         return replace(found, outcome=Outcome.PASS)

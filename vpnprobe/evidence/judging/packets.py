@@ -75,7 +75,7 @@ def _one_way(judge: Judge, check: Check, way: Direction) -> Observation | None:
     bound = loses_alone(judge, check, way, count)
     shown = bound is not None and bound <= judge.facts.error_bound
     detail = {**found.detail, **({"alone": True} if shown else {})}
-    by_size = len(count.too_large) == count.lost and hardly_by_chance(count.lost, len(count.sent))
+    by_size = len(count.too_large) == count.lost and _goes_on(count) and hardly_by_chance(count.lost, len(count.sent))
     cut = plain_on_port(check) == check and ends_early(count) and not judge.loss[way].may_lose_all(count.lost)
     cause = Cause.UNKNOWN if by_size or cut else Cause.LOSS
     return replace(found, outcome=Outcome.DEGRADED, cause=cause, error_bound=bound if shown else None, detail=detail)
@@ -85,6 +85,12 @@ def _largest(check: Check, count: Count) -> dict[str, int]:
     """Bytes of the largest IP packet that came, where that is known."""
     largest = max((count.sizes.get(key, 0) for key in count.received), default=0)
     return {"largest_passed": outer_bytes(check, largest)} if largest and check.transport in HEADERS_BYTES else {}
+
+
+def _goes_on(count: Count) -> bool:
+    """Whether anything came that left after something was lost."""
+    first = min((one.at for one in count.lost_at), default=0.0)
+    return any(at > first for key, at in count.sent.items() if key in count.received)
 
 
 def ends_early(count: Count) -> bool:
