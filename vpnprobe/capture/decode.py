@@ -23,6 +23,7 @@ from vpnprobe.capture.followers.udp import UdpFollower
 from vpnprobe.capture.frames import Frame
 from vpnprobe.capture.host_pairs import HostPairs, IcmpError
 from vpnprobe.capture.linked_facts import with_linked_facts, without_missing
+from vpnprobe.capture.logged_blocks import LoggedBlocks
 from vpnprobe.capture.moves import Moves
 from vpnprobe.capture.streams import connection_key
 from vpnprobe.capture.tunnels import within
@@ -61,6 +62,7 @@ class Decoder:
         self._excerpt = excerpt
         self.finder = EndsFinder()
         self.checksums = Checksums()
+        self.logged_blocks = LoggedBlocks()
         self.copies = Copies()
         """Packets that are in it more than once: only the first of each is looked at."""
         self.icmp_errors: list[IcmpError] = []
@@ -113,6 +115,7 @@ class Decoder:
     def _take_layer(self, frame: Frame) -> None:
         self.finder.take(frame)
         self.checksums.take(frame)
+        self.logged_blocks.take(frame)
         for captured in self._seen_in(frame):
             self.own |= captured.own
             if len(self._messages) < CAPTURED_LIMIT:
@@ -217,7 +220,7 @@ class Decoder:
         if self._excerpt:
             found = without_missing(found)
         found = with_directions(found, self.finder.ways | self._icmp_ways)
-        found = with_linked_facts(found, self.icmp_errors, self.checksums, last_at=self.last_at)
+        found = with_linked_facts(found, self.icmp_errors, self.checksums, self.logged_blocks, last_at=self.last_at)
         return sorted(found, key=lambda summary: (summary.first_frame or 0, summary.protocol))
 
     def recurring_keys(self, ends: Ends) -> set[str]:

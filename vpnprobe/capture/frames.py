@@ -53,6 +53,9 @@ class Frame:
     sum_right: bool | None = None
     """Of such a packet: whether its UDP or TCP checksum was printed as right; None: that was not printed."""
 
+    logged_as_blocked: bool = False
+    """It is of a firewall's log, which says that it was stopped."""
+
     @cached_property
     def tcp(self) -> TcpSegment | None:
         """The segment; None: another protocol, or cut within its header."""

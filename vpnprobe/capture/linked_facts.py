@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from vpnprobe.capture.account import FRAMES_TOLD, PATIENCE_S, SINCE, Fact
 from vpnprobe.capture.checksums import Checksums
 from vpnprobe.capture.directions import NOT_CAPTURED
+from vpnprobe.capture.logged_blocks import LoggedBlocks
 from vpnprobe.evidence.records import RefusalKind
 from vpnprobe.observations.schema import ConversationSummary, Direction, Transport
 from vpnprobe.wire.icmp import Quote
@@ -32,6 +33,8 @@ class IcmpErrorSeen(Protocol):
 
 
 PROTOCOLS: Final[Mapping[Transport, int]] = {Transport.TCP: IpProtocol.TCP, Transport.UDP: IpProtocol.UDP}
+WITHOUT_PORTS: Final[Mapping[str, int]] = {"gre": IpProtocol.GRE, "esp": IpProtocol.ESP}
+"""By the protocol of a conversation."""
 WENT_BOTH_WAYS: Final = frozenset(
     {
         "both-ways",
@@ -79,7 +82,12 @@ TRANSPORTS: Final[Mapping[int, Transport]] = {
 
 
 def with_linked_facts(
-    found: Sequence[ConversationSummary], errors: Iterable[IcmpErrorSeen], checksums: Checksums, *, last_at: float
+    found: Sequence[ConversationSummary],
+    errors: Iterable[IcmpErrorSeen],
+    checksums: Checksums,
+    logged_blocks: LoggedBlocks,
+    *,
+    last_at: float,
 ) -> list[ConversationSummary]:
     """The summaries with facts that more than one conversation, or an ICMP error, bears out."""
     by_hosts: dict[frozenset[str], list[ConversationSummary]] = {}
@@ -96,6 +104,7 @@ def with_linked_facts(
                 *(_of_ways(one) if _both_ways_captured(one, by_hosts) else ()),
                 *refused.get(id(one), ()),
                 *(_wrong_checksums(one, checksums) if not _works(one) else ()),
+                *_logged_as_blocked(one, logged_blocks),
             ],
         )
         for one in found
@@ -143,6 +152,16 @@ def _wrong_checksums(summary: ConversationSummary, checksums: Checksums) -> Iter
         to = _other(by)
         if count := checksums.wrong(hosts[by], hosts[to], protocol or 0):
             yield {"fact": "checksum-wrong", "by": by, "to": to, "times": count, "frames": []}
+
+
+def _logged_as_blocked(summary: ConversationSummary, logged_blocks: LoggedBlocks) -> Iterator[Fact]:
+    protocol = PROTOCOLS.get(summary.transport) or WITHOUT_PORTS.get(summary.protocol)
+    hosts = {"client": summary.client.address, "server": summary.server.address}
+    for by in ENDS if protocol is not None else ():
+        to = _other(by)
+        if count := logged_blocks.of(hosts[by], hosts[to], protocol or 0, summary.server.port or 0):
+            name = f"{summary.transport.value.upper()} {summary.server.port}" if summary.server.port else summary.protocol.upper()
+            yield {"fact": "logged-as-blocked", "by": by, "to": to, "message": name, "times": count, "frames": []}
 
 
 def _with(summary: ConversationSummary, facts: Sequence[Fact]) -> ConversationSummary:

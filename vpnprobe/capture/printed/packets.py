@@ -72,6 +72,8 @@ class Read(NamedTuple):
     """Whether it is a TCP segment that carries something, and how much is not printed."""
     sum_right: bool | None = None
     """Whether its UDP or TCP checksum is right; None: that is not printed."""
+    blocked: bool = False
+    """Whether it is of a firewall's log, which says that it was stopped."""
 
 
 class NoPacket(NamedTuple):

@@ -248,6 +248,7 @@ def _frame(read: Read) -> Frame:
         outgoing=read.outgoing,
         composed=True,
         sum_right=read.sum_right,
+        logged_as_blocked=read.blocked,
     )
 
 
