@@ -63,6 +63,34 @@ filters=[host 198.51.100.20]
     assert read(text).unread == 0
 
 
+def test_check_points_monitor_prints_a_packet_at_each_inspection_point() -> None:
+    text = """\
+[Expert@gw:0]# fw monitor -e "accept host(198.51.100.20);"
+monitor: monitoring (control-C to stop)
+[vs_0][fw_1] eth0:i[60]: 192.0.2.10 -> 198.51.100.20 (TCP) len=60 id=4001
+TCP: 49152 -> 1723 .S.... seq=bf8bc98e ack=00000000
+[vs_0][fw_1] eth0:I[60]: 192.0.2.10 -> 198.51.100.20 (TCP) len=60 id=4001
+TCP: 49152 -> 1723 .S.... seq=bf8bc98e ack=00000000
+[vs_0][fw_1] eth1:o[60]: 192.0.2.10 -> 198.51.100.20 (TCP) len=60 id=4001
+TCP: 49152 -> 1723 .S.... seq=bf8bc98e ack=00000000
+[vs_0][fw_1] eth1:i[60]: 198.51.100.20 -> 192.0.2.10 (TCP) len=60 id=0
+TCP: 1723 -> 49152 .S..A. seq=00c0ffee ack=bf8bc98f
+eth0:i[376]: 192.0.2.10 -> 198.51.100.20 (UDP) len=376 id=4002
+UDP: 500 -> 500
+eth0:i[57]: 192.0.2.10 -> 198.51.100.20 (47) len=57 id=4003
+eth0:O[136]: 198.51.100.20 -> 192.0.2.10 (50) len=136 id=4004
+eth0:O[136]: 198.51.100.20 -> 192.0.2.10 (PIGEON) len=136 id=4004
+"""
+    found = frames(text)
+    assert [(frame.protocol, frame.length) for frame in found] == [(6, 20), (6, 20), (17, 356), (47, 37), (50, 116)]
+    assert [frame.outgoing for frame in found] == [False, False, False, False, True]
+    answer = found[1].tcp
+    assert answer is not None
+    assert (answer.flags, answer.sequence, answer.acknowledgment) == (TcpFlag.SYN | TcpFlag.ACK, 0xC0FFEE, 0xBF8BC98F)
+    assert found[2].ports == (500, 500)
+    assert read(text).unread == 1
+
+
 def test_mikrotiks_sniffer_and_torch() -> None:
     sniffer = """\
 [admin@gw] > /tool/sniffer/packet/print
