@@ -9,7 +9,7 @@ from vpnprobe.agents.simulation import CONTROL_PORT, measure_simulated
 from vpnprobe.cli import own_capture
 from vpnprobe.cli.own_capture import FILE, explained, own_conversations
 from vpnprobe.lab.scenario import load
-from vpnprobe.observations.schema import ConversationEndpoint, ConversationSummary, Feasibility, Verdict
+from vpnprobe.observations.schema import ConversationEndpoint, ConversationSummary, Feasibility, Reason, Verdict
 from vpnprobe.probes.settings import Settings
 from vpnprobe.rules import load_default
 from vpnprobe.rules.diagnoses import diagnosis_name
@@ -59,3 +59,21 @@ def test_what_rows_tell_better_is_left_to_them() -> None:
     verdict = Verdict("openvpn-udp", Feasibility.UNKNOWN, ())
     assert "refused" in own_capture.TOLD_BY_ROWS
     assert explained([verdict], [refused], RULES) == (verdict,)
+
+
+def test_what_the_trial_of_a_profile_names_leads() -> None:
+    silent = ConversationSummary(
+        "openvpn-udp",
+        ConversationEndpoint("192.0.2.1", 50000),
+        ConversationEndpoint("192.0.2.2", 1194),
+        "client-reset-unanswered",
+        detail={"diagnosis": {"name": "reset-unanswered", "side": "unknown", "frames": [], "stops": True}},
+        findings=("No answer is in the capture.",),
+    )
+    named = Verdict("openvpn-udp", Feasibility.UNKNOWN, (Reason("failure.silent", "Nothing answers."),))
+    assert explained([named], [silent], RULES) == (named,)
+    unnamed = Verdict("openvpn-udp", Feasibility.UNKNOWN, (Reason("openvpn-udp-reset", "It is not known."),))
+    assert [reason.rule for reason in explained([unnamed], [silent], RULES)[0].because] == [
+        "diagnosis.reset-unanswered",
+        "openvpn-udp-reset",
+    ]

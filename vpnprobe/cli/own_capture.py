@@ -13,6 +13,7 @@ from vpnprobe.evidence.packet_records import Vantage
 from vpnprobe.observations.schema import ConversationSummary, Verdict
 from vpnprobe.rules import RuleSet
 from vpnprobe.rules.diagnoses import diagnosed, diagnosis_name, with_diagnoses
+from vpnprobe.rules.failures import REASON as NAMED
 
 FILE: Final = "client.pcap"
 TOLD_BY_ROWS: Final = frozenset({"refused", "reset"})
@@ -35,5 +36,11 @@ def own_conversations(captures: Mapping[str, bytes], rules: RuleSet) -> tuple[Co
 
 
 def explained(verdicts: Sequence[Verdict], conversations: Sequence[ConversationSummary], rules: RuleSet) -> tuple[Verdict, ...]:
-    """The verdicts, those that are open with what stopped a conversation of theirs first, where rows do not tell it."""
-    return with_diagnoses(verdicts, [one for one in conversations if diagnosis_name(one) not in TOLD_BY_ROWS], rules)
+    """The verdicts, those that are open with what stopped a conversation of theirs first, where rows do not tell it.
+
+    What the trial of a profile names by itself leads, and stays as it is.
+    """
+    told = [one for one in conversations if diagnosis_name(one) not in TOLD_BY_ROWS]
+    unnamed = [one for one in verdicts if not any(reason.rule.startswith(NAMED) for reason in one.because)]
+    by_protocol = {one.protocol: one for one in with_diagnoses(unnamed, told, rules)}
+    return tuple(by_protocol.get(one.protocol, one) for one in verdicts)
