@@ -126,7 +126,7 @@ def test_counts_are_bounded() -> None:
     assert counts.of(f"h{FLOWS_LIMIT + 10}", "x", 47, 0) == 0
 
 
-@given(st.text(max_size=200), st.text(alphabet="INOUT=SRCDPLE[] 0123456789.:x", max_size=300))
+@given(st.text(max_size=200), st.text(alphabet="SRCDPLE=[] 0123456789.:x", max_size=300))
 def test_whatever_is_printed_ends_nothing(before: str, after: str) -> None:
     parse(lines_in(f"{before} {IN} {after}"))
     parse(lines_in(f"{before} {IN} LEN={after} PROTO=TCP SPT={after} SYN"))
