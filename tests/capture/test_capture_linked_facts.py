@@ -61,5 +61,5 @@ def test_many_conversations_of_two_hosts_take_one_look_each() -> None:
     one = decoded([esp(1)]).conversations()[0]
     many = [replace(one, detail={}, client=replace(one.client, port=number)) for number in range(1, 2001)]
     decoder = decoded([unreachable(Unreachable.PORT, by=SERVER, client_port=number) for number in range(1, 2001)])
-    found = with_linked_facts(many, decoder.icmp_errors, decoder.checksums, last_at=0.0)
+    found = with_linked_facts(many, decoder.icmp_errors, decoder.checksums, decoder.logged_blocks, last_at=0.0)
     assert [fact["fact"] for each in found for fact in each.detail["facts"]] == ["one-way", "refused"] * 2000
