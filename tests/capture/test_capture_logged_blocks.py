@@ -93,6 +93,7 @@ def test_what_several_rules_log_is_one_packet() -> None:
 def test_a_protocol_that_is_not_known_is_told_and_what_has_no_addresses_is_no_packet() -> None:
     assert read(f"{IN} LEN=57 {IP} ID=1 PROTO=CARRIER-PIGEON").unread == 1
     assert read("IN=eth0 OUT= is what the log says").packets == 0
+    assert read("IN=eth0 OUT= LEN=70 PROTO=ICMP TYPE=3 [SRC=192.0.2.10 DST=198.51.100.20 LEN=42 PROTO=47 ]").unread == 1
 
 
 @pytest.mark.parametrize("mark", ["[UFW BLOCK] ", "DROP: ", "iptables denied: ", "FINAL_REJECT: ", "filter_IN_public_DROP: "])

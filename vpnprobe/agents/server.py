@@ -42,7 +42,7 @@ from vpnprobe.wire.icmp import Quote
 IDLE_S: Final = 150.0
 """A session that nothing is heard of is kept so long for the client to come back: TCP repeats what is lost after up to a minute."""
 LONGEST_OPEN_S: Final = 600.0
-"""For which a client may have probe ports opened at a time."""
+"""For which a client may have probe ports opened, from when it was heard of last."""
 MOST_AT_ONCE: Final = 64
 """Requests of one client under way; further ones wait unread."""
 CHUNK_BYTES: Final = 1 << 12

@@ -125,42 +125,34 @@ def behind_conversations(judge: Judge) -> dict[tuple[int | None, Direction], tup
     found = {}
     for way in WAYS:
         sender, receiver = judge.ends[way]
-        came = {one.key for one in receiver.packet_records if _is_behind(one, Movement.RECEIVED)}
+        came = {one.key for one in receiver.packet_records if _is_for(one, Purpose.BEHIND, Movement.RECEIVED)}
         sent: defaultdict[int | None, set[str]] = defaultdict(set)
         for one in sender.packet_records if receiver.recorded else ():
-            if _is_behind(one, Movement.SENT):
+            if _is_for(one, Purpose.BEHIND, Movement.SENT):
                 sent[one.check.port].add(one.key)
         found.update({(port, way): (len(keys), len(keys & came)) for port, keys in sent.items()})
     return found
 
 
-def _is_behind(record: PacketRecord, movement: Movement) -> bool:
+def _is_for(record: PacketRecord, purpose: Purpose, movement: Movement) -> bool:
     """By the payload itself: an older peer does not know the purpose, and says so of the packet."""
-    if record.movement is not movement or record.purpose not in (Purpose.BEHIND, Purpose.OTHER):
+    if record.movement is not movement or record.purpose not in (purpose, Purpose.OTHER):
         return False
     payload = of_key(record.key)
-    return payload is not None and payload.purpose is Purpose.BEHIND
+    return payload is not None and payload.purpose is purpose
 
 
 def lets_in_unsolicited(judge: Judge) -> bool | None:
     """Whether what the server sends by itself to a port of the client's that has sent nothing comes; None: it is not known."""
     server, client = judge.ends[Direction.S2C]
-    came = {one.key for one in client.packet_records if _is_unsolicited(one, Movement.RECEIVED)}
-    sent = {one.key: one for one in server.packet_records if _is_unsolicited(one, Movement.SENT)}
+    came = {one.key for one in client.packet_records if _is_for(one, Purpose.UNSOLICITED, Movement.RECEIVED)}
+    sent = {one.key: one for one in server.packet_records if _is_for(one, Purpose.UNSOLICITED, Movement.SENT)}
     if came & sent.keys() or not client.recorded:
         return True if came else None
     blocks = ((one, one.detail.get(BLOCK)) for one in sent.values())
     lost = [Departure(one.at - server.ahead_s, block if isinstance(block, int) else None) for one, block in blocks]
     bound = judge.bound(Direction.S2C, lost, judge.loss[Direction.S2C]) if len(lost) >= LEAST_TRIALS else None
     return False if bound is not None and bound <= UNSOLICITED_BOUND else None
-
-
-def _is_unsolicited(record: PacketRecord, movement: Movement) -> bool:
-    """By the payload itself, as above."""
-    if record.movement is not movement or record.purpose not in (Purpose.UNSOLICITED, Purpose.OTHER):
-        return False
-    payload = of_key(record.key)
-    return payload is not None and payload.purpose is Purpose.UNSOLICITED
 
 
 def late_ends(judge: Judge) -> list[Observation]:

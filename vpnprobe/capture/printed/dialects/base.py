@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from vpnprobe.capture.printed.dialects.shark_flows import Flows
 from vpnprobe.capture.printed.packets import Beginning, PrintedPacket, Reading
 from vpnprobe.capture.printed.streams import Streams
+
+COPIES_LIMIT: Final = 200_000
+"""Most packets that are known again where they are printed once more."""
 
 
 @dataclass(slots=True)
@@ -21,6 +24,13 @@ class Session:
     """What separates the columns that follow, and what they are; None: no line of headings came before."""
     copies: dict[tuple[str, ...], None] = field(default_factory=dict)
     """What was printed once already, of programs that print a packet at each place that it passes."""
+
+    def seen_before(self, key: tuple[str, ...]) -> bool:
+        """Whether a packet that is known by this was printed already; from now on it was."""
+        known = key in self.copies
+        if not known and len(self.copies) < COPIES_LIMIT:
+            self.copies[key] = None
+        return known
 
 
 class Dialect(NamedTuple):

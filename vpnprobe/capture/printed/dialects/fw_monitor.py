@@ -17,8 +17,6 @@ from vpnprobe.capture.printed.packets import Beginning, Content, NoPacket, Print
 from vpnprobe.wire.ip import IpProtocol, TcpFlag, TcpSegment
 
 IP_HEADER, TCP_HEADER = 20, 20
-COPIES_LIMIT: Final = 100_000
-"""Most packets that are known again at another inspection point."""
 
 _BEGINS: Final = re.compile(
     r"(?:\[[\w.:-]{1,32}\]){0,4}\s{0,4}[\w.-]{1,32}:(?P<point>[iIoOeE])\d{0,2}(?: \([^)]{0,64}\))?\[\d{1,6}\]: {0,4}"
@@ -46,10 +44,8 @@ def read(packet: PrintedPacket, session: Session) -> Reading:
     if protocol is None:
         return Unread(f"has a protocol that is not known: {name}")
     key = (found["source"], found["destination"], name, found["length"], found["id"], text[found.end() :].strip())
-    if key in session.copies:
+    if session.seen_before(key):
         return NoPacket("the same packet at another inspection point")
-    if len(session.copies) < COPIES_LIMIT:
-        session.copies[key] = None
     ports = _PORTS.search(text, found.end())
     ends = Endpoints(found["source"], 0, found["destination"], 0)
     if ports is not None:

@@ -20,8 +20,6 @@ from vpnprobe.wire.ip import IpProtocol, IPv4Packet, TcpFlag, TcpSegment
 
 IP_HEADER, IP6_HEADER, TCP_HEADER = 20, 40, 20
 ICMP_UNREACHABLE, ICMP_EXCEEDED = 3, 11
-COPIES_LIMIT: Final = 100_000
-"""Most packets that are known again where another rule logs them too."""
 
 _BEGINS: Final = re.compile(r"\bIN=[\w.@:-]{0,32} OUT=[\w.@:-]{0,32} (?=.{0,400}\bSRC=\S{2,64} DST=\S{2,64} )")
 _SINCE_BOOT: Final = re.compile(r"\[ {0,8}(?P<seconds>\d{1,9}\.\d{1,9})\]")
@@ -70,12 +68,12 @@ def read(packet: PrintedPacket, session: Session) -> Reading:
     if protocol is None:
         return Unread("has no protocol that is known")
     key = tuple(told.get(field, "") for field in ("ID", "SRC", "DST", "PROTO", "SPT", "DPT", "LEN", "SEQ"))
-    if number(told.get("ID")):
-        if key in session.copies:
-            return NoPacket("the same packet once more")
-        if len(session.copies) < COPIES_LIMIT:
-            session.copies[key] = None
-    ends = Endpoints(told["SRC"], port_number(told.get("SPT", "")) or 0, told["DST"], port_number(told.get("DPT", "")) or 0)
+    source, destination = told.get("SRC"), told.get("DST")
+    if not source or not destination:
+        return Unread("has no addresses but those that it quotes")
+    if number(told.get("ID")) and session.seen_before(key):
+        return NoPacket("the same packet once more")
+    ends = Endpoints(source, port_number(told.get("SPT", "")) or 0, destination, port_number(told.get("DPT", "")) or 0)
     content = _content(protocol, told, text, ends, quoted["quoted"] if quoted is not None else "")
     outgoing = None if bool(told.get("IN")) == bool(told.get("OUT")) else bool(told.get("OUT"))
     found = Read(

@@ -17,8 +17,6 @@ from vpnprobe.capture.printed.pairs import Pair, pair_in
 
 HEAD_LIMIT: Final = 400
 """Most characters between a time and the addresses."""
-COPIES_LIMIT: Final = 200_000
-"""Most packets of pktmon that are remembered so as not to count them at each place that they pass."""
 LARGEST_TTL: Final = 255
 KIND_SHOWN: Final = 40
 """Most characters that are told of what was not understood."""
@@ -107,7 +105,8 @@ def goes_on(packet: PrintedPacket, line: str) -> bool:
 def read(packet: PrintedPacket, session: Session) -> Reading:
     """The packet, of whatever of it is printed."""
     text = packet.joined(session.width).replace("\t", " ").strip()
-    if (group := _GROUP.search(text, 0, HEAD_LIMIT)) and _seen_before(group, session):
+    # pktmon prints a packet at each component that it passes.
+    if (group := _GROUP.search(text, 0, HEAD_LIMIT)) and session.seen_before((group["group"], group["number"])):
         return NoPacket("the same packet at another place in the host")
     pair = pair_in(text)
     if pair is None:
@@ -175,16 +174,6 @@ def _is_no_ip(text: str) -> bool:
     """Whether the text before the addresses, or all of it, is of ARP and its like."""
     found = re.search(r"ethertype (?!IPv|802\.1|PPPoE)[\w-]+|\bARP\b|\barp (?:who-has|reply)|\bLLDP\b|\bSTP\b|EAPOL", text[:HEAD_LIMIT])
     return found is not None
-
-
-def _seen_before(group: re.Match[str], session: Session) -> bool:
-    """pktmon prints a packet at each component that it passes."""
-    key = (group["group"], group["number"])
-    if key in session.copies:
-        return True
-    if len(session.copies) < COPIES_LIMIT:
-        session.copies[key] = None
-    return False
 
 
 def _endpoint(text: str, with_port: bool) -> tuple[str, int] | None:
