@@ -179,8 +179,9 @@ async def _run(
     ports = tuple(dict.fromkeys(of_profile if wanted.alone else (*of_profile, *ports)))
     rules = rule_set(judging)
     decision = decided(measured.observations, judging, rules, ports=ports, control_port=control_port, protocols=protocols)
-    # No agent says what came to the server: what its answers, repeats and acknowledgments prove is in the client's own capture.
-    seen = own_conversations(measured.captures, rules) if wanted.solo else ()
+    # No agent says what came to the server: what its answers, repeats and acknowledgments prove is in the client's own capture. What was
+    # still under way when a run was interrupted stopped for that.
+    seen = own_conversations(measured.captures, rules) if wanted.solo and measured.complete else ()
     if seen:
         decision = replace(decision, verdicts=explained(decision.verdicts, seen, rules))
     name = wanted.peer.removeprefix(SSH)
